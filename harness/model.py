@@ -1,0 +1,115 @@
+"""The words of the project as data: what is planned, what is measured, what is found.
+
+Frozen, keyword-only, standard library only, so that the controller and the load hosts share them.
+Units stand last in a name: `_us` microseconds, `_ms` milliseconds, `_s` or `seconds` seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Role = Literal["db", "app", "lb", "load"]
+ROLES: tuple[Role, ...] = ("db", "app", "lb", "load")
+
+Outcome = Literal["ok", "fail", "unknown"]
+"""`ok`: acknowledged. `fail`: surely not applied. `unknown`: may or may not have been applied."""
+
+Verdict = Literal["pass", "fail", "unknown"]
+Mode = Literal["closed", "open"]
+Strategy = Literal["for-update", "upsert", "coalesce", "optimistic", "serializable", "unsafe"]
+STRATEGIES: tuple[Strategy, ...] = (
+    "for-update",
+    "upsert",
+    "coalesce",
+    "optimistic",
+    "serializable",
+    "unsafe",
+)
+Backend = Literal["postgres", "sqlite-naive", "sqlite-tuned"]
+BACKENDS: tuple[Backend, ...] = ("postgres", "sqlite-naive", "sqlite-tuned")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Host:
+    """One machine of a rig, reached over SSH at `ssh_address:ssh_port`, by its peers at `address`."""
+
+    name: str
+    role: Role
+    address: str
+    ssh_address: str
+    ssh_port: int = 22
+    ssh_user: str = "root"
+    jump: str = ""
+    """`user@host[:port]` of a bastion, or empty."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cell:
+    """One combination measured. `params` holds what is the scenario's own (rows, hold_ms, keys …)."""
+
+    scenario: str
+    backend: Backend = "postgres"
+    strategy: str = "upsert"
+    hosts: int = 1
+    pool: int = 5
+    mode: Mode = "closed"
+    clients: int = 1
+    rate: float | None = None
+    requests: int | None = None
+    seconds: float | None = None
+    params: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """Short and unique within a run: used in findings, file names and report rows."""
+        parts = [self.scenario, self.backend, self.strategy, f"h{self.hosts}", f"p{self.pool}"]
+        parts.append(f"c{self.clients}" if self.mode == "closed" else f"r{self.rate:g}")
+        parts += [f"{k}={v}" for k, v in sorted(self.params.items())]
+        return ".".join(parts)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trial:
+    """One repetition of a cell; `number` counts from 1 within the cell, `order` over the whole run."""
+
+    cell: Cell
+    number: int
+    order: int
+    seed: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """One request. Times are microseconds on a monotonic clock since the run began.
+
+    `due_us`: when it should have been sent; `sent_us`: when it was; `done_us`: when its outcome was known.
+    `value` is the counter's new value where the answer had one, `id` the Idempotency-Key where one was sent.
+    """
+
+    seq: int
+    op: str
+    key: str
+    host: str
+    due_us: int
+    sent_us: int
+    done_us: int
+    outcome: Outcome
+    status: int
+    value: int | None = None
+    error: str = ""
+    id: str = ""
+    load_host: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """A check's answer. `detail` is one sentence with the figures; `numbers` the same, for machines."""
+
+    scenario: str
+    cell: str
+    check: str
+    verdict: Verdict
+    detail: str
+    numbers: Mapping[str, Any] = field(default_factory=dict)
