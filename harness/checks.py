@@ -1,0 +1,175 @@
+"""Checks that hold for every scenario: all acknowledged, evenly spread, counted alike by every layer. Pure.
+
+The counters' own oracle is oracle.py; a scenario's own checks stand beside its workload.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Protocol
+
+from harness.model import Cell, Evidence, Finding, Verdict
+
+
+class Samples(Protocol):
+    """A trial's samples as columns of equal length, named as in the samples file."""
+
+    def __len__(self) -> int: ...
+    @property
+    def seq(self) -> Sequence[int]: ...
+    @property
+    def op(self) -> Sequence[str]: ...
+    @property
+    def key(self) -> Sequence[str]: ...
+    @property
+    def host(self) -> Sequence[str]: ...
+    @property
+    def sent_us(self) -> Sequence[int]: ...
+    @property
+    def done_us(self) -> Sequence[int]: ...
+    @property
+    def outcome(self) -> Sequence[str]: ...
+    @property
+    def value(self) -> Sequence[int | None]: ...
+    @property
+    def error(self) -> Sequence[str]: ...
+    @property
+    def id(self) -> Sequence[str]: ...
+    @property
+    def load_host(self) -> Sequence[str]: ...
+
+
+def finding(cell: Cell, check: str, verdict: Verdict, detail: str, **numbers: object) -> Finding:
+    """A Finding about `cell`; `numbers` are kept beside the sentence for machines."""
+    return Finding(
+        scenario=cell.scenario, cell=cell.name, check=check, verdict=verdict, detail=detail, numbers=numbers
+    )
+
+
+def check_acknowledged(cell: Cell, samples: Samples, *, expected: int) -> Finding:
+    """Were all `expected` requests acknowledged? Names the kinds of refusal with their counts."""
+    ok = sum(1 for outcome in samples.outcome if outcome == "ok")
+    share = ok / expected if expected else 0.0
+    if ok == expected == len(samples):
+        return finding(
+            cell,
+            "acknowledged",
+            "pass",
+            f"{ok:,} of {expected:,} acknowledged (100 %)",
+            ok=ok,
+            expected=expected,
+        )
+    kinds = Counter(
+        error or outcome
+        for outcome, error in zip(samples.outcome, samples.error, strict=True)
+        if outcome != "ok"
+    )
+    why = ", ".join(f"{count:,} x {kind}" for kind, count in kinds.most_common(4))
+    if len(samples) != expected:
+        why = f"{len(samples):,} requests recorded instead of {expected:,}" + (f"; {why}" if why else "")
+    return finding(
+        cell,
+        "acknowledged",
+        "fail",
+        f"{ok:,} of {expected:,} acknowledged ({share:.1%}): {why}",
+        ok=ok,
+        expected=expected,
+        errors=dict(kinds),
+    )
+
+
+def check_spread(cell: Cell, samples: Samples, *, tolerance: float = 0.1) -> Finding:
+    """Round robin gave each app host its even share, within `tolerance` of it (at least 3 requests)."""
+    shares = Counter(host for host in samples.host if host)
+    total = sum(shares.values())
+    if not total:
+        return finding(cell, "spread", "unknown", "no answer named its host")
+    even = total / cell.hosts
+    allowed = max(3.0, even * tolerance)
+    worst, count = max(list(shares.items()) or [("", 0)], key=lambda item: abs(item[1] - even))
+    said = ", ".join(f"{host} {count:,}" for host, count in sorted(shares.items()))
+    numbers = {"shares": dict(sorted(shares.items())), "even": even}
+    if len(shares) != cell.hosts:
+        return finding(
+            cell,
+            "spread",
+            "fail",
+            f"{len(shares)} hosts answered, {cell.hosts} were meant to: {said}",
+            **numbers,
+        )
+    if abs(count - even) > allowed:
+        return finding(
+            cell,
+            "spread",
+            "fail",
+            f"{worst} answered {count:,} where {even:,.0f} is even: {said}",
+            **numbers,
+        )
+    return finding(cell, "spread", "pass", f"even over {cell.hosts} hosts: {said}", **numbers)
+
+
+def check_counts(
+    cell: Cell, samples: Samples, evidence: Evidence, *, op: str | None = "increment"
+) -> Finding:
+    """Client, HAProxy, app and database saw the same requests; the first layer that differs is named.
+
+    `op`: the operation whose acknowledged requests the database's counters must match; None where the
+    scenario does not increment. A layer that was not measured makes the answer unknown, never pass.
+    """
+    counts = dict(evidence.counts)
+    sent = counts.get("client", len(samples))
+    applied = sum(value - evidence.initial.get(key, 0) for key, value in evidence.final.items())
+    said = [f"client {sent:,}"]
+    differing: list[str] = []
+    absent: list[str] = []
+    for layer in ("haproxy", "app"):
+        if layer not in counts:
+            absent.append(layer)
+            continue
+        said.append(f"{layer} {counts[layer]:,}")
+        if counts[layer] != sent:
+            differing.append(layer)
+    if op is not None:
+        ok = unknown = 0
+        for name, outcome in zip(samples.op, samples.outcome, strict=True):
+            if name == op:
+                ok += outcome == "ok"
+                unknown += outcome == "unknown"
+        said.append(f"database {applied:,}")
+        counts["database"] = applied
+        if not ok <= applied <= ok + unknown:
+            differing.append("database")
+    text = " = ".join(said) if not differing else ", ".join(said)
+    if differing:
+        return finding(
+            cell,
+            "counts agree",
+            "fail",
+            f"{' and '.join(differing)} differ{'s' if len(differing) == 1 else ''}: {text}",
+            counts=counts,
+        )
+    if absent:
+        why = f" ({'; '.join(evidence.notes)})" if evidence.notes else ""
+        return finding(
+            cell,
+            "counts agree",
+            "unknown",
+            f"{text}; not measured: {', '.join(absent)}{why}",
+            counts=counts,
+        )
+    return finding(cell, "counts agree", "pass", text, counts=counts)
+
+
+def worst(verdicts: Iterable[Verdict]) -> Verdict:
+    """Merges verdicts by fixed priority: fail over unknown over pass; nothing checked is unknown."""
+    seen = set(verdicts)
+    for verdict in ("fail", "unknown", "pass"):
+        if verdict in seen:
+            return verdict
+    return "unknown"
+
+
+def lost_updates(findings: Iterable[Finding]) -> Mapping[str, int]:
+    """Cell name -> lost updates, from the `final value` findings."""
+    return {f.cell: int(f.numbers.get("lost", 0)) for f in findings if f.check == "final value"}

@@ -1,0 +1,279 @@
+"""The counter oracle: what the samples and the database prove about each increment. Pure.
+
+Per key (`ok`, `fail` and `unknown` are the outcomes of the increments sent):
+
+    ok <= final - initial <= ok + unknown                        nothing lost, nothing invented
+    the acknowledged values lie in initial+1 … final, each once  and exactly fill it where unknown = 0
+    a.done < b.sent  =>  a.value < b.value                       linearizable: real-time order
+
+The last line is the whole of linearizability for a counter whose increments answer their new value
+(Herlihy and Wing 1990: the order of values is the only candidate order, so it need only respect real time).
+With a ledger: every `ok` id is there once with the value that was answered, no `fail` id is, and
+final - initial = rows of the key. Each finding names the first requests that prove it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from harness.checks import Samples, finding
+from harness.model import Cell, Evidence, Finding
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Key:
+    """The increments of one key, as row numbers into the samples."""
+
+    ok: list[int]
+    fail: int
+    unknown: int
+
+
+def _by_key(samples: Samples, op: str) -> dict[str, _Key]:
+    keys: dict[str, _Key] = {}
+    for row, (name, key, outcome) in enumerate(zip(samples.op, samples.key, samples.outcome, strict=True)):
+        if name != op:
+            continue
+        entry = keys.get(key)
+        if entry is None:
+            entry = keys[key] = _Key(ok=[], fail=0, unknown=0)
+        if outcome == "ok":
+            entry.ok.append(row)
+        elif outcome == "fail":
+            keys[key] = _Key(ok=entry.ok, fail=entry.fail + 1, unknown=entry.unknown)
+        else:
+            keys[key] = _Key(ok=entry.ok, fail=entry.fail, unknown=entry.unknown + 1)
+    return keys
+
+
+def check_final_value(cell: Cell, samples: Samples, evidence: Evidence, *, op: str = "increment") -> Finding:
+    """Per key: ok <= final - initial <= ok + unknown. Lost and invented updates are counted over all keys."""
+    lost = invented = ok = unknown = applied = 0
+    first = ""
+    keys = _by_key(samples, op)
+    untouched = [key for key in evidence.final if key not in keys]
+    for key, entry in keys.items():
+        ok += len(entry.ok)
+        unknown += entry.unknown
+        if key not in evidence.final:
+            if not entry.ok:
+                continue
+            grown = 0
+        else:
+            grown = evidence.final[key] - evidence.initial.get(key, 0)
+        applied += grown
+        missing, surplus = len(entry.ok) - grown, grown - len(entry.ok) - entry.unknown
+        lost += max(0, missing)
+        invented += max(0, surplus)
+        if not first and (missing > 0 or surplus > 0):
+            first = (
+                f"key '{key}': {len(entry.ok):,} acknowledged and {entry.unknown:,} unknown, "
+                f"but the value went from {evidence.initial.get(key, 0):,} to "
+                f"{evidence.final.get(key, evidence.initial.get(key, 0)):,}"
+            )
+            if missing > 0:
+                first += _first_double(samples, entry.ok)
+    for key in untouched:
+        grown = evidence.final[key] - evidence.initial.get(key, 0)
+        applied += grown
+        if grown:
+            invented += abs(grown)
+            first = first or f"key '{key}' changed by {grown:,} though no request named it"
+    numbers = {"ok": ok, "unknown": unknown, "applied": applied, "lost": lost, "invented": invented}
+    if lost or invented:
+        said = " and ".join(
+            text for n, text in ((lost, f"{lost:,} lost"), (invented, f"{invented:,} invented")) if n
+        )
+        return finding(cell, "final value", "fail", f"{said} updates; {first}", **numbers)
+    if not keys:
+        return finding(cell, "final value", "unknown", f"no request named '{op}' was sent", **numbers)
+    return finding(
+        cell,
+        "final value",
+        "pass",
+        f"final - initial = {applied:,} for {ok:,} acknowledged"
+        + (f" and {unknown:,} unknown" if unknown else "")
+        + f" over {len(keys):,} key{'s' if len(keys) != 1 else ''}: no lost update",
+        **numbers,
+    )
+
+
+def _first_double(samples: Samples, rows: Iterable[int]) -> str:
+    """The lost update's witness: the earliest two requests that were answered the same value."""
+    owner: dict[int, int] = {}
+    best: tuple[int, int, int] | None = None
+    for row in sorted(rows, key=lambda r: samples.done_us[r]):
+        value = samples.value[row]
+        if value is None:
+            continue
+        if value in owner:
+            best = (owner[value], row, value)
+            break
+        owner[value] = row
+    if best is None:
+        return ""
+    a, b, value = best
+    return (
+        f"; the first: requests {samples.seq[a]} ({samples.host[a]}) and "
+        f"{samples.seq[b]} ({samples.host[b]}) were both answered {value:,}"
+    )
+
+
+def check_value_sequence(
+    cell: Cell, samples: Samples, evidence: Evidence, *, op: str = "increment"
+) -> Finding:
+    """The acknowledged values of each key are initial+1 … final, each once (gaps only where unknown > 0)."""
+    doubles = outside = gaps = 0
+    first = ""
+    keys = _by_key(samples, op)
+    for key, entry in keys.items():
+        low, high = evidence.initial.get(key, 0), evidence.final.get(key, 0)
+        owner: dict[int, int] = {}
+        for row in entry.ok:
+            value = samples.value[row]
+            if value is None or not low < value <= high:
+                outside += 1
+                first = first or (
+                    f"request {samples.seq[row]} on '{key}' was answered {value}, outside {low + 1}…{high}"
+                )
+            elif value in owner:
+                doubles += 1
+                first = first or (
+                    f"requests {samples.seq[owner[value]]} and {samples.seq[row]} on '{key}' "
+                    f"were both answered {value:,}"
+                )
+            else:
+                owner[value] = row
+        missing = max(0, high - low) - len(owner)
+        if missing > entry.unknown:
+            gaps += missing - entry.unknown
+            hole = next((v for v in range(low + 1, high + 1) if v not in owner), None)
+            first = first or f"value {hole} of '{key}' was answered to nobody"
+    numbers = {"doubles": doubles, "outside": outside, "gaps": gaps}
+    if doubles or outside or gaps:
+        return finding(
+            cell,
+            "value sequence",
+            "fail",
+            f"{doubles:,} values answered twice, {outside:,} out of range, {gaps:,} answered to nobody; "
+            f"{first}",
+            **numbers,
+        )
+    answered = sum(len(entry.ok) for entry in keys.values())
+    if not answered:
+        return finding(cell, "value sequence", "unknown", "no increment was acknowledged", **numbers)
+    return finding(
+        cell, "value sequence", "pass", f"{answered:,} values, each answered exactly once", **numbers
+    )
+
+
+def check_real_time_order(cell: Cell, samples: Samples, *, op: str = "increment") -> Finding:
+    """A request that ended before another on its key was sent has the smaller value.
+
+    Instants of different load hosts are compared only through each host's own clock: pairs are formed
+    within a load host. O(n log n): values are walked downwards with the earliest `done` seen so far.
+    """
+    groups: dict[tuple[str, str], list[tuple[int, int]]] = defaultdict(list)
+    for row, (name, outcome, value) in enumerate(
+        zip(samples.op, samples.outcome, samples.value, strict=True)
+    ):
+        if name == op and outcome == "ok" and value is not None:
+            groups[samples.key[row], samples.load_host[row]].append((value, row))
+    violations = compared = 0
+    first = ""
+    for (key, _), answered in groups.items():
+        answered.sort(reverse=True)
+        earliest: tuple[int, int] | None = None  # (done_us, row) among the larger values
+        position = 0
+        while position < len(answered):
+            value = answered[position][0]
+            same = []
+            while position < len(answered) and answered[position][0] == value:
+                same.append(answered[position][1])
+                position += 1
+            for row in same:
+                compared += 1
+                if earliest is not None and earliest[0] < samples.sent_us[row]:
+                    violations += 1
+                    first = first or (
+                        f"on '{key}' request {samples.seq[earliest[1]]} had ended with "
+                        f"{samples.value[earliest[1]]:,} before request {samples.seq[row]} was sent, "
+                        f"which was answered {value:,}"
+                    )
+            soonest = min(same, key=lambda r: samples.done_us[r])
+            if earliest is None or samples.done_us[soonest] < earliest[0]:
+                earliest = (samples.done_us[soonest], soonest)
+    if violations:
+        return finding(
+            cell,
+            "real-time order",
+            "fail",
+            f"{violations:,} answers go back in time; {first}",
+            violations=violations,
+        )
+    if not compared:
+        return finding(cell, "real-time order", "unknown", "no increment was acknowledged", violations=0)
+    return finding(
+        cell,
+        "real-time order",
+        "pass",
+        f"{compared:,} answers respect real time: the counter is linearizable",
+        violations=0,
+    )
+
+
+def _mismatch(samples: Samples, row: int, entry: tuple[str, int] | None) -> tuple[str, str] | None:
+    """What is wrong between one request and its ledger row: (kind, sentence), or None."""
+    seq, outcome, key, value = samples.seq[row], samples.outcome[row], samples.key[row], samples.value[row]
+    if outcome == "ok" and entry is None:
+        return "acknowledged but absent", f"request {seq} was acknowledged but its id is not there"
+    if outcome == "ok" and entry is not None and entry != (key, value):
+        there = f"the ledger holds {entry[1]} on '{entry[0]}'"
+        return "another value", f"request {seq} was answered {value} on '{key}', {there}"
+    if outcome == "fail" and entry is not None:
+        return "refused but applied", f"request {seq} was refused but its id is there"
+    return None
+
+
+def check_ledger(cell: Cell, samples: Samples, evidence: Evidence, *, op: str = "increment") -> Finding:
+    """The ledger and the samples tell one story, id by id."""
+    ledger = evidence.ledger
+    if ledger is None:
+        return finding(cell, "ledger", "unknown", "no ledger was read for this trial")
+    problems: list[tuple[str, str]] = []
+    ids: dict[str, str] = {}
+    for row, (name, ident) in enumerate(zip(samples.op, samples.id, strict=True)):
+        if name != op or not ident:
+            continue
+        if ident in ids:
+            problems.append(("sent twice", f"id {ident} was sent twice (request {samples.seq[row]})"))
+        ids[ident] = samples.outcome[row]
+        problem = _mismatch(samples, row, ledger.get(ident))
+        if problem:
+            problems.append(problem)
+    problems += [
+        ("never sent", f"the ledger holds {ident}, which nobody sent") for ident in ledger.keys() - ids
+    ]
+    rows = Counter(key for key, _ in ledger.values())
+    for key in sorted(rows.keys() | evidence.final.keys()):
+        grown = evidence.final.get(key, 0) - evidence.initial.get(key, 0)
+        if grown != rows[key]:
+            text = f"'{key}' grew by {grown:,} but the ledger has {rows[key]:,} rows for it"
+            problems.append(("rows differ", text))
+    outcomes = Counter(ids.values())
+    if problems:
+        kinds = Counter(kind for kind, _ in problems)
+        said = ", ".join(f"{n:,} x {kind}" for kind, n in kinds.most_common())
+        return finding(cell, "ledger", "fail", f"{said}; {problems[0][1]}", problems=dict(kinds))
+    if not ids:
+        return finding(cell, "ledger", "unknown", "no request carried an Idempotency-Key")
+    return finding(
+        cell,
+        "ledger",
+        "pass",
+        f"{len(ledger):,} rows for {outcomes['ok']:,} acknowledged and {outcomes['unknown']:,} unknown ids, "
+        "none doubled",
+        rows=len(ledger),
+    )
