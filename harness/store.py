@@ -1,0 +1,461 @@
+"""A run on disk: the only place that writes to or reads from results/.
+
+    results/<run-id>/run.yml        the manifest, written at start, after the samples, after the checks
+                     trials.csv     one row a trial
+                     timeline.csv   one row a second and trial
+                     telemetry.csv  one row a second, host and metric
+                     samples/       NNN-<lane>.csv[.gz], one a trial and lane; histograms beside them
+                     evidence/      NNN.json: what database, HAProxy and apps said about trial NNN
+                     report.html
+
+Format history
+    1  (0.1.0) the first.
+
+A run folder may come from anywhere, so reading trusts nothing: plain YAML without tags or aliases, known
+keys only, sizes bounded, names built here and never taken from the files.
+"""
+
+from __future__ import annotations
+
+import csv
+import datetime as dt
+import json
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from harness.errors import FormatError, RigError, UsageError
+from harness.load.samples import Samples, read_samples
+from harness.model import Cell, Evidence, Finding, Verdict
+
+FORMAT = 1
+MAX_MANIFEST_BYTES = 32 * 2**20
+MAX_TABLE_BYTES = 2 * 2**30
+RESULTS = Path("results")
+_RUN_ID = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{0,80}")
+_LANE = re.compile(r"(\d{3,6})-([a-z0-9-]{1,40})\.csv(\.gz)?")
+
+Status = Literal["started", "sampled", "finished", "aborted"]
+RunVerdict = Literal["pass", "fail", "unknown", "invalid"]
+
+
+class Stored(BaseModel):
+    """A part of the manifest: unknown keys are refused, so a typo or a newer file never passes silently."""
+
+    model_config = ConfigDict(extra="forbid", frozen=False)
+
+
+class HostRecord(Stored):
+    """A host as it was: memory in bytes, cpus as the cap in force, versions of what runs there."""
+
+    name: str
+    role: str
+    cpus: float
+    memory: int
+    kernel: str
+    cpu_model: str = ""
+    versions: dict[str, str] = Field(default_factory=dict)
+
+
+class RigRecord(Stored):
+    """The rig as it was. `acceleration`: kvm or tcg for virtual machines, else empty."""
+
+    name: str
+    provider: str
+    hosts: list[HostRecord] = Field(default_factory=list)
+    acceleration: str = ""
+    tls: bool = False
+    code_hash: str = ""
+    image: str = ""
+
+
+class CodeRecord(Stored):
+    """What ran: the controller's commit, whether it was changed, the command line and the seed."""
+
+    commit: str
+    dirty: bool
+    command: str
+    seed: int
+
+
+class FindingRecord(Stored):
+    """A Finding as stored."""
+
+    scenario: str
+    cell: str
+    check: str
+    verdict: Verdict
+    detail: str
+    numbers: dict[str, Any] = Field(default_factory=dict)
+
+
+class Manifest(Stored):
+    """run.yml. `settings` is nested by component; `skipped` maps a scenario to the reason."""
+
+    format: Literal[1] = 1
+    run_id: str
+    status: Status = "started"
+    verdict: RunVerdict = "unknown"
+    started: str
+    finished: str = ""
+    code: CodeRecord
+    rig: RigRecord
+    options: dict[str, Any] = Field(default_factory=dict)
+    settings: dict[str, Any] = Field(default_factory=dict)
+    stages: dict[str, float] = Field(default_factory=dict)
+    findings: list[FindingRecord] = Field(default_factory=list)
+    skipped: dict[str, str] = Field(default_factory=dict)
+    warnings: list[str] = Field(default_factory=list)
+    noise_floor: dict[str, float] = Field(default_factory=dict)
+
+
+TRIAL_COLUMNS = (
+    "order", "scenario", "backend", "strategy", "hosts", "pool", "mode", "clients", "rate", "requests",
+    "wanted_seconds", "params", "trial", "seed", "sent", "ok", "fail", "unknown", "seconds", "rps",
+    "mean_ms", "p50_ms", "p95_ms", "p99_ms", "p999_ms", "max_ms",
+    "service_p50_ms", "service_p95_ms", "service_p99_ms", "lag_p99_ms",
+    "retries", "transactions", "pool_wait_ms", "steady", "valid", "reason",
+)  # fmt: skip
+TIMELINE_COLUMNS = ("order", "second", "sent", "ok", "fail", "unknown", "p50_ms", "p95_ms", "p99_ms")
+TELEMETRY_COLUMNS = ("second", "order", "host", "metric", "value")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrialRow:
+    """A row of trials.csv: the trial's cell, and its figures by column name (None where not measured)."""
+
+    cell: Cell
+    number: int
+    order: int
+    seed: int
+    valid: bool
+    reason: str
+    figures: Mapping[str, float | None]
+
+    def as_row(self) -> dict[str, Any]:
+        """The row as it stands in the file."""
+        cell = self.cell
+        row: dict[str, Any] = {
+            "order": self.order,
+            "scenario": cell.scenario,
+            "backend": cell.backend,
+            "strategy": cell.strategy,
+            "hosts": cell.hosts,
+            "pool": cell.pool,
+            "mode": cell.mode,
+            "clients": cell.clients,
+            "rate": cell.rate,
+            "requests": cell.requests,
+            "wanted_seconds": cell.seconds,
+            "params": json.dumps(dict(cell.params), sort_keys=True),
+            "trial": self.number,
+            "seed": self.seed,
+            "valid": "true" if self.valid else "false",
+            "reason": self.reason,
+        }
+        for name, value in self.figures.items():
+            row[name] = None if value is None else round(value, 6)
+        return row
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """A stored run, read; samples and evidence are read when asked for."""
+
+    path: Path
+    manifest: Manifest
+    rows: tuple[TrialRow, ...]
+
+    @property
+    def run_id(self) -> str:
+        """The folder's name."""
+        return self.manifest.run_id
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """The findings as they were stored."""
+        return tuple(Finding(**record.model_dump()) for record in self.manifest.findings)
+
+    def lanes(self, order: int) -> dict[str, Samples]:
+        """Lane name -> samples of trial `order`. Raises FormatError for a damaged file."""
+        lanes: dict[str, Samples] = {}
+        folder = self.path / "samples"
+        for entry in sorted(folder.iterdir()) if folder.is_dir() else ():
+            match = _LANE.fullmatch(entry.name)
+            if match and int(match[1]) == order and entry.is_file() and not entry.is_symlink():
+                try:
+                    lanes[match[2]] = read_samples(entry)
+                except (ValueError, OSError, EOFError) as error:
+                    raise FormatError(f"{entry}: {error}", hint="the samples file is damaged") from error
+        return lanes
+
+    def evidence(self, order: int) -> Evidence | None:
+        """What the layers said about trial `order`, or None where nothing is stored."""
+        path = self.path / "evidence" / f"{order:03d}.json"
+        if not path.is_file() or path.is_symlink():
+            return None
+        try:
+            raw = json.loads(_read(path, MAX_TABLE_BYTES))
+            ledger = raw.pop("ledger")
+            return Evidence(
+                ledger=None if ledger is None else {k: (str(v[0]), int(v[1])) for k, v in ledger.items()},
+                notes=tuple(raw.pop("notes")),
+                **raw,
+            )
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+            raise FormatError(f"{path}: {error}", hint="the evidence file is damaged") from error
+
+    def table(self, name: Literal["timeline", "telemetry"]) -> list[dict[str, str]]:
+        """The rows of timeline.csv or telemetry.csv, as text."""
+        return _table(self.path / f"{name}.csv")
+
+
+def now() -> str:
+    """UTC, to the second, ISO 8601."""
+    return dt.datetime.now(dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+class Recorder:
+    """Writes a run while it is being made. Every write is complete or not there (temporary file, rename)."""
+
+    def __init__(self, root: Path, manifest: Manifest, path: Path) -> None:
+        self.root, self.manifest, self.path = root, manifest, path
+
+    @classmethod
+    def start(cls, root: Path, *, code: CodeRecord, rig: RigRecord, options: Mapping[str, Any]) -> Self:
+        """Makes results/<run-id>/ with `status: started` and points results/latest at it."""
+        root.mkdir(parents=True, exist_ok=True)
+        stamp = dt.datetime.now(dt.UTC).strftime("%Y%m%d-%H%M%S")
+        run_id = stamp
+        while (root / run_id).exists():
+            run_id = f"{stamp}-{secrets.token_hex(2)}"
+        path = root / run_id
+        (path / "samples").mkdir(parents=True)
+        (path / "evidence").mkdir()
+        manifest = Manifest(run_id=run_id, started=now(), code=code, rig=rig, options=dict(options))
+        recorder = cls(root, manifest, path)
+        recorder.save()
+        _point(root / "latest", run_id)
+        return recorder
+
+    @classmethod
+    def resume(cls, run: Run) -> Self:
+        """Goes on writing into a run that was interrupted."""
+        run.manifest.status = "started"
+        recorder = cls(run.path.parent, run.manifest, run.path)
+        recorder.save()
+        return recorder
+
+    def save(self, status: Status | None = None) -> None:
+        """Writes run.yml; `status` is set first where given."""
+        if status is not None:
+            self.manifest.status = status
+        if status in ("finished", "aborted"):
+            self.manifest.finished = now()
+        data = self.manifest.model_dump(mode="json")
+        text = yaml.dump(data, Dumper=yaml.CSafeDumper, sort_keys=False, allow_unicode=True, width=110)
+        write_atomically(self.path / "run.yml", text)
+
+    def findings(self, findings: Iterable[Finding], verdict: RunVerdict) -> None:
+        """Replaces the manifest's findings and verdict (not yet saved)."""
+        self.manifest.findings = [FindingRecord(**_plain(asdict(f))) for f in findings]
+        self.manifest.verdict = verdict
+
+    def evidence(self, order: int, evidence: Evidence) -> None:
+        """Stores what the layers said about trial `order`."""
+        text = json.dumps(asdict(evidence), separators=(",", ":"), default=str)
+        write_atomically(self.path / "evidence" / f"{order:03d}.json", text)
+
+    def samples(self, order: int, lane: str, source: Path) -> None:
+        """Moves a collected samples file (CSV, or CSV in gzip) and its histograms to their place."""
+        suffix = ".csv.gz" if source.suffix == ".gz" else ".csv"
+        with _disk(self.path):
+            shutil.move(source, self.path / "samples" / f"{order:03d}-{lane}{suffix}")
+
+    def append(
+        self, name: Literal["trials", "timeline", "telemetry"], rows: Iterable[Mapping[str, Any]]
+    ) -> None:
+        """Appends rows to one of the tables; the header comes with the first."""
+        columns: Sequence[str] = {
+            "trials": TRIAL_COLUMNS,
+            "timeline": TIMELINE_COLUMNS,
+            "telemetry": TELEMETRY_COLUMNS,
+        }[name]
+        path = self.path / f"{name}.csv"
+        with _disk(path), path.open("a", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, columns, restval="", lineterminator="\n")
+            if file.tell() == 0:
+                writer.writeheader()
+            writer.writerows({k: _cell(v) for k, v in row.items()} for row in rows)
+
+
+class _disk:  # noqa: N801  # reads as a phrase: `with _disk(path):`
+    """Turns a full or read-only disk into a RigError that says what is kept."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, OSError):
+            raise RigError(
+                f"{self.path}: {error.strerror or error}",
+                hint="free some space; what was measured before is kept, go on with: bench --resume RUN",
+            ) from error
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Writes UTF-8 text so that a reader sees the old file or the new one. Raises RigError on a full disk."""
+    part = path.with_name(f".{path.name}.part")
+    with _disk(path):
+        try:
+            part.write_text(text, encoding="utf-8")
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
+
+
+def _point(link: Path, target: str) -> None:
+    part = link.with_name(f".latest-{os.getpid()}")
+    with _disk(link):
+        part.unlink(missing_ok=True)
+        part.symlink_to(target)
+        part.replace(link)
+
+
+def _cell(value: Any) -> Any:
+    """A table cell: no line breaks, and no text that a spreadsheet would run as a formula."""
+    if not isinstance(value, str):
+        return value
+    flat = " ".join(value.split())
+    return f"'{flat}" if flat[:1] in ("=", "+", "-", "@") else flat
+
+
+def _plain(value: Any) -> Any:
+    """Mappings, tuples and floats as YAML takes them."""
+    if isinstance(value, Mapping):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple | set):
+        return [_plain(v) for v in value]
+    if isinstance(value, float):
+        return round(value, 6)
+    return value if isinstance(value, str | int | bool) or value is None else str(value)
+
+
+def _read(path: Path, limit: int) -> str:
+    if path.stat().st_size > limit:
+        raise FormatError(f"{path} is larger than {limit:,} bytes", hint="this is not a file of ours")
+    return path.read_text(encoding="utf-8")
+
+
+def _table(path: Path) -> list[dict[str, str]]:
+    if not path.is_file():
+        return []
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            return [dict(row) for row in csv.DictReader(file, strict=True)]
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise FormatError(f"{path}: {error}", hint="the table is damaged") from error
+
+
+def _row(path: Path, line: int, raw: Mapping[str, str | None]) -> TrialRow:
+    def number(name: str) -> float | None:
+        text = raw.get(name)
+        return float(text) if text else None
+
+    known = set(TRIAL_COLUMNS)
+    try:
+        figures = {
+            name: number(name)
+            for name in TRIAL_COLUMNS[TRIAL_COLUMNS.index("sent") : TRIAL_COLUMNS.index("valid")]
+            if name in raw
+        }
+        cell = Cell(
+            scenario=raw["scenario"] or "",
+            backend=raw["backend"] or "",  # type: ignore[arg-type]  # judged by the reader of the table
+            strategy=raw["strategy"] or "",
+            hosts=int(raw["hosts"] or 0),
+            pool=int(raw["pool"] or 0),
+            mode="open" if raw["mode"] == "open" else "closed",
+            clients=int(raw["clients"] or 0),
+            rate=number("rate"),
+            requests=int(raw["requests"]) if raw.get("requests") else None,
+            seconds=number("wanted_seconds"),
+            params=json.loads(raw.get("params") or "{}"),
+        )
+        return TrialRow(
+            cell=cell,
+            number=int(raw["trial"] or 0),
+            order=int(raw.get("order") or line - 1),
+            seed=int(raw.get("seed") or 0),
+            valid=raw["valid"] == "true",
+            reason=raw.get("reason") or "",
+            figures=figures,
+        )
+    except (KeyError, ValueError, TypeError, RecursionError) as error:
+        missing = f"no column {error}" if isinstance(error, KeyError) else str(error)
+        raise FormatError(
+            f"{path}:{line}: {missing}", hint=f"columns of format {FORMAT}: {', '.join(sorted(known))}"
+        ) from error
+
+
+def find_run(which: str | None, root: Path = RESULTS) -> Path:
+    """The folder of a run: a path, a run id under results/, or the newest. Raises UsageError."""
+    if which:
+        for candidate in (Path(which), root / which):
+            if (candidate / "run.yml").is_file():
+                return candidate.resolve()
+        known = sorted(p.parent.name for p in root.glob("*/run.yml") if p.parent.name != "latest")
+        raise UsageError(
+            f"no run at '{which}'",
+            hint=f"the newest are: {', '.join(known[-5:])}" if known else "make one with: ./run bench",
+        )
+    latest = root / "latest"
+    if (latest / "run.yml").is_file():
+        return latest.resolve()
+    raise UsageError(f"no run in {root}/ yet", hint="make one with: ./run bench")
+
+
+def load_run(path: Path) -> Run:
+    """Reads a run. Raises FormatError naming the file (and line) for anything that is not format 1."""
+    manifest_path = path / "run.yml"
+    try:
+        text = _read(manifest_path, MAX_MANIFEST_BYTES)
+        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=yaml.CSafeLoader)):
+            raise FormatError(f"{manifest_path}: aliases are not allowed", hint="this is not a file of ours")
+        raw = yaml.load(text, Loader=yaml.CSafeLoader)
+    except FileNotFoundError:
+        raise UsageError(f"no run.yml in {path}", hint="give a folder under results/") from None
+    except (yaml.YAMLError, UnicodeDecodeError, ValueError, RecursionError) as error:
+        raise FormatError(
+            f"{manifest_path}: {' '.join(str(error).split())}", hint="not plain YAML"
+        ) from error
+    if not isinstance(raw, dict) or "format" not in raw:
+        raise FormatError(f"{manifest_path}: no `format`", hint="this is not a run of pgcrucible")
+    if raw["format"] != FORMAT:
+        raise FormatError(
+            f"{manifest_path}: format {raw['format']!r} is not {FORMAT}, the one this version reads",
+            hint="update pgcrucible, or read the run with the version that wrote it",
+        )
+    try:
+        manifest = Manifest.model_validate(raw)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise FormatError(
+            f"{manifest_path}: {where}: {first['msg']}", hint=f"{error.error_count()} such problems"
+        ) from None
+    if not _RUN_ID.fullmatch(manifest.run_id):
+        raise FormatError(f"{manifest_path}: run_id {manifest.run_id!r} is not a name")
+    table = path / "trials.csv"
+    rows = tuple(_row(table, line, raw) for line, raw in enumerate(_table(table), start=2))
+    return Run(path=path, manifest=manifest, rows=rows)
