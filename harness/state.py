@@ -1,0 +1,202 @@
+"""What is kept about a rig on the controller: `.rigs/<name>/`, readable by its owner alone, never in git.
+
+rig.json        provider, network, hosts, hashes of what is deployed; `ready` once verify.yml passed
+inventory.yml   the effective Ansible inventory (made, not edited)
+group_vars      link to the group_vars beside the source inventory
+secrets.yml     generated passwords, mode 0600, handed to Ansible as a file
+id_ed25519      the key that opens every host of the rig
+known_hosts     the hosts' keys: made here, so they are known before the first contact
+hosts/<name>/   what is mounted into a host: its SSH host key, its authorized_keys
+lock            held while the rig is changed
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import ipaddress
+import json
+import os
+import re
+import secrets
+import shutil
+import subprocess
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from harness.errors import RigError, UsageError
+from harness.model import Host
+
+ROOT = Path(__file__).resolve().parent.parent
+RIGS = ROOT / ".rigs"
+CACHE = ROOT / ".cache"
+PLAYBOOKS = ROOT / "playbooks"
+ROLES_DIR = PLAYBOOKS / "roles"
+
+BENCHMARK_NET = ipaddress.ip_network("198.18.0.0/15")
+"""Set aside for benchmarks of interconnected devices (RFC 2544, RFC 6890): no real host lives there."""
+
+SECRET_NAMES = ("app_password", "harness_password")
+_NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,18}[a-z0-9])?")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RigState:
+    """rig.json: what a rig is, as far as the controller knows."""
+
+    name: str
+    provider: str
+    inventory: str
+    """The source inventory's path."""
+    network: str
+    """The rig's own subnet, empty where the hosts exist already."""
+    hosts: tuple[Host, ...]
+    variables: Mapping[str, Any] = field(default_factory=dict)
+    image: str = ""
+    runtime: str = ""
+    code_hash: str = ""
+    wheels_hash: str = ""
+    ready: bool = False
+    stages: Mapping[str, float] = field(default_factory=dict)
+
+
+def check_name(name: str) -> str:
+    """`name` if a rig may be called so. Raises UsageError."""
+    if not _NAME.fullmatch(name):
+        raise UsageError(
+            f"--rig {name!r} is no name for a rig",
+            hint="1 to 20 of a-z, 0-9 and '-', with no '-' at either end",
+        )
+    return name
+
+
+def folder(name: str) -> Path:
+    """Where the rig's state is, existing or not."""
+    return RIGS / check_name(name)
+
+
+def make_folder(name: str) -> Path:
+    """The rig's state folder, made where missing (0700)."""
+    RIGS.mkdir(mode=0o700, exist_ok=True)
+    path = folder(name)
+    path.mkdir(mode=0o700, exist_ok=True)
+    return path
+
+
+@contextlib.contextmanager
+def locked(name: str) -> Iterator[None]:
+    """Held while a rig is made, changed or destroyed; the kernel drops it with the process.
+
+    The lock lies beside the folder, which destroy removes. Raises RigError at once where another holds it.
+    """
+    RIGS.mkdir(mode=0o700, exist_ok=True)
+    with (RIGS / f".{check_name(name)}.lock").open("w") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise RigError(
+                f"rig {name}: another process is changing it just now", hint="wait until it has ended"
+            ) from None
+        yield
+
+
+def write_private(path: Path, text: str) -> None:
+    """Writes a file that only its owner may read, whole or not at all."""
+    partial = path.with_name(f"{path.name}.partial")
+    partial.unlink(missing_ok=True)
+    with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as handle:
+        handle.write(text)
+    partial.replace(path)
+
+
+def save(state: RigState) -> None:
+    """Stores rig.json."""
+    write_private(folder(state.name) / "rig.json", json.dumps(asdict(state), indent=2) + "\n")
+
+
+def load(name: str) -> RigState | None:
+    """The stored state, or None where there is no such rig. Raises RigError where it cannot be read."""
+    path = folder(name) / "rig.json"
+    try:
+        raw = json.loads(path.read_text())
+        return RigState(**raw | {"hosts": tuple(Host(**host) for host in raw["hosts"])})
+    except FileNotFoundError:
+        return None
+    except (ValueError, TypeError, KeyError) as error:
+        raise RigError(f"{path}: damaged: {error}", hint=f"./run destroy --rig {name}") from None
+
+
+def names() -> list[str]:
+    """All rigs that have a state folder."""
+    return sorted(p.name for p in RIGS.iterdir() if p.is_dir()) if RIGS.is_dir() else []
+
+
+def free_network(taken: Iterable[str]) -> str:
+    """The lowest /24 of the benchmark range that overlaps nothing in `taken` (CIDRs). Raises RigError."""
+    used = [ipaddress.ip_network(text, strict=False) for text in taken]
+    for candidate in BENCHMARK_NET.subnets(new_prefix=24):
+        if not any(candidate.version == net.version and candidate.overlaps(net) for net in used):
+            return str(candidate)
+    raise RigError(
+        f"no free /24 network is left in {BENCHMARK_NET}",
+        hint="./run status lists the rigs; ./run destroy --rig NAME frees one",
+    )
+
+
+@contextlib.contextmanager
+def network_lock() -> Iterator[None]:
+    """Held from the choice of a network until rig.json names it, so that two rigs never take the same."""
+    RIGS.mkdir(mode=0o700, exist_ok=True)
+    with (RIGS / ".network.lock").open("w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+
+
+def read_secrets(name: str) -> dict[str, str]:
+    """The rig's passwords, generated on first use; a secret added later is added to the file."""
+    path = make_folder(name) / "secrets.yml"
+    have: dict[str, str] = yaml.safe_load(path.read_text()) if path.exists() else {}
+    missing = [key for key in SECRET_NAMES if key not in have]
+    if missing:
+        have |= {key: secrets.token_urlsafe(24) for key in missing}
+        write_private(path, yaml.safe_dump(have))
+    return have
+
+
+def make_keys(name: str, hosts: Iterable[Host]) -> None:
+    """The rig's SSH key, a host key a host, and known_hosts. What is there already stays."""
+    base = make_folder(name)
+    if not (base / "id_ed25519").exists():
+        _generate(base / "id_ed25519", f"pgcrucible {name}")
+    public = (base / "id_ed25519.pub").read_text()
+    known = []
+    wanted = {host.name for host in hosts}
+    for stale in (base / "hosts").glob("*"):
+        if stale.name not in wanted:
+            shutil.rmtree(stale)
+    for host in hosts:
+        place = base / "hosts" / host.name
+        place.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if not (place / "host_key.pub").exists():
+            _generate(place / "host_key", host.name)
+        if not (place / "authorized_keys").exists():
+            write_private(place / "authorized_keys", public)
+        kind, key, *_ = (place / "host_key.pub").read_text().split()
+        where = host.ssh_address if host.ssh_port == 22 else f"[{host.ssh_address}]:{host.ssh_port}"
+        known.append(f"{where} {kind} {key}\n")
+    write_private(base / "known_hosts", "".join(known))
+
+
+def _generate(path: Path, comment: str) -> None:
+    path.unlink(missing_ok=True)
+    command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", comment, "-f", str(path)]
+    try:
+        subprocess.run(command, check=True, capture_output=True, text=True, timeout=30)
+    except FileNotFoundError:
+        raise RigError("ssh-keygen is missing", hint="apt-get install openssh-client") from None
+    except subprocess.CalledProcessError as error:
+        raise RigError(f"{path}: ssh-keygen failed: {error.stderr.strip()}") from None
