@@ -1,0 +1,221 @@
+"""A pool of PostgreSQL connections that says why it has none.
+
+psycopg_pool hides a failed login behind its own retries and time-out. The contract here needs the
+reason at once (53300 is a clean 503, a database that is away fails fast and recovers with the next
+request), a line of bounded length, and a wait in line that is longer than the time-out of one login.
+Like the original's pool: opened on demand, first come first served, the last one used is used next so
+that surplus ones age and close.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import select
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from time import monotonic
+from typing import Any
+
+from psycopg import AsyncConnection, AsyncRawCursor, OperationalError
+from psycopg.pq import TransactionStatus
+
+from app.backends.base import PoolStats
+from app.errors import ServiceError, from_connect
+
+Row = tuple[Any, ...]
+
+
+class Link:
+    """A connection in autocommit with one cursor, and what must be known of it when something fails."""
+
+    def __init__(self, connection: AsyncConnection[Row], *, prepare: bool) -> None:
+        self._connection = connection
+        self._cursor = AsyncRawCursor(connection)
+        self._prepare = prepare
+        self._poll = select.poll()
+        self._poll.register(connection.fileno(), select.POLLIN)
+        self.idle_since = 0.0
+        self.in_doubt = False
+        """A statement that can commit is under way."""
+        self.transactions = 0
+        """Database transactions begun since the link was taken from the pool."""
+
+    async def query(self, sql: str, parameters: Sequence[Any] | None = None) -> list[Row]:
+        """Run one statement of an open transaction, or one that only reads."""
+        prepare = self._prepare and parameters is not None
+        cursor = await self._cursor.execute(sql, parameters, prepare=prepare)
+        return await cursor.fetchall() if cursor.description else []
+
+    async def autocommit(self, sql: str, parameters: Sequence[Any]) -> list[Row]:
+        """Run one statement that is a transaction of its own and may write."""
+        self.transactions += 1
+        self.in_doubt = True
+        rows = await self.query(sql, parameters)
+        self.in_doubt = False
+        return rows
+
+    async def transaction(self, begin: str, work: Callable[[Link], Awaitable[Any]]) -> Any:
+        """Run `work` between `begin` and COMMIT, or roll back what it raises."""
+        self.transactions += 1
+        try:
+            await self.query(begin)
+            result = await work(self)
+            self.in_doubt = True
+            await self.query("COMMIT")
+        except Exception:
+            if self._connection.pgconn.transaction_status in {
+                TransactionStatus.INTRANS,
+                TransactionStatus.INERROR,
+            }:
+                await self.query("ROLLBACK")
+            raise
+        self.in_doubt = False
+        return result
+
+    @property
+    def idle(self) -> bool:
+        """In working order and outside a transaction, as far as the client knows."""
+        return self._connection.pgconn.transaction_status == TransactionStatus.IDLE
+
+    def silent(self) -> bool:
+        """False when the server has spoken unasked: it has closed the connection, or is about to."""
+        return not self._poll.poll(0)
+
+    def close(self) -> None:
+        """End the session; at once, without a word to the server if a statement is under way."""
+        self._connection.pgconn.finish()
+
+
+class Pool:
+    """At most `size` links. `acquire` and `release` come in pairs, in one event loop."""
+
+    def __init__(
+        self,
+        connect: Callable[[], Awaitable[Link]],
+        *,
+        size: int,
+        idle_seconds: float,
+        wait_seconds: float,
+        max_waiting: int,
+    ) -> None:
+        self._connect = connect
+        self._size = size
+        self._idle_seconds = idle_seconds
+        self._wait_seconds = wait_seconds
+        self._max_waiting = max_waiting
+        self._links: set[Link] = set()
+        self._idle: list[Link] = []
+        self._waiting: deque[asyncio.Future[Link]] = deque()
+        self._opening: set[asyncio.Task[None]] = set()
+        self._reaper: asyncio.TimerHandle | None = None
+        self._closed = False
+
+    async def acquire(self, *, urgent: bool = False, wait_seconds: float | None = None) -> Link:
+        """A link that works, or `ServiceError` 503. `urgent` goes to the head of the line (health checks)."""
+        while self._idle:
+            link = self._idle.pop()
+            if link.silent():
+                return link
+            self._discard(link)
+        if self._closed:
+            raise ServiceError(503, "SHUTTING_DOWN", "the service is shutting down")
+        if len(self._waiting) >= self._max_waiting:
+            raise ServiceError(503, "POOL_FULL", "too many requests wait for a database connection")
+        return await self._stand_in_line(urgent, wait_seconds or self._wait_seconds)
+
+    async def _stand_in_line(self, urgent: bool, wait_seconds: float) -> Link:
+        loop = asyncio.get_running_loop()
+        place: asyncio.Future[Link] = loop.create_future()
+        if urgent:
+            self._waiting.appendleft(place)
+        else:
+            self._waiting.append(place)
+        self._grow()
+        timer = loop.call_later(wait_seconds, self._give_up, place)
+        try:
+            return await place
+        except asyncio.CancelledError:
+            if place.done() and not place.cancelled() and not place.exception():
+                self.release(place.result())  # handed over in the moment of the cancellation
+            elif place in self._waiting:
+                self._waiting.remove(place)
+            raise
+        finally:
+            timer.cancel()
+
+    def _give_up(self, place: asyncio.Future[Link]) -> None:
+        if not place.done():
+            self._waiting.remove(place)
+            place.set_exception(ServiceError(503, "POOL_TIMEOUT", "no database connection became free in time"))
+
+    def release(self, link: Link) -> None:
+        """Take a link back: hand it on, keep it, or drop it if it is not idle."""
+        if self._closed or not link.idle:
+            self._discard(link)
+            return
+        link.in_doubt = False
+        link.transactions = 0
+        while self._waiting:
+            place = self._waiting.popleft()
+            if not place.done():
+                place.set_result(link)
+                return
+        link.idle_since = monotonic()
+        self._idle.append(link)
+
+    def stats(self) -> PoolStats:
+        """Now: open, unused, standing in line."""
+        return PoolStats(total=len(self._links), idle=len(self._idle), waiting=len(self._waiting))
+
+    def open(self) -> None:
+        """Start closing what is unused for too long. Connections are opened on demand."""
+        loop = asyncio.get_running_loop()
+        self._reaper = loop.call_later(self._idle_seconds / 2, self._reap)
+
+    async def close(self) -> None:
+        """Close all; links in use are closed when they are released."""
+        self._closed = True
+        if self._reaper:
+            self._reaper.cancel()
+        self._fail_all(ServiceError(503, "SHUTTING_DOWN", "the service is shutting down"))
+        while self._idle:
+            self._discard(self._idle.pop())
+        for task in self._opening:
+            task.cancel()
+        await asyncio.gather(*self._opening, return_exceptions=True)
+
+    def _reap(self) -> None:
+        self.open()
+        limit = monotonic() - self._idle_seconds
+        while self._idle and self._idle[0].idle_since < limit:
+            self._discard(self._idle.pop(0))
+
+    def _discard(self, link: Link) -> None:
+        self._links.discard(link)
+        link.close()
+        self._grow()
+
+    def _grow(self) -> None:
+        """One attempt to connect for each that waits, within the size."""
+        free = self._size - len(self._links) - len(self._opening)
+        for _ in range(min(free, len(self._waiting) - len(self._opening))):
+            task = asyncio.get_running_loop().create_task(self._open_link())
+            self._opening.add(task)
+            task.add_done_callback(self._opening.discard)
+
+    async def _open_link(self) -> None:
+        try:
+            link = await self._connect()
+        except (OperationalError, OSError) as error:
+            # Those who wait are served by the other links, if there are any, and told why if there are none.
+            if not self._links and len(self._opening) == 1:
+                self._fail_all(from_connect(error))
+            return
+        self._links.add(link)
+        self.release(link)
+
+    def _fail_all(self, error: ServiceError) -> None:
+        while self._waiting:
+            place = self._waiting.popleft()
+            if not place.done():
+                place.set_exception(error.again())

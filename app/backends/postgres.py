@@ -1,0 +1,185 @@
+"""The PostgreSQL backend: a pool, the strategies, retries with jitter, and errors told apart."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Sequence
+from time import perf_counter
+from typing import Any, TypeVar
+
+import psycopg
+
+from app.backends import base
+from app.backends.base import Cost, Isolation, PoolStats
+from app.backends.coalesce import Coalescer
+from app.backends.pool import Link, Pool
+from app.backends.strategies import STRATEGIES, LostRaceError, lock_and_increment
+from app.errors import CONFLICTS, ServiceError, from_postgres
+from app.settings import Settings
+
+Result = TypeVar("Result")
+
+_BEGIN = {level: f"BEGIN ISOLATION LEVEL {level}" for level in base.LEVELS}
+_BULK = """
+    INSERT INTO data (content, container_id)
+    SELECT content, $2 FROM unnest($1::text[]) WITH ORDINALITY AS row (content, place) ORDER BY place
+    RETURNING id
+"""
+_TOTALS = """
+    SELECT (SELECT count(*) FROM data), (SELECT count(*) FROM counters), (SELECT max(value) FROM counters),
+           (SELECT count(*) FROM data WHERE container_id = $1)
+"""
+_JITTER_MS = (1.0, 50.0)
+"""A loser waits at random up to the first, doubled each time, at most the second."""
+
+
+class PostgresBackend:
+    """See `base.Backend`."""
+
+    strategies: Sequence[str] = base.STRATEGIES
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._version = ""
+        self._pool = Pool(
+            self._connect,
+            size=settings.pool_size,
+            idle_seconds=settings.pool_idle_seconds,
+            wait_seconds=settings.pool_wait_seconds,
+            max_waiting=settings.pool_max_waiting,
+        )
+        self._coalescer = Coalescer(
+            self._run,
+            max_batch=settings.coalesce_max_batch,
+            max_queue=settings.coalesce_max_queue,
+            batches=settings.coalesce_batches,
+        )
+
+    async def open(self) -> None:
+        self._pool.open()
+
+    async def close(self) -> None:
+        await self._coalescer.close()
+        await self._pool.close()
+
+    async def increment(self, key: str, strategy: str, entry_id: str | None) -> tuple[int, Cost]:
+        if strategy == "coalesce":
+            return await self._coalescer.increment(key, entry_id)
+        increment = STRATEGIES[strategy]
+        return await self._run(lambda link: increment(link, key, entry_id))
+
+    async def counter(self, key: str) -> int | None:
+        rows = await self._read("SELECT value FROM counters WHERE key = $1", (key,))
+        return int(rows[0][0]) if rows else None
+
+    async def bulk_insert(self, rows: Sequence[str]) -> tuple[list[int], Cost]:
+        parameters = (list(rows), self._settings.container_id)
+        ids, cost = await self._run(lambda link: link.autocommit(_BULK, parameters))
+        return [int(row[0]) for row in ids], cost
+
+    async def transaction(self, keys: Sequence[str], hold_ms: float, *, retry: bool) -> tuple[list[int], Cost]:
+        limit = self._settings.retry_limit if retry else 0
+        return await self._run(lambda link: lock_and_increment(link, keys, hold_ms), limit=limit)
+
+    async def isolation(self, level: str) -> Isolation:
+        async def work(link: Link) -> Isolation:
+            ((observed,),) = await link.query("SHOW transaction_isolation")
+            rows = await link.query("SELECT key, value, last_modified FROM counters LIMIT 10")
+            names = ("key", "value", "last_modified")
+            return Isolation(
+                observed=str(observed).upper(),
+                rows=[dict(zip(names, (key, value, at.isoformat()), strict=True)) for key, value, at in rows],
+            )
+
+        seen: Isolation
+        seen, _ = await self._run(lambda link: link.transaction(_BEGIN[level], work))
+        return seen
+
+    async def database_time(self) -> str:
+        ((now,),) = await self._read("SELECT now()", (), urgent=True)
+        return str(now.isoformat())
+
+    async def totals(self) -> dict[str, int | None]:
+        ((data, counters, most, own),) = await self._read(_TOTALS, (self._settings.container_id,), urgent=True)
+        return {
+            "total_records": data,
+            "total_counters": counters,
+            "max_counter_value": most,
+            "container_records": own,
+        }
+
+    def pool_stats(self) -> PoolStats:
+        return self._pool.stats()
+
+    def facts(self) -> dict[str, Any]:
+        return {"server_version": self._version} if self._version else {}
+
+    async def _connect(self) -> Link:
+        settings = self._settings
+        options = (
+            f"-c statement_timeout={settings.statement_timeout_ms}"
+            f" -c lock_timeout={settings.lock_timeout_ms}"
+            f" -c idle_in_transaction_session_timeout={settings.statement_timeout_ms}"
+        )
+        connection = await psycopg.AsyncConnection.connect(
+            host=settings.postgres_host,
+            port=settings.postgres_port,
+            dbname=settings.postgres_db,
+            user=settings.postgres_user,
+            password=settings.postgres_password or None,
+            sslmode=settings.postgres_sslmode,
+            sslrootcert=settings.postgres_sslrootcert or None,
+            application_name=settings.container_id,
+            connect_timeout=settings.pool_timeout_seconds,
+            # A host that vanishes is noticed after half a minute, not after the kernel's two hours.
+            keepalives_idle=10,
+            keepalives_interval=5,
+            keepalives_count=3,
+            tcp_user_timeout=30_000,
+            options=options if settings.prepare else None,  # PgBouncer refuses the parameter
+            prepare_threshold=5 if settings.prepare else None,
+            autocommit=True,
+        )
+        self._version = connection.info.parameter_status("server_version") or ""
+        return Link(connection, prepare=bool(settings.prepare))
+
+    async def _read(self, sql: str, parameters: Sequence[Any], *, urgent: bool = False) -> list[tuple[Any, ...]]:
+        """One reading statement; `urgent` ones do not stand in line behind the load they are to watch."""
+        wait = float(self._settings.pool_timeout_seconds) if urgent else None
+        link = await self._pool.acquire(urgent=urgent, wait_seconds=wait)
+        try:
+            return await link.query(sql, parameters)
+        except psycopg.Error as error:
+            raise from_postgres(error, in_doubt=False) from None
+        finally:
+            self._pool.release(link)
+
+    async def _run(self, work: Callable[[Link], Awaitable[Result]], *, limit: int | None = None) -> tuple[Result, Cost]:
+        """Run work that writes, again when it loses a conflict, `limit` times at most."""
+        limit = self._settings.retry_limit if limit is None else limit
+        started = perf_counter()
+        link = await self._pool.acquire()
+        pool_wait_ms = (perf_counter() - started) * 1000
+        retries = 0
+        try:
+            while True:
+                link.in_doubt = False
+                try:
+                    result = await work(link)
+                except LostRaceError:
+                    failure = ServiceError(409, "LOST_RACE", "another request changed the counter first")
+                except psycopg.Error as error:
+                    failure = from_postgres(error, in_doubt=link.in_doubt)
+                    if error.sqlstate not in CONFLICTS or not link.idle:
+                        raise failure from None
+                else:
+                    cost = Cost(pool_wait_ms=pool_wait_ms, retries=retries, transactions=link.transactions)
+                    return result, cost
+                if retries == limit:
+                    raise failure
+                retries += 1
+                first, most = _JITTER_MS
+                await asyncio.sleep(random.uniform(0, min(most, first * 2 ** min(retries, 10))) / 1000)
+        finally:
+            self._pool.release(link)

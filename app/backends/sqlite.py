@@ -1,0 +1,257 @@
+"""The SQLite backends: one file shared by all instances, one writer thread and some readers each.
+
+    sqlite-naive   what the earlier system did: rollback journal, no busy timeout, deferred transactions
+                   that read first; whoever finds the file locked gets SQLITE_BUSY at once
+    sqlite-tuned   WAL, synchronous=FULL (as durable as PostgreSQL's default), BEGIN IMMEDIATE, busy timeout
+
+The profile decides how an increment is done, so `upsert` is the only strategy's name here.
+sqlite3 blocks; all of it runs in threads, never in the event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timezone
+from pathlib import Path
+from time import perf_counter
+from typing import Any, TypeVar
+
+from app.backends.base import Cost, Isolation, PoolStats
+from app.backends.filesystem import refuse_network
+from app.backends.strategies import once
+from app.errors import ServiceError, from_sqlite, sqlite_code, unprocessable
+from app.settings import Settings
+
+Result = TypeVar("Result")
+
+_SCHEMA = (
+    "CREATE TABLE IF NOT EXISTS counters (key TEXT PRIMARY KEY, value INTEGER NOT NULL DEFAULT 0,"
+    " last_modified TEXT NOT NULL DEFAULT CURRENT_TIMESTAMP)",
+    "CREATE TABLE IF NOT EXISTS data (id INTEGER PRIMARY KEY AUTOINCREMENT, content TEXT NOT NULL,"
+    " container_id TEXT, created_at TEXT NOT NULL DEFAULT CURRENT_TIMESTAMP)",
+    "CREATE INDEX IF NOT EXISTS idx_data_created_at ON data (created_at)",
+    "CREATE TABLE IF NOT EXISTS ledger (id TEXT PRIMARY KEY, key TEXT NOT NULL, value INTEGER NOT NULL,"
+    " created_at TEXT NOT NULL DEFAULT CURRENT_TIMESTAMP)",
+)
+_BUSY_SECONDS = 10.0
+_START_SECONDS = 20.0
+_READ_BACK = ("journal_mode", "synchronous", "busy_timeout", "wal_autocheckpoint", "page_size", "cache_size")
+
+
+class SqliteBackend:
+    """See `base.Backend`."""
+
+    strategies: Sequence[str] = ("upsert",)
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._tuned = settings.backend == "sqlite-tuned"
+        self._path = Path(settings.sqlite_path)
+        self._begin = "BEGIN IMMEDIATE" if self._tuned else "BEGIN DEFERRED"
+        self._local = threading.local()
+        self._opened: list[sqlite3.Connection] = []
+        self._facts: dict[str, Any] = {}
+        self._waiting = 0
+        self._running = 0
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="sqlite-writer")
+        self._readers = ThreadPoolExecutor(settings.pool_size, thread_name_prefix="sqlite-reader")
+
+    async def open(self) -> None:
+        refuse_network(self._path.parent)
+        await asyncio.get_running_loop().run_in_executor(self._writer, self._prepare_file)
+
+    async def close(self) -> None:
+        for threads in (self._writer, self._readers):
+            await asyncio.get_running_loop().run_in_executor(None, threads.shutdown)
+        for connection in self._opened:
+            connection.close()
+
+    async def increment(self, key: str, strategy: str, entry_id: str | None) -> tuple[int, Cost]:  # noqa: ARG002
+        return await self._write(lambda connection: _increment(connection, key, entry_id))
+
+    async def counter(self, key: str) -> int | None:
+        rows = await self._read("SELECT value FROM counters WHERE key = ?", (key,))
+        return int(rows[0][0]) if rows else None
+
+    async def bulk_insert(self, rows: Sequence[str]) -> tuple[list[int], Cost]:
+        container = self._settings.container_id
+
+        def work(connection: sqlite3.Connection) -> list[int]:
+            insert = "INSERT INTO data (content, container_id) VALUES (?, ?)"
+            return [connection.execute(insert, (row, container)).lastrowid or 0 for row in rows]
+
+        return await self._write(work)
+
+    async def transaction(
+        self,
+        keys: Sequence[str],
+        hold_ms: float,
+        *,
+        retry: bool,  # noqa: ARG002 -- one lock for the whole file: nothing deadlocks
+    ) -> tuple[list[int], Cost]:
+        def work(connection: sqlite3.Connection) -> list[int]:
+            for _ in keys:
+                connection.execute("SELECT value FROM counters LIMIT 1").fetchall()
+                time.sleep(hold_ms / 1000)
+            return [_increment(connection, key, None) for key in keys]
+
+        return await self._write(work)
+
+    async def isolation(self, level: str) -> Isolation:
+        if level != "SERIALIZABLE":
+            raise unprocessable("LEVEL_NOT_OFFERED", "SQLite runs every transaction SERIALIZABLE")
+        rows = await self._read("SELECT key, value, last_modified FROM counters LIMIT 10", ())
+        names = ("key", "value", "last_modified")
+        return Isolation(observed="SERIALIZABLE", rows=[dict(zip(names, row, strict=True)) for row in rows])
+
+    async def database_time(self) -> str:
+        await self._read("SELECT count(*) FROM sqlite_master", ())
+        return datetime.now(tz=timezone.utc).isoformat()  # noqa: UP017 -- hosts have 3.10 too
+
+    async def totals(self) -> dict[str, int | None]:
+        ((data, counters, most, own),) = await self._read(
+            "SELECT (SELECT count(*) FROM data), (SELECT count(*) FROM counters),"
+            " (SELECT max(value) FROM counters), (SELECT count(*) FROM data WHERE container_id = ?)",
+            (self._settings.container_id,),
+        )
+        return {
+            "total_records": data,
+            "total_counters": counters,
+            "max_counter_value": most,
+            "container_records": own,
+        }
+
+    def pool_stats(self) -> PoolStats:
+        total = len(self._opened)
+        return PoolStats(total=total, idle=max(0, total - self._running), waiting=self._waiting)
+
+    def facts(self) -> dict[str, Any]:
+        return dict(self._facts)
+
+    # In the event loop.
+
+    async def _write(self, work: Callable[[sqlite3.Connection], Result]) -> tuple[Result, Cost]:
+        return await self._in_thread(self._writer, lambda: self._transaction(work))
+
+    async def _read(self, sql: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
+        def work() -> list[tuple[Any, ...]]:
+            try:
+                return self._connection().execute(sql, parameters).fetchall()
+            except sqlite3.Error as error:
+                raise from_sqlite(error, in_doubt=False) from None
+
+        return (await self._in_thread(self._readers, work))[0]
+
+    async def _in_thread(self, threads: ThreadPoolExecutor, work: Callable[[], Result]) -> tuple[Result, Cost]:
+        if self._waiting >= self._settings.pool_max_waiting:
+            raise ServiceError(503, "POOL_FULL", "too many requests wait for the database file")
+        queued = perf_counter()
+        loop = asyncio.get_running_loop()
+        waited_ms = 0.0
+
+        def job() -> Result:
+            nonlocal waited_ms
+            loop.call_soon_threadsafe(self._started)
+            waited_ms = (perf_counter() - queued) * 1000
+            if waited_ms > self._settings.pool_wait_seconds * 1000:
+                raise ServiceError(503, "POOL_TIMEOUT", "the database file did not become free in time")
+            return work()
+
+        self._waiting += 1
+        try:
+            result = await loop.run_in_executor(threads, job)
+        finally:
+            self._running -= 1
+        return result, Cost(pool_wait_ms=waited_ms)
+
+    def _started(self) -> None:
+        self._waiting -= 1
+        self._running += 1
+
+    # In a thread.
+
+    def _connection(self) -> sqlite3.Connection:
+        """This thread's connection."""
+        found: sqlite3.Connection | None = getattr(self._local, "connection", None)
+        if found is None:
+            found = sqlite3.connect(
+                self._path,
+                timeout=_BUSY_SECONDS if self._tuned else 0.0,
+                isolation_level=None,  # BEGIN and COMMIT are ours
+                check_same_thread=False,  # closed by another thread, when its own has ended
+            )
+            found.execute("PRAGMA synchronous = FULL")
+            self._local.connection = found
+            self._opened.append(found)
+        return found
+
+    def _transaction(self, work: Callable[[sqlite3.Connection], Result]) -> Result:
+        committing = False
+        try:
+            connection = self._connection()
+            connection.execute(self._begin)
+            result = work(connection)
+            committing = True
+            connection.execute("COMMIT")
+        except (sqlite3.Error, ServiceError) as error:
+            self._roll_back()
+            if isinstance(error, ServiceError):
+                raise
+            raise from_sqlite(error, in_doubt=committing) from None
+        return result
+
+    def _roll_back(self) -> None:
+        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
+        if connection is not None and connection.in_transaction:
+            try:
+                connection.execute("ROLLBACK")
+            except sqlite3.Error:
+                # Closed, the journal is rolled back by whoever opens the file next.
+                connection.close()
+                self._opened.remove(connection)
+                del self._local.connection
+
+    def _prepare_file(self) -> None:
+        """Make the tables, set the journal mode, read back what was granted. Instances start together: retry."""
+        wanted = "wal" if self._tuned else "delete"
+        deadline = time.monotonic() + _START_SECONDS
+        while True:
+            try:
+                connection = self._connection()
+                ((granted,),) = connection.execute(f"PRAGMA journal_mode = {wanted}").fetchall()
+                for statement in _SCHEMA:
+                    connection.execute(statement)
+                break
+            except sqlite3.OperationalError as error:
+                if sqlite_code(error) != "SQLITE_BUSY" or time.monotonic() > deadline:
+                    raise RuntimeError(f"the SQLite file {self._path} cannot be prepared: {error}") from None
+                time.sleep(0.05)
+        if granted != wanted:
+            raise RuntimeError(f"the SQLite file {self._path} has journal mode {granted}, {wanted} was asked for")
+        self._facts = {name: connection.execute(f"PRAGMA {name}").fetchone()[0] for name in _READ_BACK}
+        self._facts |= {"sqlite_version": sqlite3.sqlite_version, "begin": self._begin}
+
+
+def _increment(connection: sqlite3.Connection, key: str, entry_id: str | None) -> int:
+    """Read, then write, in the open transaction: right, because a transaction has the file to itself."""
+    if entry_id is not None:
+        seen = connection.execute("SELECT key, value FROM ledger WHERE id = ?", (entry_id,)).fetchone()
+        if seen:
+            return once(key, seen)
+    found = connection.execute("SELECT value FROM counters WHERE key = ?", (key,)).fetchone()
+    if found:
+        value = int(found[0]) + 1
+        connection.execute(
+            "UPDATE counters SET value = ?, last_modified = CURRENT_TIMESTAMP WHERE key = ?", (value, key)
+        )
+    else:
+        value = 1
+        connection.execute("INSERT INTO counters (key, value) VALUES (?, 1)", (key,))
+    if entry_id is not None:
+        connection.execute("INSERT INTO ledger (id, key, value) VALUES (?, ?, ?)", (entry_id, key, value))
+    return value

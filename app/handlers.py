@@ -1,0 +1,233 @@
+"""The endpoints: parse, make one backend call, answer. What each field means is in docs/openapi.yaml.
+
+Every answer passes through `Handlers.guard`, which counts it and turns an error into the contract's form;
+a middleware would do the same at twice the price a request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from collections.abc import Awaitable, Callable
+from time import perf_counter
+from typing import Any
+
+from aiohttp import web
+
+from app import inputs
+from app.backends.base import Backend, Cost
+from app.errors import ServiceError
+from app.logs import LOG, ErrorLog
+from app.metrics import Counters, prometheus
+from app.settings import Settings
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+_JSON = {"Content-Type": "application/json"}
+_PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
+_OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
+
+
+def answer(document: object, status: int = 200) -> web.Response:
+    """JSON. A key that came in as a lone surrogate's escape goes out as one, so ASCII."""
+    return web.Response(body=json.dumps(document).encode("ascii"), status=status, headers=_JSON)
+
+
+class Handlers:
+    """All endpoints of one service; `routes()` says where they are."""
+
+    def __init__(self, settings: Settings, backend: Backend, counters: Counters) -> None:
+        self._settings = settings
+        self._backend = backend
+        self._counters = counters
+        self._strategies = tuple(backend.strategies)
+        self._errors = ErrorLog()
+        self._started = perf_counter()
+        self._tail = f',"container":{json.dumps(settings.container_id)}}}'
+
+    def routes(self) -> list[web.RouteDef]:
+        """Last comes what catches all that is not an endpoint, as JSON too."""
+        posts = {
+            "/api/increment": ("increment", self.increment),
+            "/api/bulk-insert": ("bulk-insert", self.bulk_insert),
+            "/api/transaction": ("transaction", self.transaction),
+            "/api/test-isolation": ("test-isolation", self.test_isolation),
+        }
+        gets = {
+            "/api/counter/{key:.*}": ("counter", self.counter),
+            "/api/pool-stats": ("pool-stats", self.pool_stats),
+            "/health": ("health", self.health),
+            "/live": ("live", self.live),
+            "/metrics": ("metrics", self.metrics),
+        }
+        routes = [web.post(path, self.guard(op, handler)) for path, (op, handler) in posts.items()]
+        routes += [web.get(path, self.guard(op, handler)) for path, (op, handler) in gets.items()]
+        routes += [web.route("*", path, self.guard("other", self.wrong_method("POST"))) for path in posts]
+        routes += [web.route("*", path, self.guard("other", self.wrong_method("GET, HEAD"))) for path in gets]
+        return [*routes, web.route("*", "/{path:.*}", self.guard("other", self.not_found))]
+
+    def guard(self, op: str, handler: Handler) -> Handler:
+        """Count the answer; make an error the contract's, an unforeseen one too."""
+        results = self._counters.requests[op]
+
+        async def guarded(request: web.Request) -> web.StreamResponse:
+            try:
+                response = await handler(request)
+            except ServiceError as error:
+                return self._refuse(op, error)
+            except Exception:  # noqa: BLE001 -- the last resort: an answer with a name, and a log line
+                LOG.exception("unforeseen error", extra={"facts": {"op": op}})
+                return self._refuse(op, ServiceError(500, "INTERNAL", "internal error", "unknown"))
+            except asyncio.CancelledError:  # the time after SIGTERM is over
+                results["unknown"] += 1
+                raise
+            results["ok"] += 1
+            return response
+
+        return guarded
+
+    def _refuse(self, op: str, error: ServiceError) -> web.Response:
+        self._counters.failed(op, error.status, error.outcome)
+        if error.status >= 500:
+            self._errors.error(op, error.code, error.outcome, error.message)
+        document = {
+            "error": error.message,
+            "code": error.code,
+            "outcome": error.outcome,
+            "container": self._settings.container_id,
+        }
+        if op == "health":
+            document["status"] = "unhealthy"
+        response = answer(document, error.status)
+        response.headers.update(error.headers)
+        if error.status in (408, 413):
+            response.force_close()  # the rest of the body is not waited for
+        return response
+
+    async def _body(self, request: web.Request) -> dict[str, Any]:
+        settings = self._settings
+        return await inputs.read_json(request, most_bytes=settings.max_body_bytes, seconds=settings.body_seconds)
+
+    def _done(self, cost: Cost, started: float, fields: str) -> web.Response:
+        """A success of an operation that writes; `fields` is JSON, made by hand because this is the hot path."""
+        self._counters.retries += cost.retries
+        text = (
+            f'{{"success":true,{fields},"duration":{(perf_counter() - started) * 1000:.3f},'
+            f'"pool_wait_ms":{cost.pool_wait_ms:.3f},"retries":{cost.retries},'
+            f'"transactions":{cost.transactions:.6g}{self._tail}'
+        )
+        return web.Response(body=text.encode("ascii"), headers=_JSON)
+
+    async def increment(self, request: web.Request) -> web.Response:
+        """POST /api/increment"""
+        started = perf_counter()
+        document = await self._body(request)
+        key = inputs.counter_key(document.get("key"))
+        strategy = inputs.strategy(document.get("strategy"), self._strategies)
+        entry_id = inputs.entry_id(request.headers.get("Idempotency-Key"))
+        value, cost = await self._backend.increment(key, strategy, entry_id)
+        return self._done(cost, started, f'"value":{value}')
+
+    async def bulk_insert(self, request: web.Request) -> web.Response:
+        """POST /api/bulk-insert"""
+        started = perf_counter()
+        rows = inputs.rows((await self._body(request)).get("data"))
+        ids, cost = await self._backend.bulk_insert(rows)
+        return self._done(cost, started, f'"ids":{json.dumps(ids)},"count":{len(ids)}')
+
+    async def transaction(self, request: web.Request) -> web.Response:
+        """POST /api/transaction"""
+        started = perf_counter()
+        hold = inputs.hold(await self._body(request))
+        values, cost = await self._backend.transaction(hold.keys, hold.hold_ms, retry=hold.retry)
+        return self._done(cost, started, f'"values":{json.dumps(values)}')
+
+    async def test_isolation(self, request: web.Request) -> web.Response:
+        """POST /api/test-isolation"""
+        level = inputs.level((await self._body(request)).get("level"))
+        seen = await self._backend.isolation(level)
+        return answer({"success": True, "isolationLevel": level, "observedLevel": seen.observed, "rows": seen.rows})
+
+    async def counter(self, request: web.Request) -> web.Response:
+        """GET /api/counter/{key}"""
+        key = inputs.counter_key(request.match_info["key"])
+        value = await self._backend.counter(key)
+        if value is None:
+            raise ServiceError(404, "NO_COUNTER", "this counter was never written")
+        return answer({"key": key, "value": value})
+
+    async def pool_stats(self, request: web.Request) -> web.Response:  # noqa: ARG002
+        """GET /api/pool-stats"""
+        stats = self._backend.pool_stats()
+        return answer(
+            {
+                "totalCount": stats.total,
+                "idleCount": stats.idle,
+                "waitingCount": stats.waiting,
+                "container": self._settings.container_id,
+            }
+        )
+
+    async def health(self, request: web.Request) -> web.Response:  # noqa: ARG002
+        """GET /health"""
+        now = await self._backend.database_time()
+        return answer(
+            {
+                "status": "healthy",
+                "container": self._settings.container_id,
+                "dbTime": now,
+                "poolStats": self._pool(),
+                "facts": self._backend.facts(),
+            }
+        )
+
+    async def live(self, request: web.Request) -> web.Response:  # noqa: ARG002
+        """GET /live"""
+        return answer({"status": "live", "container": self._settings.container_id})
+
+    async def metrics(self, request: web.Request) -> web.Response:
+        """GET /metrics; with `?database=0` it does not touch the database."""
+        accept = request.headers.get("Accept", "")
+        openmetrics = "application/openmetrics-text" in accept
+        text = openmetrics or "text/plain" in accept
+        document: dict[str, Any] = {"container": self._settings.container_id, "database": None}
+        if request.query.get("database") != "0":
+            try:
+                document["database"] = await self._backend.totals()
+            except ServiceError:
+                if not text:
+                    raise
+            document["database_up"] = int(document["database"] is not None)
+        document |= {
+            "pool": self._pool(),
+            "uptime": round(perf_counter() - self._started, 3),
+            "requests": self._counters.requests,
+            "retries": self._counters.retries,
+            "pid": os.getpid(),
+            "workers": self._settings.workers,
+            "code": self._settings.code_hash,
+            "settings": self._settings.public(),
+            "facts": self._backend.facts(),
+        }
+        if not text:
+            return answer(document)
+        kind = _OPENMETRICS if openmetrics else _PROMETHEUS
+        body = prometheus(document, openmetrics=openmetrics).encode("utf-8")
+        return web.Response(body=body, headers={"Content-Type": kind})
+
+    def _pool(self) -> dict[str, int]:
+        stats = self._backend.pool_stats()
+        return {"total": stats.total, "idle": stats.idle, "waiting": stats.waiting}
+
+    def wrong_method(self, allowed: str) -> Handler:
+        """405 for an endpoint that exists."""
+
+        async def handler(request: web.Request) -> web.Response:
+            raise ServiceError(405, "WRONG_METHOD", f"{request.path} takes {allowed}", headers={"Allow": allowed})
+
+        return handler
+
+    async def not_found(self, request: web.Request) -> web.Response:  # noqa: ARG002
+        """404 for all else."""
+        raise ServiceError(404, "NO_ENDPOINT", "no such endpoint")

@@ -1,0 +1,58 @@
+"""The application: settings and backend put together, opened before the first request, closed after the last."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator
+
+from aiohttp import web
+
+from app.backends import BACKENDS
+from app.backends.base import Backend
+from app.handlers import Handlers
+from app.logs import LOG
+from app.metrics import Counters
+from app.settings import Settings
+
+SETTINGS: web.AppKey[Settings] = web.AppKey("SETTINGS", Settings)
+BACKEND: web.AppKey[Backend] = web.AppKey("BACKEND", Backend)
+COUNTERS: web.AppKey[Counters] = web.AppKey("COUNTERS", Counters)
+
+
+def make_app(settings: Settings) -> web.Application:
+    """The service for these settings; nothing is opened yet."""
+    app = web.Application(client_max_size=settings.max_body_bytes)
+    app[SETTINGS] = settings
+    app[BACKEND] = BACKENDS[settings.backend](settings)
+    app[COUNTERS] = Counters()
+    app.add_routes(Handlers(settings, app[BACKEND], app[COUNTERS]).routes())
+    app.cleanup_ctx.append(_backend)
+    return app
+
+
+async def _backend(app: web.Application) -> AsyncIterator[None]:
+    await app[BACKEND].open()
+    yield
+    await app[BACKEND].close()
+
+
+async def serve(app: web.Application) -> None:
+    """Listen until SIGTERM or SIGINT; then finish the requests in flight, close the backend, return."""
+    settings = app[SETTINGS]
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=settings.shutdown_seconds)
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, settings.host, settings.port, backlog=settings.backlog)
+        await site.start()
+        port = runner.addresses[0][1]
+        LOG.info("listening", extra={"facts": {"port": port, "settings": settings.public()}})
+        await stop.wait()
+        LOG.info("stopping", extra={"facts": {"pool": str(app[BACKEND].pool_stats())}})
+    finally:
+        await runner.cleanup()
+    LOG.info("stopped", extra={"facts": {"requests": app[COUNTERS].requests}})
