@@ -1,0 +1,298 @@
+"""Two runs side by side: per cell and metric, is B faster than A, slower, or can nobody say?
+
+A difference is claimed only if all three agree: the 95 % interval of the ratio excludes 1, the rank test stays below
+5 % after Holm's correction, and the ratio is beyond the noise floor, which is what two identical measurements on
+the same rig differed by (`bench --aa`). Otherwise the verdict says why not. Runs of different environments
+are refused with the list. Pure: what is compared is what the store has read, whatever the machine it runs on.
+"""
+
+from __future__ import annotations
+
+import re
+import statistics
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from harness.errors import CriterionFailed, FormatError, InvalidMeasurement, UsageError
+from harness.report.cells import CellFigures, RunData, by_cell, figure_of, is_true
+from harness.report.environment import Difference, differences
+from harness.stats import ALPHA, Interval, fold, holm, least_p, mann_whitney, ratio_of_medians
+
+Verdict = Literal["faster", "slower", "~", "too few trials", "MISSING", "invalid"]
+
+METRICS: Mapping[str, Literal["higher", "lower"]] = {
+    "rps": "higher",
+    "p50_ms": "lower",
+    "p95_ms": "lower",
+    "p99_ms": "lower",
+}
+"""The columns compared, and which way is better. Not max_ms: the worst of a million grows with the million."""
+
+ASSUMED_FLOOR = 1.05
+"""Ratio below which nothing is called a difference while the rig's own noise floor has not been measured."""
+
+ALL_METRICS = "all"
+"""In the place of a metric, where the row speaks of the whole cell."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One cell and metric. `ratio` is median B / median A; `p` is corrected over the family; `n` counts valid
+    trials that have the figure."""
+
+    cell: str
+    metric: str
+    n_a: int
+    n_b: int
+    verdict: Verdict
+    median_a: float | None = None
+    median_b: float | None = None
+    ratio: Interval | None = None
+    p: float | None = None
+    note: str = ""
+
+    @property
+    def change(self) -> float:
+        """How far B is from A as a share of A: 0.05 for 5 % more or less. 0 where there is no ratio."""
+        return abs(self.ratio.value - 1) if self.ratio else 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """All rows, and what a reader has to know before believing one of them.
+
+    `family`: p is corrected over the whole comparison ("run"), or over the metrics of one cell ("cell") where
+    the trials cannot carry more; then `warnings` says how many cells chance alone may call different.
+    """
+
+    run_a: str
+    run_b: str
+    rows: tuple[Row, ...]
+    differences: tuple[Difference, ...]
+    anyway: bool
+    family: Literal["run", "cell"]
+    noise_floor: Mapping[str, float]
+    warnings: tuple[str, ...]
+
+
+def compare(
+    a: RunData, b: RunData, *, anyway: bool = False, metrics: Mapping[str, Literal["higher", "lower"]] = METRICS
+) -> Comparison:
+    """Compare run `b` with run `a`, the baseline.
+
+    UsageError if a run holds no trials, FormatError if the formats differ or a figure is not a number,
+    InvalidMeasurement if the environments differ in what matters and `anyway` is not set.
+    """
+    for run in (a, b):
+        if not run.trials:
+            raise UsageError(f"run {run.run_id} holds no trials: nothing to compare", hint="bench it again")
+    formats = a.manifest.get("format"), b.manifest.get("format")
+    if formats[0] != formats[1]:
+        raise FormatError(
+            f"run {a.run_id} has format {formats[0]}, run {b.run_id} has format {formats[1]}",
+            hint="bench one of them again with this version",
+        )
+    unlike = differences(a.manifest, b.manifest)
+    forbidding = [str(one) for one in unlike if one.forbids]
+    if forbidding and not anyway:
+        raise InvalidMeasurement(
+            f"runs {a.run_id} and {b.run_id} were measured in different environments: " + "; ".join(forbidding),
+            hint="bench both on one rig, or see them side by side with --anyway, which is recorded",
+        )
+    measured = {metric: _floor(metric, a, b) for metric in metrics}
+    floor = {metric: value or ASSUMED_FLOOR for metric, value in measured.items()}
+    cells_a, cells_b = by_cell(a, metrics), by_cell(b, metrics)
+    rows: list[Row] = []
+    for cell in list(dict.fromkeys([*cells_a, *cells_b])):
+        if cell not in cells_a or cell not in cells_b:
+            rows.append(_missing(cell, cells_a.get(cell), cells_b.get(cell), a, b))
+        else:
+            rows += _measure(cell, cells_a[cell], cells_b[cell])
+    family, judged = _judge(rows, floor, metrics)
+    return Comparison(
+        run_a=a.run_id,
+        run_b=b.run_id,
+        rows=tuple(judged),
+        differences=unlike,
+        anyway=bool(forbidding),
+        family=family,
+        noise_floor=floor,
+        warnings=tuple(_warnings(a, b, judged, measured, family)),
+    )
+
+
+def noise_floor(a: RunData, b: RunData) -> dict[str, float]:
+    """Per metric the largest ratio of medians (as a fold, 1 or more) among cells measured twice alike, for
+    `manifest["noise_floor"]`. Cells and metrics without a valid trial on both sides say nothing and are left out.
+    """
+    cells_a, cells_b = by_cell(a, METRICS), by_cell(b, METRICS)
+    floor: dict[str, float] = {}
+    for cell in cells_a.keys() & cells_b.keys():
+        for row in _measure(cell, cells_a[cell], cells_b[cell]):
+            if row.ratio:
+                floor[row.metric] = max(floor.get(row.metric, 1.0), fold(row.ratio.value))
+    return floor
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FailIf:
+    """`--fail-if slower:5%`: a claimed loss of `share` or more of what the baseline had."""
+
+    share: float
+
+    @classmethod
+    def parse(cls, text: str) -> FailIf:
+        """Read `slower:P%`; UsageError for anything else."""
+        match = re.fullmatch(r"slower:(\d{1,3}(?:\.\d{1,3})?)%", text.strip())
+        if not match:
+            raise UsageError(f"--fail-if {text!r} is not understood", hint="write for example --fail-if slower:5%")
+        return cls(share=float(match[1]) / 100)
+
+    def enforce(self, comparison: Comparison) -> None:
+        """CriterionFailed if a row is slower by `share` or more. InvalidMeasurement if none is but one of the
+        baseline's rows could not be judged: a gate that cannot tell must not open.
+        """
+        worse = [row for row in comparison.rows if row.verdict == "slower" and row.change >= self.share]
+        if worse:
+            first = max(worse, key=lambda row: row.change)
+            raise CriterionFailed(
+                f"{len(worse)} of {len(comparison.rows)} rows are slower by {self.share * 100:g}% or more, "
+                f"most {first.cell} {first.metric}: {first.change:.1%}"
+            )
+        unjudged = [
+            row for row in comparison.rows if row.n_a and row.verdict in ("MISSING", "invalid", "too few trials")
+        ]
+        if unjudged:
+            first = unjudged[0]
+            raise InvalidMeasurement(
+                f"{len(unjudged)} of {len(comparison.rows)} rows cannot be judged, "
+                f"first {first.cell} {first.metric}: {first.verdict}, {first.note}",
+                hint="bench both runs with the same scenarios and more trials (--repeat)",
+            )
+
+
+def _measure(cell: str, a: CellFigures, b: CellFigures) -> Iterator[Row]:
+    """The rows of a cell with medians, ratio and raw p; verdicts come when all rows are there."""
+    if not a.valid or not b.valid:
+        which = " and ".join(side for side, one in (("A", a), ("B", b)) if not one.valid)
+        note = f"no valid trial in {which}"
+        yield Row(cell=cell, metric=ALL_METRICS, n_a=a.valid, n_b=b.valid, verdict="invalid", note=note)
+        return
+    for metric in a.values:
+        left, right = a.values[metric], b.values[metric]
+        if not left and not right:
+            continue
+        row = Row(
+            cell=cell,
+            metric=metric,
+            n_a=len(left),
+            n_b=len(right),
+            verdict="~",
+            median_a=statistics.median(left) if left else None,
+            median_b=statistics.median(right) if right else None,
+        )
+        if not left or not right:
+            yield replace(row, verdict="MISSING", note=f"no trial of {'A' if right else 'B'} carries it")
+        elif min(left) <= 0 or min(right) <= 0:
+            yield replace(row, verdict="invalid", note="a figure of 0 has no ratio")
+        else:
+            seed = zlib.crc32(f"{cell} {metric}".encode())
+            yield replace(row, ratio=ratio_of_medians(left, right, seed=seed), p=mann_whitney(left, right))
+
+
+def _judge(
+    rows: Sequence[Row], floor: Mapping[str, float], metrics: Mapping[str, str]
+) -> tuple[Literal["run", "cell"], list[Row]]:
+    """Correct the ps over the widest family that the number of trials can carry, and give the verdicts.
+
+    The family depends on how many trials and rows there are, never on what they say, so it is not chosen to please.
+    Rows whose trials could not reach 5 % even alone ask no question and are in no family.
+    """
+    asking = [row for row in rows if row.p is not None and least_p(row.n_a, row.n_b) < ALPHA]
+    carried = all(least_p(row.n_a, row.n_b) * len(asking) < ALPHA for row in asking)
+    family: Literal["run", "cell"] = "run" if carried else "cell"
+    groups: dict[str, list[Row]] = {}
+    for row in asking:
+        groups.setdefault("" if carried else row.cell, []).append(row)
+    corrected: dict[tuple[str, str], tuple[float, int]] = {}
+    for group in groups.values():
+        ps = holm([row.p for row in group if row.p is not None])
+        corrected |= {(row.cell, row.metric): (p, len(group)) for row, p in zip(group, ps, strict=True)}
+    judged = []
+    for row in rows:
+        if row.p is None:
+            judged.append(row)
+            continue
+        p, size = corrected.get((row.cell, row.metric), (row.p, 1))
+        judged.append(_verdict(replace(row, p=p), size, floor[row.metric], metrics[row.metric]))
+    return family, judged
+
+
+def _verdict(row: Row, family: int, floor: float, better: str) -> Row:
+    if row.ratio is None or row.p is None:
+        return row
+    if least_p(row.n_a, row.n_b) * family >= ALPHA and row.p >= ALPHA:
+        enough = next(n for n in range(2, 100) if least_p(n, n) * family < ALPHA)
+        return replace(row, verdict="too few trials", note=f"{enough} a side needed")
+    if row.p >= ALPHA or row.ratio.holds(1):
+        return row
+    if fold(row.ratio.value) <= floor:
+        return replace(row, note=f"within the noise floor of {floor - 1:.1%}")
+    return replace(row, verdict="faster" if (row.ratio.value > 1) == (better == "higher") else "slower")
+
+
+def _missing(cell: str, in_a: CellFigures | None, in_b: CellFigures | None, a: RunData, b: RunData) -> Row:
+    return Row(
+        cell=cell,
+        metric=ALL_METRICS,
+        n_a=in_a.valid if in_a else 0,
+        n_b=in_b.valid if in_b else 0,
+        verdict="MISSING",
+        note=f"not in {'B' if in_a else 'A'}, run {b.run_id if in_a else a.run_id}",
+    )
+
+
+def _floor(metric: str, a: RunData, b: RunData) -> float | None:
+    """The larger of the noise floors that the two runs know for a metric, None if neither was measured."""
+    known = []
+    for run in (a, b):
+        stored = run.manifest.get("noise_floor")
+        if not isinstance(stored, Mapping):
+            continue
+        value = figure_of(stored.get(metric), run.run_id, "noise_floor", metric)
+        if value is not None and value > 0:
+            known.append(fold(value))
+    return max(known, default=None)
+
+
+def _warnings(
+    a: RunData, b: RunData, rows: Sequence[Row], floor: Mapping[str, float | None], family: str
+) -> Iterator[str]:
+    for side, run in (("A", a), ("B", b)):
+        status, verdict = run.manifest.get("status"), run.manifest.get("verdict")
+        if status not in (None, "finished"):
+            yield f"{side} ({run.run_id}) is {status}: only the trials it finished are compared"
+        if verdict in ("fail", "unknown"):
+            findings = run.manifest.get("findings") or ()
+            failed = sorted({str(one.get("cell")) for one in findings if one.get("verdict") == verdict})
+            where = f" in {', '.join(failed)}" if failed else ""
+            yield f"{side} ({run.run_id}) has the verdict {verdict}{where}: fast and wrong is a failure"
+        invalid = sum(not is_true(trial.get("valid", True)) for trial in run.trials)
+        if invalid:
+            yield f"{side} ({run.run_id}): {invalid} of {len(run.trials)} trials are invalid and left out"
+    if not any((run.manifest.get("rig") or {}).get("hosts") for run in (a, b)):
+        yield "neither run describes its hosts: their environments could not be compared"
+    unmeasured = [metric for metric, value in floor.items() if value is None]
+    if unmeasured:
+        yield (
+            f"the noise floor of {', '.join(unmeasured)} has not been measured: {ASSUMED_FLOOR - 1:.0%} is assumed; "
+            "`bench --aa` measures it"
+        )
+    cells = len({row.cell for row in rows if row.p is not None})
+    if family == "cell" and cells > 1:
+        yield (
+            f"p is corrected within each of {cells} cells, more their trials cannot carry: if nothing differed, "
+            f"chance alone could call up to {ALPHA * cells:.2g} of them different; more trials (--repeat) cure this"
+        )

@@ -1,0 +1,339 @@
+"""Comparisons of simulated runs: what is claimed, what is not, and what is refused."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import math
+import random
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pytest
+
+from harness.errors import CriterionFailed, FormatError, InvalidMeasurement, UsageError
+from harness.report.cells import RunData, cell_of
+from harness.report.compare import METRICS, Comparison, FailIf, Row, compare, noise_floor
+from harness.report.compare_table import HEAD, figure, text, texts
+
+MANIFEST: dict[str, Any] = {
+    "format": 1,
+    "status": "finished",
+    "verdict": "pass",
+    "code": {"commit": "abc123"},
+    "rig": {"provider": "podman", "hosts": [{"name": "db", "role": "db", "cpus": 2, "kernel": "6.1.0"}]},
+    "settings": {"postgres": {}},
+}
+LEVEL = {"rps": 3000.0, "p50_ms": 5.0, "p95_ms": 9.0, "p99_ms": 14.0}
+
+
+def run(trials: Sequence[Mapping[str, Any]], run_id: str = "A", **changes: Any) -> RunData:
+    return RunData(run_id=run_id, manifest=copy.deepcopy(MANIFEST) | changes, trials=trials)
+
+
+def trial(number: int, *, scenario: str = "throughput", **figures: Any) -> dict[str, Any]:
+    cell = {"scenario": scenario, "backend": "postgres", "strategy": "upsert", "hosts": 4, "pool": 5}
+    load = {"mode": "closed", "clients": 64, "rate": "", "requests": "", "params": "{}"}
+    return cell | load | {"trial": number, "valid": "true"} | LEVEL | figures
+
+
+def simulated(
+    rng: random.Random, *, trials: int = 8, noise: float = 0.03, slower: float = 1.0, cells: int = 1
+) -> list[dict[str, Any]]:
+    """Trials whose every figure has noise of its own; `slower` divides rates and multiplies latencies."""
+    effect = {"rps": 1 / slower, "p50_ms": slower, "p95_ms": slower, "p99_ms": slower}
+    return [
+        trial(
+            number,
+            scenario=f"cell-{cell}",
+            **{name: level * effect[name] * math.exp(rng.gauss(0, noise)) for name, level in LEVEL.items()},
+        )
+        for cell in range(cells)
+        for number in range(trials)
+    ]
+
+
+def compared(seed: int = 1, *, slower: float = 1.0, trials: int = 8, cells: int = 1, **changes: Any) -> Comparison:
+    rng = random.Random(seed)
+    a = run(simulated(rng, trials=trials, cells=cells), **changes)
+    b = run(simulated(rng, trials=trials, cells=cells, slower=slower), "B", **changes)
+    return compare(a, b)
+
+
+def verdicts(comparison: Comparison) -> set[str]:
+    return {row.verdict for row in comparison.rows}
+
+
+def test_of_200_identical_pairs_at_most_5_percent_are_called_different() -> None:
+    """A pair counts if any of its eight rows does: two cells with four metrics, without a measured noise floor."""
+    called = sum(bool(verdicts(compared(seed, cells=2)) & {"faster", "slower"}) for seed in range(200))
+    assert called <= 10
+
+
+def test_of_200_noisy_identical_pairs_at_most_5_percent_are_called_different() -> None:
+    """With 15 % noise the assumed floor of 5 % protects nobody: this is the interval and the corrected p alone."""
+    called = 0
+    for seed in range(200):
+        rng = random.Random(seed)
+        a, b = (run(simulated(rng, trials=6, noise=0.15), name) for name in "AB")
+        called += bool(verdicts(compare(a, b)) & {"faster", "slower"})
+    assert called <= 10
+
+
+def test_a_true_difference_of_10_percent_is_found_in_95_of_100() -> None:
+    comparisons = [compared(seed, slower=1.1) for seed in range(200)]
+    for metric in METRICS:
+        found = sum(row.verdict == "slower" for one in comparisons for row in one.rows if row.metric == metric)
+        assert found >= 190, metric
+    assert not any("faster" in verdicts(one) for one in comparisons)
+
+
+def test_faster_and_slower_know_which_way_is_better() -> None:
+    a, b = run([trial(n) for n in range(5)]), run([trial(n, rps=2000.0, p99_ms=10.0) for n in range(5)], "B")
+    rows = {row.metric: row for row in compare(a, b).rows}
+    assert (rows["rps"].verdict, rows["p99_ms"].verdict, rows["p50_ms"].verdict) == ("slower", "faster", "~")
+    assert rows["rps"].ratio is not None
+    assert rows["rps"].ratio.value == pytest.approx(2 / 3)
+    assert (rows["rps"].median_a, rows["rps"].median_b, rows["rps"].n_a, rows["rps"].n_b) == (3000, 2000, 5, 5)
+
+
+def test_a_measured_noise_floor_swallows_what_is_smaller() -> None:
+    floor = dict.fromkeys(METRICS, 1.2)
+    loud, quiet = (
+        compared(slower=1.1, noise_floor=floor),
+        compared(slower=1.1, noise_floor=dict.fromkeys(METRICS, 1.01)),
+    )
+    assert verdicts(loud) == {"~"}
+    assert loud.rows[0].note == "within the noise floor of 20.0%"
+    assert verdicts(quiet) == {"slower"}
+    assert not any("noise floor" in warning for warning in quiet.warnings)
+
+
+def test_without_a_measured_floor_one_is_assumed_and_said() -> None:
+    small = compared(slower=1.03, trials=30)
+    assert verdicts(small) == {"~"}
+    assert set(small.noise_floor.values()) == {1.05}
+    assert any("noise floor of rps, p50_ms, p95_ms, p99_ms has not been measured" in one for one in small.warnings)
+
+
+def test_noise_floor_is_the_largest_ratio_among_identical_cells() -> None:
+    a = run([trial(n, scenario=s) for n in range(5) for s in ("x", "y")])
+    b = run(
+        [trial(n, scenario="x", rps=2500.0) for n in range(5)] + [trial(n, scenario="y", rps=3150.0) for n in range(5)]
+    )
+    assert noise_floor(a, b) == pytest.approx({"rps": 1.2, "p50_ms": 1, "p95_ms": 1, "p99_ms": 1})
+    assert noise_floor(a, run([trial(1, scenario="other")])) == {}
+
+
+@pytest.mark.parametrize("trials", [1, 2, 3, 4])
+def test_few_trials_are_said_to_be_few_however_large_the_difference(trials: int) -> None:
+    comparison = compared(slower=3, trials=trials)
+    assert verdicts(comparison) == {"too few trials"}
+    assert comparison.rows[0].note == ("4 a side needed" if trials < 4 else "5 a side needed")
+
+
+def test_more_rows_than_the_trials_carry_are_corrected_within_a_cell() -> None:
+    many = compared(slower=1.5, trials=5, cells=6)
+    assert many.family == "cell"
+    assert verdicts(many) == {"slower"}
+    assert any("chance alone could call up to 0.3" in one for one in many.warnings)
+    enough = compared(slower=1.5, trials=8, cells=6)
+    assert enough.family == "run"
+    assert not any("chance" in one for one in enough.warnings)
+
+
+def test_a_cell_of_one_side_is_missing() -> None:
+    a = run([trial(n, scenario=s) for n in range(5) for s in ("both", "only-a")])
+    b = run([trial(n, scenario=s) for n in range(5) for s in ("both", "only-b")], "B")
+    rows = compare(a, b).rows
+    assert [(row.cell.split(".")[0], row.note) for row in rows if row.verdict == "MISSING"] == [
+        ("only-a", "not in B, run B"),
+        ("only-b", "not in A, run A"),
+    ]
+
+
+def test_a_percentile_that_one_side_cannot_carry_is_missing() -> None:
+    a, b = run([trial(n) for n in range(5)]), run([trial(n, p99_ms="") for n in range(5)], "B")
+    (row,) = (row for row in compare(a, b).rows if row.metric == "p99_ms")
+    assert (row.verdict, row.n_a, row.n_b, row.note) == ("MISSING", 5, 0, "no trial of B carries it")
+    both = compare(b, b)
+    assert "p99_ms" not in {row.metric for row in both.rows}
+
+
+def test_invalid_trials_are_left_out_and_counted() -> None:
+    a = run([trial(n) for n in range(5)])
+    b = run([trial(n) for n in range(5)] + [trial(9, valid="false", rps=1.0)], "B")
+    comparison = compare(a, b)
+    assert (verdicts(comparison), comparison.rows[0].n_b) == ({"~"}, 5)
+    assert "B (B): 1 of 6 trials are invalid and left out" in comparison.warnings
+
+
+@pytest.mark.parametrize("valid", ["false", False, "", None, "perhaps", 0])
+def test_a_cell_without_a_valid_trial_is_invalid(valid: object) -> None:
+    a, b = run([trial(n) for n in range(5)]), run([trial(n, valid=valid) for n in range(5)], "B")
+    (row,) = compare(a, b).rows
+    assert (row.verdict, row.metric, row.note) == ("invalid", "all", "no valid trial in B")
+
+
+def test_a_rate_of_zero_has_no_ratio() -> None:
+    a, b = run([trial(n) for n in range(5)]), run([trial(n, rps=0) for n in range(5)], "B")
+    assert compare(a, b).rows[0].verdict == "invalid"
+
+
+@pytest.mark.parametrize(
+    "figure", ["abc", math.nan, math.inf, "nan", "-inf", -1, True, [3], "1e400", 1e300, 10**400, "=1+1", {"x": 1}]
+)
+def test_a_figure_that_cannot_be_one_stops_the_comparison(figure: object) -> None:
+    good, bad = run([trial(1)]), run([trial(1, p95_ms=figure)], "B")
+    with pytest.raises(FormatError, match=r"run B, throughput\.postgres\.upsert\.h4\.p5\.c64: p95_ms is "):
+        compare(good, bad)
+
+
+def test_a_hostile_noise_floor_stops_the_comparison() -> None:
+    with pytest.raises(FormatError, match="noise_floor: rps is nan"):
+        compare(run([trial(1)], noise_floor={"rps": math.nan}), run([trial(1)]))
+
+
+def test_figures_may_be_text() -> None:
+    a, b = run([trial(n) for n in range(5)]), run([trial(n, rps="2000.5", p50_ms="5") for n in range(5)], "B")
+    assert compare(a, b).rows[0].median_b == 2000.5
+
+
+def test_an_empty_run_is_one_clear_line() -> None:
+    with pytest.raises(UsageError, match="run B holds no trials"):
+        compare(run([trial(1)]), run([], "B"))
+
+
+def test_different_formats_are_refused() -> None:
+    with pytest.raises(FormatError, match="run A has format 1, run B has format 2"):
+        compare(run([trial(1)]), run([trial(1)], "B", format=2), anyway=True)
+
+
+def test_different_environments_are_refused_with_the_list() -> None:
+    other = copy.deepcopy(MANIFEST)
+    other["rig"]["provider"] = "vm"
+    other["settings"]["postgres"]["fsync"] = "off"
+    a, b = run([trial(n) for n in range(5)]), run([trial(n) for n in range(5)], "B", **other)
+    with pytest.raises(InvalidMeasurement) as refused:
+        compare(a, b)
+    assert refused.value.exit_code == 4
+    assert "rig.provider: podman against vm; settings.postgres.fsync: on against off" in refused.value.message
+    assert "--anyway" in refused.value.hint
+    forced = compare(a, b, anyway=True)
+    assert forced.anyway
+    assert "no claim may rest on this" in text(forced)
+    assert not compare(a, a, anyway=True).anyway, "recorded where it was needed only"
+
+
+def test_another_commit_is_what_a_comparison_is_for() -> None:
+    comparison = compare(run([trial(1)]), run([trial(1)], "B", code={"commit": "def456"}))
+    assert [str(one) for one in comparison.differences] == ["code.commit: abc123 against def456"]
+
+
+def test_what_is_wrong_with_a_run_is_said() -> None:
+    findings = [{"cell": "throughput", "verdict": "fail"}, {"cell": "fine", "verdict": "pass"}]
+    b = run([trial(1)], "B", status="aborted", verdict="fail", findings=findings, rig={})
+    warnings = compare(run([trial(1)], rig={}), b).warnings
+    assert "B (B) is aborted: only the trials it finished are compared" in warnings
+    assert "B (B) has the verdict fail in throughput: fast and wrong is a failure" in warnings
+    assert any("their environments could not be compared" in one for one in warnings)
+
+
+def test_fail_if_reads_what_it_understands() -> None:
+    assert FailIf.parse("slower:5%") == FailIf(share=0.05)
+    assert FailIf.parse(" slower:12.5% ") == FailIf(share=0.125)
+
+
+@pytest.mark.parametrize("wrong", ["", "slower", "slower:5", "faster:5%", "slower:-5%", "slower:5%%", "slower:1e3%"])
+def test_fail_if_refuses_what_it_does_not(wrong: str) -> None:
+    with pytest.raises(UsageError, match="--fail-if") as refused:
+        FailIf.parse(wrong)
+    assert "slower:5%" in refused.value.hint
+
+
+def test_fail_if_fails_on_a_claimed_loss_of_that_size() -> None:
+    worse = compared(slower=1.2)
+    with pytest.raises(CriterionFailed, match="4 of 4 rows are slower by 5% or more, most") as failed:
+        FailIf(share=0.05).enforce(worse)
+    assert failed.value.exit_code == 1
+    FailIf(share=0.5).enforce(worse)
+    FailIf(share=0.05).enforce(compared(slower=1.0))
+    FailIf(share=0.05).enforce(compared(slower=0.8))
+
+
+def test_fail_if_does_not_open_where_it_cannot_tell() -> None:
+    gate = FailIf(share=0.05)
+    with pytest.raises(InvalidMeasurement, match=r"4 of 4 rows cannot be judged, first .* rps: too few trials"):
+        gate.enforce(compared(slower=3, trials=3))
+    five = [trial(n) for n in range(5)]
+    more = [*five, *(trial(n, scenario="new") for n in range(5))]
+    with pytest.raises(InvalidMeasurement, match="1 of 5 rows cannot be judged, first new"):
+        gate.enforce(compare(run(more), run(five, "B")))
+    gate.enforce(compare(run(five), run(more, "B")))
+
+
+def test_a_cell_has_the_name_of_its_cell_and_its_size() -> None:
+    assert cell_of(trial(1)) == "throughput.postgres.upsert.h4.p5.c64"
+    as_text = {name: str(value) for name, value in trial(1).items()}
+    assert cell_of(as_text | {"hosts": "4.0"}) == cell_of(trial(1))
+    burst = trial(1, requests=1000, params='{"keys": 100}')
+    assert cell_of(burst) == "throughput.postgres.upsert.h4.p5.c64.keys=100.n1000"
+    assert cell_of(trial(1, mode="open", rate=2000.0)) == "throughput.postgres.upsert.h4.p5.r2000"
+    with pytest.raises(FormatError, match="no JSON object"):
+        cell_of(trial(1, params="[1"))
+
+
+def test_the_names_are_those_of_the_model() -> None:
+    from harness.model import Cell
+
+    for mode in ("open", "closed"):
+        cell = Cell(scenario="x", mode=mode, rate=500.0, clients=9, hosts=3, params={"keys": 7, "a": "b"})
+        assert cell_of(dataclasses.asdict(cell)) == cell.name
+
+
+def test_text_shows_every_row_and_reason() -> None:
+    a = run([trial(n) for n in range(5)])
+    b = run([trial(n, rps=2000.0, p50_ms=5.1) for n in range(5)] + [trial(1, scenario="new")], "B")
+    shown = text(compare(a, b))
+    (line,) = (line for line in shown.splitlines() if line.lstrip().startswith("rps "))
+    assert line.split() == [
+        "rps",
+        "3,000",
+        "2,000",
+        "0.667",
+        "0.667",
+        "…",
+        "0.667",
+        "0.032",
+        "5",
+        "/",
+        "5",
+        "slower",
+        "by",
+        "33.3%",
+    ]
+    assert "~ (within the noise floor of 5.0%)" in shown
+    assert "MISSING (not in A, run A)" in shown
+    assert "! the noise floor of" in shown
+    assert "Holm-corrected over the whole comparison" in shown or "within each cell" in shown
+
+
+def test_text_from_a_file_does_not_reach_the_terminal_as_control() -> None:
+    evil = run([trial(1, scenario="\x1b[2Jgone\n")], "run\x07")
+    shown = text(compare(evil, evil))
+    assert "\x1b" not in shown
+    assert "\x07" not in shown
+    assert "?[2Jgone?" in shown
+
+
+def test_table_has_a_text_for_each_head() -> None:
+    for row in compared(cells=2).rows:
+        assert len(texts(row)) == len(HEAD)
+    assert texts(Row(cell="c", metric="all", n_a=0, n_b=1, verdict="MISSING"))[1] == "-"
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"), [(None, "-"), (0.123456, "0.1235"), (999.94, "999.9"), (12345.6, "12,346")]
+)
+def test_figures_have_four_digits(value: float | None, shown: str) -> None:
+    assert figure(value) == shown
