@@ -1,0 +1,79 @@
+"""Leads several agents through one trial: all ready, released together, warmed up together, all done.
+
+Sans I/O, so that the same rules serve the processes of one load host and the load hosts of one rig: feed each
+event an agent printed, send the lines that come back to every agent.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from harness.load.job import Warmup
+from harness.load.steady import is_steady
+
+Event = dict[str, Any]
+_AHEAD = 2
+"""Seconds between the decision that the load is steady and the measured phase, so that every agent hears of it."""
+
+
+class Conductor:
+    """For `count` agents whose job has this warm-up (None: measure from the release on)."""
+
+    def __init__(self, count: int, warmup: Warmup | None) -> None:
+        self._count = count
+        self._warmup = warmup
+        self._ready: set[int] = set()
+        self._seconds: dict[int, dict[int, Event]] = {}
+        self._rows: list[Event] = []
+        self.released = False
+        self.steady: bool | None = None
+        """Whether the measured phase began from a steady state; None without a warm-up, or before it ended."""
+        self.done: dict[int, Event] = {}
+        self.error = ""
+        """The first thing that went wrong: the trial is invalid."""
+
+    @property
+    def finished(self) -> bool:
+        return bool(self.error) or len(self.done) == self._count
+
+    def feed(self, agent: int, event: Event) -> list[str]:
+        """The lines to send to every agent after `agent` printed this event."""
+        kind = event.get("event")
+        if kind == "ready":
+            self._ready.add(agent)
+            if len(self._ready) == self._count and not self.released:
+                self.released = True
+                return ["go"]
+        elif kind == "progress":
+            return self._progress(agent, event)
+        elif kind == "done":
+            self.done[agent] = event["summary"]
+        elif kind == "error":
+            self.error = self.error or str(event.get("message", "unknown error"))
+        return []
+
+    def lost(self, agent: int) -> None:
+        """The agent's stream ended; without a `done` before, the trial is invalid."""
+        if agent not in self.done:
+            self.error = self.error or f"load agent {agent + 1} of {self._count} ended before its results were complete"
+
+    def _progress(self, agent: int, event: Event) -> list[str]:
+        if self._warmup is None or self.steady is not None or event["phase"] != "warmup":
+            return []
+        rows = self._seconds.setdefault(event["second"], {})
+        rows[agent] = event
+        if len(rows) < self._count:
+            return []
+        del self._seconds[event["second"]]
+        self._rows.append(
+            {
+                "done": sum(row["ok"] + row["fail"] + row["unknown"] for row in rows.values()),
+                "p95_ms": max((row["p95_ms"] for row in rows.values() if row["p95_ms"] is not None), default=None),
+            }
+        )
+        seconds = len(self._rows)
+        steady = is_steady([(row["done"], row["p95_ms"]) for row in self._rows])
+        if (steady and seconds >= self._warmup.seconds) or seconds >= self._warmup.max_seconds:
+            self.steady = steady
+            return [f"measure {event['second'] + 1 + _AHEAD} {'steady' if steady else 'unsteady'}"]
+        return []

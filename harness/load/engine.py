@@ -1,0 +1,384 @@
+"""The driver: sends what the schedule says over its connections, in one event loop, without a task a request.
+
+Closed mode: a client sends its next request in the very call that read the answer to its last. Open mode: an
+alarm rings when a request is due; it goes to a free connection, or waits in a queue for one: late, not lost.
+Latency counts from the due instant, so the wait is in it. A request is never repeated. Requests in flight when
+the schedule ends are waited for (each at most `timeout_s`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import math
+import os
+import socket
+import ssl
+import time
+from collections import deque
+from pathlib import Path
+
+from harness.errors import RigError
+from harness.load import hist
+from harness.load.answer import FAIL, UNKNOWN, Answer, judge
+from harness.load.clock import Alarm, now_us
+from harness.load.job import Job
+from harness.load.protocol import Link
+from harness.load.recorder import Recorder
+from harness.load.request import builder
+from harness.load.schedule import arrivals, key_picker, operation_picker
+
+_TICK_US = 10_000
+_CONNECTING = 100
+"""Connections opened at a time: below the listen backlog of common servers (128)."""
+CONNECT_PAUSE_S = 0.1
+"""Closed mode: how long a client whose connection was refused waits before its next request."""
+RAMP_US = 1_000_000
+_GRACE_S = 2.0
+"""After an interruption: how long requests in flight are waited for."""
+
+
+class Engine:
+    """One stripe of a job. `finished` resolves when every request has its outcome."""
+
+    def __init__(self, job: Job, recorder: Recorder) -> None:
+        self._job = job
+        self.recorder = recorder
+        self._loop = asyncio.get_running_loop()
+        self.finished: asyncio.Future[None] = self._loop.create_future()
+        self._build = builder(job)
+        self._pick_key, self._pick_operation = key_picker(job), operation_picker(job)
+        self._judge = functools.lru_cache(maxsize=64)(
+            lambda op, status, body, is_json: judge(job.operations[op], status, body, is_json)
+        )
+        self._timeout_us = round(job.timeout_s * 1_000_000)
+        self._links: set[Link] = set()
+        self._free: deque[Link] = deque()
+        self._waiting: deque[int] = deque()
+        self._missing = 0
+        """Open mode: connections that ended and have not been opened again."""
+        self._opening: set[asyncio.Task[None]] = set()
+        self._count = 0
+        self._left = math.inf if job.requests is None else job.stripe(job.requests)
+        self.until_us: float = math.inf
+        self._released = self._exhausted = self.interrupted = False
+        self._drain_until_us: float = math.inf
+        self._alarm = Alarm(self._loop, self._ring)
+        self._arrivals = arrivals(job) if job.mode == "open" else iter(())
+        self._due_us = 0
+        self.in_flight = self.peak_in_flight = 0
+        self.opened = self.reopened = self.out_of_step = 0
+        self.late = self.not_sent = 0
+        self.dispatch_lag: hist.Counts = {}
+        self.watch = Watch()
+
+    # -- connections
+
+    async def open(self) -> None:
+        """Open all connections of this stripe; raises `RigError` when the target cannot be reached."""
+        job = self._job
+        target = job.target
+        try:
+            found = await self._loop.getaddrinfo(target.host, target.port, type=socket.SOCK_STREAM)
+        except OSError as error:
+            raise RigError(f"{job.load_host}: cannot resolve {target.host}: {error}") from error
+        self._address = str(found[0][4][0])
+        self._tls = ssl.create_default_context(cafile=target.ca or None) if target.tls else None
+        await self.open_missing()
+
+    async def open_missing(self) -> None:
+        """Open what is not open yet, or was closed by the server while it was waiting for the release."""
+        gate = asyncio.Semaphore(_CONNECTING)
+
+        async def one() -> None:
+            async with gate:
+                await self._connect()
+
+        wanted = self._job.stripe(self._job.clients) - len(self._links)
+        results = await asyncio.gather(*(one() for _ in range(wanted)), return_exceptions=True)
+        for error in results:
+            if isinstance(error, BaseException):
+                target = self._job.target
+                raise RigError(
+                    f"{self._job.load_host}: cannot connect to {target.host}:{target.port}: {_reason(error)}"
+                    f" ({len(self._links)} of {self._job.stripe(self._job.clients)} connections are open)"
+                ) from error
+
+    async def _connect(self) -> Link:
+        """A new connection; OSError (of which a time-out is one) when there is none to be had."""
+        name = self._job.target.host if self._tls else None
+        connecting = self._loop.create_connection(
+            lambda: Link(self), self._address, self._job.target.port, ssl=self._tls, server_hostname=name
+        )
+        try:
+            _, link = await asyncio.wait_for(connecting, self._job.timeout_s)
+        except asyncio.TimeoutError:  # noqa: UP041 - an OSError of its own only from 3.11 on
+            raise TimeoutError("timed out") from None
+        self._links.add(link)
+        self.opened += 1
+        return link
+
+    def _reopen(self, due_us: int) -> None:
+        """Open a connection for a request that has none."""
+        task = self._loop.create_task(self._connect_and_send(due_us))
+        self._opening.add(task)
+        task.add_done_callback(self._opening.discard)
+        task.add_done_callback(lambda _: self._end_if_done())
+
+    async def _connect_and_send(self, due_us: int) -> None:
+        try:
+            link = await self._connect()
+        except OSError as error:
+            self._unsent(due_us, f"connect: {_reason(error)}")
+            if self._job.mode == "closed" and not self.interrupted:
+                await asyncio.sleep(CONNECT_PAUSE_S)
+            self._next(None, now_us())
+        except asyncio.CancelledError:
+            self._unsent(due_us, "not sent")
+        else:
+            self.reopened += 1
+            if self.interrupted:
+                self._unsent(due_us, "not sent")
+            else:
+                self._send(link, due_us)
+
+    # -- sending
+
+    def release(self, t0_us: int) -> None:
+        """Start: all clients at once, or the first arrival. Call when `t0_us` has come."""
+        self._released = True
+        self.recorder.begin(t0_us)
+        self._set_until()
+        self._next_tick_us = t0_us + _TICK_US
+        self._sweep_us = t0_us
+        self._tick()
+        links = [link for link in self._links if link.usable]
+        if self._job.mode == "open":
+            self._free.extend(links)
+            self._due_us = t0_us + next(self._arrivals)
+            self._alarm.set(self._due_us)
+        elif self._job.release == "together":
+            for link in links:
+                self._next(link, t0_us)
+        else:
+            step = RAMP_US / len(links)
+            for number, link in enumerate(links):
+                self._loop.call_later(number * step / 1e6, self._next, link, t0_us + round(number * step))
+        self._end_if_done()
+
+    def measure_from(self, second: int) -> None:
+        """The warm-up ends where this second begins."""
+        self.recorder.measure_from_second(second)
+        self._set_until()
+
+    def _set_until(self) -> None:
+        if self._job.seconds is not None:
+            self.until_us = self.recorder.measure_from_us + self._job.seconds * 1_000_000
+        self.recorder.until_us = self.until_us
+
+    def _more(self, due_us: int) -> bool:
+        """Whether a request due now is still part of the job."""
+        if self.interrupted or self._left <= 0 or due_us >= self.until_us:
+            self._exhausted = True
+        return not self._exhausted
+
+    def _fill(self, link: Link, due_us: int) -> None:
+        """Give the link the next request of the stripe."""
+        link.seq = seq = self._job.host_index + self._count * self._job.host_count
+        self._count += 1
+        link.op = self._pick_operation()
+        link.key = self._pick_key(seq)
+        link.due_us = due_us
+
+    def _send(self, link: Link, due_us: int) -> None:
+        self._fill(link, due_us)
+        request = self._build(link.op, link.key, link.seq)
+        self.in_flight += 1
+        if self.in_flight > self.peak_in_flight:  # noqa: PLR1730 - max() would cost a call a request
+            self.peak_in_flight = self.in_flight
+        link.sent_us = now_us()
+        self.recorder.sending(link)
+        link.send(request)
+
+    def _unsent(self, due_us: int, error: str) -> None:
+        """A sample of a request that never left: surely not applied."""
+        call = Link(self)
+        self._fill(call, due_us)
+        call.sent_us = now = now_us()
+        self.not_sent += 1
+        self.recorder.record(call, now, 0, Answer(FAIL, error))
+
+    def _next(self, link: Link | None, now: int) -> None:
+        """A client is free: give it its next request, over `link` or, without one, a new connection."""
+        if link is not None and not link.usable:
+            self._links.discard(link)
+            link = None
+        if self._job.mode == "closed":
+            if self._more(now):
+                if now >= self.recorder.measure_from_us:
+                    self._left -= 1
+                self._dispatch(link, now)
+                return
+        elif self._waiting and not self.interrupted:
+            self._dispatch(link, self._waiting.popleft())
+            return
+        elif link is not None:
+            self._free.append(link)
+        else:
+            self._missing += 1
+        self._end_if_done()
+
+    def _dispatch(self, link: Link | None, due_us: int) -> None:
+        if link is not None:
+            self._send(link, due_us)
+        else:
+            self._reopen(due_us)
+
+    def _ring(self) -> None:
+        """Open mode: send everything that is due."""
+        now = now_us()
+        while self._due_us <= now:
+            due_us = self._due_us
+            if not self._more(due_us):
+                self._end_if_done()
+                return
+            if due_us >= self.recorder.measure_from_us:
+                self._left -= 1
+            index = hist.slot(now - due_us)
+            self.dispatch_lag[index] = self.dispatch_lag.get(index, 0) + 1
+            if self._free:
+                self._send(self._free.popleft(), due_us)
+            elif self._missing:
+                self._missing -= 1
+                self._reopen(due_us)
+            else:
+                self.late += 1
+                self._waiting.append(due_us)
+            self._due_us = self.recorder.t0_us + next(self._arrivals)
+        self._alarm.set(self._due_us)
+
+    # -- what links report
+
+    def answered(self, link: Link, done_us: int, status: int, body: bytes, is_json: bool) -> None:
+        self.in_flight -= 1
+        answer = self._judge(link.op, status, body, is_json)
+        self.recorder.record(link, done_us, status, answer)
+        self._next(link, done_us)
+
+    def broken(self, link: Link, done_us: int, error: str) -> None:
+        self.in_flight -= 1
+        self.recorder.record(link, done_us, 0, Answer(UNKNOWN, error))
+        self._next(link, done_us)
+
+    def lost(self, link: Link, out_of_step: bool) -> None:
+        self.out_of_step += out_of_step
+        self._links.discard(link)
+        if self._released and self._job.mode == "open":
+            self._free.remove(link)
+            self._missing += 1
+
+    # -- time
+
+    def _tick(self) -> None:
+        """Every 10 ms: time-outs, the second's row, and how late the loop itself is."""
+        if self.finished.done():
+            return
+        now = now_us()
+        self.recorder.tick(now)
+        if self.recorder.measure_from_us <= now < self.until_us:
+            self.watch.look(now, self.in_flight, now - self._next_tick_us)
+        elif now >= self.until_us:
+            self.watch.end(now)
+        if now >= self._sweep_us:
+            self._sweep_us = now + min(100_000, self._timeout_us // 10)
+            for link in [link for link in self._links if link.busy and now - link.sent_us >= self._timeout_us]:
+                link.fail("timeout", now)
+        if self._exhausted and self._drain_until_us == math.inf:
+            self._drain_until_us = now + self._timeout_us
+        if self._waiting and now > self._drain_until_us:
+            self._give_up_waiting()
+        self._next_tick_us = now + _TICK_US
+        self._loop.call_later(_TICK_US / 1e6, self._tick)
+
+    def _give_up_waiting(self) -> None:
+        while self._waiting:
+            self._unsent(self._waiting.popleft(), "not sent")
+        self._end_if_done()
+
+    def _end_if_done(self) -> None:
+        if self.in_flight or self._waiting or self._opening or not self._released or self.finished.done():
+            return
+        if self._exhausted or self._left <= 0:
+            self.watch.end(now_us())
+            self.finished.set_result(None)
+
+    def interrupt(self) -> None:
+        """Stop sending, wait briefly for what is in flight, give up the rest as unknown."""
+        self.interrupted = self._exhausted = True
+        self._give_up_waiting()
+        self._loop.call_later(min(_GRACE_S, self._job.timeout_s), self._abandon)
+
+    def _abandon(self) -> None:
+        for link in [link for link in self._links if link.busy]:
+            link.fail("interrupted", now_us())
+        for task in self._opening:
+            task.cancel()
+        self._end_if_done()
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._alarm.close()
+        for link in self._links:
+            if link.usable:
+                link.close()
+
+
+class Watch:
+    """The generator's view of itself over the measured window, looked at every 10 ms."""
+
+    def __init__(self) -> None:
+        self.looks = self.in_flight_sum = self.stalled_us = self.longest_stall_us = 0
+        self.start_us = self.end_us = 0
+        self._start_cpu = self._end_cpu = 0.0
+        self._start_wait = self._end_wait = 0
+
+    def look(self, now: int, in_flight: int, late_us: int) -> None:
+        if not self.start_us:
+            self.start_us, self._start_cpu, self._start_wait = now, time.process_time(), _run_wait_ns()
+            return
+        self.looks += 1
+        self.in_flight_sum += in_flight
+        if late_us > _TICK_US // 2:  # below it is the timers' own grain
+            self.stalled_us += late_us
+            self.longest_stall_us = max(self.longest_stall_us, late_us)
+
+    def end(self, now: int) -> None:
+        if not self.end_us:
+            self.end_us, self._end_cpu, self._end_wait = now, time.process_time(), _run_wait_ns()
+
+    def report(self) -> dict[str, float | None]:
+        """Shares of the window: own CPU, waiting for a CPU, not running when it should have."""
+        window_us = self.end_us - self.start_us if self.start_us else 0
+        if window_us <= 0:
+            return {"cpu": None, "cpu_wait": None, "stalled": None, "longest_stall_ms": None, "in_flight": None}
+        return {
+            "cpu": (self._end_cpu - self._start_cpu) * 1e6 / window_us,
+            "cpu_wait": (self._end_wait - self._start_wait) / 1e3 / window_us,
+            "stalled": self.stalled_us / window_us,
+            "longest_stall_ms": self.longest_stall_us / 1000,
+            "in_flight": self.in_flight_sum / self.looks if self.looks else None,
+        }
+
+
+def _run_wait_ns() -> int:
+    """Time this process was ready to run and did not (proc(5), schedstat); 0 where the kernel does not say."""
+    try:
+        return int(Path("/proc/self/schedstat").read_text().split()[1])
+    except (OSError, IndexError, ValueError):
+        return 0
+
+
+def _reason(error: BaseException) -> str:
+    """`Connection refused` rather than `[Errno 111] Connect call failed ('…', 80)`."""
+    number = getattr(error, "errno", None)
+    return os.strerror(number) if number else str(error) or type(error).__name__

@@ -1,0 +1,110 @@
+"""Latency histograms: HdrHistogram's layout, counted in plain dictionaries inside the measured window.
+
+Values are whole microseconds with three significant digits (at most 0.1 % off), up to `HIGHEST_US`.
+`hdrh` gives the standard form on disk (a V2 compressed log), which other HdrHistogram tools read.
+"""
+
+from __future__ import annotations
+
+import base64
+import math
+from collections.abc import Iterable, Mapping, Sequence
+
+from hdrh.histogram import HdrHistogram
+
+from harness.errors import FormatError
+
+Counts = dict[int, int]
+"""How many values fell into each slot of the HdrHistogram layout."""
+
+HIGHEST_US = 3_600_000_000
+_DIGITS = 3
+_HALF_BITS = 10  # a slot is 1/1024 of its power of two or finer: three digits
+_MINIMUM = {0.9: 10, 0.95: 20, 0.99: 100, 0.999: 1000}
+
+
+def slot(value_us: int) -> int:
+    """The index of the slot that holds a value (HdrHistogram's countsArrayIndex for 1 µs, three digits)."""
+    shift = value_us.bit_length() - _HALF_BITS - 1
+    return (shift << _HALF_BITS) + (value_us >> shift) if shift > 0 else value_us
+
+
+def upper(index: int) -> int:
+    """The greatest value of a slot, which HdrHistogram reports for it."""
+    shift = (index >> _HALF_BITS) - 1
+    if shift <= 0:
+        return index
+    return ((index - (shift << _HALF_BITS) + 1) << shift) - 1
+
+
+def total(counts: Mapping[int, int]) -> int:
+    return sum(counts.values())
+
+
+def add(into: Counts, other: Mapping[int, int]) -> None:
+    for index, count in other.items():
+        into[index] = into.get(index, 0) + count
+
+
+def count_all(values_us: Iterable[int]) -> Counts:
+    counts: Counts = {}
+    for value in values_us:
+        index = slot(min(max(value, 0), HIGHEST_US))
+        counts[index] = counts.get(index, 0) + 1
+    return counts
+
+
+def quantiles_us(counts: Mapping[int, int], wanted: Sequence[float]) -> list[int | None]:
+    """Nearest-rank quantiles; None where there are too few values to carry one (p95 needs 20, p99 100)."""
+    number = total(counts)
+    targets = [(math.ceil(q * number), place) for place, q in enumerate(wanted) if number >= max(_MINIMUM.get(q, 1), 1)]
+    found: list[int | None] = [None] * len(wanted)
+    seen = 0
+    slots = iter(sorted(counts))
+    index = 0
+    for rank, place in sorted(targets):
+        while seen < max(rank, 1):
+            index = next(slots)
+            seen += counts[index]
+        found[place] = upper(index)
+    return found
+
+
+def mean_us(counts: Mapping[int, int]) -> float | None:
+    """The mean with the middle of each slot for its values, as HdrHistogram does; None without values."""
+    number = total(counts)
+    if not number:
+        return None
+    return sum((upper(i - 1) + 1 + upper(i)) / 2 * n if i else 0.0 for i, n in counts.items()) / number
+
+
+def encode(counts: Mapping[int, int], *, start_s: float = 0.0, length_s: float = 0.0) -> str:
+    """A HdrHistogram log (format 1.3) with one interval: the text of a .hgrm file."""
+    histogram = HdrHistogram(1, HIGHEST_US, _DIGITS)
+    top = 0
+    for index, count in counts.items():
+        histogram.record_value(upper(index), count)
+        top = max(top, upper(index))
+    payload = histogram.encode().decode()
+    return (
+        "#[Histogram log format version 1.3]\n"
+        '"StartTimestamp","Interval_Length","Interval_Max","Interval_Compressed_Histogram"\n'
+        f"{start_s:.3f},{length_s:.3f},{top / 1000:.3f},{payload}\n"
+    )
+
+
+def decode(text: str) -> Counts:
+    """The counts of all intervals of a HdrHistogram log added up; raises `FormatError`."""
+    counts: Counts = {}
+    for line in text.splitlines():
+        if not line or line[0] in '#"':
+            continue
+        try:
+            payload = line.rsplit(",", 1)[1]
+            base64.b64decode(payload, validate=True)
+            histogram = HdrHistogram.decode(payload)
+            for item in histogram.get_recorded_iterator():
+                add(counts, {slot(item.value_iterated_to): item.count_at_value_iterated_to})
+        except Exception as error:
+            raise FormatError(f"damaged histogram: {error}") from error
+    return counts

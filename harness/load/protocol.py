@@ -1,0 +1,207 @@
+"""One HTTP/1.1 connection that carries one request at a time and never repeats one.
+
+`httptools` is the authority on framing (chunked bodies, `Connection: close`, 1xx, garbage). A head it has read
+once, of an answer with a Content-Length on a connection kept alive, is remembered as bytes: when the same head
+comes again with its whole body in one piece, which is nearly always, nothing needs parsing.
+
+The owner is told exactly once per request: `answered` with a complete answer, or `broken` with the reason. What is
+left undecided here (has a lost request been applied?) is decided nowhere: it is `unknown`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import NamedTuple, Protocol, cast
+
+import httptools
+
+from harness.load.clock import now_us
+
+_KNOWN_HEADS = 512
+
+
+class _Head(NamedTuple):
+    status: int
+    is_json: bool
+    whole: int
+    """Bytes of head and body together."""
+
+
+_heads: dict[bytes, _Head] = {}
+
+
+class Owner(Protocol):
+    """Whoever sends over a connection."""
+
+    def answered(self, link: Link, done_us: int, status: int, body: bytes, is_json: bool) -> None:
+        """A complete answer came; `link.usable` says whether the connection can carry another request."""
+
+    def broken(self, link: Link, done_us: int, error: str) -> None:
+        """The request was written, and no complete answer will come: reset, eof, truncated, protocol, timeout."""
+
+    def lost(self, link: Link, out_of_step: bool) -> None:
+        """An idle connection ended; `out_of_step`: because the server spoke without being asked."""
+
+
+class Link(asyncio.Protocol):
+    """A connection and the request it carries (`seq`, `op`, `key`, `due_us`, `sent_us` belong to the owner)."""
+
+    __slots__ = (
+        "_data",
+        "_owner",
+        "_parser",
+        "_write",
+        "busy",
+        "due_us",
+        "key",
+        "op",
+        "sent_us",
+        "seq",
+        "transport",
+        "usable",
+    )
+
+    def __init__(self, owner: Owner) -> None:
+        self._owner = owner
+        self._parser: _Parser | None = None
+        self.busy = self.usable = False
+        self.seq = self.op = self.key = self.due_us = self.sent_us = 0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
+        self._write = self.transport.write
+        self.usable = True
+
+    def send(self, request: bytes) -> None:
+        self.busy = True
+        self._write(request)
+
+    def data_received(self, data: bytes) -> None:
+        done_us = now_us()
+        if self.busy and self._parser is None:
+            end = data.find(b"\r\n\r\n") + 4
+            head = _heads.get(data[:end])
+            if head is not None and len(data) == head.whole:
+                self.busy = False
+                self._owner.answered(self, done_us, head.status, data[end:], head.is_json)
+                return
+        self._parse(data, done_us)
+
+    def _parse(self, data: bytes, done_us: int) -> None:
+        if not self.busy:
+            self._drop()
+            self._owner.lost(self, out_of_step=True)
+            return
+        parser = self._parser or _Parser()
+        self._parser = parser
+        parser.feed(data)
+        if parser.complete:
+            if parser.reusable:
+                parser.remember(data)
+            else:
+                self._drop()
+            self._answered(parser, done_us)
+        elif parser.error:
+            self.fail("protocol", done_us)
+
+    def _answered(self, parser: _Parser, done_us: int) -> None:
+        self._parser = None
+        self.busy = False
+        self._owner.answered(self, done_us, parser.status, b"".join(parser.body), parser.is_json)
+
+    def fail(self, error: str, done_us: int) -> None:
+        """Give the request in flight up, and the connection with it."""
+        self._parser = None
+        self.busy = False
+        self._drop()
+        self._owner.broken(self, done_us, error)
+
+    def _drop(self) -> None:
+        self.usable = False
+        self.transport.abort()
+
+    def close(self) -> None:
+        """End an idle connection in good order."""
+        self.usable = False
+        self.transport.close()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        was_usable, self.usable = self.usable, False
+        if self.busy:
+            parser = self._parser
+            if parser is not None and parser.until_close and exc is None:
+                self._answered(parser, now_us())
+            elif parser is not None:
+                self.fail("truncated", now_us())
+            else:
+                self.fail("eof" if exc is None else "reset", now_us())
+        elif was_usable:
+            self._owner.lost(self, out_of_step=False)
+
+
+class _Parser:
+    """One answer being read by httptools."""
+
+    def __init__(self) -> None:
+        self._parser = httptools.HttpResponseParser(self)
+        self._framed = self._headers_done = False
+        self._length = -1
+        self.status = 0
+        self.is_json = self.complete = self.error = self.reusable = False
+        self.body: list[bytes] = []
+
+    def feed(self, data: bytes) -> None:
+        try:
+            self._parser.feed_data(data)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+            self.error = True
+            self.reusable = False
+
+    @property
+    def until_close(self) -> bool:
+        """The end of the connection is the end of the body (RFC 9112, 6.3, rule 8)."""
+        return self._headers_done and not self._framed
+
+    def remember(self, data: bytes) -> None:
+        """Keep the head if this answer was simple and came in one piece."""
+        end = data.find(b"\r\n\r\n") + 4
+        if self._length >= 0 and len(data) == end + self._length and len(b"".join(self.body)) == self._length:
+            if len(_heads) >= _KNOWN_HEADS:
+                _heads.clear()  # a server that puts something new into each head
+            _heads[data[:end]] = _Head(self.status, self.is_json, len(data))
+
+    # httptools calls these; what comes after a complete answer was not asked for
+    def on_message_begin(self) -> None:
+        if self.complete:
+            self.reusable = False
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self.complete:
+            return
+        lower = name.lower()
+        if lower == b"content-length":
+            self._framed = True
+            self._length = int(value) if value.isdigit() else -1
+        elif lower == b"transfer-encoding":
+            self._framed = True
+        elif lower == b"content-type":
+            self.is_json = b"json" in value.lower()
+
+    def on_headers_complete(self) -> None:
+        self._headers_done = True
+
+    def on_body(self, part: bytes) -> None:
+        if not self.complete:
+            self.body.append(part)
+
+    def on_message_complete(self) -> None:
+        if self.complete:
+            return
+        status = self._parser.get_status_code()
+        if status < 200:  # 100 Continue and its like: the answer is still to come
+            self._headers_done = self._framed = False
+            self.body.clear()
+            return
+        self.status = status
+        self.complete = True
+        self.reusable = self._parser.should_keep_alive()

@@ -1,0 +1,245 @@
+"""What one process keeps of its requests: rows in preallocated blocks, histograms, one line a second.
+
+Inside the measured window nothing is formatted and no object a request is kept: `record` packs a row into bytes
+and counts two slots. Texts (errors, app hosts) are interned into small tables. Without `samples` no row is kept,
+and memory does not grow with time.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import struct
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Protocol
+
+from harness.load import hist
+from harness.load.answer import OUTCOMES, Answer
+from harness.load.job import Job
+from harness.load.samples import Row
+
+_BLOCK_ROWS = 1 << 16
+_TABLE_LIMIT = 1000
+_SECOND = 1_000_000
+_HAS_VALUE, _MEASURED = 1, 2
+WARMUP, MEASURE = 0, 1
+PHASES = ("warmup", "measure")
+
+
+class Table:
+    """Texts as small numbers; beyond a thousand different ones, all others are one entry."""
+
+    def __init__(self) -> None:
+        self.texts: list[str] = [""]
+        self._numbers = {"": 0}
+
+    def number(self, text: str) -> int:
+        found = self._numbers.get(text)
+        if found is None:
+            if len(self.texts) >= _TABLE_LIMIT and text != "(others)":
+                return self.number("(others)")
+            found = self._numbers[text] = len(self.texts)
+            self.texts.append(text)
+        return found
+
+
+class Phase:
+    """Counts and histograms of one phase, and of the second that is running in it."""
+
+    def __init__(self) -> None:
+        self.sent = 0
+        self.outcomes = [0, 0, 0]
+        self.errors: dict[str, int] = {}
+        self.latency: hist.Counts = {}
+        self.service: hist.Counts = {}
+        self.first_sent_us = self.last_sent_us = self.last_done_us = 0
+        self.begin_second()
+
+    def begin_second(self) -> None:
+        self.second_sent = 0
+        self.second_outcomes = [0, 0, 0]
+        self.second_latency: hist.Counts = {}
+        self.second_service: hist.Counts = {}
+
+    def end_second(self) -> None:
+        """Add the running second to the phase and begin the next."""
+        self.sent += self.second_sent
+        for outcome, count in enumerate(self.second_outcomes):
+            self.outcomes[outcome] += count
+        hist.add(self.latency, self.second_latency)
+        hist.add(self.service, self.second_service)
+        self.begin_second()
+
+
+class Call(Protocol):
+    """A request as its sender keeps it, times in absolute µs."""
+
+    seq: int
+    op: int
+    key: int
+    due_us: int
+    sent_us: int
+
+
+class Recorder:
+    """Takes each finished request once. Times given are absolute µs on CLOCK_MONOTONIC."""
+
+    def __init__(self, job: Job, folder: Path, on_second: Callable[[dict[str, Any]], None]) -> None:
+        self._job = job
+        self._on_second = on_second
+        self._captures = job.captures
+        self._row = struct.Struct("<qqqqqIHHHHBB" + "d" * len(self._captures))
+        self._block = bytearray(self._row.size * _BLOCK_ROWS) if job.samples else bytearray()
+        self._blocks = [self._block]
+        self._offset = 0
+        self.lists: list[tuple[int, dict[str, Any]]] = []
+        """(seq, captured fields that are no numbers)."""
+        self._hosts, self._errors = Table(), Table()
+        self.phases = (Phase(), Phase())
+        self.t0_us = 0
+        self.measure_from_us: float = math.inf
+        """Requests due from this instant on belong to the measured phase."""
+        self.until_us: float = math.inf
+        """End of the measured window; outcomes after it do not count for the rate."""
+        self.window = [0, 0, 0]
+        """Outcomes that became known inside the measured window."""
+        self._seconds = (folder / "seconds.jsonl").open("w", encoding="utf-8")
+        self._second = 0
+        self._second_ends_us: float = math.inf
+
+    def begin(self, t0_us: int) -> None:
+        """The release: second 0 starts."""
+        self.t0_us = t0_us
+        self._second_ends_us = t0_us + _SECOND
+        if self._job.warmup is None:
+            self.measure_from_us = t0_us
+
+    def measure_from_second(self, second: int) -> None:
+        """The measured phase starts with this second since the release."""
+        self.measure_from_us = self.t0_us + second * _SECOND
+
+    def sending(self, call: Call) -> None:
+        """The request is about to be written."""
+        phase = self.phases[call.due_us >= self.measure_from_us]
+        phase.second_sent += 1
+        phase.last_sent_us = call.sent_us
+        if not phase.first_sent_us:
+            phase.first_sent_us = call.sent_us
+
+    def record(self, call: Call, done_us: int, status: int, answer: Answer) -> None:
+        """The request has its outcome."""
+        if done_us >= self._second_ends_us:
+            self.tick(done_us)
+        outcome = answer.outcome
+        phase = self.phases[call.due_us >= self.measure_from_us]
+        phase.second_outcomes[outcome] += 1
+        phase.last_done_us = done_us
+        if self.measure_from_us <= done_us < self.until_us:
+            self.window[outcome] += 1
+        counts = phase.second_latency
+        taken = done_us - call.due_us
+        # hist.slot() by hand, twice: a call would cost as much as the rest of this function
+        shift = taken.bit_length() - 11
+        index = (shift << 10) + (taken >> shift) if shift > 0 else taken
+        counts[index] = counts.get(index, 0) + 1
+        if call.sent_us != call.due_us:
+            taken = done_us - call.sent_us
+            shift = taken.bit_length() - 11
+            index = (shift << 10) + (taken >> shift) if shift > 0 else taken
+        counts = phase.second_service
+        counts[index] = counts.get(index, 0) + 1
+        if answer.error:
+            phase.errors[answer.error] = phase.errors.get(answer.error, 0) + 1
+        if self._job.samples:
+            self._keep(call, done_us, status, answer)
+
+    def _keep(self, call: Call, done_us: int, status: int, answer: Answer) -> None:
+        if self._offset == len(self._block):
+            self._block = bytearray(self._row.size * _BLOCK_ROWS)
+            self._blocks.append(self._block)
+            self._offset = 0
+        value = answer.value
+        flags = (_HAS_VALUE if value is not None else 0) | (_MEASURED if call.due_us >= self.measure_from_us else 0)
+        self._row.pack_into(
+            self._block,
+            self._offset,
+            call.seq,
+            call.due_us,
+            call.sent_us,
+            done_us,
+            value or 0,
+            call.key,
+            call.op,
+            self._hosts.number(answer.host),
+            self._errors.number(answer.error),
+            status,
+            answer.outcome,
+            flags,
+            *(self._numbers(call.seq, call.op, answer.captured) if self._captures else ()),
+        )
+        self._offset += self._row.size
+
+    def _numbers(self, seq: int, op: int, captured: tuple[Any, ...]) -> list[float]:
+        """Captured numbers in the columns' order (NaN: none); what is no number goes to `lists`."""
+        found = dict(zip(self._job.operations[op].capture, captured, strict=False))
+        others = {k: v for k, v in found.items() if v is not None and not isinstance(v, (int, float))}
+        if others:
+            self.lists.append((seq, others))
+        return [float(v) if isinstance(v := found.get(name), (int, float)) else math.nan for name in self._captures]
+
+    def tick(self, now_us: int) -> None:
+        """Close every second that is over."""
+        while now_us >= self._second_ends_us:
+            self._close_second()
+
+    def _close_second(self, last: bool = False) -> None:
+        current = self.t0_us + self._second * _SECOND >= self.measure_from_us
+        for number, phase in enumerate(self.phases):
+            if (number == current and not last) or phase.second_sent or any(phase.second_outcomes):
+                row: dict[str, Any] = {"second": self._second, "phase": PHASES[number], "sent": phase.second_sent}
+                row |= dict(zip(OUTCOMES, phase.second_outcomes, strict=True))
+                latency = phase.second_latency
+                self._seconds.write(json.dumps(row | {"latency": latency}) + "\n")
+                phase.end_second()
+                p50, p95, p99 = hist.quantiles_us(latency, (0.5, 0.95, 0.99))
+                self._on_second(row | {"p50_ms": _ms(p50), "p95_ms": _ms(p95), "p99_ms": _ms(p99)})
+        self._second += 1
+        self._second_ends_us += _SECOND
+
+    def finish(self, now_us: int) -> None:
+        """Close the running second and the file of seconds."""
+        self.tick(now_us)
+        self._close_second(last=True)
+        self._second_ends_us = math.inf
+        self._seconds.close()
+
+    def rows(self) -> Iterator[Row]:
+        """The samples in the order their outcomes became known, times relative to the release."""
+        job, t0 = self._job, self.t0_us
+        for block in self._blocks:
+            used = self._offset if block is self._block else len(block)
+            for fields in self._row.iter_unpack(memoryview(block)[:used]):
+                seq, due, sent, done, value, key, op, host, error, status, outcome, flags = fields[:12]
+                operation = job.operations[op]
+                yield Row(
+                    seq,
+                    operation.name,
+                    job.keys.name(key),
+                    self._hosts.texts[host],
+                    due - t0,
+                    sent - t0,
+                    done - t0,
+                    OUTCOMES[outcome],
+                    status,
+                    value if flags & _HAS_VALUE else None,
+                    self._errors.texts[error],
+                    job.id(seq) if operation.idempotency else "",
+                    job.load_host,
+                    PHASES[bool(flags & _MEASURED)],
+                    fields[12:],
+                )
+
+
+def _ms(value_us: int | None) -> float | None:
+    return None if value_us is None else value_us / 1000

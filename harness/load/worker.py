@@ -1,0 +1,189 @@
+"""One process of a load host: carries one stripe of the job out, from opening connections to writing files."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import math
+import resource
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from harness.errors import UsageError
+from harness.load import hist, merge, samples
+from harness.load.answer import OUTCOMES
+from harness.load.clock import now_us
+from harness.load.engine import Engine
+from harness.load.job import Job
+from harness.load.recorder import MEASURE, PHASES, WARMUP, Phase, Recorder
+
+Emit = Callable[[dict[str, Any]], None]
+_LEAD_US = 1_000
+"""From hearing `go` to the release, unless the line says when."""
+
+
+async def work(job: Job, commands: asyncio.Queue[str | None], emit: Emit) -> dict[str, Any]:
+    """Carry the job out and return its summary; raises `RigError` when the target cannot be reached.
+
+    `commands` gives the controller's lines: `go`, `go <delay in s>` or `go @<monotonic µs>`; `measure <second>
+    <steady|unsteady>`; `stop`. None means the controller is gone: nothing more is sent.
+    """
+    folder = Path(job.out)
+    _empty(folder)
+    _allow_connections(job)
+    recorder = Recorder(job, folder, lambda row: emit({"event": "progress", **row}))
+    engine = Engine(job, recorder)
+    try:
+        await engine.open()
+        emit({"event": "ready", "connections": engine.opened, "clock": clock()})
+        line = await commands.get()
+        if line is None or line == "stop":
+            return {}
+        await engine.open_missing()
+        gc.collect()
+        gc.freeze()
+        gc.disable()
+        await _sleep_until(_release_us(line))
+        wall_us = time.time_ns() // 1000
+        t0_us = now_us()
+        engine.release(t0_us)
+        steady = await _obey(engine, commands)
+        recorder.finish(now_us())
+    finally:
+        gc.enable()
+        gc.unfreeze()
+        engine.close()
+    summary = _summary(job, engine, t0_us, wall_us, steady)
+    return _write(job, recorder, folder, summary, engine.dispatch_lag)
+
+
+def clock() -> dict[str, Any]:
+    """This host's clocks now; with the same boot id, two hosts share CLOCK_MONOTONIC."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        boot = ""
+    return {"boot_id": boot, "monotonic_us": now_us(), "wall_us": time.time_ns() // 1000}
+
+
+def _allow_connections(job: Job) -> None:
+    """Raise the soft limit of open files to what the connections need."""
+    needed = job.stripe(job.clients) + 64
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and needed > hard:
+        raise UsageError(f"{job.load_host}: {needed} open files needed, the limit is {hard} (ulimit -Hn)")
+    if soft != resource.RLIM_INFINITY and needed > soft:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
+
+
+def _release_us(line: str) -> int:
+    words = line.split()
+    if words[:1] != ["go"] or len(words) > 2:
+        raise UsageError(f"expected `go`, `go <delay>` or `go @<monotonic µs>`, got {line!r}")
+    if len(words) == 1:
+        return now_us() + _LEAD_US
+    try:
+        return int(words[1][1:]) if words[1][0] == "@" else now_us() + round(float(words[1]) * 1_000_000)
+    except (ValueError, OverflowError):
+        raise UsageError(f"`go` with a time that is no number: {line!r}") from None
+
+
+async def _sleep_until(at_us: int) -> None:
+    """Wait for an instant; the last millisecond by spinning, because the loop's timers are no finer."""
+    while (left := at_us - now_us()) > 2_000:
+        await asyncio.sleep(left / 1e6 - 0.0015)
+    while now_us() < at_us:
+        pass
+
+
+async def _obey(engine: Engine, commands: asyncio.Queue[str | None]) -> bool | None:
+    """Follow the controller until the engine is finished; returns whether the warm-up ended steady."""
+    steady: bool | None = None
+
+    async def listen() -> None:
+        nonlocal steady
+        while True:
+            line = await commands.get()
+            words = (line or "stop").split()
+            if words[0] == "measure" and len(words) == 3 and words[1].isdigit():
+                steady = words[2] == "steady"
+                engine.measure_from(int(words[1]))
+            elif words[0] == "stop":
+                engine.interrupt()
+                return
+
+    listener = asyncio.ensure_future(listen())
+    try:
+        await engine.finished
+    finally:
+        listener.cancel()
+    return steady
+
+
+def _summary(job: Job, engine: Engine, t0_us: int, wall_us: int, steady: bool | None) -> dict[str, Any]:
+    recorder = engine.recorder
+    phase = recorder.phases[MEASURE]
+    boot = clock()["boot_id"]
+
+    def relative(at_us: float) -> int | None:
+        return None if not 0 < at_us < math.inf else round(at_us - t0_us)
+
+    to_us = min(engine.until_us, float(phase.last_done_us))
+    if engine.until_us < math.inf and not engine.interrupted and job.requests is None:
+        to_us = engine.until_us
+    return {
+        "format": job.format,
+        "load_host": job.load_host,
+        "run_tag": job.run_tag,
+        "seed": job.seed,
+        "mode": job.mode,
+        "clients": job.stripe(job.clients),
+        "offered_rate": job.rate / job.host_count if job.rate else None,
+        "clock": {"boot_id": boot, "t0_monotonic_us": t0_us, "t0_wall_us": wall_us},
+        "warmup_steady": steady,
+        "measure_from_us": relative(recorder.measure_from_us),
+        "measure_to_us": relative(to_us),
+        "window": dict(zip(OUTCOMES, recorder.window, strict=True)),
+        PHASES[WARMUP]: _counts(recorder.phases[WARMUP]),
+        PHASES[MEASURE]: _counts(phase),
+        "first_sent_us": relative(phase.first_sent_us),
+        "last_sent_us": relative(phase.last_sent_us),
+        "last_done_us": relative(phase.last_done_us),
+        "peak_in_flight": engine.peak_in_flight,
+        "late": engine.late,
+        "not_sent": engine.not_sent,
+        "connections": {"opened": engine.opened, "reopened": engine.reopened, "out_of_step": engine.out_of_step},
+        "watch": [engine.watch.report()],
+        "interrupted": engine.interrupted,
+    }
+
+
+def _counts(phase: Phase) -> dict[str, Any]:
+    return {
+        "sent": phase.sent,
+        **dict(zip(OUTCOMES, phase.outcomes, strict=True)),
+        "errors": dict(sorted(phase.errors.items())),
+    }
+
+
+def _write(job: Job, recorder: Recorder, folder: Path, summary: dict[str, Any], lag: hist.Counts) -> dict[str, Any]:
+    if job.samples:
+        number = sum(sum(p.outcomes) for p in recorder.phases)
+        name = "samples.csv.gz" if number >= samples.GZIP_ROWS else "samples.csv"
+        samples.write(folder / name, recorder.rows(), job.captures)
+        if recorder.lists:
+            with (folder / "captures.jsonl").open("w", encoding="utf-8") as file:
+                file.writelines(json.dumps({"seq": seq, **values}) + "\n" for seq, values in recorder.lists)
+    phase = recorder.phases[MEASURE]
+    histograms = {"latency": phase.latency, "service": phase.service, "lag": lag}
+    return merge.write(folder, summary, histograms, merge.read_seconds(folder / "seconds.jsonl"))
+
+
+def _empty(folder: Path) -> None:
+    """Make the folder, without the results of an earlier run in it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in merge.FILES:
+        (folder / name).unlink(missing_ok=True)
