@@ -1,0 +1,34 @@
+#!/bin/sh
+# Turns a Debian root filesystem with the roles' packages into a host that waits for its roles.
+# Runs inside the new root (mmdebstrap's chroot, or a Containerfile's RUN), with sshd.conf beside it.
+set -eu
+cd /root
+
+# Each host gets an SSH key of its own when it is made; one key shared by all would prove nothing.
+rm -f /etc/ssh/ssh_host_*
+install -m 0644 sshd.conf /etc/ssh/sshd_config.d/pgcrucible.conf
+install -d -m 0700 /root/.ssh
+
+# Nothing runs on a host but sshd, the journal, and what a role starts: no database that a package's
+# script enabled, no timer that wakes up in the middle of a measurement.
+for wants in multi-user timers; do
+    for unit in /etc/systemd/system/$wants.target.wants/*; do
+        [ "${unit##*/}" = ssh.service ] || rm -f "$unit"
+    done
+done
+for unit in getty.target console-getty.service systemd-logind.service systemd-timesyncd.service \
+    systemd-update-utmp.service systemd-update-utmp-runlevel.service; do
+    ln -sf /dev/null "/etc/systemd/system/$unit"
+done
+ln -sf /lib/systemd/system/multi-user.target /etc/systemd/system/default.target
+
+# The journal stays in memory and small: disk writes of a host are the database's, not its log's.
+install -d /etc/systemd/journald.conf.d
+printf '[Journal]\nStorage=volatile\nRuntimeMaxUse=32M\n' > /etc/systemd/journald.conf.d/pgcrucible.conf
+
+# The names of a rig come from the common role; podman is told to leave this file alone.
+printf "127.0.0.1 localhost\n::1 localhost\n" > /etc/hosts
+
+update-ca-certificates >/dev/null 2>&1
+: > /etc/machine-id
+rm -f customize.sh sshd.conf

@@ -1,0 +1,229 @@
+#!/usr/bin/python
+"""Ansible module: the network, the shared volume and the system containers of one rig, as one task.
+
+One call, because a loop over containers costs an Ansible round trip and a `podman inspect` for each; here
+one `podman ps` tells what is there and a few threads make what is missing. Everything made carries the
+label `pgcrucible.rig=<name>`, and whatever carries it and is not asked for goes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import resource
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+
+DOCUMENTATION = r"""
+module: podman_hosts
+short_description: Makes or removes the system containers of a rig
+description:
+  - Makes the network, the shared volume and the containers of a rig, or removes all that carries its label.
+options:
+  rig: {type: str, required: true, description: The rig's name.}
+  state: {type: str, choices: [present, absent], default: present, description: Whether the rig shall exist.}
+  network: {type: str, description: The rig's subnet (CIDR).}
+  image: {type: str, description: The image of all hosts.}
+  runtime: {type: str, description: The OCI runtime (runc, crun).}
+  keys: {type: path, description: "Folder with <host>/host_key and <host>/authorized_keys."}
+  shared_directory: {type: str, default: "", description: Where app hosts see the shared volume.}
+  sysctl: {type: dict, default: {}, description: Kernel parameters of each host's network namespace.}
+  hosts:
+    type: list
+    elements: dict
+    default: []
+    description: The hosts wanted.
+    suboptions:
+      name: {type: str, required: true, description: Host name.}
+      role: {type: str, required: true, description: Role in the rig.}
+      address: {type: str, required: true, description: IPv4 address.}
+      memory: {type: str, default: "", description: Memory limit as podman takes it.}
+author: pgcrucible
+"""
+EXAMPLES = r"""
+- podman_hosts: {rig: local, state: absent}
+"""
+RETURN = r"""
+created: {type: list, elements: str, returned: always, description: Hosts made or made again.}
+started: {type: list, elements: str, returned: always, description: Hosts that were there but not running.}
+removed: {type: list, elements: str, returned: always, description: What was removed, as kind and name.}
+"""
+
+LABEL = "pgcrucible.rig"
+WORKERS = 4
+"""Podman serializes much behind its own locks; more threads gain nothing."""
+
+
+class PodmanError(Exception):
+    """A podman command failed; its text names the host or thing and podman's last words."""
+
+
+def podman(*arguments: str, what: str) -> str:
+    done = subprocess.run(["podman", *arguments], capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise PodmanError(f"{what}: {done.stderr.strip()[-600:]}")
+    return done.stdout
+
+
+def labelled(rig: str, kind: str) -> list[Any]:
+    """All containers, networks or volumes of the rig, as podman's JSON."""
+    listing = ["ps", "--all"] if kind == "container" else [kind, "ls"]
+    return json.loads(podman(*listing, "--filter", f"label={LABEL}={rig}", "--format", "json", what=kind) or "[]")
+
+
+def name_of(kind: str, record: dict[str, Any]) -> str:
+    return record["Names"][0] if kind == "container" else record.get("name") or record["Name"]
+
+
+def remove(kind: str, name: str) -> str:
+    how = ["rm", "--force", "--time", "0", "--volumes"] if kind == "container" else [kind, "rm", "--force"]
+    podman(*how, name, what=f"removing {kind} {name}")
+    return f"{kind} {name}"
+
+
+def remove_all(rig: str) -> list[str]:
+    removed = []
+    for kind in ("container", "network", "volume"):
+        names = [name_of(kind, record) for record in labelled(rig, kind)]
+        with ThreadPoolExecutor(WORKERS) as pool:
+            removed += list(pool.map(lambda name, kind=kind: remove(kind, name), names))
+    left = [name_of(kind, r) for kind in ("container", "network", "volume") for r in labelled(rig, kind)]
+    if left:
+        raise PodmanError(f"still there after removal: {', '.join(left)}")
+    return removed
+
+
+def limits() -> list[str]:
+    """Ulimits within our own hard ones: without CAP_SYS_RESOURCE the engine's higher defaults are refused.
+
+    Podman lowers its own process limit to kernel.pid_max, so a container cannot have more.
+    """
+    files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    processes = resource.getrlimit(resource.RLIMIT_NPROC)[1]
+    pid_max = int(Path("/proc/sys/kernel/pid_max").read_text())
+    files = min(files, 1_048_576) if files > 0 else 1_048_576
+    processes = min(processes, pid_max) if processes > 0 else pid_max
+    return ["--ulimit", f"nofile={files}:{files}", "--ulimit", f"nproc={processes}:{processes}"]
+
+
+def run_arguments(p: dict[str, Any], host: dict[str, Any]) -> list[str]:
+    """`podman run` without its name for one host; no --privileged, no capability beyond the default."""
+    keys = Path(p["keys"]) / host["name"]
+    volumes = [
+        f"{keys}/host_key:/etc/ssh/ssh_host_ed25519_key:ro",
+        f"{keys}/authorized_keys:/root/.ssh/authorized_keys:ro",
+    ]
+    if host["role"] == "app" and p["shared_directory"]:
+        volumes.append(f"pgcrucible-{p['rig']}-shared:{p['shared_directory']}")
+    arguments = ["--systemd=always", "--stop-signal", "SIGRTMIN+3", "--no-hosts", "--shm-size", "256m", *limits()]
+    arguments += ["--network", f"pgcrucible-{p['rig']}", "--ip", host["address"], "--hostname", host["name"]]
+    arguments += [part for volume in volumes for part in ("--volume", volume)]
+    arguments += [part for key, value in sorted(p["sysctl"].items()) for part in ("--sysctl", f"{key}={value}")]
+    if host["memory"]:
+        arguments += ["--memory", host["memory"]]
+    # The engine's own console log would be a second, unbounded journal.
+    return [*arguments, "--log-driver", "none", "--label", f"{LABEL}={p['rig']}", p["image"]]
+
+
+def fingerprint(p: dict[str, Any], host: dict[str, Any], arguments: list[str]) -> str:
+    """Changes whenever the container would be made differently: arguments, image, network, mounted keys."""
+    digest = hashlib.sha256(json.dumps([p["runtime"], p["network"], arguments]).encode())
+    for name in ("host_key.pub", "authorized_keys"):
+        digest.update((Path(p["keys"]) / host["name"] / name).read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def ensure_network(p: dict[str, Any]) -> bool:
+    """Whether it had to be made. A network of ours with another subnet is made anew, with its hosts."""
+    for record in labelled(p["rig"], "network"):
+        if record["subnets"][0]["subnet"] == p["network"]:
+            return False
+        remove_all(p["rig"])
+    podman(
+        *("network", "create", "--disable-dns", "--subnet", p["network"]),
+        *("--label", f"{LABEL}={p['rig']}", f"pgcrucible-{p['rig']}"),
+        what=f"network {p['network']}",
+    )
+    return True
+
+
+def ensure(p: dict[str, Any], *, check: bool) -> dict[str, Any]:
+    wanted = {}
+    for host in p["hosts"]:
+        arguments = run_arguments(p, host)
+        wanted[f"pgcrucible-{p['rig']}-{host['name']}"] = (arguments, fingerprint(p, host, arguments))
+    changed = False if check else ensure_network(p)
+    if p["shared_directory"] and not labelled(p["rig"], "volume") and not check:
+        podman(
+            *("volume", "create", "--label", f"{LABEL}={p['rig']}", f"pgcrucible-{p['rig']}-shared"),
+            what="shared volume",
+        )
+        changed = True
+    have = {name_of("container", record): record for record in labelled(p["rig"], "container")}
+    stale = [
+        name
+        for name, record in have.items()
+        if name not in wanted or (record["Labels"] or {}).get("pgcrucible.spec") != wanted[name][1]
+    ]
+    jobs = {}
+    for name, (arguments, spec) in wanted.items():
+        if name not in have or name in stale:
+            run = ["--runtime", p["runtime"], "run", "--detach", "--name", name]
+            jobs[name] = [*run, "--label", f"pgcrucible.spec={spec}", *arguments]
+        elif have[name]["State"] != "running":
+            jobs[name] = ["unpause" if have[name]["State"] == "paused" else "start", name]
+    if not check:
+        with ThreadPoolExecutor(WORKERS) as pool:
+            list(pool.map(lambda name: remove("container", name), stale))
+            list(pool.map(lambda name: podman(*jobs[name], what=name), jobs))
+    return {
+        "changed": changed or bool(jobs or stale),
+        "created": [name for name in jobs if "run" in jobs[name]],
+        "started": [name for name in jobs if "run" not in jobs[name]],
+        "removed": [f"container {name}" for name in stale],
+    }
+
+
+def main() -> None:
+    host = {
+        "name": {"type": "str", "required": True},
+        "role": {"type": "str", "required": True},
+        "address": {"type": "str", "required": True},
+        "memory": {"type": "str", "default": ""},
+    }
+    module = AnsibleModule(
+        argument_spec={
+            "rig": {"type": "str", "required": True},
+            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+            "network": {"type": "str"},
+            "image": {"type": "str"},
+            "runtime": {"type": "str"},
+            "keys": {"type": "path", "no_log": False},
+            "shared_directory": {"type": "str", "default": ""},
+            "sysctl": {"type": "dict", "default": {}},
+            "hosts": {"type": "list", "elements": "dict", "default": [], "options": host},
+        },
+        required_if=[("state", "present", ["network", "image", "runtime", "keys", "hosts"])],
+        supports_check_mode=True,
+    )
+    p = module.params
+    try:
+        if p["state"] == "present":
+            if os.geteuid() == 0 and not module.check_mode:
+                # sshd takes authorized_keys only from root or from the user who logs in.
+                for wanted in p["hosts"]:
+                    os.chown(Path(p["keys"]) / wanted["name"] / "authorized_keys", 0, 0)
+            module.exit_json(**ensure(p, check=module.check_mode))
+        removed = [] if module.check_mode else remove_all(p["rig"])
+        module.exit_json(changed=bool(removed), created=[], started=[], removed=removed)
+    except PodmanError as error:
+        module.fail_json(msg=str(error))
+
+
+if __name__ == "__main__":
+    main()
