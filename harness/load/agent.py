@@ -17,6 +17,7 @@ except ImportError:  # a host without it measures the same, at a lower ceiling
 from harness.errors import CrucibleError, UsageError
 from harness.load.conduct import Conductor
 from harness.load.job import Job, from_dict
+from harness.load.processes import work_in_processes
 from harness.load.worker import work
 
 _LINE_LIMIT = 256 << 20  # a bulk insert's body is in the job's line
@@ -56,16 +57,18 @@ class Agent:
         self._commands.put_nowait(None)
 
     async def _carry_out(self, job: Job) -> dict[str, Any]:
-        leads = job.host_count == 1
+        """Do the job; with a warm-up, decide when it is over unless the controller leads several hosts."""
         conductor = Conductor(1, job.warmup)
+        work_all = work if job.processes == 1 else work_in_processes
 
         def tell(event: dict[str, Any]) -> None:
-            if event["event"] == "progress" and leads:
+            if job.host_count == 1:
                 for line in conductor.feed(0, event):
-                    self._commands.put_nowait(line)
+                    if line != "go":
+                        self._commands.put_nowait(line)
             emit(event)
 
-        return await work(job, self._commands, tell)
+        return await work_all(job, self._commands, tell)
 
 
 async def _read_job(reader: asyncio.StreamReader) -> Job:

@@ -11,26 +11,19 @@ from __future__ import annotations
 import asyncio
 import functools
 import math
-import os
-import socket
-import ssl
-import time
 from collections import deque
-from pathlib import Path
 
-from harness.errors import RigError
 from harness.load import hist
 from harness.load.answer import FAIL, UNKNOWN, Answer, judge
 from harness.load.clock import Alarm, now_us
+from harness.load.dial import Dialer, reason
 from harness.load.job import Job
 from harness.load.protocol import Link
 from harness.load.recorder import Recorder
 from harness.load.request import builder
 from harness.load.schedule import arrivals, key_picker, operation_picker
+from harness.load.watch import TICK_US, Watch
 
-_TICK_US = 10_000
-_CONNECTING = 100
-"""Connections opened at a time: below the listen backlog of common servers (128)."""
 CONNECT_PAUSE_S = 0.1
 """Closed mode: how long a client whose connection was refused waits before its next request."""
 RAMP_US = 1_000_000
@@ -52,6 +45,7 @@ class Engine:
             lambda op, status, body, is_json: judge(job.operations[op], status, body, is_json)
         )
         self._timeout_us = round(job.timeout_s * 1_000_000)
+        self._dialer = Dialer(job, lambda: Link(self))
         self._links: set[Link] = set()
         self._free: deque[Link] = deque()
         self._waiting: deque[int] = deque()
@@ -75,48 +69,10 @@ class Engine:
     # -- connections
 
     async def open(self) -> None:
-        """Open all connections of this stripe; raises `RigError` when the target cannot be reached."""
-        job = self._job
-        target = job.target
-        try:
-            found = await self._loop.getaddrinfo(target.host, target.port, type=socket.SOCK_STREAM)
-        except OSError as error:
-            raise RigError(f"{job.load_host}: cannot resolve {target.host}: {error}") from error
-        self._address = str(found[0][4][0])
-        self._tls = ssl.create_default_context(cafile=target.ca or None) if target.tls else None
-        await self.open_missing()
-
-    async def open_missing(self) -> None:
-        """Open what is not open yet, or was closed by the server while it was waiting for the release."""
-        gate = asyncio.Semaphore(_CONNECTING)
-
-        async def one() -> None:
-            async with gate:
-                await self._connect()
-
+        """Open what is not open yet, or was closed while it waited for the release; raises `RigError`."""
         wanted = self._job.stripe(self._job.clients) - len(self._links)
-        results = await asyncio.gather(*(one() for _ in range(wanted)), return_exceptions=True)
-        for error in results:
-            if isinstance(error, BaseException):
-                target = self._job.target
-                raise RigError(
-                    f"{self._job.load_host}: cannot connect to {target.host}:{target.port}: {_reason(error)}"
-                    f" ({len(self._links)} of {self._job.stripe(self._job.clients)} connections are open)"
-                ) from error
-
-    async def _connect(self) -> Link:
-        """A new connection; OSError (of which a time-out is one) when there is none to be had."""
-        name = self._job.target.host if self._tls else None
-        connecting = self._loop.create_connection(
-            lambda: Link(self), self._address, self._job.target.port, ssl=self._tls, server_hostname=name
-        )
-        try:
-            _, link = await asyncio.wait_for(connecting, self._job.timeout_s)
-        except asyncio.TimeoutError:  # noqa: UP041 - an OSError of its own only from 3.11 on
-            raise TimeoutError("timed out") from None
-        self._links.add(link)
-        self.opened += 1
-        return link
+        self._links.update(await self._dialer.open(wanted))
+        self.opened += wanted
 
     def _reopen(self, due_us: int) -> None:
         """Open a connection for a request that has none."""
@@ -127,15 +83,17 @@ class Engine:
 
     async def _connect_and_send(self, due_us: int) -> None:
         try:
-            link = await self._connect()
+            link = await self._dialer.connect()
         except OSError as error:
-            self._unsent(due_us, f"connect: {_reason(error)}")
+            self._unsent(due_us, f"connect: {reason(error)}")
             if self._job.mode == "closed" and not self.interrupted:
                 await asyncio.sleep(CONNECT_PAUSE_S)
             self._next(None, now_us())
         except asyncio.CancelledError:
             self._unsent(due_us, "not sent")
         else:
+            self._links.add(link)
+            self.opened += 1
             self.reopened += 1
             if self.interrupted:
                 self._unsent(due_us, "not sent")
@@ -149,7 +107,7 @@ class Engine:
         self._released = True
         self.recorder.begin(t0_us)
         self._set_until()
-        self._next_tick_us = t0_us + _TICK_US
+        self._next_tick_us = t0_us + TICK_US
         self._sweep_us = t0_us
         self._tick()
         links = [link for link in self._links if link.usable]
@@ -206,6 +164,7 @@ class Engine:
         self._fill(call, due_us)
         call.sent_us = now = now_us()
         self.not_sent += 1
+        self.recorder.sending(call)
         self.recorder.record(call, now, 0, Answer(FAIL, error))
 
     def _next(self, link: Link | None, now: int) -> None:
@@ -297,8 +256,8 @@ class Engine:
             self._drain_until_us = now + self._timeout_us
         if self._waiting and now > self._drain_until_us:
             self._give_up_waiting()
-        self._next_tick_us = now + _TICK_US
-        self._loop.call_later(_TICK_US / 1e6, self._tick)
+        self._next_tick_us = now + TICK_US
+        self._loop.call_later(TICK_US / 1e6, self._tick)
 
     def _give_up_waiting(self) -> None:
         while self._waiting:
@@ -331,54 +290,3 @@ class Engine:
         for link in self._links:
             if link.usable:
                 link.close()
-
-
-class Watch:
-    """The generator's view of itself over the measured window, looked at every 10 ms."""
-
-    def __init__(self) -> None:
-        self.looks = self.in_flight_sum = self.stalled_us = self.longest_stall_us = 0
-        self.start_us = self.end_us = 0
-        self._start_cpu = self._end_cpu = 0.0
-        self._start_wait = self._end_wait = 0
-
-    def look(self, now: int, in_flight: int, late_us: int) -> None:
-        if not self.start_us:
-            self.start_us, self._start_cpu, self._start_wait = now, time.process_time(), _run_wait_ns()
-            return
-        self.looks += 1
-        self.in_flight_sum += in_flight
-        if late_us > _TICK_US // 2:  # below it is the timers' own grain
-            self.stalled_us += late_us
-            self.longest_stall_us = max(self.longest_stall_us, late_us)
-
-    def end(self, now: int) -> None:
-        if not self.end_us:
-            self.end_us, self._end_cpu, self._end_wait = now, time.process_time(), _run_wait_ns()
-
-    def report(self) -> dict[str, float | None]:
-        """Shares of the window: own CPU, waiting for a CPU, not running when it should have."""
-        window_us = self.end_us - self.start_us if self.start_us else 0
-        if window_us <= 0:
-            return {"cpu": None, "cpu_wait": None, "stalled": None, "longest_stall_ms": None, "in_flight": None}
-        return {
-            "cpu": (self._end_cpu - self._start_cpu) * 1e6 / window_us,
-            "cpu_wait": (self._end_wait - self._start_wait) / 1e3 / window_us,
-            "stalled": self.stalled_us / window_us,
-            "longest_stall_ms": self.longest_stall_us / 1000,
-            "in_flight": self.in_flight_sum / self.looks if self.looks else None,
-        }
-
-
-def _run_wait_ns() -> int:
-    """Time this process was ready to run and did not (proc(5), schedstat); 0 where the kernel does not say."""
-    try:
-        return int(Path("/proc/self/schedstat").read_text().split()[1])
-    except (OSError, IndexError, ValueError):
-        return 0
-
-
-def _reason(error: BaseException) -> str:
-    """`Connection refused` rather than `[Errno 111] Connect call failed ('…', 80)`."""
-    number = getattr(error, "errno", None)
-    return os.strerror(number) if number else str(error) or type(error).__name__

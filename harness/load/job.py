@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, field, fields, replace
+from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from typing import Any, TypeVar
 
 from harness.errors import UsageError
@@ -30,8 +30,6 @@ _TYPES: Mapping[str, tuple[type, ...]] = {
     "bool": (bool,),
     "int | None": (int, type(None)),
     "float | None": (int, float, type(None)),
-    "tuple[str, ...]": (list, tuple),
-    "Mapping[str, str]": (dict,),
 }
 
 
@@ -212,6 +210,10 @@ class Job:
         if self.clients < self.host_count * self.processes:
             raise _fail("clients", f"{self.clients} cannot be shared by {self.host_count * self.processes} processes")
 
+    def to_dict(self) -> dict[str, Any]:
+        """What `from_dict` reads."""
+        return asdict(self)
+
     def stripe(self, total: int) -> int:
         """How many of `total` things are this stripe's."""
         return total // self.host_count + (self.host_index < total % self.host_count)
@@ -246,7 +248,7 @@ _T = TypeVar("_T")
 
 def _build(cls: type[_T], data: Any, where: str, **made: Any) -> _T:
     """An instance of a dataclass from a JSON object; `made` holds the fields already built."""
-    if not isinstance(data, Mapping):
+    if not isinstance(data, dict):
         raise _fail(where, f"must be an object, not {type(data).__name__}")
     known = {f.name: f for f in fields(cls)}  # type: ignore[arg-type]
     for key in data:
@@ -266,30 +268,35 @@ def _build(cls: type[_T], data: Any, where: str, **made: Any) -> _T:
 
 def _typed(where: str, kind: str, value: Any) -> Any:
     types = _TYPES.get(kind)
+    if kind == "tuple[str, ...]":
+        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+            raise _fail(where, "must be a list of strings")
+        return tuple(value)
+    if kind == "Mapping[str, str]":
+        if not isinstance(value, dict) or not all(isinstance(item, str) for item in value.values()):
+            raise _fail(where, "must be an object of strings")
+        return value
     if types is None:
         return value
     if not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
         raise _fail(where, f"must be {kind}, not {value!r}")
-    if kind == "tuple[str, ...]":
-        if not all(isinstance(item, str) for item in value):
-            raise _fail(where, "must be a list of strings")
-        return tuple(value)
     return value
 
 
 def from_dict(data: Any) -> Job:
     """A job from decoded JSON; raises `UsageError` with one clear line."""
+    if not isinstance(data, dict):
+        raise _fail("job", f"must be an object, not {type(data).__name__}")
     made: dict[str, Any] = {}
-    if isinstance(data, Mapping):
-        if "target" in data:
-            made["target"] = _build(Target, data["target"], "target")
-        if "keys" in data:
-            made["keys"] = _build(Keys, data["keys"], "keys")
-        if data.get("warmup") is not None:
-            made["warmup"] = _build(Warmup, data["warmup"], "warmup")
-        if "operations" in data:
-            listed: Any = data["operations"]
-            if not isinstance(listed, list):
-                raise _fail("operations", "must be a list")
-            made["operations"] = tuple(_build(Operation, op, f"operations[{i}]") for i, op in enumerate(listed))
+    if "target" in data:
+        made["target"] = _build(Target, data["target"], "target")
+    if "keys" in data:
+        made["keys"] = _build(Keys, data["keys"], "keys")
+    if data.get("warmup") is not None:
+        made["warmup"] = _build(Warmup, data["warmup"], "warmup")
+    if "operations" in data:
+        listed = data["operations"]
+        if not isinstance(listed, list):
+            raise _fail("operations", "must be a list")
+        made["operations"] = tuple(_build(Operation, op, f"operations[{i}]") for i, op in enumerate(listed))
     return _build(Job, data, "job", **made)

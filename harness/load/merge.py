@@ -46,6 +46,13 @@ _ADDED = ("clients", "peak_in_flight", "late", "not_sent")
 _TIMES = ("measure_from_us", "measure_to_us", "first_sent_us", "last_sent_us", "last_done_us")
 
 
+def clear(folder: Path) -> None:
+    """Make a results folder, without the results of an earlier run in it."""
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    for name in FILES:
+        (folder / name).unlink(missing_ok=True)
+
+
 def merge(folders: Sequence[Path], out: Path) -> dict[str, Any]:
     """Merge results folders into `out` and return its summary.
 

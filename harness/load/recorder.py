@@ -120,7 +120,7 @@ class Recorder:
         self.measure_from_us = self.t0_us + second * _SECOND
 
     def sending(self, call: Call) -> None:
-        """The request is about to be written."""
+        """The request is about to be written, or given up; `sent` counts both, so it is ok + fail + unknown."""
         phase = self.phases[call.due_us >= self.measure_from_us]
         phase.second_sent += 1
         phase.last_sent_us = call.sent_us

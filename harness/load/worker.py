@@ -32,7 +32,7 @@ async def work(job: Job, commands: asyncio.Queue[str | None], emit: Emit) -> dic
     <steady|unsteady>`; `stop`. None means the controller is gone: nothing more is sent.
     """
     folder = Path(job.out)
-    _empty(folder)
+    merge.clear(folder)
     _allow_connections(job)
     recorder = Recorder(job, folder, lambda row: emit({"event": "progress", **row}))
     engine = Engine(job, recorder)
@@ -42,11 +42,11 @@ async def work(job: Job, commands: asyncio.Queue[str | None], emit: Emit) -> dic
         line = await commands.get()
         if line is None or line == "stop":
             return {}
-        await engine.open_missing()
+        await engine.open()
         gc.collect()
         gc.freeze()
         gc.disable()
-        await _sleep_until(_release_us(line))
+        await _sleep_until(release_us(line))
         wall_us = time.time_ns() // 1000
         t0_us = now_us()
         engine.release(t0_us)
@@ -79,7 +79,8 @@ def _allow_connections(job: Job) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
 
 
-def _release_us(line: str) -> int:
+def release_us(line: str) -> int:
+    """The instant a `go` line names; raises `UsageError`."""
     words = line.split()
     if words[:1] != ["go"] or len(words) > 2:
         raise UsageError(f"expected `go`, `go <delay>` or `go @<monotonic µs>`, got {line!r}")
@@ -180,10 +181,3 @@ def _write(job: Job, recorder: Recorder, folder: Path, summary: dict[str, Any], 
     phase = recorder.phases[MEASURE]
     histograms = {"latency": phase.latency, "service": phase.service, "lag": lag}
     return merge.write(folder, summary, histograms, merge.read_seconds(folder / "seconds.jsonl"))
-
-
-def _empty(folder: Path) -> None:
-    """Make the folder, without the results of an earlier run in it."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for name in merge.FILES:
-        (folder / name).unlink(missing_ok=True)

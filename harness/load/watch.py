@@ -1,0 +1,54 @@
+"""The generator's view of itself, so that a trial which measured the generator can be told from one that did not."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+TICK_US = 10_000
+"""How often the event loop is looked at."""
+
+
+class Watch:
+    """The generator's view of itself over the measured window, looked at every 10 ms."""
+
+    def __init__(self) -> None:
+        self.looks = self.in_flight_sum = self.stalled_us = self.longest_stall_us = 0
+        self.start_us = self.end_us = 0
+        self._start_cpu = self._end_cpu = 0.0
+        self._start_wait = self._end_wait = 0
+
+    def look(self, now: int, in_flight: int, late_us: int) -> None:
+        if not self.start_us:
+            self.start_us, self._start_cpu, self._start_wait = now, time.process_time(), _run_wait_ns()
+            return
+        self.looks += 1
+        self.in_flight_sum += in_flight
+        if late_us > TICK_US // 2:  # below it is the timers' own grain
+            self.stalled_us += late_us
+            self.longest_stall_us = max(self.longest_stall_us, late_us)
+
+    def end(self, now: int) -> None:
+        if not self.end_us:
+            self.end_us, self._end_cpu, self._end_wait = now, time.process_time(), _run_wait_ns()
+
+    def report(self) -> dict[str, float | None]:
+        """Shares of the window: own CPU, waiting for a CPU, not running when it should have."""
+        window_us = self.end_us - self.start_us if self.start_us else 0
+        if window_us <= 0:
+            return {"cpu": None, "cpu_wait": None, "stalled": None, "longest_stall_ms": None, "in_flight": None}
+        return {
+            "cpu": (self._end_cpu - self._start_cpu) * 1e6 / window_us,
+            "cpu_wait": (self._end_wait - self._start_wait) / 1e3 / window_us,
+            "stalled": self.stalled_us / window_us,
+            "longest_stall_ms": self.longest_stall_us / 1000,
+            "in_flight": self.in_flight_sum / self.looks if self.looks else None,
+        }
+
+
+def _run_wait_ns() -> int:
+    """Time this process was ready to run and did not (proc(5), schedstat); 0 where the kernel does not say."""
+    try:
+        return int(Path("/proc/self/schedstat").read_text().split()[1])
+    except (OSError, IndexError, ValueError):
+        return 0
