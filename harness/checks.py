@@ -25,6 +25,8 @@ class Samples(Protocol):
     @property
     def host(self) -> Sequence[str]: ...
     @property
+    def due_us(self) -> Sequence[int]: ...
+    @property
     def sent_us(self) -> Sequence[int]: ...
     @property
     def done_us(self) -> Sequence[int]: ...
@@ -38,13 +40,15 @@ class Samples(Protocol):
     def id(self) -> Sequence[str]: ...
     @property
     def load_host(self) -> Sequence[str]: ...
+    @property
+    def phase(self) -> Sequence[str]: ...
+    @property
+    def captured(self) -> Mapping[str, Sequence[float]]: ...
 
 
 def finding(cell: Cell, check: str, verdict: Verdict, detail: str, **numbers: object) -> Finding:
     """A Finding about `cell`; `numbers` are kept beside the sentence for machines."""
-    return Finding(
-        scenario=cell.scenario, cell=cell.name, check=check, verdict=verdict, detail=detail, numbers=numbers
-    )
+    return Finding(scenario=cell.scenario, cell=cell.name, check=check, verdict=verdict, detail=detail, numbers=numbers)
 
 
 def check_acknowledged(cell: Cell, samples: Samples, *, expected: int) -> Finding:
@@ -61,9 +65,7 @@ def check_acknowledged(cell: Cell, samples: Samples, *, expected: int) -> Findin
             expected=expected,
         )
     kinds = Counter(
-        error or outcome
-        for outcome, error in zip(samples.outcome, samples.error, strict=True)
-        if outcome != "ok"
+        error or outcome for outcome, error in zip(samples.outcome, samples.error, strict=True) if outcome != "ok"
     )
     why = ", ".join(f"{count:,} x {kind}" for kind, count in kinds.most_common(4))
     if len(samples) != expected:
@@ -109,9 +111,7 @@ def check_spread(cell: Cell, samples: Samples, *, tolerance: float = 0.1) -> Fin
     return finding(cell, "spread", "pass", f"even over {cell.hosts} hosts: {said}", **numbers)
 
 
-def check_counts(
-    cell: Cell, samples: Samples, evidence: Evidence, *, op: str | None = "increment"
-) -> Finding:
+def check_counts(cell: Cell, samples: Samples, evidence: Evidence, *, op: str | None = "increment") -> Finding:
     """Client, HAProxy, app and database saw the same requests; the first layer that differs is named.
 
     `op`: the operation whose acknowledged requests the database's counters must match; None where the

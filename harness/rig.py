@@ -23,6 +23,7 @@ import fabric
 import paramiko
 import psycopg
 
+from harness import state
 from harness.errors import RigError
 from harness.model import Host, Role
 
@@ -144,17 +145,13 @@ class RemoteHost:
         try:
             return self._open().transport.open_session(timeout=CONNECT_TIMEOUT_S)
         except (paramiko.SSHException, OSError, EOFError) as error:
-            raise RigError(
-                f"{self.name}: the SSH connection broke: {error}", hint="see ./run status"
-            ) from error
+            raise RigError(f"{self.name}: the SSH connection broke: {error}", hint="see ./run status") from error
 
     def _command(self, command: Sequence[str]) -> str:
         line = shlex.join(command)
         return line if self.host.ssh_user == "root" else f"sudo -n -- {line}"
 
-    def run(
-        self, command: Sequence[str], *, stdin: str = "", timeout_s: float = 60.0, check: bool = True
-    ) -> Result:
+    def run(self, command: Sequence[str], *, stdin: str = "", timeout_s: float = 60.0, check: bool = True) -> Result:
         """Runs `command` to its end. Raises RigError: time-out, broken connection, non-zero end."""
         channel = self._session()
         channel.settimeout(timeout_s)
@@ -254,14 +251,10 @@ class LocalHost:
 
     name = "controller"
 
-    def run(
-        self, command: Sequence[str], *, stdin: str = "", timeout_s: float = 60.0, check: bool = True
-    ) -> Result:
+    def run(self, command: Sequence[str], *, stdin: str = "", timeout_s: float = 60.0, check: bool = True) -> Result:
         """As RemoteHost.run."""
         try:
-            done = subprocess.run(
-                command, input=stdin, capture_output=True, text=True, timeout=timeout_s, check=False
-            )
+            done = subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=timeout_s, check=False)
         except (OSError, subprocess.TimeoutExpired) as error:
             raise RigError(f"{self.name}: {error}") from error
         if check and done.returncode != 0:
@@ -297,6 +290,7 @@ class Rig:
     known_hosts: Path | None
     secrets: Mapping[str, str] = field(repr=False)
     variables: Mapping[str, Any] = field(default_factory=dict)
+    state: state.RigState | None = field(default=None, repr=False)
     _open: dict[str, RemoteHost] = field(default_factory=dict, repr=False)
 
     def role(self, role: Role) -> list[Host]:
@@ -356,3 +350,27 @@ class Rig:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def open_rig(name: str) -> Rig:
+    """The rig as it was provisioned. Raises RigError where there is none, or where it is not ready."""
+    known = state.load(name)
+    if known is None:
+        others = ", ".join(state.names())
+        raise RigError(
+            f"there is no rig '{name}' yet" + (f" (there are: {others})" if others else ""),
+            hint="build it with: ./run provision" + ("" if name == "local" else f" --rig {name}"),
+        )
+    if not known.ready:
+        raise RigError(f"rig '{name}' was not provisioned to its end", hint=f"./run provision --rig {name}")
+    folder = state.folder(name)
+    return Rig(
+        name=name,
+        provider=known.provider,
+        hosts=known.hosts,
+        key=folder / "id_ed25519" if (folder / "id_ed25519").exists() else None,
+        known_hosts=folder / "known_hosts" if (folder / "known_hosts").exists() else None,
+        secrets=state.read_secrets(name),
+        variables=known.variables,
+        state=known,
+    )

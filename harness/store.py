@@ -4,7 +4,7 @@
                      trials.csv     one row a trial
                      timeline.csv   one row a second and trial
                      telemetry.csv  one row a second, host and metric
-                     samples/       NNN-<lane>.csv[.gz], one a trial and lane; histograms beside them
+                     samples/       NNN-<lane>.csv[.gz], one a trial and lane; summary and histograms beside it
                      evidence/      NNN.json: what database, HAProxy and apps said about trial NNN
                      report.html
 
@@ -24,7 +24,7 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -34,7 +34,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from harness.errors import FormatError, RigError, UsageError
 from harness.load.samples import Samples, read_samples
-from harness.model import Cell, Evidence, Finding, Verdict
+from harness.metrics import FIGURES, Measured, TrialRow
+from harness.model import Cell, Evidence, Finding, Trial, Verdict
 
 FORMAT = 1
 MAX_MANIFEST_BYTES = 32 * 2**20
@@ -119,51 +120,18 @@ class Manifest(Stored):
 
 TRIAL_COLUMNS = (
     "order", "scenario", "backend", "strategy", "hosts", "pool", "mode", "clients", "rate", "requests",
-    "wanted_seconds", "params", "trial", "seed", "sent", "ok", "fail", "unknown", "seconds", "rps",
-    "mean_ms", "p50_ms", "p95_ms", "p99_ms", "p999_ms", "max_ms",
-    "service_p50_ms", "service_p95_ms", "service_p99_ms", "lag_p99_ms",
-    "retries", "transactions", "pool_wait_ms", "steady", "valid", "reason",
+    "wanted_seconds", "params", "trial", "seed", *FIGURES, "steady", "valid", "reason",
 )  # fmt: skip
-TIMELINE_COLUMNS = ("order", "second", "sent", "ok", "fail", "unknown", "p50_ms", "p95_ms", "p99_ms")
+LANE_FILES = {
+    "samples.csv": ".csv",
+    "samples.csv.gz": ".csv.gz",
+    "captures.jsonl": ".captures.jsonl",
+    "summary.json": ".summary.json",
+    "latency.hgrm": ".latency.hgrm",
+    "service.hgrm": ".service.hgrm",
+}
+TIMELINE_COLUMNS = ("order", "lane", "phase", "second", "sent", "ok", "fail", "unknown", "p50_ms", "p95_ms", "p99_ms")
 TELEMETRY_COLUMNS = ("second", "order", "host", "metric", "value")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrialRow:
-    """A row of trials.csv: the trial's cell, and its figures by column name (None where not measured)."""
-
-    cell: Cell
-    number: int
-    order: int
-    seed: int
-    valid: bool
-    reason: str
-    figures: Mapping[str, float | None]
-
-    def as_row(self) -> dict[str, Any]:
-        """The row as it stands in the file."""
-        cell = self.cell
-        row: dict[str, Any] = {
-            "order": self.order,
-            "scenario": cell.scenario,
-            "backend": cell.backend,
-            "strategy": cell.strategy,
-            "hosts": cell.hosts,
-            "pool": cell.pool,
-            "mode": cell.mode,
-            "clients": cell.clients,
-            "rate": cell.rate,
-            "requests": cell.requests,
-            "wanted_seconds": cell.seconds,
-            "params": json.dumps(dict(cell.params), sort_keys=True),
-            "trial": self.number,
-            "seed": self.seed,
-            "valid": "true" if self.valid else "false",
-            "reason": self.reason,
-        }
-        for name, value in self.figures.items():
-            row[name] = None if value is None else round(value, 6)
-        return row
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -213,9 +181,20 @@ class Run:
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise FormatError(f"{path}: {error}", hint="the evidence file is damaged") from error
 
+    def measured(self) -> Iterator[Measured]:
+        """The trials one by one with all that was recorded of them (only one trial's samples are held)."""
+        for row in self.rows:
+            evidence = self.evidence(row.trial.order)
+            if evidence is None:
+                raise FormatError(
+                    f"{self.path}: trial {row.trial.order} has no evidence",
+                    hint="the run folder is incomplete",
+                )
+            yield Measured(row=row, lanes=self.lanes(row.trial.order), evidence=evidence)
+
     def table(self, name: Literal["timeline", "telemetry"]) -> list[dict[str, str]]:
         """The rows of timeline.csv or telemetry.csv, as text."""
-        return _table(self.path / f"{name}.csv")
+        return read_table(self.path / f"{name}.csv")
 
 
 def now() -> str:
@@ -274,15 +253,14 @@ class Recorder:
         text = json.dumps(asdict(evidence), separators=(",", ":"), default=str)
         write_atomically(self.path / "evidence" / f"{order:03d}.json", text)
 
-    def samples(self, order: int, lane: str, source: Path) -> None:
-        """Moves a collected samples file (CSV, or CSV in gzip) and its histograms to their place."""
-        suffix = ".csv.gz" if source.suffix == ".gz" else ".csv"
+    def lane(self, order: int, lane: str, folder: Path) -> None:
+        """Moves a lane's collected results (see harness/load/merge.py) to samples/."""
         with _disk(self.path):
-            shutil.move(source, self.path / "samples" / f"{order:03d}-{lane}{suffix}")
+            for name, suffix in LANE_FILES.items():
+                if (folder / name).exists():
+                    shutil.move(folder / name, self.path / "samples" / f"{order:03d}-{lane}{suffix}")
 
-    def append(
-        self, name: Literal["trials", "timeline", "telemetry"], rows: Iterable[Mapping[str, Any]]
-    ) -> None:
+    def append(self, name: Literal["trials", "timeline", "telemetry"], rows: Iterable[Mapping[str, Any]]) -> None:
         """Appends rows to one of the tables; the header comes with the first."""
         columns: Sequence[str] = {
             "trials": TRIAL_COLUMNS,
@@ -357,7 +335,8 @@ def _read(path: Path, limit: int) -> str:
     return path.read_text(encoding="utf-8")
 
 
-def _table(path: Path) -> list[dict[str, str]]:
+def read_table(path: Path) -> list[dict[str, str]]:
+    """The rows of a CSV file as text; none where the file is absent. Raises FormatError."""
     if not path.is_file():
         return []
     try:
@@ -367,6 +346,30 @@ def _table(path: Path) -> list[dict[str, str]]:
         raise FormatError(f"{path}: {error}", hint="the table is damaged") from error
 
 
+def as_columns(row: TrialRow) -> dict[str, Any]:
+    """A row of trials.csv by column name."""
+    cell, trial = row.cell, row.trial
+    return {
+        "order": trial.order,
+        "scenario": cell.scenario,
+        "backend": cell.backend,
+        "strategy": cell.strategy,
+        "hosts": cell.hosts,
+        "pool": cell.pool,
+        "mode": cell.mode,
+        "clients": cell.clients,
+        "rate": cell.rate,
+        "requests": cell.requests,
+        "wanted_seconds": cell.seconds,
+        "params": json.dumps(dict(cell.params), sort_keys=True),
+        "trial": trial.number,
+        "seed": trial.seed,
+        "steady": "" if row.steady is None else str(row.steady).lower(),
+        "valid": "true" if row.valid else "false",
+        "reason": row.reason,
+    } | {name: None if value is None else round(value, 6) for name, value in row.figures.items()}
+
+
 def _row(path: Path, line: int, raw: Mapping[str, str | None]) -> TrialRow:
     def number(name: str) -> float | None:
         text = raw.get(name)
@@ -374,11 +377,7 @@ def _row(path: Path, line: int, raw: Mapping[str, str | None]) -> TrialRow:
 
     known = set(TRIAL_COLUMNS)
     try:
-        figures = {
-            name: number(name)
-            for name in TRIAL_COLUMNS[TRIAL_COLUMNS.index("sent") : TRIAL_COLUMNS.index("valid")]
-            if name in raw
-        }
+        figures = {name: number(name) for name in FIGURES if name in raw}
         cell = Cell(
             scenario=raw["scenario"] or "",
             backend=raw["backend"] or "",  # type: ignore[arg-type]  # judged by the reader of the table
@@ -392,15 +391,13 @@ def _row(path: Path, line: int, raw: Mapping[str, str | None]) -> TrialRow:
             seconds=number("wanted_seconds"),
             params=json.loads(raw.get("params") or "{}"),
         )
-        return TrialRow(
+        trial = Trial(
             cell=cell,
             number=int(raw["trial"] or 0),
             order=int(raw.get("order") or line - 1),
             seed=int(raw.get("seed") or 0),
-            valid=raw["valid"] == "true",
-            reason=raw.get("reason") or "",
-            figures=figures,
         )
+        return TrialRow(trial=trial, valid=raw["valid"] == "true", reason=raw.get("reason") or "", figures=figures)
     except (KeyError, ValueError, TypeError, RecursionError) as error:
         missing = f"no column {error}" if isinstance(error, KeyError) else str(error)
         raise FormatError(
@@ -436,9 +433,7 @@ def load_run(path: Path) -> Run:
     except FileNotFoundError:
         raise UsageError(f"no run.yml in {path}", hint="give a folder under results/") from None
     except (yaml.YAMLError, UnicodeDecodeError, ValueError, RecursionError) as error:
-        raise FormatError(
-            f"{manifest_path}: {' '.join(str(error).split())}", hint="not plain YAML"
-        ) from error
+        raise FormatError(f"{manifest_path}: {' '.join(str(error).split())}", hint="not plain YAML") from error
     if not isinstance(raw, dict) or "format" not in raw:
         raise FormatError(f"{manifest_path}: no `format`", hint="this is not a run of pgcrucible")
     if raw["format"] != FORMAT:
@@ -457,5 +452,5 @@ def load_run(path: Path) -> Run:
     if not _RUN_ID.fullmatch(manifest.run_id):
         raise FormatError(f"{manifest_path}: run_id {manifest.run_id!r} is not a name")
     table = path / "trials.csv"
-    rows = tuple(_row(table, line, raw) for line, raw in enumerate(_table(table), start=2))
+    rows = tuple(_row(table, line, raw) for line, raw in enumerate(read_table(table), start=2))
     return Run(path=path, manifest=manifest, rows=rows)

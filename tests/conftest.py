@@ -30,6 +30,11 @@ ROLES = f"""
 """
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """The run that tests/acceptance judges."""
+    parser.addoption("--run", default=None, help="folder or id of the run to judge (default: the newest)")
+
+
 def free_port() -> int:
     """A TCP port of the loopback that nobody listens on now."""
     with socket.socket() as probe:

@@ -1,0 +1,185 @@
+"""Drives the agents on the load hosts: one per lane and host, ready together, released together, collected.
+
+The protocol is harness/load/agent.py's: a job in one JSON line, then events out; `go` releases. An agent whose
+input closes stops sending, so a controller that is interrupted or dies leaves no load behind.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from harness.errors import RigError
+from harness.load.conduct import Conductor
+from harness.load.job import Warmup
+from harness.load.merge import FILES, merge
+from harness.plan import Lane
+from harness.rig import Station, Stream
+
+READY_S = 60.0
+GRACE_S = 30.0
+Progress = Callable[[str, Mapping[str, Any]], None]
+
+
+@dataclass(kw_only=True)
+class Agent:
+    """One agent at work: where it runs, what it was given, what it said."""
+
+    lane: str
+    number: int
+    station: Station
+    job: Mapping[str, Any]
+    stream: Stream
+    crew: Conductor
+    others: list[Agent]
+    """All agents of the lane, itself included."""
+    ready: threading.Event = field(default_factory=threading.Event)
+    done: bool = False
+    error: str = ""
+    finished: threading.Event = field(default_factory=threading.Event)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Collected:
+    """What the agents of one trial left: lane -> merged results folder and summary, and what went wrong."""
+
+    folders: Mapping[str, Path]
+    summaries: Mapping[str, Mapping[str, Any]]
+    failures: tuple[str, ...]
+
+
+def run_lanes(
+    lanes: Mapping[str, Lane],
+    stations: Sequence[Station],
+    *,
+    place: Mapping[str, Any],
+    command: Sequence[str],
+    tag: str,
+    seed: int,
+    scratch: Path,
+    progress: Progress,
+) -> Collected:
+    """Runs all lanes on all stations to their end. `place`: the job's `target`. Files land under `scratch`.
+
+    Raises RigError where an agent cannot start (bad job, host unreachable); one that dies later is a failure
+    in the answer, because what the others measured is kept.
+    """
+    remote = f"/tmp/pgcrucible-{tag}"  # noqa: S108  # made by the agent with mode 0700, removed below
+    agents: list[Agent] = []
+    try:
+        for lane, spec in lanes.items():
+            at = stations[: spec["clients"]]  # one client cannot be shared by two hosts
+            warmup = Warmup(**spec["warmup"]) if spec.get("warmup") and len(at) > 1 else None  # one leads itself
+            crew, mates = Conductor(len(at), warmup), list[Agent]()
+            for number, station in enumerate(at):
+                job = {
+                    **spec,
+                    "format": 1,
+                    "target": dict(place),
+                    "load_host": station.name,
+                    "run_tag": f"{tag}-{lane}",
+                    "out": f"{remote}/{lane}-{number}",
+                    "seed": seed,
+                    "host_index": number,
+                    "host_count": len(at),
+                }
+                agent = Agent(
+                    lane=lane, number=number, station=station, job=job, stream=station.stream(command),
+                    crew=crew, others=mates,
+                )  # fmt: skip
+                mates.append(agent)
+                agents.append(agent)
+        for agent in agents:
+            threading.Thread(target=_listen, args=(agent, progress), daemon=True).start()
+            agent.stream.send(json.dumps(agent.job, separators=(",", ":")))
+        _await_ready(agents)
+        for agent in agents:
+            agent.stream.send("go")
+        failures = _await_end(agents)
+        return _collect(agents, scratch, failures)
+    finally:
+        for agent in agents:
+            agent.stream.close()
+        for station in {agent.station.name: agent.station for agent in agents}.values():
+            with contextlib.suppress(RigError):
+                station.run(["rm", "-rf", "--", remote], check=False)
+
+
+def _listen(agent: Agent, progress: Progress) -> None:
+    """Reads one agent's events to their end; runs in a thread of its own."""
+    try:
+        for line in agent.stream.lines():
+            event = json.loads(line)
+            if event.get("event") == "ready":
+                agent.ready.set()
+                continue  # all lanes are released together, so `go` is not the conductor's here
+            if event.get("event") == "progress":
+                progress(agent.lane, event)
+            agent.done = agent.done or event.get("event") == "done"
+            agent.error = agent.error or str(event.get("message", "")) * (event.get("event") == "error")
+            for command in agent.crew.feed(agent.number, event):
+                for mate in agent.others:
+                    mate.stream.send(command)
+    except (OSError, ValueError, EOFError) as error:
+        agent.error = agent.error or f"{type(error).__name__}: {error}"
+    finally:
+        if not agent.done and not agent.error:
+            with contextlib.suppress(Exception):
+                agent.error = (agent.stream.error_output().strip().splitlines() or [""])[-1]
+            agent.error = agent.error or "it ended without a word"
+        agent.finished.set()
+        agent.ready.set()
+
+
+def _await_ready(agents: Sequence[Agent]) -> None:
+    deadline = time.monotonic() + READY_S
+    for agent in agents:
+        if not agent.ready.wait(max(0.0, deadline - time.monotonic())):
+            raise RigError(
+                f"{agent.station.name}: the load agent was not ready within {READY_S:g} s",
+                hint="it opens all connections first; is the load balancer up? see ./run status",
+            )
+        if agent.finished.is_set():
+            raise RigError(
+                f"{agent.station.name}: the load agent did not start: {agent.error}", hint="see ./run status"
+            )
+
+
+def _await_end(agents: Sequence[Agent]) -> list[str]:
+    failures = []
+    for agent in agents:
+        job = agent.job
+        warmup = (job.get("warmup") or {}).get("max_seconds", 0.0)
+        requests, rate = job.get("requests"), job.get("rate")
+        planned = job.get("seconds") or (requests / rate if requests and rate else 600.0)
+        limit = float(planned) + float(warmup) + float(job.get("timeout_s", 30.0)) + GRACE_S
+        if not agent.finished.wait(limit):
+            agent.stream.close()
+            failures.append(f"{agent.station.name}: no end within {limit:.0f} s")
+        elif not agent.done:
+            failures.append(f"{agent.station.name}: the load agent died: {agent.error}")
+    return failures
+
+
+def _collect(agents: Sequence[Agent], scratch: Path, failures: list[str]) -> Collected:
+    parts: dict[str, list[Path]] = {}
+    for agent in agents:
+        if not agent.done:
+            continue
+        folder = scratch / f"{agent.lane}-{agent.number}"
+        folder.mkdir(parents=True)
+        out = str(agent.job["out"])
+        names = agent.station.run(["ls", "--", out]).stdout.split()
+        for name in FILES:
+            if name in names:
+                agent.station.fetch(f"{out}/{name}", folder / name)
+        parts.setdefault(agent.lane, []).append(folder)
+    merged = {lane: scratch / lane for lane in parts}
+    summaries = {lane: merge(folders, merged[lane]) for lane, folders in parts.items()}
+    return Collected(folders=merged, summaries=summaries, failures=tuple(failures))

@@ -1,0 +1,75 @@
+"""From a run's records to its findings and its verdict. Pure: the same for a fresh run and for an old one."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Literal
+
+from harness.checks import finding, worst
+from harness.metrics import Measured
+from harness.model import Finding
+from harness.plan import Scenario
+
+RunVerdict = Literal["pass", "fail", "unknown", "invalid"]
+_ORDER = {"fail": 0, "unknown": 1, "pass": 2}
+
+
+def judge_trial(scenario: Scenario, measured: Measured) -> list[Finding]:
+    """One trial's findings. A check that crashes says `unknown` with the reason; it never passes."""
+    try:
+        return list(scenario.check(measured))
+    except Exception as error:  # noqa: BLE001  # the record may be damaged in any way: that is a finding
+        why = f"the check could not be carried out: {type(error).__name__}: {error}"
+        return [finding(measured.cell, "checkable", "unknown", why)]
+
+
+def judge(scenarios: Mapping[str, Scenario], trials: Iterable[Measured]) -> list[Finding]:
+    """All findings of a run: per trial and merged per cell, then per scenario over its trials."""
+    by_scenario: dict[str, list[Measured]] = defaultdict(list)
+    single: dict[str, list[Finding]] = defaultdict(list)
+    for measured in trials:
+        name = measured.cell.scenario
+        if name not in scenarios:
+            text = f"this version has no scenario '{name}'"
+            single[name].append(finding(measured.cell, "checkable", "unknown", text))
+            continue
+        single[name] += judge_trial(scenarios[name], measured)
+        # what judges trials together looks at rows and evidence: the samples may be dropped now
+        by_scenario[name].append(Measured(row=measured.row, lanes={}, evidence=measured.evidence))
+    findings: list[Finding] = []
+    for name, found in single.items():
+        findings += merge(found)
+        if name in by_scenario:
+            findings += scenarios[name].judge(by_scenario[name])
+    return findings
+
+
+def merge(findings: Sequence[Finding]) -> list[Finding]:
+    """Findings of the same cell and check become one: the worst verdict, and how many trials said so."""
+    groups: dict[tuple[str, str], list[Finding]] = defaultdict(list)
+    for one in findings:
+        groups[one.cell, one.check].append(one)
+    merged = []
+    for group in groups.values():
+        lead = min(group, key=lambda f: _ORDER[f.verdict])
+        if len(group) > 1:
+            same = sum(1 for f in group if f.verdict == lead.verdict)
+            lead = Finding(
+                scenario=lead.scenario,
+                cell=lead.cell,
+                check=lead.check,
+                verdict=lead.verdict,
+                detail=f"{same} of {len(group)} trials {lead.verdict}: {lead.detail}",
+                numbers=lead.numbers,
+            )
+        merged.append(lead)
+    return merged
+
+
+def verdict_of(findings: Sequence[Finding], *, invalid_trials: int) -> RunVerdict:
+    """fail before invalid before unknown before pass: a lost update stays one however it was measured."""
+    verdict = worst(f.verdict for f in findings)
+    if verdict != "fail" and invalid_trials:
+        return "invalid"
+    return verdict

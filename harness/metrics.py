@@ -1,0 +1,88 @@
+"""From samples to figures: the columns of trials.csv. Pure.
+
+Latency counts from the instant a request was due, service time from the send; both are kept. A failed
+request counts like any other: nothing is dropped. Only the measured phase counts, never the warm-up.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from harness.checks import Samples
+from harness.model import Cell, Evidence, Trial
+
+CAPTURED = ("retries", "transactions", "pool_wait_ms")
+FIGURES = (
+    "sent", "ok", "fail", "unknown", "seconds", "rps",
+    "mean_ms", "p50_ms", "p95_ms", "p99_ms", "p999_ms", "max_ms",
+    "service_p50_ms", "service_p95_ms", "service_p99_ms", "lag_p99_ms",
+    *CAPTURED,
+)  # fmt: skip
+"""The measured columns of trials.csv."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrialRow:
+    """A trial's figures by column name of trials.csv (None: not measured, or too few samples to carry it)."""
+
+    trial: Trial
+    valid: bool = True
+    reason: str = ""
+    steady: bool | None = None
+    """Whether the measured phase began from a steady state; None without a warm-up."""
+    figures: Mapping[str, float | None]
+
+    @property
+    def cell(self) -> Cell:
+        """The cell it repeats."""
+        return self.trial.cell
+
+    def figure(self, name: str) -> float | None:
+        """One figure, None where it is absent."""
+        return self.figures.get(name)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """All that a check may look at: the row, the samples of each lane, and the layers' evidence."""
+
+    row: TrialRow
+    lanes: Mapping[str, Samples]
+    evidence: Evidence
+
+    @property
+    def cell(self) -> Cell:
+        """The cell measured."""
+        return self.row.cell
+
+    @property
+    def main(self) -> Samples:
+        """The samples of the lane named `main`."""
+        return self.lanes["main"]
+
+
+def figures(summary: Mapping[str, Any], samples: Samples | None) -> dict[str, float | None]:
+    """The figures of one lane, from its merged summary (harness/load/merge.py) and its samples where kept.
+
+    Percentiles come from the histograms (three significant digits; None below the samples that carry them), so
+    long trials need no samples. `rps` is acknowledged requests a second of the measured window. What the app
+    says of itself (retries, database transactions and ms waited for a connection, per acknowledged request) is
+    the mean of the captured columns.
+    """
+    counts = summary["measure"]
+    row: dict[str, float | None] = {name: float(counts[name]) for name in ("sent", "ok", "fail", "unknown")}
+    row["seconds"], row["rps"] = summary["seconds"], summary["rps"]
+    for prefix, part in (("", summary["latency_ms"]), ("service_", summary["service_ms"])):
+        for name in ("mean_ms", "p50_ms", "p95_ms", "p99_ms", "p999_ms", "max_ms"):
+            if f"{prefix}{name}" in FIGURES:
+                row[f"{prefix}{name}"] = part[name]
+    row["lag_p99_ms"] = summary["lag_ms"]["p99_ms"]
+    if samples is not None:
+        for name in CAPTURED:
+            values = [v for v in samples.captured.get(name, ()) if not math.isnan(v)]
+            row[name] = statistics.fmean(values) if values else None
+    return row

@@ -1,0 +1,130 @@
+"""What a bench will do, before anything is touched: scenarios, their cells, and the order of trials. Pure.
+
+A Scenario is a question, a workload and the checks that answer it. It plans cells from the options and from
+what the site offers, says for each trial which load runs (or which driver), and judges what came back.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from harness.config import Options
+from harness.errors import UsageError
+from harness.metrics import Measured
+from harness.model import Cell, Finding, Role, Trial
+
+
+class Skip(Exception):
+    """Raised by a scenario's `cells` where it cannot run on this site; the text is the reason, shown to users."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Site:
+    """What there is to measure: app hosts, load hosts, backends, and what can be reached besides HTTP."""
+
+    hosts: int
+    load_hosts: int = 1
+    backends: tuple[str, ...] = ("postgres",)
+    database: bool = True
+    managed: bool = True
+    """True where we may reconfigure, drain and restart the app hosts."""
+    connections: int = 100
+    """The server's max_connections."""
+    reserved: int = 10
+    """Connections kept for the oracle, telemetry, drivers and the superuser."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Driver:
+    """A workload that is not HTTP: `python -m <module>` on a host of `role`, a JSON job in, a JSON result out."""
+
+    role: Role
+    module: str
+    job: Mapping[str, Any]
+
+
+Lane = Mapping[str, Any]
+"""A load job (harness/load/job.py) without its place: the runner adds target, load host, tag and folder."""
+
+Workload = Mapping[str, Lane] | Driver
+"""Lanes that run side by side, by name (the first is the one whose figures are the trial's), or a driver."""
+
+
+def _no_judgement(_: Sequence[Measured]) -> list[Finding]:
+    return []
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scenario:
+    """A question, a workload, and the checks that answer it.
+
+    `criteria`: the original page's criteria (or `+ ` and our own) in words, for `./run scenarios`.
+    `check` judges one trial, `judge` the scenario's trials together (ratios between cells, tables).
+    """
+
+    name: str
+    question: str
+    criteria: tuple[str, ...]
+    cells: Callable[[Options, Site], Sequence[Cell]]
+    workload: Callable[[Trial], Workload]
+    check: Callable[[Measured], Sequence[Finding]]
+    judge: Callable[[Sequence[Measured]], Sequence[Finding]] = _no_judgement
+    repeat: int = 1
+    """Trials a cell where `--repeat` is not given; `--quick` always makes one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """The trials in their order, and the scenarios that cannot run here with the reason."""
+
+    trials: tuple[Trial, ...]
+    skipped: Mapping[str, str] = field(default_factory=dict)
+
+
+def make_plan(options: Options, site: Site, scenarios: Mapping[str, Scenario]) -> Plan:
+    """Scenario by scenario; within one, cells are shuffled anew for each repetition by the seed.
+
+    Shuffled blocks keep slow drift (heat, neighbours) from falling on one cell. Raises UsageError where
+    nothing is left to do or more hosts are asked for than there are.
+    """
+    if options.hosts is not None and options.hosts > site.hosts:
+        raise UsageError(
+            f"--hosts {options.hosts}: the rig has {site.hosts} app hosts",
+            hint=f"./run provision --hosts {options.hosts}",
+        )
+    rng = random.Random(options.seed)
+    trials: list[Trial] = []
+    skipped: dict[str, str] = {}
+    for name in options.scenarios:
+        scenario = scenarios[name]
+        try:
+            cells = [within_budget(cell, site) for cell in scenario.cells(options, site)]
+        except Skip as skip:
+            skipped[name] = str(skip)
+            continue
+        repeat = options.repeat or (1 if options.quick else scenario.repeat)
+        for number in range(1, repeat + 1):
+            block = list(cells)
+            rng.shuffle(block)
+            for cell in block:
+                order = len(trials) + 1
+                trials.append(Trial(cell=cell, number=number, order=order, seed=rng.getrandbits(32)))
+    if not trials:
+        reasons = "; ".join(f"{name}: {why}" for name, why in skipped.items())
+        raise UsageError(f"nothing to measure: {reasons}", hint="./run scenarios lists what each needs")
+    return Plan(trials=tuple(trials), skipped=skipped)
+
+
+def within_budget(cell: Cell, site: Site) -> Cell:
+    """The cell, if its pools fit the server's connections. Raises UsageError: queueing there is not a result."""
+    budget = site.connections - site.reserved
+    if cell.backend == "postgres" and cell.hosts * cell.pool > budget and "past_limit" not in cell.params:
+        raise UsageError(
+            f"{cell.scenario}: {cell.hosts} hosts x pool {cell.pool} = {cell.hosts * cell.pool} connections, "
+            f"the budget is {budget} (max_connections {site.connections} - {site.reserved} reserved)",
+            hint="fewer --hosts, or a larger postgres_max_connections in inventory/group_vars",
+        )
+    return cell

@@ -1,0 +1,203 @@
+"""The order of a bench: for each trial settle, reset, load, read, store; last of all, judge.
+
+Alone in knowing that order. The load itself runs on the load hosts: between `go` and `done` the controller
+only listens. What is judged is what was stored, read back from disk.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import tempfile
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Protocol
+
+from harness.errors import CrucibleError
+from harness.generator import Collected, run_lanes
+from harness.judge import judge, verdict_of
+from harness.load.samples import read_samples
+from harness.metrics import TrialRow, figures
+from harness.model import Cell, Evidence, Trial
+from harness.plan import Driver, Lane, Plan, Scenario
+from harness.rig import Station
+from harness.store import Recorder, Run, as_columns, load_run, read_table
+
+
+class Target(Protocol):
+    """What a bench runs against: a rig's tier, or a service known by its URL."""
+
+    def settle(self, cell: Cell) -> None: ...
+    def reset(self, cell: Cell) -> None: ...
+    def watched(self, *, ledger: bool) -> contextlib.AbstractContextManager[Callable[[], Evidence]]: ...
+    def stations(self) -> Sequence[Station]: ...
+    def place(self) -> Mapping[str, Any]: ...
+    def command(self, module: str) -> list[str]: ...
+    def drive(self, driver: Driver) -> Mapping[str, Any]: ...
+    def settings(self) -> dict[str, Any]: ...
+    def restore(self) -> None: ...
+
+
+def bench(
+    plan: Plan,
+    scenarios: Mapping[str, Scenario],
+    target: Target,
+    recorder: Recorder,
+    echo: Callable[[str], None],
+    *,
+    done: Collection[int] = (),
+) -> Run:
+    """Carries the plan out (trials whose order is in `done` are kept as they are) and judges the run.
+
+    Ctrl-C and errors keep what was measured: the run is judged as far as it came, `status: aborted`.
+    """
+    manifest = recorder.manifest
+    manifest.skipped = dict(plan.skipped)
+    for name, why in plan.skipped.items():
+        echo(f"  {name}: skipped: {why}")
+    bencher = _Bench(scenarios, target, recorder, echo)
+    try:
+        manifest.settings |= target.settings()
+        recorder.save()
+        for trial in plan.trials:
+            if trial.order not in done:
+                bencher.run(trial, len(plan.trials))
+        with bencher.stage("restore"):
+            target.restore()
+        recorder.save("sampled")
+    except BaseException as error:
+        why = "interrupted" if isinstance(error, KeyboardInterrupt) else str(error) or type(error).__name__
+        manifest.warnings.append(f"aborted: {why}")
+        recorder.save("aborted")
+        with contextlib.suppress(CrucibleError):
+            _judge(recorder, scenarios, finish=False)
+        echo(f"  kept in {recorder.path}")
+        if not isinstance(error, KeyboardInterrupt):
+            with contextlib.suppress(CrucibleError):
+                target.restore()
+        raise
+    return _judge(recorder, scenarios, finish=True)
+
+
+def _judge(recorder: Recorder, scenarios: Mapping[str, Scenario], *, finish: bool) -> Run:
+    started = time.monotonic()
+    run = load_run(recorder.path)
+    findings = judge(scenarios, run.measured())
+    invalid = sum(1 for row in run.rows if not row.valid)
+    recorder.findings(findings, verdict_of(findings, invalid_trials=invalid))
+    recorder.manifest.stages["judge"] = round(time.monotonic() - started, 3)
+    recorder.save("finished" if finish else None)
+    return load_run(recorder.path)
+
+
+class _Bench:
+    def __init__(
+        self,
+        scenarios: Mapping[str, Scenario],
+        target: Target,
+        recorder: Recorder,
+        echo: Callable[[str], None],
+    ) -> None:
+        self._scenarios, self._target, self._recorder, self._echo = scenarios, target, recorder, echo
+
+    @contextlib.contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Adds the time spent to the manifest's `stages`."""
+        started = time.monotonic()
+        try:
+            yield
+        finally:
+            stages = self._recorder.manifest.stages
+            stages[name] = round(stages.get(name, 0.0) + time.monotonic() - started, 3)
+
+    def run(self, trial: Trial, total: int) -> None:
+        """One trial, from settling the tier to its row on disk."""
+        cell = trial.cell
+        self._echo(f"[{trial.order}/{total}] {cell.name}" + (f" trial {trial.number}" if trial.number > 1 else ""))
+        with self.stage("settle"):
+            self._target.settle(cell)
+            self._target.reset(cell)
+        work = self._scenarios[cell.scenario].workload(trial)
+        if isinstance(work, Driver):
+            with self.stage("load"), self._target.watched(ledger=False) as read:
+                result = self._target.drive(work)
+                evidence = replace(read(), extra={"result": result})
+            row = TrialRow(trial=trial, figures={})
+        else:
+            row, evidence = self._load(trial, work)
+        with self.stage("store"):
+            self._recorder.evidence(trial.order, evidence)
+            self._recorder.append("trials", [as_columns(row)])
+            self._recorder.save()
+        if row.reason:
+            self._echo(f"      invalid: {row.reason}")
+
+    def _load(self, trial: Trial, lanes: Mapping[str, Lane]) -> tuple[TrialRow, Evidence]:
+        manifest = self._recorder.manifest
+        last = [time.monotonic()]
+
+        def progress(lane: str, event: Mapping[str, Any]) -> None:
+            if lane == "main" and time.monotonic() - last[0] >= 2:
+                last[0] = time.monotonic()
+                self._echo(
+                    f"      {event['second']:>4} s  {event['ok']:,} ok/s  {event['fail'] + event['unknown']:,} not ok"
+                )
+
+        ledger = any(op.get("idempotency") for lane in lanes.values() for op in lane["operations"])
+        with tempfile.TemporaryDirectory(prefix="pgcrucible-") as scratch, self._target.watched(ledger=ledger) as read:
+            with self.stage("load"):
+                collected = run_lanes(
+                    lanes,
+                    self._target.stations(),
+                    place=self._target.place(),
+                    command=self._target.command("harness.load.agent"),
+                    tag=f"{manifest.run_id}-{trial.order}",
+                    seed=trial.seed,
+                    scratch=Path(scratch),
+                    progress=progress,
+                )
+            with self.stage("store"):
+                evidence = _with_client(read(), collected)
+                row = self._row(trial, collected)
+                for lane, folder in collected.folders.items():
+                    self._timeline(trial.order, lane, folder)
+                    self._recorder.lane(trial.order, lane, folder)
+        return row, evidence
+
+    def _row(self, trial: Trial, collected: Collected) -> TrialRow:
+        reasons = list(collected.failures)
+        if not collected.summaries:
+            return TrialRow(trial=trial, valid=False, reason="; ".join(reasons) or "no results", figures={})
+        lane = "main" if "main" in collected.summaries else next(iter(collected.summaries))
+        summary, folder = collected.summaries[lane], collected.folders[lane]
+        file = next((folder / n for n in ("samples.csv", "samples.csv.gz") if (folder / n).exists()), None)
+        samples = read_samples(file) if file else None
+        if summary["interrupted"]:
+            reasons.append("the load was interrupted")
+        return TrialRow(
+            trial=trial,
+            valid=not reasons,
+            reason="; ".join(reasons),
+            steady=summary["warmup_steady"],
+            figures=figures(summary, samples),
+        )
+
+    def _timeline(self, order: int, lane: str, folder: Path) -> None:
+        rows = read_table(folder / "timeline.csv")
+        self._recorder.append("timeline", [{**row, "order": order, "lane": lane} for row in rows])
+
+
+def _with_client(evidence: Evidence, collected: Collected) -> Evidence:
+    """The client's own count of requests that left it, and lists captured from answers."""
+    sent = sum(
+        summary[phase]["sent"] for summary in collected.summaries.values() for phase in ("warmup", "measure")
+    ) - sum(summary["not_sent"] for summary in collected.summaries.values())
+    captures: dict[str, list[Any]] = {}
+    for lane, folder in collected.folders.items():
+        if (folder / "captures.jsonl").exists():
+            lines = (folder / "captures.jsonl").read_text(encoding="utf-8").splitlines()
+            captures[lane] = [json.loads(line) for line in lines]
+    extra = dict(evidence.extra) | ({"captures": captures} if captures else {})
+    return replace(evidence, counts={"client": sent, **evidence.counts}, extra=extra)

@@ -1,0 +1,216 @@
+"""The tasks of pgcrucible: `./run TASK`, or `invoke TASK` in the activated .venv.
+
+Options and exit codes only; what they do stands in harness/. Heavy imports are inside the tasks, because tab
+completion imports this file on every TAB.
+
+Exit codes: 0 all criteria pass, 1 a criterion fails, 2 usage or configuration, 3 the rig could not be built or
+reached, 4 the measurement is invalid, 130 interrupted (what was measured is kept).
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from invoke import Collection, Context, Exit, task
+
+COMMON = {
+    "rig": "name of the rig (default: local); several can stand side by side",
+    "run": "a run: its folder or its id under results/ (default: the newest)",
+    "hosts": "number of app hosts, 1 to 64",
+    "inventory": "inventory file (default: inventory/local.yml)",
+    "provider": "podman, vm or static (default: what the inventory says)",
+    "json": "print JSON instead of text; with selfbench: the file to write",
+    "yes": "do not ask",
+}
+
+
+def _guard(body: Callable[..., None]) -> Callable[..., None]:
+    """Turns our errors into one line, a hint and the exit code; Ctrl-C into 130."""
+
+    @functools.wraps(body)
+    def guarded(*args: Any, **kwargs: Any) -> None:
+        from harness.errors import INTERRUPTED, CrucibleError
+
+        try:
+            body(*args, **kwargs)
+        except CrucibleError as error:
+            output = getattr(error, "output", "")
+            if output:
+                print(output.rstrip(), file=sys.stderr)
+            print(f"error: {error.message}", file=sys.stderr)
+            if error.hint:
+                print(f"hint: {error.hint}", file=sys.stderr)
+            raise Exit(code=error.exit_code) from None
+        except KeyboardInterrupt:
+            print("\ninterrupted", file=sys.stderr)
+            raise Exit(code=INTERRUPTED) from None
+        except BrokenPipeError:  # `./run report | head`
+            sys.stderr.close()
+            raise Exit(code=0) from None
+
+    return guarded
+
+
+def _task(**help_lines: str) -> Callable[[Callable[..., None]], Any]:
+    """A task without one-letter options (`--hosts` would take -h away from help)."""
+
+    def decorate(body: Callable[..., None]) -> Any:
+        return task(auto_shortflags=False, help={k.replace("_", "-"): v for k, v in help_lines.items()})(_guard(body))
+
+    return decorate
+
+
+@_task(json=COMMON["json"])
+def doctor(_: Context, json: bool = False) -> None:
+    """Say what of this machine a rig needs and whether it is there, with the cure for what is not."""
+    from harness.commands import run_doctor
+
+    run_doctor(as_json=json)
+
+
+@_task(rig=COMMON["rig"], inventory=COMMON["inventory"], provider=COMMON["provider"], hosts=COMMON["hosts"])
+def provision(
+    _: Context, rig: str = "local", inventory: str | None = None, provider: str | None = None, hosts: str | None = None
+) -> None:
+    """Build the rig, or bring it to the wanted state: hosts, network, roles; proved by verify.yml."""
+    from harness.commands import run_provision
+
+    run_provision(rig, inventory=inventory, provider=provider, hosts=hosts)
+
+
+_BENCH = {
+    "rig": COMMON["rig"],
+    "hosts": "app hosts that serve; the other provisioned ones are drained",
+    "scenario": "scenarios, comma-separated (default: all; ./run scenarios lists them)",
+    "backend": "postgres, sqlite-naive, sqlite-tuned; comma-separated (default: each scenario's own)",
+    "strategy": "for-update, upsert, coalesce, optimistic, serializable, unsafe; comma-separated",
+    "requests": "requests of a trial",
+    "clients": "connections of the closed model, each sending when it was answered",
+    "rate": "requests a second: makes the load open, so latency counts from the instant one was due",
+    "seconds": "length of a trial's measured window",
+    "repeat": "trials a cell",
+    "seed": "seed of order, keys and arrivals (default: 1)",
+    "quick": "every scenario, fewer repetitions",
+    "dry_run": "print the plan and touch nothing",
+}
+
+
+@_task(**_BENCH)
+def bench(
+    _: Context,
+    rig: str = "local",
+    hosts: str | None = None,
+    scenario: str | None = None,
+    backend: str | None = None,
+    strategy: str | None = None,
+    requests: str | None = None,
+    clients: str | None = None,
+    rate: str | None = None,
+    seconds: str | None = None,
+    repeat: str | None = None,
+    seed: str | None = None,
+    quick: bool = False,
+    dry_run: bool = False,
+) -> None:
+    """Run scenarios against the rig, judge them, store a run under results/ and print its summary."""
+    from harness.commands import run_bench
+
+    run_bench(
+        rig,
+        dry_run=dry_run,
+        hosts=hosts,
+        scenario=scenario,
+        backend=backend,
+        strategy=strategy,
+        requests=requests,
+        clients=clients,
+        rate=rate,
+        seconds=seconds,
+        repeat=repeat,
+        seed=seed,
+        quick=quick,
+    )
+
+
+@_task(run=COMMON["run"])
+def check(_: Context, run: str | None = None) -> None:
+    """Judge a collected run with pytest, one test per criterion, from what is stored alone."""
+    from harness.commands import run_check
+
+    run_check(run)
+
+
+@_task(run=COMMON["run"], json=COMMON["json"])
+def report(_: Context, run: str | None = None, json: bool = False) -> None:
+    """Print a run's summary and write its report.html anew."""
+    from harness.commands import run_report
+
+    run_report(run, as_json=json)
+
+
+@_task(json=COMMON["json"])
+def scenarios(_: Context, json: bool = False) -> None:
+    """List the scenarios: the question of each, and the criteria that answer it."""
+    from harness.commands import run_scenarios
+
+    run_scenarios(as_json=json)
+
+
+@_task(rig=COMMON["rig"], json=COMMON["json"])
+def status(_: Context, rig: str | None = None, json: bool = False) -> None:
+    """Show the rigs and their hosts as they are now."""
+    from harness.commands import run_status
+
+    run_status(rig, as_json=json)
+
+
+@_task(rig=COMMON["rig"], yes=COMMON["yes"], purge="also remove cached images and wheels")
+def destroy(_: Context, rig: str = "local", yes: bool = False, purge: bool = False) -> None:
+    """Remove the rig and verify that nothing of it is left."""
+    from harness.commands import run_destroy
+
+    run_destroy(rig, yes=yes, purge=purge)
+
+
+@_task(rig=COMMON["rig"], hosts=COMMON["hosts"])
+def quickstart(_: Context, rig: str = "local", hosts: str | None = None) -> None:
+    """From nothing to a judged run: provision, bench concurrent-writes, check, report."""
+    from harness.commands import run_quickstart
+
+    run_quickstart(rig, hosts=hosts)
+
+
+@_task()
+def lint(_: Context) -> None:
+    """Format, lint and types: ruff, mypy, ansible-lint, yamllint."""
+    from harness.commands import run_lint
+
+    run_lint()
+
+
+@_task(
+    select="pytest's -k expression",
+    fast="leave out the tests that build a rig or boot a machine",
+)
+def test(_: Context, select: str | None = None, fast: bool = False) -> None:
+    """Lint, then unit, integration and acceptance tests. Installs what they need."""
+    from harness.commands import run_tests
+
+    run_tests(select, fast=fast)
+
+
+@_task()
+def lock(_: Context) -> None:
+    """Resolve pyproject.toml anew into the requirements files, with hashes."""
+    from harness.commands import run_lock
+
+    run_lock()
+
+
+namespace = Collection(
+    bench, check, destroy, doctor, lint, lock, provision, quickstart, report, scenarios, status, test
+)
+namespace.configure({"run": {"in_stream": False}})

@@ -1,0 +1,73 @@
+"""The success criteria of the original page over a collected run, from what is stored alone.
+
+A criterion whose scenario is not in the run is skipped with that reason; it never passes unmeasured.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from harness.criteria import CRITERIA, Criterion
+from harness.judge import verdict_of
+from harness.model import Finding
+from harness.store import Run
+
+
+def sentences(findings: list[Finding]) -> str:
+    return "\n".join(f"{f.verdict}: {f.cell}: {f.check}: {f.detail}" for f in findings)
+
+
+@pytest.mark.parametrize("criterion", CRITERIA, ids=lambda c: c.name)
+def test_success_criterion(criterion: Criterion, run: Run, findings: list[Finding]) -> None:
+    answer = criterion.answer(findings)
+    if answer == "not measured":
+        wanted = ", ".join(name for name in criterion.rests_on if name != "*") or "any that increments"
+        pytest.skip(f"not measured: run {run.run_id} has no scenario of: {wanted}")
+    wrong = [f for f in criterion.findings(findings) if f.verdict != "pass"]
+    assert not wrong, f"{criterion.title} ({criterion.original})\n{sentences(wrong)}"
+
+
+def test_every_finding_passes(findings: list[Finding]) -> None:
+    wrong = [f for f in findings if f.verdict != "pass"]
+    assert not wrong, sentences(wrong)
+    assert findings, "nothing was judged"
+
+
+def test_scenarios_that_could_not_run(run: Run) -> None:
+    if run.manifest.skipped:
+        pytest.skip("; ".join(f"{name} skipped: {why}" for name, why in run.manifest.skipped.items()))
+    assert run.rows, "the run has no trial"
+
+
+def test_run_is_whole(run: Run) -> None:
+    assert run.manifest.status == "finished", f"status: {run.manifest.status}"
+
+
+def test_every_trial_is_valid(run: Run) -> None:
+    wrong = [f"trial {row.trial.order} ({row.cell.name}): {row.reason}" for row in run.rows if not row.valid]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_samples_are_those_the_figures_were_made_of(run: Run) -> None:
+    """trials.csv and the samples tell the same counts: neither was edited or lost."""
+    for row in run.rows:
+        lanes = run.lanes(row.trial.order)
+        if not lanes or row.figure("sent") is None:
+            continue
+        samples = lanes["main"] if "main" in lanes else next(iter(lanes.values()))
+        measured = [o for o, phase in zip(samples.outcome, samples.phase, strict=True) if phase != "warmup"]
+        counted = Counter(measured)
+        assert (counted["ok"], counted["fail"], counted["unknown"]) == tuple(
+            int(row.figure(name) or 0) for name in ("ok", "fail", "unknown")
+        ), f"trial {row.trial.order}: trials.csv and samples/ differ"
+
+
+def test_stored_findings_are_what_the_samples_say(run: Run, findings: list[Finding]) -> None:
+    """The manifest's verdict is the one that the stored samples lead to."""
+    stored = {(f.cell, f.check): f.verdict for f in run.findings}
+    made = {(f.cell, f.check): f.verdict for f in findings}
+    assert made == stored
+    invalid = sum(1 for row in run.rows if not row.valid)
+    assert run.manifest.verdict == verdict_of(findings, invalid_trials=invalid)

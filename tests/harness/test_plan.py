@@ -1,0 +1,82 @@
+"""The plan: reproducible by its seed, complete, and refusing what cannot be measured."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+import pytest
+
+from harness.config import Options, parse_options
+from harness.errors import UsageError
+from harness.load.job import from_dict
+from harness.model import Cell
+from harness.plan import Driver, Scenario, Site, Skip, make_plan
+from harness.scenarios import SCENARIOS
+
+SITE = Site(hosts=8, backends=("postgres", "sqlite-naive", "sqlite-tuned"))
+
+
+def options(**texts: str) -> Options:
+    return parse_options(known_scenarios=list(SCENARIOS), **texts)
+
+
+def scenario(*cells: Cell, skip: str = "") -> Scenario:
+    def plan(_: Options, __: Site) -> Sequence[Cell]:
+        if skip:
+            raise Skip(skip)
+        return cells
+
+    return Scenario(
+        name="s", question="?", criteria=(), cells=plan, workload=lambda _: {}, check=lambda _: [], repeat=3
+    )
+
+
+CELLS = [Cell(scenario="s", clients=n) for n in range(1, 7)]
+
+
+def test_every_cell_is_repeated_and_shuffled_by_the_seed() -> None:
+    known = {"s": scenario(*CELLS)}
+    plans = [make_plan(Options(scenarios=("s",), seed=seed), SITE, known) for seed in (1, 1, 2)]
+    assert plans[0] == plans[1]
+    assert [t.cell for t in plans[0].trials] != [t.cell for t in plans[2].trials]
+    assert Counter(t.cell.name for t in plans[0].trials) == {c.name: 3 for c in CELLS}
+    assert [t.order for t in plans[0].trials] == list(range(1, 19))
+    for number in (1, 2, 3):  # a block holds every cell once before the next begins
+        block = plans[0].trials[6 * (number - 1) : 6 * number]
+        assert {t.number for t in block} == {number}
+        assert len({t.cell.name for t in block}) == 6
+
+
+def test_what_cannot_run_is_skipped_with_its_reason() -> None:
+    known = {"s": scenario(*CELLS), "t": scenario(skip="no database")}
+    assert make_plan(Options(scenarios=("s", "t")), SITE, known).skipped == {"t": "no database"}
+    with pytest.raises(UsageError, match="no database"):
+        make_plan(Options(scenarios=("t",)), SITE, known)
+
+
+def test_pools_beyond_the_servers_connections_are_refused() -> None:
+    with pytest.raises(UsageError, match="8 hosts x pool 20 = 160 connections, the budget is 90"):
+        make_plan(Options(scenarios=("s",)), SITE, {"s": scenario(Cell(scenario="s", hosts=8, pool=20))})
+
+
+def test_more_hosts_than_there_are_is_refused() -> None:
+    with pytest.raises(UsageError, match="the rig has 8"):
+        make_plan(Options(scenarios=("s",), hosts=9), SITE, {"s": scenario(*CELLS)})
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+@pytest.mark.parametrize("quick", [False, True])
+def test_every_scenario_plans_jobs_that_a_load_host_accepts(name: str, quick: bool) -> None:
+    plan = make_plan(Options(scenarios=(name,), quick=quick), SITE, SCENARIOS)
+    names = [t.cell.name for t in plan.trials if t.number == 1]
+    assert len(set(names)) == len(names), "two cells of one name"
+    place = {"format": 1, "target": {"host": "h", "port": 1}, "load_host": "l", "run_tag": "t", "out": "/x"}
+    for trial in plan.trials:
+        work = SCENARIOS[name].workload(trial)
+        if isinstance(work, Driver):
+            assert work.module.startswith("harness.")
+        else:
+            assert work
+            for lane in work.values():
+                from_dict({**lane, **place, "seed": trial.seed})
