@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
 from types import FrameType
-from typing import Any, NoReturn
+from typing import Any
 
 from harness.errors import INTERRUPTED, CrucibleError, UsageError
 
@@ -94,16 +94,17 @@ def parse(line: str) -> Job:
         if unknown:
             raise UsageError(f"a job has no {', '.join(sorted(unknown))}", hint=f"only {', '.join(sorted(KEYS))}")
         file = data.get("sqlite")
+        on_file = file is not None
         job = Job(
             what=data["what"],
             cases=_known("cases", data.get("cases", list(CASES)), CASES),
             levels=_known("levels", data.get("levels", LEVELS), LEVELS),
             pairs=tuple(map(int, data.get("pairs", (1, 20)))),
             limit_s=float(data.get("limit_s", LIMIT_S)),
-            schema="" if file else str(data["schema"]),
-            dsn="" if file else str(data["dsn"]),
-            sqlite=Path(file["path"]) if file else None,
-            profile=str(file["profile"]) if file else "",
+            schema="" if on_file else str(data["schema"]),
+            dsn="" if on_file else str(data["dsn"]),
+            sqlite=Path(file["path"]) if on_file else None,
+            profile=str(file["profile"]) if on_file else "",
         )
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise UsageError(f"not a job: {type(error).__name__}: {error}", hint="see harness.isolation") from None
@@ -136,13 +137,31 @@ def work(job: Job, say: Say) -> dict[str, Any]:
         return {"backend": "postgres", **server.facts(), **found}
 
 
+class Reporter:
+    """Prints progress, and is where a job stops when it is told to: between two cells nothing is left over."""
+
+    def __init__(self) -> None:
+        self.stopped = False
+
+    def stop(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002 (a signal handler's signature)
+        """Stop after the cell under way, which has an end of its own."""
+        self.stopped = True
+
+    def say(self, done: int, of: int, text: str) -> None:
+        """A line of progress. Raises KeyboardInterrupt if a signal has come."""
+        _print("progress", done=done, of=of, text=text)
+        if self.stopped:
+            raise KeyboardInterrupt
+
+
 def main() -> int:
     """Read the job, do it, print the lines; the exit code is that of the error."""
-    signal.signal(signal.SIGTERM, _interrupted)
-    signal.signal(signal.SIGHUP, _interrupted)  # the connection that started us is gone
+    reporter = Reporter()
     try:
         job = parse(sys.stdin.readline())
-        result = work(job, lambda done, of, text: _print("progress", done=done, of=of, text=text))
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, reporter.stop)
+        result = work(job, reporter.say)
     except CrucibleError as error:
         _print("error", message=error.message, hint=error.hint, exit_code=error.exit_code)
         return error.exit_code
@@ -151,10 +170,6 @@ def main() -> int:
         return INTERRUPTED
     _print("result", result=result)
     return 0
-
-
-def _interrupted(number: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG001 (a handler's signature)
-    raise KeyboardInterrupt
 
 
 def _print(event: str, **fields: Any) -> None:

@@ -1,0 +1,133 @@
+"""Matrix and findings from what is stored: doctored results fail, damaged ones are refused."""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from copy import deepcopy
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.errors import FormatError
+from harness.isolation.findings import findings_deadlocks, findings_isolation
+from harness.isolation.matrix import matrix, read, render
+
+CHECKS = ["prevents-what-it-documents", "runs-at-the-level-asked"]
+
+
+def cell(result: dict[str, Any], case: str, level: str) -> dict[str, Any]:
+    found: dict[str, Any] = next(c for c in result["cells"] if (c["case"], c["level"]) == (case, level))
+    return found
+
+
+def by_check(result: dict[str, Any], level: str) -> dict[str, Any]:
+    return {f.check: f for f in findings_isolation(result) if f.numbers["level"] == level}
+
+
+def test_all_pass_on_what_postgresql_did(stored) -> None:
+    found = findings_isolation(json.loads(json.dumps(stored)))
+    assert [(f.check, f.verdict) for f in found] == [(check, "pass") for _ in range(4) for check in CHECKS]
+    assert "none of the 11 anomalies documented as prevented occurred" in found[4].detail
+    assert found[4].numbers["occurred_as_documented"] == ["G2-item", "G2"]
+    assert found[1].numbers["asserted"] == 27
+
+
+def test_a_case_run_at_the_wrong_level_fails_with_its_witness(stored) -> None:
+    """Write skew of REPEATABLE READ, sold as SERIALIZABLE."""
+    doctored = deepcopy(stored)
+    weak = json.dumps(cell(doctored, "G2-item", "REPEATABLE READ")["transcript"])
+    sold = weak.replace("REPEATABLE READ", "SERIALIZABLE").replace("repeatable read", "serializable")
+    cell(doctored, "G2-item", "SERIALIZABLE")["transcript"] = json.loads(sold)
+    found = by_check(doctored, "SERIALIZABLE")
+    assert [found[check].verdict for check in CHECKS] == ["fail", "pass"]
+    assert "1 of 13 anomalies documented as prevented occurred: G2-item" in found[CHECKS[0]].detail
+    assert any("COMMIT" in line for line in found[CHECKS[0]].numbers["witness"]["G2-item"])
+    assert "OCCURRED !!" in render(matrix(read(doctored)))
+
+
+def test_a_transaction_that_ran_at_another_level_fails(stored) -> None:
+    doctored = deepcopy(stored)
+    weak = cell(doctored, "G2-item", "READ COMMITTED")["transcript"]
+    cell(doctored, "G2-item", "SERIALIZABLE")["transcript"] = {**weak, "level": "SERIALIZABLE"}
+    found = by_check(doctored, "SERIALIZABLE")
+    assert [found[check].verdict for check in CHECKS] == ["unknown", "fail"]
+    assert "T1 asked for SERIALIZABLE and ran READ COMMITTED" in found[CHECKS[1]].detail
+
+
+def test_a_doctored_read_fails(stored) -> None:
+    doctored = deepcopy(stored)
+    read_event = next(
+        e for e in cell(doctored, "G1a", "READ COMMITTED")["transcript"]["events"] if e["label"] == "T2 before"
+    )
+    read_event["rows"] = [[1, 101]]
+    assert by_check(doctored, "READ COMMITTED")[CHECKS[0]].verdict == "fail"
+    assert by_check(doctored, "SERIALIZABLE")[CHECKS[0]].verdict == "pass"
+
+
+def test_a_cell_that_never_ran_is_unknown(stored) -> None:
+    doctored = deepcopy(stored)
+    doctored["cells"].remove(cell(doctored, "P4", "SERIALIZABLE"))
+    found = by_check(doctored, "SERIALIZABLE")[CHECKS[0]]
+    assert (found.verdict, found.numbers["unknown"]) == ("unknown", ["P4"])
+
+
+def test_no_level_asserted_is_unknown(stored) -> None:
+    assert by_check({**stored, "cells": []}, "SERIALIZABLE")[CHECKS[1]].verdict == "unknown"
+
+
+def test_possible_but_not_observed_is_told_and_no_failure(stored) -> None:
+    doctored = deepcopy(stored)
+    events = cell(doctored, "P4", "READ COMMITTED")["transcript"]["events"]
+    next(e for e in events if e["label"] == "T2 reads")["rows"] = [[1, 11]]
+    found = by_check(doctored, "READ COMMITTED")[CHECKS[0]]
+    assert (found.verdict, found.numbers["possible_not_observed"]) == ("pass", ["P4"])
+    assert "waited" in next(line for line in render(matrix(read(doctored))).splitlines() if line.startswith("P4"))
+
+
+def test_matrix_as_a_user_sees_it(stored) -> None:
+    text = render(matrix(read(stored)))
+    lines = text.splitlines()
+    assert lines[0].split()[:2] == stored["version"].split()[:2]
+    assert [line.split()[0] for line in lines[3:16]] == list(stored["cases"])
+    skew = next(line for line in lines if line.startswith("G2-item"))
+    assert " ".join(skew.split()[5:]) == " ".join(["may* may OCCURRED"] * 2 + ["no* may OCCURRED", "no no abort 40001"])
+    assert max(map(len, lines)) <= 140
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"cases": ["G9"]}, {"levels": ["CHAOS"]}, {"backend": "oracle"}, {"cells": 3}, {"cells": [{}]}, {"cases": []},
+        {"levels": []}, {"cases": [[]]},
+    ],
+)  # fmt: skip
+def test_a_damaged_result_is_refused(stored, change: dict[str, Any]) -> None:
+    with pytest.raises(FormatError):
+        findings_isolation({**stored, **change})
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=8,
+)
+EVENT_KEYS = ["session", "sql", "label", "sent_ms", "done_ms", "waited_for", "rows", "code", "message"]
+EVENTS = st.lists(st.fixed_dictionaries(dict.fromkeys(EVENT_KEYS, JSON)), max_size=2) | JSON
+TRANSCRIPTS = st.fixed_dictionaries({"level": JSON, "events": EVENTS, "final": JSON, "trouble": JSON, "pids": JSON})
+
+
+@given(transcript=TRANSCRIPTS | JSON)
+def test_no_stored_transcript_crashes_the_judges(transcript: Any) -> None:
+    common = {"backend": "postgres", "version": "x", "deadlock_timeout_ms": 1}
+    asked = {"cases": ["G0"], "levels": ["SERIALIZABLE"]}
+    cells = [{"case": "G0", "level": "SERIALIZABLE", "transcript": transcript}]
+    rounds = [{"pairs": 1, "counted_before": 0, "counted_after": 1, "transcript": transcript}]
+    for judge_all, result in (
+        (findings_isolation, {**common, **asked, "cells": cells}),
+        (findings_deadlocks, {**common, "rounds": rounds}),
+    ):
+        with suppress(FormatError):
+            assert {finding.verdict for finding in judge_all(result)} <= {"unknown", "fail"}

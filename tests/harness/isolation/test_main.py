@@ -1,0 +1,106 @@
+"""The agent as it is started on a host: one job line in, JSON lines out."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.errors import UsageError
+from harness.isolation.__main__ import parse
+from harness.isolation.findings import findings_deadlocks, findings_isolation
+
+ROOT = Path(__file__).parents[3]
+
+
+def agent(job: Any) -> tuple[int, list[dict[str, Any]], str]:
+    done = subprocess.run(
+        [sys.executable, "-m", "harness.isolation"],
+        input=json.dumps(job) + "\n", capture_output=True, text=True, timeout=60, cwd=ROOT, check=False,
+    )  # fmt: skip
+    return done.returncode, [json.loads(line) for line in done.stdout.splitlines()], done.stdout + done.stderr
+
+
+def test_isolation_on_postgresql(dsn: str) -> None:
+    job = {"what": "isolation", "dsn": dsn, "schema": "isolation", "levels": ["SERIALIZABLE"], "cases": ["G0", "G2"]}
+    code, lines, text = agent(job)
+    assert (code, [line["event"] for line in lines]) == (0, ["progress", "progress", "result"])
+    assert lines[1] == {"event": "progress", "done": 2, "of": 2, "text": "G2 at SERIALIZABLE: abort 40001"}
+    assert [f.verdict for f in findings_isolation(lines[-1]["result"])] == ["pass", "pass"]
+    assert "only-for-tests" not in text
+
+
+def test_isolation_on_sqlite(tmp_path: Path) -> None:
+    code, lines, _ = agent({"what": "isolation", "sqlite": {"path": str(tmp_path / "a.db"), "profile": "naive"}})
+    assert code == 0
+    assert lines[-1]["result"]["backend"] == "sqlite-naive"
+    assert [f.verdict for f in findings_isolation(lines[-1]["result"])] == ["pass", "pass"]
+    assert not list(tmp_path.iterdir())
+
+
+def test_deadlocks(dsn: str) -> None:
+    code, lines, _ = agent({"what": "deadlocks", "dsn": dsn, "schema": "isolation", "pairs": [2]})
+    assert code == 0
+    assert {f.verdict for f in findings_deadlocks(lines[-1]["result"])} == {"pass"}
+
+
+def test_an_error_is_a_line_and_an_exit_code(dsn: str) -> None:
+    code, lines, text = agent({"what": "isolation", "dsn": dsn, "schema": "nowhere"})
+    assert (code, lines[-1]["exit_code"]) == (3, 3)
+    assert "Traceback" not in text
+    assert "only-for-tests" not in text
+
+
+def test_a_terminated_agent_leaves_nothing(dsn: str, look) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "harness.isolation"],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT,
+    )  # fmt: skip
+    job = {"what": "isolation", "dsn": dsn, "schema": "isolation", "cases": ["G0"] * 2000}
+    assert process.stdin
+    assert process.stdout
+    process.stdin.write(json.dumps(job) + "\n")
+    process.stdin.flush()
+    process.stdout.readline()  # it is at work
+    process.send_signal(signal.SIGTERM)
+    rest, errors = process.communicate(timeout=30)
+    assert (process.returncode, json.loads(rest.splitlines()[-1])["message"]) == (130, "interrupted")
+    assert not errors
+    assert len(rest.splitlines()) < 8000  # it did not go on to the end
+    assert look("SELECT count(*) FROM pg_tables WHERE schemaname = 'isolation'") == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"what": "chaos"}, "no such job"),
+        ({"cases": ["G9"]}, "unknown cases: G9"),
+        ({"cases": []}, "unknown cases"),
+        ({"levels": ["CHAOS"]}, "unknown levels"),
+        ({"pairs": [0]}, "pairs"),
+        ({"pairs": [41]}, "pairs"),
+        ({"pairs": "many"}, "not a job"),
+        ({"dsn": None, "extra": 1}, "a job has no extra"),
+        ({"what": "deadlocks", "sqlite": {"path": "a", "profile": "naive"}}, "no such job"),
+        ({"sqlite": {}}, "not a job"),
+    ],
+)
+def test_a_bad_job_is_refused(change: dict[str, Any], message: str) -> None:
+    job = {"what": "isolation", "dsn": "host=nowhere", "schema": "isolation", **change}
+    with pytest.raises(UsageError, match=message):
+        parse(json.dumps(job))
+
+
+@pytest.mark.parametrize("line", ["", "{", "[]", "3", '{"what": "isolation"}'])
+def test_what_is_no_job_is_refused(line: str) -> None:
+    with pytest.raises(UsageError):
+        parse(line)
+
+
+def test_the_dsn_is_not_shown() -> None:
+    assert "hush" not in repr(parse('{"what": "isolation", "dsn": "password=hush", "schema": "s"}'))

@@ -1,0 +1,81 @@
+"""The same cases on SQLite, with both profiles."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from harness.errors import UsageError
+from harness.isolation.__main__ import isolation
+from harness.isolation.case import Script, Step
+from harness.isolation.cases import CASES, CLEANUP, FINAL, SETUP
+from harness.isolation.findings import findings_isolation
+from harness.isolation.matrix import matrix, read
+from harness.isolation.sqlite import Sqlite
+from harness.isolation.stepper import drive
+
+WAITED = {"G0", "G1c", "OTV", "P4", "G2-item", "G2"}
+
+
+def run(path: Path, profile: str) -> dict[str, object]:
+    with Sqlite(path, profile) as driver:
+        found = isolation(driver, tuple(CASES), ("SERIALIZABLE",), lambda *_: None)
+        return {"backend": f"sqlite-{profile}", **driver.facts(), **found}
+
+
+def test_naive_aborts_with_busy_whatever_it_cannot_show_an_older_version_for(tmp_path: Path) -> None:
+    kinds = {row["case"]: (row["kind"], row["code"]) for row in matrix(read(run(tmp_path / "a.db", "naive")))}
+    assert kinds.pop("G1a") == ("snapshot", "")
+    assert set(kinds.values()) == {("aborted", "SQLITE_BUSY")}
+    assert not list(tmp_path.iterdir())
+
+
+def test_tuned_waits_or_shows_the_snapshot(tmp_path: Path) -> None:
+    result = run(tmp_path / "a.db", "tuned")
+    rows = matrix(read(result))
+    assert {row["case"] for row in rows if row["kind"] == "waited"} == WAITED
+    assert {row["kind"] for row in rows if row["case"] not in WAITED} == {"snapshot"}
+    assert [f.verdict for f in findings_isolation(result)] == ["pass", "pass"]
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_was_granted_is_stored(tmp_path: Path) -> None:
+    with Sqlite(tmp_path / "a.db", "tuned") as driver:
+        facts = driver.facts()
+    assert facts["version"] == f"SQLite {sqlite3.sqlite_version}"
+    assert (facts["settings"]["journal_mode"], facts["settings"]["synchronous"]) == ("wal", 2)
+
+
+def test_a_file_that_exists_is_never_touched(tmp_path: Path) -> None:
+    path = tmp_path / "precious.db"
+    path.write_text("precious")
+    with pytest.raises(UsageError, match="exists"):
+        Sqlite(path, "naive")
+    assert path.read_text() == "precious"
+
+
+def test_an_unknown_profile(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no SQLite profile"):
+        Sqlite(tmp_path / "a.db", "fast")
+
+
+def test_a_writer_that_waits_too_long_is_refused(tmp_path: Path, monkeypatch) -> None:
+    with Sqlite(tmp_path / "a.db", "tuned") as driver:
+        monkeypatch.setattr(driver, "_profile", type(driver._profile)(
+            journal_mode="wal", busy_timeout_ms=50, begin_write="BEGIN IMMEDIATE"))  # fmt: skip
+        steps = (Step("T1", "BEGIN IMMEDIATE"), Step("T2", "BEGIN IMMEDIATE", "T2 begins"))
+        plan = Script(
+            level="SERIALIZABLE", setup=SETUP, rounds=((steps[0],), (steps[1],)), final=FINAL, cleanup=CLEANUP
+        )
+        refused = drive(driver, plan).event("T2 begins")
+    assert (refused.code, refused.waited_for) == ("SQLITE_BUSY", ("the holder of the write lock",))
+
+
+def test_a_hung_statement_is_interrupted(tmp_path: Path) -> None:
+    endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n"
+    with Sqlite(tmp_path / "a.db", "naive") as driver:
+        plan = Script(level="SERIALIZABLE", setup=SETUP, rounds=((Step("T1", endless),),), final=FINAL, cleanup=CLEANUP)
+        assert "neither ended nor seen waiting" in drive(driver, plan, limit_s=0.2).trouble
+    assert not list(tmp_path.iterdir())
