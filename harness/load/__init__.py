@@ -18,7 +18,7 @@ or is interrupted leaves no load running.
 
 `conduct.Conductor` holds the order of these lines for any number of agents, without doing I/O: feed it each event,
 send what it returns to every agent. Collect the folders, then `merge.merge(folders, out)` makes one result of them
-and `innocence.judge(summary, ...)` says whether the generator was the limit.
+and `innocence.reasons(summary, ceiling_rps)` says whether the generator was the limit.
 
 Modules, in the order of the data: job, schedule, request (what to send and when: pure), protocol (one connection),
 engine (the driver), answer (what an answer means: pure), recorder, hist, samples (what is kept), worker (one process

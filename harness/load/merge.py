@@ -43,7 +43,7 @@ FILES = (
 _QUANTILES = {"p50_ms": 0.5, "p90_ms": 0.9, "p95_ms": 0.95, "p99_ms": 0.99, "p999_ms": 0.999, "max_ms": 1.0}
 _TIMELINE = ("second", "sent", *OUTCOMES, "p50_ms", "p95_ms", "p99_ms", "phase")
 _ADDED = ("clients", "peak_in_flight", "late", "not_sent")
-_TIMES = ("measure_from_us", "measure_to_us", "first_sent_us", "last_sent_us", "last_done_us")
+_TIMES = ("measure_from_us", "measure_to_us", "first_sent_us", "last_due_us", "last_sent_us", "last_done_us")
 
 
 def clear(folder: Path) -> None:
@@ -131,7 +131,7 @@ def merge_summaries(summaries: Sequence[dict[str, Any]], shifts: Sequence[int]) 
     merged["offered_rate"] = sum(rates) if None not in rates else None
     for name in _TIMES:
         times = [s[name] + shift for s, shift in zip(summaries, shifts, strict=True) if s[name] is not None]
-        ends = name in ("measure_to_us", "last_sent_us", "last_done_us")
+        ends = name in ("measure_to_us", "last_due_us", "last_sent_us", "last_done_us")
         merged[name] = (max(times) if ends else min(times)) if times else None
     for name in ("window", "connections"):
         merged[name] = {k: sum(s[name][k] for s in summaries) for k in first[name]}

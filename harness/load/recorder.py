@@ -53,7 +53,7 @@ class Phase:
         self.errors: dict[str, int] = {}
         self.latency: hist.Counts = {}
         self.service: hist.Counts = {}
-        self.first_sent_us = self.last_sent_us = self.last_done_us = 0
+        self.first_sent_us = self.last_due_us = self.last_sent_us = self.last_done_us = 0
         self.begin_second()
 
     def begin_second(self) -> None:
@@ -124,6 +124,7 @@ class Recorder:
         phase = self.phases[call.due_us >= self.measure_from_us]
         phase.second_sent += 1
         phase.last_sent_us = call.sent_us
+        phase.last_due_us = call.due_us
         if not phase.first_sent_us:
             phase.first_sent_us = call.sent_us
 

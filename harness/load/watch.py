@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import Any
 
 TICK_US = 10_000
 """How often the event loop is looked at."""
@@ -32,17 +33,18 @@ class Watch:
         if not self.end_us:
             self.end_us, self._end_cpu, self._end_wait = now, time.process_time(), _run_wait_ns()
 
-    def report(self) -> dict[str, float | None]:
+    def report(self, load_host: str) -> dict[str, Any]:
         """Shares of the window: own CPU, waiting for a CPU, not running when it should have."""
         window_us = self.end_us - self.start_us if self.start_us else 0
-        if window_us <= 0:
-            return {"cpu": None, "cpu_wait": None, "stalled": None, "longest_stall_ms": None, "in_flight": None}
+        seen = self.looks > 0 and window_us > 0
         return {
-            "cpu": (self._end_cpu - self._start_cpu) * 1e6 / window_us,
-            "cpu_wait": (self._end_wait - self._start_wait) / 1e3 / window_us,
-            "stalled": self.stalled_us / window_us,
-            "longest_stall_ms": self.longest_stall_us / 1000,
-            "in_flight": self.in_flight_sum / self.looks if self.looks else None,
+            "load_host": load_host,
+            "looks": self.looks if seen else 0,
+            "cpu": (self._end_cpu - self._start_cpu) * 1e6 / window_us if seen else None,
+            "cpu_wait": (self._end_wait - self._start_wait) / 1e3 / window_us if seen else None,
+            "stalled": self.stalled_us / window_us if seen else None,
+            "longest_stall_ms": self.longest_stall_us / 1000 if seen else None,
+            "in_flight": self.in_flight_sum / self.looks if seen else None,
         }
 
 

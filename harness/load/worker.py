@@ -150,6 +150,7 @@ def _summary(job: Job, engine: Engine, t0_us: int, wall_us: int, steady: bool | 
         "window": dict(zip(OUTCOMES, recorder.window, strict=True)),
         PHASES[WARMUP]: _counts(recorder.phases[WARMUP]),
         PHASES[MEASURE]: _counts(phase),
+        "last_due_us": relative(phase.last_due_us),
         "first_sent_us": relative(phase.first_sent_us),
         "last_sent_us": relative(phase.last_sent_us),
         "last_done_us": relative(phase.last_done_us),
@@ -157,7 +158,7 @@ def _summary(job: Job, engine: Engine, t0_us: int, wall_us: int, steady: bool | 
         "late": engine.late,
         "not_sent": engine.not_sent,
         "connections": {"opened": engine.opened, "reopened": engine.reopened, "out_of_step": engine.out_of_step},
-        "watch": [engine.watch.report()],
+        "watch": [engine.watch.report(job.load_host)],
         "interrupted": engine.interrupted,
     }
 

@@ -1,0 +1,115 @@
+"""Was it the generator that was measured? Reasons why a trial does not count, from its merged summary. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+MAX_CPU = 0.90
+"""Of one core, per process: above, requests wait for the generator."""
+MAX_STALLED = 0.20
+"""Share of the window in which the event loop should have run and did not."""
+MAX_LAG_SHARE = 0.10
+MIN_LAG_MS = 1.0
+MIN_ACHIEVED = 0.98
+MAX_OF_CEILING = 0.80
+LITTLE_TOLERANCE = 0.05
+_LITTLE_GRAIN = 2.0
+"""In flight: what looking every 10 ms cannot tell apart when few requests are."""
+_ENOUGH_LOOKS = 10
+_LITTLE_LOOKS = 200
+
+
+def reasons(summary: Mapping[str, Any], ceiling_rps: float | None = None) -> list[str]:
+    """Why no claim may rest on this trial; empty if the generator was not the limit.
+
+    `ceiling_rps` is what the same hosts and processes reach in a closed loop against a null endpoint, if known.
+    """
+    found = [
+        *_cpu(summary),
+        *_lag(summary),
+        *_achieved(summary),
+        *_ceiling(summary, ceiling_rps),
+        *_little(summary),
+    ]
+    if summary["connections"]["out_of_step"]:
+        found.append(
+            f"{summary['connections']['out_of_step']} answers came unasked: others may belong to other requests"
+        )
+    return found
+
+
+def _watches(summary: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The processes that were watched long enough to say anything."""
+    return [watch for watch in summary["watch"] if watch["looks"] >= _ENOUGH_LOOKS]
+
+
+def _cpu(summary: Mapping[str, Any]) -> list[str]:
+    found = []
+    for watch in _watches(summary):
+        if watch["cpu"] > MAX_CPU:
+            found.append(
+                f"{watch['load_host']}: the load generator used {watch['cpu']:.0%} of a core (limit {MAX_CPU:.0%}); "
+                "use more processes or load hosts"
+            )
+        if watch["stalled"] > MAX_STALLED:
+            found.append(
+                f"{watch['load_host']}: the load generator was held up for {watch['stalled']:.0%} of the window "
+                f"(limit {MAX_STALLED:.0%}, longest {watch['longest_stall_ms']:.0f} ms, own CPU {watch['cpu']:.0%}): "
+                "its host gave it too little CPU"
+            )
+    return found
+
+
+def _lag(summary: Mapping[str, Any]) -> list[str]:
+    lag, service = summary["lag_ms"]["p99_ms"], summary["service_ms"]["p99_ms"]
+    if lag is None or service is None:
+        return []
+    limit = max(MIN_LAG_MS, MAX_LAG_SHARE * service)
+    if lag <= limit:
+        return []
+    return [
+        f"requests were noticed late: send lag p99 {lag:.1f} ms (limit {limit:.1f} ms, a tenth of the service time)"
+    ]
+
+
+def _achieved(summary: Mapping[str, Any]) -> list[str]:
+    """Open mode: how long the schedule was, over how long sending it took."""
+    start, due, sent = (summary[name] for name in ("measure_from_us", "last_due_us", "last_sent_us"))
+    if summary["mode"] != "open" or None in (start, due, sent) or sent - start <= 0:
+        return []
+    achieved = (due - start) / (sent - start)
+    if achieved >= MIN_ACHIEVED or sent - due < 100_000:  # a tenth of a second at the end of a short trial
+        return []
+    return [
+        f"only {achieved:.0%} of the offered {summary['offered_rate']:g} requests/s were sent "
+        f"(limit {MIN_ACHIEVED:.0%}): {summary['late']:,} waited for a free one of {summary['clients']} connections"
+    ]
+
+
+def _ceiling(summary: Mapping[str, Any], ceiling_rps: float | None) -> list[str]:
+    seconds = summary["seconds"]
+    if not ceiling_rps or not seconds:
+        return []
+    rate = sum(summary["window"].values()) / seconds
+    if rate <= MAX_OF_CEILING * ceiling_rps:
+        return []
+    return [
+        f"{rate:,.0f} requests/s is {rate / ceiling_rps:.0%} of what the generator reaches against a null endpoint "
+        f"({ceiling_rps:,.0f}/s; limit {MAX_OF_CEILING:.0%})"
+    ]
+
+
+def _little(summary: Mapping[str, Any]) -> list[str]:
+    """Little's law: mean number in flight = rate x mean service time, whatever the distributions."""
+    watches, seconds, mean_ms = summary["watch"], summary["seconds"], summary["service_ms"]["mean_ms"]
+    if not seconds or mean_ms is None or any(watch["looks"] < _LITTLE_LOOKS for watch in watches):
+        return []
+    seen = sum(watch["in_flight"] for watch in watches)
+    expected = sum(summary["window"].values()) / seconds * mean_ms / 1000
+    if abs(seen - expected) <= max(LITTLE_TOLERANCE * expected, _LITTLE_GRAIN * len(watches)):
+        return []
+    return [
+        f"Little's law does not hold: {seen:.1f} requests were seen in flight, "
+        f"rate x service time says {expected:.1f} (tolerance {LITTLE_TOLERANCE:.0%})"
+    ]
