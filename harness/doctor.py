@@ -187,12 +187,9 @@ def judge(machine: Machine) -> list[Check]:
     return checks
 
 
-def first_failure(checks: list[Check]) -> RigError | None:
-    """What stops a provision, as an error with its cure."""
-    for check in checks:
-        if check.status == "fail":
-            return RigError(f"{check.name}: {check.detail}", hint=check.cure)
-    return None
+def examine() -> list[Check]:
+    """Looks and judges."""
+    return judge(probe())
 
 
 def _check(name: str, good: bool, detail: str, cure: str) -> Check:

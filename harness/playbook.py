@@ -42,6 +42,8 @@ class Task:
     seconds: float
     changed: tuple[str, ...]
     """Names of the hosts it changed."""
+    removed: tuple[str, ...] = ()
+    """What it says it removed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,7 +96,7 @@ class _Events:
 
     def _read_task(self, kind: str, event: Mapping[str, Any], now: float) -> None:
         name = event["task"]["name"]
-        known = {"play": self._play, "name": name, "began": now, "ended": now, "changed": []}
+        known = {"play": self._play, "name": name, "began": now, "ended": now, "changed": [], "removed": []}
         task = self._tasks.setdefault(event["task"]["id"], known)
         if task is known:
             self._echo(f"{self._play.split(':')[0].lower()}: {name.split(' : ')[-1]}")
@@ -102,6 +104,7 @@ class _Events:
         for host, result in event.get("hosts", {}).items():
             if result.get("changed"):
                 task["changed"].append(host)
+            task["removed"] += result.get("removed") or []
             failed = kind == "v2_runner_on_failed" and not result.get("ignore_errors")
             if failed or kind == "v2_runner_on_unreachable":
                 self.failures.append((host, name.split(" : ")[-1], _message(result)))
@@ -113,6 +116,7 @@ class _Events:
                 name=t["name"],
                 seconds=round(t["ended"] - t["began"], 3),
                 changed=tuple(t["changed"]),
+                removed=tuple(t["removed"]),
             )
             for t in self._tasks.values()
         )

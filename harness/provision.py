@@ -1,13 +1,12 @@
 """Makes, describes and removes rigs: decides what is wanted, lets Ansible do it, and times the stages.
 
 The order is always the same: inventory, state and keys on the controller; the provider's play; SSH; then
-site.yml and verify.yml. What broke half-way goes on where it stopped, or is removed by `destroy`. A
-provider is a play, playbooks/<provider>.yml, and a function here that prepares its variables.
+site.yml and verify.yml. What broke half-way goes on where it stopped, or is removed by `destroy`.
 """
 
 from __future__ import annotations
 
-import os
+import shutil
 import socket
 import time
 from collections.abc import Iterator, Mapping
@@ -15,11 +14,10 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import yaml
 
-from harness import doctor, image, podman, state
+from harness import containers, doctor, image, podman, state
 from harness.bundle import build_bundle
 from harness.config import MAX_HOSTS
 from harness.errors import RigError, UsageError
@@ -37,10 +35,11 @@ SSH_WAIT_S = 60.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProvisionReport:
-    """What a provision did: the rig as it is now (with `stages` in seconds), and how much had to change."""
+    """What a provision did: the rig as it is now, how much had to change, seconds by stage."""
 
     rig: RigState
     changed: int
+    stages: Mapping[str, float]
     warnings: tuple[str, ...]
 
 
@@ -52,6 +51,27 @@ class DestroyReport:
     removed: tuple[str, ...]
     images: tuple[str, ...]
     """Images that stay cached for the next provision."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RigStatus:
+    """What a rig is at this moment; `hosts` maps each to `up`, or to what is wrong with it."""
+
+    rig: RigState | None
+    hosts: Mapping[str, str]
+
+    def lines(self) -> list[str]:
+        """For people."""
+        if self.rig is None:
+            return ["no state here, but containers carry its label: ./run destroy removes them"]
+        ready = "ready" if self.rig.ready else "NOT READY: its last provision did not end well"
+        where = f" on {self.rig.network}" if self.rig.network else ""
+        first = f"{ready}; provider {self.rig.provider}{where}; code {self.rig.code_hash or 'none'}"
+        width = max((len(host.name) for host in self.rig.hosts), default=0)
+        return [first] + [
+            f"{host.name:<{width}}  {host.role:<4}  {host.address:<15}  {self.hosts.get(host.name, 'missing')}"
+            for host in self.rig.hosts
+        ]
 
 
 class _Stages(dict[str, float]):
@@ -69,8 +89,8 @@ class _Stages(dict[str, float]):
     def split(self, result: PlayResult, first: str) -> None:
         """A playbook run's time by play; what belongs to none (Ansible's own start) goes to `first`."""
         for play in result.plays:
-            named = play.name.split(":")[0].lower() if ":" in play.name else play.playbook
-            self.add(named, play.seconds)
+            by_play = play.playbook == "podman"
+            self.add(play.name.split(":")[0].lower() if by_play else play.playbook, play.seconds)
         self.add(first, result.seconds - sum(play.seconds for play in result.plays))
 
 
@@ -98,14 +118,16 @@ def provision(
         source = _read_source(before, inventory, provider)
         if hosts is None and inventory is None and before is not None:
             hosts = sum(host.role == "app" for host in before.hosts)
-        warnings: tuple[str, ...] = ()
-        runtime, changed = "", 0
+        changed, runtime = 0, ""
+        checks: list[doctor.Check] = []
         if source.provider == "podman":
-            warnings, runtime, changed = _prepare_machine(name, echo, stages)
+            with stages.timed("doctor"):
+                checks, runtime, installed = containers.prepare_machine(name, echo)
+            changed += installed.changed if installed else 0
         rig = _allot(name, before, source, hosts, runtime)
         _write_inventory(rig, source)
         if source.provider == "podman":
-            made = _make_containers(rig, source, echo)
+            made = containers.make(rig, source, echo)
             stages.split(made, "hosts")
             changed += made.changed
         with stages.timed("ssh"):
@@ -116,10 +138,15 @@ def provision(
         done = run_playbooks(name, ["site.yml", "verify.yml"], variables=variables, echo=echo)
         stages.split(done, "site")
         if source.provider == "podman":
-            podman.set_cpus(name, caps(source, rig.hosts))
+            containers.set_caps(rig)
         rig = replace(rig, ready=True, stages=dict(stages), code_hash=bundle.code_hash, wheels_hash=bundle.wheels_hash)
         state.save(rig)
-        return ProvisionReport(rig=rig, changed=changed + done.changed, warnings=warnings)
+        return ProvisionReport(
+            rig=rig,
+            changed=changed + done.changed,
+            stages=rig.stages,
+            warnings=tuple(f"{check.name}: {check.detail}" for check in checks if check.status == "warn"),
+        )
 
 
 def _read_source(before: RigState | None, inventory: Path | None, provider: str | None) -> Inventory:
@@ -141,27 +168,6 @@ def _read_source(before: RigState | None, inventory: Path | None, provider: str 
     return source
 
 
-def _prepare_machine(name: str, echo: Echo, stages: _Stages) -> tuple[tuple[str, ...], str, int]:
-    """Installs what is missing and checks the machine: warnings, the OCI runtime, and how much changed."""
-    changed = 0
-    with stages.timed("doctor"):
-        machine = doctor.probe()
-    if machine.missing and machine.apt and machine.privileged:
-        state.make_folder(name)
-        variables = {"controller_become": _become(), "controller_packages": list(machine.missing)}
-        installed = run_playbooks(name, ["controller.yml"], variables=variables, echo=echo, mitogen=False)
-        stages.split(installed, "controller")
-        changed = installed.changed
-        with stages.timed("doctor"):
-            machine = doctor.probe()
-    checks = doctor.judge(machine)
-    failure = doctor.first_failure(checks)
-    if failure is not None:
-        raise failure
-    warnings = tuple(f"{check.name}: {check.detail}" for check in checks if check.status == "warn")
-    return warnings, machine.runtime, changed
-
-
 def _allot(name: str, before: RigState | None, source: Inventory, app_hosts: int | None, runtime: str) -> RigState:
     """The rig as it shall be, with a network of its own; stored as not ready, so that destroy knows of it."""
     state.make_folder(name)
@@ -170,12 +176,14 @@ def _allot(name: str, before: RigState | None, source: Inventory, app_hosts: int
         if not network and source.provider == "podman":
             others = [other.network for rig in state.names() if rig != name and (other := state.load(rig))]
             network = state.free_network([*podman.networks(), *doctor.routes(), *filter(None, others)])
+        placed = hosts_of(source, network, app_hosts)
         rig = RigState(
             name=name,
             provider=source.provider,
             inventory=str(source.path.resolve()),
             network=network,
-            hosts=hosts_of(source, network, app_hosts),
+            hosts=placed,
+            cpus=caps(source, placed) if source.provider == "podman" else {},
             variables={**image.role_defaults(state.ROLES_DIR), **source.variables},
             runtime=runtime,
         )
@@ -194,60 +202,61 @@ def _write_inventory(rig: RigState, source: Inventory) -> None:
         link.symlink_to(beside)
 
 
-def _make_containers(rig: RigState, source: Inventory, echo: Echo) -> PlayResult:
-    """Image, network, volume and containers. Caps come last of all: a capped host is slow to provision."""
-    state.make_keys(rig.name, rig.hosts)
-    recipe = image.prepare(state.ROLES_DIR)
-    running = {record["Names"][0] for record in podman.containers(rig.name) if record["State"] == "running"}
-    cores = float(os.cpu_count() or 1)
-    podman.set_cpus(rig.name, {h.name: cores for h in rig.hosts if f"pgcrucible-{rig.name}-{h.name}" in running})
-    limits = {key: value for key, value in rig.variables["common_sysctl"].items() if key.startswith("net.")}
-    variables: dict[str, Any] = {
-        "controller_become": _become(),
-        "rig": rig.name,
-        "rig_network": rig.network,
-        "rig_keys": str(state.folder(rig.name) / "hosts"),
-        "rig_sysctl": {key: str(value) for key, value in limits.items()},
-        "rig_hosts": [
-            {
-                "name": host.name,
-                "role": host.role,
-                "address": host.address,
-                "memory": source.group(host.role).variables.get("host_memory", ""),
-            }
-            for host in rig.hosts
-        ],
-        "image_tag": recipe.tag,
-        "image_recipe": str(recipe.folder),
-        "oci_runtime": rig.runtime,
-        "app_sqlite_directory": rig.variables["app_sqlite_directory"],
-    }
-    return run_playbooks(rig.name, ["podman.yml"], variables=variables, echo=echo, mitogen=False)
-
-
-def _become() -> bool:
-    return os.geteuid() != 0
-
-
-def wait_for_ssh(hosts: tuple[Host, ...], timeout_s: float = SSH_WAIT_S) -> None:
-    """Returns once every host's sshd greets. Raises RigError that names the first one that does not."""
+def ssh_silence(host: Host, timeout_s: float) -> str:
+    """Empty once the host's sshd greets; else why it did not within the time."""
     deadline = time.monotonic() + timeout_s
+    reason = "no answer"
+    while time.monotonic() < deadline:
+        try:
+            with socket.create_connection((host.ssh_address, host.ssh_port), timeout=2) as connection:
+                if connection.recv(4) == b"SSH-":
+                    return ""
+                reason = "something that is not sshd answers"
+        except OSError as error:
+            reason = error.strerror or str(error) or reason
+        time.sleep(0.1)
+    return f"SSH: {reason} within {timeout_s:g} s"
 
-    def greets(host: Host) -> str:
-        last = "no answer"
-        while time.monotonic() < deadline:
-            try:
-                with socket.create_connection((host.ssh_address, host.ssh_port), timeout=2) as connection:
-                    connection.settimeout(5)
-                    if connection.recv(4) == b"SSH-":
-                        return ""
-                    last = "something that is not sshd answers"
-            except OSError as error:
-                last = error.strerror or str(error) or "no answer"
-            time.sleep(0.1)
-        return f"{host.name} ({host.ssh_address}:{host.ssh_port}): {last} within {timeout_s:g} s"
 
+def wait_for_ssh(hosts: tuple[Host, ...]) -> None:
+    """Returns once every host's sshd greets. Raises RigError that names the first one that does not."""
     with ThreadPoolExecutor(min(16, len(hosts))) as pool:
-        silent = [text for text in pool.map(greets, hosts) if text]
-    if silent:
-        raise RigError(f"SSH: {silent[0]}", hint="podman logs, or ./run destroy and again")
+        answers = pool.map(lambda host: (host, ssh_silence(host, SSH_WAIT_S)), hosts)
+    for host, silence in answers:
+        if silence:
+            raise RigError(
+                f"{host.name} ({host.ssh_address}:{host.ssh_port}): {silence}",
+                hint="./run status says which hosts are up; ./run destroy and ./run provision make them anew",
+            )
+
+
+def destroy(name: str, *, echo: Echo, purge: bool = False) -> DestroyReport:
+    """Removes all that is labelled with the rig's name, proves that nothing is left, then forgets its state.
+
+    Works on a rig that is half-made and on one whose state is lost; where there is none, nothing is removed
+    and that is no error. `purge` removes cached images and bundles too, unless another rig runs on them.
+    """
+    with state.locked(name):
+        known = state.folder(name).exists()
+        state.make_folder(name)
+        removed = containers.remove(name, echo, purge=purge)
+        shutil.rmtree(state.folder(name))
+        if purge:
+            shutil.rmtree(state.CACHE, ignore_errors=True)
+        images = tuple(podman.images()) if shutil.which("podman") else ()
+    return DestroyReport(rig=name, removed=(*removed, "state") if known else removed, images=images)
+
+
+def status(name: str) -> RigStatus:
+    """Whether each host of the rig is up. Raises RigError where there is no such rig."""
+    rig = state.load(name)
+    engine = containers.running_hosts(name) if shutil.which("podman") else {}
+    if rig is None:
+        if not engine:
+            raise RigError(f"there is no rig '{name}'", hint="build it with: ./run provision")
+        return RigStatus(rig=None, hosts=engine)
+    found = {}
+    for host in rig.hosts:
+        condition = engine.get(host.name, "missing") if rig.provider == "podman" else "running"
+        found[host.name] = condition if condition != "running" else ssh_silence(host, 2.0) or "up"
+    return RigStatus(rig=rig, hosts=found)

@@ -56,6 +56,8 @@ class RigState:
     """The rig's own subnet, empty where the hosts exist already."""
     hosts: tuple[Host, ...]
     variables: Mapping[str, Any] = field(default_factory=dict)
+    cpus: Mapping[str, float] = field(default_factory=dict)
+    """Cores by host, for the hosts that are capped."""
     image: str = ""
     runtime: str = ""
     code_hash: str = ""

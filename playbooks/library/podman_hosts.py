@@ -33,6 +33,7 @@ options:
   keys: {type: path, description: "Folder with <host>/host_key and <host>/authorized_keys."}
   shared_directory: {type: str, default: "", description: Where app hosts see the shared volume.}
   sysctl: {type: dict, default: {}, description: Kernel parameters of each host's network namespace.}
+  purge: {type: bool, default: false, description: "With absent: remove the hosts' unused images too."}
   hosts:
     type: list
     elements: dict
@@ -87,6 +88,7 @@ def remove(kind: str, name: str) -> str:
 
 
 def remove_all(rig: str) -> list[str]:
+    """Containers first: they hold the network and the volume. Raises PodmanError if anything is left."""
     removed = []
     for kind in ("container", "network", "volume"):
         names = [name_of(kind, record) for record in labelled(rig, kind)]
@@ -95,6 +97,17 @@ def remove_all(rig: str) -> list[str]:
     left = [name_of(kind, r) for kind in ("container", "network", "volume") for r in labelled(rig, kind)]
     if left:
         raise PodmanError(f"still there after removal: {', '.join(left)}")
+    return removed
+
+
+def remove_images() -> list[str]:
+    """The hosts' images that no container uses, ours of this rig or another's."""
+    listing = podman("images", "--filter", "label=pgcrucible.image=host", "--format", "json", what="images")
+    removed = []
+    for record in json.loads(listing or "[]"):
+        if not record.get("Containers"):
+            podman("rmi", record["Id"], what=f"image {record['Id'][:12]}")
+            removed.append(f"image {record['Id'][:12]}")
     return removed
 
 
@@ -206,6 +219,7 @@ def main() -> None:
             "keys": {"type": "path", "no_log": False},
             "shared_directory": {"type": "str", "default": ""},
             "sysctl": {"type": "dict", "default": {}},
+            "purge": {"type": "bool", "default": False},
             "hosts": {"type": "list", "elements": "dict", "default": [], "options": host},
         },
         required_if=[("state", "present", ["network", "image", "runtime", "keys", "hosts"])],
@@ -220,6 +234,8 @@ def main() -> None:
                     os.chown(Path(p["keys"]) / wanted["name"] / "authorized_keys", 0, 0)
             module.exit_json(**ensure(p, check=module.check_mode))
         removed = [] if module.check_mode else remove_all(p["rig"])
+        if p["purge"] and not module.check_mode:
+            removed += remove_images()
         module.exit_json(changed=bool(removed), created=[], started=[], removed=removed)
     except PodmanError as error:
         module.fail_json(msg=str(error))

@@ -1,0 +1,107 @@
+"""Provider podman: hosts as system containers of this machine, made by playbooks/podman.yml.
+
+All that is made carries the label `pgcrucible.rig=<name>`, which is how it is found again and removed.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from harness import doctor, image, podman, state
+from harness.errors import RigError
+from harness.inventory import Inventory
+from harness.playbook import Echo, PlayResult, run_playbooks
+from harness.state import RigState
+
+
+def prepare_machine(name: str, echo: Echo) -> tuple[list[doctor.Check], str, PlayResult | None]:
+    """Installs what is missing: the doctor's checks, the OCI runtime that works, and what the play did.
+
+    Raises RigError for the first check that fails.
+    """
+    installed = None
+    machine = doctor.probe()
+    if machine.missing and machine.apt and machine.privileged:
+        state.make_folder(name)
+        packages = {"controller_become": _become(), "controller_packages": list(machine.missing)}
+        installed = run_playbooks(name, ["controller.yml"], variables=packages, echo=echo, mitogen=False)
+        machine = doctor.probe()
+    checks = doctor.judge(machine)
+    for check in checks:
+        if check.status == "fail":
+            raise RigError(f"{check.name}: {check.detail}", hint=check.cure)
+    return checks, machine.runtime, installed
+
+
+def make(rig: RigState, source: Inventory, echo: Echo) -> PlayResult:
+    """Image, network, volume and containers; uncapped, for a host capped to a tenth of a core installs slowly."""
+    state.make_keys(rig.name, rig.hosts)
+    recipe = image.prepare(state.ROLES_DIR)
+    lift_caps(rig)
+    limits = {key: value for key, value in rig.variables["common_sysctl"].items() if key.startswith("net.")}
+    variables: dict[str, Any] = {
+        "controller_become": _become(),
+        "rig": rig.name,
+        "rig_network": rig.network,
+        "rig_keys": str(state.folder(rig.name) / "hosts"),
+        "rig_sysctl": {key: str(value) for key, value in limits.items()},
+        "rig_hosts": [
+            {
+                "name": host.name,
+                "role": host.role,
+                "address": host.address,
+                "memory": source.group(host.role).variables.get("host_memory", ""),
+            }
+            for host in rig.hosts
+        ],
+        "image_tag": recipe.tag,
+        "image_recipe": str(recipe.folder),
+        "oci_runtime": rig.runtime,
+        "shared_directory": rig.variables["app_sqlite_directory"],
+    }
+    return run_playbooks(rig.name, ["podman.yml"], variables=variables, echo=echo, mitogen=False)
+
+
+def lift_caps(rig: RigState) -> None:
+    """Gives every running host all cores."""
+    running = running_hosts(rig.name)
+    cores = float(os.cpu_count() or 1)
+    podman.set_cpus(rig.name, {name: cores for name in rig.cpus if running.get(name) == "running"})
+
+
+def set_caps(rig: RigState) -> None:
+    """Caps every host as the inventory says. Raises RigError where one cannot be."""
+    podman.set_cpus(rig.name, rig.cpus)
+
+
+@contextmanager
+def uncapped(rig: RigState) -> Iterator[None]:
+    """For what is not measured and starts programs, such as a restart of all app services."""
+    lift_caps(rig)
+    try:
+        yield
+    finally:
+        set_caps(rig)
+
+
+def running_hosts(name: str) -> Mapping[str, str]:
+    """The state (running, exited, paused …) of each container of the rig, by host name."""
+    prefix = f"pgcrucible-{name}-"
+    return {record["Names"][0].removeprefix(prefix): str(record["State"]) for record in podman.containers(name)}
+
+
+def remove(name: str, echo: Echo, *, purge: bool) -> tuple[str, ...]:
+    """Removes what is labelled with the rig's name, proves that nothing is left, and says what it removed."""
+    if shutil.which("podman") is None:
+        return ()
+    variables = {"controller_become": _become(), "rig": name, "purge": purge}
+    result = run_playbooks(name, ["destroy.yml"], variables=variables, echo=echo, mitogen=False)
+    return tuple(line for task in result.tasks for line in task.removed)
+
+
+def _become() -> bool:
+    return os.geteuid() != 0
