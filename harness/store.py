@@ -33,6 +33,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from harness.errors import FormatError, RigError, UsageError
+from harness.load import hist
 from harness.load.samples import Samples, read_samples
 from harness.metrics import FIGURES, Measured, TrialRow
 from harness.model import Cell, Evidence, Finding, Trial, Verdict
@@ -164,6 +165,31 @@ class Run:
                 except (ValueError, OSError, EOFError) as error:
                     raise FormatError(f"{entry}: {error}", hint="the samples file is damaged") from error
         return lanes
+
+    def summaries(self, order: int) -> dict[str, dict[str, Any]]:
+        """Lane name -> what the load hosts said of it (harness/load/merge.py). Raises FormatError."""
+        found: dict[str, dict[str, Any]] = {}
+        for path in sorted((self.path / "samples").glob(f"{order:03d}-*.summary.json")):
+            if path.is_file() and not path.is_symlink():
+                try:
+                    read = json.loads(_read(path, MAX_TABLE_BYTES))
+                except (ValueError, RecursionError) as error:
+                    raise FormatError(f"{path}: {error}", hint="the summary file is damaged") from error
+                if isinstance(read, dict):
+                    found[path.name.removesuffix(".summary.json").split("-", 1)[1]] = read
+        return found
+
+    def histograms(self, order: int, lane: str) -> dict[str, hist.Counts]:
+        """`latency` and `service` of a lane's measured phase, where stored. Raises FormatError."""
+        found: dict[str, hist.Counts] = {}
+        for name in ("latency", "service"):
+            path = self.path / "samples" / f"{order:03d}-{lane}.{name}.hgrm"
+            if path.is_file() and not path.is_symlink():
+                try:
+                    found[name] = hist.decode(_read(path, MAX_MANIFEST_BYTES))
+                except ValueError as error:
+                    raise FormatError(f"{path}: {error}", hint="the histogram is damaged") from error
+        return found
 
     def evidence(self, order: int) -> Evidence | None:
         """What the layers said about trial `order`, or None where nothing is stored."""
