@@ -65,7 +65,7 @@ def figure(value: float | None) -> str:
     """Four digits and no exponent, as far as a figure has them."""
     if value is None:
         return "-"
-    return f"{value:,.0f}" if value >= 1000 else f"{value:.4g}"
+    return f"{value:,.0f}" if value >= 1000 else f"{value:#.4g}"
 
 
 def plain(words: str) -> str:
