@@ -1,0 +1,113 @@
+"""report.html: one file that needs nothing else, for who has to decide and for who wants to see every figure.
+
+The page is static: no script, nothing loaded, readable without its style sheet (a CSP may take that away), in
+print, on a phone, in the dark, by ear. It is built pure from what was read of a run; the template lays it out.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from base64 import b64encode
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from harness.plan import Scenario
+from harness.report.blocks import Section, Table
+from harness.report.compare_table import plain
+from harness.report.criteria import Answer, answers
+from harness.report.phrase import SYMBOLS
+from harness.report.pictures import pictures
+from harness.report.reading import read
+from harness.report.rig import environment_tables, reproduction
+from harness.report.sections import Material, section
+from harness.report.summary import Headline, ScenarioSummary, headline, skipped, summarise
+from harness.report.validity import validity_tables
+from harness.scenarios import SCENARIOS
+from harness.store import Run, write_atomically
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    """All that the template shows, in the order a reader wants it."""
+
+    run_id: str
+    started: str
+    finished: str
+    status: str
+    command: str
+    headline: Headline
+    answers: tuple[Answer, ...]
+    warnings: tuple[str, ...]
+    skipped: tuple[tuple[str, str], ...]
+    sections: tuple[Section, ...]
+    validity: tuple[Table, ...]
+    environment: tuple[Table, ...]
+    reproduction: tuple[str, ...]
+    provider: str
+    damage: tuple[str, ...] = ()
+
+
+def write_report(run: Run) -> Path:
+    """Writes report.html into the run's folder and returns its path. Raises RigError on a full disk."""
+    path = run.path / "report.html"
+    write_atomically(path, render(build(run)))
+    return path
+
+
+def build(run: Run, scenarios: Mapping[str, Scenario] = SCENARIOS) -> Page:
+    """The page of a run. A damaged samples or evidence file costs what stood in it, and the page says so."""
+    summaries = summarise(run)
+    readings, damage = read(run)
+    manifest = run.manifest
+    shared_cores = manifest.rig.provider != "static"
+
+    def of(summary: ScenarioSummary) -> Material:
+        mine = [reading for reading in readings if reading.row.cell.scenario == summary.name]
+        return Material(
+            summary=summary,
+            scenario=scenarios.get(summary.name),
+            readings=mine,
+            pictures=pictures(summary, mine, shared_cores=shared_cores),
+        )
+
+    return Page(
+        run_id=run.run_id,
+        started=manifest.started,
+        finished=manifest.finished,
+        status=manifest.status,
+        command=manifest.code.command,
+        headline=headline(run, summaries),
+        answers=answers(run),
+        warnings=tuple(manifest.warnings),
+        skipped=tuple(skipped(manifest)),
+        sections=tuple(section(of(summary)) for summary in summaries),
+        validity=tuple(validity_tables(run.manifest, readings, summaries)),
+        environment=tuple(environment_tables(manifest)),
+        reproduction=reproduction(manifest),
+        provider=manifest.rig.provider,
+        damage=damage,
+    )
+
+
+def render(page: Page) -> str:
+    """The page as HTML. Every text is escaped, and stripped of what cannot be printed."""
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=lambda value: plain(value) if type(value) is str else value,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    style = (TEMPLATES / "page.css").read_text(encoding="utf-8")
+    digest = b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    text = environment.get_template("page.html.j2").render(
+        page=page, style=Markup(style), style_hash=f"sha256-{digest}", symbols=SYMBOLS
+    )
+    return text.encode("utf-8", "replace").decode("utf-8")

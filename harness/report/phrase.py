@@ -1,0 +1,119 @@
+"""Numbers and names as a reader wants them: thousands separators, three digits, words for a cell. Pure.
+
+A figure that was not measured, or that no measurement can be (NaN, infinity), is a dash; none is ever made up.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from harness.model import Cell
+
+NOTHING, MINUS = "\N{EN DASH}", "\N{MINUS SIGN}"
+"""`NOTHING`: not measured, or too few samples to carry the figure."""
+
+BACKEND_NAMES: Mapping[str, str] = {
+    "postgres": "PostgreSQL",
+    "sqlite-naive": "SQLite, naive",
+    "sqlite-tuned": "SQLite, tuned",
+}
+
+SYMBOLS: Mapping[str, str] = {
+    "pass": "✓",
+    "fail": "✗",
+    "unknown": "?",
+    "invalid": "!",
+    "not measured": NOTHING,
+}
+"""Never colour alone: each verdict has a symbol, and its word beside it."""
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """A measured figure, rounded to `digits` significant digits: 1,230 or 12.3 or 0.00123."""
+    if value is None or not math.isfinite(value):
+        return NOTHING
+    if value == 0:
+        return "0"
+    places = digits - 1 - math.floor(math.log10(abs(value)))
+    rounded = round(value, places)
+    if rounded:
+        places = digits - 1 - math.floor(math.log10(abs(rounded)))
+    return f"{rounded:,.{max(0, places)}f}"
+
+
+def count(value: float | None) -> str:
+    """A count, exact: 1,000."""
+    return NOTHING if value is None or not math.isfinite(value) else f"{value:,.0f}"
+
+
+def percent(share: float | None) -> str:
+    """A share as `99.9 %`. What is not all never reads 100 %, what is not nothing never reads 0 %."""
+    if share is None or not math.isfinite(share):
+        return NOTHING
+    text = number(share * 100)
+    return "> 99.9 %" if share < 1 and text == "100" else f"{text} %"
+
+
+def change(before: float | None, after: float | None) -> str:
+    """From `before` to `after` as `+233 %` or `-90.0 %`."""
+    if before is None or after is None or not (math.isfinite(before) and math.isfinite(after)) or before <= 0:
+        return NOTHING
+    share = after / before - 1
+    return f"{MINUS if share < 0 else '+'}{number(abs(share) * 100)} %"
+
+
+def span(low: float | None, high: float | None) -> str:
+    """The smallest and the largest of the trials, `12.1 to 13.4`; empty where there is but one value."""
+    if low is None or high is None or low == high:
+        return ""
+    return f"{number(low)} to {number(high)}"
+
+
+def size(octets: float | None) -> str:
+    """Memory in GiB or MiB; a dash where no limit is known."""
+    if not octets or not math.isfinite(octets):
+        return NOTHING
+    return f"{number(octets / 2**30)} GiB" if octets >= 2**30 else f"{number(octets / 2**20)} MiB"
+
+
+def some(amount: int, noun: str, plural: str = "") -> str:
+    """`1 trial`, `2 trials`."""
+    return f"{amount:,} {noun if amount == 1 else plural or noun + 's'}"
+
+
+def _dimensions(cell: Cell) -> dict[str, str]:
+    """What a cell is made of, in words, by the name of the dimension."""
+    words = {
+        "backend": BACKEND_NAMES.get(cell.backend, cell.backend),
+        "strategy": cell.strategy,
+        "hosts": some(cell.hosts, "app host"),
+        "pool": f"pool {cell.pool}",
+        "load": f"{cell.rate:,g} requests/s offered" if cell.rate is not None else some(cell.clients, "client"),
+        "requests": some(cell.requests, "request") if cell.requests else "",
+        "seconds": f"{cell.seconds:g} s" if cell.seconds else "",
+    }
+    return words | {str(key): f"{key} {_value(value)}" for key, value in sorted(cell.params.items())}
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return " ".join(f"{key}={one}" for key, one in sorted(value.items(), key=str))
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+
+
+def labels(cells: Iterable[Cell]) -> tuple[dict[str, str], str]:
+    """Cell name -> what sets it apart from the others, and in one phrase what all have in common."""
+    words = {cell.name: _dimensions(cell) for cell in cells}
+    names = list(dict.fromkeys(key for one in words.values() for key in one))
+    same = [key for key in names if len({one.get(key) for one in words.values()}) == 1]
+    apart = [key for key in names if key not in same] or ["backend", "strategy"]
+    return (
+        {name: _phrase(one, apart) for name, one in words.items()},
+        _phrase(next(iter(words.values()), {}), [key for key in same if key not in apart]),
+    )
+
+
+def _phrase(words: Mapping[str, str], keys: Sequence[str]) -> str:
+    return ", ".join(words[key] for key in keys if words.get(key))

@@ -1,0 +1,273 @@
+"""Which charts a scenario shows, and what they say: figures in, pictures out. Pure but for the drawing."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import count
+
+from harness.report import charts, correctness_charts
+from harness.report.blocks import Picture
+from harness.report.phrase import BACKEND_NAMES, number, some
+from harness.report.reading import Reading
+from harness.report.summary import CellSummary, ScenarioSummary
+from harness.report.theme import Spec
+from harness.usl import UslFit, fit_usl
+
+MOST_CURVES = 8
+"""Curves that can still be told apart."""
+
+LEAST_SECONDS = 5
+"""A shorter trial has no course to show."""
+
+_TAGS = frozenset({"svg", "g", "path", "rect", "line", "text", "tspan", "defs", "clipPath", "title", "desc"})
+_numbers = count(1)
+
+
+class Forbidden(ValueError):
+    """A drawing holds something that a drawing of ours never does."""
+
+
+def pictures(summary: ScenarioSummary, readings: Sequence[Reading], *, shared_cores: bool) -> list[Picture]:
+    """The charts of a scenario. What has nothing to show is not drawn."""
+    specs = [*SPECIAL.get(summary.name, _none)(summary, readings)]
+    if summary.name == "scaling":
+        specs += _scaling(readings, shared_cores=shared_cores)
+    specs += [*_strategies(summary), *_spread(readings), *_curves(summary, readings), *_timeline(summary, readings)]
+    return [picture(spec, caption, alt) for spec, caption, alt in specs]
+
+
+_Chart = tuple[Spec, str, str]
+"""A specification, a caption, and the sentence that stands for the picture."""
+
+
+def picture(spec: Spec, caption: str, alt: str) -> Picture:
+    """A specification drawn as SVG that may stand in a page beside others: own ids, a name for who cannot see it."""
+    svg = charts.svg(spec)
+    strange = set(re.findall(r"<\s*/?\s*([^\s>/]+)", svg)) - _TAGS
+    if strange or re.search(r"<[^>]*\s(?:on\w+|href|xlink:href|style)\s*=", svg):
+        raise Forbidden(f"a chart holds {', '.join(sorted(strange)) or 'a link, a style or a handler'}")
+    own = f"chart{next(_numbers)}-"
+    svg = re.sub(r'(<[^>]*\sid=")', rf"\1{own}", svg).replace("url(#", f"url(#{own}")
+    return Picture(caption=caption, svg=svg, alt=alt)
+
+
+def _none(summary: ScenarioSummary, readings: Sequence[Reading]) -> Iterator[_Chart]:
+    yield from ()
+
+
+def _convergence(summary: ScenarioSummary, readings: Sequence[Reading]) -> Iterator[_Chart]:
+    """Key by key for the trial that lost most, else for the one with most keys."""
+    told = [r for r in readings if r.evidence is not None and r.acknowledged]
+    if not told:
+        return
+    rows = {r.row.trial.order: list(_keys(r)) for r in told}
+    lost = {r.row.trial.order: _lost(r) for r in told}
+    shown = max(told, key=lambda r: (lost[r.row.trial.order], len(r.acknowledged)))
+    order = shown.row.trial.order
+    about = f"Trial {order}: {summary.labels.get(shown.row.cell.name) or summary.common}."
+    title = (
+        f"{lost[order]:,} acknowledged writes are not in the database"
+        if lost[order]
+        else "Every acknowledged write is in the database"
+    )
+    yield (
+        correctness_charts.convergence(rows[order], title=title, subtitle=about),
+        about,
+        f"{title}: {sum(shown.acknowledged.values()):,} acknowledged over {some(len(rows[order]), 'key')}.",
+    )
+
+
+def _grown(reading: Reading, key: str) -> int:
+    evidence = reading.evidence
+    return evidence.final.get(key, 0) - evidence.initial.get(key, 0) if evidence else 0
+
+
+def _lost(reading: Reading) -> int:
+    return sum(max(0, ok - _grown(reading, key)) for key, ok in reading.acknowledged.items())
+
+
+def _keys(reading: Reading) -> Iterator[dict[str, str | int]]:
+    final = reading.evidence.final if reading.evidence else {}
+    for key in dict.fromkeys([*reading.acknowledged, *reading.unknown, *final]):
+        yield {
+            "key": key,
+            "acknowledged": reading.acknowledged.get(key, 0),
+            "unknown": reading.unknown.get(key, 0),
+            "final": _grown(reading, key),
+        }
+
+
+def _isolation(summary: ScenarioSummary, readings: Sequence[Reading]) -> Iterator[_Chart]:
+    for reading in readings:
+        rows = reading.matrix
+        if not rows:
+            continue
+        broken = sum(1 for row in rows if row["verdict"] == "fail")
+        name = BACKEND_NAMES.get(str(rows[0]["backend"]), "the database")
+        title = f"{name}: {some(broken, 'anomaly', 'anomalies') if broken else 'nothing'} occurred that is documented as prevented"
+        yield correctness_charts.isolation(rows, title=title), "The table below gives every cell in words.", title
+
+
+def _backends(summary: ScenarioSummary, readings: Sequence[Reading]) -> Iterator[_Chart]:
+    loads: dict[tuple[object, ...], list[CellSummary]] = {}
+    for cell in summary.cells:
+        c = cell.cell
+        loads.setdefault((c.hosts, c.clients, c.rate, c.requests, str(sorted(c.params.items()))), []).append(cell)
+    for cells in loads.values():
+        if len({cell.cell.backend for cell in cells}) < 2:
+            continue
+        rows = [
+            {"measure": measure, "unit": unit, "backend": BACKEND_NAMES[cell.cell.backend], "value": value}
+            for measure, unit, figure in _MEASURES
+            for cell in cells
+            if (value := figure(cell)) is not None
+        ]
+        title = "The same load on each backend"
+        about = f"{some(cells[0].cell.clients, 'client')} over {some(cells[0].cell.hosts, 'app host')}; median of valid trials"
+        yield (
+            charts.backends(rows, title=title, subtitle=about),
+            about,
+            "The table of cells below holds the same figures.",
+        )
+
+
+def _median(name: str) -> Callable[[CellSummary], float | None]:
+    return lambda cell: cell.medians.get(name)
+
+
+def _acknowledged(cell: CellSummary) -> float | None:
+    return 100 * cell.ok / cell.sent if cell.sent and cell.ok is not None else None
+
+
+_MEASURES: Sequence[tuple[str, str, Callable[[CellSummary], float | None]]] = (
+    ("acknowledged", "%", _acknowledged),
+    ("throughput", "acknowledged requests/s", _median("rps")),
+    ("mean latency", "ms", _median("mean_ms")),
+    ("p99 latency", "ms", _median("p99_ms")),
+)
+
+
+def _pool_sweep(summary: ScenarioSummary, readings: Sequence[Reading]) -> Iterator[_Chart]:
+    rows = [
+        {"pool": r.row.cell.pool, "seconds": seconds}
+        for r in readings
+        if r.row.valid and (seconds := r.row.figure("seconds")) is not None
+    ]
+    if rows:
+        title = "Time for the same work by pool size"
+        yield (
+            charts.pool_sweep(rows, title=title),
+            "One point a trial, valid trials only.",
+            f"{title}: see the table below.",
+        )
+
+
+def _scaling(readings: Sequence[Reading], *, shared_cores: bool) -> Iterator[_Chart]:
+    """One picture for each bound: the cells that differ in the number of hosts alone."""
+    bounds: dict[str, list[tuple[int, float]]] = {}
+    for reading in readings:
+        cell, rps = reading.row.cell, reading.row.figure("rps")
+        if reading.row.valid and rps:
+            bound = ", ".join(f"{key} {value}" for key, value in sorted(cell.params.items())) or cell.strategy
+            bounds.setdefault(bound, []).append((cell.hosts, rps))
+    for bound, points in bounds.items():
+        if len({hosts for hosts, _ in points}) < 2:
+            continue
+        fit = fit_usl(points, shared_cores=shared_cores)
+        said = fit.sentence() if isinstance(fit, UslFit) else fit.reason
+        title = f"Throughput by app hosts: {bound}"
+        rows = [{"hosts": hosts, "rps": rps} for hosts, rps in points]
+        shown = fit if isinstance(fit, UslFit) else None
+        yield (
+            charts.scaling(rows, shown, title=title),
+            f"One point a trial, valid trials only. {said}",
+            f"{title}. {said}",
+        )
+
+
+def _strategies(summary: ScenarioSummary) -> Iterator[_Chart]:
+    cells = [cell for cell in summary.cells if cell.cell.backend == "postgres" and "rps" in cell.medians]
+    names = list(dict.fromkeys(cell.cell.strategy for cell in cells))
+    if len(names) < 2:
+        return
+    rows = [
+        {
+            "strategy": cell.cell.strategy,
+            "keys": ", ".join(p for p in cell.label.split(", ") if p != cell.cell.strategy) or summary.common,
+            "rps": cell.medians["rps"],
+            "lost": cell.lost or 0,
+        }
+        for cell in cells
+    ]
+    title = f"Throughput of {some(len(names), 'strategy', 'strategies')}"
+    yield (
+        charts.strategies(rows, title=title),
+        "Median of valid trials.",
+        f"{title}: see the table of strategies below.",
+    )
+
+
+def _spread(readings: Sequence[Reading]) -> Iterator[_Chart]:
+    """Which host served how much, over all trials on the most hosts."""
+    most = max((r.row.cell.hosts for r in readings if r.evidence and r.evidence.servers), default=0)
+    served: Counter[str] = Counter()
+    for reading in readings:
+        if reading.evidence and reading.row.cell.hosts == most:
+            served.update(reading.evidence.servers)
+    shares = {host: requests for host, requests in sorted(served.items()) if requests}
+    if most < 2 or not shares:
+        return
+    total = sum(shares.values())
+    low, high = min(shares.values()) / total, max(shares.values()) / total
+    title = f"{some(len(shares), 'app host')} served between {low:.1%} and {high:.1%} of the requests each"
+    rows = [{"host": host, "requests": requests} for host, requests in shares.items()]
+    yield (
+        charts.spread(rows, title=title, subtitle="The dashed line is the even share."),
+        "As HAProxy counted them.",
+        f"{title}: " + ", ".join(f"{host} {requests:,}" for host, requests in shares.items()),
+    )
+
+
+def _curves(summary: ScenarioSummary, readings: Sequence[Reading]) -> Iterator[_Chart]:
+    """The percentile curve of each cell's first valid trial."""
+    first: dict[str, Reading] = {}
+    for reading in readings:
+        if reading.row.valid and reading.curves.get("latency"):
+            first.setdefault(reading.row.cell.name, reading)
+    if not 0 < len(first) <= MOST_CURVES:
+        return
+    rows = [
+        {"series": summary.labels.get(cell) or "all", "kind": kind, "percent": percent, "ms": ms}
+        for cell, reading in first.items()
+        for kind in (("latency", "service") if len(first) == 1 else ("latency",))
+        for percent, ms in reading.curves.get(kind, ())
+    ]
+    worst = max(first.values(), key=lambda reading: reading.curves["latency"][-1][1])
+    percent, ms = worst.curves["latency"][-1]
+    title = f"Latency by percentile, up to {number(ms)} ms at p{percent:g}"
+    yield (
+        charts.percentile_curve(rows, title=title, subtitle="The first valid trial of each cell."),
+        "Both axes are stretched: 90, 99 and 99.9 % are equally far apart, and so are 1, 10 and 100 ms.",
+        f"{title}; p50, p95 and p99 of each cell are in the table below.",
+    )
+
+
+def _timeline(summary: ScenarioSummary, readings: Sequence[Reading]) -> Iterator[_Chart]:
+    """The course of the longest valid trial, where it is long enough to have one."""
+    longest = max((r for r in readings if r.row.valid), key=lambda r: len(r.seconds), default=None)
+    if longest is None or len(longest.seconds) < LEAST_SECONDS:
+        return
+    order = longest.row.trial.order
+    title = f"Second by second: trial {order}"
+    about = summary.labels.get(longest.row.cell.name) or summary.common
+    yield charts.timeline(longest.seconds, title=title, subtitle=about), about, f"{title}, {about}."
+
+
+SPECIAL: Mapping[str, Callable[[ScenarioSummary, Sequence[Reading]], Iterator[_Chart]]] = {
+    "concurrent-writes": _convergence,
+    "isolation": _isolation,
+    "pool-sweep": _pool_sweep,
+    "sqlite-vs-postgres": _backends,
+}

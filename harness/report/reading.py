@@ -1,0 +1,121 @@
+"""What a report reads of each trial besides its row. The only module here that opens files of a run.
+
+A damaged file costs what stood in it and is named; it never costs the page.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, TypeVar
+
+from harness.errors import FormatError
+from harness.isolation import matrix
+from harness.load import hist
+from harness.metrics import TrialRow
+from harness.model import Evidence
+from harness.stats import samples_needed
+from harness.store import Run
+
+CURVE = (1.0, 5.0, 10.0, 25.0, 50.0, 75.0, 90.0, 95.0, 98.0, 99.0, 99.5, 99.8, 99.9, 99.95, 99.99)
+"""Percentiles of a curve, as far as the samples carry them."""
+
+PER_KEY = frozenset({"concurrent-writes"})
+"""Scenarios whose samples are read one by one, to show key by key what was acknowledged."""
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """A trial as read: `summary` and `curves` are of its main lane, `curves` kind -> [(percent, ms)].
+
+    `seconds`: its rows of timeline.csv. `acknowledged` and `unknown`: increments by key, where samples were
+    read. `matrix`: rows of harness.isolation.matrix, where the trial ran isolation cases.
+    """
+
+    row: TrialRow
+    evidence: Evidence | None = None
+    summary: Mapping[str, Any] = field(default_factory=dict)
+    curves: Mapping[str, Sequence[tuple[float, float]]] = field(default_factory=dict)
+    seconds: Sequence[Mapping[str, str]] = ()
+    acknowledged: Mapping[str, int] = field(default_factory=dict)
+    unknown: Mapping[str, int] = field(default_factory=dict)
+    matrix: Sequence[Mapping[str, Any]] = ()
+
+    @property
+    def errors(self) -> Mapping[str, int]:
+        """The error names of the measured phase with their counts."""
+        errors = _mapping(_mapping(self.summary.get("measure")).get("errors"))
+        return {str(name): number for name, number in errors.items() if isinstance(number, int)}
+
+
+def read(run: Run) -> tuple[tuple[Reading, ...], tuple[str, ...]]:
+    """The readings in the order of the trials, and one sentence for each file that could not be read."""
+    damage: list[str] = []
+
+    def attempt(what: Callable[[], T], otherwise: T) -> T:
+        try:
+            return what()
+        except FormatError as error:
+            damage.append(error.message)
+            return otherwise
+
+    table: list[dict[str, str]] = attempt(partial(run.table, "timeline"), [])
+    seconds: dict[str, list[Mapping[str, str]]] = {}
+    for line in table:
+        seconds.setdefault(line.get("order") or "", []).append(line)
+    readings = []
+    for row in sorted(run.rows, key=lambda row: row.trial.order):
+        order = row.trial.order
+        summaries: dict[str, dict[str, Any]] = attempt(partial(run.summaries, order), {})
+        lane = "main" if "main" in summaries or not summaries else next(iter(summaries))
+        histograms: dict[str, hist.Counts] = attempt(partial(run.histograms, order, lane), {})
+        per_key = row.cell.scenario in PER_KEY
+        ok, unknown = attempt(partial(_by_key, run, order), _NO_KEYS) if per_key else _NO_KEYS
+        evidence = attempt(partial(run.evidence, order), None)
+        readings.append(
+            Reading(
+                row=row,
+                evidence=evidence,
+                matrix=attempt(partial(_matrix, evidence), ()),
+                summary=summaries.get(lane, {}),
+                curves={kind: _curve(counts) for kind, counts in histograms.items()},
+                seconds=[s for s in seconds.get(str(order), ()) if s.get("lane", lane) in (lane, "")],
+                acknowledged=ok,
+                unknown=unknown,
+            )
+        )
+    return tuple(readings), tuple(dict.fromkeys(damage))
+
+
+_Keys = tuple[Mapping[str, int], Mapping[str, int]]
+_NO_KEYS: _Keys = ({}, {})
+
+
+def _by_key(run: Run, order: int) -> _Keys:
+    ok: Counter[str] = Counter()
+    unknown: Counter[str] = Counter()
+    for samples in run.lanes(order).values():
+        for op, key, outcome in zip(samples.op, samples.key, samples.outcome, strict=True):
+            if op == "increment" and outcome != "fail":
+                (ok if outcome == "ok" else unknown)[key] += 1
+    return ok, unknown
+
+
+def _matrix(evidence: Evidence | None) -> Sequence[Mapping[str, Any]]:
+    result = _mapping(evidence.extra.get("result")) if evidence else {}
+    return matrix.matrix(matrix.read(result)) if result.get("what") == "isolation" else ()
+
+
+def _curve(counts: hist.Counts) -> list[tuple[float, float]]:
+    size = hist.total(counts)
+    percents = [percent for percent in CURVE if size >= samples_needed(percent)]
+    values = hist.quantiles_us(counts, [percent / 100 for percent in percents])
+    return [(percent, us / 1e3) for percent, us in zip(percents, values, strict=True) if us is not None]
+
+
+def _mapping(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}

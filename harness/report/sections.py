@@ -1,0 +1,260 @@
+"""A scenario's part of the page: the same for each, and what a few scenarios show besides. Pure.
+
+A scenario that nobody here has heard of still gets its question, its answer, its findings and its figures.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from harness.checks import worst
+from harness.plan import Scenario
+from harness.report.blocks import Block, Line, Picture, Prose, Section, Table, Value, measured, table
+from harness.report.claims import claims_tables
+from harness.report.phrase import BACKEND_NAMES, NOTHING, SYMBOLS, count, number, some
+from harness.report.reading import Reading
+from harness.report.summary import CellSummary, ScenarioSummary, scenario_answer
+
+LATENCIES = (("mean_ms", "mean"), ("p50_ms", "p50"), ("p95_ms", "p95"), ("p99_ms", "p99"), ("max_ms", "max"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Material:
+    """What was read of a run for one scenario."""
+
+    summary: ScenarioSummary
+    scenario: Scenario | None = None
+    readings: Sequence[Reading] = ()
+    pictures: Sequence[Picture] = ()
+
+    @property
+    def errors(self) -> Mapping[str, Mapping[str, int]]:
+        """Cell name -> error name -> requests, over all trials."""
+        errors: dict[str, Counter[str]] = {}
+        for reading in self.readings:
+            if reading.errors:
+                errors.setdefault(reading.row.cell.name, Counter()).update(reading.errors)
+        return errors
+
+
+def section(material: Material) -> Section:
+    """The section of a scenario."""
+    summary, scenario = material.summary, material.scenario
+    invalid = any(cell.valid < cell.trials for cell in summary.cells)
+    verdict: str = worst(f.verdict for f in summary.findings)
+    special = SPECIAL.get(summary.name, _nothing_special)
+    blocks: list[Block] = [*material.pictures, *special(material), *_cells(summary), *_strategies(summary)]
+    blocks += [*_errors(material), *_sqlite(material)]
+    return Section(
+        name=summary.name,
+        anchor="scenario-" + re.sub(r"[^a-z0-9-]", "-", summary.name.lower()),
+        question=scenario.question if scenario else "This version of pgcrucible has no scenario of this name.",
+        answer=scenario_answer(summary),
+        verdict="invalid" if invalid and verdict != "fail" else verdict,
+        criteria=scenario.criteria if scenario else (),
+        findings=tuple(
+            Line(
+                verdict=f.verdict,
+                check=f.check,
+                about=summary.labels.get(f.cell, "" if f.cell == summary.name else f.cell),
+                detail=f.detail,
+            )
+            for f in summary.findings
+        ),
+        blocks=tuple(blocks),
+    )
+
+
+def _cells(summary: ScenarioSummary) -> list[Table]:
+    """Every cell: what was sent and what became of it, how fast, in how many trials."""
+    if not any(cell.sent is not None for cell in summary.cells):
+        return []
+    head = ["cell", "sent", "ok", "fail", "unknown", "lost updates", "requests/s"]
+    head += [f"{name}, ms" for _, name in LATENCIES] + ["valid trials"]
+    rows = [
+        [
+            Value(cell.label or summary.common),
+            *(Value(count(value)) for value in (cell.sent, cell.ok, cell.fail, cell.unknown)),
+            Value(cell.lost_text, mark="fail" if cell.lost else ""),
+            *(measured(cell, name) for name in ("rps", *(name for name, _ in LATENCIES))),
+            Value(f"{cell.valid} of {cell.trials}", mark="" if cell.valid == cell.trials else "invalid"),
+        ]
+        for cell in summary.cells
+    ]
+    shared = f"All cells: {summary.common}. " if summary.common and len(summary.cells) > 1 else ""
+    return [
+        table(
+            "What was measured",
+            head,
+            rows,
+            note=f"{shared}Counts are totals over all trials; requests/s and latency are the median over the valid "
+            "trials, with the smallest and the largest trial below. Requests/s counts acknowledged requests; latency "
+            "counts from the instant a request was due.",
+        )
+    ]
+
+
+def _strategies(summary: ScenarioSummary) -> list[Table]:
+    """Strategies side by side, where more than one was measured on PostgreSQL."""
+    cells = [cell for cell in summary.cells if cell.cell.backend == "postgres"]
+    if len({cell.cell.strategy for cell in cells}) < 2:
+        return []
+    rows = [
+        [
+            Value(cell.cell.strategy),
+            Value(_without(cell.label, cell.cell.strategy)),
+            Value(cell.lost_text, mark="fail" if cell.lost else ""),
+            measured(cell, "rps"),
+            measured(cell, "p50_ms"),
+            measured(cell, "p99_ms"),
+            Value(_per_commit(cell, "retries")),
+            Value(_per_commit(cell, "transactions")),
+        ]
+        for cell in sorted(cells, key=lambda cell: _without(cell.label, cell.cell.strategy))
+    ]
+    head = ("strategy", "cell", "lost updates", "requests/s", "p50, ms", "p99, ms")
+    return [
+        table(
+            "Strategies side by side",
+            (*head, "retries per commit", "transactions per request"),
+            rows,
+            note="Retries per commit: transactions begun again after a conflict, for each acknowledged request. "
+            "Below one transaction per request, requests have shared one (coalesce).",
+        )
+    ]
+
+
+def _without(label: str, word: str) -> str:
+    return ", ".join(part for part in label.split(", ") if part != word)
+
+
+def _per_commit(cell: CellSummary, name: str) -> str:
+    return number(cell.medians.get(name))
+
+
+def _errors(material: Material) -> list[Table]:
+    """What was refused or left unknown, by the error's name."""
+    summary = material.summary
+    rows = [
+        [summary.labels.get(cell) or summary.common or cell, error or "(no name)", count(times)]
+        for cell, kinds in material.errors.items()
+        for error, times in sorted(kinds.items(), key=lambda item: -item[1])
+    ]
+    if not rows:
+        return []
+    return [
+        table(
+            "What was not acknowledged, and why",
+            ("cell", "error", "requests"),
+            rows,
+            note="Over all trials. Whether such a request was surely not applied (fail) or may have been (unknown) is counted "
+            "in the table above; the oracle allows for both.",
+        )
+    ]
+
+
+SQLITE = (
+    "SQLite keeps a database in one file and lets one connection write at a time: a writer locks the whole file, not "
+    "a row. PostgreSQL locks the row, and lets readers and writers of other rows pass.",
+    "SQLITE_BUSY is SQLite's answer to a connection that wants a lock which another one holds. It is not damage: "
+    "nothing was written, and the request may be sent again. Here it is counted as a failed request.",
+    "Naive: rollback journal, no busy timeout, deferred transactions. Such a transaction begins as a reader and asks "
+    "for the write lock only at its first write. If another has it, the answer is SQLITE_BUSY at once; two readers "
+    "that both want to become writers would wait for each other for ever, so SQLite refuses one of them whatever the "
+    "busy timeout says.",
+    "Tuned: write-ahead log (WAL), synchronous=FULL (as durable as PostgreSQL's default), BEGIN IMMEDIATE, and a busy "
+    "timeout. The write lock is asked for at the start and waited for, so requests stand in line instead of failing: "
+    "most of the errors turn into latency. There is still one writer at a time, on one kernel.",
+)
+
+
+def _sqlite(material: Material) -> list[Block]:
+    """Why SQLite fails where it did, with the figures of this run."""
+    cells = [cell for cell in material.summary.cells if cell.cell.backend.startswith("sqlite-")]
+    if not cells:
+        return []
+    said = []
+    for cell in cells:
+        refused = (cell.fail or 0) + (cell.unknown or 0)
+        kinds = material.errors.get(cell.cell.name, {})
+        named = ", ".join(f"{error or 'without a name'} {some(times, 'time')}" for error, times in kinds.items())
+        said.append(
+            f"Measured here, {BACKEND_NAMES[cell.cell.backend]} ({cell.label or material.summary.common}): "
+            f"{count(cell.ok)} of {count(cell.sent)} acknowledged, {count(refused)} not"
+            + (f" ({named})" if named else "")
+            + f"; p99 {number(cell.medians.get('p99_ms'))} ms."
+        )
+    return [Prose(title="Why a shared SQLite file fails", paragraphs=(*SQLITE, *said))]
+
+
+def _nothing_special(_: Material) -> list[Block]:
+    return []
+
+
+def _isolation(material: Material) -> list[Block]:
+    """The anomalies by level: what the standard allows, what the database documents, what was observed."""
+    blocks: list[Block] = []
+    for reading in material.readings:
+        rows = reading.matrix
+        if not rows:
+            continue
+        backend = BACKEND_NAMES.get(str(rows[0]["backend"]), str(rows[0]["backend"]))
+        blocks.append(
+            table(
+                f"Anomalies by isolation level: {backend} ({rows[0]['version']})",
+                ("anomaly", "level", "standard", "documented", "observed", "verdict"),
+                [
+                    [
+                        Value(str(row["case"]), str(row["title"])),
+                        str(row["level"]),
+                        Value(_rule(row["standard"], silent=row["standard_silent"])),
+                        Value(_rule(row["documented"])),
+                        Value(_observed(row), str(row["reason"])),
+                        Value(str(row["verdict"]), mark=str(row["verdict"])),
+                    ]
+                    for row in rows
+                ],
+                note="Standard: what SQL-92 says, or where it is silent (*) how Berenson and Adya read it. Documented: "
+                "what the database's manual promises. Observed: whether it occurred, or by which means it was prevented: by "
+                "waiting (as long as the schedule held the lock), by an abort (with its code) or by showing an older "
+                "snapshot. A fail is an anomaly that occurred although it is documented as prevented.",
+            )
+        )
+        blocks += _witnesses(rows)
+    return blocks
+
+
+def _witnesses(rows: Sequence[Mapping[str, object]]) -> list[Block]:
+    """The statements that show an anomaly which ought not to be there."""
+    return [
+        Prose(
+            title=f"Witness: {row['case']} at {row['level']}",
+            paragraphs=tuple(f"$ {line}" for line in row["witness"]),  # type: ignore[attr-defined]
+        )
+        for row in rows
+        if row["verdict"] == "fail"
+    ]
+
+
+def _rule(rule: object, *, silent: object = False) -> str:
+    return {"possible": "may occur", "prevented": "prevented"}.get(str(rule), NOTHING) + ("*" if silent else "")
+
+
+def _observed(row: Mapping[str, object]) -> str:
+    if row["kind"] == "occurred":
+        return f"{SYMBOLS['invalid']} occurred" if row["verdict"] == "fail" else "occurred"
+    return f"not observed ({row['observed']})" if row["kind"] != "unknown" else "unknown"
+
+
+def _claims(material: Material) -> list[Block]:
+    return list(claims_tables(material.summary))
+
+
+SPECIAL: Mapping[str, Callable[[Material], list[Block]]] = {
+    "isolation": _isolation,
+    "sqlite-vs-postgres": _claims,
+}
+"""What a scenario shows besides what all show."""

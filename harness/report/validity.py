@@ -1,0 +1,122 @@
+"""Whether the figures may be believed: invalid trials, the generator's own figures, the noise floor. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from harness.metrics import TrialRow
+from harness.report.blocks import Table, Value, table
+from harness.report.phrase import NOTHING, number, percent
+from harness.report.reading import Reading
+from harness.report.summary import ScenarioSummary
+from harness.store import Manifest
+
+GENERATOR_HEAD = (
+    "trial", "scenario", "cell", "CPU, busiest process", "waited for a CPU", "longest stall, ms",
+    "send lag p99, ms", "latency p99, ms", "service time p99, ms", "in flight, mean", "by Little's law",
+    "achieved / offered", "warm-up", "trial is",
+)  # fmt: skip
+
+
+def validity_tables(
+    manifest: Manifest, readings: Sequence[Reading], scenarios: Sequence[ScenarioSummary]
+) -> Iterator[Table]:
+    """Trials that are not valid, how innocent the load generator was, and the smallest difference to believe."""
+    if not readings:
+        return
+    labels = {cell: label or scenario.common for scenario in scenarios for cell, label in scenario.labels.items()}
+    yield _invalid([reading.row for reading in readings], labels)
+    driven = [reading for reading in readings if reading.row.figures.get("sent") is not None]
+    if driven:
+        yield _generator(driven, labels)
+    yield _noise(manifest)
+
+
+def _invalid(rows: Sequence[TrialRow], labels: Mapping[str, str]) -> Table:
+    bad = [row for row in rows if not row.valid]
+    reasons = Counter((row.cell.scenario, row.cell.name, row.reason or "no reason was recorded") for row in bad)
+    return table(
+        f"Invalid trials: {len(bad) or 'none'} of {len(rows):,}",
+        ("scenario", "cell", "reason", "trials"),
+        [
+            [scenario, labels.get(cell, cell), reason, f"{times:,}"]
+            for (scenario, cell, reason), times in reasons.items()
+        ],
+        note="A trial is invalid if its figures say more about the load generator than about the tier, or if it was cut "
+        "short. Its counts are shown, its times are not, and no claim rests on it.",
+    )
+
+
+def _generator(readings: Sequence[Reading], labels: Mapping[str, str]) -> Table:
+    """Of each trial, what the generator says of itself."""
+    return table(
+        "The generator's part in each trial",
+        GENERATOR_HEAD,
+        [[*_where(reading.row, labels), *_innocence(reading)] for reading in readings],
+        note="CPU: own time of the busiest generator process, as a share of one core. Waited: time it was ready to run and "
+        "did not. Stall: it did not run when it should have. Send lag: from the instant a request was due to the instant it "
+        "left; latency includes it, service time does not. In flight: requests on their way as the generator saw them, "
+        "beside what Little's law expects of rate x mean service time: far apart, one of the three is wrong. Steady: "
+        "throughput and p95 had stopped moving when measuring began.",
+    )
+
+
+def _where(row: TrialRow, labels: Mapping[str, str]) -> list[Value]:
+    name = row.cell.name
+    return [Value(f"{row.trial.order}"), Value(row.cell.scenario), Value(labels.get(name, name))]
+
+
+def _innocence(reading: Reading) -> list[Value]:
+    row, summary = reading.row, reading.summary
+    watch = [one for one in _sequence(summary.get("watch")) if isinstance(one, Mapping)]
+    offered, rps = row.cell.rate, row.figure("rps")
+    return [
+        Value(percent(_most(watch, "cpu"))),
+        Value(percent(_most(watch, "cpu_wait"))),
+        Value(number(_most(watch, "longest_stall_ms"))),
+        *(Value(number(row.figure(name))) for name in ("lag_p99_ms", "p99_ms", "service_p99_ms")),
+        Value(number(_in_flight(watch))),
+        Value(number(_little(row, summary))),
+        Value(percent(rps / offered) if offered and rps is not None else NOTHING),
+        Value({None: "none", True: "steady", False: "not steady"}[row.steady]),
+        Value("valid" if row.valid else "invalid", mark="pass" if row.valid else "invalid"),
+    ]
+
+
+def _most(watch: Sequence[Mapping[str, Any]], name: str) -> float | None:
+    return max((value for one in watch if (value := _number(one.get(name))) is not None), default=None)
+
+
+def _in_flight(watch: Sequence[Mapping[str, Any]]) -> float | None:
+    """Over all processes together; None unless each says."""
+    seen = [_number(one.get("in_flight")) for one in watch]
+    return None if not seen or None in seen else sum(value for value in seen if value is not None)
+
+
+def _little(row: TrialRow, summary: Mapping[str, Any]) -> float | None:
+    """Rate of all requests answered x mean service time: what should be in flight on the average."""
+    service = summary.get("service_ms")
+    mean_ms = _number(service.get("mean_ms")) if isinstance(service, Mapping) else None
+    done, seconds = row.figure("sent"), row.figure("seconds")
+    return done / seconds * mean_ms / 1e3 if done and seconds and mean_ms is not None else None
+
+
+def _number(value: object) -> float | None:
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def _sequence(value: object) -> Sequence[Any]:
+    return value if isinstance(value, list | tuple) else ()
+
+
+def _noise(manifest: Manifest) -> Table:
+    floor = manifest.noise_floor
+    return table(
+        "Noise floor of this rig" if floor else "Noise floor of this rig: not measured",
+        ("metric", "two identical measurements differed by up to"),
+        [[name, percent(value - 1)] for name, value in floor.items()],
+        note="No smaller difference between two runs means anything."
+        + ("" if floor else " Measure it with ./run bench --aa."),
+    )
