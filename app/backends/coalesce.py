@@ -80,6 +80,7 @@ class Coalescer:
         self._batches = batches
         self._queue: deque[_Entry] = deque()
         self._by_id: dict[str, _Entry] = {}
+        self._running = 0
         self._drains: set[asyncio.Task[None]] = set()
 
     async def increment(self, key: str, entry_id: str | None) -> tuple[int, Cost]:
@@ -94,7 +95,10 @@ class Coalescer:
         self._queue.append(entry)
         if entry_id is not None:
             self._by_id[entry_id] = entry
-        if len(self._drains) < self._batches:
+        if self._running < self._batches:
+            # A task counts until its last look at the queue, not until its callbacks have run: in between,
+            # an increment would find all drains "running" and none that looks again.
+            self._running += 1
             task = asyncio.get_running_loop().create_task(self._drain())
             self._drains.add(task)
             task.add_done_callback(self._drains.discard)
@@ -105,20 +109,26 @@ class Coalescer:
         await asyncio.gather(*self._drains)
 
     async def _drain(self) -> None:
-        while self._queue:
-            batch = [self._queue.popleft() for _ in range(min(len(self._queue), self._max_batch))]
-            failure = ServiceError(500, "INTERNAL", "the batch was interrupted", "unknown")
-            try:
-                await self._commit(batch)
-            except ServiceError as error:
-                failure = error
-            finally:
-                for entry in batch:
-                    if entry.entry_id is not None:
-                        del self._by_id[entry.entry_id]
-                    if not entry.answer.done():
-                        entry.answer.set_exception(failure.again())
-                        entry.answer.exception()  # fetched here, lest a client that has gone leaves it unfetched
+        try:
+            while self._queue:
+                size = min(len(self._queue), self._max_batch)
+                await self._answer([self._queue.popleft() for _ in range(size)])
+        finally:
+            self._running -= 1
+
+    async def _answer(self, batch: Sequence[_Entry]) -> None:
+        failure = ServiceError(500, "INTERNAL", "the batch was interrupted", "unknown")
+        try:
+            await self._commit(batch)
+        except ServiceError as error:
+            failure = error
+        finally:
+            for entry in batch:
+                if entry.entry_id is not None:
+                    del self._by_id[entry.entry_id]
+                if not entry.answer.done():
+                    entry.answer.set_exception(failure.again())
+                    entry.answer.exception()  # fetched here: a client that is gone does not
 
     async def _commit(self, batch: Sequence[_Entry]) -> None:
         started = perf_counter()

@@ -16,7 +16,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from time import monotonic
 from typing import Any
 
-from psycopg import AsyncConnection, AsyncRawCursor, OperationalError
+import psycopg
+from psycopg import AsyncConnection, AsyncRawCursor
 from psycopg.pq import TransactionStatus
 
 from app.backends.base import PoolStats
@@ -201,18 +202,22 @@ class Pool:
         for _ in range(min(free, len(self._waiting) - len(self._opening))):
             task = asyncio.get_running_loop().create_task(self._open_link())
             self._opening.add(task)
-            task.add_done_callback(self._opening.discard)
 
     async def _open_link(self) -> None:
+        task = asyncio.current_task()
+        link, failure = None, None
         try:
             link = await self._connect()
-        except (OperationalError, OSError) as error:
-            # Those who wait are served by the other links, if there are any, and told why if there are none.
-            if not self._links and len(self._opening) == 1:
-                self._fail_all(from_connect(error))
-            return
-        self._links.add(link)
-        self.release(link)
+        except (psycopg.Error, OSError) as error:
+            failure = from_connect(error)
+        finally:
+            self._opening = {other for other in self._opening if other is not task}  # now, not in a callback
+        if link:
+            self._links.add(link)
+            self.release(link)
+        elif failure and not self._links and not self._opening:
+            # Else those who wait are served by a link that is open, or about to be.
+            self._fail_all(failure)
 
     def _fail_all(self, error: ServiceError) -> None:
         while self._waiting:

@@ -1,0 +1,367 @@
+"""What only PostgreSQL can show: races between strategies, lost connections, a server that goes away."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import psycopg
+import pytest
+
+from .conftest import Answer, Service, Start
+
+Eventually = Callable[..., Awaitable[None]]
+SAFE = ("upsert", "for-update", "coalesce", "optimistic", "serializable")
+WAITING = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+
+
+@pytest.fixture
+async def admin(database) -> AsyncIterator[psycopg.AsyncConnection]:  # type: ignore[no-untyped-def]
+    connection = await psycopg.AsyncConnection.connect(database.dsn, autocommit=True)
+    yield connection
+    await connection.close()
+
+
+async def scalar(connection: psycopg.AsyncConnection, sql: str) -> int:
+    row = await (await connection.execute(sql)).fetchone()  # type: ignore[arg-type]
+    assert row is not None
+    return int(row[0])
+
+
+def statuses(answers: list[Answer]) -> dict[int, int]:
+    return dict(Counter(answer.status for answer in answers))
+
+
+@pytest.mark.parametrize("strategy", SAFE)
+async def test_no_strategy_loses_an_update_over_two_instances(database, start: Start, strategy: str) -> None:
+    services = [await start(database.environ, CONTAINER_ID=f"app-{number}") for number in (1, 2)]
+    keys = ["hot"] * 100 + [f"k{number % 7}" for number in range(100)]
+    answers = await asyncio.gather(*(services[number % 2].increment(key, strategy) for number, key in enumerate(keys)))
+    assert statuses(answers) == {200: 200}
+    got: dict[str, list[int]] = {}
+    for key, answer in zip(keys, answers, strict=True):
+        got.setdefault(key, []).append(answer.body["value"])
+    assert {key: sorted(values) for key, values in got.items()} == {
+        key: list(range(1, number + 1)) for key, number in Counter(keys).items()
+    }
+
+
+async def test_unsafe_loses_updates_and_never_fails(database, start: Start) -> None:
+    """The negative control of all that looks for lost updates."""
+    services = [await start(database.environ) for _ in range(2)]
+    answers = await asyncio.gather(*(services[n % 2].increment("hot", "unsafe") for n in range(400)))
+    assert statuses(answers) == {200: 400}
+    assert 1 <= await services[0].value("hot") < 400
+
+
+async def test_a_thousand_first_writes_at_once_all_succeed(database, start: Start) -> None:
+    """The original answers 500 (23505) to some of them: no row yet, so nothing is locked."""
+    services = [await start(database.environ) for _ in range(4)]
+    answers = await asyncio.gather(*(services[n % 4].increment("new", "for-update") for n in range(1000)))
+    assert statuses(answers) == {200: 1000}
+    assert sorted(answer.body["value"] for answer in answers) == list(range(1, 1001))
+    assert max(answer.body["pool_wait_ms"] for answer in answers) > 0
+
+
+@pytest.mark.parametrize("strategy", [*SAFE, "unsafe"])
+async def test_every_strategy_counts_an_idempotency_key_once(database, start, admin, strategy: str) -> None:
+    """Twins at once on two instances, among others; then a replay, then a replay for another key."""
+    services = [await start(database.environ) for _ in range(2)]
+    ids = [f"id-{number % 20}" for number in range(120)]
+    answers = await asyncio.gather(
+        *(services[n % 2].increment(f"k{n % 4}", strategy, entry_id=name) for n, name in enumerate(ids))
+    )
+    assert statuses(answers) == {200: 120}
+    by_id: dict[str, set[int]] = {}
+    for name, answer in zip(ids, answers, strict=True):
+        by_id.setdefault(name, set()).add(answer.body["value"])
+    assert all(len(values) == 1 for values in by_id.values())
+    assert await scalar(admin, "SELECT count(*) FROM ledger") == 20
+    if strategy != "unsafe":
+        assert await scalar(admin, "SELECT sum(value) FROM counters") == 20
+    again = await services[0].increment("k0", strategy, entry_id="id-0")
+    assert again.body["value"] in by_id["id-0"]
+    other = await services[0].increment("other", strategy, entry_id="id-0")
+    assert (other.status, other.body["code"]) == (422, "IDEMPOTENCY_KEY_REUSED")
+    assert await scalar(admin, "SELECT count(*) FROM counters WHERE key = 'other'") == 0
+
+
+async def test_an_idempotency_key_reused_within_one_batch_fails_alone(database, start: Start, admin) -> None:
+    service = await start(database.environ, COALESCE_BATCHES=1)
+    await service.increment("a", "coalesce", entry_id="old")
+    answers = await asyncio.gather(
+        service.increment("b", "coalesce", entry_id="old"),
+        service.increment("b", "coalesce", entry_id="new"),
+        service.increment("c", "coalesce", entry_id="new"),
+        *(service.increment("b", "coalesce") for _ in range(20)),
+    )
+    refused = Counter(answer.body["code"] for answer in answers if answer.status != 200)
+    assert refused == {"IDEMPOTENCY_KEY_REUSED": 2}
+    assert await scalar(admin, "SELECT sum(value) FROM counters") == 22
+
+
+async def test_coalesced_requests_share_transactions(database, start: Start) -> None:
+    service = await start(database.environ, COALESCE_BATCHES=1)
+    answers = await asyncio.gather(*(service.increment("hot", "coalesce") for _ in range(200)))
+    shares = [answer.body["transactions"] for answer in answers]
+    assert 1 <= round(sum(shares), 3) < 100
+    assert min(shares) < 0.5
+
+
+async def test_a_full_queue_of_increments_is_503_aborted(database, start: Start, admin) -> None:
+    service = await start(database.environ, COALESCE_MAX_QUEUE=5, COALESCE_BATCHES=1)
+    await service.increment("hot", "coalesce")
+    async with admin.transaction():
+        await admin.execute("SELECT FROM counters FOR UPDATE")
+        first = asyncio.create_task(service.increment("hot", "coalesce"))
+        await asyncio.sleep(0.1)
+        rest = [asyncio.create_task(service.increment("hot", "coalesce")) for _ in range(20)]
+        await asyncio.sleep(0.2)
+    answers = [await task for task in [first, *rest]]
+    refused = [answer.body for answer in answers if answer.status != 200]
+    assert {(body["code"], body["outcome"]) for body in refused} == {("COALESCE_FULL", "aborted")}
+    assert await service.value("hot") == 1 + len(answers) - len(refused)
+
+
+async def test_isolation_levels_are_the_ones_asked_for(database, start: Start) -> None:
+    service = await start(database.environ)
+    for level in ("READ UNCOMMITTED", "READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE"):
+        body = (await service.post("/api/test-isolation", {"level": level})).body
+        assert (body["isolationLevel"], body["observedLevel"]) == (level, level)
+
+
+async def crossed(service: Service, *, retry: bool) -> list[Answer]:
+    def transaction(*keys: str) -> Awaitable[Answer]:
+        return service.post("/api/transaction", {"keys": keys, "hold_ms": 300, "retry": retry})
+
+    return list(await asyncio.gather(transaction("a", "b"), transaction("b", "a")))
+
+
+async def test_crossed_transactions_deadlock_with_one_victim(database, start: Start) -> None:
+    service = await start(database.environ)
+    await service.post("/api/transaction", {"keys": ["a", "b"]})
+    answers = await crossed(service, retry=False)
+    assert statuses(answers) == {200: 1, 409: 1}
+    victim = next(answer.body for answer in answers if answer.status == 409)
+    assert (victim["code"], victim["outcome"]) == ("40P01", "aborted")
+    assert await service.value("a") == await service.value("b") == 2
+
+
+async def test_crossed_transactions_both_succeed_with_retry(database, start: Start) -> None:
+    service = await start(database.environ)
+    answers = await crossed(service, retry=True)
+    assert statuses(answers) == {200: 2}
+    assert sum(answer.body["retries"] for answer in answers) >= 1
+    assert await service.value("a") == await service.value("b") == 2
+
+
+async def test_conflicts_past_the_retry_limit_are_409_aborted(database, start: Start) -> None:
+    service = await start(database.environ, RETRY_LIMIT=0, POOL_SIZE=20)
+    await service.increment("hot")
+    for strategy, codes in (("serializable", {"40001"}), ("optimistic", {"LOST_RACE"})):
+        before = await service.value("hot")
+        answers = await asyncio.gather(*(service.increment("hot", strategy) for _ in range(200)))
+        lost = [answer.body for answer in answers if answer.status != 200]
+        assert {(body["code"], body["outcome"]) for body in lost} == {(code, "aborted") for code in codes}
+        assert await service.value("hot") == before + 200 - len(lost)
+
+
+async def test_a_statement_that_takes_too_long_is_aborted(database, start: Start, admin) -> None:
+    service = await start(database.environ, STATEMENT_TIMEOUT_MS=200)
+    answer = await service.post("/api/transaction", {"key": "a", "hold_ms": 5000})
+    assert (answer.status, answer.body["code"], answer.body["outcome"]) == (503, "57014", "aborted")
+    assert (await service.get("/api/counter/a")).status == 404
+    locked = await start(database.environ, LOCK_TIMEOUT_MS=100)
+    await locked.increment("a")
+    async with admin.transaction():
+        await admin.execute("SELECT FROM counters FOR UPDATE")
+        answer = await locked.increment("a")
+    assert (answer.status, answer.body["code"], answer.body["outcome"]) == (503, "55P03", "aborted")
+
+
+async def test_a_value_out_of_range_is_refused(database, start: Start, admin) -> None:
+    service = await start(database.environ)
+    await admin.execute("INSERT INTO counters (key, value) VALUES ('full', 9223372036854775807)")
+    for strategy in (*SAFE, "unsafe"):
+        answer = await service.increment("full", strategy)
+        assert (answer.status, answer.body["code"], answer.body["outcome"]) == (422, "22003", "aborted")
+
+
+@pytest.mark.parametrize("strategy", ["upsert", "coalesce"])
+async def test_a_session_ended_during_the_commit_is_unknown(
+    database, start: Start, admin, eventually: Eventually, strategy: str
+) -> None:
+    service = await start(database.environ, COALESCE_BATCHES=1)
+    await service.increment("hot", strategy)
+    async with await psycopg.AsyncConnection.connect(database.dsn) as locker:
+        await locker.execute("SELECT FROM counters FOR UPDATE")
+        tasks = [asyncio.create_task(service.increment("hot", strategy)) for _ in range(4)]
+        waiting = 1 if strategy == "coalesce" else 4
+
+        async def blocked() -> bool:
+            return await scalar(admin, WAITING) >= waiting
+
+        await eventually(blocked)
+        await admin.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database()"
+            " AND wait_event_type = 'Lock'"
+        )
+        first = await tasks[0]
+        assert (first.status, first.body["code"], first.body["outcome"]) == (503, "57P01", "unknown")
+    answers = [await task for task in tasks]
+    unknown = [answer for answer in answers if answer.status != 200]
+    assert {answer.body["outcome"] for answer in unknown} == {"unknown"}
+    assert await service.value("hot") == 1 + len(answers) - len(unknown)  # new sessions, without a restart
+    counted = (await service.get("/metrics?database=0")).body["requests"]["increment"]
+    assert counted["unknown"] == len(unknown)
+
+
+async def test_a_session_ended_before_the_commit_is_aborted(
+    database, start: Start, admin, eventually: Eventually
+) -> None:
+    service = await start(database.environ)
+    task = asyncio.create_task(service.post("/api/transaction", {"key": "a", "hold_ms": 30_000}))
+    asleep = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'"
+
+    async def holding() -> bool:
+        return await scalar(admin, asleep) == 1
+
+    await eventually(holding)
+    await admin.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE wait_event = 'PgSleep'")
+    answer = await task
+    assert (answer.status, answer.body["code"], answer.body["outcome"]) == (503, "57P01", "aborted")
+    assert (await service.get("/api/counter/a")).status == 404
+
+
+async def test_idle_sessions_that_were_ended_are_replaced_unnoticed(database, start: Start, admin) -> None:
+    service = await start(database.environ)
+    await asyncio.gather(*(service.increment("a") for _ in range(20)))
+    await admin.execute(
+        "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
+        " WHERE datname = current_database() AND usename = 'appuser'"
+    )
+    assert statuses([await service.increment("a") for _ in range(10)]) == {200: 10}
+
+
+async def test_unused_connections_are_closed(database, start: Start, eventually: Eventually) -> None:
+    service = await start(database.environ, POOL_IDLE_SECONDS=0.2)
+    await asyncio.gather(*(service.increment("a") for _ in range(20)))
+    assert 1 <= (await service.get("/api/pool-stats")).body["totalCount"] <= 5
+
+    async def empty() -> bool:
+        return (await service.get("/api/pool-stats")).body["totalCount"] == 0
+
+    await eventually(empty)
+    assert (await service.increment("a")).status == 200
+
+
+async def test_too_many_connections_are_503_aborted_and_recover(database, start: Start, admin) -> None:
+    await admin.execute("ALTER ROLE appuser CONNECTION LIMIT 2")
+    try:
+        service = await start(database.environ, POOL_SIZE=5)
+        answers = await asyncio.gather(*(service.increment("a") for _ in range(50)))
+        assert statuses(answers) == {200: 50}  # served by the two that there are
+        other = await start(database.environ, POOL_SIZE=5)
+        refused = await asyncio.gather(*(other.increment("a") for _ in range(20)))
+        assert {(r.status, r.body["code"], r.body["outcome"]) for r in refused} == {(503, "53300", "aborted")}
+        assert (await other.get("/health")).status == 503
+    finally:
+        await admin.execute("ALTER ROLE appuser CONNECTION LIMIT -1")
+    assert (await other.increment("a")).body["value"] == 51
+
+
+async def test_waiting_for_a_connection_is_bounded(database, start: Start) -> None:
+    service = await start(database.environ, POOL_SIZE=1, POOL_WAIT_SECONDS=0.2, POOL_MAX_WAITING=3)
+    await service.increment("a")
+    hold = asyncio.create_task(service.post("/api/transaction", {"key": "b", "hold_ms": 1500}))
+    await asyncio.sleep(0.2)
+    answers = await asyncio.gather(*(service.increment("a") for _ in range(10)))
+    codes = Counter((answer.status, answer.body["code"], answer.body["outcome"]) for answer in answers)
+    assert codes == {(503, "POOL_TIMEOUT", "aborted"): 3, (503, "POOL_FULL", "aborted"): 7}
+    assert (await hold).status == 200
+    assert await service.value("a") == 1
+
+
+async def test_a_wrong_password_is_503_and_is_not_told(database, start: Start) -> None:
+    service = await start({**database.environ, "POSTGRES_PASSWORD": "hunter2"})
+    answer = await service.increment("a")
+    assert (answer.status, answer.body["code"], answer.body["outcome"]) == (503, "28P01", "aborted")
+    assert "hunter2" not in str(answer)
+
+
+@pytest.mark.parametrize("mode", ["immediate", "fast"])
+async def test_the_server_goes_away_under_load_and_comes_back(
+    server, database, start: Start, eventually: Eventually, mode: str
+) -> None:
+    """DESIGN.md, section 9: ok <= final <= ok + unknown; what is aborted was not applied."""
+    services = [await start(database.environ) for _ in range(2)]
+    answers: list[Answer] = []
+    going = True
+
+    async def load(service: Service, strategy: str) -> None:
+        while going:
+            answers.append(await service.increment("hot", strategy))
+
+    tasks = [asyncio.create_task(load(services[n % 2], SAFE[n % len(SAFE)])) for n in range(20)]
+    await asyncio.sleep(0.3)
+    await asyncio.to_thread(server.stop, mode)
+    try:
+        await asyncio.sleep(0.2)
+        away = await services[0].increment("hot")
+        assert (away.status, away.body["outcome"]) == (503, "aborted")
+        health = await services[0].get("/health")
+        assert (health.status, health.body["status"]) == (503, "unhealthy")
+        assert (await services[0].get("/live")).status == 200
+        assert (await services[0].get("/metrics")).status == 503
+        assert (await services[0].get("/metrics?database=0")).status == 200
+    finally:
+        await asyncio.to_thread(server.start)
+
+    async def back() -> bool:
+        return (await services[0].get("/health")).status == 200
+
+    await eventually(back)
+    going = False
+    await asyncio.gather(*tasks)
+    assert {answer.status for answer in answers} <= {200, 503}
+    ok = sum(answer.status == 200 for answer in answers)
+    unknown = sum(answer.body.get("outcome") == "unknown" for answer in answers)
+    assert ok > 0
+    assert ok <= await services[0].value("hot") <= ok + unknown
+
+
+async def test_a_slow_body_is_408(database, start: Start) -> None:
+    service = await start(database.environ, BODY_SECONDS=0.1)
+
+    async def pieces():  # type: ignore[no-untyped-def]
+        yield b'{"key": '
+        await asyncio.sleep(1)
+        yield b'"a"}'
+
+    answer = await service.post("/api/increment", data=pieces())
+    assert (answer.status, answer.body["outcome"]) == (408, "aborted")
+
+
+async def test_without_prepared_statements_as_behind_pgbouncer(database, start: Start, admin) -> None:
+    service = await start(database.environ, PREPARE=0, POOL_SIZE=1)
+    for strategy in (*SAFE, "unsafe"):
+        assert (await service.increment("a", strategy)).status == 200
+        assert (await service.increment("a", strategy, entry_id=f"id-{strategy}")).status == 200
+    assert await service.value("a") == 12
+
+
+async def test_the_app_role_can_do_no_more_than_it_needs(database) -> None:
+    refused = (
+        "CREATE TABLE mine ()",
+        "DELETE FROM counters",
+        "TRUNCATE ledger",
+        "UPDATE ledger SET value = 0",
+        "UPDATE data SET content = ''",
+        "SELECT * FROM pg_authid",
+        "ALTER TABLE counters ADD mine int",
+    )
+    async with await psycopg.AsyncConnection.connect(database.app_dsn, autocommit=True) as connection:
+        for sql in refused:
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                await connection.execute(sql)  # type: ignore[arg-type]

@@ -1,0 +1,133 @@
+"""The service as a process: how it starts, what it logs, how it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+from aiohttp import ClientSession
+
+ROOT = Path(__file__).parents[2]
+Launch = Callable[..., "asyncio.Future[tuple[asyncio.subprocess.Process, str]]"]
+
+
+def run(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "app", *arguments],
+        cwd=ROOT,
+        env={"PATH": os.environ["PATH"], **environ},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.fixture
+async def launch(tmp_path: Path) -> AsyncIterator[Launch]:
+    """Start a process, wait until it listens, return it and its URL; its log is tmp_path/log."""
+    processes: list[asyncio.subprocess.Process] = []
+
+    async def begin(**environ: str) -> tuple[asyncio.subprocess.Process, str]:
+        log = tmp_path / "log"
+        with log.open("wb") as stderr:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", "app", cwd=ROOT, stderr=stderr,
+                env={"PATH": os.environ["PATH"], "HOST": "127.0.0.1", "PORT": "0", **environ},
+            )  # fmt: skip
+        processes.append(process)
+        for _ in range(600):
+            if log.read_text().endswith("\n"):
+                break
+            assert process.returncode is None, log.read_text()
+            await asyncio.sleep(0.05)
+        first = json.loads(log.read_text().splitlines()[0])
+        assert first["event"] == "listening", first
+        return process, f"http://127.0.0.1:{first['port']}"
+
+    yield begin  # type: ignore[misc]
+    for process in processes:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+
+
+async def test_sigterm_finishes_what_is_in_flight(database, launch: Launch, tmp_path: Path) -> None:
+    process, url = await launch(**database.environ)
+    async with ClientSession() as client:
+
+        async def transaction() -> tuple[int, object]:
+            body = {"key": "a", "hold_ms": 1500}
+            async with client.post(f"{url}/api/transaction", json=body) as answer:
+                return answer.status, (await answer.json())["values"]
+
+        task = asyncio.create_task(transaction())
+        await asyncio.sleep(0.7)
+        process.send_signal(signal.SIGTERM)
+        assert await task == (200, [1])
+    assert await asyncio.wait_for(process.wait(), 20) == 0
+    events = [json.loads(line)["event"] for line in (tmp_path / "log").read_text().splitlines()]
+    assert events == ["listening", "stopping", "stopped"]
+
+
+async def test_what_does_not_finish_in_time_is_cut_off(database, launch: Launch) -> None:
+    process, url = await launch(**database.environ, SHUTDOWN_SECONDS="0.3")
+    async with ClientSession() as client:
+        post = client.post(f"{url}/api/transaction", json={"key": "a", "hold_ms": 30_000})
+        task = asyncio.create_task(post.__aenter__())
+        await asyncio.sleep(0.5)
+        process.send_signal(signal.SIGTERM)
+        assert await asyncio.wait_for(process.wait(), 20) == 0
+        with pytest.raises(Exception, match="disconnected"):
+            await task
+
+
+async def test_errors_are_json_lines_without_secrets_or_tracebacks(database, launch, tmp_path: Path) -> None:
+    environ = {**database.environ, "POSTGRES_PASSWORD": "hunter2"}
+    process, url = await launch(**environ)
+    async with ClientSession() as client:
+        for _ in range(20):
+            async with client.post(f"{url}/api/increment", json={"key": "a"}) as answer:
+                assert answer.status == 503
+                assert "hunter2" not in await answer.text()
+    process.send_signal(signal.SIGTERM)
+    assert await asyncio.wait_for(process.wait(), 20) == 0
+    text = (tmp_path / "log").read_text()
+    failed = [line for line in map(json.loads, text.splitlines()) if line["event"] == "request failed"]
+    assert 1 <= len(failed) < 20  # equal ones share a line a second
+    assert (failed[0]["code"], failed[0]["outcome"], failed[0]["op"]) == ("28P01", "aborted", "increment")
+    assert "hunter2" not in text
+    assert "Traceback" not in text
+
+
+async def test_a_header_that_is_too_long_is_refused(database, launch: Launch) -> None:
+    _, url = await launch(**database.environ)
+    async with ClientSession() as client, client.get(f"{url}/live", headers={"X": "x" * 10_000}) as answer:
+        assert answer.status == 400
+
+
+def test_help_lists_every_setting() -> None:
+    done = run("--help")
+    assert done.returncode == 0
+    assert "POOL_WAIT_SECONDS" in done.stdout
+
+
+def test_a_setting_that_cannot_be_used_is_one_line_and_exit_code_2() -> None:
+    done = run(POOL_SIZE="many")
+    assert done.returncode == 2
+    assert done.stderr.startswith("app: POOL_SIZE='many'")
+    assert done.stderr.count("\n") == 1
+
+
+def test_what_cannot_start_says_why_and_ends_with_1(tmp_path: Path) -> None:
+    done = run(BACKEND="sqlite-tuned", SQLITE_PATH=str(tmp_path / "nowhere" / "file"))
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert json.loads(line)["event"] == "cannot start"

@@ -1,0 +1,107 @@
+"""What only SQLite can show: one file under several instances."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from app.backends import filesystem
+
+from .conftest import Start
+
+NAIVE, TUNED = "sqlite-naive", "sqlite-tuned"
+
+
+def environ(folder: Path, backend: str) -> dict[str, str]:
+    return {"BACKEND": backend, "SQLITE_PATH": str(folder / "crucible.sqlite")}
+
+
+def integrity(folder: Path) -> str:
+    connection = sqlite3.connect(folder / "crucible.sqlite")
+    try:
+        return str(connection.execute("PRAGMA integrity_check").fetchone()[0])
+    finally:
+        connection.close()
+
+
+async def test_tuned_instances_wait_for_each_other(start: Start, tmp_path: Path) -> None:
+    services = [await start(environ(tmp_path, TUNED)) for _ in range(3)]
+    answers = await asyncio.gather(*(services[n % 3].increment("hot") for n in range(300)))
+    assert sorted(answer.body["value"] for answer in answers) == list(range(1, 301))
+    assert integrity(tmp_path) == "ok"
+
+
+@pytest.mark.parametrize("backend", [NAIVE, TUNED])
+async def test_a_locked_file_is_busy_or_waited_for(start: Start, tmp_path: Path, backend: str) -> None:
+    service = await start(environ(tmp_path, backend))
+    await service.increment("a")
+    other = sqlite3.connect(tmp_path / "crucible.sqlite", isolation_level=None)
+    try:
+        other.execute("BEGIN EXCLUSIVE")
+        task = asyncio.create_task(service.increment("a"))
+        await asyncio.sleep(0.3)
+        assert task.done() is (backend == NAIVE)
+        other.execute("ROLLBACK")
+    finally:
+        other.close()
+    answer = await task
+    if backend == NAIVE:
+        assert (answer.status, answer.body["code"]) == (503, "SQLITE_BUSY")
+        assert answer.body["outcome"] == "aborted"
+    assert await service.value("a") == (1 if backend == NAIVE else 2)
+
+
+async def test_naive_instances_get_busy_and_lose_nothing_that_was_acknowledged(start, tmp_path: Path) -> None:
+    services = [await start(environ(tmp_path, NAIVE)) for _ in range(4)]
+    ok: Counter[str] = Counter()
+    for _ in range(20):  # until it happens, which is nearly at once
+        answers = await asyncio.gather(*(services[n % 4].increment("hot") for n in range(100)))
+        ok.update("ok" if answer.status == 200 else answer.body["code"] for answer in answers)
+        if ok["SQLITE_BUSY"]:
+            break
+    assert set(ok) == {"ok", "SQLITE_BUSY"}
+    while (answer := await services[0].get("/api/counter/hot")).status != 200:
+        assert answer.body["code"] == "SQLITE_BUSY"
+    assert answer.body["value"] == ok["ok"]
+    assert integrity(tmp_path) == "ok"
+
+
+@pytest.mark.parametrize(("backend", "journal", "timeout"), [(NAIVE, "delete", 0), (TUNED, "wal", 10_000)])
+async def test_pragmas_are_read_back(start: Start, tmp_path: Path, backend, journal, timeout) -> None:
+    facts = (await (await start(environ(tmp_path, backend))).get("/metrics")).body["facts"]
+    assert (facts["journal_mode"], facts["busy_timeout"], facts["synchronous"]) == (journal, timeout, 2)
+
+
+async def test_only_its_own_strategy_and_level_are_offered(start: Start, tmp_path: Path) -> None:
+    service = await start(environ(tmp_path, TUNED))
+    assert (await service.increment("a", "upsert")).status == 200
+    assert (await service.increment("a", "for-update")).status == 422
+    answer = await service.post("/api/test-isolation", {"level": "READ COMMITTED"})
+    assert (answer.status, answer.body["outcome"]) == (422, "aborted")
+
+
+async def test_a_transaction_holds_the_file(start: Start, tmp_path: Path) -> None:
+    services = [await start(environ(tmp_path, TUNED)) for _ in range(2)]
+    await services[0].increment("a")
+    holding = asyncio.create_task(services[0].post("/api/transaction", {"key": "a", "hold_ms": 500}))
+    await asyncio.sleep(0.2)
+    answer = await services[1].increment("b")
+    assert answer.status == 200
+    assert holding.done()
+    assert (await holding).body["values"] == [2]
+
+
+async def test_a_network_filesystem_is_refused(start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(filesystem, "mounted_type", lambda path, mountinfo: "nfs4")
+    with pytest.raises(RuntimeError, match="nfs4"):
+        await start(environ(tmp_path, TUNED))
+
+
+async def test_a_file_that_is_no_database_is_refused(start: Start, tmp_path: Path) -> None:
+    (tmp_path / "crucible.sqlite").write_text("not a database, whatever its name says " * 100)
+    with pytest.raises(RuntimeError, match="cannot be prepared"):
+        await start(environ(tmp_path, TUNED))
