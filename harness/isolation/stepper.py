@@ -209,7 +209,6 @@ class _Run:
                 )
             )
             if error and step.session not in self._failed:
-                self._queued.pop(step.session, None)
                 self._send(Step(step.session, "ROLLBACK", ROLLBACK_AFTER_ERROR))
                 self._failed.add(step.session)
             elif self._queued.get(step.session):

@@ -60,6 +60,30 @@ def test_a_slow_statement_is_waited_for_and_not_taken_for_waiting(pg) -> None:
     assert seen.ended_before("slow", "next")
 
 
+def test_a_slow_statement_is_waited_for_while_another_session_waits(pg) -> None:
+    seen = drive(
+        pg,
+        plan(
+            Step("T1", "BEGIN"),
+            Step("T1", ADD),
+            Step("T2", ADD, "T2 waits"),
+            Step("T1", "SELECT pg_sleep(0.05)", "slow"),
+            Step("T3", "SELECT 1", "next"),
+            Step("T1", "COMMIT"),
+        ),
+    )
+    assert seen.event("T2 waits").waited_for == ("T1",)
+    assert seen.ended_before("slow", "next")
+
+
+def test_after_an_error_the_rest_of_the_session_is_not_sent(pg) -> None:
+    steps = (Step("T1", "BEGIN"), Step("T1", ADD), Step("T2", "BEGIN"), Step("T2", ADD), Step("T2", "SELECT 1 / 0"))
+    later = (Step("T2", "SELECT 'queued'"), Step("T1", "COMMIT"), Step("T2", "SELECT 'sent'"), Step("T2", "COMMIT"))
+    seen = drive(pg, plan(*steps, *later))
+    assert [e.sql for e in seen.of("T2")] == ["BEGIN", ADD, "SELECT 1 / 0", "ROLLBACK"]
+    assert seen.final == ((1, 11), (2, 20))
+
+
 def test_a_deadlock_ends_by_the_server_and_the_victim_is_rolled_back(pg, look) -> None:
     other = ADD.replace("id = 1", "id = 2")
     steps = [Step(t, sql) for t, sql in (("T1", ADD), ("T2", other), ("T1", other), ("T2", ADD))]
