@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import math
 import os
 import signal
 import sys
+import threading
 from typing import Any
 
 try:
@@ -15,72 +18,75 @@ except ImportError:  # a host without it measures the same, at a lower ceiling
     uvloop = None  # type: ignore[assignment]
 
 from harness.errors import CrucibleError, UsageError
-from harness.load.conduct import Conductor
+from harness.load.conduct import AHEAD, Conductor
 from harness.load.job import Job, from_dict
 from harness.load.processes import work_in_processes
 from harness.load.worker import work
-
-_LINE_LIMIT = 256 << 20  # a bulk insert's body is in the job's line
 
 
 class Agent:
     """Reads lines from standard input, prints events, keeps the load going only while someone listens."""
 
     def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
         self._commands: asyncio.Queue[str | None] = asyncio.Queue()
 
     async def run(self) -> int:
-        loop = asyncio.get_running_loop()
-        reader = asyncio.StreamReader(limit=_LINE_LIMIT)
-        transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            loop.add_signal_handler(number, self._commands.put_nowait, None)
+            self._loop.add_signal_handler(number, self._commands.put_nowait, None)
+        # a thread, because event loops watch pipes but not every kind of standard input there is
+        threading.Thread(target=self._listen, daemon=True).start()
         try:
-            job = await _read_job(reader)
-            listener = asyncio.ensure_future(self._listen(reader))
-            try:
-                summary = await self._carry_out(job)
-            finally:
-                listener.cancel()
+            summary = await self._carry_out(_job(await self._commands.get()))
         except CrucibleError as error:
             emit({"event": "error", "message": error.message})
             return 2
-        finally:
-            transport.close()
         if summary:
             emit({"event": "done", "summary": summary})
         return 0
 
-    async def _listen(self, reader: asyncio.StreamReader) -> None:
-        while line := await reader.readline():
-            self._commands.put_nowait(line.decode(errors="replace").strip())
-        self._commands.put_nowait(None)
+    def _listen(self) -> None:
+        """Queue each line of standard input, and None at its end."""
+        parts: list[bytes] = []
+        with contextlib.suppress(RuntimeError):  # the loop has ended first
+            while data := os.read(0, 1 << 16):
+                *lines, rest = data.split(b"\n")
+                for line in lines:
+                    whole = b"".join([*parts, line])
+                    parts.clear()
+                    self._loop.call_soon_threadsafe(self._commands.put_nowait, whole.decode(errors="replace").strip())
+                parts.append(rest)
+            self._loop.call_soon_threadsafe(self._commands.put_nowait, None)
 
     async def _carry_out(self, job: Job) -> dict[str, Any]:
-        """Do the job; with a warm-up, decide when it is over unless the controller leads several hosts."""
+        """Do the job. When the warm-up is over is decided here, or by the controller that leads several hosts."""
         conductor = Conductor(1, job.warmup)
         work_all = work if job.processes == 1 else work_in_processes
 
         def tell(event: dict[str, Any]) -> None:
-            if job.host_count == 1:
-                for line in conductor.feed(0, event):
-                    if line != "go":
-                        self._commands.put_nowait(line)
+            lines = conductor.feed(0, event) if job.host_count == 1 else _end_overdue(job, event)
+            for line in lines:
+                if line != "go":
+                    self._commands.put_nowait(line)
             emit(event)
 
         return await work_all(job, self._commands, tell)
 
 
-async def _read_job(reader: asyncio.StreamReader) -> Job:
-    try:
-        line = await reader.readline()
-    except ValueError:
-        raise UsageError(f"load job: longer than {_LINE_LIMIT >> 20} MiB") from None
-    if not line:
+def _end_overdue(job: Job, event: dict[str, Any]) -> list[str]:
+    """End a warm-up that the controller should have ended: in the same second on every load host."""
+    if job.warmup is None or event["event"] != "progress" or event["phase"] != "warmup":
+        return []
+    overdue = math.ceil(job.warmup.max_seconds) + 2 * AHEAD
+    return [f"measure {overdue + AHEAD} unsteady"] if event["second"] == overdue else []
+
+
+def _job(line: str | None) -> Job:
+    if line is None:
         raise UsageError("load job: standard input ended before a job came")
     try:
         data = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UsageError(f"load job: not JSON: {error}") from error
     return from_dict(data)
 

@@ -12,7 +12,7 @@ from harness.load.job import Warmup
 from harness.load.steady import is_steady
 
 Event = dict[str, Any]
-_AHEAD = 2
+AHEAD = 2
 """Seconds between the decision that the load is steady and the measured phase, so that every agent hears of it."""
 
 
@@ -75,5 +75,5 @@ class Conductor:
         steady = is_steady([(row["done"], row["p95_ms"]) for row in self._rows])
         if (steady and seconds >= self._warmup.seconds) or seconds >= self._warmup.max_seconds:
             self.steady = steady
-            return [f"measure {event['second'] + 1 + _AHEAD} {'steady' if steady else 'unsteady'}"]
+            return [f"measure {event['second'] + 1 + AHEAD} {'steady' if steady else 'unsteady'}"]
         return []

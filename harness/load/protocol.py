@@ -188,7 +188,9 @@ class _Parser:
             self.is_json = b"json" in value.lower()
 
     def on_headers_complete(self) -> None:
-        self._headers_done = True
+        if not self.complete:
+            self._headers_done = True
+            self.status = self._parser.get_status_code()
 
     def on_body(self, part: bytes) -> None:
         if not self.complete:
@@ -197,11 +199,9 @@ class _Parser:
     def on_message_complete(self) -> None:
         if self.complete:
             return
-        status = self._parser.get_status_code()
-        if status < 200:  # 100 Continue and its like: the answer is still to come
+        if self.status < 200:  # 100 Continue and its like: the answer is still to come
             self._headers_done = self._framed = False
             self.body.clear()
             return
-        self.status = status
         self.complete = True
         self.reusable = self._parser.should_keep_alive()

@@ -209,10 +209,14 @@ class Recorder:
         self._second_ends_us += _SECOND
 
     def finish(self, now_us: int) -> None:
-        """Close the running second and the file of seconds."""
+        """Close the running second."""
         self.tick(now_us)
         self._close_second(last=True)
         self._second_ends_us = math.inf
+        self.close()
+
+    def close(self) -> None:
+        """Close the file of seconds; the samples stay."""
         self._seconds.close()
 
     def rows(self) -> Iterator[Row]:

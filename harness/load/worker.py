@@ -56,6 +56,7 @@ async def work(job: Job, commands: asyncio.Queue[str | None], emit: Emit) -> dic
         gc.enable()
         gc.unfreeze()
         engine.close()
+        recorder.close()
     summary = _summary(job, engine, t0_us, wall_us, steady)
     return _write(job, recorder, folder, summary, engine.dispatch_lag)
 

@@ -1,0 +1,212 @@
+"""Servers on the loopback that answer as a test tells them to, and ways to run a job against them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.load.job import from_dict
+from harness.load.samples import Samples, read_samples, sample_file
+from harness.load.worker import work
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What reached the server; `number` counts from 0 over all connections."""
+
+    number: int
+    line: str
+    headers: dict[str, str]
+    body: bytes
+
+
+Handler = Callable[[Request, asyncio.StreamWriter], Awaitable[bool | None]]
+"""Writes its answer; False ends the connection."""
+
+
+def http(body: object = None, *, status: int = 200, headers: str = "", raw: bytes | None = None) -> bytes:
+    """A whole answer: JSON of `body`, or `raw` bytes as they are."""
+    data = raw if raw is not None else json.dumps(body).encode()
+    head = f"HTTP/1.1 {status} X\r\nContent-Type: application/json\r\nContent-Length: {len(data)}\r\n{headers}\r\n"
+    return head.encode() + data
+
+
+def counted(value: int, container: str = "app-1") -> bytes:
+    return http({"success": True, "value": value, "duration": 0.1, "container": container})
+
+
+class LoopbackServer:
+    """An HTTP/1.1 server; `open` and `peak` count its connections, `busy_peak` requests without an answer."""
+
+    def __init__(self, handler: Handler) -> None:
+        self._handler = handler
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.requests = self.open = self.peak = self.busy = self.busy_peak = 0
+        self.port = 0
+
+    async def start(self, port: int = 0) -> None:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", port, backlog=1024)
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    async def stop(self) -> None:
+        self._server.close()
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._server.wait_closed()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        self.open += 1
+        self.peak = max(self.peak, self.open)
+        try:
+            while await self._one(reader, writer) is not False:
+                await writer.drain()
+        except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
+            pass
+        finally:
+            self.open -= 1
+            writer.close()
+            with contextlib.suppress(ConnectionError, asyncio.CancelledError):
+                await writer.wait_closed()
+
+    async def _one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool | None:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
+        headers = {name.lower(): text for name, _, text in (line.partition(": ") for line in head[1:] if line)}
+        body = await reader.readexactly(int(headers.get("content-length", "0")))
+        number, self.requests = self.requests, self.requests + 1
+        self.busy += 1
+        self.busy_peak = max(self.busy_peak, self.busy)
+        try:
+            return await self._handler(Request(number=number, line=head[0], headers=headers, body=body), writer)
+        finally:
+            self.busy -= 1
+
+
+@pytest.fixture
+async def serve() -> AsyncIterator[Callable[[Handler], Awaitable[LoopbackServer]]]:
+    """Starts servers; all are gone when the test ends."""
+    servers: list[LoopbackServer] = []
+
+    async def start(handler: Handler) -> LoopbackServer:
+        server = LoopbackServer(handler)
+        await server.start()
+        servers.append(server)
+        return server
+
+    yield start
+    for server in servers:
+        await server.stop()
+
+
+INCREMENT = {"name": "increment", "path": "/api/increment", "body": {"key": "{key}"}, "value": "value"}
+
+
+def job_dict(port: int, out: Path, **changes: Any) -> dict[str, Any]:
+    """A valid closed job of one client and one request, with `changes`."""
+    job: dict[str, Any] = {
+        "format": 1,
+        "target": {"host": "127.0.0.1", "port": port},
+        "mode": "closed",
+        "clients": 1,
+        "requests": 1,
+        "operations": [INCREMENT],
+        "load_host": "load-1",
+        "run_tag": "t",
+        "out": str(out),
+    }
+    job.update(changes)
+    if "seconds" in changes and "requests" not in changes:
+        job["requests"] = None
+    return job
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What a job left behind."""
+
+    summary: dict[str, Any]
+    events: list[dict[str, Any]]
+    folder: Path
+
+    @property
+    def samples(self) -> Samples:
+        file = sample_file(self.folder)
+        assert file
+        return read_samples(file)
+
+    @property
+    def errors(self) -> dict[str, int]:
+        return {**self.summary["measure"]["errors"]}
+
+
+async def run_job(job: dict[str, Any], *lines: str | None) -> Outcome:
+    """Run a job in this process and event loop: `go`, then `lines`."""
+    commands: asyncio.Queue[str | None] = asyncio.Queue()
+    for line in ("go", *lines):
+        commands.put_nowait(line)
+    events: list[dict[str, Any]] = []
+    summary = await work(from_dict(job), commands, events.append)
+    return Outcome(summary=summary, events=events, folder=Path(job["out"]))
+
+
+class AgentProcess:
+    """`python -m harness.load.agent`, spoken with in lines."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self.process = process
+
+    def tell(self, line: str) -> None:
+        assert self.process.stdin
+        self.process.stdin.write(line.encode() + b"\n")
+
+    def hang_up(self) -> None:
+        assert self.process.stdin
+        self.process.stdin.close()
+
+    async def event(self, *kinds: str) -> dict[str, Any]:
+        """The next event of one of these kinds."""
+        assert self.process.stdout
+        while line := await asyncio.wait_for(self.process.stdout.readline(), 60):
+            event: dict[str, Any] = json.loads(line)
+            if event["event"] in kinds:
+                return event
+        raise AssertionError(f"the agent ended before any of {kinds}")
+
+
+@pytest.fixture
+async def agent() -> AsyncIterator[Callable[[dict[str, Any] | str], Awaitable[AgentProcess]]]:
+    """Starts agents with a job (or any first line); none survives the test."""
+    processes: list[AgentProcess] = []
+
+    async def start(job: dict[str, Any] | str) -> AgentProcess:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "harness.load.agent",
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            cwd=Path(__file__).parents[3],
+            limit=1 << 22,
+        )
+        started = AgentProcess(process)
+        processes.append(started)
+        started.tell(job if isinstance(job, str) else json.dumps(job))
+        return started
+
+    yield start
+    for started in processes:
+        if started.process.returncode is None:
+            started.process.kill()
+        await started.process.communicate()

@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+import math
+import random
+
+import pytest
+from hdrh.histogram import HdrHistogram
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from harness.errors import FormatError
+from harness.load import hist
+
+VALUES = st.integers(min_value=0, max_value=hist.HIGHEST_US)
+REFERENCE = HdrHistogram(1, hist.HIGHEST_US, 3)
+
+
+@given(VALUES)
+def test_slots_are_hdrhistograms(value: int) -> None:
+    assert hist.slot(value) == REFERENCE._counts_index_for(value)
+    assert hist.upper(hist.slot(value)) == REFERENCE.get_highest_equivalent_value(value)
+
+
+@given(VALUES)
+def test_three_digits_are_kept(value: int) -> None:
+    assert 0 <= hist.upper(hist.slot(value)) - value <= value / 1000
+
+
+@given(st.lists(VALUES, min_size=1, max_size=200))
+def test_quantiles_are_nearest_rank(values: list[int]) -> None:
+    found = hist.quantiles_us(hist.count_all(values), [0.5, 1.0])
+    for q, got in zip((0.5, 1.0), found, strict=True):
+        assert got == hist.upper(hist.slot(sorted(values)[math.ceil(q * len(values)) - 1]))
+
+
+@pytest.mark.parametrize(("q", "enough"), [(0.9, 10), (0.95, 20), (0.99, 100), (0.999, 1000)])
+def test_no_percentile_without_the_values_to_carry_it(q: float, enough: int) -> None:
+    assert hist.quantiles_us(hist.count_all(range(enough - 1)), [q]) == [None]
+    assert hist.quantiles_us(hist.count_all(range(enough)), [q]) != [None]
+
+
+def test_an_empty_histogram_has_no_figures() -> None:
+    assert hist.quantiles_us({}, [0.5, 1.0]) == [None, None]
+    assert hist.mean_us({}) is None
+    assert hist.decode(hist.encode({})) == {}
+
+
+def test_the_mean_is_within_the_grain() -> None:
+    rng = random.Random(1)
+    values = [round(rng.expovariate(1 / 20_000)) for _ in range(5000)]
+    assert hist.mean_us(hist.count_all(values)) == pytest.approx(sum(values) / 5000, rel=0.001)
+    assert hist.mean_us(hist.count_all([7, 8, 9])) == pytest.approx(8, abs=0.01)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.dictionaries(st.builds(hist.slot, VALUES), st.integers(min_value=1, max_value=10**6), max_size=50))
+def test_a_histogram_survives_the_disk(counts: hist.Counts) -> None:
+    assert hist.decode(hist.encode(counts)) == counts
+
+
+def test_two_intervals_of_one_log_add_up() -> None:
+    one, two = hist.count_all([5, 50_000]), hist.count_all([5, 7_000_000])
+    both = hist.encode(one) + hist.encode(two).splitlines()[-1]
+    assert hist.decode(both) == hist.count_all([5, 5, 50_000, 7_000_000])
+
+
+def test_other_tools_read_what_we_write() -> None:
+    values = [random.Random(2).randrange(10**7) for _ in range(500)]
+    line = hist.encode(hist.count_all(values)).splitlines()[-1]
+    theirs = HdrHistogram.decode(line.rsplit(",", 1)[1])
+    assert theirs.get_total_count() == 500
+    assert theirs.get_value_at_percentile(50) == hist.quantiles_us(hist.count_all(values), [0.5])[0]
+
+
+@pytest.mark.parametrize("text", ["0,1,2,HISTnothing", "0,1,2,!!", "0,1", "x,y,z,AAAA"])
+def test_a_damaged_histogram_is_refused(text: str) -> None:
+    with pytest.raises(FormatError, match="damaged histogram"):
+        hist.decode(text)

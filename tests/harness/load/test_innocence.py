@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from harness.load.innocence import reasons
+
+WATCH = {
+    "load_host": "load-1",
+    "looks": 1000,
+    "cpu": 0.5,
+    "cpu_wait": 0.0,
+    "stalled": 0.01,
+    "longest_stall_ms": 9.0,
+    "in_flight": 20.0,
+}
+
+
+def summary(**changes: Any) -> dict[str, Any]:
+    """10 s of 2,000 requests/s at 10 ms: innocent, before the changes."""
+    return {
+        "mode": "open",
+        "clients": 100,
+        "offered_rate": 2000.0,
+        "seconds": 10.0,
+        "window": {"ok": 20_000, "fail": 0, "unknown": 0},
+        "watch": [WATCH],
+        "lag_ms": {"p99_ms": 0.3},
+        "service_ms": {"p99_ms": 30.0, "mean_ms": 10.0},
+        "measure_from_us": 0,
+        "last_due_us": 9_999_500,
+        "last_sent_us": 9_999_900,
+        "late": 0,
+        "connections": {"opened": 100, "reopened": 0, "out_of_step": 0},
+    } | changes
+
+
+def test_an_innocent_generator_has_no_reasons() -> None:
+    assert reasons(summary(), ceiling_rps=50_000) == []
+    assert reasons(summary()) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "ceiling", "said"),
+    [
+        ({"watch": [WATCH | {"cpu": 0.95}]}, None, "used 95% of a core"),
+        ({"watch": [WATCH, WATCH | {"cpu": 0.95, "load_host": "load-2", "in_flight": 0.0}]}, None, "load-2"),
+        ({"watch": [WATCH | {"stalled": 0.85, "longest_stall_ms": 90.0}]}, None, "held up for 85% of the window"),
+        ({"lag_ms": {"p99_ms": 4.0}}, None, "send lag p99 4.0 ms (limit 3.0 ms"),
+        ({"last_sent_us": 12_000_000, "late": 4000}, None, "only 83% of the offered 2000 requests/s"),
+        ({}, 2_300.0, "87% of what the generator reaches"),
+        ({"watch": [WATCH | {"in_flight": 30.0}]}, None, "Little's law does not hold: 30.0"),
+        ({"connections": {"out_of_step": 2}}, None, "2 answers came unasked"),
+    ],
+)
+def test_each_reason_is_named(changes: dict[str, Any], ceiling: float | None, said: str) -> None:
+    found = reasons(summary(**changes), ceiling)
+    assert len(found) == 1
+    assert said in found[0]
+    assert "\n" not in found[0]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"lag_ms": {"p99_ms": 0.9}, "service_ms": {"p99_ms": 0.5, "mean_ms": 10.0}},  # below the grain
+        {"lag_ms": {"p99_ms": None}},  # too few to carry a p99
+        {"watch": [WATCH | {"cpu": 0.99, "looks": 3, "in_flight": None}]},  # 30 ms: says nothing
+        {"mode": "closed", "offered_rate": None, "last_sent_us": 12_000_000},
+        {"watch": [WATCH | {"in_flight": 20.9}]},  # within 5 %
+        {"seconds": None, "last_sent_us": None},
+    ],
+)
+def test_what_proves_nothing_is_no_reason(changes: dict[str, Any]) -> None:
+    assert reasons(summary(**changes), 50_000.0) == []

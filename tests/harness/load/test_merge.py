@@ -1,0 +1,171 @@
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.errors import InvalidMeasurement
+from harness.load import hist
+from harness.load.conduct import Conductor
+from harness.load.merge import is_shared, merge, merge_seconds, time_shifts
+from harness.load.samples import Samples, read_samples, sample_file
+
+from .conftest import AgentProcess, Handler, LoopbackServer, Request, counted, job_dict, run_job
+
+Serve = Callable[[Handler], Awaitable[LoopbackServer]]
+Start = Callable[[dict[str, Any] | str], Awaitable[AgentProcess]]
+
+
+async def count_up(request: Request, writer: asyncio.StreamWriter) -> bool | None:
+    await asyncio.sleep(0.001 * (1 + request.number % 7))
+    writer.write(counted(request.number + 1))
+    return None
+
+
+def samples_of(folder: Path) -> Samples:
+    file = sample_file(folder)
+    assert file
+    return read_samples(file)
+
+
+async def lead(agents: list[AgentProcess], conductor: Conductor, kill: int | None = None) -> None:
+    """What the controller does: every event to the conductor, every line to all agents."""
+
+    async def follow(number: int) -> None:
+        output = agents[number].process.stdout
+        assert output
+        while line := await asyncio.wait_for(output.readline(), 60):
+            event = json.loads(line)
+            for command in conductor.feed(number, event):
+                for other in agents:
+                    other.tell(command)
+            if event["event"] == "progress" and number == kill:
+                agents[number].process.kill()
+        conductor.lost(number)
+
+    await asyncio.gather(*(follow(number) for number in range(len(agents))))
+
+
+async def test_two_load_hosts_make_the_histogram_of_their_union(serve: Serve, agent: Start, tmp_path: Path) -> None:
+    server = await serve(count_up)
+    agents = [
+        await agent(
+            job_dict(
+                server.port,
+                tmp_path / f"load-{i}",
+                mode="open",
+                rate=301.0,
+                seconds=2.0,
+                clients=20,
+                host_index=i,
+                host_count=2,
+                load_host=f"load-{i}",
+            )
+        )
+        for i in range(2)
+    ]
+    conductor = Conductor(2, None)
+    await lead(agents, conductor)
+    assert (conductor.error, conductor.finished) == ("", True)
+    folders = [tmp_path / "load-0", tmp_path / "load-1"]
+    summary = merge(folders, tmp_path / "both")
+    parts, both = [samples_of(folder) for folder in folders], samples_of(tmp_path / "both")
+    latencies = [done - due for part in parts for done, due in zip(part.done_us, part.due_us, strict=True)]
+    assert hist.decode((tmp_path / "both" / "latency.hgrm").read_text()) == hist.count_all(latencies)
+    assert summary["latency_ms"]["p50_ms"] == (hist.quantiles_us(hist.count_all(latencies), [0.5])[0] or 0) / 1000
+    assert sorted(both.seq) == list(range(602))
+    assert list(both.done_us) == sorted(both.done_us)
+    assert set(both.load_host) == {"load-0", "load-1"}
+    assert summary["measure"]["ok"] == summary["latency_ms"]["count"] == server.requests == 602
+    assert summary["offered_rate"] == 301
+    assert summary["clock_shared"] is True
+    rows = [line.split(",") for line in (tmp_path / "both" / "timeline.csv").read_text().splitlines()[1:]]
+    assert sum(int(row[2]) for row in rows) == 602
+    assert [row[0] for row in rows] == sorted({row[0] for row in rows}, key=int)
+
+
+async def test_a_load_host_killed_midway_spoils_the_trial(serve: Serve, agent: Start, tmp_path: Path) -> None:
+    server = await serve(count_up)
+    agents = [
+        await agent(job_dict(server.port, tmp_path / f"load-{i}", seconds=2.5, clients=6, host_index=i, host_count=3))
+        for i in range(3)
+    ]
+    conductor = Conductor(3, None)
+    await lead(agents, conductor, kill=2)
+    assert conductor.error == "load agent 3 of 3 ended before its results were complete"
+    with pytest.raises(InvalidMeasurement, match=r"not complete: load-2/summary.json"):
+        merge([tmp_path / f"load-{i}" for i in range(3)], tmp_path / "all")
+
+
+async def test_hosts_warm_up_together(serve: Serve, agent: Start, tmp_path: Path) -> None:
+    server = await serve(count_up)
+    warmup = {"seconds": 1.0, "max_seconds": 1.0}
+    agents = [
+        await agent(
+            job_dict(server.port, tmp_path / f"{i}", clients=2, seconds=1.0, warmup=warmup, host_index=i, host_count=2)
+        )
+        for i in range(2)
+    ]
+    conductor = Conductor(2, from_warmup(warmup))
+    await lead(agents, conductor)
+    assert [summary["measure_from_us"] for summary in conductor.done.values()] == [3_000_000] * 2
+    summary = merge([tmp_path / "0", tmp_path / "1"], tmp_path / "both")
+    assert summary["warmup_steady"] is conductor.steady is False
+    assert 0.999 < summary["seconds"] < 1.2
+
+
+def from_warmup(data: dict[str, float]) -> Any:
+    from harness.load.job import Warmup
+
+    return Warmup(**data)
+
+
+async def test_results_can_be_merged_again(serve: Serve, tmp_path: Path) -> None:
+    server = await serve(count_up)
+    await run_job(job_dict(server.port, tmp_path / "a", requests=30))
+    once = merge([tmp_path / "a"], tmp_path / "b")
+    twice = merge([tmp_path / "b"], tmp_path / "c")
+    assert once == twice
+    assert (tmp_path / "b" / "samples.csv").read_text() == (tmp_path / "a" / "samples.csv").read_text()
+
+
+async def test_a_host_without_samples_spoils_the_trial(serve: Serve, tmp_path: Path) -> None:
+    server = await serve(count_up)
+    await run_job(job_dict(server.port, tmp_path / "a"))
+    shutil.copytree(tmp_path / "a", tmp_path / "b")
+    (tmp_path / "b" / "samples.csv").unlink()
+    with pytest.raises(InvalidMeasurement, match="no samples"):
+        merge([tmp_path / "a", tmp_path / "b"], tmp_path / "c")
+
+
+def clock(boot: str, monotonic: int, wall: int) -> dict[str, Any]:
+    return {"boot_id": boot, "t0_monotonic_us": monotonic, "t0_wall_us": wall}
+
+
+def test_times_are_counted_from_the_earliest_release() -> None:
+    one_kernel = [clock("k", 1000, 777), clock("k", 1400, 0)]
+    assert time_shifts(one_kernel) == [0, 400]
+    assert is_shared(one_kernel)
+    two_kernels = [clock("k", 1000, 5_000_300), clock("l", 99, 5_000_000)]
+    assert time_shifts(two_kernels) == [300, 0]
+    assert not is_shared(two_kernels)
+    assert not is_shared([clock("", 1, 1), clock("", 2, 2)])
+
+
+def test_seconds_of_the_same_phase_add_up() -> None:
+    def row(second: int, ok: int, phase: str = "measure") -> dict[str, Any]:
+        return {"second": second, "phase": phase, "sent": ok, "ok": ok, "fail": 0, "unknown": 0, "latency": {5: ok}}
+
+    merged = list(
+        merge_seconds([[row(0, 1, "warmup"), row(1, 2)], [row(0, 3, "warmup"), row(1, 1, "warmup"), row(1, 4)]])
+    )
+    assert [(r["second"], r["phase"], r["ok"], r["latency"]) for r in merged] == [
+        (0, "warmup", 4, {5: 4}),
+        (1, "warmup", 1, {5: 1}),
+        (1, "measure", 6, {5: 6}),
+    ]

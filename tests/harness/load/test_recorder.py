@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from harness.load import hist
+from harness.load.answer import Answer
+from harness.load.job import from_dict
+from harness.load.recorder import MEASURE, Recorder, Table
+
+from .conftest import job_dict
+
+T0 = 1_000_000_000
+
+
+def call(seq: int, due: int, sent: int) -> Any:
+    return SimpleNamespace(seq=seq, op=0, key=0, due_us=T0 + due, sent_us=T0 + sent)
+
+
+def make(tmp_path: Path, seconds: list[dict[str, Any]], **changes: Any) -> Recorder:
+    recorder = Recorder(from_dict(job_dict(80, tmp_path, **changes)), tmp_path, seconds.append)
+    recorder.begin(T0)
+    return recorder
+
+
+def test_a_table_of_texts_is_bounded() -> None:
+    table = Table()
+    numbers = [table.number(f"text {i}") for i in range(5000)]
+    assert len(table.texts) <= 1001
+    assert table.texts[numbers[10]] == "text 10"
+    assert {table.texts[n] for n in numbers[2000:]} == {"(others)"}
+    assert table.texts[table.number("")] == ""
+
+
+def test_a_second_holds_what_became_known_in_it(tmp_path: Path) -> None:
+    seconds: list[dict[str, Any]] = []
+    recorder = make(tmp_path, seconds)
+    for seq, (due, done) in enumerate([(0, 10_000), (500_000, 999_999), (600_000, 1_000_000), (0, 3_500_000)]):
+        request = call(seq, due, due)
+        recorder.sending(request)
+        recorder.record(request, T0 + done, 200, Answer(seq % 3))
+    recorder.finish(T0 + 3_600_000)
+    assert [(row["second"], row["ok"], row["fail"], row["unknown"]) for row in seconds] == [
+        (0, 1, 1, 0),
+        (1, 0, 0, 1),
+        (2, 0, 0, 0),
+        (3, 1, 0, 0),
+    ]
+    assert recorder.phases[MEASURE].outcomes == [2, 1, 1]
+    assert recorder.phases[MEASURE].latency == hist.count_all([10_000, 499_999, 400_000, 3_500_000])
+
+
+def test_more_rows_than_a_block_holds(tmp_path: Path) -> None:
+    recorder = make(tmp_path, [])
+    number = 70_000
+    for seq in range(number):
+        recorder.record(call(seq, seq, seq + 1), T0 + seq + 9, 200, Answer(0, "", "app-1", seq))
+    recorder.finish(T0 + number)
+    rows = list(recorder.rows())
+    assert [row.seq for row in rows] == list(range(number))
+    assert rows[-1][:10] == (69_999, "increment", "hot-0", "app-1", 69_999, 70_000, 70_008, "ok", 200, 69_999)
+    assert recorder.phases[MEASURE].service == hist.count_all([8] * number)
+
+
+def test_without_samples_nothing_grows(tmp_path: Path) -> None:
+    recorder = make(tmp_path, [], samples=False)
+    for seq in range(1000):
+        recorder.record(call(seq, seq, seq), T0 + seq + 9, 200, Answer(0))
+    recorder.finish(T0 + 2000)
+    assert list(recorder.rows()) == []
+    assert recorder.phases[MEASURE].outcomes == [1000, 0, 0]
+
+
+def test_the_window_counts_only_what_became_known_in_it(tmp_path: Path) -> None:
+    recorder = make(tmp_path, [], warmup={"seconds": 1.0, "max_seconds": 1.0})
+    recorder.measure_from_second(1)
+    recorder.until_us = T0 + 2_000_000
+    for due, done in [(0, 900_000), (900_000, 1_000_000), (1_900_000, 1_999_999), (1_900_000, 2_000_000)]:
+        recorder.record(call(0, due, due), T0 + done, 200, Answer(0))
+    recorder.finish(T0 + 2_100_000)
+    assert recorder.window == [2, 0, 0]
+    assert [phase.outcomes[0] for phase in recorder.phases] == [2, 2]
