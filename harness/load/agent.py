@@ -27,8 +27,8 @@ from harness.load.worker import work
 class Agent:
     """Reads lines from standard input, prints events, keeps the load going only while someone listens."""
 
-    def __init__(self) -> None:
-        self._loop = asyncio.get_running_loop()
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
         self._commands: asyncio.Queue[str | None] = asyncio.Queue()
 
     async def run(self) -> int:
@@ -111,7 +111,7 @@ def main() -> int:
     """Run one job; returns the exit code."""
     loop: asyncio.AbstractEventLoop = (uvloop or asyncio).new_event_loop()
     try:
-        return loop.run_until_complete(Agent().run())
+        return loop.run_until_complete(Agent(loop).run())
     finally:
         loop.close()
 
