@@ -42,13 +42,13 @@ def make(rig: RigState, source: Inventory, echo: Echo) -> PlayResult:
     state.make_keys(rig.name, rig.hosts)
     recipe = image.prepare(state.ROLES_DIR)
     lift_caps(rig)
-    limits = {key: value for key, value in rig.variables["common_sysctl"].items() if key.startswith("net.")}
+    backlog = str(rig.variables["haproxy_backlog"])
     variables: dict[str, Any] = {
         "controller_become": _become(),
         "rig": rig.name,
         "rig_network": rig.network,
         "rig_keys": str(state.folder(rig.name) / "hosts"),
-        "rig_sysctl": {key: str(value) for key, value in limits.items()},
+        "rig_sysctl": {"net.core.somaxconn": backlog, "net.ipv4.tcp_max_syn_backlog": backlog},
         "rig_hosts": [
             {
                 "name": host.name,
