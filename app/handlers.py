@@ -192,7 +192,7 @@ class Handlers:
         openmetrics = "application/openmetrics-text" in accept
         text = openmetrics or "text/plain" in accept
         document: dict[str, Any] = {"container": self._settings.container_id, "database": None}
-        if request.query.get("database") != "0":
+        if inputs.flag(request.query.getall("database", ["1"])):
             try:
                 document["database"] = await self._backend.totals()
             except ServiceError:

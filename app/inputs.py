@@ -94,6 +94,13 @@ def rows(value: object) -> list[str]:
     return value
 
 
+def flag(values: list[str]) -> bool:
+    """A query parameter, given once, as 0 or 1."""
+    if values not in (["0"], ["1"]):
+        raise bad_request("BAD_PARAMETER", "`database` must be given once, as 0 or 1")
+    return values == ["1"]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hold:
     """A checked body of POST /api/transaction."""

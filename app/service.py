@@ -32,9 +32,11 @@ def make_app(settings: Settings) -> web.Application:
 
 
 async def _backend(app: web.Application) -> AsyncIterator[None]:
-    await app[BACKEND].open()
-    yield
-    await app[BACKEND].close()
+    try:
+        await app[BACKEND].open()
+        yield
+    finally:
+        await app[BACKEND].close()
 
 
 async def serve(app: web.Application) -> None:

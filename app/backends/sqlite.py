@@ -185,9 +185,9 @@ class SqliteBackend:
                 isolation_level=None,  # BEGIN and COMMIT are ours
                 check_same_thread=False,  # closed by another thread, when its own has ended
             )
-            found.execute("PRAGMA synchronous = FULL")
             self._local.connection = found
             self._opened.append(found)
+            found.execute("PRAGMA synchronous = FULL")
         return found
 
     def _transaction(self, work: Callable[[sqlite3.Connection], Result]) -> Result:
@@ -227,7 +227,7 @@ class SqliteBackend:
                 for statement in _SCHEMA:
                     connection.execute(statement)
                 break
-            except sqlite3.OperationalError as error:
+            except sqlite3.Error as error:
                 if sqlite_code(error) != "SQLITE_BUSY" or time.monotonic() > deadline:
                     raise RuntimeError(f"the SQLite file {self._path} cannot be prepared: {error}") from None
                 time.sleep(0.05)

@@ -114,11 +114,9 @@ async def test_a_full_queue_of_increments_is_503_aborted(database, start: Start,
     await service.increment("hot", "coalesce")
     async with admin.transaction():
         await admin.execute("SELECT FROM counters FOR UPDATE")
-        first = asyncio.create_task(service.increment("hot", "coalesce"))
-        await asyncio.sleep(0.1)
-        rest = [asyncio.create_task(service.increment("hot", "coalesce")) for _ in range(20)]
-        await asyncio.sleep(0.2)
-    answers = [await task for task in [first, *rest]]
+        tasks = [asyncio.create_task(service.increment("hot", "coalesce")) for _ in range(20)]
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    answers = [await task for task in tasks]
     refused = [answer.body for answer in answers if answer.status != 200]
     assert {(body["code"], body["outcome"]) for body in refused} == {("COALESCE_FULL", "aborted")}
     assert await service.value("hot") == 1 + len(answers) - len(refused)
@@ -271,11 +269,15 @@ async def test_too_many_connections_are_503_aborted_and_recover(database, start:
     assert (await other.increment("a")).body["value"] == 51
 
 
-async def test_waiting_for_a_connection_is_bounded(database, start: Start) -> None:
+async def test_waiting_for_a_connection_is_bounded(database, start: Start, eventually: Eventually) -> None:
     service = await start(database.environ, POOL_SIZE=1, POOL_WAIT_SECONDS=0.2, POOL_MAX_WAITING=3)
     await service.increment("a")
-    hold = asyncio.create_task(service.post("/api/transaction", {"key": "b", "hold_ms": 1500}))
-    await asyncio.sleep(0.2)
+    hold = asyncio.create_task(service.post("/api/transaction", {"key": "b", "hold_ms": 3000}))
+
+    async def held() -> bool:
+        return bool((await service.get("/api/pool-stats")).body["idleCount"] == 0)
+
+    await eventually(held)
     answers = await asyncio.gather(*(service.increment("a") for _ in range(10)))
     codes = Counter((answer.status, answer.body["code"], answer.body["outcome"]) for answer in answers)
     assert codes == {(503, "POOL_TIMEOUT", "aborted"): 3, (503, "POOL_FULL", "aborted"): 7}

@@ -59,6 +59,17 @@ async def launch(tmp_path: Path) -> AsyncIterator[Launch]:
         await process.wait()
 
 
+async def in_flight(client: ClientSession, url: str) -> None:
+    """Wait until a request uses a connection."""
+    for _ in range(600):
+        async with client.get(f"{url}/api/pool-stats") as answer:
+            stats = await answer.json()
+        if stats["totalCount"] > stats["idleCount"]:
+            return
+        await asyncio.sleep(0.05)
+    raise AssertionError("the request did not reach the database")
+
+
 async def test_sigterm_finishes_what_is_in_flight(database, launch: Launch, tmp_path: Path) -> None:
     process, url = await launch(**database.environ)
     async with ClientSession() as client:
@@ -69,7 +80,7 @@ async def test_sigterm_finishes_what_is_in_flight(database, launch: Launch, tmp_
                 return answer.status, (await answer.json())["values"]
 
         task = asyncio.create_task(transaction())
-        await asyncio.sleep(0.7)
+        await in_flight(client, url)
         process.send_signal(signal.SIGTERM)
         assert await task == (200, [1])
     assert await asyncio.wait_for(process.wait(), 20) == 0
@@ -82,7 +93,7 @@ async def test_what_does_not_finish_in_time_is_cut_off(database, launch: Launch)
     async with ClientSession() as client:
         post = client.post(f"{url}/api/transaction", json={"key": "a", "hold_ms": 30_000})
         task = asyncio.create_task(post.__aenter__())
-        await asyncio.sleep(0.5)
+        await in_flight(client, url)
         process.send_signal(signal.SIGTERM)
         assert await asyncio.wait_for(process.wait(), 20) == 0
         with pytest.raises(Exception, match="disconnected"):

@@ -1,0 +1,223 @@
+"""Requests that no client would send, by the hundred thousand: `python tests/app/fuzz.py 100000 [SEED]`.
+
+It starts the service as a process (on SQLite, unless told otherwise by the environment), speaks raw TCP to it, and
+holds it to: an answer to whatever came as a whole request; never a 5xx that the database did not cause; errors in the
+contract's form; counts that agree with the service's own; and the process alive at the end. Seeded: a failure is found
+again with the same count and seed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import random
+import sys
+import tempfile
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+CLIENTS = 8
+DATABASE = {"SQLITE_BUSY", "SQLITE_FULL", "57014", "55P03", "53300", "CONNECT_FAILED", "CONNECTION_LOST"}
+"""Codes of the 503 answers that are the database's doing."""
+
+WORDS: list[Any] = [
+    None, True, False, 0, -1, 1.5, 1e308, -0.0, 2**63, 10**400, "", " ", "a", "key", "\0", "\x7f",
+    "\n", "\u2028", "\ud800",
+    "💥", "é" * 255, "x" * 256, "'; DROP TABLE counters; --", "${jndi:x}", "../../etc/passwd", "%s%n",
+    "upsert", "unsafe",
+    "coalesce", "SERIALIZABLE", "READ COMMITTED; SELECT 1", [], {}, ["a"], ["a", "b"], ["a", "a"], [1],
+    [["a"]], {"a": 1},
+    ["x"] * 50, ["\0"], [None],
+]  # fmt: skip
+NAMES = ["key", "keys", "data", "level", "strategy", "hold_ms", "retry", "value", "__proto__", "", "é"]
+ENDPOINTS = {
+    "/api/increment": {"key": "a", "strategy": "upsert"},
+    "/api/bulk-insert": {"data": ["a", "b"]},
+    "/api/transaction": {"keys": ["a", "b"], "hold_ms": 0, "retry": True},
+    "/api/test-isolation": {"level": "SERIALIZABLE"},
+}
+PATHS = [
+    *ENDPOINTS, "/api/counter/a", "/api/counter/%00", "/api/counter/", "/api/counter/%ff%fe",
+    "/api/counter/a%2Fb", "/health",
+    "/live", "/metrics", "/metrics?database=0", "/metrics?database=%00&database", "/api/pool-stats",
+    "/", "//", "/..", "/%",
+    "/api/increment/", "*", "http://other/live", "/live?" + "x" * 2000, "/live#f", "/\\",
+    "/api/increment;x=1",
+]  # fmt: skip
+METHODS = ["POST", "POST", "POST", "GET", "GET", "HEAD", "PUT", "DELETE", "OPTIONS", "TRACE", "PATCH", "post", "FOO"]
+HEADERS = [
+    "Idempotency-Key: x", "Idempotency-Key: ", "Idempotency-Key: a b", "Idempotency-Key: " + "y" * 201,
+    "Idempotency-Key: \xe9",
+    "Accept: text/plain", "Accept: application/openmetrics-text", "Accept: \xff", "Content-Type: text/xml",
+    "Content-Encoding: gzip", "Content-Encoding: deflate", "Content-Encoding: nope",
+    "Expect: 100-continue", "Expect: more",
+    "Connection: close", "Connection: upgrade", "Upgrade: websocket", "Cookie: a=b; c",
+    "Range: bytes=0-", "Host: other",
+    "X-Long: " + "z" * 4000, "If-None-Match: *", "Transfer-Encoding: identity",
+]  # fmt: skip
+
+
+Answer = tuple[int, "dict[str, str]", bytes]
+"""Status, headers, body."""
+
+
+class FuzzError(AssertionError):
+    """The service broke the contract; the message holds the request."""
+
+
+def document(chance: random.Random) -> bytes:
+    """A body: the right one for some endpoint, with something wrong in it, or not."""
+    body: Any = dict(chance.choice(list(ENDPOINTS.values())))
+    for _ in range(chance.choice((0, 1, 1, 2))):
+        body[chance.choice(NAMES)] = chance.choice(WORDS)
+    if chance.random() < 0.2:
+        body["key"] = "".join(chr(chance.randrange(1, 0xD7FF)) for _ in range(chance.randrange(1, 300)))
+    if chance.random() < 0.05:
+        body = chance.choice(WORDS)
+    text = json.dumps(body, ensure_ascii=chance.random() < 0.5).encode("utf-8", "surrogatepass")
+    if chance.random() < 0.1:
+        spoiled = bytearray(text)
+        for _ in range(chance.randrange(1, 5)):
+            spoiled[chance.randrange(len(spoiled))] = chance.randrange(256)
+        text = bytes(spoiled)
+    return b"[" * 50_000 if chance.random() < 0.0005 else text
+
+
+def request(chance: random.Random) -> tuple[bytes, bool]:
+    """One HTTP request, and whether it is whole: no lie in its framing, no byte spoiled."""
+    path, method = chance.choice(PATHS), chance.choice(METHODS)
+    if chance.random() < 0.6:
+        path, method = chance.choice(list(ENDPOINTS)), "POST"
+    body = document(chance)
+    head = [f"{method} {path} HTTP/1.1", "Host: fuzz"]
+    head += chance.sample(HEADERS, chance.choice((0, 0, 0, 1, 2)))
+    lie = chance.random()
+    honest = lie >= 0.04 or lie < 0.02
+    if lie < 0.03:
+        head.append("Transfer-Encoding: chunked")
+        body = b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body) if lie < 0.02 else body
+    elif lie < 0.04:
+        head.append(f"Content-Length: {chance.choice(('-1', '0x1', '9' * 30, '2000000', str(len(body) + 9)))}")
+    else:
+        head.append(f"Content-Length: {len(body)}")
+    whole = "\r\n".join(head).encode("latin-1", "replace") + b"\r\n\r\n" + body
+    if chance.random() < 0.03:
+        honest = False
+        spoiled = bytearray(whole)
+        for _ in range(chance.randrange(1, 8)):
+            spoiled[chance.randrange(min(len(spoiled), 200))] = chance.randrange(256)
+        whole = bytes(spoiled[: chance.randrange(1, len(spoiled) + 1)])
+    return whole, honest
+
+
+async def first_answer(reader: asyncio.StreamReader, *, no_body: bool) -> Answer:
+    """Status, headers and body of the first answer that is not 100 Continue."""
+    status = 100
+    while status == 100:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
+        status = int(head[0].split(" ")[1])
+    headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in head[1:-2])}
+    return status, headers, await reader.readexactly(0 if no_body else int(headers.get("content-length", "0")))
+
+
+async def exchange(port: int, raw: bytes, seconds: float) -> Answer | None:
+    """Send on a connection of its own, read the first final answer. None: closed without one, or none in time."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        writer.write(raw)
+        return await asyncio.wait_for(first_answer(reader, no_body=raw.startswith(b"HEAD")), seconds)
+    except (TimeoutError, asyncio.IncompleteReadError, ConnectionError):
+        return None
+    finally:
+        writer.transport.abort()
+
+
+def refused_before(raw: bytes) -> tuple[int, ...]:
+    """What aiohttp refuses in words of its own before an endpoint is chosen: as docs/openapi.yaml says."""
+    target = raw.split(b" ", 2)[1:2]
+    return (400, 417) if target and target[0].startswith((b"/", b"http://")) else (400, 404, 417)
+
+
+def judge(raw: bytes, answer: Answer | None) -> str:
+    """What kind of answer it was. Raises FuzzError for one that must not be."""
+    if answer is None:
+        return "closed"
+    status, headers, body = answer
+    kind = headers.get("content-type", "")
+    if status >= 400 and body and kind.startswith("application/json"):
+        error = json.loads(body)
+        if not error["code"] or error["outcome"] not in ("aborted", "unknown") or not error["container"]:
+            raise FuzzError(f"not the contract's error: {body!r} to {raw[:2000]!r}")
+        if status >= 500 and error["code"] not in DATABASE:
+            raise FuzzError(f"{status} {body!r} to {raw[:2000]!r}")
+        if status < 500 and status != 409 and error["outcome"] != "aborted":
+            raise FuzzError(f"{status} must be aborted: {body!r} to {raw[:2000]!r}")
+    elif status >= 500 or (status >= 400 and body and status not in refused_before(raw)):
+        raise FuzzError(f"{status} {kind} {body[:200]!r} to {raw[:2000]!r}")
+    return f"{status // 100}xx"
+
+
+async def campaign(port: int, count: int, seed: int) -> Counter[str]:
+    """`count` requests from CLIENTS clients."""
+    seen: Counter[str] = Counter()
+
+    async def client(number: int) -> None:
+        chance = random.Random(f"{seed}-{number}")
+        for _ in range(number, count, CLIENTS):
+            raw, whole = request(chance)
+            answer = await exchange(port, raw, 30.0 if whole else 0.3)
+            if whole and answer is None:
+                raise FuzzError(f"no answer to {raw[:2000]!r}")
+            seen[judge(raw, answer)] += 1
+            if answer and answer[0] == 200 and raw.startswith(b"POST /api/increment HTTP"):
+                seen["increments"] += 1
+
+    await asyncio.gather(*(client(number) for number in range(CLIENTS)))
+    return seen
+
+
+async def with_service(count: int, seed: int, environ: dict[str, str], folder: Path) -> Counter[str]:
+    """Start the service, run the campaign, ask the service for its counts, stop it."""
+    log = folder / "log"
+    settings = {"PATH": os.environ["PATH"], "HOST": "127.0.0.1", "PORT": "0", "BODY_SECONDS": "5", **environ}
+    with log.open("wb") as stderr:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "app", cwd=ROOT, stderr=stderr, env=settings
+        )
+    try:
+        while not log.read_bytes().endswith(b"\n"):
+            if process.returncode is not None:
+                raise FuzzError(f"the service did not start: {log.read_text()}")
+            await asyncio.sleep(0.05)
+        port = json.loads(log.read_text().splitlines()[0])["port"]
+        seen = await campaign(port, count, seed)
+        last = await exchange(port, b"GET /metrics?database=0 HTTP/1.1\r\nHost: fuzz\r\n\r\n", 30.0)
+        if last is None:
+            raise FuzzError("the service does not answer any more")
+        counted = json.loads(last[2])["requests"]["increment"]
+        # A request that was cut off after its body may have been answered to no one.
+        if not seen["increments"] <= counted["ok"] <= seen["increments"] + seen["closed"]:
+            raise FuzzError(f"{seen['increments']} increments acknowledged, the service counted {counted}")
+        if counted["unknown"] > seen["closed"]:
+            raise FuzzError(f"{counted['unknown']} increments with an unknown outcome")
+    finally:
+        if process.returncode is None:
+            process.terminate()
+        code = await process.wait()
+    if code != 0:
+        raise FuzzError(f"the service ended with {code}: {log.read_text()[-2000:]}")
+    return seen
+
+
+def main(count: int = 100_000, seed: int = 1, environ: dict[str, str] | None = None) -> dict[str, int]:
+    """Run it; how many answers of each kind. Raises FuzzError at the first breach."""
+    with tempfile.TemporaryDirectory(prefix="pgcrucible-fuzz-") as name:
+        told = environ or {"BACKEND": "sqlite-tuned", "SQLITE_PATH": f"{name}/crucible.sqlite"}
+        return dict(asyncio.run(with_service(count, seed, told, Path(name))))
+
+
+if __name__ == "__main__":
+    print(main(*(int(argument) for argument in sys.argv[1:])))
