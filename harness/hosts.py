@@ -40,7 +40,7 @@ def _group_hosts(source: Inventory, group: Group, network: str, app_hosts: int |
     found = []
     for index in range(count):
         address = str(base + FIRST_ADDRESS[group.role] + index)
-        name = f"{group.role}{index + 1}"
+        name = f"{group.role}-{index + 1}"
         found.append(Host(name=name, role=group.role, address=address, ssh_address=address))
     return found
 

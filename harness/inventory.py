@@ -178,12 +178,16 @@ def check_variables(path: Path, keys: tuple[str, ...], value: Any, model: type[B
 
 
 def read_inventory(path: Path, roles: Path) -> Inventory:
-    """The inventory at `path` and the group_vars beside it, judged. Raises UsageError with file and line."""
+    """The inventory at `path` with the group_vars beside it, judged. Raises UsageError with file and line.
+
+    As in Ansible, a variable in group_vars/<group>.yml wins over the same in the inventory file.
+    """
     model = variables_model(roles)
+    beside = _group_vars(path.parent / "group_vars", model)
     top = _mapping(path, (), read_yaml(path), ("all",))
     body = _mapping(path, ("all",), top.get("all"), ("vars", "children"))
     children = _mapping(path, ("all", "children"), body.get("children"), ROLES)
-    variables = check_variables(path, ("all", "vars"), body.get("vars"), model)
+    variables = check_variables(path, ("all", "vars"), body.get("vars"), model) | beside["all"]
     provider: Provider = variables.get("provider", "static")
     groups = []
     for role in ROLES:
@@ -193,7 +197,7 @@ def read_inventory(path: Path, roles: Path) -> Inventory:
             str(name): check_variables(path, (*at, "hosts", str(name)), value, model)
             for name, value in _mapping(path, (*at, "hosts"), group.get("hosts")).items()
         }
-        group_vars = check_variables(path, (*at, "vars"), group.get("vars"), model)
+        group_vars = check_variables(path, (*at, "vars"), group.get("vars"), model) | beside[role]
         if provider != "static" and hosts:
             raise UsageError(
                 f"{path}:{_line(path, (*at, 'hosts'))}: provider {provider} makes its hosts itself",
@@ -206,6 +210,13 @@ def read_inventory(path: Path, roles: Path) -> Inventory:
             line = _line(path, (*at, "vars", "host_count"))
             raise UsageError(f"{path}:{line}: {count} hosts in {role}", hint=f"give {least} to {most}")
         groups.append(Group(role=role, count=count, variables=group_vars, hosts=hosts))
-    for extra in sorted((path.parent / "group_vars").glob("*.yml")):
-        check_variables(extra, (), read_yaml(extra), model)
     return Inventory(path=path, provider=provider, variables=variables, groups=tuple(groups))
+
+
+def _group_vars(folder: Path, model: type[BaseModel]) -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = {name: {} for name in ("all", *ROLES)}
+    for path in sorted(folder.glob("*.y*ml")):
+        if path.stem not in found:
+            raise UsageError(f"{path}: there is no group '{path.stem}'", hint=nearest(path.stem, found))
+        found[path.stem] = check_variables(path, (), read_yaml(path), model)
+    return found

@@ -176,6 +176,9 @@ def _allot(name: str, before: RigState | None, source: Inventory, app_hosts: int
         if not network and source.provider == "podman":
             others = [other.network for rig in state.names() if rig != name and (other := state.load(rig))]
             network = state.free_network([*podman.networks(), *doctor.routes(), *filter(None, others)])
+        variables = {**image.role_defaults(state.ROLES_DIR), **source.variables}
+        for group in source.groups:
+            variables |= group.variables
         placed = hosts_of(source, network, app_hosts)
         rig = RigState(
             name=name,
@@ -184,7 +187,7 @@ def _allot(name: str, before: RigState | None, source: Inventory, app_hosts: int
             network=network,
             hosts=placed,
             cpus=caps(source, placed) if source.provider == "podman" else {},
-            variables={**image.role_defaults(state.ROLES_DIR), **source.variables},
+            variables=variables,
             runtime=runtime,
         )
         state.save(rig)
@@ -195,11 +198,6 @@ def _write_inventory(rig: RigState, source: Inventory) -> None:
     base = state.folder(rig.name)
     effective = ansible_inventory(source, rig.name, rig.hosts, base)
     state.write_private(base / "inventory.yml", yaml.safe_dump(effective, sort_keys=False))
-    link = base / "group_vars"
-    link.unlink(missing_ok=True)
-    beside = source.path.resolve().parent / "group_vars"
-    if beside.is_dir():
-        link.symlink_to(beside)
 
 
 def ssh_silence(host: Host, timeout_s: float) -> str:
