@@ -46,8 +46,10 @@ class Samples(Protocol):
     def captured(self) -> Mapping[str, Sequence[float]]: ...
 
 
-def finding(cell: Cell, check: str, verdict: Verdict, detail: str, **numbers: object) -> Finding:
-    """A Finding about `cell`; `numbers` are kept beside the sentence for machines."""
+def finding(cell: Cell, check: str, verdict: Verdict | bool, detail: str, **numbers: object) -> Finding:
+    """A Finding about `cell` (True is pass, False is fail); `numbers` are kept beside the sentence for machines."""
+    if isinstance(verdict, bool):
+        verdict = "pass" if verdict else "fail"
     return Finding(scenario=cell.scenario, cell=cell.name, check=check, verdict=verdict, detail=detail, numbers=numbers)
 
 

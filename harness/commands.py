@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import shutil
@@ -119,7 +120,7 @@ def run_doctor(*, as_json: bool) -> None:
 
     checks = doctor.examine()
     if as_json:
-        print(json.dumps([c.__dict__ if hasattr(c, "__dict__") else doctor.as_dict(c) for c in checks]))
+        print(json.dumps([dataclasses.asdict(check) for check in checks]))
     else:
         for check in checks:
             print(f"{check.status:4}  {check.name:<16} {check.detail}")

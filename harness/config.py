@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from harness.errors import UsageError
-from harness.model import BACKENDS, STRATEGIES, Mode
+from harness.model import BACKENDS, STRATEGIES, Backend, Mode
 
 MAX_HOSTS = 64
 MAX_CLIENTS = 20_000
@@ -27,7 +27,7 @@ class Options:
 
     scenarios: tuple[str, ...]
     hosts: int | None = None
-    backends: tuple[str, ...] = ()
+    backends: tuple[Backend, ...] = ()
     strategies: tuple[str, ...] = ()
     requests: int | None = None
     clients: int | None = None
@@ -57,9 +57,7 @@ def whole(option: str, text: str | None, low: int, high: int) -> int | None:
     try:
         value = int(text)
     except ValueError:
-        raise UsageError(
-            f"--{option} {text!r} is not a whole number", hint=f"give {low} to {high:,}"
-        ) from None
+        raise UsageError(f"--{option} {text!r} is not a whole number", hint=f"give {low} to {high:,}") from None
     if not low <= value <= high:
         raise UsageError(f"--{option} {value:,} is out of range", hint=f"give {low} to {high:,}")
     return value
@@ -76,9 +74,7 @@ def positive(option: str, text: str | None, high: float) -> float | None:
             f"--{option} {text!r} is not a number", hint=f"give a number above 0, at most {high:,.0f}"
         ) from None
     if not 0 < value <= high:  # also refuses nan
-        raise UsageError(
-            f"--{option} {text} is out of range", hint=f"give a number above 0, at most {high:,.0f}"
-        )
+        raise UsageError(f"--{option} {text} is out of range", hint=f"give a number above 0, at most {high:,.0f}")
     return value
 
 
@@ -120,7 +116,7 @@ def parse_options(
     return Options(
         scenarios=names("scenario", scenario, known_scenarios) or tuple(known_scenarios),
         hosts=whole("hosts", hosts, 1, MAX_HOSTS),
-        backends=names("backend", backend, BACKENDS),
+        backends=tuple(name for name in BACKENDS if name in names("backend", backend, BACKENDS)),
         strategies=names("strategy", strategy, STRATEGIES),
         requests=whole("requests", requests, 1, MAX_REQUESTS),
         clients=whole("clients", clients, 1, MAX_CLIENTS),

@@ -3,14 +3,17 @@
 cpus: the cap in force (cgroup quota), else the number of cores. memory: bytes, the cgroup's limit or the machine's.
 """
 
+from __future__ import annotations
+
 import glob
 import json
 import os
 import platform
 import subprocess
+from typing import Any
 
 
-def text(path):  # type: ignore[no-untyped-def]  # hosts may run an older Python
+def text(path: str) -> str:
     try:
         with open(path) as file:  # noqa: PTH123
             return file.read().strip()
@@ -18,7 +21,7 @@ def text(path):  # type: ignore[no-untyped-def]  # hosts may run an older Python
         return ""
 
 
-def cap():  # type: ignore[no-untyped-def]
+def cap() -> float | None:
     """Cores the cgroup allows, or None: version 2 first, then version 1."""
     quota, period = [*text("/sys/fs/cgroup/cpu.max").split(), "", ""][:2]
     if not period:
@@ -26,12 +29,12 @@ def cap():  # type: ignore[no-untyped-def]
     return int(quota) / int(period) if quota.isdigit() and period.isdigit() else None
 
 
-def version(package):  # type: ignore[no-untyped-def]
+def version(package: str) -> str:
     done = subprocess.run(["dpkg-query", "-W", "-f=${Version}", package], capture_output=True, text=True, check=False)
     return done.stdout.strip() if done.returncode == 0 else ""
 
 
-def facts():  # type: ignore[no-untyped-def]
+def facts() -> dict[str, Any]:
     servers = [path.split("/")[4] for path in glob.glob("/usr/lib/postgresql/*/bin/postgres")]  # noqa: PTH207
     packages = ["haproxy", "python3", "openssh-server", *("postgresql-" + server for server in servers)]
     limits = [text("/sys/fs/cgroup/memory.max"), text("/sys/fs/cgroup/memory/memory.limit_in_bytes")]

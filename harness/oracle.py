@@ -83,9 +83,7 @@ def check_final_value(cell: Cell, samples: Samples, evidence: Evidence, *, op: s
             first = first or f"key '{key}' changed by {grown:,} though no request named it"
     numbers = {"ok": ok, "unknown": unknown, "applied": applied, "lost": lost, "invented": invented}
     if lost or invented:
-        said = " and ".join(
-            text for n, text in ((lost, f"{lost:,} lost"), (invented, f"{invented:,} invented")) if n
-        )
+        said = " and ".join(text for n, text in ((lost, f"{lost:,} lost"), (invented, f"{invented:,} invented")) if n)
         return finding(cell, "final value", "fail", f"{said} updates; {first}", **numbers)
     if not keys:
         return finding(cell, "final value", "unknown", f"no request named '{op}' was sent", **numbers)
@@ -121,9 +119,7 @@ def _first_double(samples: Samples, rows: Iterable[int]) -> str:
     )
 
 
-def check_value_sequence(
-    cell: Cell, samples: Samples, evidence: Evidence, *, op: str = "increment"
-) -> Finding:
+def check_value_sequence(cell: Cell, samples: Samples, evidence: Evidence, *, op: str = "increment") -> Finding:
     """The acknowledged values of each key are initial+1 … final, each once (gaps only where unknown > 0)."""
     doubles = outside = gaps = 0
     first = ""
@@ -157,16 +153,13 @@ def check_value_sequence(
             cell,
             "value sequence",
             "fail",
-            f"{doubles:,} values answered twice, {outside:,} out of range, {gaps:,} answered to nobody; "
-            f"{first}",
+            f"{doubles:,} values answered twice, {outside:,} out of range, {gaps:,} answered to nobody; {first}",
             **numbers,
         )
     answered = sum(len(entry.ok) for entry in keys.values())
     if not answered:
         return finding(cell, "value sequence", "unknown", "no increment was acknowledged", **numbers)
-    return finding(
-        cell, "value sequence", "pass", f"{answered:,} values, each answered exactly once", **numbers
-    )
+    return finding(cell, "value sequence", "pass", f"{answered:,} values, each answered exactly once", **numbers)
 
 
 def check_real_time_order(cell: Cell, samples: Samples, *, op: str = "increment") -> Finding:
@@ -176,9 +169,7 @@ def check_real_time_order(cell: Cell, samples: Samples, *, op: str = "increment"
     within a load host. O(n log n): values are walked downwards with the earliest `done` seen so far.
     """
     groups: dict[tuple[str, str], list[tuple[int, int]]] = defaultdict(list)
-    for row, (name, outcome, value) in enumerate(
-        zip(samples.op, samples.outcome, samples.value, strict=True)
-    ):
+    for row, (name, outcome, value) in enumerate(zip(samples.op, samples.outcome, samples.value, strict=True)):
         if name == op and outcome == "ok" and value is not None:
             groups[samples.key[row], samples.load_host[row]].append((value, row))
     violations = compared = 0
@@ -253,9 +244,7 @@ def check_ledger(cell: Cell, samples: Samples, evidence: Evidence, *, op: str = 
         problem = _mismatch(samples, row, ledger.get(ident))
         if problem:
             problems.append(problem)
-    problems += [
-        ("never sent", f"the ledger holds {ident}, which nobody sent") for ident in ledger.keys() - ids
-    ]
+    problems += [("never sent", f"the ledger holds {ident}, which nobody sent") for ident in ledger.keys() - ids]
     rows = Counter(key for key, _ in ledger.values())
     for key in sorted(rows.keys() | evidence.final.keys()):
         grown = evidence.final.get(key, 0) - evidence.initial.get(key, 0)

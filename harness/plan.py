@@ -14,7 +14,7 @@ from typing import Any
 from harness.config import Options
 from harness.errors import UsageError
 from harness.metrics import Measured
-from harness.model import Cell, Finding, Role, Trial
+from harness.model import Backend, Cell, Finding, Role, Trial
 
 
 class Skip(Exception):
@@ -27,7 +27,7 @@ class Site:
 
     hosts: int
     load_hosts: int = 1
-    backends: tuple[str, ...] = ("postgres",)
+    backends: tuple[Backend, ...] = ("postgres",)
     database: bool = True
     managed: bool = True
     """True where we may reconfigure, drain and restart the app hosts."""
@@ -72,6 +72,10 @@ class Scenario:
     workload: Callable[[Trial], Workload]
     check: Callable[[Measured], Sequence[Finding]]
     judge: Callable[[Sequence[Measured]], Sequence[Finding]] = _no_judgement
+    reads: tuple[str, ...] = ()
+    """What to read besides the counters after a trial: `ledger`, `data`, `deadlocks`, `dead-rows`."""
+    timed: bool = True
+    """False where no claim rests on time: a generator that was held up is then noted, not held against a trial."""
     repeat: int = 1
     """Trials a cell where `--repeat` is not given; `--quick` always makes one."""
 
@@ -121,7 +125,7 @@ def make_plan(options: Options, site: Site, scenarios: Mapping[str, Scenario]) -
 def within_budget(cell: Cell, site: Site) -> Cell:
     """The cell, if its pools fit the server's connections. Raises UsageError: queueing there is not a result."""
     budget = site.connections - site.reserved
-    if cell.backend == "postgres" and cell.hosts * cell.pool > budget and "past_limit" not in cell.params:
+    if cell.backend == "postgres" and cell.hosts * cell.pool > budget and cell.params.get("load") != "past-limit":
         raise UsageError(
             f"{cell.scenario}: {cell.hosts} hosts x pool {cell.pool} = {cell.hosts * cell.pool} connections, "
             f"the budget is {budget} (max_connections {site.connections} - {site.reserved} reserved)",

@@ -18,12 +18,16 @@ from typing import Any, Protocol
 from harness.errors import CrucibleError
 from harness.generator import Collected, run_lanes
 from harness.judge import judge, verdict_of
-from harness.load.samples import read_samples
+from harness.load import innocence
+from harness.load.samples import read_samples, sample_file
 from harness.metrics import TrialRow, figures
 from harness.model import Cell, Evidence, Trial
 from harness.plan import Driver, Lane, Plan, Scenario
 from harness.rig import Station
 from harness.store import Recorder, Run, as_columns, load_run, read_table
+
+CEILING_CLIENTS = 32
+CEILING_S = 1.0
 
 
 class Target(Protocol):
@@ -31,8 +35,11 @@ class Target(Protocol):
 
     def settle(self, cell: Cell) -> None: ...
     def reset(self, cell: Cell) -> None: ...
-    def watched(self, *, ledger: bool) -> contextlib.AbstractContextManager[Callable[[], Evidence]]: ...
+    def watched(
+        self, cell: Cell, reads: Collection[str]
+    ) -> contextlib.AbstractContextManager[Callable[[], Evidence]]: ...
     def stations(self) -> Sequence[Station]: ...
+    def null_path(self) -> str | None: ...
     def place(self) -> Mapping[str, Any]: ...
     def command(self, module: str) -> list[str]: ...
     def drive(self, driver: Driver) -> Mapping[str, Any]: ...
@@ -61,6 +68,7 @@ def bench(
     try:
         manifest.settings |= target.settings()
         recorder.save()
+        bencher.measure_ceiling()
         for trial in plan.trials:
             if trial.order not in done:
                 bencher.run(trial, len(plan.trials))
@@ -101,6 +109,35 @@ class _Bench:
         echo: Callable[[str], None],
     ) -> None:
         self._scenarios, self._target, self._recorder, self._echo = scenarios, target, recorder, echo
+        self._ceiling: float | None = None
+
+    def measure_ceiling(self) -> None:
+        """What these load hosts reach against the load balancer's canned answer; kept in the manifest."""
+        path = self._target.null_path()
+        if path is None:
+            self._recorder.manifest.warnings.append("the generator's ceiling was not measured: no null endpoint")
+            return
+        lane = {
+            "mode": "closed",
+            "clients": CEILING_CLIENTS,
+            "seconds": CEILING_S,
+            "samples": False,
+            "operations": [{"name": "null", "method": "GET", "path": path}],
+        }
+        with self.stage("ceiling"), tempfile.TemporaryDirectory(prefix="pgcrucible-") as scratch:
+            collected = run_lanes(
+                {"main": lane},
+                self._target.stations(),
+                place=self._target.place(),
+                command=self._target.command("harness.load.agent"),
+                tag=f"{self._recorder.manifest.run_id}-0",
+                seed=0,
+                scratch=Path(scratch),
+                progress=lambda *_: None,
+            )
+        if "main" in collected.summaries:
+            self._ceiling = collected.summaries["main"]["rps"]
+        self._recorder.manifest.settings["generator"] = {"ceiling_rps": self._ceiling}
 
     @contextlib.contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -119,14 +156,16 @@ class _Bench:
         with self.stage("settle"):
             self._target.settle(cell)
             self._target.reset(cell)
-        work = self._scenarios[cell.scenario].workload(trial)
+        scenario = self._scenarios[cell.scenario]
+        work, reads = scenario.workload(trial), set(scenario.reads)
         if isinstance(work, Driver):
-            with self.stage("load"), self._target.watched(ledger=False) as read:
+            with self.stage("load"), self._target.watched(cell, reads) as read:
                 result = self._target.drive(work)
-                evidence = replace(read(), extra={"result": result})
+                seen = read()
+                evidence = replace(seen, extra={**seen.extra, "result": result})
             row = TrialRow(trial=trial, figures={})
         else:
-            row, evidence = self._load(trial, work)
+            row, evidence = self._load(trial, work, reads)
         with self.stage("store"):
             self._recorder.evidence(trial.order, evidence)
             self._recorder.append("trials", [as_columns(row)])
@@ -134,7 +173,7 @@ class _Bench:
         if row.reason:
             self._echo(f"      invalid: {row.reason}")
 
-    def _load(self, trial: Trial, lanes: Mapping[str, Lane]) -> tuple[TrialRow, Evidence]:
+    def _load(self, trial: Trial, lanes: Mapping[str, Lane], reads: set[str]) -> tuple[TrialRow, Evidence]:
         manifest = self._recorder.manifest
         last = [time.monotonic()]
 
@@ -145,8 +184,12 @@ class _Bench:
                     f"      {event['second']:>4} s  {event['ok']:,} ok/s  {event['fail'] + event['unknown']:,} not ok"
                 )
 
-        ledger = any(op.get("idempotency") for lane in lanes.values() for op in lane["operations"])
-        with tempfile.TemporaryDirectory(prefix="pgcrucible-") as scratch, self._target.watched(ledger=ledger) as read:
+        if any(op.get("idempotency") for lane in lanes.values() for op in lane["operations"]):
+            reads.add("ledger")
+        with (
+            tempfile.TemporaryDirectory(prefix="pgcrucible-") as scratch,
+            self._target.watched(trial.cell, reads) as read,
+        ):
             with self.stage("load"):
                 collected = run_lanes(
                     lanes,
@@ -172,10 +215,16 @@ class _Bench:
             return TrialRow(trial=trial, valid=False, reason="; ".join(reasons) or "no results", figures={})
         lane = "main" if "main" in collected.summaries else next(iter(collected.summaries))
         summary, folder = collected.summaries[lane], collected.folders[lane]
-        file = next((folder / n for n in ("samples.csv", "samples.csv.gz") if (folder / n).exists()), None)
+        file = sample_file(folder)
         samples = read_samples(file) if file else None
         if summary["interrupted"]:
             reasons.append("the load was interrupted")
+        doubts = innocence.reasons(summary, self._ceiling)
+        if self._scenarios[trial.cell.scenario].timed:
+            reasons += doubts
+        else:
+            manifest = self._recorder.manifest
+            manifest.warnings += [f"{trial.cell.name}: times are the generator's too: {doubt}" for doubt in doubts]
         return TrialRow(
             trial=trial,
             valid=not reasons,

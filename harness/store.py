@@ -179,17 +179,15 @@ class Run:
                     found[path.name.removesuffix(".summary.json").split("-", 1)[1]] = read
         return found
 
-    def histograms(self, order: int, lane: str) -> dict[str, hist.Counts]:
-        """`latency` and `service` of a lane's measured phase, where stored. Raises FormatError."""
-        found: dict[str, hist.Counts] = {}
-        for name in ("latency", "service"):
-            path = self.path / "samples" / f"{order:03d}-{lane}.{name}.hgrm"
-            if path.is_file() and not path.is_symlink():
-                try:
-                    found[name] = hist.decode(_read(path, MAX_MANIFEST_BYTES))
-                except ValueError as error:
-                    raise FormatError(f"{path}: {error}", hint="the histogram is damaged") from error
-        return found
+    def histogram(self, order: int, lane: str, kind: Literal["latency", "service"]) -> hist.Counts:
+        """A lane's measured phase as a histogram, empty where none is stored. Raises FormatError."""
+        path = self.path / "samples" / f"{order:03d}-{lane}.{kind}.hgrm"
+        if not path.is_file() or path.is_symlink():
+            return {}
+        try:
+            return hist.decode(_read(path, MAX_MANIFEST_BYTES))
+        except ValueError as error:
+            raise FormatError(f"{path}: {error}", hint="the histogram is damaged") from error
 
     def evidence(self, order: int) -> Evidence | None:
         """What the layers said about trial `order`, or None where nothing is stored."""
@@ -413,7 +411,7 @@ def _row(path: Path, line: int, raw: Mapping[str, str | None]) -> TrialRow:
             mode="open" if raw["mode"] == "open" else "closed",
             clients=int(raw["clients"] or 0),
             rate=number("rate"),
-            requests=int(raw["requests"]) if raw.get("requests") else None,
+            requests=int(raw["requests"] or 0) if raw.get("requests") else None,
             seconds=number("wanted_seconds"),
             params=json.loads(raw.get("params") or "{}"),
         )

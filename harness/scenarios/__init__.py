@@ -5,8 +5,28 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from harness.plan import Scenario
-from harness.scenarios import concurrent_writes
+from harness.scenarios import (
+    bulk_insert,
+    concurrent_writes,
+    connections,
+    deadlocks,
+    isolation,
+    long_transactions,
+    pool_sweep,
+    scaling,
+    sqlite_vs_postgres,
+    throughput,
+)
 
 SCENARIOS: Mapping[str, Scenario] = {
     "concurrent-writes": concurrent_writes.SCENARIO,
+    "isolation": isolation.SCENARIO,
+    "long-transactions": long_transactions.SCENARIO,
+    "pool-sweep": pool_sweep.SCENARIO,
+    "deadlocks": deadlocks.SCENARIO,
+    "sqlite-vs-postgres": sqlite_vs_postgres.SCENARIO,
+    "scaling": scaling.SCENARIO,
+    "throughput": throughput.SCENARIO,
+    "bulk-insert": bulk_insert.SCENARIO,
+    "connections": connections.SCENARIO,
 }

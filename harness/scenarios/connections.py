@@ -1,0 +1,163 @@
+"""More clients than a naive tier could hold; then more pool connections than the server grants.
+
+`open`: 150 clients at once on a small pool, all served. `past-limit`: for three seconds a second lane holds
+connections that the server does not have (hosts x pool > max_connections), while increments go on arriving:
+they may be refused, but cleanly (surely not applied), none may be lost, and when the pressure is gone the
+service must recover by itself.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from harness.checks import Samples, check_acknowledged, finding
+from harness.config import Options
+from harness.metrics import Measured
+from harness.model import Cell, Finding, Trial
+from harness.plan import Lane, Scenario, Site, Skip
+from harness.scenarios.increments import check_counters, increment
+
+CLIENTS = 150
+SECONDS = 3.0
+PAST = 1.5
+"""The pools together are this many times max_connections."""
+PRESSURE_S = 3.0
+HOLD_MS = 1000
+RECOVERY_S = 3.0
+"""After the pressure: so long may refusals go on."""
+RATE = 40.0
+
+
+def cells(options: Options, site: Site) -> list[Cell]:
+    """open and past-limit."""
+    if not site.managed:
+        raise Skip("the pool's size of a service that is not ours cannot be set")
+    hosts = min(options.hosts or 4, site.hosts)
+    return [
+        Cell(
+            scenario="connections",
+            hosts=hosts,
+            clients=options.clients or CLIENTS,
+            seconds=options.seconds or SECONDS,
+            params={"load": "open"},
+        ),
+        Cell(
+            scenario="connections",
+            hosts=hosts,
+            pool=int(site.connections * PAST / hosts) + 1,
+            mode="open",
+            clients=1000,
+            rate=RATE,
+            seconds=PRESSURE_S + RECOVERY_S + 4.0,
+            params={"load": "past-limit", "app_pool_wait_seconds": 5, "app_cpus": 1.0},
+        ),
+    ]
+
+
+def workload(trial: Trial) -> dict[str, Lane]:
+    """Increments; past the limit, beside transactions that hold more connections than there are."""
+    cell = trial.cell
+    main: Lane = {
+        "mode": cell.mode,
+        "clients": cell.clients,
+        "seconds": cell.seconds,
+        "release": "together",
+        "timeout_s": 30.0,
+        "keys": {"kind": "cycle", "prefix": "open", "count": 1000},
+        "operations": [increment(cell.strategy, idempotency=True)],
+    }
+    if cell.params["load"] == "open":
+        return {"main": main}
+    hold = {"name": "hold", "path": "/api/transaction", "body": {"key": "{key}", "hold_ms": HOLD_MS}}
+    pressure: Lane = {
+        "mode": "closed",
+        "clients": cell.hosts * cell.pool,
+        "seconds": PRESSURE_S,
+        "release": "together",
+        "timeout_s": 30.0,
+        "keys": {"kind": "cycle", "prefix": "pressure", "count": 1_000_000},
+        "operations": [hold],
+    }
+    return {"main": {**main, "rate": cell.rate}, "pressure": pressure}
+
+
+def check(measured: Measured) -> Sequence[Finding]:
+    """Nothing lost in either; all served, or cleanly refused and recovered."""
+    cell, samples = measured.cell, measured.main
+    evidence = measured.evidence
+    if cell.params["load"] == "open":
+        return [
+            check_acknowledged(cell, samples, expected=len(samples)),
+            _peak(cell, samples),
+            *check_counters(measured),
+        ]
+    pressure = measured.lanes["pressure"]
+    quick = Measured(
+        row=measured.row,
+        lanes={"main": samples},
+        evidence=type(evidence)(
+            initial=evidence.initial,
+            final={key: value for key, value in evidence.final.items() if not key.startswith("pressure")},
+            ledger=evidence.ledger,
+            counts=evidence.counts,
+            servers=evidence.servers,
+            extra=evidence.extra,
+        ),
+    )
+    return [_refusals(cell, samples, pressure), _recovery(cell, samples, pressure), *check_counters(quick)]
+
+
+def _peak(cell: Cell, samples: Samples) -> Finding:
+    """The most requests in flight at one instant, as sent and done say."""
+    events = sorted([(t, 1) for t in samples.sent_us] + [(t, -1) for t in samples.done_us])
+    now = most = 0
+    for _, step in events:
+        now += step
+        most = max(most, now)
+    return finding(
+        cell, "open at once", most >= cell.clients > 100, f"{most} requests were in flight at one instant", peak=most
+    )
+
+
+def _refusals(cell: Cell, samples: Samples, pressure: Samples) -> Finding:
+    """There were some, and each was clean."""
+    outcomes = Counter([*samples.outcome, *pressure.outcome])
+    kinds = Counter(
+        error for lane in (samples, pressure) for error, outcome in zip(lane.error, lane.outcome, strict=True)
+        if outcome != "ok"
+    )  # fmt: skip
+    said = ", ".join(f"{count:,} x {kind}" for kind, count in kinds.most_common(4)) or "none"
+    if outcomes["unknown"]:
+        text = f"{outcomes['unknown']:,} of {len(samples) + len(pressure):,} requests ended unknown: {said}"
+        return finding(cell, "clean refusal", "fail", text, kinds=dict(kinds))
+    if not outcomes["fail"]:
+        text = f"nothing was refused although the pools ask for {cell.hosts * cell.pool} connections"
+        return finding(cell, "clean refusal", "unknown", text)
+    text = f"{outcomes['fail']:,} requests were refused, each surely not applied: {said}"
+    return finding(cell, "clean refusal", "pass", text, kinds=dict(kinds))
+
+
+def _recovery(cell: Cell, samples: Samples, pressure: Samples) -> Finding:
+    """All increments due some seconds after the last held connection was given back are served."""
+    over = max(pressure.done_us) + RECOVERY_S * 1e6
+    late = [r for r in range(len(samples)) if samples.due_us[r] >= over]
+    bad = [r for r in late if samples.outcome[r] != "ok"]
+    if not late:
+        return finding(cell, "recovery", "unknown", "no increment was due after the pressure was over")
+    text = f"{len(late) - len(bad)} of {len(late)} increments served from {RECOVERY_S:g} s after the pressure on"
+    return finding(cell, "recovery", "fail" if bad else "pass", text)
+
+
+SCENARIO = Scenario(
+    name="connections",
+    question="Are 100 and more open connections served, and what happens past the server's max_connections?",
+    criteria=(
+        "more than 100 connections open at once, all served",
+        "+ past max_connections: refusals are clean (503, aborted), recovery comes by itself, nothing is lost",
+    ),
+    cells=cells,
+    workload=workload,
+    check=check,
+    timed=False,
+)

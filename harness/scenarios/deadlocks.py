@@ -1,0 +1,147 @@
+"""Crossed updates: detected, one victim a pair, the survivor commits; and the service's retry saves both.
+
+Two kinds of cell. `driver`: sessions of our own on the database, 1 and 20 pairs at once, stepped by observed
+blocking (harness/isolation). `service`: two lanes of requests that take two rows in opposite orders, with and
+without the service's retry. The clients', pg_stat_database's and the server log's counts must agree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from harness.checks import check_counts, finding
+from harness.config import Options
+from harness.isolation.findings import findings_deadlocks
+from harness.metrics import Measured
+from harness.model import Cell, Finding, Trial
+from harness.plan import Driver, Lane, Scenario, Site, Skip, Workload
+
+PAIRS = 20
+POOL = 20
+HOLD_MS = 150
+"""After each lock, so that both of a pair have their first row before either asks for its second."""
+
+
+def cells(options: Options, site: Site) -> list[Cell]:
+    """The driver's pairs; then the service without and with retry."""
+    if not site.database:
+        raise Skip("needs the database itself (--dsn, or a rig)")
+    hosts = min(options.hosts or 2, site.hosts)
+    pool = min(POOL, (site.connections - site.reserved) // hosts)
+    driver = Cell(scenario="deadlocks", strategy="-", hosts=1, params={"through": "driver"})
+    service = [
+        Cell(
+            scenario="deadlocks",
+            strategy="-",
+            hosts=hosts,
+            pool=pool,
+            clients=2 * PAIRS,
+            requests=2 * PAIRS,
+            params={"through": "service", "retry": retry},
+        )
+        for retry in (False, True)
+    ]
+    return [driver, *(service if site.managed else [])]
+
+
+def workload(trial: Trial) -> Workload:
+    """Sessions of our own, or two lanes that cross."""
+    params = trial.cell.params
+    if params["through"] == "driver":
+        return Driver(role="load", module="harness.isolation", job={"what": "deadlocks", "pairs": [1, PAIRS]})
+
+    def lane(first: str, second: str) -> Lane:
+        body = {"keys": [f"{{key}}{first}", f"{{key}}{second}"], "hold_ms": HOLD_MS, "retry": params["retry"]}
+        return {
+            "mode": "closed",
+            "clients": PAIRS,
+            "requests": PAIRS,
+            "release": "together",
+            "timeout_s": 60.0,
+            "keys": {"kind": "cycle", "prefix": "pair", "count": PAIRS},
+            "operations": [{"name": "cross", "path": "/api/transaction", "body": body, "capture": ["retries"]}],
+        }
+
+    return {"main": lane("a", "b"), "crossed": lane("b", "a")}
+
+
+def check(measured: Measured) -> Sequence[Finding]:
+    """The driver's findings, or the service's pairs; both against what the server counted."""
+    evidence = measured.evidence
+    if measured.cell.params["through"] == "driver":
+        log = evidence.extra.get("deadlocks", {}).get("log")
+        return findings_deadlocks(evidence.extra["result"], log_count=log)
+    return _service(measured)
+
+
+def _service(measured: Measured) -> list[Finding]:
+    cell, evidence = measured.cell, measured.evidence
+    lanes = [measured.main, measured.lanes["crossed"]]
+    victims: dict[str, int] = {}
+    committed: dict[str, int] = {}
+    strange: list[str] = []
+    for samples in lanes:
+        for key, outcome, error in zip(samples.key, samples.outcome, samples.error, strict=True):
+            committed[key] = committed.get(key, 0) + (outcome == "ok")
+            if outcome == "fail" and "40P01" in error:
+                victims[key] = victims.get(key, 0) + 1
+            elif outcome != "ok":
+                strange.append(f"{key}: {outcome} {error}")
+    wrong = [
+        f"row {key}{row} holds {evidence.final.get(f'{key}{row}', 0)} after {count} commits"
+        for key, count in committed.items()
+        for row in "ab"
+        if evidence.final.get(f"{key}{row}", 0) != count
+    ]
+    retries = int(sum(value for samples in lanes for value in samples.captured.get("retries", ()) if value > 0))
+    clients = retries if cell.params["retry"] else sum(victims.values())
+    counted = evidence.extra.get("deadlocks", {})
+    both = sum(1 for count in committed.values() if count == 2)
+    one = sum(1 for key, count in committed.items() if count == 1 and victims.get(key) == 1)
+    if cell.params["retry"]:
+        good = both == PAIRS and clients > 0
+        text = f"both of {both} of {PAIRS} pairs committed after {clients} retries"
+    else:
+        good = one == PAIRS
+        text = f"exactly one victim (40P01) and one commit in {one} of {PAIRS} pairs"
+    agree = counted.get("statistics") == counted.get("log") == clients
+    return [
+        finding(
+            cell,
+            "retry saves both" if cell.params["retry"] else "one victim a pair",
+            good and not strange,
+            text + (f"; {strange[0]}" if strange else ""),
+            pairs=PAIRS,
+            retries=retries,
+        ),
+        finding(
+            cell,
+            "survivors are applied",
+            "fail" if wrong else "pass",
+            wrong[0] if wrong else f"{sum(committed.values())} commits, each on both its rows, no victim's update",
+        ),
+        finding(
+            cell,
+            "deadlocks counted alike",
+            agree if counted else "unknown",
+            f"clients {clients}, pg_stat_database {counted.get('statistics')}, server log {counted.get('log')}",
+        ),
+        check_counts(cell, measured.main, evidence, op=None),
+    ]
+
+
+SCENARIO = Scenario(
+    name="deadlocks",
+    question="Are deadlocks detected, is there exactly one victim a pair, and does a retry save it?",
+    criteria=(
+        "deadlocks are detected (40P01) and resolved: exactly one victim a pair, the survivor commits",
+        "+ the service's retry makes both succeed",
+        "+ clients, pg_stat_database and the server's log count the same deadlocks",
+        "+ detection time beside deadlock_timeout",
+    ),
+    cells=cells,
+    workload=workload,
+    check=check,
+    reads=("deadlocks",),
+    timed=False,
+)

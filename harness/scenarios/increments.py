@@ -1,0 +1,84 @@
+"""What the scenarios share that send increments: the operation, the key sets, the checks of the counters."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from harness.checks import Samples, check_counts, finding
+from harness.config import Options
+from harness.metrics import Measured
+from harness.model import Backend, Cell, Evidence, Finding
+from harness.oracle import check_final_value, check_ledger, check_real_time_order, check_value_sequence
+from harness.plan import Site
+
+CAPTURE = ["retries", "transactions", "pool_wait_ms"]
+KEY_SETS: Mapping[str, int] = {"hot": 1, "spread": 100, "1000": 1000}
+"""Name of a key set -> its number of keys."""
+WARMUP = {"seconds": 1.0, "max_seconds": 6.0}
+
+
+def increment(strategy: str, *, idempotency: bool = False, paths: Sequence[str] = ()) -> dict[str, Any]:
+    """The operation `increment` of a load job, over the load balancer or over `paths` in turn."""
+    return {
+        "name": "increment",
+        **({"paths": list(paths)} if paths else {"path": "/api/increment"}),
+        "body": {"key": "{key}", "strategy": strategy},
+        "idempotency": idempotency,
+        "value": "value",
+        "capture": CAPTURE,
+    }
+
+
+def keys(name: str) -> dict[str, Any]:
+    """The key distribution of a load job for a key set by name."""
+    count = KEY_SETS[name]
+    return {"kind": "one" if count == 1 else "uniform", "prefix": name, "count": count}
+
+
+def load(cell: Cell) -> dict[str, Any]:
+    """The load model of a steady trial: closed with the cell's clients, or open at its rate; warmed up."""
+    model: dict[str, Any] = {"mode": cell.mode, "clients": cell.clients, "release": "together", "warmup": WARMUP}
+    if cell.rate is not None:
+        model |= {"rate": cell.rate, "arrivals": "poisson"}
+    if cell.requests is not None:
+        model["requests"] = cell.requests
+    if cell.seconds is not None:
+        model["seconds"] = cell.seconds
+    return model
+
+
+def backends(options: Options, site: Site, default: Sequence[Backend]) -> list[Backend]:
+    """The backends asked for, else the default ones, of those that the site offers."""
+    return [name for name in (options.backends or default) if name in site.backends]
+
+
+def strategies(options: Options, backend: Backend, default: Sequence[str]) -> Sequence[str]:
+    """The strategies asked for, else the default ones; on SQLite the set-up decides, so there is one."""
+    return (options.strategies or default) if backend == "postgres" else ("upsert",)
+
+
+def check_counters(measured: Measured, samples: Samples | None = None) -> list[Finding]:
+    """The whole oracle over a trial's increments, and the counts of all layers."""
+    cell, evidence = measured.cell, measured.evidence
+    samples = measured.main if samples is None else samples
+    findings = [
+        check_final_value(cell, samples, evidence),
+        check_value_sequence(cell, samples, evidence),
+        check_real_time_order(cell, samples),
+        check_counts(cell, samples, evidence),
+    ]
+    if evidence.ledger is not None:
+        findings.append(check_ledger(cell, samples, evidence))
+    return findings + check_integrity(cell, evidence)
+
+
+def check_integrity(cell: Cell, evidence: Evidence) -> list[Finding]:
+    """SQLite only: `PRAGMA integrity_check` says ok."""
+    if cell.backend == "postgres":
+        return []
+    said = evidence.extra.get("integrity_check")
+    if not said:
+        return [finding(cell, "integrity", "unknown", "PRAGMA integrity_check was not run")]
+    good = said == ["ok"]
+    return [finding(cell, "integrity", good, f"PRAGMA integrity_check: {'; '.join(said[:3])}")]

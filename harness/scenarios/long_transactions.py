@@ -1,0 +1,187 @@
+"""A 5 s transaction through app-1 beside 100 quick ones through the others: does it hold them up?
+
+Three cells: the quick ones alone, beside the long one on other rows (the original's test), and the contrast in
+which they need the very row it holds. The quick ones arrive over two seconds (open model), so each has an
+instant at which it was due and its own deadline.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import replace
+
+from harness.checks import Samples, check_counts, finding
+from harness.config import Options
+from harness.metrics import Measured
+from harness.model import Cell, Finding, Trial
+from harness.oracle import check_final_value
+from harness.plan import Lane, Scenario, Site, Skip
+from harness.scenarios.increments import increment
+
+HOLD_MS = 5000
+QUICK = 100
+RATE = 50.0
+DEADLINE_MS = 1000.0
+LEAD_S = 0.5
+"""The long transaction has its row by then; only quick requests due later are judged in the contrast."""
+
+
+def cells(options: Options, site: Site) -> list[Cell]:
+    """alone, beside, needing."""
+    hosts = min(options.hosts or 4, site.hosts)
+    if hosts < 2:
+        raise Skip("needs 2 app hosts: the long transaction has one for itself")
+    return [
+        Cell(
+            scenario="long-transactions",
+            strategy="upsert",
+            hosts=hosts,
+            mode="open",
+            clients=QUICK,
+            rate=RATE,
+            requests=QUICK,
+            params={"long": kind},
+        )
+        for kind in ("none", "other-row", "same-row")
+    ]
+
+
+def workload(trial: Trial) -> dict[str, Lane]:
+    """The quick ones through app-2 … app-N, and the long one through app-1."""
+    cell = trial.cell
+    others = [f"/app-{n}/api/increment" for n in range(2, cell.hosts + 1)]
+    kind = cell.params["long"]
+    lanes: dict[str, Lane] = {
+        "main": {
+            "mode": "open",
+            "rate": RATE,
+            "clients": QUICK,
+            "requests": QUICK,
+            "timeout_s": 30.0,
+            "keys": {"kind": "one", "prefix": "held"}
+            if kind == "same-row"
+            else {"kind": "cycle", "prefix": "quick", "count": 10},
+            "operations": [increment(cell.strategy, paths=others)],
+        }
+    }
+    if kind != "none":
+        lanes["long"] = {
+            "mode": "closed",
+            "clients": 1,
+            "requests": 1,
+            "timeout_s": 60.0,
+            "operations": [
+                {
+                    "name": "long",
+                    "path": "/app-1/api/transaction",
+                    "body": {"key": "held-0", "hold_ms": HOLD_MS},
+                }
+            ],
+        }
+    return lanes
+
+
+def check(measured: Measured) -> Sequence[Finding]:
+    """In time beside another row; waiting for the same row; nothing lost; what the long one left behind."""
+    cell, samples, evidence = measured.cell, measured.main, measured.evidence
+    kind = cell.params["long"]
+    findings: list[Finding] = []
+    if kind != "none":
+        findings.append(_long(cell, measured.lanes["long"]))
+    if kind == "same-row":
+        findings.append(_waited(cell, samples, measured.lanes["long"]))
+    else:
+        findings.append(_in_time(cell, samples))
+    quick = {key: value for key, value in evidence.final.items() if kind == "same-row" or not key.startswith("held")}
+    own = 1 if kind == "same-row" else 0  # the long transaction increments its row too
+    initial = dict.fromkeys(quick, own) if own else {}
+    counters = replace(evidence, initial=initial, final=quick)
+    findings += [check_final_value(cell, samples, counters), check_counts(cell, samples, counters)]
+    dead = evidence.extra.get("dead_rows")
+    if dead:
+        findings.append(
+            finding(
+                cell,
+                "dead rows",
+                "pass" if not dead["not_removable"] else "fail",
+                f"VACUUM after the trial removed {dead['removed']:,} dead row versions, "
+                f"{dead['not_removable']:,} were still needed by a transaction",
+                **dead,
+            )
+        )
+    return findings
+
+
+def _long(cell: Cell, samples: Samples) -> Finding:
+    took = (samples.done_us[0] - samples.sent_us[0]) / 1000
+    good = samples.outcome[0] == "ok" and took >= HOLD_MS
+    return finding(
+        cell,
+        "long transaction",
+        good,
+        f"held its row and ended {samples.outcome[0]} after {took:,.0f} ms",
+        took_ms=took,
+    )
+
+
+def _in_time(cell: Cell, samples: Samples) -> Finding:
+    latencies = [(d - s) / 1000 for d, s in zip(samples.done_us, samples.due_us, strict=True)]
+    in_time = sum(
+        1 for outcome, ms in zip(samples.outcome, latencies, strict=True) if outcome == "ok" and ms <= DEADLINE_MS
+    )
+    good = in_time > 0.95 * QUICK and len(samples) == QUICK
+    return finding(
+        cell,
+        "quick in time",
+        good,
+        f"{in_time} of {len(samples)} quick transactions ended within {DEADLINE_MS:,.0f} ms "
+        f"(more than {0.95 * QUICK:.0f} are wanted); median {statistics.median(latencies):,.1f} ms",
+        in_time=in_time,
+        median_ms=statistics.median(latencies),
+    )
+
+
+def _waited(cell: Cell, samples: Samples, long: Samples) -> Finding:
+    """The contrast: a quick request that needs the held row ends only after the long one."""
+    rows = [r for r in range(len(samples)) if samples.due_us[r] >= LEAD_S * 1e6]
+    waits = [(samples.done_us[r] - samples.due_us[r]) / 1000 for r in rows]
+    until = long.sent_us[0] + HOLD_MS * 1000
+    early = [r for r in rows if samples.outcome[r] == "ok" and samples.done_us[r] < until]
+    good = bool(rows) and not early
+    text = f"{len(rows) - len(early)} of {len(rows)} that needed the held row waited for its release"
+    if waits:
+        text += f", {statistics.median(waits):,.0f} ms in the median"
+    return finding(cell, "same row waits", good, text, early=len(early))
+
+
+def judge(trials: Sequence[Measured]) -> Sequence[Finding]:
+    """Quick p99 with and without the long one, side by side."""
+    p99: dict[str, list[float]] = {}
+    for measured in trials:
+        value = measured.row.figure("p99_ms")
+        if value is not None:
+            p99.setdefault(str(measured.cell.params["long"]), []).append(value)
+    if "none" not in p99 or "other-row" not in p99:
+        return []
+    alone, beside = statistics.median(p99["none"]), statistics.median(p99["other-row"])
+    cell = next(m.cell for m in trials if m.cell.params["long"] == "other-row")
+    text = f"quick p99 {alone:,.1f} ms without the long transaction, {beside:,.1f} ms beside it ({beside / alone:.2f}x)"
+    return [finding(cell, "quick p99", "pass", text, alone_ms=alone, beside_ms=beside)]
+
+
+SCENARIO = Scenario(
+    name="long-transactions",
+    question="Does a 5 s transaction hold up quick ones on other rows?",
+    criteria=(
+        "more than 95 of 100 quick transactions end within their deadline beside a 5 s one",
+        "+ quick p99 with and without the long one",
+        "+ the contrast: quick ones that need the held row do wait",
+        "+ dead row versions left behind",
+    ),
+    cells=cells,
+    workload=workload,
+    check=check,
+    judge=judge,
+    reads=("dead-rows",),
+)

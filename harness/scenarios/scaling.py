@@ -1,0 +1,161 @@
+"""From 1 to 8 app hosts, under two bounds.
+
+Pool-bound: each request holds one of a host's connections for 20 ms on the server, so a host can do just
+pool / 20 ms, whatever CPU there is; adding a host adds a pool. CPU-bound: quick increments with the app hosts
+capped to a small share of a core. Containers of one machine share its cores, so only the first is judged; the
+second is reported with what held it back.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections import defaultdict
+from collections.abc import Sequence
+
+from harness.checks import check_counts, check_spread, finding
+from harness.config import Options
+from harness.metrics import Measured
+from harness.model import Cell, Finding, Trial
+from harness.plan import Lane, Scenario, Site, Skip
+from harness.scenarios.increments import WARMUP, check_counters, increment
+
+HOSTS = (1, 2, 3, 4, 6, 8)
+QUICK_HOSTS = (1, 2, 4, 8)
+WANTED = {2: 1.8, 4: 3.5, 8: 7.0}
+HOLD_MS = 20
+POOL = 1
+POOL_CPUS = 1.0
+CPU_CPUS = 0.08
+CLIENTS_A_HOST = 4
+SECONDS = 4.0
+QUICK_SECONDS = 2.0
+
+
+def cells(options: Options, site: Site) -> list[Cell]:
+    """Host counts x bounds; clients grow with the hosts, so each host always has work waiting."""
+    most = min(options.hosts or max(HOSTS), site.hosts)
+    if not site.managed:
+        raise Skip("hosts of a service that is not ours cannot be drained")
+    if most < 2:
+        raise Skip("needs 2 app hosts or more: ./run provision --hosts 8")
+    counts = [n for n in (QUICK_HOSTS if options.quick else HOSTS) if n <= most]
+    seconds = options.seconds or (QUICK_SECONDS if options.quick else SECONDS)
+    pool = [
+        Cell(
+            scenario="scaling",
+            hosts=n,
+            pool=POOL,
+            clients=options.clients or CLIENTS_A_HOST * n,
+            seconds=seconds,
+            params={"bound": "pool", "hold_ms": HOLD_MS, "app_cpus": POOL_CPUS},
+        )
+        for n in counts
+    ]
+    cpu = [
+        Cell(
+            scenario="scaling",
+            strategy=(options.strategies or ("upsert",))[0],
+            hosts=n,
+            clients=options.clients or CLIENTS_A_HOST * n,
+            seconds=seconds,
+            params={"bound": "cpu", "app_cpus": CPU_CPUS},
+        )
+        for n in counts
+    ]
+    return pool + cpu
+
+
+def workload(trial: Trial) -> dict[str, Lane]:
+    """Steady load over the load balancer."""
+    cell = trial.cell
+    lane: dict[str, object] = {
+        "mode": "closed",
+        "clients": cell.clients,
+        "seconds": cell.seconds,
+        "release": "together",
+        "warmup": WARMUP,
+        "keys": {"kind": "cycle", "prefix": "scale", "count": 10_000},
+    }
+    if cell.params["bound"] == "pool":
+        body = {"key": "{key}", "hold_ms": HOLD_MS}
+        lane["operations"] = [{"name": "hold", "path": "/api/transaction", "body": body, "capture": ["pool_wait_ms"]}]
+    else:
+        lane["operations"] = [increment(cell.strategy)]
+    return {"main": lane}
+
+
+def check(measured: Measured) -> Sequence[Finding]:
+    """Nothing lost, evenly spread, and never faster than the bound allows."""
+    cell, samples, evidence = measured.cell, measured.main, measured.evidence
+    if cell.params["bound"] == "cpu":
+        return [*check_counters(measured), check_spread(cell, samples, tolerance=0.2)]
+    ok = sum(1 for outcome in samples.outcome if outcome == "ok")
+    unknown = sum(1 for outcome in samples.outcome if outcome == "unknown")
+    applied = sum(evidence.final.values())
+    rate, most = measured.row.figure("rps") or 0.0, cell.hosts * cell.pool * 1000 / HOLD_MS
+    return [
+        finding(
+            cell,
+            "final value",
+            ok <= applied <= ok + unknown,
+            f"{applied:,} rows written for {ok:,} acknowledged and {unknown:,} unknown",
+            lost=max(0, ok - applied),
+        ),
+        finding(
+            cell,
+            "pool is the bound",
+            rate <= most * 1.02,
+            f"{rate:,.0f} requests/s of the {most:,.0f} that {cell.hosts} x {cell.pool} connections allow",
+        ),
+        check_counts(cell, samples, evidence, op=None),
+        check_spread(cell, samples, tolerance=0.2),
+    ]
+
+
+def judge(trials: Sequence[Measured]) -> Sequence[Finding]:
+    """Speed-ups over one host: judged for the pool bound, reported for the CPU bound."""
+    rates: dict[tuple[str, int], list[float]] = defaultdict(list)
+    for measured in trials:
+        rate = measured.row.figure("rps")
+        if rate is not None and measured.row.valid:
+            rates[str(measured.cell.params["bound"]), measured.cell.hosts].append(rate)
+    findings = []
+    for bound in ("pool", "cpu"):
+        base = rates.get((bound, 1))
+        known = [m.cell for m in trials if m.cell.params["bound"] == bound]
+        if not base or not known:
+            continue
+        one = statistics.median(base)
+        ups = {n: statistics.median(values) / one for (b, n), values in sorted(rates.items()) if b == bound}
+        line = ", ".join(f"{n} hosts {up:.2f}x" for n, up in ups.items())
+        if bound == "cpu":
+            cell = known[-1]
+            findings.append(finding(cell, "cpu-bound speed-up", "pass", f"{line} (reported, not judged)", speedup=ups))
+            continue
+        for n, wanted in WANTED.items():
+            at = next((c for c in known if c.hosts == n), None)
+            if at is None:
+                continue
+            if n not in ups:
+                findings.append(finding(at, f"speed-up {n} hosts", "unknown", "no valid trial"))
+                continue
+            text = f"{ups[n]:.2f}x of one host (at least {wanted}x is wanted), each bound by its pool of {POOL}"
+            verdict = ups[n] >= wanted
+            findings.append(finding(at, f"speed-up {n} hosts", verdict, text, speedup=ups[n], wanted=wanted))
+    return findings
+
+
+SCENARIO = Scenario(
+    name="scaling",
+    question="Does throughput grow with the number of app hosts, and what holds it back?",
+    criteria=(
+        "pool-bound: 2 hosts at least 1.8x, 4 hosts 3.5x, 8 hosts 7.0x of one",
+        "+ CPU-bound: reported with what held it back",
+        "+ nothing lost, requests spread evenly, counts agree",
+    ),
+    cells=cells,
+    workload=workload,
+    check=check,
+    judge=judge,
+    repeat=1,
+)

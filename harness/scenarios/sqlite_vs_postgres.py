@@ -1,0 +1,182 @@
+"""The same increments on SQLite (naive and tuned) and PostgreSQL, beside what the original page claims.
+
+`burst`: 1,000 at once, for the share that succeeds, the error rate and the mean response. `steady`: so many
+clients for some seconds, for the throughput and for how many clients are served without an error. The page's
+claims are judged against *naive*, the set-up it describes. A claim that does not hold is shown as not held: it
+is a finding about the page, not a failure of this tier.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from harness.checks import finding
+from harness.config import Options
+from harness.metrics import Measured
+from harness.model import BACKENDS, Backend, Cell, Finding, Trial
+from harness.plan import Lane, Scenario, Site, Skip
+from harness.scenarios.increments import check_counters, increment, load
+
+REQUESTS = 1000
+CLIENTS = (1, 10, 100)
+SECONDS = 3.0
+QUICK_SECONDS = 1.5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """A row of the page's table: its figures, and the improvement over SQLite that its test asks for."""
+
+    name: str
+    unit: str
+    sqlite: str
+    postgres: str
+    change: str
+    holds: Callable[[float, float], bool]
+    """(SQLite, PostgreSQL) -> whether the improvement is as large as claimed."""
+
+
+CLAIMS: tuple[Claim, ...] = (
+    Claim(
+        name="success rate", unit="%", sqlite="30 %", postgres="100 %", change="more than +200 %",
+        holds=lambda a, b: b / a - 1 > 2.0 if a else b > 0,
+    ),
+    Claim(
+        name="mean response", unit="ms", sqlite="500 ms", postgres="50 ms", change="more than 80 % less",
+        holds=lambda a, b: a > 0 and 1 - b / a > 0.8,
+    ),
+    Claim(
+        name="throughput", unit="requests/s", sqlite="100", postgres="1,000", change="more than +800 %",
+        holds=lambda a, b: b / a - 1 > 8.0 if a else b > 0,
+    ),
+    Claim(
+        name="error rate", unit="%", sqlite="15 %", postgres="0.1 %", change="99.3 % less",
+        holds=lambda a, b: a > 0 and 1 - b / a >= 0.993,
+    ),
+    Claim(
+        name="concurrent connections", unit="clients", sqlite="1 in effect", postgres="100+", change="+9,900 %",
+        holds=lambda a, b: a <= 1 and b >= 100,
+    ),
+)  # fmt: skip
+
+
+def cells(options: Options, site: Site) -> list[Cell]:
+    """Backends x (one burst, three steady loads)."""
+    wanted = [name for name in (options.backends or BACKENDS) if name in site.backends]
+    if "postgres" not in wanted or len(wanted) < 2:
+        raise Skip("needs a directory that all app hosts share for the SQLite file (app_sqlite_directory)")
+    hosts = min(options.hosts or 4, site.hosts)
+    requests = options.requests or REQUESTS
+    seconds = options.seconds or (QUICK_SECONDS if options.quick else SECONDS)
+
+    def cell(backend: Backend, clients: int, kind: str) -> Cell:
+        return Cell(
+            scenario="sqlite-vs-postgres",
+            backend=backend,
+            hosts=hosts,
+            clients=clients,
+            requests=requests if kind == "burst" else None,
+            seconds=None if kind == "burst" else seconds,
+            params={"load": kind},
+        )
+
+    return [
+        cell(backend, clients, kind)
+        for backend in wanted
+        for clients, kind in [(requests, "burst"), *((n, "steady") for n in CLIENTS)]
+    ]
+
+
+def workload(trial: Trial) -> dict[str, Lane]:
+    """One hot key: what every writer wants."""
+    cell = trial.cell
+    lane = load(cell) | {"keys": {"kind": "one", "prefix": "shared"}, "operations": [increment(cell.strategy)]}
+    lane["timeout_s"] = 60.0
+    if cell.params["load"] == "burst":
+        lane["warmup"] = None
+    return {"main": lane}
+
+
+def check(measured: Measured) -> Sequence[Finding]:
+    """Whatever is acknowledged must be there, on every backend."""
+    return check_counters(measured)
+
+
+def figures(trials: Sequence[Measured]) -> Mapping[Backend, Mapping[str, float]]:
+    """Backend -> the page's five rows as measured: medians over trials; rates in per cent of the burst."""
+    burst: dict[Backend, list[Measured]] = defaultdict(list)
+    steady: dict[Backend, list[Measured]] = defaultdict(list)
+    for measured in trials:
+        (burst if measured.cell.params["load"] == "burst" else steady)[measured.cell.backend].append(measured)
+    table: dict[Backend, Mapping[str, float]] = {}
+    for backend in BACKENDS:
+        if not burst[backend] or not steady[backend]:
+            continue
+        success = statistics.median(_share(m) for m in burst[backend])
+        means = [m.row.figure("mean_ms") for m in burst[backend]]
+        clean = [m.cell.clients for m in steady[backend] if _share(m) == 1.0 and m.row.figure("ok")]
+        table[backend] = {
+            "success rate": 100 * success,
+            "error rate": 100 * (1 - success),
+            "mean response": statistics.median(v for v in means if v is not None),
+            "throughput": max(m.row.figure("rps") or 0.0 for m in steady[backend]),
+            "concurrent connections": float(max(clean, default=0)),
+        }
+    return table
+
+
+def _share(measured: Measured) -> float:
+    sent, ok = measured.row.figure("sent") or 0.0, measured.row.figure("ok") or 0.0
+    return ok / sent if sent else 0.0
+
+
+def judge(trials: Sequence[Measured]) -> Sequence[Finding]:
+    """Each claim: measured beside claimed, held or not held. Unknown only where it could not be measured."""
+    table = figures(trials)
+    cell = trials[0].cell
+    if "postgres" not in table or "sqlite-naive" not in table:
+        return [finding(cell, f"claim: {c.name}", "unknown", "not both backends were measured") for c in CLAIMS]
+    findings = []
+    for claim in CLAIMS:
+        naive, postgres = table["sqlite-naive"][claim.name], table["postgres"][claim.name]
+        tuned = table.get("sqlite-tuned", {}).get(claim.name)
+        held = claim.holds(naive, postgres)
+        text = (
+            f"{'held' if held else 'NOT HELD'}: SQLite naive {naive:,.4g} {claim.unit}, "
+            + (f"tuned {tuned:,.4g}, " if tuned is not None else "")
+            + f"PostgreSQL {postgres:,.4g}; the page claims {claim.sqlite} and {claim.postgres} ({claim.change})"
+        )
+        findings.append(
+            finding(
+                cell,
+                f"claim: {claim.name}",
+                "pass",
+                text,
+                held=held,
+                naive=naive,
+                tuned=tuned,
+                postgres=postgres,
+                claimed=[claim.sqlite, claim.postgres],
+            )
+        )
+    return findings
+
+
+SCENARIO = Scenario(
+    name="sqlite-vs-postgres",
+    question="What does moving from a shared SQLite file to PostgreSQL change, measured?",
+    criteria=(
+        "the page's five rows (success rate, mean response, throughput, error rate, concurrent connections), "
+        "measured beside its claims: held or not held, against naive SQLite",
+        "+ tuned SQLite (WAL, FULL, BEGIN IMMEDIATE, busy timeout) beside it",
+        "+ nothing acknowledged is lost on any backend; SQLite's file stays whole (PRAGMA integrity_check)",
+    ),
+    cells=cells,
+    workload=workload,
+    check=check,
+    judge=judge,
+    timed=False,
+)

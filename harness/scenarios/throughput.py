@@ -1,0 +1,81 @@
+"""Steady increments: how fast each strategy is, on one hot key and on 1,000 keys, and that none is lost.
+
+`unsafe` (read, then write) is among them as the negative control: it must lose updates on the hot key, or the
+load was too gentle to show anything about the others. Its losses are reported and not held against the run,
+unless it was asked for by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from harness.checks import finding
+from harness.config import Options
+from harness.metrics import Measured
+from harness.model import STRATEGIES, Cell, Finding, Trial
+from harness.oracle import check_final_value
+from harness.plan import Lane, Scenario, Site
+from harness.scenarios.increments import backends, check_counters, increment, keys, load, strategies
+
+HOSTS = 4
+CLIENTS = 64
+SECONDS = 4.0
+QUICK_SECONDS = 1.5
+
+
+def cells(options: Options, site: Site) -> list[Cell]:
+    """Strategies x key sets; `control` marks `unsafe` where nobody asked for it by name."""
+    return [
+        Cell(
+            scenario="throughput",
+            backend=backend,
+            strategy=strategy,
+            hosts=min(options.hosts or HOSTS, site.hosts),
+            mode=options.mode,
+            clients=options.clients or (CLIENTS if options.rate is None else 1000),
+            rate=options.rate,
+            requests=options.requests,
+            seconds=options.seconds or (None if options.requests else QUICK_SECONDS if options.quick else SECONDS),
+            params={"keys": key_set}
+            | ({"control": True} if strategy == "unsafe" and "unsafe" not in options.strategies else {}),
+        )
+        for backend in backends(options, site, ("postgres",))
+        for strategy in strategies(options, backend, STRATEGIES)
+        for key_set in ("hot", "1000")
+    ]
+
+
+def workload(trial: Trial) -> dict[str, Lane]:
+    """Steady load after a warm-up."""
+    cell = trial.cell
+    lane = load(cell) | {"keys": keys(str(cell.params["keys"])), "operations": [increment(cell.strategy)]}
+    return {"main": lane}
+
+
+def check(measured: Measured) -> Sequence[Finding]:
+    """Nothing lost; or, for the control, that something was."""
+    cell = measured.cell
+    if not cell.params.get("control"):
+        return check_counters(measured)
+    lost = int(check_final_value(cell, measured.main, measured.evidence).numbers.get("lost", 0))
+    if cell.params["keys"] != "hot":
+        return [finding(cell, "control", "pass", f"unsafe lost {lost:,} updates over 1,000 keys", lost=lost)]
+    if lost:
+        return [finding(cell, "control", "pass", f"unsafe lost {lost:,} updates: the load shows it", lost=lost)]
+    text = "unsafe lost nothing: the load was too gentle to show that the others are safe"
+    return [finding(cell, "control", "unknown", text, lost=0)]
+
+
+SCENARIO = Scenario(
+    name="throughput",
+    question="How many increments a second does each strategy carry, at what latency, and is any lost?",
+    criteria=(
+        "+ nothing lost: final value = initial + acknowledged, each value once, in real-time order",
+        "+ rate and latency are reported for each strategy, on a hot key and on 1,000 keys",
+        "+ the negative control (`unsafe`) does lose updates under the same load",
+    ),
+    cells=cells,
+    workload=workload,
+    check=check,
+    repeat=1,
+)
