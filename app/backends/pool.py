@@ -68,10 +68,19 @@ class Link:
                 TransactionStatus.INTRANS,
                 TransactionStatus.INERROR,
             }:
-                await self.query("ROLLBACK")
+                await self._roll_back()
             raise
         self.in_doubt = False
         return result
+
+    async def _roll_back(self) -> None:
+        # psycopg forgets all prepared statements at a ROLLBACK, lest there was DDL before it. Here is none, and a
+        # strategy that lives by retries would prepare everything again for each.
+        threshold, self._connection.prepare_threshold = self._connection.prepare_threshold, None
+        try:
+            await self.query("ROLLBACK")
+        finally:
+            self._connection.prepare_threshold = threshold
 
     @property
     def idle(self) -> bool:

@@ -68,10 +68,11 @@ class FuzzError(AssertionError):
     """The service broke the contract; the message holds the request."""
 
 
-def document(chance: random.Random) -> bytes:
-    """A body: the right one for some endpoint, with something wrong in it, or not."""
-    body: Any = dict(chance.choice(list(ENDPOINTS.values())))
-    for _ in range(chance.choice((0, 1, 1, 2))):
+def document(chance: random.Random, path: str) -> bytes:
+    """A body: the right one for this or another endpoint, with something wrong in it, or not."""
+    other = chance.choice(list(ENDPOINTS.values()))
+    body: Any = dict(other if chance.random() < 0.2 else ENDPOINTS.get(path, other))
+    for _ in range(chance.choice((0, 0, 1, 1, 2))):
         body[chance.choice(NAMES)] = chance.choice(WORDS)
     if chance.random() < 0.2:
         body["key"] = "".join(chr(chance.randrange(1, 0xD7FF)) for _ in range(chance.randrange(1, 300)))
@@ -91,7 +92,7 @@ def request(chance: random.Random) -> tuple[bytes, bool]:
     path, method = chance.choice(PATHS), chance.choice(METHODS)
     if chance.random() < 0.6:
         path, method = chance.choice(list(ENDPOINTS)), "POST"
-    body = document(chance)
+    body = document(chance, path)
     head = [f"{method} {path} HTTP/1.1", "Host: fuzz"]
     head += chance.sample(HEADERS, chance.choice((0, 0, 0, 1, 2)))
     lie = chance.random()
@@ -192,7 +193,10 @@ async def with_service(count: int, seed: int, environ: dict[str, str], folder: P
             if process.returncode is not None:
                 raise FuzzError(f"the service did not start: {log.read_text()}")
             await asyncio.sleep(0.05)
-        port = json.loads(log.read_text().splitlines()[0])["port"]
+        first = log.read_text().splitlines()[0]
+        if '"listening"' not in first:
+            raise FuzzError(f"the service did not start: {first}")
+        port = json.loads(first)["port"]
         seen = await campaign(port, count, seed)
         last = await exchange(port, b"GET /metrics?database=0 HTTP/1.1\r\nHost: fuzz\r\n\r\n", 30.0)
         if last is None:
