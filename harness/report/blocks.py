@@ -10,7 +10,6 @@ from typing import ClassVar
 from harness.report.phrase import MINUS, NOTHING, number, span
 from harness.report.summary import CellSummary
 
-
 _NUMBER = re.compile(rf"(?:[+{MINUS}≥>] ?)?[\d,.]+(?: %| of [\d,]+)?|{NOTHING}")
 
 

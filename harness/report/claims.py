@@ -129,9 +129,9 @@ def claims_tables(summary: ScenarioSummary) -> Iterator[Table]:
                     BACKEND_NAMES["postgres"], "change from naive", "the page claims", "does the claim hold?",
                 ),
                 rows,
-                note="A claim holds if PostgreSQL reaches the figure claimed and the change from naive SQLite is at least "
-                "as large as claimed. Connections at once: the largest number of clients tried in this scenario at which "
-                "every request was acknowledged.",
+                note="A claim holds if PostgreSQL reaches the figure claimed and the change from naive SQLite is at "
+                "least as large as claimed. Connections at once: the largest number of clients tried in this "
+                "scenario at which every request was acknowledged.",
             )  # fmt: skip
 
 
@@ -140,6 +140,9 @@ def _row(
 ) -> list[Value]:
     before, between, after = (claim.measure(cells) for cells in (naive, tuned, postgres))
     verdict, why = claim.judge(before, after)
+    tried = max((cell.cell.clients for cell in postgres), default=0)
+    if claim is CONNECTIONS and verdict == "fail" and after == tried:
+        verdict, why = "unknown", f"no more than {tried:,} were tried"
     said = {"pass": "holds", "fail": "does not hold", "unknown": "not measured"}[verdict]
     return [
         Value(claim.title),

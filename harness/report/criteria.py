@@ -6,14 +6,14 @@ trials. "Not measured" is an answer: nothing is inferred from a scenario that wa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from harness.checks import worst
+from harness.metrics import TrialRow
 from harness.model import Finding
 from harness.report.phrase import some
-from harness.report.summary import invalid_cells
 from harness.store import Run
 
 State = Literal["pass", "fail", "unknown", "not measured"]
@@ -92,38 +92,44 @@ CRITERIA: tuple[Criterion, ...] = (
 
 def answers(run: Run) -> tuple[Answer, ...]:
     """The five criteria as this run answers them."""
-    invalid = invalid_cells(run.rows)
-    return tuple(_answer(one, run, invalid) for one in CRITERIA)
+    return tuple(_answer(one, run) for one in CRITERIA)
 
 
-def _answer(criterion: Criterion, run: Run, invalid: Mapping[str, str]) -> Answer:
+def _answer(criterion: Criterion, run: Run) -> Answer:
     found = tuple(f for f in run.findings if criterion.rests_on(f))
-    state, because = _judge(criterion, run, found, invalid)
+    state, because = next(_states(criterion, run, found))
     return Answer(title=criterion.title, state=state, because=because, findings=found)
 
 
-def _judge(criterion: Criterion, run: Run, found: Sequence[Finding], invalid: Mapping[str, str]) -> tuple[State, str]:
+def _states(criterion: Criterion, run: Run, found: Sequence[Finding]) -> Iterator[tuple[State, str]]:
+    """The states with their reasons, the one that counts first."""
     verdict = worst(f.verdict for f in found)
-    first = next((f for f in found if f.verdict == verdict), None)
-    if first and verdict == "fail":
-        return "fail", f"{_source(first)}: {first.detail}"
+    for finding in found:
+        if finding.verdict == verdict == "fail":
+            yield "fail", f"{_source(finding)}: {finding.detail}"
     absent = [name for name in criterion.needs if not any(f.scenario == name for f in found)]
-    if absent:
-        why = "; ".join(_absence(name, run) for name in absent)
-        sofar = f" (as far as it was measured, {some(len(found), 'check')} pass)" if found and verdict == "pass" else ""
-        return "not measured", why + sofar
-    if first is None:
-        return "not measured", "there is no finding"
-    if verdict == "unknown":
-        return "unknown", f"{_source(first)}: {first.detail}"
-    doubtful = [f for f in found if f.cell in invalid]
-    if doubtful:
-        return "unknown", f"{_source(doubtful[0])} was measured in an invalid trial: {invalid[doubtful[0].cell]}"
-    short = criterion.short_of(found)
-    if short:
-        return "not measured", short
+    if absent or not found:
+        why = "; ".join(_absence(name, run) for name in absent) or "there is no finding"
+        so_far = f" (as far as it was measured, {some(len(found), 'check')} pass)" if verdict == "pass" else ""
+        yield "not measured", why + so_far
+    for finding in found:
+        if finding.verdict == verdict == "unknown":
+            yield "unknown", f"{_source(finding)}: {finding.detail}"
+    for finding in found:
+        if why := _doubt(finding, run.rows):
+            yield "unknown", f"{_source(finding)} rests on an invalid trial: {why}"
+    if short := criterion.short_of(found):
+        yield "not measured", short
     more = f", and {some(len(found) - 1, 'more check')}" if len(found) > 1 else ""
-    return "pass", f"{first.detail}{more}"
+    yield "pass", f"{found[0].detail}{more}"
+
+
+def _doubt(finding: Finding, rows: Sequence[TrialRow]) -> str:
+    """Why a trial it rests on is invalid, or empty. A finding about no single cell rests on its whole scenario."""
+    mine = [row for row in rows if row.cell.scenario == finding.scenario]
+    of_cell = [row for row in mine if row.cell.name == finding.cell]
+    bad = [row.reason or "no reason was recorded" for row in of_cell or mine if not row.valid]
+    return bad[0] if bad else ""
 
 
 def _source(finding: Finding) -> str:

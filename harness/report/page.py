@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
 
 from harness.plan import Scenario
 from harness.report.blocks import Section, Table
@@ -24,7 +23,7 @@ from harness.report.pictures import pictures
 from harness.report.reading import read
 from harness.report.rig import environment_tables, reproduction
 from harness.report.sections import Material, section
-from harness.report.summary import Headline, ScenarioSummary, headline, skipped, summarise
+from harness.report.summary import Headline, ScenarioSummary, headline, summarise
 from harness.report.validity import validity_tables
 from harness.scenarios import SCENARIOS
 from harness.store import Run, write_atomically
@@ -85,7 +84,7 @@ def build(run: Run, scenarios: Mapping[str, Scenario] = SCENARIOS) -> Page:
         headline=headline(run, summaries),
         answers=answers(run),
         warnings=tuple(manifest.warnings),
-        skipped=tuple(skipped(manifest)),
+        skipped=tuple(manifest.skipped.items()),
         sections=tuple(section(of(summary)) for summary in summaries),
         validity=tuple(validity_tables(run.manifest, readings, summaries)),
         environment=tuple(environment_tables(manifest)),
@@ -108,6 +107,6 @@ def render(page: Page) -> str:
     style = (TEMPLATES / "page.css").read_text(encoding="utf-8")
     digest = b64encode(hashlib.sha256(style.encode()).digest()).decode()
     text = environment.get_template("page.html.j2").render(
-        page=page, style=Markup(style), style_hash=f"sha256-{digest}", symbols=SYMBOLS
+        page=page, style=style, style_hash=f"sha256-{digest}", symbols=SYMBOLS
     )
     return text.encode("utf-8", "replace").decode("utf-8")

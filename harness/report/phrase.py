@@ -16,8 +16,8 @@ NOTHING, MINUS = "\N{EN DASH}", "\N{MINUS SIGN}"
 
 BACKEND_NAMES: Mapping[str, str] = {
     "postgres": "PostgreSQL",
-    "sqlite-naive": "SQLite, naive",
-    "sqlite-tuned": "SQLite, tuned",
+    "sqlite-naive": "naive SQLite",
+    "sqlite-tuned": "tuned SQLite",
 }
 
 SYMBOLS: Mapping[str, str] = {
@@ -65,10 +65,10 @@ def change(before: float | None, after: float | None) -> str:
 
 
 def span(low: float | None, high: float | None) -> str:
-    """The smallest and the largest of the trials, `12.1 to 13.4`; empty where there is but one value."""
+    """The smallest and the largest of the trials, as a range; empty where there is but one value."""
     if low is None or high is None or low == high:
         return ""
-    return f"{number(low)} to {number(high)}"
+    return f"{number(low)}{NOTHING}{number(high)}"
 
 
 def size(octets: float | None) -> str:

@@ -9,14 +9,11 @@ from itertools import count
 
 from harness.report import charts, correctness_charts
 from harness.report.blocks import Picture
-from harness.report.phrase import BACKEND_NAMES, number, some
+from harness.report.phrase import BACKEND_NAMES, number, percent, some
 from harness.report.reading import Reading
 from harness.report.summary import CellSummary, ScenarioSummary
 from harness.report.theme import Spec
 from harness.usl import UslFit, fit_usl
-
-MOST_CURVES = 8
-"""Curves that can still be told apart."""
 
 LEAST_SECONDS = 5
 """A shorter trial has no course to show."""
@@ -53,18 +50,18 @@ def picture(spec: Spec, caption: str, alt: str) -> Picture:
     return Picture(caption=caption, svg=svg, alt=alt)
 
 
-def _none(summary: ScenarioSummary, readings: Sequence[Reading]) -> Iterator[_Chart]:
+def _none(_summary: ScenarioSummary, _readings: Sequence[Reading]) -> Iterator[_Chart]:
     yield from ()
 
 
 def _convergence(summary: ScenarioSummary, readings: Sequence[Reading]) -> Iterator[_Chart]:
-    """Key by key for the trial that lost most, else for the one with most keys."""
+    """Key by key for the trial that lost most; if none did, for the one with fewest keys."""
     told = [r for r in readings if r.evidence is not None and r.acknowledged]
     if not told:
         return
     rows = {r.row.trial.order: list(_keys(r)) for r in told}
     lost = {r.row.trial.order: _lost(r) for r in told}
-    shown = max(told, key=lambda r: (lost[r.row.trial.order], len(r.acknowledged)))
+    shown = max(told, key=lambda r: (lost[r.row.trial.order], -len(r.acknowledged)))
     order = shown.row.trial.order
     about = f"Trial {order}: {summary.labels.get(shown.row.cell.name) or summary.common}."
     title = (
@@ -74,7 +71,7 @@ def _convergence(summary: ScenarioSummary, readings: Sequence[Reading]) -> Itera
     )
     yield (
         correctness_charts.convergence(rows[order], title=title, subtitle=about),
-        about,
+        "",
         f"{title}: {sum(shown.acknowledged.values()):,} acknowledged over {some(len(rows[order]), 'key')}.",
     )
 
@@ -99,18 +96,19 @@ def _keys(reading: Reading) -> Iterator[dict[str, str | int]]:
         }
 
 
-def _isolation(summary: ScenarioSummary, readings: Sequence[Reading]) -> Iterator[_Chart]:
+def _isolation(_summary: ScenarioSummary, readings: Sequence[Reading]) -> Iterator[_Chart]:
     for reading in readings:
         rows = reading.matrix
         if not rows:
             continue
         broken = sum(1 for row in rows if row["verdict"] == "fail")
         name = BACKEND_NAMES.get(str(rows[0]["backend"]), "the database")
-        title = f"{name}: {some(broken, 'anomaly', 'anomalies') if broken else 'nothing'} occurred that is documented as prevented"
+        what = some(broken, "anomaly", "anomalies") if broken else "nothing"
+        title = f"{name}: {what} occurred that is documented as prevented"
         yield correctness_charts.isolation(rows, title=title), "The table below gives every cell in words.", title
 
 
-def _backends(summary: ScenarioSummary, readings: Sequence[Reading]) -> Iterator[_Chart]:
+def _backends(summary: ScenarioSummary, _readings: Sequence[Reading]) -> Iterator[_Chart]:
     loads: dict[tuple[object, ...], list[CellSummary]] = {}
     for cell in summary.cells:
         c = cell.cell
@@ -125,10 +123,11 @@ def _backends(summary: ScenarioSummary, readings: Sequence[Reading]) -> Iterator
             if (value := figure(cell)) is not None
         ]
         title = "The same load on each backend"
-        about = f"{some(cells[0].cell.clients, 'client')} over {some(cells[0].cell.hosts, 'app host')}; median of valid trials"
+        load = cells[0].cell
+        about = f"{some(load.clients, 'client')} over {some(load.hosts, 'app host')}; median of valid trials"
         yield (
             charts.backends(rows, title=title, subtitle=about),
-            about,
+            "",
             "The table of cells below holds the same figures.",
         )
 
@@ -149,7 +148,7 @@ _MEASURES: Sequence[tuple[str, str, Callable[[CellSummary], float | None]]] = (
 )
 
 
-def _pool_sweep(summary: ScenarioSummary, readings: Sequence[Reading]) -> Iterator[_Chart]:
+def _pool_sweep(_summary: ScenarioSummary, readings: Sequence[Reading]) -> Iterator[_Chart]:
     rows = [
         {"pool": r.row.cell.pool, "seconds": seconds}
         for r in readings
@@ -221,7 +220,8 @@ def _spread(readings: Sequence[Reading]) -> Iterator[_Chart]:
         return
     total = sum(shares.values())
     low, high = min(shares.values()) / total, max(shares.values()) / total
-    title = f"{some(len(shares), 'app host')} served between {low:.1%} and {high:.1%} of the requests each"
+    each = percent(low) if low == high else f"between {percent(low)} and {percent(high)}"
+    title = f"{some(len(shares), 'app host')} served {each} of the requests each"
     rows = [{"host": host, "requests": requests} for host, requests in shares.items()]
     yield (
         charts.spread(rows, title=title, subtitle="The dashed line is the even share."),
@@ -236,7 +236,7 @@ def _curves(summary: ScenarioSummary, readings: Sequence[Reading]) -> Iterator[_
     for reading in readings:
         if reading.row.valid and reading.curves.get("latency"):
             first.setdefault(reading.row.cell.name, reading)
-    if not 0 < len(first) <= MOST_CURVES:
+    if not first:
         return
     rows = [
         {"series": summary.labels.get(cell) or "all", "kind": kind, "percent": percent, "ms": ms}
@@ -262,7 +262,7 @@ def _timeline(summary: ScenarioSummary, readings: Sequence[Reading]) -> Iterator
     order = longest.row.trial.order
     title = f"Second by second: trial {order}"
     about = summary.labels.get(longest.row.cell.name) or summary.common
-    yield charts.timeline(longest.seconds, title=title, subtitle=about), about, f"{title}, {about}."
+    yield charts.timeline(longest.seconds, title=title, subtitle=about), "", f"{title}, {about}."
 
 
 SPECIAL: Mapping[str, Callable[[ScenarioSummary, Sequence[Reading]], Iterator[_Chart]]] = {

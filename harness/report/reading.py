@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from harness.errors import FormatError
 from harness.isolation import matrix
@@ -22,10 +22,14 @@ from harness.store import Run
 CURVE = (1.0, 5.0, 10.0, 25.0, 50.0, 75.0, 90.0, 95.0, 98.0, 99.0, 99.5, 99.8, 99.9, 99.95, 99.99)
 """Percentiles of a curve, as far as the samples carry them."""
 
+MOST_CURVES = 8
+"""Cells whose curves can still be told apart in one picture; reading a histogram takes 0.1 s."""
+
 PER_KEY = frozenset({"concurrent-writes"})
 """Scenarios whose samples are read one by one, to show key by key what was acknowledged."""
 
 T = TypeVar("T")
+_Kind = Literal["latency", "service"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,11 +72,15 @@ def read(run: Run) -> tuple[tuple[Reading, ...], tuple[str, ...]]:
     for line in table:
         seconds.setdefault(line.get("order") or "", []).append(line)
     readings = []
-    for row in sorted(run.rows, key=lambda row: row.trial.order):
+    rows = sorted(run.rows, key=lambda row: row.trial.order)
+    drawn = _drawn(rows)
+    for row in rows:
         order = row.trial.order
         summaries: dict[str, dict[str, Any]] = attempt(partial(run.summaries, order), {})
         lane = "main" if "main" in summaries or not summaries else next(iter(summaries))
-        histograms: dict[str, hist.Counts] = attempt(partial(run.histograms, order, lane), {})
+        curves: dict[str, Sequence[tuple[float, float]]] = {
+            kind: attempt(partial(_curve, run, order, lane, kind), []) for kind in drawn.get(order, ())
+        }
         per_key = row.cell.scenario in PER_KEY
         ok, unknown = attempt(partial(_by_key, run, order), _NO_KEYS) if per_key else _NO_KEYS
         evidence = attempt(partial(run.evidence, order), None)
@@ -82,7 +90,7 @@ def read(run: Run) -> tuple[tuple[Reading, ...], tuple[str, ...]]:
                 evidence=evidence,
                 matrix=attempt(partial(_matrix, evidence), ()),
                 summary=summaries.get(lane, {}),
-                curves={kind: _curve(counts) for kind, counts in histograms.items()},
+                curves=curves,
                 seconds=[s for s in seconds.get(str(order), ()) if s.get("lane", lane) in (lane, "")],
                 acknowledged=ok,
                 unknown=unknown,
@@ -110,7 +118,22 @@ def _matrix(evidence: Evidence | None) -> Sequence[Mapping[str, Any]]:
     return matrix.matrix(matrix.read(result)) if result.get("what") == "isolation" else ()
 
 
-def _curve(counts: hist.Counts) -> list[tuple[float, float]]:
+def _drawn(rows: Sequence[TrialRow]) -> dict[int, tuple[_Kind, ...]]:
+    """Trial -> the curves to read: the first valid trial of each cell, where a scenario has not too many."""
+    first: dict[str, dict[str, int]] = {}
+    for row in rows:
+        if row.valid:
+            first.setdefault(row.cell.scenario, {}).setdefault(row.cell.name, row.trial.order)
+    return {
+        order: ("latency", "service") if len(cells) == 1 else ("latency",)
+        for cells in first.values()
+        if len(cells) <= MOST_CURVES
+        for order in cells.values()
+    }
+
+
+def _curve(run: Run, order: int, lane: str, kind: _Kind) -> list[tuple[float, float]]:
+    counts = run.histogram(order, lane, kind)
     size = hist.total(counts)
     percents = [percent for percent in CURVE if size >= samples_needed(percent)]
     values = hist.quantiles_us(counts, [percent / 100 for percent in percents])

@@ -32,7 +32,7 @@ def environment_tables(manifest: Manifest) -> Iterator[Table]:
             [
                 host.name,
                 host.role,
-                number(host.cpus) if host.cpus else NOTHING,
+                f"{host.cpus:g}" if host.cpus else NOTHING,
                 size(host.memory),
                 host.kernel or NOTHING,
                 host.cpu_model or NOTHING,

@@ -62,7 +62,7 @@ def section(material: Material) -> Section:
                 about=summary.labels.get(f.cell, "" if f.cell == summary.name else f.cell),
                 detail=f.detail,
             )
-            for f in summary.findings
+            for f in sorted(summary.findings, key=lambda f: ("fail", "unknown", "pass").index(f.verdict))
         ),
         blocks=tuple(blocks),
     )
@@ -102,6 +102,7 @@ def _strategies(summary: ScenarioSummary) -> list[Table]:
     cells = [cell for cell in summary.cells if cell.cell.backend == "postgres"]
     if len({cell.cell.strategy for cell in cells}) < 2:
         return []
+    order = [_without(cell.label, cell.cell.strategy) for cell in cells]
     rows = [
         [
             Value(cell.cell.strategy),
@@ -113,7 +114,7 @@ def _strategies(summary: ScenarioSummary) -> list[Table]:
             Value(_per_commit(cell, "retries")),
             Value(_per_commit(cell, "transactions")),
         ]
-        for cell in sorted(cells, key=lambda cell: _without(cell.label, cell.cell.strategy))
+        for cell in sorted(cells, key=lambda cell: order.index(_without(cell.label, cell.cell.strategy)))
     ]
     head = ("strategy", "cell", "lost updates", "requests/s", "p50, ms", "p99, ms")
     return [
@@ -150,8 +151,8 @@ def _errors(material: Material) -> list[Table]:
             "What was not acknowledged, and why",
             ("cell", "error", "requests"),
             rows,
-            note="Over all trials. Whether such a request was surely not applied (fail) or may have been (unknown) is counted "
-            "in the table above; the oracle allows for both.",
+            note="Over all trials. Whether such a request was surely not applied (fail) or may have been (unknown) "
+            "is counted in the table above; the oracle allows for both.",
         )
     ]
 
@@ -178,12 +179,15 @@ def _sqlite(material: Material) -> list[Block]:
         return []
     said = []
     for cell in cells:
+        name = BACKEND_NAMES[cell.cell.backend]
         refused = (cell.fail or 0) + (cell.unknown or 0)
         kinds = material.errors.get(cell.cell.name, {})
         named = ", ".join(f"{error or 'without a name'} {some(times, 'time')}" for error, times in kinds.items())
+        load = _without(cell.label or material.summary.common, name)
         said.append(
-            f"Measured here, {BACKEND_NAMES[cell.cell.backend]} ({cell.label or material.summary.common}): "
-            f"{count(cell.ok)} of {count(cell.sent)} acknowledged, {count(refused)} not"
+            f"Measured here, {name}"
+            + (f" ({load})" if load else "")
+            + f": {count(cell.ok)} of {count(cell.sent)} acknowledged, {count(refused)} not"
             + (f" ({named})" if named else "")
             + f"; p99 {number(cell.medians.get('p99_ms'))} ms."
         )
@@ -194,37 +198,40 @@ def _nothing_special(_: Material) -> list[Block]:
     return []
 
 
+ISOLATION_NOTE = (
+    "Standard: what SQL-92 says, or where it is silent (*) how Berenson and Adya read it. Documented: what the "
+    "database's manual promises. Observed: whether it occurred, or by which means it was prevented: by waiting (as "
+    "long as the schedule held the lock), by an abort (with its code) or by showing an older snapshot. A fail is an "
+    "anomaly that occurred although it is documented as prevented."
+)
+
+
 def _isolation(material: Material) -> list[Block]:
-    """The anomalies by level: what the standard allows, what the database documents, what was observed."""
+    """The anomalies level by level: what the standard allows, what the database documents, what was observed."""
     blocks: list[Block] = []
     for reading in material.readings:
-        rows = reading.matrix
-        if not rows:
-            continue
-        backend = BACKEND_NAMES.get(str(rows[0]["backend"]), str(rows[0]["backend"]))
-        blocks.append(
-            table(
-                f"Anomalies by isolation level: {backend} ({rows[0]['version']})",
-                ("anomaly", "level", "standard", "documented", "observed", "verdict"),
-                [
-                    [
-                        Value(str(row["case"]), str(row["title"])),
-                        str(row["level"]),
-                        Value(_rule(row["standard"], silent=row["standard_silent"])),
-                        Value(_rule(row["documented"])),
-                        Value(_observed(row), str(row["reason"])),
-                        Value(str(row["verdict"]), mark=str(row["verdict"])),
-                    ]
-                    for row in rows
-                ],
-                note="Standard: what SQL-92 says, or where it is silent (*) how Berenson and Adya read it. Documented: "
-                "what the database's manual promises. Observed: whether it occurred, or by which means it was prevented: by "
-                "waiting (as long as the schedule held the lock), by an abort (with its code) or by showing an older "
-                "snapshot. A fail is an anomaly that occurred although it is documented as prevented.",
-            )
-        )
-        blocks += _witnesses(rows)
+        levels: dict[str, list[Mapping[str, object]]] = {}
+        for row in reading.matrix:
+            levels.setdefault(str(row["level"]), []).append(row)
+        for level, rows in levels.items():
+            name = BACKEND_NAMES.get(str(rows[0]["backend"]), str(rows[0]["backend"]))
+            version = str(rows[0]["version"])
+            caption = f"{level}: {version if name in version else f'{name} ({version})'}"
+            head = ("anomaly", "standard", "documented", "observed", "verdict")
+            last = level == list(levels)[-1]
+            blocks.append(table(caption, head, map(_anomaly, rows), note=ISOLATION_NOTE if last else ""))
+        blocks += _witnesses(reading.matrix)
     return blocks
+
+
+def _anomaly(row: Mapping[str, object]) -> list[Value]:
+    return [
+        Value(f"{row['case']} ({row['title']})"),
+        Value(_rule(row["standard"], silent=row["standard_silent"])),
+        Value(_rule(row["documented"])),
+        Value(_observed(row), str(row["reason"])),
+        Value(str(row["verdict"]), mark=str(row["verdict"])),
+    ]
 
 
 def _witnesses(rows: Sequence[Mapping[str, object]]) -> list[Block]:

@@ -11,7 +11,7 @@ from harness.checks import worst
 from harness.metrics import TrialRow
 from harness.model import Cell, Finding
 from harness.report.phrase import NOTHING, labels, some
-from harness.store import Manifest, Run
+from harness.store import Run
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,12 +135,20 @@ def headline(run: Run, scenarios: Sequence[ScenarioSummary]) -> Headline:
             verdict="unknown", word="UNFINISHED", sentence=f"the run's status is '{manifest.status}': not judged"
         )
     sentence = {
-        "pass": lambda: _proved(scenarios) or f"all {some(len(findings), 'check')} pass",
+        "pass": lambda: _passed(scenarios, findings),
         "fail": lambda: _against(findings, "fail"),
         "unknown": lambda: _against(findings, "unknown"),
         "invalid": lambda: _invalid(run.rows),
     }[manifest.verdict]()
     return Headline(verdict=verdict, word=verdict.upper(), sentence=sentence)
+
+
+def _passed(scenarios: Sequence[ScenarioSummary], findings: Sequence[Finding]) -> str:
+    every = f"all {some(len(findings), 'check')} pass"
+    proved = _proved(scenarios)
+    if not proved:
+        return every
+    return f"{proved}; {every} in {len(scenarios)} scenarios" if len(scenarios) > 1 else proved
 
 
 def _proved(scenarios: Iterable[ScenarioSummary]) -> str:
@@ -168,7 +176,7 @@ def _against(findings: Sequence[Finding], verdict: str) -> str:
     lead = "first: " if len(against) > 1 else ""
     return (
         f"{len(against)} of {some(len(findings), 'check')} {verb}; "
-        f"{lead}{first.scenario}, {first.check}: {first.detail}"
+        f"{lead}{first.scenario}, {first.check}: {first.detail.split('; ')[0]}"
     )
 
 
@@ -194,18 +202,4 @@ def scenario_answer(scenario: ScenarioSummary) -> str:
     }[verdict]
     invalid = sum(cell.trials - cell.valid for cell in scenario.cells)
     doubt = f" No claim rests on {some(invalid, 'invalid trial')}." if invalid else ""
-    return f"{said}. {_capital(same[0].check)}: {same[0].detail}.{doubt}"
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]
-
-
-def invalid_cells(rows: Iterable[TrialRow]) -> dict[str, str]:
-    """Cell name -> why one of its trials is invalid."""
-    return {row.cell.name: row.reason or "no reason was recorded" for row in rows if not row.valid}
-
-
-def skipped(manifest: Manifest) -> list[tuple[str, str]]:
-    """Scenario and reason, in the order of the plan."""
-    return list(manifest.skipped.items())
+    return f"{said}; {same[0].check}: {same[0].detail}.{doubt}"

@@ -14,6 +14,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
+from harness.model import Finding
 from harness.report.compare_table import plain
 from harness.report.criteria import answers
 from harness.report.phrase import NOTHING, SYMBOLS, count, number
@@ -22,6 +23,10 @@ from harness.store import Run
 
 WIDTH = 80
 HEAD = ("sent", "ok", "fail", "unknown", "lost", "req/s", "p50", "p95", "p99", "valid")
+LEGEND = (
+    "sent to lost: totals over all trials. req/s (acknowledged), p50, p95, p99 (ms, from the instant a request "
+    "was due): medians over the valid trials."
+)
 _STYLES = {"✓": "green", "✗": "bold red", "?": "yellow", "!": "bold yellow"}
 
 
@@ -43,15 +48,28 @@ def lines(run: Run, *, report: Path | None = None, width: int = WIDTH) -> Iterat
         yield ""
         yield from _wrap(scenario.name + (f": {scenario.common}" if scenario.common else ""), width, "", "  ")
         yield from _table(scenario, width)
-        for finding in scenario.findings:
-            label = scenario.labels.get(finding.cell, "")
-            where = f" [{label}]" if label and len(scenario.cells) > 1 else ""
-            yield from _wrap(f"{finding.check}{where}: {finding.detail}", width, f"{SYMBOLS[finding.verdict]} ", "  ")
+        for symbol, said in _findings(scenario):
+            yield from _wrap(said, width, f"{symbol} ", "  ")
     if not scenarios:
         yield "nothing was measured"
     yield from _rest(run, scenarios, width)
     if report is not None:
         yield f"report: {plain(_short(report))}"
+
+
+def _findings(scenario: ScenarioSummary) -> Iterator[tuple[str, str]]:
+    """What fails or is unknown one by one; a check that passes in several cells once, with the first of them."""
+    passed: dict[str, list[Finding]] = {}
+    for one in scenario.findings:
+        if one.verdict == "pass":
+            passed.setdefault(one.check, []).append(one)
+        else:
+            label = scenario.labels.get(one.cell, "")
+            where = f" [{label}]" if label and len(scenario.cells) > 1 else ""
+            yield SYMBOLS[one.verdict], f"{one.check}{where}: {one.detail}"
+    for check, group in passed.items():
+        times = f", first of {len(group)} passes" if len(group) > 1 else ""
+        yield SYMBOLS["pass"], f"{check}{times}: {group[0].detail}"
 
 
 def _rest(run: Run, scenarios: Sequence[ScenarioSummary], width: int) -> Iterator[str]:
@@ -63,8 +81,9 @@ def _rest(run: Run, scenarios: Sequence[ScenarioSummary], width: int) -> Iterato
         for cell in scenario.cells
         for why in cell.reasons
     ]
-    if notes:
-        yield ""
+    yield ""
+    if any(cell.medians for scenario in scenarios for cell in scenario.cells):
+        yield from _wrap(LEGEND, width, "", "")
     for note in notes:
         yield from _wrap(note, width, "", "  ")
     yield ""
@@ -77,20 +96,19 @@ def _rest(run: Run, scenarios: Sequence[ScenarioSummary], width: int) -> Iterato
 
 
 def _table(scenario: ScenarioSummary, width: int) -> Iterator[str]:
-    """Cells under `HEAD` (latencies in ms); a cell's name stands on the line above its figures."""
+    """Cells under `HEAD`, latencies in ms; a cell's name stands before its figures, or above where it is too long."""
     table = [_figures(cell) for cell in scenario.cells]
-    if not table:
+    if not any(cell.sent is not None for cell in scenario.cells):
         return
-    head = tuple(f"{name} ms" if name in ("p50", "p95", "p99") else name for name in HEAD)
-    widths = [max(map(len, column)) for column in zip(head, *table, strict=True)]
-    if sum(widths) + 2 * len(widths) > width:  # the unit is dropped before a digit is
-        head = HEAD
-        widths = [max(map(len, column)) for column in zip(head, *table, strict=True)]
-    yield _aligned(head, widths)
-    for cell, line in zip(scenario.cells, table, strict=True):
-        if len(table) > 1:
-            yield from _wrap(cell.label, width, "  ", "    ")
-        yield _aligned(line, widths)
+    names = [plain(cell.label) if len(table) > 1 else "" for cell in scenario.cells]
+    widths = [max(map(len, column)) for column in zip(HEAD, *table, strict=True)]
+    room = width - sum(widths) - 2 * len(widths)
+    left = max(map(len, names)) if max(map(len, names)) <= room else 0
+    yield _aligned("", HEAD, left, widths)
+    for name, line in zip(names, table, strict=True):
+        if len(name) > left:
+            yield from _wrap(name, width, "  ", "    ")
+        yield _aligned(name if left else "", line, left, widths)
 
 
 def _figures(cell: CellSummary) -> tuple[str, ...]:
@@ -104,8 +122,8 @@ def _figures(cell: CellSummary) -> tuple[str, ...]:
     )
 
 
-def _aligned(line: Sequence[str], widths: Sequence[int]) -> str:
-    return "  " + "  ".join(text.rjust(width) for text, width in zip(line, widths, strict=True))
+def _aligned(name: str, line: Sequence[str], left: int, widths: Sequence[int]) -> str:
+    return name.ljust(left) + "".join("  " + text.rjust(width) for text, width in zip(line, widths, strict=True))
 
 
 def _wrap(text: str, width: int, first: str, rest: str) -> list[str]:

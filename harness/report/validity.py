@@ -14,7 +14,7 @@ from harness.report.summary import ScenarioSummary
 from harness.store import Manifest
 
 GENERATOR_HEAD = (
-    "trial", "scenario", "cell", "CPU, busiest process", "waited for a CPU", "longest stall, ms",
+    "trial", "cell", "CPU, busiest process", "waited for a CPU", "longest stall, ms",
     "send lag p99, ms", "latency p99, ms", "service time p99, ms", "in flight, mean", "by Little's law",
     "achieved / offered", "warm-up", "trial is",
 )  # fmt: skip
@@ -44,8 +44,8 @@ def _invalid(rows: Sequence[TrialRow], labels: Mapping[str, str]) -> Table:
             [scenario, labels.get(cell, cell), reason, f"{times:,}"]
             for (scenario, cell, reason), times in reasons.items()
         ],
-        note="A trial is invalid if its figures say more about the load generator than about the tier, or if it was cut "
-        "short. Its counts are shown, its times are not, and no claim rests on it.",
+        note="A trial is invalid if its figures say more about the load generator than about the tier, or if it was "
+        "cut short. Its counts are shown, its times are not, and no claim rests on it.",
     )
 
 
@@ -55,17 +55,17 @@ def _generator(readings: Sequence[Reading], labels: Mapping[str, str]) -> Table:
         "The generator's part in each trial",
         GENERATOR_HEAD,
         [[*_where(reading.row, labels), *_innocence(reading)] for reading in readings],
-        note="CPU: own time of the busiest generator process, as a share of one core. Waited: time it was ready to run and "
-        "did not. Stall: it did not run when it should have. Send lag: from the instant a request was due to the instant it "
-        "left; latency includes it, service time does not. In flight: requests on their way as the generator saw them, "
-        "beside what Little's law expects of rate x mean service time: far apart, one of the three is wrong. Steady: "
-        "throughput and p95 had stopped moving when measuring began.",
+        note="CPU: own time of the busiest generator process, as a share of one core. Waited: time it was ready to "
+        "run and did not. Stall: it did not run when it should have. Send lag: from the instant a request was "
+        "due to the instant it left; latency includes it, service time does not. In flight: requests on their "
+        "way as the generator saw them, beside what Little's law expects of rate x mean service time: far "
+        "apart, one of the three is wrong. Steady: throughput and p95 had stopped moving when measuring began.",
     )
 
 
 def _where(row: TrialRow, labels: Mapping[str, str]) -> list[Value]:
     name = row.cell.name
-    return [Value(f"{row.trial.order}"), Value(row.cell.scenario), Value(labels.get(name, name))]
+    return [Value(f"{row.trial.order}"), Value(labels.get(name, name), row.cell.scenario)]
 
 
 def _innocence(reading: Reading) -> list[Value]:
@@ -118,5 +118,6 @@ def _noise(manifest: Manifest) -> Table:
         ("metric", "two identical measurements differed by up to"),
         [[name, percent(value - 1)] for name, value in floor.items()],
         note="No smaller difference between two runs means anything."
-        + ("" if floor else " Measure it with ./run bench --aa."),
+        if floor
+        else "Until it is, nobody knows which differences between two runs mean nothing: ./run bench --aa measures it.",
     )

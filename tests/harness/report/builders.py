@@ -45,7 +45,7 @@ RIG = RigRecord(
     ],
 )
 SETTINGS = {
-    "postgres": {"server_version": "15.13", "max_connections": "100", "shared_buffers": "327688kB", "wal_level": "replica"},
+    "postgres": {"server_version": "15.13", "max_connections": "100", "shared_buffers": "327688kB"},
     "app": {"app-1": {"pool_size": 5, "statement_timeout_ms": 60000, "prepare": True}},
 }  # fmt: skip
 

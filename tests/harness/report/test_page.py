@@ -1,0 +1,272 @@
+"""report.html as a reader, a browser and an attacker meet it: runs made with the real Recorder, parsed as HTML."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from harness.model import Cell
+from harness.report import pictures
+from harness.report.page import build, render, write_report
+from harness.store import CodeRecord, Run
+from tests.harness.report.builders import CODE, Made, concurrent, found, passing, quickstart, store
+
+VOID = {"meta", "br", "link", "img", "input", "hr"}
+HOSTILE = "<script>alert(1)</script>\"' onload=x " + "\x1b[31m\u202e\x00 =HYPERLINK(1) {{ 7*7 }}"
+
+
+class Parsed(HTMLParser):
+    """The page taken apart; an element that is closed twice or never, or in the wrong order, is a fault."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.faults: list[str] = []
+        self.tags: list[str] = []
+        self.attributes: list[tuple[str, str, str]] = []
+        self.words: list[str] = []
+        self.feed(text)
+        self.close()
+        self.faults += [f"<{tag}> is never closed" for tag in self.open]
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_startendtag(tag, attrs)
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes += [(tag, name, value or "") for name, value in attrs]
+
+    def handle_endtag(self, tag: str) -> None:
+        if not self.open or self.open.pop() != tag:
+            self.faults.append(f"</{tag}> at {self.getpos()}")
+
+    def handle_data(self, data: str) -> None:
+        if self.open and self.open[-1] != "style":
+            self.words.append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join(" ".join(self.words).split())
+
+    def values(self, name: str) -> list[str]:
+        return [value for _, attribute, value in self.attributes if attribute == name]
+
+
+def parsed(run: Run) -> Parsed:
+    return Parsed(write_report(run).read_text(encoding="utf-8"))
+
+
+def assert_sound(page: Parsed) -> None:
+    """Well-formed, self-contained, without script, every reference within the page."""
+    assert page.faults == []
+    assert not {"script", "iframe", "object", "embed", "link", "img", "form", "base", "foreignobject"} & set(page.tags)
+    ids = page.values("id")
+    assert len(ids) == len(set(ids))
+    targets = [v for name in ("href", "xlink:href", "src", "action", "aria-labelledby") for v in page.values(name)]
+    assert {target.removeprefix("#") for target in targets} <= set(ids)
+    for tag, name, value in page.attributes:
+        assert not name.startswith("on"), (tag, name)
+        assert name != "style", (tag, value)
+        assert name.startswith("xmlns") or "://" not in value, (tag, name, value)
+        for reference in re.findall(r"url\(([^)]*)\)", value):
+            assert reference.removeprefix("#") in ids
+
+
+def test_the_page_of_a_passing_run(tmp_path: Path) -> None:
+    run = quickstart(tmp_path)
+    page = parsed(run)
+    assert_sound(page)
+    assert "PASS 2,000 of 2,000 concurrent writes acknowledged over 4 app hosts" in page.text
+    for finding in run.findings:
+        assert f"{finding.check} : {finding.detail}" in page.text
+    for word in ("Rig", "Strategy", "Cell", "Trial", "Sample", "Outcome", "Finding", "Run"):
+        assert f" {word} " in page.text
+    assert "git checkout 3f2a9c1" in page.text
+    assert "./run bench --hosts 4 --scenario concurrent-writes --seed 1" in page.text
+    assert "share the cores" in page.text
+
+
+def test_tables_and_pictures_have_names_for_who_cannot_see_them(tmp_path: Path) -> None:
+    page = parsed(quickstart(tmp_path))
+    assert page.tags.count("caption") == page.tags.count("table") > 5
+    assert page.tags.count("svg") >= 3
+    drawn = [tag for tag, name, value in page.attributes if (name, value) == ("role", "img")]
+    assert len(drawn) >= page.tags.count("svg")
+    assert all(page.values("aria-label"))
+    assert page.tags.count("h1") == 1
+    assert "lang" in {name for tag, name, _ in page.attributes if tag == "html"}
+
+
+def test_the_policy_lets_nothing_in_but_the_page_s_own_style(tmp_path: Path) -> None:
+    text = write_report(quickstart(tmp_path)).read_text(encoding="utf-8")
+    assert "default-src 'none'; style-src 'sha256-" in text.replace("&#39;", "'")
+    assert len(text) < 400_000
+
+
+def test_writing_twice_leaves_one_page_and_nothing_else(tmp_path: Path) -> None:
+    run = quickstart(tmp_path)
+    before = {path.name for path in run.path.iterdir()}
+    assert write_report(run) == write_report(run) == run.path / "report.html"
+    assert {path.name for path in run.path.iterdir()} - before == {"report.html"}
+
+
+def test_hostile_text_stays_text(tmp_path: Path) -> None:
+    cell = Cell(scenario=HOSTILE, strategy=HOSTILE, hosts=2, params={HOSTILE: HOSTILE, "n" * 5000: {"a": "<b>"}})
+    trials = [
+        Made(cell=cell, fail=3, errors={HOSTILE: 3}, valid=False, reason=HOSTILE),
+        Made(cell=replace(cell, strategy="</style><script>"), ok=200, course=8),
+        Made(cell=concurrent("</svg><script>"), ok=900, lost=3),
+    ]
+    run = store(
+        tmp_path,
+        trials,
+        [found(cell, HOSTILE, "fail", HOSTILE), found(trials[2].cell, "final value", "fail", HOSTILE, lost=3)],
+        verdict="fail",
+        code=CodeRecord(commit=HOSTILE, dirty=True, command=HOSTILE, seed=7),
+        warnings=[HOSTILE],
+        skipped={HOSTILE: HOSTILE},
+        settings={HOSTILE: {HOSTILE: HOSTILE, "deep": {"list": ["<i>"]}}},
+        stages={HOSTILE: 1.0},
+        noise_floor={HOSTILE: 1.1},
+    )
+    text = write_report(run).read_text(encoding="utf-8")
+    page = Parsed(text)
+    assert_sound(page)
+    assert "\x1b" not in text
+    assert "\u202e" not in text
+    assert "\x00" not in text
+    assert "{{ 7*7 }}" in page.text
+    assert page.text.count("<script>alert(1)</script>") >= 8
+
+
+def test_a_figure_that_is_none_is_a_dash(tmp_path: Path) -> None:
+    nothing = {"rps": float("nan"), "p50_ms": float("inf"), "p99_ms": None, "mean_ms": -0.0}
+    run = store(tmp_path, [Made(cell=concurrent(), ok=50, figures=nothing)], passing(concurrent()))
+    page = parsed(run)
+    assert_sound(page)
+    assert not re.search(r"\b(nan|inf|None)\b", page.text)
+    (row,) = [row for row in re.findall(r"requests/s .*? valid trials (.*?)Counts are", page.text) if "50" in row]
+    assert row.count("\N{EN DASH}") >= 3
+
+
+def test_a_run_without_trials(tmp_path: Path) -> None:
+    page = parsed(store(tmp_path, verdict="unknown", status="aborted", warnings=["aborted: interrupted"]))
+    assert_sound(page)
+    assert "ABORTED the run was interrupted: 0 trials and 0 findings are kept" in page.text
+    assert "This run holds no trial and no finding" in page.text
+    assert "aborted: interrupted" in page.text
+
+
+def test_an_aborted_run_shows_what_was_measured(tmp_path: Path) -> None:
+    cell = concurrent()
+    page = parsed(store(tmp_path, [Made(cell=cell)], passing(cell), verdict="pass", status="aborted"))
+    assert_sound(page)
+    assert "ABORTED the run was interrupted: 1 trial and 6 findings are kept" in page.text
+    assert "PASS" not in page.text
+
+
+@pytest.mark.parametrize("status", ["started", "sampled"])
+def test_an_unfinished_run_is_not_called_passed(tmp_path: Path, status: str) -> None:
+    run = store(tmp_path, [Made(cell=concurrent())], passing(concurrent()), status=status)  # type: ignore[arg-type]
+    assert f"UNFINISHED the run's status is '{status}'" in parsed(run).text
+
+
+def test_an_invalid_trial_keeps_its_counts_and_loses_its_times(tmp_path: Path) -> None:
+    cell, why = concurrent(), "the generator was the limit: CPU 97 %"
+    run = store(
+        tmp_path, [Made(cell=cell, ok=777, valid=False, reason=why, seconds=0.25)], passing(cell), verdict="invalid"
+    )
+    page = parsed(run)
+    assert_sound(page)
+    assert f"INVALID 1 of 1 trial is invalid, so no claim rests on them; first: {why}" in page.text
+    assert "777" in page.text
+    assert "3,110" not in page.text  # 777 acknowledged in 0.25 s: requests/s of an invalid trial
+    assert "Invalid trials: 1 of 1" in page.text
+    assert page.text.count(why) >= 2
+    assert "1,000 concurrent writes succeed to 100 % ? unknown" in page.text
+
+
+def test_lost_updates_are_shown_wherever_they_are_asked_for(tmp_path: Path) -> None:
+    cell = concurrent(strategy="unsafe")
+    detail = "137 lost updates; key 'hot-000': 1,000 acknowledged and 0 unknown, but the value went from 0 to 863"
+    findings = [
+        one if one.check != "final value" else found(cell, "final value", "fail", detail, lost=137)
+        for one in passing(cell)
+    ]
+    page = parsed(store(tmp_path, [Made(cell=cell, lost=137)], findings, verdict="fail"))
+    assert "FAIL 1 of 6 checks fails; concurrent-writes, final value: 137 lost updates" in page.text
+    assert "The lost-update problem is solved ✗ fail" in page.text
+    assert "137 acknowledged writes are not in the database" in page.text
+    assert detail in page.text
+
+
+def test_a_damaged_file_costs_what_stood_in_it_and_is_named(tmp_path: Path) -> None:
+    run = quickstart(tmp_path)
+    for name in ("evidence/001.json", "samples/001-main.summary.json", "samples/001-main.latency.hgrm"):
+        (run.path / name).write_text("{broken", encoding="utf-8")
+    (run.path / "samples" / "002-main.csv").write_text("seq,op\n1,x\n", encoding="utf-8")
+    page = parsed(run)
+    assert_sound(page)
+    for name in ("001.json", "001-main.summary.json", "damaged histogram", "002-main.csv"):
+        assert name in page.text
+    assert "1,000 of 1,000 acknowledged" in page.text
+
+
+def test_an_unknown_scenario_still_gets_findings_and_figures(tmp_path: Path) -> None:
+    cell = Cell(scenario="of-the-future", clients=3)
+    page = parsed(store(tmp_path, [Made(cell=cell, ok=321)], [found(cell, "novel", detail="all is novel")]))
+    assert "This version of pgcrucible has no scenario of this name" in page.text
+    assert "novel : all is novel" in page.text
+    assert "321" in page.text
+
+
+def test_percentiles_that_the_samples_cannot_carry_are_not_shown(tmp_path: Path) -> None:
+    cell = concurrent(requests=30, clients=30)
+    run = store(tmp_path, [Made(cell=cell, ok=30)], passing(cell))
+    assert run.rows[0].figure("p95_ms") is not None
+    assert run.rows[0].figure("p99_ms") is None
+    page = build(run)
+    cells = next(b for b in page.sections[0].blocks if b.kind == "table")
+    assert cells.kind == "table"
+    by_name = dict(zip(cells.head, cells.rows[0], strict=True))
+    assert by_name["p95, ms"].text != "\N{EN DASH}"
+    assert by_name["p99, ms"].text == "\N{EN DASH}"
+
+
+def test_a_drawing_with_anything_but_shapes_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    for drawing in (
+        "<svg><script>1</script></svg>",
+        '<svg><a href="http://x"><text>x</text></a></svg>',
+        '<svg onload="x"></svg>',
+        "<svg><foreignObject/></svg>",
+        '<svg><g style="fill:url(http://x)"/></svg>',
+    ):
+        monkeypatch.setattr("harness.report.charts.svg", lambda _, drawing=drawing: drawing)
+        with pytest.raises(pictures.Forbidden):
+            pictures.picture({}, "", "")
+
+
+def test_two_drawings_share_no_ids(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawing = '<svg><defs><clipPath id="clip0"><rect/></clipPath></defs><g clip-path="url(#clip0)"/></svg>'
+    monkeypatch.setattr("harness.report.charts.svg", lambda _: drawing)
+    one, two = (pictures.picture({}, "", "").svg for _ in range(2))
+    assert one != two
+    for svg in (one, two):
+        (own,) = re.findall(r'id="([^"]+)"', svg)
+        assert f"url(#{own})" in svg
+
+
+def test_rendering_again_gives_the_same_page(tmp_path: Path) -> None:
+    run = quickstart(tmp_path)
+    assert render(build(run)) == render(build(run))
+
+
+def test_the_dirty_commit_is_said_to_be_so(tmp_path: Path) -> None:
+    run = store(tmp_path, code=CODE.model_copy(update={"dirty": True}))
+    assert "with changes that are not in the commit" in parsed(run).text

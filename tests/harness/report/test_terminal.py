@@ -1,0 +1,110 @@
+"""The summary as printed: 80 columns, plain without a terminal, nothing that matters left out."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from harness.model import Cell
+from harness.report.terminal import lines, print_summary
+from harness.store import Run
+from tests.harness.report.builders import Made, concurrent, found, passing, quickstart, store
+
+
+def printed(run: Run, report: Path | None = None, **console: object) -> str:
+    file = io.StringIO()
+    print_summary(run, report, console=Console(file=file, **console))  # type: ignore[arg-type]
+    return file.getvalue()
+
+
+def flat(text: str) -> str:
+    return " ".join(text.split())
+
+
+def test_a_passing_run(tmp_path: Path) -> None:
+    run = quickstart(tmp_path)
+    text = printed(run, tmp_path / "report.html", width=80)
+    assert max(map(len, text.splitlines()[:-1])) <= 80
+    assert "\x1b" not in text
+    said = flat(text)
+    assert "sent ok fail unknown lost req/s p50 p95 p99 valid" in said
+    assert "keys hot 1,000 1,000 0 0 0 1,060 312" in said
+    assert "✓ 1/1" in said
+    assert "✓ acknowledged, first of 2 passes: 1,000 of 1,000 acknowledged (100 %)" in said
+    assert "✓ The lost-update problem is solved: pass" in said
+    assert "Horizontal scaling is achieved: not measured" in said
+    assert "PASS: 2,000 of 2,000 concurrent writes acknowledged over 4 app hosts" in said
+    assert text.splitlines()[-1] == f"report: {tmp_path / 'report.html'}"
+
+
+def test_what_fails_comes_first_and_in_full(tmp_path: Path) -> None:
+    cells = [concurrent("hot"), concurrent("spread")]
+    detail = "137 lost updates; key 'hot-000': " + "and so on " * 30
+    findings = [*passing(cells[1]), found(cells[0], "final value", "fail", detail, lost=137)]
+    run = store(
+        tmp_path,
+        [Made(cell=cells[0], lost=137), Made(cell=cells[1])],
+        findings,
+        verdict="fail",
+        skipped={"deadlocks": "no database"},
+        warnings=["app-3 is slow"],
+    )
+    said = flat(printed(run, width=80))
+    assert f"✗ final value [keys hot]: {detail.strip()}" in said
+    assert said.index("✗ final value") < said.index("✓ acknowledged")
+    assert "FAIL: 1 of 7 checks fails; concurrent-writes, final value: 137 lost updates" in said
+    assert "skipped: deadlocks: no database" in said
+    assert "! app-3 is slow" in said
+    assert "✗ The lost-update problem is solved: fail" in said
+
+
+def test_an_invalid_trial_is_marked_and_its_reason_given(tmp_path: Path) -> None:
+    made = Made(cell=concurrent(), valid=False, reason="the generator was the limit")
+    said = flat(printed(store(tmp_path, [made], passing(made.cell), verdict="invalid"), width=80))
+    assert "! 0/1" in said
+    assert "! invalid: concurrent-writes, PostgreSQL, upsert: the generator was the limit" in said
+    assert "INVALID: 1 of 1 trial is invalid" in said
+
+
+@pytest.mark.parametrize("requests", [7, 1_000, 100_000])
+def test_no_line_is_wider_than_asked(tmp_path: Path, requests: int) -> None:
+    cells = [
+        Cell(scenario="throughput", strategy=s, clients=20, params={"keys": "k" * n})
+        for s, n in (("upsert", 1), ("for-update", 300))
+    ]
+    run = store(tmp_path, [Made(cell=cell, ok=7, figures={"sent": float(requests * 500)}) for cell in cells])
+    assert max(map(len, lines(run))) <= 80
+    assert f"{requests * 500:,}" in "\n".join(lines(run))  # a number is never cut
+
+
+def test_hostile_names_cannot_move_the_cursor_or_colour_the_screen(tmp_path: Path) -> None:
+    bad = "\x1b[2J[bold red]x[/]\r\n\u202e"
+    cell = Cell(scenario=bad, strategy=bad, params={"p": bad})
+    run = store(
+        tmp_path,
+        [Made(cell=cell, valid=False, reason=bad)],
+        [found(cell, bad, "unknown", bad)],
+        verdict="unknown",
+        warnings=[bad],
+        skipped={bad: bad},
+    )
+    text = printed(run, width=80)
+    assert "\x1b" not in text
+    assert "\u202e" not in text
+    assert "\r" not in text
+    assert "[bold red]x[/]" in text
+
+
+def test_a_terminal_gets_colour_beside_the_symbols(tmp_path: Path) -> None:
+    text = printed(quickstart(tmp_path), force_terminal=True, color_system="standard", width=80)
+    assert "\x1b[32m✓" in text
+
+
+def test_an_empty_and_an_aborted_run(tmp_path: Path) -> None:
+    said = flat(printed(store(tmp_path, verdict="unknown", status="aborted"), width=80))
+    assert "nothing was measured" in said
+    assert "ABORTED: the run was interrupted" in said
+    assert "PASS" not in said
