@@ -53,7 +53,7 @@ def _share(name: str) -> Callable[[Sequence[CellSummary]], float | None]:
     def share(cells: Sequence[CellSummary]) -> float | None:
         sent = sum(cell.sent or 0 for cell in cells)
         ok = sum(cell.ok or 0 for cell in cells)
-        return None if not sent else ok / sent if name == "ok" else 1 - ok / sent
+        return None if not sent else (ok if name == "ok" else sent - ok) / sent
 
     return share
 

@@ -71,7 +71,7 @@ def _where(row: TrialRow, labels: Mapping[str, str]) -> list[Value]:
 def _innocence(reading: Reading) -> list[Value]:
     row, summary = reading.row, reading.summary
     watch = [one for one in _sequence(summary.get("watch")) if isinstance(one, Mapping)]
-    offered, rps = row.cell.rate, row.figure("rps")
+    offered, sent, seconds = row.cell.rate, row.figure("sent"), row.figure("seconds")
     return [
         Value(percent(_most(watch, "cpu"))),
         Value(percent(_most(watch, "cpu_wait"))),
@@ -79,7 +79,7 @@ def _innocence(reading: Reading) -> list[Value]:
         *(Value(number(row.figure(name))) for name in ("lag_p99_ms", "p99_ms", "service_p99_ms")),
         Value(number(_in_flight(watch))),
         Value(number(_little(row, summary))),
-        Value(percent(rps / offered) if offered and rps is not None else NOTHING),
+        Value(percent(sent / seconds / offered) if offered and sent and seconds else NOTHING),
         Value({None: "none", True: "steady", False: "not steady"}[row.steady]),
         Value("valid" if row.valid else "invalid", mark="pass" if row.valid else "invalid"),
     ]

@@ -1,0 +1,97 @@
+"""The five success criteria: each answer, and why nothing passes that was not measured."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from harness.model import Cell, Finding
+from harness.report.criteria import CRITERIA, Answer, answers
+from harness.store import Run
+from tests.harness.report.builders import Made, concurrent, found, passing, store
+
+WRITES, LOST, DEADLOCKS, SCALING, RELIABLE = range(5)
+
+
+def answer(
+    which: int, tmp_path: Path, findings: list[Finding], trials: list[Made] | None = None, **more: object
+) -> Answer:
+    run: Run = store(tmp_path, trials or [], findings, **more)  # type: ignore[arg-type]
+    return answers(run)[which]
+
+
+def test_there_are_the_page_s_five() -> None:
+    assert len(CRITERIA) == 5
+
+
+def test_a_thousand_writes_pass(tmp_path: Path) -> None:
+    said = answer(WRITES, tmp_path, passing(concurrent()))
+    assert (said.state, said.because) == ("pass", "1,000 of 1,000 acknowledged (100 %)")
+
+
+def test_fewer_writes_than_the_criterion_names_do_not_meet_it(tmp_path: Path) -> None:
+    said = answer(WRITES, tmp_path, passing(concurrent(requests=100, clients=100)))
+    assert said.state == "not measured"
+    assert "100 writes were sent at once, the criterion asks for 1,000" in said.because
+
+
+@pytest.mark.parametrize("verdict", ["fail", "unknown"])
+def test_one_cell_that_does_not_pass_decides(tmp_path: Path, verdict: str) -> None:
+    bad = found(concurrent("spread"), "acknowledged", verdict, "999 of 1,000", expected=1000)
+    said = answer(WRITES, tmp_path, [*passing(concurrent()), bad])
+    assert (said.state, said.because) == (verdict, "concurrent-writes, acknowledged: 999 of 1,000")
+
+
+def test_a_lost_update_in_any_scenario_counts(tmp_path: Path) -> None:
+    bad = found(Cell(scenario="throughput"), "final value", "fail", "1 lost updates", lost=1)
+    assert answer(LOST, tmp_path, [*passing(concurrent()), bad]).state == "fail"
+
+
+def test_what_sqlite_loses_is_not_held_against_postgresql(tmp_path: Path) -> None:
+    bad = found(concurrent(backend="sqlite-naive"), "final value", "fail", "1 lost updates", lost=1)
+    assert answer(LOST, tmp_path, [*passing(concurrent()), bad]).state == "pass"
+
+
+def test_no_pass_rests_on_an_invalid_trial(tmp_path: Path) -> None:
+    cell = concurrent()
+    trials = [Made(cell=cell), Made(cell=cell, number=2, valid=False, reason="CPU 97 %")]
+    said = answer(WRITES, tmp_path, passing(cell), trials)
+    assert said.state == "unknown"
+    assert said.because == "concurrent-writes, acknowledged rests on an invalid trial: CPU 97 %"
+
+
+def test_a_failure_stays_one_however_it_was_measured(tmp_path: Path) -> None:
+    cell = concurrent()
+    bad = found(cell, "final value", "fail", "5 lost updates", lost=5)
+    assert answer(LOST, tmp_path, [bad], [Made(cell=cell, valid=False, reason="slow")]).state == "fail"
+
+
+def test_a_finding_about_a_whole_scenario_rests_on_all_its_trials(tmp_path: Path) -> None:
+    trials = [
+        Made(cell=Cell(scenario="scaling", hosts=n), valid=n != 4, reason="CPU" if n == 4 else "") for n in (1, 4)
+    ]
+    said = answer(SCALING, tmp_path, [found("scaling", "speed-up", detail="3.9x")], trials)
+    assert (said.state, said.because) == ("unknown", "scaling, speed-up rests on an invalid trial: CPU")
+
+
+def test_what_was_not_run_was_not_measured_and_says_why(tmp_path: Path) -> None:
+    assert answer(SCALING, tmp_path, []).because == "scaling was not part of this run"
+    said = answer(DEADLOCKS, tmp_path, [], skipped={"deadlocks": "no --dsn"})
+    assert (said.state, said.because) == ("not measured", "deadlocks was skipped: no --dsn")
+
+
+def test_reliability_needs_all_its_scenarios(tmp_path: Path) -> None:
+    names = ("isolation", "long-transactions", "connections")
+    every = [found(name, "all well") for name in names]
+    assert answer(RELIABLE, tmp_path, every).state == "pass"
+    for absent in names:
+        said = answer(RELIABLE, tmp_path, [one for one in every if one.scenario != absent])
+        assert said.state == "not measured"
+        assert f"{absent} was not part of this run" in said.because
+        assert "2 checks pass" in said.because
+
+
+def test_a_scenario_that_was_run_without_a_finding_says_so(tmp_path: Path) -> None:
+    said = answer(SCALING, tmp_path, [], [Made(cell=Cell(scenario="scaling"))])
+    assert said.because == "scaling was run, but has no finding that says so"

@@ -1,0 +1,68 @@
+"""Numbers and names, by table."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from harness.model import Cell
+from harness.report.phrase import change, count, labels, number, percent, size, some, span
+
+DASH, MINUS = "\N{EN DASH}", "\N{MINUS SIGN}"
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0, "0"), (-0.0, "0"), (1, "1.00"), (12.345, "12.3"), (123.45, "123"), (1234.5, "1,230"), (999.6, "1,000"),
+        (9.999, "10.0"), (0.0123456, "0.0123"), (1e-7, "0.000000100"), (1234567, "1,230,000"), (-12.34, "-12.3"),
+        (None, DASH), (math.nan, DASH), (math.inf, DASH),
+    ],
+)  # fmt: skip
+def test_number(value: float | None, text: str) -> None:
+    assert number(value) == text
+
+
+@pytest.mark.parametrize(
+    ("share", "text"),
+    [
+        (1.0, "100 %"), (0.0, "0 %"), (0.5, "50.0 %"), (0.99996, "> 99.9 %"), (0.9994, "99.9 %"),
+        (0.000001, "0.000100 %"), (None, DASH), (math.nan, DASH), (1.02, "102 %"),
+    ],
+)  # fmt: skip
+def test_percent_never_rounds_to_all_or_nothing(share: float | None, text: str) -> None:
+    assert percent(share) == text
+
+
+def test_counts_changes_spans_and_sizes() -> None:
+    assert [count(v) for v in (1000.0, None, math.nan)] == ["1,000", DASH, DASH]
+    assert change(0.3, 1.0) == "+233 %"
+    assert change(500, 50) == f"{MINUS}90.0 %"
+    assert [change(*pair) for pair in ((0, 1), (None, 1), (1, None), (math.nan, 1))] == [DASH] * 4
+    assert span(1.0, 2.0) == f"1.00{DASH}2.00"
+    assert span(1.0, 1.0) == span(None, 1.0) == ""
+    assert [size(v) for v in (2**31, 2**28, 0, None)] == ["2.00 GiB", "256 MiB", DASH, DASH]
+    assert [some(1, "key"), some(2, "key"), some(0, "anomaly", "anomalies")] == ["1 key", "2 keys", "0 anomalies"]
+
+
+def test_labels_name_what_differs_and_say_once_what_does_not() -> None:
+    cells = [Cell(scenario="s", hosts=n, clients=8, params={"keys": "hot"}) for n in (1, 2)]
+    apart, common = labels(cells)
+    assert list(apart.values()) == ["1 app host", "2 app hosts"]
+    assert common == "PostgreSQL, upsert, pool 5, 8 clients, keys hot"
+
+
+def test_a_single_cell_is_named_by_backend_and_strategy() -> None:
+    apart, common = labels([Cell(scenario="s", backend="sqlite-tuned", rate=1500.0, mode="open", seconds=10.0)])
+    assert list(apart.values()) == ["tuned SQLite, upsert"]
+    assert common == "1 app host, pool 5, 1,500 requests/s offered, 10 s"
+
+
+def test_a_parameter_that_only_some_cells_have_sets_them_apart() -> None:
+    apart, _ = labels([Cell(scenario="s"), Cell(scenario="s", params={"hold_ms": 5000})])
+    assert list(apart.values()) == ["", "hold_ms 5,000"]
+
+
+def test_no_cells_no_labels() -> None:
+    assert labels([]) == ({}, "")

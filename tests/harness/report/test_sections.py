@@ -1,0 +1,146 @@
+"""Special sections: strategies, isolation, SQLite; and the summary under all of them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from harness.isolation.case import LEVELS
+from harness.isolation.cases import CASES
+from harness.model import Cell
+from harness.report.blocks import Prose, Section, Table, Value
+from harness.report.page import build
+from harness.report.summary import summarise
+from harness.store import Run
+from tests.harness.report.builders import Made, concurrent, found, store
+
+DASH = "\N{EN DASH}"
+
+
+def only(run: Run) -> Section:
+    (section,) = build(run).sections
+    return section
+
+
+def the_table(section: Section, caption: str) -> list[Mapping[str, Value]]:
+    (table,) = [b for b in section.blocks if isinstance(b, Table) and b.caption.startswith(caption)]
+    return [dict(zip(table.head, row, strict=True)) for row in table.rows]
+
+
+def test_medians_are_over_valid_trials_and_counts_over_all(tmp_path: Path) -> None:
+    cell = concurrent()
+    trials = [
+        Made(cell=cell, number=n, seconds=s, valid=v, reason="" if v else "CPU")
+        for n, s, v in ((1, 1.0, True), (2, 2.0, True), (3, 4.0, True), (4, 0.001, False))
+    ]
+    (summary,) = summarise(store(tmp_path, trials))
+    (one,) = summary.cells
+    assert (one.trials, one.valid, one.sent, one.ok) == (4, 3, 4000.0, 4000.0)
+    assert (one.medians["rps"], one.spans["rps"]) == (500.0, (250.0, 1000.0))
+    assert one.reasons == ("CPU",)
+
+
+def test_lost_updates_of_several_trials_are_a_lower_bound(tmp_path: Path) -> None:
+    cell = concurrent()
+    findings = [found(cell, "final value", "fail", "3 lost", lost=3)]
+    for trials, text in ((1, "3"), (2, "≥ 3")):
+        made = [Made(cell=cell, number=n, lost=3) for n in range(1, trials + 1)]
+        (summary,) = summarise(store(tmp_path / str(trials), made, findings))
+        assert summary.cells[0].lost_text == text
+
+
+def test_strategies_stand_side_by_side_per_load(tmp_path: Path) -> None:
+    trials, findings = [], []
+    for strategy, lost in (("upsert", 0), ("unsafe", 211)):
+        for keys in ("hot", "1,000"):
+            cell = Cell(scenario="throughput", strategy=strategy, params={"keys": keys})
+            trials.append(Made(cell=cell, ok=200, lost=lost, figures={"retries": 0.25, "transactions": 1.0}))
+            findings.append(found(cell, "final value", "fail" if lost else "pass", "said", lost=lost))
+    rows = the_table(only(store(tmp_path, trials, findings, verdict="fail")), "Strategies side by side")
+    assert [(row["strategy"].text, row["cell"].text) for row in rows] == [
+        ("upsert", "keys hot"), ("unsafe", "keys hot"), ("upsert", "keys 1,000"), ("unsafe", "keys 1,000"),
+    ]  # fmt: skip
+    assert [row["lost updates"] for row in rows[:2]] == [Value("0"), Value("211", mark="fail")]
+    assert (rows[0]["retries per commit"].text, rows[0]["transactions per request"].text) == ("0.250", "1.00")
+
+
+def test_one_strategy_has_no_table_of_strategies(tmp_path: Path) -> None:
+    section = only(store(tmp_path, [Made(cell=concurrent(), ok=50)]))
+    assert not [b for b in section.blocks if isinstance(b, Table) and b.caption.startswith("Strategies")]
+
+
+def test_sqlite_is_explained_with_the_figures_of_this_run(tmp_path: Path) -> None:
+    naive = Made(
+        cell=concurrent(backend="sqlite-naive"),
+        ok=310,
+        fail=680,
+        unknown=10,
+        errors={"SQLITE_BUSY": 680, "timeout": 10},
+    )
+    section = only(store(tmp_path, [naive, Made(cell=concurrent())]))
+    (prose,) = [b for b in section.blocks if isinstance(b, Prose)]
+    said = " ".join(prose.paragraphs)
+    assert "SQLITE_BUSY is SQLite's answer" in said
+    assert "310 of 1,000 acknowledged, 690 not (SQLITE_BUSY 680 times, timeout 10 times)" in said
+    rows = the_table(section, "What was not acknowledged")
+    assert [(row["error"].text, row["requests"].text) for row in rows] == [("SQLITE_BUSY", "680"), ("timeout", "10")]
+
+
+def test_postgresql_alone_needs_no_word_about_sqlite(tmp_path: Path) -> None:
+    assert not [b for b in only(store(tmp_path, [Made(cell=concurrent(), ok=50)])).blocks if isinstance(b, Prose)]
+
+
+def isolation(tmp_path: Path, result: object) -> Run:
+    cell = Cell(scenario="isolation")
+    return store(tmp_path, [Made(cell=cell, driven=False, extra={"result": result})], [found(cell, "a check")])
+
+
+def test_isolation_has_a_table_a_level_with_three_columns(tmp_path: Path) -> None:
+    result = {
+        "what": "isolation", "backend": "postgres", "version": "PostgreSQL 15.13 on x86_64", "cases": list(CASES),
+        "levels": list(LEVELS), "cells": [],
+    }  # fmt: skip
+    section = only(isolation(tmp_path, json.loads(json.dumps(result))))
+    for level in LEVELS:
+        rows = the_table(section, f"{level}: PostgreSQL 15.13")
+        assert len(rows) == len(CASES)
+        assert {"standard", "documented", "observed"} < rows[0].keys()
+        assert {row["observed"].text for row in rows} == {"unknown"}  # no transcript: nothing was seen
+        assert {row["verdict"].mark for row in rows} == {"unknown"}
+    lost = next(r for r in the_table(section, "READ COMMITTED") if r["anomaly"].text.startswith("P4"))
+    assert (lost["standard"].text, lost["documented"].text) == ("may occur*", "may occur")
+
+
+@pytest.mark.parametrize("result", [{"what": "isolation"}, {"what": "else"}, [1], None, "x"])
+def test_a_result_that_is_none_of_isolation_does_not_cost_the_page(tmp_path: Path, result: object) -> None:
+    page = build(isolation(tmp_path, result))
+    assert page.sections[0].findings[0].check == "a check"
+    assert bool(page.damage) == (result == {"what": "isolation"})
+
+
+def test_a_trial_without_load_has_no_table_of_figures(tmp_path: Path) -> None:
+    page = build(isolation(tmp_path, None))
+    assert not page.sections[0].blocks
+    assert [table.caption for table in page.validity] == [
+        "Invalid trials: none of 1", "Noise floor of this rig: not measured",
+    ]  # fmt: skip
+
+
+def test_little_s_law_stands_beside_what_was_seen(tmp_path: Path) -> None:
+    run = store(tmp_path, [Made(cell=concurrent(), ok=1000, seconds=2.0, median_ms=100)])
+    generator = build(run).validity[1]
+    row = dict(zip(generator.head, generator.rows[0], strict=True))
+    mean_ms = run.rows[0].figure("mean_ms")
+    assert mean_ms is not None
+    assert float(row["by Little's law"].text) == pytest.approx(1000 / 2.0 * mean_ms / 1e3, rel=0.01)
+    assert (row["in flight, mean"].text, row["CPU, busiest process"].text) == ("61.0", "31.0 %")
+    assert row["achieved / offered"].text == DASH
+
+
+def test_an_open_load_tells_how_much_of_it_was_achieved(tmp_path: Path) -> None:
+    cell = Cell(scenario="throughput", mode="open", rate=1250.0, seconds=1.0)
+    generator = build(store(tmp_path, [Made(cell=cell, ok=1000, seconds=1.0)])).validity[1]
+    assert dict(zip(generator.head, generator.rows[0], strict=True))["achieved / offered"].text == "80.0 %"
