@@ -25,6 +25,7 @@ SYMBOLS: Mapping[str, str] = {
     "fail": "✗",
     "unknown": "?",
     "invalid": "!",
+    "warning": "!",
     "not measured": NOTHING,
 }
 """Never colour alone: each verdict has a symbol, and its word beside it."""

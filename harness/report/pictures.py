@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
+import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import count
 
 from harness.report import charts, correctness_charts
 from harness.report.blocks import Picture
@@ -19,7 +19,6 @@ LEAST_SECONDS = 5
 """A shorter trial has no course to show."""
 
 _TAGS = frozenset({"svg", "g", "path", "rect", "line", "text", "tspan", "defs", "clipPath", "title", "desc"})
-_numbers = count(1)
 
 
 class Forbidden(ValueError):
@@ -32,20 +31,20 @@ def pictures(summary: ScenarioSummary, readings: Sequence[Reading], *, shared_co
     if summary.name == "scaling":
         specs += _scaling(readings, shared_cores=shared_cores)
     specs += [*_strategies(summary), *_spread(readings), *_curves(summary, readings), *_timeline(summary, readings)]
-    return [picture(spec, caption, alt) for spec, caption, alt in specs]
+    own = f"chart-{zlib.crc32(summary.name.encode()):x}"
+    return [picture(*chart, own=f"{own}-{number}-") for number, chart in enumerate(specs, start=1)]
 
 
 _Chart = tuple[Spec, str, str]
 """A specification, a caption, and the sentence that stands for the picture."""
 
 
-def picture(spec: Spec, caption: str, alt: str) -> Picture:
-    """A specification drawn as SVG that may stand in a page beside others: own ids, a name for who cannot see it."""
+def picture(spec: Spec, caption: str, alt: str, *, own: str) -> Picture:
+    """A specification drawn as SVG that may stand in a page beside others: its ids begin with `own`."""
     svg = charts.svg(spec)
     strange = set(re.findall(r"<\s*/?\s*([^\s>/]+)", svg)) - _TAGS
     if strange or re.search(r"<[^>]*\s(?:on\w+|href|xlink:href|style)\s*=", svg):
         raise Forbidden(f"a chart holds {', '.join(sorted(strange)) or 'a link, a style or a handler'}")
-    own = f"chart{next(_numbers)}-"
     svg = re.sub(r'(<[^>]*\sid=")', rf"\1{own}", svg).replace("url(#", f"url(#{own}")
     return Picture(caption=caption, svg=svg, alt=alt)
 
