@@ -45,7 +45,8 @@ class Link:
         """Run one statement of an open transaction, or one that only reads."""
         prepare = self._prepare and parameters is not None
         cursor = await self._cursor.execute(sql, parameters, prepare=prepare)
-        return await cursor.fetchall() if cursor.description else []
+        result = cursor.pgresult  # `description` would build an object for each column
+        return await cursor.fetchall() if result and result.nfields else []
 
     async def autocommit(self, sql: str, parameters: Sequence[Any]) -> list[Row]:
         """Run one statement that is a transaction of its own and may write."""
