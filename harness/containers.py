@@ -6,7 +6,6 @@ All that is made carries the label `pgcrucible.rig=<name>`, which is how it is f
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -37,10 +36,9 @@ def prepare_machine(name: str, echo: Echo) -> tuple[list[doctor.Check], str, Pla
     return checks, machine.runtime, installed
 
 
-def make(rig: RigState, source: Inventory, echo: Echo) -> PlayResult:
+def make(rig: RigState, source: Inventory, recipe: image.Recipe, echo: Echo) -> PlayResult:
     """Image, network, volume and containers; uncapped, for a host capped to a tenth of a core installs slowly."""
     state.make_keys(rig.name, rig.hosts)
-    recipe = image.prepare(state.ROLES_DIR)
     lift_caps(rig)
     backlog = str(rig.variables["haproxy_backlog"])
     variables: dict[str, Any] = {
@@ -96,8 +94,6 @@ def running_hosts(name: str) -> Mapping[str, str]:
 
 def remove(name: str, echo: Echo, *, purge: bool) -> tuple[str, ...]:
     """Removes what is labelled with the rig's name, proves that nothing is left, and says what it removed."""
-    if shutil.which("podman") is None:
-        return ()
     variables = {"controller_become": _become(), "rig": name, "purge": purge}
     result = run_playbooks(name, ["destroy.yml"], variables=variables, echo=echo, mitogen=False)
     return tuple(line for task in result.tasks for line in task.removed)

@@ -127,7 +127,9 @@ def provision(
         rig = _allot(name, before, source, hosts, runtime)
         _write_inventory(rig, source)
         if source.provider == "podman":
-            made = containers.make(rig, source, echo)
+            recipe = image.prepare(state.ROLES_DIR)
+            rig = replace(rig, image=recipe.tag)
+            made = containers.make(rig, source, recipe, echo)
             stages.split(made, "hosts")
             changed += made.changed
         with stages.timed("ssh"):
@@ -235,13 +237,15 @@ def destroy(name: str, *, echo: Echo, purge: bool = False) -> DestroyReport:
     and that is no error. `purge` removes cached images and bundles too, unless another rig runs on them.
     """
     with state.locked(name):
-        known = state.folder(name).exists()
-        state.make_folder(name)
-        removed = containers.remove(name, echo, purge=purge)
-        shutil.rmtree(state.folder(name))
+        known, engine = state.folder(name).exists(), shutil.which("podman") is not None
+        removed: tuple[str, ...] = ()
+        if engine and (known or purge or name in podman.labelled_rigs()):
+            state.make_folder(name)
+            removed = containers.remove(name, echo, purge=purge)
+        shutil.rmtree(state.folder(name), ignore_errors=not known)
         if purge:
             shutil.rmtree(state.CACHE, ignore_errors=True)
-        images = tuple(podman.images()) if shutil.which("podman") else ()
+        images = tuple(podman.images()) if engine else ()
     return DestroyReport(rig=name, removed=(*removed, "state") if known else removed, images=images)
 
 

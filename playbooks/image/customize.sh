@@ -17,7 +17,14 @@ for wants in multi-user timers; do
     done
 done
 for unit in getty.target console-getty.service systemd-logind.service systemd-timesyncd.service \
-    systemd-update-utmp.service systemd-update-utmp-runlevel.service; do
+    systemd-update-utmp.service systemd-update-utmp-runlevel.service systemd-tmpfiles-clean.timer; do
+    ln -sf /dev/null "/etc/systemd/system/$unit"
+done
+# Kernel file systems that no service of ours needs. They must not be jobs of the boot: when mounts change
+# quickly, as while containers start, systemd 252 puts mount jobs off and may never take them up again,
+# and then the boot waits for ever (seen in two of four hosts on a busy machine).
+for unit in dev-hugepages.mount dev-mqueue.mount sys-fs-fuse-connections.mount sys-kernel-config.mount \
+    sys-kernel-debug.mount sys-kernel-tracing.mount proc-sys-fs-binfmt_misc.automount; do
     ln -sf /dev/null "/etc/systemd/system/$unit"
 done
 ln -sf /lib/systemd/system/multi-user.target /etc/systemd/system/default.target
