@@ -88,7 +88,7 @@ def _dimensions(cell: Cell) -> dict[str, str]:
     """What a cell is made of, in words, by the name of the dimension."""
     words = {
         "backend": BACKEND_NAMES.get(cell.backend, cell.backend),
-        "strategy": cell.strategy,
+        "strategy": cell.strategy if cell.strategy.strip("'-") else "",
         "hosts": some(cell.hosts, "app host"),
         "pool": f"pool {cell.pool}",
         "load": f"{cell.rate:,g} requests/s offered" if cell.rate is not None else some(cell.clients, "client"),

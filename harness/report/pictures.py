@@ -54,13 +54,15 @@ def _none(_summary: ScenarioSummary, _readings: Sequence[Reading]) -> Iterator[_
 
 
 def _convergence(summary: ScenarioSummary, readings: Sequence[Reading]) -> Iterator[_Chart]:
-    """Key by key for the trial that lost most; if none did, for the one with fewest keys."""
+    """Key by key for the trial that lost most; if none did, for PostgreSQL's with fewest keys."""
     told = [r for r in readings if r.evidence is not None and r.acknowledged]
     if not told:
         return
     rows = {r.row.trial.order: list(_keys(r)) for r in told}
     lost = {r.row.trial.order: _lost(r) for r in told}
-    shown = max(told, key=lambda r: (lost[r.row.trial.order], -len(r.acknowledged)))
+    shown = max(
+        told, key=lambda r: (lost[r.row.trial.order], r.row.cell.backend == "postgres", -len(r.acknowledged))
+    )
     order = shown.row.trial.order
     about = f"Trial {order}: {summary.labels.get(shown.row.cell.name) or summary.common}."
     title = (

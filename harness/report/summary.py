@@ -129,7 +129,8 @@ def headline(run: Run, scenarios: Sequence[ScenarioSummary]) -> Headline:
     verdict: str = manifest.verdict
     if manifest.status == "aborted":
         done = f"{some(len(run.rows), 'trial')} and {some(len(findings), 'finding')} are kept"
-        return Headline(verdict=verdict, word="ABORTED", sentence=f"the run was interrupted: {done}")
+        why = next((w.removeprefix("aborted: ") for w in manifest.warnings if w.startswith("aborted: ")), "interrupted")
+        return Headline(verdict=verdict, word="ABORTED", sentence=f"{why}; {done}")
     if manifest.status != "finished":
         return Headline(
             verdict="unknown", word="UNFINISHED", sentence=f"the run's status is '{manifest.status}': not judged"

@@ -46,7 +46,8 @@ def lines(run: Run, *, report: Path | None = None, width: int = WIDTH) -> Iterat
     scenarios = summarise(run)
     for scenario in scenarios:
         yield ""
-        yield from _wrap(scenario.name + (f": {scenario.common}" if scenario.common else ""), width, "", "  ")
+        common = scenario.common if any(cell.sent is not None for cell in scenario.cells) else ""
+        yield from _wrap(scenario.name + (f": {common}" if common else ""), width, "", "  ")
         yield from _table(scenario, width)
         for symbol, said in _findings(scenario):
             yield from _wrap(said, width, f"{symbol} ", "  ")

@@ -156,18 +156,18 @@ def test_a_figure_that_is_none_is_a_dash(tmp_path: Path) -> None:
 
 
 def test_a_run_without_trials(tmp_path: Path) -> None:
-    page = parsed(store(tmp_path, verdict="unknown", status="aborted", warnings=["aborted: interrupted"]))
+    page = parsed(store(tmp_path, verdict="unknown", status="aborted", warnings=["aborted: no space left on app-1"]))
     assert_sound(page)
-    assert "ABORTED the run was interrupted: 0 trials and 0 findings are kept" in page.text
+    assert "ABORTED no space left on app-1; 0 trials and 0 findings are kept" in page.text
     assert "This run holds no trial and no finding" in page.text
-    assert "aborted: interrupted" in page.text
+    assert "aborted: no space left on app-1" in page.text
 
 
 def test_an_aborted_run_shows_what_was_measured(tmp_path: Path) -> None:
     cell = concurrent()
     page = parsed(store(tmp_path, [Made(cell=cell)], passing(cell), verdict="pass", status="aborted"))
     assert_sound(page)
-    assert "ABORTED the run was interrupted: 1 trial and 6 findings are kept" in page.text
+    assert "ABORTED interrupted; 1 trial and 6 findings are kept" in page.text
     assert "PASS" not in page.text
 
 

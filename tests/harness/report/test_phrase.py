@@ -64,5 +64,9 @@ def test_a_parameter_that_only_some_cells_have_sets_them_apart() -> None:
     assert list(apart.values()) == ["", "hold_ms 5,000"]
 
 
+def test_a_cell_without_strategy_does_not_name_one() -> None:
+    assert labels([Cell(scenario="isolation", strategy="-")])[0] == {"isolation.postgres.-.h1.p5.c1": "PostgreSQL"}
+
+
 def test_no_cells_no_labels() -> None:
     assert labels([]) == ({}, "")

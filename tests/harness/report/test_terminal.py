@@ -106,5 +106,5 @@ def test_a_terminal_gets_colour_beside_the_symbols(tmp_path: Path) -> None:
 def test_an_empty_and_an_aborted_run(tmp_path: Path) -> None:
     said = flat(printed(store(tmp_path, verdict="unknown", status="aborted"), width=80))
     assert "nothing was measured" in said
-    assert "ABORTED: the run was interrupted" in said
+    assert "ABORTED: interrupted; 0 trials" in said
     assert "PASS" not in said
