@@ -60,9 +60,7 @@ def _convergence(summary: ScenarioSummary, readings: Sequence[Reading]) -> Itera
         return
     rows = {r.row.trial.order: list(_keys(r)) for r in told}
     lost = {r.row.trial.order: _lost(r) for r in told}
-    shown = max(
-        told, key=lambda r: (lost[r.row.trial.order], r.row.cell.backend == "postgres", -len(r.acknowledged))
-    )
+    shown = max(told, key=lambda r: (lost[r.row.trial.order], r.row.cell.backend == "postgres", -len(r.acknowledged)))
     order = shown.row.trial.order
     about = f"Trial {order}: {summary.labels.get(shown.row.cell.name) or summary.common}."
     title = (
