@@ -12,6 +12,7 @@ from harness.model import Finding
 from harness.plan import Scenario
 
 RunVerdict = Literal["pass", "fail", "unknown", "invalid"]
+_SUMS = ("lost", "invented")
 _ORDER = {"fail": 0, "unknown": 1, "pass": 2}
 
 
@@ -46,7 +47,7 @@ def judge(scenarios: Mapping[str, Scenario], trials: Iterable[Measured]) -> list
 
 
 def merge(findings: Sequence[Finding]) -> list[Finding]:
-    """Findings of the same cell and check become one: the worst verdict, and how many trials said so."""
+    """Findings of the same cell and check become one: the worst verdict, how many trials said so, sums of losses."""
     groups: dict[tuple[str, str], list[Finding]] = defaultdict(list)
     for one in findings:
         groups[one.cell, one.check].append(one)
@@ -61,7 +62,7 @@ def merge(findings: Sequence[Finding]) -> list[Finding]:
                 check=lead.check,
                 verdict=lead.verdict,
                 detail=f"{same} of {len(group)} trials {lead.verdict}: {lead.detail}",
-                numbers=lead.numbers,
+                numbers={**lead.numbers, **{n: sum(f.numbers[n] for f in group) for n in _SUMS if n in lead.numbers}},
             )
         merged.append(lead)
     return merged

@@ -12,6 +12,7 @@ import shlex
 import socket
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -213,6 +214,12 @@ class RemoteHost:
             probe.bind(("127.0.0.1", 0))
             local: int = probe.getsockname()[1]
         with self._open().forward_local(local, port, "127.0.0.1", "127.0.0.1"):
+            deadline = time.monotonic() + CONNECT_TIMEOUT_S
+            while time.monotonic() < deadline:  # its listener starts in a thread, some time after this line
+                with socket.socket() as probe:
+                    if probe.connect_ex(("127.0.0.1", local)) == 0:
+                        break
+                time.sleep(0.01)
             yield local
 
     def close(self) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 
 def main(path: str, wish: str) -> dict[str, Any]:
-    connection = sqlite3.connect(path, timeout=20, isolation_level=None)
+    connection = sqlite3.connect(f"file:{path}?mode=rw", uri=True, timeout=20, isolation_level=None)
     if wish == "empty":
         connection.execute("BEGIN IMMEDIATE")
         for table in ("counters", "data", "ledger"):

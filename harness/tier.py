@@ -303,7 +303,8 @@ class Tier:
     def _sqlite(self, wish: str) -> dict[str, Any]:
         """The shared file, read or emptied on the first app host as the service's own user."""
         command = ["runuser", "-u", str(self.rig.variables.get("common_user", "pgcrucible")), "--"]
-        command += ["python3", "-", f"{self._shared}/crucible.sqlite", wish]
+        path = str(next(iter(self._metrics().values()))["settings"]["sqlite_path"])
+        command += ["python3", "-", path, wish]
         done = self.rig.at(self.apps[0]).run(command, stdin=SQLITE_FILE.read_text())
         answer: dict[str, Any] = json.loads(done.stdout)
         return answer

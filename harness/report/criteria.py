@@ -28,6 +28,9 @@ ORACLE = frozenset({"final value", "value sequence", "real-time order", "ledger"
 class Criterion:
     """A success criterion: its words, the scenarios it needs, the findings it rests on."""
 
+    name: str
+    original: str
+    """The page's own wording."""
     title: str
     needs: tuple[str, ...]
     rests_on: Callable[[Finding], bool]
@@ -56,27 +59,37 @@ def _few(findings: Sequence[Finding]) -> str:
 
 CRITERIA: tuple[Criterion, ...] = (
     Criterion(
+        name="concurrent-writes",
+        original="1000同時書き込みで100%成功",
         title="1,000 concurrent writes succeed to 100 %",
         needs=("concurrent-writes",),
         rests_on=lambda f: f.scenario == "concurrent-writes" and f.check == "acknowledged",
         short_of=_few,
     ),
     Criterion(
+        name="no-lost-update",
+        original="Lost Update問題の完全解決",
         title="The lost-update problem is solved",
         needs=("concurrent-writes",),
         rests_on=lambda f: f.check in ORACLE and _postgres(f),
     ),
     Criterion(
+        name="deadlocks",
+        original="デッドロックの自動検出と解決",
         title="Deadlocks are detected and resolved automatically",
         needs=("deadlocks",),
         rests_on=lambda f: f.scenario == "deadlocks",
     ),
     Criterion(
+        name="scaling",
+        original="水平スケーリングの実現",
         title="Horizontal scaling is achieved",
         needs=("scaling",),
         rests_on=lambda f: f.scenario == "scaling",
     ),
     Criterion(
+        name="reliability",
+        original="本番環境レベルの信頼性",
         title="Reliability is fit for production",
         needs=("isolation", "long-transactions", "connections"),
         rests_on=lambda f: (
@@ -91,12 +104,13 @@ CRITERIA: tuple[Criterion, ...] = (
 
 
 def answers(run: Run) -> tuple[Answer, ...]:
-    """The five criteria as this run answers them."""
-    return tuple(_answer(one, run) for one in CRITERIA)
+    """The five criteria as this run's stored findings answer them."""
+    return tuple(answer(one, run, run.findings) for one in CRITERIA)
 
 
-def _answer(criterion: Criterion, run: Run) -> Answer:
-    found = tuple(f for f in run.findings if criterion.rests_on(f))
+def answer(criterion: Criterion, run: Run, findings: Sequence[Finding]) -> Answer:
+    """One criterion as `findings`, the run's own or made anew from its samples, answer it."""
+    found = tuple(f for f in findings if criterion.rests_on(f))
     state, because = next(_states(criterion, run, found))
     return Answer(title=criterion.title, state=state, because=because, findings=found)
 

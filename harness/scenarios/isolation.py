@@ -17,7 +17,7 @@ def cells(options: Options, site: Site) -> list[Cell]:
     if not site.database:
         raise Skip("needs the database itself (--dsn, or a rig)")
     return [
-        Cell(scenario="isolation", backend=backend, strategy="-", hosts=1)
+        Cell(scenario="isolation", backend=backend, strategy="", hosts=1)
         for backend in backends(options, site, site.backends)
     ]
 

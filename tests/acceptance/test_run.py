@@ -9,9 +9,9 @@ from collections import Counter
 
 import pytest
 
-from harness.criteria import CRITERIA, Criterion
 from harness.judge import verdict_of
 from harness.model import Finding
+from harness.report.criteria import CRITERIA, Criterion, answer
 from harness.store import Run
 
 
@@ -21,12 +21,10 @@ def sentences(findings: list[Finding]) -> str:
 
 @pytest.mark.parametrize("criterion", CRITERIA, ids=lambda c: c.name)
 def test_success_criterion(criterion: Criterion, run: Run, findings: list[Finding]) -> None:
-    answer = criterion.answer(findings)
-    if answer == "not measured":
-        wanted = ", ".join(name for name in criterion.rests_on if name != "*") or "any that increments"
-        pytest.skip(f"not measured: run {run.run_id} has no scenario of: {wanted}")
-    wrong = [f for f in criterion.findings(findings) if f.verdict != "pass"]
-    assert not wrong, f"{criterion.title} ({criterion.original})\n{sentences(wrong)}"
+    found = answer(criterion, run, findings)
+    if found.state == "not measured":
+        pytest.skip(f"not measured: {found.because}")
+    assert found.state == "pass", f"{criterion.title} ({criterion.original}): {found.because}"
 
 
 def test_every_finding_passes(findings: list[Finding]) -> None:
