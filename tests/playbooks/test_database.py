@@ -1,0 +1,184 @@
+"""Roles, rights and access rules on a real PostgreSQL: made by the role's SQL, judged by its own verification."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from .conftest import Render
+
+SQL, VERIFY = "postgres/templates/database.sql.j2", "postgres/templates/verify.sql.j2"
+HBA, REMOVE = "postgres/templates/pg_hba.conf.j2", "postgres/templates/remove.sql.j2"
+PASSWORDS = {"appuser": 'pass"word', "crucible_harness": "harness-password"}
+SETTINGS = {"max_connections": 100, "shared_buffers": "65536kB", "password_encryption": "scram-sha-256", "fsync": "off"}
+
+Psql = Callable[[str, str], "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture(scope="module")
+def fresh(server: Any) -> Iterator[Any]:
+    """A server of our own: these tests change roles, which all databases of a server share."""
+    folder = Path(tempfile.mkdtemp(prefix="pgcrucible-pg-"))
+    try:
+        running = type(server)(folder)
+        running.start()
+        try:
+            yield running
+        finally:
+            running.stop("immediate")
+    finally:
+        shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="module")
+def rendered(render_once: Render) -> dict[str, str]:
+    """The role's SQL and access rules."""
+    return render_once("db-1", [SQL, VERIFY, HBA, REMOVE], postgres_settings=SETTINGS)
+
+
+@pytest.fixture
+def psql(fresh: Any) -> Psql:
+    """`psql(database, script)` as the superuser, as the role calls it."""
+
+    def call(database: str, script: str) -> subprocess.CompletedProcess[str]:
+        command = [str(fresh._bin / "psql"), "--no-psqlrc", "--quiet", "--tuples-only", "--no-align"]
+        command += ["--set=ON_ERROR_STOP=on", "--file=-", f"--dbname={fresh.dsn(database)}"]
+        return subprocess.run(
+            command, input=script, capture_output=True, text=True, timeout=60, env=os.environ, check=False
+        )
+
+    return call
+
+
+@pytest.fixture
+def texts(rendered: dict[str, str], fresh: Any, psql: Psql) -> Iterator[dict[str, str]]:
+    """The role's SQL, applied once; access rules in force; everything gone afterwards."""
+    done = psql("postgres", rendered[SQL])
+    assert done.returncode == 0, done.stderr
+    rules = Path(fresh._data) / "pg_hba.conf"
+    before = rules.read_text(encoding="utf-8")
+    us = "host all postgres 127.0.0.1/32 scram-sha-256\nhost crucible appuser 127.0.0.1/32 scram-sha-256\n"
+    rules.write_text(us + rendered[HBA], encoding="utf-8")
+    psql("postgres", "SELECT pg_reload_conf();")
+    yield rendered
+    rules.write_text(before, encoding="utf-8")
+    psql("postgres", "SELECT pg_reload_conf();")
+    done = psql("postgres", rendered[REMOVE])
+    assert (done.returncode, done.stdout) == (0, "removed\n"), done.stderr
+
+
+def login(fresh: Any, user: str) -> psycopg.Connection[Any]:
+    where = f"host=127.0.0.1 port={fresh.port} dbname=crucible sslmode=disable"
+    return psycopg.connect(where, user=user, password=PASSWORDS[user], autocommit=True)
+
+
+def states(done: subprocess.CompletedProcess[str]) -> set[str]:
+    assert done.returncode == 0, done.stderr
+    return {line for line in done.stdout.splitlines() if line.startswith("state ")}
+
+
+def test_a_second_run_changes_nothing_and_drift_is_seen_and_undone(texts: dict[str, str], psql: Psql) -> None:
+    assert len(states(psql("postgres", texts[SQL]))) == 1
+    assert psql("crucible", texts[VERIFY]).returncode == 0
+    for drift in (
+        "GRANT DELETE ON ledger TO crucible_app",
+        "ALTER ROLE appuser CREATEDB",
+        "ALTER ROLE appuser SET lock_timeout = 0",
+        "ALTER ROLE appuser PASSWORD 'other'",
+        "REVOKE SELECT ON counters FROM crucible_app",
+        "DROP TABLE ledger",
+        "GRANT CONNECT ON DATABASE postgres TO PUBLIC",
+    ):
+        assert psql("crucible", f"{drift};").returncode == 0
+        assert len(states(psql("postgres", texts[SQL]))) == 2, drift
+        assert len(states(psql("postgres", texts[SQL]))) == 1, drift
+    assert psql("crucible", texts[VERIFY]).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("drift", "said"),
+    [
+        ("GRANT DELETE ON ledger TO crucible_app", "appuser may DELETE ledger"),
+        ("GRANT CREATE ON SCHEMA public TO PUBLIC", "appuser may CREATE in schema public"),
+        ("GRANT USAGE ON SCHEMA isolation TO appuser", "appuser may USAGE in schema isolation"),
+        ("ALTER ROLE appuser CREATEROLE", "role appuser has rights it must not have"),
+        ("GRANT CONNECT ON DATABASE postgres TO PUBLIC", "appuser may connect to database postgres"),
+        ("ALTER DATABASE crucible SET password_encryption = md5", "setting password_encryption is md5"),
+    ],
+)
+def test_verification_names_what_is_wrong(texts: dict[str, str], psql: Psql, drift: str, said: str) -> None:
+    assert psql("crucible", f"{drift};").returncode == 0
+    done = psql("crucible", texts[VERIFY])
+    assert done.returncode != 0
+    assert said in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("host all appuser 0.0.0.0/0 trust\n", "lets {appuser} in by trust"),
+        ("host all all 0.0.0.0/0 scram-sha-256\n", "does not end with"),
+        ("hots all all all reject\n", "pg_hba.conf line"),
+    ],
+)
+def test_verification_reads_the_access_rules(
+    texts: dict[str, str], psql: Psql, fresh: Any, line: str, said: str
+) -> None:
+    with (Path(fresh._data) / "pg_hba.conf").open("a", encoding="utf-8") as rules:
+        rules.write(line)
+    done = psql("crucible", texts[VERIFY])
+    assert done.returncode != 0
+    assert said in done.stderr
+
+
+@pytest.mark.usefixtures("texts")
+def test_the_service_logs_in_with_its_password_and_can_do_only_what_it_needs(fresh: Any) -> None:
+    with login(fresh, "appuser") as app:
+        app.execute("INSERT INTO counters (key, value) VALUES ('k', 1)")
+        app.execute("INSERT INTO data (content) VALUES ('x')")
+        assert app.execute("SELECT current_setting('idle_in_transaction_session_timeout')").fetchone() == ("70s",)
+        for statement in (
+            "CREATE TABLE t ()",
+            "CREATE TEMPORARY TABLE t ()",
+            "SELECT * FROM pg_authid",
+            "DELETE FROM ledger",
+            "TRUNCATE counters",
+            "SET ROLE crucible_owner",
+            "SELECT pg_read_file('PG_VERSION')",
+        ):
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                app.execute(statement.encode())
+
+
+@pytest.mark.usefixtures("texts")
+def test_the_harness_can_reset_measure_and_stop_but_is_no_superuser(fresh: Any) -> None:
+    with login(fresh, "crucible_harness") as harness, login(fresh, "appuser") as app:
+        harness.execute("TRUNCATE counters, data, ledger RESTART IDENTITY")
+        harness.execute("VACUUM ANALYZE counters, data, ledger")
+        harness.execute("CHECKPOINT")
+        harness.execute("CREATE TABLE isolation.t (id int); DROP TABLE isolation.t")
+        seen = harness.execute("SELECT query FROM pg_stat_activity WHERE pid = %s", [app.info.backend_pid]).fetchone()
+        assert seen is not None
+        assert "privilege" not in seen[0]
+        harness.execute("SELECT pg_terminate_backend(%s)", [app.info.backend_pid])
+        with pytest.raises(psycopg.OperationalError):
+            app.execute("SELECT 1")
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            harness.execute("SELECT * FROM pg_authid")
+
+
+@pytest.mark.usefixtures("texts")
+def test_a_wrong_password_and_an_unknown_host_are_refused(fresh: Any) -> None:
+    where = f"host=127.0.0.1 port={fresh.port} sslmode=disable"
+    with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
+        psycopg.connect(f"{where} dbname=crucible user=appuser password=wrong")
+    with pytest.raises(psycopg.OperationalError, match=r"pg_hba\.conf rejects"):
+        psycopg.connect(f"{where} dbname=template1 user=appuser password=wrong")

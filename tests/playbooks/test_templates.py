@@ -1,0 +1,112 @@
+"""What the templates say, rendered by Ansible for two app hosts and for odd wishes."""
+
+from __future__ import annotations
+
+import re
+
+from .conftest import Render
+
+CFG, HBA = "haproxy/templates/haproxy.cfg.j2", "postgres/templates/pg_hba.conf.j2"
+CONF, SQL = "postgres/templates/postgresql.conf.j2", "postgres/templates/database.sql.j2"
+UNIT, TARGET = "app/templates/pgcrucible-app@.service.j2", "app/templates/pgcrucible-app.target.j2"
+ENV = "app/templates/app.env.j2"
+
+
+def sections(text: str) -> dict[str, list[str]]:
+    """HAProxy's configuration by section."""
+    found: dict[str, list[str]] = {}
+    for line in text.splitlines():
+        if re.match(r"\w", line):
+            found[line] = []
+        elif line.strip() and not line.strip().startswith("#"):
+            found[list(found)[-1]].append(line.strip())
+    return found
+
+
+def test_haproxy_knows_every_app_host_and_replays_nothing(render: Render) -> None:
+    config = sections(render("lb-1", [CFG])[CFG])
+    servers = ["server app-1 192.0.2.11:3001", "server app-2 192.0.2.12:3001"]
+    assert [line for line in config["backend app"] if line.startswith("server ")] == servers
+    for number in (1, 2):
+        own = config[f"backend app-{number}"]
+        assert [line for line in own if line.startswith("server ")] == [servers[number - 1]]
+        assert f"http-request replace-path ^/app-{number}(/.*)$ \\1" in own
+        route = f"use_backend app-{number} if {{ path_beg /app-{number}/ }}"
+        assert route in config["frontend public"]
+    lines = [line for section in config.values() for line in section]
+    assert [line for line in lines if line.startswith("retry-on")] == ["retry-on conn-failure"]
+    assert [line for line in lines if line.startswith("http-reuse")] == ["http-reuse safe"]
+    assert config["listen statistics"][0] == "bind 127.0.0.1:8404"
+    assert sum(line.startswith("bind ") for line in lines) == 2
+
+
+def test_several_workers_are_several_servers(render: Render) -> None:
+    texts = render("lb-1", [CFG, TARGET], app_workers=2)
+    config = sections(texts[CFG])
+    assert [line for line in config["backend app"] if line.startswith("server ")] == [
+        "server app-1.1 192.0.2.11:3001",
+        "server app-1.2 192.0.2.11:3002",
+        "server app-2.1 192.0.2.12:3001",
+        "server app-2.2 192.0.2.12:3002",
+    ]
+    assert re.findall(r"^Wants=(.*)$", texts[TARGET], re.MULTILINE) == [
+        "pgcrucible-app@1.service",
+        "pgcrucible-app@2.service",
+    ]
+
+
+def test_pg_hba_has_one_line_a_host_and_refuses_the_rest(render: Render) -> None:
+    lines = [line.split() for line in render("db-1", [HBA])[HBA].splitlines() if not line.startswith("#")]
+    assert lines == [
+        ["local", "all", "postgres", "peer"],
+        ["host", "crucible", "crucible_harness", "127.0.0.1/32", "scram-sha-256"],
+        ["host", "crucible", "appuser", "192.0.2.11/32", "scram-sha-256"],
+        ["host", "crucible", "appuser", "192.0.2.12/32", "scram-sha-256"],
+        ["host", "crucible", "crucible_harness", "192.0.2.14/32", "scram-sha-256"],
+        ["local", "all", "all", "reject"],
+        ["host", "all", "all", "all", "reject"],
+    ]
+
+
+def test_an_ipv6_host_is_one_address_too(render: Render) -> None:
+    text = render("db-1", [HBA], addresses="2001:db8::")[HBA]
+    assert "2001:db8::11/128 scram-sha-256" in text
+    assert text.count("/32 ") == 1  # the harness's tunnel
+
+
+def test_your_settings_win_and_quotes_survive(render: Render) -> None:
+    wishes = {"shared_buffers": "1GB", "cluster_name": "it's ours"}
+    conf = render("db-1", [CONF], postgres_extra_settings=wishes, postgres_port=5433)[CONF]
+    assert "shared_buffers = '1GB'" in conf
+    assert "256MB" not in conf
+    assert "cluster_name = 'it''s ours'" in conf
+    assert "port = 5433" in conf
+
+
+def test_the_password_reaches_the_service_whole_and_the_database_not_at_all(render: Render) -> None:
+    texts = render("app-1", [ENV, SQL])
+    assert 'POSTGRES_PASSWORD="pass\\"word"' in texts[ENV].splitlines()
+    assert "harness-password" not in texts[ENV]
+    assert not re.search(r'pass"word|harness-password', texts[SQL])
+    assert texts[SQL].count("PASSWORD 'SCRAM-SHA-256$4096:") == 2
+
+
+def test_sqlite_is_offered_only_where_a_directory_is_shared(render: Render) -> None:
+    without = render("app-1", [ENV, UNIT])
+    assert "SQLITE_PATH" not in without[ENV]
+    assert "ReadWritePaths" not in without[UNIT]
+    shared = render("app-1", [ENV, UNIT], app_sqlite_directory="/srv/shared", app_environment={"LOG_LEVEL": "DEBUG"})
+    assert 'SQLITE_PATH="/srv/shared/crucible.db"' in shared[ENV]
+    assert 'LOG_LEVEL="DEBUG"' in shared[ENV]
+    assert "ReadWritePaths=/srv/shared" in shared[UNIT]
+
+
+def test_the_environment_names_only_settings_that_the_service_has(render: Render) -> None:
+    from dataclasses import fields
+
+    from app.settings import Settings
+
+    known = {field.name.upper() for field in fields(Settings)}
+    named = re.findall(r"^(\w+)=", render("app-1", [ENV], app_sqlite_directory="/srv/shared")[ENV], re.MULTILINE)
+    assert set(named) - known == set()
+    assert {"CONTAINER_ID", "POOL_SIZE", "POSTGRES_HOST", "SQLITE_PATH"} <= set(named)
