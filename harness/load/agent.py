@@ -41,6 +41,9 @@ class Agent:
         except CrucibleError as error:
             emit({"event": "error", "message": error.message})
             return 2
+        except OSError as error:  # a full disk, a folder that cannot be written
+            emit({"event": "error", "message": f"load host: {error.strerror}: {error.filename or 'results'}"})
+            return 2
         if summary:
             emit({"event": "done", "summary": summary})
         return 0
@@ -107,9 +110,14 @@ def emit(event: dict[str, Any]) -> None:
         os.set_blocking(1, True)
 
 
+def new_event_loop() -> asyncio.AbstractEventLoop:
+    """uvloop's where present."""
+    return uvloop.new_event_loop() if uvloop else asyncio.new_event_loop()
+
+
 def main() -> int:
     """Run one job; returns the exit code."""
-    loop: asyncio.AbstractEventLoop = (uvloop or asyncio).new_event_loop()
+    loop = new_event_loop()
     try:
         return loop.run_until_complete(Agent(loop).run())
     finally:

@@ -12,6 +12,7 @@ import asyncio
 import functools
 import math
 from collections import deque
+from time import monotonic_ns
 
 from harness.load import hist
 from harness.load.answer import FAIL, UNKNOWN, Answer, judge
@@ -20,8 +21,8 @@ from harness.load.dial import Dialer, reason
 from harness.load.job import Job
 from harness.load.protocol import Link
 from harness.load.recorder import Recorder
-from harness.load.request import builder
-from harness.load.schedule import arrivals, key_picker, operation_picker
+from harness.load.request import request_maker
+from harness.load.schedule import arrivals
 from harness.load.watch import TICK_US, Watch
 
 CONNECT_PAUSE_S = 0.1
@@ -39,8 +40,9 @@ class Engine:
         self.recorder = recorder
         self._loop = asyncio.get_running_loop()
         self.finished: asyncio.Future[None] = self._loop.create_future()
-        self._build = builder(job)
-        self._pick_key, self._pick_operation = key_picker(job), operation_picker(job)
+        self._closed = job.mode == "closed"
+        self._make = request_maker(job)
+        self._record, self._sending = recorder.record, recorder.sending
         self._judge = functools.lru_cache(maxsize=64)(
             lambda op, status, body, is_json: judge(job.operations[op], status, body, is_json)
         )
@@ -52,7 +54,7 @@ class Engine:
         self._missing = 0
         """Open mode: connections that ended and have not been opened again."""
         self._opening: set[asyncio.Task[None]] = set()
-        self._count = 0
+        self._next_seq = job.host_index
         self._left = math.inf if job.requests is None else job.stripe(job.requests)
         self.until_us: float = math.inf
         self._released = self._exhausted = self.interrupted = False
@@ -135,63 +137,63 @@ class Engine:
         self.recorder.until_us = self.until_us
 
     def _more(self, due_us: int) -> bool:
-        """Whether a request due now is still part of the job."""
-        if self.interrupted or self._left <= 0 or due_us >= self.until_us:
+        """Whether a request due then is still part of the job; if so, it is counted."""
+        if due_us >= self.until_us or self._left <= 0 or self.interrupted:
             self._exhausted = True
-        return not self._exhausted
-
-    def _fill(self, link: Link, due_us: int) -> None:
-        """Give the link the next request of the stripe."""
-        link.seq = seq = self._job.host_index + self._count * self._job.host_count
-        self._count += 1
-        link.op = self._pick_operation()
-        link.key = self._pick_key(seq)
-        link.due_us = due_us
+            return False
+        if due_us >= self.recorder.measure_from_us:
+            self._left -= 1
+        return True
 
     def _send(self, link: Link, due_us: int) -> None:
-        self._fill(link, due_us)
-        request = self._build(link.op, link.key, link.seq)
+        link.seq = seq = self._next_seq
+        self._next_seq = seq + self._job.host_count
+        link.op, link.key, request = self._make(seq)
+        link.due_us = due_us
         self.in_flight += 1
         if self.in_flight > self.peak_in_flight:  # noqa: PLR1730 - max() would cost a call a request
             self.peak_in_flight = self.in_flight
-        link.sent_us = now_us()
-        self.recorder.sending(link)
-        link.send(request)
+        link.busy = True
+        link.sent_us = monotonic_ns() // 1000
+        self._sending(link)
+        link.write(request)
 
     def _unsent(self, due_us: int, error: str) -> None:
         """A sample of a request that never left: surely not applied."""
         call = Link(self)
-        self._fill(call, due_us)
+        call.seq = self._next_seq
+        self._next_seq += self._job.host_count
+        call.op, call.key, _ = self._make(call.seq)
+        call.due_us = due_us
         call.sent_us = now = now_us()
         self.not_sent += 1
-        self.recorder.sending(call)
-        self.recorder.record(call, now, 0, Answer(FAIL, error))
+        self._sending(call)
+        self._record(call, now, 0, Answer(FAIL, error))
 
     def _next(self, link: Link | None, now: int) -> None:
         """A client is free: give it its next request, over `link` or, without one, a new connection."""
         if link is not None and not link.usable:
             self._links.discard(link)
             link = None
-        if self._job.mode == "closed":
+        if self._closed:
             if self._more(now):
-                if now >= self.recorder.measure_from_us:
-                    self._left -= 1
-                self._dispatch(link, now)
+                if link is not None:
+                    self._send(link, now)
+                else:
+                    self._reopen(now)
                 return
         elif self._waiting and not self.interrupted:
-            self._dispatch(link, self._waiting.popleft())
+            due_us = self._waiting.popleft()
+            if link is not None:
+                self._send(link, due_us)
+            else:
+                self._reopen(due_us)
             return
         elif link is not None:
             self._free.append(link)
         else:
             self._missing += 1
         self._end_if_done()
-
-    def _dispatch(self, link: Link | None, due_us: int) -> None:
-        if link is not None:
-            self._send(link, due_us)
-        else:
-            self._reopen(due_us)
 
     def _ring(self) -> None:
         """Open mode: send everything that is due."""
@@ -201,8 +203,6 @@ class Engine:
             if not self._more(due_us):
                 self._end_if_done()
                 return
-            if due_us >= self.recorder.measure_from_us:
-                self._left -= 1
             index = hist.slot(now - due_us)
             self.dispatch_lag[index] = self.dispatch_lag.get(index, 0) + 1
             if self._free:
@@ -221,12 +221,12 @@ class Engine:
     def answered(self, link: Link, done_us: int, status: int, body: bytes, is_json: bool) -> None:
         self.in_flight -= 1
         answer = self._judge(link.op, status, body, is_json)
-        self.recorder.record(link, done_us, status, answer)
+        self._record(link, done_us, status, answer)
         self._next(link, done_us)
 
     def broken(self, link: Link, done_us: int, error: str) -> None:
         self.in_flight -= 1
-        self.recorder.record(link, done_us, 0, Answer(UNKNOWN, error))
+        self._record(link, done_us, 0, Answer(UNKNOWN, error))
         self._next(link, done_us)
 
     def lost(self, link: Link, out_of_step: bool) -> None:

@@ -11,6 +11,7 @@ left undecided here (has a lost request been applied?) is decided nowhere: it is
 from __future__ import annotations
 
 import asyncio
+from time import monotonic_ns
 from typing import NamedTuple, Protocol, cast
 
 import httptools
@@ -47,10 +48,8 @@ class Link(asyncio.Protocol):
     """A connection and the request it carries (`seq`, `op`, `key`, `due_us`, `sent_us` belong to the owner)."""
 
     __slots__ = (
-        "_data",
         "_owner",
         "_parser",
-        "_write",
         "busy",
         "due_us",
         "key",
@@ -59,6 +58,7 @@ class Link(asyncio.Protocol):
         "seq",
         "transport",
         "usable",
+        "write",
     )
 
     def __init__(self, owner: Owner) -> None:
@@ -69,15 +69,11 @@ class Link(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
-        self._write = self.transport.write
+        self.write = self.transport.write
         self.usable = True
 
-    def send(self, request: bytes) -> None:
-        self.busy = True
-        self._write(request)
-
     def data_received(self, data: bytes) -> None:
-        done_us = now_us()
+        done_us = monotonic_ns() // 1000
         if self.busy and self._parser is None:
             end = data.find(b"\r\n\r\n") + 4
             head = _heads.get(data[:end])

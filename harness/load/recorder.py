@@ -21,27 +21,24 @@ from harness.load.samples import Row
 
 _BLOCK_ROWS = 1 << 16
 _TABLE_LIMIT = 1000
+_OTHERS = "(others)"
 _SECOND = 1_000_000
 _HAS_VALUE, _MEASURED = 1, 2
 WARMUP, MEASURE = 0, 1
 PHASES = ("warmup", "measure")
 
 
-class Table:
-    """Texts as small numbers; beyond a thousand different ones, all others are one entry."""
+class Table(dict[str, int]):
+    """Texts as small numbers, in the order they came; beyond a thousand different ones, all others are one entry."""
 
     def __init__(self) -> None:
-        self.texts: list[str] = [""]
-        self._numbers = {"": 0}
+        super().__init__({"": 0})
 
-    def number(self, text: str) -> int:
-        found = self._numbers.get(text)
-        if found is None:
-            if len(self.texts) >= _TABLE_LIMIT and text != "(others)":
-                return self.number("(others)")
-            found = self._numbers[text] = len(self.texts)
-            self.texts.append(text)
-        return found
+    def __missing__(self, text: str) -> int:
+        if len(self) >= _TABLE_LIMIT and text != _OTHERS:
+            return self[_OTHERS]
+        self[text] = len(self)
+        return self[text]
 
 
 class Phase:
@@ -61,6 +58,11 @@ class Phase:
         self.second_outcomes = [0, 0, 0]
         self.second_latency: hist.Counts = {}
         self.second_service: hist.Counts = {}
+
+    def count_error(self, error: str) -> None:
+        if error not in self.errors and len(self.errors) >= _TABLE_LIMIT:
+            error = _OTHERS
+        self.errors[error] = self.errors.get(error, 0) + 1
 
     def end_second(self) -> None:
         """Add the running second to the phase and begin the next."""
@@ -95,6 +97,8 @@ class Recorder:
         self._offset = 0
         self.lists: list[tuple[int, dict[str, Any]]] = []
         """(seq, captured fields that are no numbers)."""
+        self._keep = job.samples
+        self._pack_into = self._row.pack_into
         self._hosts, self._errors = Table(), Table()
         self.phases = (Phase(), Phase())
         self.t0_us = 0
@@ -132,54 +136,53 @@ class Recorder:
         """The request has its outcome."""
         if done_us >= self._second_ends_us:
             self.tick(done_us)
-        outcome = answer.outcome
-        phase = self.phases[call.due_us >= self.measure_from_us]
+        outcome, error, host, value, captured = answer
+        due_us, sent_us = call.due_us, call.sent_us
+        measured = due_us >= self.measure_from_us
+        phase = self.phases[measured]
         phase.second_outcomes[outcome] += 1
         phase.last_done_us = done_us
         if self.measure_from_us <= done_us < self.until_us:
             self.window[outcome] += 1
         counts = phase.second_latency
-        taken = done_us - call.due_us
+        taken = done_us - due_us
         # hist.slot() by hand, twice: a call would cost as much as the rest of this function
         shift = taken.bit_length() - 11
         index = (shift << 10) + (taken >> shift) if shift > 0 else taken
         counts[index] = counts.get(index, 0) + 1
-        if call.sent_us != call.due_us:
-            taken = done_us - call.sent_us
+        if sent_us != due_us:
+            taken = done_us - sent_us
             shift = taken.bit_length() - 11
             index = (shift << 10) + (taken >> shift) if shift > 0 else taken
         counts = phase.second_service
         counts[index] = counts.get(index, 0) + 1
-        if answer.error:
-            phase.errors[answer.error] = phase.errors.get(answer.error, 0) + 1
-        if self._job.samples:
-            self._keep(call, done_us, status, answer)
-
-    def _keep(self, call: Call, done_us: int, status: int, answer: Answer) -> None:
-        if self._offset == len(self._block):
+        if error:
+            phase.count_error(error)
+        if not self._keep:
+            return
+        offset = self._offset
+        if offset == len(self._block):
             self._block = bytearray(self._row.size * _BLOCK_ROWS)
             self._blocks.append(self._block)
-            self._offset = 0
-        value = answer.value
-        flags = (_HAS_VALUE if value is not None else 0) | (_MEASURED if call.due_us >= self.measure_from_us else 0)
-        self._row.pack_into(
+            offset = 0
+        self._offset = offset + self._row.size
+        self._pack_into(
             self._block,
-            self._offset,
+            offset,
             call.seq,
-            call.due_us,
-            call.sent_us,
+            due_us,
+            sent_us,
             done_us,
             value or 0,
             call.key,
             call.op,
-            self._hosts.number(answer.host),
-            self._errors.number(answer.error),
+            self._hosts[host],
+            self._errors[error],
             status,
-            answer.outcome,
-            flags,
-            *(self._numbers(call.seq, call.op, answer.captured) if self._captures else ()),
+            outcome,
+            (_HAS_VALUE if value is not None else 0) | (_MEASURED if measured else 0),
+            *(self._numbers(call.seq, call.op, captured) if self._captures else ()),
         )
-        self._offset += self._row.size
 
     def _numbers(self, seq: int, op: int, captured: tuple[Any, ...]) -> list[float]:
         """Captured numbers in the columns' order (NaN: none); what is no number goes to `lists`."""
@@ -222,6 +225,7 @@ class Recorder:
     def rows(self) -> Iterator[Row]:
         """The samples in the order their outcomes became known, times relative to the release."""
         job, t0 = self._job, self.t0_us
+        hosts, errors = list(self._hosts), list(self._errors)
         for block in self._blocks:
             used = self._offset if block is self._block else len(block)
             for fields in self._row.iter_unpack(memoryview(block)[:used]):
@@ -231,14 +235,14 @@ class Recorder:
                     seq,
                     operation.name,
                     job.keys.name(key),
-                    self._hosts.texts[host],
+                    hosts[host],
                     due - t0,
                     sent - t0,
                     done - t0,
                     OUTCOMES[outcome],
                     status,
                     value if flags & _HAS_VALUE else None,
-                    self._errors.texts[error],
+                    errors[error],
                     job.id(seq) if operation.idempotency else "",
                     job.load_host,
                     PHASES[bool(flags & _MEASURED)],

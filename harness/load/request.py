@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import quote
 
 from harness.load.job import Job, Operation
+from harness.load.schedule import key_picker, operation_picker
 
 _N = "\ue000" * 4  # stands for {n} while the rest is built; 12 bytes of UTF-8, as many as the digits that replace it
 _N_BYTES = _N.encode()
@@ -42,6 +43,26 @@ def _template(job: Job, op: Operation, path: str, key: str) -> bytes:
     return "\r\n".join([*lines, "", ""]).encode() + body
 
 
+def request_maker(job: Job) -> Callable[[int], tuple[int, int, bytes]]:
+    """A function from the sequence number to (operation index, key index, the bytes to send)."""
+    build = builder(job)
+    pick_operation, pick_key = operation_picker(job), key_picker(job)
+
+    def make(seq: int) -> tuple[int, int, bytes]:
+        op, key = pick_operation(), pick_key(seq)
+        return op, key, build(op, key, seq)
+
+    op = job.operations[0]
+    if len(job.operations) > 1 or job.keys.count > 1 or op.idempotency or op.paths or _is_counted(op):
+        return make
+    same = make(0)
+    return lambda _: same
+
+
+def _is_counted(op: Operation) -> bool:
+    return "{n}" in json.dumps([op.body, op.targets])
+
+
 def builder(job: Job) -> Callable[[int, int, int], bytes]:
     """A function (operation index, key index, sequence number) -> the bytes to send."""
     cache: dict[tuple[int, int, int], bytes] = {}
@@ -63,5 +84,5 @@ def builder(job: Job) -> Callable[[int, int, int], bytes]:
             data = data.replace(_N_BYTES, digits).replace(_N_PATH, digits)
         return data
 
-    counted = ["{n}" in json.dumps([op.body, list(op.targets)]) for op in job.operations]
+    counted = [_is_counted(op) for op in job.operations]
     return build

@@ -36,6 +36,8 @@ async def work(job: Job, commands: asyncio.Queue[str | None], emit: Emit) -> dic
     _allow_connections(job)
     recorder = Recorder(job, folder, lambda row: emit({"event": "progress", **row}))
     engine = Engine(job, recorder)
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, context: _stop_on_bug(engine, context))
     try:
         await engine.open()
         emit({"event": "ready", "connections": engine.opened, "clock": clock()})
@@ -53,12 +55,20 @@ async def work(job: Job, commands: asyncio.Queue[str | None], emit: Emit) -> dic
         steady = await _obey(engine, commands)
         recorder.finish(now_us())
     finally:
+        loop.set_exception_handler(None)
         gc.enable()
         gc.unfreeze()
         engine.close()
         recorder.close()
     summary = _summary(job, engine, t0_us, wall_us, steady)
     return _write(job, recorder, folder, summary, engine.dispatch_lag)
+
+
+def _stop_on_bug(engine: Engine, context: dict[str, Any]) -> None:
+    """An exception in a callback would otherwise leave the engine waiting for ever. OSErrors are the links' own."""
+    error = context.get("exception")
+    if error is not None and not isinstance(error, OSError) and not engine.finished.done():
+        engine.finished.set_exception(error)
 
 
 def clock() -> dict[str, Any]:

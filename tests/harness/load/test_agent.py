@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import random
 import signal
@@ -191,15 +192,23 @@ async def test_a_starved_generator_is_found_out(serve: Serve, agent: Start, tmp_
     """The agent runs for 10 ms in each 100 ms, as in a control group with a tenth of a core."""
     server = await serve(count_up)
     process = await agent(job_dict(server.port, tmp_path, clients=20, seconds=2.0))
+
+    async def starve() -> None:
+        with contextlib.suppress(ProcessLookupError):
+            while True:
+                process.process.send_signal(signal.SIGSTOP)
+                try:
+                    await asyncio.sleep(0.09)
+                finally:
+                    process.process.send_signal(signal.SIGCONT)
+                await asyncio.sleep(0.01)
+
     await process.event("ready")
     process.tell("go")
-    await asyncio.sleep(0.05)
-    for _ in range(25):
-        process.process.send_signal(signal.SIGSTOP)
-        await asyncio.sleep(0.09)
-        process.process.send_signal(signal.SIGCONT)
-        await asyncio.sleep(0.01)
+    starving = asyncio.ensure_future(starve())
     summary = (await process.event("done"))["summary"]
+    starving.cancel()
+    await asyncio.gather(starving, return_exceptions=True)
     assert any("load-1: the load generator was held up" in reason for reason in reasons(summary))
 
 

@@ -297,3 +297,15 @@ async def test_old_results_do_not_stay_in_the_folder(serve: Serve, tmp_path: Pat
     (tmp_path / "samples.csv.gz").write_text("old")
     done = await run_job(job_dict(server.port, tmp_path))
     assert len(done.samples) == 1
+
+
+async def test_a_bug_in_a_callback_ends_the_job_instead_of_hanging(
+    serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError("a bug")
+
+    server = await serve(count_up)
+    monkeypatch.setattr("harness.load.recorder.Recorder.record", broken)
+    with pytest.raises(ZeroDivisionError, match="a bug"):
+        await run_job(job_dict(server.port, tmp_path, requests=5))

@@ -26,11 +26,13 @@ def make(tmp_path: Path, seconds: list[dict[str, Any]], **changes: Any) -> Recor
 
 def test_a_table_of_texts_is_bounded() -> None:
     table = Table()
-    numbers = [table.number(f"text {i}") for i in range(5000)]
-    assert len(table.texts) <= 1001
-    assert table.texts[numbers[10]] == "text 10"
-    assert {table.texts[n] for n in numbers[2000:]} == {"(others)"}
-    assert table.texts[table.number("")] == ""
+    numbers = [table[f"text {i}"] for i in range(5000)]
+    texts = list(table)
+    assert len(texts) <= 1001
+    assert [table[text] for text in texts] == list(range(len(texts)))
+    assert texts[numbers[10]] == "text 10"
+    assert {texts[n] for n in numbers[2000:]} == {"(others)"}
+    assert texts[table[""]] == ""
 
 
 def test_a_second_holds_what_became_known_in_it(tmp_path: Path) -> None:

@@ -1,0 +1,302 @@
+"""How fast the load engine is, beside other load generators and in one session: `./run selfbench load`.
+
+Every generator gets one core and the server another (where there are two), 50 connections, and the same canned
+answer of HAProxy (of harness.load.nullserver, where there is no haproxy). The rounds take turns, ratios are made
+within a round, and the median of the rounds counts: a busy machine slows all of a round alike. Our figures are
+with every sample recorded and every answer decoded; the others only count.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import random
+import re
+import resource
+import shutil
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from harness.load import hist, samples
+
+ROUNDS = 7
+SECONDS = 1.5
+CONNECTIONS = 50
+MILLION = 1_000_000
+SLOW_MS = 40.0
+_ROOT = Path(__file__).parents[1]
+_HAPROXY = """
+global
+  nbthread 1
+  maxconn 2000
+defaults
+  mode http
+  timeout client 60s
+  timeout connect 5s
+  timeout server 60s
+frontend null
+  bind 127.0.0.1:{port}
+  http-request return status 200 content-type application/json lf-string '{{"value": 1, "container": "null"}}'
+"""
+
+Entry = dict[str, Any]
+
+
+def main(json_path: str | None = None) -> None:
+    """Measure, print a line a figure, and write `{name: {value, unit, target, detail}}` to `json_path`."""
+    entries: dict[str, Entry] = {}
+    with tempfile.TemporaryDirectory(prefix="pgcrucible-selfbench-") as folder:
+        entries |= _rivals(Path(folder))
+        entries |= _open_model(Path(folder))
+        entries |= _analysis(Path(folder))
+    for name, entry in entries.items():
+        value = "not measured" if entry["value"] is None else f"{entry['value']:.2f} {entry['unit']}"
+        print(f"{name:32} {value:>16}   target {entry['target']:10} {entry['detail']}")
+    if json_path:
+        Path(json_path).write_text(json.dumps(entries, indent=1) + "\n", encoding="utf-8")
+
+
+def _entry(value: float | None, unit: str, target: str, detail: str) -> Entry:
+    return {"value": None if value is None else round(value, 3), "unit": unit, "target": target, "detail": detail}
+
+
+# -- processes and cores
+
+
+def _cores() -> tuple[list[str], list[str]]:
+    """Command prefixes that pin to the generator's and to the server's core; empty with a single core."""
+    cores = sorted(os.sched_getaffinity(0))
+    if len(cores) < 2 or not shutil.which("taskset"):
+        return [], []
+    return ["taskset", "-c", str(cores[0])], ["taskset", "-c", str(cores[1])]
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextlib.contextmanager
+def _null_server(folder: Path) -> Iterator[tuple[int, str]]:
+    """A server of canned answers: its port and what it is."""
+    if not shutil.which("haproxy"):
+        with _own_server() as (port, _):
+            yield port, "harness.load.nullserver"
+        return
+    port = _free_port()
+    config = folder / "haproxy.cfg"
+    config.write_text(_HAPROXY.format(port=port))
+    process = subprocess.Popen([*_cores()[1], "haproxy", "-db", "-f", str(config)], stderr=subprocess.DEVNULL)
+    try:
+        for _ in range(100):
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+                break
+            time.sleep(0.05)
+        yield port, "HAProxy"
+    finally:
+        process.kill()
+        process.wait()
+
+
+@contextlib.contextmanager
+def _own_server(*options: str) -> Iterator[tuple[int, Callable[[], hist.Counts]]]:
+    """harness.load.nullserver: its port, and a function that ends it and returns the delays it gave."""
+    command = [*_cores()[1], sys.executable, "-m", "harness.load.nullserver", *options]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=_ROOT) as process:
+        assert process.stdout
+        port = int(process.stdout.readline())
+
+        def truth() -> hist.Counts:
+            said, _ = process.communicate(timeout=30)
+            return {int(slot): count for slot, count in json.loads(said).items()}
+
+        try:
+            yield port, truth
+        finally:
+            process.kill()
+
+
+# -- the generators: each returns requests per second
+
+
+def _ours(port: int, out: Path, **changes: Any) -> dict[str, Any]:
+    """The summary of an agent's job against the null endpoint."""
+    job = {
+        "format": 1,
+        "target": {"host": "127.0.0.1", "port": port},
+        "mode": "closed",
+        "clients": CONNECTIONS,
+        "seconds": SECONDS,
+        "operations": [{"name": "null", "method": "GET", "path": "/null", "value": "value"}],
+        "load_host": "selfbench",
+        "run_tag": "selfbench",
+        "out": str(out),
+    } | changes
+    command = [*_cores()[0], sys.executable, "-m", "harness.load.agent"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=_ROOT) as process:
+        assert process.stdin
+        assert process.stdout
+        process.stdin.write(json.dumps(job) + "\ngo\n")
+        process.stdin.flush()
+        for line in process.stdout:
+            event = json.loads(line)
+            if event["event"] == "done":
+                summary: dict[str, Any] = event["summary"]
+                return summary
+    raise RuntimeError("the load agent brought no result")
+
+
+def _tool(command: Sequence[str]) -> float:
+    done = subprocess.run([*_cores()[0], *command], capture_output=True, text=True, check=True, timeout=60, cwd=_ROOT)
+    match = re.search(r"Requests/sec:\s*([\d.]+)", done.stdout)
+    if not match:
+        raise RuntimeError(f"{command[0]} printed no rate: {done.stdout[-300:]}")
+    return float(match[1])
+
+
+async def _aiohttp(url: str) -> float:
+    """Requests per second of aiohttp's client: a task a connection, answers decoded, nothing recorded."""
+    import aiohttp  # noqa: PLC0415 - only this function of the module needs it
+
+    done = 0
+    end = time.monotonic() + SECONDS
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
+
+        async def client() -> None:
+            nonlocal done
+            while time.monotonic() < end:
+                async with session.get(url) as answer:
+                    await answer.json()
+                    done += 1
+
+        await asyncio.gather(*(client() for _ in range(CONNECTIONS)))
+    return done / SECONDS
+
+
+def _rivals(folder: Path) -> dict[str, Entry]:
+    """The closed loop beside wrk, hey and an aiohttp client."""
+    rates: dict[str, list[float]] = {}
+    seconds, connections = f"{SECONDS:g}s", str(CONNECTIONS)
+    with _null_server(folder) as (port, server):
+        url = f"http://127.0.0.1:{port}/null"
+        runs: dict[str, Callable[[], float]] = {
+            "ours": lambda: float(_ours(port, folder / "ours")["rps"]),
+            "wrk": lambda: _tool(["wrk", "-t1", f"-c{connections}", f"-d{seconds}", url]),
+            "hey": lambda: _tool(["hey", "-cpus", "1", "-z", seconds, "-c", connections, url]),
+            "aiohttp": lambda: _tool([sys.executable, "-m", "harness.selfbench_load", "aiohttp", url]),
+        }
+        present = [name for name in runs if name in ("ours", "aiohttp") or shutil.which(name)]
+        for number in range(ROUNDS):
+            turn = number % len(present)
+            for name in present[turn:] + present[:turn]:
+                rates.setdefault(name, []).append(runs[name]())
+    entries = {}
+    for name, target in (("wrk", 0.9), ("hey", 2.0), ("aiohttp", 5.0)):
+        key, wanted = f"load.closed_vs_{name}", f">= {target:g}"
+        if name not in rates:
+            entries[key] = _entry(None, "x", wanted, f"not measured: {name} is not installed (apt install {name})")
+            continue
+        ratios = [ours / theirs for ours, theirs in zip(rates["ours"], rates[name], strict=True)]
+        detail = (
+            f"{statistics.median(rates['ours']):,.0f} against {statistics.median(rates[name]):,.0f} requests/s, "
+            f"{ROUNDS} rounds {min(ratios):.2f} to {max(ratios):.2f}, one core each, {server}"
+        )
+        entries[key] = _entry(statistics.median(ratios), "x", wanted, detail)
+    return entries
+
+
+def _open_model(folder: Path) -> dict[str, Entry]:
+    """At half the ceiling, the p99 we report over the p99 a server with known delays really had."""
+    with _own_server() as (port, _):
+        ceiling = float(_ours(port, folder / "ceiling")["rps"])
+    rate = ceiling / 2
+    clients = min(1000, round(rate * 0.1))  # mean delay 2.6 ms: enough that none waits for a connection
+    with _own_server("--slow-ms", str(SLOW_MS)) as (port, truth):
+        summary = _ours(port, folder / "open", mode="open", rate=rate, arrivals="poisson", clients=clients)
+        p99_us = hist.quantiles_us(truth(), [0.99])[0] or 0
+    ours_ms, true_ms = summary["latency_ms"]["p99_ms"], p99_us / 1000
+    detail = f"p99 {ours_ms:.1f} ms reported, {true_ms:.1f} ms true, at {rate:,.0f} of {ceiling:,.0f} requests/s"
+    return {"load.open_p99_vs_truth": _entry(ours_ms / true_ms, "x", "0.9 to 1.1", detail)}
+
+
+# -- analysis
+
+
+def _analysis(folder: Path) -> dict[str, Entry]:
+    """Time and peak memory of a process that reads a million samples and judges them."""
+    path = folder / "samples.csv.gz"
+    samples.write(path, _made_up(MILLION))
+    command = [sys.executable, "-m", "harness.selfbench_load", "analyse", str(path)]
+    results = [
+        json.loads(subprocess.run(command, capture_output=True, text=True, check=True, cwd=_ROOT).stdout)
+        for _ in range(3)
+    ]
+    seconds = statistics.median(result["seconds"] for result in results)
+    memory = max(result["mb"] for result in results)
+    detail = "reading samples.csv.gz, percentiles and the counter's oracle; median of 3 processes"
+    return {
+        "analyse.seconds_per_million": _entry(seconds, "s", "<= 5", detail),
+        "analyse.mb_per_million": _entry(memory, "MB", "<= 300", "peak resident memory of that process"),
+    }
+
+
+def _made_up(number: int) -> Iterator[samples.Row]:
+    """Increments of 100 keys, as right as a linearizable counter makes them."""
+    rng = random.Random(1)
+    values = [0] * 100
+    for seq in range(number):
+        key = rng.randrange(100)
+        values[key] += 1
+        sent = seq * 50
+        done = sent + 40 + rng.randrange(9)
+        host = f"app-{seq % 4 + 1}"
+        yield samples.Row(
+            seq, "increment", f"hot-{key}", host, sent, sent, done, "ok", 200, values[key], "", "", "load-1", "measure"
+        )
+
+
+def _analyse(path: Path) -> dict[str, float]:
+    from harness.model import Cell, Evidence  # noqa: PLC0415 - what is timed includes these imports
+    from harness.oracle import (  # noqa: PLC0415
+        check_final_value,
+        check_real_time_order,
+        check_value_sequence,
+    )
+
+    begin = time.perf_counter()
+    read = samples.read_samples(path)
+    latencies = sorted(done - due for done, due in zip(read.done_us, read.due_us, strict=True))
+    quantiles = [latencies[int(q * len(latencies))] for q in (0.5, 0.95, 0.99, 0.999)]
+    final: dict[str, int] = {}
+    for key in read.key:
+        final[key] = final.get(key, 0) + 1
+    cell, evidence = Cell(scenario="selfbench"), Evidence(final=final)
+    findings = [
+        check_final_value(cell, read, evidence),
+        check_value_sequence(cell, read, evidence),
+        check_real_time_order(cell, read),
+    ]
+    if any(finding.verdict != "pass" for finding in findings) or not quantiles:
+        raise RuntimeError(f"the made-up samples are right, yet: {findings}")
+    seconds = time.perf_counter() - begin
+    return {"seconds": seconds, "mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
+
+
+if __name__ == "__main__":
+    match sys.argv[1:]:
+        case ["aiohttp", address]:
+            print(f"Requests/sec: {asyncio.run(_aiohttp(address)):.1f}")
+        case ["analyse", file]:
+            print(json.dumps(_analyse(Path(file))))
+        case arguments:
+            main(arguments[0] if arguments else None)
