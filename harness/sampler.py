@@ -174,7 +174,7 @@ def haproxy(answer: str) -> dict[str, Totals]:
 
 
 class Sampler:
-    """`job`: `ports` of the app's workers, `haproxy` the path of its admin socket (either may be absent)."""
+    """`job`: `ports` of the app's workers, `haproxy` the path of its admin socket, `every` in seconds; all optional."""
 
     def __init__(self, job: dict[str, Any]) -> None:
         wish = b"GET /metrics?database=0 HTTP/1.1\r\nHost: sampler\r\nConnection: close\r\n\r\n"
@@ -184,6 +184,7 @@ class Sampler:
         }
         if job.get("haproxy"):
             self._targets["haproxy"] = (job["haproxy"], b"show stat -1 5 -1\n")
+        self._every = float(job.get("every", 1.0))
         self._open: dict[str, Question] = {}
         self._order = 0
         self._seen: tuple[Question, dict[str, Totals]] | None = None
@@ -191,7 +192,7 @@ class Sampler:
     def run(self) -> None:
         """Until standard input ends."""
         since, before = time.monotonic(), totals()
-        due = since + 1.0
+        due = since + self._every
         self._ask(self._targets)
         while True:
             order = self._wait(due)
@@ -199,7 +200,7 @@ class Sampler:
             self._tell(self._order, rates(before, after, now - since))
             since, before = now, after
             if order is None:
-                due = max(due + 1.0, now + 0.5)
+                due = max(due + self._every, now + self._every / 2)
                 self._ask(self._targets)
             else:
                 self._order = order
