@@ -95,6 +95,8 @@ _BENCH = {
     "seed": "seed of order, keys and arrivals (default: 1)",
     "quick": "every scenario, fewer repetitions",
     "dry_run": "print the plan and touch nothing",
+    "resume": "go on with a run that was interrupted: only what is missing",
+    "aa": "measure the same thing twice and store the noise floor of this rig",
 }
 
 
@@ -114,6 +116,8 @@ def bench(
     seed: str | None = None,
     quick: bool = False,
     dry_run: bool = False,
+    resume: str | None = None,
+    aa: bool = False,
 ) -> None:
     """Run scenarios against the rig, judge them, store a run under results/ and print its summary."""
     from harness.commands import run_bench
@@ -121,6 +125,8 @@ def bench(
     run_bench(
         rig,
         dry_run=dry_run,
+        resume=resume,
+        aa=aa,
         hosts=hosts,
         scenario=scenario,
         backend=backend,
@@ -135,20 +141,76 @@ def bench(
     )
 
 
-@_task(run=COMMON["run"])
-def check(_: Context, run: str | None = None) -> None:
+@_task(run=COMMON["run"], recheck="an old run: print what today's checks say of its samples")
+def check(_: Context, run: str | None = None, recheck: str | None = None) -> None:
     """Judge a collected run with pytest, one test per criterion, from what is stored alone."""
-    from harness.commands import run_check
+    from harness.commands import run_check, run_recheck
 
-    run_check(run)
+    if recheck:
+        run_recheck(recheck)
+    else:
+        run_check(run)
 
 
-@_task(run=COMMON["run"], json=COMMON["json"])
-def report(_: Context, run: str | None = None, json: bool = False) -> None:
+@_task(run=COMMON["run"], json=COMMON["json"], compare="a run to compare it with (the baseline)")
+def report(_: Context, run: str | None = None, json: bool = False, compare: str | None = None) -> None:
     """Print a run's summary and write its report.html anew."""
-    from harness.commands import run_report
+    from harness.commands import run_compare, run_report
 
-    run_report(run, as_json=json)
+    if compare:
+        run_compare(compare, run or "latest", anyway=False, fail_if=None)
+    else:
+        run_report(run, as_json=json)
+
+
+@_task(
+    a="the baseline: a run's folder or id",
+    b="the run compared with it",
+    anyway="although the environments differ in what matters; recorded in B",
+    fail_if="end with 1 if B is slower by so much: slower:5%",
+)
+def compare(_: Context, a: str, b: str, anyway: bool = False, fail_if: str | None = None) -> None:
+    """Compare two runs: per cell and metric the ratio, its interval, and whether it is a difference at all."""
+    from harness.commands import run_compare
+
+    run_compare(a, b, anyway=anyway, fail_if=fail_if)
+
+
+@_task(
+    rig=COMMON["rig"],
+    seconds="end after so many seconds (default: Ctrl-C)",
+    interval="seconds between two looks (default: 2)",
+)
+def watch(_: Context, rig: str = "local", seconds: str | None = None, interval: str = "2") -> None:
+    """Show live who works, who waits on whom, every pool and HAProxy's rates."""
+    from harness.config import positive
+    from harness.watch import run_watch
+
+    run_watch(rig, positive("seconds", seconds, 86_400), positive("interval", interval, 60) or 2.0)
+
+
+@_task(what="app, load or provision", json="file to write the figures to, as JSON")
+def selfbench(_: Context, what: str, json: str | None = None) -> None:
+    """Measure pgcrucible itself beside the field's own tools, as ratios within one session."""
+    from harness.devtasks import run_selfbench
+
+    run_selfbench(what, json)
+
+
+@_task(count="number of inputs (default: 100,000)")
+def fuzz(_: Context, count: str | None = None) -> None:
+    """Send random requests to the service: no 5xx that the database did not cause."""
+    from harness.devtasks import run_fuzz
+
+    run_fuzz(count)
+
+
+@_task()
+def audit(_: Context) -> None:
+    """Look the pinned packages up in the database of known vulnerabilities, or say that it cannot be reached."""
+    from harness.devtasks import run_audit
+
+    run_audit()
 
 
 @_task(json=COMMON["json"])
@@ -186,7 +248,7 @@ def quickstart(_: Context, rig: str = "local", hosts: str | None = None) -> None
 @_task()
 def lint(_: Context) -> None:
     """Format, lint and types: ruff, mypy, ansible-lint, yamllint."""
-    from harness.commands import run_lint
+    from harness.devtasks import run_lint
 
     run_lint()
 
@@ -197,7 +259,7 @@ def lint(_: Context) -> None:
 )
 def test(_: Context, select: str | None = None, fast: bool = False) -> None:
     """Lint, then unit, integration and acceptance tests. Installs what they need."""
-    from harness.commands import run_tests
+    from harness.devtasks import run_tests
 
     run_tests(select, fast=fast)
 
@@ -205,12 +267,13 @@ def test(_: Context, select: str | None = None, fast: bool = False) -> None:
 @_task()
 def lock(_: Context) -> None:
     """Resolve pyproject.toml anew into the requirements files, with hashes."""
-    from harness.commands import run_lock
+    from harness.devtasks import run_lock
 
     run_lock()
 
 
 namespace = Collection(
-    bench, check, destroy, doctor, lint, lock, provision, quickstart, report, scenarios, status, test
-)
+    audit, bench, check, compare, destroy, doctor, fuzz, lint, lock, provision, quickstart, report, scenarios,
+    selfbench, status, test, watch,
+)  # fmt: skip
 namespace.configure({"run": {"in_stream": False}})

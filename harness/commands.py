@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
-import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from harness import state
 from harness.config import parse_options, whole
 from harness.errors import CriterionFailed, InvalidMeasurement, RigError, UsageError
+from harness.judge import judge, verdict_of
 from harness.plan import Plan, make_plan
 from harness.scenarios import SCENARIOS
-from harness.store import CodeRecord, Run, find_run, load_run
+from harness.store import CodeRecord, Recorder, Run, as_columns, find_run, load_run
 
 ROOT = state.ROOT
 RESULTS = ROOT / "results"
+CLAIM_TRIALS = 5
+"""Trials a cell where a difference is to be claimed: fewer cannot carry one."""
 
 
 def say(line: str) -> None:
@@ -39,28 +39,88 @@ def run_scenarios(*, as_json: bool) -> None:
             print(f"      - {criterion}")
 
 
-def run_bench(rig: str, *, dry_run: bool = False, **texts: Any) -> Run:
+def run_bench(rig: str, *, dry_run: bool = False, aa: bool = False, resume: str | None = None, **texts: Any) -> Run:
     """Plans, runs, judges and stores; ends with the exit code of the verdict."""
-    options = parse_options(known_scenarios=list(SCENARIOS), **texts)
-    from harness.report import terminal
-    from harness.report.page import write_report
     from harness.rig import open_rig
     from harness.runner import bench
-    from harness.store import Recorder
     from harness.tier import Tier
 
+    earlier = load_run(find_run(resume, RESULTS)) if resume else None
+    if earlier:
+        if earlier.manifest.status == "finished":
+            raise UsageError(f"run {earlier.run_id} is finished", hint="start a new one: ./run bench")
+        if any(value for name, value in texts.items() if name != "quick"):
+            raise UsageError("--resume takes no other options: the run has its own", hint="give only --resume RUN")
+        rig, texts = earlier.manifest.rig.name, dict(earlier.manifest.options)
+        aa = bool(texts.pop("aa", False))
+    options = parse_options(known_scenarios=list(SCENARIOS), **texts)
+    if aa:
+        options = dataclasses.replace(options, repeat=2 * (options.repeat or CLAIM_TRIALS))
     with open_rig(rig) as hosts, Tier(hosts) as tier:
         plan = make_plan(options, tier.site(), SCENARIOS)
         if dry_run:
             print_plan(plan)
             raise SystemExit(0)
-        recorder = Recorder.start(RESULTS, code=code_record(options.seed), rig=tier.record(), options=texts)
-        say(f"run {recorder.manifest.run_id}: {len(plan.trials)} trials on rig '{rig}' ({hosts.provider})")
-        run = bench(plan, SCENARIOS, tier, recorder, say)
-    path = write_report(run)
-    terminal.print_summary(run, path)
+        if earlier:
+            done = _done(earlier, plan)
+            recorder = Recorder.resume(earlier)
+        else:
+            done = set()
+            recorder = Recorder.start(
+                RESULTS, code=code_record(options.seed), rig=tier.record(), options=texts | ({"aa": True} if aa else {})
+            )
+            recorder.manifest.noise_floor = state.noise_floor(rig)
+        more = f", {len(done)} of them done" if done else ""
+        say(f"run {recorder.manifest.run_id}: {len(plan.trials)} trials{more} on rig '{rig}' ({hosts.provider})")
+        run = bench(plan, SCENARIOS, tier, recorder, say, done=done)
+    if aa:
+        run = _store_floor(run, recorder, rig)
+    show(run)
     end_with(run)
     return run
+
+
+def _done(earlier: Run, plan: Plan) -> set[int]:
+    """Orders of the trials that an interrupted run has. Raises UsageError where its plan is not today's."""
+    planned = {trial.order: trial for trial in plan.trials}
+    for row in earlier.rows:
+        if planned.get(row.trial.order) != row.trial:
+            raise UsageError(
+                f"run {earlier.run_id}: its trial {row.trial.order} ({row.cell.name}) is not the one planned now",
+                hint="the rig or the scenarios have changed since: start a new run",
+            )
+    return {row.trial.order for row in earlier.rows}
+
+
+def _store_floor(run: Run, recorder: Recorder, rig: str) -> Run:
+    """Splits an A/A run's trials in two halves that measured the same, and keeps how far apart they came out."""
+    from harness.report.cells import RunData
+    from harness.report.compare import noise_floor
+
+    manifest = run.manifest.model_dump()
+    halves = [
+        RunData(
+            run_id=f"{run.run_id}-{side}", manifest=manifest, trials=[as_columns(row) for row in run.rows if odd(row)]
+        )
+        for side, odd in (("a", lambda row: row.trial.number % 2), ("b", lambda row: not row.trial.number % 2))
+    ]
+    floor = noise_floor(*halves)
+    state.store_noise_floor(rig, floor)
+    recorder.manifest.noise_floor = floor
+    recorder.save()
+    said = ", ".join(f"{metric} {ratio - 1:.1%}" for metric, ratio in sorted(floor.items())) or "nothing was measured"
+    say(f"noise floor of rig '{rig}': {said}; nothing smaller will be called a difference")
+    return load_run(run.path)
+
+
+def show(run: Run) -> None:
+    """The summary, then the page: a page that cannot be drawn must not cost the summary."""
+    from harness.report import terminal
+    from harness.report.page import write_report
+
+    path = run.path / "report.html"
+    terminal.print_summary(run, path)
+    write_report(run)
 
 
 def print_plan(plan: Plan) -> None:
@@ -101,17 +161,54 @@ def run_check(which: str | None) -> None:
     raise CriterionFailed(f"run {run.run_id} does not meet every criterion", hint="the failing tests are named above")
 
 
+def run_recheck(which: str) -> None:
+    """Today's checks on an old run's samples: what they say now, and where that differs from what is stored."""
+    run = load_run(find_run(which, RESULTS))
+    findings = judge(SCENARIOS, run.measured())
+    stored = {(f.cell, f.check): f.verdict for f in run.findings}
+    for found in findings:
+        before = stored.pop((found.cell, found.check), None)
+        note = "" if before == found.verdict else f"   (stored: {before or 'absent'})"
+        print(f"{found.verdict:7} {found.cell}: {found.check}: {found.detail}{note}")
+    for (cell, check), verdict in stored.items():
+        print(f"gone    {cell}: {check}   (stored: {verdict})")
+    verdict = verdict_of(findings, invalid_trials=sum(1 for row in run.rows if not row.valid))
+    say(f"verdict now {verdict}, stored {run.manifest.verdict}")
+    if verdict != "pass":
+        kind = CriterionFailed if verdict == "fail" else InvalidMeasurement
+        raise kind(f"run {run.run_id}: today's checks say {verdict}", hint=f"./run report --run {run.run_id}")
+
+
 def run_report(which: str | None, *, as_json: bool) -> None:
     """Prints the summary, writes report.html anew."""
-    from harness.report import terminal
-    from harness.report.page import write_report
-
     run = load_run(find_run(which, RESULTS))
-    path = write_report(run)
     if as_json:
         print(json.dumps(run.manifest.model_dump(mode="json")))
-        return
-    terminal.print_summary(run, path)
+    else:
+        show(run)
+
+
+def run_compare(a: str, b: str, *, anyway: bool, fail_if: str | None) -> None:
+    """Two stored runs side by side; A is the baseline."""
+    from harness.report.cells import RunData
+    from harness.report.compare import FailIf, compare
+    from harness.report.compare_table import text
+
+    gate = FailIf.parse(fail_if) if fail_if else None
+    runs = [load_run(find_run(which, RESULTS)) for which in (a, b)]
+    sides = [
+        RunData(run_id=run.run_id, manifest=run.manifest.model_dump(), trials=[as_columns(row) for row in run.rows])
+        for run in runs
+    ]
+    comparison = compare(*sides, anyway=anyway)
+    if comparison.anyway:
+        note = f"compared with {runs[0].run_id} although the environments differ (--anyway)"
+        if note not in runs[1].manifest.warnings:
+            runs[1].manifest.warnings.append(note)
+            Recorder(RESULTS, runs[1].manifest, runs[1].path).save()
+    print(text(comparison))
+    if gate:
+        gate.enforce(comparison)
 
 
 def run_doctor(*, as_json: bool) -> None:
@@ -197,56 +294,3 @@ def code_record(seed: int) -> CodeRecord:
         command=typed,
         seed=seed,
     )
-
-
-def _call(name: str, command: list[str], env: Mapping[str, str] | None = None) -> bool:
-    say(f"== {name}")
-    return subprocess.run(command, cwd=ROOT, check=False, env={**os.environ, **(env or {})}).returncode == 0
-
-
-def run_lint() -> None:
-    """All linters; every one runs, then the failing ones are named."""
-    bin_ = str(Path(sys.executable).parent)
-    steps = {
-        "ruff format": [f"{bin_}/ruff", "format", "--check", "."],
-        "ruff check": [f"{bin_}/ruff", "check", "."],
-        "mypy": [f"{bin_}/mypy"],
-        "ansible-lint": [f"{bin_}/ansible-lint", "--offline", "-q", "playbooks"],
-        "yamllint": [f"{bin_}/yamllint", "-s", "."],
-    }
-    bad = [name for name, command in steps.items() if not _call(name, command)]
-    if bad:
-        raise CriterionFailed(f"lint: {', '.join(bad)}", hint="ruff format . && ruff check --fix . mends most of it")
-
-
-def run_tests(select: str | None, *, fast: bool) -> None:
-    """Lint, then pytest over everything; what the tests need is installed first."""
-    failed = ""
-    try:
-        run_lint()
-    except CriterionFailed as error:
-        failed = error.message
-    command = [sys.executable, "-m", "pytest", "-q", "--durations=15", "--run", str(RESULTS / "example")]
-    if fast:
-        command += ["-m", "not rig and not vm"]
-    if select:
-        command += ["-k", select]
-    done = subprocess.run(command, cwd=ROOT, check=False)
-    if failed or done.returncode:
-        raise CriterionFailed(failed or f"pytest ended with {done.returncode}", hint="see above")
-
-
-def run_lock() -> None:
-    """Resolves the requirements files anew with uv."""
-    if shutil.which("uv") is None:
-        raise UsageError("uv is not installed", hint="pip install uv")
-    base = ["uv", "pip", "compile", "-q", "--upgrade", "--universal", "--python-version", "3.11"]
-    base += ["--generate-hashes", "--no-header", "--no-annotate"]
-    whole_lock = ["-c", "requirements.lock"]
-    for command in (
-        [*base, "pyproject.toml", "-o", "requirements.lock"],
-        [*base, *whole_lock, "--group", "host", "-o", "requirements-host.lock"],
-        [*base, *whole_lock, "pyproject.toml", "--group", "dev", "-o", "requirements-dev.lock"],
-    ):
-        if not _call(" ".join(command[-2:]), command):
-            raise UsageError("uv could not resolve the requirements", hint="see above")

@@ -15,6 +15,8 @@ from typing import Any
 from harness.checks import Samples
 from harness.model import Cell, Evidence, Trial
 
+UNEVEN = 0.15
+"""Hosts of one role that differ by more than this share are named."""
 CAPTURED = ("retries", "transactions", "pool_wait_ms")
 FIGURES = (
     "sent", "ok", "fail", "unknown", "seconds", "rps",
@@ -86,3 +88,19 @@ def figures(summary: Mapping[str, Any], samples: Samples | None) -> dict[str, fl
             values = [v for v in samples.captured.get(name, ()) if not math.isnan(v)]
             row[name] = statistics.fmean(values) if values else None
     return row
+
+
+def uneven_hosts(canaries: Mapping[str, Mapping[str, float]], roles: Mapping[str, str]) -> list[str]:
+    """Hosts whose CPU canary differs by more than 15 % from the median of their role, as sentences. Pure."""
+    said = []
+    for role in sorted(set(roles.values())):
+        times = {host: values["cpu_ms"] for host, values in canaries.items() if roles.get(host) == role}
+        if len(times) < 2:
+            continue
+        middle = statistics.median(times.values())
+        said += [
+            f"{host} is unlike the other {role} hosts: its CPU canary took {ms:.1f} ms, the median is {middle:.1f} ms"
+            for host, ms in sorted(times.items())
+            if abs(ms / middle - 1) > UNEVEN
+        ]
+    return said

@@ -20,7 +20,7 @@ from harness.generator import Collected, run_lanes
 from harness.judge import judge, verdict_of
 from harness.load import innocence
 from harness.load.samples import read_samples, sample_file
-from harness.metrics import TrialRow, figures
+from harness.metrics import TrialRow, figures, uneven_hosts
 from harness.model import Cell, Evidence, Trial
 from harness.plan import Driver, Lane, Plan, Scenario
 from harness.rig import Station
@@ -44,6 +44,7 @@ class Target(Protocol):
     def command(self, module: str) -> list[str]: ...
     def drive(self, driver: Driver) -> Mapping[str, Any]: ...
     def settings(self) -> dict[str, Any]: ...
+    def canaries(self) -> dict[str, dict[str, float]]: ...
     def restore(self) -> None: ...
 
 
@@ -68,12 +69,14 @@ def bench(
     try:
         manifest.settings |= target.settings()
         recorder.save()
+        bencher.canaries("before")
         bencher.measure_ceiling()
         for trial in plan.trials:
             if trial.order not in done:
                 bencher.run(trial, len(plan.trials))
         with bencher.stage("restore"):
             target.restore()
+        bencher.canaries("after")
         recorder.save("sampled")
     except BaseException as error:
         why = "interrupted" if isinstance(error, KeyboardInterrupt) else str(error) or type(error).__name__
@@ -148,6 +151,14 @@ class _Bench:
         finally:
             stages = self._recorder.manifest.stages
             stages[name] = round(stages.get(name, 0.0) + time.monotonic() - started, 3)
+
+    def canaries(self, when: str) -> None:
+        """Measures every host's canaries; hosts of one role that are unlike are named in the warnings."""
+        manifest = self._recorder.manifest
+        with self.stage("canaries"):
+            found = manifest.canaries[when] = self._target.canaries()
+        roles = {host.name: host.role for host in manifest.rig.hosts}
+        manifest.warnings += [f"{when} the trials: {text}" for text in uneven_hosts(found, roles)]
 
     def run(self, trial: Trial, total: int) -> None:
         """One trial, from settling the tier to its row on disk."""

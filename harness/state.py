@@ -132,6 +132,17 @@ def load(name: str) -> RigState | None:
         raise RigError(f"{path}: damaged: {error}", hint=f"./run destroy --rig {name}") from None
 
 
+def noise_floor(name: str) -> dict[str, float]:
+    """Metric -> ratio within which two identical measurements on this rig differed; empty: never measured."""
+    path = folder(name) / "noise_floor.json"
+    return dict(json.loads(path.read_text())) if path.exists() else {}
+
+
+def store_noise_floor(name: str, floor: Mapping[str, float]) -> None:
+    """Keeps what `bench --aa` measured."""
+    write_private(make_folder(name) / "noise_floor.json", json.dumps(dict(floor)) + "\n")
+
+
 def names() -> list[str]:
     """All rigs that have a state folder."""
     return sorted(p.name for p in RIGS.iterdir() if p.is_dir()) if RIGS.is_dir() else []

@@ -100,7 +100,9 @@ class FindingRecord(Stored):
 
 
 class Manifest(Stored):
-    """run.yml. `settings` is nested by component; `skipped` maps a scenario to the reason."""
+    """run.yml. `settings` is nested by component; `skipped` maps a scenario to the reason; `noise_floor` maps a
+    metric to the ratio within which two identical measurements on this rig differed; `canaries` are `before` and
+    `after`: host -> cpu_ms, fsync_ms, rtt_ms."""
 
     format: Literal[1] = 1
     run_id: str
@@ -117,6 +119,7 @@ class Manifest(Stored):
     skipped: dict[str, str] = Field(default_factory=dict)
     warnings: list[str] = Field(default_factory=list)
     noise_floor: dict[str, float] = Field(default_factory=dict)
+    canaries: dict[str, dict[str, dict[str, float]]] = Field(default_factory=dict)
 
 
 TRIAL_COLUMNS = (

@@ -32,6 +32,7 @@ OVERRIDE = "/etc/pgcrucible/override.env"
 RESTART = "systemctl restart pgcrucible-app.target"
 SETTLE_S = 30.0
 STATS_S = 4.0
+CANARY = Path(__file__).with_name("canary.py")
 FACTS = Path(__file__).with_name("facts.py")
 SQLITE_FILE = Path(__file__).with_name("sqlite_file.py")
 
@@ -138,6 +139,14 @@ class Tier:
             self.rig.hosts, lambda h: json.loads(h.run(["python3", "-"], stdin=FACTS.read_text()).stdout)
         )
         return [HostRecord(name=h.name, role=h.role, **facts[h.name]) for h in self.rig.hosts]
+
+    def canaries(self) -> dict[str, dict[str, float]]:
+        """Host -> its canaries (harness/canary.py), one host after the other so that none disturbs another."""
+        text, found = CANARY.read_text(), {}
+        for number, host in enumerate(self.rig.hosts):
+            peer = self.rig.hosts[number - 1].address
+            found[host.name] = json.loads(self.rig.at(host).run(["python3", "-", peer], stdin=text).stdout)
+        return found
 
     def settings(self) -> dict[str, Any]:
         """Every PostgreSQL setting that is not the default, and what each app says of itself (no secrets)."""

@@ -1,0 +1,54 @@
+"""Three small measurements of a host: sent as text (`python3 -`), prints one JSON object. Standard library only.
+
+They tell a machine that is slow today, or slower than its peers, from a tier that is slow: cpu_ms for a fixed piece
+of arithmetic, fsync_ms for a 4 KiB write to stable storage, and rtt_ms for a TCP handshake with another host
+(argument: its address). Medians of a few repetitions; together about a fifth of a second.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import statistics
+import sys
+import tempfile
+import time
+
+ROUNDS = 5
+SSH = 22
+
+
+def timed(action: object) -> float:
+    """Median milliseconds of calling `action`."""
+    taken = []
+    for _ in range(ROUNDS):
+        started = time.perf_counter()
+        action()  # type: ignore[operator]  # any callable; hosts may run an older Python
+        taken.append((time.perf_counter() - started) * 1000)
+    return round(statistics.median(taken), 4)
+
+
+def spin() -> None:
+    total = 0
+    for number in range(100_000):
+        total += number * number % 7
+
+
+def main(peer: str) -> dict[str, float]:
+    found = {"cpu_ms": timed(spin)}
+    with tempfile.TemporaryFile(dir="/var/tmp") as file:  # a disk, where /tmp may be memory
+
+        def sync() -> None:
+            file.write(b"x" * 4096)
+            file.flush()
+            os.fsync(file.fileno())
+
+        found["fsync_ms"] = timed(sync)
+    if peer:
+        found["rtt_ms"] = timed(lambda: socket.create_connection((peer, SSH), timeout=5).close())
+    return found
+
+
+if __name__ == "__main__":
+    print(json.dumps(main(sys.argv[1] if len(sys.argv) > 1 else "")))

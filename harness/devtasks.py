@@ -1,0 +1,112 @@
+"""The tasks of those who work on pgcrucible itself: lint, tests, locks, audits, fuzzing, own benchmarks."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from harness.commands import RESULTS, ROOT, say
+from harness.config import nearest, whole
+from harness.errors import CriterionFailed, UsageError
+
+SELFBENCHES = {
+    "app": "harness.selfbench_app",
+    "load": "harness.selfbench_load",
+    "provision": "harness.selfbench_provision",
+}
+FUZZ_INPUTS = 100_000
+
+
+def _call(name: str, command: list[str], env: Mapping[str, str] | None = None) -> bool:
+    say(f"== {name}")
+    return subprocess.run(command, cwd=ROOT, check=False, env={**os.environ, **(env or {})}).returncode == 0
+
+
+def run_lint() -> None:
+    """All linters; every one runs, then the failing ones are named."""
+    bin_ = str(Path(sys.executable).parent)
+    steps = {
+        "ruff format": [f"{bin_}/ruff", "format", "--check", "."],
+        "ruff check": [f"{bin_}/ruff", "check", "."],
+        "mypy": [f"{bin_}/mypy"],
+        "ansible-lint": [f"{bin_}/ansible-lint", "--offline", "-q", "playbooks"],
+        "yamllint": [f"{bin_}/yamllint", "-s", "."],
+    }
+    bad = [name for name, command in steps.items() if not _call(name, command)]
+    if bad:
+        raise CriterionFailed(f"lint: {', '.join(bad)}", hint="ruff format . && ruff check --fix . mends most of it")
+
+
+def run_tests(select: str | None, *, fast: bool) -> None:
+    """Lint, then pytest over everything; what the tests need is installed first."""
+    failed = ""
+    try:
+        run_lint()
+    except CriterionFailed as error:
+        failed = error.message
+    command = [sys.executable, "-m", "pytest", "-q", "--durations=15", "--run", str(RESULTS / "example")]
+    if fast:
+        command += ["-m", "not rig and not vm"]
+    if select:
+        command += ["-k", select]
+    done = subprocess.run(command, cwd=ROOT, check=False)
+    if failed or done.returncode:
+        raise CriterionFailed(failed or f"pytest ended with {done.returncode}", hint="see above")
+
+
+def run_lock() -> None:
+    """Resolves the requirements files anew with uv."""
+    if shutil.which("uv") is None:
+        raise UsageError("uv is not installed", hint="pip install uv")
+    base = ["uv", "pip", "compile", "-q", "--upgrade", "--universal", "--python-version", "3.11"]
+    base += ["--generate-hashes", "--no-header", "--no-annotate"]
+    whole_lock = ["-c", "requirements.lock"]
+    for command in (
+        [*base, "pyproject.toml", "-o", "requirements.lock"],
+        [*base, *whole_lock, "--group", "host", "-o", "requirements-host.lock"],
+        [*base, *whole_lock, "pyproject.toml", "--group", "dev", "-o", "requirements-dev.lock"],
+    ):
+        if not _call(" ".join(command[-2:]), command):
+            raise UsageError("uv could not resolve the requirements", hint="see above")
+
+
+def run_selfbench(what: str, json_file: str | None) -> None:
+    """One of our own benchmarks, which print ratios within one session."""
+    if what not in SELFBENCHES:
+        raise UsageError(f"there is no selfbench '{what}'", hint=nearest(what, SELFBENCHES))
+    importlib.import_module(SELFBENCHES[what]).main(Path(json_file) if json_file else None)
+
+
+def run_fuzz(count: str | None) -> None:
+    """Random requests against the service: no 5xx that the database did not cause."""
+    inputs = whole("count", count, 1, 100_000_000) or FUZZ_INPUTS
+    if not _call(
+        f"fuzz with {inputs:,} inputs", [sys.executable, "tests/app/fuzz.py", str(inputs)], {"PYTHONPATH": "."}
+    ):
+        raise CriterionFailed("the fuzzer found a request that the service does not stand", hint="see above")
+
+
+def run_audit() -> None:
+    """Known vulnerabilities of the pinned packages, where the database of advisories can be reached."""
+    bad, unreachable = [], ""
+    for name in ("requirements.lock", "requirements-host.lock", "requirements-dev.lock"):
+        command = [sys.executable, "-m", "pip_audit", "--require-hashes", "--disable-pip", "--progress-spinner=off"]
+        done = subprocess.run([*command, "-r", name], cwd=ROOT, capture_output=True, text=True, check=False)
+        said = (done.stdout + done.stderr).strip()
+        if done.returncode == 0:
+            say(f"{name}: no known vulnerability")
+        elif "vulnerab" in said and "found" in said.lower():
+            print(said)
+            bad.append(name)
+        else:
+            unreachable = said.splitlines()[-1] if said else f"pip-audit ended with {done.returncode}"
+            break
+    if bad:
+        raise CriterionFailed(f"known vulnerabilities in {', '.join(bad)}", hint="./run lock takes newer versions")
+    if unreachable:
+        say(f"not audited, because the database of advisories cannot be reached: {unreachable[:200]}")
