@@ -167,11 +167,11 @@ def run_recheck(which: str) -> None:
     findings = judge(SCENARIOS, run.measured())
     stored = {(f.cell, f.check): f.verdict for f in run.findings}
     for found in findings:
-        before = stored.pop((found.cell, found.check), None)
-        note = "" if before == found.verdict else f"   (stored: {before or 'absent'})"
+        was = stored.pop((found.cell, found.check), None)
+        note = "" if was == found.verdict else f"   (stored: {was or 'absent'})"
         print(f"{found.verdict:7} {found.cell}: {found.check}: {found.detail}{note}")
-    for (cell, check), verdict in stored.items():
-        print(f"gone    {cell}: {check}   (stored: {verdict})")
+    for (cell, check), before in stored.items():
+        print(f"gone    {cell}: {check}   (stored: {before})")
     verdict = verdict_of(findings, invalid_trials=sum(1 for row in run.rows if not row.valid))
     say(f"verdict now {verdict}, stored {run.manifest.verdict}")
     if verdict != "pass":
