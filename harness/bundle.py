@@ -37,6 +37,9 @@ FOLDERS = ("app", "harness")
 HOST_PYTHON = "3.11"
 """Debian 12's; hosts that we make have it."""
 
+KEPT = 10
+"""How many versions of our code stay in the cache: every edit makes one."""
+
 GLIBC_MINOR = 35
 """The oldest C library among the hosts we support (Ubuntu 22.04): wheels for a newer one are not taken."""
 
@@ -80,6 +83,8 @@ def build_bundle(*, python: str = HOST_PYTHON, machine: str = "") -> Bundle:
                     (tree / file).parent.mkdir(parents=True, exist_ok=True)
                     shutil.copyfile(ROOT / file, tree / file)
                 _store(tree, code, compiled=compiled)
+                for old in sorted(CACHE.glob("code-*"), key=lambda path: path.stat().st_mtime)[:-KEPT]:
+                    old.unlink(missing_ok=True)
             if not wheels.exists():
                 tree = Path(temporary) / "wheels"
                 _install(tree, python, machine)

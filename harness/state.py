@@ -93,17 +93,27 @@ def make_folder(name: str) -> Path:
 def locked(name: str) -> Iterator[None]:
     """Held while a rig is made, changed or destroyed; the kernel drops it with the process.
 
-    The lock lies beside the folder, which destroy removes. Raises RigError at once where another holds it.
+    The lock lies beside the folder, which destroy removes, and goes when the folder is gone. Raises RigError
+    at once where another holds it.
     """
     RIGS.mkdir(mode=0o700, exist_ok=True)
-    with (RIGS / f".{check_name(name)}.lock").open("w") as handle:
+    path = RIGS / f".{check_name(name)}.lock"
+    with contextlib.ExitStack() as stack:
+        while True:
+            handle = stack.enter_context(path.open("w"))
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise RigError(
+                    f"rig {name}: another process is changing it just now", hint="wait until it has ended"
+                ) from None
+            if path.exists() and path.stat().st_ino == os.fstat(handle.fileno()).st_ino:
+                break  # else its last holder removed the file between our open and our lock
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise RigError(
-                f"rig {name}: another process is changing it just now", hint="wait until it has ended"
-            ) from None
-        yield
+            yield
+        finally:
+            if not folder(name).exists():
+                path.unlink()
 
 
 def write_private(path: Path, text: str) -> None:

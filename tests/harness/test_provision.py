@@ -19,6 +19,7 @@ INVENTORY = """\
 all:
   vars:
     provider: podman
+    app_sqlite_directory: /srv/pgcrucible/shared
   children:
     app:
       vars: {host_count: 1, host_cpus: 0.5, host_memory: 256m}

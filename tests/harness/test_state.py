@@ -77,11 +77,13 @@ def test_host_keys_are_known_before_the_first_contact(rigs: Path) -> None:
     assert stat.S_IMODE((rigs / "one/hosts/a/host_key").stat().st_mode) == 0o600
 
 
-def test_a_rig_is_changed_by_one_at_a_time() -> None:
+def test_a_rig_is_changed_by_one_at_a_time(rigs: Path) -> None:
     with state.locked("one"):
         with pytest.raises(RigError, match="another process"), state.locked("one"):
             raise AssertionError
         with state.locked("two"):
             pass
     with state.locked("one"):
-        pass
+        state.make_folder("one")
+    assert (rigs / ".one.lock").exists()
+    assert not (rigs / ".two.lock").exists()  # there is nothing to lock
