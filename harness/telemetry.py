@@ -32,7 +32,8 @@ import psycopg
 
 from harness.errors import RigError
 from harness.model import Host
-from harness.rig import RemoteHost, Rig, Stream
+from harness.rig import Rig
+from harness.stations import RemoteHost, Stream
 from harness.store import Recorder
 
 SAMPLER = Path(__file__).with_name("sampler.py")
