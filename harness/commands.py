@@ -13,9 +13,11 @@ from harness import state
 from harness.config import parse_options, whole
 from harness.errors import CriterionFailed, InvalidMeasurement, RigError, UsageError
 from harness.judge import judge, verdict_of
+from harness.manifest import CodeRecord
 from harness.plan import Plan, make_plan
 from harness.scenarios import SCENARIOS
-from harness.store import CodeRecord, Recorder, Run, as_columns, find_run, load_run
+from harness.store import Recorder, Run, find_run, load_run
+from harness.tables import as_columns
 
 ROOT = state.ROOT
 RESULTS = ROOT / "results"

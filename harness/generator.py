@@ -20,7 +20,7 @@ from harness.load.conduct import Conductor
 from harness.load.job import Warmup
 from harness.load.merge import FILES, merge
 from harness.plan import Lane
-from harness.rig import Station, Stream
+from harness.stations import Station, Stream
 
 READY_S = 60.0
 GRACE_S = 30.0

@@ -1,289 +1,29 @@
-"""Hosts over SSH: commands, streams, files and tunnels. Everything else asks here to touch a host.
+"""The provisioned hosts together: who has which role, all of them at once, and the rig's database.
 
-Host keys are those recorded when the host was made; an unknown or changed key stops the run. One
-connection a host, shared by all its channels; many hosts are worked on by a thread pool of our own
-(fabric's group has neither limit nor time-out, and loses results of hosts that share an address).
+Many hosts are worked on by a thread pool of our own (fabric's group has neither limit nor time-out, and loses
+results of hosts that share an address).
 """
 
 from __future__ import annotations
 
 import contextlib
-import shlex
-import socket
-import subprocess
-import threading
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol, Self, TypeVar
+from typing import Any, Self, TypeVar
 
-import fabric
-import paramiko
 import psycopg
 
 from harness import state
 from harness.errors import RigError
 from harness.model import Host, Role
+from harness.stations import CONNECT_TIMEOUT_S, RemoteHost
 
 T = TypeVar("T")
 
-CONNECT_TIMEOUT_S = 15
 WORKERS = 16
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Result:
-    """What a command printed and how it ended."""
-
-    stdout: str
-    stderr: str
-    code: int
-
-
-class Stream(Protocol):
-    """A running command: lines in, lines out. Closing it ends its standard input."""
-
-    def send(self, line: str) -> None: ...
-    def lines(self) -> Iterator[str]: ...
-    def close(self) -> None: ...
-    def error_output(self) -> str: ...
-
-
-class Station(Protocol):
-    """Where a program of ours runs: a host over SSH, or this machine."""
-
-    @property
-    def name(self) -> str: ...
-    def run(
-        self, command: Sequence[str], *, stdin: str = "", timeout_s: float = 60.0, check: bool = True
-    ) -> Result: ...
-    def stream(self, command: Sequence[str]) -> Stream: ...
-    def fetch(self, remote: str, local: Path) -> None: ...
-
-
-class _RemoteStream:
-    def __init__(self, channel: paramiko.Channel) -> None:
-        self._channel = channel
-        self._out = channel.makefile("r", -1)
-        self._err = channel.makefile_stderr("r", -1)
-
-    def send(self, line: str) -> None:
-        self._channel.sendall(line.encode() + b"\n")
-
-    def lines(self) -> Iterator[str]:
-        for line in self._out:
-            yield str(line).rstrip("\n")
-
-    def close(self) -> None:
-        with contextlib.suppress(OSError, EOFError, paramiko.SSHException):
-            self._channel.shutdown_write()
-
-    def error_output(self) -> str:
-        return bytes(self._err.read()).decode(errors="replace")[-4000:]
-
-
-class RemoteHost:
-    """One host of the rig: a Station over SSH. Commands run as root (sudo -n where the user is not)."""
-
-    def __init__(self, host: Host, key: Path | None, known_hosts: Path | None) -> None:
-        self.host = host
-        self._lock = threading.Lock()
-        self._known_hosts = known_hosts
-        options: dict[str, Any] = {"banner_timeout": CONNECT_TIMEOUT_S, "auth_timeout": CONNECT_TIMEOUT_S}
-        if key is not None:
-            options |= {"key_filename": str(key), "allow_agent": False, "look_for_keys": False}
-        gateway = None
-        if host.jump:
-            gateway = fabric.Connection(host.jump, connect_kwargs=options, connect_timeout=CONNECT_TIMEOUT_S)
-            self._strict(gateway)
-        self._connection = fabric.Connection(
-            host.ssh_address,
-            user=host.ssh_user,
-            port=host.ssh_port,
-            gateway=gateway,
-            connect_timeout=CONNECT_TIMEOUT_S,
-            connect_kwargs=options,
-            forward_agent=False,
-        )
-        self._strict(self._connection)
-
-    def _strict(self, connection: fabric.Connection) -> None:
-        if self._known_hosts is not None:
-            connection.client.load_host_keys(str(self._known_hosts))
-        else:
-            connection.client.load_system_host_keys()
-        connection.client.set_missing_host_key_policy(paramiko.RejectPolicy())
-
-    @property
-    def name(self) -> str:
-        """The host's name in the rig."""
-        return self.host.name
-
-    def _open(self) -> fabric.Connection:
-        with self._lock:
-            if not self._connection.is_connected:
-                try:
-                    self._connection.open()
-                    self._connection.transport.set_keepalive(15)
-                except paramiko.BadHostKeyException as error:
-                    raise RigError(
-                        f"{self.name}: its SSH host key is not the one recorded when it was made",
-                        hint="another machine answers at that address: do not go on; if you rebuilt the "
-                        "host yourself, run ./run destroy and ./run provision",
-                    ) from error
-                except (paramiko.SSHException, OSError, EOFError) as error:
-                    raise RigError(
-                        f"{self.name} ({self.host.ssh_address}:{self.host.ssh_port}) cannot be reached "
-                        f"over SSH: {error or type(error).__name__}",
-                        hint="see ./run status; ./run provision starts what is down",
-                    ) from error
-            return self._connection
-
-    def _session(self) -> paramiko.Channel:
-        try:
-            return self._open().transport.open_session(timeout=CONNECT_TIMEOUT_S)
-        except (paramiko.SSHException, OSError, EOFError) as error:
-            raise RigError(f"{self.name}: the SSH connection broke: {error}", hint="see ./run status") from error
-
-    def _command(self, command: Sequence[str]) -> str:
-        line = shlex.join(command)
-        return line if self.host.ssh_user == "root" else f"sudo -n -- {line}"
-
-    def run(self, command: Sequence[str], *, stdin: str = "", timeout_s: float = 60.0, check: bool = True) -> Result:
-        """Runs `command` to its end. Raises RigError: time-out, broken connection, non-zero end."""
-        channel = self._session()
-        channel.settimeout(timeout_s)
-        try:
-            channel.exec_command(self._command(command))
-            if stdin:
-                channel.sendall(stdin.encode())
-            channel.shutdown_write()
-            errors: list[bytes] = []
-            reader = threading.Thread(
-                target=lambda: errors.append(channel.makefile_stderr("rb", -1).read()), daemon=True
-            )
-            reader.start()
-            out = channel.makefile("rb", -1).read()
-            reader.join(timeout_s)
-            code = channel.recv_exit_status()
-        except (TimeoutError, paramiko.SSHException, OSError, EOFError) as error:
-            said = f"no answer within {timeout_s:g} s" if isinstance(error, TimeoutError) else str(error)
-            raise RigError(f"{self.name}: `{command[0]}`: {said}", hint="see ./run status") from error
-        finally:
-            channel.close()
-        result = Result(
-            stdout=out.decode(errors="replace"),
-            stderr=b"".join(errors).decode(errors="replace"),
-            code=code,
-        )
-        if check and code != 0:
-            last = (result.stderr.strip() or result.stdout.strip()).splitlines()[-1:] or ["(it said nothing)"]
-            raise RigError(
-                f"{self.name}: `{' '.join(command[:4])}` ended with {code}: {last[0]}",
-                hint="see ./run status",
-                output=result.stderr[-4000:],
-            )
-        return result
-
-    def stream(self, command: Sequence[str]) -> Stream:
-        """Starts `command` and hands back its lines as they come."""
-        channel = self._session()
-        channel.exec_command(self._command(command))
-        return _RemoteStream(channel)
-
-    def fetch(self, remote: str, local: Path) -> None:
-        """Copies a file from the host. Raises RigError where it cannot."""
-        try:
-            with self._session() as channel:
-                channel.exec_command(self._command(["cat", "--", remote]))
-                with channel.makefile("rb", -1) as source, local.open("wb") as target:
-                    while block := source.read(1 << 20):
-                        target.write(block)
-                if channel.recv_exit_status() != 0:
-                    raise RigError(f"{self.name}: {remote} is not there")
-        except (paramiko.SSHException, EOFError) as error:
-            raise RigError(f"{self.name}: {remote}: {error}") from error
-
-    @contextlib.contextmanager
-    def tunnel(self, port: int) -> Iterator[int]:
-        """A local port on loopback that leads to `port` on the host's loopback."""
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            local: int = probe.getsockname()[1]
-        with self._open().forward_local(local, port, "127.0.0.1", "127.0.0.1"):
-            deadline = time.monotonic() + CONNECT_TIMEOUT_S
-            while time.monotonic() < deadline:  # its listener starts in a thread, some time after this line
-                with socket.socket() as probe:
-                    if probe.connect_ex(("127.0.0.1", local)) == 0:
-                        break
-                time.sleep(0.01)
-            yield local
-
-    def close(self) -> None:
-        """Ends the connection; every command still running on it loses its standard input."""
-        with contextlib.suppress(Exception):
-            self._connection.close()
-
-
-class _LocalStream:
-    def __init__(self, process: subprocess.Popen[str]) -> None:
-        self._process = process
-
-    def send(self, line: str) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.write(line + "\n")
-        self._process.stdin.flush()
-
-    def lines(self) -> Iterator[str]:
-        assert self._process.stdout is not None
-        for line in self._process.stdout:
-            yield line.rstrip("\n")
-        self._process.wait()
-
-    def close(self) -> None:
-        if self._process.stdin is not None:
-            with contextlib.suppress(OSError):
-                self._process.stdin.close()
-
-    def error_output(self) -> str:
-        assert self._process.stderr is not None
-        return self._process.stderr.read()[-4000:]
-
-
-class LocalHost:
-    """This machine as a Station: for services measured by URL, where there is no rig."""
-
-    name = "controller"
-
-    def run(self, command: Sequence[str], *, stdin: str = "", timeout_s: float = 60.0, check: bool = True) -> Result:
-        """As RemoteHost.run."""
-        try:
-            done = subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=timeout_s, check=False)
-        except (OSError, subprocess.TimeoutExpired) as error:
-            raise RigError(f"{self.name}: {error}") from error
-        if check and done.returncode != 0:
-            raise RigError(f"{self.name}: `{command[0]}` ended with {done.returncode}", output=done.stderr)
-        return Result(stdout=done.stdout, stderr=done.stderr, code=done.returncode)
-
-    def stream(self, command: Sequence[str]) -> Stream:
-        """As RemoteHost.stream."""
-        return _LocalStream(
-            subprocess.Popen(
-                command,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
-                start_new_session=True,  # Ctrl-C reaches the controller, which then closes the stream
-            )
-        )
-
-    def fetch(self, remote: str, local: Path) -> None:
-        """As RemoteHost.fetch."""
-        local.write_bytes(Path(remote).read_bytes())
 
 
 @dataclass(kw_only=True)

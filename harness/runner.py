@@ -23,8 +23,9 @@ from harness.load.samples import read_samples, sample_file
 from harness.metrics import TrialRow, figures, uneven_hosts
 from harness.model import Cell, Evidence, Trial
 from harness.plan import Driver, Lane, Plan, Scenario
-from harness.rig import Station
-from harness.store import Recorder, Run, as_columns, load_run, read_table
+from harness.stations import Station
+from harness.store import Recorder, Run, load_run, read_table
+from harness.tables import as_columns
 
 CEILING_CLIENTS = 32
 CEILING_S = 1.0

@@ -30,13 +30,15 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ValidationError
 
 from harness.errors import FormatError, RigError, UsageError
 from harness.load import hist
 from harness.load.samples import Samples, read_samples
-from harness.metrics import FIGURES, Measured, TrialRow
-from harness.model import Cell, Evidence, Finding, Trial, Verdict
+from harness.manifest import CodeRecord, FindingRecord, Manifest, RigRecord, RunVerdict, Status
+from harness.metrics import Measured, TrialRow
+from harness.model import Evidence, Finding
+from harness.tables import TELEMETRY_COLUMNS, TIMELINE_COLUMNS, TRIAL_COLUMNS, from_columns
 
 FORMAT = 1
 MAX_MANIFEST_BYTES = 32 * 2**20
@@ -45,87 +47,7 @@ RESULTS = Path("results")
 _RUN_ID = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{0,80}")
 _LANE = re.compile(r"(\d{3,6})-([a-z0-9-]{1,40})\.csv(\.gz)?")
 
-Status = Literal["started", "sampled", "finished", "aborted"]
-RunVerdict = Literal["pass", "fail", "unknown", "invalid"]
 
-
-class Stored(BaseModel):
-    """A part of the manifest: unknown keys are refused, so a typo or a newer file never passes silently."""
-
-    model_config = ConfigDict(extra="forbid", frozen=False)
-
-
-class HostRecord(Stored):
-    """A host as it was: memory in bytes, cpus as the cap in force, versions of what runs there."""
-
-    name: str
-    role: str
-    cpus: float
-    memory: int
-    kernel: str
-    cpu_model: str = ""
-    versions: dict[str, str] = Field(default_factory=dict)
-
-
-class RigRecord(Stored):
-    """The rig as it was. `acceleration`: kvm or tcg for virtual machines, else empty."""
-
-    name: str
-    provider: str
-    hosts: list[HostRecord] = Field(default_factory=list)
-    acceleration: str = ""
-    tls: bool = False
-    code_hash: str = ""
-    image: str = ""
-
-
-class CodeRecord(Stored):
-    """What ran: the controller's commit, whether it was changed, the command line and the seed."""
-
-    commit: str
-    dirty: bool
-    command: str
-    seed: int
-
-
-class FindingRecord(Stored):
-    """A Finding as stored."""
-
-    scenario: str
-    cell: str
-    check: str
-    verdict: Verdict
-    detail: str
-    numbers: dict[str, Any] = Field(default_factory=dict)
-
-
-class Manifest(Stored):
-    """run.yml. `settings` is nested by component; `skipped` maps a scenario to the reason; `noise_floor` maps a
-    metric to the ratio within which two identical measurements on this rig differed; `canaries` are `before` and
-    `after`: host -> cpu_ms, fsync_ms, rtt_ms."""
-
-    format: Literal[1] = 1
-    run_id: str
-    status: Status = "started"
-    verdict: RunVerdict = "unknown"
-    started: str
-    finished: str = ""
-    code: CodeRecord
-    rig: RigRecord
-    options: dict[str, Any] = Field(default_factory=dict)
-    settings: dict[str, Any] = Field(default_factory=dict)
-    stages: dict[str, float] = Field(default_factory=dict)
-    findings: list[FindingRecord] = Field(default_factory=list)
-    skipped: dict[str, str] = Field(default_factory=dict)
-    warnings: list[str] = Field(default_factory=list)
-    noise_floor: dict[str, float] = Field(default_factory=dict)
-    canaries: dict[str, dict[str, dict[str, float]]] = Field(default_factory=dict)
-
-
-TRIAL_COLUMNS = (
-    "order", "scenario", "backend", "strategy", "hosts", "pool", "mode", "clients", "rate", "requests",
-    "wanted_seconds", "params", "trial", "seed", *FIGURES, "steady", "valid", "reason",
-)  # fmt: skip
 LANE_FILES = {
     "samples.csv": ".csv",
     "samples.csv.gz": ".csv.gz",
@@ -134,8 +56,6 @@ LANE_FILES = {
     "latency.hgrm": ".latency.hgrm",
     "service.hgrm": ".service.hgrm",
 }
-TIMELINE_COLUMNS = ("order", "lane", "phase", "second", "sent", "ok", "fail", "unknown", "p50_ms", "p95_ms", "p99_ms")
-TELEMETRY_COLUMNS = ("second", "order", "host", "metric", "value")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -373,65 +293,6 @@ def read_table(path: Path) -> list[dict[str, str]]:
         raise FormatError(f"{path}: {error}", hint="the table is damaged") from error
 
 
-def as_columns(row: TrialRow) -> dict[str, Any]:
-    """A row of trials.csv by column name."""
-    cell, trial = row.cell, row.trial
-    return {
-        "order": trial.order,
-        "scenario": cell.scenario,
-        "backend": cell.backend,
-        "strategy": cell.strategy,
-        "hosts": cell.hosts,
-        "pool": cell.pool,
-        "mode": cell.mode,
-        "clients": cell.clients,
-        "rate": cell.rate,
-        "requests": cell.requests,
-        "wanted_seconds": cell.seconds,
-        "params": json.dumps(dict(cell.params), sort_keys=True),
-        "trial": trial.number,
-        "seed": trial.seed,
-        "steady": "" if row.steady is None else str(row.steady).lower(),
-        "valid": "true" if row.valid else "false",
-        "reason": row.reason,
-    } | {name: None if value is None else round(value, 6) for name, value in row.figures.items()}
-
-
-def _row(path: Path, line: int, raw: Mapping[str, str | None]) -> TrialRow:
-    def number(name: str) -> float | None:
-        text = raw.get(name)
-        return float(text) if text else None
-
-    known = set(TRIAL_COLUMNS)
-    try:
-        figures = {name: number(name) for name in FIGURES if name in raw}
-        cell = Cell(
-            scenario=raw["scenario"] or "",
-            backend=raw["backend"] or "",  # type: ignore[arg-type]  # judged by the reader of the table
-            strategy=raw["strategy"] or "",
-            hosts=int(raw["hosts"] or 0),
-            pool=int(raw["pool"] or 0),
-            mode="open" if raw["mode"] == "open" else "closed",
-            clients=int(raw["clients"] or 0),
-            rate=number("rate"),
-            requests=int(raw["requests"] or 0) if raw.get("requests") else None,
-            seconds=number("wanted_seconds"),
-            params=json.loads(raw.get("params") or "{}"),
-        )
-        trial = Trial(
-            cell=cell,
-            number=int(raw["trial"] or 0),
-            order=int(raw.get("order") or line - 1),
-            seed=int(raw.get("seed") or 0),
-        )
-        return TrialRow(trial=trial, valid=raw["valid"] == "true", reason=raw.get("reason") or "", figures=figures)
-    except (KeyError, ValueError, TypeError, RecursionError) as error:
-        missing = f"no column {error}" if isinstance(error, KeyError) else str(error)
-        raise FormatError(
-            f"{path}:{line}: {missing}", hint=f"columns of format {FORMAT}: {', '.join(sorted(known))}"
-        ) from error
-
-
 def find_run(which: str | None, root: Path = RESULTS) -> Path:
     """The folder of a run: a path, a run id under results/, or the newest. Raises UsageError."""
     if which:
@@ -479,5 +340,5 @@ def load_run(path: Path) -> Run:
     if not _RUN_ID.fullmatch(manifest.run_id):
         raise FormatError(f"{manifest_path}: run_id {manifest.run_id!r} is not a name")
     table = path / "trials.csv"
-    rows = tuple(_row(table, line, raw) for line, raw in enumerate(read_table(table), start=2))
+    rows = tuple(from_columns(table, line, raw) for line, raw in enumerate(read_table(table), start=2))
     return Run(path=path, manifest=manifest, rows=rows)

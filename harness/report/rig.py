@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from harness.manifest import Manifest
 from harness.report.blocks import Table, Value, table
 from harness.report.phrase import NOTHING, number, size
-from harness.store import Manifest
 
 
 def environment_tables(manifest: Manifest) -> Iterator[Table]:

@@ -6,12 +6,12 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from harness.manifest import Manifest
 from harness.metrics import TrialRow
 from harness.report.blocks import Table, Value, table
 from harness.report.phrase import NOTHING, number, percent
 from harness.report.reading import Reading
 from harness.report.summary import ScenarioSummary
-from harness.store import Manifest
 
 GENERATOR_HEAD = (
     "trial", "cell", "CPU, busiest process", "waited for a CPU", "longest stall, ms",

@@ -11,9 +11,11 @@ from typing import Any
 
 from harness.load import hist, samples
 from harness.load.merge import describe
+from harness.manifest import CodeRecord, HostRecord, RigRecord, RunVerdict, Status
 from harness.metrics import TrialRow
 from harness.model import Cell, Evidence, Finding, Trial
-from harness.store import CodeRecord, HostRecord, Recorder, RigRecord, Run, RunVerdict, Status, as_columns, load_run
+from harness.store import Recorder, Run, load_run
+from harness.tables import as_columns
 
 CODE = CodeRecord(
     commit="3f2a9c1d5e7b8a6f4c2d1e0f9a8b7c6d5e4f3a2b",

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from harness.manifest import CodeRecord
 from harness.model import Cell
 from harness.report import pictures
 from harness.report.page import build, render, write_report
-from harness.store import CodeRecord, Run
+from harness.store import Run
 from tests.harness.report.builders import CODE, Made, concurrent, found, passing, quickstart, store
 
 VOID = {"meta", "br", "link", "img", "input", "hr"}

@@ -1,0 +1,210 @@
+"""What each layer behind the client counted around a trial: HAProxy, the app hosts, the database, the SQLite file.
+
+Only asks; configuring and draining is the tier's (harness/tier.py), judging is the checks'.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+import json
+import re
+import time
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+from harness.errors import RigError
+from harness.model import Cell, Evidence
+from harness.rig import Rig
+
+PYTHON = "/opt/pgcrucible/venv/bin/python"
+CODE = "/opt/pgcrucible/code"
+STATS_S = 4.0
+"""A backend reports its statistics up to a second late; longest wait until the count of deadlocks rests."""
+SQLITE_FILE = Path(__file__).with_name("sqlite_file.py")
+NOT_API = ("health", "live", "metrics", "pool-stats")
+"""Operations that the harness, HAProxy and the telemetry ask for beside the load."""
+
+
+class Layers:
+    """Asks a rig's layers, through SSH and one database connection."""
+
+    def __init__(self, rig: Rig, db: psycopg.Connection[Any]) -> None:
+        self._rig, self._db = rig, db
+        self._lb = rig.role("lb")[0]
+        self._apps = rig.role("app")
+        self._workers = int(rig.variables.get("app_workers", 1))
+        self._app_port = int(rig.variables.get("app_port", 3001))
+
+    @contextlib.contextmanager
+    def watched(self, cell: Cell, reads: Collection[str]) -> Iterator[Callable[[], Evidence]]:
+        """Reads every layer's counts now; the function handed out reads them again and gives the evidence.
+
+        `reads`: `ledger`, `data` (rows of bulk inserts), `deadlocks` (as the server and its log count them),
+        `dead-rows` (row versions that the trial left behind, and after VACUUM).
+        """
+        initial = self._counters(cell)
+        received, (frontend, servers) = self._received(), self._haproxy_counts()
+        deadlocks = self._deadlocks() if "deadlocks" in reads else {}
+
+        def evidence() -> Evidence:
+            after = self._received()
+            frontend_after, servers_after = self._haproxy_counts()
+            extra: dict[str, Any] = {}
+            if "deadlocks" in reads:
+                extra["deadlocks"] = {name: count - deadlocks[name] for name, count in self._deadlocks().items()}
+            if "data" in reads:
+                extra["data"] = self._data()
+            if "dead-rows" in reads:
+                extra["dead_rows"] = self._dead_rows()
+            if cell.backend == "postgres":
+                final, ledger = self._counters(cell), self._ledger() if "ledger" in reads else None
+            else:
+                seen = self.sqlite("read")
+                final = seen["counters"]
+                ledger = {i: (k, v) for i, (k, v) in seen["ledger"].items()} if "ledger" in reads else None
+                extra |= {"integrity_check": seen["integrity"], "sqlite": self._facts()}
+            return Evidence(
+                initial=initial,
+                final=final,
+                ledger=ledger,
+                counts={
+                    "haproxy": frontend_after - frontend,
+                    "app": sum(after.values()) - sum(received.values()),
+                },
+                servers={name: count - servers.get(name, 0) for name, count in servers_after.items()},
+                extra=extra,
+            )
+
+        yield evidence
+
+    def _counters(self, cell: Cell) -> dict[str, int]:
+        if cell.backend != "postgres":
+            return dict(self.sqlite("read")["counters"])
+        return dict(self._db.execute("SELECT key, value FROM counters").fetchall())
+
+    def _ledger(self) -> dict[str, tuple[str, int]]:
+        return {i: (k, v) for i, k, v in self._db.execute("SELECT id, key, value FROM ledger").fetchall()}
+
+    def sqlite(self, wish: str) -> dict[str, Any]:
+        """The shared file, read or emptied on the first app host as the service's own user."""
+        command = ["runuser", "-u", str(self._rig.variables.get("common_user", "pgcrucible")), "--"]
+        path = str(next(iter(self.metrics().values()))["settings"]["sqlite_path"])
+        command += ["python3", "-", path, wish]
+        done = self._rig.at(self._apps[0]).run(command, stdin=SQLITE_FILE.read_text())
+        answer: dict[str, Any] = json.loads(done.stdout)
+        return answer
+
+    def _facts(self) -> dict[str, Any]:
+        """What the backend read back of its own settings (SQLite's pragmas), of the first app worker."""
+        return dict(next(iter(self.metrics().values())).get("facts", {}))
+
+    def _data(self) -> dict[str, Any]:
+        """Rows of `data`: their ids as ranges, and how many each request (its sequence number) left."""
+        (rows,) = self.one("SELECT count(*) FROM data")
+        ranges = self._db.execute(
+            "SELECT min(id), max(id) FROM (SELECT id, id - row_number() OVER (ORDER BY id) AS run FROM data) AS r "
+            "GROUP BY run ORDER BY 1"
+        ).fetchall()
+        left = self._db.execute("SELECT split_part(content, '-', 1)::bigint, count(*) FROM data GROUP BY 1").fetchall()
+        return {"rows": rows, "ranges": [list(r) for r in ranges], "requests": {str(n): c for n, c in left}}
+
+    def _deadlocks(self) -> dict[str, int]:
+        """Deadlocks since ever, as pg_stat_database and as the server's log count them."""
+        deadline = time.monotonic() + STATS_S
+        (count,) = self.one("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()")
+        while time.monotonic() < deadline:  # a backend reports its statistics up to a second late
+            time.sleep(0.5)
+            self._db.execute("SELECT pg_stat_clear_snapshot()")
+            before, (count,) = (
+                count,
+                self.one("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"),
+            )
+            if count == before and deadline - time.monotonic() < STATS_S - 1.5:
+                break
+        log = self._rig.at(self._rig.role("db")[0]).run(
+            ["sh", "-c", "cat /var/log/postgresql/*.log | grep -c 'ERROR:  deadlock detected' || true"]
+        )
+        return {"statistics": count, "log": int(log.stdout.strip() or 0)}
+
+    def _dead_rows(self) -> dict[str, int]:
+        """Dead row versions of `counters` that VACUUM removed now, and those it could not."""
+        text: list[str] = []
+        self._db.add_notice_handler(lambda notice: text.append(notice.message_primary or ""))
+        self._db.execute("VACUUM (VERBOSE) counters")
+        found = re.search(r"tuples: (\d+) removed, (\d+) remain, (\d+) are dead but not yet removable", "\n".join(text))
+        if found is None:
+            return {}
+        return {"removed": int(found[1]), "remaining": int(found[2]), "not_removable": int(found[3])}
+
+    def _received(self) -> Counter[str]:
+        """App worker -> API requests it received since it started."""
+        seen: Counter[str] = Counter()
+        for worker, body in self.metrics().items():
+            seen[worker] = sum(
+                count for op, outcomes in body["requests"].items() if op not in NOT_API for count in outcomes.values()
+            )
+        return seen
+
+    def _haproxy_counts(self) -> tuple[int, dict[str, int]]:
+        """(requests seen by the public frontend, app host -> requests sent to it)."""
+        total, servers = 0, Counter[str]()
+        for row in self.haproxy():
+            if row["type"] == "0" and row["pxname"] == "public":
+                total = int(row["req_tot"] or 0)
+            elif row["type"] == "2":
+                servers[host_of(row)] += int(row["stot"] or 0)
+        return total, dict(servers)
+
+    def one(self, sql: str) -> tuple[Any, ...]:
+        row = self._db.execute(sql.encode()).fetchone()
+        assert row is not None
+        return tuple(row)
+
+    def socket(self, commands: str) -> str:
+        return (
+            self._rig.at(self._lb)
+            .run(["socat", "-t5", "stdio", "/run/haproxy/admin.sock"], stdin=commands + "\n")
+            .stdout
+        )
+
+    def haproxy(self) -> list[dict[str, str]]:
+        text = self.socket("show stat").lstrip("# ")
+        return list(csv.DictReader(io.StringIO(text)))
+
+    def urls(self, path: str) -> dict[str, str]:
+        """URL -> worker name, for every app worker, past HAProxy."""
+        return {
+            f"http://{host.address}:{self._app_port + n}{path}": f"{host.name}.{n + 1}"
+            for host in self._apps
+            for n in range(self._workers)
+        }
+
+    def ask(self, urls: Mapping[str, str]) -> dict[str, tuple[int, str]]:
+        """Worker name -> (status, body), asked from the first load host."""
+        load = self._rig.at(self._rig.role("load")[0])
+        answer = load.run(agent_command("harness.load.probe"), stdin=json.dumps(list(urls)) + "\n").stdout
+        return {urls[url]: (int(status), str(body)) for url, (status, body) in json.loads(answer).items()}
+
+    def metrics(self) -> dict[str, dict[str, Any]]:
+        bodies = {}
+        for worker, (status, body) in self.ask(self.urls("/metrics?database=0")).items():
+            if status != 200:
+                raise RigError(f"{worker}: /metrics answered {status or 'nothing'}: {body[:200]}", hint="./run status")
+            bodies[worker] = json.loads(body)
+        return bodies
+
+
+def host_of(row: Mapping[str, str]) -> str:
+    """The app host a HAProxy server stands for: `app-2` for `app-2`, and for its worker `app-2.1`."""
+    return row["svname"].split(".")[0]
+
+
+def agent_command(module: str) -> list[str]:
+    """The command that runs one of our modules on a host."""
+    return ["env", f"PYTHONPATH={CODE}", "PYTHONDONTWRITEBYTECODE=1", PYTHON, "-m", module]
