@@ -218,7 +218,7 @@ class Handlers:
 
     def _pool(self) -> dict[str, int]:
         stats = self._backend.pool_stats()
-        return {"total": stats.total, "idle": stats.idle, "waiting": stats.waiting}
+        return {"total": stats.total, "idle": stats.idle, "waiting": stats.waiting, "peak": stats.peak}
 
     def wrong_method(self, allowed: str) -> Handler:
         """405 for an endpoint that exists."""

@@ -111,12 +111,12 @@ class Hold:
 
 
 def hold(document: dict[str, Any]) -> Hold:
-    """`key` or `keys`, `hold_ms` (default 0) and `retry` (default false)."""
+    """`key` or `keys` (which may be none), `hold_ms` (default 0) and `retry` (default false)."""
     if ("key" in document) == ("keys" in document):
         raise bad_request("BAD_KEY", "give either `key` or `keys`")
     names = document["keys"] if "keys" in document else [document["key"]]
-    if type(names) is not list or not 1 <= len(names) <= MAX_KEYS:
-        raise bad_request("BAD_KEY", f"`keys` must be an array of 1 to {MAX_KEYS} keys")
+    if type(names) is not list or len(names) > MAX_KEYS:
+        raise bad_request("BAD_KEY", f"`keys` must be an array of at most {MAX_KEYS} keys")
     keys = [counter_key(name) for name in names]
     if len(set(keys)) != len(keys):
         raise bad_request("BAD_KEY", "`keys` must not hold a key twice")

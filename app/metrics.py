@@ -60,6 +60,8 @@ def _families(document: Mapping[str, Any], *, openmetrics: bool) -> Iterator[str
         yield f'pgcrucible_pool_connections{{{container},state="{state}"}} {pool[state]}'
     yield from family("pgcrucible_pool_waiting", "gauge", "Requests that wait for a connection.")
     yield f"pgcrucible_pool_waiting{{{container}}} {pool['waiting']}"
+    yield from family("pgcrucible_pool_peak", "gauge", "Most database connections open at once since the start.")
+    yield f"pgcrucible_pool_peak{{{container}}} {pool['peak']}"
     yield from family("pgcrucible_uptime_seconds", "gauge", "Seconds since the process started.")
     yield f"pgcrucible_uptime_seconds{{{container}}} {document['uptime']}"
     if "database_up" in document:

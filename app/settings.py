@@ -61,7 +61,10 @@ class Settings:
     )
 
     pool_size: int = _setting(5, "most database connections of this process", least=1, most=1000)
-    pool_idle_seconds: float = _setting(30, "an unused connection is closed after this", least=0.1)
+    pool_min: int = _setting(
+        0, "PostgreSQL connections opened at start-up and kept, at most POOL_SIZE", least=0, most=1000
+    )
+    pool_idle_seconds: float = _setting(30, "an unused connection beyond POOL_MIN is closed after this", least=0.1)
     pool_timeout_seconds: int = _setting(2, "time-out of one attempt to connect (libpq: 2 or more)", least=2)
     pool_wait_seconds: float = _setting(
         # Not the connect time-out: 1,000 requests at once over 4 hosts with 5 connections each stand in
@@ -103,7 +106,10 @@ class Settings:
             except (OSError, UnicodeDecodeError) as error:
                 raise SettingsError(f"POSTGRES_PASSWORD_FILE cannot be read: {error}") from None
             values["postgres_password"] = first
-        return cls(**values)
+        settings = cls(**values)
+        if settings.pool_min > settings.pool_size:
+            raise SettingsError(f"POOL_MIN={settings.pool_min}: expected at most POOL_SIZE, {settings.pool_size}")
+        return settings
 
     def public(self) -> dict[str, str | float]:
         """All settings without the secrets, for /metrics and the start-up log line."""

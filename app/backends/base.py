@@ -37,11 +37,12 @@ class Isolation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PoolStats:
-    """Connections open, connections unused, requests standing in line."""
+    """Connections open, connections unused, requests standing in line; most connections ever open at once."""
 
     total: int
     idle: int
     waiting: int
+    peak: int
 
 
 class Backend(Protocol):
@@ -66,7 +67,10 @@ class Backend(Protocol):
         """Insert all or none; the ids in the order of `rows`."""
 
     async def transaction(self, keys: Sequence[str], hold_ms: float, *, retry: bool) -> tuple[list[int], Cost]:
-        """Lock the keys in order, holding `hold_ms` after each, then increment each; one transaction."""
+        """Lock the keys in order, holding `hold_ms` after each, then increment each; one transaction.
+
+        Without keys nothing is touched: one connection is held for `hold_ms` by one statement.
+        """
 
     async def isolation(self, level: str) -> Isolation:
         """Read ten counters in one transaction at `level`, one of LEVELS."""

@@ -4,7 +4,8 @@ psycopg_pool hides a failed login behind its own retries and time-out. The contr
 reason at once (53300 is a clean 503, a database that is away fails fast and recovers with the next
 request), a line of bounded length, and a wait in line that is longer than the time-out of one login.
 Like the original's pool: opened on demand, first come first served, the last one used is used next so
-that surplus ones age and close.
+that surplus ones age and close. Unlike it, a minimum can be opened beforehand and kept, so that what is
+measured later is not the logins.
 """
 
 from __future__ import annotations
@@ -24,6 +25,10 @@ from app.backends.base import PoolStats
 from app.errors import ServiceError, from_connect
 
 Row = tuple[Any, ...]
+
+_TICK_SECONDS = 1.0
+_LOGINS = 4
+"""Logins at once towards the minimum: a server that is starting, or full, is not stormed."""
 
 
 class Link:
@@ -98,23 +103,26 @@ class Link:
 
 
 class Pool:
-    """At most `size` links. `acquire` and `release` come in pairs, in one event loop."""
+    """At most `size` links, `minimum` of them kept. `acquire` and `release` come in pairs, in one event loop."""
 
     def __init__(
         self,
         connect: Callable[[], Awaitable[Link]],
         *,
         size: int,
+        minimum: int,
         idle_seconds: float,
         wait_seconds: float,
         max_waiting: int,
     ) -> None:
         self._connect = connect
         self._size = size
+        self._minimum = minimum
         self._idle_seconds = idle_seconds
         self._wait_seconds = wait_seconds
         self._max_waiting = max_waiting
         self._links: set[Link] = set()
+        self._peak = 0
         self._idle: list[Link] = []
         self._waiting: deque[asyncio.Future[Link]] = deque()
         self._opening: set[asyncio.Task[None]] = set()
@@ -175,13 +183,17 @@ class Pool:
         self._idle.append(link)
 
     def stats(self) -> PoolStats:
-        """Now: open, unused, standing in line."""
-        return PoolStats(total=len(self._links), idle=len(self._idle), waiting=len(self._waiting))
+        """Now: open, unused, standing in line; and the most ever open."""
+        return PoolStats(total=len(self._links), idle=len(self._idle), waiting=len(self._waiting), peak=self._peak)
 
     def open(self) -> None:
-        """Start closing what is unused for too long. Connections are opened on demand."""
+        """Open the minimum in the background and keep it, whether or not the database is there yet.
+
+        More connections are opened on demand, and closed when they are unused for too long.
+        """
+        self._fill()
         loop = asyncio.get_running_loop()
-        self._reaper = loop.call_later(self._idle_seconds / 2, self._reap)
+        self._reaper = loop.call_later(min(_TICK_SECONDS, self._idle_seconds / 2), self._reap)
 
     async def close(self) -> None:
         """Close all; links in use are closed when they are released."""
@@ -198,7 +210,7 @@ class Pool:
     def _reap(self) -> None:
         self.open()
         limit = monotonic() - self._idle_seconds
-        while self._idle and self._idle[0].idle_since < limit:
+        while len(self._links) > self._minimum and self._idle and self._idle[0].idle_since < limit:
             self._discard(self._idle.pop(0))
 
     def _discard(self, link: Link) -> None:
@@ -206,10 +218,15 @@ class Pool:
         link.close()
         self._grow()
 
-    def _grow(self) -> None:
-        """One attempt to connect for each that waits, within the size."""
-        free = self._size - len(self._links) - len(self._opening)
-        for _ in range(min(free, len(self._waiting) - len(self._opening))):
+    def _fill(self) -> None:
+        """Towards the minimum: a tick starts some logins, each that succeeds starts the next."""
+        if not self._closed:
+            self._grow(min(_LOGINS, self._minimum - len(self._links)))
+
+    def _grow(self, ahead: int = 0) -> None:
+        """One attempt to connect for each that waits, or `ahead` if that is more, within the size."""
+        wanted = min(self._size - len(self._links), max(ahead, len(self._waiting)))
+        for _ in range(wanted - len(self._opening)):
             task = asyncio.get_running_loop().create_task(self._open_link())
             self._opening.add(task)
 
@@ -224,7 +241,9 @@ class Pool:
             self._opening = {other for other in self._opening if other is not task}  # now, not in a callback
         if link:
             self._links.add(link)
+            self._peak = max(self._peak, len(self._links))
             self.release(link)
+            self._fill()
         elif failure and not self._links and not self._opening:
             # Else those who wait are served by a link that is open, or about to be.
             self._fail_all(failure)

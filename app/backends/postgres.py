@@ -14,7 +14,7 @@ from app.backends import base
 from app.backends.base import Cost, Isolation, PoolStats
 from app.backends.coalesce import Coalescer
 from app.backends.pool import Link, Pool
-from app.backends.strategies import STRATEGIES, LostRaceError, lock_and_increment
+from app.backends.strategies import STRATEGIES, LostRaceError, hold, lock_and_increment
 from app.errors import CONFLICTS, ServiceError, from_postgres
 from app.settings import Settings
 
@@ -45,6 +45,7 @@ class PostgresBackend:
         self._pool = Pool(
             self._connect,
             size=settings.pool_size,
+            minimum=settings.pool_min,
             idle_seconds=settings.pool_idle_seconds,
             wait_seconds=settings.pool_wait_seconds,
             max_waiting=settings.pool_max_waiting,
@@ -79,8 +80,9 @@ class PostgresBackend:
         return [int(row[0]) for row in ids], cost
 
     async def transaction(self, keys: Sequence[str], hold_ms: float, *, retry: bool) -> tuple[list[int], Cost]:
+        work = lock_and_increment if keys else hold
         limit = self._settings.retry_limit if retry else 0
-        return await self._run(lambda link: lock_and_increment(link, keys, hold_ms), limit=limit)
+        return await self._run(lambda link: work(link, keys, hold_ms), limit=limit)
 
     async def isolation(self, level: str) -> Isolation:
         async def work(link: Link) -> Isolation:

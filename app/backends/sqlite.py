@@ -56,6 +56,7 @@ class SqliteBackend:
         self._local = threading.local()
         self._opened: list[sqlite3.Connection] = []
         self._facts: dict[str, Any] = {}
+        self._peak = 0
         self._waiting = 0
         self._running = 0
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="sqlite-writer")
@@ -75,7 +76,7 @@ class SqliteBackend:
         return await self._write(lambda connection: _increment(connection, key, entry_id))
 
     async def counter(self, key: str) -> int | None:
-        rows = await self._read("SELECT value FROM counters WHERE key = ?", (key,))
+        rows, _ = await self._read("SELECT value FROM counters WHERE key = ?", (key,))
         return int(rows[0][0]) if rows else None
 
     async def bulk_insert(self, rows: Sequence[str]) -> tuple[list[int], Cost]:
@@ -100,12 +101,15 @@ class SqliteBackend:
                 time.sleep(hold_ms / 1000)
             return [_increment(connection, key, None) for key in keys]
 
+        if not keys:
+            _, cost = await self._read("SELECT sleep(?)", (hold_ms / 1000,))
+            return [], cost
         return await self._write(work)
 
     async def isolation(self, level: str) -> Isolation:
         if level != "SERIALIZABLE":
             raise unprocessable("LEVEL_NOT_OFFERED", "SQLite runs every transaction SERIALIZABLE")
-        rows = await self._read("SELECT key, value, last_modified FROM counters LIMIT 10", ())
+        rows, _ = await self._read("SELECT key, value, last_modified FROM counters LIMIT 10", ())
         names = ("key", "value", "last_modified")
         return Isolation(observed="SERIALIZABLE", rows=[dict(zip(names, row, strict=True)) for row in rows])
 
@@ -114,7 +118,7 @@ class SqliteBackend:
         return datetime.now(tz=timezone.utc).isoformat()  # noqa: UP017 -- hosts have 3.10 too
 
     async def totals(self) -> dict[str, int | None]:
-        ((data, counters, most, own),) = await self._read(
+        ((data, counters, most, own),), _ = await self._read(
             "SELECT (SELECT count(*) FROM data), (SELECT count(*) FROM counters),"
             " (SELECT max(value) FROM counters), (SELECT count(*) FROM data WHERE container_id = ?)",
             (self._settings.container_id,),
@@ -128,7 +132,8 @@ class SqliteBackend:
 
     def pool_stats(self) -> PoolStats:
         total = len(self._opened)
-        return PoolStats(total=total, idle=max(0, total - self._running), waiting=self._waiting)
+        idle = max(0, total - self._running)
+        return PoolStats(total=total, idle=idle, waiting=self._waiting, peak=max(self._peak, total))
 
     def facts(self) -> dict[str, Any]:
         return dict(self._facts)
@@ -138,14 +143,14 @@ class SqliteBackend:
     async def _write(self, work: Callable[[sqlite3.Connection], Result]) -> tuple[Result, Cost]:
         return await self._in_thread(self._writer, lambda: self._transaction(work))
 
-    async def _read(self, sql: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
+    async def _read(self, sql: str, parameters: Sequence[Any]) -> tuple[list[tuple[Any, ...]], Cost]:
         def work() -> list[tuple[Any, ...]]:
             try:
                 return self._connection().execute(sql, parameters).fetchall()
             except sqlite3.Error as error:
                 raise from_sqlite(error, in_doubt=False) from None
 
-        return (await self._in_thread(self._readers, work))[0]
+        return await self._in_thread(self._readers, work)
 
     async def _in_thread(self, threads: ThreadPoolExecutor, work: Callable[[], Result]) -> tuple[Result, Cost]:
         if self._waiting >= self._settings.pool_max_waiting:
@@ -167,6 +172,7 @@ class SqliteBackend:
             result = await loop.run_in_executor(threads, job)
         finally:
             self._running -= 1
+            self._peak = max(self._peak, len(self._opened))
         return result, Cost(pool_wait_ms=waited_ms)
 
     def _started(self) -> None:
@@ -187,6 +193,7 @@ class SqliteBackend:
             )
             self._local.connection = found
             self._opened.append(found)
+            found.create_function("sleep", 1, time.sleep)  # as PostgreSQL's pg_sleep: seconds
             found.execute("PRAGMA synchronous = FULL")
         return found
 

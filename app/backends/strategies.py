@@ -45,6 +45,7 @@ _SWAP = """
     UPDATE counters SET value = $2::bigint, last_modified = now()
     WHERE key = $1::text AND value = $2::bigint - 1 RETURNING value
 """
+_SLEEP = "SELECT pg_sleep($1::float8)"
 
 
 class LostRaceError(Exception):
@@ -121,6 +122,13 @@ STRATEGIES: dict[str, Strategy] = {
 }
 
 
+async def hold(link: Link, keys: Sequence[str], hold_ms: float) -> list[int]:  # noqa: ARG001 -- there are none
+    """Hold the connection for `hold_ms`, and nothing else: the original's query for measuring a pool."""
+    link.transactions += 1  # not `autocommit`: it leaves nothing in doubt
+    await link.query(_SLEEP, (hold_ms / 1000,))
+    return []
+
+
 async def lock_and_increment(link: Link, keys: Sequence[str], hold_ms: float) -> list[int]:
     """Lock each key in the order given, holding `hold_ms` after each, then increment each.
 
@@ -133,7 +141,7 @@ async def lock_and_increment(link: Link, keys: Sequence[str], hold_ms: float) ->
                 await link.query(_PREPARE_ROW, (key,))
                 await link.query(_LOCK, (key,))
             if hold_ms:
-                await link.query("SELECT pg_sleep($1::float8)", (hold_ms / 1000,))
+                await link.query(_SLEEP, (hold_ms / 1000,))
         values = []
         for key in keys:
             rows = await link.query(_UPDATE, (key,))

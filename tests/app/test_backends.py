@@ -90,6 +90,19 @@ async def test_transaction_increments_each_key(service: Service) -> None:
     assert one.body["retries"] == 0
 
 
+async def test_a_transaction_without_keys_holds_a_connection_and_touches_nothing(service: Service) -> None:
+    answers = await asyncio.gather(
+        *(service.post("/api/transaction", {"keys": [], "hold_ms": 50}) for _ in range(6))  # the pool has 5
+    )
+    assert {answer.status for answer in answers} == {200}
+    for body in (answer.body for answer in answers):
+        assert (body["values"], body["transactions"], body["retries"]) == ([], 1, 0)
+        assert body["duration"] - body["pool_wait_ms"] >= 49
+    metrics = (await service.get("/metrics")).body
+    assert metrics["database"]["total_counters"] == 0
+    assert 1 <= metrics["pool"]["peak"] <= 6  # SQLite's writer has one more
+
+
 async def test_a_serializable_transaction_is_observed_as_such(service: Service) -> None:
     await service.increment("a")
     answer = await service.post("/api/test-isolation", {"level": "SERIALIZABLE"})
@@ -101,7 +114,7 @@ async def test_health_live_and_pool_stats(service: Service) -> None:
     health = await service.get("/health")
     assert (health.status, health.body["status"], health.body["container"]) == (200, "healthy", "app-1")
     assert health.body["dbTime"]
-    assert set(health.body["poolStats"]) == {"total", "idle", "waiting"}
+    assert set(health.body["poolStats"]) == {"total", "idle", "waiting", "peak"}
     assert (await service.get("/live")).status == 200
     stats = await service.get("/api/pool-stats")
     assert set(stats.body) == {"totalCount", "idleCount", "waitingCount", "container"}
@@ -131,6 +144,7 @@ async def test_metrics_for_prometheus(service: Service, accept: str, kind: str) 
         assert answer.headers["Content-Type"].startswith(kind)
     assert 'pgcrucible_requests_total{container="app-1",op="increment",result="ok"} 1\n' in text
     assert "pgcrucible_database_max_counter_value" in text
+    assert 'pgcrucible_pool_peak{container="app-1"} ' in text
     assert text.endswith("# EOF\n") == kind.startswith("application")
 
 
@@ -177,7 +191,8 @@ async def test_a_bad_increment_is_refused_and_counts_nothing(service: Service, n
         ("/api/bulk-insert", {"data": ["\ud800"]}),
         ("/api/transaction", {}),
         ("/api/transaction", {"key": "a", "keys": ["b"]}),
-        ("/api/transaction", {"keys": []}),
+        ("/api/transaction", {"keys": None}),
+        ("/api/transaction", {"key": "a", "keys": []}),
         ("/api/transaction", {"keys": ["a", "a"]}),
         ("/api/transaction", {"keys": [str(number) for number in range(17)]}),
         ("/api/transaction", {"key": "a", "hold_ms": -1}),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
+from time import perf_counter
 
 import psycopg
 import pytest
@@ -215,11 +216,12 @@ async def test_a_session_ended_during_the_commit_is_unknown(
     assert counted["unknown"] == len(unknown)
 
 
+@pytest.mark.parametrize("names", [["a"], []])
 async def test_a_session_ended_before_the_commit_is_aborted(
-    database, start: Start, admin, eventually: Eventually
+    database, start: Start, admin, eventually: Eventually, names: list[str]
 ) -> None:
     service = await start(database.environ)
-    task = asyncio.create_task(service.post("/api/transaction", {"key": "a", "hold_ms": 30_000}))
+    task = asyncio.create_task(service.post("/api/transaction", {"keys": names, "hold_ms": 30_000}))
     asleep = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'"
 
     async def holding() -> bool:
@@ -252,6 +254,57 @@ async def test_unused_connections_are_closed(database, start: Start, eventually:
 
     await eventually(empty)
     assert (await service.increment("a")).status == 200
+
+
+async def test_the_minimum_is_opened_unasked_and_kept(database, start: Start, admin, eventually: Eventually) -> None:
+    service = await start(database.environ, POOL_MIN=3, POOL_SIZE=8, POOL_IDLE_SECONDS=0.1)
+
+    async def pool() -> dict[str, int]:
+        return dict((await service.get("/metrics?database=0")).body["pool"])
+
+    async def at_minimum() -> bool:
+        return await pool() == {"total": 3, "idle": 3, "waiting": 0, "peak": peak}
+
+    peak = 3
+    await eventually(at_minimum)
+    sessions = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND usename = 'appuser'"
+    assert await scalar(admin, sessions) == 3
+    holds = [{"keys": [], "hold_ms": 500}] * 8
+    answers = await asyncio.gather(*(service.post("/api/transaction", hold) for hold in holds))
+    assert statuses(answers) == {200: 8}
+    peak = (await pool())["peak"]
+    assert 3 < peak <= 8
+    await eventually(at_minimum)  # what is surplus goes
+    await asyncio.sleep(0.5)
+    assert await at_minimum()  # the rest stays, long past the idle time
+
+
+async def test_the_minimum_waits_for_a_database_that_is_away(
+    server, database, start: Start, eventually: Eventually
+) -> None:
+    await asyncio.to_thread(server.stop)
+    try:
+        service = await start(database.environ, POOL_MIN=5)
+        assert (await service.get("/live")).status == 200
+        assert (await service.get("/health")).status == 503
+        assert (await service.get("/metrics?database=0")).body["pool"]["total"] == 0
+    finally:
+        await asyncio.to_thread(server.start)
+
+    async def full() -> bool:
+        return bool((await service.get("/metrics?database=0")).body["pool"]["total"] == 5)
+
+    await eventually(full)
+
+
+async def test_holds_stand_in_line_for_a_pool_that_is_too_small(database, start: Start) -> None:
+    service = await start(database.environ, POOL_SIZE=1)
+    hold = {"keys": [], "hold_ms": 20}
+    started = perf_counter()
+    answers = await asyncio.gather(*(service.post("/api/transaction", hold) for _ in range(10)))
+    assert statuses(answers) == {200: 10}
+    assert perf_counter() - started >= 10 * 0.02  # one after the other, however slow the machine
+    assert (await service.get("/metrics?database=0")).body["pool"]["peak"] == 1
 
 
 async def test_too_many_connections_are_503_aborted_and_recover(database, start: Start, admin) -> None:

@@ -20,12 +20,19 @@ def test_reads_numbers_and_texts() -> None:
     assert (settings.pool_size, settings.pool_idle_seconds, settings.container_id) == (20, 0.5, "app-7")
 
 
+def test_the_pool_keeps_no_more_than_it_may_open() -> None:
+    assert Settings.from_environment({"POOL_MIN": "20", "POOL_SIZE": "20"}).pool_min == 20
+    with pytest.raises(SettingsError, match="POOL_MIN=6: expected at most POOL_SIZE, 5"):
+        Settings.from_environment({"POOL_MIN": "6"})
+
+
 @pytest.mark.parametrize(
     ("name", "text"),
     [
         ("POOL_SIZE", "0"),
         ("POOL_SIZE", "five"),
         ("POOL_SIZE", "1.5"),
+        ("POOL_MIN", "-1"),
         ("PORT", "65536"),
         ("BACKEND", "mysql"),
         ("CONTAINER_ID", 'a"b'),
