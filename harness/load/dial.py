@@ -17,13 +17,13 @@ _AT_A_TIME = 100
 
 
 class Dialer:
-    """Connects to the job's target; the name is looked up once."""
+    """Connects to the job's target; the name is looked up once at most."""
 
     def __init__(self, job: Job, make_link: Callable[[], Link]) -> None:
         self._target = job.target
         self._job = job
         self._make_link = make_link
-        self._address = ""
+        self._address = job.target.address
         self._tls: ssl.SSLContext | None = None
         if job.target.tls:
             try:

@@ -54,7 +54,7 @@ class Engine:
         self._missing = 0
         """Open mode: connections that ended and have not been opened again."""
         self._opening: set[asyncio.Task[None]] = set()
-        self._next_seq = job.host_index
+        self._next_seq, self._stripes = job.host_index, job.host_count
         self._left = math.inf if job.requests is None else job.stripe(job.requests)
         self.until_us: float = math.inf
         self._released = self._exhausted = self.interrupted = False
@@ -146,28 +146,30 @@ class Engine:
         return True
 
     def _send(self, link: Link, due_us: int) -> None:
+        self.in_flight += 1
+        self.peak_in_flight = max(self.peak_in_flight, self.in_flight)
+        self._write(link, due_us)
+
+    def _write(self, link: Link, due_us: int) -> None:
         link.seq = seq = self._next_seq
-        self._next_seq = seq + self._job.host_count
+        self._next_seq = seq + self._stripes
         link.op, link.key, request = self._make(seq)
         link.due_us = due_us
-        self.in_flight += 1
-        if self.in_flight > self.peak_in_flight:  # noqa: PLR1730 - max() would cost a call a request
-            self.peak_in_flight = self.in_flight
         link.busy = True
-        link.sent_us = monotonic_ns() // 1000
-        self._sending(link)
+        link.sent_us = sent_us = monotonic_ns() // 1000
+        self._sending(due_us, sent_us)
         link.write(request)
 
     def _unsent(self, due_us: int, error: str) -> None:
         """A sample of a request that never left: surely not applied."""
         call = Link(self)
         call.seq = self._next_seq
-        self._next_seq += self._job.host_count
+        self._next_seq += self._stripes
         call.op, call.key, _ = self._make(call.seq)
         call.due_us = due_us
         call.sent_us = now = now_us()
         self.not_sent += 1
-        self._sending(call)
+        self._sending(due_us, now)
         self._record(call, now, 0, Answer(FAIL, error))
 
     def _next(self, link: Link | None, now: int) -> None:
@@ -219,10 +221,12 @@ class Engine:
     # -- what links report
 
     def answered(self, link: Link, done_us: int, status: int, body: bytes, is_json: bool) -> None:
-        self.in_flight -= 1
-        answer = self._judge(link.op, status, body, is_json)
-        self._record(link, done_us, status, answer)
-        self._next(link, done_us)
+        self._record(link, done_us, status, self._judge(link.op, status, body, is_json))
+        if self._closed and link.usable and self._more(done_us):
+            self._write(link, done_us)  # one request replaces another: as many as before are in flight
+        else:
+            self.in_flight -= 1
+            self._next(link, done_us)
 
     def broken(self, link: Link, done_us: int, error: str) -> None:
         self.in_flight -= 1

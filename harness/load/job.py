@@ -39,12 +39,16 @@ def _fail(where: str, what: str) -> UsageError:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """Where requests go. `ca` is a PEM file to trust with `tls`; empty means the system's."""
+    """Where requests go. `ca` is a PEM file to trust with `tls`; empty means the system's.
+
+    `address`: where to connect to, instead of looking `host` up; `host` still stands in the request and the certificate.
+    """
 
     host: str
     port: int
     tls: bool = False
     ca: str = ""
+    address: str = ""
 
     def __post_init__(self) -> None:
         if not self.host or re.search(r"[\s/]", self.host):

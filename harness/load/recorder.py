@@ -123,14 +123,14 @@ class Recorder:
         """The measured phase starts with this second since the release."""
         self.measure_from_us = self.t0_us + second * _SECOND
 
-    def sending(self, call: Call) -> None:
-        """The request is about to be written, or given up; `sent` counts both, so it is ok + fail + unknown."""
-        phase = self.phases[call.due_us >= self.measure_from_us]
+    def sending(self, due_us: int, sent_us: int) -> None:
+        """A request is about to be written, or given up; `sent` counts both, so it is ok + fail + unknown."""
+        phase = self.phases[due_us >= self.measure_from_us]
         phase.second_sent += 1
-        phase.last_sent_us = call.sent_us
-        phase.last_due_us = call.due_us
+        phase.last_due_us = due_us
+        phase.last_sent_us = sent_us
         if not phase.first_sent_us:
-            phase.first_sent_us = call.sent_us
+            phase.first_sent_us = sent_us
 
     def record(self, call: Call, done_us: int, status: int, answer: Answer) -> None:
         """The request has its outcome."""

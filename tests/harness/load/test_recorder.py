@@ -40,7 +40,7 @@ def test_a_second_holds_what_became_known_in_it(tmp_path: Path) -> None:
     recorder = make(tmp_path, seconds)
     for seq, (due, done) in enumerate([(0, 10_000), (500_000, 999_999), (600_000, 1_000_000), (0, 3_500_000)]):
         request = call(seq, due, due)
-        recorder.sending(request)
+        recorder.sending(request.due_us, request.sent_us)
         recorder.record(request, T0 + done, 200, Answer(seq % 3))
     recorder.finish(T0 + 3_600_000)
     assert [(row["second"], row["ok"], row["fail"], row["unknown"]) for row in seconds] == [
