@@ -19,7 +19,7 @@ _ORDER = {"fail": 0, "unknown": 1, "pass": 2}
 def judge_trial(scenario: Scenario, measured: Measured) -> list[Finding]:
     """One trial's findings. A check that crashes says `unknown` with the reason; it never passes."""
     try:
-        return list(scenario.check(measured))
+        return [found for found in scenario.check(measured) if found.check not in measured.evidence.unjudged]
     except Exception as error:  # noqa: BLE001  # the record may be damaged in any way: that is a finding
         why = f"the check could not be carried out: {type(error).__name__}: {error}"
         return [finding(measured.cell, "checkable", "unknown", why)]

@@ -54,6 +54,7 @@ class Cell:
     strategy: str = "upsert"
     hosts: int = 1
     pool: int = 5
+    """Connections of an app host's pool; 0 where it is not known."""
     mode: Mode = "closed"
     clients: int = 1
     rate: float | None = None
@@ -64,10 +65,10 @@ class Cell:
     @property
     def name(self) -> str:
         """Short and unique within a run: used in findings, file names and report rows."""
-        parts = [self.scenario, self.backend, self.strategy, f"h{self.hosts}", f"p{self.pool}"]
+        parts = [self.scenario, self.backend, self.strategy, f"h{self.hosts}", f"p{self.pool}" if self.pool else ""]
         parts.append(f"c{self.clients}" if self.mode == "closed" else f"r{self.rate:g}")
         parts += [f"{k}={v}" for k, v in sorted(self.params.items())]
-        return ".".join(parts)
+        return ".".join(part for part in parts if part)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,6 +124,7 @@ class Evidence:
     `ledger`: Idempotency-Key -> (key, value), or None where the trial sent none.
     `counts`: requests seen by each layer during the trial: `client`, `haproxy`, `app` (absent: not measured,
     and `notes` says why). `servers`: HAProxy's count for each app host. `extra`: the scenario's own.
+    `unjudged`: check -> why this target cannot answer it at all; the check is then left out, not passed.
     """
 
     initial: Mapping[str, int] = field(default_factory=dict)
@@ -132,3 +134,4 @@ class Evidence:
     servers: Mapping[str, int] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     extra: Mapping[str, Any] = field(default_factory=dict)
+    unjudged: Mapping[str, str] = field(default_factory=dict)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from harness.config import Options
@@ -30,11 +30,18 @@ class Site:
     backends: tuple[Backend, ...] = ("postgres",)
     database: bool = True
     managed: bool = True
-    """True where we may reconfigure, drain and restart the app hosts."""
+    """True where we may reconfigure, drain and restart the app hosts. Else strategy and pool are as they are."""
+    absent: tuple[str, ...] = ()
+    """What the service lacks of the contract's endpoints."""
     connections: int = 100
     """The server's max_connections."""
     reserved: int = 10
     """Connections kept for the oracle, telemetry, drivers and the superuser."""
+
+    def need(self, *endpoints: str) -> None:
+        """Raises Skip where the service lacks one of these."""
+        if missing := [name for name in endpoints if name in self.absent]:
+            raise Skip(f"the service does not offer {' and '.join(missing)}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,7 +112,7 @@ def make_plan(options: Options, site: Site, scenarios: Mapping[str, Scenario]) -
     for name in options.scenarios:
         scenario = scenarios[name]
         try:
-            cells = [within_budget(cell, site) for cell in scenario.cells(options, site)]
+            cells = [within_budget(_known(cell, site), site) for cell in scenario.cells(options, site)]
         except Skip as skip:
             skipped[name] = str(skip)
             continue
@@ -120,6 +127,27 @@ def make_plan(options: Options, site: Site, scenarios: Mapping[str, Scenario]) -
         reasons = "; ".join(f"{name}: {why}" for name, why in skipped.items())
         raise UsageError(f"nothing to measure: {reasons}", hint="./run scenarios lists what each needs")
     return Plan(trials=tuple(trials), skipped=skipped)
+
+
+def _known(cell: Cell, site: Site) -> Cell:
+    """The cell without a pool's size that nobody knows."""
+    return cell if site.managed else replace(cell, pool=0)
+
+
+def volume(plan: Plan) -> str:
+    """How much load the plan sends, in words: trials, requests, seconds and the most connections at once."""
+    cells = [trial.cell for trial in plan.trials]
+    requests = sum(cell.requests or 0 for cell in cells)
+    seconds = sum(cell.seconds or 0.0 for cell in cells if cell.requests is None)
+    amount = [f"{requests:,} requests"] if requests else []
+    amount += [f"{seconds:g} s of steady load"] if seconds else []
+    rate = max((cell.rate or 0.0 for cell in cells), default=0.0)
+    most = max((cell.clients for cell in cells), default=0)
+    return (
+        f"{len(cells)} trial{'s' if len(cells) != 1 else ''}, {' and '.join(amount) or 'no HTTP load'}"
+        + (f" at up to {rate:,.0f} a second" if rate else "")
+        + f", at most {most:,} connections at once"
+    )
 
 
 def within_budget(cell: Cell, site: Site) -> Cell:

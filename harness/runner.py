@@ -36,6 +36,7 @@ class Target(Protocol):
 
     def settle(self, cell: Cell) -> None: ...
     def reset(self, cell: Cell) -> None: ...
+    def prepare(self, lanes: Mapping[str, Lane]) -> Mapping[str, Lane]: ...
     def watched(
         self, cell: Cell, reads: Collection[str]
     ) -> contextlib.AbstractContextManager[Callable[[], Evidence]]: ...
@@ -178,6 +179,9 @@ class _Bench:
             row = TrialRow(trial=trial, figures={})
         else:
             row, evidence = self._load(trial, work, reads)
+        said = [*evidence.notes, *(f"'{check}' is not judged: {why}" for check, why in evidence.unjudged.items())]
+        warnings = self._recorder.manifest.warnings
+        warnings += [text for text in said if text not in warnings]
         with self.stage("store"):
             self._recorder.evidence(trial.order, evidence)
             self._recorder.append("trials", [as_columns(row)])
@@ -196,6 +200,7 @@ class _Bench:
                     f"      {event['second']:>4} s  {event['ok']:,} ok/s  {event['fail'] + event['unknown']:,} not ok"
                 )
 
+        lanes = self._target.prepare(lanes)
         if any(op.get("idempotency") for lane in lanes.values() for op in lane["operations"]):
             reads.add("ledger")
         with (

@@ -20,7 +20,7 @@ from harness.errors import RigError
 from harness.layers import Layers, agent_command, host_of
 from harness.manifest import HostRecord, RigRecord
 from harness.model import Backend, Cell, Evidence
-from harness.plan import Driver, Site
+from harness.plan import Driver, Lane, Site
 from harness.rig import Rig
 from harness.stations import RemoteHost
 
@@ -244,6 +244,10 @@ class Tier:
         self.db.execute("VACUUM ANALYZE counters, data, ledger")
         with contextlib.suppress(psycopg.errors.InsufficientPrivilege):  # PostgreSQL 14 has no pg_checkpoint
             self.db.execute("CHECKPOINT")
+
+    def prepare(self, lanes: Mapping[str, Lane]) -> Mapping[str, Lane]:
+        """The lanes as they are: the tables are empty, so no key of theirs was ever written."""
+        return lanes
 
     def _all_healthy(self) -> bool:
         return all(status == 200 for status, _ in self.layers.ask(self.layers.urls("/health")).values())

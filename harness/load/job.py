@@ -1,7 +1,6 @@
 """The job a load host is given: what to send, how often, from how many connections.
 
-One JSON object, decoded strictly by `from_dict`: an unknown key, a wrong type or a contradiction is one
-`UsageError` that names the place. Every field is documented where it is declared.
+One JSON object, decoded strictly by `from_dict`: whatever is wrong with it is one `UsageError` that names the place.
 
 Several load hosts, and several processes on one host, share a job by *stripes*: stripe `index` of `count`
 sends the requests number `index`, `index + count`, `index + 2 * count` … of the whole job. So sequence numbers
@@ -20,6 +19,7 @@ from harness.errors import UsageError
 
 FORMAT = 1
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")  # HEAD is missing: its answer cannot be framed alone
+KEY_KINDS = ("one", "uniform", "zipf", "cycle")
 NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 MAX_PROCESSES = 64
 
@@ -41,7 +41,7 @@ def _fail(where: str, what: str) -> UsageError:
 class Target:
     """Where requests go. `ca` is a PEM file to trust with `tls`; empty means the system's.
 
-    `address`: where to connect to, instead of looking `host` up; `host` still stands in the request and the certificate.
+    `address`: where to connect to, instead of looking `host` up, which requests and certificates still name.
     """
 
     host: str
@@ -100,9 +100,6 @@ class Operation:
     @property
     def targets(self) -> tuple[str, ...]:
         return self.paths or (self.path,)
-
-
-KEY_KINDS = ("one", "uniform", "zipf", "cycle")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -273,13 +270,13 @@ def _build(cls: type[_T], data: Any, where: str, **made: Any) -> _T:
 def _typed(where: str, kind: str, value: Any) -> Any:
     types = _TYPES.get(kind)
     if kind == "tuple[str, ...]":
-        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-            raise _fail(where, "must be a list of strings")
-        return tuple(value)
+        if isinstance(value, list) and all(isinstance(item, str) for item in value):
+            return tuple(value)
+        raise _fail(where, "must be a list of strings")
     if kind == "Mapping[str, str]":
-        if not isinstance(value, dict) or not all(isinstance(item, str) for item in value.values()):
-            raise _fail(where, "must be an object of strings")
-        return value
+        if isinstance(value, dict) and all(isinstance(item, str) for item in value.values()):
+            return value
+        raise _fail(where, "must be an object of strings")
     if types is None:
         return value
     if not isinstance(value, types) or (isinstance(value, bool) and bool not in types):

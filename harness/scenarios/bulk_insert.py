@@ -13,7 +13,7 @@ from harness.checks import check_counts, finding
 from harness.config import Options
 from harness.metrics import Measured
 from harness.model import Cell, Finding, Trial
-from harness.plan import Lane, Scenario, Site
+from harness.plan import Lane, Scenario, Site, Skip
 
 REQUESTS = {1: 400, 10: 400, 100: 200, 1000: 40, 10_000: 8}
 """Rows a request -> requests of a trial."""
@@ -22,6 +22,9 @@ CLIENTS = 8
 
 def cells(options: Options, site: Site) -> list[Cell]:
     """Five sizes; a quarter of the requests with --quick."""
+    if not site.database:
+        raise Skip("needs the database itself (--dsn, or a rig)")
+    site.need("/api/bulk-insert")
     return [
         Cell(
             scenario="bulk-insert",

@@ -34,7 +34,7 @@ def cells(options: Options, site: Site) -> list[Cell]:
             params={"keys": key_set},
         )
         for backend in backends(options, site, site.backends)
-        for strategy in strategies(options, backend, ("upsert",))
+        for strategy in strategies(options, site, backend, ("upsert",))
         for key_set in ("hot", "spread")
     ]
 

@@ -19,11 +19,14 @@ WARMUP = {"seconds": 1.0, "max_seconds": 6.0}
 
 
 def increment(strategy: str, *, idempotency: bool = False, paths: Sequence[str] = ()) -> dict[str, Any]:
-    """The operation `increment` of a load job, over the load balancer or over `paths` in turn."""
+    """The operation `increment` of a load job, over the load balancer or over `paths` in turn.
+
+    An empty `strategy` leaves the choice to the service.
+    """
     return {
         "name": "increment",
         **({"paths": list(paths)} if paths else {"path": "/api/increment"}),
-        "body": {"key": "{key}", "strategy": strategy},
+        "body": {"key": "{key}", **({"strategy": strategy} if strategy else {})},
         "idempotency": idempotency,
         "value": "value",
         "capture": CAPTURE,
@@ -53,9 +56,14 @@ def backends(options: Options, site: Site, default: Sequence[Backend]) -> list[B
     return [name for name in (options.backends or default) if name in site.backends]
 
 
-def strategies(options: Options, backend: Backend, default: Sequence[str]) -> Sequence[str]:
-    """The strategies asked for, else the default ones; on SQLite the set-up decides, so there is one."""
-    return (options.strategies or default) if backend == "postgres" else ("upsert",)
+def strategies(options: Options, site: Site, backend: Backend, default: Sequence[str]) -> Sequence[str]:
+    """The strategies asked for, else the default ones; on SQLite the set-up decides, so there is one.
+
+    A service that is not ours has one of its own, without a name, unless the user names what it understands.
+    """
+    if backend != "postgres":
+        return ("upsert",)
+    return options.strategies or (default if site.managed else ("",))
 
 
 def check_counters(measured: Measured, samples: Samples | None = None) -> list[Finding]:

@@ -32,6 +32,7 @@ def cells(options: Options, site: Site) -> list[Cell]:
     hosts = min(options.hosts or 4, site.hosts)
     if hosts < 2:
         raise Skip("needs 2 app hosts: the long transaction has one for itself")
+    site.need("/api/transaction", "/app-N/…")
     return [
         Cell(
             scenario="long-transactions",
@@ -71,11 +72,12 @@ def workload(trial: Trial) -> dict[str, Lane]:
             "clients": 1,
             "requests": 1,
             "timeout_s": 60.0,
+            "keys": {"kind": "one", "prefix": "held"},
             "operations": [
                 {
                     "name": "long",
                     "path": "/app-1/api/transaction",
-                    "body": {"key": "held-0", "hold_ms": HOLD_MS},
+                    "body": {"key": "{key}", "hold_ms": HOLD_MS},
                 }
             ],
         }

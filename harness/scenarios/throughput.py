@@ -40,7 +40,7 @@ def cells(options: Options, site: Site) -> list[Cell]:
             | ({"control": True} if strategy == "unsafe" and "unsafe" not in options.strategies else {}),
         )
         for backend in backends(options, site, ("postgres",))
-        for strategy in strategies(options, backend, STRATEGIES)
+        for strategy in strategies(options, site, backend, STRATEGIES)
         for key_set in ("hot", "1000")
     ]
 
