@@ -12,7 +12,6 @@ import asyncio
 import contextlib
 import json
 import os
-import random
 import re
 import resource
 import shutil
@@ -26,14 +25,12 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from harness import oracle
-from harness.load import hist, samples
-from harness.model import Cell, Evidence
+from harness.load import hist
+from harness.selfbench_analyse import Entry, analysis, entry
 
 ROUNDS = 5
 SECONDS = 2
 CONNECTIONS = 50
-MILLION = 1_000_000
 SLOW_MS = 40.0
 _ROOT = Path(__file__).parents[1]
 _HAPROXY = """
@@ -50,8 +47,6 @@ frontend null
   http-request return status 200 content-type application/json lf-string '{{"value": 1, "container": "null"}}'
 """
 
-Entry = dict[str, Any]
-
 
 def main(json_path: str | None = None) -> None:
     """Measure, print a line a figure, and write `{name: {value, unit, target, detail}}` to `json_path`."""
@@ -59,16 +54,12 @@ def main(json_path: str | None = None) -> None:
     with tempfile.TemporaryDirectory(prefix="pgcrucible-selfbench-") as folder:
         entries |= _rivals(Path(folder))
         entries |= _open_model(Path(folder))
-        entries |= _analysis(Path(folder))
-    for name, entry in entries.items():
-        value = "not measured" if entry["value"] is None else f"{entry['value']:.2f} {entry['unit']}"
-        print(f"{name:32} {value:>16}   target {entry['target']:10} {entry['detail']}")
+        entries |= analysis(Path(folder))
+    for name, figure in entries.items():
+        value = "not measured" if figure["value"] is None else f"{figure['value']:.2f} {figure['unit']}"
+        print(f"{name:32} {value:>16}   target {figure['target']:10} {figure['detail']}")
     if json_path:
         Path(json_path).write_text(json.dumps(entries, indent=1) + "\n", encoding="utf-8")
-
-
-def _entry(value: float | None, unit: str, target: str, detail: str) -> Entry:
-    return {"value": None if value is None else round(value, 3), "unit": unit, "target": target, "detail": detail}
 
 
 # -- processes and cores
@@ -197,7 +188,7 @@ def _rivals(folder: Path) -> dict[str, Entry]:
     """The closed loop beside wrk, hey and an aiohttp client."""
     rates: dict[str, list[float]] = {}
     thrift: dict[str, list[float]] = {}
-    seconds, connections = f"{SECONDS:g}s", str(CONNECTIONS)
+    seconds, connections = f"{SECONDS}s", str(CONNECTIONS)
     with _null_server(folder) as (port, server):
         url = f"http://127.0.0.1:{port}/null"
         runs: dict[str, Callable[[], tuple[float, float]]] = {
@@ -217,7 +208,7 @@ def _rivals(folder: Path) -> dict[str, Entry]:
     for name, target in (("wrk", 0.9), ("hey", 2.0), ("aiohttp", 5.0)):
         key, wanted = f"load.closed_vs_{name}", f">= {target:g}"
         if name not in rates:
-            entries[key] = _entry(None, "x", wanted, f"not measured: {name} is not installed (apt install {name})")
+            entries[key] = entry(None, "x", wanted, f"not measured: {name} is not installed (apt install {name})")
             continue
         ratios = [ours / theirs for ours, theirs in zip(rates["ours"], rates[name], strict=True)]
         detail = (
@@ -225,7 +216,7 @@ def _rivals(folder: Path) -> dict[str, Entry]:
             f"{ROUNDS} rounds {min(ratios):.2f} to {max(ratios):.2f}, one core each, {server}; per second of own CPU "
             f"{statistics.median(thrift['ours']):,.0f} against {statistics.median(thrift[name]):,.0f}"
         )
-        entries[key] = _entry(statistics.median(ratios), "x", wanted, detail)
+        entries[key] = entry(statistics.median(ratios), "x", wanted, detail)
     return entries
 
 
@@ -240,67 +231,12 @@ def _open_model(folder: Path) -> dict[str, Entry]:
         p99_us = hist.quantiles_us(truth(), [0.99])[0] or 0
     ours_ms, true_ms = summary["latency_ms"]["p99_ms"], p99_us / 1000
     detail = f"p99 {ours_ms:.1f} ms reported, {true_ms:.1f} ms true, at {rate:,.0f} of {ceiling:,.0f} requests/s"
-    return {"load.open_p99_vs_truth": _entry(ours_ms / true_ms, "x", "0.9 to 1.1", detail)}
-
-
-# -- analysis
-
-
-def _analysis(folder: Path) -> dict[str, Entry]:
-    """Time and peak memory of a process that reads a million samples and judges them."""
-    path = folder / "samples.csv.gz"
-    samples.write(path, _made_up(MILLION))
-    command = [sys.executable, "-m", "harness.selfbench_load", "analyse", str(path)]
-    results = [
-        json.loads(subprocess.run(command, capture_output=True, text=True, check=True, cwd=_ROOT).stdout)
-        for _ in range(3)
-    ]
-    seconds = statistics.median(result["seconds"] for result in results)
-    memory = max(result["mb"] for result in results)
-    detail = "reading samples.csv.gz, percentiles and the counter's oracle; median of 3 processes"
-    return {
-        "analyse.seconds_per_million": _entry(seconds, "s", "<= 5", detail),
-        "analyse.mb_per_million": _entry(memory, "MB", "<= 300", "peak resident memory of that process"),
-    }
-
-
-def _made_up(number: int) -> Iterator[samples.Row]:
-    """Increments of 100 keys, as right as a linearizable counter makes them."""
-    rng = random.Random(1)
-    values = [0] * 100
-    for seq in range(number):
-        key = rng.randrange(100)
-        values[key] += 1
-        sent = seq * 50
-        done = sent + 40 + rng.randrange(9)
-        host = f"app-{seq % 4 + 1}"
-        yield samples.Row(
-            seq, "increment", f"hot-{key}", host, sent, sent, done, "ok", 200, values[key], "", "", "load-1", "measure"
-        )
-
-
-def _analyse(path: Path) -> dict[str, float]:
-    begin = time.perf_counter()
-    read = samples.read_samples(path)
-    latencies = sorted(done - due for done, due in zip(read.done_us, read.due_us, strict=True))
-    quantiles = [latencies[int(q * len(latencies))] for q in (0.5, 0.95, 0.99, 0.999)]
-    final: dict[str, int] = {}
-    for key in read.key:
-        final[key] = final.get(key, 0) + 1
-    cell, evidence = Cell(scenario="selfbench"), Evidence(final=final)
-    checks = (oracle.check_final_value, oracle.check_value_sequence)
-    findings = [*(check(cell, read, evidence) for check in checks), oracle.check_real_time_order(cell, read)]
-    if any(finding.verdict != "pass" for finding in findings) or not quantiles[0]:
-        raise RuntimeError(f"the made-up samples are right, yet: {findings}")
-    seconds = time.perf_counter() - begin
-    return {"seconds": seconds, "mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
+    return {"load.open_p99_vs_truth": entry(ours_ms / true_ms, "x", "0.9 to 1.1", detail)}
 
 
 if __name__ == "__main__":
     match sys.argv[1:]:
         case ["aiohttp", address]:
             print(f"Requests/sec: {asyncio.run(_aiohttp(address)):.1f}")
-        case ["analyse", file]:
-            print(json.dumps(_analyse(Path(file))))
         case arguments:
             main(arguments[0] if arguments else None)
