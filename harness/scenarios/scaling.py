@@ -47,7 +47,7 @@ def cells(options: Options, site: Site) -> list[Cell]:
             pool=POOL,
             clients=options.clients or CLIENTS_A_HOST * n,
             seconds=seconds,
-            params={"bound": "pool", "hold_ms": HOLD_MS, "app_cpus": POOL_CPUS},
+            params={"bound": "pool", "hold_ms": HOLD_MS, "app_cpus": POOL_CPUS, "app_pool_min": POOL},
         )
         for n in counts
     ]
