@@ -127,8 +127,9 @@ class Engine:
         self._end_if_done()
 
     def measure_from(self, second: int) -> None:
-        """The warm-up ends where this second begins."""
-        self.recorder.measure_from_second(second)
+        """The warm-up ends where this second begins, or the next one if the word came too late."""
+        running = (now_us() - self.recorder.t0_us) // 1_000_000
+        self.recorder.measure_from_second(max(second, running + 1))
         self._set_until()
 
     def _set_until(self) -> None:

@@ -120,7 +120,7 @@ async def _obey(engine: Engine, commands: asyncio.Queue[str | None]) -> bool | N
         while True:
             line = await commands.get()
             words = (line or "stop").split()
-            if words[0] == "measure" and len(words) == 3 and words[1].isdigit():
+            if words[0] == "measure" and len(words) == 3 and words[1].isdigit() and steady is None:
                 steady = words[2] == "steady"
                 engine.measure_from(int(words[1]))
             elif words[0] == "stop":

@@ -209,7 +209,7 @@ async def test_a_warmup_is_counted_apart_and_kept(serve: Serve, tmp_path: Path) 
 
     server = await serve(handler)
     job = job_dict(server.port, tmp_path, clients=2, seconds=1.0, warmup={"seconds": 1.0, "max_seconds": 2.0})
-    done = await run_job(job, "measure 1 steady")
+    done = await run_job(job, "measure 1 steady", "measure 2 unsteady")  # the first word counts
     samples, summary = done.samples, done.summary
     assert summary["warmup_steady"] is True
     assert (summary["measure_from_us"], summary["measure_to_us"]) == (1_000_000, 2_000_000)
