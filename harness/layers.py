@@ -12,14 +12,15 @@ import json
 import re
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import psycopg
 
 from harness.errors import RigError
-from harness.model import Cell, Evidence
+from harness.model import Cell, Evidence, Host
 from harness.rig import Rig
 
 PYTHON = "/opt/pgcrucible/venv/bin/python"
@@ -59,7 +60,7 @@ class Layers:
             if "deadlocks" in reads:
                 extra["deadlocks"] = {name: count - deadlocks[name] for name, count in self._deadlocks().items()}
             if "data" in reads:
-                extra["data"] = self._data()
+                extra["data"] = bulk_rows(self._db)
             if "dead-rows" in reads:
                 extra["dead_rows"] = self._dead_rows()
             if cell.backend == "postgres":
@@ -103,16 +104,6 @@ class Layers:
     def _facts(self) -> dict[str, Any]:
         """What the backend read back of its own settings (SQLite's pragmas), of the first app worker."""
         return dict(next(iter(self.metrics().values())).get("facts", {}))
-
-    def _data(self) -> dict[str, Any]:
-        """Rows of `data`: their ids as ranges, and how many each request (its sequence number) left."""
-        (rows,) = self.one("SELECT count(*) FROM data")
-        ranges = self._db.execute(
-            "SELECT min(id), max(id) FROM (SELECT id, id - row_number() OVER (ORDER BY id) AS run FROM data) AS r "
-            "GROUP BY run ORDER BY 1"
-        ).fetchall()
-        left = self._db.execute("SELECT split_part(content, '-', 1)::bigint, count(*) FROM data GROUP BY 1").fetchall()
-        return {"rows": rows, "ranges": [list(r) for r in ranges], "requests": {str(n): c for n, c in left}}
 
     def _deadlocks(self) -> dict[str, int]:
         """Deadlocks since ever, as pg_stat_database and as the server's log count them."""
@@ -177,27 +168,26 @@ class Layers:
         text = self.socket("show stat").lstrip("# ")
         return list(csv.DictReader(io.StringIO(text)))
 
-    def urls(self, path: str) -> dict[str, str]:
-        """URL -> worker name, for every app worker, past HAProxy."""
-        return {
-            f"http://{host.address}:{self._app_port + n}{path}": f"{host.name}.{n + 1}"
-            for host in self._apps
-            for n in range(self._workers)
-        }
-
-    def ask(self, urls: Mapping[str, str]) -> dict[str, tuple[int, str]]:
-        """Worker name -> (status, body), asked from the first load host."""
+    def ask(self, hosts: Sequence[Host], path: str) -> dict[str, tuple[int, str]]:
+        """App worker -> (status, body) of a GET past HAProxy, through the first load host's SSH connection."""
+        workers = [(host, number) for host in hosts for number in range(self._workers)]
         load = self._rig.at(self._rig.role("load")[0])
-        answer = load.run(agent_command("harness.load.probe"), stdin=json.dumps(list(urls)) + "\n").stdout
-        return {urls[url]: (int(status), str(body)) for url, (status, body) in json.loads(answer).items()}
+        with ThreadPoolExecutor(min(16, len(workers))) as pool:
+            answers = pool.map(lambda w: load.get(w[0].address, self._app_port + w[1], path), workers)
+            return {f"{host.name}.{n + 1}": answer for (host, n), answer in zip(workers, answers, strict=True)}
 
     def metrics(self) -> dict[str, dict[str, Any]]:
+        """App worker -> what it says of itself, without touching the database."""
         bodies = {}
-        for worker, (status, body) in self.ask(self.urls("/metrics?database=0")).items():
+        for worker, (status, body) in self.ask(self._apps, "/metrics?database=0").items():
             if status != 200:
                 raise RigError(f"{worker}: /metrics answered {status or 'nothing'}: {body[:200]}", hint="./run status")
             bodies[worker] = json.loads(body)
         return bodies
+
+    def healthy(self, hosts: Sequence[Host]) -> bool:
+        """Whether every worker of these hosts reaches its database."""
+        return all(status == 200 for status, _ in self.ask(hosts, "/health").values())
 
 
 def host_of(row: Mapping[str, str]) -> str:
@@ -208,3 +198,29 @@ def host_of(row: Mapping[str, str]) -> str:
 def agent_command(module: str) -> list[str]:
     """The command that runs one of our modules on a host."""
     return ["env", f"PYTHONPATH={CODE}", "PYTHONDONTWRITEBYTECODE=1", PYTHON, "-m", module]
+
+
+_RANGES = """
+SELECT min(id), max(id)
+FROM (SELECT id, id - row_number() OVER (ORDER BY id) AS run FROM data WHERE id > %(after)s AND content ~ %(form)s) AS r
+GROUP BY run ORDER BY 1
+"""
+_REQUESTS = """
+SELECT split_part(content, '-', 1)::bigint, count(*)
+FROM (SELECT content FROM data WHERE id > %(after)s AND content ~ %(form)s OFFSET 0) AS r
+GROUP BY 1
+"""
+
+
+def bulk_rows(db: psycopg.Connection[Any], *, after: int = 0, form: str = "") -> dict[str, Any]:
+    """Rows of `data` beyond the id `after`: ids as ranges, and how many each request (its sequence number) left.
+
+    `form`: a regular expression of the contents that count.
+    """
+    wanted = {"after": after, "form": form}
+    left = db.execute(_REQUESTS, wanted).fetchall()
+    return {
+        "rows": sum(count for _, count in left),
+        "ranges": [list(r) for r in db.execute(_RANGES, wanted).fetchall()],
+        "requests": {str(n): c for n, c in left},
+    }

@@ -199,6 +199,22 @@ class RemoteHost:
         except (paramiko.SSHException, EOFError) as error:
             raise RigError(f"{self.name}: {remote}: {error}") from error
 
+    def get(self, address: str, port: int, path: str, *, timeout_s: float = 10.0) -> tuple[int, str]:
+        """(status, body) of an HTTP GET made from this host; status 0 with the reason where nobody answered."""
+        transport = self._open().transport
+        try:
+            with transport.open_channel(
+                "direct-tcpip", (address, port), ("127.0.0.1", 0), timeout=timeout_s
+            ) as channel:
+                channel.settimeout(timeout_s)
+                channel.sendall(f"GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n".encode())
+                answer = channel.makefile("rb", -1).read().decode(errors="replace")
+        except (paramiko.SSHException, OSError, EOFError) as error:
+            return 0, str(error)
+        head, _, body = answer.partition("\r\n\r\n")
+        words = head.split(maxsplit=2)
+        return (int(words[1]), body) if len(words) > 1 and words[1].isdigit() else (0, head[:200])
+
     @contextlib.contextmanager
     def tunnel(self, port: int) -> Iterator[int]:
         """A local port on loopback that leads to `port` on the host's loopback."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from harness import containers, podman
 from harness.errors import RigError
 from harness.layers import Layers, agent_command, host_of
 from harness.manifest import HostRecord, RigRecord
-from harness.model import Backend, Cell, Evidence
+from harness.model import Backend, Cell, Evidence, Host
 from harness.plan import Driver, Lane, Site
 from harness.rig import Rig
 from harness.stations import RemoteHost
@@ -37,7 +37,7 @@ class Tier:
     def __init__(self, rig: Rig) -> None:
         self.rig = rig
         self._stack = contextlib.ExitStack()
-        self._overrides: dict[str, str] | None = None
+        self._overrides: dict[str, dict[str, str]] = {}
         self._cpus: float | None = None
         self._active = 0
         self.apps = rig.role("app")
@@ -48,7 +48,8 @@ class Tier:
     def __enter__(self) -> Tier:
         self.db: psycopg.Connection[Any] = self._stack.enter_context(self.rig.database())
         self.layers = Layers(self.rig, self.db)
-        self._overrides = self._as_found = self._provisioned()
+        self._as_found = self._provisioned()
+        self._overrides = dict(self._as_found)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -153,6 +154,7 @@ class Tier:
         ).fetchall()
         return {
             "postgres": {"server_version": self.layers.one("SHOW server_version")[0], **dict(rows)},
+            "haproxy": {k: v for k, v in self.rig.variables.items() if k.startswith("haproxy_")},
             "app": {host: body.get("settings", {}) for host, body in sorted(self.layers.metrics().items())[:1]},
         }
 
@@ -169,30 +171,35 @@ class Tier:
             for name, value in cell.params.items()
             if name.startswith("app_") and name != "app_cpus"
         }
-        if wanted != self._overrides:
-            self._configure(wanted)
+        serving = self.apps[: cell.hosts]
+        late = [host for host in serving if self._overrides.get(host.name) != wanted]
+        if late:
+            self._configure(late, wanted)
         cpus = cell.params.get("app_cpus")
         if cpus != self._cpus:
             self._cap(cpus)
         if cell.hosts != self._active:
             self._drain(cell.hosts)
 
-    def _provisioned(self) -> dict[str, str] | None:
-        """What the app hosts run with now, as overrides; None where an earlier bench left overrides behind."""
+    def _provisioned(self) -> dict[str, dict[str, str]]:
+        """App host -> what it runs with as provisioned; a host on which an earlier bench left overrides is absent."""
         left = self.rig.each(self.apps, lambda h: h.run(["test", "-e", OVERRIDE], check=False).code == 0)
-        if any(left.values()):
-            return None
-        settings = [body["settings"] for body in self.layers.metrics().values()]
-        found = {(str(s["backend"]), str(s["pool_size"])) for s in settings}
-        return dict(zip(("BACKEND", "POOL_SIZE"), found.pop(), strict=True)) if len(found) == 1 else None
+        bodies = {worker.split(".")[0]: body["settings"] for worker, body in self.layers.metrics().items()}
+        return {
+            name: {"BACKEND": str(bodies[name]["backend"]), "POOL_SIZE": str(bodies[name]["pool_size"])}
+            for name, overridden in left.items()
+            if not overridden
+        }
 
-    def _configure(self, overrides: Mapping[str, str]) -> None:
+    def _configure(self, hosts: Sequence[Host], overrides: Mapping[str, str]) -> None:
         text = "".join(f"{name}={value}\n" for name, value in overrides.items())
         put = f"cat > {OVERRIDE}.part && mv {OVERRIDE}.part {OVERRIDE}" if overrides else f"rm -f {OVERRIDE}"
+        for host in hosts:
+            self._overrides.pop(host.name, None)
         with self._uncapped():
-            self.rig.each(self.apps, lambda h: h.run(["sh", "-c", f"umask 077; {put} && {RESTART}"], stdin=text))
-            self._until("the app hosts answer", self._all_healthy)
-        self._overrides = dict(overrides)
+            self.rig.each(hosts, lambda h: h.run(["sh", "-c", f"umask 077; {put} && {RESTART}"], stdin=text))
+            self._until("the app hosts answer", lambda: self.layers.healthy(hosts))
+        self._overrides |= {host.name: dict(overrides) for host in hosts}
 
     def _uncapped(self) -> contextlib.AbstractContextManager[None]:
         """Starting a service on a tenth of a core takes ten times as long, and measures nothing."""
@@ -210,8 +217,9 @@ class Tier:
 
     def restore(self) -> None:
         """All app hosts serve again as provisioned: no override, no cap but the inventory's, nothing drained."""
-        if self._overrides != self._as_found or self._as_found is None:
-            self._configure({})
+        changed = [host for host in self.apps if self._overrides.get(host.name) != self._as_found.get(host.name, {})]
+        if changed:
+            self._configure(changed, {})
         if self._cpus is not None:
             self._cap(None)
         if self._active != len(self.apps):
@@ -248,9 +256,6 @@ class Tier:
     def prepare(self, lanes: Mapping[str, Lane]) -> Mapping[str, Lane]:
         """The lanes as they are: the tables are empty, so no key of theirs was ever written."""
         return lanes
-
-    def _all_healthy(self) -> bool:
-        return all(status == 200 for status, _ in self.layers.ask(self.layers.urls("/health")).values())
 
     def _until(self, what: str, holds: Callable[[], bool]) -> None:
         deadline = time.monotonic() + SETTLE_S

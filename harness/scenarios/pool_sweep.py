@@ -100,8 +100,8 @@ def _pool_is_what_it_is_called(cell: Cell, samples: Samples, queries: int) -> Fi
         cell,
         name,
         seconds >= ideal_s and BUSY_LEAST * cell.pool <= busy <= BUSY_MOST * cell.pool,
-        f"{seconds:.2f} s where a pool of {cell.pool} needs {ideal_s:.2f} s at least; {busy:.1f} connections busy in the "
-        f"mean; in the median {waiting_ms:,.0f} ms waiting for one and {executing_ms:,.1f} ms executing",
+        f"{seconds:.2f} s where a pool of {cell.pool} needs {ideal_s:.2f} s at least; {busy:.1f} connections busy "
+        f"in the mean; in the median {waiting_ms:,.0f} ms waiting for one and {executing_ms:,.1f} ms executing",
         seconds=seconds,
         ideal_s=ideal_s,
         busy=busy,
