@@ -97,6 +97,9 @@ _BENCH = {
     "dry_run": "print the plan and touch nothing",
     "resume": "go on with a run that was interrupted: only what is missing",
     "aa": "measure the same thing twice and store the noise floor of this rig",
+    "base_url": "http(s)://HOST:PORT of a service of yours, instead of a rig (docs/openapi.yaml is the contract)",
+    "dsn": "its database, which the oracle then reads; leave the password to ~/.pgpass or PGPASSWORD",
+    "yes_this_is_mine": "send load to an address that is neither loopback nor in the rig's inventory",
 }
 
 
@@ -118,8 +121,11 @@ def bench(
     dry_run: bool = False,
     resume: str | None = None,
     aa: bool = False,
+    base_url: str | None = None,
+    dsn: str | None = None,
+    yes_this_is_mine: bool = False,
 ) -> None:
-    """Run scenarios against the rig, judge them, store a run under results/ and print its summary."""
+    """Run scenarios against the rig or a service, judge them, store a run under results/ and print its summary."""
     from harness.commands import run_bench
 
     run_bench(
@@ -127,6 +133,9 @@ def bench(
         dry_run=dry_run,
         resume=resume,
         aa=aa,
+        base_url=base_url,
+        dsn=dsn,
+        mine=yes_this_is_mine,
         hosts=hosts,
         scenario=scenario,
         backend=backend,

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from harness.config import parse_options, whole
 from harness.errors import CriterionFailed, InvalidMeasurement, RigError, UsageError
 from harness.judge import judge, verdict_of
 from harness.manifest import CodeRecord
-from harness.plan import Plan, make_plan
+from harness.plan import Plan, make_plan, volume
 from harness.scenarios import SCENARIOS
 from harness.store import Recorder, Run, find_run, load_run
 from harness.tables import as_columns
@@ -41,16 +42,32 @@ def run_scenarios(*, as_json: bool) -> None:
             print(f"      - {criterion}")
 
 
-def run_bench(rig: str, *, dry_run: bool = False, aa: bool = False, resume: str | None = None, **texts: Any) -> Run:
+def run_bench(
+    rig: str,
+    *,
+    dry_run: bool = False,
+    aa: bool = False,
+    resume: str | None = None,
+    base_url: str | None = None,
+    dsn: str | None = None,
+    mine: bool = False,
+    **texts: Any,
+) -> Run:
     """Plans, runs, judges and stores; ends with the exit code of the verdict."""
-    from harness.rig import open_rig
     from harness.runner import bench
-    from harness.tier import Tier
+    from harness.service import Service
+    from harness.target import open_target
 
+    if base_url and (aa or resume):
+        raise UsageError("--base-url goes with neither --aa nor --resume", hint="these know their rig")
+    if dsn and not base_url:
+        raise UsageError("--dsn is for a service known by its URL", hint="give --base-url too; a rig has its own")
     earlier = load_run(find_run(resume, RESULTS)) if resume else None
     if earlier:
         if earlier.manifest.status == "finished":
             raise UsageError(f"run {earlier.run_id} is finished", hint="start a new one: ./run bench")
+        if earlier.manifest.rig.provider == "url":
+            raise UsageError(f"run {earlier.run_id} is of a service known by its URL", hint="start a new one")
         if any(value for name, value in texts.items() if name != "quick"):
             raise UsageError("--resume takes no other options: the run has its own", hint="give only --resume RUN")
         rig, texts = earlier.manifest.rig.name, dict(earlier.manifest.options)
@@ -58,23 +75,29 @@ def run_bench(rig: str, *, dry_run: bool = False, aa: bool = False, resume: str 
     options = parse_options(known_scenarios=list(SCENARIOS), **texts)
     if aa:
         options = dataclasses.replace(options, repeat=2 * (options.repeat or CLAIM_TRIALS))
-    with open_rig(rig) as hosts, Tier(hosts) as tier:
-        plan = make_plan(options, tier.site(), SCENARIOS)
+    with open_target(rig, base_url=base_url, dsn=dsn or "", hosts=options.hosts, mine=mine) as (target, where):
+        plan = make_plan(options, target.site(), SCENARIOS)
+        say(f"load goes to {where}: {volume(plan)}")
         if dry_run:
             print_plan(plan)
             raise SystemExit(0)
+        if isinstance(target, Service):
+            target.prove()
         if earlier:
             done = _done(earlier, plan)
             recorder = Recorder.resume(earlier)
         else:
             done = set()
             recorder = Recorder.start(
-                RESULTS, code=code_record(options.seed), rig=tier.record(), options=texts | ({"aa": True} if aa else {})
+                RESULTS,
+                code=code_record(options.seed),
+                rig=target.record(),
+                options=texts | ({"aa": True} if aa else {}) | ({"base_url": base_url} if base_url else {}),
             )
-            recorder.manifest.noise_floor = state.noise_floor(rig)
+            recorder.manifest.noise_floor = {} if base_url else state.noise_floor(rig)
         more = f", {len(done)} of them done" if done else ""
-        say(f"run {recorder.manifest.run_id}: {len(plan.trials)} trials{more} on rig '{rig}' ({hosts.provider})")
-        run = bench(plan, SCENARIOS, tier, recorder, say, done=done)
+        say(f"run {recorder.manifest.run_id}: {len(plan.trials)} trials{more}")
+        run = bench(plan, SCENARIOS, target, recorder, say, done=done)
     if aa:
         run = _store_floor(run, recorder, rig)
     show(run)
@@ -241,6 +264,8 @@ def run_provision(rig: str, *, inventory: str | None, provider: str | None, host
         hosts=whole("hosts", hosts, 1, 64),
         echo=say,
     )
+    for warning in report.warnings:
+        say(f"warning: {warning}")
     for name, seconds in report.stages.items():
         say(f"  {name:<10} {seconds:6.1f} s")
     say(f"rig '{rig}' is ready: changed={report.changed}")
@@ -283,13 +308,14 @@ def run_quickstart(rig: str, *, hosts: str | None) -> None:
 
 
 def code_record(seed: int) -> CodeRecord:
-    """The controller's commit, and the command as it was typed."""
+    """The controller's commit, and the command as it was typed, but for secrets."""
 
     def git(*arguments: str) -> str:
         done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
         return done.stdout.strip() if done.returncode == 0 else ""
 
-    typed = " ".join(["./run", *sys.argv[1:]])
+    words = [word if before != "--dsn" else "***" for before, word in pairwise(sys.argv)]
+    typed = " ".join(["./run", *("--dsn=***" if word.startswith("--dsn=") else word for word in words)])
     return CodeRecord(
         commit=git("rev-parse", "HEAD") or "unknown",
         dirty=bool(git("status", "--porcelain")),

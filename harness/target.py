@@ -1,0 +1,31 @@
+"""What a bench runs against, opened for its length: a rig's tier, or a service known by its URL."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+from harness import state
+from harness.address import locate
+from harness.rig import open_rig
+from harness.service import Service
+from harness.tier import Tier
+
+
+@contextlib.contextmanager
+def open_target(
+    rig: str, *, base_url: str | None = None, dsn: str = "", hosts: int | None = None, mine: bool = False
+) -> Iterator[tuple[Tier | Service, str]]:
+    """The target and where it is, in words.
+
+    Raises UsageError for an address that is neither ours nor, by `mine`, the user's; RigError where nothing answers.
+    """
+    if base_url is None:
+        with open_rig(rig) as known, Tier(known) as tier:
+            place = tier.place()
+            yield tier, f"rig '{rig}' ({known.provider}), {place['host']}:{place['port']}"
+        return
+    listed = state.load(rig)
+    addresses = {name for host in (listed.hosts if listed else ()) for name in (host.address, host.ssh_address)}
+    with Service(locate(base_url), dsn, hosts=hosts, known=addresses, mine=mine) as service:
+        yield service, str(service.address)
