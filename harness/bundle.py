@@ -142,17 +142,20 @@ def _store(tree: Path, target: Path, *, compiled: bool) -> None:
                 invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH,
             )
     partial = tree.with_suffix(".tar.gz")
-    with partial.open("wb") as raw, gzip.GzipFile("", "wb", 6, raw, mtime=0) as packed:
-        with tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as tar:
-            for path in sorted(tree.rglob("*")):
-                entry = tar.gettarinfo(str(path), str(path.relative_to(tree)))
-                entry.uid = entry.gid = 0
-                entry.uname = entry.gname = "root"
-                entry.mtime = 0
-                entry.mode = 0o755 if path.is_dir() or os.access(path, os.X_OK) else 0o644
-                if path.is_file():
-                    with path.open("rb") as content:
-                        tar.addfile(entry, content)
-                else:
-                    tar.addfile(entry)
+    with (
+        partial.open("wb") as raw,
+        gzip.GzipFile("", "wb", 6, raw, mtime=0) as packed,
+        tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as tar,
+    ):
+        for path in sorted(tree.rglob("*")):
+            entry = tar.gettarinfo(str(path), str(path.relative_to(tree)))
+            entry.uid = entry.gid = 0
+            entry.uname = entry.gname = "root"
+            entry.mtime = 0
+            entry.mode = 0o755 if path.is_dir() or os.access(path, os.X_OK) else 0o644
+            if path.is_file():
+                with path.open("rb") as content:
+                    tar.addfile(entry, content)
+            else:
+                tar.addfile(entry)
     partial.replace(target)

@@ -19,7 +19,7 @@ from harness.model import Host, Role
 FIRST_ADDRESS: Mapping[Role, int] = {"lb": 10, "db": 20, "load": 31, "app": 101}
 """Last octet of a role's first host."""
 
-_OURS = ("provider", "host_count", "host_cpus", "host_memory")
+_OURS = ("provider", "host_count", "host_cpus", "host_memory", "vm_image")
 
 
 def hosts_of(source: Inventory, network: str, app_hosts: int | None) -> tuple[Host, ...]:

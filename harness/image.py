@@ -108,8 +108,18 @@ def apt_settings(dump: str) -> tuple[str, ...]:
     return tuple(line for line in dump.splitlines() if _APT_SETTING.match(line))
 
 
-def prepare(roles: Path, *, etc: Path = Path("/etc"), local: Path = Path("/usr/local")) -> Recipe:
-    """Writes the recipe's folder (.cache/image-<hash>/) and names the image that it makes."""
+def prepare(
+    roles: Path,
+    *,
+    packages: Iterable[str] = (),
+    scripts: Path | None = None,
+    etc: Path = Path("/etc"),
+    local: Path = Path("/usr/local"),
+) -> Recipe:
+    """Writes the recipe's folder (.cache/image-<hash>/) and names the image that it makes.
+
+    `packages` come on top of the roles', `scripts` is a folder whose files shape the image besides image/.
+    """
     apt = etc / "apt"
     files = {
         path.name: path.read_text(errors="replace")
@@ -120,15 +130,15 @@ def prepare(roles: Path, *, etc: Path = Path("/etc"), local: Path = Path("/usr/l
         dump = subprocess.run(["apt-config", "dump"], capture_output=True, text=True, check=False).stdout
     except FileNotFoundError:
         dump = ""
-    packages = role_packages(roles)
+    wanted = tuple(sorted({*role_packages(roles), *packages}))
     parts = {
-        "packages": "\n".join(packages) + "\n",
+        "packages": "\n".join(wanted) + "\n",
         "sources.list": "\n".join(debian_sources(files)) + "\n",
         "apt.conf": "".join(f"{line}\n" for line in apt_settings(dump)),
     }
     authorities = sorted((local / "share/ca-certificates").rglob("*.crt"))
     digest = hashlib.sha256(platform.machine().encode())
-    for path in sorted((PLAYBOOKS / "image").iterdir()):
+    for path in [p for place in (PLAYBOOKS / "image", scripts) if place for p in sorted(place.iterdir())]:
         digest.update(path.name.encode() + path.read_bytes())
     for name, text in sorted(parts.items()):
         digest.update(name.encode() + text.encode())
@@ -140,4 +150,4 @@ def prepare(roles: Path, *, etc: Path = Path("/etc"), local: Path = Path("/usr/l
         (folder / name).write_text(text)
     for path in authorities:
         shutil.copy(path, folder / "ca" / path.name)
-    return Recipe(tag=f"localhost/pgcrucible-host:{digest.hexdigest()[:12]}", folder=folder, packages=packages)
+    return Recipe(tag=f"localhost/pgcrucible-host:{digest.hexdigest()[:12]}", folder=folder, packages=wanted)

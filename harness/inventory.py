@@ -35,6 +35,7 @@ class _Vars(BaseModel):
     host_cpus: float | None = Field(None, ge=0.01, le=1024)
     host_memory: str | None = Field(None, pattern=r"^[1-9][0-9]*[kmg]$")
     address: str | None = None
+    vm_image: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,15 +9,16 @@ from __future__ import annotations
 import shutil
 import socket
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import yaml
 
-from harness import containers, doctor, image, podman, state
+from harness import containers, doctor, image, podman, state, vm
 from harness.bundle import build_bundle
 from harness.config import MAX_HOSTS
 from harness.errors import RigError, UsageError
@@ -27,7 +28,7 @@ from harness.model import Host
 from harness.playbook import Echo, PlayResult, run_playbooks
 from harness.state import RigState
 
-INVENTORIES: Mapping[str, str] = {"podman": "inventory/local.yml"}
+INVENTORIES: Mapping[str, str] = {"podman": "inventory/local.yml", "vm": "inventory/vm.yml"}
 """The source inventory of a provider where the user names none."""
 
 SSH_WAIT_S = 60.0
@@ -45,7 +46,7 @@ class ProvisionReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DestroyReport:
-    """What a destroy removed (`container …`, `network …`, `volume …`, `state`; empty: there was nothing)."""
+    """What a destroy removed (`container …`, `network …`, `volume …`, `machine …`, `state`; or nothing)."""
 
     rig: str
     removed: tuple[str, ...]
@@ -63,7 +64,7 @@ class RigStatus:
     def lines(self) -> list[str]:
         """For people."""
         if self.rig is None:
-            return ["no state here, but containers carry its label: ./run destroy removes them"]
+            return ["no state here, but containers or machines of its name run: ./run destroy removes them"]
         ready = "ready" if self.rig.ready else "NOT READY: its last provision did not end well"
         where = f" on {self.rig.network}" if self.rig.network else ""
         first = f"{ready}; provider {self.rig.provider}{where}; code {self.rig.code_hash or 'none'}"
@@ -89,7 +90,7 @@ class _Stages(dict[str, float]):
     def split(self, result: PlayResult, first: str) -> None:
         """A playbook run's time by play; what belongs to none (Ansible's own start) goes to `first`."""
         for play in result.plays:
-            by_play = play.playbook == "podman"
+            by_play = play.playbook in INVENTORIES
             self.add(play.name.split(":")[0].lower() if by_play else play.playbook, play.seconds)
         self.add(first, result.seconds - sum(play.seconds for play in result.plays))
 
@@ -118,13 +119,17 @@ def provision(
         source = _read_source(before, inventory, provider)
         if hosts is None and inventory is None and before is not None:
             hosts = sum(host.role == "app" for host in before.hosts)
-        changed, runtime = 0, ""
+        changed, runtime, acceleration = 0, "", ""
         checks: list[doctor.Check] = []
         if source.provider == "podman":
             with stages.timed("doctor"):
                 checks, runtime, installed = containers.prepare_machine(name, echo)
             changed += installed.changed if installed else 0
-        rig = _allot(name, before, source, hosts, runtime)
+        elif source.provider == "vm":
+            with stages.timed("doctor"):
+                checks, acceleration, installed = vm.prepare_machine(name, source, echo)
+            changed += installed.changed if installed else 0
+        rig = replace(_allot(name, before, source, hosts), runtime=runtime, acceleration=acceleration)
         _write_inventory(rig, source)
         if source.provider == "podman":
             recipe = image.prepare(state.ROLES_DIR)
@@ -132,8 +137,15 @@ def provision(
             made = containers.make(rig, source, recipe, echo)
             stages.split(made, "hosts")
             changed += made.changed
+        elif source.provider == "vm":
+            base, recipe_of_base = vm.base_of(source)
+            rig = replace(rig, image=str(base))
+            state.save(rig)
+            made = vm.make(rig, source, base, recipe_of_base, echo)
+            stages.split(made, "hosts")
+            changed += made.changed
         with stages.timed("ssh"):
-            wait_for_ssh(rig.hosts)
+            wait_for_ssh(rig)
         with stages.timed("bundle"):
             bundle = build_bundle()
         variables = {**state.read_secrets(name), **bundle.variables()}
@@ -170,18 +182,21 @@ def _read_source(before: RigState | None, inventory: Path | None, provider: str 
     return source
 
 
-def _allot(name: str, before: RigState | None, source: Inventory, app_hosts: int | None, runtime: str) -> RigState:
+def _allot(name: str, before: RigState | None, source: Inventory, app_hosts: int | None) -> RigState:
     """The rig as it shall be, with a network of its own; stored as not ready, so that destroy knows of it."""
     state.make_folder(name)
     with state.network_lock():
         network = before.network if before else ""
-        if not network and source.provider == "podman":
-            others = [other.network for rig in state.names() if rig != name and (other := state.load(rig))]
-            network = state.free_network([*podman.networks(), *doctor.routes(), *filter(None, others)])
+        others = [other for rig in state.names() if rig != name and (other := state.load(rig))]
+        if not network and source.provider != "static":
+            engine = podman.networks() if shutil.which("podman") else []
+            network = state.free_network([*engine, *doctor.routes(), *(o.network for o in others if o.network)])
         variables = {**image.role_defaults(state.ROLES_DIR), **source.variables}
         for group in source.groups:
             variables |= group.variables
         placed = hosts_of(source, network, app_hosts)
+        if source.provider == "vm":
+            placed = vm.with_ports(placed, before, others)
         rig = RigState(
             name=name,
             provider=source.provider,
@@ -190,7 +205,6 @@ def _allot(name: str, before: RigState | None, source: Inventory, app_hosts: int
             hosts=placed,
             cpus=caps(source, placed) if source.provider == "podman" else {},
             variables=variables,
-            runtime=runtime,
         )
         state.save(rig)
     return rig
@@ -202,8 +216,8 @@ def _write_inventory(rig: RigState, source: Inventory) -> None:
     state.write_private(base / "inventory.yml", yaml.safe_dump(effective, sort_keys=False))
 
 
-def ssh_silence(host: Host, timeout_s: float) -> str:
-    """Empty once the host's sshd greets; else why it did not within the time."""
+def ssh_silence(host: Host, timeout_s: float, given_up: Callable[[Host], str] = lambda _: "") -> str:
+    """Empty once the host's sshd greets; else why it did not within the time, or why waiting was `given_up`."""
     deadline = time.monotonic() + timeout_s
     reason = "no answer"
     while time.monotonic() < deadline:
@@ -214,19 +228,25 @@ def ssh_silence(host: Host, timeout_s: float) -> str:
                 reason = "something that is not sshd answers"
         except OSError as error:
             reason = error.strerror or str(error) or reason
+            if over := given_up(host):
+                return over
         time.sleep(0.1)
     return f"SSH: {reason} within {timeout_s:g} s"
 
 
-def wait_for_ssh(hosts: tuple[Host, ...]) -> None:
+def wait_for_ssh(rig: RigState) -> None:
     """Returns once every host's sshd greets. Raises RigError that names the first one that does not."""
-    with ThreadPoolExecutor(min(16, len(hosts))) as pool:
-        answers = pool.map(lambda host: (host, ssh_silence(host, SSH_WAIT_S)), hosts)
+    timeout_s, given_up = SSH_WAIT_S, lambda _: ""
+    if rig.provider == "vm":
+        timeout_s, given_up = vm.SSH_WAIT_S, partial(vm.gone, rig.name)
+    with ThreadPoolExecutor(min(16, len(rig.hosts))) as pool:
+        answers = pool.map(lambda host: (host, ssh_silence(host, timeout_s, given_up)), rig.hosts)
     for host, silence in answers:
         if silence:
             raise RigError(
                 f"{host.name} ({host.ssh_address}:{host.ssh_port}): {silence}",
                 hint="./run status says which hosts are up; ./run destroy and ./run provision make them anew",
+                output=vm.console(rig.name, host) if rig.provider == "vm" else "",
             )
 
 
@@ -242,9 +262,10 @@ def destroy(name: str, *, echo: Echo, purge: bool = False) -> DestroyReport:
         if engine and (known or purge or name in podman.labelled_rigs()):
             state.make_folder(name)
             removed = containers.remove(name, echo, purge=purge)
+        removed += vm.remove(name)
         shutil.rmtree(state.folder(name), ignore_errors=not known)
         if purge:
-            shutil.rmtree(state.CACHE, ignore_errors=True)
+            vm.purge_cache()
         images = tuple(podman.images()) if engine else ()
     return DestroyReport(rig=name, removed=(*removed, "state") if known else removed, images=images)
 
@@ -252,13 +273,13 @@ def destroy(name: str, *, echo: Echo, purge: bool = False) -> DestroyReport:
 def status(name: str) -> RigStatus:
     """Whether each host of the rig is up. Raises RigError where there is no such rig."""
     rig = state.load(name)
-    engine = containers.running_hosts(name) if shutil.which("podman") else {}
+    engine = {**(containers.running_hosts(name) if shutil.which("podman") else {}), **vm.running_hosts(name)}
     if rig is None:
         if not engine:
             raise RigError(f"there is no rig '{name}'", hint="build it with: ./run provision")
         return RigStatus(rig=None, hosts=engine)
     found = {}
     for host in rig.hosts:
-        condition = engine.get(host.name, "missing") if rig.provider == "podman" else "running"
+        condition = engine.get(host.name, "missing") if rig.provider != "static" else "running"
         found[host.name] = condition if condition != "running" else ssh_silence(host, 2.0) or "up"
     return RigStatus(rig=rig, hosts=found)

@@ -60,6 +60,8 @@ class RigState:
     """Cores by host, for the hosts that are capped."""
     image: str = ""
     runtime: str = ""
+    acceleration: str = ""
+    """`kvm` or `tcg` where the hosts are virtual machines of ours."""
     code_hash: str = ""
     wheels_hash: str = ""
     ready: bool = False
