@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from harness.errors import CrucibleError
+from harness.files import read_table
 from harness.generator import Collected, run_lanes
 from harness.judge import judge, verdict_of
 from harness.load import innocence
@@ -24,7 +25,7 @@ from harness.metrics import TrialRow, figures, uneven_hosts
 from harness.model import Cell, Evidence, Trial
 from harness.plan import Driver, Lane, Plan, Scenario
 from harness.stations import Station
-from harness.store import Recorder, Run, load_run, read_table
+from harness.store import Recorder, Run, load_run
 from harness.tables import as_columns
 
 CEILING_CLIENTS = 32

@@ -17,13 +17,14 @@ keys only, sizes bounded, names built here and never taken from the files.
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import datetime as dt
 import json
-import os
 import re
 import secrets
 import shutil
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -32,22 +33,30 @@ from typing import Any, Literal, Self
 import yaml
 from pydantic import ValidationError
 
-from harness.errors import FormatError, RigError, UsageError
+from harness.errors import FormatError, UsageError
+from harness.files import (
+    MAX_MANIFEST_BYTES,
+    MAX_TABLE_BYTES,
+    append_rows,
+    check_yaml,
+    disk,
+    is_own,
+    point,
+    read_table,
+    read_text,
+    write_atomically,
+)
 from harness.load import hist
 from harness.load.samples import Samples, read_samples
 from harness.manifest import CodeRecord, FindingRecord, Manifest, RigRecord, RunVerdict, Status
 from harness.metrics import Measured, TrialRow
 from harness.model import Evidence, Finding
-from harness.tables import TELEMETRY_COLUMNS, TIMELINE_COLUMNS, TRIAL_COLUMNS, from_columns
+from harness.tables import TELEMETRY_COLUMNS, TIMELINE_COLUMNS, TRIAL_COLUMNS, from_columns, shown
 
 FORMAT = 1
-MAX_MANIFEST_BYTES = 32 * 2**20
-MAX_TABLE_BYTES = 2 * 2**30
 RESULTS = Path("results")
 _RUN_ID = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{0,80}")
 _LANE = re.compile(r"(\d{3,6})-([a-z0-9-]{1,40})\.csv(\.gz)?")
-
-
 LANE_FILES = {
     "samples.csv": ".csv",
     "samples.csv.gz": ".csv.gz",
@@ -82,10 +91,10 @@ class Run:
         folder = self.path / "samples"
         for entry in sorted(folder.iterdir()) if folder.is_dir() else ():
             match = _LANE.fullmatch(entry.name)
-            if match and int(match[1]) == order and entry.is_file() and not entry.is_symlink():
+            if match and int(match[1]) == order and is_own(entry):
                 try:
                     lanes[match[2]] = read_samples(entry)
-                except (ValueError, OSError, EOFError) as error:
+                except (ValueError, OSError, EOFError, csv.Error, zlib.error) as error:
                     raise FormatError(f"{entry}: {error}", hint="the samples file is damaged") from error
         return lanes
 
@@ -93,9 +102,9 @@ class Run:
         """Lane name -> what the load hosts said of it (harness/load/merge.py). Raises FormatError."""
         found: dict[str, dict[str, Any]] = {}
         for path in sorted((self.path / "samples").glob(f"{order:03d}-*.summary.json")):
-            if path.is_file() and not path.is_symlink():
+            if is_own(path):
                 try:
-                    read = json.loads(_read(path, MAX_TABLE_BYTES))
+                    read = json.loads(read_text(path, MAX_TABLE_BYTES))
                 except (ValueError, RecursionError) as error:
                     raise FormatError(f"{path}: {error}", hint="the summary file is damaged") from error
                 if isinstance(read, dict):
@@ -105,20 +114,20 @@ class Run:
     def histogram(self, order: int, lane: str, kind: Literal["latency", "service"]) -> hist.Counts:
         """A lane's measured phase as a histogram, empty where none is stored. Raises FormatError."""
         path = self.path / "samples" / f"{order:03d}-{lane}.{kind}.hgrm"
-        if not path.is_file() or path.is_symlink():
+        if not is_own(path):
             return {}
         try:
-            return hist.decode(_read(path, MAX_MANIFEST_BYTES))
+            return hist.decode(read_text(path, MAX_MANIFEST_BYTES))
         except ValueError as error:
             raise FormatError(f"{path}: {error}", hint="the histogram is damaged") from error
 
     def evidence(self, order: int) -> Evidence | None:
         """What the layers said about trial `order`, or None where nothing is stored."""
         path = self.path / "evidence" / f"{order:03d}.json"
-        if not path.is_file() or path.is_symlink():
+        if not is_own(path):
             return None
         try:
-            raw = json.loads(_read(path, MAX_TABLE_BYTES))
+            raw = json.loads(read_text(path, MAX_TABLE_BYTES))
             ledger = raw.pop("ledger")
             return Evidence(
                 ledger=None if ledger is None else {k: (str(v[0]), int(v[1])) for k, v in ledger.items()},
@@ -169,14 +178,22 @@ class Recorder:
         manifest = Manifest(run_id=run_id, started=now(), code=code, rig=rig, options=dict(options))
         recorder = cls(root, manifest, path)
         recorder.save()
-        _point(root / "latest", run_id)
+        point(root / "latest", run_id)
         return recorder
 
     @classmethod
     def resume(cls, run: Run) -> Self:
-        """Goes on writing into a run that was interrupted."""
+        """Goes on writing into a run that was interrupted; seconds of a trial that has no row are dropped."""
         run.manifest.status = "started"
         recorder = cls(run.path.parent, run.manifest, run.path)
+        done = {"", *(str(row.trial.order) for row in run.rows)}
+        tables: tuple[Literal["timeline", "telemetry"], ...] = ("timeline", "telemetry")
+        for name in tables:
+            rows = run.table(name)
+            kept = [row for row in rows if row.get("order", "") in done]
+            if len(kept) < len(rows):
+                (run.path / f"{name}.csv").unlink()
+                recorder.append(name, kept)
         recorder.save()
         return recorder
 
@@ -202,7 +219,7 @@ class Recorder:
 
     def lane(self, order: int, lane: str, folder: Path) -> None:
         """Moves a lane's collected results (see harness/load/merge.py) to samples/."""
-        with _disk(self.path):
+        with disk(self.path):
             for name, suffix in LANE_FILES.items():
                 if (folder / name).exists():
                     shutil.move(folder / name, self.path / "samples" / f"{order:03d}-{lane}{suffix}")
@@ -214,55 +231,7 @@ class Recorder:
             "timeline": TIMELINE_COLUMNS,
             "telemetry": TELEMETRY_COLUMNS,
         }[name]
-        path = self.path / f"{name}.csv"
-        with _disk(path), path.open("a", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, columns, restval="", lineterminator="\n")
-            if file.tell() == 0:
-                writer.writeheader()
-            writer.writerows({k: _cell(v) for k, v in row.items()} for row in rows)
-
-
-class _disk:  # noqa: N801  # reads as a phrase: `with _disk(path):`
-    """Turns a full or read-only disk into a RigError that says what is kept."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, OSError):
-            raise RigError(
-                f"{self.path}: {error.strerror or error}",
-                hint="free some space; what was measured before is kept, go on with: bench --resume RUN",
-            ) from error
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Writes UTF-8 text so that a reader sees the old file or the new one. Raises RigError on a full disk."""
-    part = path.with_name(f".{path.name}.part")
-    with _disk(path):
-        try:
-            part.write_text(text, encoding="utf-8")
-            part.replace(path)
-        finally:
-            part.unlink(missing_ok=True)
-
-
-def _point(link: Path, target: str) -> None:
-    part = link.with_name(f".latest-{os.getpid()}")
-    with _disk(link):
-        part.unlink(missing_ok=True)
-        part.symlink_to(target)
-        part.replace(link)
-
-
-def _cell(value: Any) -> Any:
-    """A table cell: no line breaks, and no text that a spreadsheet would run as a formula."""
-    if not isinstance(value, str):
-        return value
-    flat = " ".join(value.split())
-    return f"'{flat}" if flat[:1] in ("=", "+", "-", "@") else flat
+        append_rows(self.path / f"{name}.csv", columns, rows)
 
 
 def _plain(value: Any) -> Any:
@@ -276,32 +245,16 @@ def _plain(value: Any) -> Any:
     return value if isinstance(value, str | int | bool) or value is None else str(value)
 
 
-def _read(path: Path, limit: int) -> str:
-    if path.stat().st_size > limit:
-        raise FormatError(f"{path} is larger than {limit:,} bytes", hint="this is not a file of ours")
-    return path.read_text(encoding="utf-8")
-
-
-def read_table(path: Path) -> list[dict[str, str]]:
-    """The rows of a CSV file as text; none where the file is absent. Raises FormatError."""
-    if not path.is_file():
-        return []
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            return [dict(row) for row in csv.DictReader(file, strict=True)]
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise FormatError(f"{path}: {error}", hint="the table is damaged") from error
-
-
 def find_run(which: str | None, root: Path = RESULTS) -> Path:
     """The folder of a run: a path, a run id under results/, or the newest. Raises UsageError."""
     if which:
         for candidate in (Path(which), root / which):
-            if (candidate / "run.yml").is_file():
-                return candidate.resolve()
+            with contextlib.suppress(OSError):  # a name too long, a folder that is not ours to enter
+                if (candidate / "run.yml").is_file():
+                    return candidate.resolve()
         known = sorted(p.parent.name for p in root.glob("*/run.yml") if p.parent.name != "latest")
         raise UsageError(
-            f"no run at '{which}'",
+            f"no run at '{shown(which)}'",
             hint=f"the newest are: {', '.join(known[-5:])}" if known else "make one with: ./run bench",
         )
     latest = root / "latest"
@@ -314,19 +267,18 @@ def load_run(path: Path) -> Run:
     """Reads a run. Raises FormatError naming the file (and line) for anything that is not format 1."""
     manifest_path = path / "run.yml"
     try:
-        text = _read(manifest_path, MAX_MANIFEST_BYTES)
-        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=yaml.CSafeLoader)):
-            raise FormatError(f"{manifest_path}: aliases are not allowed", hint="this is not a file of ours")
+        if not manifest_path.exists():
+            raise UsageError(f"no run.yml in {path}", hint="give a folder under results/")
+        text = read_text(manifest_path, MAX_MANIFEST_BYTES)
+        check_yaml(manifest_path, text)
         raw = yaml.load(text, Loader=yaml.CSafeLoader)
-    except FileNotFoundError:
-        raise UsageError(f"no run.yml in {path}", hint="give a folder under results/") from None
     except (yaml.YAMLError, UnicodeDecodeError, ValueError, RecursionError) as error:
-        raise FormatError(f"{manifest_path}: {' '.join(str(error).split())}", hint="not plain YAML") from error
+        raise FormatError(f"{manifest_path}: {shown(' '.join(str(error).split()))}", hint="not plain YAML") from error
     if not isinstance(raw, dict) or "format" not in raw:
         raise FormatError(f"{manifest_path}: no `format`", hint="this is not a run of pgcrucible")
     if raw["format"] != FORMAT:
         raise FormatError(
-            f"{manifest_path}: format {raw['format']!r} is not {FORMAT}, the one this version reads",
+            f"{manifest_path}: format {shown(raw['format'])} is not {FORMAT}, the one this version reads",
             hint="update pgcrucible, or read the run with the version that wrote it",
         )
     try:
@@ -335,10 +287,13 @@ def load_run(path: Path) -> Run:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise FormatError(
-            f"{manifest_path}: {where}: {first['msg']}", hint=f"{error.error_count()} such problems"
+            f"{manifest_path}: {shown(where)}: {shown(first['msg'])}", hint=f"{error.error_count()} such problems"
         ) from None
     if not _RUN_ID.fullmatch(manifest.run_id):
-        raise FormatError(f"{manifest_path}: run_id {manifest.run_id!r} is not a name")
+        raise FormatError(f"{manifest_path}: run_id {shown(manifest.run_id)!r} is not a name")
     table = path / "trials.csv"
     rows = tuple(from_columns(table, line, raw) for line, raw in enumerate(read_table(table), start=2))
+    orders = [row.trial.order for row in rows]
+    if len(set(orders)) < len(orders) or min(orders, default=1) < 1:
+        raise FormatError(f"{table}: the trials are not numbered 1, 2, 3 …, each once", hint="the table is damaged")
     return Run(path=path, manifest=manifest, rows=rows)

@@ -6,13 +6,14 @@ Columns may be added, not renamed: other people's tools read them.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from harness.errors import FormatError
 from harness.metrics import FIGURES, TrialRow
-from harness.model import Cell, Trial
+from harness.model import Cell, Mode, Trial
 
 TRIAL_COLUMNS = (
     "order", "scenario", "backend", "strategy", "hosts", "pool", "mode", "clients", "rate", "requests",
@@ -20,6 +21,27 @@ TRIAL_COLUMNS = (
 )  # fmt: skip
 TIMELINE_COLUMNS = ("order", "lane", "phase", "second", "sent", "ok", "fail", "unknown", "p50_ms", "p95_ms", "p99_ms")
 TELEMETRY_COLUMNS = ("second", "order", "host", "metric", "value")
+
+
+_QUOTED = ("=", "+", "-", "@", "'")
+
+
+def as_cell(value: Any) -> Any:
+    """A table cell: no line breaks, and no text that a spreadsheet would run as a formula (see `as_text`)."""
+    if not isinstance(value, str):
+        return value
+    flat = " ".join(value.split())
+    return f"'{flat}" if flat.startswith(_QUOTED) else flat
+
+
+def as_text(cell: str | None) -> str:
+    """What `as_cell` was given, line breaks aside."""
+    return (cell or "").removeprefix("'")
+
+
+def shown(text: object) -> str:
+    """A text of a foreign file within a message: no control characters, no end of it."""
+    return "".join(char if char.isprintable() else "?" for char in str(text)[:200])
 
 
 def as_columns(row: TrialRow) -> dict[str, Any]:
@@ -43,31 +65,33 @@ def as_columns(row: TrialRow) -> dict[str, Any]:
         "steady": "" if row.steady is None else str(row.steady).lower(),
         "valid": "true" if row.valid else "false",
         "reason": row.reason,
-    } | {name: None if value is None else round(value, 6) for name, value in row.figures.items()}
+    } | {
+        name: round(value, 6) if value is not None and math.isfinite(value) else None
+        for name, value in row.figures.items()
+    }
 
 
 def from_columns(path: Path, line: int, raw: Mapping[str, str | None]) -> TrialRow:
     """The trial of a row of trials.csv. Raises FormatError with file and line."""
 
     def number(name: str) -> float | None:
-        text = raw.get(name)
-        return float(text) if text else None
+        return _number(name, raw.get(name))
 
     known = set(TRIAL_COLUMNS)
     try:
         figures = {name: number(name) for name in FIGURES if name in raw}
         cell = Cell(
-            scenario=raw["scenario"] or "",
-            backend=raw["backend"] or "",  # type: ignore[arg-type]  # judged by the reader of the table
-            strategy=raw["strategy"] or "",
+            scenario=as_text(raw["scenario"]),
+            backend=as_text(raw["backend"]),  # type: ignore[arg-type]  # judged by the reader of the table
+            strategy=as_text(raw["strategy"]),
             hosts=int(raw["hosts"] or 0),
             pool=int(raw["pool"] or 0),
-            mode="open" if raw["mode"] == "open" else "closed",
+            mode=_mode(raw["mode"], number("rate")),
             clients=int(raw["clients"] or 0),
             rate=number("rate"),
             requests=int(raw["requests"] or 0) if raw.get("requests") else None,
             seconds=number("wanted_seconds"),
-            params=json.loads(raw.get("params") or "{}"),
+            params=_params(as_text(raw.get("params"))),
         )
         trial = Trial(
             cell=cell,
@@ -75,7 +99,41 @@ def from_columns(path: Path, line: int, raw: Mapping[str, str | None]) -> TrialR
             order=int(raw.get("order") or line - 1),
             seed=int(raw.get("seed") or 0),
         )
-        return TrialRow(trial=trial, valid=raw["valid"] == "true", reason=raw.get("reason") or "", figures=figures)
+        return TrialRow(
+            trial=trial,
+            valid=_truth("valid", raw["valid"]),
+            reason=as_text(raw.get("reason")),
+            steady=_truth("steady", raw["steady"]) if raw.get("steady") else None,
+            figures=figures,
+        )
     except (KeyError, ValueError, TypeError, RecursionError) as error:
-        missing = f"no column {error}" if isinstance(error, KeyError) else str(error)
+        missing = f"no column {error}" if isinstance(error, KeyError) else shown(error)
         raise FormatError(f"{path}:{line}: {missing}", hint=f"columns: {', '.join(sorted(known))}") from error
+
+
+def _number(name: str, text: str | None) -> float | None:
+    value = float(text) if text else None
+    if value is not None and not math.isfinite(value):
+        raise ValueError(f"{name} is {value}")
+    return value
+
+
+def _truth(name: str, text: str | None) -> bool:
+    if text not in ("true", "false"):
+        raise ValueError(f"{name} is {text!r}, neither true nor false")
+    return text == "true"
+
+
+def _mode(text: str | None, rate: float | None) -> Mode:
+    if text == "open" and rate is not None:
+        return "open"
+    if text == "closed":
+        return "closed"
+    raise ValueError(f"mode is {text!r} with rate {rate}")
+
+
+def _params(text: str) -> dict[str, Any]:
+    params = json.loads(text or "{}")
+    if not isinstance(params, dict):
+        raise TypeError(f"params is {text}, not an object")
+    return params

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from harness.files import write_atomically
 from harness.plan import Scenario
 from harness.report.blocks import Section, Table
 from harness.report.compare_table import plain
@@ -26,7 +27,7 @@ from harness.report.sections import Material, section
 from harness.report.summary import Headline, ScenarioSummary, headline, summarise
 from harness.report.validity import validity_tables
 from harness.scenarios import SCENARIOS
-from harness.store import Run, write_atomically
+from harness.store import Run
 
 TEMPLATES = Path(__file__).parent / "templates"
 

@@ -1,0 +1,118 @@
+"""Files of a run folder: written whole or not at all; read without trusting whoever made them."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from harness.errors import FormatError, RigError
+from harness.tables import as_cell
+
+MAX_MANIFEST_BYTES = 32 * 2**20
+MAX_TABLE_BYTES = 2 * 2**30
+MAX_DEPTH = 24
+"""Of a manifest: parsing time grows with the square of the depth, and composing recurses."""
+
+
+class disk:  # noqa: N801  # reads as a phrase: `with disk(path):`
+    """Turns a full or read-only disk into a RigError that says what is kept."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, OSError):
+            raise RigError(
+                f"{self.path}: {error.strerror or error}",
+                hint="free some space; what was measured before is kept, go on with: bench --resume RUN",
+            ) from error
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Writes UTF-8 text so that a reader sees the old file or the new one. Raises RigError on a full disk."""
+    part = path.with_name(f".{path.name}.part")
+    with disk(path):
+        try:
+            part.unlink(missing_ok=True)
+            with part.open("x", encoding="utf-8") as file:  # never through a link that lies there
+                file.write(text)
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
+
+
+def point(link: Path, target: str) -> None:
+    """Makes the symbolic link lead to `target`, in one step."""
+    part = link.with_name(f".latest-{os.getpid()}")
+    with disk(link):
+        part.unlink(missing_ok=True)
+        part.symlink_to(target)
+        part.replace(link)
+
+
+def append_rows(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
+    """Appends rows to a CSV file, all or none; the header comes with the first. Raises RigError on a full disk."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
+    with disk(path):
+        file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o644)
+        try:
+            end = os.fstat(file).st_size
+            if end == 0:
+                writer.writeheader()
+            writer.writerows({k: as_cell(v) for k, v in row.items()} for row in rows)
+            rest = memoryview(text.getvalue().encode())
+            try:
+                while rest:
+                    rest = rest[os.write(file, rest) :]
+            except OSError:
+                os.ftruncate(file, end)  # half a row would make all rows unreadable
+                raise
+        finally:
+            os.close(file)
+
+
+def is_own(path: Path) -> bool:
+    """A regular file of the run folder itself: nothing is read through a link that a foreign folder may hold."""
+    return path.is_file() and not path.is_symlink() and not path.parent.is_symlink()
+
+
+def read_text(path: Path, limit: int) -> str:
+    """A regular file of at most `limit` bytes as UTF-8 text. Raises FormatError."""
+    if path.is_symlink() or not path.is_file():
+        raise FormatError(f"{path} is not a regular file", hint="this is not a file of ours")
+    if path.stat().st_size > limit:
+        raise FormatError(f"{path} is larger than {limit:,} bytes", hint="this is not a file of ours")
+    return path.read_text(encoding="utf-8")
+
+
+def read_table(path: Path) -> list[dict[str, str]]:
+    """The rows of a CSV file as text; none where the file is absent. Raises FormatError."""
+    if not path.is_file() or path.is_symlink():
+        return []
+    if path.stat().st_size > MAX_TABLE_BYTES:
+        raise FormatError(f"{path} is larger than {MAX_TABLE_BYTES:,} bytes", hint="this is not a file of ours")
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            return [dict(row) for row in csv.DictReader(file, strict=True)]
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise FormatError(f"{path}: {error}", hint="the table is damaged") from error
+
+
+def check_yaml(path: Path, text: str) -> None:
+    """Raises FormatError for aliases and for nesting that no manifest has, before anything is composed."""
+    depth = 0
+    for event in yaml.parse(text, Loader=yaml.CSafeLoader):
+        if isinstance(event, yaml.AliasEvent):
+            raise FormatError(f"{path}: aliases are not allowed", hint="this is not a file of ours")
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > MAX_DEPTH:
+            raise FormatError(f"{path}: nested too deeply", hint="this is not a file of ours")
