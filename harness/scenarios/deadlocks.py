@@ -18,7 +18,8 @@ from harness.plan import Driver, Lane, Scenario, Site, Skip, Workload
 
 PAIRS = 20
 POOL = 20
-HOLD_MS = 300
+APP_CPUS = 1.0
+HOLD_MS = 500
 """After each lock, so that both of a pair have their first row before either asks for its second."""
 
 
@@ -37,7 +38,7 @@ def cells(options: Options, site: Site) -> list[Cell]:
             pool=pool,
             clients=2 * PAIRS,
             requests=2 * PAIRS,
-            params={"through": "service", "retry": retry},
+            params={"through": "service", "retry": retry, "app_cpus": APP_CPUS, "app_pool_min": pool},
         )
         for retry in (False, True)
     ]

@@ -149,5 +149,5 @@ SCENARIO = Scenario(
     workload=workload,
     check=check,
     judge=judge,
-    repeat=3,
+    repeat=5,
 )

@@ -27,8 +27,8 @@ POOL = 1
 POOL_CPUS = 1.0
 CPU_CPUS = 0.08
 CLIENTS_A_HOST = 4
-SECONDS = 4.0
-QUICK_SECONDS = 2.0
+SECONDS = 2.0
+QUICK_SECONDS = 1.5
 
 
 def cells(options: Options, site: Site) -> list[Cell]:
@@ -157,5 +157,5 @@ SCENARIO = Scenario(
     workload=workload,
     check=check,
     judge=judge,
-    repeat=1,
+    repeat=5,
 )
