@@ -63,9 +63,12 @@ def run_lanes(
     tag: str,
     seed: int,
     scratch: Path,
+    began_s: float,
     progress: Progress,
 ) -> Collected:
     """Runs all lanes on all stations to their end. `place`: the job's `target`. Files land under `scratch`.
+
+    `began_s`: when the run began (seconds since 1970): the samples' times count from there.
 
     Raises RigError where an agent cannot start (bad job, host unreachable); one that dies later is a failure
     in the answer, because what the others measured is kept.
@@ -99,10 +102,11 @@ def run_lanes(
             threading.Thread(target=_listen, args=(agent, progress), daemon=True).start()
             agent.stream.send(json.dumps(agent.job, separators=(",", ":")))
         _await_ready(agents)
+        since_us = round((time.time() - began_s) * 1e6)
         for agent in agents:
             agent.stream.send("go")
         failures = _await_end(agents)
-        return _collect(agents, scratch, failures)
+        return _collect(agents, scratch, failures, since_us)
     finally:
         for agent in agents:
             agent.stream.close()
@@ -167,7 +171,7 @@ def _await_end(agents: Sequence[Agent]) -> list[str]:
     return failures
 
 
-def _collect(agents: Sequence[Agent], scratch: Path, failures: list[str]) -> Collected:
+def _collect(agents: Sequence[Agent], scratch: Path, failures: list[str], since_us: int) -> Collected:
     parts: dict[str, list[Path]] = {}
     for agent in agents:
         if not agent.done:
@@ -181,5 +185,5 @@ def _collect(agents: Sequence[Agent], scratch: Path, failures: list[str]) -> Col
                 agent.station.fetch(f"{out}/{name}", folder / name)
         parts.setdefault(agent.lane, []).append(folder)
     merged = {lane: scratch / lane for lane in parts}
-    summaries = {lane: merge(folders, merged[lane]) for lane, folders in parts.items()}
+    summaries = {lane: merge(folders, merged[lane], since_us=since_us) for lane, folders in parts.items()}
     return Collected(folders=merged, summaries=summaries, failures=tuple(failures))

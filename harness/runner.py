@@ -139,6 +139,7 @@ class _Bench:
                 tag=f"{self._recorder.manifest.run_id}-0",
                 seed=0,
                 scratch=Path(scratch),
+                began_s=self._recorder.began_s,
                 progress=lambda *_: None,
             )
         if "main" in collected.summaries:
@@ -217,6 +218,8 @@ class _Bench:
                     tag=f"{manifest.run_id}-{trial.order}",
                     seed=trial.seed,
                     scratch=Path(scratch),
+                    began_s=self._recorder.began_s,
+                began_s=self._recorder.began_s,
                     progress=progress,
                 )
             with self.stage("store"):

@@ -164,6 +164,11 @@ class Recorder:
     def __init__(self, root: Path, manifest: Manifest, path: Path) -> None:
         self.root, self.manifest, self.path = root, manifest, path
 
+    @property
+    def began_s(self) -> float:
+        """When the run began, in seconds since 1970: what its samples' and telemetry's times count from."""
+        return dt.datetime.strptime(self.manifest.started, "%Y-%m-%dT%H:%M:%S%z").timestamp()
+
     @classmethod
     def start(cls, root: Path, *, code: CodeRecord, rig: RigRecord, options: Mapping[str, Any]) -> Self:
         """Makes results/<run-id>/ with `status: started` and points results/latest at it."""

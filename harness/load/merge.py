@@ -53,8 +53,10 @@ def clear(folder: Path) -> None:
         (folder / name).unlink(missing_ok=True)
 
 
-def merge(folders: Sequence[Path], out: Path) -> dict[str, Any]:
+def merge(folders: Sequence[Path], out: Path, *, since_us: int = 0) -> dict[str, Any]:
     """Merge results folders into `out` and return its summary.
+
+    `since_us`: when the load was released on the clock that the samples' times shall count by.
 
     Raises `InvalidMeasurement` when one of them is not complete: a load host that died leaves no smaller result.
     """
@@ -68,7 +70,7 @@ def merge(folders: Sequence[Path], out: Path) -> dict[str, Any]:
             hist.add(counts, hist.decode((folder / f"{name}.hgrm").read_text(encoding="utf-8")))
         histograms[name] = counts
     rows = merge_seconds([read_seconds(folder / "seconds.jsonl") for folder in folders])
-    _merge_samples(folders, shifts, out)
+    _merge_samples(folders, [shift + since_us for shift in shifts], out)
     _merge_captures(folders, out)
     return write(out, merge_summaries(summaries, shifts), histograms, rows)
 

@@ -146,7 +146,8 @@ def _in_time(cell: Cell, samples: Samples) -> Finding:
 
 def _waited(cell: Cell, samples: Samples, long: Samples) -> Finding:
     """The contrast: a quick request that needs the held row ends only after the long one."""
-    rows = [r for r in range(len(samples)) if samples.due_us[r] >= LEAD_S * 1e6]
+    first = min(samples.due_us)
+    rows = [r for r in range(len(samples)) if samples.due_us[r] >= first + LEAD_S * 1e6]
     waits = [(samples.done_us[r] - samples.due_us[r]) / 1000 for r in rows]
     until = long.sent_us[0] + HOLD_MS * 1000
     early = [r for r in rows if samples.outcome[r] == "ok" and samples.done_us[r] < until]
