@@ -1,0 +1,227 @@
+"""QEMU as the harness needs it besides the play: its acceleration, a machine's command line, its processes.
+
+A process of ours is known by its command line alone: a QEMU whose `-pidfile` is `<rig's folder>/vm/<host>/pid`.
+So nothing is lost where provisioning is killed between the start of a machine and any note of it; the number
+in the pid file is never believed; and a signal goes through a pidfd to the very process that was looked at.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import hashlib
+import ipaddress
+import os
+import re
+import select
+import shutil
+import signal
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from harness.errors import RigError
+from harness.model import Host
+
+Acceleration = Literal["kvm", "tcg"]
+
+PROGRAM = "qemu-system-x86_64"
+CONSOLE_LINES = 25
+STOP_S = 10.0
+
+WAN = {"address": "10.0.2.15/24", "gateway": "10.0.2.2", "dns": "10.0.2.3"}
+"""QEMU's user-mode network, the same for every machine: SSH comes in through it, apt goes out."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Machine:
+    """One virtual machine. `folder` holds its disk, console and identity; `base` what its disk lies over."""
+
+    rig: str
+    host: Host
+    folder: Path
+    base: Path
+    """The folder that playbooks/vm/base.sh made, or a cloud image of the user's (a qcow2 file)."""
+    cpus: int
+    memory: str
+    acceleration: Acceleration
+
+    @property
+    def own_base(self) -> bool:
+        """Whether the disk's base is ours: booted directly, named and keyed without cloud-init."""
+        return self.base.suffix != ".qcow2"
+
+    @property
+    def backing(self) -> Path:
+        """The qcow2 file that the overlay lies over."""
+        return self.base / "base.qcow2" if self.own_base else self.base
+
+
+def find_acceleration(cpuinfo: Path = Path("/proc/cpuinfo"), device: Path = Path("/dev/kvm")) -> Acceleration:
+    """`kvm` where the CPU has the extensions and the device opens, else `tcg` (pure emulation).
+
+    The device alone proves nothing: it can open on a machine whose CPU does not virtualize, and guests hang.
+    """
+    flags = re.search(r"^flags\s*:.*\b(vmx|svm)\b", cpuinfo.read_text(), re.MULTILINE)
+    if flags is None:
+        return "tcg"
+    try:
+        os.close(os.open(device, os.O_RDWR))
+    except OSError:
+        return "tcg"
+    return "kvm"
+
+
+def lan(vms: Path) -> str:
+    """The multicast group and port that are the rig's LAN: from the folder's path, so no two rigs share one."""
+    a, b, c, d, e = hashlib.sha256(str(vms).encode()).digest()[:5]
+    return f"230.{a}.{b}.{c}:{20000 + (d << 8 | e) % 10000}"
+
+
+def mac(host: Host, nic: int) -> str:
+    """A locally administered address, from the host's LAN address; `nic`: 0 user-mode, 1 LAN."""
+    return ":".join(f"{byte:02x}" for byte in (0x52, 0x54 + nic, *ipaddress.ip_address(host.address).packed))
+
+
+def command(machine: Machine) -> list[str]:
+    """The command line that starts the machine in the background. No secret is in it: all may read it."""
+    host, folder = machine.host, machine.folder
+    cpu = "host" if machine.acceleration == "kvm" else "Nehalem"
+    line = [PROGRAM, "-name", f"pgcrucible-{machine.rig}-{host.name}", "-pidfile", str(folder / "pid"), "-daemonize"]
+    line += ["-machine", f"pc,accel={machine.acceleration}", "-cpu", cpu, "-smp", str(machine.cpus)]
+    line += ["-m", machine.memory, "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"]
+    line += ["-monitor", "none", "-serial", f"file:{folder / 'console.log'}"]
+    line += ["-drive", f"file={folder / 'overlay.qcow2'},format=qcow2,if=virtio"]
+    # The slots fix which is eth0 and which eth1.
+    line += ["-netdev", f"user,id=wan,ipv6=off,hostfwd=tcp:{host.ssh_address}:{host.ssh_port}-:22"]
+    line += ["-device", f"virtio-net-pci,netdev=wan,mac={mac(host, 0)},addr=10,romfile="]
+    line += ["-netdev", f"socket,id=lan,mcast={lan(folder.parent)},localaddr=127.0.0.1"]
+    line += ["-device", f"virtio-net-pci,netdev=lan,mac={mac(host, 1)},addr=11,romfile="]
+    line += ["-device", "virtio-rng-pci"]
+    if not machine.own_base:
+        return [*line, "-drive", f"file={folder / 'seed.iso'},format=raw,if=virtio,readonly=on"]
+    line += ["-kernel", str(machine.base / "vmlinuz"), "-initrd", str(machine.base / "initrd")]
+    line += ["-append", " ".join(_kernel(machine)), "-smbios", f"type=11,path={folder / 'identity'}"]
+    return line
+
+
+def _kernel(machine: Machine) -> list[str]:
+    words = ["root=/dev/vda", "rw", "console=ttyS0", "panic=-1", "loglevel=4", "systemd.show_status=1"]
+    words.append(f"systemd.hostname={machine.host.name}")
+    if machine.acceleration == "tcg":  # an emulated CPU has no side channels to close, and closing them is dear
+        words.append("mitigations=off")
+    return words
+
+
+def identity(host: Host, network: str, host_key: str, authorized: str) -> str:
+    """What a machine of our own base is told at boot, as an SMBIOS string: a systemd credential.
+
+    systemd-tmpfiles (252 and later) writes the files that stand in the credential `tmpfiles.extra`: SSH keys,
+    addresses, resolver. systemd.io/CREDENTIALS, tmpfiles.d(5).
+    """
+    prefix = ipaddress.ip_network(network).prefixlen
+    interfaces = (
+        "auto lo eth0 eth1\niface lo inet loopback\n"
+        f"iface eth0 inet static\n    address {WAN['address']}\n    gateway {WAN['gateway']}\n"
+        f"iface eth1 inet static\n    address {host.address}/{prefix}\n"
+    )
+    files = {
+        "/etc/ssh/ssh_host_ed25519_key": ("0600", host_key),
+        "/root/.ssh/authorized_keys": ("0600", authorized),
+        "/etc/hostname": ("0644", f"{host.name}\n"),
+        "/etc/resolv.conf": ("0644", f"nameserver {WAN['dns']}\n"),
+        "/etc/network/interfaces": ("0644", interfaces),
+    }
+    lines = [f"f+~ {path} {mode} root root - {_base64(text)}\n" for path, (mode, text) in files.items()]
+    return f"io.systemd.credential.binary:tmpfiles.extra={_base64(''.join(lines))}"
+
+
+def _base64(text: str) -> str:
+    return base64.b64encode(text.encode()).decode()
+
+
+def processes(vms: Path) -> dict[str, int]:
+    """Host name -> process number of every QEMU whose pid file is `<vms>/<host>/pid`, whoever started it."""
+    found = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and (name := _host_of(int(entry.name), vms)):
+            found[name] = int(entry.name)
+    return found
+
+
+def _host_of(pid: int, vms: Path) -> str:
+    """The host that the process is the machine of, or empty."""
+    try:
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")
+    except OSError:
+        return ""
+    if not Path(words[0]).name.startswith("qemu-system-") or "-pidfile" not in words[:-1]:
+        return ""
+    path = Path(words[words.index("-pidfile") + 1])
+    return path.parent.name if path.name == "pid" and path.parent.parent == vms else ""
+
+
+def stop(vms: Path, hosts: Iterable[str] | None = None) -> list[str]:
+    """Ends the machines of these hosts (all: None) at once, disks and all; the names of those that ran.
+
+    Raises RigError where one outlives SIGKILL.
+    """
+    wanted = None if hosts is None else set(hosts)
+    ended: list[str] = []
+    deadline = time.monotonic() + 3 * STOP_S
+    while running := {n: pid for n, pid in processes(vms).items() if wanted is None or n in wanted}:
+        if time.monotonic() > deadline:
+            raise RigError(f"machines do not end: {_numbered(running)}", hint="end these processes by hand")
+        _end(running, vms)
+        ended += [name for name in running if name not in ended]
+    return sorted(ended)
+
+
+def _end(running: Mapping[str, int], vms: Path) -> None:
+    with contextlib.ExitStack() as stack:
+        held: list[int] = []
+        for name, pid in running.items():
+            with contextlib.suppress(ProcessLookupError):
+                descriptor = os.pidfd_open(pid)
+                stack.callback(os.close, descriptor)
+                if _host_of(pid, vms) == name:  # the descriptor is of this very process, not of a later one
+                    held.append(descriptor)
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            for descriptor in held:
+                with contextlib.suppress(ProcessLookupError):
+                    signal.pidfd_send_signal(descriptor, number)
+            held = _still_there(held, STOP_S)
+
+
+def _still_there(held: list[int], timeout_s: float) -> list[int]:
+    """Those of the pidfds whose process has not ended within the time."""
+    deadline = time.monotonic() + timeout_s
+    while held and (left := deadline - time.monotonic()) > 0:
+        gone, _, _ = select.select(held, [], [], left)
+        held = [descriptor for descriptor in held if descriptor not in gone]
+    return held
+
+
+def _numbered(running: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} (pid {pid})" for name, pid in sorted(running.items()))
+
+
+def console(folder: Path) -> str:
+    """The last lines that the machine wrote to its console, without colours."""
+    try:
+        text = (folder / "console.log").read_bytes()[-16_384:].decode(errors="replace")
+    except OSError:
+        return "(no console)"
+    plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]|[\r\x00]", "", text)
+    lines = [line.rstrip() for line in plain.splitlines() if line.strip()]
+    return "\n".join(lines[-CONSOLE_LINES:]) or "(the console is empty)"
+
+
+def missing_packages(*, own_base: bool) -> tuple[str, ...]:
+    """Debian packages that the provider needs and that are not there."""
+    wanted = {PROGRAM: "qemu-system-x86", "qemu-img": "qemu-utils", "ssh": "openssh-client"}
+    wanted |= {"mmdebstrap": "mmdebstrap", "mke2fs": "e2fsprogs"} if own_base else {"genisoimage": "genisoimage"}
+    places = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
+    return tuple(sorted({package for tool, package in wanted.items() if shutil.which(tool, path=places) is None}))
