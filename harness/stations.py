@@ -239,6 +239,7 @@ class RemoteHost:
 class _LocalStream:
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self._process = process
+        self._said = ""
 
     def send(self, line: str) -> None:
         assert self._process.stdin is not None
@@ -247,8 +248,11 @@ class _LocalStream:
 
     def lines(self) -> Iterator[str]:
         assert self._process.stdout is not None
-        for line in self._process.stdout:
-            yield line.rstrip("\n")
+        assert self._process.stderr is not None
+        with self._process.stdout, self._process.stderr:
+            for line in self._process.stdout:
+                yield line.rstrip("\n")
+            self._said = self._process.stderr.read()[-4000:]
         self._process.wait()
 
     def close(self) -> None:
@@ -257,8 +261,7 @@ class _LocalStream:
                 self._process.stdin.close()
 
     def error_output(self) -> str:
-        assert self._process.stderr is not None
-        return self._process.stderr.read()[-4000:]
+        return self._said
 
 
 class LocalHost:
