@@ -19,6 +19,9 @@ from harness.model import Host, Role
 FIRST_ADDRESS: Mapping[Role, int] = {"lb": 10, "db": 20, "load": 31, "app": 101}
 """Last octet of a role's first host."""
 
+VM_SSH_TIMEOUT_S = 180
+"""An emulated CPU takes seconds for a key exchange and for Python's start, and many share few cores."""
+
 _OURS = ("provider", "host_count", "host_cpus", "host_memory", "vm_image")
 
 
@@ -76,6 +79,8 @@ def ansible_inventory(source: Inventory, rig: str, hosts: tuple[Host, ...], stat
     if source.provider != "static":
         common |= {"ansible_user": "root", "ansible_ssh_private_key_file": str(state / "id_ed25519")}
         options += [f"UserKnownHostsFile={state / 'known_hosts'}", "IdentitiesOnly=yes", "IdentityAgent=none"]
+    if source.provider == "vm":
+        common.setdefault("ansible_ssh_timeout", VM_SSH_TIMEOUT_S)
     ours = " ".join(f"-o {shlex.quote(option)}" for option in options)
     common["ansible_ssh_common_args"] = f"{ours} {common.get('ansible_ssh_common_args', '')}".strip()
     children: dict[str, Any] = {}
