@@ -56,6 +56,8 @@ def finding(cell: Cell, check: str, verdict: Verdict | bool, detail: str, **numb
 def check_acknowledged(cell: Cell, samples: Samples, *, expected: int) -> Finding:
     """Were all `expected` requests acknowledged? Names the kinds of refusal with their counts."""
     ok = sum(1 for outcome in samples.outcome if outcome == "ok")
+    if not expected and not len(samples):
+        return finding(cell, "acknowledged", "unknown", "no request was recorded", ok=0, expected=0)
     share = ok / expected if expected else 0.0
     if ok == expected == len(samples):
         return finding(

@@ -129,7 +129,8 @@ def _listen(agent: Agent, progress: Progress) -> None:
             agent.error = agent.error or str(event.get("message", "")) * (event.get("event") == "error")
             for command in agent.crew.feed(agent.number, event):
                 for mate in agent.others:
-                    mate.stream.send(command)
+                    with contextlib.suppress(OSError, ValueError):  # one that died must not cost this one's results
+                        mate.stream.send(command)
     except (OSError, ValueError, EOFError) as error:
         agent.error = agent.error or f"{type(error).__name__}: {error}"
     finally:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Literal
 
 from harness.checks import finding, worst
@@ -19,10 +20,23 @@ _ORDER = {"fail": 0, "unknown": 1, "pass": 2}
 def judge_trial(scenario: Scenario, measured: Measured) -> list[Finding]:
     """One trial's findings. A check that crashes says `unknown` with the reason; it never passes."""
     try:
-        return [found for found in scenario.check(measured) if found.check not in measured.evidence.unjudged]
+        found = [each for each in scenario.check(measured) if each.check not in measured.evidence.unjudged]
+        missing = measured.evidence.extra.get("missing")
+        return [_doubted(each, missing[0]) for each in found] if missing else found
     except Exception as error:  # noqa: BLE001  # the record may be damaged in any way: that is a finding
-        why = f"the check could not be carried out: {type(error).__name__}: {error}"
-        return [finding(measured.cell, "checkable", "unknown", why)]
+        return [_crashed(measured, "checkable", error)]
+
+
+def _doubted(found: Finding, why: str) -> Finding:
+    """What may be said without some load host's samples: nothing, but that what the others were promised is lost."""
+    if found.verdict == "fail" and found.numbers.get("lost"):
+        return found
+    return replace(found, verdict="unknown", detail=f"samples are missing ({why}): {found.detail}")
+
+
+def _crashed(measured: Measured, check: str, error: Exception) -> Finding:
+    why = f"the check could not be carried out: {type(error).__name__}: {error}"
+    return finding(measured.cell, check, "unknown", why)
 
 
 def judge(scenarios: Mapping[str, Scenario], trials: Iterable[Measured]) -> list[Finding]:
@@ -42,8 +56,15 @@ def judge(scenarios: Mapping[str, Scenario], trials: Iterable[Measured]) -> list
     for name, found in single.items():
         findings += merge(found)
         if name in by_scenario:
-            findings += scenarios[name].judge(by_scenario[name])
+            findings += _judge_together(scenarios[name], by_scenario[name])
     return findings
+
+
+def _judge_together(scenario: Scenario, trials: Sequence[Measured]) -> list[Finding]:
+    try:
+        return list(scenario.judge(trials))
+    except Exception as error:  # noqa: BLE001  # as above
+        return [_crashed(trials[0], "comparable", error)]
 
 
 def merge(findings: Sequence[Finding]) -> list[Finding]:
@@ -62,7 +83,10 @@ def merge(findings: Sequence[Finding]) -> list[Finding]:
                 check=lead.check,
                 verdict=lead.verdict,
                 detail=f"{same} of {len(group)} trials {lead.verdict}: {lead.detail}",
-                numbers={**lead.numbers, **{n: sum(f.numbers[n] for f in group) for n in _SUMS if n in lead.numbers}},
+                numbers={
+                    **lead.numbers,
+                    **{n: sum(f.numbers.get(n, 0) for f in group) for n in _SUMS if n in lead.numbers},
+                },
             )
         merged.append(lead)
     return merged

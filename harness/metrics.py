@@ -85,7 +85,12 @@ def figures(summary: Mapping[str, Any], samples: Samples | None) -> dict[str, fl
     row["lag_p99_ms"] = summary["lag_ms"]["p99_ms"]
     if samples is not None:
         for name in CAPTURED:
-            values = [v for v in samples.captured.get(name, ()) if not math.isnan(v)]
+            column = samples.captured.get(name, ())
+            values = [
+                value
+                for value, phase, outcome in zip(column, samples.phase, samples.outcome, strict=False)
+                if phase == "measure" and outcome == "ok" and not math.isnan(value)
+            ]
             row[name] = statistics.fmean(values) if values else None
     return row
 

@@ -270,4 +270,6 @@ def _with_client(evidence: Evidence, collected: Collected) -> Evidence:
             lines = (folder / "captures.jsonl").read_text(encoding="utf-8").splitlines()
             captures[lane] = [json.loads(line) for line in lines]
     extra = dict(evidence.extra) | ({"captures": captures} if captures else {})
+    if collected.failures:
+        extra["missing"] = list(collected.failures)
     return replace(evidence, counts={"client": sent, **evidence.counts}, extra=extra)

@@ -6,6 +6,7 @@ every id that an answer returned must be there, once.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
@@ -98,11 +99,14 @@ def _ids(cell: Cell, returned: Iterable[Sequence[int]], ranges: Sequence[Sequenc
     counts: Counter[int] = Counter()
     for ids in returned:
         counts.update(ids)
-    there = set[int]()
-    for low, high in ranges:
-        there.update(range(low, high + 1))
+    starts = [low for low, _ in ranges]
+
+    def is_there(number: int) -> bool:
+        at = bisect_right(starts, number) - 1
+        return at >= 0 and number <= ranges[at][1]
+
     doubled = sum(1 for n in counts.values() if n > 1)
-    absent = sum(1 for number in counts if number not in there)
+    absent = sum(1 for number in counts if not is_there(number))
     if doubled or absent or len(counts) != wanted:
         text = f"{len(counts):,} ids returned for {wanted:,} rows, {doubled:,} of them twice, {absent:,} not there"
         return finding(cell, "ids exist once", "fail", text)

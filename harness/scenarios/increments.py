@@ -10,7 +10,7 @@ from harness.config import Options
 from harness.metrics import Measured
 from harness.model import Backend, Cell, Evidence, Finding
 from harness.oracle import check_final_value, check_ledger, check_real_time_order, check_value_sequence
-from harness.plan import Site
+from harness.plan import Site, Skip
 
 CAPTURE = ["retries", "transactions", "pool_wait_ms"]
 KEY_SETS: Mapping[str, int] = {"hot": 1, "spread": 100, "1000": 1000}
@@ -52,8 +52,11 @@ def load(cell: Cell) -> dict[str, Any]:
 
 
 def backends(options: Options, site: Site, default: Sequence[Backend]) -> list[Backend]:
-    """The backends asked for, else the default ones, of those that the site offers."""
-    return [name for name in (options.backends or default) if name in site.backends]
+    """The backends asked for, else the default ones, of those that the site offers. Raises Skip if none is."""
+    found = [name for name in (options.backends or default) if name in site.backends]
+    if not found:
+        raise Skip(f"no {' or '.join(options.backends or default)} here: this rig offers {', '.join(site.backends)}")
+    return found
 
 
 def strategies(options: Options, site: Site, backend: Backend, default: Sequence[str]) -> Sequence[str]:

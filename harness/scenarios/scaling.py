@@ -97,14 +97,14 @@ def check(measured: Measured) -> Sequence[Finding]:
         finding(
             cell,
             "final value",
-            ok <= applied <= ok + unknown,
+            (ok <= applied <= ok + unknown) if ok else "unknown",
             f"{applied:,} rows written for {ok:,} acknowledged and {unknown:,} unknown",
             lost=max(0, ok - applied),
         ),
         finding(
             cell,
             "pool is the bound",
-            rate <= most * 1.02,
+            rate <= most * 1.02 if rate else "unknown",
             f"{rate:,.0f} requests/s of the {most:,.0f} that {cell.hosts} x {cell.pool} connections allow",
         ),
         check_counts(cell, samples, evidence, op=None),
@@ -121,15 +121,17 @@ def judge(trials: Sequence[Measured]) -> Sequence[Finding]:
             rates[str(measured.cell.params["bound"]), measured.cell.hosts].append(rate)
     findings = []
     for bound in ("pool", "cpu"):
-        base = rates.get((bound, 1))
         known = [m.cell for m in trials if m.cell.params["bound"] == bound]
-        if not base or not known:
+        if not known:
             continue
-        one = statistics.median(base)
-        ups = {n: statistics.median(values) / one for (b, n), values in sorted(rates.items()) if b == bound}
+        one = statistics.median(rates.get((bound, 1), [0.0]))
+        ups = {n: statistics.median(rs) / one for (b, n), rs in sorted(rates.items()) if b == bound and one}
         line = ", ".join(f"{n} hosts {up:.2f}x" for n, up in ups.items())
         if bound == "cpu":
             cell = known[-1]
+            if not ups:
+                findings.append(finding(cell, "cpu-bound speed-up", "unknown", "no valid trial with one host"))
+                continue
             findings.append(finding(cell, "cpu-bound speed-up", "pass", f"{line} (reported, not judged)", speedup=ups))
             continue
         for n, wanted in WANTED.items():
@@ -137,7 +139,7 @@ def judge(trials: Sequence[Measured]) -> Sequence[Finding]:
             if at is None:
                 continue
             if n not in ups:
-                findings.append(finding(at, f"speed-up {n} hosts", "unknown", "no valid trial"))
+                findings.append(finding(at, f"speed-up {n} hosts", "unknown", "no valid trial, or none with one host"))
                 continue
             text = f"{ups[n]:.2f}x of one host (at least {wanted}x is wanted), each bound by its pool of {POOL}"
             verdict = ups[n] >= wanted

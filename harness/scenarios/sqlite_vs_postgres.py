@@ -66,6 +66,8 @@ CLAIMS: tuple[Claim, ...] = (
 def cells(options: Options, site: Site) -> list[Cell]:
     """Backends x (one burst, three steady loads)."""
     wanted = [name for name in (options.backends or BACKENDS) if name in site.backends]
+    if options.backends and ("postgres" not in options.backends or len(options.backends) < 2):
+        raise Skip("compares PostgreSQL with SQLite: --backend leaves only one of them")
     if "postgres" not in wanted or len(wanted) < 2:
         raise Skip("needs a directory that all app hosts share for the SQLite file (app_sqlite_directory)")
     hosts = min(options.hosts or 4, site.hosts)
@@ -106,22 +108,24 @@ def check(measured: Measured) -> Sequence[Finding]:
 
 
 def figures(trials: Sequence[Measured]) -> Mapping[Backend, Mapping[str, float]]:
-    """Backend -> the page's five rows as measured: medians over trials; rates in per cent of the burst."""
+    """Backend -> the page's five rows as measured: medians over valid trials; rates in per cent of the burst."""
     burst: dict[Backend, list[Measured]] = defaultdict(list)
     steady: dict[Backend, list[Measured]] = defaultdict(list)
     for measured in trials:
+        if not measured.row.valid:
+            continue
         (burst if measured.cell.params["load"] == "burst" else steady)[measured.cell.backend].append(measured)
     table: dict[Backend, Mapping[str, float]] = {}
     for backend in BACKENDS:
-        if not burst[backend] or not steady[backend]:
+        means = [ms for m in burst[backend] if (ms := m.row.figure("mean_ms")) is not None]
+        if not means or not steady[backend]:
             continue
         success = statistics.median(_share(m) for m in burst[backend])
-        means = [m.row.figure("mean_ms") for m in burst[backend]]
         clean = [m.cell.clients for m in steady[backend] if _share(m) == 1.0 and m.row.figure("ok")]
         table[backend] = {
             "success rate": 100 * success,
             "error rate": 100 * (1 - success),
-            "mean response": statistics.median(v for v in means if v is not None),
+            "mean response": statistics.median(means),
             "throughput": max(m.row.figure("rps") or 0.0 for m in steady[backend]),
             "concurrent connections": float(max(clean, default=0)),
         }
