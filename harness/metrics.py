@@ -55,6 +55,8 @@ class Measured:
     row: TrialRow
     lanes: Mapping[str, Samples]
     evidence: Evidence
+    held_back: str = ""
+    """What was saturated while the trial's load ran, in words, from its telemetry (harness/attribution.py)."""
 
     @property
     def cell(self) -> Cell:

@@ -28,6 +28,8 @@ from harness.stations import Station
 from harness.store import Recorder, Run, load_run
 from harness.tables import as_columns
 
+During = Callable[[int], contextlib.AbstractContextManager[None]]
+"""Given a trial's order: while the context lasts, telemetry belongs to that trial."""
 CEILING_CLIENTS = 32
 CEILING_S = 1.0
 
@@ -48,6 +50,7 @@ class Target(Protocol):
     def drive(self, driver: Driver) -> Mapping[str, Any]: ...
     def settings(self) -> dict[str, Any]: ...
     def canaries(self) -> dict[str, dict[str, float]]: ...
+    def telemetry(self, recorder: Recorder) -> contextlib.AbstractContextManager[During]: ...
     def restore(self) -> None: ...
 
 
@@ -74,9 +77,10 @@ def bench(
         recorder.save()
         bencher.canaries("before")
         bencher.measure_ceiling()
-        for trial in plan.trials:
-            if trial.order not in done:
-                bencher.run(trial, len(plan.trials))
+        with target.telemetry(recorder) as during:
+            for trial in plan.trials:
+                if trial.order not in done:
+                    bencher.run(trial, len(plan.trials), during)
         with bencher.stage("restore"):
             target.restore()
         bencher.canaries("after")
@@ -164,7 +168,7 @@ class _Bench:
         roles = {host.name: host.role for host in manifest.rig.hosts}
         manifest.warnings += [f"{when} the trials: {text}" for text in uneven_hosts(found, roles)]
 
-    def run(self, trial: Trial, total: int) -> None:
+    def run(self, trial: Trial, total: int, during: During) -> None:
         """One trial, from settling the tier to its row on disk."""
         cell = trial.cell
         self._echo(f"[{trial.order}/{total}] {cell.name}" + (f" trial {trial.number}" if trial.number > 1 else ""))
@@ -175,12 +179,13 @@ class _Bench:
         work, reads = scenario.workload(trial), set(scenario.reads)
         if isinstance(work, Driver):
             with self.stage("load"), self._target.watched(cell, reads) as read:
-                result = self._target.drive(work)
+                with during(trial.order):
+                    result = self._target.drive(work)
                 seen = read()
                 evidence = replace(seen, extra={**seen.extra, "result": result})
             row = TrialRow(trial=trial, figures={})
         else:
-            row, evidence = self._load(trial, work, reads)
+            row, evidence = self._load(trial, work, reads, during)
         said = [*evidence.notes, *(f"'{check}' is not judged: {why}" for check, why in evidence.unjudged.items())]
         warnings = self._recorder.manifest.warnings
         warnings += [text for text in said if text not in warnings]
@@ -191,7 +196,9 @@ class _Bench:
         if row.reason:
             self._echo(f"      invalid: {row.reason}")
 
-    def _load(self, trial: Trial, lanes: Mapping[str, Lane], reads: set[str]) -> tuple[TrialRow, Evidence]:
+    def _load(
+        self, trial: Trial, lanes: Mapping[str, Lane], reads: set[str], during: During
+    ) -> tuple[TrialRow, Evidence]:
         manifest = self._recorder.manifest
         last = [time.monotonic()]
 
@@ -209,7 +216,7 @@ class _Bench:
             tempfile.TemporaryDirectory(prefix="pgcrucible-") as scratch,
             self._target.watched(trial.cell, reads) as read,
         ):
-            with self.stage("load"):
+            with self.stage("load"), during(trial.order):
                 collected = run_lanes(
                     lanes,
                     self._target.stations(),
@@ -219,7 +226,6 @@ class _Bench:
                     seed=trial.seed,
                     scratch=Path(scratch),
                     began_s=self._recorder.began_s,
-                began_s=self._recorder.began_s,
                     progress=progress,
                 )
             with self.stage("store"):

@@ -21,8 +21,10 @@ from harness.load.job import Keys
 from harness.manifest import HostRecord, RigRecord
 from harness.model import Cell, Evidence
 from harness.plan import Driver, Lane, Site
+from harness.runner import During
 from harness.state import ROOT
 from harness.stations import LocalHost
+from harness.store import Recorder
 from harness.witness import Answers, Database, Witness
 
 CANARY = Path(__file__).with_name("canary.py")
@@ -164,6 +166,10 @@ class Service:
         """Nothing is emptied: the next trial has new keys."""
         self._trial += 1
         self._keys = []
+
+    def telemetry(self, recorder: Recorder) -> contextlib.AbstractContextManager[During]:  # noqa: ARG002
+        """None: there is no host of ours to ask."""
+        return contextlib.nullcontext(lambda _: contextlib.nullcontext())
 
     def restore(self) -> None:
         """Nothing was changed."""

@@ -25,6 +25,7 @@ import re
 import secrets
 import shutil
 import zlib
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -33,6 +34,7 @@ from typing import Any, Literal, Self
 import yaml
 from pydantic import ValidationError
 
+from harness.attribution import attribute
 from harness.errors import FormatError, UsageError
 from harness.files import (
     MAX_MANIFEST_BYTES,
@@ -139,14 +141,19 @@ class Run:
 
     def measured(self) -> Iterator[Measured]:
         """The trials one by one with all that was recorded of them (only one trial's samples are held)."""
+        roles = {host.name: host.role for host in self.manifest.rig.hosts}
+        telemetry: dict[str, list[dict[str, str]]] = defaultdict(list)
+        for line in self.table("telemetry"):
+            telemetry[line.get("order", "")].append(line)
         for row in self.rows:
+            held_back = attribute(telemetry.pop(str(row.trial.order), ()), roles, row).line
             evidence = self.evidence(row.trial.order)
             if evidence is None:
                 raise FormatError(
                     f"{self.path}: trial {row.trial.order} has no evidence",
                     hint="the run folder is incomplete",
                 )
-            yield Measured(row=row, lanes=self.lanes(row.trial.order), evidence=evidence)
+            yield Measured(row=row, lanes=self.lanes(row.trial.order), evidence=evidence, held_back=held_back)
 
     def table(self, name: Literal["timeline", "telemetry"]) -> list[dict[str, str]]:
         """The rows of timeline.csv or telemetry.csv, as text."""

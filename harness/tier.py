@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,10 @@ from harness.manifest import HostRecord, RigRecord
 from harness.model import Backend, Cell, Evidence, Host
 from harness.plan import Driver, Lane, Site
 from harness.rig import Rig
+from harness.runner import During
 from harness.stations import RemoteHost
+from harness.store import Recorder
+from harness.telemetry import Telemetry
 
 OVERRIDE = "/etc/pgcrucible/override.env"
 RESTART = "systemctl restart pgcrucible-app.target"
@@ -77,6 +80,12 @@ class Tier:
     def watched(self, cell: Cell, reads: Collection[str]) -> contextlib.AbstractContextManager[Callable[[], Evidence]]:
         """See Layers.watched."""
         return self.layers.watched(cell, reads)
+
+    @contextlib.contextmanager
+    def telemetry(self, recorder: Recorder) -> Iterator[During]:
+        """Samples every host and the database each second while the context lasts."""
+        with Telemetry(self.rig, recorder) as telemetry:
+            yield telemetry.during
 
     def null_path(self) -> str | None:
         """Where HAProxy answers by itself."""
