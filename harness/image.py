@@ -26,14 +26,6 @@ KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 BASE = ("openssh-server", "python3", "sudo", "systemd", "systemd-sysv")
 """What makes a Debian root a host that Ansible can reach; the roles' lists come on top."""
 
-DEFAULT_SOURCES = tuple(
-    f"deb [signed-by={KEYRING}] http://deb.debian.org/{archive} {suite} main"
-    for archive, suite in (
-        ("debian", SUITE),
-        ("debian", f"{SUITE}-updates"),
-        ("debian-security", f"{SUITE}-security"),
-    )
-)
 _APT_SETTING = re.compile(r'^Acquire::(?:https?::|Check-|Retries)[^"]* "[^"]+";$')
 
 
@@ -79,7 +71,12 @@ def debian_sources(files: Mapping[str, str]) -> tuple[str, ...]:
             archive = re.search(r"/(debian(?:-security)?)/?$", uri)
             if archive and suite.split("/")[0].split("-")[0] == SUITE and "main" in components:
                 found.append(f"deb [signed-by={KEYRING}] {uri} {suite} main")
-    return tuple(dict.fromkeys(found)) or DEFAULT_SOURCES
+    if not found:
+        raise UsageError(
+            f"apt on this machine knows no archive of Debian's {SUITE}, which the hosts are made of",
+            hint=f"add one to /etc/apt/sources.list.d (its suite: {SUITE}), then ./run provision again",
+        )
+    return tuple(dict.fromkeys(found))
 
 
 def _one_line(text: str) -> Iterable[tuple[str, str, list[str]]]:

@@ -7,6 +7,7 @@ host, shared by all its channels.
 from __future__ import annotations
 
 import contextlib
+import logging
 import shlex
 import socket
 import subprocess
@@ -24,6 +25,7 @@ from harness.errors import RigError
 from harness.model import Host
 
 CONNECT_TIMEOUT_S = 15
+logging.getLogger("paramiko").setLevel(logging.CRITICAL)  # what goes wrong is raised and said once, in our words
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
