@@ -83,6 +83,7 @@ def test_the_same_parts_have_the_same_tag_and_other_parts_another(
     monkeypatch.setattr(image, "CACHE", tmp_path / "cache")
     etc = tmp_path / "etc"
     (etc / "apt/sources.list.d").mkdir(parents=True)
+    (etc / "apt/sources.list").write_text("deb http://mirror.example/debian bookworm main\n")
     first = image.prepare(ROLES_DIR, etc=etc, local=tmp_path)
     assert image.prepare(ROLES_DIR, etc=etc, local=tmp_path) == first
     assert (first.folder / "packages").read_text().split() == list(first.packages)
