@@ -90,7 +90,8 @@ class Database:
     @contextlib.contextmanager
     def _reading(self, what: str) -> Iterator[None]:
         try:
-            yield
+            with self._db.transaction():  # BEGIN READ ONLY; outside of one, nothing would hold us to it
+                yield
         except psycopg.Error as error:
             raise RigError(
                 f"--dsn: {' '.join(str(error).split())}",
@@ -123,16 +124,18 @@ class Database:
 
     def connections(self) -> int:
         """The server's max_connections."""
-        return int(self._one("SELECT current_setting('max_connections')::int"))
+        with self._reading("its settings"):
+            return int(self._one("SELECT current_setting('max_connections')::int"))
 
     def settings(self) -> Mapping[str, str]:
         """The server's version and every setting that is not its default, but for what may hold a secret."""
-        rows = self._db.execute(
-            "SELECT name, setting || coalesce(unit, '') FROM pg_settings WHERE name !~ %s AND source NOT IN "
-            "('default', 'override', 'client', 'session', 'environment variable') ORDER BY name",
-            [SECRET_SETTINGS],
-        ).fetchall()
-        return {"server_version": str(self._one("SHOW server_version")), **dict(rows)}
+        with self._reading("its settings"):
+            rows = self._db.execute(
+                "SELECT name, setting || coalesce(unit, '') FROM pg_settings WHERE name !~ %s AND source NOT IN "
+                "('default', 'override', 'client', 'session', 'environment variable') ORDER BY name",
+                [SECRET_SETTINGS],
+            ).fetchall()
+            return {"server_version": str(self._one("SHOW server_version")), **dict(rows)}
 
     def _one(self, query: str) -> Any:
         row = self._db.execute(query.encode()).fetchone()
