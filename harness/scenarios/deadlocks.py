@@ -105,6 +105,7 @@ def _service(measured: Measured) -> list[Finding]:
     if cell.params["retry"]:
         good = both == PAIRS and clients > 0
         text = f"both requests of {both} of {PAIRS} pairs committed after {clients} retries"
+        text += f"; {sum(victims.values())} requests were answered 40P01 all the same" if victims else ""
     else:
         good = one > 0 and one + apart == PAIRS
         text = f"exactly one victim (40P01) and one commit in each of {one} pairs that crossed"

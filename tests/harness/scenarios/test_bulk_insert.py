@@ -1,0 +1,110 @@
+"""Bulk inserts: every way in which a request can be less than all or nothing."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from harness.metrics import Measured
+from harness.plan import Site, Skip
+from tests.harness.scenarios.records import FOREIGN, cell, cells, check, counted, doctored, measured, requests, wrong
+
+CELL = replace(cell("bulk-insert", rows=10), requests=3)
+GOOD = requests(3, op=["bulk"] * 3, value=[10] * 3)
+IDS = [list(range(1 + 10 * n, 11 + 10 * n)) for n in range(3)]
+
+
+def record(
+    samples: Any = GOOD, *, left: dict[str, int] | None = None, ids: Any = IDS, ranges: Any = ((1, 30),)
+) -> Measured:
+    """Three requests of ten rows each; `left`: how many rows each request left in the database."""
+    left = {"0": 10, "1": 10, "2": 10} if left is None else left
+    return measured(
+        CELL, samples, figures={"seconds": 2.0}, counts=counted(3),
+        extra={"data": {"requests": left, "ranges": ranges}, "captures": {"main": [{"ids": each} for each in ids]}},
+    )  # fmt: skip
+
+
+def test_the_cells_are_the_sizes() -> None:
+    assert [(c.params["rows"], c.requests, c.clients, c.hosts) for c in cells("bulk-insert")] == [
+        (1, 400, 8, 4), (10, 400, 8, 4), (100, 200, 8, 4), (1000, 40, 8, 4), (10_000, 8, 8, 4),
+    ]  # fmt: skip
+    assert [c.requests for c in cells("bulk-insert", quick=True)] == [100, 100, 50, 10, 4]
+    assert {c.requests for c in cells("bulk-insert", requests="3")} == {3}
+    assert {c.clients for c in cells("bulk-insert", requests="3")} == {3}
+    assert {c.hosts for c in cells("bulk-insert", hosts="2")} == {2}
+
+
+def test_it_needs_the_database_and_the_endpoint() -> None:
+    with pytest.raises(Skip, match="needs the database itself"):
+        cells("bulk-insert", FOREIGN)
+    with pytest.raises(Skip, match="does not offer /api/bulk-insert"):
+        cells("bulk-insert", Site(hosts=2, absent=("/api/bulk-insert",)))
+
+
+def test_whole_requests_pass_and_tell_their_rate() -> None:
+    found = check(record())
+    assert wrong(found) == {}
+    assert found["all or nothing"].numbers["rows_per_s"] == 15.0
+    assert found["ids exist once"].detail == "all 30 ids returned exist, once each"
+
+
+@pytest.mark.parametrize(
+    ("flaw", "said"),
+    [
+        ({"left": {"0": 10, "1": 9, "2": 10}}, "request 1 (ok) left 9 of 10 rows"),
+        ({"left": {"0": 10, "1": 10}}, "request 2 (ok) left 0 of 10 rows"),
+        ({"left": {"0": 10, "1": 10, "2": 20}}, "request 2 (ok) left 20 of 10 rows"),
+        ({"left": {"0": 10, "1": 10, "2": 10, "9": 1}}, "request 9, which nobody sent, left 1 rows"),
+        ({"samples": doctored(GOOD, 1, value=9)}, "request 1 (ok) left 10 of 10 rows"),
+    ],
+)
+def test_a_request_that_is_not_whole_fails(flaw: dict[str, Any], said: str) -> None:
+    found = check(record(**flaw))["all or nothing"]
+    assert (found.verdict, found.detail) == ("fail", said)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "rows", "verdict"),
+    [("fail", 0, "pass"), ("fail", 10, "fail"), ("fail", 4, "fail"), ("unknown", 0, "pass"), ("unknown", 10, "pass"),
+     ("unknown", 4, "fail")],
+)  # fmt: skip
+def test_a_refused_request_leaves_nothing_an_unknown_one_all_or_nothing(outcome: str, rows: int, verdict: str) -> None:
+    samples = doctored(GOOD, 2, outcome=outcome, value=None)
+    found = check(record(samples, left={"0": 10, "1": 10, "2": rows}, ids=IDS[:2]))
+    assert found["all or nothing"].verdict == verdict
+    assert found["ids exist once"].verdict == "pass"
+
+
+@pytest.mark.parametrize(
+    ("ids", "ranges", "said"),
+    [
+        ([IDS[0], IDS[1], IDS[1]], [(1, 30)], "20 ids returned for 30 rows, 10 of them twice, 0 not there"),
+        (IDS, [(1, 29)], "30 ids returned for 30 rows, 0 of them twice, 1 not there"),
+        (IDS, [(1, 4), (6, 30)], "30 ids returned for 30 rows, 0 of them twice, 1 not there"),
+        (IDS, [], "30 ids returned for 30 rows, 0 of them twice, 30 not there"),
+        (IDS[:2], [(1, 30)], "20 ids returned for 30 rows, 0 of them twice, 0 not there"),
+    ],
+)
+def test_ids_that_are_doubled_absent_or_too_few_fail(ids: Any, ranges: Any, said: str) -> None:
+    found = check(record(ids=ids, ranges=ranges))["ids exist once"]
+    assert (found.verdict, found.detail) == ("fail", said)
+
+
+def test_a_range_without_end_costs_nothing() -> None:
+    assert check(record(ranges=[(0, 10**18)]))["ids exist once"].verdict == "pass"
+
+
+def test_nothing_acknowledged_or_nothing_read_is_unknown() -> None:
+    refused = replace(GOOD, outcome=["fail"] * 3, value=[None] * 3)
+    found = check(record(refused, left={}, ids=[]))
+    assert wrong(found) == {"all or nothing": "unknown", "ids exist once": "unknown"}
+    assert wrong(check(measured(CELL, GOOD))) == {"all or nothing": "unknown"}
+
+
+def test_counts_that_differ_fail() -> None:
+    extra = {"data": {"requests": {"0": 10, "1": 10, "2": 10}, "ranges": [(1, 30)]}}
+    found = check(measured(CELL, GOOD, counts=counted(3) | {"haproxy": 4}, extra=extra))
+    assert found["counts agree"].verdict == "fail"

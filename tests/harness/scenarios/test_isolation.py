@@ -1,0 +1,43 @@
+"""The isolation scenario: which driver runs where, and whose findings these are.
+
+Doctored transcripts (a case run at the wrong level, an anomaly that should be prevented) are judged in
+tests/harness/isolation/test_findings.py.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from harness.judge import judge_trial
+from harness.plan import Driver, Site, Skip
+from harness.scenarios import SCENARIOS
+from tests.harness.histories import history
+from tests.harness.scenarios.records import FOREIGN, cell, cells, measured
+
+
+def test_a_cell_a_backend_of_the_site() -> None:
+    assert [c.backend for c in cells("isolation")] == ["postgres", "sqlite-naive", "sqlite-tuned"]
+    assert [c.backend for c in cells("isolation", Site(hosts=2))] == ["postgres"]
+    assert [c.backend for c in cells("isolation", backend="sqlite-tuned")] == ["sqlite-tuned"]
+    with pytest.raises(Skip, match="needs the database itself"):
+        cells("isolation", FOREIGN)
+
+
+@pytest.mark.parametrize(
+    ("backend", "role", "job"),
+    [
+        ("postgres", "load", {"what": "isolation"}),
+        ("sqlite-naive", "app", {"what": "isolation", "sqlite": {"profile": "naive"}}),
+        ("sqlite-tuned", "app", {"what": "isolation", "sqlite": {"profile": "tuned"}}),
+    ],
+)
+def test_the_driver_runs_where_the_data_is(backend: str, role: str, job: dict[str, object]) -> None:
+    work = SCENARIOS["isolation"].workload(measured(cell("isolation", backend=backend), history()).row.trial)
+    assert work == Driver(role=role, module="harness.isolation", job=job)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("extra", [{}, {"result": {}}, {"result": {"cells": []}}, {"result": "nothing"}])
+def test_a_result_that_is_absent_or_empty_never_passes(extra: dict[str, object]) -> None:
+    found = judge_trial(SCENARIOS["isolation"], measured(cell("isolation", backend="postgres"), history(), extra=extra))
+    assert found
+    assert {f.verdict for f in found} == {"unknown"}

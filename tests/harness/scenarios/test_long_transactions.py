@@ -1,0 +1,139 @@
+"""A long transaction beside quick ones: one that is late, a long one that ends early, one that does not wait."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from harness.metrics import Measured
+from harness.plan import Site, Skip
+from harness.scenarios import SCENARIOS
+from tests.harness.histories import Columns, history
+from tests.harness.scenarios.records import cell, cells, check, counted, doctored, judge, measured, requests, wrong
+
+NONE, OTHER, SAME = (cell("long-transactions", long=kind) for kind in ("none", "other-row", "same-row"))
+LONG = history((0, 5_010_000, "ok", None))
+QUICK = requests(100, hosts=3, apart_us=20_000, took_us=8_000, key=["quick-0"] * 100)
+FINAL = {"quick-0": 100, "held-0": 1}
+
+
+def waiting() -> Columns:
+    """100 quick ones that need the row: all end when the long one does, one after the other."""
+    return history(*((20_000 * n, 5_020_000 + n, "ok", n + 2) for n in range(100)), key=["held-0"] * 100)
+
+
+def beside(quick: Columns = QUICK, long: Columns = LONG, **evidence: Any) -> Measured:
+    return measured(OTHER, {"main": quick, "long": long}, **{"final": FINAL, "counts": counted(101)} | evidence)
+
+
+def needing(quick: Columns | None = None, long: Columns = LONG, **evidence: Any) -> Measured:
+    quick = waiting() if quick is None else quick
+    known = {"final": {"held-0": 1 + quick.outcome.count("ok")}, "counts": counted(len(quick) + 1)}
+    return measured(SAME, {"main": quick, "long": long}, **known | evidence)
+
+
+def test_the_cells_and_their_lanes() -> None:
+    made = cells("long-transactions")
+    assert [(c.params["long"], c.hosts, c.requests, c.rate) for c in made] == [
+        (kind, 4, 100, 50.0) for kind in ("none", "other-row", "same-row")
+    ]
+    lanes = [SCENARIOS["long-transactions"].workload(measured(c, history()).row.trial) for c in made]
+    assert [sorted(lane) for lane in lanes] == [["main"], ["long", "main"], ["long", "main"]]
+    (quick,) = lanes[1]["main"]["operations"]
+    assert quick["paths"] == [f"/app-{n}/api/increment" for n in (2, 3, 4)]
+    assert lanes[1]["main"]["keys"] != lanes[2]["main"]["keys"] == lanes[2]["long"]["keys"]
+
+
+def test_what_it_needs() -> None:
+    with pytest.raises(Skip, match="needs 2 app hosts"):
+        cells("long-transactions", Site(hosts=1))
+    with pytest.raises(Skip, match="needs 2 app hosts"):
+        cells("long-transactions", hosts="1")
+    with pytest.raises(Skip, match="does not offer /app-N/…"):
+        cells("long-transactions", Site(hosts=4, absent=("/app-N/…",)))
+
+
+def test_quick_ones_in_time_pass_with_and_without_the_long_one() -> None:
+    assert wrong(check(measured(NONE, QUICK, final={"quick-0": 100}, counts=counted(100)))) == {}
+    found = check(beside())
+    assert wrong(found) == {}
+    assert set(found) == {"long transaction", "quick in time", "final value", "counts agree"}
+
+
+@pytest.mark.parametrize(("late", "verdict"), [(1, "pass"), (4, "pass"), (5, "fail"), (100, "fail")])
+def test_more_than_95_must_be_in_time(late: int, verdict: str) -> None:
+    samples = QUICK
+    for row in range(late):
+        samples = doctored(samples, row, done_us=QUICK.due_us[row] + 1_000_001)
+    assert check(beside(samples))["quick in time"].verdict == verdict
+
+
+def test_lateness_counts_from_when_a_request_was_due_not_from_its_send() -> None:
+    stalled = replace(
+        QUICK, sent_us=[t + 2_000_000 for t in QUICK.due_us], done_us=[t + 2_001_000 for t in QUICK.due_us]
+    )
+    assert check(beside(stalled))["quick in time"].verdict == "fail"
+
+
+def test_refused_or_missing_quick_ones_are_not_in_time() -> None:
+    refused = replace(QUICK, outcome=["fail"] * 5 + ["ok"] * 95)
+    assert check(beside(refused))["quick in time"].verdict == "fail"
+    assert check(beside(requests(99, apart_us=20_000)))["quick in time"].verdict == "fail"
+
+
+@pytest.mark.parametrize("long", [history((0, 4_900_000, "ok", None)), history((0, 5_010_000, "fail", None))])
+def test_a_long_one_that_ends_early_or_fails_is_none(long: Columns) -> None:
+    assert wrong(check(beside(long=long))) == {"long transaction": "fail"}
+
+
+def test_a_quick_update_that_is_lost_fails() -> None:
+    found = check(beside(final={"quick-0": 99, "held-0": 1}))
+    assert wrong(found) == {"final value": "fail", "counts agree": "fail"}
+
+
+def test_those_that_need_the_held_row_wait() -> None:
+    found = check(needing())
+    assert wrong(found) == {}
+    assert "75 of 75 that needed the held row waited" in found["same row waits"].detail
+
+
+def test_one_that_did_not_wait_fails_and_is_named() -> None:
+    found = check(needing(doctored(waiting(), 60, done_us=1_300_000)))["same row waits"]
+    assert (found.verdict, found.numbers["early"]) == ("fail", 1)
+    assert "the first is request 60" in found.detail
+
+
+def test_one_that_came_before_the_row_was_held_need_not_wait() -> None:
+    assert wrong(check(needing(doctored(waiting(), 3, done_us=70_000)))) == {}
+
+
+def test_a_refusal_is_no_waiting() -> None:
+    refused = replace(
+        waiting(), outcome=["fail"] * 100, value=[None] * 100, done_us=[20_000 * n + 1 for n in range(100)]
+    )
+    assert check(needing(refused))["same row waits"].verdict == "unknown"
+    assert check(needing(waiting(), history((0, 900_000, "ok", None))))["long transaction"].verdict == "fail"
+
+
+def test_the_long_ones_own_increment_is_not_taken_for_an_invented_one() -> None:
+    assert check(needing(final={"held-0": 102}))["final value"].verdict == "fail"
+    assert check(needing(final={"held-0": 100}))["final value"].numbers["lost"] == 1
+
+
+@pytest.mark.parametrize(("kept", "verdict"), [(0, "pass"), (3, "fail")])
+def test_dead_rows_that_cannot_be_removed_fail(kept: int, verdict: str) -> None:
+    dead = {"removed": 90, "remaining": 10, "not_removable": kept}
+    assert check(beside(extra={"dead_rows": dead}))["dead rows"].verdict == verdict
+
+
+def test_the_two_tails_stand_side_by_side() -> None:
+    def p99(of: Any, ms: float | None, **more: Any) -> Measured:
+        return measured(of, history(), figures={"p99_ms": ms}, **more)
+
+    found = judge([p99(NONE, 10.0), p99(OTHER, 12.0), p99(NONE, 900.0, valid=False)])["quick p99"]
+    assert (found.verdict, found.numbers) == ("pass", {"alone_ms": 10.0, "beside_ms": 12.0})
+    for missing in ([p99(NONE, 10.0)], [p99(OTHER, 12.0)], [p99(NONE, 10.0), p99(OTHER, 12.0, valid=False)],
+                    [p99(NONE, None), p99(OTHER, 12.0)]):  # fmt: skip
+        assert judge(missing)["quick p99"].verdict == "unknown"

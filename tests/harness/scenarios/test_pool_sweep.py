@@ -1,0 +1,108 @@
+"""Pools of five sizes: one that has another size than it is said to have, and ratios that are not met."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import pytest
+
+from harness.config import Options
+from harness.errors import UsageError
+from harness.metrics import Measured
+from harness.plan import Site, Skip, make_plan
+from harness.scenarios import SCENARIOS
+from tests.harness.histories import Columns, history
+from tests.harness.scenarios.records import SITE, cell, cells, check, counted, judge, measured, verdicts, wrong
+
+CALLED = "pool is what it is called"
+RATIOS = ("t(5) < 0.3 t(1)", "t(10) < 0.6 t(5)")
+
+
+def swept(pool: int, *, query_ms: float = 10.5) -> Columns:
+    """200 queries at once on a pool of that size, each answered when its turn was over."""
+    ends = [query_ms * (n // pool + 1) for n in range(200)]
+    return history(
+        *((0, round(1000 * end), "ok", None) for end in ends),
+        captured={"duration": ends, "pool_wait_ms": [end - query_ms for end in ends]},
+    )
+
+
+def called(samples: Columns, pool: int) -> Measured:
+    return measured(cell("pool-sweep", pool=pool), samples, counts=counted(len(samples)))
+
+
+def times(seconds: Mapping[int, float], *, valid: bool = True) -> list[Measured]:
+    return [
+        measured(cell("pool-sweep", pool=pool), history(), figures={"seconds": t}, valid=valid)
+        for pool, t in seconds.items()
+    ]
+
+
+def test_the_cells() -> None:
+    assert [(c.pool, c.hosts, c.clients, c.requests) for c in cells("pool-sweep")] == [
+        (pool, 1, 200, 200) for pool in (1, 5, 10, 20, 50)
+    ]
+    assert {c.requests for c in cells("pool-sweep", requests="60")} == {60}
+    with pytest.raises(Skip, match="not ours"):
+        cells("pool-sweep", replace(SITE, managed=False))
+
+
+def test_the_plan_refuses_a_pool_beyond_the_servers_connections() -> None:
+    with pytest.raises(UsageError, match="1 hosts x pool 50 = 50 connections, the budget is 30"):
+        make_plan(Options(scenarios=("pool-sweep",)), Site(hosts=1, connections=40), SCENARIOS)
+
+
+@pytest.mark.parametrize("pool", [1, 5, 10, 20, 50])
+def test_a_pool_that_is_what_it_is_called_passes(pool: int) -> None:
+    assert wrong(check(called(swept(pool), pool))) == {}
+
+
+@pytest.mark.parametrize(("size", "name"), [(1, 50), (1, 5), (10, 50), (5, 1), (50, 1), (50, 20)])
+def test_a_pool_that_is_called_another_fails(size: int, name: int) -> None:
+    assert wrong(check(called(swept(size), name))) == {CALLED: "fail"}
+
+
+def test_a_query_that_did_not_sleep_fails() -> None:
+    assert wrong(check(called(swept(5, query_ms=4.0), 5))) == {CALLED: "fail"}
+
+
+def test_answers_that_do_not_say_how_long_they_waited_are_unknown() -> None:
+    silent = replace(swept(5), captured={"duration": [float("nan")] * 200, "pool_wait_ms": [1.0] * 200})
+    assert wrong(check(called(silent, 5))) == {CALLED: "unknown"}
+
+
+def test_a_refused_query_and_counts_that_differ_fail() -> None:
+    good = swept(5)
+    refused = replace(good, outcome=["fail", *good.outcome[1:]])
+    assert wrong(check(called(refused, 5))) == {"acknowledged": "fail"}
+    assert wrong(check(measured(cell("pool-sweep", pool=5), good, counts=counted(200) | {"app": 199}))) == {
+        "counts agree": "fail"
+    }
+
+
+def test_the_ratios_of_the_page() -> None:
+    found = judge(times({1: 2.2, 5: 0.5, 10: 0.25, 20: 0.2, 50: 0.2}))
+    assert wrong(found) == {}
+    assert found["knee"].numbers["knee"] == 20
+    assert judge(times({1: 2.0, 5: 0.4, 10: 0.2}))["knee"].detail.startswith("no knee")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "failing"),
+    [({5: 0.61}, RATIOS[0]), ({5: 0.6, 10: 0.36}, RATIOS[0]), ({10: 0.31}, RATIOS[1]), ({10: 0.5}, RATIOS[1])],
+)
+def test_a_ratio_that_is_not_met_fails(seconds: dict[int, float], failing: str) -> None:
+    assert judge(times({1: 2.0, 5: 0.5, 10: 0.25} | seconds))[failing].verdict == "fail"
+
+
+def test_pools_that_were_not_measured_validly_are_unknown() -> None:
+    assert verdicts(judge(times({1: 2.0, 10: 0.2}))) == dict.fromkeys(RATIOS, "unknown") | {"knee": "pass"}
+    invalid = times({1: 2.0, 5: 0.4}) + times({10: 0.2}, valid=False)
+    assert verdicts(judge(invalid))[RATIOS[1]] == "unknown"
+    assert set(verdicts(judge(times({1: 2.0}, valid=False))).values()) == {"unknown"}
+
+
+def test_the_median_of_the_repetitions_counts() -> None:
+    repeated = times({1: 2.0, 5: 0.4, 10: 0.2}) + times({5: 0.4}) + times({5: 9.0})
+    assert wrong(judge(repeated)) == {}

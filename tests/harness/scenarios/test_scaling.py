@@ -1,0 +1,125 @@
+"""From 1 to 8 hosts: too slow, impossibly fast, uneven, or not measured at all."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from harness.metrics import Measured
+from harness.plan import Site, Skip
+from tests.harness.histories import Columns, history
+from tests.harness.scenarios.records import (
+    SITE,
+    cell,
+    cells,
+    check,
+    counted,
+    increments,
+    judge,
+    measured,
+    requests,
+    verdicts,
+    wrong,
+)
+
+POOL, CPU = cell("scaling", bound="pool", hosts=2), cell("scaling", bound="cpu", hosts=2)
+IDEAL = {1: 50.0, 2: 99.0, 4: 195.0, 8: 390.0}
+
+
+def held(samples: Columns | None = None, *, rps: float | None = 95.0, rows: int = 40, **evidence: Any) -> Measured:
+    samples = requests(40, hosts=2, op=["hold"] * 40, value=[None] * 40) if samples is None else samples
+    known = {"final": {f"scale-{n}": 1 for n in range(rows)}, "counts": counted(40)}
+    return measured(POOL, samples, figures={"rps": rps}, **known | evidence)
+
+
+def trials(rates: Mapping[int, float | None], bound: str = "pool", *, valid: bool = True) -> list[Measured]:
+    return [
+        measured(cell("scaling", bound=bound, hosts=n), history(), figures={"rps": rate}, valid=valid)
+        for n, rate in rates.items()
+    ]
+
+
+def test_the_cells() -> None:
+    made = cells("scaling")
+    for bound in ("pool", "cpu"):
+        assert [c.hosts for c in made if c.params["bound"] == bound] == [1, 2, 3, 4, 6, 8]
+    assert all(c.clients == 4 * c.hosts for c in made)
+    assert {c.hosts for c in cells("scaling", quick=True)} == {1, 2, 4, 8}
+    assert {c.hosts for c in cells("scaling", hosts="4")} == {1, 2, 3, 4}
+    assert {c.hosts for c in cells("scaling", Site(hosts=3))} == {1, 2, 3}
+    assert {c.seconds for c in cells("scaling", seconds="9")} == {9.0}
+
+
+def test_what_it_needs() -> None:
+    with pytest.raises(Skip, match="needs 2 app hosts"):
+        cells("scaling", hosts="1")
+    with pytest.raises(Skip, match="cannot be drained"):
+        cells("scaling", replace(SITE, managed=False))
+
+
+def test_a_pool_bound_trial_passes() -> None:
+    assert wrong(check(held())) == {}
+
+
+@pytest.mark.parametrize(("rps", "verdict"), [(95.0, "pass"), (102.0, "pass"), (102.1, "fail"), (None, "unknown")])
+def test_nothing_is_faster_than_the_pools_allow(rps: float | None, verdict: str) -> None:
+    """Two hosts with one connection each, held for 20 ms: 100 a second."""
+    assert check(held(rps=rps))["pool is the bound"].verdict == verdict
+
+
+@pytest.mark.parametrize(("rows", "verdict"), [(39, "fail"), (40, "pass"), (41, "fail")])
+def test_rows_written_are_those_acknowledged(rows: int, verdict: str) -> None:
+    found = check(held(rows=rows))["final value"]
+    assert (found.verdict, found.numbers["lost"]) == (verdict, max(0, 40 - rows))
+
+
+def test_nothing_acknowledged_is_unknown() -> None:
+    assert check(held(history(), rows=0))["final value"].verdict == "unknown"
+
+
+def test_an_uneven_spread_and_counts_that_differ_fail() -> None:
+    uneven = requests(40, host=["app-1"] * 30 + ["app-2"] * 10, value=[None] * 40)
+    assert wrong(check(held(uneven))) == {"spread": "fail"}
+    assert wrong(check(held(counts=counted(40) | {"haproxy": 39}))) == {"counts agree": "fail"}
+
+
+def test_the_cpu_bound_is_judged_by_the_counters() -> None:
+    assert wrong(check(increments(CPU, 40))) == {}
+    assert wrong(check(increments(CPU, 40, final={"hot-0": 39})))["final value"] == "fail"
+    assert wrong(check(measured(CPU, requests(40), final={"hot-0": 40}, counts=counted(40)))) == {"spread": "fail"}
+
+
+def test_speed_ups_as_wanted_pass() -> None:
+    found = judge(trials(IDEAL))
+    assert verdicts(found) == {f"speed-up {n} hosts": "pass" for n in (2, 4, 8)}
+    assert found["speed-up 8 hosts"].cell == cell("scaling", bound="pool", hosts=8).name
+
+
+@pytest.mark.parametrize(("hosts", "rate"), [(2, 89.0), (4, 174.0), (8, 349.0)])
+def test_a_speed_up_below_what_is_wanted_fails(hosts: int, rate: float) -> None:
+    assert wrong(judge(trials(IDEAL | {hosts: rate}))) == {f"speed-up {hosts} hosts": "fail"}
+
+
+def test_the_median_of_the_valid_trials_counts() -> None:
+    slow = trials({2: 1.0}) + trials({2: 99.0}) + trials({2: 99.0})
+    assert wrong(judge(trials({1: 50.0}) + slow)) == {}
+    assert wrong(judge(trials({1: 50.0, 2: 60.0}) + trials({2: 999.0, 1: 1.0}, valid=False))) == {
+        "speed-up 2 hosts": "fail"
+    }
+
+
+def test_what_was_not_measured_is_unknown_and_what_was_not_asked_for_is_not_mentioned() -> None:
+    assert verdicts(judge(trials({1: 50.0, 2: 99.0}))) == {"speed-up 2 hosts": "pass"}
+    assert verdicts(judge(trials({1: 50.0}) + trials({2: 99.0}, valid=False))) == {"speed-up 2 hosts": "unknown"}
+    for base in (trials({1: 50.0}, valid=False), trials({1: None}), trials({1: 0.0}), []):
+        assert verdicts(judge(base + trials({2: 99.0}))) == {"speed-up 2 hosts": "unknown"}
+
+
+def test_the_cpu_bound_is_reported() -> None:
+    found = judge(trials({1: 100.0, 2: 120.0}, "cpu"))
+    assert verdicts(found) == {"cpu-bound speed-up": "pass"}
+    assert found["cpu-bound speed-up"].numbers["speedup"] == {1: 1.0, 2: 1.2}
+    assert verdicts(judge(trials({1: 100.0, 2: 120.0}, "cpu", valid=False))) == {"cpu-bound speed-up": "unknown"}

@@ -1,0 +1,122 @@
+"""The page's five claims, each measured to hold and not to hold; and a SQLite file that does not stay whole."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from harness.metrics import Measured
+from harness.model import Backend
+from harness.plan import Site, Skip
+from harness.scenarios.sqlite_vs_postgres import CLAIMS
+from tests.harness.histories import history
+from tests.harness.scenarios.records import cell, cells, check, increments, judge, measured, wrong
+
+NAME = "sqlite-vs-postgres"
+NAIVE = {"ok": 250.0, "mean_ms": 600.0, "rps": 50.0, "served": 1}
+TUNED = {"ok": 1000.0, "mean_ms": 200.0, "rps": 400.0, "served": 10}
+SERVER = {"ok": 1000.0, "mean_ms": 60.0, "rps": 900.0, "served": 100}
+Backends = Mapping[Backend, Mapping[str, float]]
+ALL: Backends = {"sqlite-naive": NAIVE, "sqlite-tuned": TUNED, "postgres": SERVER}
+
+
+def trials(backends: Backends, **more: Any) -> list[Measured]:
+    """A burst of 1,000 and three steady loads each; `served`: up to so many clients nothing is refused."""
+    made = []
+    for backend, seen in backends.items():
+        for each in cells(NAME):
+            if each.backend != backend:
+                continue
+            if each.params["load"] == "burst":
+                figures = {"sent": 1000.0, "ok": seen["ok"], "mean_ms": seen["mean_ms"], "rps": 5.0}
+            else:
+                clean = each.clients <= seen["served"]
+                figures = {"sent": 500.0, "ok": 500.0 if clean else 400.0, "rps": seen["rps"] if clean else 3.0}
+            made.append(measured(each, history(), figures=figures, **more))
+    return made
+
+
+def held(backends: Backends) -> dict[str, bool]:
+    found = judge(trials(backends))
+    assert {f.verdict for f in found.values()} == {"pass"}
+    return {name.removeprefix("claim: "): bool(f.numbers["held"]) for name, f in found.items()}
+
+
+def test_the_cells() -> None:
+    made = cells(NAME)
+    assert len(made) == 3 * 4
+    assert {(c.params["load"], c.clients, c.requests) for c in made} == {
+        ("burst", 1000, 1000), ("steady", 1, None), ("steady", 10, None), ("steady", 100, None),
+    }  # fmt: skip
+    assert {c.seconds for c in cells(NAME, quick=True) if c.params["load"] == "steady"} == {1.5}
+    assert {c.backend for c in cells(NAME, backend="postgres,sqlite-naive")} == {"postgres", "sqlite-naive"}
+
+
+def test_what_it_needs() -> None:
+    with pytest.raises(Skip, match="needs a directory that all app hosts share"):
+        cells(NAME, Site(hosts=4))
+    for only in ("postgres", "sqlite-naive", "sqlite-naive,sqlite-tuned"):
+        with pytest.raises(Skip, match="--backend leaves only one"):
+            cells(NAME, backend=only)
+
+
+def test_what_is_measured_as_the_page_says_is_held() -> None:
+    assert held(ALL) == dict.fromkeys((claim.name for claim in CLAIMS), True)
+
+
+@pytest.mark.parametrize(
+    ("naive", "broken"),
+    [
+        ({"ok": 334.0}, {"success rate"}),
+        ({"mean_ms": 300.0}, {"mean response"}),
+        ({"rps": 100.0}, {"throughput"}),
+        ({"ok": 1000.0}, {"success rate", "error rate"}),
+        ({"served": 10}, {"concurrent connections"}),
+    ],
+)
+def test_a_naive_sqlite_that_is_better_than_the_page_says_is_not_held(
+    naive: dict[str, float], broken: set[str]
+) -> None:
+    seen = held(ALL | {"sqlite-naive": NAIVE | naive})
+    assert {name for name, good in seen.items() if not good} == broken
+
+
+def test_a_postgresql_that_is_worse_than_the_page_says_is_not_held() -> None:
+    seen = held(ALL | {"postgres": {"ok": 700.0, "mean_ms": 600.0, "rps": 60.0, "served": 10}})
+    assert not any(seen.values())
+
+
+def test_a_sqlite_that_serves_nothing_divides_by_nothing() -> None:
+    nothing = {"ok": 0.0, "mean_ms": 10.0, "rps": 0.0, "served": 0}
+    assert held(ALL | {"sqlite-naive": nothing})["success rate"]
+
+
+def test_the_sentence_says_held_or_not_and_what_is_claimed() -> None:
+    found = judge(trials(ALL | {"sqlite-naive": NAIVE | {"rps": 100.0}}))["claim: throughput"]
+    assert found.detail == (
+        "NOT HELD: SQLite naive 100 requests/s, tuned 400, PostgreSQL 900; "
+        "the page claims 100 and 1,000 (more than +800 %)"
+    )
+
+
+def test_without_one_of_the_two_every_claim_is_unknown() -> None:
+    without_burst = [m for m in trials(ALL) if m.cell.backend != "postgres" or m.cell.params["load"] != "burst"]
+    invalid = trials({"sqlite-naive": NAIVE}) + trials({"postgres": SERVER}, valid=False)
+    for made in (trials({"postgres": SERVER}), trials({"sqlite-naive": NAIVE}), without_burst, invalid):
+        assert {f.verdict for f in judge(made).values()} == {"unknown"}
+        assert len(judge(made)) == len(CLAIMS)
+
+
+def test_whatever_is_acknowledged_must_be_there_and_the_file_whole() -> None:
+    burst = replace(cell(NAME, backend="sqlite-naive", load="burst"), hosts=1)
+    whole = {"extra": {"integrity_check": ["ok"]}}
+    assert wrong(check(increments(burst, 9, **whole))) == {}
+    assert wrong(check(increments(burst, 9, **whole, final={"hot-0": 8})))["final value"] == "fail"
+    broken = {"integrity_check": ["*** in database main ***", "Page 3 is never used"]}
+    found = check(increments(burst, 9, extra=broken))
+    assert wrong(found) == {"integrity": "fail"}
+    assert "Page 3 is never used" in found["integrity"].detail
+    assert wrong(check(increments(burst, 9))) == {"integrity": "unknown"}
