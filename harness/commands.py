@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import subprocess
 import sys
 from itertools import pairwise
@@ -21,7 +22,7 @@ from harness.store import Recorder, Run, find_run, load_run
 from harness.tables import as_columns
 
 ROOT = state.ROOT
-RESULTS = ROOT / "results"
+RESULTS = Path(os.environ.get("PGCRUCIBLE_RESULTS") or ROOT / "results")
 CLAIM_TRIALS = 5
 """Trials a cell where a difference is to be claimed: fewer cannot carry one."""
 

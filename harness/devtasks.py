@@ -10,7 +10,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from harness.commands import RESULTS, ROOT, say
+from harness.commands import ROOT, say
 from harness.config import nearest, whole
 from harness.errors import CriterionFailed, UsageError
 
@@ -49,7 +49,7 @@ def run_tests(select: str | None, *, fast: bool) -> None:
         run_lint()
     except CriterionFailed as error:
         failed = error.message
-    command = [sys.executable, "-m", "pytest", "-q", "--durations=15", "--run", str(RESULTS / "example")]
+    command = [sys.executable, "-m", "pytest", "-q", "--durations=15", "--run", str(ROOT / "results/example")]
     if fast:
         command += ["-m", "not rig and not vm"]
     if select:
