@@ -14,37 +14,35 @@ final - initial = rows of the key. Each finding names the first requests that pr
 
 from __future__ import annotations
 
+import math
 from collections import Counter, defaultdict
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 
 from harness.checks import Samples, finding
 from harness.model import Cell, Evidence, Finding
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True)
 class _Key:
-    """The increments of one key, as row numbers into the samples."""
+    """The increments of one key: those acknowledged as row numbers into the samples, the others as counts."""
 
-    ok: list[int]
-    fail: int
-    unknown: int
+    ok: list[int] = field(default_factory=list)
+    fail: int = 0
+    unknown: int = 0
 
 
 def _by_key(samples: Samples, op: str) -> dict[str, _Key]:
-    keys: dict[str, _Key] = {}
+    keys: defaultdict[str, _Key] = defaultdict(_Key)
     for row, (name, key, outcome) in enumerate(zip(samples.op, samples.key, samples.outcome, strict=True)):
         if name != op:
             continue
-        entry = keys.get(key)
-        if entry is None:
-            entry = keys[key] = _Key(ok=[], fail=0, unknown=0)
         if outcome == "ok":
-            entry.ok.append(row)
+            keys[key].ok.append(row)
         elif outcome == "fail":
-            keys[key] = _Key(ok=entry.ok, fail=entry.fail + 1, unknown=entry.unknown)
+            keys[key].fail += 1
         else:
-            keys[key] = _Key(ok=entry.ok, fail=entry.fail, unknown=entry.unknown + 1)
+            keys[key].unknown += 1
     return keys
 
 
@@ -168,51 +166,53 @@ def check_real_time_order(cell: Cell, samples: Samples, *, op: str = "increment"
     Instants of different load hosts are compared only through each host's own clock: pairs are formed
     within a load host. O(n log n): values are walked downwards with the earliest `done` seen so far.
     """
-    groups: dict[tuple[str, str], list[tuple[int, int]]] = defaultdict(list)
-    for row, (name, outcome, value) in enumerate(zip(samples.op, samples.outcome, samples.value, strict=True)):
-        if name == op and outcome == "ok" and value is not None:
-            groups[samples.key[row], samples.load_host[row]].append((value, row))
     violations = compared = 0
     first = ""
-    for (key, _), answered in groups.items():
-        answered.sort(reverse=True)
-        earliest: tuple[int, int] | None = None  # (done_us, row) among the larger values
-        position = 0
-        while position < len(answered):
-            value = answered[position][0]
-            same = []
-            while position < len(answered) and answered[position][0] == value:
-                same.append(answered[position][1])
-                position += 1
-            for row in same:
-                compared += 1
-                if earliest is not None and earliest[0] < samples.sent_us[row]:
-                    violations += 1
-                    first = first or (
-                        f"on '{key}' request {samples.seq[earliest[1]]} had ended with "
-                        f"{samples.value[earliest[1]]:,} before request {samples.seq[row]} was sent, "
-                        f"which was answered {value:,}"
-                    )
-            soonest = min(same, key=lambda r: samples.done_us[r])
-            if earliest is None or samples.done_us[soonest] < earliest[0]:
-                earliest = (samples.done_us[soonest], soonest)
+    for key, entry in _by_key(samples, op).items():
+        for rows in _by_load_host(samples, entry.ok):
+            compared += len(rows)
+            for ended, row in _back_in_time(samples, rows):
+                violations += 1
+                first = first or (
+                    f"on '{key}' request {samples.seq[ended]} had ended with {samples.value[ended]:,} "
+                    f"before request {samples.seq[row]} was sent, which was answered {samples.value[row]:,}"
+                )
     if violations:
-        return finding(
-            cell,
-            "real-time order",
-            "fail",
-            f"{violations:,} answers go back in time; {first}",
-            violations=violations,
-        )
+        text = f"{violations:,} answers go back in time; {first}"
+        return finding(cell, "real-time order", "fail", text, violations=violations)
     if not compared:
         return finding(cell, "real-time order", "unknown", "no increment was acknowledged", violations=0)
-    return finding(
-        cell,
-        "real-time order",
-        "pass",
-        f"{compared:,} answers respect real time: the counter is linearizable",
-        violations=0,
-    )
+    text = f"{compared:,} answers respect real time: the counter is linearizable"
+    return finding(cell, "real-time order", "pass", text, violations=0)
+
+
+def _by_load_host(samples: Samples, rows: Sequence[int]) -> Iterable[list[int]]:
+    """Rows that have a value, split by the load host whose clock timed them."""
+    valued = [row for row in rows if samples.value[row] is not None]
+    if len({samples.load_host[row] for row in valued}) <= 1:
+        return [valued]
+    split: dict[str, list[int]] = defaultdict(list)
+    for row in valued:
+        split[samples.load_host[row]].append(row)
+    return split.values()
+
+
+def _back_in_time(samples: Samples, rows: list[int]) -> Iterator[tuple[int, int]]:
+    """Pairs (ended, sent later but with a smaller value): for each such later row, the earliest that ended."""
+    value, sent, done = samples.value, samples.sent_us, samples.done_us
+    last: int | None = None
+    earliest = soonest = math.inf  # among larger values; among equal ones, which say nothing of each other
+    earliest_row = soonest_row = -1
+    for row in sorted(rows, key=value.__getitem__, reverse=True):  # type: ignore[arg-type]  # None was left out
+        if value[row] != last:
+            last = value[row]
+            if soonest < earliest:
+                earliest, earliest_row = soonest, soonest_row
+            soonest = math.inf
+        if earliest < sent[row]:
+            yield earliest_row, row
+        if done[row] < soonest:
+            soonest, soonest_row = done[row], row
 
 
 def _mismatch(samples: Samples, row: int, entry: tuple[str, int] | None) -> tuple[str, str] | None:

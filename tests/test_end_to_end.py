@@ -126,7 +126,8 @@ base, found = sys.argv[1], {}
 def post(name, path, body, **headers):
     request = urllib.request.Request(base + path, data=body, headers={"Content-Type": "application/json", **headers})
     try:
-        with urllib.request.urlopen(request, timeout=20) as answer: found[name] = [answer.status, answer.read().decode()]
+        answer = urllib.request.urlopen(request, timeout=20)
+        found[name] = [answer.status, answer.read().decode()]
     except urllib.error.HTTPError as error: found[name] = [error.code, error.read().decode()]
 post("sql", "/api/test-isolation", json.dumps({"level": "SERIALIZABLE; DROP TABLE counters"}).encode())
 post("large", "/api/increment", json.dumps({"key": "x" * 2_000_000}).encode())
