@@ -180,7 +180,7 @@ def _machine(cpus: Mapping[str, _Cpu | None]) -> Part:
         full=bool(starved),
         level=level,
         short=f"{level:.0%}",
-        said=f"machine: {level:.0%} of the cores under {_some(starved)} were busy, by whomever",
+        said=f"machine: {level:.0%} of the cores that {_some(starved)} run on were busy",
     )
 
 

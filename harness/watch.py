@@ -6,7 +6,7 @@ interval one query to the database, and what harness/sampler.py says on every ho
 
 from __future__ import annotations
 
-import sys
+import math
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,8 +23,8 @@ from harness.report.compare_table import plain
 from harness.rig import open_rig
 from harness.telemetry import Activity, Reading, Samplers
 
-PLAIN_S = 2.0
-"""Between two blocks of lines where there is no terminal."""
+PLAIN_S, PLAIN_WIDTH, PLAIN_ROWS = 2.0, 160, 20
+"""Where there is no terminal: seconds between two blocks of lines, characters of a line, lines of each part."""
 STALE_S = 5.0
 """What was said longer ago is not shown as if it were so now."""
 
@@ -62,6 +62,9 @@ def read_sessions(connection: psycopg.Connection[Any]) -> list[Session]:
         )
         for pid, app, address, state, seconds, wait, query, blockers in connection.execute(_SESSIONS.encode())
     ]  # fmt: skip
+
+
+_COLUMNS = "    pid  application   state             since  waits for             statement"
 
 
 def session_line(session: Session, width: int) -> str:
@@ -184,17 +187,18 @@ def block(
     yield title
     yield database_line(database)
     yield from hosts
-    yield from _shortened([session_line(session, width) for session in sessions], rows, "sessions")
+    yield _COLUMNS[:width]
+    yield from _shortened([session_line(session, width) for session in sessions], rows)
     tree = waits(sessions)
     if tree:
         yield "who waits on whom"
-        yield from _shortened([f"  {line}" for line in tree], rows, "lines")
+        yield from _shortened([f"  {line}" for line in tree], rows)
 
 
-def _shortened(lines: Sequence[str], rows: int, what: str) -> Iterator[str]:
+def _shortened(lines: Sequence[str], rows: int) -> Iterator[str]:
     yield from lines[:rows]
     if len(lines) > rows:
-        yield f"  … {len(lines) - rows} more {what}"
+        yield f"  … and {len(lines) - rows} more"
 
 
 def run_watch(rig_name: str, seconds: float | None, interval: float | None, *, console: Console | None = None) -> None:
@@ -205,30 +209,31 @@ def run_watch(rig_name: str, seconds: float | None, interval: float | None, *, c
     console = console or Console(highlight=False)
     live = console.is_terminal
     interval = interval or (1.0 if live else PLAIN_S)
-    end = None if seconds is None else time.monotonic() + seconds
+    width = console.width if live else PLAIN_WIDTH
+    lost: list[str] = []
     with open_rig(rig_name) as rig, rig.database() as connection:
-        activity, hosts = Activity(connection), Hosts(rig.hosts)
+        hosts = Hosts(rig.hosts)
 
-        def picture() -> list[str]:
-            title = f"rig {rig.name}  {time.strftime('%H:%M:%S')}"
-            rows = max(3, (console.height - len(rig.hosts) - 6) // 2) if live else 20
-            sessions, database = read_sessions(connection), activity.poll()
-            return list(block(title, database, sessions, hosts.lines(), width=console.width, rows=rows))
-
-        def due() -> bool:
-            left = interval if end is None else min(interval, end - time.monotonic())
-            time.sleep(max(0.0, left))
-            return end is None or time.monotonic() < end
+        def pictures() -> Iterator[str]:
+            activity = Activity(connection)
+            end = math.inf if seconds is None else time.monotonic() + seconds
+            while (left := end - time.monotonic()) > 0:
+                time.sleep(min(interval, left))
+                title = f"rig {rig.name}  {time.strftime('%H:%M:%S')}"
+                rows = max(3, (console.height - len(rig.hosts) - len(lost) - 7) // 2) if live else PLAIN_ROWS
+                sessions, database = read_sessions(connection), activity.poll()
+                lines = block(title, database, sessions, [*hosts.lines(), *lost], width=width, rows=rows)
+                yield "\n".join(lines)
 
         try:
-            with Samplers(rig, hosts.take, lambda why: print(f"watch: {why}", file=sys.stderr)):
+            with Samplers(rig, hosts.take, lambda why: lost.append(plain(why))):
                 if not live:
-                    while due():
-                        print("\n".join(picture()), flush=True)
+                    for picture in pictures():
+                        print(picture, flush=True)
                     return
                 with Live(console=console, auto_refresh=False, screen=True) as screen:
-                    while due():
-                        screen.update(Text("\n".join(picture()), no_wrap=True, overflow="ellipsis"), refresh=True)
+                    for picture in pictures():
+                        screen.update(Text(picture, no_wrap=True, overflow="ellipsis"), refresh=True)
         except psycopg.Error as error:
             raise RigError(
                 f"the database of rig '{rig.name}' stopped answering: {' '.join(str(error).split())}",

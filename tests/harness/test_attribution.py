@@ -77,7 +77,7 @@ def judged(change: Change, **more: Any) -> Attribution:
         (
             {(host, "machine_cpu_share"): 0.99 for host in ROLES},
             "machine",
-            "machine: 99% of the cores under 5 hosts were busy, by whomever",
+            "machine: 99% of the cores that 5 hosts run on were busy",
         ),
         (
             {("app-1", "pool_waiting"): 12.0},

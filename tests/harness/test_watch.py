@@ -144,9 +144,10 @@ def test_a_block_says_how_much_it_leaves_out() -> None:
     lines = list(block("title", DATABASE, sessions, ["app-1"], width=80, rows=3))
     assert lines[0] == "title"
     assert lines[2] == "app-1"
-    assert lines[6] == "  … 5 more sessions"
-    assert lines[7] == "who waits on whom"
-    assert lines[8:] == ["  " + line for line in waits(sessions)[:3]] + ["  … 5 more lines"]
+    assert lines[3].split() == ["pid", "application", "state", "since", "waits", "for", "statement"]
+    assert lines[4:8] == [*(session_line(one, 80) for one in sessions[:3]), "  … and 5 more"]
+    assert lines[8] == "who waits on whom"
+    assert lines[9:] == ["  " + line for line in waits(sessions)[:3]] + ["  … and 5 more"]
     assert "who waits on whom" not in list(block("title", DATABASE, [session(1)], [], width=80, rows=3))
 
 
