@@ -20,6 +20,7 @@ import hashlib
 import os
 import platform
 import py_compile
+import re
 import shutil
 import subprocess
 import sys
@@ -28,6 +29,8 @@ import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+
+from packaging.markers import Marker
 
 from harness.errors import RigError
 from harness.state import CACHE, ROOT
@@ -111,12 +114,38 @@ def hash_files(root: Path, files: Iterable[Path]) -> str:
     return digest.hexdigest()[:16]
 
 
+def lines_for(lock: str, python: str, machine: str) -> str:
+    """The lock's lines that hold for a Linux host with that Python and architecture, without their markers.
+
+    pip judges markers by the Python it runs on, whatever --python-version says.
+    """
+    host = {
+        "implementation_name": "cpython",
+        "platform_machine": machine,
+        "platform_python_implementation": "CPython",
+        "platform_system": "Linux",
+        "os_name": "posix",
+        "python_full_version": f"{python}.99",
+        "python_version": python,
+        "sys_platform": "linux",
+    }
+    kept = []
+    for entry in re.split(r"\n(?=\S)", lock.strip()):
+        requirement, continued, hashes = entry.partition(" \\\n")
+        name, _, marker = requirement.partition(" ; ")
+        if not marker or Marker(marker).evaluate(host):
+            kept.append(name + continued + hashes)
+    return "\n".join(kept) + "\n"
+
+
 def _install(tree: Path, python: str, machine: str) -> None:
+    wanted = tree.with_suffix(".lock")
+    wanted.write_text(lines_for(LOCK.read_text(), python, machine))
     platforms = [f"manylinux_2_{minor}_{machine}" for minor in range(GLIBC_MINOR, 16, -1)]
     platforms += [f"manylinux{tag}_{machine}" for tag in ("2014", "2010", "1")]
     command = [
         *(sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-compile"),
-        *("--require-hashes", "--no-deps", "--only-binary=:all:", "--requirement", str(LOCK)),
+        *("--require-hashes", "--no-deps", "--only-binary=:all:", "--requirement", str(wanted)),
         *("--target", str(tree), "--python-version", python, "--implementation", "cp"),
         *(part for tag in platforms for part in ("--platform", tag)),
     ]
