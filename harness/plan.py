@@ -98,7 +98,8 @@ class Plan:
 def make_plan(options: Options, site: Site, scenarios: Mapping[str, Scenario]) -> Plan:
     """Scenario by scenario; within one, cells are shuffled anew for each repetition by the seed.
 
-    Shuffled blocks keep slow drift (heat, neighbours) from falling on one cell. Raises UsageError where
+    Shuffled blocks keep slow drift (heat, neighbours) from falling on one cell. Cells that need the service set up
+    alike stay together within a block, because to set it up anew costs more than most trials. Raises UsageError where
     nothing is left to do or more hosts are asked for than there are.
     """
     if options.hosts is not None and options.hosts > site.hosts:
@@ -118,9 +119,7 @@ def make_plan(options: Options, site: Site, scenarios: Mapping[str, Scenario]) -
             continue
         repeat = options.repeat or (1 if options.quick else scenario.repeat)
         for number in range(1, repeat + 1):
-            block = list(cells)
-            rng.shuffle(block)
-            for cell in block:
+            for cell in _shuffled(cells, rng):
                 order = len(trials) + 1
                 trials.append(Trial(cell=cell, number=number, order=order, seed=rng.getrandbits(32)))
     if not trials:
@@ -148,6 +147,30 @@ def volume(plan: Plan) -> str:
         + (f" at up to {rate:,.0f} a second" if rate else "")
         + f", at most {most:,} connections at once"
     )
+
+
+def _shuffled(cells: Sequence[Cell], rng: random.Random) -> list[Cell]:
+    """The cells in random order, groups of one set-up in random order too."""
+    groups: dict[str, list[Cell]] = {}
+    for cell in cells:
+        groups.setdefault(repr(sorted(service_settings(cell).items())), []).append(cell)
+    order = list(groups.values())
+    rng.shuffle(order)
+    for group in order:
+        rng.shuffle(group)
+    return [cell for group in order for cell in group]
+
+
+def service_settings(cell: Cell) -> dict[str, str]:
+    """What the cell wants of the service's settings (app/settings.py), by environment variable.
+
+    Its parameters named `app_…` are settings, but for `app_cpus`, the cap of the host.
+    """
+    return {"BACKEND": cell.backend, "POOL_SIZE": str(cell.pool)} | {
+        name.removeprefix("app_").upper(): str(value)
+        for name, value in cell.params.items()
+        if name.startswith("app_") and name != "app_cpus"
+    }
 
 
 def within_budget(cell: Cell, site: Site) -> Cell:

@@ -172,14 +172,9 @@ class Tier:
     def settle(self, cell: Cell) -> None:
         """The first `cell.hosts` app hosts serve with the cell's backend, pool and CPU cap; the others are drained.
 
-        Cell parameters that are settings of the tier: `app_cpus` (cores an app host may use; on rigs whose hosts
-        we made) and `app_<setting>` (any other setting of the service, app/settings.py).
+        `app_cpus` (cores an app host may use) is heeded on rigs whose hosts we made.
         """
-        wanted = {"BACKEND": cell.backend, "POOL_SIZE": str(cell.pool)} | {
-            name.removeprefix("app_").upper(): str(value)
-            for name, value in cell.params.items()
-            if name.startswith("app_") and name != "app_cpus"
-        }
+        wanted = service_settings(cell)
         serving = self.apps[: cell.hosts]
         late = [host for host in serving if self._overrides.get(host.name) != wanted]
         if late:
