@@ -65,10 +65,12 @@ def run_lanes(
     scratch: Path,
     began_s: float,
     progress: Progress,
+    during: contextlib.AbstractContextManager[None],
 ) -> Collected:
     """Runs all lanes on all stations to their end. `place`: the job's `target`. Files land under `scratch`.
 
-    `began_s`: when the run began (seconds since 1970): the samples' times count from there.
+    `began_s`: when the run began (seconds since 1970): the samples' times count from there. `during` is entered
+    while the load runs, not while agents start and are collected.
 
     Raises RigError where an agent cannot start (bad job, host unreachable); one that dies later is a failure
     in the answer, because what the others measured is kept.
@@ -102,10 +104,11 @@ def run_lanes(
             threading.Thread(target=_listen, args=(agent, progress), daemon=True).start()
             agent.stream.send(json.dumps(agent.job, separators=(",", ":")))
         _await_ready(agents)
-        since_us = round((time.time() - began_s) * 1e6)
-        for agent in agents:
-            agent.stream.send("go")
-        failures = _await_end(agents)
+        with during:
+            since_us = round((time.time() - began_s) * 1e6)
+            for agent in agents:
+                agent.stream.send("go")
+            failures = _await_end(agents)
         return _collect(agents, scratch, failures, since_us)
     finally:
         for agent in agents:

@@ -145,6 +145,7 @@ class _Bench:
                 scratch=Path(scratch),
                 began_s=self._recorder.began_s,
                 progress=lambda *_: None,
+                during=contextlib.nullcontext(),
             )
         if "main" in collected.summaries:
             self._ceiling = collected.summaries["main"]["rps"]
@@ -216,7 +217,7 @@ class _Bench:
             tempfile.TemporaryDirectory(prefix="pgcrucible-") as scratch,
             self._target.watched(trial.cell, reads) as read,
         ):
-            with self.stage("load"), during(trial.order):
+            with self.stage("load"):
                 collected = run_lanes(
                     lanes,
                     self._target.stations(),
@@ -227,6 +228,7 @@ class _Bench:
                     scratch=Path(scratch),
                     began_s=self._recorder.began_s,
                     progress=progress,
+                    during=during(trial.order),
                 )
             with self.stage("store"):
                 evidence = _with_client(read(), collected)

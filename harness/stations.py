@@ -85,12 +85,15 @@ class RemoteHost:
     def __init__(self, host: Host, key: Path | None, known_hosts: Path | None) -> None:
         self.host = host
         self._lock = threading.Lock()
-        self._known_hosts = known_hosts
+        key = Path(host.ssh_key).expanduser() if host.ssh_key else key
+        self._known_hosts = Path(host.known_hosts).expanduser() if host.known_hosts else known_hosts
         options: dict[str, Any] = {"banner_timeout": CONNECT_TIMEOUT_S, "auth_timeout": CONNECT_TIMEOUT_S}
         if key is not None:
             options |= {"key_filename": str(key), "allow_agent": False, "look_for_keys": False}
-        gateway = None
-        if host.jump:
+        gateway: fabric.Connection | str | None = None
+        if " " in host.jump:
+            gateway = host.jump
+        elif host.jump:
             gateway = fabric.Connection(host.jump, connect_kwargs=options, connect_timeout=CONNECT_TIMEOUT_S)
             self._strict(gateway)
         self._connection = fabric.Connection(
@@ -129,10 +132,13 @@ class RemoteHost:
                         "host yourself, run ./run destroy and ./run provision",
                     ) from error
                 except (paramiko.SSHException, OSError, EOFError) as error:
+                    unknown = "known_hosts" in str(error)
                     raise RigError(
                         f"{self.name} ({self.host.ssh_address}:{self.host.ssh_port}) cannot be reached "
                         f"over SSH: {error or type(error).__name__}",
-                        hint="see ./run status; ./run provision starts what is down",
+                        hint=f"ssh-keyscan {self.host.ssh_address}, compare the key with the machine's own, add it"
+                        if unknown
+                        else "see ./run status; ./run provision starts what is down",
                     ) from error
             return self._connection
 
@@ -185,7 +191,10 @@ class RemoteHost:
     def stream(self, command: Sequence[str]) -> Stream:
         """Starts `command` and hands back its lines as they come."""
         channel = self._session()
-        channel.exec_command(self._command(command))
+        try:
+            channel.exec_command(self._command(command))
+        except (paramiko.SSHException, OSError, EOFError) as error:
+            raise RigError(f"{self.name}: `{command[0]}` could not be started: {error}") from error
         return _RemoteStream(channel)
 
     def fetch(self, remote: str, local: Path) -> None:
