@@ -20,7 +20,7 @@ from harness.errors import RigError
 from harness.layers import Layers, agent_command, host_of
 from harness.manifest import HostRecord, RigRecord
 from harness.model import Backend, Cell, Evidence, Host
-from harness.plan import Driver, Site, service_settings
+from harness.plan import Driver, Lane, Site, service_settings
 from harness.rig import Rig
 from harness.runner import During
 from harness.stations import RemoteHost
