@@ -15,6 +15,7 @@ import sys
 from array import array
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TextIO
 
@@ -36,6 +37,8 @@ COLUMNS = (
     "load_host",
     "phase",
 )
+MAX_LINE = 2**16
+"""Characters read at once: a file without line breaks, small when compressed, must not fill the memory."""
 GZIP_ROWS = 50_000
 """From so many rows on the file is compressed (samples.csv.gz)."""
 
@@ -128,7 +131,7 @@ def read_samples(path: Path) -> Samples:
     Raises ValueError with the reason for a file that is damaged (OSError and EOFError come from the file itself).
     """
     with open_text(path, "r") as file:
-        reader = csv.reader(file)
+        reader = csv.reader(iter(partial(file.readline, MAX_LINE), ""))
         names = next(reader, [])
         missing = [name for name in COLUMNS if name not in names]
         if missing or len(set(names)) < len(names):

@@ -109,6 +109,13 @@ def test_one_that_came_before_the_row_was_held_need_not_wait() -> None:
     assert wrong(check(needing(doctored(waiting(), 3, done_us=70_000)))) == {}
 
 
+def test_times_count_from_when_the_run_began_not_the_trial() -> None:
+    quick, long = doctored(waiting(), 3, done_us=70_000), LONG
+    for name in ("due_us", "sent_us", "done_us"):
+        quick, long = (replace(each, **{name: [t + 90_000_000 for t in getattr(each, name)]}) for each in (quick, long))
+    assert wrong(check(needing(quick, long))) == {}
+
+
 def test_a_refusal_is_no_waiting() -> None:
     refused = replace(
         waiting(), outcome=["fail"] * 100, value=[None] * 100, done_us=[20_000 * n + 1 for n in range(100)]

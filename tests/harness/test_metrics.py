@@ -1,0 +1,102 @@
+"""From a summary and its samples to the columns of trials.csv."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from harness.load import hist
+from harness.load.merge import describe
+from harness.metrics import CAPTURED, FIGURES, Measured, TrialRow, figures, uneven_hosts
+from harness.model import Evidence
+from tests.harness.histories import TRIAL, history, serial
+
+NAN = math.nan
+
+
+def summary(times_ms: Any = range(1, 101), **more: Any) -> dict[str, Any]:
+    """As harness/load/merge.py makes it; latency twice the service time."""
+    return {
+        "measure": {"sent": 100, "ok": 97, "fail": 2, "unknown": 1},
+        "seconds": 2.0,
+        "rps": 48.5,
+        "latency_ms": describe(hist.count_all(2000 * ms for ms in times_ms)),
+        "service_ms": describe(hist.count_all(1000 * ms for ms in times_ms)),
+        "lag_ms": describe({}),
+    } | more
+
+
+def test_every_column_is_there() -> None:
+    row = figures(summary(), history())
+    assert set(row) == set(FIGURES)
+    assert set(figures(summary(), None)) == set(FIGURES) - set(CAPTURED)
+
+
+def test_counts_and_rate_are_the_summarys() -> None:
+    row = figures(summary(), None)
+    assert [row[name] for name in ("sent", "ok", "fail", "unknown", "seconds", "rps")] == [100, 97, 2, 1, 2.0, 48.5]
+
+
+def test_latency_and_service_time_are_kept_apart() -> None:
+    row = figures(summary(), None)
+    assert row["p50_ms"] == pytest.approx(100, rel=0.01)
+    assert row["service_p50_ms"] == pytest.approx(50, rel=0.01)
+    assert row["max_ms"] == pytest.approx(200, rel=0.01)
+    assert row["mean_ms"] == pytest.approx(101, rel=0.01)
+
+
+def test_a_percentile_without_the_samples_to_carry_it_is_none() -> None:
+    assert figures(summary(), None)["p99_ms"] is not None
+    assert figures(summary(), None)["p999_ms"] is None
+    assert figures(summary(range(1, 50)), None)["p99_ms"] is None
+    assert figures(summary([]), None)["p50_ms"] is None
+    assert figures(summary(), None)["lag_p99_ms"] is None
+
+
+def test_a_trial_of_no_length_has_no_rate() -> None:
+    assert figures(summary(rps=None, seconds=None), None)["rps"] is None
+
+
+def test_what_the_app_says_is_the_mean_of_the_measured_and_acknowledged() -> None:
+    samples = replace(
+        history((0, 1, "ok", 1), (2, 3, "ok", 2), (4, 5, "fail", None), (6, 7, "ok", 3), (8, 9, "ok", 4)),
+        phase=["warmup", "measure", "measure", "measure", "measure"],
+        captured={"retries": [90.0, 1.0, 70.0, 2.0, NAN], "transactions": [NAN] * 5},
+    )
+    row = figures(summary(), samples)
+    assert row["retries"] == 1.5
+    assert row["transactions"] is None
+    assert row["pool_wait_ms"] is None
+
+
+def test_a_row_and_a_record_give_their_parts() -> None:
+    row = TrialRow(trial=TRIAL, figures={"rps": 2.0})
+    assert (row.cell, row.figure("rps"), row.figure("p99_ms")) == (TRIAL.cell, 2.0, None)
+    samples = serial([1])
+    measured = Measured(row=row, lanes={"main": samples}, evidence=Evidence())
+    assert measured.cell is TRIAL.cell
+    assert measured.main is samples
+    with pytest.raises(KeyError):
+        _ = Measured(row=row, lanes={}, evidence=Evidence()).main
+
+
+ROLES = {"app-1": "app", "app-2": "app", "app-3": "app", "db-1": "db"}
+
+
+def canaries(**cpu_ms: float) -> dict[str, dict[str, float]]:
+    return {name.replace("_", "-"): {"cpu_ms": ms, "fsync_ms": 1.0} for name, ms in cpu_ms.items()}
+
+
+def test_a_host_unlike_its_role_is_named() -> None:
+    (said,) = uneven_hosts(canaries(app_1=10.0, app_2=10.1, app_3=12.0, db_1=99.0), ROLES)
+    assert said.startswith("app-3 is unlike the other app hosts: its CPU canary took 12.0 ms, the median is 10.1")
+
+
+def test_hosts_alike_alone_or_unknown_are_not_named() -> None:
+    assert uneven_hosts(canaries(app_1=10.0, app_2=11.4, app_3=10.0), ROLES) == []
+    assert uneven_hosts(canaries(db_1=10.0), ROLES) == []
+    assert uneven_hosts(canaries(stranger=10.0, other=99.0), ROLES) == []
+    assert uneven_hosts({}, ROLES) == []
