@@ -27,7 +27,17 @@ _OURS = ("provider", "host_count", "host_cpus", "host_memory", "vm_image")
 
 def hosts_of(source: Inventory, network: str, app_hosts: int | None) -> tuple[Host, ...]:
     """The rig's hosts in the order of roles; `app_hosts` overrides how many serve. Raises UsageError."""
-    return tuple(host for group in source.groups for host in _group_hosts(source, group, network, app_hosts))
+    hosts = tuple(host for group in source.groups for host in _group_hosts(source, group, network, app_hosts))
+    seen: dict[object, Host] = {}
+    for host in hosts:
+        for mark in (host.name, (host.ssh_address, host.ssh_port, host.jump), ("reached at", host.address)):
+            other = seen.setdefault(mark, host)
+            if other is not host:
+                raise UsageError(
+                    f"{source.path}: {other.name} ({other.role}) and {host.name} ({host.role}) are the same machine",
+                    hint="one role a machine, or they take from each other what is measured; see app_workers",
+                )
+    return hosts
 
 
 def _group_hosts(source: Inventory, group: Group, network: str, app_hosts: int | None) -> list[Host]:
@@ -50,6 +60,7 @@ def _group_hosts(source: Inventory, group: Group, network: str, app_hosts: int |
 
 def _listed(role: Role, name: str, variables: Mapping[str, Any]) -> Host:
     reached_at = str(variables.get("ansible_host", name))
+    options = ssh_options(str(variables.get("ansible_ssh_common_args", "")))
     return Host(
         name=name,
         role=role,
@@ -57,7 +68,23 @@ def _listed(role: Role, name: str, variables: Mapping[str, Any]) -> Host:
         ssh_address=reached_at,
         ssh_port=int(variables.get("ansible_port", 22)),
         ssh_user=str(variables.get("ansible_user", "root")),
+        jump=options.get("proxyjump", "") or options.get("proxycommand", ""),
+        ssh_key=str(variables.get("ansible_ssh_private_key_file", "")),
+        known_hosts=options.get("userknownhostsfile", ""),
     )
+
+
+def ssh_options(arguments: str) -> dict[str, str]:
+    """The options of `ansible_ssh_common_args` by their names in lower case; as in OpenSSH, the first one counts."""
+    found: dict[str, str] = {}
+    words = iter(shlex.split(arguments))
+    for word in words:
+        if word.startswith("-J"):
+            found.setdefault("proxyjump", word[2:] or next(words, ""))
+        elif word.startswith("-o"):
+            name, _, value = (word[2:] or next(words, "")).replace("=", " ", 1).strip().partition(" ")
+            found.setdefault(name.lower(), value.strip())
+    return found
 
 
 def caps(source: Inventory, hosts: tuple[Host, ...]) -> dict[str, float]:
@@ -69,10 +96,13 @@ def caps(source: Inventory, hosts: tuple[Host, ...]) -> dict[str, float]:
     }
 
 
-def ansible_inventory(source: Inventory, rig: str, hosts: tuple[Host, ...], state: Path) -> dict[str, Any]:
+def ansible_inventory(
+    source: Inventory, rig: str, hosts: tuple[Host, ...], state: Path, own: Mapping[str, Mapping[str, Any]]
+) -> dict[str, Any]:
     """The effective inventory: every host with its addresses, every variable the roles may want.
 
     `state` is the rig's folder: for hosts that we make, its key and its known_hosts are the only ones used.
+    `own`: more variables by host.
     """
     common: dict[str, Any] = {"rig": rig, "rig_provider": source.provider, **_plain(source.variables)}
     options = ["StrictHostKeyChecking=yes", "ForwardAgent=no"]
@@ -93,6 +123,7 @@ def ansible_inventory(source: Inventory, rig: str, hosts: tuple[Host, ...], stat
                     "ansible_host": host.ssh_address,
                     "ansible_port": host.ssh_port,
                     "address": host.address,
+                    **own.get(host.name, {}),
                 }
                 for host in hosts
                 if host.role == group.role

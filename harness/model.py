@@ -42,7 +42,11 @@ class Host:
     ssh_port: int = 22
     ssh_user: str = "root"
     jump: str = ""
-    """`user@host[:port]` of a bastion, or empty."""
+    """`user@host[:port]` of a bastion, or the command whose input and output lead to the host, or empty."""
+    ssh_key: str = ""
+    """Path of the private key where the inventory names one; else the rig's, or the user's own."""
+    known_hosts: str = ""
+    """Path of the recorded host keys where the inventory names one; else the rig's, or the user's own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

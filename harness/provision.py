@@ -15,11 +15,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import yaml
 
-from harness import containers, doctor, image, podman, state, vm
-from harness.bundle import build_bundle
+from harness import containers, doctor, image, podman, state, static, vm
+from harness.bundle import Bundle, build_bundle
 from harness.config import MAX_HOSTS
 from harness.errors import RigError, UsageError
 from harness.hosts import ansible_inventory, caps, hosts_of
@@ -144,12 +145,7 @@ def provision(
             made = vm.make(rig, source, base, recipe_of_base, echo)
             stages.split(made, "hosts")
             changed += made.changed
-        with stages.timed("ssh"):
-            wait_for_ssh(rig)
-        with stages.timed("bundle"):
-            bundle = build_bundle()
-        variables = {**state.read_secrets(name), **bundle.variables()}
-        done = run_playbooks(name, ["site.yml", "verify.yml"], variables=variables, echo=echo)
+        bundle, done = _deploy(rig, source, stages, echo)
         stages.split(done, "site")
         if source.provider == "podman":
             containers.set_caps(rig)
@@ -161,6 +157,25 @@ def provision(
             stages=rig.stages,
             warnings=tuple(f"{check.name}: {check.detail}" for check in checks if check.status == "warn"),
         )
+
+
+def _deploy(rig: RigState, source: Inventory, stages: _Stages, echo: Echo) -> tuple[Bundle, PlayResult]:
+    """Once every host answers: what each of them gets, then the roles and their proof."""
+    variables: dict[str, Any] = state.read_secrets(rig.name)
+    if source.provider == "static":
+        with stages.timed("ssh"):
+            kinds = static.kinds(rig.hosts)
+        with stages.timed("bundle"):
+            deployed = static.bundles(rig.hosts, kinds, echo)
+            bundle = next(iter(deployed.values()))
+        _write_inventory(rig, source, {name: made.variables() for name, made in deployed.items()})
+    else:
+        with stages.timed("ssh"):
+            wait_for_ssh(rig)
+        with stages.timed("bundle"):
+            bundle = build_bundle()
+        variables |= bundle.variables()
+    return bundle, run_playbooks(rig.name, ["site.yml", "verify.yml"], variables=variables, echo=echo)
 
 
 def _read_source(before: RigState | None, inventory: Path | None, provider: str | None) -> Inventory:
@@ -210,9 +225,9 @@ def _allot(name: str, before: RigState | None, source: Inventory, app_hosts: int
     return rig
 
 
-def _write_inventory(rig: RigState, source: Inventory) -> None:
+def _write_inventory(rig: RigState, source: Inventory, own: Mapping[str, Mapping[str, Any]] | None = None) -> None:
     base = state.folder(rig.name)
-    effective = ansible_inventory(source, rig.name, rig.hosts, base)
+    effective = ansible_inventory(source, rig.name, rig.hosts, base, own or {})
     state.write_private(base / "inventory.yml", yaml.safe_dump(effective, sort_keys=False))
 
 
@@ -263,6 +278,8 @@ def destroy(name: str, *, echo: Echo, purge: bool = False) -> DestroyReport:
             state.make_folder(name)
             removed = containers.remove(name, echo, purge=purge)
         removed += vm.remove(name)
+        if (rig := state.load(name) if known else None) and rig.provider == "static":
+            removed += static.remove(rig, echo)
         shutil.rmtree(state.folder(name), ignore_errors=not known)
         if purge:
             vm.purge_cache()
@@ -279,7 +296,11 @@ def status(name: str) -> RigStatus:
             raise RigError(f"there is no rig '{name}'", hint="build it with: ./run provision")
         return RigStatus(rig=None, hosts=engine)
     found = {}
+    if rig.provider == "static":
+        with ThreadPoolExecutor(min(16, len(rig.hosts))) as pool:
+            answers = pool.map(static.silence, rig.hosts)
+        return RigStatus(rig=rig, hosts={h.name: said or "up" for h, said in zip(rig.hosts, answers, strict=True)})
     for host in rig.hosts:
-        condition = engine.get(host.name, "missing") if rig.provider != "static" else "running"
+        condition = engine.get(host.name, "missing")
         found[host.name] = condition if condition != "running" else ssh_silence(host, 2.0) or "up"
     return RigStatus(rig=rig, hosts=found)

@@ -52,7 +52,7 @@ def test_hosts_that_exist_keep_their_names_and_addresses(tmp_path: Path) -> None
     assert [host.name for host in hosts_of(source, "", 1) if host.role == "app"] == ["beta"]
     with pytest.raises(UsageError, match="lists 2 app hosts"):
         hosts_of(source, "", 3)
-    options = ansible_inventory(source, "mine", hosts_of(source, "", None), tmp_path)["all"]["vars"]
+    options = ansible_inventory(source, "mine", hosts_of(source, "", None), tmp_path, {})["all"]["vars"]
     assert "StrictHostKeyChecking=yes" in options["ansible_ssh_common_args"]
     assert "ansible_ssh_private_key_file" not in options  # the user's own key
 
@@ -60,7 +60,7 @@ def test_hosts_that_exist_keep_their_names_and_addresses(tmp_path: Path) -> None
 def test_ansible_reads_our_hosts_with_our_key_and_known_hosts_only(tmp_path: Path) -> None:
     source = read_inventory(ROOT / "inventory/local.yml", ROLES_DIR)
     hosts = hosts_of(source, "198.18.0.0/24", 1)
-    effective = ansible_inventory(source, "mine", hosts, tmp_path)["all"]
+    effective = ansible_inventory(source, "mine", hosts, tmp_path, {})["all"]
     assert effective["children"]["app"]["hosts"] == {
         "app-1": {"ansible_host": "198.18.0.101", "ansible_port": 22, "address": "198.18.0.101"}
     }
