@@ -28,7 +28,11 @@ PRESSURE_S = 3.0
 HOLD_MS = 1000
 RECOVERY_S = 3.0
 """After the pressure: so long may refusals go on."""
+WAIT_S = 2
+"""How long a request may stand in line for a connection of the pool."""
 RATE = 40.0
+OPEN_CLIENTS = 200
+"""Each is used every few seconds at this rate: no load balancer takes it for a connection that nobody needs."""
 
 
 def cells(options: Options, site: Site) -> list[Cell]:
@@ -49,10 +53,10 @@ def cells(options: Options, site: Site) -> list[Cell]:
             hosts=hosts,
             pool=int(site.connections * PAST / hosts) + 1,
             mode="open",
-            clients=1000,
+            clients=OPEN_CLIENTS,
             rate=RATE,
-            seconds=PRESSURE_S + RECOVERY_S + 4.0,
-            params={"load": "past-limit", "app_pool_wait_seconds": 5, "app_cpus": 1.0},
+            seconds=PRESSURE_S + WAIT_S + RECOVERY_S + 4.0,
+            params={"load": "past-limit", "app_pool_wait_seconds": WAIT_S, "app_cpus": 1.0},
         ),
     ]
 
