@@ -3,13 +3,16 @@
 A process of ours is known by its command line alone: a QEMU whose `-pidfile` is `<rig's folder>/vm/<host>/pid`.
 So nothing is lost where provisioning is killed between the start of a machine and any note of it; the number
 in the pid file is never believed; and a signal goes through a pidfd to the very process that was looked at.
+
+A rig's LAN is one more such process: a QEMU without a machine that is a hub for the others. (A multicast socket
+needs no such process, but it drops what a machine cannot take at once: 1,000 connections opened together
+lost 6 % of the load balancer's segments, and TCP stood still for seconds.)
 """
 
 from __future__ import annotations
 
 import base64
 import contextlib
-import hashlib
 import ipaddress
 import os
 import re
@@ -28,6 +31,12 @@ from harness.model import Host
 Acceleration = Literal["kvm", "tcg"]
 
 PROGRAM = "qemu-system-x86_64"
+LAN = "lan"
+"""Stands among the hosts' folders for the process that is their network."""
+
+SOCKET_PATH_MAX = 107
+"""Bytes of a Unix socket's path (unix(7))."""
+
 CONSOLE_LINES = 25
 STOP_S = 10.0
 
@@ -74,10 +83,23 @@ def find_acceleration(cpuinfo: Path = Path("/proc/cpuinfo"), device: Path = Path
     return "kvm"
 
 
-def lan(vms: Path) -> str:
-    """The multicast group and port that are the rig's LAN: from the folder's path, so no two rigs share one."""
-    a, b, c, d, e = hashlib.sha256(str(vms).encode()).digest()[:5]
-    return f"230.{a}.{b}.{c}:{20000 + (d << 8 | e) % 10000}"
+def socket_of(vms: Path, host: str) -> Path:
+    """Where a machine is plugged into the LAN. Raises RigError where the path is too long for a socket."""
+    path = vms / LAN / host
+    if len(os.fsencode(path)) > SOCKET_PATH_MAX:
+        raise RigError(f"{path}: too long for a socket", hint="move pgcrucible to a shorter path")
+    return path
+
+
+def lan_command(rig: str, vms: Path, hosts: Iterable[str]) -> list[str]:
+    """The command line that starts the rig's LAN: a hub with a socket a host, in a folder only its owner enters."""
+    line = [PROGRAM, "-name", f"pgcrucible-{rig}-{LAN}", "-pidfile", str(vms / LAN / "pid"), "-daemonize"]
+    line += ["-machine", "none", "-nodefaults", "-no-user-config", "-display", "none", "-monitor", "none"]
+    for host in hosts:
+        path = socket_of(vms, host)
+        line += ["-netdev", f"stream,id=at-{host},server=on,addr.type=unix,addr.path={path}"]
+        line += ["-netdev", f"hubport,id=port-{host},hubid=0,netdev=at-{host}"]
+    return line
 
 
 def mac(host: Host, nic: int) -> str:
@@ -97,7 +119,7 @@ def command(machine: Machine) -> list[str]:
     # The slots fix which is eth0 and which eth1.
     line += ["-netdev", f"user,id=wan,ipv6=off,hostfwd=tcp:{host.ssh_address}:{host.ssh_port}-:22"]
     line += ["-device", f"virtio-net-pci,netdev=wan,mac={mac(host, 0)},addr=10,romfile="]
-    line += ["-netdev", f"socket,id=lan,mcast={lan(folder.parent)},localaddr=127.0.0.1"]
+    line += ["-netdev", f"stream,id=lan,server=off,addr.type=unix,addr.path={socket_of(folder.parent, host.name)}"]
     line += ["-device", f"virtio-net-pci,netdev=lan,mac={mac(host, 1)},addr=11,romfile="]
     line += ["-device", "virtio-rng-pci"]
     if not machine.own_base:

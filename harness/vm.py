@@ -153,6 +153,11 @@ def make(rig: RigState, source: Inventory, base: Path, recipe: image.Recipe | No
         "base": str(base),
         "base_is_there": base.exists(),
         "base_recipe": str(recipe.folder) if recipe else "",
+        "lan": {
+            "command": _lan(rig),
+            "sockets": [str(qemu.socket_of(folder(rig.name), host.name)) for host in rig.hosts],
+            "running": qemu.LAN in running,
+        },
         "machines": [
             {
                 "name": machine.host.name,
@@ -175,16 +180,17 @@ def remove_stale(rig: RigState, wanted: Sequence[qemu.Machine]) -> None:
     """Ends and removes what is not wanted (any more, or like this), and writes what the wanted are told at boot."""
     base = folder(rig.name)
     base.mkdir(mode=0o700, exist_ok=True)
-    told = {machine.host.name: _told(rig, machine) for machine in wanted}
-    specs = {
-        machine.host.name: hashlib.sha256(
-            json.dumps([qemu.command(machine), told[machine.host.name]]).encode()
-        ).hexdigest()
-        for machine in wanted
-    }
-    known = {path.name for path in base.iterdir()} | qemu.processes(base).keys()
-    stale = [name for name in known if _read(base / name / "spec") != specs.get(name)]
-    qemu.stop(base, stale)
+    told = {machine.host.name: _told(rig, machine) for machine in wanted} | {qemu.LAN: {}}
+    commands = {machine.host.name: qemu.command(machine) for machine in wanted} | {qemu.LAN: _lan(rig)}
+    specs = {name: hashlib.sha256(json.dumps([commands[name], told[name]]).encode()).hexdigest() for name in commands}
+    running = qemu.processes(base)
+    stale = [
+        name
+        for name in {path.name for path in base.iterdir()} | running.keys()
+        if _read(base / name / "spec") != specs.get(name)
+    ]
+    # A machine does not plug itself in again: without its LAN it has to start anew, with the disk it has.
+    qemu.stop(base, stale if qemu.LAN in running and qemu.LAN not in stale else None)
     for name in stale:
         shutil.rmtree(base / name, ignore_errors=True)
     for name, spec in specs.items():
@@ -193,7 +199,12 @@ def remove_stale(rig: RigState, wanted: Sequence[qemu.Machine]) -> None:
             for relative, text in told[name].items():
                 (place / relative).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
                 state.write_private(place / relative, text)
+            place.mkdir(mode=0o700, exist_ok=True)
             state.write_private(place / "spec", spec)
+
+
+def _lan(rig: RigState) -> list[str]:
+    return qemu.lan_command(rig.name, folder(rig.name), [host.name for host in rig.hosts])
 
 
 def _read(path: Path) -> str:
@@ -279,10 +290,10 @@ def remove(name: str) -> tuple[str, ...]:
     Needs no state but the folder's path, so it also works after a crash. Raises RigError.
     """
     base = folder(name)
-    ended = qemu.stop(base)
-    names = sorted({*ended, *(path.name for path in base.glob("*"))})
+    names = {*qemu.stop(base), *(path.name for path in base.glob("*"))}
     shutil.rmtree(base, ignore_errors=True)
+    names |= set(qemu.stop(base))  # what a killed provision's play still started; without folders none follows
     left = [*qemu.processes(base), *map(str, base.glob("*"))]
     if left:
         raise RigError(f"still there after removal: {', '.join(left)}", hint=f"./run destroy --rig {name}")
-    return tuple(f"machine {machine}" for machine in names)
+    return tuple(f"machine {machine}" for machine in sorted(names))
