@@ -111,6 +111,11 @@ def remove_images() -> list[str]:
     return removed
 
 
+SHARES = {"load": 32768, "lb": 8192}
+"""Weight of a role where cores are short (others have 1024): who generates and times the load must not wait for a core
+that the measured hosts keep busy. The caps hold all the same."""
+
+
 def limits() -> list[str]:
     """Ulimits within our own hard ones: without CAP_SYS_RESOURCE the engine's higher defaults are refused.
 
@@ -139,6 +144,8 @@ def run_arguments(p: dict[str, Any], host: dict[str, Any]) -> list[str]:
     arguments += [part for key, value in sorted(p["sysctl"].items()) for part in ("--sysctl", f"{key}={value}")]
     if host["memory"]:
         arguments += ["--memory", host["memory"]]
+    if host["role"] in SHARES:
+        arguments += ["--cpu-shares", str(SHARES[host["role"]])]
     # The engine's own console log would be a second, unbounded journal.
     return [*arguments, "--log-driver", "none", "--label", f"{LABEL}={p['rig']}", p["image"]]
 
