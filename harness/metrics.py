@@ -98,16 +98,14 @@ def figures(summary: Mapping[str, Any], samples: Samples | None) -> dict[str, fl
 
 
 def uneven_hosts(canaries: Mapping[str, Mapping[str, float]], roles: Mapping[str, str]) -> list[str]:
-    """Hosts whose CPU canary differs by more than 15 % from the median of their role, as sentences. Pure."""
+    """A sentence for each role whose hosts' CPU canaries differ by more than 15 % from their median. Pure."""
     said = []
     for role in sorted(set(roles.values())):
         times = {host: values["cpu_ms"] for host, values in canaries.items() if roles.get(host) == role}
         if len(times) < 2:
             continue
         middle = statistics.median(times.values())
-        said += [
-            f"{host} is unlike the other {role} hosts: its CPU canary took {ms:.1f} ms, the median is {middle:.1f} ms"
-            for host, ms in sorted(times.items())
-            if abs(ms / middle - 1) > UNEVEN
-        ]
+        unlike = [f"{host} {ms:.1f} ms" for host, ms in sorted(times.items()) if abs(ms / middle - 1) > UNEVEN]
+        if unlike:
+            said.append(f"{role} hosts are unlike: CPU canary {', '.join(unlike)} where the median is {middle:.1f} ms")
     return said
