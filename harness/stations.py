@@ -243,8 +243,13 @@ class RemoteHost:
 
     def close(self) -> None:
         """Ends the connection; every command still running on it loses its standard input."""
+        transport = self._connection.transport
         with contextlib.suppress(Exception):
             self._connection.close()
+        if transport is not None and isinstance(transport.sock, paramiko.ProxyCommand):
+            with transport.sock.process as proxy:  # paramiko leaves its pipes open and does not wait for it
+                transport.join(CONNECT_TIMEOUT_S)
+                proxy.terminate()
 
 
 class _LocalStream:
