@@ -1,0 +1,130 @@
+"""Two load hosts share a trial: released together, merged, and gone afterwards, whatever happens to one of them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from harness.address import locate
+from harness.errors import RigError
+from harness.generator import Collected, run_lanes
+from harness.load.samples import read_samples
+from tests.conftest import Database, free_port
+from tests.harness.stations import LoadHost, Tier, ended, left_over, serving
+
+TAG = f"generator-test-{os.getpid()}"
+OPERATION = {"name": "increment", "path": "/api/increment", "body": {"key": "{key}"}, "value": "value"}
+FINITE = {
+    "mode": "closed", "clients": 10, "requests": 101, "release": "together",
+    "keys": {"kind": "one", "prefix": "hot"}, "operations": [OPERATION],
+}  # fmt: skip
+STEADY = {**FINITE, "requests": None, "seconds": 30.0}
+
+
+class Run:
+    """`go(lanes)`: the lanes on both load hosts, against the real service."""
+
+    def __init__(self, url: str, scratch: Path) -> None:
+        self.hosts = [LoadHost("load-1"), LoadHost("load-2")]
+        self.address, self.scratch = locate(url), scratch
+        self.command = Tier.command(None, "harness.load.agent")  # type: ignore[arg-type]
+
+    def go(self, lanes: dict[str, Any], progress: Callable[..., None] = lambda *_: None, **more: Any) -> Collected:
+        place = {"host": self.address.named, "port": self.address.port}
+        return run_lanes(
+            lanes, self.hosts, scratch=self.scratch, progress=progress,
+            tag=TAG, seed=1, began_s=0.0, during=nullcontext(), **{"place": place, "command": self.command} | more,
+        )  # fmt: skip
+
+
+@pytest.fixture
+def run(database: Database, tmp_path: Path) -> Iterator[Run]:
+    with serving(database.environ, tmp_path / "log") as url:
+        made = Run(url, tmp_path)
+        yield made
+        ended(made.hosts)
+        assert left_over(TAG) == []
+
+
+def value_of(database: Database, key: str) -> int:
+    with psycopg.connect(database.dsn) as connection:
+        row = connection.execute("SELECT value FROM counters WHERE key = %s", [key]).fetchone()
+    return 0 if row is None else int(row[0])
+
+
+def test_two_hosts_share_a_trial_and_a_second_lane_runs_beside_it(run: Run, database: Database) -> None:
+    other = {**FINITE, "clients": 1, "requests": 7, "keys": {"kind": "one", "prefix": "other"}}
+    collected = run.go({"main": FINITE, "other": other})
+    assert collected.failures == ()
+    samples = read_samples(collected.folders["main"] / "samples.csv")
+    assert sorted(samples.seq) == list(range(101))
+    assert sorted(v for v in samples.value if v is not None) == list(range(1, 102))
+    assert {host: samples.load_host.count(host) for host in ("load-1", "load-2")} == {"load-1": 51, "load-2": 50}
+    assert (value_of(database, "hot-0"), value_of(database, "other-0")) == (101, 7)
+    assert collected.summaries["main"]["measure"]["ok"] == 101
+    assert collected.summaries["other"]["load_host"] == "load-1"  # one client cannot be shared by two
+    assert ended(run.hosts) == [0, 0, 0]
+
+
+def test_a_host_that_dies_is_named_and_the_other_ones_results_are_kept(run: Run, database: Database) -> None:
+    def kill(lane: str, event: Any) -> None:
+        if run.hosts[1].processes[0].poll() is None:
+            run.hosts[1].processes[0].kill()
+
+    collected = run.go({"main": {**STEADY, "seconds": 2.0}}, kill)
+    (failure,) = collected.failures
+    assert failure.startswith("load-2: the load agent died")
+    assert collected.summaries["main"]["load_host"] == "load-1"
+    ok = collected.summaries["main"]["measure"]["ok"]
+    assert 0 < ok < value_of(database, "hot-0")
+    assert ended(run.hosts) == [0, -signal.SIGKILL]
+
+
+def test_a_host_that_dies_while_warming_up_costs_nobody_elses_results(run: Run) -> None:
+    def kill(lane: str, event: Any) -> None:
+        if event["second"] >= 1 and run.hosts[1].processes[0].poll() is None:
+            run.hosts[1].processes[0].kill()
+
+    warmup = {"seconds": 1.0, "max_seconds": 2.0}
+    collected = run.go({"main": {**STEADY, "seconds": 1.0, "warmup": warmup}}, kill)
+    assert [failure.split(":")[0] for failure in collected.failures] == ["load-2"]
+    assert collected.summaries["main"]["measure"]["ok"] > 0
+
+
+def test_ctrl_c_leaves_no_agent_behind(run: Run) -> None:
+    sent = threading.Event()
+
+    def interrupt(lane: str, event: Any) -> None:
+        if not sent.is_set():
+            sent.set()
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        run.go({"main": STEADY}, interrupt)
+    assert len(ended(run.hosts)) == 2
+
+
+def test_a_job_that_cannot_be_is_said_at_once_and_by_whom(run: Run) -> None:
+    with pytest.raises(RigError, match="load-1: the load agent did not start: load job: timeout_s: must be above 0"):
+        run.go({"main": {**FINITE, "timeout_s": -1.0}})
+    ended(run.hosts)
+
+
+def test_a_service_that_is_not_there_is_said(run: Run) -> None:
+    with pytest.raises(RigError, match=r"load-[12]: the load agent did not start: .*127\.0\.0\.1"):
+        run.go({"main": FINITE}, place={"host": "127.0.0.1", "port": free_port()})
+    ended(run.hosts)
+
+
+def test_an_agent_that_cannot_run_is_said_with_its_own_words(run: Run) -> None:
+    with pytest.raises(RigError, match="the load agent did not start: no python here"):
+        run.go({"main": FINITE}, command=["sh", "-c", "read line; echo 'no python here' >&2; exit 127"])
+    ended(run.hosts)

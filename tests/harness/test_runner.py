@@ -1,0 +1,170 @@
+"""A bench end to end on two load hosts and a real service: kept when cut short, and gone on with."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.judge import judge
+from harness.manifest import CodeRecord, RigRecord
+from harness.model import Cell, Finding, Trial
+from harness.plan import Plan, Scenario
+from harness.runner import bench
+from harness.scenarios.increments import check_counters, increment
+from harness.store import Recorder, Run, load_run
+from tests.conftest import Database
+from tests.harness.stations import Tier, ended, left_over, serving
+
+SCENARIO = Scenario(
+    name="counting",
+    question="Does it count?",
+    criteria=(),
+    cells=lambda *_: [],
+    workload=lambda trial: {
+        "main": {
+            "mode": "closed", "clients": 4, "requests": trial.cell.requests, "seconds": trial.cell.seconds,
+            "release": "together", "keys": {"kind": "one", "prefix": "hot"},
+            "operations": [increment("upsert", idempotency=trial.cell.requests is not None)],
+        }
+    },
+    check=check_counters,
+    timed=False,
+)  # fmt: skip
+SCENARIOS = {"counting": SCENARIO}
+SHORT, LONG = (Cell(scenario="counting", clients=4, requests=40, params={"n": 1}),
+               Cell(scenario="counting", clients=4, seconds=4.0, params={"n": 2}))  # fmt: skip
+
+
+def plan(*cells: Cell) -> Plan:
+    return Plan(trials=tuple(Trial(cell=c, number=1, order=n, seed=n) for n, c in enumerate(cells, start=1)))
+
+
+class Bench:
+    """`go(plan)` from the start, `resume(run, plan)`; `said`: what was echoed."""
+
+    def __init__(self, tier: Tier, root: Path) -> None:
+        self.tier, self.root, self.said = tier, root, list[str]()
+        self.recorder: Recorder | None = None
+
+    def go(self, plan: Plan, watch: Callable[[str], None] = lambda _: None, *, earlier: Run | None = None) -> Run:
+        def echo(line: str) -> None:
+            self.said.append(line)
+            watch(line)
+
+        if earlier:
+            self.recorder = Recorder.resume(earlier)
+        else:
+            code = CodeRecord(commit="", dirty=False, command="", seed=1)
+            self.recorder = Recorder.start(self.root, code=code, rig=RigRecord(name="t", provider="url"), options={})
+        done = {row.trial.order for row in earlier.rows} if earlier else set()
+        return bench(plan, SCENARIOS, self.tier, self.recorder, echo, done=done)
+
+    def stored(self) -> Run:
+        assert self.recorder is not None
+        return load_run(self.recorder.path)
+
+
+@pytest.fixture
+def benches(database: Database, tmp_path: Path) -> Iterator[Bench]:
+    with serving(database.environ, tmp_path / "log") as url, Tier(url, database.dsn, tag=f"t{os.getpid()}") as tier:
+        made = Bench(tier, tmp_path / "results")
+        yield made
+        ended(tier.hosts)
+        if made.recorder is not None:
+            assert left_over(made.recorder.manifest.run_id) == []
+
+
+def verdicts(findings: Any) -> dict[tuple[str, str], str]:
+    found: list[Finding] = list(findings)
+    return {(f.cell, f.check): f.verdict for f in found}
+
+
+def test_a_bench_measures_stores_and_judges(benches: Bench) -> None:
+    run = benches.go(plan(SHORT, SHORT))
+    assert (run.manifest.status, run.manifest.verdict) == ("finished", "pass")
+    assert [(r.figure("sent"), r.figure("ok"), r.valid) for r in run.rows] == [(40, 40, True)] * 2
+    assert {check for _, check in verdicts(run.findings)} == {
+        "final value", "value sequence", "real-time order", "ledger",
+    }  # fmt: skip
+    for measured in run.measured():
+        assert len(measured.main) == 40
+        assert set(measured.main.load_host) == {"load-1", "load-2"}
+        assert measured.evidence.counts["client"] == 40
+        assert measured.evidence.ledger is not None
+        assert len(measured.evidence.ledger) == 40
+    assert sum(int(line["sent"]) for line in run.table("timeline")) == 80
+    assert {"load", "store", "settle", "judge"} <= set(run.manifest.stages)
+    assert verdicts(judge(SCENARIOS, run.measured())) == verdicts(run.findings)  # from disk alone, the same
+
+
+def test_a_load_host_that_dies_makes_its_trial_invalid_and_no_update_invented(benches: Bench) -> None:
+    def kill(line: str) -> None:
+        if "ok/s" in line:
+            benches.tier.hosts[1].processes[-1].kill()
+
+    run = benches.go(plan(LONG, SHORT), kill)
+    first, second = run.rows
+    assert (first.valid, second.valid) == (False, True)
+    assert first.reason.startswith("load-2: the load agent died")
+    assert (run.manifest.status, run.manifest.verdict) == ("finished", "invalid")
+    found = verdicts(run.findings)
+    assert found[LONG.name, "final value"] == "unknown"
+    assert found[SHORT.name, "final value"] == "pass"
+    assert any("invalid: load-2" in line for line in benches.said)
+
+
+def test_a_doctored_sample_fails_when_the_stored_run_is_judged_again(benches: Bench) -> None:
+    run = benches.go(plan(SHORT))
+    file = run.path / "samples" / "001-main.csv"
+    lines = file.read_text().splitlines()
+    file.write_text("\n".join([*lines, lines[-1].replace(lines[-1].split(",")[0], "40", 1)]) + "\n")
+    found = verdicts(judge(SCENARIOS, load_run(run.path).measured()))
+    assert found[SHORT.name, "final value"] == "fail"
+
+
+def test_ctrl_c_keeps_what_was_measured_and_resume_does_only_what_is_missing(benches: Bench) -> None:
+    wanted = plan(SHORT, LONG, SHORT)
+
+    def interrupt(line: str) -> None:
+        if "ok/s" in line:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        benches.go(wanted, interrupt)
+    ended(benches.tier.hosts)
+    cut = benches.stored()
+    assert cut.manifest.status == "aborted"
+    assert "aborted: interrupted" in cut.manifest.warnings
+    assert [row.trial.order for row in cut.rows] == [1]
+    assert set(verdicts(cut.findings).values()) == {"pass"}
+    assert benches.said[-1] == f"  kept in {cut.path}"
+    kept = (cut.path / "evidence" / "001.json").stat().st_mtime_ns
+
+    measured_before = benches.tier.trials
+    run = benches.go(wanted, earlier=cut)
+    assert benches.tier.trials - measured_before == 2
+    assert run.path == cut.path
+    assert (run.manifest.status, [row.trial.order for row in run.rows]) == ("finished", [1, 2, 3])
+    assert [row.trial for row in run.rows] == list(wanted.trials)
+    assert {line["order"] for line in run.table("timeline")} == {"1", "2", "3"}
+    assert (run.path / "evidence" / "001.json").stat().st_mtime_ns == kept
+
+
+def test_a_target_that_breaks_keeps_what_was_measured(benches: Bench) -> None:
+    from harness.errors import RigError
+
+    def settle(cell: Cell) -> None:
+        if cell is LONG:
+            raise RigError("app-1 cannot be reached over SSH")
+
+    benches.tier.settle = settle  # type: ignore[method-assign]
+    with pytest.raises(RigError):
+        benches.go(plan(SHORT, LONG))
+    cut = benches.stored()
+    assert (cut.manifest.status, len(cut.rows)) == ("aborted", 1)
+    assert "aborted: app-1 cannot be reached over SSH" in cut.manifest.warnings
