@@ -1,8 +1,8 @@
 """Three small measurements of a host: sent as text (`python3 -`), prints one JSON object. Standard library only.
 
-They tell a machine that is slow today, or slower than its peers, from a tier that is slow: cpu_ms of processor
-time for a fixed piece of arithmetic (so a cap does not show, a slow core does), fsync_ms for a 4 KiB write to stable storage, and rtt_ms for a TCP handshake with another host
-(argument: its address). Medians of a few repetitions; together about a fifth of a second.
+They tell a machine that is slow today, or slower than its peers, from a tier that is slow: cpu_ms of processor time
+for a fixed piece of arithmetic (so a cap does not show, a slow core does), fsync_ms for a 4 KiB write to stable
+storage, and rtt_ms for a TCP handshake with another host (argument: its address). Medians of a few repetitions.
 """
 
 from __future__ import annotations
