@@ -163,7 +163,9 @@ def judge(trials: Sequence[Measured]) -> Sequence[Finding]:
                 naive=naive,
                 tuned=tuned,
                 postgres=postgres,
+                unit=claim.unit,
                 claimed=[claim.sqlite, claim.postgres],
+                change=claim.change,
             )
         )
     return findings
