@@ -13,7 +13,8 @@ import psycopg
 from app.backends import base
 from app.backends.base import Cost, Isolation, PoolStats
 from app.backends.coalesce import Coalescer
-from app.backends.pool import Link, Pool
+from app.backends.link import Link
+from app.backends.pool import Pool
 from app.backends.strategies import STRATEGIES, LostRaceError, hold, lock_and_increment
 from app.errors import CONFLICTS, ServiceError, from_postgres
 from app.settings import Settings

@@ -8,7 +8,7 @@ from . import fuzz
 
 
 def test_two_thousand_inputs_on_postgres(database) -> None:
-    seen = fuzz.main(2000, seed=2, environ=database.environ)
+    seen = fuzz.fuzz(2000, seed=2, environ=database.environ)
     assert sum(number for kind, number in seen.items() if kind != "increments") == 2000
     assert min(seen["2xx"], seen["4xx"], seen["increments"]) > 100
 
@@ -31,4 +31,23 @@ def test_answers_that_must_not_be_are_found(status: int, kind: str, body: bytes)
 
 def test_a_service_that_does_not_start_is_a_failure() -> None:
     with pytest.raises(fuzz.FuzzError, match="did not start"):
-        fuzz.main(1, environ={"BACKEND": "nope"})
+        fuzz.fuzz(1, seed=1, environ={"BACKEND": "nope"})
+
+
+def test_as_a_script_it_tells_what_it_saw(capsys: pytest.CaptureFixture[str]) -> None:
+    assert fuzz.main(["50", "3"]) == 0
+    assert capsys.readouterr().out.startswith("fuzz: 50 requests in ")
+
+
+def test_as_a_script_it_ends_with_1_at_a_breach(monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    def refuse(raw: bytes, answer: object) -> str:
+        raise fuzz.FuzzError("not the contract's error")
+
+    monkeypatch.setattr(fuzz, "judge", refuse)
+    assert fuzz.main(["5"]) == 1
+    assert "(count 5, seed 1): not the contract's error" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [["0"], ["-1"], ["many"], ["1", "2", "3"]])
+def test_as_a_script_it_ends_with_2_at_a_wrong_argument(arguments: list[str]) -> None:
+    assert fuzz.main(arguments) == 2
