@@ -172,8 +172,3 @@ def worst(verdicts: Iterable[Verdict]) -> Verdict:
         if verdict in seen:
             return verdict
     return "unknown"
-
-
-def lost_updates(findings: Iterable[Finding]) -> Mapping[str, int]:
-    """Cell name -> lost updates, from the `final value` findings."""
-    return {f.cell: int(f.numbers.get("lost", 0)) for f in findings if f.check == "final value"}

@@ -86,29 +86,6 @@ class Trial:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sample:
-    """One request. Times are microseconds on a monotonic clock since the run began.
-
-    `due_us`: when it should have been sent; `sent_us`: when it was; `done_us`: when its outcome was known.
-    `value` is the counter's new value where the answer had one, `id` the Idempotency-Key where one was sent.
-    """
-
-    seq: int
-    op: str
-    key: str
-    host: str
-    due_us: int
-    sent_us: int
-    done_us: int
-    outcome: Outcome
-    status: int
-    value: int | None = None
-    error: str = ""
-    id: str = ""
-    load_host: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
     """A check's answer. `detail` is one sentence with the figures; `numbers` the same, for machines."""
 

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 from harness.load import hist
 from harness.load.answer import OUTCOMES, Answer
 from harness.load.job import Job
-from harness.load.samples import Row
+from harness.load.samples import Sample
 
 _BLOCK_ROWS = 1 << 16
 _TABLE_LIMIT = 1000
@@ -222,7 +222,7 @@ class Recorder:
         """Close the file of seconds; the samples stay."""
         self._seconds.close()
 
-    def rows(self) -> Iterator[Row]:
+    def rows(self) -> Iterator[Sample]:
         """The samples in the order their outcomes became known, times relative to the release."""
         job, t0 = self._job, self.t0_us
         hosts, errors = list(self._hosts), list(self._errors)
@@ -231,7 +231,7 @@ class Recorder:
             for fields in self._row.iter_unpack(memoryview(block)[:used]):
                 seq, due, sent, done, value, key, op, host, error, status, outcome, flags = fields[:12]
                 operation = job.operations[op]
-                yield Row(
+                yield Sample(
                     seq,
                     operation.name,
                     job.keys.name(key),

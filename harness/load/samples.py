@@ -43,7 +43,7 @@ GZIP_ROWS = 50_000
 """From so many rows on the file is compressed (samples.csv.gz)."""
 
 
-class Row(NamedTuple):
+class Sample(NamedTuple):
     """One request as stored; `captured` are the numbers of the columns `c_<name>`, NaN where there was none."""
 
     seq: int
@@ -67,7 +67,7 @@ def header(captures: tuple[str, ...] = ()) -> str:
     return ",".join([*COLUMNS, *(f"c_{name}" for name in captures)])
 
 
-def _line(row: Row) -> str:
+def _line(row: Sample) -> str:
     values = ["" if value is None else str(value) for value in row[:-1]]
     return ",".join(values + ["" if math.isnan(number) else f"{number:g}" for number in row.captured])
 
@@ -81,7 +81,7 @@ def open_text(path: Path, mode: Literal["r", "w"]) -> TextIO:
     return io.TextIOWrapper(io.FileIO(path, mode), encoding="utf-8", newline=newline)
 
 
-def write(path: Path, rows: Iterable[Row], captures: tuple[str, ...] = ()) -> None:
+def write(path: Path, rows: Iterable[Sample], captures: tuple[str, ...] = ()) -> None:
     with open_text(path, "w") as file:
         file.write(header(captures) + "\n")
         file.writelines(_line(row) + "\n" for row in rows)

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from harness.load.samples import COLUMNS, Row, header, open_text, read_samples, sample_file, write
+from harness.load.samples import COLUMNS, Sample, header, open_text, read_samples, sample_file, write
 
-ROW = Row(
+ROW = Sample(
     5, "increment", "hot-0", "app-1", 1, 2, 30, "ok", 200, 7, "", "t-load-1-5", "load-1", "measure", (1.5, math.nan)
 )
-LOST = Row(6, "increment", "hot-1", "", 4, 4, 90, "unknown", 0, None, "eof", "", "load-1", "warmup", (math.nan, 2.0))
+LOST = Sample(6, "increment", "hot-1", "", 4, 4, 90, "unknown", 0, None, "eof", "", "load-1", "warmup", (math.nan, 2.0))
 
 
 @pytest.mark.parametrize("name", ["samples.csv", "samples.csv.gz"])
