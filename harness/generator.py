@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import secrets
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -75,7 +76,7 @@ def run_lanes(
     Raises RigError where an agent cannot start (bad job, host unreachable); one that dies later is a failure
     in the answer, because what the others measured is kept.
     """
-    remote = f"/tmp/pgcrucible-{tag}"  # noqa: S108  # made by the agent with mode 0700, removed below
+    remote = f"/tmp/pgcrucible-{tag}-{secrets.token_hex(4)}"  # noqa: S108  # the agent's, mode 0700, removed below
     agents: list[Agent] = []
     try:
         for lane, spec in lanes.items():

@@ -90,7 +90,7 @@ def _dimensions(cell: Cell) -> dict[str, str]:
         "backend": BACKEND_NAMES.get(cell.backend, cell.backend),
         "strategy": cell.strategy if cell.strategy.strip("'-") else "",
         "hosts": some(cell.hosts, "app host"),
-        "pool": f"pool {cell.pool}",
+        "pool": f"pool {cell.pool}" if cell.pool else "",
         "load": f"{cell.rate:,g} requests/s offered" if cell.rate is not None else some(cell.clients, "client"),
         "requests": some(cell.requests, "request") if cell.requests else "",
         "seconds": f"{cell.seconds:g} s" if cell.seconds else "",

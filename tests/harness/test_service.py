@@ -16,8 +16,14 @@ import pytest
 
 from harness import commands, state
 from harness.address import is_ours, locate, permit
+from harness.checks import finding
+from harness.config import parse_options
 from harness.errors import CriterionFailed, InvalidMeasurement, RigError, UsageError
-from harness.model import Cell, Finding
+from harness.judge import judge_trial
+from harness.metrics import Measured, TrialRow
+from harness.model import Cell, Evidence, Finding, Trial
+from harness.plan import Plan, Scenario, Site, make_plan, volume
+from harness.scenarios import SCENARIOS
 from harness.service import Service
 from harness.store import Run, load_run
 from harness.witness import Database
@@ -303,3 +309,42 @@ def test_each_trial_has_keys_of_its_own() -> None:
         seen.append(service._keys)
     assert seen == [["p-t-1-0", "p-t-1-1"], ["p-t-2-0", "p-t-2-1"]]
     assert spec["keys"]["prefix"] == "p"
+
+
+def test_a_check_that_the_target_cannot_answer_is_left_out_and_not_passed() -> None:
+    cell = Cell(scenario="s")
+
+    def check(_: Measured) -> list[Finding]:
+        return [finding(cell, "spread", "unknown", "nobody said"), finding(cell, "final value", False, "lost")]
+
+    scenario = Scenario(name="s", question="?", criteria=(), cells=lambda *_: [], workload=lambda _: {}, check=check)
+    row = TrialRow(trial=Trial(cell=cell, number=1, order=1, seed=0), figures={})
+    for unjudged, left in ({}, 2), ({"spread": "why"}, 1):
+        measured = Measured(row=row, lanes={}, evidence=Evidence(unjudged=unjudged))
+        assert len(judge_trial(scenario, measured)) == left
+
+
+def test_how_much_load_a_plan_sends_is_said() -> None:
+    cells = [
+        Cell(scenario="s", clients=100, requests=1000),
+        Cell(scenario="s", clients=8, seconds=2.5),
+        Cell(scenario="s", mode="open", rate=50, clients=300, seconds=1.0, requests=40),
+    ]
+    trials = tuple(Trial(cell=cell, number=1, order=n, seed=0) for n, cell in enumerate(cells, 1))
+    said = volume(Plan(trials=trials))
+    assert (
+        said
+        == "3 trials, 1,040 requests and 2.5 s of steady load at up to 50 a second, at most 300 connections at once"
+    )
+    assert volume(Plan(trials=())) == "0 trials, no HTTP load, at most 0 connections at once"
+
+
+def test_a_service_that_is_not_ours_keeps_its_strategy_and_its_pool() -> None:
+    site = Site(hosts=1, managed=False, database=False)
+    plan = make_plan(parse_options(known_scenarios=list(SCENARIOS)), site, SCENARIOS)
+    assert {trial.cell.scenario for trial in plan.trials} == {"concurrent-writes", "throughput"}
+    assert {(trial.cell.strategy, trial.cell.pool) for trial in plan.trials} == {("", 0)}
+    for trial in plan.trials:
+        assert ".p" not in trial.cell.name.replace(".postgres", "")
+        lanes: Any = SCENARIOS[trial.cell.scenario].workload(trial)
+        assert lanes["main"]["operations"][0]["body"] == {"key": "{key}"}
