@@ -50,7 +50,7 @@ def analysis(folder: Path) -> dict[str, Entry]:
     }
 
 
-def _made_up(number: int) -> Iterator[samples.Row]:
+def _made_up(number: int) -> Iterator[samples.Sample]:
     """Increments of 100 keys, as right as a linearizable counter makes them."""
     rng = random.Random(1)
     values = [0] * 100
@@ -59,7 +59,7 @@ def _made_up(number: int) -> Iterator[samples.Row]:
         values[key] += 1
         sent = seq * 50
         done = sent + 40 + rng.randrange(9)
-        yield samples.Row(
+        yield samples.Sample(
             seq,
             "increment",
             f"hot-{key}",
