@@ -247,6 +247,14 @@ def test_a_pair_of_machines_boots_takes_the_roles_and_goes(name: str, monkeypatc
     deadline = time.monotonic() + 30
     while provision.status(name).hosts["app-1"] != "missing":
         assert time.monotonic() < deadline
+
+    # It starts again with its own disk and keys, and is plugged into the same LAN.
+    vm.make(report.rig, read_inventory(INVENTORY, ROLES_DIR), Path(report.rig.image), None, quiet)
+    provision.wait_for_ssh(report.rig)
+    assert qemu.processes(vm.folder(name))["db-1"] == machines["db-1"]
+    reach = f"import socket; socket.create_connection(('{report.rig.hosts[0].address}', 5432), 30); print('reached')"
+    again = ssh(name, "app-1", f'test -d /opt/pgcrucible/code && python3 -c "{reach}"')
+    assert again.stdout == "reached\n", again.stderr
     gone = provision.destroy(name, echo=quiet)
     assert gone.removed == ("machine app-1", "machine db-1", "machine lan", "state")
     assert left_of(name) == []
