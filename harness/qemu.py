@@ -5,8 +5,8 @@ So nothing is lost where provisioning is killed between the start of a machine a
 in the pid file is never believed; and a signal goes through a pidfd to the very process that was looked at.
 
 A rig's LAN is one more such process: a QEMU without a machine that is a hub for the others. (A multicast socket
-needs no such process, but it drops what a machine cannot take at once: 1,000 connections opened together
-lost 6 % of the load balancer's segments, and TCP stood still for seconds.)
+needs no such process, but it drops what a machine cannot take at once: with 1,000 connections opened together
+on a busy two-core machine, receive buffers overflowed and the load balancer sent 6 % of its segments again.)
 """
 
 from __future__ import annotations
