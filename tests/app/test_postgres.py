@@ -322,16 +322,19 @@ async def test_too_many_connections_are_503_aborted_and_recover(database, start:
     assert (await other.increment("a")).body["value"] == 51
 
 
-async def test_waiting_for_a_connection_is_bounded(database, start: Start, eventually: Eventually) -> None:
+async def test_waiting_for_a_connection_is_bounded(database, start: Start, admin, eventually: Eventually) -> None:
     service = await start(database.environ, POOL_SIZE=1, POOL_WAIT_SECONDS=1, POOL_MAX_WAITING=3)
     await service.increment("a")
-    hold = asyncio.create_task(service.post("/api/transaction", {"key": "b", "hold_ms": 5000}))
+    await service.increment("b")
+    async with await psycopg.AsyncConnection.connect(database.dsn) as locker:
+        await locker.execute("SELECT FROM counters WHERE key = 'b' FOR UPDATE")
+        hold = asyncio.create_task(service.increment("b"))
 
-    async def held() -> bool:
-        return bool((await service.get("/api/pool-stats")).body["idleCount"] == 0)
+        async def held() -> bool:
+            return await scalar(admin, WAITING) == 1
 
-    await eventually(held)
-    answers = await asyncio.gather(*(service.increment("a") for _ in range(10)))
+        await eventually(held)
+        answers = await asyncio.gather(*(service.increment("a") for _ in range(10)))
     codes = Counter((answer.status, answer.body["code"], answer.body["outcome"]) for answer in answers)
     assert set(codes) == {(503, "POOL_TIMEOUT", "aborted"), (503, "POOL_FULL", "aborted")}
     assert codes[503, "POOL_TIMEOUT", "aborted"] >= 3
