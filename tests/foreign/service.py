@@ -28,6 +28,8 @@ CREATE TABLE IF NOT EXISTS counters (
 """
 SELECT = "SELECT value FROM counters WHERE key = %s FOR UPDATE"
 INSERT = "INSERT INTO counters (key, value) VALUES (%s, 1) RETURNING value"
+FAR_S = 0.1
+"""Between the look and the insert: as on a slow network, so that the flaw shows on a slow machine too."""
 UPDATE = "UPDATE counters SET value = value + 1, last_modified = now() WHERE key = %s RETURNING value"
 
 
@@ -46,6 +48,8 @@ class Foreign:
             key = (await request.json()).get("key")
             async with self.pool.connection() as connection, connection.transaction():
                 row = await (await connection.execute(SELECT, [key])).fetchone()
+                if row is None:
+                    await asyncio.sleep(FAR_S)
                 if row and self.fault == "forgetful" and row[0] % 10 == 9:
                     value = row[0] + 1
                 else:
