@@ -176,7 +176,18 @@ def run_check(which: str | None) -> None:
     """pytest over a stored run."""
     path = find_run(which, RESULTS)
     run = load_run(path)  # a file that cannot be read is a usage error, not a failing test
-    command = [sys.executable, "-m", "pytest", "tests/acceptance", "-q", "--run", str(path)]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-c",
+        "tests/acceptance/pytest.ini",
+        "--rootdir",
+        ".",
+        "--confcutdir",
+        ".",
+    ]
+    command += ["tests/acceptance", "-q", "--run", str(path)]
     done = subprocess.run(command, cwd=ROOT, check=False)
     if done.returncode == 0:
         return

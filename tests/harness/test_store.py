@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 
 from harness.errors import CrucibleError, FormatError, RigError, UsageError
 from harness.files import append_rows, read_table, write_atomically
-from harness.load.samples import Row, write
+from harness.load.samples import Sample, write
 from harness.manifest import CodeRecord, HostRecord, RigRecord
 from harness.metrics import FIGURES, TrialRow
 from harness.model import STRATEGIES, Cell, Evidence, Finding, Trial
@@ -164,7 +164,7 @@ def test_numbers_of_a_finding_become_plain_yaml(tmp_path: Path) -> None:
 def samples(folder: Path, name: str = "samples.csv", count: int = 2) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     rows = [
-        Row(
+        Sample(
             n,
             "increment",
             "hot-0",

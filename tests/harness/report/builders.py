@@ -138,7 +138,7 @@ def _store(recorder: Recorder, order: int, made: Made) -> None:
     )  # fmt: skip
 
 
-def _samples(made: Made, rng: random.Random) -> list[samples.Row]:
+def _samples(made: Made, rng: random.Random) -> list[samples.Sample]:
     outcomes = ["ok"] * made.ok + ["fail"] * made.fail + ["unknown"] * made.unknown
     names = [name for name, count in made.errors.items() for _ in range(count)]
     rng.shuffle(outcomes)
@@ -148,7 +148,7 @@ def _samples(made: Made, rng: random.Random) -> list[samples.Row]:
         took = round(1e3 * made.median_ms * rng.lognormvariate(0, 0.4))
         error = "" if outcome == "ok" else names.pop() if names else "timeout"
         rows.append(
-            samples.Row(
+            samples.Sample(
                 seq=seq, op="increment", key=f"{made.cell.params.get('keys', 'hot')}-{seq % keys:03d}",
                 host=f"app-{1 + seq % made.cell.hosts}", due_us=1000, sent_us=1000 + seq, done_us=1000 + seq + took,
                 outcome=outcome, status=200 if outcome == "ok" else 503, value=seq + 1 if outcome == "ok" else None,
@@ -158,11 +158,11 @@ def _samples(made: Made, rng: random.Random) -> list[samples.Row]:
     return rows
 
 
-def _latency(rows: Sequence[samples.Row]) -> hist.Counts:
+def _latency(rows: Sequence[samples.Sample]) -> hist.Counts:
     return hist.count_all(row.done_us - row.due_us for row in rows)
 
 
-def _summary(made: Made, rows: Sequence[samples.Row]) -> dict[str, Any]:
+def _summary(made: Made, rows: Sequence[samples.Sample]) -> dict[str, Any]:
     counts = {"sent": len(rows), "ok": made.ok, "fail": made.fail, "unknown": made.unknown}
     return {
         "measure": {**counts, "errors": dict(made.errors)},
