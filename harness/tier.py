@@ -138,6 +138,7 @@ class Tier:
             hosts=self.host_records(),
             code_hash=known.code_hash if known else "",
             image=known.image if known else "",
+            acceleration=known.acceleration if known else "",
         )
 
     def host_records(self) -> list[HostRecord]:
