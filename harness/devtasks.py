@@ -64,13 +64,23 @@ def run_lock() -> None:
     """Resolves the requirements files anew with uv."""
     if shutil.which("uv") is None:
         raise UsageError("uv is not installed", hint="pip install uv")
-    base = ["uv", "pip", "compile", "-q", "--upgrade", "--universal", "--python-version", "3.11"]
-    base += ["--generate-hashes", "--no-header", "--no-annotate"]
-    whole_lock = ["-c", "requirements.lock"]
+    base = [
+        "uv",
+        "pip",
+        "compile",
+        "-q",
+        "--upgrade",
+        "--universal",
+        "--generate-hashes",
+        "--no-header",
+        "--no-annotate",
+    ]
+    controller = [*base, "--python-version", "3.11", "pyproject.toml"]
+    hosts = [*base, "--python-version", "3.10"]  # Ubuntu 22.04 may be a host, not a controller
     for command in (
-        [*base, "pyproject.toml", "-o", "requirements.lock"],
-        [*base, *whole_lock, "--group", "host", "-o", "requirements-host.lock"],
-        [*base, *whole_lock, "pyproject.toml", "--group", "dev", "-o", "requirements-dev.lock"],
+        [*controller, "-o", "requirements.lock"],
+        [*hosts, "--group", "host", "-o", "requirements-host.lock"],
+        [*controller, "-c", "requirements.lock", "--group", "dev", "-o", "requirements-dev.lock"],
     ):
         if not _call(" ".join(command[-2:]), command):
             raise UsageError("uv could not resolve the requirements", hint="see above")
