@@ -187,7 +187,7 @@ def run_check(which: str | None) -> None:
         "--confcutdir",
         ".",
     ]
-    command += ["tests/acceptance", "-q", "--run", str(path)]
+    command += ["tests/acceptance", "-q", f"--run={path}"]
     done = subprocess.run(command, cwd=ROOT, check=False)
     if done.returncode == 0:
         return

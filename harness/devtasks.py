@@ -50,7 +50,7 @@ def run_tests(select: str | None, *, fast: bool) -> None:
         run_lint()
     except CriterionFailed as error:
         failed = error.message
-    command = [sys.executable, "-m", "pytest", "-q", "--durations=15", "--run", str(ROOT / "results/example")]
+    command = [sys.executable, "-m", "pytest", "-q", "--durations=20", f"--run={ROOT / 'results/example'}", "tests"]
     if fast:
         command += ["-m", "not rig and not vm"]
     if select:
