@@ -15,7 +15,14 @@ from harness.plan import Site, Skip
 CAPTURE = ["retries", "transactions", "pool_wait_ms"]
 KEY_SETS: Mapping[str, int] = {"hot": 1, "spread": 100, "1000": 1000}
 """Name of a key set -> its number of keys."""
-WARMUP = {"seconds": 1.0, "max_seconds": 6.0}
+
+
+def warmup(seconds: float | None) -> dict[str, float]:
+    """At least a second, at most one and a half times the measured window: a short trial has a short patience.
+
+    Where the load is not steady by then, the record says so (`steady: false`).
+    """
+    return {"seconds": 1.0, "max_seconds": max(1.5, 1.5 * (seconds or 4.0))}
 
 
 def increment(strategy: str, *, idempotency: bool = False, paths: Sequence[str] = ()) -> dict[str, Any]:
@@ -41,7 +48,12 @@ def keys(name: str) -> dict[str, Any]:
 
 def load(cell: Cell) -> dict[str, Any]:
     """The load model of a steady trial: closed with the cell's clients, or open at its rate; warmed up."""
-    model: dict[str, Any] = {"mode": cell.mode, "clients": cell.clients, "release": "together", "warmup": WARMUP}
+    model: dict[str, Any] = {
+        "mode": cell.mode,
+        "clients": cell.clients,
+        "release": "together",
+        "warmup": warmup(cell.seconds),
+    }
     if cell.rate is not None:
         model |= {"rate": cell.rate, "arrivals": "poisson"}
     if cell.requests is not None:

@@ -17,7 +17,7 @@ from harness.config import Options
 from harness.metrics import Measured
 from harness.model import Cell, Finding, Trial
 from harness.plan import Lane, Scenario, Site, Skip
-from harness.scenarios.increments import WARMUP, check_counters, increment
+from harness.scenarios.increments import check_counters, increment, warmup
 
 HOSTS = (1, 2, 3, 4, 6, 8)
 QUICK_HOSTS = (1, 2, 4, 8)
@@ -73,7 +73,7 @@ def workload(trial: Trial) -> dict[str, Lane]:
         "clients": cell.clients,
         "seconds": cell.seconds,
         "release": "together",
-        "warmup": WARMUP,
+        "warmup": warmup(cell.seconds),
         "keys": {"kind": "cycle", "prefix": "scale", "count": 10_000},
     }
     if cell.params["bound"] == "pool":
