@@ -198,7 +198,7 @@ def watch(_: Context, rig: str = "local", seconds: str | None = None, interval: 
     run_watch(rig, positive("seconds", seconds, 86_400), positive("interval", interval, 60) or 2.0)
 
 
-@_task(what="app, load or provision", json="file to write the figures to, as JSON")
+@_task(what="app or load", json="file to write the figures to, as JSON")
 def selfbench(_: Context, what: str, json: str | None = None) -> None:
     """Measure pgcrucible itself beside the field's own tools, as ratios within one session."""
     from harness.devtasks import run_selfbench

@@ -17,7 +17,6 @@ from harness.errors import CriterionFailed, UsageError
 SELFBENCHES = {
     "app": "harness.selfbench_app",
     "load": "harness.selfbench_load",
-    "provision": "harness.selfbench_provision",
 }
 FUZZ_INPUTS = 100_000
 
