@@ -25,11 +25,12 @@ SECONDS = 3.0
 PAST = 1.5
 """The pools together are this many times max_connections."""
 PRESSURE_S = 3.0
-HOLD_MS = 1000
-RECOVERY_S = 3.0
-"""After the pressure: so long may refusals go on."""
 WAIT_S = 2
 """How long a request may stand in line for a connection of the pool."""
+HOLD_S = WAIT_S + 1.0
+"""Longer than the line is patient: whoever finds no connection at first finds none in time, on however fast a machine."""
+RECOVERY_S = 3.0
+"""After the pressure: so long may refusals go on."""
 RATE = 40.0
 OPEN_CLIENTS = 200
 """Each is used every few seconds at this rate: no load balancer takes it for a connection that nobody needs."""
@@ -55,7 +56,7 @@ def cells(options: Options, site: Site) -> list[Cell]:
             mode="open",
             clients=OPEN_CLIENTS,
             rate=RATE,
-            seconds=PRESSURE_S + WAIT_S + RECOVERY_S + 4.0,
+            seconds=PRESSURE_S + WAIT_S + HOLD_S + RECOVERY_S + 2.0,
             params={"load": "past-limit", "app_pool_wait_seconds": WAIT_S, "app_cpus": 1.0},
         ),
     ]
@@ -75,7 +76,7 @@ def workload(trial: Trial) -> dict[str, Lane]:
     }
     if cell.params["load"] == "open":
         return {"main": main}
-    hold = {"name": "hold", "path": "/api/transaction", "body": {"key": "{key}", "hold_ms": HOLD_MS}}
+    hold = {"name": "hold", "path": "/api/transaction", "body": {"key": "{key}", "hold_ms": int(HOLD_S * 1000)}}
     pressure: Lane = {
         "mode": "closed",
         "clients": cell.hosts * cell.pool,
