@@ -51,6 +51,7 @@ class Pool:
         self._waiting: deque[asyncio.Future[Link]] = deque()
         self._opening: set[asyncio.Task[None]] = set()
         self._reaper: asyncio.TimerHandle | None = None
+        self._refused: ServiceError | None = None
         self._closed = False
 
     async def acquire(self, *, urgent: bool = False, wait_seconds: float | None = None) -> Link:
@@ -87,9 +88,11 @@ class Pool:
             timer.cancel()
 
     def _give_up(self, place: asyncio.Future[Link]) -> None:
+        """The line was too long; if the server grants fewer connections than the pool may have, that is why."""
         if not place.done():
             self._waiting.remove(place)
-            place.set_exception(ServiceError(503, "POOL_TIMEOUT", "no database connection became free in time"))
+            late = ServiceError(503, "POOL_TIMEOUT", "no database connection became free in time")
+            place.set_exception(self._refused.again() if self._refused else late)
 
     def release(self, link: Link) -> None:
         """Take a link back: hand it on, keep it, or drop it if it is not idle."""
@@ -161,9 +164,11 @@ class Pool:
             link = await self._connect()
         except (psycopg.Error, OSError) as error:
             failure = from_connect(error)
+            self._refused = failure
         finally:
             self._opening = {other for other in self._opening if other is not task}  # now, not in a callback
         if link:
+            self._refused = None
             self._links.add(link)
             self._peak = max(self._peak, len(self._links))
             self.release(link)

@@ -31,6 +31,8 @@ HOLD_S = WAIT_S + 1.0
 """Longer than the line is patient: whoever finds no connection at first finds none in time, on however fast a machine."""
 RECOVERY_S = 3.0
 """After the pressure: so long may refusals go on."""
+TOO_MANY = "53300"
+"""The SQLSTATE of a server that grants no more connections."""
 RATE = 40.0
 OPEN_CLIENTS = 200
 """Each is used every few seconds at this rate: no load balancer takes it for a connection that nobody needs."""
@@ -139,6 +141,8 @@ def _refusals(cell: Cell, samples: Samples, pressure: Samples) -> Finding:
         text = f"nothing was refused although the pools ask for {cell.hosts * cell.pool} connections"
         return finding(cell, "clean refusal", "unknown", text)
     text = f"{outcomes['fail']:,} requests were refused, each surely not applied: {said}"
+    if not kinds[TOO_MANY]:
+        return finding(cell, "clean refusal", "unknown", f"{text}; none because of {TOO_MANY}", kinds=dict(kinds))
     return finding(cell, "clean refusal", "pass", text, kinds=dict(kinds))
 
 

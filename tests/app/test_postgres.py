@@ -322,6 +322,18 @@ async def test_too_many_connections_are_503_aborted_and_recover(database, start:
     assert (await other.increment("a")).body["value"] == 51
 
 
+async def test_who_waits_in_vain_hears_that_the_server_grants_no_more(database, start: Start, admin) -> None:
+    await admin.execute("ALTER ROLE appuser CONNECTION LIMIT 2")
+    try:
+        service = await start(database.environ, POOL_SIZE=5, POOL_WAIT_SECONDS=1)
+        hold = {"keys": [], "hold_ms": 2500}
+        answers = await asyncio.gather(*(service.post("/api/transaction", hold) for _ in range(4)))
+    finally:
+        await admin.execute("ALTER ROLE appuser CONNECTION LIMIT -1")
+    codes = Counter((answer.status, answer.body.get("code"), answer.body.get("outcome")) for answer in answers)
+    assert codes == {(200, None, None): 2, (503, "53300", "aborted"): 2}
+
+
 async def test_waiting_for_a_connection_is_bounded(database, start: Start, admin, eventually: Eventually) -> None:
     service = await start(database.environ, POOL_SIZE=1, POOL_WAIT_SECONDS=1, POOL_MAX_WAITING=3)
     await service.increment("a")

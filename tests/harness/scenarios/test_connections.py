@@ -97,6 +97,12 @@ def test_no_refusal_says_nothing() -> None:
     assert wrong(check(past(pressure=pressure))) == {"clean refusal": "unknown"}
 
 
+def test_refusals_for_another_reason_say_nothing_of_the_limit() -> None:
+    times = ((0, 4_000_000, "ok" if i else "fail", None) for i in range(5))
+    pressure = history(*times, error=["POOL_TIMEOUT"] + [""] * 4)
+    assert wrong(check(past(pressure=pressure))) == {"clean refusal": "unknown"}
+
+
 def test_no_recovery_fails() -> None:
     main = doctored(requests(10, apart_us=1_000_000), 9, outcome="fail", value=None, error="53300")
     assert wrong(check(past(main))) == {"recovery": "fail"}
