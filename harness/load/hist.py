@@ -103,8 +103,10 @@ def decode(text: str) -> Counts:
             payload = line.rsplit(",", 1)[1]
             base64.b64decode(payload, validate=True)
             histogram = HdrHistogram.decode(payload)
-            for item in histogram.get_recorded_iterator():
-                add(counts, {slot(item.value_iterated_to): item.count_at_value_iterated_to})
+            if (histogram.unit_magnitude, histogram.sub_bucket_half_count_magnitude) != (0, _HALF_BITS):
+                raise ValueError("its values are not whole microseconds with three digits")
+            # the layout is ours, so its index is our slot: 30 times as fast as its own iterator
+            add(counts, {index: count for index, count in enumerate(histogram.counts[:]) if count})
         except Exception as error:
             raise FormatError(f"damaged histogram: {error}") from error
     return counts

@@ -76,3 +76,18 @@ def test_other_tools_read_what_we_write() -> None:
 def test_a_damaged_histogram_is_refused(text: str) -> None:
     with pytest.raises(FormatError, match="damaged histogram"):
         hist.decode(text)
+
+
+@pytest.mark.parametrize(("lowest", "digits"), [(1000, 3), (1, 2)])
+def test_a_histogram_of_another_grain_is_refused(lowest: int, digits: int) -> None:
+    theirs = HdrHistogram(lowest, hist.HIGHEST_US, digits)
+    theirs.record_value(5_000_000)
+    with pytest.raises(FormatError, match="not whole microseconds with three digits"):
+        hist.decode(f"0,1,5,{theirs.encode().decode()}")
+
+
+def test_what_other_tools_write_is_read() -> None:
+    theirs, values = HdrHistogram(1, 10**9, 3), [0, 1, 2047, 2048, 5_000_001, 999_999_999]
+    for value in values:
+        theirs.record_value(value, 3)
+    assert hist.decode(f"0,1,5,{theirs.encode().decode()}") == hist.count_all(values * 3)
