@@ -83,6 +83,8 @@ class Scenario:
     """What to read besides the counters after a trial: `ledger`, `data`, `deadlocks`, `dead-rows`."""
     timed: bool = True
     """False where no claim rests on time: a generator that was held up is then noted, not held against a trial."""
+    about: str = ""
+    """What of PostgreSQL's it asks about, where it asks of PostgreSQL alone: why `--backend sqlite-…` skips it."""
     repeat: int = 1
     """Trials a cell where `--repeat` is not given; `--quick` always makes one."""
 
@@ -113,7 +115,8 @@ def make_plan(options: Options, site: Site, scenarios: Mapping[str, Scenario]) -
     for name in options.scenarios:
         scenario = scenarios[name]
         try:
-            cells = [within_budget(_known(cell, site), site) for cell in scenario.cells(options, site)]
+            asked = _asked(scenario, scenario.cells(options, site), options)
+            cells = [within_budget(_known(cell, site), site) for cell in asked]
         except Skip as skip:
             skipped[name] = str(skip)
             continue
@@ -126,6 +129,19 @@ def make_plan(options: Options, site: Site, scenarios: Mapping[str, Scenario]) -
         reasons = "; ".join(f"{name}: {why}" for name, why in skipped.items())
         raise UsageError(f"nothing to measure: {reasons}", hint="./run scenarios lists what each needs")
     return Plan(trials=tuple(trials), skipped=skipped)
+
+
+def _asked(scenario: Scenario, cells: Sequence[Cell], options: Options) -> Sequence[Cell]:
+    """The cells that measure what was asked for: another backend's figures are no answer. Raises Skip if none does."""
+    of_backend = [cell for cell in cells if not options.backends or cell.backend in options.backends]
+    if not of_backend:
+        raise Skip(f"--backend {','.join(options.backends)}: {scenario.name} is about PostgreSQL's {scenario.about}")
+    found = [cell for cell in of_backend if not options.strategies or cell.strategy in options.strategies]
+    if not found:
+        own = sorted({cell.strategy for cell in of_backend} - {""})
+        why = f"measures {' and '.join(own)} alone" if own else "has no increments"
+        raise Skip(f"--strategy {','.join(options.strategies)}: {scenario.name} {why}")
+    return found
 
 
 def _known(cell: Cell, site: Site) -> Cell:

@@ -29,6 +29,7 @@ def cells(options: Options, site: Site) -> list[Cell]:
     return [
         Cell(
             scenario="bulk-insert",
+            strategy="",
             hosts=min(options.hosts or 4, site.hosts),
             clients=min(CLIENTS, requests),
             requests=requests,
@@ -128,4 +129,5 @@ SCENARIO = Scenario(
     check=check,
     reads=("data",),
     timed=False,
+    about="inserts of many rows: the rows are read back there",
 )

@@ -28,7 +28,7 @@ PRESSURE_S = 3.0
 WAIT_S = 2
 """How long a request may stand in line for a connection of the pool."""
 HOLD_S = WAIT_S + 1.0
-"""Longer than the line is patient: whoever finds no connection at first finds none in time, on however fast a machine."""
+"""Longer than the line is patient: who finds no connection at first finds none in time, on however fast a machine."""
 RECOVERY_S = 3.0
 """After the pressure: so long may refusals go on."""
 TOO_MANY = "53300"
@@ -168,4 +168,5 @@ SCENARIO = Scenario(
     workload=workload,
     check=check,
     timed=False,
+    about="max_connections",
 )

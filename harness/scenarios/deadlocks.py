@@ -150,4 +150,5 @@ SCENARIO = Scenario(
     check=check,
     reads=("deadlocks",),
     timed=False,
+    about="deadlock detection",
 )

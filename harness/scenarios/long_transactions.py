@@ -192,4 +192,5 @@ SCENARIO = Scenario(
     check=check,
     judge=judge,
     reads=("dead-rows",),
+    about="row locks and dead row versions",
 )

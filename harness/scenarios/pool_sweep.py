@@ -41,6 +41,7 @@ def cells(options: Options, site: Site) -> list[Cell]:
     return [
         Cell(
             scenario="pool-sweep",
+            strategy="",
             hosts=1,
             pool=pool,
             clients=queries,
@@ -149,5 +150,6 @@ SCENARIO = Scenario(
     workload=workload,
     check=check,
     judge=judge,
+    about="connections, which cost the server a process each",
     repeat=5,
 )

@@ -43,6 +43,7 @@ def cells(options: Options, site: Site) -> list[Cell]:
     pool = [
         Cell(
             scenario="scaling",
+            strategy="",
             hosts=n,
             pool=POOL,
             clients=options.clients or CLIENTS_A_HOST * n,
@@ -54,12 +55,13 @@ def cells(options: Options, site: Site) -> list[Cell]:
     cpu = [
         Cell(
             scenario="scaling",
-            strategy=(options.strategies or ("upsert",))[0],
+            strategy=strategy,
             hosts=n,
             clients=options.clients or CLIENTS_A_HOST * n,
             seconds=seconds,
             params={"bound": "cpu", "app_cpus": CPU_CPUS},
         )
+        for strategy in options.strategies or ("upsert",)
         for n in counts
     ]
     return pool + cpu
@@ -114,18 +116,19 @@ def check(measured: Measured) -> Sequence[Finding]:
 
 def judge(trials: Sequence[Measured]) -> Sequence[Finding]:
     """Speed-ups over one host: judged for the pool bound, reported for the CPU bound."""
-    rates: dict[tuple[str, int], list[float]] = defaultdict(list)
+    lines: dict[tuple[str, str], list[Measured]] = defaultdict(list)
     for measured in trials:
-        rate = measured.row.figure("rps")
-        if rate is not None and measured.row.valid:
-            rates[str(measured.cell.params["bound"]), measured.cell.hosts].append(rate)
+        lines[str(measured.cell.params["bound"]), measured.cell.strategy].append(measured)
     findings = []
-    for bound in ("pool", "cpu"):
-        known = [m.cell for m in trials if m.cell.params["bound"] == bound]
-        if not known:
-            continue
-        one = statistics.median(rates.get((bound, 1), [0.0]))
-        ups = {n: statistics.median(rs) / one for (b, n), rs in sorted(rates.items()) if b == bound and one}
+    for (bound, _), line_trials in sorted(lines.items(), reverse=True):
+        known = [m.cell for m in line_trials]
+        rates: dict[int, list[float]] = defaultdict(list)
+        for measured in line_trials:
+            rate = measured.row.figure("rps")
+            if rate is not None and measured.row.valid:
+                rates[measured.cell.hosts].append(rate)
+        one = statistics.median(rates.get(1, [0.0]))
+        ups = {n: statistics.median(rs) / one for n, rs in sorted(rates.items()) if one}
         line = ", ".join(f"{n} hosts {up:.2f}x" for n, up in ups.items())
         if bound == "cpu":
             cell = known[-1]
@@ -159,5 +162,6 @@ SCENARIO = Scenario(
     workload=workload,
     check=check,
     judge=judge,
+    about="connections, of which each app host adds its pool",
     repeat=5,
 )

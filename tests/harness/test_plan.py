@@ -10,7 +10,7 @@ import pytest
 from harness.config import Options, parse_options
 from harness.errors import UsageError
 from harness.load.job import from_dict
-from harness.model import Cell
+from harness.model import BACKENDS, STRATEGIES, Cell
 from harness.plan import Driver, Scenario, Site, Skip, make_plan
 from harness.scenarios import SCENARIOS
 
@@ -53,6 +53,31 @@ def test_what_cannot_run_is_skipped_with_its_reason() -> None:
     assert make_plan(Options(scenarios=("s", "t")), SITE, known).skipped == {"t": "no database"}
     with pytest.raises(UsageError, match="no database"):
         make_plan(Options(scenarios=("t",)), SITE, known)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_another_backend_than_was_asked_for_is_not_measured(backend: str) -> None:
+    """A scenario about PostgreSQL alone says so instead of answering for SQLite."""
+    plan = make_plan(options(backend=backend), SITE, SCENARIOS)
+    assert {trial.cell.backend for trial in plan.trials} == {backend}
+    skipped = set(plan.skipped) - {"sqlite-vs-postgres"}  # which wants two
+    on_any = {"concurrent-writes", "isolation", "throughput"}
+    assert skipped == (set() if backend == "postgres" else set(SCENARIOS) - {"sqlite-vs-postgres"} - on_any)
+    for name in skipped:
+        assert SCENARIOS[name].about
+        assert plan.skipped[name] == f"--backend {backend}: {name} is about PostgreSQL's {SCENARIOS[name].about}"
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_another_strategy_than_was_asked_for_is_not_measured(strategy: str) -> None:
+    plan = make_plan(options(strategy=strategy), SITE, SCENARIOS)
+    assert {trial.cell.strategy for trial in plan.trials} == {strategy}
+    measured = {trial.cell.scenario for trial in plan.trials}
+    assert measured >= {"concurrent-writes", "throughput", "scaling"}
+    assert set(plan.skipped) == set(SCENARIOS) - measured
+    assert plan.skipped["deadlocks"] == f"--strategy {strategy}: deadlocks has no increments"
+    if strategy != "upsert":
+        assert plan.skipped["connections"] == f"--strategy {strategy}: connections measures upsert alone"
 
 
 def test_pools_beyond_the_servers_connections_are_refused() -> None:

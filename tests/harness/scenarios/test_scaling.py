@@ -10,6 +10,7 @@ import pytest
 
 from harness.metrics import Measured
 from harness.plan import Site, Skip
+from harness.scenarios import SCENARIOS
 from tests.harness.histories import Columns, history
 from tests.harness.scenarios.records import (
     SITE,
@@ -51,6 +52,8 @@ def test_the_cells() -> None:
     assert {c.hosts for c in cells("scaling", hosts="4")} == {1, 2, 3, 4}
     assert {c.hosts for c in cells("scaling", Site(hosts=3))} == {1, 2, 3}
     assert {c.seconds for c in cells("scaling", seconds="9")} == {9.0}
+    asked = [c for c in cells("scaling", strategy="coalesce,unsafe", hosts="2") if c.params["bound"] == "cpu"]
+    assert {(c.strategy, c.hosts) for c in asked} == {(s, n) for s in ("coalesce", "unsafe") for n in (1, 2)}
 
 
 def test_what_it_needs() -> None:
@@ -123,3 +126,12 @@ def test_the_cpu_bound_is_reported() -> None:
     assert verdicts(found) == {"cpu-bound speed-up": "pass"}
     assert found["cpu-bound speed-up"].numbers["speedup"] == {1: 1.0, 2: 1.2}
     assert verdicts(judge(trials({1: 100.0, 2: 120.0}, "cpu", valid=False))) == {"cpu-bound speed-up": "unknown"}
+
+
+def test_each_strategy_has_its_own_speed_up() -> None:
+    def of(strategy: str, rates: Mapping[int, float]) -> list[Measured]:
+        made = [replace(cell("scaling", bound="cpu", hosts=n), strategy=strategy) for n in rates]
+        return [measured(c, history(), figures={"rps": rates[c.hosts]}) for c in made]
+
+    found = SCENARIOS["scaling"].judge(of("upsert", {1: 100.0, 2: 120.0}) + of("coalesce", {1: 400.0, 2: 600.0}))
+    assert [f.numbers["speedup"] for f in found] == [{1: 1.0, 2: 1.2}, {1: 1.0, 2: 1.5}]
