@@ -131,11 +131,14 @@ def judge(trials: Sequence[Measured]) -> Sequence[Finding]:
         ups = {n: statistics.median(rs) / one for n, rs in sorted(rates.items()) if one}
         line = ", ".join(f"{n} hosts {up:.2f}x" for n, up in ups.items())
         if bound == "cpu":
-            cell = known[-1]
+            widest = max(line_trials, key=lambda m: (m.row.valid, m.cell.hosts))
+            cell = widest.cell
             if not ups:
                 findings.append(finding(cell, "cpu-bound speed-up", "unknown", "no valid trial with one host"))
                 continue
-            findings.append(finding(cell, "cpu-bound speed-up", "pass", f"{line} (reported, not judged)", speedup=ups))
+            what = widest.held_back or "not known, because there is no telemetry"
+            text = f"{line} (reported, not judged). What held {cell.hosts} hosts back: {what}"
+            findings.append(finding(cell, "cpu-bound speed-up", "pass", text, speedup=ups))
             continue
         for n, wanted in WANTED.items():
             at = next((c for c in known if c.hosts == n), None)

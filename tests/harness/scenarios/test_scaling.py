@@ -128,6 +128,14 @@ def test_the_cpu_bound_is_reported() -> None:
     assert verdicts(judge(trials({1: 100.0, 2: 120.0}, "cpu", valid=False))) == {"cpu-bound speed-up": "unknown"}
 
 
+def test_the_cpu_bound_says_what_held_the_most_hosts_back() -> None:
+    said = {1: "load CPU", 2: "app CPU: 2 of 2 hosts"}
+    told = [replace(m, held_back=said[m.cell.hosts]) for m in trials({2: 120.0, 1: 100.0}, "cpu")]
+    assert judge(told)["cpu-bound speed-up"].detail.endswith("What held 2 hosts back: app CPU: 2 of 2 hosts")
+    silent = judge(trials({1: 100.0, 2: 120.0}, "cpu"))["cpu-bound speed-up"]
+    assert silent.detail.endswith("not known, because there is no telemetry")
+
+
 def test_each_strategy_has_its_own_speed_up() -> None:
     def of(strategy: str, rates: Mapping[int, float]) -> list[Measured]:
         made = [replace(cell("scaling", bound="cpu", hosts=n), strategy=strategy) for n in rates]
