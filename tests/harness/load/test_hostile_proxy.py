@@ -1,0 +1,197 @@
+"""Agent, hostile proxy, real service, real database: every outcome is right, and so is what the oracle makes of it.
+
+The proxy knows what it did to each request, and so whether it was applied: the truth that both are held to.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import psycopg
+import pytest
+
+from harness import oracle
+from harness.load.samples import Samples, read_samples
+from harness.model import Cell, Evidence, Finding
+from tests.conftest import Database
+from tests.harness.stations import serving
+
+from .conftest import AgentProcess, Handler, LoopbackServer, Request, counted, http, job_dict
+
+Serve = Callable[[Handler], Awaitable[LoopbackServer]]
+Start = Callable[[dict[str, Any] | str], Awaitable[AgentProcess]]
+CELL = Cell(scenario="hostile-proxy", clients=20)
+REQUESTS = 400
+TIMEOUT_S = 3.0
+
+FAULTS: Mapping[str, set[tuple[str, str]]] = {
+    # what the proxy does to a request: the outcomes and errors that may come of it
+    "": {("ok", "")},
+    "drop the request": {("unknown", "eof"), ("unknown", "reset")},
+    "drop the answer": {("unknown", "eof"), ("unknown", "reset")},
+    "delay": {("ok", "")},
+    "delay for too long": {("unknown", "timeout")},
+    "truncate the head": {("unknown", "truncated")},
+    "truncate the body": {("unknown", "truncated")},
+    "garble the head": {("unknown", "protocol")},
+    "garble the body": {("unknown", "garbled")},
+    "duplicate the answer": {("ok", "")},
+    "refuse": {("unknown", "HTTP 503")},
+}
+NOT_FORWARDED = ("drop the request", "refuse", "pretend")
+
+
+class Proxy:
+    """Passes requests on to `url` and does to number n what `faults[n]` says; counts both."""
+
+    def __init__(self, url: str, faults: Mapping[int, str], session: aiohttp.ClientSession) -> None:
+        self._url, self._faults, self._session = url, faults, session
+        self.came: Counter[int] = Counter()
+        self.forwarded: Counter[int] = Counter()
+
+    async def __call__(self, request: Request, writer: asyncio.StreamWriter) -> bool | None:
+        number = int(request.line.split("?n=")[1].split()[0])
+        fault = self._faults.get(number, "")
+        self.came[number] += 1
+        answer = b""
+        for _ in range(0 if fault in NOT_FORWARDED else 2 if fault == "replay" else 1):
+            answer = await self._forward(number, request)
+        if "drop" in fault:
+            return False
+        if fault in ("refuse", "pretend"):
+            writer.write(counted(1) if fault == "pretend" else http(raw=b"<html>no server</html>", status=503))
+        elif "truncate" in fault:
+            writer.write(answer[: 20 if "head" in fault else -5])
+            return False
+        elif fault == "alter":
+            writer.write(http(json.loads(answer.split(b"\r\n\r\n")[1]) | {"value": 10**6 + number}))
+        elif "garble" in fault:
+            writer.write(answer.replace(*((b"HTTP/1.1", b"HTP/9.x") if "head" in fault else (b'"', b"\x01"))))
+        else:
+            await asyncio.sleep({"delay": 0.2, "delay for too long": TIMEOUT_S + 0.5}.get(fault, 0))
+            writer.write(answer * (2 if fault == "duplicate the answer" else 1))
+        return None
+
+    async def _forward(self, number: int, request: Request) -> bytes:
+        self.forwarded[number] += 1
+        async with self._session.post(
+            f"{self._url}/api/increment", data=request.body, headers=request.headers
+        ) as answer:
+            return http(raw=await answer.read(), status=answer.status)
+
+
+@pytest.fixture
+async def session() -> AsyncIterator[aiohttp.ClientSession]:
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as made:
+        yield made
+
+
+@pytest.fixture
+def bench(
+    serve: Serve, agent: Start, session: aiohttp.ClientSession, database: Database, tmp_path: Path
+) -> Callable[..., Awaitable[tuple[Proxy, Samples, Evidence]]]:
+    """`await bench(faults, keyed=…)`: one agent, one hot key; the proxy, the samples, the database's evidence."""
+
+    async def run(faults: Mapping[int, str], *, keyed: bool) -> tuple[Proxy, Samples, Evidence]:
+        increment = {
+            "name": "increment",
+            "path": "/api/increment?n={n}",
+            "body": {"key": "{key}"},
+            "value": "value",
+            "idempotency": keyed,
+        }
+        with serving(database.environ, tmp_path / "log") as url:
+            proxy = Proxy(url, faults, session)
+            server = await serve(proxy)
+            out = tmp_path / "out"
+            process = await agent(
+                job_dict(server.port, out, clients=20, requests=REQUESTS, timeout_s=TIMEOUT_S, operations=[increment])
+            )
+            await process.event("ready")
+            process.tell("go")
+            await process.event("done")
+        with psycopg.connect(database.dsn) as connection:
+            final: dict[str, int] = dict(connection.execute("SELECT key, value FROM counters").fetchall())
+            rows = connection.execute("SELECT id, key, value FROM ledger").fetchall()
+        ledger = {ident: (key, value) for ident, key, value in rows} if keyed else None
+        return proxy, read_samples(out / "samples.csv"), Evidence(final=final, ledger=ledger)
+
+    return run
+
+
+def judged(samples: Samples, evidence: Evidence) -> dict[str, Finding]:
+    found = [
+        oracle.check_final_value(CELL, samples, evidence),
+        oracle.check_value_sequence(CELL, samples, evidence),
+        oracle.check_real_time_order(CELL, samples),
+        oracle.check_ledger(CELL, samples, evidence),
+    ]
+    return {one.check: one for one in found}
+
+
+def some(fault: str, number: int) -> dict[int, str]:
+    return dict.fromkeys(random.Random(3).sample(range(REQUESTS), number), fault)
+
+
+Bench = Callable[..., Awaitable[tuple[Proxy, Samples, Evidence]]]
+
+
+async def test_whatever_happens_to_answers_outcomes_and_oracle_are_right(bench: Bench) -> None:
+    rng = random.Random(1)
+    wanted = [fault for fault in FAULTS if fault] * 6
+    faults = dict(zip(rng.sample(range(REQUESTS), len(wanted)), wanted, strict=True))
+    proxy, samples, evidence = await bench(faults, keyed=True)
+    assert sorted(samples.seq) == list(range(REQUESTS))
+    assert proxy.came == Counter(range(REQUESTS)), "each request was sent once"
+    for seq, outcome, error in zip(samples.seq, samples.outcome, samples.error, strict=True):
+        fault = faults.get(seq, "")
+        assert (outcome, error) in FAULTS[fault], (seq, fault)
+    applied = proxy.forwarded.total()
+    assert evidence.final == {"hot-0": applied}
+    ok, unknown = samples.outcome.count("ok"), samples.outcome.count("unknown")
+    assert ok < applied < ok + unknown == REQUESTS
+    found = judged(samples, evidence)
+    assert {check: one.verdict for check, one in found.items()} == dict.fromkeys(found, "pass"), found
+    assert (found["final value"].numbers["ok"], found["final value"].numbers["unknown"]) == (ok, unknown)
+    assert found["ledger"].numbers["rows"] == applied
+
+
+@pytest.mark.parametrize("keyed", [False, True], ids=["without a key", "with Idempotency-Key"])
+async def test_requests_sent_twice_by_the_proxy_are_found_unless_they_carry_a_key(bench: Bench, keyed: bool) -> None:
+    proxy, samples, evidence = await bench(some("replay", 30), keyed=keyed)
+    assert proxy.forwarded.total() == REQUESTS + 30
+    assert samples.outcome == ["ok"] * REQUESTS
+    found = judged(samples, evidence)
+    if keyed:
+        assert evidence.final == {"hot-0": REQUESTS}
+        assert {one.verdict for one in found.values()} == {"pass"}, found
+    else:
+        assert (found["final value"].verdict, found["final value"].numbers["invented"]) == ("fail", 30)
+        assert (found["value sequence"].verdict, found["value sequence"].numbers["gaps"]) == ("fail", 30)
+        assert found["real-time order"].verdict == "pass"
+        assert found["ledger"].verdict == "unknown"
+
+
+async def test_answers_that_the_proxy_made_up_are_found(bench: Bench) -> None:
+    _, samples, evidence = await bench(some("pretend", 7), keyed=True)
+    assert samples.outcome == ["ok"] * REQUESTS
+    found = judged(samples, evidence)
+    assert (found["final value"].verdict, found["final value"].numbers["lost"]) == ("fail", 7)
+    assert (found["value sequence"].verdict, found["value sequence"].numbers["doubles"]) == ("fail", 7)
+    assert found["ledger"].numbers["problems"] == {"acknowledged but absent": 7}
+
+
+async def test_answers_whose_value_the_proxy_altered_are_found(bench: Bench) -> None:
+    _, samples, evidence = await bench(some("alter", 5), keyed=True)
+    assert samples.outcome == ["ok"] * REQUESTS
+    found = judged(samples, evidence)
+    assert found["final value"].verdict == "pass"
+    assert (found["value sequence"].verdict, found["value sequence"].numbers["outside"]) == ("fail", 5)
+    assert (found["ledger"].verdict, found["ledger"].numbers["problems"]) == ("fail", {"another value": 5})
