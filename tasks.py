@@ -198,12 +198,16 @@ def watch(_: Context, rig: str = "local", seconds: str | None = None, interval: 
     run_watch(rig, positive("seconds", seconds, 86_400), positive("interval", interval, 60) or 2.0)
 
 
-@_task(what="app or load", json="file to write the figures to, as JSON")
-def selfbench(_: Context, what: str, json: str | None = None) -> None:
-    """Measure pgcrucible itself beside the field's own tools, as ratios within one session."""
+@_task(
+    what="app, load or provision",
+    json="file to write the figures to, as JSON",
+    cold="provision: build the image anew too, about a minute more",
+)
+def selfbench(_: Context, what: str, json: str | None = None, cold: bool = False) -> None:
+    """Measure pgcrucible itself: service and load beside the field's own tools, provisioning by its stages."""
     from harness.devtasks import run_selfbench
 
-    run_selfbench(what, json)
+    run_selfbench(what, json, cold=cold)
 
 
 @_task(count="number of inputs (default: 100,000)")

@@ -17,6 +17,7 @@ from harness.errors import CriterionFailed, UsageError
 SELFBENCHES = {
     "app": "harness.selfbench_app",
     "load": "harness.selfbench_load",
+    "provision": "harness.selfbench_provision",
 }
 FUZZ_INPUTS = 100_000
 
@@ -85,19 +86,22 @@ def run_lock() -> None:
             raise UsageError("uv could not resolve the requirements", hint="see above")
 
 
-def run_selfbench(what: str, json_file: str | None) -> None:
-    """One of our own benchmarks, which print ratios within one session."""
+def run_selfbench(what: str, json_file: str | None, *, cold: bool = False) -> None:
+    """One of our own benchmarks; `cold` is an option of `provision`."""
     if what not in SELFBENCHES:
         raise UsageError(f"there is no selfbench '{what}'", hint=nearest(what, SELFBENCHES))
-    importlib.import_module(SELFBENCHES[what]).main(Path(json_file) if json_file else None)
+    if cold and what != "provision":
+        raise UsageError(f"--cold means nothing to selfbench {what}", hint="./run selfbench provision --cold")
+    file = Path(json_file) if json_file else None
+    if file and not file.absolute().parent.is_dir():
+        raise UsageError(f"--json {file}: there is no such folder", hint="it is asked for before anything is measured")
+    importlib.import_module(SELFBENCHES[what]).main(file, **({"cold": True} if cold else {}))
 
 
 def run_fuzz(count: str | None) -> None:
     """Random requests against the service: no 5xx that the database did not cause."""
     inputs = whole("count", count, 1, 100_000_000) or FUZZ_INPUTS
-    if not _call(
-        f"fuzz with {inputs:,} inputs", [sys.executable, "tests/app/fuzz.py", str(inputs)], {"PYTHONPATH": "."}
-    ):
+    if not _call(f"fuzz with {inputs:,} inputs", [sys.executable, "-m", "tests.app.fuzz", str(inputs)]):
         raise CriterionFailed("the fuzzer found a request that the service does not stand", hint="see above")
 
 

@@ -6,6 +6,7 @@ site.yml and verify.yml. What broke half-way goes on where it stopped, or is rem
 
 from __future__ import annotations
 
+import os
 import shutil
 import socket
 import time
@@ -21,6 +22,7 @@ import yaml
 
 from harness import containers, doctor, image, podman, state, static, vm
 from harness.bundle import Bundle, build_bundle
+from harness.certificates import certify
 from harness.config import MAX_HOSTS
 from harness.errors import RigError, UsageError
 from harness.hosts import ansible_inventory, caps, hosts_of
@@ -113,9 +115,8 @@ def provision(
         raise UsageError(f"--hosts {hosts} is out of range", hint=f"give 1 to {MAX_HOSTS}")
     with state.locked(name):
         stages = _Stages()
-        stamp = state.ROOT / ".venv/stamp"
-        if stamp.exists():
-            stages.add("venv", float(stamp.read_text().strip() or 0))
+        if made_by_run := os.environ.get("PGCRUCIBLE_VENV_S"):
+            stages.add("venv", float(made_by_run))
         before = state.load(name)
         source = _read_source(before, inventory, provider)
         if hosts is None and inventory is None and before is not None:
@@ -148,7 +149,8 @@ def provision(
         bundle, done = _deploy(rig, source, stages, echo)
         stages.split(done, "site")
         if source.provider == "podman":
-            containers.set_caps(rig)
+            with stages.timed("caps"):
+                containers.set_caps(rig)
         rig = replace(rig, ready=True, stages=dict(stages), code_hash=bundle.code_hash, wheels_hash=bundle.wheels_hash)
         state.save(rig)
         return ProvisionReport(
@@ -162,6 +164,8 @@ def provision(
 def _deploy(rig: RigState, source: Inventory, stages: _Stages, echo: Echo) -> tuple[Bundle, PlayResult]:
     """Once every host answers: what each of them gets, then the roles and their proof."""
     variables: dict[str, Any] = state.read_secrets(rig.name)
+    if rig.variables.get("tls"):
+        variables |= certify(rig.name, rig.hosts)
     if source.provider == "static":
         with stages.timed("ssh"):
             kinds = static.kinds(rig.hosts)
