@@ -17,13 +17,24 @@ NO_RIG = "no-such-rig-here"
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     """`./run …`, past the part that makes .venv."""
     return subprocess.run(
-        [sys.executable, "-m", "invoke", *arguments],
+        [sys.executable, "-m", "harness", *arguments],
         cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
 
 
 FUTURE, HOSTILE, ABSENT = "FUTURE", "HOSTILE", "/nowhere/at/all"
 CASES: dict[tuple[str, ...], tuple[int, str, str]] = {
+    ("benchh",): (2, "there is no task 'benchh'", "did you mean 'bench'?"),
+    ("bench", "--hostz", "3"): (2, "bench has no option '--hostz'", "did you mean '--hosts'? (./run bench --help)"),
+    ("bench", "--xyzzy"): (2, "bench has no option '--xyzzy'", "known: --aa, --backend"),
+    ("bench", "--hosts"): (2, "--hosts needs a value", "./run bench --help"),
+    ("selfbench",): (2, "did not receive required positional arguments: 'what'", "./run selfbench --help"),
+    ("selfbench", "lode"): (2, "there is no selfbench 'lode'", "did you mean 'load'?"),
+    ("selfbench", "load", "--cold"): (2, "--cold means nothing to selfbench load", "./run selfbench provision --cold"),
+    ("selfbench", "provision", "--json", f"{ABSENT}/x"): (2, "there is no such folder", "before anything is measured"),
+    ("--help", "benchh"): (2, "there is no task 'benchh'", "did you mean 'bench'?"),
+    ("-T", "soon", "doctor"): (2, "'soon'", "./run --help"),
+    ("--list", "nope"): (2, "'nope' not found", "./run --list"),
     ("bench", "--hosts", "0"): (2, "--hosts 0 is out of range", "give 1 to 64"),
     ("bench", "--hosts", "abc"): (2, "--hosts 'abc' is not a whole number", "give 1 to 64"),
     ("bench", "--hosts", "500"): (2, "--hosts 500 is out of range", "give 1 to 64"),
@@ -90,7 +101,8 @@ def test_the_scenarios_are_listed_with_their_criteria() -> None:
         assert all(criterion in done.stdout for criterion in scenario.criteria)
 
 
-def test_an_option_that_is_none_is_a_usage_error() -> None:
-    done = run("bench", "--nonsense")
-    assert done.returncode != 0
-    assert "Traceback" not in done.stderr
+def test_help_lists_and_the_version_are_no_errors() -> None:
+    for arguments in (("--list",), ("--version",), ("bench", "--help")):
+        done = run(*arguments)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert done.stdout
