@@ -8,7 +8,7 @@ On each load host the controller starts `python -m harness.load.agent` over SSH 
     ->  go                release now; `go 0.5` in half a second, `go @<us>` at an instant of CLOCK_MONOTONIC
     <-  {"event": "progress", "second", "phase", "sent", "ok", "fail", "unknown", "p50_ms", "p95_ms", "p99_ms"}
         once a second; a slow reader misses some, the files have them all
-    ->  measure 7 steady  only with a warm-up and several load hosts: the measured phase begins with second 7
+    ->  measure 7         only with a warm-up and several load hosts: the measured phase begins with second 7
     ->  stop              send nothing more, wait briefly for answers, write what there is
     <-  {"event": "done", "summary": {...}}            exit code 0; the results are in the job's `out`
     <-  {"event": "error", "message": "one line"}      exit code 2

@@ -81,7 +81,7 @@ def _end_overdue(job: Job, event: dict[str, Any]) -> list[str]:
     if job.warmup is None or event["event"] != "progress" or event["phase"] != "warmup":
         return []
     overdue = math.ceil(job.warmup.max_seconds) + 2 * AHEAD
-    return [f"measure {overdue + AHEAD} unsteady"] if event["second"] == overdue else []
+    return [f"measure {overdue + AHEAD}"] if event["second"] == overdue else []
 
 
 def _job(line: str | None) -> Job:

@@ -29,8 +29,9 @@ class Answer(NamedTuple):
 
 
 def _short(text: object) -> str:
-    """Text of a stranger's answer, fit for a table: one line, bounded, nothing a CSV would have to quote."""
-    return "".join(c if c.isprintable() and c not in ',"' else "?" for c in str(text)[:_TEXT_LIMIT])
+    """Text of a stranger's answer, fit for a table: one line, bounded, nothing to quote, no spreadsheet's formula."""
+    fit = "".join(c if c.isprintable() and c not in ',"' else "?" for c in str(text)[:_TEXT_LIMIT])
+    return f"?{fit[1:]}" if fit.startswith(("=", "+", "-", "@")) else fit
 
 
 def judge(op: Operation, status: int, body: bytes, is_json: bool) -> Answer:

@@ -9,11 +9,12 @@ from __future__ import annotations
 from typing import Any
 
 from harness.load.job import Warmup
-from harness.load.steady import is_steady
+from harness.load.steady import Row, is_steady
 
 Event = dict[str, Any]
 AHEAD = 2
-"""Seconds between the decision that the load is steady and the measured phase, so that every agent hears of it."""
+"""Seconds between the end of patience and the measured phase, so that every agent hears of it. They are warm-up too:
+whether the load was steady is seen afterwards, in the last seconds before the measured phase (merge.py)."""
 
 
 class Conductor:
@@ -24,10 +25,8 @@ class Conductor:
         self._warmup = warmup
         self._ready: set[int] = set()
         self._seconds: dict[int, dict[int, Event]] = {}
-        self._rows: list[Event] = []
-        self.released = False
-        self.steady: bool | None = None
-        """Whether the measured phase began from a steady state; None without a warm-up, or before it ended."""
+        self._rows: list[Row] = []
+        self.released = self.measuring = False
         self.done: dict[int, Event] = {}
         self.error = ""
         """The first thing that went wrong: the trial is invalid."""
@@ -58,22 +57,18 @@ class Conductor:
             self.error = self.error or f"load agent {agent + 1} of {self._count} ended before its results were complete"
 
     def _progress(self, agent: int, event: Event) -> list[str]:
-        if self._warmup is None or self.steady is not None or event["phase"] != "warmup":
+        if self._warmup is None or self.measuring or event["phase"] != "warmup":
             return []
         rows = self._seconds.setdefault(event["second"], {})
         rows[agent] = event
         if len(rows) < self._count:
             return []
         del self._seconds[event["second"]]
-        self._rows.append(
-            {
-                "done": sum(row["ok"] + row["fail"] + row["unknown"] for row in rows.values()),
-                "p95_ms": max((row["p95_ms"] for row in rows.values() if row["p95_ms"] is not None), default=None),
-            }
-        )
+        done = sum(row["ok"] + row["fail"] + row["unknown"] for row in rows.values())
+        p95_ms = max((row["p95_ms"] for row in rows.values() if row["p95_ms"] is not None), default=None)
+        self._rows.append((done, p95_ms))
         seconds = len(self._rows)
-        steady = is_steady([(row["done"], row["p95_ms"]) for row in self._rows])
-        if (steady and seconds >= self._warmup.seconds) or seconds >= self._warmup.max_seconds:
-            self.steady = steady
-            return [f"measure {event['second'] + 1 + AHEAD} {'steady' if steady else 'unsteady'}"]
-        return []
+        self.measuring = seconds >= self._warmup.max_seconds or (
+            seconds >= self._warmup.seconds and is_steady(self._rows)
+        )
+        return [f"measure {event['second'] + 1 + AHEAD}"] if self.measuring else []

@@ -27,6 +27,7 @@ from harness.errors import InvalidMeasurement
 from harness.load import hist
 from harness.load.answer import OUTCOMES
 from harness.load.samples import GZIP_ROWS, open_text, sample_file
+from harness.load.steady import Row, is_steady
 
 HISTOGRAMS = ("latency", "service", "lag")
 FILES = (
@@ -78,7 +79,10 @@ def merge(folders: Sequence[Path], out: Path, *, since_us: int = 0) -> dict[str,
 def write(
     out: Path, summary: dict[str, Any], histograms: Mapping[str, hist.Counts], rows: Iterable[dict[str, Any]]
 ) -> dict[str, Any]:
-    """Write all files but the samples, and return the summary with what follows from the histograms."""
+    """Write all files but the samples, and return the summary with what follows from histograms and seconds.
+
+    `warmup_steady`: whether the last seconds before the measured phase were like those before them; None without.
+    """
     for name in HISTOGRAMS:
         (out / f"{name}.hgrm").write_text(hist.encode(histograms[name]), encoding="utf-8")
         summary[f"{name}_ms"] = describe(histograms[name])
@@ -86,11 +90,16 @@ def write(
     seconds = (end - start) / 1e6 if start is not None and end is not None and end > start else None
     summary["seconds"] = seconds
     summary["rps"] = summary["window"]["ok"] / seconds if seconds else None
+    warmup: list[Row] = []
     with (out / "seconds.jsonl.new").open("w", encoding="utf-8") as file, (out / "timeline.csv").open("w") as table:
         table.write(",".join(_TIMELINE) + "\n")
         for row in rows:
             file.write(json.dumps(row) + "\n")
-            table.write(",".join(_cell(value) for value in _timeline(row)) + "\n")
+            line = _timeline(row)
+            table.write(",".join(_cell(value) for value in line) + "\n")
+            if start is not None and row["second"] * 1_000_000 < start:
+                warmup.append((sum(row[outcome] for outcome in OUTCOMES), line[6]))
+    summary["warmup_steady"] = is_steady(warmup) if warmup else None
     (out / "seconds.jsonl.new").replace(out / "seconds.jsonl")
     (out / "summary.json").write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
     return summary
@@ -145,8 +154,6 @@ def merge_summaries(summaries: Sequence[dict[str, Any]], shifts: Sequence[int]) 
                 errors[error] = errors.get(error, 0) + count
         merged[name]["errors"] = errors
     merged["watch"] = [watch for summary in summaries for watch in summary["watch"]]
-    steady = [summary["warmup_steady"] for summary in summaries]
-    merged["warmup_steady"] = None if None in steady else all(steady)
     merged["interrupted"] = any(summary["interrupted"] for summary in summaries)
     merged["clock_shared"] = is_shared([s["clock"] for s in summaries]) and all(
         s.get("clock_shared", True) for s in summaries

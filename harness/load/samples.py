@@ -39,6 +39,8 @@ COLUMNS = (
 )
 MAX_LINE = 2**16
 """Characters read at once: a file without line breaks, small when compressed, must not fill the memory."""
+MAX_RATIO = 64
+"""What a file may unpack to, over its size on the disk: samples are packed to a fifth, and a bomb to a thousandth."""
 GZIP_ROWS = 50_000
 """From so many rows on the file is compressed (samples.csv.gz)."""
 
@@ -130,6 +132,7 @@ def read_samples(path: Path) -> Samples:
 
     Raises ValueError with the reason for a file that is damaged (OSError and EOFError come from the file itself).
     """
+    most = max(2**20, MAX_RATIO * path.stat().st_size)
     with open_text(path, "r") as file:
         reader = csv.reader(iter(partial(file.readline, MAX_LINE), ""))
         names = next(reader, [])
@@ -140,6 +143,8 @@ def read_samples(path: Path) -> Samples:
         captured = {name[2:]: array("d") for name in names if name.startswith("c_")}
         try:
             while batch := list(itertools.islice(reader, _BATCH)):
+                if file.buffer.tell() > most:
+                    raise ValueError(f"it unpacks to more than {MAX_RATIO} times its size")
                 for name, texts in zip(names, zip(*batch, strict=True), strict=True):
                     if name in _INTEGERS:
                         columns[name].extend(map(int, texts))

@@ -5,18 +5,20 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 
-ROWS = 3
+Row = tuple[int, float | None]
+"""Requests done in one second, and their p95 in ms (None: too few to carry one)."""
+ROWS = 2
 RATE_TOLERANCE = 0.05
 P95_TOLERANCE = 0.20
 P95_GRAIN_MS = 0.2
 """Differences of p95 below this are the timers' and the scheduler's, not the server's."""
 
 
-def is_steady(rows: Sequence[tuple[int, float | None]]) -> bool:
+def is_steady(rows: Sequence[Row]) -> bool:
     """Whether the last `ROWS` seconds are like the `ROWS` before them.
 
-    Each row is (requests done, p95 in ms or None) of one second. The means of the requests may differ by 5 %, the
-    medians of p95 by 20 %. Comparing two stretches rather than neighbours lets noise pass and finds a slow trend.
+    The means of the requests may differ by 5 %, the medians of p95 by 20 %. Comparing two stretches rather than
+    neighbours lets noise pass and finds a slow trend.
     """
     if len(rows) < 2 * ROWS:
         return False

@@ -28,8 +28,8 @@ _LEAD_US = 1_000
 async def work(job: Job, commands: asyncio.Queue[str | None], emit: Emit) -> dict[str, Any]:
     """Carry the job out and return its summary; raises `RigError` when the target cannot be reached.
 
-    `commands` gives the controller's lines: `go`, `go <delay in s>` or `go @<monotonic µs>`; `measure <second>
-    <steady|unsteady>`; `stop`. None means the controller is gone: nothing more is sent.
+    `commands` gives the controller's lines: `go`, `go <delay in s>` or `go @<monotonic µs>`; `measure <second>`;
+    `stop`. None means the controller is gone: nothing more is sent.
     """
     folder = Path(job.out)
     merge.clear(folder)
@@ -52,7 +52,7 @@ async def work(job: Job, commands: asyncio.Queue[str | None], emit: Emit) -> dic
         wall_us = time.time_ns() // 1000
         t0_us = now_us()
         engine.release(t0_us)
-        steady = await _obey(engine, commands)
+        await _obey(engine, commands)
         recorder.finish(now_us())
     finally:
         loop.set_exception_handler(None)
@@ -60,7 +60,7 @@ async def work(job: Job, commands: asyncio.Queue[str | None], emit: Emit) -> dic
         gc.unfreeze()
         engine.close()
         recorder.close()
-    summary = _summary(job, engine, t0_us, wall_us, steady)
+    summary = _summary(job, engine, t0_us, wall_us)
     return _write(job, recorder, folder, summary, engine.dispatch_lag)
 
 
@@ -111,17 +111,16 @@ async def _sleep_until(at_us: int) -> None:
         pass
 
 
-async def _obey(engine: Engine, commands: asyncio.Queue[str | None]) -> bool | None:
-    """Follow the controller until the engine is finished; returns whether the warm-up ended steady."""
-    steady: bool | None = None
+async def _obey(engine: Engine, commands: asyncio.Queue[str | None]) -> None:
+    """Follow the controller until the engine is finished. Only the first word about the measured phase counts."""
 
     async def listen() -> None:
-        nonlocal steady
+        measuring = False
         while True:
             line = await commands.get()
             words = (line or "stop").split()
-            if words[0] == "measure" and len(words) == 3 and words[1].isdigit() and steady is None:
-                steady = words[2] == "steady"
+            if words[0] == "measure" and len(words) == 2 and words[1].isdigit() and not measuring:
+                measuring = True
                 engine.measure_from(int(words[1]))
             elif words[0] == "stop":
                 engine.interrupt()
@@ -132,10 +131,9 @@ async def _obey(engine: Engine, commands: asyncio.Queue[str | None]) -> bool | N
         await engine.finished
     finally:
         listener.cancel()
-    return steady
 
 
-def _summary(job: Job, engine: Engine, t0_us: int, wall_us: int, steady: bool | None) -> dict[str, Any]:
+def _summary(job: Job, engine: Engine, t0_us: int, wall_us: int) -> dict[str, Any]:
     recorder = engine.recorder
     phase = recorder.phases[MEASURE]
     boot = clock()["boot_id"]
@@ -155,7 +153,6 @@ def _summary(job: Job, engine: Engine, t0_us: int, wall_us: int, steady: bool | 
         "clients": job.stripe(job.clients),
         "offered_rate": job.rate / job.host_count if job.rate else None,
         "clock": {"boot_id": boot, "t0_monotonic_us": t0_us, "t0_wall_us": wall_us},
-        "warmup_steady": steady,
         "measure_from_us": relative(recorder.measure_from_us),
         "measure_to_us": relative(to_us),
         "window": dict(zip(OUTCOMES, recorder.window, strict=True)),

@@ -183,7 +183,7 @@ async def test_a_warmup_ends_by_itself(serve: Serve, agent: Start, tmp_path: Pat
     await process.event("ready")
     process.tell("go")
     summary = (await process.event("done"))["summary"]
-    assert summary["warmup_steady"] is False  # one second shows nothing
+    assert summary["warmup_steady"] is False  # three seconds show nothing
     assert summary["measure"]["sent"] == 20
     assert summary["warmup"]["sent"] + 20 == server.requests
 

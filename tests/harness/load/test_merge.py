@@ -12,7 +12,7 @@ import pytest
 from harness.errors import InvalidMeasurement
 from harness.load import hist
 from harness.load.conduct import Conductor
-from harness.load.merge import is_shared, merge, merge_seconds, time_shifts
+from harness.load.merge import HISTOGRAMS, is_shared, merge, merge_seconds, time_shifts, write
 from harness.load.samples import Samples, read_samples, sample_file
 
 from .conftest import AgentProcess, Handler, LoopbackServer, Request, counted, job_dict, run_job
@@ -115,7 +115,7 @@ async def test_hosts_warm_up_together(serve: Serve, agent: Start, tmp_path: Path
     await lead(agents, conductor)
     assert [summary["measure_from_us"] for summary in conductor.done.values()] == [3_000_000] * 2
     summary = merge([tmp_path / "0", tmp_path / "1"], tmp_path / "both")
-    assert summary["warmup_steady"] is conductor.steady is False
+    assert summary["warmup_steady"] is False  # three seconds show nothing
     assert 0.999 < summary["seconds"] < 1.2
 
 
@@ -157,10 +157,11 @@ def test_times_are_counted_from_the_earliest_release() -> None:
     assert not is_shared([clock("", 1, 1), clock("", 2, 2)])
 
 
-def test_seconds_of_the_same_phase_add_up() -> None:
-    def row(second: int, ok: int, phase: str = "measure") -> dict[str, Any]:
-        return {"second": second, "phase": phase, "sent": ok, "ok": ok, "fail": 0, "unknown": 0, "latency": {5: ok}}
+def row(second: int, ok: int, phase: str = "measure") -> dict[str, Any]:
+    return {"second": second, "phase": phase, "sent": ok, "ok": ok, "fail": 0, "unknown": 0, "latency": {5: ok}}
 
+
+def test_seconds_of_the_same_phase_add_up() -> None:
     merged = list(
         merge_seconds([[row(0, 1, "warmup"), row(1, 2)], [row(0, 3, "warmup"), row(1, 1, "warmup"), row(1, 4)]])
     )
@@ -169,3 +170,26 @@ def test_seconds_of_the_same_phase_add_up() -> None:
         (1, "warmup", 1, {5: 1}),
         (1, "measure", 6, {5: 6}),
     ]
+
+
+@pytest.mark.parametrize(
+    ("warmup", "steady"),
+    [
+        ((100, 300, 500, 500, 502, 498), True),
+        ((500, 500, 500, 500, 700, 900), False),  # steady when patience ended, not when the measured phase began
+        ((500, 500), False),
+        ((), None),
+    ],
+)
+def test_a_warmup_was_steady_if_its_last_seconds_were(tmp_path: Path, warmup: tuple[int, ...], steady: object) -> None:
+    start = len(warmup)
+    rows = [row(second, ok, "warmup") for second, ok in enumerate(warmup)]
+    rows += [row(start, 3, "warmup"), row(start, 500), row(start + 1, 500)]  # answers to the warm-up's last requests
+    summary = {
+        "measure_from_us": start * 1_000_000,
+        "measure_to_us": (start + 2) * 1_000_000,
+        "window": {"ok": 1000, "fail": 0, "unknown": 0},
+    }
+    written = write(tmp_path, summary, {name: {5: 1000} for name in HISTOGRAMS}, rows)
+    assert written["warmup_steady"] is steady
+    assert written["rps"] == 500
