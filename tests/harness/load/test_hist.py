@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import base64
 import math
 import random
+import struct
+import zlib
 
 import pytest
 from hdrh.histogram import HdrHistogram
@@ -91,3 +94,12 @@ def test_what_other_tools_write_is_read() -> None:
     for value in values:
         theirs.record_value(value, 3)
     assert hist.decode(f"0,1,5,{theirs.encode().decode()}") == hist.count_all(values * 3)
+
+
+def test_a_histogram_that_unpacks_without_end_is_refused() -> None:
+    bomb = zlib.compress(bytes(2**24))
+    line = base64.b64encode(struct.pack(">II", 0x1C849314, len(bomb)) + bomb).decode()
+    with pytest.raises(FormatError, match="unpacks to more than 1,048,576 bytes"):
+        hist.decode(f"0,1,5,{line}")
+    with pytest.raises(FormatError, match="1,000 intervals"):
+        hist.decode("0,1,5,x\n" * 1000)
