@@ -63,12 +63,15 @@ def _task(**help_lines: str) -> Callable[[Callable[..., None]], Any]:
     return decorate
 
 
-@_task(json=COMMON["json"])
-def doctor(_: Context, json: bool = False) -> None:
+@_task(
+    hosts="app hosts that the rig shall have (default: 8), beside a database, load balancer and load host",
+    json=COMMON["json"],
+)
+def doctor(_: Context, hosts: str | None = None, json: bool = False) -> None:
     """Say what of this machine a rig needs and whether it is there, with the cure for what is not."""
     from harness.commands import run_doctor
 
-    run_doctor(as_json=json)
+    run_doctor(hosts=hosts, as_json=json)
 
 
 @_task(rig=COMMON["rig"], inventory=COMMON["inventory"], provider=COMMON["provider"], hosts=COMMON["hosts"])

@@ -248,18 +248,18 @@ def run_compare(a: str, b: str, *, anyway: bool, fail_if: str | None) -> None:
         gate.enforce(comparison)
 
 
-def run_doctor(*, as_json: bool) -> None:
-    """Prints the checks; ends with 3 where one is fatal."""
+def run_doctor(*, hosts: str | None, as_json: bool) -> None:
+    """Prints the checks, for a rig of so many app hosts; ends with 3 where one is fatal."""
     from harness import doctor
 
-    checks = doctor.examine()
+    checks = doctor.examine((whole("hosts", hosts, 1, 64) or 8) + 3)
     if as_json:
         print(json.dumps([dataclasses.asdict(check) for check in checks]))
     else:
         for check in checks:
-            print(f"{check.status:4}  {check.name:<16} {check.detail}")
+            print(f"{check.status:4}  {check.name:<17} {check.detail}")
             if check.cure and check.status != "ok":
-                print(f"      {'':<16} cure: {check.cure}")
+                print(f"      {'':<17} cure: {check.cure}")
     bad = [check.name for check in checks if check.status == "fail"]
     if bad:
         raise RigError(f"this machine cannot hold a rig yet: {', '.join(bad)}", hint="see the cures above")

@@ -17,10 +17,10 @@ from harness.playbook import Echo, PlayResult, run_playbooks
 from harness.state import RigState
 
 
-def prepare_machine(name: str, echo: Echo) -> tuple[list[doctor.Check], str, PlayResult | None]:
+def prepare_machine(name: str, hosts: int, echo: Echo) -> tuple[list[doctor.Check], str, PlayResult | None]:
     """Installs what is missing: the doctor's checks, the OCI runtime that works, and what the play did.
 
-    Raises RigError for the first check that fails.
+    `hosts` is how many the rig will have. Raises RigError for the first check that fails.
     """
     installed = None
     machine = doctor.probe()
@@ -29,7 +29,7 @@ def prepare_machine(name: str, echo: Echo) -> tuple[list[doctor.Check], str, Pla
         packages = {"controller_become": _become(), "controller_packages": list(machine.missing)}
         installed = run_playbooks(name, ["controller.yml"], variables=packages, echo=echo, mitogen=False)
         machine = doctor.probe()
-    checks = doctor.judge(machine)
+    checks = doctor.judge(machine, hosts)
     for check in checks:
         if check.status == "fail":
             raise RigError(f"{check.name}: {check.detail}", hint=check.cure)

@@ -37,6 +37,9 @@ PACKAGES: Mapping[str, str] = {
 RUNTIMES: Mapping[str, tuple[str, ...]] = {"v2": ("crun", "runc"), "v1": ("runc", "crun")}
 """OCI runtimes in the order in which they are tried, by cgroup version; the first is installed if none is."""
 
+INOTIFY_PER_HOST = 4
+"""inotify instances that root has in one container with systemd and sshd (counted: fs/notify/inotify, /proc/*/fd)."""
+
 _ELSEWHERE = ("/usr/sbin", "/sbin", "/usr/lib/podman", "/usr/libexec/podman")
 
 
@@ -72,6 +75,12 @@ class Machine:
     cores: int
     network: str
     """The lowest free /24 for a rig, or empty."""
+    ssh: str
+    """The SSH client's version; empty where `ssh` or `ssh-keygen` is missing or does not start."""
+    ports: int
+    """TCP ports that the kernel can still give to clients."""
+    inotify: int
+    """How many inotify instances one user may have."""
 
 
 def probe() -> Machine:
@@ -105,6 +114,9 @@ def probe() -> Machine:
         memory_gib=_available_gib(),
         cores=len(os.sched_getaffinity(0)),
         network=network,
+        ssh=_ssh_version(),
+        ports=_free_ports(),
+        inotify=int(Path("/proc/sys/fs/inotify/max_user_instances").read_text()),
     )
 
 
@@ -128,8 +140,8 @@ def routes() -> list[str]:
     return found
 
 
-def judge(machine: Machine) -> list[Check]:
-    """All checks, in the order in which their cures make sense. Pure."""
+def judge(machine: Machine, hosts: int) -> list[Check]:
+    """All checks for a rig of so many hosts, in the order in which their cures make sense. Pure."""
     m = machine
     installs = "apt-get install " + " ".join(m.missing)
     checks = [
@@ -147,6 +159,12 @@ def judge(machine: Machine) -> list[Check]:
     else:
         detail = f"missing: {' '.join(m.missing)}; no apt" if m.missing else "all installed"
         checks.append(_check("packages", not m.missing, detail, f"{installs} (or what your system calls them)"))
+    if m.ssh or not (m.missing and m.apt):
+        cure = "apt-get install openssh-client"
+        checks.append(_check("SSH client", bool(m.ssh), m.ssh or "ssh or ssh-keygen does not start", cure))
+    else:
+        detail = "ssh or ssh-keygen is missing"
+        checks.append(Check(name="SSH client", status="warn", detail=detail, cure="./run provision installs it"))
     if m.podman:
         checks.append(Check(name="podman", status="ok", detail=m.podman))
     reasons = "; ".join(f"{name}: {why}" for name, why in m.refused.items())
@@ -174,6 +192,8 @@ def judge(machine: Machine) -> list[Check]:
             status="ok",
             detail="held" if m.sys_resource else "not held: hosts get this process's own limits",
         ),
+        _inotify(m.inotify, hosts),
+        _limit("free ports", m.ports, fail=64, warn=4096, needs="to a service known by its URL, load goes from here"),
         _limit("free disk, GiB", m.disk_gib, fail=3, warn=8, needs="the image takes 1, each host up to 1"),
         _limit("free memory, GiB", m.memory_gib, fail=1.5, warn=4, needs="eight app hosts take about 2"),
         _limit("cores", m.cores, fail=1, warn=2, needs="hosts share them all"),
@@ -187,9 +207,9 @@ def judge(machine: Machine) -> list[Check]:
     return checks
 
 
-def examine() -> list[Check]:
-    """Looks and judges."""
-    return judge(probe())
+def examine(hosts: int) -> list[Check]:
+    """Looks, and judges for a rig of so many hosts."""
+    return judge(probe(), hosts)
 
 
 def _check(name: str, good: bool, detail: str, cure: str) -> Check:
@@ -202,6 +222,35 @@ def _limit(name: str, value: float, *, fail: float, warn: float, needs: str) -> 
         return Check(name=name, status="ok", detail=detail)
     status: Status = "warn" if value >= fail else "fail"
     return Check(name=name, status=status, detail=detail, cure=f"{warn:,g} or more ({needs})")
+
+
+def _inotify(instances: int, hosts: int) -> Check:
+    """Past the limit the next host's systemd does not start, and nothing but its console says why."""
+    enough = instances // INOTIFY_PER_HOST
+    detail = f"{instances:,}, enough for about {enough:,} hosts"
+    if hosts <= enough:
+        return Check(name="inotify instances", status="ok", detail=detail)
+    need = 2 ** (hosts * INOTIFY_PER_HOST * 2).bit_length()
+    cure = f"sysctl -w fs.inotify.max_user_instances={need} (all rigs count together)"
+    return Check(name="inotify instances", status="warn", detail=f"{detail}, not for {hosts}", cure=cure)
+
+
+def _ssh_version() -> str:
+    """`ssh -V` says it on standard error."""
+    try:
+        done = subprocess.run(["ssh", "-V"], capture_output=True, text=True, check=False, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stderr.split(",")[0].strip() if done.returncode == 0 and _present("ssh-keygen") else ""
+
+
+def _free_ports() -> int:
+    """The ephemeral range without the local ports of all sockets there are (proc(5): /proc/net/tcp)."""
+    first, last = map(int, Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split())
+    tables = [path for path in (Path("/proc/net/tcp"), Path("/proc/net/tcp6")) if path.exists()]
+    lines = [line for path in tables for line in path.read_text().splitlines()[1:]]
+    taken = {int(line.split()[1].rpartition(":")[2], 16) for line in lines}
+    return last - first + 1 - sum(first <= port <= last for port in taken)
 
 
 def _present(command: str) -> bool:

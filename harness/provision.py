@@ -124,8 +124,9 @@ def provision(
         changed, runtime, acceleration = 0, "", ""
         checks: list[doctor.Check] = []
         if source.provider == "podman":
+            wanted = sum(hosts if group.role == "app" and hosts else group.count for group in source.groups)
             with stages.timed("doctor"):
-                checks, runtime, installed = containers.prepare_machine(name, echo)
+                checks, runtime, installed = containers.prepare_machine(name, wanted, echo)
             changed += installed.changed if installed else 0
         elif source.provider == "vm":
             with stages.timed("doctor"):
