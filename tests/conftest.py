@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import socket
+import ssl
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -19,6 +20,9 @@ from pathlib import Path
 
 import psycopg
 import pytest
+
+from harness import certificates, state
+from harness.model import Host
 
 SCHEMA = Path(__file__).parents[1] / "app" / "schema.sql"
 APP_USER, OWNER = "appuser", "crucible_owner"
@@ -41,6 +45,33 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+@dataclass(frozen=True, kw_only=True)
+class Authority:
+    """A certificate authority: its certificate, and key and certificate of a server `localhost` at 127.0.0.1."""
+
+    file: Path
+    server: Path
+
+    def context(self) -> ssl.SSLContext:
+        """For a server of ours."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(self.server)
+        return context
+
+
+@pytest.fixture(scope="session")
+def authorities(tmp_path_factory: pytest.TempPathFactory) -> tuple[Authority, Authority]:
+    """Two that have nothing to do with each other, as two rigs have them."""
+    made = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(state, "RIGS", tmp_path_factory.mktemp("authorities"))
+        for rig in ("one", "two"):
+            certificates.certify(rig, [Host(name="localhost", role="lb", address="127.0.0.1", ssh_address="")])
+            file = certificates.authority_file(rig)
+            made.append(Authority(file=file, server=file.with_name("localhost.pem")))
+    return made[0], made[1]
 
 
 class Server:

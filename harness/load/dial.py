@@ -25,14 +25,11 @@ class Dialer:
         self._make_link = make_link
         self._address = job.target.address
         self._tls: ssl.SSLContext | None = None
-        if job.target.tls:
-            try:
-                self._tls = ssl.create_default_context(cafile=job.target.ca or None)
-            except OSError as error:
-                raise RigError(f"{job.load_host}: cannot read {job.target.ca}: {reason(error)}") from error
 
     async def open(self, count: int) -> list[Link]:
-        """`count` connections; raises `RigError` when one of them cannot be opened."""
+        """`count` connections; raises `RigError` when one of them cannot be opened, or the authority not read."""
+        if self._target.tls:
+            self._tls = self._tls or self._trust()
         gate = asyncio.Semaphore(_AT_A_TIME)
 
         async def one() -> Link:
@@ -50,6 +47,12 @@ class Dialer:
                     f"{reason(error)} ({len(links)} of {count} connections were opened)"
                 ) from error
         return links
+
+    def _trust(self) -> ssl.SSLContext:
+        try:
+            return ssl.create_default_context(cafile=self._target.ca or None)
+        except OSError as error:
+            raise RigError(f"{self._job.load_host}: cannot read {self._target.ca}: {reason(error)}") from error
 
     async def connect(self) -> Link:
         """A new connection; OSError (of which a time-out is one) when there is none to be had."""
@@ -73,6 +76,10 @@ class Dialer:
 
 def reason(error: BaseException) -> str:
     """`Connection refused` rather than `[Errno 111] Connect call failed ('…', 80)`."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"the certificate is refused: {error.verify_message}"
+    if isinstance(error, ssl.SSLError):
+        return f"TLS: {error.reason or error}"
     number = getattr(error, "errno", None)
-    named = isinstance(number, int) and not isinstance(error, (ssl.SSLError, socket.gaierror))
+    named = isinstance(number, int) and not isinstance(error, socket.gaierror)
     return os.strerror(number) if named and number else str(error) or type(error).__name__

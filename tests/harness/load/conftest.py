@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import ssl
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
@@ -12,10 +13,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import uvloop
 
 from harness.load.job import from_dict
 from harness.load.samples import Samples, read_samples, sample_file
 from harness.load.worker import work
+
+
+def pytest_asyncio_loop_factories(item: pytest.Item) -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """Load hosts have uvloop or do without; each has a TLS of its own."""
+    both = {"uvloop": uvloop.new_event_loop} if item.path.stem == "test_dial" else {}
+    return {"asyncio": asyncio.new_event_loop, **both}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,8 +60,8 @@ class LoopbackServer:
         self.requests = self.open = self.peak = self.busy = self.busy_peak = 0
         self.port = 0
 
-    async def start(self, port: int = 0) -> None:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", port, backlog=1024)
+    async def start(self, port: int = 0, tls: ssl.SSLContext | None = None) -> None:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", port, backlog=1024, ssl=tls)
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def stop(self) -> None:
@@ -95,13 +103,13 @@ class LoopbackServer:
 
 
 @pytest.fixture
-async def serve() -> AsyncIterator[Callable[[Handler], Awaitable[LoopbackServer]]]:
+async def serve() -> AsyncIterator[Callable[..., Awaitable[LoopbackServer]]]:
     """Starts servers; all are gone when the test ends."""
     servers: list[LoopbackServer] = []
 
-    async def start(handler: Handler) -> LoopbackServer:
+    async def start(handler: Handler, tls: ssl.SSLContext | None = None) -> LoopbackServer:
         server = LoopbackServer(handler)
-        await server.start()
+        await server.start(tls=tls)
         servers.append(server)
         return server
 

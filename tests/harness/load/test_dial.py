@@ -1,0 +1,95 @@
+"""Connections over TLS: the server's certificate is verified before anything is sent, and what fails is said."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.errors import RigError
+
+from .conftest import LoopbackServer, Request, counted, http, job_dict, run_job
+
+Serve = Callable[..., Awaitable[LoopbackServer]]
+
+
+async def count(request: Request, writer: asyncio.StreamWriter) -> None:
+    writer.write(counted(request.number + 1))
+
+
+def job_over_tls(port: int, out: Path, ca: Path, **changes: Any) -> dict[str, Any]:
+    target = {"host": "127.0.0.1", "port": port, "tls": True, "ca": str(ca)}
+    return job_dict(port, out, clients=5, requests=200, target=target | changes)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+async def test_a_server_of_the_authority_is_talked_to(
+    serve: Serve, tmp_path: Path, authorities: Any, host: str
+) -> None:
+    server = await serve(count, authorities[0].context())
+    done = await run_job(job_over_tls(server.port, tmp_path, authorities[0].file, host=host, address="127.0.0.1"))
+    assert done.summary["measure"]["ok"] == server.requests == 200
+    assert done.summary["connections"] == {"opened": 5, "reopened": 0, "out_of_step": 0}
+
+
+async def test_a_server_of_another_authority_is_sent_nothing(serve: Serve, tmp_path: Path, authorities: Any) -> None:
+    server = await serve(count, authorities[1].context())
+    with pytest.raises(RigError, match=r"cannot connect to 127\.0\.0\.1:\d+: the certificate is refused: unable to"):
+        await run_job(job_over_tls(server.port, tmp_path, authorities[0].file))
+    assert server.requests == 0
+
+
+async def test_a_server_of_another_name_is_sent_nothing(serve: Serve, tmp_path: Path, authorities: Any) -> None:
+    server = await serve(count, authorities[0].context())
+    job = job_over_tls(server.port, tmp_path, authorities[0].file, host="crucible.test", address="127.0.0.1")
+    with pytest.raises(RigError, match=r"refused: Hostname mismatch, .* not valid for 'crucible\.test'"):
+        await run_job(job)
+    assert server.requests == 0
+
+
+async def test_a_server_that_does_not_speak_tls_is_told(tmp_path: Path, authorities: Any) -> None:
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        writer.write(http({}, status=400))
+        writer.close()
+
+    async with await asyncio.start_server(refuse, "127.0.0.1", 0) as server:
+        with pytest.raises(RigError, match="TLS: WRONG_VERSION_NUMBER"):
+            await run_job(job_over_tls(server.sockets[0].getsockname()[1], tmp_path, authorities[0].file))
+
+
+async def test_a_client_that_does_not_speak_tls_gets_no_answer(serve: Serve, tmp_path: Path, authorities: Any) -> None:
+    server = await serve(count, authorities[0].context())
+    done = await run_job(job_dict(server.port, tmp_path))
+    assert (server.requests, done.summary["measure"]["unknown"]) == (0, 1)
+
+
+async def test_an_authority_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    with pytest.raises(RigError, match=r"load-1: cannot read .*none\.pem: No such file"):
+        await run_job(job_over_tls(1, tmp_path, tmp_path / "none.pem"))
+    (tmp_path / "none.pem").write_text("no certificate")
+    with pytest.raises(RigError, match=r"load-1: cannot read .*none\.pem: "):
+        await run_job(job_over_tls(1, tmp_path, tmp_path / "none.pem"))
+
+
+async def test_a_handshake_that_fails_in_the_middle_is_a_request_that_was_not_sent(
+    serve: Serve, tmp_path: Path, authorities: Any
+) -> None:
+    context = authorities[0].context()
+
+    async def change(request: Request, writer: asyncio.StreamWriter) -> bool:
+        if request.number == 2:
+            context.load_cert_chain(authorities[1].server)
+        writer.write(counted(request.number + 1))
+        return request.number < 2
+
+    server = await serve(change, context)
+    done = await run_job(job_over_tls(server.port, tmp_path, authorities[0].file) | {"clients": 1, "requests": 5})
+    outcomes = {name: done.summary["measure"][name] for name in ("ok", "fail", "unknown")}
+    assert outcomes["ok"] == server.requests == 3
+    assert outcomes["fail"] + outcomes["unknown"] == 2
+    assert [text for text in done.errors if text.startswith("connect: the certificate is refused: ")]
+    assert done.summary["not_sent"] >= 1
