@@ -172,10 +172,18 @@ def end_with(run: Run) -> None:
     raise kind(f"verdict {verdict}: {first}{more}", hint=f"./run report --run {run.run_id}")
 
 
+def _with_trials(path: Path) -> Run:
+    """The run, if there is anything in it to judge. Raises UsageError."""
+    run = load_run(path)
+    if not run.rows:
+        raise UsageError(f"run {run.run_id} holds no trials: nothing to judge", hint="bench it again")
+    return run
+
+
 def run_check(which: str | None) -> None:
     """pytest over a stored run."""
     path = find_run(which, RESULTS)
-    run = load_run(path)  # a file that cannot be read is a usage error, not a failing test
+    run = _with_trials(path)  # a file that cannot be read is a usage error, not a failing test
     command = [
         sys.executable,
         "-m",
@@ -200,7 +208,7 @@ def run_check(which: str | None) -> None:
 
 def run_recheck(which: str) -> None:
     """Today's checks on an old run's samples: what they say now, and where that differs from what is stored."""
-    run = load_run(find_run(which, RESULTS))
+    run = _with_trials(find_run(which, RESULTS))
     findings = judge(SCENARIOS, run.measured())
     stored = {(f.cell, f.check): f.verdict for f in run.findings}
     for found in findings:

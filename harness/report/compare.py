@@ -159,7 +159,8 @@ class FailIf:
             first = max(worse, key=lambda row: row.change)
             raise CriterionFailed(
                 f"{len(worse)} of {len(comparison.rows)} rows are slower by {self.share * 100:g}% or more, "
-                f"most {first.cell} {first.metric}: {first.change:.1%}"
+                f"most {first.cell} {first.metric}: {first.change:.1%}",
+                hint="the rows above say what was compared",
             )
         unjudged = [
             row for row in comparison.rows if row.n_a and row.verdict in ("MISSING", "invalid", "too few trials")
