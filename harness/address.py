@@ -28,12 +28,16 @@ HINT = "give --base-url http://HOST:PORT"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Address:
-    """A service's place: `host` as the user named it, `ip` as it was looked up."""
+    """A service's place: `host` as the user named it, `ip` as it was looked up.
+
+    `ca`: with `tls`, the file of the authority to verify against; empty means the system's.
+    """
 
     host: str
     port: int
     tls: bool
     ip: str
+    ca: str = ""
 
     @property
     def url(self) -> str:
@@ -52,7 +56,9 @@ class Address:
             line = http.client.HTTPConnection(self.named, self.port)
             line.auto_open = 0  # it would look the name up anew
             line.sock = (
-                ssl.create_default_context().wrap_socket(plain, server_hostname=self.host) if self.tls else plain
+                ssl.create_default_context(cafile=self.ca or None).wrap_socket(plain, server_hostname=self.host)
+                if self.tls
+                else plain
             )
         except OSError as error:
             raise RigError(f"{self} cannot be reached: {error.strerror or error}", hint="is the service up?") from None

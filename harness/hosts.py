@@ -22,7 +22,7 @@ FIRST_ADDRESS: Mapping[Role, int] = {"lb": 10, "db": 20, "load": 31, "app": 101}
 VM_SSH_TIMEOUT_S = 180
 """An emulated CPU takes seconds for a key exchange and for Python's start, and many share few cores."""
 
-_OURS = ("provider", "host_count", "host_cpus", "host_memory", "vm_image")
+_OURS = ("provider", "host_count", "host_cpus", "host_memory", "vm_image", "tls")
 
 
 def hosts_of(source: Inventory, network: str, app_hosts: int | None) -> tuple[Host, ...]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, cast
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, WrapValidator, create_model
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, ValidationError, WrapValidator, create_model
 
 from harness.config import MAX_HOSTS, nearest
 from harness.errors import UsageError
@@ -36,6 +36,7 @@ class _Vars(BaseModel):
     host_memory: str | None = Field(None, pattern=r"^[1-9][0-9]*[kmg]$")
     address: str | None = None
     vm_image: str | None = None
+    tls: StrictBool | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -199,6 +200,11 @@ def read_inventory(path: Path, roles: Path) -> Inventory:
             for name, value in _mapping(path, (*at, "hosts"), group.get("hosts")).items()
         }
         group_vars = check_variables(path, (*at, "vars"), group.get("vars"), model) | beside[role]
+        if "tls" in group_vars or any("tls" in own for own in hosts.values()):
+            raise UsageError(
+                f"{path}:{_line(path, (*at, 'vars', 'tls'))}: a rig speaks TLS as a whole",
+                hint="put `tls` under all: vars:",
+            )
         if provider != "static" and hosts:
             raise UsageError(
                 f"{path}:{_line(path, (*at, 'hosts'))}: provider {provider} makes its hosts itself",

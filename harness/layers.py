@@ -28,6 +28,13 @@ CODE = "/opt/pgcrucible/code"
 STATS_S = 4.0
 """A backend reports its statistics up to a second late; longest wait until the count of deadlocks rests."""
 SQLITE_FILE = Path(__file__).with_name("sqlite_file.py")
+_SHAKE_HANDS = """
+import socket, ssl, sys
+address, port, authority = sys.argv[1:]
+with socket.create_connection((address, int(port)), timeout=10) as plain:
+    with ssl.create_default_context(cafile=authority).wrap_socket(plain, server_hostname=address) as line:
+        print(line.version(), line.cipher()[0])
+"""
 NOT_API = ("health", "live", "metrics", "pool-stats")
 """Operations that the harness, HAProxy and the telemetry ask for beside the load."""
 
@@ -156,6 +163,13 @@ class Layers:
         row = self._db.execute(sql.encode()).fetchone()
         assert row is not None
         return tuple(row)
+
+    def ciphers(self, port: int, authority: str) -> dict[str, str]:
+        """Protocol version and cipher that HAProxy and PostgreSQL agree on with a client that verifies them."""
+        load = self._rig.at(self._rig.role("load")[0])
+        frontend = load.run(["python3", "-", self._lb.address, str(port), authority], stdin=_SHAKE_HANDS).stdout
+        database = self.one("SELECT version, cipher FROM pg_stat_ssl WHERE pid = pg_backend_pid()")
+        return {"haproxy": frontend.strip(), "postgres": " ".join(database)}
 
     def socket(self, commands: str) -> str:
         return (

@@ -17,6 +17,7 @@ from typing import Any, Self, TypeVar
 import psycopg
 
 from harness import state
+from harness.certificates import authority_file
 from harness.errors import RigError
 from harness.model import Host, Role
 from harness.stations import CONNECT_TIMEOUT_S, RemoteHost
@@ -38,6 +39,8 @@ class Rig:
     secrets: Mapping[str, str] = field(repr=False)
     variables: Mapping[str, Any] = field(default_factory=dict)
     state: state.RigState | None = field(default=None, repr=False)
+    authority: Path | None = None
+    """With TLS: the certificate that its servers are verified against."""
     _open: dict[str, RemoteHost] = field(default_factory=dict, repr=False)
 
     def role(self, role: Role) -> list[Host]:
@@ -67,8 +70,11 @@ class Rig:
         with self.at(host).tunnel(port) as local:
             try:
                 connection = psycopg.connect(
-                    host="127.0.0.1",
+                    host=host.name if self.authority else "127.0.0.1",
+                    hostaddr="127.0.0.1",
                     port=local,
+                    sslmode="verify-full" if self.authority else None,
+                    sslrootcert=str(self.authority) if self.authority else None,
                     dbname=str(self.variables.get("postgres_database", "crucible")),
                     user=str(self.variables.get("postgres_harness_user", "crucible_harness")),
                     password=self.secrets["harness_password"],
@@ -120,4 +126,5 @@ def open_rig(name: str) -> Rig:
         secrets=state.read_secrets(name),
         variables=known.variables,
         state=known,
+        authority=authority_file(name) if known.variables.get("tls") else None,
     )

@@ -124,7 +124,9 @@ class Service:
         """What stands in a rig's place in the manifest: this machine, which is the load host."""
         facts = json.loads(self._local.run([sys.executable, str(FACTS)]).stdout)
         here = HostRecord(name=self._local.name, role="load", **facts)
-        return RigRecord(name=f"{self.address.named}:{self.address.port}", provider="url", hosts=[here])
+        return RigRecord(
+            name=f"{self.address.named}:{self.address.port}", provider="url", hosts=[here], tls=self.address.tls
+        )
 
     def settings(self) -> dict[str, Any]:
         """Where load went, what the oracle read, and the server's settings that are not its defaults."""
@@ -151,7 +153,7 @@ class Service:
     def place(self) -> dict[str, Any]:
         """Where load goes: the address found at the start, under the name the user gave."""
         at = self.address
-        return {"host": at.host if at.tls else at.named, "port": at.port, "tls": at.tls, "address": at.ip}
+        return {"host": at.host if at.tls else at.named, "port": at.port, "tls": at.tls, "ca": at.ca, "address": at.ip}
 
     def command(self, module: str) -> list[str]:
         """One of our modules on this machine."""

@@ -6,6 +6,7 @@ group_vars      link to the group_vars beside the source inventory
 secrets.yml     generated passwords, mode 0600, handed to Ansible as a file
 id_ed25519      the key that opens every host of the rig
 known_hosts     the hosts' keys: made here, so they are known before the first contact
+tls/            with `tls: true`: certificate authority and server certificates (harness/certificates.py)
 hosts/<name>/   what is mounted into a host: its SSH host key, its authorized_keys
 lock            held while the rig is changed
 """

@@ -30,7 +30,8 @@ import json, platform, sys
 print(json.dumps({"python": "%d.%d" % sys.version_info[:2], "machine": platform.machine()}))
 """
 _LEFT = """
-for path in "$@" /etc/systemd/system/pgcrucible* /etc/postgresql/*/main/conf.d/pgcrucible.conf; do
+for path in "$@" /etc/systemd/system/pgcrucible* /etc/haproxy/pgcrucible.pem \
+    /etc/postgresql/*/main/pgcrucible.pem /etc/postgresql/*/main/conf.d/pgcrucible.conf; do
     [ ! -e "$path" ] || echo "$path"
 done
 getent passwd {user}

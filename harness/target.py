@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from dataclasses import replace
 
 from harness import state
 from harness.address import locate
+from harness.certificates import authority_file
 from harness.rig import open_rig
 from harness.service import Service
 from harness.tier import Tier
@@ -27,5 +29,8 @@ def open_target(
         return
     listed = state.load(rig)
     addresses = {name for host in (listed.hosts if listed else ()) for name in (host.address, host.ssh_address)}
-    with Service(locate(base_url), dsn, hosts=hosts, known=addresses, mine=mine) as service:
+    address = locate(base_url)
+    if listed and listed.variables.get("tls") and address.ip in addresses:
+        address = replace(address, ca=str(authority_file(rig)))
+    with Service(address, dsn, hosts=hosts, known=addresses, mine=mine) as service:
         yield service, str(service.address)

@@ -46,6 +46,7 @@ class Tier:
         self.apps = rig.role("app")
         self.lb = rig.role("lb")[0]
         self.port = int(rig.variables.get("haproxy_port", 8080))
+        self._authority = f"{rig.variables['common_settings_directory']}/ca.pem" if rig.authority else ""
         self._shared = str(rig.variables.get("app_sqlite_directory", ""))
 
     def __enter__(self) -> Tier:
@@ -93,7 +94,7 @@ class Tier:
 
     def place(self) -> dict[str, Any]:
         """Where load goes: the load balancer, as its peers reach it."""
-        return {"host": self.lb.address, "port": self.port}
+        return {"host": self.lb.address, "port": self.port, "tls": bool(self._authority), "ca": self._authority}
 
     def command(self, module: str) -> list[str]:
         """How one of our modules is run on a host."""
@@ -127,6 +128,8 @@ class Tier:
             dbname=str(values.get("postgres_database", "crucible")),
             user=str(values.get("postgres_harness_user", "crucible_harness")),
             password=self.rig.secrets["harness_password"],
+            sslmode="verify-full" if self._authority else None,
+            sslrootcert=self._authority or None,
         )
 
     def record(self) -> RigRecord:
@@ -139,6 +142,7 @@ class Tier:
             code_hash=known.code_hash if known else "",
             image=known.image if known else "",
             acceleration=known.acceleration if known else "",
+            tls=bool(self._authority),
         )
 
     def host_records(self) -> list[HostRecord]:
@@ -163,6 +167,7 @@ class Tier:
             "WHERE source NOT IN ('default', 'override', 'client', 'session', 'environment variable') ORDER BY name"
         ).fetchall()
         return {
+            **({"tls": self.layers.ciphers(self.port, self._authority)} if self._authority else {}),
             "postgres": {"server_version": self.layers.one("SHOW server_version")[0], **dict(rows)},
             "haproxy": {k: v for k, v in self.rig.variables.items() if k.startswith("haproxy_")},
             "app": {host: body.get("settings", {}) for host, body in sorted(self.layers.metrics().items())[:1]},

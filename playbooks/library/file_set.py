@@ -35,6 +35,7 @@ options:
         choices: [file, directory, block, absent, original]
         default: file
       content: {description: Text of the file or block. An empty block is removed., type: str, default: ''}
+      secret: {description: "Content of a file that is never shown, instead of I(content).", type: str}
       owner: {description: Name of the owner., type: str, default: root}
       group: {description: Name of the group., type: str, default: root}
       mode: {description: Octal mode as a string. 0644 or for directories 0755., type: str}
@@ -152,14 +153,14 @@ def ensure(module: AnsibleModule, entry: dict[str, Any]) -> tuple[bool, dict[str
             path.mkdir(parents=True)
     else:
         old = read(path)
-        new = with_block(old or "", entry["content"]) if state == "block" else entry["content"]
+        new = with_block(old or "", entry["content"]) if state == "block" else entry["secret"] or entry["content"]
         changed = old != new
-        if changed:
+        if changed and not entry["secret"]:
             difference = {"before_header": str(path), "after_header": str(path), "before": old or "", "after": new}
-            if not module.check_mode:
-                if entry["keep_original"] and old is not None and not os.path.lexists(original):
-                    keep(path, original)
-                write(module, entry, new)
+        if changed and not module.check_mode:
+            if entry["keep_original"] and old is not None and not os.path.lexists(original):
+                keep(path, original)
+            write(module, entry, new)
     if os.path.lexists(path):
         changed = module.set_fs_attributes_if_different(attributes(entry, path), changed)
     return changed, difference
@@ -170,6 +171,7 @@ def main() -> None:
         "path": {"type": "path", "required": True},
         "state": {"default": "file", "choices": ["file", "directory", "block", "absent", "original"]},
         "content": {"default": ""},
+        "secret": {"no_log": True},
         "owner": {"default": "root"},
         "group": {"default": "root"},
         "mode": {},

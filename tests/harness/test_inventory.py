@@ -48,6 +48,8 @@ def test_groups_that_are_not_named_have_their_defaults(tmp_path: Path) -> None:
         (("host_cpus: 0.5", "host_cpu: 0.5"), 9, "unknown variable 'host_cpu'", "host_cpus"),
         (("postgres_port: 5433", "postgres_prot: 5433"), 4, "unknown variable 'postgres_prot'", "postgres_port"),
         (("postgres_port: 5433", "postgres_port: many"), 4, "postgres_port: ", ""),
+        (("postgres_port: 5433", "tls: 'no'"), 4, "tls: ", ""),
+        (("host_count: 3", "tls: true"), 8, "a rig speaks TLS as a whole", "all: vars:"),
         (("host_count: 3", "host_count: 0"), 8, "host_count: ", ""),
         (("host_count: 3", "host_count: 65"), 8, "host_count: ", ""),
         (("provider: podman", "provider: podmam"), 3, "provider: ", ""),
@@ -70,6 +72,11 @@ def test_what_cannot_be_is_refused_at_its_line(
     assert caught.value.message.startswith(f"{tmp_path}/hosts.yml:{line}: ")
     assert message in caught.value.message
     assert hint in caught.value.hint
+
+
+def test_tls_is_asked_for_once_for_the_whole_rig(tmp_path: Path) -> None:
+    assert "tls" not in read(tmp_path, GOOD).variables
+    assert read(tmp_path, GOOD.replace("postgres_port: 5433", "tls: true")).variables["tls"] is True
 
 
 def test_group_vars_beside_the_inventory_win_and_are_judged(tmp_path: Path) -> None:

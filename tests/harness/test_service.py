@@ -256,7 +256,7 @@ def test_the_oracles_connection_cannot_write(server: Any) -> None:
 def test_the_name_is_looked_up_once_and_requests_still_name_it() -> None:
     address = locate("http://localhost:8080")
     place = Service(address).place()
-    assert place == {"host": "localhost", "port": 8080, "tls": False, "address": address.ip}
+    assert place == {"host": "localhost", "port": 8080, "tls": False, "ca": "", "address": address.ip}
 
 
 def test_secrets_are_neither_stored_nor_said(

@@ -56,6 +56,17 @@ def test_files_and_directories_are_made_once(run: Run, tmp_path: Path) -> None:
     assert run(*entries)["changed"] is False
 
 
+def test_a_secret_is_written_and_never_shown(run: Run, tmp_path: Path) -> None:
+    entry = {"path": str(tmp_path / "key"), "secret": "first-secret\n", "mode": "0600"}
+    for secret in ("first-secret\n", "second-secret\n"):
+        answer = run(entry | {"secret": secret})
+        assert answer["changed_paths"] == [str(tmp_path / "key")]
+        assert "-secret" not in json.dumps(answer)
+        assert (tmp_path / "key").read_text() == secret
+        assert run(entry | {"secret": secret})["changed"] is False
+    assert mode(tmp_path / "key") == 0o600
+
+
 @pytest.mark.parametrize("spoil", [lambda p: p.write_text("x"), lambda p: p.chmod(0o666), lambda p: p.unlink()])
 def test_what_was_changed_by_hand_is_put_right(run: Run, tmp_path: Path, spoil: Callable[[Path], Any]) -> None:
     entry = {"path": str(tmp_path / "file"), "content": "right\n"}

@@ -9,7 +9,7 @@ from .conftest import Render
 CFG, HBA = "haproxy/templates/haproxy.cfg.j2", "postgres/templates/pg_hba.conf.j2"
 CONF, SQL = "postgres/templates/postgresql.conf.j2", "postgres/templates/database.sql.j2"
 UNIT, TARGET = "app/templates/pgcrucible-app@.service.j2", "app/templates/pgcrucible-app.target.j2"
-ENV = "app/templates/app.env.j2"
+ENV, VERIFY = "app/templates/app.env.j2", "postgres/templates/verify.sql.j2"
 
 
 def sections(text: str) -> dict[str, list[str]]:
@@ -37,7 +37,7 @@ def test_haproxy_knows_every_app_host_and_replays_nothing(render: Render) -> Non
     assert [line for line in lines if line.startswith("retry-on")] == ["retry-on conn-failure"]
     assert [line for line in lines if line.startswith("http-reuse")] == ["http-reuse safe"]
     assert config["listen statistics"][0] == "bind 127.0.0.1:8404"
-    assert sum(line.startswith("bind ") for line in lines) == 2
+    assert [line for line in lines if line.startswith("bind ")] == ["bind :8080 backlog 16384", "bind 127.0.0.1:8404"]
 
 
 def test_several_workers_are_several_servers(render: Render) -> None:
@@ -68,6 +68,23 @@ def test_pg_hba_has_one_line_a_host_and_refuses_the_rest(render: Render) -> None
     ]
 
 
+def test_with_tls_nobody_is_served_without(render: Render) -> None:
+    wishes = {"postgres_extra_settings": {"ssl": "off"}, "postgres_settings_directory": "/pg"}
+    tls = {"tls_authority": "the authority", "tls_certificates": {"db-1": "key and certificate"}}
+    texts = render("db-1", [HBA, CONF, VERIFY, CFG, ENV], **wishes, **tls)
+    comers = [line.split() for line in texts[HBA].splitlines() if "scram" in line]
+    assert [line[0] for line in comers] == ["hostssl"] * 4
+    settings = dict(line.split(" = ") for line in texts[CONF].splitlines() if " = " in line)
+    assert settings["ssl"] == "'on'"
+    assert settings["ssl_cert_file"] == settings["ssl_key_file"] == "'/pg/pgcrucible.pem'"
+    assert settings["ssl_min_protocol_version"] == "'TLSv1.3'"
+    assert "without TLS" in texts[VERIFY]
+    public = sections(texts[CFG])["frontend public"]
+    assert public[0] == "bind :8080 backlog 16384 ssl crt /etc/haproxy/pgcrucible.pem ssl-min-ver TLSv1.3"
+    assert 'POSTGRES_SSLMODE="verify-full"' in texts[ENV]
+    assert 'POSTGRES_SSLROOTCERT="/etc/pgcrucible/ca.pem"' in texts[ENV]
+
+
 def test_an_ipv6_host_is_one_address_too(render: Render) -> None:
     text = render("db-1", [HBA], addresses="2001:db8::")[HBA]
     assert "2001:db8::11/128 scram-sha-256" in text
@@ -81,12 +98,14 @@ def test_your_settings_win_and_quotes_survive(render: Render) -> None:
     assert "256MB" not in conf
     assert "cluster_name = 'it''s ours'" in conf
     assert "port = 5433" in conf
+    assert re.findall(r"^ssl.*$", conf, re.MULTILINE) == ["ssl = 'off'"]
 
 
 def test_the_password_reaches_the_service_whole_and_the_database_not_at_all(render: Render) -> None:
     texts = render("app-1", [ENV, SQL])
     assert 'POSTGRES_PASSWORD="pass\\"word"' in texts[ENV].splitlines()
     assert "harness-password" not in texts[ENV]
+    assert 'POSTGRES_SSLMODE="disable"' in texts[ENV]
     assert not re.search(r'pass"word|harness-password', texts[SQL])
     assert texts[SQL].count("PASSWORD 'SCRAM-SHA-256$4096:") == 2
 

@@ -102,12 +102,21 @@ def rights() -> list[str]:
     return broken
 
 
+def plain() -> list[str]:
+    """With TLS, pg_hba.conf must refuse the service's role without it."""
+    try:
+        psycopg.connect(**WANTED["database"] | {"sslmode": "disable"}, connect_timeout=10).close()
+    except psycopg.OperationalError as error:
+        return [] if "pg_hba.conf" in str(error) else [f"without TLS: {' '.join(str(error).split())}"]
+    return ["PostgreSQL lets the service's role in without TLS"]
+
+
 def main() -> int:
     broken = [promise for port in WANTED["ports"] for promise in service(port)]
     if listening() != set(WANTED["ports"]):
         broken.append(f"our user listens on {sorted(listening())}, not on {WANTED['ports']}")
     try:
-        broken += rights()
+        broken += rights() + (plain() if WANTED["tls"] else [])
     except psycopg.Error as error:
         broken.append(f"the service's role: {' '.join(str(error).split())}")
     print("; ".join(broken), file=sys.stderr)

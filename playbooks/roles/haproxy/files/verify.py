@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import socket
+import ssl
 import struct
 import sys
 import time
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 WANTED: dict[str, Any] = json.loads(os.environ["WANTED"])
+TLS = ssl.create_default_context(cafile=WANTED["authority"]) if WANTED["authority"] else None
 READY_S = 20.0
 CLIENTS = 1000
 """Connections that must be possible at the same instant."""
@@ -26,8 +28,9 @@ CLIENTS = 1000
 
 def get(path: str) -> tuple[int, dict[str, Any]]:
     """Status and JSON body of an answer through HAProxy."""
+    url = f"http{'s' if TLS else ''}://{WANTED['address']}:{WANTED['port']}{path}"
     try:
-        with urllib.request.urlopen(f"http://{WANTED['address']}:{WANTED['port']}{path}", timeout=10) as answer:
+        with urllib.request.urlopen(url, timeout=10, context=TLS) as answer:  # noqa: S310 -- never a file
             return answer.status, json.load(answer)
     except urllib.error.HTTPError as error:
         with contextlib.suppress(ValueError):
@@ -109,6 +112,16 @@ def statistics_are_public() -> bool:
     return True
 
 
+def speaks_plainly() -> bool:
+    """Whether a request without TLS is answered."""
+    with socket.create_connection((WANTED["address"], WANTED["port"]), timeout=10) as client:
+        client.sendall(b"GET /null HTTP/1.0\r\n\r\n")
+        try:
+            return client.recv(5) == b"HTTP/"
+        except ConnectionError:
+            return False
+
+
 def main() -> int:
     broken = [f"{name} is down" for name in down()]
     broken += routes() + capacity()
@@ -116,6 +129,8 @@ def main() -> int:
         answer = refusal(user)
         if answer != "28000":
             broken.append(f"PostgreSQL does not refuse {user} from here by pg_hba.conf (28000): {answer}")
+    if TLS and speaks_plainly():
+        broken.append(f"HTTP without TLS is answered, at port {WANTED['port']}")
     if statistics_are_public():
         broken.append(f"the statistics can be read from outside, at port {WANTED['stats_port']}")
     print("; ".join(broken), file=sys.stderr)
