@@ -108,6 +108,8 @@ class Recorder:
         """End of the measured window; outcomes after it do not count for the rate."""
         self.window = [0, 0, 0]
         """Outcomes that became known inside the measured window."""
+        self.busy_us = 0.0
+        """Time that requests spent in flight inside the measured window, summed over all of them."""
         self._seconds = (folder / "seconds.jsonl").open("w", encoding="utf-8")
         self._second = 0
         self._second_ends_us: float = math.inf
@@ -142,8 +144,14 @@ class Recorder:
         phase = self.phases[measured]
         phase.second_outcomes[outcome] += 1
         phase.last_done_us = done_us
-        if self.measure_from_us <= done_us < self.until_us:
-            self.window[outcome] += 1
+        begin_us, until_us = self.measure_from_us, self.until_us
+        if begin_us <= done_us:
+            begin_us = sent_us if sent_us > begin_us else begin_us
+            if done_us < until_us:
+                self.window[outcome] += 1
+                self.busy_us += done_us - begin_us
+            elif begin_us < until_us:
+                self.busy_us += until_us - begin_us
         counts = phase.second_latency
         taken = done_us - due_us
         # hist.slot() by hand, twice: a call would cost as much as the rest of this function

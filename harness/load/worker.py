@@ -156,6 +156,7 @@ def _summary(job: Job, engine: Engine, t0_us: int, wall_us: int) -> dict[str, An
         "measure_from_us": relative(recorder.measure_from_us),
         "measure_to_us": relative(to_us),
         "window": dict(zip(OUTCOMES, recorder.window, strict=True)),
+        "busy_us": round(recorder.busy_us),
         PHASES[WARMUP]: _counts(recorder.phases[WARMUP]),
         PHASES[MEASURE]: _counts(phase),
         "last_due_us": relative(phase.last_due_us),

@@ -88,6 +88,7 @@ async def test_seconds_end_a_closed_job_and_all_is_waited_for(serve: Serve, tmp_
     assert max(done.samples.due_us) < 500_000 <= max(done.samples.done_us)
     assert done.summary["seconds"] == 0.5
     assert done.summary["window"]["ok"] == 3  # the second round ended after the window
+    assert 1_400_000 < done.summary["busy_us"] <= 1_500_000  # three in flight for half a second
     assert done.summary["rps"] == 6
 
 

@@ -26,8 +26,9 @@ def summary(**changes: Any) -> dict[str, Any]:
         "seconds": 10.0,
         "window": {"ok": 20_000, "fail": 0, "unknown": 0},
         "watch": [WATCH],
-        "lag_ms": {"p99_ms": 0.3},
-        "service_ms": {"p99_ms": 30.0, "mean_ms": 10.0},
+        "busy_us": 200_000_000,
+        "lag_ms": {"p95_ms": 0.1, "p99_ms": 0.3, "count": 20_000},
+        "service_ms": {"p95_ms": 20.0, "p99_ms": 30.0},
         "measure_from_us": 0,
         "last_due_us": 9_999_500,
         "last_sent_us": 9_999_900,
@@ -47,10 +48,12 @@ def test_an_innocent_generator_has_no_reasons() -> None:
         ({"watch": [WATCH | {"cpu": 0.95}]}, None, "used 95% of a core"),
         ({"watch": [WATCH, WATCH | {"cpu": 0.95, "load_host": "load-2", "in_flight": 0.0}]}, None, "load-2"),
         ({"watch": [WATCH | {"stalled": 0.85, "longest_stall_ms": 90.0}]}, None, "held up for 85% of the window"),
-        ({"lag_ms": {"p99_ms": 4.0}}, None, "send lag p99 4.0 ms (limit 3.0 ms"),
+        ({"lag_ms": {"p99_ms": 4.0, "count": 20_000}}, None, "send lag p99 4.0 ms (limit 3.0 ms"),
+        ({"lag_ms": {"p95_ms": 4.0, "p99_ms": 9.0, "count": 100}}, None, "send lag p95 4.0 ms (limit 2.0 ms"),
         ({"last_sent_us": 12_000_000, "late": 4000}, None, "only 83% of the offered 2000 requests/s"),
         ({}, 2_300.0, "87% of what the generator reaches"),
         ({"watch": [WATCH | {"in_flight": 30.0}]}, None, "Little's law does not hold: 30.0"),
+        ({"busy_us": 150_000_000}, None, "their times add up to 15.0"),
         ({"connections": {"out_of_step": 2}}, None, "2 answers came unasked"),
     ],
 )
@@ -64,8 +67,9 @@ def test_each_reason_is_named(changes: dict[str, Any], ceiling: float | None, sa
 @pytest.mark.parametrize(
     "changes",
     [
-        {"lag_ms": {"p99_ms": 0.9}, "service_ms": {"p99_ms": 0.5, "mean_ms": 10.0}},  # below the grain
-        {"lag_ms": {"p99_ms": None}},  # too few to carry a p99
+        {"lag_ms": {"p99_ms": 0.9, "count": 5000}, "service_ms": {"p99_ms": 0.5}},  # below the grain
+        {"lag_ms": {"p95_ms": 0.3, "p99_ms": 9.0, "count": 100}},  # a hiccup or two
+        {"lag_ms": {"p95_ms": None, "p99_ms": None, "count": 9}},  # too few to carry a p95
         {"watch": [WATCH | {"cpu": 0.99, "looks": 3, "in_flight": None}]},  # 30 ms: says nothing
         {"mode": "closed", "offered_rate": None, "last_sent_us": 12_000_000},
         {"watch": [WATCH | {"in_flight": 20.9}]},  # within 5 %

@@ -53,6 +53,24 @@ def test_a_second_holds_what_became_known_in_it(tmp_path: Path) -> None:
     assert recorder.phases[MEASURE].latency == hist.count_all([10_000, 499_999, 400_000, 3_500_000])
 
 
+def test_time_in_flight_is_that_within_the_window(tmp_path: Path) -> None:
+    """From 1 s to 3 s: each request counts with the part of its time that lies there."""
+    recorder = make(tmp_path, [], warmup={"seconds": 1.0, "max_seconds": 1.0})
+    recorder.measure_from_second(1)
+    recorder.until_us = T0 + 3_000_000
+    for sent, done in (
+        (0, 900_000),
+        (500_000, 1_200_000),
+        (1_500_000, 1_600_000),
+        (0, 9_000_000),
+        (3_500_000, 4_000_000),
+    ):
+        recorder.record(call(0, 0, sent), T0 + done, 200, Answer(0))
+    recorder.finish(T0 + 9_000_000)
+    assert recorder.busy_us == 200_000 + 100_000 + 2_000_000
+    assert recorder.window == [2, 0, 0]
+
+
 def test_more_rows_than_a_block_holds(tmp_path: Path) -> None:
     recorder = make(tmp_path, [])
     number = 70_000
