@@ -13,8 +13,9 @@ from harness.load.steady import Row, is_steady
 
 Event = dict[str, Any]
 AHEAD = 2
-"""Seconds between the end of patience and the measured phase, so that every agent hears of it. They are warm-up too:
-whether the load was steady is seen afterwards, in the last seconds before the measured phase (merge.py)."""
+"""Seconds that several agents need to hear of the measured phase before it begins; one alone needs only the next.
+They are warm-up too: whether the load was steady is seen afterwards, in the last seconds before the measured phase
+(merge.py)."""
 
 
 class Conductor:
@@ -23,6 +24,7 @@ class Conductor:
     def __init__(self, count: int, warmup: Warmup | None) -> None:
         self._count = count
         self._warmup = warmup
+        self._ahead = AHEAD if count > 1 else 1
         self._ready: set[int] = set()
         self._seconds: dict[int, dict[int, Event]] = {}
         self._rows: list[Row] = []
@@ -67,8 +69,7 @@ class Conductor:
         done = sum(row["ok"] + row["fail"] + row["unknown"] for row in rows.values())
         p95_ms = max((row["p95_ms"] for row in rows.values() if row["p95_ms"] is not None), default=None)
         self._rows.append((done, p95_ms))
-        seconds = len(self._rows)
-        self.measuring = seconds >= self._warmup.max_seconds or (
-            seconds >= self._warmup.seconds and is_steady(self._rows)
-        )
-        return [f"measure {event['second'] + 1 + AHEAD}"] if self.measuring else []
+        start = int(event["second"]) + 1 + self._ahead
+        seen = len(self._rows) >= self._warmup.seconds and is_steady(self._rows)
+        self.measuring = seen or start >= self._warmup.max_seconds
+        return [f"measure {start}"] if self.measuring else []

@@ -130,7 +130,10 @@ class Keys:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Warmup:
-    """Load before the measured phase: at least `seconds`, until steady, at most `max_seconds` (see steady.py)."""
+    """Load before the measured phase: at least `seconds`, until steady, at most `max_seconds` (see steady.py).
+
+    Several agents need some seconds to hear of its end (conduct.py), so theirs may be a little longer.
+    """
 
     seconds: float = 3.0
     max_seconds: float = 30.0

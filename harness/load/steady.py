@@ -15,14 +15,15 @@ P95_GRAIN_MS = 0.2
 
 
 def is_steady(rows: Sequence[Row]) -> bool:
-    """Whether the last `ROWS` seconds are like the `ROWS` before them.
+    """Whether the last `ROWS` seconds are like the `ROWS` before them; of three, the last is like the one before.
 
     The means of the requests may differ by 5 %, the medians of p95 by 20 %. Comparing two stretches rather than
     neighbours lets noise pass and finds a slow trend.
     """
-    if len(rows) < 2 * ROWS:
+    if len(rows) <= ROWS:
         return False
-    before, after = rows[-2 * ROWS : -ROWS], rows[-ROWS:]
+    stretch = min(ROWS, len(rows) // 2)
+    before, after = rows[-2 * stretch : -stretch], rows[-stretch:]
     rate_before = statistics.fmean(done for done, _ in before)
     rate_after = statistics.fmean(done for done, _ in after)
     if rate_before <= 0 or abs(rate_after - rate_before) > RATE_TOLERANCE * rate_before:

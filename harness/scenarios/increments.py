@@ -17,12 +17,17 @@ KEY_SETS: Mapping[str, int] = {"hot": 1, "spread": 100, "1000": 1000}
 """Name of a key set -> its number of keys."""
 
 
+WARMUP_S = 3.0
+"""Least length of a warm-up: the first second ramps up, the next two can be compared."""
+
+
 def warmup(seconds: float | None) -> dict[str, float]:
-    """At least a second, at most one and a half times the measured window: a short trial has a short patience.
+    """Until steady, but no longer than the measured window itself: a short trial has a short patience.
 
     Where the load is not steady by then, the record says so (`steady: false`).
     """
-    return {"seconds": 1.0, "max_seconds": max(1.5, 1.5 * (seconds or 4.0))}
+    most = max(WARMUP_S, seconds or WARMUP_S)
+    return {"seconds": min(most, WARMUP_S + 1), "max_seconds": most}
 
 
 def increment(strategy: str, *, idempotency: bool = False, paths: Sequence[str] = ()) -> dict[str, Any]:

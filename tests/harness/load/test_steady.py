@@ -11,7 +11,9 @@ FLAT = [(1000, 10.0)] * 4
     ("rows", "expected"),
     [
         (FLAT, True),
-        (FLAT[:3], False),
+        (FLAT[:2], False),
+        (FLAT[:3], True),
+        ([(400, 10.0), (900, 10.0), (1000, 10.0)], False),
         ([(n, 10.0) for n in (700, 800, 900, 1000)], False),
         ([(n, 10.0) for n in (100, 500, 1000, 990, 1010, 1000)], True),
         ([(n, 10.0) for n in (990, 1030, 970, 1020)], True),
@@ -22,7 +24,21 @@ FLAT = [(1000, 10.0)] * 4
         ([(9, None)] * 4, True),
         ([(9, None)] * 2 + [(9, 5.0)] * 2, False),
     ],
-    ids=["flat", "short", "rising", "risen", "noise", "falling-p95", "p95-noise", "grain", "dead", "slow", "mixed"],
+    ids=[
+        "flat",
+        "short",
+        "three",
+        "three-rising",
+        "rising",
+        "risen",
+        "noise",
+        "falling-p95",
+        "p95-noise",
+        "grain",
+        "dead",
+        "slow",
+        "mixed",
+    ],
 )
 def test_steady(rows: list[tuple[int, float | None]], expected: bool) -> None:
     assert is_steady(rows) is expected
