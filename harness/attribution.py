@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import isfinite
 from statistics import fmean
-from typing import Any
 
 from harness.metrics import TrialRow
 
@@ -23,14 +23,43 @@ BUSY = 0.95
 """Of all cores of the machine that hosts share."""
 MOST = 0.50
 """Share of looks in which somebody waited, and share of the active sessions that did."""
-MIN_SECONDS = 1.0
+MIN_SECONDS = 2.0
+"""Of telemetry: a shorter trial is over before its load has settled on what holds it back."""
 MIN_LOOKS = 3
 
 CPUS = {"load": "load CPU", "lb": "HAProxy CPU", "app": "app CPU", "db": "database CPU"}
 """Role -> name of the part, in the order of a request's way."""
-PARTS = (*CPUS.values(), "machine", "pool waiting", "lock waits", "database I/O")
+LIMITS = {
+    **dict.fromkeys(CPUS.values(), FULL), "machine": BUSY,
+    **dict.fromkeys(("pool waiting", "lock waits", "database I/O"), MOST),
+}  # fmt: skip
+"""Part -> the level from which it may count as saturated."""
+PARTS = tuple(LIMITS)
 
 Metrics = Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Moment:
+    """What one host said at one instant: `second` since the run began, `order` of the trial (0: between trials)."""
+
+    second: float
+    order: int
+    host: str
+    metrics: Metrics
+
+
+def moments(rows: Iterable[Mapping[str, str]]) -> list[Moment]:
+    """Rows of telemetry.csv by instant and host. Raises ValueError or KeyError for what is no such row."""
+    found: dict[tuple[str, str, str], dict[str, float]] = {}
+    for row in rows:
+        found.setdefault((row["second"], row["order"], row["host"]), {})[row["metric"]] = float(row["value"])
+    if not all(isfinite(value) for (second, *_), of in found.items() for value in (float(second), *of.values())):
+        raise ValueError("a reading is no number")
+    return [
+        Moment(second=float(second), order=int(order or 0), host=host, metrics=metrics)
+        for (second, order, host), metrics in found.items()
+    ]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,33 +78,40 @@ class Part:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attribution:
-    """The answer for one trial. `saturated`: names out of PARTS; `levels`: those of all parts that were measured."""
+    """The answer for one trial. `saturated`: names out of PARTS; `levels`: those of all parts that were measured.
+
+    `unknown`: why there is no answer; empty where there is one.
+    """
 
     line: str
     saturated: tuple[str, ...] = ()
     levels: Mapping[str, float] = field(default_factory=dict)
+    unknown: str = ""
 
 
-def attribute(rows: Iterable[Mapping[str, Any]], roles: Mapping[str, str], row: TrialRow) -> Attribution:
-    """What was saturated in the trial of `row`; `rows`: telemetry.csv, `roles`: host -> role in the rig's order.
+def attribute(seen: Iterable[Moment], roles: Mapping[str, str], row: TrialRow) -> Attribution:
+    """What was saturated in the trial of `row`; `seen`: its telemetry, `roles`: host -> role in the rig's order.
 
-    Only the app hosts that served count: the first `hosts` of the rig. Rows of other trials are passed over.
+    Only the app hosts that served count: the first `hosts` of the rig. Moments of other trials are passed over.
     """
     serving = [name for name, role in roles.items() if role == "app"][: row.cell.hosts]
     hosts = {name: role for name, role in roles.items() if role != "app" or name in serving}
     if row.cell.backend != "postgres":
         hosts = {name: role for name, role in hosts.items() if role != "db"}
-    seen = _readings(rows, row.trial.order)
-    silent = [name for name in hosts if not _with(seen.get(name, ()), "host_seconds")]
-    longest = max((sum(r["host_seconds"] for r in _with(of, "host_seconds")) for of in seen.values()), default=0.0)
+    said: dict[str, list[Metrics]] = {}
+    for moment in seen:
+        if moment.order == row.trial.order:
+            said.setdefault(moment.host, []).append(moment.metrics)
+    silent = [name for name in hosts if not _with(said.get(name, ()), "host_seconds")]
+    longest = max((sum(r["host_seconds"] for r in _with(of, "host_seconds")) for of in said.values()), default=0.0)
     if longest < MIN_SECONDS:
-        why = "there is no telemetry of this trial" if not seen else f"only {longest:.1f} s of telemetry"
-        return Attribution(line=f"not attributed: {why}")
-    cpus = {name: _Cpu.of(seen.get(name, ())) for name in hosts}
+        why = f"it ran only {longest:.1f} s" if said else "there is no telemetry of it"
+        return Attribution(line=f"not known, because {why}", unknown=why)
+    cpus = {name: _Cpu.of(said.get(name, ())) for name in hosts}
     parts = [_cpu(part, {n: cpus[n] for n, r in hosts.items() if r == role}) for role, part in CPUS.items()]
-    parts += [_machine(cpus), _pool([seen.get(name, ()) for name in serving], row)]
+    parts += [_machine(cpus), _pool([said.get(name, ()) for name in serving], row)]
     if "db" in hosts.values():
-        sessions = [r for name, role in hosts.items() if role == "db" for r in _with(seen.get(name, ()), "pg_active")]
+        sessions = [r for name, role in hosts.items() if role == "db" for r in said.get(name, ())]
         parts.append(_sessions("lock waits", "pg_wait_lock", "waited for a lock", sessions))
         parts.append(_sessions("database I/O", "pg_wait_io", "waited for a file or the WAL", sessions))
     else:
@@ -100,16 +136,6 @@ def _line(parts: Sequence[Part], silent: Sequence[str]) -> str:
     return line + (f"; no telemetry of {', '.join(silent)}" if silent else "")
 
 
-def _readings(rows: Iterable[Mapping[str, Any]], order: int) -> dict[str, list[Metrics]]:
-    """Host -> its readings in this trial: the metrics that share a moment."""
-    found: dict[str, dict[str, dict[str, float]]] = {}
-    for row in rows:
-        if int(row["order"] or 0) == order:
-            moments = found.setdefault(str(row["host"]), {})
-            moments.setdefault(str(row["second"]), {})[str(row["metric"])] = float(row["value"])
-    return {host: list(moments.values()) for host, moments in found.items()}
-
-
 def _with(readings: Iterable[Metrics], metric: str) -> list[Metrics]:
     return [reading for reading in readings if metric in reading]
 
@@ -125,7 +151,8 @@ class _Cpu:
 
     @classmethod
     def of(cls, readings: Iterable[Metrics]) -> _Cpu | None:
-        own = _with(readings, "host_seconds")
+        own = [r for r in readings if all(r.get(name, 0.0) > 0 for name in ("host_seconds", "cpu_cap_cores"))]
+        own = _with(_with(own, "cpu_used_cores"), "machine_cpu_share")
         if not own:
             return None
 
@@ -173,6 +200,8 @@ def _range(values: Sequence[float], form: str) -> str:
 def _machine(cpus: Mapping[str, _Cpu | None]) -> Part:
     """Cores that hosts share, or that a hypervisor takes: busy although a host had not used what it may."""
     known = {name: cpu for name, cpu in cpus.items() if cpu is not None}
+    if not known:
+        return Part(name="machine", short="no telemetry")
     level = max(cpu.machine for cpu in known.values())
     starved = [name for name, cpu in known.items() if cpu.machine >= BUSY and cpu.share < FULL]
     return Part(
@@ -198,8 +227,13 @@ def _pool(hosts: Sequence[Iterable[Metrics]], row: TrialRow) -> Part:
                 if metric.startswith("pool_waiting"):
                     looks.setdefault((host, metric), []).append(value)
     enough = [values for values in looks.values() if len(values) >= MIN_LOOKS]
-    if not enough:
+    waited, mean = row.figure("pool_wait_ms"), row.figure("mean_ms")
+    share = waited / mean if waited is not None and mean else None
+    told = "" if share is None else f"waited {waited:.1f} of {mean:.1f} ms on average"
+    if not enough and share is None:
         return Part(name=name, short=f"{max(map(len, looks.values()), default=0)} looks")
+    if not enough:
+        return Part(name=name, full=(share or 0) > MOST, level=share, said=f"{name}: requests {told}", short=told)
     shares = [sum(value > 0 for value in values) / len(values) for values in enough]
     full = [values for values, share in zip(enough, shares, strict=True) if share > MOST]
     said = (
@@ -209,14 +243,13 @@ def _pool(hosts: Sequence[Iterable[Metrics]], row: TrialRow) -> Part:
         if full
         else ""
     )
-    waited, mean = row.figure("pool_wait_ms"), row.figure("mean_ms")
-    if full and waited is not None and mean is not None:
-        said += f" (waited {waited:.1f} of {mean:.1f} ms on average)"
+    said += f" ({told})" if full and told else ""
     return Part(name=name, full=bool(full), level=max(shares), said=said, short=f"in {max(shares):.0%} of the looks")
 
 
 def _sessions(name: str, metric: str, what: str, looks: Sequence[Metrics]) -> Part:
     """Active sessions of the database that waited for something, as a share of all that were active."""
+    looks = _with(_with(looks, "pg_active"), metric)
     if len(looks) < MIN_LOOKS:
         return Part(name=name, short=f"{len(looks)} looks")
     waiting, active = fmean(look[metric] for look in looks), fmean(look["pg_active"] for look in looks)

@@ -34,7 +34,7 @@ from typing import Any, Literal, Self
 import yaml
 from pydantic import ValidationError
 
-from harness.attribution import attribute
+from harness.attribution import Moment, attribute, moments
 from harness.errors import FormatError, UsageError
 from harness.files import (
     MAX_MANIFEST_BYTES,
@@ -142,11 +142,11 @@ class Run:
     def measured(self) -> Iterator[Measured]:
         """The trials one by one with all that was recorded of them (only one trial's samples are held)."""
         roles = {host.name: host.role for host in self.manifest.rig.hosts}
-        telemetry: dict[str, list[dict[str, str]]] = defaultdict(list)
-        for line in self.table("telemetry"):
-            telemetry[line.get("order", "")].append(line)
+        seen: dict[int, list[Moment]] = defaultdict(list)
+        for moment in self.moments():
+            seen[moment.order].append(moment)
         for row in self.rows:
-            held_back = attribute(telemetry.pop(str(row.trial.order), ()), roles, row).line
+            held_back = attribute(seen.pop(row.trial.order, ()), roles, row).line
             evidence = self.evidence(row.trial.order)
             if evidence is None:
                 raise FormatError(
@@ -154,6 +154,13 @@ class Run:
                     hint="the run folder is incomplete",
                 )
             yield Measured(row=row, lanes=self.lanes(row.trial.order), evidence=evidence, held_back=held_back)
+
+    def moments(self) -> list[Moment]:
+        """telemetry.csv by instant and host. Raises FormatError."""
+        try:
+            return moments(self.table("telemetry"))
+        except (ValueError, KeyError, TypeError) as error:
+            raise FormatError(f"{self.path / 'telemetry.csv'}: {error}", hint="the table is damaged") from error
 
     def table(self, name: Literal["timeline", "telemetry"]) -> list[dict[str, str]]:
         """The rows of timeline.csv or telemetry.csv, as text."""

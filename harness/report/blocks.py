@@ -57,7 +57,16 @@ class Picture:
     alt: str
 
 
-Block = Table | Prose | Picture
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fold:
+    """Blocks that stand behind their title until they are asked for."""
+
+    kind: ClassVar[str] = "fold"
+    title: str
+    blocks: tuple[Table | Prose | Picture, ...]
+
+
+Block = Table | Prose | Picture | Fold
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,7 +16,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from harness.files import write_atomically
 from harness.plan import Scenario
-from harness.report.blocks import Section, Table
+from harness.report.behind import behind
+from harness.report.blocks import Fold, Section, Table
 from harness.report.compare_table import plain
 from harness.report.criteria import Answer, answers
 from harness.report.phrase import SYMBOLS
@@ -46,7 +47,7 @@ class Page:
     warnings: tuple[str, ...]
     skipped: tuple[tuple[str, str], ...]
     sections: tuple[Section, ...]
-    validity: tuple[Table, ...]
+    validity: tuple[Table | Fold, ...]
     environment: tuple[Table, ...]
     reproduction: tuple[str, ...]
     provider: str
@@ -63,17 +64,19 @@ def write_report(run: Run) -> Path:
 def build(run: Run, scenarios: Mapping[str, Scenario] = SCENARIOS) -> Page:
     """The page of a run. A damaged samples or evidence file costs what stood in it, and the page says so."""
     summaries = summarise(run)
-    readings, damage = read(run)
+    seen = read(run)
     manifest = run.manifest
+    roles = {host.name: host.role for host in manifest.rig.hosts}
     shared_cores = manifest.rig.provider != "static"
 
     def of(summary: ScenarioSummary) -> Material:
-        mine = [reading for reading in readings if reading.row.cell.scenario == summary.name]
+        mine = [reading for reading in seen.readings if reading.row.cell.scenario == summary.name]
         return Material(
             summary=summary,
             scenario=scenarios.get(summary.name),
             readings=mine,
             pictures=pictures(summary, mine, shared_cores=shared_cores),
+            behind=behind(summary, mine, seen.moments, roles),
         )
 
     return Page(
@@ -87,11 +90,11 @@ def build(run: Run, scenarios: Mapping[str, Scenario] = SCENARIOS) -> Page:
         warnings=tuple(manifest.warnings),
         skipped=tuple(manifest.skipped.items()),
         sections=tuple(section(of(summary)) for summary in summaries),
-        validity=tuple(validity_tables(run.manifest, readings, summaries)),
+        validity=tuple(validity_tables(manifest, seen.readings, summaries)),
         environment=tuple(environment_tables(manifest)),
         reproduction=reproduction(manifest),
         provider=manifest.rig.provider,
-        damage=damage,
+        damage=seen.damage,
     )
 
 

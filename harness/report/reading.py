@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Literal, TypeVar
 
+from harness.attribution import Attribution, Moment, attribute
 from harness.errors import FormatError
 from harness.isolation import matrix
 from harness.load import hist
@@ -41,6 +42,7 @@ class Reading:
     """
 
     row: TrialRow
+    attribution: Attribution
     evidence: Evidence | None = None
     summary: Mapping[str, Any] = field(default_factory=dict)
     curves: Mapping[str, Sequence[tuple[float, float]]] = field(default_factory=dict)
@@ -56,8 +58,17 @@ class Reading:
         return {str(name): number for name, number in errors.items() if isinstance(number, int)}
 
 
-def read(run: Run) -> tuple[tuple[Reading, ...], tuple[str, ...]]:
-    """The readings in the order of the trials, and one sentence for each file that could not be read."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Read:
+    """All of a run: the readings in the order of the trials, its telemetry, a sentence for each damaged file."""
+
+    readings: Sequence[Reading]
+    moments: Sequence[Moment] = ()
+    damage: tuple[str, ...] = ()
+
+
+def read(run: Run) -> Read:
+    """What a report needs of a run besides its manifest and its rows."""
     damage: list[str] = []
 
     def attempt(what: Callable[[], T], otherwise: T) -> T:
@@ -71,6 +82,11 @@ def read(run: Run) -> tuple[tuple[Reading, ...], tuple[str, ...]]:
     seconds: dict[str, list[Mapping[str, str]]] = {}
     for line in table:
         seconds.setdefault(line.get("order") or "", []).append(line)
+    telemetry: list[Moment] = attempt(run.moments, [])
+    of_trial: dict[int, list[Moment]] = {}
+    for moment in telemetry:
+        of_trial.setdefault(moment.order, []).append(moment)
+    roles = {host.name: host.role for host in run.manifest.rig.hosts}
     readings = []
     rows = sorted(run.rows, key=lambda row: row.trial.order)
     drawn = _drawn(rows)
@@ -94,9 +110,10 @@ def read(run: Run) -> tuple[tuple[Reading, ...], tuple[str, ...]]:
                 seconds=[s for s in seconds.get(str(order), ()) if s.get("lane", lane) in (lane, "")],
                 acknowledged=ok,
                 unknown=unknown,
+                attribution=attribute(of_trial.get(order, ()), roles, row),
             )
         )
-    return tuple(readings), tuple(dict.fromkeys(damage))
+    return Read(readings=readings, moments=telemetry, damage=tuple(dict.fromkeys(damage)))
 
 
 _Keys = tuple[Mapping[str, int], Mapping[str, int]]

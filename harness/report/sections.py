@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 from harness.checks import worst
 from harness.plan import Scenario
-from harness.report.blocks import Block, Line, Picture, Prose, Section, Table, Value, measured, table
+from harness.report.behind import HEAD, NOTE, held_back
+from harness.report.blocks import Block, Fold, Line, Picture, Prose, Section, Table, Value, measured, table
 from harness.report.claims import claims_tables
 from harness.report.phrase import BACKEND_NAMES, NOTHING, SYMBOLS, count, number, some
 from harness.report.reading import Reading
@@ -29,6 +30,8 @@ class Material:
     scenario: Scenario | None = None
     readings: Sequence[Reading] = ()
     pictures: Sequence[Picture] = ()
+    behind: Sequence[Fold] = ()
+    """What hosts and database did meanwhile."""
 
     @property
     def errors(self) -> Mapping[str, Mapping[str, int]]:
@@ -46,8 +49,8 @@ def section(material: Material) -> Section:
     invalid = any(cell.valid < cell.trials for cell in summary.cells)
     verdict: str = worst(f.verdict for f in summary.findings)
     special = SPECIAL.get(summary.name, _nothing_special)
-    blocks: list[Block] = [*material.pictures, *special(material), *_cells(summary), *_strategies(summary)]
-    blocks += [*_errors(material), *_sqlite(material)]
+    blocks: list[Block] = [*material.pictures, *special(material), *_cells(material), *_strategies(material)]
+    blocks += [*_errors(material), *_sqlite(material), *material.behind]
     return Section(
         name=summary.name,
         anchor="scenario-" + re.sub(r"[^a-z0-9-]", "-", summary.name.lower()),
@@ -68,18 +71,20 @@ def section(material: Material) -> Section:
     )
 
 
-def _cells(summary: ScenarioSummary) -> list[Table]:
-    """Every cell: what was sent and what became of it, how fast, in how many trials."""
+def _cells(material: Material) -> list[Table]:
+    """Every cell: what was sent and what became of it, how fast, held back by what, in how many trials."""
+    summary = material.summary
     if not any(cell.sent is not None for cell in summary.cells):
         return []
     head = ["cell", "sent", "ok", "fail", "unknown", "lost updates", "requests/s"]
-    head += [f"{name}, ms" for _, name in LATENCIES] + ["valid trials"]
+    head += [f"{name}, ms" for _, name in LATENCIES] + [HEAD, "valid trials"]
     rows = [
         [
             Value(cell.label or summary.common),
             *(Value(count(value)) for value in (cell.sent, cell.ok, cell.fail, cell.unknown)),
             Value(cell.lost_text, mark="fail" if cell.lost else ""),
             *(measured(cell, name) for name in ("rps", *(name for name, _ in LATENCIES))),
+            held_back(material.readings, cell.cell.name),
             Value(f"{cell.valid} of {cell.trials}", mark="" if cell.valid == cell.trials else "invalid"),
         ]
         for cell in summary.cells
@@ -92,14 +97,14 @@ def _cells(summary: ScenarioSummary) -> list[Table]:
             rows,
             note=f"{shared}Counts are totals over all trials; requests/s and latency are the median over the valid "
             "trials, with the smallest and the largest trial below. Requests/s counts acknowledged requests; latency "
-            "counts from the instant a request was due.",
+            f"counts from the instant a request was due. {NOTE}",
         )
     ]
 
 
-def _strategies(summary: ScenarioSummary) -> list[Table]:
+def _strategies(material: Material) -> list[Table]:
     """Strategies side by side, where more than one was measured on PostgreSQL."""
-    cells = [cell for cell in summary.cells if cell.cell.backend == "postgres"]
+    cells = [cell for cell in material.summary.cells if cell.cell.backend == "postgres" and cell.cell.strategy]
     if len({cell.cell.strategy for cell in cells}) < 2:
         return []
     order = [_without(cell.label, cell.cell.strategy) for cell in cells]
@@ -113,6 +118,7 @@ def _strategies(summary: ScenarioSummary) -> list[Table]:
             measured(cell, "p99_ms"),
             Value(_per_commit(cell, "retries")),
             Value(_per_commit(cell, "transactions")),
+            held_back(material.readings, cell.cell.name),
         ]
         for cell in sorted(cells, key=lambda cell: order.index(_without(cell.label, cell.cell.strategy)))
     ]
@@ -120,7 +126,7 @@ def _strategies(summary: ScenarioSummary) -> list[Table]:
     return [
         table(
             "Strategies side by side",
-            (*head, "retries per commit", "transactions per request"),
+            (*head, "retries per commit", "transactions per request", HEAD),
             rows,
             note="Retries per commit: transactions begun again after a conflict, for each acknowledged request. "
             "Below one transaction per request, requests have shared one (coalesce).",

@@ -8,7 +8,7 @@ from typing import Any
 
 from harness.manifest import Manifest
 from harness.metrics import TrialRow
-from harness.report.blocks import Table, Value, table
+from harness.report.blocks import Fold, Table, Value, table
 from harness.report.phrase import NOTHING, number, percent
 from harness.report.reading import Reading
 from harness.report.summary import ScenarioSummary
@@ -22,7 +22,7 @@ GENERATOR_HEAD = (
 
 def validity_tables(
     manifest: Manifest, readings: Sequence[Reading], scenarios: Sequence[ScenarioSummary]
-) -> Iterator[Table]:
+) -> Iterator[Table | Fold]:
     """Trials that are not valid, how innocent the load generator was, and the smallest difference to believe."""
     if not readings:
         return
@@ -30,7 +30,7 @@ def validity_tables(
     yield _invalid([reading.row for reading in readings], labels)
     driven = [reading for reading in readings if reading.row.figures.get("sent") is not None]
     if driven:
-        yield _generator(driven, labels)
+        yield Fold(title="What the load generator says of itself, trial by trial", blocks=(_generator(driven, labels),))
     yield _noise(manifest)
 
 
@@ -45,7 +45,8 @@ def _invalid(rows: Sequence[TrialRow], labels: Mapping[str, str]) -> Table:
             for (scenario, cell, reason), times in reasons.items()
         ],
         note="A trial is invalid if its figures say more about the load generator than about the tier, or if it was "
-        "cut short. Its counts are shown, its times are not, and no claim rests on it.",
+        "cut short. Its counts are shown, its times are not, and no claim rests on it. Where the generator was held up "
+        "a trial is measured once more; the invalid one stays in this list.",
     )
 
 

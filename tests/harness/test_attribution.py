@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from harness.attribution import PARTS, Attribution, attribute
+from harness.attribution import PARTS, Attribution, attribute, moments
 from harness.metrics import TrialRow
 from harness.model import Backend, Cell, Trial
 
@@ -49,8 +49,12 @@ def trial(hosts: int = 2, backend: Backend = "postgres", **figures: float) -> Tr
     return TrialRow(trial=Trial(cell=cell, number=1, order=1, seed=1), figures=figures)
 
 
+def told(rows: list[dict[str, Any]], roles: Mapping[str, str], row: TrialRow) -> Attribution:
+    return attribute(moments(rows), roles, row)
+
+
 def judged(change: Change, **more: Any) -> Attribution:
-    return attribute(recorded(change, **more), ROLES, trial())
+    return told(recorded(change, **more), ROLES, trial())
 
 
 @pytest.mark.parametrize(
@@ -133,7 +137,7 @@ def test_several_parts_are_all_named_in_the_order_of_a_requests_way() -> None:
 def test_a_full_machine_is_not_named_beside_the_host_that_fills_it() -> None:
     alone = {"db-1": "db"}
     change = {("db-1", "cpu_used_cores"): 1.0, ("db-1", "machine_cpu_share"): 1.0}
-    assert attribute(recorded(change), alone, trial()).saturated == ("database CPU",)
+    assert told(recorded(change), alone, trial()).saturated == ("database CPU",)
 
 
 def test_a_host_without_a_cap_is_measured_by_its_cores() -> None:
@@ -146,14 +150,14 @@ def test_waiting_now_and_then_is_not_saturation() -> None:
     waiting = [row for row in rows if row["metric"] == "pool_waiting" and row["host"] == "app-1"]
     for row in waiting[:2]:
         row["value"] = "40"
-    assert attribute(rows, ROLES, trial()).saturated == ()
+    assert told(rows, ROLES, trial()).saturated == ()
     waiting[2]["value"] = "40"
-    assert attribute(rows, ROLES, trial()).saturated == ("pool waiting",)
+    assert told(rows, ROLES, trial()).saturated == ("pool waiting",)
 
 
 def test_the_share_of_the_latency_spent_waiting_is_told_where_it_was_captured() -> None:
     rows = recorded({("app-1", "pool_waiting"): 12.0})
-    assert "(waited 23.1 of 40.2 ms on average)" in attribute(rows, ROLES, trial(pool_wait_ms=23.1, mean_ms=40.2)).line
+    assert "(waited 23.1 of 40.2 ms on average)" in told(rows, ROLES, trial(pool_wait_ms=23.1, mean_ms=40.2)).line
 
 
 def test_each_worker_has_a_pool_of_its_own() -> None:
@@ -167,21 +171,49 @@ def test_the_mean_is_weighed_by_the_length_of_each_interval() -> None:
         {"second": "4.5", "order": "1", "host": "load-1", "metric": metric, "value": str(value)}
         for metric, value in {**idle("load-1"), "cpu_used_cores": 0.0, "host_seconds": 0.01}.items()
     ]
-    assert attribute(rows, ROLES, trial()).levels["load CPU"] == pytest.approx(4 / 4.01)
+    assert told(rows, ROLES, trial()).levels["load CPU"] == pytest.approx(4 / 4.01)
 
 
 def test_rows_of_other_trials_and_of_none_say_nothing() -> None:
     rows = recorded({}) + recorded({("load-1", "cpu_used_cores"): 0.8}, order=2, seconds=50)
-    assert attribute(rows + recorded({}, order=0), ROLES, trial()).saturated == ()
-    assert attribute(rows[len(recorded({})) :], ROLES, trial()).line == (
-        "not attributed: there is no telemetry of this trial"
-    )
+    assert told(rows + recorded({}, order=0), ROLES, trial()).saturated == ()
+    assert told(rows[len(recorded({})) :], ROLES, trial()).line == "not known, because there is no telemetry of it"
 
 
-def test_a_trial_shorter_than_a_second_is_not_attributed() -> None:
-    rows = recorded({("load-1", "cpu_used_cores"): 0.8, **{(host, "host_seconds"): 0.4 for host in ROLES}}, seconds=1)
-    found = attribute(rows, ROLES, trial())
-    assert (found.saturated, found.line) == ((), "not attributed: only 0.4 s of telemetry")
+@pytest.mark.parametrize(("each", "why"), [(0.95, "it ran only 1.9 s"), (1.0, "")])
+def test_a_trial_shorter_than_two_seconds_is_not_attributed(each: float, why: str) -> None:
+    rows = recorded({("load-1", "cpu_used_cores"): 0.8, **{(host, "host_seconds"): each for host in ROLES}}, seconds=2)
+    found = told(rows, ROLES, trial())
+    assert (found.unknown, found.saturated) == (why, () if why else ("load CPU",))
+    assert found.line.startswith(f"not known, because {why}" if why else "load CPU")
+
+
+def test_where_nobody_looked_often_enough_the_service_itself_says_how_long_requests_waited() -> None:
+    rows = recorded({}, seconds=2)
+    assert told(rows, ROLES, trial(pool_wait_ms=23.1, mean_ms=40.2)).saturated == ("pool waiting",)
+    assert told(rows, ROLES, trial(pool_wait_ms=9.0, mean_ms=40.2)).saturated == ()
+    assert "pool waiting waited 9.0 of 40.2 ms" in told(rows, ROLES, trial(pool_wait_ms=9.0, mean_ms=40.2)).line
+
+
+@pytest.mark.parametrize(
+    "damage", [{"value": "x"}, {"value": "nan"}, {"second": "inf"}, {"order": "1.5"}, {"value": ""}]
+)
+def test_what_is_no_row_of_telemetry_is_refused(damage: dict[str, str]) -> None:
+    rows = recorded({})
+    with pytest.raises(ValueError, match=r"."):
+        moments([{**rows[0], **damage}])
+
+
+@pytest.mark.parametrize(
+    "metric", ["cpu_used_cores", "cpu_cap_cores", "machine_cpu_share", "pg_wait_lock", "pg_active"]
+)
+def test_a_reading_that_lacks_a_metric_is_passed_over(metric: str) -> None:
+    assert judged({(host, metric): -1.0 for host in ROLES}).saturated == ()
+
+
+def test_a_reading_over_no_time_weighs_nothing() -> None:
+    nothing = [{**row, "second": "9.9", "value": "0"} for row in recorded({}, seconds=1)]
+    assert judged({}).levels == told(recorded({}) + nothing, ROLES, trial()).levels
 
 
 def test_queues_need_several_looks() -> None:
@@ -200,7 +232,7 @@ def test_a_silent_host_is_named_and_its_part_is_not_known() -> None:
 
 def test_the_database_is_no_part_of_a_sqlite_trial() -> None:
     rows = recorded({("db-1", "cpu_used_cores"): 1.0, ("db-1", "pg_wait_lock"): 4.0})
-    found = attribute(rows, ROLES, trial(backend="sqlite-naive"))
+    found = told(rows, ROLES, trial(backend="sqlite-naive"))
     assert found.saturated == ()
     assert set(found.levels) == {"load CPU", "HAProxy CPU", "app CPU", "machine", "pool waiting"}
     assert "database" not in found.line

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import vl_convert
 
-from harness.report import charts, correctness_charts, theme
+from harness.report import charts, correctness_charts, telemetry_charts, theme
 from harness.usl import UslFit, fit_usl
 
 LEVELS = ("READ UNCOMMITTED", "READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE")
@@ -64,6 +64,16 @@ CHARTS: dict[str, tuple[Callable[..., theme.Spec], Rows, dict[str, Any]]] = {
         correctness_charts.convergence,
         [{"key": f"key-{n}", "acknowledged": 100, "final": 100 - n % 3, "unknown": 0} for n in range(30)],
         {},
+    ),
+    "course": (
+        telemetry_charts.course,
+        [
+            {"panel": panel, "name": f"{panel} {n}", "second": s, "mean": None if s == 4 else s, "peak": 2 * s}
+            for panel in ("CPU used, % of the host's cap", "memory, MiB a host")
+            for n in (1, 2)
+            for s in range(9)
+        ],
+        {"trials": [{"order": 1, "begin": 0.5, "end": 3.0}, {"order": 2, "begin": 5.0, "end": 9.0}]},
     ),
     "isolation": (
         correctness_charts.isolation,

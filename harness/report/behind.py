@@ -1,0 +1,92 @@
+"""What stood behind a scenario's figures: which part of the tier was saturated, and the course of hosts and database.
+
+The phrase goes beside each throughput; the course is folded away until somebody asks for it.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from statistics import fmean
+
+from harness.attribution import CPUS, Attribution, Moment
+from harness.report import telemetry_charts
+from harness.report.blocks import Fold, Value, table
+from harness.report.course import course
+from harness.report.phrase import NOTHING, number, percent
+from harness.report.pictures import picture
+from harness.report.reading import Reading
+from harness.report.summary import ScenarioSummary
+
+HEAD = "held back by"
+NOTE = (
+    "Held back by: what was saturated while the load ran, by telemetry (in how many of the trials, where they differ); "
+    "the folded part below has every trial."
+)
+_PROCESSORS = (*CPUS.values(), "machine")
+
+
+def held_back(readings: Sequence[Reading], cell: str) -> Value:
+    """What was saturated in the valid trials of a cell, in a phrase; or why that is not known."""
+    mine = [reading for reading in readings if reading.row.cell.name == cell]
+    if all(reading.row.figure("sent") is None for reading in mine):
+        return Value(NOTHING)
+    valid = [reading for reading in mine if reading.row.valid]
+    known = [reading.attribution for reading in valid if not reading.attribution.unknown]
+    if not known:
+        return Value("not known", _unknown(valid))
+    times = Counter(part for one in known for part in one.saturated)
+    full = [f"{part} in {n} of {len(known)}" if n < len(known) else part for part, n in times.most_common()]
+    return Value(", ".join(full)) if full else Value("nothing saturated", _busiest(known))
+
+
+def _unknown(valid: Sequence[Reading]) -> str:
+    """Why; and what the service itself says of waiting, which needs no telemetry."""
+    if not valid:
+        return "because no trial is valid"
+    waits = [
+        waited / mean
+        for reading in valid
+        if (waited := reading.row.figure("pool_wait_ms")) is not None and (mean := reading.row.figure("mean_ms"))
+    ]
+    said = f"; {percent(round(fmean(waits), 2))} of the time went by waiting for a connection" if waits else ""
+    return f"because {valid[0].attribution.unknown}{said}"
+
+
+def _busiest(known: Sequence[Attribution]) -> str:
+    """The processor that was used most, in whichever trial."""
+    used = {part: max(one.levels.get(part, 0.0) for one in known) for part in _PROCESSORS}
+    part = max(used, key=lambda name: used[name])
+    return f"{part} {percent(round(used[part], 2))} at most"
+
+
+def behind(
+    summary: ScenarioSummary, readings: Sequence[Reading], moments: Sequence[Moment], roles: Mapping[str, str]
+) -> list[Fold]:
+    """The course of hosts and database over a scenario, and its trials one by one; nothing without telemetry."""
+    drawn = course(moments, roles, {r.row.trial.order: r.row.cell.hosts for r in readings})
+    if drawn is None:
+        return []
+    spans = {band["order"]: band for band in drawn.trials}
+    title = "Hosts and database, second by second"
+    never = f" Zero all the time, and so not drawn: {', '.join(drawn.silent)}." if drawn.silent else ""
+    chart = picture(
+        telemetry_charts.course(drawn.points, drawn.trials, title=title, subtitle="Grey bands are trials."),
+        f"A point covers {number(drawn.bucket_s)} s: the strong line is the mean over it and over the hosts that "
+        f"served, the faint line the highest single reading of any of them.{never}",
+        f"{title}, over {number(drawn.seconds)} s. The table below says what was saturated in each trial.",
+        own=f"course-{zlib.crc32(summary.name.encode()):x}-",
+    )
+    rows = [
+        [
+            f"{order}",
+            summary.labels.get(reading.row.cell.name) or summary.common,
+            *(f"{spans[order][edge]:.1f}" if order in spans else NOTHING for edge in ("begin", "end")),
+            reading.attribution.line,
+        ]
+        for reading in readings
+        for order in [reading.row.trial.order]
+    ]
+    head = ("trial", "cell", "from, s", "to, s", "what was saturated")
+    return [Fold(title="What hosts and database did meanwhile", blocks=(chart, table("Trial by trial", head, rows)))]
