@@ -61,11 +61,23 @@ class Handlers:
             "/live": ("live", self.live),
             "/metrics": ("metrics", self.metrics),
         }
-        routes = [web.post(path, self.guard(op, handler)) for path, (op, handler) in posts.items()]
-        routes += [web.get(path, self.guard(op, handler)) for path, (op, handler) in gets.items()]
-        routes += [web.route("*", path, self.guard("other", self.wrong_method("POST"))) for path in posts]
-        routes += [web.route("*", path, self.guard("other", self.wrong_method("GET, HEAD"))) for path in gets]
-        return [*routes, web.route("*", "/{path:.*}", self.guard("other", self.not_found))]
+        routes = [("POST", path, self.guard(op, handler)) for path, (op, handler) in posts.items()]
+        routes += [("GET", path, self.guard(op, handler)) for path, (op, handler) in gets.items()]
+        routes += [("*", path, self.guard("other", self.wrong_method("POST"))) for path in posts]
+        routes += [("*", path, self.guard("other", self.wrong_method("GET, HEAD"))) for path in gets]
+        routes += [("*", "/{path:.*}", self.guard("other", self.not_found))]
+        return [web.route(method, path, handler, expect_handler=self.expect) for method, path, handler in routes]
+
+    async def expect(self, request: web.Request) -> web.Response | None:
+        """An `Expect` header: 100 for 100-continue, 417 for all else.
+
+        aiohttp's own handler repeats what was expected, and ends in a 500 where that is not UTF-8.
+        """
+        if request.headers.get("Expect", "").lower() != "100-continue":
+            return self._refuse("other", ServiceError(417, "BAD_EXPECT", "Expect takes 100-continue only"))
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        request.writer.output_size = 0  # aiohttp takes what was written for the beginning of an answer
+        return None
 
     def guard(self, op: str, handler: Handler) -> Handler:
         """Count the answer; make an error the contract's, an unforeseen one too."""
@@ -101,8 +113,8 @@ class Handlers:
             document["status"] = "unhealthy"
         response = answer(document, error.status)
         response.headers.update(error.headers)
-        if error.status in (408, 413):
-            response.force_close()  # the rest of the body is not waited for
+        if error.status in (408, 413) or error.code == "BAD_BODY":
+            response.force_close()  # the rest of the body is not waited for, or where it ends is not known
         return response
 
     async def _body(self, request: web.Request) -> dict[str, Any]:

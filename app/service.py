@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import AsyncIterator
+from functools import partial
 
 from aiohttp import web
 
 from app.backends import BACKENDS
 from app.backends.base import Backend
+from app.connection import Connection
 from app.handlers import Handlers
 from app.logs import LOG
 from app.metrics import Counters
@@ -48,13 +50,24 @@ async def serve(app: web.Application) -> None:
         loop.add_signal_handler(number, stop.set)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=settings.shutdown_seconds)
     await runner.setup()
+    assert runner.server is not None
+    connection = partial(
+        Connection,
+        runner.server,
+        loop=loop,
+        access_log=None,
+        keepalive_timeout=settings.keepalive_seconds,
+        head_seconds=settings.head_seconds,
+    )
+    listener: asyncio.Server | None = None
     try:
-        site = web.TCPSite(runner, settings.host, settings.port, backlog=settings.backlog)
-        await site.start()
-        port = runner.addresses[0][1]
+        listener = await loop.create_server(connection, settings.host, settings.port, backlog=settings.backlog)
+        port = listener.sockets[0].getsockname()[1]
         LOG.info("listening", extra={"facts": {"port": port, "settings": settings.public()}})
         await stop.wait()
         LOG.info("stopping", extra={"facts": {"pool": str(app[BACKEND].pool_stats())}})
     finally:
+        if listener is not None:
+            listener.close()
         await runner.cleanup()
     LOG.info("stopped", extra={"facts": {"requests": app[COUNTERS].requests}})

@@ -84,7 +84,10 @@ class Settings:
     sqlite_path: str = _setting("crucible.sqlite", "file of the SQLite backends, on a local filesystem")
 
     max_body_bytes: int = _setting(1024 * 1024, "largest request body, more is 413", least=1024)
+    head_seconds: float = _setting(10, "a request's head must be whole this long after its first byte", least=0.1)
     body_seconds: float = _setting(10, "a body must have arrived after this, else 408", least=0.1)
+    # More than HAProxy's 60 s, so that HAProxy closes first and a request never meets a closing connection.
+    keepalive_seconds: float = _setting(75, "a connection on which nothing is asked is closed after this", least=0.1)
     shutdown_seconds: float = _setting(30, "after SIGTERM, requests in flight get this long", least=0.1)
     log_level: str = _setting("INFO", "DEBUG, INFO, WARNING or ERROR", pattern="DEBUG|INFO|WARNING|ERROR")
     code_hash: str = _setting("", "hash of the deployed code; only reported in /metrics")

@@ -231,6 +231,29 @@ async def test_what_is_no_endpoint_is_answered_in_json(service: Service) -> None
     assert (wrong.status, wrong.body["code"], wrong.headers["Allow"]) == (405, "WRONG_METHOD", "POST")
 
 
+async def test_what_is_expected_is_continued_or_refused_in_json(service: Service) -> None:
+    async def increment(expect: str) -> tuple[int, object]:
+        async with service.client.post(
+            f"{service.url}/api/increment", json={"key": "a"}, headers={"Expect": expect}
+        ) as answer:
+            return answer.status, await answer.json()
+
+    status, body = await increment("100-continue")
+    assert (status, body["value"]) == (200, 1)  # type: ignore[index]
+    for nonsense in ("more", "\xe9", "100-continue, 200-ok"):
+        status, body = await increment(nonsense)
+        assert (status, body["code"], body["outcome"]) == (417, "BAD_EXPECT", "aborted")  # type: ignore[index]
+    assert await service.value("a") == 1
+
+
+async def test_a_connection_whose_bytes_make_no_sense_is_said_to_end(service: Service) -> None:
+    answer = await service.client.post(
+        f"{service.url}/api/increment", data=b"no gzip", headers={"Content-Encoding": "gzip"}, compress=None
+    )
+    assert (answer.status, (await answer.json())["code"]) == (400, "BAD_BODY")
+    assert answer.headers["Connection"] == "close"
+
+
 async def test_keys_with_slashes_and_every_script(service: Service) -> None:
     for key in ("a/b", "日本語", "%41", " ", "x" * 255, "💥" * 255, "..", "'; DROP TABLE counters; --"):
         assert (await service.increment(key)).body["value"] == 1

@@ -8,7 +8,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import pytest
@@ -118,10 +118,84 @@ async def test_errors_are_json_lines_without_secrets_or_tracebacks(database, lau
     assert "Traceback" not in text
 
 
-async def test_a_header_that_is_too_long_is_refused(database, launch: Launch) -> None:
+Pair = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+ASK = b"GET /live HTTP/1.1\r\nHost: test\r\n\r\n"
+
+
+@pytest.fixture
+async def raw() -> AsyncIterator[Callable[[str, bytes], Awaitable[Pair]]]:
+    """`await raw(url, sent)`: a connection on which so much was sent."""
+    writers = []
+
+    async def connect(url: str, sent: bytes) -> Pair:
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(url.rpartition(":")[2]))
+        writers.append(writer)
+        writer.write(sent)
+        return reader, writer
+
+    yield connect
+    for writer in writers:
+        writer.close()
+        await writer.wait_closed()
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        {"X": "x" * 10_000},
+        {f"X-{number}": "x" for number in range(200)},
+        {"X" * 10_000: "x"},
+    ],
+    ids=["long value", "many", "long name"],
+)
+async def test_a_head_that_is_too_large_is_refused(database, launch: Launch, raw, head: dict[str, str]) -> None:
     _, url = await launch(**database.environ)
-    async with ClientSession() as client, client.get(f"{url}/live", headers={"X": "x" * 10_000}) as answer:
-        assert answer.status == 400
+    lines = "".join(f"{name}: {value}\r\n" for name, value in head.items())
+    reader, _ = await raw(url, f"GET /live HTTP/1.1\r\nHost: test\r\n{lines}\r\n".encode())
+    assert (await reader.readline()).split()[1] == b"400"
+
+
+async def test_a_head_that_does_not_come_to_its_end_is_cut_off(database, launch: Launch, raw) -> None:
+    """Slowloris: a byte now and then keeps no connection open; neither does a whole request before."""
+    _, url = await launch(**database.environ, HEAD_SECONDS="0.5")
+    silent = await raw(url, b"")
+    stuck = await raw(url, ASK[:-2])
+    second = await raw(url, ASK)
+    assert b" 200 " in await second[0].readuntil(b"\r\n\r\n")
+    second[1].write(ASK[:9])
+    reader, dripping = await raw(url, ASK[:-2])
+
+    async def drip() -> None:
+        for _ in range(600):
+            if reader.at_eof():
+                return
+            dripping.write(b"X: x\r\n")
+            await asyncio.sleep(0.05)
+        raise AssertionError("a head that never ends was waited for")
+
+    await asyncio.wait_for(drip(), 60)
+    assert await asyncio.wait_for(stuck[0].read(), 60) == b""
+    assert b"HTTP" not in await asyncio.wait_for(second[0].read(), 60)
+    silent[1].write(ASK)  # it never began, so it was not late
+    assert (await asyncio.wait_for(silent[0].readline(), 60)).startswith(b"HTTP/1.1 200 ")
+
+
+async def test_heads_in_time_and_long_requests_are_not_cut_off(database, launch: Launch, raw) -> None:
+    _, url = await launch(**database.environ, HEAD_SECONDS="0.5", KEEPALIVE_SECONDS="60")
+    body = b'{"key": "a", "hold_ms": 1500}'
+    post = b"POST /api/transaction HTTP/1.1\r\nHost: test\r\nContent-Length: %d\r\n\r\n" % len(body)
+    reader, writer = await raw(url, post[:20])
+    await asyncio.sleep(0.05)
+    writer.write(post[20:])
+    await asyncio.sleep(0.05)
+    writer.write(body)
+    assert (await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 60)).startswith(b"HTTP/1.1 200 ")
+
+
+async def test_a_connection_on_which_nothing_is_asked_is_closed(database, launch: Launch, raw) -> None:
+    _, url = await launch(**database.environ, KEEPALIVE_SECONDS="0.5")
+    reader, _ = await raw(url, ASK)
+    assert (await asyncio.wait_for(reader.read(), 60)).startswith(b"HTTP/1.1 200 ")
 
 
 def test_help_lists_every_setting() -> None:
