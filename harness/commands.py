@@ -16,6 +16,7 @@ from harness.config import parse_options, whole
 from harness.errors import CriterionFailed, InvalidMeasurement, RigError, UsageError
 from harness.judge import judge, verdict_of
 from harness.manifest import CodeRecord
+from harness.metrics import unreplaced
 from harness.plan import Plan, make_plan, volume
 from harness.scenarios import SCENARIOS
 from harness.store import Recorder, Run, find_run, load_run
@@ -164,7 +165,7 @@ def end_with(run: Run) -> None:
         return
     bad = [f for f in run.findings if f.verdict == ("fail" if verdict == "fail" else "unknown")]
     reasons = [f"{f.cell}: {f.check}: {f.detail}" for f in bad] or [
-        f"{row.cell.name}: {row.reason}" for row in run.rows if not row.valid
+        f"{row.cell.name}: {row.reason}" for row in unreplaced(run.rows)
     ]
     first = reasons[0] if reasons else "nothing was measured"
     more = f" (and {len(reasons) - 1} more)" if len(reasons) > 1 else ""
@@ -217,7 +218,7 @@ def run_recheck(which: str) -> None:
         print(f"{found.verdict:7} {found.cell}: {found.check}: {found.detail}{note}")
     for (cell, check), before in stored.items():
         print(f"gone    {cell}: {check}   (stored: {before})")
-    verdict = verdict_of(findings, invalid_trials=sum(1 for row in run.rows if not row.valid))
+    verdict = verdict_of(findings, invalid_trials=len(unreplaced(run.rows)))
     say(f"verdict now {verdict}, stored {run.manifest.verdict}")
     if verdict != "pass":
         kind = CriterionFailed if verdict == "fail" else InvalidMeasurement

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,6 +46,13 @@ class TrialRow:
     def figure(self, name: str) -> float | None:
         """One figure, None where it is absent."""
         return self.figures.get(name)
+
+
+def unreplaced(rows: Iterable[TrialRow]) -> list[TrialRow]:
+    """The invalid trials that were not made up for by a valid one of the same number."""
+    rows = list(rows)
+    valid = {(row.cell.name, row.trial.number) for row in rows if row.valid}
+    return [row for row in rows if not row.valid and (row.cell.name, row.trial.number) not in valid]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from harness.checks import worst
-from harness.metrics import TrialRow
+from harness.metrics import TrialRow, unreplaced
 from harness.model import Cell, Finding
 from harness.report.phrase import NOTHING, labels, some
 from harness.store import Run
@@ -92,7 +92,7 @@ def _cell(rows: Sequence[TrialRow], label: str, lost: int | None) -> CellSummary
     return CellSummary(
         cell=rows[0].cell,
         label=label,
-        trials=len(rows),
+        trials=len(valid) + len(unreplaced(rows)),
         valid=len(valid),
         sent=_total(rows, "sent"),
         ok=_total(rows, "ok"),
@@ -182,7 +182,7 @@ def _against(findings: Sequence[Finding], verdict: str) -> str:
 
 
 def _invalid(rows: Sequence[TrialRow]) -> str:
-    bad = [row for row in rows if not row.valid]
+    bad = unreplaced(rows)
     why = f"; first: {bad[0].reason or 'no reason was recorded'}" if bad else ""
     verb = "is" if len(bad) == 1 else "are"
     return f"{len(bad)} of {some(len(rows), 'trial')} {verb} invalid, so no claim rests on them{why}"

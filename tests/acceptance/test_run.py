@@ -10,6 +10,7 @@ from collections import Counter
 import pytest
 
 from harness.judge import verdict_of
+from harness.metrics import unreplaced
 from harness.model import Finding
 from harness.report.criteria import CRITERIA, Criterion, answer
 from harness.store import Run
@@ -44,7 +45,7 @@ def test_run_is_whole(run: Run) -> None:
 
 
 def test_every_trial_is_valid(run: Run) -> None:
-    wrong = [f"trial {row.trial.order} ({row.cell.name}): {row.reason}" for row in run.rows if not row.valid]
+    wrong = [f"trial {row.trial.order} ({row.cell.name}): {row.reason}" for row in unreplaced(run.rows)]
     assert not wrong, "\n".join(wrong)
 
 
@@ -67,5 +68,4 @@ def test_stored_findings_are_what_the_samples_say(run: Run, findings: list[Findi
     stored = {(f.cell, f.check): f.verdict for f in run.findings}
     made = {(f.cell, f.check): f.verdict for f in findings}
     assert made == stored
-    invalid = sum(1 for row in run.rows if not row.valid)
-    assert run.manifest.verdict == verdict_of(findings, invalid_trials=invalid)
+    assert run.manifest.verdict == verdict_of(findings, invalid_trials=len(unreplaced(run.rows)))

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from harness.judge import judge
+from harness.load import innocence
 from harness.manifest import CodeRecord, RigRecord
 from harness.model import Cell, Finding, Trial
 from harness.plan import Plan, Scenario
@@ -116,6 +118,25 @@ def test_a_load_host_that_dies_makes_its_trial_invalid_and_no_update_invented(be
     assert found[LONG.name, "final value"] == "unknown"
     assert found[SHORT.name, "final value"] == "pass"
     assert any("invalid: load-2" in line for line in benches.said)
+
+
+def test_a_trial_whose_generator_was_held_up_is_measured_once_more(
+    benches: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(SCENARIOS, "counting", replace(SCENARIOS["counting"], timed=True))
+    doubts = iter([["the load generator was held up"]])
+    monkeypatch.setattr(innocence, "reasons", lambda *_: next(doubts, []))
+    run = benches.go(plan(SHORT))
+    assert [(row.trial.order, row.trial.seed, row.valid) for row in run.rows] == [(1, 1, False), (2, 1, True)]
+    assert run.manifest.verdict == "pass"
+
+
+def test_a_generator_that_is_always_held_up_stays_invalid(benches: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(SCENARIOS, "counting", replace(SCENARIOS["counting"], timed=True))
+    monkeypatch.setattr(innocence, "reasons", lambda *_: ["the load generator was held up"])
+    run = benches.go(plan(SHORT, LONG))
+    assert [row.valid for row in run.rows] == [False, False]
+    assert run.manifest.verdict == "invalid"
 
 
 def test_a_doctored_sample_fails_when_the_stored_run_is_judged_again(benches: Bench) -> None:
