@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Iterator
+import subprocess
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from harness.commands import end_with
+from harness.errors import InvalidMeasurement
 from harness.judge import judge
 from harness.load import innocence
 from harness.manifest import CodeRecord, RigRecord
 from harness.model import Cell, Finding, Trial
 from harness.plan import Plan, Scenario
-from harness.runner import bench
+from harness.runner import During, bench
 from harness.scenarios.increments import check_counters, increment
 from harness.store import Recorder, Run, load_run
 from tests.conftest import Database
@@ -137,6 +142,42 @@ def test_a_generator_that_is_always_held_up_stays_invalid(benches: Bench, monkey
     run = benches.go(plan(SHORT, LONG))
     assert [row.valid for row in run.rows] == [False, False]
     assert run.manifest.verdict == "invalid"
+
+
+@contextmanager
+def starved(agents: Sequence[subprocess.Popen[str]]) -> Iterator[None]:
+    """The last of them runs for 10 ms in each 100 ms, as in a control group with a tenth of a core."""
+    over = threading.Event()
+
+    def starve() -> None:
+        while not over.wait(0.01):
+            agents[-1].send_signal(signal.SIGSTOP)
+            over.wait(0.09)
+            agents[-1].send_signal(signal.SIGCONT)
+
+    thread = threading.Thread(target=starve)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+def test_a_starved_generator_ends_with_4_and_is_named(benches: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    @contextmanager
+    def telemetry(_: Recorder) -> Iterator[During]:
+        yield lambda _: starved(benches.tier.hosts[1].processes)
+
+    monkeypatch.setattr(benches.tier, "telemetry", telemetry)
+    monkeypatch.setitem(SCENARIOS, "counting", replace(SCENARIO, timed=True))
+    run = benches.go(plan(Cell(scenario="counting", clients=4, seconds=1.5)))
+    assert run.manifest.verdict == "invalid"
+    assert {finding.verdict for finding in run.findings} == {"pass"}, "what was counted is right all the same"
+    with pytest.raises(InvalidMeasurement, match="load-2: the load generator was held up for") as ended_with:
+        end_with(run)
+    assert ended_with.value.exit_code == 4
+    assert "load-1" not in ended_with.value.message
 
 
 def test_a_doctored_sample_fails_when_the_stored_run_is_judged_again(benches: Bench) -> None:
