@@ -183,11 +183,7 @@ def _collect(agents: Sequence[Agent], scratch: Path, failures: list[str], since_
             continue
         folder = scratch / f"{agent.lane}-{agent.number}"
         folder.mkdir(parents=True)
-        out = str(agent.job["out"])
-        names = agent.station.run(["ls", "--", out]).stdout.split()
-        for name in FILES:
-            if name in names:
-                agent.station.fetch(f"{out}/{name}", folder / name)
+        agent.station.fetch(str(agent.job["out"]), FILES, folder)
         parts.setdefault(agent.lane, []).append(folder)
     merged = {lane: scratch / lane for lane in parts}
     summaries = {lane: merge(folders, merged[lane], since_us=since_us) for lane, folders in parts.items()}

@@ -9,11 +9,13 @@ from __future__ import annotations
 import contextlib
 import logging
 import shlex
+import shutil
 import socket
 import subprocess
+import tarfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -55,7 +57,7 @@ class Station(Protocol):
         self, command: Sequence[str], *, stdin: str = "", timeout_s: float = 60.0, check: bool = True
     ) -> Result: ...
     def stream(self, command: Sequence[str]) -> Stream: ...
-    def fetch(self, remote: str, local: Path) -> None: ...
+    def fetch(self, folder: str, names: Collection[str], into: Path) -> None: ...
 
 
 class _RemoteStream:
@@ -197,18 +199,19 @@ class RemoteHost:
             raise RigError(f"{self.name}: `{command[0]}` could not be started: {error}") from error
         return _RemoteStream(channel)
 
-    def fetch(self, remote: str, local: Path) -> None:
-        """Copies a file from the host. Raises RigError where it cannot."""
+    def fetch(self, folder: str, names: Collection[str], into: Path) -> None:
+        """Copies those of the named files that are in a folder of the host, in one go. Raises RigError."""
         try:
             with self._session() as channel:
-                channel.exec_command(self._command(["cat", "--", remote]))
-                with channel.makefile("rb", -1) as source, local.open("wb") as target:
-                    while block := source.read(1 << 20):
-                        target.write(block)
-                if channel.recv_exit_status() != 0:
-                    raise RigError(f"{self.name}: {remote} is not there")
-        except (paramiko.SSHException, EOFError) as error:
-            raise RigError(f"{self.name}: {remote}: {error}") from error
+                channel.exec_command(self._command(["tar", "-C", folder, "-cf", "-", "."]))
+                with channel.makefile("rb", -1) as source, tarfile.open(fileobj=source, mode="r|") as archive:
+                    for member in archive:
+                        name = member.name.removeprefix("./")
+                        if name in names and member.isfile() and (content := archive.extractfile(member)):
+                            with (into / name).open("wb") as target:
+                                shutil.copyfileobj(content, target)
+        except (paramiko.SSHException, EOFError, tarfile.TarError) as error:
+            raise RigError(f"{self.name}: {folder}: {error}") from error
 
     def get(self, address: str, port: int, path: str, *, timeout_s: float = 10.0) -> tuple[int, str]:
         """(status, body) of an HTTP GET made from this host; status 0 with the reason where nobody answered."""
@@ -308,6 +311,8 @@ class LocalHost:
             )
         )
 
-    def fetch(self, remote: str, local: Path) -> None:
+    def fetch(self, folder: str, names: Collection[str], into: Path) -> None:
         """As RemoteHost.fetch."""
-        local.write_bytes(Path(remote).read_bytes())
+        for name in names:
+            with contextlib.suppress(FileNotFoundError):
+                shutil.copyfile(f"{folder}/{name}", into / name)
