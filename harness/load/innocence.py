@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 MAX_CPU = 0.90
-"""Of one core, per process: above, requests wait for the generator."""
+"""Of one core, per process, and of all that its host may use: above, requests wait for the generator."""
+MAX_THROTTLED = 0.50
+"""Share of the periods of the host's CPU quota in which it ran out: most of the time something was held back."""
 MAX_STALLED = 0.33
 """Share of the window in which the event loop should have run and did not. On a machine that the generator shares
 with what it measures a tenth is ordinary; a generator held to a tenth of a core it needs shows nine tenths."""
@@ -59,6 +61,22 @@ def _cpu(summary: Mapping[str, Any]) -> list[str]:
                 f"{watch['load_host']}: the load generator was held up for {watch['stalled']:.0%} of the window "
                 f"(limit {MAX_STALLED:.0%}, longest {watch['longest_stall_ms']:.0f} ms, own CPU {watch['cpu']:.0%}): "
                 "its host gave it too little CPU"
+            )
+    hosts: dict[str, list[Mapping[str, Any]]] = {}
+    for watch in _watches(summary):
+        hosts.setdefault(watch["load_host"], []).append(watch)
+    for host, watches in hosts.items():
+        cores, used = watches[0]["cores"], sum(watch["cpu"] for watch in watches)
+        throttled = max(watch["throttled"] for watch in watches)
+        if cores < len(watches) and used > MAX_CPU * cores:
+            found.append(
+                f"{host}: the load generator used {used / cores:.0%} of the {cores:g} cores that its host may use "
+                f"(limit {MAX_CPU:.0%})"
+            )
+        elif throttled > MAX_THROTTLED:
+            found.append(
+                f"{host}: the host's quota of {cores:g} cores ran out in {throttled:.0%} of its periods "
+                f"(limit {MAX_THROTTLED:.0%})"
             )
     return found
 

@@ -9,6 +9,8 @@ from harness.load.innocence import reasons
 WATCH = {
     "load_host": "load-1",
     "looks": 1000,
+    "cores": 2.0,
+    "throttled": 0.0,
     "cpu": 0.5,
     "cpu_wait": 0.0,
     "stalled": 0.01,
@@ -47,6 +49,13 @@ def test_an_innocent_generator_has_no_reasons() -> None:
     [
         ({"watch": [WATCH | {"cpu": 0.95}]}, None, "used 95% of a core"),
         ({"watch": [WATCH, WATCH | {"cpu": 0.95, "load_host": "load-2", "in_flight": 0.0}]}, None, "load-2"),
+        ({"watch": [WATCH | {"cpu": 0.095, "cores": 0.1}]}, None, "used 95% of the 0.1 cores that its host may use"),
+        (
+            {"watch": [WATCH | {"cores": 1.5, "cpu": 0.7, "in_flight": 10.0}] * 2},
+            None,
+            "load-1: the load generator used 93% of the 1.5 cores",
+        ),
+        ({"watch": [WATCH | {"throttled": 0.8, "cores": 0.6}]}, None, "quota of 0.6 cores ran out in 80% of its"),
         ({"watch": [WATCH | {"stalled": 0.85, "longest_stall_ms": 90.0}]}, None, "held up for 85% of the window"),
         ({"lag_ms": {"p99_ms": 4.0, "count": 20_000}}, None, "send lag p99 4.0 ms (limit 3.0 ms"),
         ({"lag_ms": {"p95_ms": 4.0, "p99_ms": 9.0, "count": 100}}, None, "send lag p95 4.0 ms (limit 2.0 ms"),
