@@ -38,7 +38,10 @@ _CLASS_STATUS = {
     "58": 503,  # system error
 }
 _CONNECT = {
-    # libpq passes the server's words on when a login fails, not its SQLSTATE.
+    # libpq's own words; one of them is "root certificate file … does not exist".
+    "certificate": "TLS_REFUSED",
+    "server does not support SSL": "TLS_REFUSED",
+    # When a login fails, libpq passes the server's words on, not its SQLSTATE.
     "too many clients": "53300",
     "too many connections": "53300",
     "remaining connection slots": "53300",
@@ -89,7 +92,11 @@ def from_connect(error: Exception) -> ServiceError:
     """A connection could not be opened: nothing was sent."""
     text = str(error)
     code = next((code for words, code in _CONNECT.items() if words in text), "CONNECT_FAILED")
-    reason = {"53300": "too many connections", "57P03": "the database is starting or stopping"}
+    reason = {
+        "53300": "too many connections",
+        "57P03": "the database is starting or stopping",
+        "TLS_REFUSED": "its certificate cannot be verified",
+    }
     return ServiceError(503, code, f"no database connection: {reason.get(code, 'could not connect')}")
 
 

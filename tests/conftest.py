@@ -49,29 +49,32 @@ def free_port() -> int:
 
 @dataclass(frozen=True, kw_only=True)
 class Authority:
-    """A certificate authority: its certificate, and key and certificate of a server `localhost` at 127.0.0.1."""
+    """A certificate authority that knows two servers, `localhost` (127.0.0.1) and `elsewhere` (192.0.2.1)."""
 
     file: Path
-    server: Path
 
-    def context(self) -> ssl.SSLContext:
-        """For a server of ours."""
+    def server(self, name: str = "localhost") -> Path:
+        """Private key and certificate of a server."""
+        return self.file.with_name(f"{name}.pem")
+
+    def context(self, name: str = "localhost") -> ssl.SSLContext:
+        """What a server speaks TLS with."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(self.server)
+        context.load_cert_chain(self.server(name))
         return context
 
 
 @pytest.fixture(scope="session")
 def authorities(tmp_path_factory: pytest.TempPathFactory) -> tuple[Authority, Authority]:
     """Two that have nothing to do with each other, as two rigs have them."""
-    made = []
+    places = {"localhost": "127.0.0.1", "elsewhere": "192.0.2.1"}
+    hosts = [Host(name=name, role="lb", address=place, ssh_address="") for name, place in places.items()]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(state, "RIGS", tmp_path_factory.mktemp("authorities"))
         for rig in ("one", "two"):
-            certificates.certify(rig, [Host(name="localhost", role="lb", address="127.0.0.1", ssh_address="")])
-            file = certificates.authority_file(rig)
-            made.append(Authority(file=file, server=file.with_name("localhost.pem")))
-    return made[0], made[1]
+            certificates.certify(rig, hosts)
+        one, two = (Authority(file=certificates.authority_file(rig)) for rig in ("one", "two"))
+    return one, two
 
 
 class Server:

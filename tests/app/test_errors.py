@@ -19,6 +19,10 @@ from app.errors import from_connect, from_postgres, from_sqlite
         ('FATAL:  password authentication failed for user "appuser"', "28P01"),
         ('FATAL:  no pg_hba.conf entry for host "198.18.0.9"', "28000"),
         ('FATAL:  database "nope" does not exist', "3D000"),
+        ("SSL error: certificate verify failed", "TLS_REFUSED"),
+        ('server certificate for "db-1" does not match host name "198.18.0.2"', "TLS_REFUSED"),
+        ('root certificate file "/etc/ca.pem" does not exist', "TLS_REFUSED"),
+        ("server does not support SSL, but SSL was required", "TLS_REFUSED"),
         ("Connection refused", "CONNECT_FAILED"),
     ],
 )

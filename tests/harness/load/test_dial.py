@@ -43,10 +43,11 @@ async def test_a_server_of_another_authority_is_sent_nothing(serve: Serve, tmp_p
 
 
 async def test_a_server_of_another_name_is_sent_nothing(serve: Serve, tmp_path: Path, authorities: Any) -> None:
-    server = await serve(count, authorities[0].context())
-    job = job_over_tls(server.port, tmp_path, authorities[0].file, host="crucible.test", address="127.0.0.1")
-    with pytest.raises(RigError, match=r"refused: Hostname mismatch, .* not valid for 'crucible\.test'"):
-        await run_job(job)
+    server = await serve(count, authorities[0].context("elsewhere"))
+    for host, said in (("127.0.0.1", "IP address"), ("localhost", "Hostname")):
+        job = job_over_tls(server.port, tmp_path, authorities[0].file, host=host, address="127.0.0.1")
+        with pytest.raises(RigError, match=f"certificate is refused: {said} mismatch, .* not valid for '{host}'"):
+            await run_job(job)
     assert server.requests == 0
 
 
@@ -82,7 +83,7 @@ async def test_a_handshake_that_fails_in_the_middle_is_a_request_that_was_not_se
 
     async def change(request: Request, writer: asyncio.StreamWriter) -> bool:
         if request.number == 2:
-            context.load_cert_chain(authorities[1].server)
+            context.load_cert_chain(authorities[1].server())
         writer.write(counted(request.number + 1))
         return request.number < 2
 
