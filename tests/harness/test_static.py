@@ -25,7 +25,7 @@ from harness.store import load_run
 
 CONTAINERS = """\
 all:
-  vars: {provider: podman}
+  vars: {provider: podman, tls: true}
   children:
     app:
       vars: {host_count: 2, host_cpus: 0.5, host_memory: 256m}
@@ -157,6 +157,7 @@ def as_machines(made: RigState, path: Path) -> Path:
     written(path, children)
     document = yaml.safe_load(path.read_text())
     document["all"]["vars"] |= {
+        "tls": True,
         "ansible_user": "root",
         "ansible_ssh_private_key_file": str(base / "id_ed25519"),
         "ansible_ssh_common_args": known,
@@ -167,6 +168,7 @@ def as_machines(made: RigState, path: Path) -> Path:
 
 LEFT = """
 ls -d /opt/pgcrucible /etc/pgcrucible /etc/systemd/system/*/pgcrucible* /etc/systemd/system/pgcrucible* 2> /dev/null
+ls -d /etc/haproxy/pgcrucible* /etc/postgresql/*/main/pgcrucible* 2> /dev/null
 getent passwd pgcrucible
 grep -i pgcrucible /etc/hosts /etc/haproxy/haproxy.cfg 2> /dev/null
 true
@@ -189,6 +191,7 @@ def test_containers_handed_over_as_machines_are_the_same_rig(
 
     state.make_folder(machines)
     shutil.copy(state.folder(containers) / "secrets.yml", state.folder(machines))  # else the passwords would differ
+    shutil.copytree(state.folder(containers) / "tls", state.folder(machines) / "tls")
     inventory = as_machines(made, tmp_path / "machines.yml")
     same = provision.provision(machines, echo=quiet, inventory=inventory, provider="static")
     assert same.changed == 0
@@ -204,6 +207,9 @@ def test_containers_handed_over_as_machines_are_the_same_rig(
     assert run.manifest.verdict == "pass"
     assert run.manifest.rig.provider == "static"
     assert len(run.manifest.rig.hosts) == 5
+    assert run.manifest.rig.tls
+    assert set(run.manifest.settings["tls"]) == {"haproxy", "postgres"}
+    assert all(agreed.startswith("TLSv1.3 ") for agreed in run.manifest.settings["tls"].values())
     assert all(host.kernel for host in run.manifest.rig.hosts)
     assert load_run(run.path).rows
 

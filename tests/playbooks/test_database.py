@@ -140,6 +140,15 @@ def test_verification_reads_the_access_rules(
 
 
 @pytest.mark.usefixtures("texts")
+def test_verification_with_tls_names_who_comes_in_without(render: Render, psql: Psql) -> None:
+    tls = {"tls_certificates": {"db-1": "key and certificate"}, "postgres_settings_directory": "/pg"}
+    done = psql("crucible", render("db-1", [VERIFY], postgres_settings=SETTINGS, **tls)[VERIFY])
+    assert done.returncode != 0
+    assert "setting ssl is off, not on" in done.stderr
+    assert "lets {appuser} in without TLS" in done.stderr
+
+
+@pytest.mark.usefixtures("texts")
 def test_the_service_logs_in_with_its_password_and_can_do_only_what_it_needs(fresh: Any) -> None:
     with login(fresh, "appuser") as app:
         app.execute("INSERT INTO counters (key, value) VALUES ('k', 1)")

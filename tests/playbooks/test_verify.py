@@ -1,0 +1,69 @@
+"""What verify.yml runs on the hosts: with TLS, a server that also answers without it is named."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import socketserver
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from .conftest import ROLES
+
+Load = Callable[[str, dict[str, Any]], ModuleType]
+
+
+@pytest.fixture
+def load(monkeypatch: pytest.MonkeyPatch) -> Load:
+    """`load(role, wanted)`: the role's verify.py, told what to prove."""
+
+    def module_of(role: str, wanted: dict[str, Any]) -> ModuleType:
+        monkeypatch.setenv("WANTED", json.dumps(wanted))
+        spec = importlib.util.spec_from_file_location(f"verify_{role}", ROLES / role / "files" / "verify.py")
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module
+
+    return module_of
+
+
+@contextmanager
+def answering(text: bytes) -> Iterator[int]:
+    """A server that answers the first bytes of whoever comes with `text`, and closes."""
+
+    class Answer(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            self.request.recv(1000)
+            self.request.sendall(text)
+
+    with socketserver.TCPServer(("127.0.0.1", 0), Answer) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+        thread.start()
+        yield server.server_address[1]
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize(("text", "plain"), [(b"HTTP/1.1 200 OK\r\n\r\n", True), (b"", False), (b"\x15\x03", False)])
+def test_a_balancer_that_answers_without_tls_is_noticed(load: Load, authorities: Any, text: bytes, plain: bool) -> None:
+    with answering(text) as port:
+        wanted = {"address": "127.0.0.1", "port": port, "authority": str(authorities[0].file)}
+        assert load("haproxy", wanted).speaks_plainly() is plain
+
+
+def test_a_database_that_lets_the_service_in_without_tls_is_noticed(
+    load: Load, database: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PGPASSWORD", database.environ["POSTGRES_PASSWORD"])
+    names = {"host": "POSTGRES_HOST", "port": "POSTGRES_PORT", "dbname": "POSTGRES_DB", "user": "POSTGRES_USER"}
+    place = {name: database.environ[variable] for name, variable in names.items()} | {"sslmode": "verify-full"}
+    assert load("app", {"database": place}).plain() == ["PostgreSQL lets the service's role in without TLS"]
+    (said,) = load("app", {"database": place | {"dbname": "none"}}).plain()  # refused, but not by its access rules
+    assert said.startswith("without TLS: ")
