@@ -19,12 +19,14 @@ from typing import Any
 from harness.errors import RigError
 from harness.load.conduct import Conductor
 from harness.load.job import Warmup
-from harness.load.merge import FILES, merge
+from harness.load.merge import FILES, is_shared, merge
 from harness.plan import Lane
 from harness.stations import Station, Stream
 
 READY_S = 60.0
 GRACE_S = 30.0
+LEAD_US = 100_000
+"""From telling the agents when to start to that instant: time for the slowest to hear of it."""
 Progress = Callable[[str, Mapping[str, Any]], None]
 
 
@@ -41,6 +43,9 @@ class Agent:
     others: list[Agent]
     """All agents of the lane, itself included."""
     ready: threading.Event = field(default_factory=threading.Event)
+    clock: Mapping[str, Any] = field(default_factory=dict)
+    """Its host's clocks as it said that it is ready, which was heard at `heard_us` of our own clock."""
+    heard_us: int = 0
     done: bool = False
     error: str = ""
     finished: threading.Event = field(default_factory=threading.Event)
@@ -106,9 +111,10 @@ def run_lanes(
             agent.stream.send(json.dumps(agent.job, separators=(",", ":")))
         _await_ready(agents)
         with during:
-            since_us = round((time.time() - began_s) * 1e6)
+            lead_us, line = _release(agents)
+            since_us = round((time.time() - began_s) * 1e6) + lead_us
             for agent in agents:
-                agent.stream.send("go")
+                agent.stream.send(line)
             failures = _await_end(agents)
         return _collect(agents, scratch, failures, since_us)
     finally:
@@ -119,12 +125,25 @@ def run_lanes(
                 station.run(["rm", "-rf", "--", remote], check=False)
 
 
+def _release(agents: Sequence[Agent]) -> tuple[int, str]:
+    """How long until the release in µs, and the line that tells of it: one instant for all that share a clock.
+
+    Hosts with clocks of their own (machines) start as they hear of it, which is some milliseconds apart.
+    """
+    if len(agents) == 1 or not is_shared([agent.clock for agent in agents]):
+        return 0, "go"
+    here = time.monotonic_ns() // 1000
+    there = max(agent.clock["monotonic_us"] + here - agent.heard_us for agent in agents)
+    return LEAD_US, f"go @{there + LEAD_US}"
+
+
 def _listen(agent: Agent, progress: Progress) -> None:
     """Reads one agent's events to their end; runs in a thread of its own."""
     try:
         for line in agent.stream.lines():
             event = json.loads(line)
             if event.get("event") == "ready":
+                agent.clock, agent.heard_us = event["clock"], time.monotonic_ns() // 1000
                 agent.ready.set()
                 continue  # all lanes are released together, so `go` is not the conductor's here
             if event.get("event") == "progress":

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import psycopg
@@ -15,7 +17,7 @@ import pytest
 
 from harness.address import locate
 from harness.errors import RigError
-from harness.generator import Collected, run_lanes
+from harness.generator import LEAD_US, Collected, _release, run_lanes
 from harness.load.samples import read_samples
 from tests.conftest import Database, free_port
 from tests.harness.stations import LoadHost, Tier, ended, left_over, serving
@@ -72,6 +74,20 @@ def test_two_hosts_share_a_trial_and_a_second_lane_runs_beside_it(run: Run, data
     assert collected.summaries["main"]["measure"]["ok"] == 101
     assert collected.summaries["other"]["load_host"] == "load-1"  # one client cannot be shared by two
     assert ended(run.hosts) == [0, 0, 0]
+
+
+def test_agents_that_share_a_clock_start_at_one_instant_and_others_as_they_hear_of_it() -> None:
+    def agent(boot_id: str, monotonic_us: int, heard_us: int) -> Any:
+        return SimpleNamespace(clock={"boot_id": boot_id, "monotonic_us": monotonic_us}, heard_us=heard_us)
+
+    now = time.monotonic_ns() // 1000
+    lead_us, line = _release([agent("k", 7_000_000, now), agent("k", 6_000_000, now - 1_000_500)])
+    assert lead_us == LEAD_US
+    assert line.startswith("go @7")
+    assert 7_000_500 <= int(line[4:]) - LEAD_US < 9_000_000
+    assert _release([agent("k", 1, now), agent("other", 1, now)]) == (0, "go")
+    assert _release([agent("", 1, now), agent("", 1, now)]) == (0, "go")
+    assert _release([agent("k", 1, now)]) == (0, "go")
 
 
 def test_a_host_that_dies_is_named_and_the_other_ones_results_are_kept(run: Run, database: Database) -> None:
