@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from harness import state
-from harness.config import parse_options, whole
+from harness.config import CLAIM_TRIALS, parse_options, whole
 from harness.errors import CriterionFailed, InvalidMeasurement, RigError, UsageError
 from harness.judge import judge, verdict_of
 from harness.manifest import CodeRecord
@@ -24,8 +24,6 @@ from harness.tables import as_columns
 
 ROOT = state.ROOT
 RESULTS = Path(os.environ.get("PGCRUCIBLE_RESULTS") or ROOT / "results")
-CLAIM_TRIALS = 5
-"""Trials a cell where a difference is to be claimed: fewer cannot carry one."""
 
 
 def say(line: str) -> None:
@@ -111,7 +109,7 @@ def _done(earlier: Run, plan: Plan) -> set[int]:
     """Orders of the trials that an interrupted run has. Raises UsageError where its plan is not today's."""
     planned = {trial.order: trial for trial in plan.trials}
     for row in earlier.rows:
-        if planned.get(row.trial.order) != row.trial:
+        if planned.get(row.trial.order, row.trial) != row.trial:  # those made up for come after the plan
             raise UsageError(
                 f"run {earlier.run_id}: its trial {row.trial.order} ({row.cell.name}) is not the one planned now",
                 hint="the rig or the scenarios have changed since: start a new run",

@@ -19,6 +19,8 @@ MAX_REQUESTS = 50_000_000
 MAX_SECONDS = 86_400.0
 MAX_RATE = 1_000_000.0
 MAX_REPEAT = 1_000
+CLAIM_TRIALS = 5
+"""Trials a cell where a difference is to be claimed: fewer cannot carry one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

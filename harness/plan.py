@@ -85,8 +85,10 @@ class Scenario:
     """False where no claim rests on time: a generator that was held up is then noted, not held against a trial."""
     about: str = ""
     """What of PostgreSQL's it asks about, where it asks of PostgreSQL alone: why `--backend sqlite-…` skips it."""
-    repeat: int = 1
-    """Trials a cell where `--repeat` is not given; `--quick` always makes one."""
+    repeat: Callable[[Cell], int] = lambda _: 1
+    """Trials of a cell where `--repeat` is not given; `--quick` always makes one."""
+    rehearsed: bool = False
+    """Whether each trial sends its load once before, unmeasured: connections open, statements known, pages in memory."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,9 +122,9 @@ def make_plan(options: Options, site: Site, scenarios: Mapping[str, Scenario]) -
         except Skip as skip:
             skipped[name] = str(skip)
             continue
-        repeat = options.repeat or (1 if options.quick else scenario.repeat)
-        for number in range(1, repeat + 1):
-            for cell in _shuffled(cells, rng):
+        times = [options.repeat or (1 if options.quick else scenario.repeat(cell)) for cell in cells]
+        for number in range(1, max(times, default=0) + 1):
+            for cell in _shuffled([c for c, most in zip(cells, times, strict=True) if number <= most], rng):
                 order = len(trials) + 1
                 trials.append(Trial(cell=cell, number=number, order=order, seed=rng.getrandbits(32)))
     if not trials:

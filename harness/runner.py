@@ -17,7 +17,7 @@ from typing import Any, Protocol
 
 from harness.errors import CrucibleError
 from harness.files import read_table
-from harness.generator import Collected, run_lanes
+from harness.generator import Collected, Progress, run_lanes
 from harness.judge import judge, verdict_of
 from harness.load import innocence
 from harness.load.samples import read_samples, sample_file
@@ -149,18 +149,7 @@ class _Bench:
             "operations": [{"name": "null", "method": "GET", "path": path}],
         }
         with self.stage("ceiling"), tempfile.TemporaryDirectory(prefix="pgcrucible-") as scratch:
-            collected = run_lanes(
-                {"main": lane},
-                self._target.stations(),
-                place=self._target.place(),
-                command=self._target.command("harness.load.agent"),
-                tag=f"{self._recorder.manifest.run_id}-0",
-                seed=0,
-                scratch=Path(scratch),
-                began_s=self._recorder.began_s,
-                progress=lambda *_: None,
-                during=contextlib.nullcontext(),
-            )
+            collected = self._send({"main": lane}, "0", Path(scratch))
         if "main" in collected.summaries:
             self._ceiling = collected.summaries["main"]["rps"]
         self._recorder.manifest.settings["generator"] = {"ceiling_rps": self._ceiling}
@@ -214,7 +203,6 @@ class _Bench:
     def _load(
         self, trial: Trial, lanes: Mapping[str, Lane], reads: set[str], during: During
     ) -> tuple[TrialRow, Evidence]:
-        manifest = self._recorder.manifest
         last = [time.monotonic()]
 
         def progress(lane: str, event: Mapping[str, Any]) -> None:
@@ -227,20 +215,19 @@ class _Bench:
         lanes = self._target.prepare(lanes)
         if any(op.get("idempotency") for lane in lanes.values() for op in lane["operations"]):
             reads.add("ledger")
+        if self._scenarios[trial.cell.scenario].rehearsed:
+            with self.stage("rehearsal"), tempfile.TemporaryDirectory(prefix="pgcrucible-") as scratch:
+                self._send(lanes, f"{trial.order}-rehearsal", Path(scratch), seed=trial.seed)
         with (
             tempfile.TemporaryDirectory(prefix="pgcrucible-") as scratch,
             self._target.watched(trial.cell, reads) as read,
         ):
             with self.stage("load"):
-                collected = run_lanes(
+                collected = self._send(
                     lanes,
-                    self._target.stations(),
-                    place=self._target.place(),
-                    command=self._target.command("harness.load.agent"),
-                    tag=f"{manifest.run_id}-{trial.order}",
+                    str(trial.order),
+                    Path(scratch),
                     seed=trial.seed,
-                    scratch=Path(scratch),
-                    began_s=self._recorder.began_s,
                     progress=progress,
                     during=during(trial.order),
                 )
@@ -251,6 +238,30 @@ class _Bench:
                     self._timeline(trial.order, lane, folder)
                     self._recorder.lane(trial.order, lane, folder)
         return row, evidence
+
+    def _send(
+        self,
+        lanes: Mapping[str, Lane],
+        tag: str,
+        scratch: Path,
+        *,
+        seed: int = 0,
+        progress: Progress = lambda *_: None,
+        during: contextlib.AbstractContextManager[None] | None = None,
+    ) -> Collected:
+        """See generator.run_lanes."""
+        return run_lanes(
+            lanes,
+            self._target.stations(),
+            place=self._target.place(),
+            command=self._target.command("harness.load.agent"),
+            tag=f"{self._recorder.manifest.run_id}-{tag}",
+            seed=seed,
+            scratch=scratch,
+            began_s=self._recorder.began_s,
+            progress=progress,
+            during=during or contextlib.nullcontext(),
+        )
 
     def _row(self, trial: Trial, collected: Collected) -> TrialRow:
         reasons = list(collected.failures)

@@ -80,5 +80,4 @@ SCENARIO = Scenario(
     cells=cells,
     workload=workload,
     check=check,
-    repeat=1,
 )

@@ -28,7 +28,7 @@ def scenario(*cells: Cell, skip: str = "") -> Scenario:
         return cells
 
     return Scenario(
-        name="s", question="?", criteria=(), cells=plan, workload=lambda _: {}, check=lambda _: [], repeat=3
+        name="s", question="?", criteria=(), cells=plan, workload=lambda _: {}, check=lambda _: [], repeat=lambda _: 3
     )
 
 
