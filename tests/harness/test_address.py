@@ -59,6 +59,8 @@ def test_the_certificate_must_be_trusted_and_be_the_names(
     named = Address(host="crucible.test", port=port, tls=True, ip="127.0.0.1")  # a name that no resolver knows
     with pytest.raises(RigError, match=r"cannot be reached: .*self-signed"):
         ask(named, "GET", "/")
+    given = Address(host="crucible.test", port=port, tls=True, ip="127.0.0.1", ca=f"{certificate}.crt")
+    assert ask(given, "GET", "/") == (200, {"host": f"crucible.test:{port}"})
     monkeypatch.setenv("SSL_CERT_FILE", f"{certificate}.crt")
     assert ask(named, "GET", "/") == (200, {"host": f"crucible.test:{port}"})
     other = Address(host="localhost", port=port, tls=True, ip="127.0.0.1")
