@@ -88,7 +88,7 @@ class Scenario:
     repeat: Callable[[Cell], int] = lambda _: 1
     """Trials of a cell where `--repeat` is not given; `--quick` always makes one."""
     rehearsed: bool = False
-    """Whether each trial sends its load once before, unmeasured: connections open, statements known, pages in memory."""
+    """Whether each trial sends its load once before, unmeasured: connections open, statements known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,7 +3,8 @@
 The original swept `pg_sleep(0.01)` over pools of 1, 5, 10, 20 and 50. Here the service runs that very query (its
 transaction without a row), so pool, app and HAProxy are all in the path; nothing is written, so there is no
 counter for the oracle. The pool's connections are open beforehand (`app_pool_min`): the pool is measured, not 50
-logins; for the same reason each trial's 200 queries are sent once before, unmeasured. With a pool of p nothing can be faster than 200 / p x 10 ms: the ideal line. The app's CPU cap is lifted
+logins; for the same reason each trial's 200 queries are sent once before, unmeasured. With a pool of p nothing can
+be faster than 200 / p x 10 ms: the ideal line. The app's CPU cap is lifted
 (`app_cpus`), so that the pool is the bound until the knee, where something else takes over.
 
 What shows that a pool has the size it is said to have is Little's law: the mean number of busy connections is the
