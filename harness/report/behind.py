@@ -14,7 +14,7 @@ from harness.attribution import CPUS, Attribution, Moment
 from harness.report import telemetry_charts
 from harness.report.blocks import Fold, Value, table
 from harness.report.course import course
-from harness.report.phrase import NOTHING, number, percent
+from harness.report.phrase import NOTHING, number, whole_percent
 from harness.report.pictures import picture
 from harness.report.reading import Reading
 from harness.report.summary import ScenarioSummary
@@ -50,7 +50,7 @@ def _unknown(valid: Sequence[Reading]) -> str:
         for reading in valid
         if (waited := reading.row.figure("pool_wait_ms")) is not None and (mean := reading.row.figure("mean_ms"))
     ]
-    said = f"; {percent(round(fmean(waits), 2))} of the time went by waiting for a connection" if waits else ""
+    said = f"; {whole_percent(fmean(waits))} of it went by waiting for a connection" if waits else ""
     return f"because {valid[0].attribution.unknown}{said}"
 
 
@@ -58,7 +58,7 @@ def _busiest(known: Sequence[Attribution]) -> str:
     """The processor that was used most, in whichever trial."""
     used = {part: max(one.levels.get(part, 0.0) for one in known) for part in _PROCESSORS}
     part = max(used, key=lambda name: used[name])
-    return f"{part} {percent(round(used[part], 2))} at most"
+    return f"{part} {whole_percent(used[part])} at most"
 
 
 def behind(

@@ -45,6 +45,9 @@ class Prose:
     kind: ClassVar[str] = "prose"
     title: str
     paragraphs: tuple[str, ...]
+    anchor: str = ""
+    see: tuple[tuple[str, str], ...] = ()
+    """Places of the page that belong to it: their anchors, and what is said of them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +74,7 @@ Block = Table | Prose | Picture | Fold
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Line:
-    """A finding as shown: verdict, check, the cell it is about, the sentence."""
+    """A finding as shown: verdict, check, the cell it is about (and how many are like it), the sentence."""
 
     verdict: str
     check: str
@@ -81,7 +84,10 @@ class Line:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Section:
-    """A scenario: its question, the answer, what it was asked to show, what was found, and the figures."""
+    """A scenario: its question, the answer, what it was asked to show, what was found, and the figures.
+
+    `findings`: whatever does not pass, and of each check that does the first; `more`: the other passes.
+    """
 
     name: str
     anchor: str
@@ -90,6 +96,7 @@ class Section:
     verdict: str
     criteria: tuple[str, ...] = ()
     findings: tuple[Line, ...] = ()
+    more: tuple[Line, ...] = ()
     blocks: tuple[Block, ...] = ()
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import statistics
+from typing import Any
 
 import vl_convert
 
@@ -71,11 +72,14 @@ def percentile_curve(rows: Rows, *, title: str, subtitle: str = "", because: str
                   axis={"values": ticks, "labelExpr": "format(100 * (1 - datum.value), '.5~g')"}),
         "y": axis("ms", "milliseconds (log)", scale={"type": "log"}, axis={"tickCount": 6}),
         "color": axis("series", None, "nominal", sort=series, scale={"range": list(SERIES)}),
-        "strokeDash": axis("kind", None, "nominal", sort=kinds, scale={"domain": kinds, "range": [[1, 0], [5, 4]]},
-                           legend={"symbolStrokeColor": INK}),
         "tooltip": [axis("series", "cell", "nominal"), axis("kind", "time", "nominal"), axis("percent", "%"),
                     axis("ms", "ms")],
     }  # fmt: skip
+    if len(kinds) > 1:
+        dashes = {"domain": kinds, "range": [[1, 0], [5, 4]]}
+        encoding["strokeDash"] = axis("kind", None, "nominal", scale=dashes, legend={"symbolStrokeColor": INK})
+    else:
+        subtitle = f"{subtitle} {kinds[0].capitalize()}.".strip()
     return chart(title, subtitle, points, {"width": WIDTH, "height": 300, "mark": "line", "encoding": encoding})
 
 
@@ -85,17 +89,15 @@ def timeline(rows: Rows, *, title: str, subtitle: str = "", because: str = "no s
     if not seconds:
         return nothing(title, because)
     last = max(row["second"] for row in seconds)
-    seconds += [row | {"second": last + 1} for row in seconds if row["second"] == last]  # the last step has a width too
     outcomes = [
         {"second": row["second"], "outcome": name, "requests": row[name]}
         for name in ("ok", "fail", "unknown")
-        for row in numbers(seconds, "second", name)
+        for row in _to_its_end(numbers(seconds, "second", name))
     ]
     tails = [
         {"second": row["second"], "percentile": name.removesuffix("_ms"), "ms": row[name]}
         for name in ("p50_ms", "p95_ms", "p99_ms")
-        for row in numbers(seconds, "second", name)
-        if row[name] > 0
+        for row in _to_its_end([row for row in numbers(seconds, "second", name) if row[name] > 0])
     ]
     x = axis("second", None, scale={"domain": [0, last + 1], "nice": False})
     rates = {
@@ -126,6 +128,11 @@ def timeline(rows: Rows, *, title: str, subtitle: str = "", because: str = "no s
         },
     }  # fmt: skip
     return chart(title, subtitle, [], {"vconcat": [rates, latency], "resolve": {"scale": {"color": "independent"}}})
+
+
+def _to_its_end(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows of a stepped line with one more, so that the last second has a width too."""
+    return [*rows, rows[-1] | {"second": rows[-1]["second"] + 1}] if rows else []
 
 
 def spread(rows: Rows, *, title: str, subtitle: str = "", because: str = "no host answered") -> Spec:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from harness.report.blocks import Table, Value, table
-from harness.report.phrase import BACKEND_NAMES, NOTHING, change, number
+from harness.report.phrase import BACKEND_NAMES, NOTHING, change, count, number
 from harness.report.summary import ScenarioSummary
 
 PREFIX = "claim: "
@@ -28,7 +28,8 @@ def claims_tables(summary: ScenarioSummary) -> Iterator[Table]:
         ),
         [_row(f.check.removeprefix(PREFIX), f.numbers, f.detail) for f in findings],
         note="A claim holds if the change from naive SQLite to PostgreSQL is at least as large as the page's own test "
-        "asks for. Success, errors and mean response are of 1,000 writes at once; throughput is the best steady rate; "
+        "asks for. Success, errors and mean response are of 1,000 writes at once; the mean is over all answers, and a "
+        "refusal is a quick answer; throughput is the best steady rate of acknowledged writes; "
         "connections are the largest number of clients tried at which every request was acknowledged.",
     )  # fmt: skip
 
@@ -38,10 +39,11 @@ def _row(name: str, numbers: Mapping[str, Any], detail: str) -> list[Value]:
         return [Value(name), *(Value(NOTHING) for _ in range(5)), Value("not measured", detail, "unknown")]
     naive, tuned, postgres = (numbers.get(side) for side in ("naive", "tuned", "postgres"))
     unit = f" {numbers['unit']}"
+    shown = count if unit == " clients" else number
     held = bool(numbers["held"])
     return [
         Value(name),
-        *(Value(NOTHING if v is None else number(float(v)) + unit) for v in (naive, tuned, postgres)),
+        *(Value(NOTHING if v is None else shown(float(v)) + unit) for v in (naive, tuned, postgres)),
         Value(change(float(naive), float(postgres)) if naive and postgres is not None else NOTHING),
         Value(" → ".join(numbers["claimed"]), str(numbers["change"])),
         Value("holds" if held else "does not hold", "", "pass" if held else "fail"),

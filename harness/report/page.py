@@ -20,11 +20,13 @@ from harness.report.behind import behind
 from harness.report.blocks import Fold, Section, Table
 from harness.report.compare_table import plain
 from harness.report.criteria import Answer, answers
+from harness.report.label import place
 from harness.report.phrase import SYMBOLS
 from harness.report.pictures import pictures
 from harness.report.reading import read
 from harness.report.rig import environment_tables, reproduction
 from harness.report.sections import Material, section
+from harness.report.sqlite import written
 from harness.report.summary import Headline, ScenarioSummary, headline, summarise
 from harness.report.validity import validity_tables
 from harness.scenarios import SCENARIOS
@@ -69,14 +71,19 @@ def build(run: Run, scenarios: Mapping[str, Scenario] = SCENARIOS) -> Page:
     roles = {host.name: host.role for host in manifest.rig.hosts}
     shared_cores = manifest.rig.provider != "static"
 
+    on_file = [summary.name for summary in summaries if written(summary)]
+    explains = "sqlite-vs-postgres" if "sqlite-vs-postgres" in on_file else next(iter(on_file), "")
+
     def of(summary: ScenarioSummary) -> Material:
-        mine = [reading for reading in seen.readings if reading.row.cell.scenario == summary.name]
+        of_it = [reading for reading in seen.readings if reading.row.cell.scenario == summary.name]
+        mine = sorted(of_it, key=lambda reading: place(reading.row.cell))
         return Material(
             summary=summary,
             scenario=scenarios.get(summary.name),
             readings=mine,
             pictures=pictures(summary, mine, shared_cores=shared_cores),
-            behind=behind(summary, mine, seen.moments, roles),
+            explains=summary.name == explains,
+            behind=behind(summary, of_it, seen.moments, roles),
         )
 
     return Page(

@@ -1,4 +1,4 @@
-"""Numbers and names as a reader wants them: thousands separators, three digits, words for a cell. Pure.
+"""Numbers as a reader wants them: thousands separators, three digits. Pure.
 
 A figure that was not measured, or that no measurement can be (NaN, infinity), is a dash; none is ever made up.
 """
@@ -6,10 +6,7 @@ A figure that was not measured, or that no measurement can be (NaN, infinity), i
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
-
-from harness.model import Cell
+from collections.abc import Mapping
 
 NOTHING, MINUS = "\N{EN DASH}", "\N{MINUS SIGN}"
 """`NOTHING`: not measured, or too few samples to carry the figure."""
@@ -57,6 +54,11 @@ def percent(share: float | None) -> str:
     return "> 99.9 %" if share < 1 and text == "100" else f"{text} %"
 
 
+def whole_percent(share: float) -> str:
+    """A share that was looked at now and then, as `71 %`: its tenths would mean nothing."""
+    return f"{100 * share:.0f} %"
+
+
 def change(before: float | None, after: float | None) -> str:
     """From `before` to `after` as `+233 %` or `-90.0 %`."""
     if before is None or after is None or not (math.isfinite(before) and math.isfinite(after)) or before <= 0:
@@ -82,39 +84,3 @@ def size(octets: float | None) -> str:
 def some(amount: int, noun: str, plural: str = "") -> str:
     """`1 trial`, `2 trials`."""
     return f"{amount:,} {noun if amount == 1 else plural or noun + 's'}"
-
-
-def _dimensions(cell: Cell) -> dict[str, str]:
-    """What a cell is made of, in words, by the name of the dimension."""
-    words = {
-        "backend": BACKEND_NAMES.get(cell.backend, cell.backend),
-        "strategy": cell.strategy if cell.strategy.strip("'-") else "",
-        "hosts": some(cell.hosts, "app host"),
-        "pool": f"pool {cell.pool}" if cell.pool else "",
-        "load": f"{cell.rate:,g} requests/s offered" if cell.rate is not None else some(cell.clients, "client"),
-        "requests": some(cell.requests, "request") if cell.requests else "",
-        "seconds": f"{cell.seconds:g} s" if cell.seconds else "",
-    }
-    return words | {str(key): f"{key} {_value(value)}" for key, value in sorted(cell.params.items())}
-
-
-def _value(value: Any) -> str:
-    if isinstance(value, Mapping):
-        return " ".join(f"{key}={one}" for key, one in sorted(value.items(), key=str))
-    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
-
-
-def labels(cells: Iterable[Cell]) -> tuple[dict[str, str], str]:
-    """Cell name -> what sets it apart from the others, and in one phrase what all have in common."""
-    words = {cell.name: _dimensions(cell) for cell in cells}
-    names = list(dict.fromkeys(key for one in words.values() for key in one))
-    same = [key for key in names if len({one.get(key) for one in words.values()}) == 1]
-    apart = [key for key in names if key not in same] or ["backend", "strategy"]
-    return (
-        {name: _phrase(one, apart) for name, one in words.items()},
-        _phrase(next(iter(words.values()), {}), [key for key in same if key not in apart]),
-    )
-
-
-def _phrase(words: Mapping[str, str], keys: Sequence[str]) -> str:
-    return ", ".join(words[key] for key in keys if words.get(key))

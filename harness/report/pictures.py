@@ -27,10 +27,15 @@ class Forbidden(ValueError):
 
 def pictures(summary: ScenarioSummary, readings: Sequence[Reading], *, shared_cores: bool) -> list[Picture]:
     """The charts of a scenario. What has nothing to show is not drawn."""
-    specs = [*SPECIAL.get(summary.name, _none)(summary, readings)]
+    specs = [*SPECIAL[summary.name](summary, readings)] if summary.name in SPECIAL else []
     if summary.name == "scaling":
-        specs += _scaling(readings, shared_cores=shared_cores)
-    specs += [*_strategies(summary), *_spread(readings), *_curves(summary, readings), *_timeline(summary, readings)]
+        specs += _scaling(summary, readings, shared_cores=shared_cores)
+    specs += [
+        *_strategies(summary),
+        *_spread(summary, readings),
+        *_curves(summary, readings),
+        *_timeline(summary, readings),
+    ]
     own = f"chart-{zlib.crc32(summary.name.encode()):x}"
     return [picture(*chart, own=f"{own}-{number}-") for number, chart in enumerate(specs, start=1)]
 
@@ -54,10 +59,6 @@ def _slim(svg: str) -> str:
     svg = re.sub(r' (?:aria-\w+|role|class|pointer-events)="[^"]*"', "", svg)
     svg = re.sub(r'<path d="(?:M0,0h0v0h0Z)?"[^>]*/>', "", svg)
     return re.sub(r'(?<= d=")[^"]*', lambda path: re.sub(r"(\.\d)\d+", r"\1", path[0]), svg)
-
-
-def _none(_summary: ScenarioSummary, _readings: Sequence[Reading]) -> Iterator[_Chart]:
-    yield from ()
 
 
 def _convergence(summary: ScenarioSummary, readings: Sequence[Reading]) -> Iterator[_Chart]:
@@ -102,16 +103,23 @@ def _keys(reading: Reading) -> Iterator[dict[str, str | int]]:
         }
 
 
+ISOLATION_NOTE = (
+    "Standard: what SQL-92 says, or where it is silent (*) how Berenson and Adya read it. Documented: what the "
+    "database's manual promises. Observed: whether it occurred, or by which means it was prevented: by waiting (as "
+    "long as the schedule held the lock), by an abort (with its code) or by showing an older snapshot. A fail is an "
+    "anomaly that occurred although it is documented as prevented. RU, RC, RR, SER: READ UNCOMMITTED, READ COMMITTED, "
+    "REPEATABLE READ, SERIALIZABLE."
+)
+
+
 def _isolation(_summary: ScenarioSummary, readings: Sequence[Reading]) -> Iterator[_Chart]:
-    for reading in readings:
+    for earlier, reading in enumerate(reading for reading in readings if reading.matrix):
         rows = reading.matrix
-        if not rows:
-            continue
         broken = sum(1 for row in rows if row["verdict"] == "fail")
         name = BACKEND_NAMES.get(str(rows[0]["backend"]), "the database")
         what = some(broken, "anomaly", "anomalies") if broken else "nothing"
         title = f"{name}: {what} occurred that is documented as prevented"
-        yield correctness_charts.isolation(rows, title=title), "The table below gives every cell in words.", title
+        yield correctness_charts.isolation(rows, title=title), "" if earlier else ISOLATION_NOTE, title
 
 
 def _backends(summary: ScenarioSummary, _readings: Sequence[Reading]) -> Iterator[_Chart]:
@@ -128,8 +136,9 @@ def _backends(summary: ScenarioSummary, _readings: Sequence[Reading]) -> Iterato
             for cell in cells
             if (value := figure(cell)) is not None
         ]
-        title = "The same load on each backend"
         load = cells[0].cell
+        words = [part for part in cells[0].label.split(", ") if part != BACKEND_NAMES[load.backend]]
+        title = ", ".join(["The same load on each backend", *words])
         about = f"{some(load.clients, 'client')} over {some(load.hosts, 'app host')}; median of valid trials"
         yield (
             charts.backends(rows, title=title, subtitle=about),
@@ -169,13 +178,20 @@ def _pool_sweep(_summary: ScenarioSummary, readings: Sequence[Reading]) -> Itera
         )
 
 
-def _scaling(readings: Sequence[Reading], *, shared_cores: bool) -> Iterator[_Chart]:
+USL_NOTE = (
+    "In the scaling law (Gunther's USL) sigma is the share of the work that cannot run side by side, kappa what hosts "
+    "cost each other by having to agree; in brackets their confidence intervals."
+)
+
+
+def _scaling(summary: ScenarioSummary, readings: Sequence[Reading], *, shared_cores: bool) -> Iterator[_Chart]:
     """One picture for each bound: the cells that differ in the number of hosts alone."""
     bounds: dict[str, list[tuple[int, float]]] = {}
     for reading in readings:
         cell, rps = reading.row.cell, reading.row.figure("rps")
         if reading.row.valid and rps:
-            bound = ", ".join(f"{key} {value}" for key, value in sorted(cell.params.items())) or cell.strategy
+            words = summary.labels.get(cell.name, "").split(", ")
+            bound = ", ".join(word for word in words if word != some(cell.hosts, "app host")) or cell.strategy
             bounds.setdefault(bound, []).append((cell.hosts, rps))
     for bound, points in bounds.items():
         if len({hosts for hosts, _ in points}) < 2:
@@ -187,7 +203,7 @@ def _scaling(readings: Sequence[Reading], *, shared_cores: bool) -> Iterator[_Ch
         shown = fit if isinstance(fit, UslFit) else None
         yield (
             charts.scaling(rows, shown, title=title),
-            f"One point a trial, valid trials only. {said}",
+            f"One point a trial, valid trials only. {said}. {USL_NOTE}",
             f"{title}. {said}",
         )
 
@@ -214,8 +230,10 @@ def _strategies(summary: ScenarioSummary) -> Iterator[_Chart]:
     )
 
 
-def _spread(readings: Sequence[Reading]) -> Iterator[_Chart]:
-    """Which host served how much, over all trials on the most hosts."""
+def _spread(summary: ScenarioSummary, readings: Sequence[Reading]) -> Iterator[_Chart]:
+    """Which host served how much, over all trials on the most hosts, where an even spread is asked for."""
+    if not any(finding.check == "spread" for finding in summary.findings):
+        return
     most = max((r.row.cell.hosts for r in readings if r.evidence and r.evidence.servers), default=0)
     served: Counter[str] = Counter()
     for reading in readings:
@@ -225,8 +243,8 @@ def _spread(readings: Sequence[Reading]) -> Iterator[_Chart]:
     if most < 2 or not shares:
         return
     total = sum(shares.values())
-    low, high = min(shares.values()) / total, max(shares.values()) / total
-    each = percent(low) if low == high else f"between {percent(low)} and {percent(high)}"
+    low, high = percent(min(shares.values()) / total), percent(max(shares.values()) / total)
+    each = low if low == high else f"between {low} and {high}"
     title = f"{some(len(shares), 'app host')} served {each} of the requests each"
     rows = [{"host": host, "requests": requests} for host, requests in shares.items()]
     yield (

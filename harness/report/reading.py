@@ -6,7 +6,7 @@ A damaged file costs what stood in it and is named; it never costs the page.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Literal, TypeVar
@@ -17,6 +17,7 @@ from harness.isolation import matrix
 from harness.load import hist
 from harness.metrics import TrialRow
 from harness.model import Evidence
+from harness.report.theme import number as number_of
 from harness.stats import samples_needed
 from harness.store import Run
 
@@ -37,8 +38,8 @@ _Kind = Literal["latency", "service"]
 class Reading:
     """A trial as read: `summary` and `curves` are of its main lane, `curves` kind -> [(percent, ms)].
 
-    `seconds`: its rows of timeline.csv. `acknowledged` and `unknown`: increments by key, where samples were
-    read. `matrix`: rows of harness.isolation.matrix, where the trial ran isolation cases.
+    `seconds`: its rows of timeline.csv, one a second. `acknowledged` and `unknown`: increments by key, where samples
+    were read. `matrix`: rows of harness.isolation.matrix, where the trial ran isolation cases.
     """
 
     row: TrialRow
@@ -46,7 +47,7 @@ class Reading:
     evidence: Evidence | None = None
     summary: Mapping[str, Any] = field(default_factory=dict)
     curves: Mapping[str, Sequence[tuple[float, float]]] = field(default_factory=dict)
-    seconds: Sequence[Mapping[str, str]] = ()
+    seconds: Sequence[Mapping[str, str | float]] = ()
     acknowledged: Mapping[str, int] = field(default_factory=dict)
     unknown: Mapping[str, int] = field(default_factory=dict)
     matrix: Sequence[Mapping[str, Any]] = ()
@@ -107,13 +108,29 @@ def read(run: Run) -> Read:
                 matrix=attempt(partial(_matrix, evidence), ()),
                 summary=summaries.get(lane, {}),
                 curves=curves,
-                seconds=[s for s in seconds.get(str(order), ()) if s.get("lane", lane) in (lane, "")],
+                seconds=_whole_seconds(s for s in seconds.get(str(order), ()) if s.get("lane", lane) in (lane, "")),
                 acknowledged=ok,
                 unknown=unknown,
                 attribution=attribute(of_trial.get(order, ()), roles, row),
             )
         )
     return Read(readings=readings, moments=telemetry, damage=tuple(dict.fromkeys(damage)))
+
+
+def _whole_seconds(rows: Iterable[Mapping[str, str]]) -> list[dict[str, str | float]]:
+    """One row a second: where warm-up and measuring share one, counts are added, times are of the part with more."""
+    seconds: dict[str, list[Mapping[str, str]]] = {}
+    for row in rows:
+        seconds.setdefault(row.get("second") or "", []).append(row)
+    whole: list[dict[str, str | float]] = []
+    for parts in seconds.values():
+        sent = [number_of(part.get("sent")) or 0.0 for part in parts]
+        counts = {
+            name: sum(value for part in parts if (value := number_of(part.get(name))) is not None)
+            for name in ("sent", "ok", "fail", "unknown")
+        }
+        whole.append({**parts[sent.index(max(sent))], **counts} if len(parts) > 1 else dict(parts[0]))
+    return whole
 
 
 _Keys = tuple[Mapping[str, int], Mapping[str, int]]

@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from harness.checks import worst
+from harness.model import Finding
 from harness.plan import Scenario
 from harness.report.behind import HEAD, NOTE, held_back
 from harness.report.blocks import Block, Fold, Line, Picture, Prose, Section, Table, Value, measured, table
 from harness.report.claims import claims_tables
-from harness.report.phrase import BACKEND_NAMES, NOTHING, SYMBOLS, count, number, some
+from harness.report.phrase import BACKEND_NAMES, NOTHING, SYMBOLS, count, number
 from harness.report.reading import Reading
+from harness.report.sqlite import explained
 from harness.report.summary import CellSummary, ScenarioSummary, scenario_answer
 
 LATENCIES = (("mean_ms", "mean"), ("p50_ms", "p50"), ("p95_ms", "p95"), ("p99_ms", "p99"), ("max_ms", "max"))
@@ -30,6 +32,8 @@ class Material:
     scenario: Scenario | None = None
     readings: Sequence[Reading] = ()
     pictures: Sequence[Picture] = ()
+    explains: bool = False
+    """Whether this is where the page says why a shared SQLite file fails."""
     behind: Sequence[Fold] = ()
     """What hosts and database did meanwhile."""
 
@@ -48,9 +52,11 @@ def section(material: Material) -> Section:
     summary, scenario = material.summary, material.scenario
     invalid = any(cell.valid < cell.trials for cell in summary.cells)
     verdict: str = worst(f.verdict for f in summary.findings)
+    groups = _grouped(summary.findings)
     special = SPECIAL.get(summary.name, _nothing_special)
     blocks: list[Block] = [*material.pictures, *special(material), *_cells(material), *_strategies(material)]
-    blocks += [*_errors(material), *_sqlite(material), *material.behind]
+    blocks += [*_errors(material), *explained(summary, material.readings, material.errors, whole=material.explains)]
+    blocks += material.behind
     return Section(
         name=summary.name,
         anchor="scenario-" + re.sub(r"[^a-z0-9-]", "-", summary.name.lower()),
@@ -58,16 +64,26 @@ def section(material: Material) -> Section:
         answer=scenario_answer(summary),
         verdict="invalid" if invalid and verdict != "fail" else verdict,
         criteria=scenario.criteria if scenario else (),
-        findings=tuple(
-            Line(
-                verdict=f.verdict,
-                check=f.check,
-                about=summary.labels.get(f.cell, "" if f.cell == summary.name else f.cell),
-                detail=f.detail,
-            )
-            for f in sorted(summary.findings, key=lambda f: ("fail", "unknown", "pass").index(f.verdict))
-        ),
+        findings=tuple(_line(summary, group) for group in groups),
+        more=tuple(_line(summary, [one]) for group in groups for one in group[1:]),
         blocks=tuple(blocks),
+    )
+
+
+def _grouped(findings: Iterable[Finding]) -> list[list[Finding]]:
+    """What fails, then what is not known, one by one; what passes, by its check."""
+    groups: dict[object, list[Finding]] = {}
+    for one in sorted(findings, key=lambda f: ("fail", "unknown", "pass").index(f.verdict)):
+        groups.setdefault(one.check if one.verdict == "pass" else (one.check, one.cell), []).append(one)
+    return list(groups.values())
+
+
+def _line(summary: ScenarioSummary, group: Sequence[Finding]) -> Line:
+    first = group[0]
+    about = summary.labels.get(first.cell, first.cell.removeprefix(summary.name).lstrip(".").replace(".", " "))
+    more = f"the first of {len(group)} that pass" if len(group) > 1 else ""
+    return Line(
+        verdict=first.verdict, check=first.check, about="; ".join(filter(None, (about, more))), detail=first.detail
     )
 
 
@@ -80,7 +96,7 @@ def _cells(material: Material) -> list[Table]:
     head += [f"{name}, ms" for _, name in LATENCIES] + [HEAD, "valid trials"]
     rows = [
         [
-            Value(cell.label or summary.common),
+            Value(cell.label or summary.common, cell.aside),
             *(Value(count(value)) for value in (cell.sent, cell.ok, cell.fail, cell.unknown)),
             Value(cell.lost_text, mark="fail" if cell.lost else ""),
             *(measured(cell, name) for name in ("rps", *(name for name, _ in LATENCIES))),
@@ -163,58 +179,13 @@ def _errors(material: Material) -> list[Table]:
     ]
 
 
-SQLITE = (
-    "SQLite keeps a database in one file and lets one connection write at a time: a writer locks the whole file, not "
-    "a row. PostgreSQL locks the row, and lets readers and writers of other rows pass.",
-    "SQLITE_BUSY is SQLite's answer to a connection that wants a lock which another one holds. It is not damage: "
-    "nothing was written, and the request may be sent again. Here it is counted as a failed request.",
-    "Naive: rollback journal, no busy timeout, deferred transactions. Such a transaction begins as a reader and asks "
-    "for the write lock only at its first write. If another has it, the answer is SQLITE_BUSY at once; two readers "
-    "that both want to become writers would wait for each other for ever, so SQLite refuses one of them whatever the "
-    "busy timeout says.",
-    "Tuned: write-ahead log (WAL), synchronous=FULL (as durable as PostgreSQL's default), BEGIN IMMEDIATE, and a busy "
-    "timeout. The write lock is asked for at the start and waited for, so requests stand in line instead of failing: "
-    "most of the errors turn into latency. There is still one writer at a time, on one kernel.",
-)
-
-
-def _sqlite(material: Material) -> list[Block]:
-    """Why SQLite fails where it did, with the figures of this run."""
-    cells = [cell for cell in material.summary.cells if cell.cell.backend.startswith("sqlite-")]
-    if not cells:
-        return []
-    said = []
-    for cell in cells:
-        name = BACKEND_NAMES[cell.cell.backend]
-        refused = (cell.fail or 0) + (cell.unknown or 0)
-        kinds = material.errors.get(cell.cell.name, {})
-        named = ", ".join(f"{error or 'without a name'} {some(times, 'time')}" for error, times in kinds.items())
-        load = _without(cell.label or material.summary.common, name)
-        said.append(
-            f"Measured here, {name}"
-            + (f" ({load})" if load else "")
-            + f": {count(cell.ok)} of {count(cell.sent)} acknowledged, {count(refused)} not"
-            + (f" ({named})" if named else "")
-            + f"; p99 {number(cell.medians.get('p99_ms'))} ms."
-        )
-    return [Prose(title="Why a shared SQLite file fails", paragraphs=(*SQLITE, *said))]
-
-
 def _nothing_special(_: Material) -> list[Block]:
     return []
 
 
-ISOLATION_NOTE = (
-    "Standard: what SQL-92 says, or where it is silent (*) how Berenson and Adya read it. Documented: what the "
-    "database's manual promises. Observed: whether it occurred, or by which means it was prevented: by waiting (as "
-    "long as the schedule held the lock), by an abort (with its code) or by showing an older snapshot. A fail is an "
-    "anomaly that occurred although it is documented as prevented."
-)
-
-
 def _isolation(material: Material) -> list[Block]:
     """The anomalies level by level: what the standard allows, what the database documents, what was observed."""
-    blocks: list[Block] = []
+    tables: list[Table] = []
     for reading in material.readings:
         levels: dict[str, list[Mapping[str, object]]] = {}
         for row in reading.matrix:
@@ -224,10 +195,9 @@ def _isolation(material: Material) -> list[Block]:
             version = str(rows[0]["version"])
             caption = f"{level}: {version if name in version else f'{name} ({version})'}"
             head = ("anomaly", "standard", "documented", "observed", "verdict")
-            last = level == list(levels)[-1]
-            blocks.append(table(caption, head, map(_anomaly, rows), note=ISOLATION_NOTE if last else ""))
-        blocks += _witnesses(reading.matrix)
-    return blocks
+            tables.append(table(caption, head, map(_anomaly, rows)))
+    witnesses = [witness for reading in material.readings for witness in _witnesses(reading.matrix)]
+    return [*witnesses, Fold(title="Every cell of the matrix in words", blocks=tuple(tables))] if tables else []
 
 
 def _anomaly(row: Mapping[str, object]) -> list[Value]:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 import statistics
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from harness.checks import worst
 from harness.metrics import TrialRow, unreplaced
 from harness.model import Cell, Finding
-from harness.report.phrase import NOTHING, labels, some
+from harness.report.label import Labels, labels, place
+from harness.report.phrase import NOTHING, some
 from harness.store import Run
 
 
@@ -24,6 +26,8 @@ class CellSummary:
 
     cell: Cell
     label: str
+    """The fewest words that tell it from the other cells; `aside`: what else it has of its own."""
+    aside: str
     trials: int
     valid: int
     sent: float | None
@@ -47,7 +51,7 @@ class CellSummary:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScenarioSummary:
-    """A scenario's cells in the order of their first trial, what they share, and its findings."""
+    """A scenario's cells in a reader's order, what they share, and its findings in the order of the cells."""
 
     name: str
     cells: tuple[CellSummary, ...]
@@ -69,20 +73,21 @@ def summarise(run: Run) -> tuple[ScenarioSummary, ...]:
 
 def _scenario(name: str, rows: Sequence[TrialRow], findings: Sequence[Finding]) -> ScenarioSummary:
     grouped: dict[str, list[TrialRow]] = {}
-    for row in rows:
+    for row in sorted(rows, key=lambda row: place(row.cell)):
         grouped.setdefault(row.cell.name, []).append(row)
-    words, common = labels(group[0].cell for group in grouped.values())
-    lost = {f.cell: _whole(f.numbers.get("lost")) for f in findings if f.check == "final value"}
+    named = labels(group[0].cell for group in grouped.values())
+    lost = {f.cell: _whole(f.numbers.get("lost")) for f in findings if f.check in ("final value", "control")}
+    order = {cell: number for number, cell in enumerate(grouped)}
     return ScenarioSummary(
         name=name,
-        cells=tuple(_cell(group, words[cell], lost.get(cell)) for cell, group in grouped.items()),
-        common=common,
-        findings=tuple(findings),
-        labels=words,
+        cells=tuple(_cell(group, named, lost.get(cell)) for cell, group in grouped.items()),
+        common=named.common,
+        findings=tuple(sorted(findings, key=lambda f: order.get(f.cell, -1))),
+        labels=named.short,
     )
 
 
-def _cell(rows: Sequence[TrialRow], label: str, lost: int | None) -> CellSummary:
+def _cell(rows: Sequence[TrialRow], named: Labels, lost: int | None) -> CellSummary:
     valid = [row for row in rows if row.valid]
     values = {
         name: known
@@ -91,7 +96,8 @@ def _cell(rows: Sequence[TrialRow], label: str, lost: int | None) -> CellSummary
     }
     return CellSummary(
         cell=rows[0].cell,
-        label=label,
+        label=named.short[rows[0].cell.name],
+        aside=named.aside[rows[0].cell.name],
         trials=len(valid) + len(unreplaced(rows)),
         valid=len(valid),
         sent=_total(rows, "sent"),
@@ -188,8 +194,12 @@ def _invalid(rows: Sequence[TrialRow]) -> str:
     return f"{len(bad)} of {some(len(rows), 'trial')} {verb} invalid, so no claim rests on them{why}"
 
 
+MOST_DECIDING = 3
+"""So many findings that judge the trials together are named in an answer."""
+
+
 def scenario_answer(scenario: ScenarioSummary) -> str:
-    """The answer in one sentence: how many checks pass, and the one that decides."""
+    """The answer in one sentence: how many checks pass, and those that decide: made of all cells, else the first."""
     findings = scenario.findings
     if not findings:
         return "Not judged: there is no finding."
@@ -203,4 +213,12 @@ def scenario_answer(scenario: ScenarioSummary) -> str:
     }[verdict]
     invalid = sum(cell.trials - cell.valid for cell in scenario.cells)
     doubt = f" No claim rests on {some(invalid, 'invalid trial')}." if invalid else ""
-    return f"{said}; {same[0].check}: {same[0].detail}.{doubt}"
+    claims = {f.check.removeprefix("claim: "): bool(f.numbers["held"]) for f in findings if "held" in f.numbers}
+    if claims and verdict == "pass":
+        others = ", ".join(name for name, held in claims.items() if not held)
+        also = f" ({others} {'does' if others.count(',') == 0 else 'do'} not)" if others else ""
+        return f"{said}; {sum(claims.values())} of the page's {len(claims)} claims hold{also}.{doubt}"
+    times = Counter(f.check for f in same)
+    deciding = [f for f in same if times[f.check] == 1 and len(scenario.cells) > 1] or same[:1]
+    shown = "; ".join(f"{f.check}: {f.detail}" for f in deciding[:MOST_DECIDING])
+    return f"{said}; {shown}.{doubt}"

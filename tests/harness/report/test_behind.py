@@ -92,13 +92,13 @@ def test_what_held_a_cell_back_is_said_in_a_phrase() -> None:
     both, one = reading(1, saturated=("app CPU", "pool waiting")), reading(2, saturated=("app CPU",))
     assert held_back([both, one], CELL.name) == Value("app CPU, pool waiting in 1 of 2")
     idle = reading(3, levels={"app CPU": 0.614, "machine": 0.3, "lock waits": 0.4})
-    assert held_back([idle], CELL.name) == Value("nothing saturated", "app CPU 61.0 % at most")
+    assert held_back([idle], CELL.name) == Value("nothing saturated", "app CPU 61 % at most")
     assert held_back([reading(4, valid=False, saturated=("machine",)), idle], CELL.name).text == "nothing saturated"
 
 
 def test_what_is_not_known_is_said_with_the_reason() -> None:
     short = reading(1, unknown="it ran only 0.6 s")
-    why = "because it ran only 0.6 s; 75.0 % of the time went by waiting for a connection"
+    why = "because it ran only 0.6 s; 75 % of it went by waiting for a connection"
     assert held_back([short], CELL.name) == Value("not known", why)
     assert held_back([reading(1, valid=False)], CELL.name) == Value("not known", "because no trial is valid")
     assert held_back([short, reading(2, saturated=("machine",))], CELL.name) == Value("machine")

@@ -27,7 +27,16 @@ def test_there_are_the_page_s_five() -> None:
 
 def test_a_thousand_writes_pass(tmp_path: Path) -> None:
     said = answer(WRITES, tmp_path, passing(concurrent()))
-    assert (said.state, said.because) == ("pass", "1,000 of 1,000 acknowledged (100 %)")
+    assert (said.state, said.because) == (
+        "pass",
+        "concurrent-writes, acknowledged: 1,000 of 1,000 acknowledged (100 %)",
+    )
+
+
+def test_the_finding_that_says_most_is_quoted(tmp_path: Path) -> None:
+    found_ = [found(Cell(scenario="scaling"), check) for check in ("spread", "speed-up 2 hosts", "speed-up 8 hosts")]
+    said = answer(SCALING, tmp_path, found_)
+    assert (said.state, said.because) == ("pass", "scaling, speed-up 8 hosts: as it should be, and 2 more checks")
 
 
 def test_fewer_writes_than_the_criterion_names_do_not_meet_it(tmp_path: Path) -> None:

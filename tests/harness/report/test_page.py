@@ -12,6 +12,7 @@ import pytest
 from harness.manifest import CodeRecord
 from harness.model import Cell
 from harness.report import pictures
+from harness.report.blocks import Table
 from harness.report.page import build, render, write_report
 from harness.store import Run
 from tests.harness.report.builders import CODE, Made, concurrent, found, passing, quickstart, store
@@ -233,8 +234,7 @@ def test_percentiles_that_the_samples_cannot_carry_are_not_shown(tmp_path: Path)
     assert run.rows[0].figure("p95_ms") is not None
     assert run.rows[0].figure("p99_ms") is None
     page = build(run)
-    cells = next(b for b in page.sections[0].blocks if b.kind == "table")
-    assert cells.kind == "table"
+    cells = next(block for block in page.sections[0].blocks if isinstance(block, Table))
     by_name = dict(zip(cells.head, cells.rows[0], strict=True))
     assert by_name["p95, ms"].text != "\N{EN DASH}"
     assert by_name["p99, ms"].text == "\N{EN DASH}"

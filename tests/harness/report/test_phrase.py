@@ -6,8 +6,7 @@ import math
 
 import pytest
 
-from harness.model import Cell
-from harness.report.phrase import change, count, labels, number, percent, size, some, span
+from harness.report.phrase import change, count, number, percent, size, some, span
 
 DASH, MINUS = "\N{EN DASH}", "\N{MINUS SIGN}"
 
@@ -44,29 +43,3 @@ def test_counts_changes_spans_and_sizes() -> None:
     assert span(1.0, 1.0) == span(None, 1.0) == ""
     assert [size(v) for v in (2**31, 2**28, 0, None)] == ["2.00 GiB", "256 MiB", DASH, DASH]
     assert [some(1, "key"), some(2, "key"), some(0, "anomaly", "anomalies")] == ["1 key", "2 keys", "0 anomalies"]
-
-
-def test_labels_name_what_differs_and_say_once_what_does_not() -> None:
-    cells = [Cell(scenario="s", hosts=n, clients=8, params={"keys": "hot"}) for n in (1, 2)]
-    apart, common = labels(cells)
-    assert list(apart.values()) == ["1 app host", "2 app hosts"]
-    assert common == "PostgreSQL, upsert, pool 5, 8 clients, keys hot"
-
-
-def test_a_single_cell_is_named_by_backend_and_strategy() -> None:
-    apart, common = labels([Cell(scenario="s", backend="sqlite-tuned", rate=1500.0, mode="open", seconds=10.0)])
-    assert list(apart.values()) == ["tuned SQLite, upsert"]
-    assert common == "1 app host, pool 5, 1,500 requests/s offered, 10 s"
-
-
-def test_a_parameter_that_only_some_cells_have_sets_them_apart() -> None:
-    apart, _ = labels([Cell(scenario="s"), Cell(scenario="s", params={"hold_ms": 5000})])
-    assert list(apart.values()) == ["", "hold_ms 5,000"]
-
-
-def test_a_cell_without_strategy_does_not_name_one() -> None:
-    assert labels([Cell(scenario="isolation", strategy="-")])[0] == {"isolation.postgres.-.h1.p5.c1": "PostgreSQL"}
-
-
-def test_no_cells_no_labels() -> None:
-    assert labels([]) == ({}, "")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -26,7 +27,8 @@ def only(run: Run) -> Section:
 
 
 def the_table(section: Section, caption: str) -> list[Mapping[str, Value]]:
-    (table,) = [b for b in section.blocks if isinstance(b, Table) and b.caption.startswith(caption)]
+    folded = [inner for block in section.blocks if isinstance(block, Fold) for inner in block.blocks]
+    (table,) = [b for b in [*section.blocks, *folded] if isinstance(b, Table) and b.caption.startswith(caption)]
     return [dict(zip(table.head, row, strict=True)) for row in table.rows]
 
 
@@ -55,16 +57,23 @@ def test_lost_updates_of_several_trials_are_a_lower_bound(tmp_path: Path) -> Non
 def test_strategies_stand_side_by_side_per_load(tmp_path: Path) -> None:
     trials, findings = [], []
     for strategy, lost in (("upsert", 0), ("unsafe", 211)):
-        for keys in ("hot", "1,000"):
+        for keys in ("1000", "hot"):
             cell = Cell(scenario="throughput", strategy=strategy, params={"keys": keys})
             trials.append(Made(cell=cell, ok=200, lost=lost, figures={"retries": 0.25, "transactions": 1.0}))
             findings.append(found(cell, "final value", "fail" if lost else "pass", "said", lost=lost))
     rows = the_table(only(store(tmp_path, trials, findings, verdict="fail")), "Strategies side by side")
     assert [(row["strategy"].text, row["cell"].text) for row in rows] == [
-        ("upsert", "keys hot"), ("unsafe", "keys hot"), ("upsert", "keys 1,000"), ("unsafe", "keys 1,000"),
+        ("upsert", "1 hot key"), ("unsafe", "1 hot key"), ("upsert", "1,000 keys"), ("unsafe", "1,000 keys"),
     ]  # fmt: skip
     assert [row["lost updates"] for row in rows[:2]] == [Value("0"), Value("211", mark="fail")]
     assert (rows[0]["retries per commit"].text, rows[0]["transactions per request"].text) == ("0.250", "1.00")
+
+
+def test_what_the_negative_control_lost_stands_in_the_table(tmp_path: Path) -> None:
+    cells = [Cell(scenario="throughput", strategy=strategy) for strategy in ("upsert", "unsafe")]
+    control = found(cells[1], "control", detail="unsafe lost 211 updates", lost=211)
+    rows = the_table(only(store(tmp_path, [Made(cell=cell) for cell in cells], [control])), "Strategies side by side")
+    assert [row["lost updates"].text for row in rows] == [DASH, "211"]
 
 
 def test_one_strategy_has_no_table_of_strategies(tmp_path: Path) -> None:
@@ -84,13 +93,59 @@ def test_sqlite_is_explained_with_the_figures_of_this_run(tmp_path: Path) -> Non
     (prose,) = [b for b in section.blocks if isinstance(b, Prose)]
     said = " ".join(prose.paragraphs)
     assert "SQLITE_BUSY is SQLite's answer" in said
-    assert "310 of 1,000 acknowledged, 690 not (SQLITE_BUSY 680 times, timeout 10 times)" in said
+    assert "Naive SQLite: 310 of 1,000 acknowledged (31.0 %), 680 x SQLITE_BUSY, 10 x timeout, p99" in said
     rows = the_table(section, "What was not acknowledged")
     assert [(row["error"].text, row["requests"].text) for row in rows] == [("SQLITE_BUSY", "680"), ("timeout", "10")]
 
 
 def test_postgresql_alone_needs_no_word_about_sqlite(tmp_path: Path) -> None:
     assert not [b for b in only(store(tmp_path, [Made(cell=concurrent(), ok=50)])).blocks if isinstance(b, Prose)]
+
+
+def test_why_sqlite_fails_is_said_once_and_linked_from_elsewhere(tmp_path: Path) -> None:
+    other = Cell(scenario="sqlite-vs-postgres", backend="sqlite-naive", params={"load": "steady"})
+    facts = {"sqlite": {"journal_mode": "delete", "busy_timeout": 0, "begin": "BEGIN DEFERRED"}}
+    trials = [
+        Made(cell=concurrent("hot", backend="sqlite-naive"), ok=50, fail=950, errors={"SQLITE_BUSY": 950}, extra=facts),
+        Made(cell=concurrent("spread", backend="sqlite-naive"), ok=60, fail=940, errors={"SQLITE_BUSY": 940}),
+        Made(cell=other, ok=200),
+        Made(cell=replace(other, clients=10), ok=40, fail=160, errors={"SQLITE_BUSY": 160}),
+    ]
+    first, second = build(store(tmp_path, trials)).sections
+    (short,) = [block for block in first.blocks if isinstance(block, Prose)]
+    (whole,) = [block for block in second.blocks if isinstance(block, Prose)]
+    assert [anchor for anchor, _ in short.see] == [whole.anchor, "outcome"]
+    (said,) = short.paragraphs
+    read_back = "journal_mode delete, busy_timeout 0, begin BEGIN DEFERRED"
+    assert said.startswith(f"Naive SQLite (read back: {read_back}): 1 hot key: 50 of 1,000 acknowledged (5.00 %)")
+    assert said.endswith("On one key 5.00 % were acknowledged, on many 6.00 %: the lock is the file's, not the row's.")
+    assert whole.paragraphs[-1].endswith("1 client had every write acknowledged, 10 clients had not.")
+
+
+def test_what_passes_is_named_once_and_the_rest_folded_away(tmp_path: Path) -> None:
+    cells = [concurrent("hot"), concurrent("spread")]
+    bad = [found(cell, "spread", "fail", "uneven") for cell in cells]
+    findings = [*(found(cell, "final value", detail=cell.name) for cell in cells), *bad]
+    section = only(store(tmp_path, [Made(cell=cell) for cell in cells], findings, verdict="fail"))
+    assert [(line.verdict, line.check, line.about) for line in section.findings] == [
+        ("fail", "spread", "1 hot key"), ("fail", "spread", "100 keys"),
+        ("pass", "final value", "1 hot key; the first of 2 that pass"),
+    ]  # fmt: skip
+    assert [(line.check, line.about, line.detail) for line in section.more] == [
+        ("final value", "100 keys", cells[1].name)
+    ]
+
+
+def test_the_answer_names_what_decides(tmp_path: Path) -> None:
+    cells = [Cell(scenario="scaling", hosts=n) for n in (1, 2)]
+    findings = [*(found(cell, "spread") for cell in cells), found(cells[1], "speed-up 2 hosts", detail="1.9x")]
+    assert only(store(tmp_path, [Made(cell=c) for c in cells], findings)).answer == (
+        "All 3 checks pass; speed-up 2 hosts: 1.9x."
+    )
+    claims = [found(cells[0], f"claim: {name}", held=held) for name, held in (("rate", True), ("errors", False))]
+    assert only(store(tmp_path, [Made(cell=c) for c in cells], claims)).answer == (
+        "All 2 checks pass; 1 of the page's 2 claims hold (errors does not)."
+    )
 
 
 def isolation(tmp_path: Path, result: object) -> Run:
@@ -124,7 +179,7 @@ def test_a_result_that_is_none_of_isolation_does_not_cost_the_page(tmp_path: Pat
 def test_a_trial_without_load_has_no_table_of_figures(tmp_path: Path) -> None:
     page = build(isolation(tmp_path, None))
     assert not page.sections[0].blocks
-    assert [table.caption for table in page.validity] == [
+    assert [block.caption for block in page.validity if isinstance(block, Table)] == [
         "Invalid trials: none of 1", "Noise floor of this rig: not measured",
     ]  # fmt: skip
 

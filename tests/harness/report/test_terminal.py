@@ -31,7 +31,7 @@ def test_a_passing_run(tmp_path: Path) -> None:
     assert "\x1b" not in text
     said = flat(text)
     assert "sent ok fail unknown lost req/s p50 p95 p99 valid" in said
-    assert "keys hot 1,000 1,000 0 0 0 1,060 312" in said
+    assert "1 hot key 1,000 1,000 0 0 0 1,060 312" in said
     assert "✓ 1/1" in said
     assert "✓ acknowledged, first of 2 passes: 1,000 of 1,000 acknowledged (100 %)" in said
     assert "✓ The lost-update problem is solved: pass" in said
@@ -53,7 +53,7 @@ def test_what_fails_comes_first_and_in_full(tmp_path: Path) -> None:
         warnings=["app-3 is slow"],
     )
     said = flat(printed(run, width=80))
-    assert f"✗ final value [keys hot]: {detail.strip()}" in said
+    assert f"✗ final value [1 hot key]: {detail.strip()}" in said
     assert said.index("✗ final value") < said.index("✓ acknowledged")
     assert "FAIL: 1 of 7 checks fails; concurrent-writes, final value: 137 lost updates" in said
     assert "skipped: deadlocks: no database" in said
