@@ -1,7 +1,8 @@
 """What held a trial back: which of its parts was saturated, by its telemetry. Pure.
 
 Each part is judged alone, over all the time in which the trial's load ran (its warm-up included): CPU by the
-mean share of the cap, because counters miss nothing; queues by how often somebody stood in them when one looked.
+mean share of the cap, because counters miss nothing; the pool by how long requests say that they waited; other queues
+by how often somebody stood in them when one looked.
 Several parts may be saturated, and one may follow from another: connections run out sooner where the CPU that
 serves them is short. What was not measured is named, never taken for idle.
 """
@@ -218,8 +219,17 @@ def _some(names: Sequence[str]) -> str:
 
 
 def _pool(hosts: Sequence[Iterable[Metrics]], row: TrialRow) -> Part:
-    """Requests that waited in the app for a connection (SQLite: for the file); one pool a worker."""
+    """Requests that waited in the app for a connection (SQLite: for the file).
+
+    Where the answers told how long each waited, their share of the latency decides; else how often somebody stood in
+    line when one looked, one pool a worker.
+    """
     name = "pool waiting"
+    waited, mean = row.figure("pool_wait_ms"), row.figure("mean_ms")
+    if waited is not None and mean:
+        told = f"{waited:.1f} of {mean:.1f} ms on average"
+        said = f"{name}: requests waited {told} for one of {row.cell.pool} connections"
+        return Part(name=name, full=waited / mean > MOST, level=waited / mean, said=said, short=told)
     looks: dict[tuple[int, str], list[float]] = {}
     for host, readings in enumerate(hosts):
         for reading in readings:
@@ -227,13 +237,8 @@ def _pool(hosts: Sequence[Iterable[Metrics]], row: TrialRow) -> Part:
                 if metric.startswith("pool_waiting"):
                     looks.setdefault((host, metric), []).append(value)
     enough = [values for values in looks.values() if len(values) >= MIN_LOOKS]
-    waited, mean = row.figure("pool_wait_ms"), row.figure("mean_ms")
-    share = waited / mean if waited is not None and mean else None
-    told = "" if share is None else f"waited {waited:.1f} of {mean:.1f} ms on average"
-    if not enough and share is None:
-        return Part(name=name, short=f"{max(map(len, looks.values()), default=0)} looks")
     if not enough:
-        return Part(name=name, full=(share or 0) > MOST, level=share, said=f"{name}: requests {told}", short=told)
+        return Part(name=name, short=f"{max(map(len, looks.values()), default=0)} looks")
     shares = [sum(value > 0 for value in values) / len(values) for values in enough]
     full = [values for values, share in zip(enough, shares, strict=True) if share > MOST]
     said = (
@@ -243,7 +248,6 @@ def _pool(hosts: Sequence[Iterable[Metrics]], row: TrialRow) -> Part:
         if full
         else ""
     )
-    said += f" ({told})" if full and told else ""
     return Part(name=name, full=bool(full), level=max(shares), said=said, short=f"in {max(shares):.0%} of the looks")
 
 

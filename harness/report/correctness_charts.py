@@ -35,7 +35,7 @@ FORBIDDEN, UNKNOWN = "occurred, though documented as prevented", "not known"
 PANELS = {
     "standard": ("standard allows", 32),
     "documented": ("manual documents", 32),
-    "observed": ("observed here", 72),
+    "observed": ("observed here", 78),
 }
 INITIALS = {"READ UNCOMMITTED": "RU", "READ COMMITTED": "RC", "REPEATABLE READ": "RR", "SERIALIZABLE": "SER"}
 

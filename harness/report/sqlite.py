@@ -24,7 +24,10 @@ WHY = (
     "timeout. The write lock is asked for at the start and waited for, so requests stand in line instead of failing: "
     "most of the errors turn into latency. There is still one writer at a time, on one kernel.",
 )
-_SETTINGS = ("journal_mode", "synchronous", "busy_timeout", "begin")
+_SETTINGS = {
+    "journal_mode": "journal_mode {}", "synchronous": "synchronous {}", "busy_timeout": "busy_timeout {} ms",
+    "begin": "{}",
+}  # fmt: skip
 
 
 def written(summary: ScenarioSummary) -> bool:
@@ -73,7 +76,8 @@ def _read_back(readings: Sequence[Reading], backend: str) -> str:
     for reading in readings:
         facts = reading.evidence.extra.get("sqlite") if reading.evidence else None
         if reading.row.cell.backend == backend and isinstance(facts, Mapping):
-            known = ", ".join(f"{name} {facts[name]}" for name in _SETTINGS if name in facts)
+            known = ", ".join(form.format(facts[name]) for name, form in _SETTINGS.items() if name in facts)
+            known = known.replace("synchronous 2", "synchronous FULL")
             return f" (read back: {known})" if known else ""
     return ""
 

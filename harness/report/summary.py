@@ -82,7 +82,7 @@ def _scenario(name: str, rows: Sequence[TrialRow], findings: Sequence[Finding]) 
         name=name,
         cells=tuple(_cell(group, named, lost.get(cell)) for cell, group in grouped.items()),
         common=named.common,
-        findings=tuple(sorted(findings, key=lambda f: order.get(f.cell, -1))),
+        findings=tuple(sorted(findings, key=lambda f: (order.get(f.cell, -1), ".sqlite-" in f.cell))),
         labels=named.short,
     )
 

@@ -155,9 +155,12 @@ def test_waiting_now_and_then_is_not_saturation() -> None:
     assert told(rows, ROLES, trial()).saturated == ("pool waiting",)
 
 
-def test_the_share_of_the_latency_spent_waiting_is_told_where_it_was_captured() -> None:
-    rows = recorded({("app-1", "pool_waiting"): 12.0})
-    assert "(waited 23.1 of 40.2 ms on average)" in told(rows, ROLES, trial(pool_wait_ms=23.1, mean_ms=40.2)).line
+@pytest.mark.parametrize(("looked", "waited", "full"), [(12.0, 0.4, False), (0.0, 23.1, True), (12.0, 23.1, True)])
+def test_what_requests_say_they_waited_counts_more_than_looks(looked: float, waited: float, *, full: bool) -> None:
+    rows = recorded({("app-1", "pool_waiting"): looked})
+    found = told(rows, ROLES, trial(pool_wait_ms=waited, mean_ms=40.2))
+    assert ("pool waiting" in found.saturated) == full
+    assert f"{waited} of 40.2 ms on average" in found.line
 
 
 def test_each_worker_has_a_pool_of_its_own() -> None:
@@ -186,13 +189,6 @@ def test_a_trial_shorter_than_two_seconds_is_not_attributed(each: float, why: st
     found = told(rows, ROLES, trial())
     assert (found.unknown, found.saturated) == (why, () if why else ("load CPU",))
     assert found.line.startswith(f"not known, because {why}" if why else "load CPU")
-
-
-def test_where_nobody_looked_often_enough_the_service_itself_says_how_long_requests_waited() -> None:
-    rows = recorded({}, seconds=2)
-    assert told(rows, ROLES, trial(pool_wait_ms=23.1, mean_ms=40.2)).saturated == ("pool waiting",)
-    assert told(rows, ROLES, trial(pool_wait_ms=9.0, mean_ms=40.2)).saturated == ()
-    assert "pool waiting waited 9.0 of 40.2 ms" in told(rows, ROLES, trial(pool_wait_ms=9.0, mean_ms=40.2)).line
 
 
 @pytest.mark.parametrize(

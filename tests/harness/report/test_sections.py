@@ -104,7 +104,7 @@ def test_postgresql_alone_needs_no_word_about_sqlite(tmp_path: Path) -> None:
 
 def test_why_sqlite_fails_is_said_once_and_linked_from_elsewhere(tmp_path: Path) -> None:
     other = Cell(scenario="sqlite-vs-postgres", backend="sqlite-naive", params={"load": "steady"})
-    facts = {"sqlite": {"journal_mode": "delete", "busy_timeout": 0, "begin": "BEGIN DEFERRED"}}
+    facts = {"sqlite": {"journal_mode": "delete", "synchronous": 2, "busy_timeout": 0, "begin": "BEGIN DEFERRED"}}
     trials = [
         Made(cell=concurrent("hot", backend="sqlite-naive"), ok=50, fail=950, errors={"SQLITE_BUSY": 950}, extra=facts),
         Made(cell=concurrent("spread", backend="sqlite-naive"), ok=60, fail=940, errors={"SQLITE_BUSY": 940}),
@@ -116,7 +116,7 @@ def test_why_sqlite_fails_is_said_once_and_linked_from_elsewhere(tmp_path: Path)
     (whole,) = [block for block in second.blocks if isinstance(block, Prose)]
     assert [anchor for anchor, _ in short.see] == [whole.anchor, "outcome"]
     (said,) = short.paragraphs
-    read_back = "journal_mode delete, busy_timeout 0, begin BEGIN DEFERRED"
+    read_back = "journal_mode delete, synchronous FULL, busy_timeout 0 ms, BEGIN DEFERRED"
     assert said.startswith(f"Naive SQLite (read back: {read_back}): 1 hot key: 50 of 1,000 acknowledged (5.00 %)")
     assert said.endswith("On one key 5.00 % were acknowledged, on many 6.00 %: the lock is the file's, not the row's.")
     assert whole.paragraphs[-1].endswith("1 client had every write acknowledged, 10 clients had not.")
