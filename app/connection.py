@@ -1,4 +1,4 @@
-"""One client's connection: aiohttp's, with the limit that it lacks, a time by which a request's head must be here.
+"""One client's connection: aiohttp's, with what it lacks: above all a time by which a request's head must be here.
 
 aiohttp closes a connection on which nothing was asked for a while (`KEEPALIVE_SECONDS`), but to it a head that
 arrives a byte a minute is such a connection too, and that while is long. Without a limit of its own, a few
@@ -30,6 +30,18 @@ class Connection(web.RequestHandler):
             self._forget()
         elif self._head_due is None:
             self._head_due = self._loop.call_later(self._head_seconds, self.force_close)
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """What aiohttp refuses by itself, it repeats; where that is not UTF-8, its refusal ends in an error too."""
+        if isinstance(exc, UnicodeError):
+            status, exc, message = 400, None, "400: Bad Request"
+        return super().handle_error(request, status, exc, message)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """The timer goes with the connection."""

@@ -173,7 +173,7 @@ class Line:
 def refused_before(raw: bytes) -> tuple[int, ...]:
     """What aiohttp refuses in words of its own before an endpoint is chosen: as docs/openapi.yaml says."""
     target = raw.split(b" ", 2)[1:2]
-    return (400,) if target and target[0].startswith((b"/", b"http://")) else (400, 404)
+    return (400,) if target and target[0].startswith((b"/", b"http://")) else (400, 404, 417)
 
 
 def judge(raw: bytes, answer: Answer | None) -> str:

@@ -155,6 +155,13 @@ async def test_a_head_that_is_too_large_is_refused(database, launch: Launch, raw
     assert (await reader.readline()).split()[1] == b"400"
 
 
+async def test_bytes_that_are_no_text_are_the_clients_fault(database, launch: Launch, raw) -> None:
+    _, url = await launch(**database.environ)
+    for target in (b"*", b"/live"):
+        reader, _ = await raw(url, b"OPTIONS %b HTTP/1.1\r\nHost: test\r\nExpect: \x9a\r\n\r\n" % target)
+        assert (await reader.readline()).split()[1] in (b"400", b"417")
+
+
 async def test_a_head_that_does_not_come_to_its_end_is_cut_off(database, launch: Launch, raw) -> None:
     """Slowloris: a byte now and then keeps no connection open; neither does a whole request before."""
     _, url = await launch(**database.environ, HEAD_SECONDS="0.5")
