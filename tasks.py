@@ -129,7 +129,7 @@ def bench(
     yes_this_is_mine: bool = False,
 ) -> None:
     """Run scenarios against the rig or a service, judge them, store a run under results/ and print its summary."""
-    from harness.commands import run_bench
+    from harness.bench import run_bench
 
     run_bench(
         rig,

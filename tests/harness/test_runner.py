@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from harness.commands import end_with
+from harness.bench import end_with
 from harness.errors import InvalidMeasurement
 from harness.judge import judge
 from harness.load import innocence

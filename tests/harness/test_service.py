@@ -14,8 +14,9 @@ from typing import Any
 import psycopg
 import pytest
 
-from harness import commands, state
+from harness import state
 from harness.address import is_ours, locate, permit
+from harness.bench import run_bench
 from harness.checks import finding
 from harness.config import parse_options
 from harness.errors import CriterionFailed, InvalidMeasurement, RigError, UsageError
@@ -75,7 +76,7 @@ def foreign(postgres: str, server: Any) -> Iterator[Start]:
 @pytest.fixture
 def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where runs of this test are stored."""
-    monkeypatch.setattr(commands, "RESULTS", tmp_path / "results")
+    monkeypatch.setattr("harness.bench.RESULTS", tmp_path / "results")
     return tmp_path / "results"
 
 
@@ -83,7 +84,7 @@ def bench(results: Path, **options: Any) -> tuple[Run, Exception | None]:
     """The stored run, and what it ended with."""
     ended: Exception | None = None
     try:
-        commands.run_bench("no-such-rig", **{"repeat": "1"} | options)
+        run_bench("no-such-rig", **{"repeat": "1"} | options)
     except (CriterionFailed, InvalidMeasurement) as error:
         ended = error
     return load_run((results / "latest").resolve()), ended
@@ -192,10 +193,10 @@ def test_an_oracle_that_looks_elsewhere_is_refused_before_any_load(foreign: Star
     url, elsewhere = foreign("here"), foreign("elsewhere")
     assert url != elsewhere
     with pytest.raises(UsageError, match="holds None") as refused:
-        commands.run_bench("none", base_url=url, dsn=server.dsn("elsewhere"), scenario="concurrent-writes")
+        run_bench("none", base_url=url, dsn=server.dsn("elsewhere"), scenario="concurrent-writes")
     assert "does --dsn lead to the database that the service uses?" in refused.value.hint
     with pytest.raises(UsageError, match="GET /api/counter/proof-"):
-        commands.run_bench("none", base_url=foreign("deaf", "deaf"), scenario="concurrent-writes")
+        run_bench("none", base_url=foreign("deaf", "deaf"), scenario="concurrent-writes")
     assert not results.exists()
 
 
@@ -219,7 +220,7 @@ def test_a_url_that_cannot_be_is_refused(url: str, why: str) -> None:
 
 def test_strangers_get_no_load_unless_the_user_vouches_for_them() -> None:
     with pytest.raises(UsageError, match="neither loopback") as refused:
-        commands.run_bench("none", base_url=f"http://{STRANGER}:8080")
+        run_bench("none", base_url=f"http://{STRANGER}:8080")
     assert refused.value.exit_code == 2
     assert "--yes-this-is-mine" in refused.value.hint
     permit("it", STRANGER, (), mine=True)
@@ -272,7 +273,7 @@ def test_secrets_are_neither_stored_nor_said(
         assert "***" in run.manifest.code.command
     assert "only-for-tests" not in "".join(capsys.readouterr())
     with pytest.raises(UsageError) as wrong:
-        commands.run_bench("none", base_url="http://me:hunter2@127.0.0.1/")
+        run_bench("none", base_url="http://me:hunter2@127.0.0.1/")
     assert "hunter2" not in str(wrong.value)
     for broken in ("host=127.0.0.1 password hunter2", "postgresql://u:hunter2@[::"):
         with pytest.raises(UsageError) as wrong, Service(locate(url), broken):
@@ -289,9 +290,9 @@ def test_a_database_that_does_not_answer_is_named_without_its_password(server: A
 
 def test_options_that_contradict_each_other_are_refused() -> None:
     with pytest.raises(UsageError, match="--dsn is for a service"):
-        commands.run_bench("none", dsn="host=x")
+        run_bench("none", dsn="host=x")
     with pytest.raises(UsageError, match="neither --aa nor --resume"):
-        commands.run_bench("none", base_url="http://127.0.0.1", aa=True)
+        run_bench("none", base_url="http://127.0.0.1", aa=True)
 
 
 def test_each_trial_has_keys_of_its_own() -> None:

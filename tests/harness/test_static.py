@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
-from harness import bundle, commands, podman, provision, state, static
+from harness import bench, bundle, podman, provision, state, static
 from harness.errors import RigError, UsageError
 from harness.hosts import hosts_of, ssh_options
 from harness.inventory import read_inventory
@@ -184,7 +184,7 @@ def test_containers_handed_over_as_machines_are_the_same_rig(
     deployed = bundle.build_bundle()
     monkeypatch.setattr(provision, "build_bundle", lambda: deployed)  # whatever is edited meanwhile
     monkeypatch.setattr(static, "build_bundle", lambda **kind: deployed if kind["python"] == "3.11" else None)
-    monkeypatch.setattr(commands, "RESULTS", tmp_path / "results")
+    monkeypatch.setattr(bench, "RESULTS", tmp_path / "results")
     source = tmp_path / "containers.yml"
     source.write_text(CONTAINERS)
     made = provision.provision(containers, echo=quiet, inventory=source).rig
@@ -203,7 +203,7 @@ def test_containers_handed_over_as_machines_are_the_same_rig(
     stranger = replace(same.rig.hosts[0], known_hosts=str(tmp_path / "nobody"))
     assert "not found in known_hosts" in static.silence(stranger)
 
-    run = commands.run_bench(machines, scenario="concurrent-writes", requests="60", repeat="1")
+    run = bench.run_bench(machines, scenario="concurrent-writes", requests="60", repeat="1")
     assert run.manifest.verdict == "pass"
     assert run.manifest.rig.provider == "static"
     assert len(run.manifest.rig.hosts) == 5
