@@ -3,7 +3,7 @@
 Ansible's Python API is not made for use as a library, and a process can be ended; its `ansible.posix.jsonl`
 callback prints one JSON event a line, from which progress, changed counts, failures and timings are read.
 
-Mitogen (strategy `mitogen_linear`) keeps one Python process a host alive instead of starting one a task.
+Mitogen (playbooks/strategy_plugins) keeps one Python process a host alive instead of starting one a task.
 It is used for plays on hosts; the provider's plays on the controller have few tasks and do without.
 """
 
@@ -138,11 +138,9 @@ def _message(result: Mapping[str, Any]) -> str:
 
 def strategy() -> dict[str, str]:
     """Environment that makes Ansible use Mitogen, where it is installed."""
-    found = find_spec("ansible_mitogen")
-    if found is None or found.origin is None:
+    if find_spec("ansible_mitogen") is None:
         return {}
-    plugins = Path(found.origin).parent / "plugins" / "strategy"
-    return {"ANSIBLE_STRATEGY": "mitogen_linear", "ANSIBLE_STRATEGY_PLUGINS": str(plugins)}
+    return {"ANSIBLE_STRATEGY": "mitogen_unpinned", "ANSIBLE_STRATEGY_PLUGINS": str(PLAYBOOKS / "strategy_plugins")}
 
 
 def run_playbooks(

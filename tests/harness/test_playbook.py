@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from harness import playbook, state
 from harness.errors import RigError
 
+CORES = len(os.sched_getaffinity(0))
 PLAY = """\
 - name: "First: a play"
   hosts: localhost
@@ -28,6 +30,12 @@ PLAY = """\
     - name: Ensure no command line shows a secret
       ansible.builtin.assert:
         that: app_password not in processes.stdout
+    - name: Ensure no core is kept from Ansible
+      ansible.builtin.command:
+        argv: [nproc]
+      register: usable
+      changed_when: false
+      failed_when: usable.stdout | int < cores
     - name: Fail on demand
       ansible.builtin.fail:
         msg: the disk is full
@@ -39,6 +47,7 @@ PLAY = """\
 def rig(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A rig's folder without a rig, and a playbook of our own."""
     monkeypatch.setattr(state, "RIGS", tmp_path / "rigs")
+    (tmp_path / "strategy_plugins").symlink_to(playbook.PLAYBOOKS / "strategy_plugins")
     monkeypatch.setattr(playbook, "PLAYBOOKS", tmp_path)
     (tmp_path / "ansible.cfg").write_text("[defaults]\nlocalhost_warning = false\n")
     (tmp_path / "try.yml").write_text(PLAY)
@@ -47,7 +56,7 @@ def rig(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_changes_plays_and_progress_are_read(rig: Path, tmp_path: Path) -> None:
     lines: list[str] = []
-    variables = {"place": str(tmp_path), "app_password": "so-secret-that-it-hurts"}
+    variables = {"place": str(tmp_path), "app_password": "so-secret-that-it-hurts", "cores": CORES}
     first = playbook.run_playbooks("one", ["try.yml"], variables=variables, echo=lines.append)
     again = playbook.run_playbooks("one", ["try.yml"], variables=variables, echo=lines.append, mitogen=False)
     assert (first.changed, again.changed) == (1, 0)
@@ -59,7 +68,7 @@ def test_changes_plays_and_progress_are_read(rig: Path, tmp_path: Path) -> None:
 
 
 def test_a_failure_names_host_task_and_reason(rig: Path, tmp_path: Path) -> None:
-    variables = {"place": str(tmp_path), "app_password": "x" * 30, "broken": True}
+    variables = {"place": str(tmp_path), "app_password": "x" * 30, "broken": True, "cores": CORES}
     with pytest.raises(RigError) as caught:
         playbook.run_playbooks("one", ["try.yml"], variables=variables, echo=lambda line: None)
     assert caught.value.message == "this machine: Fail on demand: the disk is full"
