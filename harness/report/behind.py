@@ -74,7 +74,7 @@ def behind(
     chart = picture(
         telemetry_charts.course(drawn.points, drawn.trials, title=title, subtitle="Grey bands are trials."),
         f"A point covers {number(drawn.bucket_s)} s: the strong line is the mean over it and over the hosts that "
-        f"served, the faint line the highest single reading of any of them.{never}",
+        f"served, the faint line the highest single reading of any of them (over half a second at least).{never}",
         f"{title}, over {number(drawn.seconds)} s. The table below says what was saturated in each trial.",
         own=f"course-{zlib.crc32(summary.name.encode()):x}-",
     )

@@ -15,6 +15,8 @@ from harness.model import Role
 
 MOST_BUCKETS = 120
 """Points of a curve at most: one every four pixels."""
+SHORTEST_S = 0.5
+"""What is counted over less time gives no rate: the database reports in lumps, CPU is granted in periods."""
 LEAST_S = 2.0
 """Telemetry reads once in 1 to 1.5 seconds, so no shorter bucket is sure to hold a reading."""
 
@@ -156,16 +158,44 @@ def _thin(
     curve: Curve, moments: Iterable[Moment], begin: float, bucket_s: float
 ) -> Iterator[tuple[int, dict[str, float | None]]]:
     """Bucket by bucket `mean` and `peak`; None in an empty one between filled ones, which breaks the line."""
-    buckets: dict[int, list[tuple[float, float]]] = {}
+    of_host: dict[str, list[_Reading]] = {}
     for one in moments:
-        value = curve.value(one.metrics)
-        covered = one.metrics.get(curve.covers, 1.0)
-        if value is not None and covered > 0:
-            middle = one.second - (covered / 2 if curve.covers else 0.0)
-            buckets.setdefault(max(0, int((middle - begin) / bucket_s)), []).append((value, covered))
+        value, covers = curve.value(one.metrics), one.metrics.get(curve.covers, 0.0)
+        if value is not None and (covers > 0 or not curve.covers):
+            of_host.setdefault(one.host, []).append(_Reading(value=value, covers=covers, end=one.second))
+    buckets: dict[int, list[_Reading]] = {}
+    for readings in of_host.values():
+        for reading in _joined(readings) if curve.covers else readings:
+            bucket = int((reading.end - reading.covers / 2 - begin) / bucket_s)
+            buckets.setdefault(max(0, bucket), []).append(reading)
     for bucket in range(min(buckets), max(buckets) + 1) if buckets else ():
         if seen := buckets.get(bucket):
-            mean = sum(value * covered for value, covered in seen) / sum(covered for _, covered in seen)
-            yield bucket, {"mean": round(mean, 3), "peak": round(max(value for value, _ in seen), 3)}
+            weights = [reading.covers or 1.0 for reading in seen]
+            mean = sum(r.value * w for r, w in zip(seen, weights, strict=True)) / sum(weights)
+            yield bucket, {"mean": round(mean, 3), "peak": round(max(reading.value for reading in seen), 3)}
         else:
             yield bucket, {"mean": None, "peak": None}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Reading:
+    """A value up to second `end`, over the `covers` seconds before it."""
+
+    value: float
+    covers: float
+    end: float
+
+    def and_then(self, later: _Reading) -> _Reading:
+        """Both as one."""
+        covers = self.covers + later.covers
+        value = (self.value * self.covers + later.value * later.covers) / covers
+        return _Reading(value=value, covers=covers, end=later.end)
+
+
+def _joined(readings: Iterable[_Reading]) -> list[_Reading]:
+    """Readings that are too short for a rate (a trial began or ended) joined with their neighbours on the host."""
+    joined: list[_Reading] = []
+    for reading in readings:
+        short = joined and min(joined[-1].covers, reading.covers) < SHORTEST_S
+        joined.append(joined.pop().and_then(reading) if short else reading)
+    return joined

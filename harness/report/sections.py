@@ -111,9 +111,9 @@ def _cells(material: Material) -> list[Table]:
             "What was measured",
             head,
             rows,
-            note=f"{shared}Counts are totals over all trials; requests/s and latency are the median over the valid "
-            "trials, with the smallest and the largest trial below. Requests/s counts acknowledged requests; latency "
-            f"counts from the instant a request was due. {NOTE}",
+            note=f"{shared}Counts are of the measured seconds, totals over all trials; lost updates, and what findings "
+            "count, are of the warm-up too. Requests/s (acknowledged ones) and latency (from the instant a request was "
+            f"due) are the median over the valid trials, with the smallest and the largest trial below. {NOTE}",
         )
     ]
 
@@ -236,8 +236,40 @@ def _claims(material: Material) -> list[Block]:
     return list(claims_tables(material.summary))
 
 
+def _numbers(caption: str, check: str, columns: Mapping[str, str]) -> Callable[[Material], list[Block]]:
+    """What a check measured in each cell, as a table: the name of a figure -> how its column is headed."""
+
+    def tables(material: Material) -> list[Block]:
+        found = {f.cell: f.numbers for f in material.summary.findings if f.check == check}
+        rows = [
+            [cell.label or material.summary.common, *(_figure(found[cell.cell.name].get(name)) for name in columns)]
+            for cell in material.summary.cells
+            if cell.cell.name in found
+        ]
+        note = "Of one trial of each cell: the first, or the first that fails."
+        return [table(caption, ("cell", *columns.values()), rows, note=note)] if rows else []
+
+    return tables
+
+
+def _figure(value: object) -> str:
+    return number(value) if isinstance(value, int | float) else NOTHING
+
+
 SPECIAL: Mapping[str, Callable[[Material], list[Block]]] = {
+    "bulk-insert": _numbers("Rows a second", "all or nothing", {"rows_per_s": "rows/s"}),
     "isolation": _isolation,
+    "pool-sweep": _numbers(
+        "What a pool of its size brings",
+        "pool is what it is called",
+        {
+            "seconds": "took, s",
+            "ideal_s": "ideal, s",
+            "busy": "connections busy, mean",
+            "waiting_ms": "waiting for one, median ms",
+            "executing_ms": "executing, median ms",
+        },
+    ),
     "sqlite-vs-postgres": _claims,
 }
 """What a scenario shows besides what all show."""

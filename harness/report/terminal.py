@@ -24,8 +24,8 @@ from harness.store import Run
 WIDTH = 80
 HEAD = ("sent", "ok", "fail", "unknown", "lost", "req/s", "p50", "p95", "p99", "valid")
 LEGEND = (
-    "sent to lost: totals over all trials. req/s (acknowledged), p50, p95, p99 (ms, from the instant a request "
-    "was due): medians over the valid trials."
+    "sent to unknown: of the measured seconds, over all trials; lost: of the warm-up too. req/s (acknowledged), p50, "
+    "p95, p99 (ms, from the instant a request was due): medians over the valid trials."
 )
 _STYLES = {"✓": "green", "✗": "bold red", "?": "yellow", "!": "bold yellow"}
 

@@ -54,6 +54,16 @@ def test_a_reading_weighs_as_long_as_it_lasted() -> None:
     assert points(found, "app") == [(66.667, 100.0)]
 
 
+def test_what_was_counted_over_an_instant_is_no_peak() -> None:
+    """Twenty commits reported in a hundredth of a second are not 2,000 a second."""
+
+    def lump(second: float, seconds: float, commits: float) -> Moment:
+        return Moment(second=second, order=1, host="db", metrics={"pg_commits": commits, "pg_seconds": seconds})
+
+    found = drawn(host(1.0), host(2.0), lump(1.0, 0.01, 2000.0), lump(1.99, 0.99, 0.0))
+    assert points(found, "commits") == [(20.0, 20.0)]
+
+
 def test_silence_breaks_the_line() -> None:
     far = 5 * LEAST_S
     app = points(drawn(host(1.0), host(1.0 + far)), "app")

@@ -76,6 +76,17 @@ def test_what_the_negative_control_lost_stands_in_the_table(tmp_path: Path) -> N
     assert [row["lost updates"].text for row in rows] == [DASH, "211"]
 
 
+def test_the_figures_of_a_check_that_a_criterion_asks_for_have_a_table(tmp_path: Path) -> None:
+    cells = [Cell(scenario="bulk-insert", strategy="", params={"rows": rows}) for rows in (10, 1)]
+    findings = [
+        found(cell, "all or nothing", rows_per_s=rate) for cell, rate in zip(cells, (5000.0, None), strict=True)
+    ]
+    rows = the_table(only(store(tmp_path, [Made(cell=cell, ok=9) for cell in cells], findings)), "Rows a second")
+    assert [(row["cell"].text, row["rows/s"].text) for row in rows] == [
+        ("1 rows a request", DASH), ("10 rows a request", "5,000"),
+    ]  # fmt: skip
+
+
 def test_one_strategy_has_no_table_of_strategies(tmp_path: Path) -> None:
     section = only(store(tmp_path, [Made(cell=concurrent(), ok=50)]))
     assert not [b for b in section.blocks if isinstance(b, Table) and b.caption.startswith("Strategies")]
