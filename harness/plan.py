@@ -38,8 +38,14 @@ class Site:
     reserved: int = 10
     """Connections kept for the oracle, telemetry, drivers and the superuser."""
 
-    def need(self, *endpoints: str) -> None:
-        """Raises Skip where the service lacks one of these."""
+    def serving(self, asked: int | None, usual: int) -> int:
+        """How many app hosts serve: as many as were asked for, else the usual number, if there are so many."""
+        return min(asked or usual, self.hosts)
+
+    def need(self, *endpoints: str, database: bool = False) -> None:
+        """Raises Skip where the service lacks one of these, or the database itself cannot be reached."""
+        if database and not self.database:
+            raise Skip("needs the database itself (--dsn, or a rig)")
         if missing := [name for name in endpoints if name in self.absent]:
             raise Skip(f"the service does not offer {' and '.join(missing)}")
 

@@ -156,6 +156,14 @@ def spread(rows: Rows, *, title: str, subtitle: str = "", because: str = "no hos
     return chart(title, subtitle, bars, {"width": WIDTH - 60, "height": {"step": 30}, "layer": layers})
 
 
+def _medians(points: list[dict[str, Any]], by: str, of: str) -> list[dict[str, Any]]:
+    """The median of `of` for each `by`, in growing order."""
+    return [
+        {by: place, of: statistics.median(row[of] for row in points if row[by] == place), "what": "median"}
+        for place in sorted(in_order(row[by] for row in points))
+    ]
+
+
 def scaling(
     rows: Rows, fit: UslFit | None = None, *, title: str, subtitle: str = "", because: str = "no trial finished"
 ) -> Spec:
@@ -164,12 +172,9 @@ def scaling(
     if not points:
         return nothing(title, because)
     counts = sorted(in_order(row["hosts"] for row in points))
-    first = statistics.median(row["rps"] for row in points if row["hosts"] == counts[0]) / counts[0]
+    medians = _medians(points, "hosts", "rps")
+    first = medians[0]["rps"] / counts[0]
     ideal = [{"hosts": n, "rps": first * n, "what": "ideal"} for n in counts]
-    medians = [
-        {"hosts": n, "rps": statistics.median(row["rps"] for row in points if row["hosts"] == n), "what": "median"}
-        for n in counts
-    ]
     steps = [counts[0] + (counts[-1] - counts[0]) * step / 60 for step in range(61)]
     law = [{"hosts": n, "rps": fit.at(n), "what": "scaling law (USL)"} for n in steps] if fit else []
     where = {
@@ -223,14 +228,7 @@ def pool_sweep(
     if not points:
         return nothing(title, because)
     pools = sorted(in_order(row["pool"] for row in points))
-    medians = [
-        {
-            "pool": p,
-            "seconds": statistics.median(row["seconds"] for row in points if row["pool"] == p),
-            "what": "median",
-        }
-        for p in pools
-    ]
+    medians = _medians(points, "pool", "seconds")
     start = medians[0]["pool"] * medians[0]["seconds"]
     ideal = [{"pool": p, "seconds": start / p, "what": "ideal: twice the pool, half the time"} for p in pools]
     x = axis(

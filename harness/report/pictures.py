@@ -163,7 +163,7 @@ _MEASURES: Sequence[tuple[str, str, Callable[[CellSummary], float | None]]] = (
 )
 
 
-def _pool_sweep(_summary: ScenarioSummary, readings: Sequence[Reading]) -> Iterator[_Chart]:
+def _pool_sweep(summary: ScenarioSummary, readings: Sequence[Reading]) -> Iterator[_Chart]:
     rows = [
         {"pool": r.row.cell.pool, "seconds": seconds}
         for r in readings
@@ -171,8 +171,9 @@ def _pool_sweep(_summary: ScenarioSummary, readings: Sequence[Reading]) -> Itera
     ]
     if rows:
         title = "Time for the same work by pool size"
+        knee = next((f.numbers.get("knee") for f in summary.findings if f.check == "knee"), None)
         yield (
-            charts.pool_sweep(rows, title=title),
+            charts.pool_sweep(rows, knee=knee if isinstance(knee, int) else None, title=title),
             "One point a trial, valid trials only.",
             f"{title}: see the table below.",
         )

@@ -14,7 +14,7 @@ from harness.checks import check_counts, finding
 from harness.config import Options
 from harness.metrics import Measured
 from harness.model import Cell, Finding, Trial
-from harness.plan import Lane, Scenario, Site, Skip
+from harness.plan import Lane, Scenario, Site
 
 REQUESTS = {1: 400, 10: 400, 100: 200, 1000: 40, 10_000: 8}
 """Rows a request -> requests of a trial."""
@@ -23,14 +23,12 @@ CLIENTS = 8
 
 def cells(options: Options, site: Site) -> list[Cell]:
     """Five sizes; a quarter of the requests with --quick."""
-    if not site.database:
-        raise Skip("needs the database itself (--dsn, or a rig)")
-    site.need("/api/bulk-insert")
+    site.need("/api/bulk-insert", database=True)
     return [
         Cell(
             scenario="bulk-insert",
             strategy="",
-            hosts=min(options.hosts or 4, site.hosts),
+            hosts=site.serving(options.hosts, 4),
             clients=min(CLIENTS, requests),
             requests=requests,
             params={"rows": rows},

@@ -28,7 +28,7 @@ def cells(options: Options, site: Site) -> list[Cell]:
             scenario="concurrent-writes",
             backend=backend,
             strategy=strategy,
-            hosts=min(options.hosts or HOSTS, site.hosts),
+            hosts=site.serving(options.hosts, HOSTS),
             clients=requests,
             requests=requests,
             params={"keys": key_set},

@@ -42,7 +42,7 @@ def cells(options: Options, site: Site) -> list[Cell]:
     """open and past-limit."""
     if not site.managed:
         raise Skip("the pool's size of a service that is not ours cannot be set")
-    hosts = min(options.hosts or 4, site.hosts)
+    hosts = site.serving(options.hosts, 4)
     return [
         Cell(
             scenario="connections",

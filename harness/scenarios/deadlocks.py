@@ -14,7 +14,7 @@ from harness.config import Options
 from harness.isolation.findings import findings_deadlocks
 from harness.metrics import Measured
 from harness.model import Cell, Finding, Trial
-from harness.plan import Driver, Lane, Scenario, Site, Skip, Workload
+from harness.plan import Driver, Lane, Scenario, Site, Workload
 
 PAIRS = 20
 POOL = 20
@@ -25,9 +25,8 @@ HOLD_MS = 500
 
 def cells(options: Options, site: Site) -> list[Cell]:
     """The driver's pairs; then the service without and with retry."""
-    if not site.database:
-        raise Skip("needs the database itself (--dsn, or a rig)")
-    hosts = min(options.hosts or 2, site.hosts)
+    site.need(database=True)
+    hosts = site.serving(options.hosts, 2)
     pool = min(POOL, (site.connections - site.reserved) // hosts)
     driver = Cell(scenario="deadlocks", strategy="", hosts=1, params={"through": "driver"})
     service = [

@@ -8,14 +8,13 @@ from harness.config import Options
 from harness.isolation.findings import findings_isolation
 from harness.metrics import Measured
 from harness.model import Cell, Finding, Trial
-from harness.plan import Driver, Scenario, Site, Skip
+from harness.plan import Driver, Scenario, Site
 from harness.scenarios.increments import backends
 
 
 def cells(options: Options, site: Site) -> list[Cell]:
     """One cell a backend: all cases at all levels."""
-    if not site.database:
-        raise Skip("needs the database itself (--dsn, or a rig)")
+    site.need(database=True)
     return [
         Cell(scenario="isolation", backend=backend, strategy="", hosts=1)
         for backend in backends(options, site, site.backends)

@@ -31,7 +31,7 @@ SLACK_MS = 100
 
 def cells(options: Options, site: Site) -> list[Cell]:
     """alone, beside, needing."""
-    hosts = min(options.hosts or 4, site.hosts)
+    hosts = site.serving(options.hosts, 4)
     if hosts < 2:
         raise Skip("needs 2 app hosts: the long transaction has one for itself")
     site.need("/api/transaction", "/app-N/…")

@@ -34,7 +34,7 @@ UNJUDGED_TRIALS = 3
 
 def cells(options: Options, site: Site) -> list[Cell]:
     """Host counts x bounds; clients grow with the hosts, so each host always has work waiting."""
-    most = min(options.hosts or max(HOSTS), site.hosts)
+    most = site.serving(options.hosts, max(HOSTS))
     if not site.managed:
         raise Skip("hosts of a service that is not ours cannot be drained")
     if most < 2:

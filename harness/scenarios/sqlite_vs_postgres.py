@@ -70,7 +70,7 @@ def cells(options: Options, site: Site) -> list[Cell]:
         raise Skip("compares PostgreSQL with SQLite: --backend leaves only one of them")
     if "postgres" not in wanted or len(wanted) < 2:
         raise Skip("needs a directory that all app hosts share for the SQLite file (app_sqlite_directory)")
-    hosts = min(options.hosts or 4, site.hosts)
+    hosts = site.serving(options.hosts, 4)
     requests = options.requests or REQUESTS
     seconds = options.seconds or (QUICK_SECONDS if options.quick else SECONDS)
 

@@ -30,7 +30,7 @@ def cells(options: Options, site: Site) -> list[Cell]:
             scenario="throughput",
             backend=backend,
             strategy=strategy,
-            hosts=min(options.hosts or HOSTS, site.hosts),
+            hosts=site.serving(options.hosts, HOSTS),
             mode=options.mode,
             clients=options.clients or (CLIENTS if options.rate is None else 1000),
             rate=options.rate,
