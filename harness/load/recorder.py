@@ -146,7 +146,7 @@ class Recorder:
         phase.last_done_us = done_us
         begin_us, until_us = self.measure_from_us, self.until_us
         if begin_us <= done_us:
-            begin_us = max(begin_us, sent_us)
+            begin_us = sent_us if measured else max(begin_us, sent_us)
             if done_us < until_us:
                 self.window[outcome] += 1
                 self.busy_us += done_us - begin_us

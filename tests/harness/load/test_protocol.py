@@ -169,3 +169,21 @@ async def test_many_answers_on_one_connection_with_changing_heads(serve: Serve, 
     done = await run_job(job_dict(server.port, tmp_path, requests=1500))
     assert done.samples.value == list(range(1500))
     assert done.summary["connections"]["opened"] == 1
+
+
+async def test_requests_larger_than_the_kernel_takes_at_once_arrive_whole_and_in_order(
+    serve: Serve, tmp_path: Path
+) -> None:
+    came: list[tuple[str, int]] = []
+
+    async def handler(request: Request, writer: asyncio.StreamWriter) -> bool | None:
+        came.append((request.body[-14:-2].decode(), len(request.body)))
+        writer.write(counted(request.number))
+        return None
+
+    server = await serve(handler)
+    operation = {"name": "large", "path": "/x", "body": {"data": "x" * 6_000_000 + "{n}"}, "value": "value"}
+    done = await run_job(job_dict(server.port, tmp_path, requests=4, operations=[operation]))
+    assert done.samples.outcome == ["ok"] * 4
+    assert came == [(f"{number:012d}", 6_000_024) for number in range(4)]
+    assert done.summary["connections"]["opened"] == 1
