@@ -31,9 +31,12 @@ SQLITE_FILE = Path(__file__).with_name("sqlite_file.py")
 _SHAKE_HANDS = """
 import socket, ssl, sys
 address, port, authority = sys.argv[1:]
-with socket.create_connection((address, int(port)), timeout=10) as plain:
-    with ssl.create_default_context(cafile=authority).wrap_socket(plain, server_hostname=address) as line:
-        print(line.version(), line.cipher()[0])
+try:
+    with socket.create_connection((address, int(port)), timeout=10) as plain:
+        with ssl.create_default_context(cafile=authority).wrap_socket(plain, server_hostname=address) as line:
+            print(line.version(), line.cipher()[0])
+except OSError as error:
+    sys.exit(f"{address}:{port}: {error}")
 """
 NOT_API = ("health", "live", "metrics", "pool-stats")
 """Operations that the harness, HAProxy and the telemetry ask for beside the load."""

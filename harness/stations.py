@@ -10,11 +10,9 @@ import contextlib
 import logging
 import shlex
 import shutil
-import socket
 import subprocess
 import tarfile
 import threading
-import time
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +23,7 @@ import paramiko
 
 from harness.errors import RigError
 from harness.model import Host
+from harness.tunnel import tunnel
 
 CONNECT_TIMEOUT_S = 15
 logging.getLogger("paramiko").setLevel(logging.CRITICAL)  # what goes wrong is raised and said once, in our words
@@ -232,16 +231,7 @@ class RemoteHost:
     @contextlib.contextmanager
     def tunnel(self, port: int) -> Iterator[int]:
         """A local port on loopback that leads to `port` on the host's loopback."""
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            local: int = probe.getsockname()[1]
-        with self._open().forward_local(local, port, "127.0.0.1", "127.0.0.1"):
-            deadline = time.monotonic() + CONNECT_TIMEOUT_S
-            while time.monotonic() < deadline:  # its listener starts in a thread, some time after this line
-                with socket.socket() as probe:
-                    if probe.connect_ex(("127.0.0.1", local)) == 0:
-                        break
-                time.sleep(0.01)
+        with tunnel(self._open().transport, port) as local:
             yield local
 
     def close(self) -> None:

@@ -15,10 +15,12 @@ import pytest
 import yaml
 
 from harness import bench, bundle, podman, provision, state, static
+from harness.certificates import authority_file
 from harness.errors import RigError, UsageError
 from harness.hosts import hosts_of, ssh_options
 from harness.inventory import read_inventory
 from harness.model import Host
+from harness.rig import open_rig
 from harness.state import ROLES_DIR, ROOT, RigState
 from harness.stations import RemoteHost
 from harness.store import load_run
@@ -178,7 +180,7 @@ true
 @pytest.mark.rig
 @pytest.mark.slow
 def test_containers_handed_over_as_machines_are_the_same_rig(
-    rigs: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    rigs: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, authorities: Any
 ) -> None:
     containers, machines = rigs
     deployed = bundle.build_bundle()
@@ -212,6 +214,14 @@ def test_containers_handed_over_as_machines_are_the_same_rig(
     assert all(agreed.startswith("TLSv1.3 ") for agreed in run.manifest.settings["tls"].values())
     assert all(host.kernel for host in run.manifest.rig.hosts)
     assert load_run(run.path).rows
+
+    authority_file(machines).write_bytes(authorities[0].file.read_bytes())
+    with (
+        open_rig(machines) as opened,
+        pytest.raises(RigError, match=r"db-1: .* certificate verify failed"),
+        opened.database(),
+    ):
+        pass
 
     gone = provision.destroy(machines, echo=quiet)
     assert {f"services and files on {host.name}" for host in made.hosts} <= set(gone.removed)
