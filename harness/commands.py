@@ -180,7 +180,7 @@ def run_destroy(rig: str, *, yes: bool, purge: bool) -> None:
 
 def run_status(rig: str | None, *, as_json: bool) -> None:
     """Prints each rig's hosts."""
-    from harness.provision import status
+    from harness.status import status
 
     names = [rig] if rig else state.names()
     answers = {name: status(name) for name in names}

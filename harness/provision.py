@@ -1,4 +1,4 @@
-"""Makes, describes and removes rigs: decides what is wanted, lets Ansible do it, and times the stages.
+"""Makes and removes rigs: decides what is wanted, lets Ansible do it, and times the stages.
 
 The order is always the same: inventory, state and keys on the controller; the provider's play; SSH; then
 site.yml and verify.yml. What broke half-way goes on where it stopped, or is removed by `destroy`.
@@ -8,13 +8,10 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import time
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,17 +21,15 @@ from harness import containers, doctor, image, podman, state, static, vm
 from harness.bundle import Bundle, build_bundle
 from harness.certificates import certify
 from harness.config import MAX_HOSTS
-from harness.errors import RigError, UsageError
+from harness.errors import UsageError
 from harness.hosts import ansible_inventory, caps, hosts_of
 from harness.inventory import Inventory, read_inventory
-from harness.model import Host
 from harness.playbook import Echo, PlayResult, run_playbooks
 from harness.state import RigState
+from harness.status import wait_for_ssh
 
 INVENTORIES: Mapping[str, str] = {"podman": "inventory/local.yml", "vm": "inventory/vm.yml"}
 """The source inventory of a provider where the user names none."""
-
-SSH_WAIT_S = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,27 +50,6 @@ class DestroyReport:
     removed: tuple[str, ...]
     images: tuple[str, ...]
     """Images that stay cached for the next provision."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RigStatus:
-    """What a rig is at this moment; `hosts` maps each to `up`, or to what is wrong with it."""
-
-    rig: RigState | None
-    hosts: Mapping[str, str]
-
-    def lines(self) -> list[str]:
-        """For people."""
-        if self.rig is None:
-            return ["no state here, but containers or machines of its name run: ./run destroy removes them"]
-        ready = "ready" if self.rig.ready else "NOT READY: its last provision did not end well"
-        where = f" on {self.rig.network}" if self.rig.network else ""
-        first = f"{ready}; provider {self.rig.provider}{where}; code {self.rig.code_hash or 'none'}"
-        width = max((len(host.name) for host in self.rig.hosts), default=0)
-        return [first] + [
-            f"{host.name:<{width}}  {host.role:<4}  {host.address:<15}  {self.hosts.get(host.name, 'missing')}"
-            for host in self.rig.hosts
-        ]
 
 
 class _Stages(dict[str, float]):
@@ -236,40 +210,6 @@ def _write_inventory(rig: RigState, source: Inventory, own: Mapping[str, Mapping
     state.write_private(base / "inventory.yml", yaml.safe_dump(effective, sort_keys=False))
 
 
-def ssh_silence(host: Host, timeout_s: float, given_up: Callable[[Host], str] = lambda _: "") -> str:
-    """Empty once the host's sshd greets; else why it did not within the time, or why waiting was `given_up`."""
-    deadline = time.monotonic() + timeout_s
-    reason = "no answer"
-    while time.monotonic() < deadline:
-        try:
-            with socket.create_connection((host.ssh_address, host.ssh_port), timeout=2) as connection:
-                if connection.recv(4) == b"SSH-":
-                    return ""
-                reason = "something that is not sshd answers"
-        except OSError as error:
-            reason = error.strerror or str(error) or reason
-            if over := given_up(host):
-                return over
-        time.sleep(0.1)
-    return f"SSH: {reason} within {timeout_s:g} s"
-
-
-def wait_for_ssh(rig: RigState) -> None:
-    """Returns once every host's sshd greets. Raises RigError that names the first one that does not."""
-    timeout_s, given_up = SSH_WAIT_S, lambda _: ""
-    if rig.provider == "vm":
-        timeout_s, given_up = vm.SSH_WAIT_S, partial(vm.gone, rig.name)
-    with ThreadPoolExecutor(min(16, len(rig.hosts))) as pool:
-        answers = pool.map(lambda host: (host, ssh_silence(host, timeout_s, given_up)), rig.hosts)
-    for host, silence in answers:
-        if silence:
-            raise RigError(
-                f"{host.name} ({host.ssh_address}:{host.ssh_port}): {silence}",
-                hint="./run status says which hosts are up; ./run destroy and ./run provision make them anew",
-                output=vm.console(rig.name, host) if rig.provider == "vm" else "",
-            )
-
-
 def destroy(name: str, *, echo: Echo, purge: bool = False) -> DestroyReport:
     """Removes all that is labelled with the rig's name, proves that nothing is left, then forgets its state.
 
@@ -290,22 +230,3 @@ def destroy(name: str, *, echo: Echo, purge: bool = False) -> DestroyReport:
             vm.purge_cache()
         images = tuple(podman.images()) if engine else ()
     return DestroyReport(rig=name, removed=(*removed, "state") if known else removed, images=images)
-
-
-def status(name: str) -> RigStatus:
-    """Whether each host of the rig is up. Raises RigError where there is no such rig."""
-    rig = state.load(name)
-    engine = {**(containers.running_hosts(name) if shutil.which("podman") else {}), **vm.running_hosts(name)}
-    if rig is None:
-        if not engine:
-            raise RigError(f"there is no rig '{name}'", hint="build it with: ./run provision")
-        return RigStatus(rig=None, hosts=engine)
-    found = {}
-    if rig.provider == "static":
-        with ThreadPoolExecutor(min(16, len(rig.hosts))) as pool:
-            answers = pool.map(static.silence, rig.hosts)
-        return RigStatus(rig=rig, hosts={h.name: said or "up" for h, said in zip(rig.hosts, answers, strict=True)})
-    for host in rig.hosts:
-        condition = engine.get(host.name, "missing")
-        found[host.name] = condition if condition != "running" else ssh_silence(host, 2.0) or "up"
-    return RigStatus(rig=rig, hosts=found)

@@ -14,6 +14,7 @@ import pytest
 from harness import bundle, containers, podman, provision, state
 from harness.errors import RigError, UsageError
 from harness.provision import ProvisionReport
+from harness.status import status
 
 INVENTORY = """\
 all:
@@ -96,7 +97,7 @@ def test_the_life_of_a_rig(name: str, inventory: Path, monkeypatch: pytest.Monke
     assert {"doctor", "image", "hosts", "ssh", "bundle", "site", "verify"} <= set(again.stages)
 
     podman.run("stop", "--time", "0", f"pgcrucible-{name}-app-1")
-    assert provision.status(name).hosts["app-1"] == "exited"
+    assert status(name).hosts["app-1"] == "exited"
     with pytest.raises(RigError, match="another process"), state.locked(name):
         provision.provision(name, echo=quiet)
 
@@ -121,7 +122,7 @@ def test_the_life_of_a_rig(name: str, inventory: Path, monkeypatch: pytest.Monke
     assert not state.folder(name).exists()
     assert first.rig.image in gone.images
     with pytest.raises(RigError, match="there is no rig"):
-        provision.status(name)
+        status(name)
 
 
 def ssh(name: str, host: str) -> list[str]:
@@ -134,7 +135,7 @@ def ssh(name: str, host: str) -> list[str]:
 
 def check_what_was_made(name: str, report: ProvisionReport) -> None:
     """Labels, rights and caps of a rig that was just made."""
-    assert set(provision.status(name).hosts.values()) == {"up"}
+    assert set(status(name).hosts.values()) == {"up"}
     records = podman.containers(name)
     assert len(records) == len(report.rig.hosts) == 4
     for kind in ("network", "volume"):

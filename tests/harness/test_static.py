@@ -23,6 +23,7 @@ from harness.model import Host
 from harness.rig import open_rig
 from harness.state import ROLES_DIR, ROOT, RigState
 from harness.stations import RemoteHost
+from harness.status import status
 from harness.store import load_run
 
 CONTAINERS = """\
@@ -199,7 +200,7 @@ def test_containers_handed_over_as_machines_are_the_same_rig(
     assert same.changed == 0
     assert {host.name: host.address for host in same.rig.hosts} == {host.name: host.address for host in made.hosts}
     assert " -W %h:%p " in next(host.jump for host in same.rig.hosts if host.name == "app-2")
-    assert set(provision.status(machines).hosts.values()) == {"up"}
+    assert set(status(machines).hosts.values()) == {"up"}
 
     (tmp_path / "nobody").touch()
     stranger = replace(same.rig.hosts[0], known_hosts=str(tmp_path / "nobody"))
@@ -230,4 +231,4 @@ def test_containers_handed_over_as_machines_are_the_same_rig(
         assert podman.run("exec", f"pgcrucible-{containers}-{host.name}", "sh", "-c", LEFT).strip() == "", host.name
     psql = ["runuser", "-u", "postgres", "--", "psql", "-Atc", "SELECT rolname FROM pg_roles WHERE rolname !~ '^pg_'"]
     assert podman.run("exec", f"pgcrucible-{containers}-db-1", *psql).split() == ["postgres"]
-    assert set(provision.status(containers).hosts.values()) == {"up"}
+    assert set(status(containers).hosts.values()) == {"up"}

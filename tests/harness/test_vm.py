@@ -22,6 +22,7 @@ from harness.errors import RigError, UsageError
 from harness.inventory import Inventory, read_inventory
 from harness.model import Host
 from harness.state import ROLES_DIR, ROOT, RigState
+from harness.status import status, wait_for_ssh
 
 INVENTORY = ROOT / "inventory/vm.yml"
 
@@ -182,7 +183,7 @@ def test_nobody_waits_for_a_machine_that_is_gone_and_its_console_is_shown(source
     (vm.folder(name) / "db-1").mkdir(parents=True)
     (vm.folder(name) / "db-1/console.log").write_text("Kernel panic - not syncing: no root\n")
     with pytest.raises(RigError, match=r"db-1 .*stopped while it booted") as failure:
-        provision.wait_for_ssh(replace(rig, hosts=rig.hosts[:1]))
+        wait_for_ssh(replace(rig, hosts=rig.hosts[:1]))
     assert "Kernel panic" in failure.value.output
 
 
@@ -232,7 +233,7 @@ def test_a_pair_of_machines_boots_takes_the_roles_and_goes(name: str, monkeypatc
     assert report.rig.acceleration in ("kvm", "tcg")
     warned = any("speeds mean nothing" in warning for warning in report.warnings)
     assert warned == (report.rig.acceleration == "tcg")
-    assert provision.status(name).hosts == {"db-1": "up", "app-1": "up"}
+    assert status(name).hosts == {"db-1": "up", "app-1": "up"}
 
     app = ssh(name, "app-1", "hostname; systemd-detect-virt; ip -4 -o addr show eth1; getent hosts db-1")
     assert app.returncode == 0, app.stderr
@@ -245,12 +246,12 @@ def test_a_pair_of_machines_boots_takes_the_roles_and_goes(name: str, monkeypatc
     machines = qemu.processes(vm.folder(name))
     os.kill(machines["app-1"], signal.SIGKILL)
     deadline = time.monotonic() + 30
-    while provision.status(name).hosts["app-1"] != "missing":
+    while status(name).hosts["app-1"] != "missing":
         assert time.monotonic() < deadline
 
     # It starts again with its own disk and keys, and is plugged into the same LAN.
     vm.make(report.rig, read_inventory(INVENTORY, ROLES_DIR), Path(report.rig.image), None, quiet)
-    provision.wait_for_ssh(report.rig)
+    wait_for_ssh(report.rig)
     assert qemu.processes(vm.folder(name))["db-1"] == machines["db-1"]
     reach = f"import socket; socket.create_connection(('{report.rig.hosts[0].address}', 5432), 30); print('reached')"
     again = ssh(name, "app-1", f'test -d /opt/pgcrucible/code && python3 -c "{reach}"')
@@ -269,9 +270,9 @@ def test_a_machine_that_does_not_boot_shows_its_console(name: str, monkeypatch: 
     with pytest.raises(RigError, match=r"db-1 .*stopped while it booted") as failure:
         provision.provision(name, echo=quiet, provider="vm")
     assert "Kernel panic" in failure.value.output
-    status = provision.status(name)
-    assert "NOT READY" in status.lines()[0]
-    assert status.hosts == {"db-1": "missing"}
+    half = status(name)
+    assert "NOT READY" in half.lines()[0]
+    assert half.hosts == {"db-1": "missing"}
     assert provision.destroy(name, echo=quiet).removed == ("machine db-1", "machine lan", "state")
     assert left_of(name) == []
 
