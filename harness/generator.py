@@ -64,6 +64,7 @@ def run_lanes(
     lanes: Mapping[str, Lane],
     stations: Sequence[Station],
     *,
+    processes: int = 1,
     place: Mapping[str, Any],
     command: Sequence[str],
     tag: str,
@@ -73,7 +74,8 @@ def run_lanes(
     progress: Progress,
     during: contextlib.AbstractContextManager[None],
 ) -> Collected:
-    """Runs all lanes on all stations to their end. `place`: the job's `target`. Files land under `scratch`.
+    """Runs all lanes on all stations, in `processes` processes on each, to their end. `place`: the job's `target`.
+    Files land under `scratch`.
 
     `began_s`: when the run began (seconds since 1970): the samples' times count from there. `during` is entered
     while the load runs, not while agents start and are collected.
@@ -99,6 +101,7 @@ def run_lanes(
                     "seed": seed,
                     "host_index": number,
                     "host_count": len(at),
+                    "processes": min(processes, spec["clients"] // len(at)),  # each has a client at least
                 }
                 agent = Agent(
                     lane=lane, number=number, station=station, job=job, stream=station.stream(command),

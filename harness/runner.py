@@ -47,6 +47,7 @@ class Target(Protocol):
         self, cell: Cell, reads: Collection[str]
     ) -> contextlib.AbstractContextManager[Callable[[], Evidence]]: ...
     def stations(self) -> Sequence[Station]: ...
+    def processes(self) -> int: ...
     def null_path(self) -> str | None: ...
     def place(self) -> Mapping[str, Any]: ...
     def command(self, module: str) -> list[str]: ...
@@ -152,7 +153,10 @@ class _Bench:
             collected = self._send({"main": lane}, "0", Path(scratch))
         if "main" in collected.summaries:
             self._ceiling = collected.summaries["main"]["rps"]
-        self._recorder.manifest.settings["generator"] = {"ceiling_rps": self._ceiling}
+        self._recorder.manifest.settings["generator"] = {
+            "ceiling_rps": self._ceiling,
+            "processes": self._target.processes(),
+        }
 
     @contextlib.contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -253,6 +257,7 @@ class _Bench:
         return run_lanes(
             lanes,
             self._target.stations(),
+            processes=self._target.processes(),
             place=self._target.place(),
             command=self._target.command("harness.load.agent"),
             tag=f"{self._recorder.manifest.run_id}-{tag}",

@@ -146,6 +146,10 @@ class Service:
         """Load comes from this machine."""
         return [self._local]
 
+    def processes(self) -> int:
+        """One."""
+        return 1
+
     def null_path(self) -> str | None:
         """Nobody promised one."""
         return None

@@ -78,6 +78,10 @@ class Tier:
         """Where load comes from."""
         return [self.rig.at(host) for host in self.rig.role("load")]
 
+    def processes(self) -> int:
+        """In how many processes each load host sends."""
+        return int(self.rig.variables.get("load_processes", 1))
+
     def watched(self, cell: Cell, reads: Collection[str]) -> contextlib.AbstractContextManager[Callable[[], Evidence]]:
         """See Layers.watched."""
         return self.layers.watched(cell, reads)

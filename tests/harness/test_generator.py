@@ -76,6 +76,16 @@ def test_two_hosts_share_a_trial_and_a_second_lane_runs_beside_it(run: Run, data
     assert ended(run.hosts) == [0, 0, 0]
 
 
+def test_every_host_sends_in_as_many_processes_as_its_clients_allow(run: Run, database: Database) -> None:
+    other = {**FINITE, "clients": 3, "requests": 7, "keys": {"kind": "one", "prefix": "other"}}
+    collected = run.go({"main": FINITE, "other": other}, processes=2)
+    assert collected.failures == ()
+    watched = {lane: [w["load_host"] for w in summary["watch"]] for lane, summary in collected.summaries.items()}
+    assert watched == {"main": ["load-1", "load-1", "load-2", "load-2"], "other": ["load-1", "load-2"]}
+    assert sorted(read_samples(collected.folders["main"] / "samples.csv").seq) == list(range(101))
+    assert (value_of(database, "hot-0"), value_of(database, "other-0")) == (101, 7)
+
+
 def test_agents_that_share_a_clock_start_at_one_instant_and_others_as_they_hear_of_it() -> None:
     def agent(boot_id: str, monotonic_us: int, heard_us: int) -> Any:
         return SimpleNamespace(clock={"boot_id": boot_id, "monotonic_us": monotonic_us}, heard_us=heard_us)
