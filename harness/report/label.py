@@ -19,7 +19,6 @@ PARAMS: Mapping[str, str] = {
     "hold_ms": "{} ms held",
     "load": "{}",
     "long": "long transaction: {}",
-    "rows": "{} rows a request",
     "through": "through the {}",
 }
 """Parameter -> how it reads; others read `name value`."""
@@ -94,6 +93,8 @@ def _dimensions(cell: Cell) -> dict[str, str]:
 def _param(name: str, value: Any) -> str:
     if name == "keys" and value in KEY_SETS:
         return "1 hot key" if KEY_SETS[value] == 1 else some(KEY_SETS[value], "key")
+    if name == "rows" and isinstance(value, int):
+        return f"{some(value, 'row')} a request"
     if isinstance(value, bool) and name not in PARAMS:
         return f"{'with' if value else 'without'} {name}"
     return PARAMS[name].format(_value(value)) if name in PARAMS else f"{name} {_value(value)}"

@@ -83,7 +83,7 @@ def test_the_figures_of_a_check_that_a_criterion_asks_for_have_a_table(tmp_path:
     ]
     rows = the_table(only(store(tmp_path, [Made(cell=cell, ok=9) for cell in cells], findings)), "Rows a second")
     assert [(row["cell"].text, row["rows/s"].text) for row in rows] == [
-        ("1 rows a request", DASH), ("10 rows a request", "5,000"),
+        ("1 row a request", DASH), ("10 rows a request", "5,000"),
     ]  # fmt: skip
 
 
