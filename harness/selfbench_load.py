@@ -4,6 +4,9 @@ Every generator gets one core and the server another (where there are two), 50 c
 answer of HAProxy (of harness.load.nullserver, where there is no haproxy). The rounds take turns, ratios are made
 within a round, and the median of the rounds counts: a busy machine slows all of a round alike. Our figures are
 with every sample recorded and every answer decoded; the others only count.
+
+HAProxy needs about as much CPU for an answer as our client and more than wrk, so a generator that could do more
+waits for it: the rates say who keeps up, the requests per second of own CPU beside them how thrifty each one is.
 """
 
 from __future__ import annotations
