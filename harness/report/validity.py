@@ -59,8 +59,8 @@ def _generator(readings: Sequence[Reading], labels: Mapping[str, str]) -> Table:
         note="CPU: own time of the busiest generator process, as a share of one core. Waited: time it was ready to "
         "run and did not. Stall: it did not run when it should have. Send lag: from the instant a request was "
         "due to the instant it left; latency includes it, service time does not. In flight: requests on their "
-        "way as the generator saw them, beside what Little's law expects of rate x mean service time: far "
-        "apart, one of the three is wrong. Steady: throughput and p95 had stopped moving when measuring began.",
+        "way as the generator saw them, beside what Little's law makes of the times they took: far "
+        "apart, one of the two is wrong. Steady: throughput and p95 had stopped moving when measuring began.",
     )
 
 
@@ -97,7 +97,13 @@ def _in_flight(watch: Sequence[Mapping[str, Any]]) -> float | None:
 
 
 def _little(row: TrialRow, summary: Mapping[str, Any]) -> float | None:
-    """Rate of all requests answered x mean service time: what should be in flight on the average."""
+    """What should be in flight on the average: the time that requests spent in the window, over its length.
+
+    Older runs kept no such time: then rate x mean service time, which requests that cross an edge make less exact.
+    """
+    busy_us, length = _number(summary.get("busy_us")), _number(summary.get("seconds"))
+    if busy_us is not None and length:
+        return busy_us / 1e6 / length
     service = summary.get("service_ms")
     mean_ms = _number(service.get("mean_ms")) if isinstance(service, Mapping) else None
     done, seconds = row.figure("sent"), row.figure("seconds")

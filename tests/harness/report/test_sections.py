@@ -212,6 +212,14 @@ def test_little_s_law_stands_beside_what_was_seen(tmp_path: Path) -> None:
     assert row["achieved / offered"].text == DASH
 
 
+def test_little_s_law_is_by_the_times_themselves_where_they_are_kept(tmp_path: Path) -> None:
+    run = store(tmp_path, [Made(cell=concurrent(), seconds=2.0)])
+    file = run.path / "samples" / "001-main.summary.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"busy_us": 90_000_000}))
+    generator = the_generator(run)
+    assert dict(zip(generator.head, generator.rows[0], strict=True))["by Little's law"].text == "45.0"
+
+
 def test_an_open_load_tells_how_much_of_it_was_achieved(tmp_path: Path) -> None:
     cell = Cell(scenario="throughput", mode="open", rate=1250.0, seconds=1.0)
     generator = the_generator(store(tmp_path, [Made(cell=cell, ok=1000, seconds=1.0)]))
