@@ -28,6 +28,14 @@ MIN_SECONDS = 2.0
 """Of telemetry: a shorter trial is over before its load has settled on what holds it back."""
 MIN_LOOKS = 3
 
+MEANING = (
+    f"CPU: a host used {FULL:.0%} of its cap or more on average, or was throttled in {THROTTLED:.0%} of the periods. "
+    f"Machine: {BUSY:.0%} of the cores that hosts share were busy, though a host had not used what it may. Pool waiting: "
+    f"over {MOST:.0%} of the latency went by waiting for a connection. Lock waits, database I/O: over {MOST:.0%} of the "
+    f"active sessions waited. Trials with less than {MIN_SECONDS:g} s of telemetry are not judged"
+)
+"""When a part counts as saturated, for readers."""
+
 CPUS = {"load": "load CPU", "lb": "HAProxy CPU", "app": "app CPU", "db": "database CPU"}
 """Role -> name of the part, in the order of a request's way."""
 LIMITS = {

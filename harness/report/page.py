@@ -14,6 +14,7 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from harness.attribution import MEANING
 from harness.files import write_atomically
 from harness.plan import Scenario
 from harness.report.behind import behind
@@ -118,6 +119,6 @@ def render(page: Page) -> str:
     style = (TEMPLATES / "page.css").read_text(encoding="utf-8")
     digest = b64encode(hashlib.sha256(style.encode()).digest()).decode()
     text = environment.get_template("page.html.j2").render(
-        page=page, style=style, style_hash=f"sha256-{digest}", symbols=SYMBOLS
+        page=page, style=style, style_hash=f"sha256-{digest}", symbols=SYMBOLS, saturated=MEANING
     )
     return text.encode("utf-8", "replace").decode("utf-8")

@@ -105,6 +105,17 @@ def test_tables_and_pictures_have_names_for_who_cannot_see_them(tmp_path: Path) 
     assert "lang" in {name for tag, name, _ in page.attributes if tag == "html"}
 
 
+def test_the_page_of_a_run_with_sqlite_links_to_why_it_fails(tmp_path: Path) -> None:
+    other = Cell(scenario="sqlite-vs-postgres", backend="sqlite-naive")
+    busy = {"SQLITE_BUSY": 100}
+    trials = [Made(cell=concurrent(backend="sqlite-naive"), fail=100, errors=busy), Made(cell=other, ok=200)]
+    page = parsed(store(tmp_path, trials))
+    assert_sound(page)
+    assert page.values("id").count("why-sqlite-fails") == 1
+    assert page.values("href").count("#why-sqlite-fails") == 1
+    assert page.values("href").count("#outcome") == 2
+
+
 def test_the_policy_lets_nothing_in_but_the_page_s_own_style(tmp_path: Path) -> None:
     text = write_report(quickstart(tmp_path)).read_text(encoding="utf-8")
     assert "default-src 'none'; style-src 'sha256-" in text.replace("&#39;", "'")
