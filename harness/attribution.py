@@ -30,9 +30,10 @@ MIN_LOOKS = 3
 
 MEANING = (
     f"CPU: a host used {FULL:.0%} of its cap or more on average, or was throttled in {THROTTLED:.0%} of the periods. "
-    f"Machine: {BUSY:.0%} of the cores that hosts share were busy, though a host had not used what it may. Pool waiting: "
-    f"over {MOST:.0%} of the latency went by waiting for a connection. Lock waits, database I/O: over {MOST:.0%} of the "
-    f"active sessions waited. Trials with less than {MIN_SECONDS:g} s of telemetry are not judged"
+    f"Machine: {BUSY:.0%} of the cores that hosts share were busy, though a host had not used what it may. "
+    f"Pool waiting: over {MOST:.0%} of the latency went by waiting for a connection. "
+    f"Lock waits, database I/O: over {MOST:.0%} of the active sessions waited. "
+    f"Trials with less than {MIN_SECONDS:g} s of telemetry are not judged"
 )
 """When a part counts as saturated, for readers."""
 
