@@ -92,7 +92,8 @@ class Scenario:
     about: str = ""
     """What of PostgreSQL's it asks about, where it asks of PostgreSQL alone: why `--backend sqlite-…` skips it."""
     repeat: Callable[[Cell], int] = lambda _: 1
-    """Trials of a cell where `--repeat` is not given; `--quick` always makes one."""
+    """Trials of a cell where `--repeat` is not given: CLAIM_TRIALS where a criterion rests on how the times of cells
+    compare, one where it rests on counts or where times are shown and judged by nobody. `--quick` always makes one."""
     rehearsed: bool = False
     """Whether each trial sends its load once before, unmeasured: connections open, statements known."""
 

@@ -4,6 +4,9 @@
 clients for some seconds, for the throughput and for how many clients are served without an error. The page's
 claims are judged against *naive*, the set-up it describes. A claim that does not hold is shown as not held: it
 is a finding about the page, not a failure of this tier.
+
+One trial a cell: the claims are of factors of five and ten, beyond what trials differ by. Near such a factor one
+trial can tip `held` either way; `--repeat 5` takes medians.
 """
 
 from __future__ import annotations

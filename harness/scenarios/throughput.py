@@ -3,6 +3,9 @@
 `unsafe` (read, then write) is among them as the negative control: it must lose updates on the hot key, or the
 load was too gentle to show anything about the others. Its losses are reported and not held against the run,
 unless it was asked for by name.
+
+One trial a cell: the rates are shown, and no criterion says that one beats another. Five of each strategy and key
+set would take a quarter of an hour; `--repeat 5` makes a run that `./run compare` can judge.
 """
 
 from __future__ import annotations
