@@ -37,9 +37,8 @@ def prepare_machine(name: str, hosts: int, echo: Echo) -> tuple[list[doctor.Chec
 
 
 def make(rig: RigState, source: Inventory, recipe: image.Recipe, echo: Echo) -> PlayResult:
-    """Image, network, volume and containers; uncapped, for a host capped to a tenth of a core installs slowly."""
+    """Image, network, volume and containers."""
     state.make_keys(rig.name, rig.hosts)
-    lift_caps(rig)
     backlog = str(rig.variables["haproxy_backlog"])
     variables: dict[str, Any] = {
         "controller_become": _become(),
@@ -65,7 +64,7 @@ def make(rig: RigState, source: Inventory, recipe: image.Recipe, echo: Echo) -> 
 
 
 def lift_caps(rig: RigState) -> None:
-    """Gives every running host all cores."""
+    """Gives every running host all cores: one that is capped to a tenth of a core installs slowly."""
     running = running_hosts(rig.name)
     cores = float(os.cpu_count() or 1)
     podman.set_cpus(rig.name, {name: cores for name in rig.cpus if running.get(name) == "running"})

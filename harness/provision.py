@@ -111,6 +111,8 @@ def provision(
         if source.provider == "podman":
             recipe = image.prepare(state.ROLES_DIR)
             rig = replace(rig, image=recipe.tag)
+            with stages.timed("caps"):
+                containers.lift_caps(rig)
             made = containers.make(rig, source, recipe, echo)
             stages.split(made, "hosts")
             changed += made.changed
