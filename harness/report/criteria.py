@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from harness.checks import worst
-from harness.metrics import TrialRow
+from harness.metrics import TrialRow, unreplaced
 from harness.model import Finding
 from harness.report.phrase import some
 from harness.store import Run
@@ -147,7 +147,7 @@ def _doubt(finding: Finding, rows: Sequence[TrialRow]) -> str:
     """Why a trial it rests on is invalid, or empty. A finding about no single cell rests on its whole scenario."""
     mine = [row for row in rows if row.cell.scenario == finding.scenario]
     of_cell = [row for row in mine if row.cell.name == finding.cell]
-    bad = [row.reason or "no reason was recorded" for row in of_cell or mine if not row.valid]
+    bad = [row.reason or "no reason was recorded" for row in unreplaced(of_cell or mine)]
     return bad[0] if bad else ""
 
 
