@@ -70,6 +70,12 @@ def test_no_pass_rests_on_an_invalid_trial(tmp_path: Path) -> None:
     assert said.because == "concurrent-writes, acknowledged rests on an invalid trial: CPU 97 %"
 
 
+def test_a_trial_that_was_measured_anew_carries_it(tmp_path: Path) -> None:
+    cell = concurrent()
+    trials = [Made(cell=cell, valid=False, reason="CPU 97 %"), Made(cell=cell)]
+    assert answer(WRITES, tmp_path, passing(cell), trials).state == "pass"
+
+
 def test_a_failure_stays_one_however_it_was_measured(tmp_path: Path) -> None:
     cell = concurrent()
     bad = found(cell, "final value", "fail", "5 lost updates", lost=5)
