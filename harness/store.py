@@ -37,12 +37,13 @@ from pydantic import ValidationError
 from harness.attribution import Moment, attribute, moments
 from harness.errors import FormatError, UsageError
 from harness.files import (
+    MAX_HISTOGRAM_BYTES,
     MAX_MANIFEST_BYTES,
     MAX_TABLE_BYTES,
     append_rows,
-    check_yaml,
     disk,
     is_own,
+    parse_yaml,
     point,
     read_table,
     read_text,
@@ -119,7 +120,7 @@ class Run:
         if not is_own(path):
             return {}
         try:
-            return hist.decode(read_text(path, MAX_MANIFEST_BYTES))
+            return hist.decode(read_text(path, MAX_HISTOGRAM_BYTES))
         except ValueError as error:
             raise FormatError(f"{path}: {error}", hint="the histogram is damaged") from error
 
@@ -130,6 +131,7 @@ class Run:
             return None
         try:
             raw = json.loads(read_text(path, MAX_TABLE_BYTES))
+            _check_evidence(raw)
             ledger = raw.pop("ledger")
             return Evidence(
                 ledger=None if ledger is None else {k: (str(v[0]), int(v[1])) for k, v in ledger.items()},
@@ -167,6 +169,16 @@ class Run:
         return read_table(self.path / f"{name}.csv")
 
 
+def _check_evidence(raw: Mapping[str, Any]) -> None:
+    """Raises TypeError where a field is not of Evidence's shape; what `extra` holds is its scenario's to judge."""
+    for name, kind in (("initial", int), ("final", int), ("counts", int), ("servers", int), ("unjudged", str)):
+        found = raw.get(name, {})
+        if not isinstance(found, dict) or not all(isinstance(value, kind) for value in found.values()):
+            raise TypeError(f"{name} is not a table of {kind.__name__}")
+    if not isinstance(raw.get("extra", {}), dict) or not isinstance(raw.get("notes"), list):
+        raise TypeError("extra is no table, or notes is no list")
+
+
 def now() -> str:
     """UTC, to the second, ISO 8601."""
     return dt.datetime.now(dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -202,7 +214,13 @@ class Recorder:
 
     @classmethod
     def resume(cls, run: Run) -> Self:
-        """Goes on writing into a run that was interrupted; seconds of a trial that has no row are dropped."""
+        """Goes on writing into a run that was interrupted; seconds of a trial that has no row are dropped.
+
+        Raises FormatError where a folder of it leads elsewhere: nothing is written outside of the run.
+        """
+        for folder in (run.path / "samples", run.path / "evidence"):
+            if folder.is_symlink() or not folder.is_dir():
+                raise FormatError(f"{folder} is not a folder of the run itself", hint="start a new run")
         run.manifest.status = "started"
         recorder = cls(run.path.parent, run.manifest, run.path)
         done = {"", *(str(row.trial.order) for row in run.rows)}
@@ -289,8 +307,7 @@ def load_run(path: Path) -> Run:
         if not manifest_path.exists():
             raise UsageError(f"no run.yml in {path}", hint="give a folder under results/")
         text = read_text(manifest_path, MAX_MANIFEST_BYTES)
-        check_yaml(manifest_path, text)
-        raw = yaml.load(text, Loader=yaml.CSafeLoader)
+        raw = parse_yaml(manifest_path, text)
     except (yaml.YAMLError, UnicodeDecodeError, ValueError, RecursionError) as error:
         raise FormatError(f"{manifest_path}: {shown(' '.join(str(error).split()))}", hint="not plain YAML") from error
     if not isinstance(raw, dict) or "format" not in raw:
@@ -301,7 +318,7 @@ def load_run(path: Path) -> Run:
             hint="update pgcrucible, or read the run with the version that wrote it",
         )
     try:
-        manifest = Manifest.model_validate(raw)
+        manifest = Manifest.model_validate(raw, strict=True)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])

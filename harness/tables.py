@@ -23,6 +23,8 @@ TIMELINE_COLUMNS = ("order", "lane", "phase", "second", "sent", "ok", "fail", "u
 TELEMETRY_COLUMNS = ("second", "order", "host", "metric", "value")
 
 
+_DIGITS = 15
+"""Of a whole number in a table: no count, seed or size of ours has more."""
 _QUOTED = ("=", "+", "-", "@", "'")
 
 
@@ -84,20 +86,20 @@ def from_columns(path: Path, line: int, raw: Mapping[str, str | None]) -> TrialR
             scenario=as_text(raw["scenario"]),
             backend=as_text(raw["backend"]),  # type: ignore[arg-type]  # judged by the reader of the table
             strategy=as_text(raw["strategy"]),
-            hosts=int(raw["hosts"] or 0),
-            pool=int(raw["pool"] or 0),
+            hosts=_whole("hosts", raw["hosts"]),
+            pool=_whole("pool", raw["pool"]),
             mode=_mode(raw["mode"], number("rate")),
-            clients=int(raw["clients"] or 0),
+            clients=_whole("clients", raw["clients"]),
             rate=number("rate"),
-            requests=int(raw["requests"] or 0) if raw.get("requests") else None,
+            requests=_whole("requests", raw["requests"]) if raw.get("requests") else None,
             seconds=number("wanted_seconds"),
             params=_params(as_text(raw.get("params"))),
         )
         trial = Trial(
             cell=cell,
-            number=int(raw["trial"] or 0),
-            order=int(raw.get("order") or line - 1),
-            seed=int(raw.get("seed") or 0),
+            number=_whole("trial", raw["trial"]),
+            order=_whole("order", raw.get("order") or str(line - 1)),
+            seed=_whole("seed", raw.get("seed")),
         )
         return TrialRow(
             trial=trial,
@@ -109,6 +111,12 @@ def from_columns(path: Path, line: int, raw: Mapping[str, str | None]) -> TrialR
     except (KeyError, ValueError, TypeError, RecursionError) as error:
         missing = f"no column {error}" if isinstance(error, KeyError) else shown(error)
         raise FormatError(f"{path}:{line}: {missing}", hint=f"columns: {', '.join(sorted(known))}") from error
+
+
+def _whole(name: str, text: str | None) -> int:
+    if text and (len(text) > _DIGITS or not text.isdecimal()):
+        raise ValueError(f"{name} is {text!r}, not a whole number of at most {_DIGITS} digits")
+    return int(text or 0)
 
 
 def _number(name: str, text: str | None) -> float | None:

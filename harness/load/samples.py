@@ -143,8 +143,7 @@ def read_samples(path: Path) -> Samples:
         captured = {name[2:]: array("d") for name in names if name.startswith("c_")}
         try:
             while batch := list(itertools.islice(reader, _BATCH)):
-                if file.buffer.tell() > most:
-                    raise ValueError(f"it unpacks to more than {MAX_RATIO} times its size")
+                _bound(file.buffer.tell(), most)
                 for name, texts in zip(names, zip(*batch, strict=True), strict=True):
                     if name in _INTEGERS:
                         columns[name].extend(map(int, texts))
@@ -163,3 +162,8 @@ def read_samples(path: Path) -> Samples:
     if strange:
         raise ValueError(f"unknown outcome {strange.pop()!r}")
     return Samples(**columns, captured=captured)
+
+
+def _bound(size: int, most: int) -> None:
+    if size > most:
+        raise ValueError(f"it unpacks to more than {MAX_RATIO} times its size")

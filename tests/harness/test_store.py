@@ -379,14 +379,25 @@ BOMB = "a: &a [x, x]\n" + "".join(f"{b}: &{b} [*{a}, *{a}]\n" for a, b in zip("a
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("!!python/object/apply:os.system ['touch /tmp/pgcrucible-owned']", "could not determine a constructor"),
-        ("format: 1\nrun_id: !!python/name:os.system ''\n", "could not determine a constructor"),
+        (
+            "!!python/object/apply:os.system ['touch /tmp/pgcrucible-owned']",
+            "tag:yaml.org,2002:python/object/apply:os.system is not allowed",
+        ),
+        ("format: 1\nrun_id: !!python/name:os.system ''\n", "is not allowed"),
+        ("format: 1\nrun_id: !!binary aGk=\n", "is not allowed"),
+        ("format: 1\nsettings: !!set {a, b}\n", "is not allowed"),
+        ("format: 0x" + "f" * 1_000_000, "format 0xffff"),
+        ("format: 0b" + "1" * 1_000_000, "format 0b1111"),
+        ("format: 1" + ":1" * 3_000_000, "format 1:1:1"),
+        ("format: 1" + ":1" * 3_000_000 + ".0", "format 1:1:1"),
+        ("format: 2001-99-99", "format 2001-99-99 is not 1"),
+        ("a: [" + "1," * 5_000_000 + "]", "more than 500,000 values"),
         (BOMB, "aliases are not allowed"),
         ("a: &a\n  b: *a\n", "aliases are not allowed"),
         ("a: " + "[" * 100_000, "nested too deeply"),
         ("a: " + "[" * 100_000 + "]" * 100_000, "nested too deeply"),
         ("? " * 5000 + "x", "nested too deeply"),
-        ("format: " + "9" * 5000, "limit"),
+        ("format: " + "9" * 5000, "is not 1"),
         ("format: " + "9" * 4000, "is not 1"),
         ("format: 1\nrun_id: [", "run.yml"),
         ("", "no `format`"),
@@ -410,7 +421,9 @@ def test_a_manifest_that_is_none_of_ours_is_refused(path: Path, text: str, said:
     [
         {"run_id": "../../etc/passwd"}, {"run_id": "/etc/passwd"}, {"run_id": "a/b"}, {"run_id": ""}, {"run_id": 7},
         {"run_id": "x" * 100}, {"unknown_key": 1}, {"status": "great"}, {"verdict": True}, {"findings": "none"},
-        {"stages": {"load": "long"}}, {"findings": [{"check": "c"}]}, {"\x1b[2J": 1}, {"rig": None},
+        {"stages": {"load": "long"}},
+        {"code": {"commit": "a", "dirty": False, "command": "b", "seed": "9" * 4000}},
+        {"findings": [{"check": "c"}]}, {"\x1b[2J": 1}, {"rig": None},
     ],
     ids=str,
 )  # fmt: skip
@@ -449,7 +462,9 @@ def line_of(path: Path, **changed: str) -> None:
     "changed",
     [
         {"hosts": "9" * 5000}, {"hosts": "four"}, {"rps": "fast"}, {"rps": "nan"}, {"rps": "1e999"}, {"order": "2"},
-        {"order": "-1"}, {"order": "../../x"}, {"params": "[1]"}, {"params": "[" * 50_000}, {"params": "{"},
+        {"order": "-1"}, {"order": "../../x"},
+        {"hosts": "9" * 4000}, {"clients": "-5"}, {"seed": "1" * 16}, {"pool": "1_0"},
+        {"params": "[1]"}, {"params": "[" * 50_000}, {"params": "{"},
         {"params": "9" * 5000}, {"valid": "yes"}, {"valid": ""}, {"steady": "maybe"}, {"mode": "open", "rate": ""},
         {"mode": "wide"}, {"trial": "1e3"},
     ],
@@ -469,6 +484,11 @@ def test_a_table_that_is_none_is_refused(path: Path) -> None:
     refused(lambda: load_run(path), "trials.csv")
 
 
+def test_a_table_of_a_million_columns_is_refused(path: Path) -> None:
+    (path / "trials.csv").write_text(",".join(map(str, range(1_000_000))) + "\n1\n2\n")
+    refused(lambda: load_run(path), "more than 200 columns")
+
+
 def test_no_table_is_a_run_without_trials(path: Path) -> None:
     (path / "trials.csv").unlink()
     assert load_run(path).rows == ()
@@ -486,7 +506,8 @@ def test_tables_behind_a_link_are_not_read(path: Path) -> None:
         "[]", "null", "7", "{}", '"ledger"', "[" * 100_000, '{"a":' * 100_000, "9" * 5000, "{", "\xff",
         '{"ledger": null, "notes": [], "strange": 1}', '{"ledger": {"i": 7}, "notes": []}',
         '{"ledger": {"i": ["a", "x"]}, "notes": []}', '{"ledger": [], "notes": []}', '{"ledger": null, "notes": null}',
-        '{"ledger": {"i": ["a", ' + "9" * 5000 + ']}, "notes": []}',
+        '{"ledger": {"i": ["a", ' + "9" * 5000 + ']}, "notes": []}', '{"ledger": null, "notes": [], "final": "x"}',
+        '{"ledger": null, "notes": [], "counts": {"client": "7"}}', '{"ledger": null, "notes": [], "extra": [1]}',
     ],
     ids=lambda text: text[:24],
 )  # fmt: skip
@@ -551,6 +572,27 @@ def test_a_line_without_end_is_refused_before_it_fills_the_memory(path: Path) ->
         assert tracemalloc.get_traced_memory()[1] < 10_000_000
     finally:
         tracemalloc.stop()
+
+
+def test_samples_that_unpack_to_a_thousand_times_their_size_are_refused(path: Path) -> None:
+    head, line, *_ = (path / "samples" / "001-main.csv").read_text().splitlines()
+    bomb = gzip.compress(f"{head}\n".encode() + f"{line}\n".encode() * 100_000)
+    (path / "samples" / "001-main.csv").unlink()
+    (path / "samples" / "001-main.csv.gz").write_bytes(bomb)
+    refused(lambda: load_run(path).lanes(1), "001-main.csv.gz", "unpacks to more than 64 times its size")
+
+
+def test_a_run_whose_folders_lead_elsewhere_is_not_written_to(path: Path, tmp_path: Path) -> None:
+    """A link in a run from elsewhere must not turn `bench --resume` into a pen for other folders."""
+    for name in ("samples", "evidence"):
+        (tmp_path / "precious").mkdir(exist_ok=True)
+        (path / name).rename(path / "aside")
+        (path / name).symlink_to(tmp_path / "precious")
+        refused(lambda: Recorder.resume(load_run(path)), f"{name} is not a folder of the run itself")
+        (path / name).unlink()
+        (path / "aside").rename(path / name)
+    assert list((tmp_path / "precious").iterdir()) == []
+    Recorder.resume(load_run(path))
 
 
 @pytest.mark.parametrize("text", ["[" * 100_000, "9" * 5000, "{", '{"rps": NaN'])
