@@ -26,11 +26,13 @@ from typing import Any
 
 import yaml
 
-from harness.errors import RigError
+from harness.errors import RigError, changed_host_key
 from harness.state import PLAYBOOKS, folder, write_private
 
 Echo = Callable[[str], None]
 TAIL_LINES = 20
+_HOST_KEY = ("mismatching host key", "Host key verification failed")
+"""What Mitogen and OpenSSH say of a host key that is unknown or changed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -230,6 +232,8 @@ def _failure(events: _Events, tail: list[str], code: int) -> RigError:
     if not events.failures:
         return RigError(f"ansible-playbook ended with code {code}", output="\n".join(tail))
     host, task, message = events.failures[-1]
+    if any(said in message for said in _HOST_KEY):
+        return changed_host_key(host)
     others = len({name for name, _, _ in events.failures} - {host})
     more = f" (and {others} more hosts)" if others else ""
     where = "this machine" if host == "localhost" else host

