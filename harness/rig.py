@@ -20,7 +20,7 @@ from harness import state
 from harness.certificates import authority_file
 from harness.errors import RigError
 from harness.model import Host, Role
-from harness.stations import CONNECT_TIMEOUT_S, RemoteHost
+from harness.remote import CONNECT_TIMEOUT_S, RemoteHost
 
 T = TypeVar("T")
 

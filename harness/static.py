@@ -17,8 +17,8 @@ from harness.bundle import Bundle, build_bundle
 from harness.errors import RigError
 from harness.model import Host
 from harness.playbook import Echo, run_playbooks
+from harness.remote import RemoteHost
 from harness.state import RigState
-from harness.stations import RemoteHost
 
 T = TypeVar("T")
 WORKERS = 16

@@ -32,8 +32,9 @@ import psycopg
 
 from harness.errors import RigError
 from harness.model import Host
+from harness.remote import RemoteHost
 from harness.rig import Rig
-from harness.stations import RemoteHost, Stream
+from harness.stations import Stream
 from harness.store import Recorder
 
 SAMPLER = Path(__file__).with_name("sampler.py")

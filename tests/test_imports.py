@@ -23,7 +23,7 @@ PURE = {
     *(f"harness/scenarios/{path.name}" for path in (ROOT / "harness/scenarios").glob("*.py")),
 }  # fmt: skip
 HOMES = {
-    "fabric": {"harness/stations.py"},
+    "fabric": {"harness/remote.py"},
     "vl_convert": {"harness/report/charts.py"},
     "hdrh": {"harness/load/hist.py"},
 }

@@ -22,8 +22,8 @@ import pytest
 from harness import playbook, podman, state
 from harness.errors import RigError
 from harness.provision import provision
+from harness.remote import RemoteHost
 from harness.rig import Rig
-from harness.stations import RemoteHost
 from tests.conftest import Tool
 
 pytestmark = [pytest.mark.rig, pytest.mark.slow]

@@ -20,9 +20,9 @@ from harness.errors import RigError, UsageError
 from harness.hosts import hosts_of, ssh_options
 from harness.inventory import read_inventory
 from harness.model import Host
+from harness.remote import RemoteHost
 from harness.rig import open_rig
 from harness.state import ROLES_DIR, ROOT, RigState
-from harness.stations import RemoteHost
 from harness.status import status
 from harness.store import load_run
 
