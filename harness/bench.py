@@ -15,12 +15,13 @@ from harness.errors import CriterionFailed, InvalidMeasurement, UsageError
 from harness.manifest import CodeRecord
 from harness.metrics import unreplaced
 from harness.plan import Plan, make_plan, volume
+from harness.recorder import Recorder
 from harness.report.cells import RunData
 from harness.report.compare import noise_floor
 from harness.runner import bench
 from harness.scenarios import SCENARIOS
 from harness.service import Service
-from harness.store import Recorder, Run, find_run, load_run
+from harness.store import Run, find_run, load_run
 from harness.tables import as_columns
 from harness.target import open_target
 

@@ -47,7 +47,10 @@ def main(peer: str) -> dict[str, float]:
 
         found["fsync_ms"] = timed(sync)
     if peer:
-        found["rtt_ms"] = timed(lambda: socket.create_connection((peer, SSH), timeout=5).close())
+        try:
+            found["rtt_ms"] = timed(lambda: socket.create_connection((peer, SSH), timeout=5).close())
+        except OSError as error:
+            sys.exit(f"{peer} does not answer on port {SSH}: {error}")
     return found
 
 

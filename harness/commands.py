@@ -14,8 +14,9 @@ from harness.config import whole
 from harness.errors import CriterionFailed, InvalidMeasurement, RigError, UsageError
 from harness.judge import judge, verdict_of
 from harness.metrics import unreplaced
+from harness.recorder import Recorder
 from harness.scenarios import SCENARIOS
-from harness.store import Recorder, Run, find_run, load_run
+from harness.store import Run, find_run, load_run
 from harness.tables import as_columns
 
 ROOT = state.ROOT

@@ -24,8 +24,9 @@ from harness.load.samples import read_samples, sample_file
 from harness.metrics import TrialRow, figures, uneven_hosts, unreplaced
 from harness.model import Cell, Evidence, Trial
 from harness.plan import Driver, Lane, Plan, Scenario
+from harness.recorder import Recorder
 from harness.stations import Station
-from harness.store import Recorder, Run, load_run
+from harness.store import Run, load_run
 from harness.tables import as_columns
 
 During = Callable[[int], contextlib.AbstractContextManager[None]]

@@ -21,10 +21,10 @@ from harness.load.job import Keys
 from harness.manifest import HostRecord, RigRecord
 from harness.model import Cell, Evidence
 from harness.plan import Driver, Lane, Site
+from harness.recorder import Recorder
 from harness.runner import During
 from harness.state import ROOT
 from harness.stations import LocalHost
-from harness.store import Recorder
 from harness.witness import Answers, Database, Witness
 
 CANARY = Path(__file__).with_name("canary.py")

@@ -1,4 +1,4 @@
-"""A run on disk: the only place that writes to or reads from results/.
+"""A run on disk: the only place that reads from results/ (harness/recorder.py alone writes there).
 
     results/<run-id>/run.yml        the manifest, written at start, after the samples, after the checks
                      trials.csv     one row a trial
@@ -19,17 +19,14 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import datetime as dt
 import json
 import re
-import secrets
-import shutil
 import zlib
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 import yaml
 from pydantic import ValidationError
@@ -40,34 +37,22 @@ from harness.files import (
     MAX_HISTOGRAM_BYTES,
     MAX_MANIFEST_BYTES,
     MAX_TABLE_BYTES,
-    append_rows,
-    disk,
     is_own,
     parse_yaml,
-    point,
     read_table,
     read_text,
-    write_atomically,
 )
 from harness.load import hist
 from harness.load.samples import Samples, read_samples
-from harness.manifest import CodeRecord, FindingRecord, Manifest, RigRecord, RunVerdict, Status
+from harness.manifest import Manifest
 from harness.metrics import Measured, TrialRow
 from harness.model import Evidence, Finding
-from harness.tables import TELEMETRY_COLUMNS, TIMELINE_COLUMNS, TRIAL_COLUMNS, from_columns, shown
+from harness.tables import from_columns, shown
 
 FORMAT = 1
 RESULTS = Path("results")
 _RUN_ID = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{0,80}")
 _LANE = re.compile(r"(\d{3,6})-([a-z0-9-]{1,40})\.csv(\.gz)?")
-LANE_FILES = {
-    "samples.csv": ".csv",
-    "samples.csv.gz": ".csv.gz",
-    "captures.jsonl": ".captures.jsonl",
-    "summary.json": ".summary.json",
-    "latency.hgrm": ".latency.hgrm",
-    "service.hgrm": ".service.hgrm",
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,109 +162,6 @@ def _check_evidence(raw: Mapping[str, Any]) -> None:
             raise TypeError(f"{name} is not a table of {kind.__name__}")
     if not isinstance(raw.get("extra", {}), dict) or not isinstance(raw.get("notes"), list):
         raise TypeError("extra is no table, or notes is no list")
-
-
-def now() -> str:
-    """UTC, to the second, ISO 8601."""
-    return dt.datetime.now(dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-class Recorder:
-    """Writes a run while it is being made. Every write is complete or not there (temporary file, rename)."""
-
-    def __init__(self, root: Path, manifest: Manifest, path: Path) -> None:
-        self.root, self.manifest, self.path = root, manifest, path
-
-    @property
-    def began_s(self) -> float:
-        """When the run began, in seconds since 1970: what its samples' and telemetry's times count from."""
-        return dt.datetime.strptime(self.manifest.started, "%Y-%m-%dT%H:%M:%S%z").timestamp()
-
-    @classmethod
-    def start(cls, root: Path, *, code: CodeRecord, rig: RigRecord, options: Mapping[str, Any]) -> Self:
-        """Makes results/<run-id>/ with `status: started` and points results/latest at it."""
-        root.mkdir(parents=True, exist_ok=True)
-        stamp = dt.datetime.now(dt.UTC).strftime("%Y%m%d-%H%M%S")
-        run_id = stamp
-        while (root / run_id).exists():
-            run_id = f"{stamp}-{secrets.token_hex(2)}"
-        path = root / run_id
-        (path / "samples").mkdir(parents=True)
-        (path / "evidence").mkdir()
-        manifest = Manifest(run_id=run_id, started=now(), code=code, rig=rig, options=dict(options))
-        recorder = cls(root, manifest, path)
-        recorder.save()
-        point(root / "latest", run_id)
-        return recorder
-
-    @classmethod
-    def resume(cls, run: Run) -> Self:
-        """Goes on writing into a run that was interrupted; seconds of a trial that has no row are dropped.
-
-        Raises FormatError where a folder of it leads elsewhere: nothing is written outside of the run.
-        """
-        for folder in (run.path / "samples", run.path / "evidence"):
-            if folder.is_symlink() or not folder.is_dir():
-                raise FormatError(f"{folder} is not a folder of the run itself", hint="start a new run")
-        run.manifest.status = "started"
-        recorder = cls(run.path.parent, run.manifest, run.path)
-        done = {"", *(str(row.trial.order) for row in run.rows)}
-        tables: tuple[Literal["timeline", "telemetry"], ...] = ("timeline", "telemetry")
-        for name in tables:
-            rows = run.table(name)
-            kept = [row for row in rows if row.get("order", "") in done]
-            if len(kept) < len(rows):
-                (run.path / f"{name}.csv").unlink()
-                recorder.append(name, kept)
-        recorder.save()
-        return recorder
-
-    def save(self, status: Status | None = None) -> None:
-        """Writes run.yml; `status` is set first where given."""
-        if status is not None:
-            self.manifest.status = status
-        if status in ("finished", "aborted"):
-            self.manifest.finished = now()
-        data = self.manifest.model_dump(mode="json")
-        text = yaml.dump(data, Dumper=yaml.CSafeDumper, sort_keys=False, allow_unicode=True, width=110)
-        write_atomically(self.path / "run.yml", text)
-
-    def findings(self, findings: Iterable[Finding], verdict: RunVerdict) -> None:
-        """Replaces the manifest's findings and verdict (not yet saved)."""
-        self.manifest.findings = [FindingRecord(**_plain(asdict(f))) for f in findings]
-        self.manifest.verdict = verdict
-
-    def evidence(self, order: int, evidence: Evidence) -> None:
-        """Stores what the layers said about trial `order`."""
-        text = json.dumps(asdict(evidence), separators=(",", ":"), default=str)
-        write_atomically(self.path / "evidence" / f"{order:03d}.json", text)
-
-    def lane(self, order: int, lane: str, folder: Path) -> None:
-        """Moves a lane's collected results (see harness/load/merge.py) to samples/."""
-        with disk(self.path):
-            for name, suffix in LANE_FILES.items():
-                if (folder / name).exists():
-                    shutil.move(folder / name, self.path / "samples" / f"{order:03d}-{lane}{suffix}")
-
-    def append(self, name: Literal["trials", "timeline", "telemetry"], rows: Iterable[Mapping[str, Any]]) -> None:
-        """Appends rows to one of the tables; the header comes with the first."""
-        columns: Sequence[str] = {
-            "trials": TRIAL_COLUMNS,
-            "timeline": TIMELINE_COLUMNS,
-            "telemetry": TELEMETRY_COLUMNS,
-        }[name]
-        append_rows(self.path / f"{name}.csv", columns, rows)
-
-
-def _plain(value: Any) -> Any:
-    """Mappings, tuples and floats as YAML takes them."""
-    if isinstance(value, Mapping):
-        return {str(k): _plain(v) for k, v in value.items()}
-    if isinstance(value, list | tuple | set):
-        return [_plain(v) for v in value]
-    if isinstance(value, float):
-        return round(value, 6)
-    return value if isinstance(value, str | int | bool) or value is None else str(value)
 
 
 def find_run(which: str | None, root: Path = RESULTS) -> Path:

@@ -32,10 +32,10 @@ import psycopg
 
 from harness.errors import RigError
 from harness.model import Host
+from harness.recorder import Recorder
 from harness.remote import RemoteHost
 from harness.rig import Rig
 from harness.stations import Stream
-from harness.store import Recorder
 
 SAMPLER = Path(__file__).with_name("sampler.py")
 BATCH_S = 2.0

@@ -21,10 +21,10 @@ from harness.layers import Layers, agent_command, host_of
 from harness.manifest import HostRecord, RigRecord
 from harness.model import Backend, Cell, Evidence, Host
 from harness.plan import Driver, Lane, Site, service_settings
+from harness.recorder import Recorder
 from harness.remote import RemoteHost
 from harness.rig import Rig
 from harness.runner import During
-from harness.store import Recorder
 from harness.telemetry import Telemetry
 
 OVERRIDE = "/etc/pgcrucible/override.env"

@@ -90,8 +90,30 @@ def test_nothing_of_this_machine_or_a_registry_is_committed() -> None:
     assert found == []
 
 
-def test_the_lock_files_hold_hashes_and_no_addresses() -> None:
-    for lock in ROOT.glob("requirements*.lock"):
-        text = lock.read_text(encoding="utf-8")
-        assert "--hash=sha256:" in text
-        assert "://" not in text
+@pytest.mark.parametrize("lock", sorted(ROOT.glob("requirements*.lock")), ids=lambda path: path.name)
+def test_every_package_is_pinned_with_hashes_and_no_address(lock: Path) -> None:
+    text = lock.read_text(encoding="utf-8")
+    assert "://" not in text
+    entries = [e for e in re.sub(r"\\\n", " ", text).splitlines() if e.strip() and not e.lstrip().startswith("#")]
+    assert len(entries) >= 5
+    pinned = re.compile(r"[a-zA-Z0-9._\[\]-]+==[^ ;]+( ;[^#]*?)?(\s+--hash=sha256:[0-9a-f]{64})+\s*")
+    assert [entry[:80] for entry in entries if not pinned.fullmatch(entry)] == []
+
+
+def test_packages_are_installed_by_their_hashes_alone() -> None:
+    for file, least in (("run", 2), ("harness/bundle.py", 1)):
+        text = (ROOT / file).read_text(encoding="utf-8")
+        assert text.count("--require-hashes") >= least, file
+
+
+SAFETY = (ROOT / "docs/safety.md").read_text(encoding="utf-8")
+
+
+def test_every_promise_of_safety_names_tests_that_exist() -> None:
+    rows = [line.split(" | ") for line in SAFETY.splitlines() if line.startswith("| ") and "::" in line]
+    assert len(rows) >= 15
+    for *_, attacks in rows:
+        named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", attacks)
+        assert named, attacks
+        for file, name in named:
+            assert re.search(rf"^(async )?def {name}\(", (ROOT / file).read_text(), re.MULTILINE), f"{file}::{name}"

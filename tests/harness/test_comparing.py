@@ -19,8 +19,9 @@ from harness import commands
 from harness.__main__ import Door
 from harness.metrics import TrialRow
 from harness.model import Cell, Trial
+from harness.recorder import Recorder
 from harness.state import ROOT
-from harness.store import FORMAT, Recorder, load_run
+from harness.store import FORMAT, load_run
 from harness.tables import as_columns
 from tests.harness.report.builders import CODE, RIG, SETTINGS
 

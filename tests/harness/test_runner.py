@@ -21,9 +21,10 @@ from harness.load import innocence
 from harness.manifest import CodeRecord, RigRecord
 from harness.model import Cell, Finding, Trial
 from harness.plan import Plan, Scenario
+from harness.recorder import Recorder
 from harness.runner import During, bench
 from harness.scenarios.increments import check_counters, increment
-from harness.store import Recorder, Run, load_run
+from harness.store import Run, load_run
 from tests.conftest import Database
 from tests.harness.stations import Tier, ended, left_over, serving
 

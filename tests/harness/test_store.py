@@ -28,7 +28,8 @@ from harness.load.samples import Sample, write
 from harness.manifest import CodeRecord, HostRecord, RigRecord
 from harness.metrics import FIGURES, TrialRow
 from harness.model import STRATEGIES, Cell, Evidence, Finding, Trial
-from harness.store import Recorder, Run, find_run, load_run
+from harness.recorder import Recorder
+from harness.store import Run, find_run, load_run
 from harness.tables import TRIAL_COLUMNS, as_cell, as_columns, as_text, from_columns
 
 ROOT = Path(__file__).parents[2]

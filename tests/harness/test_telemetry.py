@@ -22,9 +22,10 @@ from harness.errors import RigError
 from harness.manifest import CodeRecord, RigRecord
 from harness.metrics import TrialRow
 from harness.model import Cell, Host, Trial
+from harness.recorder import Recorder
 from harness.rig import Rig, open_rig
 from harness.stations import LocalHost, Stream
-from harness.store import Recorder, read_table
+from harness.store import read_table
 from harness.telemetry import _CHECKPOINTS, Activity, Reading, Samplers, Telemetry, job, read_line
 
 WAIT_S = 30.0

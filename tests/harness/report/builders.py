@@ -14,7 +14,8 @@ from harness.load.merge import describe
 from harness.manifest import CodeRecord, HostRecord, RigRecord, RunVerdict, Status
 from harness.metrics import TrialRow
 from harness.model import Cell, Evidence, Finding, Trial
-from harness.store import Recorder, Run, load_run
+from harness.recorder import Recorder
+from harness.store import Run, load_run
 from harness.tables import as_columns
 
 CODE = CodeRecord(

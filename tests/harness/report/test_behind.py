@@ -10,13 +10,14 @@ import pytest
 from harness.attribution import Attribution, Moment
 from harness.metrics import TrialRow
 from harness.model import Cell, Trial
+from harness.recorder import Recorder
 from harness.report.behind import behind, held_back
 from harness.report.blocks import Fold, Picture, Table, Value
 from harness.report.course import LEAST_S, MOST_BUCKETS, Course, course
 from harness.report.page import build, write_report
 from harness.report.reading import Reading
 from harness.report.summary import summarise
-from harness.store import Recorder, Run
+from harness.store import Run
 from tests.harness.report.builders import Made, concurrent, store
 
 ROLES = {"db": "db", "app-1": "app", "app-2": "app", "lb": "lb", "load": "load"}
