@@ -9,6 +9,7 @@ from pathlib import Path
 
 from harness import canary, facts
 from harness.metrics import uneven_hosts
+from tests.conftest import free_port
 
 
 def run(script: str | None, *arguments: str) -> dict[str, object]:
@@ -21,6 +22,16 @@ def test_the_canary_measures_and_leaves_nothing() -> None:
     found = run(canary.__file__)
     assert set(found) == {"cpu_ms", "fsync_ms"}
     assert all(isinstance(value, float) and value > 0 for value in found.values())
+
+
+def test_a_peer_that_is_away_is_named_in_one_line() -> None:
+    text = Path(canary.__file__).read_text(encoding="utf-8").replace("SSH = 22", f"SSH = {free_port()}")
+    done = subprocess.run(
+        [sys.executable, "-", "127.0.0.1"], input=text, capture_output=True, text=True, check=False
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr.startswith("127.0.0.1 does not answer on port ")
+    assert done.stderr.count("\n") == 1
 
 
 def test_the_facts_of_this_machine() -> None:
