@@ -25,7 +25,7 @@ CURVE = (1.0, 5.0, 10.0, 25.0, 50.0, 75.0, 90.0, 95.0, 98.0, 99.0, 99.5, 99.8, 9
 """Percentiles of a curve, as far as the samples carry them."""
 
 MOST_CURVES = 8
-"""Cells whose curves can still be told apart in one picture; reading a histogram takes 0.1 s."""
+"""Cells whose curves can still be told apart in one picture."""
 
 PER_KEY = frozenset({"concurrent-writes"})
 """Scenarios whose samples are read one by one, to show key by key what was acknowledged."""
