@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
+from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import pytest
 
@@ -19,17 +23,49 @@ def test_without_the_database_of_advisories_it_says_that_nothing_was_audited(
         monkeypatch.delenv(name, raising=False)
     devtasks.run_audit()
     said = capsys.readouterr().out
-    assert said.startswith("not audited, because the database of advisories cannot be reached")
-    assert "no known vulnerability" not in said
+    assert said.count("not audited, because the database of advisories cannot be reached") == 3
+    assert "packages audited" not in said
 
 
-def test_a_known_vulnerability_fails_it_and_is_shown(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    found = "Found 1 known vulnerability in 1 package\nName Version ID\naiohttp 3.0 PYSEC-2024-1\n"
-    monkeypatch.setattr(
-        devtasks.subprocess, "run", lambda command, **_: subprocess.CompletedProcess(command, 1, found, "")
-    )
-    with pytest.raises(CriterionFailed, match=r"requirements\.lock"):
+Answer = Callable[[list[dict[str, Any]]], None]
+
+
+@pytest.fixture
+def answer(monkeypatch: pytest.MonkeyPatch) -> Answer:
+    """Has pip-audit say this of every lock file."""
+
+    def told(packages: list[dict[str, Any]]) -> None:
+        text = json.dumps({"dependencies": packages, "fixes": []})
+        done = partial(subprocess.CompletedProcess, returncode=int(any(p.get("vulns") for p in packages)), stdout=text)
+        monkeypatch.setattr(devtasks.subprocess, "run", lambda command, **_: done(command, stderr=""))
+
+    return told
+
+
+SOUND = {"name": "yarl", "version": "1.25.1", "vulns": []}
+BROKEN = {"name": "aiohttp", "version": "3.0", "vulns": [{"id": "PYSEC-2024-1"}, {"id": "PYSEC-2024-2"}]}
+SKIPPED = {"name": "wrapt", "skip_reason": "Dependency not found on PyPI and could not be audited: wrapt (2.5.2)"}
+
+
+def test_a_known_vulnerability_fails_it_and_is_shown(answer: Answer, capsys: pytest.CaptureFixture[str]) -> None:
+    answer([SOUND, BROKEN, SKIPPED])
+    with pytest.raises(CriterionFailed, match=r"requirements\.lock, requirements-host\.lock, requirements-dev\.lock"):
         devtasks.run_audit()
-    assert "PYSEC-2024-1" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "2 packages audited, 1 that it does not know; 1 with a known vulnerability" in said
+    assert "aiohttp 3.0: PYSEC-2024-1, PYSEC-2024-2" in said
+
+
+def test_packages_that_were_skipped_are_not_called_sound(answer: Answer, capsys: pytest.CaptureFixture[str]) -> None:
+    """A mirror of the package index answers, but has no advisories: pip-audit then ends with 0."""
+    answer([SKIPPED])
+    devtasks.run_audit()
+    said = capsys.readouterr().out
+    assert said.count("not audited") == 3
+    assert "vulnerability" not in said
+
+
+def test_sound_packages_are_counted(answer: Answer, capsys: pytest.CaptureFixture[str]) -> None:
+    answer([SOUND, SOUND])
+    devtasks.run_audit()
+    assert "requirements.lock: 2 packages audited; 0 with a known vulnerability" in capsys.readouterr().out

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import select
 import shutil
 import subprocess
 import tempfile
@@ -156,6 +158,15 @@ def test_the_service_logs_in_with_its_password_and_can_do_only_what_it_needs(fre
         assert app.execute("SELECT current_setting('idle_in_transaction_session_timeout')").fetchone() == ("70s",)
         for statement in (
             "CREATE TABLE t ()",
+            "CREATE TABLE isolation.t ()",
+            "SELECT * FROM isolation.t",
+            "CREATE SCHEMA s",
+            "CREATE FUNCTION f() RETURNS int LANGUAGE sql AS 'SELECT 1'",
+            "ALTER TABLE counters ADD COLUMN c int",
+            "DROP TABLE counters",
+            "GRANT crucible_owner TO appuser",
+            "ALTER SYSTEM SET fsync = off",
+            "COPY counters TO PROGRAM 'true'",
             "CREATE TEMPORARY TABLE t ()",
             "SELECT * FROM pg_authid",
             "DELETE FROM ledger",
@@ -165,6 +176,30 @@ def test_the_service_logs_in_with_its_password_and_can_do_only_what_it_needs(fre
         ):
             with pytest.raises(psycopg.errors.InsufficientPrivilege):
                 app.execute(statement.encode())
+
+
+def test_the_server_ends_what_the_service_leaves_hanging(texts: dict[str, str], psql: Psql, fresh: Any) -> None:
+    """The role's own time-outs, shortened: no client of that role has asked for any."""
+    short, changed = texts[SQL], 0
+    for name, value in (("statement", "1s"), ("lock", "100ms"), ("idle_in_transaction_session", "200ms")):
+        short, number = re.subn(rf"(?<=SET {name}_timeout = ')\d+s(?=')", value, short)
+        changed += number
+    assert changed == 3
+    assert psql("postgres", short).returncode == 0
+    with login(fresh, "appuser") as app, login(fresh, "crucible_harness") as holder:
+        app.execute("INSERT INTO counters (key, value) VALUES ('held', 1)")
+        with pytest.raises(psycopg.errors.QueryCanceled, match="statement timeout"):
+            app.execute("SELECT pg_sleep(30)")
+        with holder.transaction():
+            holder.execute("SELECT 1 FROM counters WHERE key = 'held' FOR UPDATE")
+            with pytest.raises(psycopg.errors.LockNotAvailable, match="lock timeout"):
+                app.execute("UPDATE counters SET value = 2 WHERE key = 'held'")
+    idle = login(fresh, "appuser")
+    idle.execute("BEGIN")
+    assert select.select([idle], [], [], 60)[0], "a transaction may stay idle for a minute"
+    with pytest.raises(psycopg.errors.IdleInTransactionSessionTimeout):
+        idle.execute("SELECT 1")
+    idle.close()
 
 
 @pytest.mark.usefixtures("texts")
