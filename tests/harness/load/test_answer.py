@@ -74,10 +74,11 @@ def test_host_value_and_captures_are_kept() -> None:
     assert (answer.host, answer.value, answer.captured) == ("app-1", 4, ([1, 2], 3, None))
 
 
-@pytest.mark.parametrize("text", ["a,b", 'a"b', "a\nb", "a\x00b", "x" * 5000])
+@pytest.mark.parametrize("text", ["a,b", 'a"b', "a\nb", "a\x00b", "x" * 5000, "=1+1", "@SUM(A1)", "-2", "+3"])
 def test_a_strangers_text_cannot_break_the_table(text: str) -> None:
     data: dict[str, Any] = {"code": text, "container": text}
     answer = judge(COUNTER, 500, json.dumps(data).encode(), True)
     for kept in (answer.error, answer.host):
         assert len(kept) <= 64
         assert not set(kept) & set(',"\n\x00')
+        assert not kept.startswith(("=", "+", "-", "@"))  # a spreadsheet would run it
