@@ -242,7 +242,7 @@ class Tool:
 
     def __call__(self, task: str, *options: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, "-m", "invoke", task, *options],
+            [sys.executable, "-m", "harness", task, *options],
             cwd=ROOT, env=self.env, text=True, capture_output=True, timeout=600, check=False, stdin=subprocess.DEVNULL,
         )  # fmt: skip
 

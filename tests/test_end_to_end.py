@@ -102,7 +102,7 @@ def agents(hosts: Rig) -> str:
 
 
 def test_ctrl_c_keeps_what_was_measured_and_leaves_no_load_and_resume_ends_it(tool: Tool, hosts: Rig) -> None:
-    command = [sys.executable, "-m", "invoke", "bench", "--rig", tool.rig, "--scenario", "bulk-insert", "--seed", "7"]
+    command = [sys.executable, "-m", "harness", "bench", "--rig", tool.rig, "--scenario", "bulk-insert", "--seed", "7"]
     process = subprocess.Popen(
         command, cwd=ROOT, env=tool.env, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         start_new_session=True,
