@@ -6,6 +6,7 @@ soon, raises nothing but our own errors, prints no control character, and writes
 
 from __future__ import annotations
 
+import copy
 import csv
 import json
 import random
@@ -25,8 +26,8 @@ from harness.errors import CrucibleError
 EXAMPLE = Path(__file__).parents[2] / "results/example"
 CELLS = [
     "", "-1", "0", "1e308", "-1e308", "9" * 15, "nan", "inf", "=1+1", "<script>alert(1)</script>", "\x1b[2J",
-    "x" * 5000, "{}", '{"a": 1e999}', "true", "open", "1_000", "\u0661", "postgres", "sqlite-naive", "unsafe", "deadlocks",
-    "isolation", "throughput", "scaling", "connections", "../../etc/passwd", "\u202e",
+    "x" * 5000, "{}", '{"a": 1e999}', "true", "open", "1_000", "\u0661", "postgres", "sqlite-naive", "unsafe",
+    "deadlocks", "isolation", "throughput", "scaling", "connections", "../../etc/passwd", "\u202e",
 ]  # fmt: skip
 VALUES: list[Any] = [
     None, True, -1, 10**18, 1e308, float("nan"), "", "<script>alert(1)</script>", "\x1b]0;x\x07", [], {}, [[]],
@@ -41,11 +42,11 @@ def spoil(document: Any, chance: random.Random) -> Any:
         place, key = node, chance.choice(list(node) if isinstance(node, dict) else range(len(node)))
         node = place[key]
     if place is None:
-        return chance.choice(VALUES)
+        return copy.deepcopy(chance.choice(VALUES))
     if isinstance(place, dict) and chance.random() < 0.2:
         del place[key]
     else:
-        place[key] = chance.choice(VALUES)
+        place[key] = copy.deepcopy(chance.choice(VALUES))
     return document
 
 

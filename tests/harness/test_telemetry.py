@@ -17,7 +17,7 @@ import psycopg
 import pytest
 
 from harness import state, watch
-from harness.attribution import attribute, moments
+from harness.attribution import MIN_SECONDS, attribute, moments
 from harness.errors import RigError
 from harness.manifest import CodeRecord, RigRecord
 from harness.metrics import TrialRow
@@ -295,6 +295,16 @@ def samplers_on(rig: Rig) -> dict[str, str]:
     return {name: pids for name, pids in found.items() if pids}
 
 
+def seconds(telemetry: Telemetry, recorder: Recorder) -> float:
+    """How much of trial 1 was recorded of the host of which least was."""
+    telemetry._write()
+    found = dict.fromkeys((row["host"] for row in rows(recorder) if row["metric"] == "host_seconds"), 0.0)
+    for row in rows(recorder):
+        if (row["order"], row["metric"]) == ("1", "host_seconds"):
+            found[row["host"]] += float(row["value"])
+    return min(found.values())
+
+
 CONTROLLER = """
 import sys, time
 from harness.rig import open_rig
@@ -317,6 +327,7 @@ def test_a_rig_is_recorded_and_watched_and_no_process_stays(
             wanted = [("app-1", "pool_total"), ("app-1", "haproxy_requests"), ("lb-1", "haproxy_requests")]
             wanted += [("db-1", "pg_wal_bytes"), ("app-1", "cpu_throttled_share"), *EVERY_HOST]
             until(seen(telemetry, recorder, 1, *wanted), "everything is recorded")
+            until(lambda: seconds(telemetry, recorder) >= MIN_SECONDS, "it can be judged")
         assert samplers_on(rig) == {}
         assert recorder.manifest.warnings == []
         cap = {row["value"] for row in rows(recorder) if (row["host"], row["metric"]) == ("app-1", "cpu_cap_cores")}
