@@ -115,8 +115,8 @@ def totals() -> Totals:
 def rates(before: Totals, after: Totals, seconds: float) -> Totals:
     """What `totals` grew by a second, and the levels of now."""
     found = {name: (after[name] - before[name]) / seconds for name in after if name in before}
-    whole = found.pop("machine_all")
-    found["machine_cpu_share"] = found.pop("machine_busy") / whole if whole else 0.0
+    whole, busy = found.pop("machine_all"), found.pop("machine_busy")
+    found["machine_cpu_share"] = busy / whole if whole else 0.0
     cap, period = quota()
     found["cpu_cap_cores"] = float(os.cpu_count() or 1) if cap is None else cap
     if "throttled_periods" in found:
