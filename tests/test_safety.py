@@ -435,7 +435,7 @@ def test_no_secret_shows_while_hosts_are_changed_and_measured(
     hosts.at("db-1").run(["runuser", "-u", "postgres", "--", "psql", "-qc", drift, "postgres"])
     with Eavesdropper(secrets) as ear:
         report = provision(tool.rig, echo=printed.append)
-        done = tool.bench("--quick", "--scenario", "isolation", "--backend", "postgres", "--repeat", "1")
+        done = tool.bench("--quick", "--scenario", "deadlocks", "--backend", "postgres", "--repeat", "1")
     assert done.returncode == 0, done.stdout + done.stderr
     assert report.changed >= 2
     assert len(events) > 100
