@@ -201,15 +201,17 @@ async def campaign(port: int, count: int, seed: int) -> Counter[str]:
 
     async def client(number: int) -> None:
         chance, line = random.Random(f"{seed}-{number}"), Line(port)
-        for _ in range(number, count, CLIENTS):
-            raw, whole = request(chance)
-            answer = await line.exchange(raw, whole=whole)
-            if whole and answer is None:
-                raise FuzzError(f"no answer to {raw[:2000]!r}")
-            seen[judge(raw, answer)] += 1
-            if answer and answer[0] == 200 and raw.startswith(b"POST /api/increment HTTP"):
-                seen["increments"] += 1
-        line.close()
+        try:
+            for _ in range(number, count, CLIENTS):
+                raw, whole = request(chance)
+                answer = await line.exchange(raw, whole=whole)
+                if whole and answer is None:
+                    raise FuzzError(f"no answer to {raw[:2000]!r}")
+                seen[judge(raw, answer)] += 1
+                if answer and answer[0] == 200 and raw.startswith(b"POST /api/increment HTTP"):
+                    seen["increments"] += 1
+        finally:
+            line.close()
 
     await asyncio.gather(*(client(number) for number in range(CLIENTS)))
     return seen
