@@ -68,12 +68,17 @@ class Bundle:
         }
 
 
+def checkout_hash() -> str:
+    """What `Bundle.code_hash` would be of the code as it is now."""
+    return hash_files(ROOT, code_files(ROOT))
+
+
 def build_bundle(*, python: str = HOST_PYTHON, machine: str = "") -> Bundle:
     """Makes both files in .cache/ unless they are there. Raises RigError where a package cannot be had."""
     machine = machine or platform.machine()
     compiled = python == f"{sys.version_info.major}.{sys.version_info.minor}"
     files = code_files(ROOT)
-    code_hash = hash_files(ROOT, files)
+    code_hash = checkout_hash()
     wheels_hash = hashlib.sha256(f"1 {python} {machine} {compiled} ".encode() + LOCK.read_bytes()).hexdigest()[:16]
     code = CACHE / f"code-{code_hash}-{python}.tar.gz"
     wheels = CACHE / f"wheels-{wheels_hash}.tar.gz"

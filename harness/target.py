@@ -8,9 +8,12 @@ from dataclasses import replace
 
 from harness import state
 from harness.address import locate
+from harness.bundle import checkout_hash
 from harness.certificates import authority_file
+from harness.errors import RigError
 from harness.rig import open_rig
 from harness.service import Service
+from harness.state import RigState
 from harness.tier import Tier
 
 
@@ -23,9 +26,11 @@ def open_target(
     Raises UsageError for an address that is neither ours nor, by `mine`, the user's; RigError where nothing answers.
     """
     if base_url is None:
-        with open_rig(rig) as known, Tier(known) as tier:
-            place = tier.place()
-            yield tier, f"rig '{rig}' ({known.provider}), {place['host']}:{place['port']}"
+        with open_rig(rig) as known:
+            _must_be_current(rig, known.state)
+            with Tier(known) as tier:
+                place = tier.place()
+                yield tier, f"rig '{rig}' ({known.provider}), {place['host']}:{place['port']}"
         return
     listed = state.load(rig)
     addresses = {name for host in (listed.hosts if listed else ()) for name in (host.address, host.ssh_address)}
@@ -34,3 +39,12 @@ def open_target(
         address = replace(address, ca=str(authority_file(rig)))
     with Service(address, dsn, hosts=hosts, known=addresses, mine=mine) as service:
         yield service, str(service.address)
+
+
+def _must_be_current(name: str, known: RigState | None) -> None:
+    """Raises RigError where the hosts run other code than this checkout: what they measure would not be this."""
+    if known and known.code_hash != checkout_hash():
+        raise RigError(
+            f"rig '{name}' runs code {known.code_hash or 'unknown'}, this checkout is {checkout_hash()}",
+            hint="./run provision brings it up to date",
+        )

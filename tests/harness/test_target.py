@@ -9,6 +9,7 @@ import pytest
 
 from harness import state
 from harness.certificates import authority_file, certify
+from harness.errors import RigError
 from harness.model import Host
 from harness.rig import open_rig
 from harness.service import Service
@@ -53,3 +54,10 @@ def test_all_clients_of_a_rig_with_tls_verify_and_those_of_another_do_not_ask(ri
         assert opened.authority is None
         assert Tier(opened).place() == {"host": "198.18.0.3", "port": 8080, "tls": False, "ca": ""}
         assert "ssl" not in Tier(opened).dsn()
+
+
+def test_a_rig_that_runs_other_code_is_not_measured(rig: state.RigState) -> None:
+    state.save(replace(rig, code_hash="0123456789abcdef"))
+    with pytest.raises(RigError, match=r"runs code 0123456789abcdef, this checkout is [0-9a-f]{16}") as caught:
+        open_target(rig.name).__enter__()
+    assert "./run provision" in caught.value.hint
