@@ -6,6 +6,7 @@ Units stand last in a name: `_us` microseconds, `_ms` milliseconds, `_s` or `sec
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -15,6 +16,9 @@ ROLES: tuple[Role, ...] = ("db", "app", "lb", "load")
 
 Outcome = Literal["ok", "fail", "unknown"]
 """`ok`: acknowledged. `fail`: surely not applied. `unknown`: may or may not have been applied."""
+
+Tally = Counter[tuple[str, str, str]]
+"""(operation, key, outcome) -> requests: what is known of a lane's requests where their samples were not kept."""
 
 Verdict = Literal["pass", "fail", "unknown"]
 Mode = Literal["closed", "open"]

@@ -173,7 +173,7 @@ class Job:
     host_count: int = 1
     keys: Keys = field(default_factory=Keys)
     samples: bool = True
-    """Keep every sample; without, memory stays flat and histograms and one-second rows remain."""
+    """Keep every sample; without, memory stays flat: histograms, one-second rows and counts by key remain."""
     warmup: Warmup | None = None
 
     def __post_init__(self) -> None:

@@ -9,6 +9,7 @@ A results folder always holds the same files, whether of one process or of all h
     service.hgrm    the same from the send
     lag.hgrm        open mode: how late the generator noticed that a request was due
     samples.csv     (or samples.csv.gz) all requests, sorted by done_us, if the job wanted samples
+    keys.csv        how the requests of each key ended in both phases, if the job wanted no samples
     captures.jsonl  captured fields that are no numbers, by seq
 
 Percentiles are never averaged: histograms are added and percentiles taken from the sum.
@@ -24,10 +25,11 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import InvalidMeasurement
-from harness.load import hist
+from harness.load import hist, tally
 from harness.load.answer import OUTCOMES
 from harness.load.samples import GZIP_ROWS, open_text, sample_file
 from harness.load.steady import Row, is_steady
+from harness.model import Tally
 
 HISTOGRAMS = ("latency", "service", "lag")
 FILES = (
@@ -39,6 +41,7 @@ FILES = (
     "lag.hgrm",
     "samples.csv",
     "samples.csv.gz",
+    "keys.csv",
     "captures.jsonl",
 )
 _QUANTILES = {"p50_ms": 0.5, "p90_ms": 0.9, "p95_ms": 0.95, "p99_ms": 0.99, "p999_ms": 0.999, "max_ms": 1.0}
@@ -72,6 +75,7 @@ def merge(folders: Sequence[Path], out: Path, *, since_us: int = 0) -> dict[str,
         histograms[name] = counts
     rows = merge_seconds([read_seconds(folder / "seconds.jsonl") for folder in folders])
     _merge_samples(folders, [shift + since_us for shift in shifts], out)
+    _merge_tallies(folders, out)
     _merge_captures(folders, out)
     return write(out, merge_summaries(summaries, shifts), histograms, rows)
 
@@ -236,6 +240,19 @@ def _shifted(lines: Iterable[str], shift: int) -> Iterator[tuple[int, str]]:
         seq, op, key, host, due, sent, done, rest = line.split(",", 7)
         at = int(done) + shift
         yield at, f"{seq},{op},{key},{host},{int(due) + shift},{int(sent) + shift},{at},{rest}" if shift else line
+
+
+def _merge_tallies(folders: Sequence[Path], out: Path) -> None:
+    files = [folder / "keys.csv" for folder in folders if not sample_file(folder)]
+    if not files:
+        return
+    merged = Tally()
+    try:
+        for file in files:
+            merged.update(tally.read(file))
+    except (OSError, ValueError) as error:
+        raise InvalidMeasurement(f"a load host's count of its keys cannot be read: {error}") from error
+    tally.write(out / "keys.csv", merged)
 
 
 def _merge_captures(folders: Sequence[Path], out: Path) -> None:

@@ -1,8 +1,8 @@
 """What one process keeps of its requests: rows in preallocated blocks, histograms, one line a second.
 
 Inside the measured window nothing is formatted and no object a request is kept: `record` packs a row into bytes
-and counts two slots. Texts (errors, app hosts) are interned into small tables. Without `samples` no row is kept,
-and memory does not grow with time.
+and counts two slots. Texts (errors, app hosts) are interned into small tables. Without `samples` no row is kept:
+the request is counted by its key and outcome, and memory does not grow with time.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from harness.load import hist
 from harness.load.answer import OUTCOMES, Answer
 from harness.load.job import Job
 from harness.load.samples import Sample
+from harness.model import Tally
 
 _BLOCK_ROWS = 1 << 16
 _TABLE_LIMIT = 1000
@@ -98,6 +99,7 @@ class Recorder:
         self.lists: list[tuple[int, dict[str, Any]]] = []
         """(seq, captured fields that are no numbers)."""
         self._keep = job.samples
+        self._ended: tuple[tuple[dict[int, int], ...], ...] = tuple(({}, {}, {}) for _ in job.operations)
         self._pack_into = self._row.pack_into
         self._hosts, self._errors = Table(), Table()
         self.phases = (Phase(), Phase())
@@ -167,6 +169,8 @@ class Recorder:
         if error:
             phase.count_error(error)
         if not self._keep:
+            key, ended = call.key, self._ended[call.op][outcome]
+            ended[key] = ended.get(key, 0) + 1
             return
         offset = self._offset
         if offset == len(self._block):
@@ -229,6 +233,14 @@ class Recorder:
     def close(self) -> None:
         """Close the file of seconds; the samples stay."""
         self._seconds.close()
+
+    def tally(self) -> Tally:
+        """How the requests of each key ended in both phases; empty where samples are kept, which say more."""
+        tally = Tally()
+        for operation, outcomes in zip(self._job.operations, self._ended, strict=True):
+            for outcome, ended in zip(OUTCOMES, outcomes, strict=True):
+                tally.update({(operation.name, self._job.keys.name(key), outcome): n for key, n in ended.items()})
+        return tally
 
     def rows(self) -> Iterator[Sample]:
         """The samples in the order their outcomes became known, times relative to the release."""

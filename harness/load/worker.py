@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import UsageError
-from harness.load import hist, merge, samples
+from harness.load import hist, merge, samples, tally
 from harness.load.answer import OUTCOMES
 from harness.load.clock import now_us
 from harness.load.engine import Engine
@@ -188,6 +188,8 @@ def _write(job: Job, recorder: Recorder, folder: Path, summary: dict[str, Any], 
         if recorder.lists:
             with (folder / "captures.jsonl").open("w", encoding="utf-8") as file:
                 file.writelines(json.dumps({"seq": seq, **values}) + "\n" for seq, values in recorder.lists)
+    else:
+        tally.write(folder / "keys.csv", recorder.tally())
     phase = recorder.phases[MEASURE]
     histograms = {"latency": phase.latency, "service": phase.service, "lag": lag}
     return merge.write(folder, summary, histograms, merge.read_seconds(folder / "seconds.jsonl"))

@@ -5,9 +5,10 @@ from types import SimpleNamespace
 from typing import Any
 
 from harness.load import hist
-from harness.load.answer import Answer
+from harness.load.answer import OUTCOMES, Answer
 from harness.load.job import from_dict
 from harness.load.recorder import MEASURE, Recorder, Table
+from harness.model import Tally
 
 from .conftest import job_dict
 
@@ -90,6 +91,22 @@ def test_without_samples_nothing_grows(tmp_path: Path) -> None:
     recorder.finish(T0 + 2000)
     assert list(recorder.rows()) == []
     assert recorder.phases[MEASURE].outcomes == [1000, 0, 0]
+
+
+def test_without_samples_keys_are_counted_in_both_phases(tmp_path: Path) -> None:
+    """As many entries as operations, keys and outcomes, however many requests there are."""
+    operations = [{"name": name, "path": "/", "body": {"key": "{key}"}} for name in ("increment", "hold")]
+    changes = {"operations": operations, "keys": {"kind": "cycle", "prefix": "k", "count": 5}}
+    recorder = make(tmp_path, [], samples=False, warmup={"seconds": 1.0, "max_seconds": 1.0}, **changes)
+    recorder.measure_from_second(1)
+    for seq in range(3000):
+        request = call(seq, seq * 1000, seq * 1000)
+        request.op, request.key = seq % 2, seq % 5
+        recorder.record(request, request.due_us + 9, 200, Answer(seq % 3))
+    recorder.finish(T0 + 3_100_000)
+    assert [sum(phase.outcomes) for phase in recorder.phases] == [1000, 2000]
+    names = [(op, f"k-{key}", outcome) for op in ("increment", "hold") for key in range(5) for outcome in OUTCOMES]
+    assert recorder.tally() == Tally(dict.fromkeys(names, 100))
 
 
 def test_the_window_counts_only_what_became_known_in_it(tmp_path: Path) -> None:
