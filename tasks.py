@@ -97,6 +97,7 @@ _BENCH = {
     "repeat": "trials a cell",
     "seed": "seed of order, keys and arrivals (default: 1)",
     "quick": "every scenario, fewer repetitions",
+    "samples": "keep every request of trials beyond a minute too, which else keep histograms and counts by key",
     "dry_run": "print the plan and touch nothing",
     "resume": "go on with a run that was interrupted: only what is missing",
     "aa": "measure the same thing twice and store the noise floor of this rig",
@@ -121,6 +122,7 @@ def bench(
     repeat: str | None = None,
     seed: str | None = None,
     quick: bool = False,
+    samples: bool = False,
     dry_run: bool = False,
     resume: str | None = None,
     aa: bool = False,
@@ -150,6 +152,7 @@ def bench(
         repeat=repeat,
         seed=seed,
         quick=quick,
+        samples=samples,
     )
 
 

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
-from harness.model import Cell, Evidence, Finding, Verdict
+from harness.model import Cell, Evidence, Finding, Tally, Verdict
 
 
 class Samples(Protocol):
@@ -44,6 +44,13 @@ class Samples(Protocol):
     def phase(self) -> Sequence[str]: ...
     @property
     def captured(self) -> Mapping[str, Sequence[float]]: ...
+
+
+def tally(requests: Samples | Tally) -> Tally:
+    """How the requests of each key ended, from the samples or as counted where none were kept."""
+    if isinstance(requests, Counter):
+        return requests
+    return Counter(zip(requests.op, requests.key, requests.outcome, strict=True))
 
 
 def finding(cell: Cell, check: str, verdict: Verdict | bool, detail: str, **numbers: object) -> Finding:
@@ -115,14 +122,15 @@ def check_spread(cell: Cell, samples: Samples, *, tolerance: float = 0.1) -> Fin
     return finding(cell, "spread", "pass", f"even over {cell.hosts} hosts: {said}", **numbers)
 
 
-def check_counts(cell: Cell, samples: Samples, evidence: Evidence, *, op: str | None = "increment") -> Finding:
+def check_counts(cell: Cell, requests: Samples | Tally, evidence: Evidence, *, op: str | None = "increment") -> Finding:
     """Client, HAProxy, app and database saw the same requests; the first layer that differs is named.
 
     `op`: the operation whose acknowledged requests the database's counters must match; None where the
     scenario does not increment. A layer that was not measured makes the answer unknown, never pass.
     """
     counts = dict(evidence.counts)
-    sent = counts.get("client", len(samples))
+    counted = tally(requests)
+    sent = counts.get("client", counted.total())
     applied = sum(value - evidence.initial.get(key, 0) for key, value in evidence.final.items())
     said = [f"client {sent:,}"]
     differing: list[str] = []
@@ -135,14 +143,12 @@ def check_counts(cell: Cell, samples: Samples, evidence: Evidence, *, op: str | 
         if counts[layer] != sent:
             differing.append(layer)
     if op is not None:
-        ok = unknown = 0
-        for name, outcome in zip(samples.op, samples.outcome, strict=True):
-            if name == op:
-                ok += outcome == "ok"
-                unknown += outcome == "unknown"
+        ended: Counter[str] = Counter()
+        for (name, _, outcome), number in counted.items():
+            ended[outcome] += number * (name == op)
         said.append(f"database {applied:,}")
         counts["database"] = applied
-        if not ok <= applied <= ok + unknown:
+        if not ended["ok"] <= applied <= ended["ok"] + ended["unknown"]:
             differing.append("database")
     text = " = ".join(said) if not differing else ", ".join(said)
     if differing:

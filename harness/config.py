@@ -38,6 +38,8 @@ class Options:
     repeat: int | None = None
     seed: int = 1
     quick: bool = False
+    samples: bool = False
+    """Keep the samples of long trials too."""
 
     @property
     def mode(self) -> Mode:
@@ -107,6 +109,7 @@ def parse_options(
     repeat: str | None = None,
     seed: str | None = None,
     quick: bool = False,
+    samples: bool = False,
 ) -> Options:
     """All of `bench`'s options, judged together. Raises UsageError for the first that cannot be."""
     if rate is not None and clients is not None and requests is not None:
@@ -127,4 +130,5 @@ def parse_options(
         repeat=whole("repeat", repeat, 1, MAX_REPEAT),
         seed=1 if parsed_seed is None else parsed_seed,
         quick=quick,
+        samples=samples,
     )

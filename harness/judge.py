@@ -51,7 +51,7 @@ def judge(scenarios: Mapping[str, Scenario], trials: Iterable[Measured]) -> list
             continue
         single[name] += judge_trial(scenarios[name], measured)
         # what judges trials together looks at rows and evidence: the samples may be dropped now
-        by_scenario[name].append(replace(measured, lanes={}))
+        by_scenario[name].append(replace(measured, lanes={}, tallies={}))
     findings: list[Finding] = []
     for name, found in single.items():
         findings += merge(found)

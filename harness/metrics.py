@@ -9,11 +9,11 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from harness.checks import Samples
-from harness.model import Cell, Evidence, Trial
+from harness.model import Cell, Evidence, Tally, Trial
 
 UNEVEN = 0.15
 """Hosts of one role that differ by more than this share are named."""
@@ -57,13 +57,17 @@ def unreplaced(rows: Iterable[TrialRow]) -> list[TrialRow]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
-    """All that a check may look at: the row, the samples of each lane, and the layers' evidence."""
+    """All that a check may look at: the row, the samples of each lane, and the layers' evidence.
+
+    `tallies`: of the lanes whose samples were not kept, how the requests of each key ended.
+    """
 
     row: TrialRow
     lanes: Mapping[str, Samples]
     evidence: Evidence
     held_back: str = ""
     """What was saturated while the trial's load ran, in words, from its telemetry (harness/attribution.py)."""
+    tallies: Mapping[str, Tally] = field(default_factory=dict)
 
     @property
     def cell(self) -> Cell:
@@ -74,6 +78,11 @@ class Measured:
     def main(self) -> Samples:
         """The samples of the lane named `main`."""
         return self.lanes["main"]
+
+    @property
+    def requests(self) -> Samples | Tally:
+        """The samples of the lane named `main`, or its tally where none were kept."""
+        return self.main if "main" in self.lanes else self.tallies["main"]
 
 
 def figures(summary: Mapping[str, Any], samples: Samples | None) -> dict[str, float | None]:

@@ -10,6 +10,8 @@ The last line is the whole of linearizability for a counter whose increments ans
 (Herlihy and Wing 1990: the order of values is the only candidate order, so it need only respect real time).
 With a ledger: every `ok` id is there once with the value that was answered, no `fail` id is, and
 final - initial = rows of the key. Each finding names the first requests that prove it.
+
+Of a trial without samples only the first line can be judged: how many requests of each key ended how is known.
 """
 
 from __future__ import annotations
@@ -19,16 +21,18 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from harness.checks import Samples, finding
-from harness.model import Cell, Evidence, Finding
+from harness.checks import Samples, finding, tally
+from harness.model import Cell, Evidence, Finding, Tally
+
+PER_REQUEST = ("value sequence", "real-time order", "ledger")
+"""The checks that need samples."""
 
 
 @dataclass(slots=True)
 class _Key:
-    """The increments of one key: those acknowledged as row numbers into the samples, the others as counts."""
+    """The increments of one key: those acknowledged as row numbers into the samples, the unknown ones as a count."""
 
     ok: list[int] = field(default_factory=list)
-    fail: int = 0
     unknown: int = 0
 
 
@@ -39,40 +43,45 @@ def _by_key(samples: Samples, op: str) -> dict[str, _Key]:
             continue
         if outcome == "ok":
             keys[key].ok.append(row)
-        elif outcome == "fail":
-            keys[key].fail += 1
-        else:
+        elif outcome == "unknown":
             keys[key].unknown += 1
     return keys
 
 
-def check_final_value(cell: Cell, samples: Samples, evidence: Evidence, *, op: str = "increment") -> Finding:
+def _no_samples(cell: Cell, check: str) -> Finding:
+    return finding(cell, check, "unknown", "no samples were kept")
+
+
+def check_final_value(cell: Cell, requests: Samples | Tally, evidence: Evidence, *, op: str = "increment") -> Finding:
     """Per key: ok <= final - initial <= ok + unknown. Lost and invented updates are counted over all keys."""
     lost = invented = ok = unknown = applied = 0
     first = ""
-    keys = _by_key(samples, op)
+    keys: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    for (name, key, outcome), number in tally(requests).items():
+        if name == op:
+            keys[key][outcome] += number
     untouched = [key for key in evidence.final if key not in keys]
-    for key, entry in keys.items():
-        ok += len(entry.ok)
-        unknown += entry.unknown
+    for key, ended in keys.items():
+        ok += ended["ok"]
+        unknown += ended["unknown"]
         if key not in evidence.final:
-            if not entry.ok:
+            if not ended["ok"]:
                 continue
             grown = 0
         else:
             grown = evidence.final[key] - evidence.initial.get(key, 0)
         applied += grown
-        missing, surplus = len(entry.ok) - grown, grown - len(entry.ok) - entry.unknown
+        missing, surplus = ended["ok"] - grown, grown - ended["ok"] - ended["unknown"]
         lost += max(0, missing)
         invented += max(0, surplus)
         if not first and (missing > 0 or surplus > 0):
             first = (
-                f"key '{key}': {len(entry.ok):,} acknowledged and {entry.unknown:,} unknown, "
+                f"key '{key}': {ended['ok']:,} acknowledged and {ended['unknown']:,} unknown, "
                 f"but the value went from {evidence.initial.get(key, 0):,} to "
                 f"{evidence.final.get(key, evidence.initial.get(key, 0)):,}"
             )
-            if missing > 0:
-                first += _first_double(samples, entry.ok)
+            if missing > 0 and not isinstance(requests, Counter):
+                first += _first_double(requests, _by_key(requests, op)[key].ok)
     for key in untouched:
         grown = evidence.final[key] - evidence.initial.get(key, 0)
         applied += grown
@@ -117,8 +126,10 @@ def _first_double(samples: Samples, rows: Iterable[int]) -> str:
     )
 
 
-def check_value_sequence(cell: Cell, samples: Samples, evidence: Evidence, *, op: str = "increment") -> Finding:
+def check_value_sequence(cell: Cell, samples: Samples | Tally, evidence: Evidence, *, op: str = "increment") -> Finding:
     """The acknowledged values of each key are initial+1 … final, each once (gaps only where unknown > 0)."""
+    if isinstance(samples, Counter):
+        return _no_samples(cell, "value sequence")
     doubles = outside = gaps = 0
     first = ""
     keys = _by_key(samples, op)
@@ -160,12 +171,14 @@ def check_value_sequence(cell: Cell, samples: Samples, evidence: Evidence, *, op
     return finding(cell, "value sequence", "pass", f"{answered:,} values, each answered exactly once", **numbers)
 
 
-def check_real_time_order(cell: Cell, samples: Samples, *, op: str = "increment") -> Finding:
+def check_real_time_order(cell: Cell, samples: Samples | Tally, *, op: str = "increment") -> Finding:
     """A request that ended before another on its key was sent has the smaller value.
 
     Instants of different load hosts are compared only through each host's own clock: pairs are formed
     within a load host. O(n log n): values are walked downwards with the earliest `done` seen so far.
     """
+    if isinstance(samples, Counter):
+        return _no_samples(cell, "real-time order")
     violations = compared = 0
     first = ""
     for key, entry in _by_key(samples, op).items():
@@ -228,8 +241,10 @@ def _mismatch(samples: Samples, row: int, entry: tuple[str, int] | None) -> tupl
     return None
 
 
-def check_ledger(cell: Cell, samples: Samples, evidence: Evidence, *, op: str = "increment") -> Finding:
+def check_ledger(cell: Cell, samples: Samples | Tally, evidence: Evidence, *, op: str = "increment") -> Finding:
     """The ledger and the samples tell one story, id by id."""
+    if isinstance(samples, Counter):
+        return _no_samples(cell, "ledger")
     ledger = evidence.ledger
     if ledger is None:
         return finding(cell, "ledger", "unknown", "no ledger was read for this trial")

@@ -16,6 +16,10 @@ from harness.errors import UsageError
 from harness.metrics import Measured
 from harness.model import Backend, Cell, Finding, Role, Trial
 
+LONG_S, LONG_REQUESTS = 60.0, 1_000_000
+"""A trial planned longer keeps no samples, where its scenario can be judged without: a minute at the rates of a small
+rig is half a million rows, 50 MB on the disk, which every check and report would read again."""
+
 
 class Skip(Exception):
     """Raised by a scenario's `cells` where it cannot run on this site; the text is the reason, shown to users."""
@@ -94,16 +98,27 @@ class Scenario:
     repeat: Callable[[Cell], int] = lambda _: 1
     """Trials of a cell where `--repeat` is not given: CLAIM_TRIALS where a criterion rests on how the times of cells
     compare, one where it rests on counts or where times are shown and judged by nobody. `--quick` always makes one."""
+    tallied: bool = False
+    """Whether its checks can do with how the requests of each key ended: long trials then keep no samples."""
     rehearsed: bool = False
     """Whether each trial sends its load once before, unmeasured: connections open, statements known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """The trials in their order, and the scenarios that cannot run here with the reason."""
+    """The trials in their order, and the scenarios that cannot run here with the reason.
+
+    `samples`: every trial keeps its samples, however long it is.
+    """
 
     trials: tuple[Trial, ...]
     skipped: Mapping[str, str] = field(default_factory=dict)
+    samples: bool = False
+
+    def keeps_samples(self, scenario: Scenario, cell: Cell) -> bool:
+        """Whether the cell's trials keep every sample: long ones only if asked to, or where checks need them."""
+        long = cell.requests > LONG_REQUESTS if cell.requests else (cell.seconds or 0.0) > LONG_S
+        return self.samples or not scenario.tallied or not long
 
 
 def make_plan(options: Options, site: Site, scenarios: Mapping[str, Scenario]) -> Plan:
@@ -137,7 +152,7 @@ def make_plan(options: Options, site: Site, scenarios: Mapping[str, Scenario]) -
     if not trials:
         reasons = "; ".join(f"{name}: {why}" for name, why in skipped.items())
         raise UsageError(f"nothing to measure: {reasons}", hint="./run scenarios lists what each needs")
-    return Plan(trials=tuple(trials), skipped=skipped)
+    return Plan(trials=tuple(trials), skipped=skipped, samples=options.samples)
 
 
 def _asked(scenario: Scenario, cells: Sequence[Cell], options: Options) -> Sequence[Cell]:

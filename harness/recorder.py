@@ -23,6 +23,7 @@ from harness.tables import TELEMETRY_COLUMNS, TIMELINE_COLUMNS, TRIAL_COLUMNS
 LANE_FILES = {
     "samples.csv": ".csv",
     "samples.csv.gz": ".csv.gz",
+    "keys.csv": ".keys.csv",
     "captures.jsonl": ".captures.jsonl",
     "summary.json": ".summary.json",
     "latency.hgrm": ".latency.hgrm",

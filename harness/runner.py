@@ -23,6 +23,7 @@ from harness.load import innocence
 from harness.load.samples import read_samples, sample_file
 from harness.metrics import TrialRow, figures, uneven_hosts, unreplaced
 from harness.model import Cell, Evidence, Trial
+from harness.oracle import PER_REQUEST
 from harness.plan import Driver, Lane, Plan, Scenario
 from harness.recorder import Recorder
 from harness.stations import Station
@@ -36,6 +37,7 @@ CEILING_S = 1.0
 MADE_UP = 0.05
 """Share of the trials (one at least) that may be measured once more because the generator was held up. More are no
 hiccup: the rig is not fit to measure."""
+NO_SAMPLES = "trials this long keep no samples (--samples keeps them)"
 
 
 class Target(Protocol):
@@ -76,7 +78,7 @@ def bench(
     manifest.skipped = dict(plan.skipped)
     for name, why in plan.skipped.items():
         echo(f"  {name}: skipped: {why}")
-    bencher = _Bench(scenarios, target, recorder, echo)
+    bencher = _Bench(plan, scenarios, target, recorder, echo)
     try:
         manifest.settings |= target.settings()
         recorder.save()
@@ -86,7 +88,7 @@ def bench(
             for trial in plan.trials:
                 if trial.order not in done:
                     bencher.run(trial, len(plan.trials), during)
-            for trial in bencher.made_up(plan, after=max(len(plan.trials), *done, 0)):
+            for trial in bencher.made_up(after=max(len(plan.trials), *done, 0)):
                 bencher.run(trial, trial.order, during)
         with bencher.stage("restore"):
             target.restore()
@@ -119,21 +121,23 @@ def _judge(recorder: Recorder, scenarios: Mapping[str, Scenario], *, finish: boo
 class _Bench:
     def __init__(
         self,
+        plan: Plan,
         scenarios: Mapping[str, Scenario],
         target: Target,
         recorder: Recorder,
         echo: Callable[[str], None],
     ) -> None:
-        self._scenarios, self._target, self._recorder, self._echo = scenarios, target, recorder, echo
+        self._plan, self._scenarios = plan, scenarios
+        self._target, self._recorder, self._echo = target, recorder, echo
         self._ceiling: float | None = None
         self._doubtful: list[Trial] = []
 
-    def made_up(self, plan: Plan, *, after: int) -> list[Trial]:
+    def made_up(self, *, after: int) -> list[Trial]:
         """Trials to be measured once more, last of all, because the generator and not the tier was the limit.
 
         The generator alone says so, never what was measured, so no result is chosen; the invalid row stays.
         """
-        if len(self._doubtful) > max(1, round(MADE_UP * len(plan.trials))):
+        if len(self._doubtful) > max(1, round(MADE_UP * len(self._plan.trials))):
             return []
         return [replace(trial, order=after + n) for n, trial in enumerate(self._doubtful, 1)]
 
@@ -217,10 +221,13 @@ class _Bench:
                     f"      {event['second']:>4} s  {event['ok']:,} ok/s  {event['fail'] + event['unknown']:,} not ok"
                 )
 
-        lanes = self._target.prepare(lanes)
-        if any(op.get("idempotency") for lane in lanes.values() for op in lane["operations"]):
+        scenario = self._scenarios[trial.cell.scenario]
+        keep = self._plan.keeps_samples(scenario, trial.cell)
+        lanes = {name: {**lane, "samples": keep} for name, lane in self._target.prepare(lanes).items()}
+        ledger = any(op.get("idempotency") for lane in lanes.values() for op in lane["operations"])
+        if keep and ledger:
             reads.add("ledger")
-        if self._scenarios[trial.cell.scenario].rehearsed:
+        if scenario.rehearsed:
             with self.stage("rehearsal"), tempfile.TemporaryDirectory(prefix="pgcrucible-") as scratch:
                 self._send(lanes, f"{trial.order}-rehearsal", Path(scratch), seed=trial.seed)
         with (
@@ -238,6 +245,9 @@ class _Bench:
                 )
             with self.stage("store"):
                 evidence = _with_client(read(), collected)
+                if not keep:
+                    unjudged = {check: NO_SAMPLES for check in PER_REQUEST if ledger or check != "ledger"}
+                    evidence = replace(evidence, unjudged={**unjudged, **evidence.unjudged})
                 row = self._row(trial, collected)
                 for lane, folder in collected.folders.items():
                     self._timeline(trial.order, lane, folder)

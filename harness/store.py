@@ -4,7 +4,8 @@
                      trials.csv     one row a trial
                      timeline.csv   one row a second and trial
                      telemetry.csv  one row a second, host and metric
-                     samples/       NNN-<lane>.csv[.gz], one a trial and lane; summary and histograms beside it
+                     samples/       NNN-<lane>.csv[.gz], one a trial and lane (.keys.csv, where none were kept);
+                                    summary and histograms beside it
                      evidence/      NNN.json: what database, HAProxy and apps said about trial NNN
                      report.html
 
@@ -42,11 +43,11 @@ from harness.files import (
     read_table,
     read_text,
 )
-from harness.load import hist
+from harness.load import hist, tally
 from harness.load.samples import Samples, read_samples
 from harness.manifest import Manifest
 from harness.metrics import Measured, TrialRow
-from harness.model import Evidence, Finding
+from harness.model import Evidence, Finding, Tally
 from harness.tables import from_columns, shown
 
 FORMAT = 1
@@ -89,15 +90,30 @@ class Run:
     def summaries(self, order: int) -> dict[str, dict[str, Any]]:
         """Lane name -> what the load hosts said of it (harness/load/merge.py). Raises FormatError."""
         found: dict[str, dict[str, Any]] = {}
-        for path in sorted((self.path / "samples").glob(f"{order:03d}-*.summary.json")):
-            if is_own(path):
-                try:
-                    read = json.loads(read_text(path, MAX_TABLE_BYTES))
-                except (ValueError, RecursionError) as error:
-                    raise FormatError(f"{path}: {error}", hint="the summary file is damaged") from error
-                if isinstance(read, dict):
-                    found[path.name.removesuffix(".summary.json").split("-", 1)[1]] = read
+        for lane, path in self._of_lanes(order, ".summary.json"):
+            try:
+                read = json.loads(read_text(path, MAX_TABLE_BYTES))
+            except (ValueError, RecursionError) as error:
+                raise FormatError(f"{path}: {error}", hint="the summary file is damaged") from error
+            if isinstance(read, dict):
+                found[lane] = read
         return found
+
+    def tallies(self, order: int) -> dict[str, Tally]:
+        """Lane name -> how the requests of each key ended, where no samples were kept. Raises FormatError."""
+        found: dict[str, Tally] = {}
+        for lane, path in self._of_lanes(order, ".keys.csv"):
+            try:
+                found[lane] = tally.read(path)
+            except (ValueError, OSError) as error:
+                raise FormatError(f"{path}: {error}", hint="the counts by key are damaged") from error
+        return found
+
+    def _of_lanes(self, order: int, suffix: str) -> Iterator[tuple[str, Path]]:
+        """The run's own files of that kind beside trial `order`'s samples, by lane."""
+        for path in sorted((self.path / "samples").glob(f"{order:03d}-*{suffix}")):
+            if is_own(path):
+                yield path.name.removesuffix(suffix).split("-", 1)[1], path
 
     def histogram(self, order: int, lane: str, kind: Literal["latency", "service"]) -> hist.Counts:
         """A lane's measured phase as a histogram, empty where none is stored. Raises FormatError."""
@@ -140,7 +156,13 @@ class Run:
                     f"{self.path}: trial {row.trial.order} has no evidence",
                     hint="the run folder is incomplete",
                 )
-            yield Measured(row=row, lanes=self.lanes(row.trial.order), evidence=evidence, held_back=held_back)
+            yield Measured(
+                row=row,
+                lanes=self.lanes(row.trial.order),
+                tallies=self.tallies(row.trial.order),
+                evidence=evidence,
+                held_back=held_back,
+            )
 
     def moments(self) -> list[Moment]:
         """telemetry.csv by instant and host. Raises FormatError."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from harness.checks import Samples, check_counts, finding
+from harness.checks import check_counts, finding
 from harness.config import Options
 from harness.metrics import Measured
 from harness.model import Backend, Cell, Evidence, Finding
@@ -86,18 +86,17 @@ def strategies(options: Options, site: Site, backend: Backend, default: Sequence
     return options.strategies or (default if site.managed else ("",))
 
 
-def check_counters(measured: Measured, samples: Samples | None = None) -> list[Finding]:
+def check_counters(measured: Measured) -> list[Finding]:
     """The whole oracle over a trial's increments, and the counts of all layers."""
-    cell, evidence = measured.cell, measured.evidence
-    samples = measured.main if samples is None else samples
+    cell, requests, evidence = measured.cell, measured.requests, measured.evidence
     findings = [
-        check_final_value(cell, samples, evidence),
-        check_value_sequence(cell, samples, evidence),
-        check_real_time_order(cell, samples),
-        check_counts(cell, samples, evidence),
+        check_final_value(cell, requests, evidence),
+        check_value_sequence(cell, requests, evidence),
+        check_real_time_order(cell, requests),
+        check_counts(cell, requests, evidence),
     ]
     if evidence.ledger is not None:
-        findings.append(check_ledger(cell, samples, evidence))
+        findings.append(check_ledger(cell, requests, evidence))
     return findings + check_integrity(cell, evidence)
 
 

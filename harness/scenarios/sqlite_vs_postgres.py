@@ -188,4 +188,5 @@ SCENARIO = Scenario(
     check=check,
     judge=judge,
     timed=False,
+    tallied=True,
 )

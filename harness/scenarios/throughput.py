@@ -60,7 +60,7 @@ def check(measured: Measured) -> Sequence[Finding]:
     cell = measured.cell
     if not cell.params.get("control"):
         return check_counters(measured)
-    counted = check_final_value(cell, measured.main, measured.evidence)
+    counted = check_final_value(cell, measured.requests, measured.evidence)
     lost = int(counted.numbers.get("lost", 0))
     if counted.verdict == "unknown":
         return [finding(cell, "control", "unknown", counted.detail, lost=0)]
@@ -83,4 +83,5 @@ SCENARIO = Scenario(
     cells=cells,
     workload=workload,
     check=check,
+    tallied=True,
 )

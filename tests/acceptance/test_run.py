@@ -63,6 +63,19 @@ def test_samples_are_those_the_figures_were_made_of(run: Run) -> None:
         ), f"trial {row.trial.order}: trials.csv and samples/ differ"
 
 
+def test_counts_by_key_are_those_the_load_hosts_counted(run: Run) -> None:
+    """Where no samples were kept, the counts by key add up to what the summaries say of both phases."""
+    for row in run.rows:
+        summaries = run.summaries(row.trial.order)
+        for lane, tally in run.tallies(row.trial.order).items():
+            phases = [summaries[lane][phase] for phase in ("warmup", "measure")]
+            told = {outcome: sum(phase[outcome] for phase in phases) for outcome in ("ok", "fail", "unknown")}
+            counted = dict.fromkeys(told, 0)
+            for (_, _, outcome), requests in tally.items():
+                counted[outcome] += requests
+            assert counted == told, f"trial {row.trial.order}: {lane}.keys.csv and its summary differ"
+
+
 def test_stored_findings_are_what_the_samples_say(run: Run, findings: list[Finding]) -> None:
     """The manifest's verdict is the one that the stored samples lead to."""
     stored = {(f.cell, f.check): f.verdict for f in run.findings}

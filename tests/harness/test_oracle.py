@@ -6,8 +6,15 @@ import random
 
 import pytest
 
-from harness.model import Evidence
-from harness.oracle import check_final_value, check_ledger, check_real_time_order, check_value_sequence
+from harness.checks import check_counts
+from harness.model import Evidence, Tally
+from harness.oracle import (
+    PER_REQUEST,
+    check_final_value,
+    check_ledger,
+    check_real_time_order,
+    check_value_sequence,
+)
 from tests.harness.histories import CELL, grown, history, serial
 
 
@@ -111,6 +118,50 @@ def test_real_time_order_agrees_with_the_definition() -> None:
 def test_clocks_of_different_load_hosts_are_not_compared() -> None:
     samples = history((0, 5, "ok", 2), (6, 9, "ok", 1), load_host=["load-1", "load-2"])
     assert check_real_time_order(CELL, samples).verdict == "pass"
+
+
+class TestWithoutSamples:
+    """How many requests of each key ended how is all that is known."""
+
+    COUNTS = Tally({
+        ("increment", "a", "ok"): 5, ("increment", "a", "unknown"): 2, ("increment", "b", "ok"): 3,
+        ("increment", "b", "fail"): 4, ("read", "b", "ok"): 9,
+    })  # fmt: skip
+
+    @pytest.mark.parametrize(
+        ("final", "lost", "invented"),
+        [
+            ({"a": 5, "b": 3}, 0, 0), ({"a": 7, "b": 3}, 0, 0), ({"a": 4, "b": 3}, 1, 0), ({"a": 8, "b": 3}, 0, 1),
+            ({"a": 6, "b": 4}, 0, 1), ({"a": 4, "b": 4}, 1, 1), ({"a": 5}, 3, 0), ({"a": 5, "b": 3, "c": 1}, 0, 1),
+        ],
+    )  # fmt: skip
+    def test_every_key_is_held_to_its_own_bounds(self, final: dict[str, int], lost: int, invented: int) -> None:
+        found = check_final_value(CELL, self.COUNTS, Evidence(final=final))
+        assert (found.numbers["lost"], found.numbers["invented"]) == (lost, invented)
+        assert found.verdict == ("fail" if lost or invented else "pass")
+
+    def test_the_first_key_that_is_wrong_is_named(self) -> None:
+        found = check_final_value(CELL, self.COUNTS, Evidence(initial={"b": 1}, final={"a": 5, "b": 2}))
+        assert found.detail == ("2 lost updates; key 'b': 3 acknowledged and 0 unknown, but the value went from 1 to 2")
+
+    def test_nothing_sent_is_unknown(self) -> None:
+        assert check_final_value(CELL, Tally(), Evidence()).verdict == "unknown"
+
+    def test_what_needs_single_requests_never_passes(self) -> None:
+        evidence = Evidence(final={"a": 5, "b": 3}, ledger={})
+        found = [
+            check_value_sequence(CELL, self.COUNTS, evidence),
+            check_real_time_order(CELL, self.COUNTS),
+            check_ledger(CELL, self.COUNTS, evidence),
+        ]
+        assert [f.check for f in found] == list(PER_REQUEST)
+        assert {(f.verdict, f.detail) for f in found} == {("unknown", "no samples were kept")}
+
+    @pytest.mark.parametrize(("final", "verdict"), [(7, "fail"), (8, "pass"), (10, "pass"), (11, "fail")])
+    def test_the_layers_counts_are_compared_all_the_same(self, final: int, verdict: str) -> None:
+        counts = {"client": 23, "haproxy": 23, "app": 23}
+        evidence = Evidence(final={"a": final}, counts=counts)
+        assert check_counts(CELL, self.COUNTS, evidence).verdict == verdict
 
 
 LEDGER = {"a": ("hot-0", 1), "b": ("hot-0", 2)}

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from harness.config import Options, parse_options
 from harness.errors import UsageError
+from harness.judge import judge_trial
 from harness.load.job import from_dict
-from harness.model import BACKENDS, STRATEGIES, Cell
+from harness.metrics import Measured, TrialRow
+from harness.model import BACKENDS, STRATEGIES, Cell, Evidence, Tally, Trial
+from harness.oracle import PER_REQUEST
 from harness.plan import Driver, Scenario, Site, Skip, make_plan
 from harness.scenarios import SCENARIOS
 
@@ -78,6 +83,39 @@ def test_another_strategy_than_was_asked_for_is_not_measured(strategy: str) -> N
     assert plan.skipped["deadlocks"] == f"--strategy {strategy}: deadlocks has no increments"
     if strategy != "upsert":
         assert plan.skipped["connections"] == f"--strategy {strategy}: connections measures upsert alone"
+
+
+@pytest.mark.parametrize(
+    ("load", "kept"),
+    [
+        ({"seconds": 60.0}, True), ({"seconds": 61.0}, False), ({"requests": 1_000_000}, True),
+        ({"requests": 1_000_001}, False), ({"requests": 10, "seconds": 3600.0}, True), ({}, True),
+    ],
+)  # fmt: skip
+def test_long_trials_keep_no_samples_unless_asked_to_or_needed(load: dict[str, Any], kept: bool) -> None:
+    cell, known = Cell(scenario="s", **load), scenario(Cell(scenario="s"))
+    plan, asked = (
+        make_plan(Options(scenarios=("s",), samples=samples), SITE, {"s": known}) for samples in (False, True)
+    )
+    assert plan.keeps_samples(replace(known, tallied=True), cell) is kept
+    assert asked.keeps_samples(replace(known, tallied=True), cell)
+    assert plan.keeps_samples(known, cell)
+
+
+@pytest.mark.parametrize("name", sorted(name for name, s in SCENARIOS.items() if s.tallied))
+def test_a_scenario_that_may_go_without_samples_is_judged_without(name: str) -> None:
+    for cell in SCENARIOS[name].cells(options(), SITE):
+        final, counts = {"hot-0": 7 if cell.params.get("control") else 9}, {"client": 9, "haproxy": 9, "app": 9}
+        extra = {} if cell.backend == "postgres" else {"integrity_check": ["ok"]}
+        measured = Measured(
+            row=TrialRow(trial=Trial(cell=cell, number=1, order=1, seed=1), figures={}),
+            lanes={},
+            tallies={"main": Tally({("increment", "hot-0", "ok"): 9})},
+            evidence=Evidence(final=final, counts=counts, extra=extra, unjudged=dict.fromkeys(PER_REQUEST, "")),
+        )
+        assert {f.verdict for f in judge_trial(SCENARIOS[name], measured)} == {"pass"}, cell.name
+        lost = replace(measured, evidence=replace(measured.evidence, final={"hot-0": 8}))
+        assert "fail" in {f.verdict for f in judge_trial(SCENARIOS[name], lost)} or cell.params.get("control")
 
 
 def test_pools_beyond_the_servers_connections_are_refused() -> None:

@@ -22,6 +22,8 @@ from harness.manifest import CodeRecord, RigRecord
 from harness.model import Cell, Finding, Trial
 from harness.plan import Plan, Scenario
 from harness.recorder import Recorder
+from harness.report.page import write_report
+from harness.report.terminal import print_summary
 from harness.runner import During, bench
 from harness.scenarios.increments import check_counters, increment
 from harness.store import Run, load_run
@@ -37,7 +39,7 @@ SCENARIO = Scenario(
         "main": {
             "mode": "closed", "clients": 4, "requests": trial.cell.requests, "seconds": trial.cell.seconds,
             "release": "together", "keys": {"kind": "one", "prefix": "hot"},
-            "operations": [increment("upsert", idempotency=trial.cell.requests is not None)],
+            "operations": [increment(trial.cell.strategy, idempotency=trial.cell.requests is not None)],
         }
     },
     check=check_counters,
@@ -188,6 +190,32 @@ def test_a_doctored_sample_fails_when_the_stored_run_is_judged_again(benches: Be
     file.write_text("\n".join([*lines, lines[-1].replace(lines[-1].split(",")[0], "40", 1)]) + "\n")
     found = verdicts(judge(SCENARIOS, load_run(run.path).measured()))
     assert found[SHORT.name, "final value"] == "fail"
+
+
+def test_long_trials_are_judged_and_shown_without_samples(
+    benches: Bench, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """From counts by key alone: `upsert` loses nothing, `unsafe` does, a doctored count is found."""
+    monkeypatch.setattr("harness.plan.LONG_S", 0.5)
+    monkeypatch.setitem(SCENARIOS, "counting", replace(SCENARIO, tallied=True))
+    upsert, unsafe = (Cell(scenario="counting", strategy=name, clients=4, seconds=1.0) for name in ("upsert", "unsafe"))
+    run = benches.go(plan(upsert, unsafe))
+    assert sorted(path.name for path in run.path.glob("samples/*.csv*")) == ["001-main.keys.csv", "002-main.keys.csv"]
+    assert verdicts(run.findings) == {(upsert.name, "final value"): "pass", (unsafe.name, "final value"): "fail"}
+    assert verdicts(judge(SCENARIOS, run.measured())) == verdicts(run.findings)
+    said = [text for text in run.manifest.warnings if "--samples" in text]
+    assert [text.split(" is not judged: ")[0] for text in said] == ["'value sequence'", "'real-time order'"]
+    for row in run.rows:
+        (tally,) = run.tallies(row.trial.order).values()
+        assert tally.total() == row.figure("sent")
+        assert (row.figure("p99_ms") or 0) > 0
+    write_report(run)
+    print_summary(run)
+    assert "updates; key 'hot-" in capsys.readouterr().out
+
+    file = run.path / "samples" / "001-main.keys.csv"
+    file.write_text(file.read_text().rstrip() + "5\n")
+    assert verdicts(judge(SCENARIOS, load_run(run.path).measured()))[upsert.name, "final value"] == "fail"
 
 
 def test_ctrl_c_keeps_what_was_measured_and_resume_does_only_what_is_missing(benches: Bench) -> None:

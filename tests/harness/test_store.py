@@ -199,6 +199,34 @@ def test_lanes_are_moved_in_and_read_by_trial(tmp_path: Path) -> None:
     assert not (tmp_path / "a" / "samples.csv").exists()
 
 
+def keys(folder: Path, text: str = "op,key,outcome,requests\nincrement,hot-0,ok,5\n") -> Path:
+    """A lane's results without samples."""
+    folder.mkdir()
+    (folder / "keys.csv").write_text(text)
+    return folder
+
+
+def test_a_lane_without_samples_is_read_as_counts_by_key(tmp_path: Path) -> None:
+    recorder = recorded(tmp_path, row())
+    recorder.lane(1, "main", keys(tmp_path / "a"))
+    recorder.lane(1, "long", samples(tmp_path / "b"))
+    recorder.lane(11, "main", keys(tmp_path / "c"))
+    (measured,) = load_run(recorder.path).measured()
+    assert (list(measured.lanes), list(measured.tallies)) == (["long"], ["main"])
+    assert measured.requests == {("increment", "hot-0", "ok"): 5}
+
+
+def test_damaged_counts_by_key_are_refused_and_links_not_followed(tmp_path: Path) -> None:
+    recorder = recorded(tmp_path, row())
+    recorder.lane(1, "main", keys(tmp_path / "a", "op,key,outcome,requests\nincrement,hot-0,ok,many\n"))
+    with pytest.raises(FormatError, match=r"001-main\.keys\.csv: near line 2: 'many'"):
+        list(load_run(recorder.path).measured())
+    file = recorder.path / "samples" / "001-main.keys.csv"
+    file.rename(tmp_path / "elsewhere")
+    file.symlink_to(tmp_path / "elsewhere")
+    assert load_run(recorder.path).tallies(1) == {}
+
+
 def test_a_trial_without_evidence_is_an_incomplete_folder(tmp_path: Path) -> None:
     recorder = recorded(tmp_path, row())
     (recorder.path / "evidence" / "001.json").unlink()
