@@ -1,4 +1,4 @@
-"""From samples to figures: the columns of trials.csv. Pure.
+"""From what the load hosts counted to figures: the columns of trials.csv. Pure.
 
 Latency counts from the instant a request was due, service time from the send; both are kept. A failed
 request counts like any other: nothing is dropped. Only the measured phase counts, never the warm-up.
@@ -6,7 +6,6 @@ request counts like any other: nothing is dropped. Only the measured phase count
 
 from __future__ import annotations
 
-import math
 import statistics
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -85,13 +84,12 @@ class Measured:
         return self.main if "main" in self.lanes else self.tallies["main"]
 
 
-def figures(summary: Mapping[str, Any], samples: Samples | None) -> dict[str, float | None]:
-    """The figures of one lane, from its merged summary (harness/load/merge.py) and its samples where kept.
+def figures(summary: Mapping[str, Any]) -> dict[str, float | None]:
+    """The figures of one lane, from its merged summary (harness/load/merge.py): they need no samples.
 
-    Percentiles come from the histograms (three significant digits; None below the samples that carry them), so
-    long trials need no samples. `rps` is acknowledged requests a second of the measured window. What the app
-    says of itself (retries, database transactions and ms waited for a connection, per acknowledged request) is
-    the mean of the captured columns.
+    Percentiles come from the histograms (three significant digits; None below the samples that carry them). `rps` is
+    acknowledged requests a second of the measured window. What the app says of itself (retries, database transactions
+    and ms waited for a connection) is the mean over the acknowledged requests that said it.
     """
     counts = summary["measure"]
     row: dict[str, float | None] = {name: float(counts[name]) for name in ("sent", "ok", "fail", "unknown")}
@@ -101,15 +99,9 @@ def figures(summary: Mapping[str, Any], samples: Samples | None) -> dict[str, fl
             if f"{prefix}{name}" in FIGURES:
                 row[f"{prefix}{name}"] = part[name]
     row["lag_p99_ms"] = summary["lag_ms"]["p99_ms"]
-    if samples is not None:
-        for name in CAPTURED:
-            column = samples.captured.get(name, ())
-            values = [
-                value
-                for value, phase, outcome in zip(column, samples.phase, samples.outcome, strict=False)
-                if phase == "measure" and outcome == "ok" and not math.isnan(value)
-            ]
-            row[name] = statistics.fmean(values) if values else None
+    for name in CAPTURED:
+        total, number = summary["captured"].get(name, (0.0, 0))
+        row[name] = total / number if number else None
     return row
 
 

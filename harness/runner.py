@@ -20,7 +20,6 @@ from harness.files import read_table
 from harness.generator import Collected, Progress, run_lanes
 from harness.judge import judge, verdict_of
 from harness.load import innocence
-from harness.load.samples import read_samples, sample_file
 from harness.metrics import TrialRow, figures, uneven_hosts, unreplaced
 from harness.model import Cell, Evidence, Trial
 from harness.oracle import PER_REQUEST
@@ -283,10 +282,8 @@ class _Bench:
         reasons = list(collected.failures)
         if not collected.summaries:
             return TrialRow(trial=trial, valid=False, reason="; ".join(reasons) or "no results", figures={})
-        lane = "main" if "main" in collected.summaries else next(iter(collected.summaries))
-        summary, folder = collected.summaries[lane], collected.folders[lane]
-        file = sample_file(folder)
-        samples = read_samples(file) if file else None
+        summaries = collected.summaries
+        summary = summaries["main" if "main" in summaries else next(iter(summaries))]
         if summary["interrupted"]:
             reasons.append("the load was interrupted")
         doubts = innocence.reasons(summary, self._ceiling)
@@ -302,7 +299,7 @@ class _Bench:
             valid=not reasons,
             reason="; ".join(reasons),
             steady=summary["warmup_steady"],
-            figures=figures(summary, samples),
+            figures=figures(summary),
         )
 
     def _timeline(self, order: int, lane: str, folder: Path) -> None:

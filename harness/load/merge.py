@@ -157,6 +157,10 @@ def merge_summaries(summaries: Sequence[dict[str, Any]], shifts: Sequence[int]) 
             for error, count in summary[name]["errors"].items():
                 errors[error] = errors.get(error, 0) + count
         merged[name]["errors"] = errors
+    merged["captured"] = {
+        name: [sum(part) for part in zip(*(s["captured"][name] for s in summaries), strict=True)]
+        for name in first["captured"]
+    }
     merged["watch"] = [watch for summary in summaries for watch in summary["watch"]]
     merged["interrupted"] = any(summary["interrupted"] for summary in summaries)
     merged["clock_shared"] = is_shared([s["clock"] for s in summaries]) and all(

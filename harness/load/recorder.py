@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from harness.load import hist
-from harness.load.answer import OUTCOMES, Answer
+from harness.load.answer import OK, OUTCOMES, Answer
 from harness.load.job import Job
 from harness.load.samples import Sample
 from harness.model import Tally
@@ -92,6 +92,10 @@ class Recorder:
         self._job = job
         self._on_second = on_second
         self._captures = job.captures
+        self._columns = [[self._captures.index(name) for name in op.capture] for op in job.operations]
+        self.captured = {name: [0.0, 0] for name in self._captures}
+        """Captured field -> sum and number of its values in acknowledged answers of the measured phase."""
+        self._totals = list(self.captured.values())
         self._row = struct.Struct("<qqqqqIHHHHBB" + "d" * len(self._captures))
         self._block = bytearray(self._row.size * _BLOCK_ROWS) if job.samples else bytearray()
         self._blocks = [self._block]
@@ -168,6 +172,7 @@ class Recorder:
         counts[index] = counts.get(index, 0) + 1
         if error:
             phase.count_error(error)
+        numbers = self._numbers(call.seq, call.op, captured, measured and outcome == OK) if self._captures else ()
         if not self._keep:
             key, ended = call.key, self._ended[call.op][outcome]
             ended[key] = ended.get(key, 0) + 1
@@ -193,16 +198,24 @@ class Recorder:
             status,
             outcome,
             (_HAS_VALUE if value is not None else 0) | (_MEASURED if measured else 0),
-            *(self._numbers(call.seq, call.op, captured) if self._captures else ()),
+            *numbers,
         )
 
-    def _numbers(self, seq: int, op: int, captured: tuple[Any, ...]) -> list[float]:
-        """Captured numbers in the columns' order (NaN: none); what is no number goes to `lists`."""
-        found = dict(zip(self._job.operations[op].capture, captured, strict=False))
-        others = {k: v for k, v in found.items() if v is not None and not isinstance(v, (int, float))}
-        if others:
+    def _numbers(self, seq: int, op: int, captured: tuple[Any, ...], counts: bool) -> list[float]:
+        """Captured numbers in the columns' order (NaN: none), totalled if they count; others go to `lists`."""
+        numbers, others = [math.nan] * len(self._captures), {}
+        for column, value in zip(self._columns[op], captured, strict=False):
+            if isinstance(value, (int, float)):
+                numbers[column] = value
+                if counts:
+                    total = self._totals[column]
+                    total[0] += value
+                    total[1] += 1
+            elif value is not None:
+                others[self._captures[column]] = value
+        if others and self._keep:
             self.lists.append((seq, others))
-        return [float(v) if isinstance(v := found.get(name), (int, float)) else math.nan for name in self._captures]
+        return numbers
 
     def tick(self, now_us: int) -> None:
         """Close every second that is over."""

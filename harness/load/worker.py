@@ -159,6 +159,7 @@ def _summary(job: Job, engine: Engine, t0_us: int, wall_us: int) -> dict[str, An
         "busy_us": round(recorder.busy_us),
         PHASES[WARMUP]: _counts(recorder.phases[WARMUP]),
         PHASES[MEASURE]: _counts(phase),
+        "captured": recorder.captured,
         "last_due_us": relative(phase.last_due_us),
         "first_sent_us": relative(phase.first_sent_us),
         "last_sent_us": relative(phase.last_sent_us),

@@ -1,20 +1,16 @@
-"""From a summary and its samples to the columns of trials.csv."""
+"""From a summary to the columns of trials.csv."""
 
 from __future__ import annotations
 
-import math
-from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from harness.load import hist
 from harness.load.merge import describe
-from harness.metrics import CAPTURED, FIGURES, Measured, TrialRow, figures, uneven_hosts
-from harness.model import Evidence
-from tests.harness.histories import TRIAL, history, serial
-
-NAN = math.nan
+from harness.metrics import FIGURES, Measured, TrialRow, figures, uneven_hosts
+from harness.model import Evidence, Tally
+from tests.harness.histories import TRIAL, serial
 
 
 def summary(times_ms: Any = range(1, 101), **more: Any) -> dict[str, Any]:
@@ -26,22 +22,21 @@ def summary(times_ms: Any = range(1, 101), **more: Any) -> dict[str, Any]:
         "latency_ms": describe(hist.count_all(2000 * ms for ms in times_ms)),
         "service_ms": describe(hist.count_all(1000 * ms for ms in times_ms)),
         "lag_ms": describe({}),
+        "captured": {},
     } | more
 
 
 def test_every_column_is_there() -> None:
-    row = figures(summary(), history())
-    assert set(row) == set(FIGURES)
-    assert set(figures(summary(), None)) == set(FIGURES) - set(CAPTURED)
+    assert list(figures(summary())) == list(FIGURES)
 
 
 def test_counts_and_rate_are_the_summarys() -> None:
-    row = figures(summary(), None)
+    row = figures(summary())
     assert [row[name] for name in ("sent", "ok", "fail", "unknown", "seconds", "rps")] == [100, 97, 2, 1, 2.0, 48.5]
 
 
 def test_latency_and_service_time_are_kept_apart() -> None:
-    row = figures(summary(), None)
+    row = figures(summary())
     assert row["p50_ms"] == pytest.approx(100, rel=0.01)
     assert row["service_p50_ms"] == pytest.approx(50, rel=0.01)
     assert row["max_ms"] == pytest.approx(200, rel=0.01)
@@ -49,24 +44,19 @@ def test_latency_and_service_time_are_kept_apart() -> None:
 
 
 def test_a_percentile_without_the_samples_to_carry_it_is_none() -> None:
-    assert figures(summary(), None)["p99_ms"] is not None
-    assert figures(summary(), None)["p999_ms"] is None
-    assert figures(summary(range(1, 50)), None)["p99_ms"] is None
-    assert figures(summary([]), None)["p50_ms"] is None
-    assert figures(summary(), None)["lag_p99_ms"] is None
+    assert figures(summary())["p99_ms"] is not None
+    assert figures(summary())["p999_ms"] is None
+    assert figures(summary(range(1, 50)))["p99_ms"] is None
+    assert figures(summary([]))["p50_ms"] is None
+    assert figures(summary())["lag_p99_ms"] is None
 
 
 def test_a_trial_of_no_length_has_no_rate() -> None:
-    assert figures(summary(rps=None, seconds=None), None)["rps"] is None
+    assert figures(summary(rps=None, seconds=None))["rps"] is None
 
 
-def test_what_the_app_says_is_the_mean_of_the_measured_and_acknowledged() -> None:
-    samples = replace(
-        history((0, 1, "ok", 1), (2, 3, "ok", 2), (4, 5, "fail", None), (6, 7, "ok", 3), (8, 9, "ok", 4)),
-        phase=["warmup", "measure", "measure", "measure", "measure"],
-        captured={"retries": [90.0, 1.0, 70.0, 2.0, NAN], "transactions": [NAN] * 5},
-    )
-    row = figures(summary(), samples)
+def test_what_the_app_says_is_the_mean_over_those_that_said_it() -> None:
+    row = figures(summary(captured={"retries": [3.0, 2], "transactions": [0.0, 0], "other": [1.0, 1]}))
     assert row["retries"] == 1.5
     assert row["transactions"] is None
     assert row["pool_wait_ms"] is None
@@ -79,8 +69,11 @@ def test_a_row_and_a_record_give_their_parts() -> None:
     measured = Measured(row=row, lanes={"main": samples}, evidence=Evidence())
     assert measured.cell is TRIAL.cell
     assert measured.main is samples
+    assert measured.requests is samples
     with pytest.raises(KeyError):
         _ = Measured(row=row, lanes={}, evidence=Evidence()).main
+    tally = Tally({("increment", "hot-0", "ok"): 1})
+    assert Measured(row=row, lanes={}, tallies={"main": tally}, evidence=Evidence()).requests is tally
 
 
 ROLES = {"app-1": "app", "app-2": "app", "app-3": "app", "db-1": "db"}

@@ -209,6 +209,7 @@ def test_long_trials_are_judged_and_shown_without_samples(
         (tally,) = run.tallies(row.trial.order).values()
         assert tally.total() == row.figure("sent")
         assert (row.figure("p99_ms") or 0) > 0
+        assert (row.figure("transactions") or 0) > 0
     write_report(run)
     print_summary(run)
     assert "updates; key 'hot-" in capsys.readouterr().out

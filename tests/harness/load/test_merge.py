@@ -15,7 +15,7 @@ from harness.load.conduct import Conductor
 from harness.load.merge import HISTOGRAMS, is_shared, merge, merge_seconds, time_shifts, write
 from harness.load.samples import Samples, read_samples, sample_file
 
-from .conftest import AgentProcess, Handler, LoopbackServer, Request, counted, job_dict, run_job
+from .conftest import INCREMENT, AgentProcess, Handler, LoopbackServer, Request, counted, job_dict, run_job
 
 Serve = Callable[[Handler], Awaitable[LoopbackServer]]
 Start = Callable[[dict[str, Any] | str], Awaitable[AgentProcess]]
@@ -146,10 +146,12 @@ async def test_a_host_without_samples_spoils_the_trial(serve: Serve, tmp_path: P
 async def test_hosts_without_samples_add_their_counts_by_key(serve: Serve, tmp_path: Path) -> None:
     server = await serve(count_up)
     keys = {"kind": "cycle", "prefix": "k", "count": 3}
+    operations = [INCREMENT | {"capture": ["value"]}]
     for name, requests in (("a", 6), ("b", 4)):
-        job = job_dict(server.port, tmp_path / name, requests=requests, keys=keys, samples=False)
+        job = job_dict(server.port, tmp_path / name, requests=requests, keys=keys, operations=operations, samples=False)
         assert sample_file((await run_job(job)).folder) is None
-    merge([tmp_path / "a", tmp_path / "b"], tmp_path / "c")
+    summary = merge([tmp_path / "a", tmp_path / "b"], tmp_path / "c")
+    assert summary["captured"] == {"value": [sum(range(1, 11)), 10]}
     assert tally.read(tmp_path / "c" / "keys.csv") == {("increment", f"k-{n}", "ok"): 4 - (n > 0) for n in range(3)}
     (tmp_path / "b" / "keys.csv").unlink()
     with pytest.raises(InvalidMeasurement, match="keys cannot be read"):

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
+
 from harness.load import hist
-from harness.load.answer import OUTCOMES, Answer
+from harness.load.answer import FAIL, OK, OUTCOMES, UNKNOWN, Answer
 from harness.load.job import from_dict
 from harness.load.recorder import MEASURE, Recorder, Table
 from harness.model import Tally
@@ -107,6 +110,29 @@ def test_without_samples_keys_are_counted_in_both_phases(tmp_path: Path) -> None
     assert [sum(phase.outcomes) for phase in recorder.phases] == [1000, 2000]
     names = [(op, f"k-{key}", outcome) for op in ("increment", "hold") for key in range(5) for outcome in OUTCOMES]
     assert recorder.tally() == Tally(dict.fromkeys(names, 100))
+
+
+@pytest.mark.parametrize("samples", [True, False])
+def test_captured_numbers_are_totalled_where_measured_and_acknowledged(tmp_path: Path, samples: bool) -> None:
+    operations = [{"name": "increment", "path": "/", "capture": ["retries", "ids"]},
+                  {"name": "hold", "path": "/", "capture": ["wait_ms", "retries"]}]  # fmt: skip
+    changes = {"operations": operations, "samples": samples, "warmup": {"seconds": 1.0, "max_seconds": 1.0}}
+    recorder = make(tmp_path, [], **changes)
+    recorder.measure_from_second(1)
+    answers = [(0, 0, OK, (90, [1])), (1_000_000, 0, OK, (1, [1])), (1_100_000, 0, UNKNOWN, (70, None)),
+               (1_200_000, 1, OK, (0.5, 2)), (1_300_000, 1, OK, (None, "x")), (1_400_000, 0, FAIL, ())]  # fmt: skip
+    for seq, (due, op, outcome, captured) in enumerate(answers):
+        request = call(seq, due, due)
+        request.op = op
+        recorder.record(request, T0 + due + 9, 200, Answer(outcome, "", "", None, captured))
+    recorder.finish(T0 + 2_000_000)
+    assert recorder.captured == {"retries": [3.0, 2], "ids": [0.0, 0], "wait_ms": [0.5, 1]}
+    kept = [(0, {"ids": [1]}), (1, {"ids": [1]}), (4, {"retries": "x"})]
+    assert recorder.lists == (kept if samples else [])
+    rows = [dict(zip(("retries", "ids", "wait_ms"), row.captured, strict=True)) for row in recorder.rows()]
+    numbers = [{name: number for name, number in row.items() if not math.isnan(number)} for row in rows]
+    wanted = [{"retries": 90}, {"retries": 1}, {"retries": 70}, {"retries": 2, "wait_ms": 0.5}, {}, {}]
+    assert numbers == (wanted if samples else [])
 
 
 def test_the_window_counts_only_what_became_known_in_it(tmp_path: Path) -> None:
