@@ -92,9 +92,15 @@ def check_acknowledged(cell: Cell, samples: Samples, *, expected: int) -> Findin
     )
 
 
-def check_spread(cell: Cell, samples: Samples, *, tolerance: float = 0.1) -> Finding:
-    """Round robin gave each app host its even share, within `tolerance` of it (at least 3 requests)."""
-    shares = Counter(host for host in samples.host if host)
+def check_spread(cell: Cell, requests: Samples | Tally, evidence: Evidence, *, tolerance: float = 0.1) -> Finding:
+    """Round robin gave each app host its even share, within `tolerance` of it (at least 3 requests).
+
+    By the hosts that the answers name; where no samples were kept, by HAProxy's count.
+    """
+    if isinstance(requests, Counter):
+        shares = Counter({host: count for host, count in evidence.servers.items() if count})
+    else:
+        shares = Counter(host for host in requests.host if host)
     total = sum(shares.values())
     if not total:
         return finding(cell, "spread", "unknown", "no answer named its host")

@@ -62,7 +62,7 @@ def check(measured: Measured) -> Sequence[Finding]:
     findings = check_counters(measured)
     if cell.backend == "postgres":
         findings.insert(0, check_acknowledged(cell, samples, expected=cell.requests or 0))
-        findings.append(check_spread(cell, samples))
+        findings.append(check_spread(cell, samples, measured.evidence))
     return findings
 
 

@@ -9,10 +9,10 @@ second is reported with what held it back.
 from __future__ import annotations
 
 import statistics
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 
-from harness.checks import check_counts, check_spread, finding
+from harness.checks import check_counts, check_spread, finding, tally
 from harness.config import CLAIM_TRIALS, Options
 from harness.metrics import Measured
 from harness.model import Cell, Finding, Trial
@@ -89,11 +89,13 @@ def workload(trial: Trial) -> dict[str, Lane]:
 
 def check(measured: Measured) -> Sequence[Finding]:
     """Nothing lost, evenly spread, and never faster than the bound allows."""
-    cell, samples, evidence = measured.cell, measured.main, measured.evidence
+    cell, requests, evidence = measured.cell, measured.requests, measured.evidence
     if cell.params["bound"] == "cpu":
-        return [*check_counters(measured), check_spread(cell, samples, tolerance=0.2)]
-    ok = sum(1 for outcome in samples.outcome if outcome == "ok")
-    unknown = sum(1 for outcome in samples.outcome if outcome == "unknown")
+        return [*check_counters(measured), check_spread(cell, requests, evidence, tolerance=0.2)]
+    ended: Counter[str] = Counter()
+    for (_, _, outcome), number in tally(requests).items():
+        ended[outcome] += number
+    ok, unknown = ended["ok"], ended["unknown"]
     applied = sum(evidence.final.values())
     rate, most = measured.row.figure("rps") or 0.0, cell.hosts * cell.pool * 1000 / HOLD_MS
     return [
@@ -110,8 +112,8 @@ def check(measured: Measured) -> Sequence[Finding]:
             rate <= most * 1.02 if rate else "unknown",
             f"{rate:,.0f} requests/s of the {most:,.0f} that {cell.hosts} x {cell.pool} connections allow",
         ),
-        check_counts(cell, samples, evidence, op=None),
-        check_spread(cell, samples, tolerance=0.2),
+        check_counts(cell, requests, evidence, op=None),
+        check_spread(cell, requests, evidence, tolerance=0.2),
     ]
 
 
@@ -166,6 +168,7 @@ SCENARIO = Scenario(
     workload=workload,
     check=check,
     judge=judge,
+    tallied=True,
     about="connections, of which each app host adds its pool",
     repeat=lambda cell: CLAIM_TRIALS if cell.params["bound"] == "pool" else UNJUDGED_TRIALS,
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from harness.checks import check_acknowledged, check_counts, check_spread, worst
-from harness.model import Evidence
+from harness.model import Evidence, Tally
 from tests.harness.histories import CELL, history, serial
 
 
@@ -22,7 +22,7 @@ def test_a_missing_or_surplus_record_is_not_all_acknowledged(expected: int) -> N
 
 
 def test_an_even_spread_passes() -> None:
-    assert check_spread(CELL, serial([*range(40)])).verdict == "pass"
+    assert check_spread(CELL, serial([*range(40)]), Evidence()).verdict == "pass"
 
 
 @pytest.mark.parametrize(
@@ -33,13 +33,25 @@ def test_an_even_spread_passes() -> None:
 def test_an_uneven_spread_fails(hosts: list[str]) -> None:
     samples = serial([*range(40)])
     samples.host = hosts
-    assert check_spread(CELL, samples).verdict == "fail"
+    assert check_spread(CELL, samples, Evidence()).verdict == "fail"
 
 
 def test_a_spread_that_nobody_named_is_unknown() -> None:
     samples = serial([1])
     samples.host = [""]
-    assert check_spread(CELL, samples).verdict == "unknown"
+    assert check_spread(CELL, samples, Evidence()).verdict == "unknown"
+
+
+@pytest.mark.parametrize(
+    ("servers", "verdict"),
+    [
+        ({"app-1": 20, "app-2": 20, "app-3": 0}, "pass"), ({"app-1": 30, "app-2": 10}, "fail"),
+        ({"app-1": 40}, "fail"), ({"app-1": 20, "app-2": 20, "app-3": 20}, "fail"), ({}, "unknown"),
+    ],
+)  # fmt: skip
+def test_without_samples_the_spread_is_as_haproxy_counted(servers: dict[str, int], verdict: str) -> None:
+    counts = Tally({("increment", "hot-0", "ok"): 40})
+    assert check_spread(CELL, counts, Evidence(servers=servers)).verdict == verdict
 
 
 def evidence(**counts: int) -> Evidence:

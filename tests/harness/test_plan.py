@@ -105,16 +105,22 @@ def test_long_trials_keep_no_samples_unless_asked_to_or_needed(load: dict[str, A
 @pytest.mark.parametrize("name", sorted(name for name, s in SCENARIOS.items() if s.tallied))
 def test_a_scenario_that_may_go_without_samples_is_judged_without(name: str) -> None:
     for cell in SCENARIOS[name].cells(options(), SITE):
-        final, counts = {"hot-0": 7 if cell.params.get("control") else 9}, {"client": 9, "haproxy": 9, "app": 9}
+        final, counts = (
+            {"hot-0": 7 if cell.params.get("control") else 24},
+            dict.fromkeys(("client", "haproxy", "app"), 24),
+        )
+        servers = {f"app-{n}": 24 // cell.hosts for n in range(1, 9) if n <= cell.hosts}
         extra = {} if cell.backend == "postgres" else {"integrity_check": ["ok"]}
         measured = Measured(
-            row=TrialRow(trial=Trial(cell=cell, number=1, order=1, seed=1), figures={}),
+            row=TrialRow(trial=Trial(cell=cell, number=1, order=1, seed=1), figures={"rps": 1.0}),
             lanes={},
-            tallies={"main": Tally({("increment", "hot-0", "ok"): 9})},
-            evidence=Evidence(final=final, counts=counts, extra=extra, unjudged=dict.fromkeys(PER_REQUEST, "")),
+            tallies={"main": Tally({("increment", "hot-0", "ok"): 24})},
+            evidence=Evidence(
+                final=final, counts=counts, servers=servers, extra=extra, unjudged=dict.fromkeys(PER_REQUEST, "")
+            ),
         )
         assert {f.verdict for f in judge_trial(SCENARIOS[name], measured)} == {"pass"}, cell.name
-        lost = replace(measured, evidence=replace(measured.evidence, final={"hot-0": 8}))
+        lost = replace(measured, evidence=replace(measured.evidence, final={"hot-0": 23}))
         assert "fail" in {f.verdict for f in judge_trial(SCENARIOS[name], lost)} or cell.params.get("control")
 
 
