@@ -24,6 +24,7 @@ _BLOCK_ROWS = 1 << 16
 _TABLE_LIMIT = 1000
 _OTHERS = "(others)"
 _SECOND = 1_000_000
+_MOST = 1e200  # beyond, a total might overflow; infinity and NaN, which json reads too, are no numbers either
 _HAS_VALUE, _MEASURED = 1, 2
 WARMUP, MEASURE = 0, 1
 PHASES = ("warmup", "measure")
@@ -205,7 +206,7 @@ class Recorder:
         """Captured numbers in the columns' order (NaN: none), totalled if they count; others go to `lists`."""
         numbers, others = [math.nan] * len(self._captures), {}
         for column, value in zip(self._columns[op], captured, strict=False):
-            if isinstance(value, (int, float)):
+            if isinstance(value, (int, float)) and -_MOST < value < _MOST:
                 numbers[column] = value
                 if counts:
                     total = self._totals[column]

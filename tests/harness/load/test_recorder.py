@@ -135,6 +135,17 @@ def test_captured_numbers_are_totalled_where_measured_and_acknowledged(tmp_path:
     assert numbers == (wanted if samples else [])
 
 
+@pytest.mark.parametrize("samples", [True, False])
+def test_numbers_that_no_service_means_spoil_no_total(tmp_path: Path, samples: bool) -> None:
+    operations = [{"name": "increment", "path": "/", "capture": ["retries"]}]
+    recorder = make(tmp_path, [], operations=operations, samples=samples)
+    for seq, value in enumerate([1, 10**400, -(10**400), math.inf, -math.inf, math.nan, True]):
+        recorder.record(call(seq, seq, seq), T0 + seq + 9, 200, Answer(OK, "", "", None, (value,)))
+    recorder.finish(T0 + 100)
+    assert recorder.captured == {"retries": [2.0, 2]}
+    assert len(list(recorder.rows())) == (7 if samples else 0)
+
+
 def test_the_window_counts_only_what_became_known_in_it(tmp_path: Path) -> None:
     recorder = make(tmp_path, [], warmup={"seconds": 1.0, "max_seconds": 1.0})
     recorder.measure_from_second(1)
