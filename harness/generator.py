@@ -25,6 +25,8 @@ from harness.stations import Station, Stream
 
 READY_S = 60.0
 GRACE_S = 30.0
+GONE_S = 5.0
+"""For agents to end once their input is closed: requests in flight are given two seconds."""
 LEAD_US = 100_000
 """From telling the agents when to start to that instant: time for the slowest to hear of it."""
 Progress = Callable[[str, Mapping[str, Any]], None]
@@ -123,6 +125,9 @@ def run_lanes(
     finally:
         for agent in agents:
             agent.stream.close()
+        deadline = time.monotonic() + GONE_S
+        for agent in agents:  # one that still starts, or writes its results, would make the folder anew
+            agent.finished.wait(max(0.0, deadline - time.monotonic()))
         for station in {agent.station.name: agent.station for agent in agents}.values():
             with contextlib.suppress(RigError):
                 station.run(["rm", "-rf", "--", remote], check=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -148,6 +149,23 @@ def test_a_service_that_is_not_there_is_said(run: Run) -> None:
     with pytest.raises(RigError, match=r"load-[12]: the load agent did not start: .*127\.0\.0\.1"):
         run.go({"main": FINITE}, place={"host": "127.0.0.1", "port": free_port()})
     ended(run.hosts)
+
+
+SLOW = """
+import json, os, sys, time
+job = json.loads(sys.stdin.readline())
+if job["load_host"] == "load-1":
+    sys.exit("no way")
+time.sleep(0.5)
+os.makedirs(job["out"])
+"""
+
+
+def test_an_agent_that_is_slow_to_start_leaves_no_folder_when_another_cannot(run: Run) -> None:
+    with pytest.raises(RigError, match="load-1: the load agent did not start: no way"):
+        run.go({"main": FINITE}, command=[sys.executable, "-c", SLOW])
+    ended(run.hosts)
+    assert left_over(TAG) == []
 
 
 def test_an_agent_that_cannot_run_is_said_with_its_own_words(run: Run) -> None:
