@@ -187,6 +187,8 @@ class Tier:
         wanted = service_settings(cell)
         serving = self.apps[: cell.hosts]
         late = [host for host in serving if self._overrides.get(host.name) != wanted]
+        # a drained host must not keep connections open that this trial may need
+        late += [host for host in self.apps[cell.hosts :] if self._kept(host) > 1]
         if late:
             self._configure(late, wanted)
         cpus = cell.params.get("app_cpus")
@@ -194,6 +196,10 @@ class Tier:
             self._cap(cpus)
         if cell.hosts != self._active:
             self._drain(cell.hosts)
+
+    def _kept(self, host: Host) -> int:
+        """The connections a host keeps open however little it has to do."""
+        return int(self._overrides.get(host.name, {}).get("POOL_MIN", 0))
 
     def _provisioned(self) -> dict[str, dict[str, str]]:
         """App host -> what it runs with as provisioned; a host on which an earlier bench left overrides is absent."""

@@ -1,6 +1,6 @@
 """More clients than a naive tier could hold; then more pool connections than the server grants.
 
-`open`: 150 clients at once on a small pool, all served. `past-limit`: for three seconds a second lane holds
+`open`: 150 clients at once on a small pool, all served. `past-limit`: for two seconds a second lane holds
 connections that the server does not have (hosts x pool > max_connections), while increments go on arriving:
 they may be refused, but cleanly (surely not applied), none may be lost, and when the pressure is gone the
 service must recover by itself.
@@ -24,8 +24,8 @@ MORE_THAN = 100
 SECONDS = 3.0
 PAST = 1.5
 """The pools together are this many times max_connections."""
-PRESSURE_S = 3.0
-WAIT_S = 2
+PRESSURE_S = 2.0
+WAIT_S = 1
 """How long a request may stand in line for a connection of the pool."""
 HOLD_S = WAIT_S + 1.0
 """Longer than the line is patient: who finds no connection at first finds none in time, on however fast a machine."""

@@ -17,8 +17,12 @@ KEY_SETS: Mapping[str, int] = {"hot": 1, "spread": 100, "1000": 1000}
 """Name of a key set -> its number of keys."""
 
 
+QUICK_SECONDS = 1.0
+"""The measured window of a steady trial with --quick."""
 WARMUP_S = 3.0
 """Least length of a warm-up: the first second ramps up, the next two can be compared."""
+SHORT_S = 2.0
+"""A window below this is a glance (--quick): it is warmed up, but not until anybody can tell that it is steady."""
 
 
 def warmup(seconds: float | None) -> dict[str, float]:
@@ -26,7 +30,8 @@ def warmup(seconds: float | None) -> dict[str, float]:
 
     Where the load is not steady by then, the record says so (`steady: false`).
     """
-    most = max(WARMUP_S, seconds or WARMUP_S)
+    window = seconds or WARMUP_S
+    most = window if window < SHORT_S else max(WARMUP_S, window)
     return {"seconds": min(most, WARMUP_S + 1), "max_seconds": most}
 
 

@@ -17,7 +17,7 @@ from harness.config import CLAIM_TRIALS, Options
 from harness.metrics import Measured
 from harness.model import Cell, Finding, Trial
 from harness.plan import Lane, Scenario, Site, Skip
-from harness.scenarios.increments import check_counters, increment, warmup
+from harness.scenarios.increments import QUICK_SECONDS, check_counters, increment, warmup
 
 HOSTS = (1, 2, 3, 4, 6, 8)
 QUICK_HOSTS = (1, 2, 4, 8)
@@ -28,7 +28,6 @@ POOL_CPUS = 1.0
 CPU_CPUS = 0.08
 CLIENTS_A_HOST = 4
 SECONDS = 2.0
-QUICK_SECONDS = 1.5
 UNJUDGED_TRIALS = 3
 
 

@@ -21,12 +21,11 @@ from harness.config import Options
 from harness.metrics import Measured
 from harness.model import BACKENDS, Backend, Cell, Finding, Trial
 from harness.plan import Lane, Scenario, Site, Skip
-from harness.scenarios.increments import check_counters, increment, load
+from harness.scenarios.increments import QUICK_SECONDS, check_counters, increment, load
 
 REQUESTS = 1000
 CLIENTS = (1, 10, 100)
 SECONDS = 3.0
-QUICK_SECONDS = 1.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

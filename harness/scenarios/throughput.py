@@ -18,12 +18,13 @@ from harness.metrics import Measured
 from harness.model import STRATEGIES, Cell, Finding, Trial
 from harness.oracle import check_final_value
 from harness.plan import Lane, Scenario, Site
-from harness.scenarios.increments import backends, check_counters, increment, keys, load, strategies
+from harness.scenarios.increments import QUICK_SECONDS, backends, check_counters, increment, keys, load, strategies
 
 HOSTS = 4
 CLIENTS = 64
 SECONDS = 4.0
-QUICK_SECONDS = 1.5
+QUICK_SPREAD = ("upsert", "coalesce")
+"""What --quick measures on 1,000 keys too."""
 
 
 def cells(options: Options, site: Site) -> list[Cell]:
@@ -45,6 +46,7 @@ def cells(options: Options, site: Site) -> list[Cell]:
         for backend in backends(options, site, ("postgres",))
         for strategy in strategies(options, site, backend, STRATEGIES)
         for key_set in ("hot", "1000")
+        if key_set == "hot" or not options.quick or options.strategies or strategy in QUICK_SPREAD
     ]
 
 
