@@ -7,6 +7,7 @@ first load host and N.101 the first app host.
 from __future__ import annotations
 
 import ipaddress
+import re
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
@@ -82,8 +83,9 @@ def ssh_options(arguments: str) -> dict[str, str]:
         if word.startswith("-J"):
             found.setdefault("proxyjump", word[2:] or next(words, ""))
         elif word.startswith("-o"):
-            name, _, value = (word[2:] or next(words, "")).replace("=", " ", 1).strip().partition(" ")
-            found.setdefault(name.lower(), value.strip())
+            # a name ends at the first `=` or space, and later ones are the value's
+            name, value = (*re.split(r"\s*[=\s]\s*", (word[2:] or next(words, "")).strip(), maxsplit=1), "")[:2]
+            found.setdefault(name.lower(), value)
     return found
 
 

@@ -47,6 +47,7 @@ def quiet(line: str) -> None:
         ("-Jops@gate:2222 -o ServerAliveInterval=5", {"proxyjump": "ops@gate:2222", "serveraliveinterval": "5"}),
         ("-o ProxyJump=gate -oUserKnownHostsFile=/k", {"proxyjump": "gate", "userknownhostsfile": "/k"}),
         ("-o 'ProxyCommand ssh -W %h:%p ops@gate'", {"proxycommand": "ssh -W %h:%p ops@gate"}),
+        ("-o 'ProxyCommand ssh -o A=b -W %h:%p gate'", {"proxycommand": "ssh -o A=b -W %h:%p gate"}),
         ("-o ProxyCommand='ssh -o A=b -W %h:%p gate'", {"proxycommand": "ssh -o A=b -W %h:%p gate"}),
         ("-o ProxyJump=first -J second", {"proxyjump": "first"}),
     ],
