@@ -65,5 +65,5 @@ def changed_host_key(host: str) -> RigError:
     return RigError(
         f"{host}: its SSH host key is not the one recorded when it was made",
         hint="another machine answers at that address: do not go on; if you rebuilt the host yourself, "
-        "run ./run destroy and ./run provision",
+        "run ./run destroy and ./run provision; a bastion's key must be in your own known_hosts",
     )
