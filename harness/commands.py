@@ -177,6 +177,7 @@ def run_destroy(rig: str, *, yes: bool, purge: bool) -> None:
         if answer.strip().lower() not in ("y", "yes"):
             raise UsageError("not destroyed", hint="answer y, or give --yes")
     destroy(rig, purge=purge, echo=say)
+    say(f"rig '{rig}' is destroyed: nothing of it is left")
 
 
 def run_status(rig: str | None, *, as_json: bool) -> None:

@@ -186,9 +186,10 @@ class Tier:
         """
         wanted = service_settings(cell)
         serving = self.apps[: cell.hosts]
+        hoarding = [host for host in self.apps[cell.hosts :] if self._kept(host) > 1]
+        if hoarding:  # a drained host must not keep connections open that this trial may need
+            self._configure(hoarding, {})
         late = [host for host in serving if self._overrides.get(host.name) != wanted]
-        # a drained host must not keep connections open that this trial may need
-        late += [host for host in self.apps[cell.hosts :] if self._kept(host) > 1]
         if late:
             self._configure(late, wanted)
         cpus = cell.params.get("app_cpus")

@@ -50,7 +50,7 @@ class Link:
             result = await work(self)
             self.in_doubt = True
             await self.query("COMMIT")
-        except Exception:
+        except Exception:  # whatever it is: it goes on from here, but not with an open transaction
             if self._connection.pgconn.transaction_status in {
                 TransactionStatus.INTRANS,
                 TransactionStatus.INERROR,

@@ -15,7 +15,7 @@ from typing import Any
 try:
     import uvloop
 except ImportError:  # a host without it measures the same, at a lower ceiling
-    uvloop = None  # type: ignore[assignment]
+    uvloop = None  # type: ignore[assignment]  # asked for before each use
 
 from harness.errors import CrucibleError, UsageError
 from harness.load.conduct import AHEAD, Conductor

@@ -254,7 +254,7 @@ def _build(cls: type[_T], data: Any, where: str, **made: Any) -> _T:
     """An instance of a dataclass from a JSON object; `made` holds the fields already built."""
     if not isinstance(data, dict):
         raise _fail(where, f"must be an object, not {type(data).__name__}")
-    known = {f.name: f for f in fields(cls)}  # type: ignore[arg-type]
+    known = {f.name: f for f in fields(cls)}  # type: ignore[arg-type]  # only dataclasses come here
     for key in data:
         if key not in known:
             raise _fail(where, f"unknown key {key!r} (known: {', '.join(known)})")

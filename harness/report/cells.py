@@ -76,7 +76,7 @@ def figure_of(value: object, run_id: str, cell: str, metric: str) -> float | Non
     if value is None or value == "":
         return None
     if _is_number(value):
-        number = float(value)  # type: ignore[arg-type]
+        number = float(value)  # type: ignore[arg-type]  # seen above
         if 0 <= number < _LARGEST:
             return number
     raise FormatError(
@@ -87,14 +87,14 @@ def figure_of(value: object, run_id: str, cell: str, metric: str) -> float | Non
 
 def _is_number(value: object) -> bool:
     try:
-        return not isinstance(value, bool) and math.isfinite(float(value))  # type: ignore[arg-type]
+        return not isinstance(value, bool) and math.isfinite(float(value))  # type: ignore[arg-type]  # or it raises
     except (TypeError, ValueError, OverflowError):
         return False
 
 
 def _plain(value: object) -> str:
     """One spelling for one number: 4, 4.0 and "4" are the same column of two files."""
-    return f"{float(value):g}" if _is_number(value) else str(value)  # type: ignore[arg-type]
+    return f"{float(value):g}" if _is_number(value) else str(value)  # type: ignore[arg-type]  # seen just before
 
 
 def _parsed(params: str) -> dict[str, Any]:

@@ -215,7 +215,7 @@ def _witnesses(rows: Sequence[Mapping[str, object]]) -> list[Block]:
     return [
         Prose(
             title=f"Witness: {row['case']} at {row['level']}",
-            paragraphs=tuple(f"$ {line}" for line in row["witness"]),  # type: ignore[attr-defined]
+            paragraphs=tuple(f"$ {line}" for line in row["witness"]),  # type: ignore[attr-defined]  # a list of lines
         )
         for row in rows
         if row["verdict"] == "fail"

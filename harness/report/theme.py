@@ -85,7 +85,7 @@ def numbers(rows: Rows, *names: str, above: float = -math.inf) -> list[dict[str,
 def number(value: object) -> float | None:
     """A finite number, or None for everything else."""
     try:
-        found = float(value)  # type: ignore[arg-type]
+        found = float(value)  # type: ignore[arg-type]  # or it raises
     except (TypeError, ValueError, OverflowError):
         return None
     return found if math.isfinite(found) else None
