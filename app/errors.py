@@ -24,7 +24,7 @@ Outcome = Literal["aborted", "unknown"]
 CONFLICTS = frozenset({"40001", "40P01", "23505"})
 """Lost against another transaction: serialization failure, deadlock, a twin's unique key. Worth a retry."""
 
-_STATUS = {"23505": 409, "42501": 503, "42P01": 503}
+_STATUS = {"23505": 409, "23514": 422, "42501": 503, "42P01": 503}
 _CLASS_STATUS = {
     "08": 503,  # connection exception
     "22": 422,  # data exception: a value out of range
@@ -122,7 +122,7 @@ def from_sqlite(error: sqlite3.Error, *, in_doubt: bool) -> ServiceError:
     code = sqlite_code(error)
     if code in {"SQLITE_BUSY", "SQLITE_LOCKED"}:
         return ServiceError(503, "SQLITE_BUSY", "the database file is locked by another connection")
-    if isinstance(error, sqlite3.DataError):
+    if isinstance(error, (sqlite3.DataError, sqlite3.IntegrityError)):
         return unprocessable(code, "a value is out of range")
     return ServiceError(503, code, f"SQLite: {error}", "unknown" if in_doubt else "aborted")
 

@@ -1,6 +1,7 @@
 """What a request may say: bytes to checked values, or the 4xx that names what is wrong.
 
-Whatever passes here can be stored by both backends without an error of theirs.
+Whatever passes here can be stored by both backends without an error of theirs, but for texts of a bulk insert that
+are too long for the table: what happens when a database refuses is theirs to show.
 """
 
 from __future__ import annotations

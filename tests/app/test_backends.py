@@ -69,6 +69,9 @@ async def test_bulk_insert_is_all_or_nothing(service: Service) -> None:
     assert answer.body["ids"] == sorted(answer.body["ids"])
     bad = await service.post("/api/bulk-insert", {"data": ["d", "e\0"]})
     assert (bad.status, bad.body["outcome"]) == (400, "aborted")
+    long = await service.post("/api/bulk-insert", {"data": ["f", "g", "💥" * 65_537]})  # the table's own limit
+    assert (long.status, long.body["outcome"]) == (422, "aborted")
+    assert long.body["code"] in ("23514", "SQLITE_CONSTRAINT")
     database = (await service.get("/metrics")).body["database"]
     assert (database["total_records"], database["container_records"]) == (3, 3)
 

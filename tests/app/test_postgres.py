@@ -179,6 +179,21 @@ async def test_a_statement_that_takes_too_long_is_aborted(database, start: Start
     assert (answer.status, answer.body["code"], answer.body["outcome"]) == (503, "55P03", "aborted")
 
 
+async def test_a_bulk_insert_that_fails_inside_the_database_leaves_no_row(database, start: Start, admin) -> None:
+    """At its last row, when the others were inserted already: their ids are used up. Then at a lock."""
+    service = await start(database.environ, LOCK_TIMEOUT_MS=100)
+    answer = await service.post("/api/bulk-insert", {"data": ["a", "b", "x" * 65_537]})
+    assert (answer.status, answer.body["code"], answer.body["outcome"]) == (422, "23514", "aborted")
+    assert await scalar(admin, "SELECT count(*) FROM data") == 0
+    after = await service.post("/api/bulk-insert", {"data": ["c", "x" * 65_536]})
+    assert (after.status, after.body["ids"]) == (200, [4, 5])
+    async with admin.transaction():
+        await admin.execute("LOCK TABLE data IN SHARE MODE")
+        answer = await service.post("/api/bulk-insert", {"data": ["d", "e"]})
+    assert (answer.status, answer.body["code"], answer.body["outcome"]) == (503, "55P03", "aborted")
+    assert await scalar(admin, "SELECT count(*) FROM data") == 2
+
+
 async def test_a_value_out_of_range_is_refused(database, start: Start, admin) -> None:
     service = await start(database.environ)
     await admin.execute("INSERT INTO counters (key, value) VALUES ('full', 9223372036854775807)")
