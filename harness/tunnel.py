@@ -7,7 +7,7 @@ rudely, ends the other, and nothing else.
 from __future__ import annotations
 
 import contextlib
-import select
+import selectors
 import socket
 import socketserver
 import threading
@@ -42,12 +42,15 @@ class _Line(socketserver.BaseRequestHandler):
                 self._carry({self.request: far, far: self.request})
 
     def _carry(self, other: dict[Any, Any]) -> None:
-        while not self.server.over:
-            for end in select.select(other, (), (), LOOK_S)[0]:
-                data = end.recv(65536)
-                if not data:
-                    return
-                other[end].sendall(data)
+        with selectors.DefaultSelector() as waiting:  # select(2) knows no descriptor from 1024 on
+            for end in other:
+                waiting.register(end, selectors.EVENT_READ)
+            while not self.server.over:
+                for key, _ in waiting.select(LOOK_S):
+                    data = key.fileobj.recv(65536)  # type: ignore[union-attr]  # a socket or a channel
+                    if not data:
+                        return
+                    other[key.fileobj].sendall(data)
 
 
 @contextlib.contextmanager

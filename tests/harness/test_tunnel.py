@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import resource
 import socket
 import socketserver
 import struct
@@ -70,6 +72,24 @@ def test_either_end_may_hang_up_and_the_tunnel_stays(echo: int) -> None:
         with socket.create_connection(("127.0.0.1", port)) as line:
             line.sendall(b"again")
             assert exactly(line, 5) == b"again"
+
+
+def test_a_busy_controller_with_a_thousand_files_open_is_served_too(echo: int) -> None:
+    wanted = 1100  # descriptors below are taken, so those of the line lie above what select(2) knows
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, 2 * wanted)), hard))
+    taken = [os.open(os.devnull, os.O_RDONLY) for _ in range(wanted)]
+    try:
+        assert max(taken) > 1024
+        with tunnel(Loopback(), echo) as port:  # type: ignore[arg-type]
+            with socket.create_connection(("127.0.0.1", port)) as line:
+                line.settimeout(10)
+                line.sendall(b"x")
+                assert exactly(line, 1) == b"x"
+    finally:
+        for file in taken:
+            os.close(file)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def test_a_port_that_nobody_listens_on_is_a_line_that_ends() -> None:
