@@ -22,6 +22,9 @@ from harness.report.sqlite import explained
 from harness.report.summary import CellSummary, ScenarioSummary, scenario_answer
 
 LATENCIES = (("mean_ms", "mean"), ("p50_ms", "p50"), ("p95_ms", "p95"), ("p99_ms", "p99"), ("max_ms", "max"))
+SERVICE = (("service_p99_ms", "service time p99"),)
+"""Shown beside the latency where requests were due by the clock (the open model): from the send, as a tool reports
+that does not know when a request was due."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,13 +96,14 @@ def _cells(material: Material) -> list[Table]:
     if not any(cell.sent is not None for cell in summary.cells):
         return []
     head = ["cell", "sent", "ok", "fail", "unknown", "lost updates", "requests/s"]
-    head += [f"{name}, ms" for _, name in LATENCIES] + [HEAD, "valid trials"]
+    shown = (*LATENCIES, *(SERVICE if any(cell.cell.mode == "open" for cell in summary.cells) else ()))
+    head += [f"{name}, ms" for _, name in shown] + [HEAD, "valid trials"]
     rows = [
         [
             Value(cell.label or summary.common, cell.aside),
             *(Value(count(value)) for value in (cell.sent, cell.ok, cell.fail, cell.unknown)),
             Value(cell.lost_text, mark="fail" if cell.lost else ""),
-            *(measured(cell, name) for name in ("rps", *(name for name, _ in LATENCIES))),
+            *(measured(cell, name) for name in ("rps", *(name for name, _ in shown))),
             held_back(material.readings, cell.cell.name),
             Value(f"{cell.valid} of {cell.trials}", mark="" if cell.valid == cell.trials else "invalid"),
         ]
@@ -113,7 +117,8 @@ def _cells(material: Material) -> list[Table]:
             rows,
             note=f"{shared}Counts are of the measured seconds, totals over all trials; lost updates, and what findings "
             "count, are of the warm-up too. Requests/s (acknowledged ones) and latency (from the instant a request was "
-            f"due) are the median over the valid trials, with the smallest and the largest trial below. {NOTE}",
+            "due; service time: from the send) are the median over the valid trials, with the smallest and the "
+            f"largest trial below. {NOTE}",
         )
     ]
 

@@ -27,6 +27,7 @@ LEGEND = (
     "sent to unknown: of the measured seconds, over all trials; lost: of the warm-up too. req/s (acknowledged), p50, "
     "p95, p99 (ms, from the instant a request was due): medians over the valid trials."
 )
+SERVICE = ("service_p50_ms", "service_p95_ms", "service_p99_ms")
 _STYLES = {"✓": "green", "✗": "bold red", "?": "yellow", "!": "bold yellow"}
 
 
@@ -106,10 +107,22 @@ def _table(scenario: ScenarioSummary, width: int) -> Iterator[str]:
     room = width - sum(widths) - 2 * len(widths)
     left = max(map(len, names)) if max(map(len, names)) <= room else 0
     yield _aligned("", HEAD, left, widths)
-    for name, line in zip(names, table, strict=True):
+    for cell, name, line in zip(scenario.cells, names, table, strict=True):
         if len(name) > left:
             yield from _wrap(name, width, "  ", "    ")
         yield _aligned(name if left else "", line, left, widths)
+        yield from _service(cell, width)
+
+
+def _service(cell: CellSummary, width: int) -> list[str]:
+    """Open model: beside the latency, what a tool would report that starts its clock at the send.
+
+    In the closed model the two are one, but for the microseconds between reading an answer and writing.
+    """
+    p50, p95, p99 = (number(cell.medians.get(name)) for name in SERVICE)
+    if cell.cell.mode != "open" or p50 == NOTHING:
+        return []
+    return _wrap(f"service time, from the send: p50 {p50}, p95 {p95}, p99 {p99}", width, "    ", "    ")
 
 
 def _figures(cell: CellSummary) -> tuple[str, ...]:

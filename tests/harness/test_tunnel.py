@@ -81,11 +81,11 @@ def test_a_busy_controller_with_a_thousand_files_open_is_served_too(echo: int) -
     taken = [os.open(os.devnull, os.O_RDONLY) for _ in range(wanted)]
     try:
         assert max(taken) > 1024
-        with tunnel(Loopback(), echo) as port:  # type: ignore[arg-type]
-            with socket.create_connection(("127.0.0.1", port)) as line:
-                line.settimeout(10)
-                line.sendall(b"x")
-                assert exactly(line, 1) == b"x"
+        busy = tunnel(Loopback(), echo)  # type: ignore[arg-type]
+        with busy as port, socket.create_connection(("127.0.0.1", port)) as line:
+            line.settimeout(10)
+            line.sendall(b"x")
+            assert exactly(line, 1) == b"x"
     finally:
         for file in taken:
             os.close(file)

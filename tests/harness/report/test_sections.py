@@ -224,3 +224,15 @@ def test_an_open_load_tells_how_much_of_it_was_achieved(tmp_path: Path) -> None:
     cell = Cell(scenario="throughput", mode="open", rate=1250.0, seconds=1.0)
     generator = the_generator(store(tmp_path, [Made(cell=cell, ok=1000, seconds=1.0)]))
     assert dict(zip(generator.head, generator.rows[0], strict=True))["achieved / offered"].text == "80.0 %"
+
+
+def test_the_service_time_stands_beside_the_latency_of_open_cells_alone(tmp_path: Path) -> None:
+    naive = {"p99_ms": 1380.0, "service_p99_ms": 1.5}
+    closed = Cell(scenario="throughput", clients=64)
+    (row,) = the_table(
+        only(store(tmp_path / "open", [Made(cell=replace(closed, mode="open", rate=2000.0), figures=naive)])),
+        "What was measured",
+    )
+    assert (row["p99, ms"].text, row["service time p99, ms"].text) == ("1,380", "1.50")
+    (row,) = the_table(only(store(tmp_path / "closed", [Made(cell=closed, figures=naive)])), "What was measured")
+    assert "service time p99, ms" not in row

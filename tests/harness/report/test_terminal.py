@@ -80,6 +80,19 @@ def test_no_line_is_wider_than_asked(tmp_path: Path, requests: int) -> None:
     assert f"{requests * 500:,}" in "\n".join(lines(run))  # a number is never cut
 
 
+def test_open_cells_show_the_service_time_beside_the_latency_and_closed_ones_do_not(tmp_path: Path) -> None:
+    naive = {"p99_ms": 1380.0, "service_p50_ms": 0.4, "service_p95_ms": 0.9, "service_p99_ms": 1.5}
+    cells = [
+        Cell(scenario="throughput", strategy="upsert", clients=64, mode="open", rate=2000.0),
+        Cell(scenario="throughput", strategy="upsert", clients=64),
+    ]
+    said = list(lines(store(tmp_path, [Made(cell=cell, figures=naive) for cell in cells])))
+    (beside,) = [number for number, line in enumerate(said) if "service time, from the send" in line]
+    assert said[beside].strip() == "service time, from the send: p50 0.400, p95 0.900, p99 1.50"
+    assert "1,380" in said[beside - 1]
+    assert "2,000" in said[beside - 1] or "2,000" in said[beside - 2]
+
+
 def test_hostile_names_cannot_move_the_cursor_or_colour_the_screen(tmp_path: Path) -> None:
     bad = "\x1b[2J[bold red]x[/]\r\n\u202e"
     cell = Cell(scenario=bad, strategy=bad, params={"p": bad})
