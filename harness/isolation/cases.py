@@ -224,7 +224,7 @@ CASES: Mapping[str, Case] = {
         ),
         Case(
             name="dirty-read",
-            title="SQL-92 P1",
+            title="uncommitted data is read: SQL-92 P1",
             steps=(
                 Step("T1", "UPDATE test SET value = 101 WHERE id = 1"),
                 Step("T2", "SELECT id, value FROM test WHERE id = 1", "T2 reads"),
@@ -240,7 +240,7 @@ CASES: Mapping[str, Case] = {
         ),
         Case(
             name="non-repeatable-read",
-            title="SQL-92 P2",
+            title="a row changes between two reads: SQL-92 P2",
             steps=(
                 Step("T1", "SELECT id, value FROM test WHERE id = 1", "T1 first"),
                 Step("T2", "UPDATE test SET value = 12 WHERE id = 1"),
@@ -257,7 +257,7 @@ CASES: Mapping[str, Case] = {
         ),
         Case(
             name="phantom-read",
-            title="SQL-92 P3",
+            title="rows appear between two reads: SQL-92 P3",
             steps=(
                 Step("T1", "SELECT id, value FROM test WHERE value > 15", "T1 first"),
                 Step("T2", "INSERT INTO test (id, value) VALUES (3, 30)"),

@@ -51,7 +51,7 @@ def _documented(stored: Stored, level: str, rows: list[dict[str, Any]]) -> Findi
     return Finding(
         scenario="isolation",
         cell=f"isolation.{stored.backend}.{level}",
-        check="prevents-what-it-documents",
+        check="prevents what it documents",
         verdict="fail" if broken else "unknown" if unknown else "pass",
         detail=f"{stored.version} at {level}: {detail}",
         numbers={
@@ -76,7 +76,7 @@ def _levels(stored: Stored, level: str) -> Finding:
     return Finding(
         scenario="isolation",
         cell=f"isolation.{stored.backend}.{level}",
-        check="runs-at-the-level-asked",
+        check="runs at the level asked",
         verdict=verdict,
         detail=f"{stored.version} at {level}: {detail}",
         numbers={"level": level, "asserted": asserted, "wrong": len(wrong)},
@@ -84,7 +84,7 @@ def _levels(stored: Stored, level: str) -> Finding:
 
 
 def findings_deadlocks(result: Mapping[str, Any], *, log_count: int | None = None) -> list[Finding]:
-    """Findings for each round of pairs; with `log_count` (deadlocks in the server's log) one on the total.
+    """Findings for each round of pairs, and one on the total; `log_count`: deadlocks in the server's log, if known.
 
     Raises FormatError.
     """
@@ -94,18 +94,19 @@ def findings_deadlocks(result: Mapping[str, Any], *, log_count: int | None = Non
         found = [finding for stored in result["rounds"] for finding in _round(result, stored)]
     except (AttributeError, LookupError, TypeError, ValueError) as error:
         raise FormatError(f"not a result of the deadlocks: {type(error).__name__}: {error}") from error
-    if log_count is not None:
-        total = sum(finding.numbers.get("clients", 0) for finding in found)
-        found.append(
-            Finding(
-                scenario="deadlocks",
-                cell="deadlocks.postgres",
-                check="deadlocks-in-the-log",
-                verdict="pass" if log_count == total else "fail",
-                detail=f"clients saw {total} deadlocks, the server's log tells of {log_count}",
-                numbers={"clients": total, "log": log_count},
-            )
+    total = sum(finding.numbers.get("clients", 0) for finding in found)
+    known: Verdict = "unknown" if log_count is None else "pass" if log_count == total else "fail"
+    told = "could not be read" if log_count is None else f"tells of {log_count}"
+    found.append(
+        Finding(
+            scenario="deadlocks",
+            cell="deadlocks.postgres",
+            check="deadlocks in the log",
+            verdict=known,
+            detail=f"clients saw {total} deadlocks, the server's log {told}",
+            numbers={"clients": total, "log": log_count},
         )
+    )
     return found
 
 
@@ -137,20 +138,20 @@ def _round(result: Mapping[str, Any], stored: Mapping[str, Any]) -> Iterator[Fin
     faults = "".join(f"; pair {pair.number}: {', '.join(pair.faults)}" for pair in pairs if pair.faults)
     times = [pair.detection_ms for pair in pairs if pair.detection_ms is not None]
     yield finding(
-        "one-victim-a-pair",
+        "one victim a pair",
         single == count > 0,
         f"{single} of {count} crossed pairs had exactly one victim (40P01){faults}",
         single=single,
         victims=victims,
     )
     yield finding(
-        "survivor-commits",
+        "survivor commits",
         applied == count > 0,
         f"in {applied} of {count} one transaction committed and both rows hold what it added, once{faults}",
         applied=applied,
     )
     yield finding(
-        "deadlocks-counted",
+        "deadlocks counted",
         counted == victims > 0,
         f"clients saw {victims} deadlocks, pg_stat_database counted {counted}",
         clients=victims,
@@ -158,7 +159,7 @@ def _round(result: Mapping[str, Any], stored: Mapping[str, Any]) -> Iterator[Fin
     )
     shown = f"{min(times):.0f} / {median(times):.0f} / {max(times):.0f} ms" if times else "never"
     yield finding(
-        "detected-after-deadlock-timeout",
+        "detected after deadlock_timeout",
         bool(times) and min(times) > timeout_ms - CLOCKS_MS,
         f"from the second update to the error {shown} (min / median / max); deadlock_timeout {timeout_ms:.0f} ms",
         detection_ms=times,

@@ -5,12 +5,14 @@ Rows are judged anew from the stored transcripts, so that nobody has to trust th
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import math
+import textwrap
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from harness.errors import FormatError
-from harness.model import BACKENDS, Backend
+from harness.model import BACKENDS, Backend, Verdict
 
 from .case import LEVELS, Case, Level, Rule
 from .cases import CASES
@@ -19,17 +21,18 @@ from .transcript import Transcript, from_json
 
 SQLITE_BASIS = "sqlite.org/isolation.html: all transactions are serializable, but for a shared cache"
 SQLITE_NOTE = (
-    "SQLite has no level but SERIALIZABLE: READ UNCOMMITTED needs a cache shared inside one process, which app\n"
-    "hosts cannot have; READ COMMITTED and REPEATABLE READ do not exist (n/a)."
+    "SQLite has no level but SERIALIZABLE: READ UNCOMMITTED needs a cache shared inside one process, which app hosts "
+    "cannot have; READ COMMITTED and REPEATABLE READ do not exist."
 )
 LEGEND = (
-    "std: SQL-92, or where it is silent (*) the reading of Berenson and Adya.  doc: the database's manual.\n"
-    "may = possible, no = prevented.  Seen: OCCURRED, or the strongest means that prevented it: abort (code),\n"
-    "waited (as long as the schedule held the lock), snapshot (an older version was shown).\n"
-    "!! = occurred although documented as prevented.  - = documented as possible, not observed."
+    "std: what SQL-92 says (*: at SERIALIZABLE only; below it the reading of Berenson and Adya). doc: what the "
+    "database's manual says. may = it may occur, no = prevented. seen: OCCURRED, or the strongest means that "
+    "prevented it: abort (code), wait (as long as the schedule held the lock), snapshot (an older version was shown). "
+    "!! = it occurred although documented as prevented. - = it may occur and was not seen."
 )
-HEAD = "std  doc seen"
-MISSING = "         n/a"
+HEAD = "std doc seen"
+MISSING = "        not run"
+WORST: Mapping[Verdict, int] = {"fail": 0, "unknown": 1, "pass": 2}
 
 Word = TypeVar("Word", bound=str)
 
@@ -114,43 +117,71 @@ def _not_observed(rule: Rule, observed: Observation) -> bool:
     return rule == "possible" and observed.kind not in ("occurred", "unknown")
 
 
-def render(rows: Sequence[Mapping[str, Any]]) -> str:
-    """The matrix as text for a terminal: a table for each of PostgreSQL and SQLite, and a legend."""
-    parts = []
+def render(rows: Sequence[Mapping[str, Any]], width: int) -> list[str]:
+    """The matrix as lines of at most `width` characters: PostgreSQL level by level, SQLite set-up by set-up, a legend.
+
+    Where a case was run more than once at a level, the run that speaks most against the database is shown.
+    """
+    lines: list[str] = []
     for system in dict.fromkeys(_system(row) for row in rows):
-        parts.append(_table([row for row in rows if _system(row) == system]))
-        if system == "sqlite":
-            parts.append(SQLITE_NOTE)
-    return "\n\n".join([*parts, LEGEND])
+        mine = [row for row in rows if _system(row) == system]
+        columns = list(dict.fromkeys((row["backend"], row["level"]) for row in mine))
+        for group in _groups(mine, columns, width):
+            lines += [*_table(mine, group), ""]
+        lines += textwrap.wrap(SQLITE_NOTE, width) if system == "sqlite" else []
+    titles = "; ".join(dict.fromkeys(f"{_short(row['case'])} = {row['title']}" for row in rows))
+    return [*lines, *textwrap.wrap(f"{titles}.", width), *textwrap.wrap(LEGEND, width)]
+
+
+_Column = tuple[str, str]
 
 
 def _system(row: Mapping[str, Any]) -> str:
     return str(row["backend"]).split("-", maxsplit=1)[0]
 
 
-def _table(rows: Sequence[Mapping[str, Any]]) -> str:
-    columns = list(dict.fromkeys((row["backend"], row["level"]) for row in rows))
-    shown = {(row["case"], row["backend"], row["level"]): _shown(row) for row in rows}
-    names = {row["case"]: f"{row['case']:<8}  {row['title']}" for row in rows}
-    heads = [level if backend == "postgres" else f"{backend}: {level}" for backend, level in columns]
-    left = max(map(len, (*names.values(), rows[0]["version"])))
-    width = max(map(len, (*shown.values(), *heads)))
-    lines = [
-        _line(rows[0]["version"], left, heads, width),
-        _line("", left, [HEAD] * len(columns), width),
-        _line("-" * left, left, ["-" * width] * len(columns), width),
-    ]
-    for case, name in names.items():
-        lines.append(_line(name, left, [shown.get((case, *column), MISSING) for column in columns], width))
-    return "\n".join(lines)
+def _groups(rows: Sequence[Mapping[str, Any]], columns: Sequence[_Column], width: int) -> list[Sequence[_Column]]:
+    """The columns in as few tables as fit the width, of even size."""
+    left, wide = _widths(rows)
+    fit = max(1, (width - left) // (wide + 2))
+    size = math.ceil(len(columns) / math.ceil(len(columns) / fit))
+    return [columns[start : start + size] for start in range(0, len(columns), size)]
 
 
-def _line(first: str, left: int, others: Iterable[str], width: int) -> str:
-    return "  ".join([first.ljust(left), *(other.ljust(width) for other in others)]).rstrip()
+def _widths(rows: Sequence[Mapping[str, Any]]) -> tuple[int, int]:
+    """Characters of the anomalies' names, and of a level's column."""
+    names = (rows[0]["version"], *(_name(row) for row in rows))
+    return max(map(len, names)), max(len(text) for row in rows for text in (_shown(row), _head(row), MISSING))
+
+
+def _table(rows: Sequence[Mapping[str, Any]], columns: Sequence[_Column]) -> list[str]:
+    left, wide = _widths(rows)
+    worst_last = sorted(rows, key=lambda row: -WORST[row["verdict"]])
+    shown = {(row["case"], row["backend"], row["level"]): _shown(row) for row in worst_last}
+    heads = {(row["backend"], row["level"]): _head(row) for row in rows}
+    names: dict[str, str] = {}
+    for row in rows:
+        names[row["case"]] = max(names.get(row["case"], ""), _name(row), key=len)
+    lines = [(rows[0]["version"], [heads[column] for column in columns]), ("", [HEAD] * len(columns))]
+    lines += [(name, [shown.get((case, *column), MISSING) for column in columns]) for case, name in names.items()]
+    return ["  ".join([first.ljust(left), *(text.ljust(wide) for text in others)]).rstrip() for first, others in lines]
+
+
+def _head(row: Mapping[str, Any]) -> str:
+    return str(row["level"] if row["backend"] == "postgres" else row["backend"])
+
+
+def _short(case: str) -> str:
+    """`dirty-read` is said as `dirty`, so that four levels have room in a line."""
+    return case.removesuffix("-read")
+
+
+def _name(row: Mapping[str, Any]) -> str:
+    return _short(row["case"]) + ("*" if row["standard_silent"] else "")
 
 
 def _shown(row: Mapping[str, Any]) -> str:
     word = {"possible": "may", "prevented": "no"}
-    standard = word[row["standard"]] + ("*" if row["standard_silent"] else "")
-    mark = " !!" if row["verdict"] == "fail" else " -" if row["not_observed"] else ""
-    return f"{standard:<4} {word[row['documented']]:<3} {row['observed']}{mark}"
+    mark = "!!" if row["verdict"] == "fail" else " -" if row["not_observed"] else ""
+    seen = f"wait {row['ms']:.0f} ms" if row["kind"] == "waited" else row["observed"]
+    return f"{word[row['standard']]:<3} {word[row['documented']]:<3} {seen}{mark}"

@@ -105,7 +105,7 @@ def read(run: Run) -> Read:
             Reading(
                 row=row,
                 evidence=evidence,
-                matrix=attempt(partial(_matrix, evidence), ()),
+                matrix=attempt(partial(anomalies, evidence), ()),
                 summary=summaries.get(lane, {}),
                 curves=curves,
                 seconds=_whole_seconds(s for s in seconds.get(str(order), ()) if s.get("lane", lane) in (lane, "")),
@@ -147,7 +147,8 @@ def _by_key(run: Run, order: int) -> _Keys:
     return ok, unknown
 
 
-def _matrix(evidence: Evidence | None) -> Sequence[Mapping[str, Any]]:
+def anomalies(evidence: Evidence | None) -> Sequence[Mapping[str, Any]]:
+    """Rows of harness.isolation.matrix, where the trial ran isolation cases. Raises FormatError."""
     result = _mapping(evidence.extra.get("result")) if evidence else {}
     return matrix.matrix(matrix.read(result)) if result.get("what") == "isolation" else ()
 

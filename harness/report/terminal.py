@@ -1,4 +1,4 @@
-"""What a run prints at its end: cells, findings, verdict and where the report is. At most 80 columns wide.
+"""What a run prints at its end: cells, findings, verdict and where the report is. At most 100 columns wide.
 
 Lines are built pure and plain; rich only colours the symbols where there is a terminal that wants it. Nothing
 out of a file can move the cursor or colour the screen (`plain`).
@@ -8,16 +8,20 @@ from __future__ import annotations
 
 import os
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.text import Text
 
+from harness.errors import FormatError
+from harness.isolation import matrix
 from harness.model import Finding
 from harness.report.compare_table import plain
 from harness.report.criteria import answers
 from harness.report.phrase import NOTHING, SYMBOLS, count, number
+from harness.report.reading import anomalies
 from harness.report.summary import CellSummary, ScenarioSummary, headline, summarise
 from harness.store import Run
 
@@ -28,7 +32,7 @@ LEGEND = (
     "p95, p99 (ms, from the instant a request was due): medians over the valid trials."
 )
 SERVICE = ("service_p50_ms", "service_p95_ms", "service_p99_ms")
-_STYLES = {"✓": "green", "✗": "bold red", "?": "yellow", "!": "bold yellow"}
+_STYLES = {"OCCURRED!!": "bold red", "✓": "green", "✗": "bold red", "?": "yellow", "!": "bold yellow"}
 
 
 def print_summary(run: Run, report: Path | None = None, *, console: Console | None = None) -> None:
@@ -50,6 +54,7 @@ def lines(run: Run, *, report: Path | None = None, width: int = WIDTH) -> Iterat
         common = scenario.common if any(cell.sent is not None for cell in scenario.cells) else ""
         yield from _wrap(scenario.name + (f": {common}" if common else ""), width, "", "  ")
         yield from _table(scenario, width)
+        yield from _matrix(run, scenario, width)
         for symbol, said in _findings(scenario):
             yield from _wrap(said, width, f"{symbol} ", "  ")
     if not scenarios:
@@ -57,6 +62,20 @@ def lines(run: Run, *, report: Path | None = None, width: int = WIDTH) -> Iterat
     yield from _rest(run, scenarios, width)
     if report is not None:
         yield f"report: {plain(_short(report))}"
+
+
+def _matrix(run: Run, scenario: ScenarioSummary, width: int) -> Iterator[str]:
+    """Anomaly by level, where the scenario's trials ran isolation cases: what may occur, and what was seen."""
+    rows: list[Mapping[str, Any]] = []
+    for row in run.rows:
+        if row.cell.scenario == scenario.name == "isolation":
+            try:
+                rows += anomalies(run.evidence(row.trial.order))
+            except FormatError as error:
+                yield from _wrap(f"trial {row.trial.order}: {error.message}", width, "! ", "  ")
+    if rows:
+        yield from (plain(line)[:width] for line in matrix.render(rows, width))
+        yield ""
 
 
 def _findings(scenario: ScenarioSummary) -> Iterator[tuple[str, str]]:

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from harness.isolation.case import LEVELS
 from harness.model import Cell
 from harness.report.terminal import lines, print_summary
-from harness.store import Run
+from harness.store import Run, load_run
 from tests.harness.report.builders import Made, concurrent, found, passing, quickstart, store
 
 
@@ -121,3 +122,29 @@ def test_an_empty_and_an_aborted_run(tmp_path: Path) -> None:
     assert "nothing was measured" in said
     assert "ABORTED: interrupted; 0 trials" in said
     assert "PASS" not in said
+
+
+def test_the_anomalies_stand_level_by_level_with_what_was_seen() -> None:
+    run = load_run(Path(__file__).parents[3] / "results/example")
+    text = printed(run, width=100)
+    head, _, *rows = text[text.index("PostgreSQL 15.20 ") :].splitlines()
+    assert all(level in head for level in LEVELS)
+    skew = next(row for row in rows if row.startswith("G2-item*"))
+    assert " ".join(skew.split()[1:]) == "may may OCCURRED may may OCCURRED no may OCCURRED no no abort 40001"
+    assert max(len(line) for line in text.splitlines()) <= 100
+    narrow = printed(run, width=80)
+    assert narrow.count("G2-item* ") == 2
+    assert max(len(line) for line in narrow.splitlines()) <= 80
+
+
+def test_a_hostile_or_damaged_matrix_cannot_move_the_cursor_nor_cost_the_summary(tmp_path: Path) -> None:
+    cell = Cell(scenario="isolation", strategy="")
+    result = {"what": "isolation", "backend": "postgres", "version": "\x1b[2J x" * 50, "cases": ["G0"],
+              "levels": ["SERIALIZABLE"], "cells": []}  # fmt: skip
+    runs = [{"result": result}, {"result": {"what": "isolation"}}]
+    run = store(tmp_path, [Made(cell=cell, number=n, driven=False, extra=e) for n, e in enumerate(runs, 1)])
+    text = printed(run, width=80)
+    assert "\x1b" not in text
+    assert max(map(len, lines(run))) <= 80
+    assert "! trial 2: not a result of the isolation cases" in text
+    assert "success criteria" in text
