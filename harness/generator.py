@@ -46,11 +46,16 @@ class Agent:
     """All agents of the lane, itself included."""
     ready: threading.Event = field(default_factory=threading.Event)
     clock: Mapping[str, Any] = field(default_factory=dict)
-    """Its host's clocks as it said that it is ready, which was heard at `heard_us` of our own clock."""
+    """Its host's clock as it said that it is ready, which was heard at `heard_us` of our own clock."""
     heard_us: int = 0
     done: bool = False
     error: str = ""
     finished: threading.Event = field(default_factory=threading.Event)
+
+    @property
+    def offset_us(self) -> int:
+        """What to add to its host's clock to get ours, too much by the time that the word was on its way."""
+        return int(self.heard_us - self.clock["monotonic_us"])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,7 +146,7 @@ def _release(agents: Sequence[Agent]) -> tuple[int, str]:
     if len(agents) == 1 or not is_shared([agent.clock for agent in agents]):
         return 0, "go"
     here = time.monotonic_ns() // 1000
-    there = max(agent.clock["monotonic_us"] + here - agent.heard_us for agent in agents)
+    there = max(here - agent.offset_us for agent in agents)
     return LEAD_US, f"go @{there + LEAD_US}"
 
 
@@ -204,14 +209,20 @@ def _await_end(agents: Sequence[Agent]) -> list[str]:
 
 
 def _collect(agents: Sequence[Agent], scratch: Path, failures: list[str], since_us: int) -> Collected:
-    parts: dict[str, list[Path]] = {}
+    parts: dict[str, list[tuple[Path, int]]] = {}
     for agent in agents:
         if not agent.done:
             continue
         folder = scratch / f"{agent.lane}-{agent.number}"
         folder.mkdir(parents=True)
         agent.station.fetch(str(agent.job["out"]), FILES, folder)
-        parts.setdefault(agent.lane, []).append(folder)
+        parts.setdefault(agent.lane, []).append((folder, agent.offset_us))
     merged = {lane: scratch / lane for lane in parts}
-    summaries = {lane: merge(folders, merged[lane], since_us=since_us) for lane, folders in parts.items()}
+    summaries = {
+        lane: merge(
+            [folder for folder, _ in part], merged[lane],
+            since_us=since_us, offsets_us=[offset_us for _, offset_us in part],
+        )
+        for lane, part in parts.items()
+    }  # fmt: skip
     return Collected(folders=merged, summaries=summaries, failures=tuple(failures))

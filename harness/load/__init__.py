@@ -3,7 +3,7 @@
 On each load host the controller starts `python -m harness.load.agent` over SSH and speaks with it in lines:
 
     ->  the job, one JSON object (job.py says what is in it)
-    <-  {"event": "ready", "connections": n, "clock": {"boot_id", "monotonic_us", "wall_us"}}
+    <-  {"event": "ready", "connections": n, "clock": {"boot_id", "monotonic_us"}}
         all connections are open, nothing is sent yet
     ->  go                release now; `go 0.5` in half a second, `go @<us>` at an instant of CLOCK_MONOTONIC
     <-  {"event": "progress", "second", "phase", "sent", "ok", "fail", "unknown", "p50_ms", "p95_ms", "p99_ms"}

@@ -16,6 +16,8 @@ MAX_LAG_SHARE = 0.10
 MIN_LAG_MS = 1.0
 MIN_ACHIEVED = 0.98
 MAX_OF_CEILING = 0.80
+MAX_APART_MS = 100.0
+"""Between the instants at which stripes begin to measure: a tenth of the shortest window."""
 LITTLE_TOLERANCE = 0.05
 _LITTLE_GRAIN = 2.0
 """In flight: what looking every 10 ms cannot tell apart when few requests are."""
@@ -35,6 +37,7 @@ def reasons(summary: Mapping[str, Any], ceiling_rps: float | None = None) -> lis
         *_achieved(summary),
         *_ceiling(summary, ceiling_rps),
         *_little(summary),
+        *_together(summary),
     ]
     if summary["connections"]["out_of_step"]:
         found.append(
@@ -139,4 +142,15 @@ def _little(summary: Mapping[str, Any]) -> list[str]:
     return [
         f"Little's law does not hold: {seen:.1f} requests were seen in flight, "
         f"their times add up to {expected:.1f} (tolerance {LITTLE_TOLERANCE:.0%})"
+    ]
+
+
+def _together(summary: Mapping[str, Any]) -> list[str]:
+    """Counts over windows of one length add up to a rate only where the windows are the same stretch of time."""
+    apart_ms = summary["apart_us"] / 1000
+    if apart_ms <= MAX_APART_MS:
+        return []
+    return [
+        f"the load hosts began to measure {apart_ms:,.0f} ms apart (limit {MAX_APART_MS:.0f} ms): "
+        "their windows are not one"
     ]

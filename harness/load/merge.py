@@ -47,7 +47,7 @@ FILES = (
 _QUANTILES = {"p50_ms": 0.5, "p90_ms": 0.9, "p95_ms": 0.95, "p99_ms": 0.99, "p999_ms": 0.999, "max_ms": 1.0}
 _TIMELINE = ("second", "sent", *OUTCOMES, "p50_ms", "p95_ms", "p99_ms", "phase")
 _ADDED = ("clients", "busy_us", "peak_in_flight", "late", "not_sent")
-_TIMES = ("measure_from_us", "measure_to_us", "first_sent_us", "last_due_us", "last_sent_us", "last_done_us")
+_TIMES = ("measure_from_us", "first_sent_us", "last_due_us", "last_sent_us", "last_done_us")
 
 
 def clear(folder: Path) -> None:
@@ -57,16 +57,19 @@ def clear(folder: Path) -> None:
         (folder / name).unlink(missing_ok=True)
 
 
-def merge(folders: Sequence[Path], out: Path, *, since_us: int = 0) -> dict[str, Any]:
+def merge(
+    folders: Sequence[Path], out: Path, *, since_us: int = 0, offsets_us: Sequence[int] | None = None
+) -> dict[str, Any]:
     """Merge results folders into `out` and return its summary.
 
-    `since_us`: when the load was released on the clock that the samples' times shall count by.
+    `since_us`: when the load was released on the clock that the samples' times shall count by. `offsets_us`: what to
+    add to each folder's CLOCK_MONOTONIC to make them one clock (see `time_shifts`).
 
     Raises `InvalidMeasurement` when one of them is not complete: a load host that died leaves no smaller result.
     """
     out.mkdir(parents=True, exist_ok=True)
     summaries = [_read_summary(folder) for folder in folders]
-    shifts = time_shifts([summary["clock"] for summary in summaries])
+    shifts = time_shifts([summary["clock"] for summary in summaries], offsets_us)
     histograms: dict[str, hist.Counts] = {}
     for name in HISTOGRAMS:
         counts: hist.Counts = {}
@@ -119,14 +122,15 @@ def describe(counts: hist.Counts) -> dict[str, float | None]:
     return found | {"mean_ms": None if mean is None else mean / 1000, "count": hist.total(counts)}
 
 
-def time_shifts(clocks: Sequence[Mapping[str, Any]]) -> list[int]:
+def time_shifts(clocks: Sequence[Mapping[str, Any]], offsets_us: Sequence[int] | None = None) -> list[int]:
     """µs to add to each stripe's times to count from the earliest release.
 
-    Exact where all ran on one kernel (same boot id); else as good as the hosts' wall clocks agree.
+    Exact where all ran on one kernel (same boot id). Else as good as whoever leads the hosts has estimated the offsets
+    of their clocks: some milliseconds. Their wall clocks play no part: nobody vouches that these agree.
     """
-    name = "t0_monotonic_us" if is_shared(clocks) else "t0_wall_us"
-    first = min(clock[name] for clock in clocks)
-    return [clock[name] - first for clock in clocks]
+    offsets = [0] * len(clocks) if offsets_us is None or is_shared(clocks) else offsets_us
+    starts = [clock["t0_monotonic_us"] + offset for clock, offset in zip(clocks, offsets, strict=True)]
+    return [start - min(starts) for start in starts]
 
 
 def is_shared(clocks: Sequence[Mapping[str, Any]]) -> bool:
@@ -136,7 +140,12 @@ def is_shared(clocks: Sequence[Mapping[str, Any]]) -> bool:
 
 
 def merge_summaries(summaries: Sequence[dict[str, Any]], shifts: Sequence[int]) -> dict[str, Any]:
-    """One summary of all stripes; the percentiles are the caller's to add."""
+    """One summary of all stripes; the percentiles are the caller's to add.
+
+    The window is as long as the longest of the stripes' own, which no clock but each one's own has measured: the rate
+    is what all have counted over that. `apart_us`: by how much their windows do not begin together, which must be
+    little (innocence.py), because a stripe that measures alone has not measured the load of all.
+    """
     first = summaries[shifts.index(0)]
     merged = dict(first)
     merged["load_host"] = "+".join(sorted({summary["load_host"] for summary in summaries}))
@@ -146,8 +155,16 @@ def merge_summaries(summaries: Sequence[dict[str, Any]], shifts: Sequence[int]) 
     merged["offered_rate"] = sum(rates) if None not in rates else None
     for name in _TIMES:
         times = [s[name] + shift for s, shift in zip(summaries, shifts, strict=True) if s[name] is not None]
-        ends = name in ("measure_to_us", "last_due_us", "last_sent_us", "last_done_us")
-        merged[name] = (max(times) if ends else min(times)) if times else None
+        merged[name] = (max(times) if name.startswith("last_") else min(times)) if times else None
+    begun = [(s["measure_from_us"], shift) for s, shift in zip(summaries, shifts, strict=True)]
+    starts = [at + shift for at, shift in begun if at is not None]
+    merged["apart_us"] = max([max(starts) - min(starts) if starts else 0, *(s["apart_us"] for s in summaries)])
+    windows = [
+        s["measure_to_us"] - s["measure_from_us"]
+        for s in summaries
+        if s["measure_to_us"] is not None and s["measure_from_us"] is not None
+    ]
+    merged["measure_to_us"] = merged["measure_from_us"] + max(windows) if windows else None
     for name in ("window", "connections"):
         merged[name] = {k: sum(s[name][k] for s in summaries) for k in first[name]}
     for name in ("warmup", "measure"):

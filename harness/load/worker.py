@@ -7,7 +7,6 @@ import gc
 import json
 import math
 import resource
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -49,7 +48,6 @@ async def work(job: Job, commands: asyncio.Queue[str | None], emit: Emit) -> dic
         gc.freeze()
         gc.disable()
         await _sleep_until(release_us(line))
-        wall_us = time.time_ns() // 1000
         t0_us = now_us()
         engine.release(t0_us)
         await _obey(engine, commands)
@@ -60,7 +58,7 @@ async def work(job: Job, commands: asyncio.Queue[str | None], emit: Emit) -> dic
         gc.unfreeze()
         engine.close()
         recorder.close()
-    summary = _summary(job, engine, t0_us, wall_us)
+    summary = _summary(job, engine, t0_us)
     return _write(job, recorder, folder, summary, engine.dispatch_lag)
 
 
@@ -72,12 +70,12 @@ def _stop_on_bug(engine: Engine, context: dict[str, Any]) -> None:
 
 
 def clock() -> dict[str, Any]:
-    """This host's clocks now; with the same boot id, two hosts share CLOCK_MONOTONIC."""
+    """This host's clock now; with the same boot id, two hosts share CLOCK_MONOTONIC."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:
         boot = ""
-    return {"boot_id": boot, "monotonic_us": now_us(), "wall_us": time.time_ns() // 1000}
+    return {"boot_id": boot, "monotonic_us": now_us()}
 
 
 def _allow_connections(job: Job) -> None:
@@ -133,7 +131,7 @@ async def _obey(engine: Engine, commands: asyncio.Queue[str | None]) -> None:
         listener.cancel()
 
 
-def _summary(job: Job, engine: Engine, t0_us: int, wall_us: int) -> dict[str, Any]:
+def _summary(job: Job, engine: Engine, t0_us: int) -> dict[str, Any]:
     recorder = engine.recorder
     phase = recorder.phases[MEASURE]
     boot = clock()["boot_id"]
@@ -152,9 +150,10 @@ def _summary(job: Job, engine: Engine, t0_us: int, wall_us: int) -> dict[str, An
         "mode": job.mode,
         "clients": job.stripe(job.clients),
         "offered_rate": job.rate / job.host_count if job.rate else None,
-        "clock": {"boot_id": boot, "t0_monotonic_us": t0_us, "t0_wall_us": wall_us},
+        "clock": {"boot_id": boot, "t0_monotonic_us": t0_us},
         "measure_from_us": relative(recorder.measure_from_us),
         "measure_to_us": relative(to_us),
+        "apart_us": 0,
         "window": dict(zip(OUTCOMES, recorder.window, strict=True)),
         "busy_us": round(recorder.busy_us),
         PHASES[WARMUP]: _counts(recorder.phases[WARMUP]),

@@ -89,7 +89,7 @@ def test_every_host_sends_in_as_many_processes_as_its_clients_allow(run: Run, da
 
 def test_agents_that_share_a_clock_start_at_one_instant_and_others_as_they_hear_of_it() -> None:
     def agent(boot_id: str, monotonic_us: int, heard_us: int) -> Any:
-        return SimpleNamespace(clock={"boot_id": boot_id, "monotonic_us": monotonic_us}, heard_us=heard_us)
+        return SimpleNamespace(clock={"boot_id": boot_id}, offset_us=heard_us - monotonic_us)
 
     now = time.monotonic_ns() // 1000
     lead_us, line = _release([agent("k", 7_000_000, now), agent("k", 6_000_000, now - 1_000_500)])

@@ -12,6 +12,7 @@ import pytest
 from harness.errors import InvalidMeasurement
 from harness.load import hist, tally
 from harness.load.conduct import Conductor
+from harness.load.innocence import reasons
 from harness.load.merge import HISTOGRAMS, is_shared, merge, merge_seconds, time_shifts, write
 from harness.load.samples import Samples, read_samples, sample_file
 
@@ -158,18 +159,55 @@ async def test_hosts_without_samples_add_their_counts_by_key(serve: Serve, tmp_p
         merge([tmp_path / "a", tmp_path / "b"], tmp_path / "d")
 
 
-def clock(boot: str, monotonic: int, wall: int) -> dict[str, Any]:
-    return {"boot_id": boot, "t0_monotonic_us": monotonic, "t0_wall_us": wall}
+def clock(boot: str, monotonic: int) -> dict[str, Any]:
+    return {"boot_id": boot, "t0_monotonic_us": monotonic}
 
 
 def test_times_are_counted_from_the_earliest_release() -> None:
-    one_kernel = [clock("k", 1000, 777), clock("k", 1400, 0)]
+    one_kernel = [clock("k", 1000), clock("k", 1400)]
     assert time_shifts(one_kernel) == [0, 400]
+    assert time_shifts(one_kernel, [5, 99_999]) == [0, 400], "what is exact needs no estimate"
     assert is_shared(one_kernel)
-    two_kernels = [clock("k", 1000, 5_000_300), clock("l", 99, 5_000_000)]
-    assert time_shifts(two_kernels) == [300, 0]
+    two_kernels = [clock("k", 1000), clock("l", 99)]
+    assert time_shifts(two_kernels, [5_000_000, 5_000_601]) == [300, 0]
     assert not is_shared(two_kernels)
-    assert not is_shared([clock("", 1, 1), clock("", 2, 2)])
+    assert not is_shared([clock("", 1), clock("", 2)])
+
+
+async def two_hosts(serve: Serve, folder: Path, *, second_boot: str = "", late_us: int = 0, **job: Any) -> list[Path]:
+    """Results of two load hosts that did the same. The second has another kernel (`second_boot`), whose clock is 1.5 s
+    ahead, and begins to measure `late_us` later than the first."""
+    server = await serve(count_up)
+    await run_job(job_dict(server.port, folder / "a", load_host="load-a", **job))
+    shutil.copytree(folder / "a", folder / "b")
+    summary = json.loads((folder / "b" / "summary.json").read_text())
+    summary["load_host"] = "load-b"
+    for name in ("measure_from_us", "measure_to_us"):
+        summary[name] += late_us
+    if second_boot:
+        summary["clock"] = clock(second_boot, summary["clock"]["t0_monotonic_us"] + 1_500_000)
+    (folder / "b" / "summary.json").write_text(json.dumps(summary))
+    return [folder / "a", folder / "b"]
+
+
+async def test_hosts_whose_clocks_differ_have_measured_no_longer(serve: Serve, tmp_path: Path) -> None:
+    folders = await two_hosts(serve, tmp_path, second_boot="other", mode="open", rate=100.0, seconds=0.5, requests=None)
+    one = json.loads((folders[0] / "summary.json").read_text())
+    merged = merge(folders, tmp_path / "c", offsets_us=[0, -1_497_000])
+    assert (merged["seconds"], merged["rps"], merged["apart_us"]) == (0.5, 2 * one["rps"], 3000)
+    assert merged["clock_shared"] is False
+    assert samples_of(tmp_path / "c").due_us[0] < 1_000_000, "their samples lie in one stretch of time"
+
+
+async def test_a_host_that_heard_late_of_the_measured_phase_is_told_and_stretches_nothing(
+    serve: Serve, tmp_path: Path
+) -> None:
+    job = {"mode": "open", "rate": 100.0, "seconds": 0.5, "requests": None}
+    folders = await two_hosts(serve, tmp_path, late_us=1_000_000, **job)
+    merged = merge(folders, tmp_path / "c")
+    assert (merged["seconds"], merged["apart_us"]) == (0.5, 1_000_000)
+    assert [reason for reason in reasons(merged) if "1,000 ms apart" in reason]
+    assert merge([tmp_path / "c"], tmp_path / "d")["apart_us"] == 1_000_000, "nor is it forgotten"
 
 
 def row(second: int, ok: int, phase: str = "measure") -> dict[str, Any]:
