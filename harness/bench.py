@@ -10,14 +10,15 @@ from typing import Any
 
 from harness import state
 from harness.commands import RESULTS, say, show
-from harness.config import CLAIM_TRIALS, parse_options
+from harness.config import CLAIM_TRIALS, MAX_REPEAT, parse_options
 from harness.errors import CriterionFailed, InvalidMeasurement, UsageError
 from harness.manifest import CodeRecord
 from harness.metrics import unreplaced
 from harness.plan import Plan, make_plan, volume
 from harness.recorder import Recorder
-from harness.report.cells import RunData
-from harness.report.compare import noise_floor
+from harness.report.cells import RunData, cell_of
+from harness.report.compare import METRICS
+from harness.report.floor import measured_floor
 from harness.runner import bench
 from harness.scenarios import SCENARIOS
 from harness.service import Service
@@ -53,8 +54,13 @@ def run_bench(
         rig, texts = earlier.manifest.rig.name, dict(earlier.manifest.options)
         aa = bool(texts.pop("aa", False))
     options = parse_options(known_scenarios=list(SCENARIOS), **texts)
+    half = options.repeat or CLAIM_TRIALS
     if aa:
-        options = dataclasses.replace(options, repeat=2 * (options.repeat or CLAIM_TRIALS))
+        if 2 * half > MAX_REPEAT:
+            raise UsageError(
+                f"--repeat {half:,} with --aa is {2 * half:,} trials", hint=f"give 1 to {MAX_REPEAT // 2:,}"
+            )
+        options = dataclasses.replace(options, repeat=2 * half)
     with open_target(rig, base_url=base_url, dsn=dsn or "", hosts=options.hosts, mine=mine) as (target, where):
         plan = make_plan(options, target.site(), SCENARIOS)
         say(f"load goes to {where}: {volume(plan)}")
@@ -74,12 +80,13 @@ def run_bench(
                 rig=target.record(),
                 options=texts | ({"aa": True} if aa else {}) | ({"base_url": base_url} if base_url else {}),
             )
-            recorder.manifest.noise_floor = {} if base_url else state.noise_floor(rig)
+            record = recorder.manifest.rig.model_dump()
+            recorder.manifest.noise_floor = {} if base_url else state.noise_floor(rig, record)
         more = f", {len(done)} of them done" if done else ""
         say(f"run {recorder.manifest.run_id}: {len(plan.trials)} trials{more}")
         run = bench(plan, SCENARIOS, target, recorder, say, done=done)
     if aa:
-        run = _store_floor(run, recorder, rig)
+        run = _store_floor(run, recorder, half)
     show(run)
     end_with(run)
     return run
@@ -97,21 +104,25 @@ def _done(earlier: Run, plan: Plan) -> set[int]:
     return {row.trial.order for row in earlier.rows}
 
 
-def _store_floor(run: Run, recorder: Recorder, rig: str) -> Run:
-    """Splits an A/A run's trials in two halves that measured the same, and keeps how far apart they came out."""
-    manifest = run.manifest.model_dump()
-    halves = [
-        RunData(
-            run_id=f"{run.run_id}-{side}", manifest=manifest, trials=[as_columns(row) for row in run.rows if odd(row)]
-        )
-        for side, odd in (("a", lambda row: row.trial.number % 2), ("b", lambda row: not row.trial.number % 2))
-    ]
-    floor = noise_floor(*halves)
-    state.store_noise_floor(rig, floor)
-    recorder.manifest.noise_floor = floor
+def _store_floor(run: Run, recorder: Recorder, half: int) -> Run:
+    """Keeps how far apart the two measurements of a finished A/A run came out, its trials to number `half` the first.
+
+    What they do not show stays as it was known before.
+    """
+    failed = {one.cell for one in run.findings if one.verdict == "fail"}
+    data = RunData(run_id=run.run_id, manifest={}, trials=[as_columns(row) for row in run.rows])
+    wrong = {cell_of(as_columns(row)) for row in run.rows if row.cell.name in failed}
+    floor, without = measured_floor(data, METRICS, half=half, wrong=wrong)
+    rig = recorder.manifest.rig
+    for line in without:
+        say(f"no noise floor of {line}")
+    if not floor:
+        say(f"noise floor of rig '{rig.name}': nothing was measured, what was known stays")
+        return run
+    recorder.manifest.noise_floor = state.store_noise_floor(rig.name, rig.model_dump(), floor)
     recorder.save()
-    said = ", ".join(f"{metric} {ratio - 1:.1%}" for metric, ratio in sorted(floor.items())) or "nothing was measured"
-    say(f"noise floor of rig '{rig}': {said}; nothing smaller will be called a difference")
+    said = ", ".join(f"{metric} {floor[metric] - 1:.1%}" for metric in METRICS if metric in floor)
+    say(f"noise floor of rig '{rig.name}', at most: {said}; no smaller difference will be called one")
     return load_run(run.path)
 
 

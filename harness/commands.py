@@ -122,7 +122,12 @@ def run_compare(a: str, b: str, *, anyway: bool, fail_if: str | None) -> None:
         RunData(run_id=run.run_id, manifest=run.manifest.model_dump(), trials=[as_columns(row) for row in run.rows])
         for run in runs
     ]
-    comparison = compare(*sides, anyway=anyway)
+    floors = {
+        f"rig '{rig.name}'": floor
+        for rig in (run.manifest.rig for run in runs)
+        if (floor := state.noise_floor(rig.name, rig.model_dump()))
+    }
+    comparison = compare(*sides, anyway=anyway, floors=floors)
     if comparison.anyway:
         note = f"compared with {runs[0].run_id} although the environments differ (--anyway)"
         if note not in runs[1].manifest.warnings:

@@ -7,6 +7,7 @@ secrets.yml     generated passwords, mode 0600, handed to Ansible as a file
 id_ed25519      the key that opens every host of the rig
 known_hosts     the hosts' keys: made here, so they are known before the first contact
 tls/            with `tls: true`: certificate authority and server certificates (harness/certificates.py)
+noise_floor.json  what `bench --aa` measured, and the rig as it was then
 hosts/<name>/   what is mounted into a host: its SSH host key, its authorized_keys
 lock            held while the rig is changed
 """
@@ -31,6 +32,8 @@ import yaml
 
 from harness.errors import RigError, UsageError
 from harness.model import Host
+from harness.report.environment import differences
+from harness.report.floor import with_largest
 
 ROOT = Path(__file__).resolve().parent.parent
 RIGS = ROOT / ".rigs"
@@ -145,15 +148,28 @@ def load(name: str) -> RigState | None:
         raise RigError(f"{path}: damaged: {error}", hint=f"./run destroy --rig {name}") from None
 
 
-def noise_floor(name: str) -> dict[str, float]:
-    """Metric -> ratio within which two identical measurements on this rig differed; empty: never measured."""
-    path = folder(name) / "noise_floor.json"
-    return dict(json.loads(path.read_text())) if path.exists() else {}
+def noise_floor(name: str, rig: Mapping[str, Any]) -> dict[str, float]:
+    """What `bench --aa` measured of this rig (harness/report/floor.py) while it was as `rig`, a manifest's record of
+    it, says; empty where nothing was: other caps, hosts or versions make another noise. Raises RigError for damage.
+    """
+    path = RIGS / name / "noise_floor.json"
+    if not _NAME.fullmatch(name) or not path.exists():
+        return {}
+    try:
+        stored = json.loads(path.read_text())
+        if "rig" not in stored or any(one.forbids for one in differences({"rig": stored["rig"]}, {"rig": rig})):
+            return {}
+        return {str(key): float(ratio) for key, ratio in stored["floor"].items()}
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise RigError(f"{path}: damaged: {error}", hint="remove it, and measure it anew: ./run bench --aa") from None
 
 
-def store_noise_floor(name: str, floor: Mapping[str, float]) -> None:
-    """Keeps what `bench --aa` measured."""
-    write_private(make_folder(name) / "noise_floor.json", json.dumps(dict(floor)) + "\n")
+def store_noise_floor(name: str, rig: Mapping[str, Any], floor: Mapping[str, float]) -> dict[str, float]:
+    """Keeps what `bench --aa` measured beside what is known of cells that it did not measure; both together."""
+    known = with_largest(noise_floor(name, rig) | dict(floor))
+    text = json.dumps({"rig": dict(rig), "floor": known}, indent=2)
+    write_private(make_folder(name) / "noise_floor.json", text + "\n")
+    return known
 
 
 def names() -> list[str]:

@@ -16,8 +16,9 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from harness.errors import CriterionFailed, FormatError, InvalidMeasurement, UsageError
-from harness.report.cells import CellFigures, RunData, by_cell, figure_of, is_true
+from harness.report.cells import CellFigures, RunData, by_cell, is_true
 from harness.report.environment import Difference, differences
+from harness.report.floor import ASSUMED_FLOOR, Floor, Known
 from harness.stats import ALPHA, Interval, fold, holm, least_p, mann_whitney, ratio_of_medians
 
 Verdict = Literal["faster", "slower", "~", "too few trials", "MISSING", "invalid"]
@@ -29,9 +30,6 @@ METRICS: Mapping[str, Literal["higher", "lower"]] = {
     "p99_ms": "lower",
 }
 """The columns compared, and which way is better. Not max_ms: the worst of a million grows with the million."""
-
-ASSUMED_FLOOR = 1.05
-"""Ratio below which nothing is called a difference while the rig's own noise floor has not been measured."""
 
 ALL_METRICS = "all"
 """In the place of a metric, where the row speaks of the whole cell."""
@@ -65,6 +63,7 @@ class Comparison:
 
     `family`: p is corrected over the whole comparison ("run"), or over the metrics of one cell ("cell") where
     the trials cannot carry more; then `warnings` says how many cells chance alone may call different.
+    `noise_floor`: by metric the largest that holds for a cell; `floor_sources`: where the floors are known from.
     """
 
     run_a: str
@@ -74,13 +73,20 @@ class Comparison:
     anyway: bool
     family: Literal["run", "cell"]
     noise_floor: Mapping[str, float]
+    floor_sources: tuple[str, ...]
     warnings: tuple[str, ...]
 
 
 def compare(
-    a: RunData, b: RunData, *, anyway: bool = False, metrics: Mapping[str, Literal["higher", "lower"]] = METRICS
+    a: RunData,
+    b: RunData,
+    *,
+    anyway: bool = False,
+    metrics: Mapping[str, Literal["higher", "lower"]] = METRICS,
+    floors: Mapping[str, Floor] | None = None,
 ) -> Comparison:
-    """Compare run `b` with run `a`, the baseline.
+    """Compare run `b` with run `a`, the baseline. `floors`: by source, what is known of the noise besides the runs'
+    own; the largest holds.
 
     UsageError if a run holds no trials, FormatError if the formats differ or a figure is not a number,
     InvalidMeasurement if the environments differ in what matters and `anyway` is not set.
@@ -101,8 +107,7 @@ def compare(
             f"runs {a.run_id} and {b.run_id} were measured in different environments: " + "; ".join(forbidding),
             hint="bench both on one rig, or see them side by side with --anyway, which is recorded",
         )
-    measured = {metric: _floor(metric, a, b) for metric in metrics}
-    floor = {metric: value or ASSUMED_FLOOR for metric, value in measured.items()}
+    known = Known(floors=[*((f"run {run.run_id}", _floor(run)) for run in (a, b)), *(floors or {}).items()])
     cells_a, cells_b = by_cell(a, metrics), by_cell(b, metrics)
     rows: list[Row] = []
     for cell in list(dict.fromkeys([*cells_a, *cells_b])):
@@ -110,7 +115,9 @@ def compare(
             rows.append(_missing(cell, cells_a.get(cell), cells_b.get(cell), a, b))
         else:
             rows += _measure(cell, cells_a[cell], cells_b[cell])
-    family, judged = _judge(rows, floor, metrics)
+    family, judged = _judge(rows, known, metrics)
+    compared = {metric: [known.of(row.cell, metric) for row in rows if row.metric == metric] for metric in metrics}
+    holds = {metric: found or [known.of("", metric)] for metric, found in compared.items()}
     return Comparison(
         run_a=a.run_id,
         run_b=b.run_id,
@@ -118,22 +125,10 @@ def compare(
         differences=unlike,
         anyway=bool(forbidding),
         family=family,
-        noise_floor=floor,
-        warnings=tuple(_warnings(a, b, judged, measured, family)),
+        noise_floor={metric: max(ratio for ratio, _ in found) for metric, found in holds.items()},
+        floor_sources=tuple(dict.fromkeys(source for found in holds.values() for _, source in found if source)),
+        warnings=tuple(_warnings(a, b, judged, holds, family)),
     )
-
-
-def noise_floor(a: RunData, b: RunData) -> dict[str, float]:
-    """Per metric the largest ratio of medians (as a fold, 1 or more) among cells measured twice alike, for
-    `manifest["noise_floor"]`. Cells and metrics without a valid trial on both sides say nothing and are left out.
-    """
-    cells_a, cells_b = by_cell(a, METRICS), by_cell(b, METRICS)
-    floor: dict[str, float] = {}
-    for cell in cells_a.keys() & cells_b.keys():
-        for row in _measure(cell, cells_a[cell], cells_b[cell]):
-            if row.ratio:
-                floor[row.metric] = max(floor.get(row.metric, 1.0), fold(row.ratio.value))
-    return floor
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -203,9 +198,7 @@ def _measure(cell: str, a: CellFigures, b: CellFigures) -> Iterator[Row]:
             yield replace(row, ratio=ratio_of_medians(left, right, seed=seed), p=mann_whitney(left, right))
 
 
-def _judge(
-    rows: Sequence[Row], floor: Mapping[str, float], metrics: Mapping[str, str]
-) -> tuple[Literal["run", "cell"], list[Row]]:
+def _judge(rows: Sequence[Row], known: Known, metrics: Mapping[str, str]) -> tuple[Literal["run", "cell"], list[Row]]:
     """Correct the ps over the widest family that the number of trials can carry, and give the verdicts.
 
     The family depends on how many trials and rows there are, never on what they say, so it is not chosen to please.
@@ -227,7 +220,7 @@ def _judge(
             judged.append(row)
             continue
         p, size = corrected.get((row.cell, row.metric), (row.p, 1))
-        judged.append(_verdict(replace(row, p=p), size, floor[row.metric], metrics[row.metric]))
+        judged.append(_verdict(replace(row, p=p), size, known.of(row.cell, row.metric)[0], metrics[row.metric]))
     return family, judged
 
 
@@ -255,21 +248,13 @@ def _missing(cell: str, in_a: CellFigures | None, in_b: CellFigures | None, a: R
     )
 
 
-def _floor(metric: str, a: RunData, b: RunData) -> float | None:
-    """The larger of the noise floors that the two runs know for a metric, None if neither was measured."""
-    known = []
-    for run in (a, b):
-        stored = run.manifest.get("noise_floor")
-        if not isinstance(stored, Mapping):
-            continue
-        value = figure_of(stored.get(metric), run.run_id, "noise_floor", metric)
-        if value is not None and value > 0:
-            known.append(fold(value))
-    return max(known, default=None)
+def _floor(run: RunData) -> Floor:
+    stored = run.manifest.get("noise_floor")
+    return stored if isinstance(stored, Mapping) else {}
 
 
 def _warnings(
-    a: RunData, b: RunData, rows: Sequence[Row], floor: Mapping[str, float | None], family: str
+    a: RunData, b: RunData, rows: Sequence[Row], floors: Mapping[str, Sequence[tuple[float, str]]], family: str
 ) -> Iterator[str]:
     for side, run in (("A", a), ("B", b)):
         status, verdict = run.manifest.get("status"), run.manifest.get("verdict")
@@ -285,7 +270,7 @@ def _warnings(
             yield f"{side} ({run.run_id}): {invalid} of {len(run.trials)} trials are invalid and left out"
     if not any((run.manifest.get("rig") or {}).get("hosts") for run in (a, b)):
         yield "neither run describes its hosts: their environments could not be compared"
-    unmeasured = [metric for metric, value in floor.items() if value is None]
+    unmeasured = [metric for metric, found in floors.items() if not all(source for _, source in found)]
     if unmeasured:
         yield (
             f"the noise floor of {', '.join(unmeasured)} has not been measured: {ASSUMED_FLOOR - 1:.0%} is assumed; "

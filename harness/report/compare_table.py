@@ -58,7 +58,8 @@ def _lines(comparison: Comparison) -> Iterator[str]:
         yield f"! {plain(warning)}"
     scope = "over the whole comparison" if comparison.family == "run" else "within each cell"
     floors = ", ".join(f"{plain(m)} {value - 1:.1%}" for m, value in comparison.noise_floor.items())
-    yield f"p: Mann-Whitney, exact to 40 trials, Holm-corrected {scope}. Noise floor: {floors}."
+    source = plain(", ".join(comparison.floor_sources)) or "assumed"
+    yield f"p: Mann-Whitney, exact to 40 trials, Holm-corrected {scope}. Noise floor, at most: {floors} ({source})."
 
 
 def figure(value: float | None) -> str:

@@ -9,9 +9,11 @@ from typing import Any
 from harness.manifest import Manifest
 from harness.metrics import TrialRow
 from harness.report.blocks import Fold, Table, Value, table
+from harness.report.cells import cell_of
 from harness.report.phrase import NOTHING, number, percent
 from harness.report.reading import Reading
 from harness.report.summary import ScenarioSummary
+from harness.tables import as_columns
 
 GENERATOR_HEAD = (
     "trial", "cell", "CPU, busiest process", "waited for a CPU", "longest stall, ms",
@@ -31,7 +33,7 @@ def validity_tables(
     driven = [reading for reading in readings if reading.row.figures.get("sent") is not None]
     if driven:
         yield Fold(title="What the load generator says of itself, trial by trial", blocks=(_generator(driven, labels),))
-    yield _noise(manifest)
+    yield _noise(manifest, {cell_of(as_columns(one.row)): labels.get(one.row.cell.name, "") for one in readings})
 
 
 def _invalid(rows: Sequence[TrialRow], labels: Mapping[str, str]) -> Table:
@@ -118,12 +120,17 @@ def _sequence(value: object) -> Sequence[Any]:
     return value if isinstance(value, list | tuple) else ()
 
 
-def _noise(manifest: Manifest) -> Table:
-    floor = manifest.noise_floor
+def _noise(manifest: Manifest, labels: Mapping[str, str]) -> Table:
+    """What is known of this run's cells, and what holds for any that was not measured twice."""
+    floor = [(*name.partition(" ")[::2], ratio) for name, ratio in manifest.noise_floor.items()]
     return table(
         "Noise floor of this rig" if floor else "Noise floor of this rig: not measured",
-        ("metric", "two identical measurements differed by up to"),
-        [[name, percent(value - 1)] for name, value in floor.items()],
+        ("metric", "cell", "two identical measurements differ by up to"),
+        [
+            [metric, labels[cell] or cell if cell else "any other", percent(ratio - 1)]
+            for metric, cell, ratio in floor
+            if not cell or cell in labels
+        ],
         note="No smaller difference between two runs means anything."
         if floor
         else "Until it is, nobody knows which differences between two runs mean nothing: ./run bench --aa measures it.",

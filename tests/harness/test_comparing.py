@@ -15,11 +15,12 @@ from typing import Any
 import pytest
 import yaml
 
-from harness import commands
+from harness import commands, state
 from harness.__main__ import Door
 from harness.metrics import TrialRow
 from harness.model import Cell, Trial
 from harness.recorder import Recorder
+from harness.report.cells import cell_of
 from harness.state import ROOT
 from harness.store import FORMAT, load_run
 from harness.tables import as_columns
@@ -27,6 +28,7 @@ from tests.harness.report.builders import CODE, RIG, SETTINGS
 
 CELL = Cell(scenario="throughput", strategy="upsert", hosts=4, clients=64, seconds=4.0, params={"keys": "hot"})
 OTHER = Cell(scenario="throughput", strategy="for-update", hosts=4, clients=64, seconds=4.0, params={"keys": "hot"})
+ROW = TrialRow(trial=Trial(cell=CELL, number=1, order=1, seed=1), figures={})
 FLOOR = dict.fromkeys(("rps", "p50_ms", "p95_ms", "p99_ms"), 1.03)
 
 
@@ -78,6 +80,7 @@ CASES: dict[str, tuple[tuple[str, ...], int, str]] = {
     "faster passes the gate": (("compare", "slower", "base", "--fail-if", "slower:5%"), 0, "faster by"),
     "report --compare": (("report", "--run", "slower", "--compare", "base"), 0, "slower by 11."),
     "below the noise floor": (("compare", "base", "slightly"), 0, "within the noise floor of 3.0%"),
+    "below the rig's own noise floor": (("compare", "base", "noisy"), 0, "within the noise floor of 30.0%"),
     "missing": (("compare", "both", "base"), 0, "MISSING (not in B, run "),
     "missing fails the gate": (("compare", "both", "base", "--fail-if", "slower:5%"), 4, "1 of 5 rows cannot be"),
     "too few": (("compare", "base", "few"), 0, "too few trials ("),
@@ -111,6 +114,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     stored(root, "slower", slower=1.12)
     stored(root, "slightly", slower=1.02)
     stored(root, "both", other=True)
+    stored(root, "noisy", slower=1.12, rig=RIG.model_copy(update={"name": "noisy"}))
     stored(root, "few", slower=2, trials=2)
     stored(root, "empty", trials=0)
     careless = copy.deepcopy(SETTINGS)
@@ -134,6 +138,8 @@ def answers(root: Path) -> dict[str, Said]:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(ROOT)
         patch.setattr(commands, "RESULTS", root)
+        patch.setattr(state, "RIGS", root / ".rigs")
+        state.store_noise_floor("noisy", RIG.model_dump(), {f"rps {cell_of(as_columns(ROW))}": 1.3})
         for name, (arguments, *_) in CASES.items():
             out, err, code = io.StringIO(), io.StringIO(), 0
             with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
@@ -171,3 +177,9 @@ def test_a_recheck_names_what_has_changed(answers: dict[str, Said]) -> None:
     changed = [line for line in said if line.endswith("(stored: pass)")]
     assert any(line.startswith("fail") and "final value" in line for line in changed)
     assert not any("(stored" in line for line in answers["recheck"].out.splitlines())
+
+
+def test_where_the_noise_floor_is_known_from_is_said(answers: dict[str, Said]) -> None:
+    assert "rps 30.0%, p50_ms 3.0%" in answers["below the rig's own noise floor"].out
+    assert "(rig 'noisy', run " in answers["below the rig's own noise floor"].out
+    assert "rig '" not in answers["below the noise floor"].out

@@ -87,3 +87,37 @@ def test_a_rig_is_changed_by_one_at_a_time(rigs: Path) -> None:
         state.make_folder("one")
     assert (rigs / ".one.lock").exists()
     assert not (rigs / ".two.lock").exists()  # there is nothing to lock
+
+
+def rig(cpus: float = 1.0, **more: object) -> dict[str, object]:
+    """A manifest's record of a rig of one host."""
+    return {"name": "one", "provider": "podman", "hosts": [{"name": "db1", "role": "db", "cpus": cpus}], **more}
+
+
+def test_what_is_known_of_the_noise_is_added_to_and_never_emptied() -> None:
+    assert state.noise_floor("one", rig()) == {}
+    first = state.store_noise_floor("one", rig(), {"rps x": 1.2, "rps": 1.2})
+    assert first == {"rps": 1.2, "rps x": 1.2} == state.noise_floor("one", rig())
+    assert state.store_noise_floor("one", rig(), {}) == first
+    both = state.store_noise_floor("one", rig(), {"rps x": 1.1, "p50_ms y": 1.3})
+    assert both == {"rps": 1.1, "p50_ms": 1.3, "rps x": 1.1, "p50_ms y": 1.3} == state.noise_floor("one", rig())
+
+
+@pytest.mark.parametrize("other", [rig(cpus=0.5), rig(provider="vm"), rig(hosts=[])])
+def test_noise_is_that_of_a_rig_as_it_was(other: dict[str, object]) -> None:
+    state.store_noise_floor("one", rig(), {"rps x": 1.2})
+    assert state.noise_floor("one", rig(code_hash="new")) == {"rps": 1.2, "rps x": 1.2}
+    assert state.noise_floor("one", other) == {}
+    assert state.store_noise_floor("one", other, {"rps y": 1.1}) == {"rps": 1.1, "rps y": 1.1}
+    assert state.noise_floor("one", rig()) == {}
+
+
+def test_a_floor_of_no_known_rig_is_none_and_damage_is_told(rigs: Path) -> None:
+    assert state.noise_floor("../one", rig()) == state.noise_floor("http://one:80", rig()) == {}
+    state.make_folder("one")
+    (rigs / "one/noise_floor.json").write_text('{"rps": 1.0}')
+    assert state.noise_floor("one", rig()) == {}, "an older one, which names no rig"
+    for damage in ("{", '{"rig": {}}', '{"rig": {}, "floor": {"rps": "x"}}'):
+        (rigs / "one/noise_floor.json").write_text(damage)
+        with pytest.raises(RigError, match="damaged"):
+            state.noise_floor("one", {})

@@ -13,7 +13,7 @@ import pytest
 
 from harness.errors import CriterionFailed, FormatError, InvalidMeasurement, UsageError
 from harness.report.cells import RunData, cell_of
-from harness.report.compare import METRICS, Comparison, FailIf, Row, compare, noise_floor
+from harness.report.compare import METRICS, Comparison, FailIf, Row, compare
 from harness.report.compare_table import HEAD, figure, text, texts
 
 MANIFEST: dict[str, Any] = {
@@ -120,13 +120,19 @@ def test_without_a_measured_floor_one_is_assumed_and_said() -> None:
     assert any("noise floor of rps, p50_ms, p95_ms, p99_ms has not been measured" in one for one in small.warnings)
 
 
-def test_noise_floor_is_the_largest_ratio_among_identical_cells() -> None:
-    a = run([trial(n, scenario=s) for n in range(5) for s in ("x", "y")])
-    b = run(
-        [trial(n, scenario="x", rps=2500.0) for n in range(5)] + [trial(n, scenario="y", rps=3150.0) for n in range(5)]
-    )
-    assert noise_floor(a, b) == pytest.approx({"rps": 1.2, "p50_ms": 1, "p95_ms": 1, "p99_ms": 1})
-    assert noise_floor(a, run([trial(1, scenario="other")])) == {}
+def test_the_larger_of_the_floors_known_holds_and_its_source_is_said() -> None:
+    rng = random.Random(1)
+    a = run(simulated(rng), noise_floor={"rps": 1.03, "p50_ms": 1.5})
+    b = run(simulated(rng, slower=1.1), "B")
+    rig = {"rps": 1.2, "p50_ms": 1.03, "p95_ms cell-0.postgres.upsert.h4.p5.c64": 1.3, "p99_ms another": 1.9}
+    comparison = compare(a, b, floors={"rig 'local'": rig})
+    assert comparison.noise_floor == {"rps": 1.2, "p50_ms": 1.5, "p95_ms": 1.3, "p99_ms": 1.05}
+    assert comparison.floor_sources == ("rig 'local'", "run A")
+    assert "p95_ms 30.0%, p99_ms 5.0% (rig 'local', run A)." in text(comparison)
+    notes = {row.metric: row.note or row.verdict for row in comparison.rows}
+    assert notes["rps"] == "within the noise floor of 20.0%"
+    assert notes["p99_ms"] == "slower"
+    assert any("the noise floor of p99_ms has not been measured" in one for one in comparison.warnings)
 
 
 @pytest.mark.parametrize("trials", [1, 2, 3, 4])
