@@ -56,16 +56,18 @@ class Layers:
     def watched(self, cell: Cell, reads: Collection[str]) -> Iterator[Callable[[], Evidence]]:
         """Reads every layer's counts now; the function handed out reads them again and gives the evidence.
 
-        `reads`: `ledger`, `data` (rows of bulk inserts), `deadlocks` (as the server and its log count them),
-        `dead-rows` (row versions that the trial left behind, and after VACUUM).
+        `reads`: `counters` (and the SQLite file's integrity), `ledger`, `data` (rows of bulk inserts), `deadlocks` (as
+        the server and its log count them), `dead-rows` (row versions that the trial left behind, and after VACUUM).
         """
-        initial = self._counters(cell)
+        initial = self._counters(cell) if "counters" in reads else {}
         received, (frontend, servers) = self._received(), self._haproxy_counts()
         deadlocks = self._deadlocks() if "deadlocks" in reads else {}
 
         def evidence() -> Evidence:
             after = self._received()
             frontend_after, servers_after = self._haproxy_counts()
+            final: Mapping[str, int] = {}
+            ledger: Mapping[str, tuple[str, int]] | None = None
             extra: dict[str, Any] = {}
             if "deadlocks" in reads:
                 extra["deadlocks"] = {name: count - deadlocks[name] for name, count in self._deadlocks().items()}
@@ -73,9 +75,9 @@ class Layers:
                 extra["data"] = bulk_rows(self._db)
             if "dead-rows" in reads:
                 extra["dead_rows"] = self._dead_rows()
-            if cell.backend == "postgres":
+            if "counters" in reads and cell.backend == "postgres":
                 final, ledger = self._counters(cell), self._ledger() if "ledger" in reads else None
-            else:
+            elif "counters" in reads:
                 seen = self.sqlite("read")
                 final = seen["counters"]
                 ledger = {i: (k, v) for i, (k, v) in seen["ledger"].items()} if "ledger" in reads else None

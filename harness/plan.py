@@ -56,7 +56,10 @@ class Site:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Driver:
-    """A workload that is not HTTP: `python -m <module>` on a host of `role`, a JSON job in, a JSON result out."""
+    """A workload that is not HTTP: `python -m <module>` on a host of `role`, a JSON job in, a JSON result out.
+
+    It has tables or a file of its own and asks nothing of the service, which is therefore left as it is.
+    """
 
     role: Role
     module: str

@@ -184,9 +184,6 @@ class _Bench:
         """One trial, from settling the tier to its row on disk."""
         cell = trial.cell
         self._echo(f"[{trial.order}/{total}] {cell.name}" + (f" trial {trial.number}" if trial.number > 1 else ""))
-        with self.stage("settle"):
-            self._target.settle(cell)
-            self._target.reset(cell)
         scenario = self._scenarios[cell.scenario]
         work, reads = scenario.workload(trial), set(scenario.reads)
         if isinstance(work, Driver):
@@ -197,7 +194,10 @@ class _Bench:
                 evidence = replace(seen, extra={**seen.extra, "result": result})
             row = TrialRow(trial=trial, figures={})
         else:
-            row, evidence = self._load(trial, work, reads, during)
+            with self.stage("settle"):
+                self._target.settle(cell)
+                self._target.reset(cell)
+            row, evidence = self._load(trial, work, reads | {"counters"}, during)
         said = [*evidence.notes, *(f"'{check}' is not judged: {why}" for check, why in evidence.unjudged.items())]
         warnings = self._recorder.manifest.warnings
         warnings += [text for text in said if text not in warnings]

@@ -199,13 +199,14 @@ class Service:
     def watched(self, cell: Cell, reads: Collection[str]) -> Iterator[Callable[[], Evidence]]:  # noqa: ARG002
         """Reads the trial's counters now and again at its end; of `reads`, what can be had without writing."""
         database = self._database
-        initial = self._witness.counters(self._keys)
+        counters = "counters" in reads
+        initial = self._witness.counters(self._keys) if counters else {}
         newest = database.newest() if database and "data" in reads else 0
 
         def evidence() -> Evidence:
             return Evidence(
                 initial=initial,
-                final=self._witness.counters(self._keys),
+                final=self._witness.counters(self._keys) if counters else {},
                 ledger=database.ledger(self._keys) if database and "ledger" in reads else None,
                 notes=() if database else (WEAKER,),
                 extra={"data": database.bulk_rows(newest)} if database and "data" in reads else {},

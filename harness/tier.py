@@ -108,6 +108,8 @@ class Tier:
         """Runs a driver on the first host of its role; its job gets what it must not carry in a plan."""
         host = self.rig.role(driver.role)[0]
         job = dict(driver.job)
+        if self._cpus is not None:  # nobody settled the tier for it: it may find the cap of the trial before
+            self._cap(None)
         if "sqlite" in job:
             job["sqlite"] = {**job["sqlite"], "path": f"{self._shared}/isolation.sqlite"}
         else:
@@ -185,6 +187,11 @@ class Tier:
         `app_cpus` (cores an app host may use) is heeded on rigs whose hosts we made.
         """
         wanted = service_settings(cell)
+        if cell.backend != "postgres":
+            wanted["SQLITE_PATH"] = (
+                f"{self._shared}/{cell.backend}.db"  # the journal mode is the file's, and kept in it:
+            )
+            # a set-up that shared its file with another could not start before the last host had let go of it
         serving = self.apps[: cell.hosts]
         hoarding = [host for host in self.apps[cell.hosts :] if self._kept(host) > 1]
         if hoarding:  # a drained host must not keep connections open that this trial may need

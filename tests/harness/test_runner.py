@@ -20,7 +20,7 @@ from harness.judge import judge
 from harness.load import innocence
 from harness.manifest import CodeRecord, RigRecord
 from harness.model import Cell, Finding, Trial
-from harness.plan import Plan, Scenario
+from harness.plan import Driver, Plan, Scenario
 from harness.recorder import Recorder
 from harness.report.page import write_report
 from harness.report.terminal import print_summary
@@ -260,3 +260,20 @@ def test_a_target_that_breaks_keeps_what_was_measured(benches: Bench) -> None:
     cut = benches.stored()
     assert (cut.manifest.status, len(cut.rows)) == ("aborted", 1)
     assert "aborted: app-1 cannot be reached over SSH" in cut.manifest.warnings
+
+
+def test_the_service_is_left_as_it_is_for_a_driver_and_not_asked(
+    benches: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    driven = replace(
+        SCENARIO, name="driven", workload=lambda _: Driver(role="load", module="m", job={}), check=lambda _: []
+    )
+    monkeypatch.setitem(SCENARIOS, "driven", driven)
+    settled: list[Cell] = []
+    monkeypatch.setattr(benches.tier, "settle", settled.append)
+    monkeypatch.setattr(benches.tier, "drive", lambda driver: {"module": driver.module})
+    run = benches.go(plan(Cell(scenario="driven", backend="sqlite-naive"), SHORT))
+    assert settled == [SHORT]
+    first, second = run.measured()
+    assert (first.evidence.extra, first.evidence.final) == ({"result": {"module": "m"}}, {})
+    assert sum(second.evidence.final.values()) == 40

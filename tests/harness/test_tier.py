@@ -1,0 +1,92 @@
+"""The tier on app hosts made of paper: what it asks of them around the trials of a whole plan."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import pytest
+
+from harness.config import parse_options
+from harness.model import BACKENDS, Host
+from harness.plan import Driver, Site, make_plan
+from harness.rig import Rig
+from harness.scenarios import SCENARIOS
+from harness.stations import Result
+from harness.tier import Tier
+
+SHARED = "/srv/shared"
+JOURNALS = {"sqlite-naive": "delete", "sqlite-tuned": "wal"}
+
+
+class Paper:
+    """App hosts that know SQLite's rule: a file whose journal mode would change must be open nowhere else."""
+
+    def __init__(self, hosts: int) -> None:
+        apps = [Host(name=f"app-{n}", role="app", address="", ssh_address="") for n in range(1, hosts + 1)]
+        others = [Host(name=f"{role}-1", role=role, address="", ssh_address="") for role in ("db", "lb", "load")]
+        self.hosts = tuple(apps + others)
+        self.runs: dict[str, Mapping[str, str]] = {host.name: {"BACKEND": "postgres"} for host in apps}
+        self.journals: dict[str, str] = {}
+        self.restarts = 0
+
+    def restart(self, name: str, text: str) -> None:
+        """The host's service, with what its file of overrides says."""
+        self.restarts += 1
+        settings = {"BACKEND": "postgres"} | dict(line.split("=", 1) for line in text.split())
+        self.runs[name] = {}
+        if (backend := settings["BACKEND"]) in JOURNALS:
+            path = settings.get("SQLITE_PATH", f"{SHARED}/crucible.db")
+            others = [host for host, runs in self.runs.items() if runs.get("SQLITE_PATH") == path]
+            wanted = JOURNALS[backend]
+            assert not others or self.journals[path] == wanted, f"{name}: database is locked: {others} hold {path} open"
+            self.journals[path] = wanted
+            settings["SQLITE_PATH"] = path
+        self.runs[name] = settings
+
+
+class Station:
+    def __init__(self, name: str, paper: Paper) -> None:
+        self.name, self._paper = name, paper
+
+    def run(self, command: Sequence[str], *, stdin: str = "", **_: Any) -> Result:
+        assert command[0] == "sh"
+        self._paper.restart(self.name, stdin)
+        return Result(code=0, stdout="", stderr="")
+
+
+@contextlib.contextmanager
+def tier_on(paper: Paper, monkeypatch: pytest.MonkeyPatch) -> Iterator[Tier]:
+    """A Tier on those hosts, as if nothing had been changed on them yet."""
+    rig = Rig(
+        name="paper", provider="static", hosts=paper.hosts, key=None, known_hosts=None, secrets={},
+        variables={"app_sqlite_directory": SHARED, "common_settings_directory": ""},
+    )  # fmt: skip
+    at: Callable[[Any], Station] = lambda host: Station(getattr(host, "name", host), paper)  # noqa: E731
+    monkeypatch.setattr(rig, "at", at)
+    tier = Tier(rig)
+    monkeypatch.setattr(tier, "_until", lambda what, holds: None)
+    monkeypatch.setattr(tier, "_drain", lambda active: setattr(tier, "_active", active))
+    yield tier
+
+
+@pytest.mark.parametrize("quick", [True, False])
+def test_no_order_of_the_trials_makes_two_set_ups_fight_for_a_file(
+    monkeypatch: pytest.MonkeyPatch, *, quick: bool
+) -> None:
+    """A file's journal mode is kept in the file, and drained hosts keep it open."""
+    switched = 0
+    for hosts in (2, 4, 8):
+        site = Site(hosts=hosts, backends=BACKENDS)
+        for seed in range(1, 21):
+            options = parse_options(known_scenarios=list(SCENARIOS), quick=quick, seed=str(seed))
+            paper = Paper(hosts)
+            with tier_on(paper, monkeypatch) as tier:
+                for trial in make_plan(options, site, SCENARIOS).trials:
+                    if not isinstance(SCENARIOS[trial.cell.scenario].workload(trial), Driver):
+                        tier.settle(trial.cell)
+                        for host in paper.hosts[: trial.cell.hosts]:
+                            assert paper.runs[host.name]["BACKEND"] == trial.cell.backend
+            switched += paper.restarts
+    assert switched
