@@ -15,9 +15,12 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Mapping
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import psycopg
+
+if TYPE_CHECKING:
+    from app.backends.base import Cost
 
 Outcome = Literal["aborted", "unknown"]
 
@@ -72,10 +75,14 @@ class ServiceError(Exception):
         self.code = code
         self.message = message
         self.outcome = outcome
+        self.cost: Cost | None = None
+        """What the request cost all the same; None where no database transaction was begun for it."""
 
-    def again(self) -> ServiceError:
-        """An equal one, for the next of many requests that fail together."""
-        return ServiceError(self.status, self.code, self.message, self.outcome, headers=self.headers)
+    def again(self, cost: Cost | None = None) -> ServiceError:
+        """An equal one, for the next of many requests that fail together, with its share of what they cost."""
+        error = ServiceError(self.status, self.code, self.message, self.outcome, headers=self.headers)
+        error.cost = cost
+        return error
 
 
 def bad_request(code: str, message: str) -> ServiceError:

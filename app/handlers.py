@@ -103,12 +103,18 @@ class Handlers:
         self._counters.failed(op, error.status, error.outcome)
         if error.status >= 500:
             self._errors.error(op, error.code, error.outcome, error.message)
-        document = {
+        document: dict[str, Any] = {
             "error": error.message,
             "code": error.code,
             "outcome": error.outcome,
             "container": self._settings.container_id,
         }
+        if error.cost:
+            document |= {
+                "pool_wait_ms": round(error.cost.pool_wait_ms, 3),
+                "retries": error.cost.retries,
+                "transactions": error.cost.transactions,
+            }
         if op == "health":
             document["status"] = "unhealthy"
         response = answer(document, error.status)
@@ -123,10 +129,9 @@ class Handlers:
 
     def _done(self, cost: Cost, started: float, fields: str) -> web.Response:
         """A success of an operation that writes; `fields` is JSON, made by hand because this is the hot path."""
-        self._counters.retries += cost.retries
         text = (
             f'{{"success":true,{fields},"duration":{(perf_counter() - started) * 1000:.3f},'
-            f'"pool_wait_ms":{cost.pool_wait_ms:.3f},"retries":{cost.retries},'
+            f'"pool_wait_ms":{cost.pool_wait_ms:.3f},"retries":{cost.retries:.6g},'
             f'"transactions":{cost.transactions:.6g}{self._tail}'
         )
         return web.Response(body=text.encode("ascii"), headers=_JSON)
@@ -215,7 +220,8 @@ class Handlers:
             "pool": self._pool(),
             "uptime": round(perf_counter() - self._started, 3),
             "requests": self._counters.requests,
-            "retries": self._counters.retries,
+            "retries": self._backend.spent.retries,
+            "transactions": self._backend.spent.transactions,
             "pid": os.getpid(),
             "workers": self._settings.workers,
             "code": self._settings.code_hash,

@@ -18,11 +18,10 @@ RESULTS = ("ok", "rejected", "aborted", "unknown")
 
 
 class Counters:
-    """Answers by operation and result; attempts that were lost to conflicts and run again."""
+    """Answers by operation and result."""
 
     def __init__(self) -> None:
         self.requests = {op: dict.fromkeys(RESULTS, 0) for op in OPERATIONS}
-        self.retries = 0
 
     def failed(self, op: str, status: int, outcome: str) -> None:
         """Count an error answer. 409 is the database's doing, so aborted."""
@@ -54,6 +53,8 @@ def _families(document: Mapping[str, Any], *, openmetrics: bool) -> Iterator[str
             yield f'pgcrucible_requests_total{{{container},op="{op}",result="{result}"}} {number}'
     yield from family("pgcrucible_retries_total", "counter", "Attempts run again after a lost conflict.")
     yield f"pgcrucible_retries_total{{{container}}} {document['retries']}"
+    yield from family("pgcrucible_transactions_total", "counter", "Database transactions begun for POST requests.")
+    yield f"pgcrucible_transactions_total{{{container}}} {document['transactions']}"
     yield from family("pgcrucible_pool_connections", "gauge", "Database connections by state.")
     pool = document["pool"]
     for state in ("total", "idle"):

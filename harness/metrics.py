@@ -88,8 +88,9 @@ def figures(summary: Mapping[str, Any]) -> dict[str, float | None]:
     """The figures of one lane, from its merged summary (harness/load/merge.py): they need no samples.
 
     Percentiles come from the histograms (three significant digits; None below the samples that carry them). `rps` is
-    acknowledged requests a second of the measured window. What the app says of itself (retries, database transactions
-    and ms waited for a connection) is the mean over the acknowledged requests that said it.
+    acknowledged requests a second of the measured window. What the app says of itself (database transactions and ms
+    waited for a connection) is the mean over the requests whose answer said it, refused or not; retries, all that were
+    said, are per acknowledged request: what a commit costs.
     """
     counts = summary["measure"]
     row: dict[str, float | None] = {name: float(counts[name]) for name in ("sent", "ok", "fail", "unknown")}
@@ -101,7 +102,8 @@ def figures(summary: Mapping[str, Any]) -> dict[str, float | None]:
     row["lag_p99_ms"] = summary["lag_ms"]["p99_ms"]
     for name in CAPTURED:
         total, number = summary["captured"].get(name, (0.0, 0))
-        row[name] = total / number if number else None
+        per = counts["ok"] if name == "retries" else number
+        row[name] = total / per if number and per else None
     return row
 
 

@@ -17,14 +17,22 @@ STRATEGIES = ("upsert", "for-update", "coalesce", "optimistic", "serializable", 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cost:
-    """What a request cost: wait in line for a connection, lost attempts, database transactions begun.
+    """What a request cost, refused or not: wait in line for a connection, lost attempts, transactions begun.
 
-    `transactions` counts a coalesced request as its share of the batch (1 / requests in it).
+    Both counts are a coalesced request's share of its batch's (1 / requests in it), so that they can be added up.
     """
 
     pool_wait_ms: float
-    retries: int = 0
+    retries: float = 0
     transactions: float = 1
+
+
+@dataclass(slots=True, kw_only=True)
+class Spent:
+    """What POST requests have cost since the start, answered or not; counted where it is spent."""
+
+    retries: int = 0
+    transactions: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +58,7 @@ class Backend(Protocol):
 
     strategies: Sequence[str]
     """What `increment` accepts here."""
+    spent: Spent
 
     async def open(self) -> None:
         """Get ready. A database that is away is no error; a set-up that can never work is (RuntimeError)."""

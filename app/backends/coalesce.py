@@ -88,7 +88,11 @@ class Coalescer:
         if entry_id is not None and (twin := self._by_id.get(entry_id)):
             if twin.key != key:
                 raise unprocessable("IDEMPOTENCY_KEY_REUSED", "this Idempotency-Key was used for another counter")
-            return await asyncio.shield(twin.answer)
+            try:
+                value, cost = await asyncio.shield(twin.answer)
+            except ServiceError as error:
+                raise error.again() from None
+            return value, Cost(pool_wait_ms=cost.pool_wait_ms, transactions=0)  # the twin's share stands for both
         if len(self._queue) >= self._max_queue:
             raise ServiceError(503, "COALESCE_FULL", "too many increments wait for a batch")
         entry = _Entry(key, entry_id)
@@ -117,9 +121,10 @@ class Coalescer:
             self._running -= 1
 
     async def _answer(self, batch: Sequence[_Entry]) -> None:
+        started = perf_counter()
         failure = ServiceError(500, "INTERNAL", "the batch was interrupted", "unknown")
         try:
-            await self._commit(batch)
+            await self._commit(batch, started)
         except ServiceError as error:
             failure = error
         finally:
@@ -127,23 +132,31 @@ class Coalescer:
                 if entry.entry_id is not None:
                     del self._by_id[entry.entry_id]
                 if not entry.answer.done():
-                    entry.answer.set_exception(failure.again())
+                    share = failure.cost and _share(failure.cost, batch, started - entry.since)
+                    entry.answer.set_exception(failure.again(share))
                     entry.answer.exception()  # fetched here: a client that is gone does not
 
-    async def _commit(self, batch: Sequence[_Entry]) -> None:
-        started = perf_counter()
+    async def _commit(self, batch: Sequence[_Entry], started: float) -> None:
         statement = _plain if all(entry.entry_id is None for entry in batch) else _with_ledger
         answers, cost = await self._run(lambda link: statement(link, batch))
         for entry, answered in zip(batch, answers, strict=True):
+            share = _share(cost, batch, started - entry.since)
             try:
                 value = once(entry.key, answered)
             except ServiceError as error:
-                entry.answer.set_exception(error)
+                entry.answer.set_exception(error.again(share))
                 entry.answer.exception()
                 continue
-            waited_ms = (started - entry.since) * 1000 + cost.pool_wait_ms
-            share = Cost(pool_wait_ms=waited_ms, retries=cost.retries, transactions=cost.transactions / len(batch))
             entry.answer.set_result((value, share))
+
+
+def _share(cost: Cost, batch: Sequence[_Entry], waited: float) -> Cost:
+    """What one request of the batch cost, which waited so many seconds until the batch began."""
+    return Cost(
+        pool_wait_ms=waited * 1000 + cost.pool_wait_ms,
+        retries=cost.retries / len(batch),
+        transactions=cost.transactions / len(batch),
+    )
 
 
 async def _plain(link: Link, batch: Sequence[_Entry]) -> list[Answered]:

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import psycopg
 
 from app.backends import base
-from app.backends.base import Cost, Isolation, PoolStats
+from app.backends.base import Cost, Isolation, PoolStats, Spent
 from app.backends.coalesce import Coalescer
 from app.backends.link import Link
 from app.backends.pool import Pool
@@ -42,6 +42,7 @@ class PostgresBackend:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self.spent = Spent()
         self._version = ""
         self._pool = Pool(
             self._connect,
@@ -168,21 +169,25 @@ class PostgresBackend:
         try:
             while True:
                 link.in_doubt = False
+                again = True
                 try:
                     result = await work(link)
                 except LostRaceError:
                     failure = ServiceError(409, "LOST_RACE", "another request changed the counter first")
                 except psycopg.Error as error:
                     failure = from_postgres(error, in_doubt=link.in_doubt)
-                    if error.sqlstate not in CONFLICTS or not link.idle:
-                        raise failure from None
+                    again = error.sqlstate in CONFLICTS and link.idle
+                except ServiceError as error:
+                    failure, again = error, False
                 else:
-                    cost = Cost(pool_wait_ms=pool_wait_ms, retries=retries, transactions=link.transactions)
-                    return result, cost
-                if retries == limit:
+                    return result, Cost(pool_wait_ms=pool_wait_ms, retries=retries, transactions=link.transactions)
+                if not again or retries == limit:
+                    failure.cost = Cost(pool_wait_ms=pool_wait_ms, retries=retries, transactions=link.transactions)
                     raise failure
                 retries += 1
                 first, most = _JITTER_MS
                 await asyncio.sleep(random.uniform(0, min(most, first * 2 ** min(retries, 10))) / 1000)
         finally:
+            self.spent.retries += retries
+            self.spent.transactions += link.transactions
             self._pool.release(link)

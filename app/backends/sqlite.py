@@ -21,7 +21,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any, TypeVar
 
-from app.backends.base import Cost, Isolation, PoolStats
+from app.backends.base import Cost, Isolation, PoolStats, Spent
 from app.backends.filesystem import refuse_network
 from app.backends.strategies import once
 from app.errors import ServiceError, from_sqlite, sqlite_code, unprocessable
@@ -51,6 +51,7 @@ class SqliteBackend:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self.spent = Spent()
         self._tuned = settings.backend == "sqlite-tuned"
         self._path = Path(settings.sqlite_path)
         self._begin = "BEGIN IMMEDIATE" if self._tuned else "BEGIN DEFERRED"
@@ -103,7 +104,7 @@ class SqliteBackend:
             return [_increment(connection, key, None) for key in keys]
 
         if not keys:
-            _, cost = await self._read("SELECT sleep(?)", (hold_ms / 1000,))
+            _, cost = await self._read("SELECT sleep(?)", (hold_ms / 1000,), counts=True)
             return [], cost
         return await self._write(work)
 
@@ -142,37 +143,47 @@ class SqliteBackend:
     # In the event loop.
 
     async def _write(self, work: Callable[[sqlite3.Connection], Result]) -> tuple[Result, Cost]:
-        return await self._in_thread(self._writer, lambda: self._transaction(work))
+        return await self._in_thread(self._writer, lambda: self._transaction(work), counts=True)
 
-    async def _read(self, sql: str, parameters: Sequence[Any]) -> tuple[list[tuple[Any, ...]], Cost]:
+    async def _read(
+        self, sql: str, parameters: Sequence[Any], *, counts: bool = False
+    ) -> tuple[list[tuple[Any, ...]], Cost]:
         def work() -> list[tuple[Any, ...]]:
             try:
                 return self._connection().execute(sql, parameters).fetchall()
             except sqlite3.Error as error:
                 raise from_sqlite(error, in_doubt=False) from None
 
-        return await self._in_thread(self._readers, work)
+        return await self._in_thread(self._readers, work, counts=counts)
 
-    async def _in_thread(self, threads: ThreadPoolExecutor, work: Callable[[], Result]) -> tuple[Result, Cost]:
+    async def _in_thread(
+        self, threads: ThreadPoolExecutor, work: Callable[[], Result], *, counts: bool
+    ) -> tuple[Result, Cost]:
         if self._waiting >= self._settings.pool_max_waiting:
             raise ServiceError(503, "POOL_FULL", "too many requests wait for the database file")
         queued = perf_counter()
         loop = asyncio.get_running_loop()
-        waited_ms = 0.0
+        waited_ms, begun = 0.0, 0
 
         def job() -> Result:
-            nonlocal waited_ms
+            nonlocal waited_ms, begun
             loop.call_soon_threadsafe(self._started)
             waited_ms = (perf_counter() - queued) * 1000
             if waited_ms > self._settings.pool_wait_seconds * 1000:
                 raise ServiceError(503, "POOL_TIMEOUT", "the database file did not become free in time")
-            return work()
+            begun = 1
+            try:
+                return work()
+            except ServiceError as error:
+                error.cost = Cost(pool_wait_ms=waited_ms)
+                raise
 
         self._waiting += 1
         try:
             result = await loop.run_in_executor(threads, job)
         finally:
             self._running -= 1
+            self.spent.transactions += begun if counts else 0
             self._peak = max(self._peak, len(self._opened))
         return result, Cost(pool_wait_ms=waited_ms)
 

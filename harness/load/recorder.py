@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from harness.load import hist
-from harness.load.answer import OK, OUTCOMES, Answer
+from harness.load.answer import OUTCOMES, Answer
 from harness.load.job import Job
 from harness.load.samples import Sample
 from harness.model import Tally
@@ -95,7 +95,7 @@ class Recorder:
         self._captures = job.captures
         self._columns = [[self._captures.index(name) for name in op.capture] for op in job.operations]
         self.captured = {name: [0.0, 0] for name in self._captures}
-        """Captured field -> sum and number of its values in acknowledged answers of the measured phase."""
+        """Captured field -> sum and number of its values in answers of the measured phase, refusals among them."""
         self._totals = list(self.captured.values())
         self._row = struct.Struct("<qqqqqIHHHHBB" + "d" * len(self._captures))
         self._block = bytearray(self._row.size * _BLOCK_ROWS) if job.samples else bytearray()
@@ -173,7 +173,7 @@ class Recorder:
         counts[index] = counts.get(index, 0) + 1
         if error:
             phase.count_error(error)
-        numbers = self._numbers(call.seq, call.op, captured, measured and outcome == OK) if self._captures else ()
+        numbers = self._numbers(call.seq, call.op, captured, measured) if self._captures else ()
         if not self._keep:
             key, ended = call.key, self._ended[call.op][outcome]
             ended[key] = ended.get(key, 0) + 1

@@ -149,8 +149,8 @@ def _strategies(material: Material) -> list[Table]:
             "Strategies side by side",
             (*head, "retries per commit", "transactions per request", HEAD),
             rows,
-            note="Retries per commit: transactions begun again after a conflict, for each acknowledged request. "
-            "Below one transaction per request, requests have shared one (coalesce).",
+            note="Retries per commit: transactions begun again after a conflict, those of refused requests too, for "
+            "each acknowledged request. Below one transaction per request, requests have shared one (coalesce).",
         )
     ]
 

@@ -95,15 +95,15 @@ def _service(measured: Measured) -> list[Finding]:
         for row in "ab"
         if not count <= evidence.final.get(f"{key}{row}", 0) <= count + perhaps[key]
     ]
-    retries = int(sum(value for samples in lanes for value in samples.captured.get("retries", ()) if value > 0))
-    clients = retries if cell.params["retry"] else sum(victims.values())
+    retries = round(sum(value for samples in lanes for value in samples.captured.get("retries", ()) if value > 0))
+    clients = retries + sum(victims.values())
     counted = evidence.extra.get("deadlocks", {})
     both = sum(1 for count in committed.values() if count == 2)
     one = sum(1 for key, count in committed.items() if count == 1 and victims.get(key) == 1)
     apart = sum(1 for key, count in committed.items() if count == 2 and key not in victims)
     if cell.params["retry"]:
-        good = both == PAIRS and clients > 0
-        text = f"both requests of {both} of {PAIRS} pairs committed after {clients} retries"
+        good = both == PAIRS and retries > 0
+        text = f"both requests of {both} of {PAIRS} pairs committed after {retries} retries"
         text += f"; {sum(victims.values())} requests were answered 40P01 all the same" if victims else ""
     else:
         good = one > 0 and one + apart == PAIRS

@@ -10,6 +10,8 @@ from time import perf_counter
 import psycopg
 import pytest
 
+from app.service import BACKEND
+
 from .conftest import Answer, Service, Start
 
 Eventually = Callable[..., Awaitable[None]]
@@ -28,6 +30,12 @@ async def scalar(connection: psycopg.AsyncConnection, sql: str) -> int:
     row = await (await connection.execute(sql)).fetchone()  # type: ignore[arg-type]
     assert row is not None
     return int(row[0])
+
+
+async def one_waits(database) -> bool:  # type: ignore[no-untyped-def]
+    """Whether a session waits for a lock; a connection of its own, outside any transaction's snapshot."""
+    async with await psycopg.AsyncConnection.connect(database.dsn, autocommit=True) as connection:
+        return await scalar(connection, WAITING) == 1
 
 
 def statuses(answers: list[Answer]) -> dict[int, int]:
@@ -164,6 +172,54 @@ async def test_conflicts_past_the_retry_limit_are_409_aborted(database, start: S
         lost = [answer.body for answer in answers if answer.status != 200]
         assert {(body["code"], body["outcome"]) for body in lost} == {(code, "aborted") for code in codes}
         assert await service.value("hot") == before + 200 - len(lost)
+
+
+@pytest.mark.parametrize(("strategy", "each"), [("serializable", 1), ("optimistic", 2)])
+async def test_what_refused_requests_cost_is_said_and_counted(database, start: Start, strategy: str, each: int) -> None:
+    service = await start(database.environ, RETRY_LIMIT=1, POOL_SIZE=20)
+    answers = [await service.increment("hot", strategy)]
+    answers += await asyncio.gather(*(service.increment("hot", strategy) for _ in range(200)))
+    lost = [answer.body for answer in answers if answer.status != 200]
+    assert lost
+    assert {(body["retries"], body["transactions"]) for body in lost} == {(1, 2 * each)}
+    assert all(body["pool_wait_ms"] >= 0 for body in lost)
+    said = (await service.get("/metrics?database=0")).body
+    for what in ("retries", "transactions"):
+        assert said[what] == sum(answer.body[what] for answer in answers), what
+
+
+@pytest.mark.parametrize("limit", [0, 100])
+async def test_a_retried_batch_counts_its_retry_once(
+    database, start: Start, admin, eventually: Eventually, limit: int
+) -> None:
+    """Its ledger id is entered by another meanwhile, so the batch fails with 23505 and is run again, if it may."""
+    service = await start(database.environ, COALESCE_BATCHES=1, RETRY_LIMIT=limit)
+    coalescer = service.app[BACKEND]._coalescer  # type: ignore[attr-defined]
+    await service.increment("gate")
+    enter = "INSERT INTO ledger (id, key, value) VALUES ('twin', 'k', 7)"
+    async with await psycopg.AsyncConnection.connect(database.dsn) as other:
+        await other.execute(enter)
+        async with admin.transaction():
+            await admin.execute("SELECT FROM counters WHERE key = 'gate' FOR UPDATE")
+            gate = asyncio.create_task(service.increment("gate", "coalesce"))
+            await eventually(lambda: one_waits(database))
+            names = ["twin", "twin", *(f"id-{number}" for number in range(9))]
+            tasks = [asyncio.create_task(service.increment("k", "coalesce", entry_id=name)) for name in names]
+
+            async def queued() -> bool:
+                return len(coalescer._queue) == 10
+
+            await eventually(queued)
+        assert (await gate).status == 200
+        await eventually(lambda: one_waits(database))
+        await other.commit()
+    answers = [await task for task in tasks]
+    assert statuses(answers) == ({200: 11} if limit else {409: 11})
+    costs = [(answer.body.get("retries"), answer.body.get("transactions")) for answer in answers]
+    shares = [cost for cost in costs if cost != ((0, 0) if limit else (None, None))]  # the second twin costs nothing
+    assert shares == [(0.1, 0.2) if limit else (0, 0.1)] * 10
+    said = (await service.get("/metrics?database=0")).body
+    assert (said["retries"], said["transactions"]) == ((1, 4) if limit else (0, 3))
 
 
 async def test_a_statement_that_takes_too_long_is_aborted(database, start: Start, admin) -> None:

@@ -51,7 +51,8 @@ async def test_a_locked_file_is_busy_or_waited_for(start: Start, tmp_path: Path,
     answer = await task
     if backend == NAIVE:
         assert (answer.status, answer.body["code"]) == (503, "SQLITE_BUSY")
-        assert answer.body["outcome"] == "aborted"
+        assert (answer.body["outcome"], answer.body["retries"], answer.body["transactions"]) == ("aborted", 0, 1)
+    assert (await service.get("/metrics?database=0")).body["transactions"] == 2
     assert await service.value("a") == (1 if backend == NAIVE else 2)
 
 

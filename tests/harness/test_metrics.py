@@ -56,10 +56,18 @@ def test_a_trial_of_no_length_has_no_rate() -> None:
 
 
 def test_what_the_app_says_is_the_mean_over_those_that_said_it() -> None:
-    row = figures(summary(captured={"retries": [3.0, 2], "transactions": [0.0, 0], "other": [1.0, 1]}))
-    assert row["retries"] == 1.5
+    row = figures(summary(captured={"pool_wait_ms": [3.0, 2], "transactions": [0.0, 0], "other": [1.0, 1]}))
+    assert row["pool_wait_ms"] == 1.5
     assert row["transactions"] is None
-    assert row["pool_wait_ms"] is None
+    assert row["retries"] is None
+
+
+def test_retries_are_set_against_what_was_committed() -> None:
+    """100 were sent, 97 acknowledged; the others' retries count, and what was not committed does not dilute them."""
+    said = {"retries": [194.0, 100]}
+    assert figures(summary(captured=said))["retries"] == 2.0
+    nothing = {"sent": 100, "ok": 0, "fail": 100, "unknown": 0}
+    assert figures(summary(captured=said, measure=nothing))["retries"] is None
 
 
 def test_a_row_and_a_record_give_their_parts() -> None:

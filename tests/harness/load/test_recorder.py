@@ -113,7 +113,7 @@ def test_without_samples_keys_are_counted_in_both_phases(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("samples", [True, False])
-def test_captured_numbers_are_totalled_where_measured_and_acknowledged(tmp_path: Path, samples: bool) -> None:
+def test_captured_numbers_are_totalled_where_measured_of_refused_requests_too(tmp_path: Path, samples: bool) -> None:
     operations = [{"name": "increment", "path": "/", "capture": ["retries", "ids"]},
                   {"name": "hold", "path": "/", "capture": ["wait_ms", "retries"]}]  # fmt: skip
     changes = {"operations": operations, "samples": samples, "warmup": {"seconds": 1.0, "max_seconds": 1.0}}
@@ -126,7 +126,7 @@ def test_captured_numbers_are_totalled_where_measured_and_acknowledged(tmp_path:
         request.op = op
         recorder.record(request, T0 + due + 9, 200, Answer(outcome, "", "", None, captured))
     recorder.finish(T0 + 2_000_000)
-    assert recorder.captured == {"retries": [3.0, 2], "ids": [0.0, 0], "wait_ms": [0.5, 1]}
+    assert recorder.captured == {"retries": [73.0, 3], "ids": [0.0, 0], "wait_ms": [0.5, 1]}
     kept = [(0, {"ids": [1]}), (1, {"ids": [1]}), (4, {"retries": "x"})]
     assert recorder.lists == (kept if samples else [])
     rows = [dict(zip(("retries", "ids", "wait_ms"), row.captured, strict=True)) for row in recorder.rows()]

@@ -143,7 +143,7 @@ def test_a_retry_that_saves_both_passes() -> None:
 
 def test_an_app_without_retry_fails_though_retry_was_asked_for() -> None:
     found = check(record([OK] * PAIRS, [VICTIM] * PAIRS, of=RETRY, deadlocks=seen(PAIRS)))
-    assert wrong(found) == {"retry saves both": "fail", ALIKE: "fail"}
+    assert wrong(found) == {"retry saves both": "fail"}
     assert "40P01" in found["retry saves both"].detail
 
 
@@ -154,8 +154,10 @@ def test_pairs_that_never_met_show_no_retry() -> None:
 
 def test_one_pair_that_is_not_saved_fails() -> None:
     answers = [OK] * 19 + [VICTIM]
-    found = check(record([OK] * PAIRS, answers, of=RETRY, retries=[1.0] * 20, deadlocks=seen(20)))
-    assert wrong(found) == {"retry saves both": "fail"}
+    """Its request lost as often as the service ran it again, and once more."""
+    for deadlocks, said in ((23, {}), (22, {ALIKE: "fail"})):
+        made = record(answers, [OK] * PAIRS, of=RETRY, retries=[1.0] * 19 + [3.0], deadlocks=seen(deadlocks))
+        assert wrong(check(made)) == {"retry saves both": "fail"} | said
 
 
 def test_layers_that_count_differently_fail() -> None:
