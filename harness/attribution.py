@@ -251,7 +251,7 @@ def _pool(hosts: Sequence[Iterable[Metrics]], row: TrialRow) -> Part:
     shares = [sum(value > 0 for value in values) / len(values) for values in enough]
     full = [values for values, share in zip(enough, shares, strict=True) if share > MOST]
     said = (
-        f"{name}: on {len(full)} of {len(enough)} pools of {row.cell.pool} in "
+        f"{name}: on {len(full)} of {len(enough)} pools ({row.cell.pool} connections a host) in "
         f"{_range([share for share in shares if share > MOST], '.0%')} of the looks, "
         f"{fmean(v for values in full for v in values):.1f} requests on average"
         if full

@@ -49,7 +49,8 @@ class Layers:
         self._rig, self._db = rig, db
         self._lb = rig.role("lb")[0]
         self._apps = rig.role("app")
-        self._workers = int(rig.variables.get("app_workers", 1))
+        self.workers = int(rig.variables.get("app_workers", 1))
+        """Processes of the service on each app host."""
         self._app_port = int(rig.variables.get("app_port", 3001))
 
     @contextlib.contextmanager
@@ -189,7 +190,7 @@ class Layers:
 
     def ask(self, hosts: Sequence[Host], path: str) -> dict[str, tuple[int, str]]:
         """App worker -> (status, body) of a GET past HAProxy, through the first load host's SSH connection."""
-        workers = [(host, number) for host in hosts for number in range(self._workers)]
+        workers = [(host, number) for host in hosts for number in range(self.workers)]
         load = self._rig.at(self._rig.role("load")[0])
         with ThreadPoolExecutor(min(16, len(workers))) as pool:
             answers = pool.map(lambda w: load.get(w[0].address, self._app_port + w[1], path), workers)

@@ -30,6 +30,8 @@ class Site:
     """What there is to measure: app hosts, load hosts, backends, and what can be reached besides HTTP."""
 
     hosts: int
+    workers: int = 1
+    """Processes of the service on each app host; they share the host's pool out."""
     load_hosts: int = 1
     backends: tuple[Backend, ...] = ("postgres",)
     database: bool = True
@@ -172,8 +174,13 @@ def _asked(scenario: Scenario, cells: Sequence[Cell], options: Options) -> Seque
 
 
 def _known(cell: Cell, site: Site) -> Cell:
-    """The cell without a pool's size that nobody knows."""
-    return cell if site.managed else replace(cell, pool=0)
+    """The cell without a pool's size that nobody knows; one that its processes share out is whole for each."""
+    return replace(cell, pool=_each(cell.pool, site.workers) * site.workers if site.managed else 0)
+
+
+def _each(connections: int, workers: int) -> int:
+    """How many of a host's connections each of its processes has, rounded up."""
+    return -(-connections // workers)
 
 
 def volume(plan: Plan) -> str:
@@ -204,16 +211,19 @@ def _shuffled(cells: Sequence[Cell], rng: random.Random) -> list[Cell]:
     return [cell for group in order for cell in group]
 
 
-def service_settings(cell: Cell) -> dict[str, str]:
-    """What the cell wants of the service's settings (app/settings.py), by environment variable.
+def service_settings(cell: Cell, workers: int = 1) -> dict[str, str]:
+    """What the cell wants of the settings of each process of a host (app/settings.py), by environment variable.
 
-    Its parameters named `app_…` are settings, but for `app_cpus`, the cap of the host.
+    Its parameters named `app_…` are settings, but for `app_cpus`, the cap of the host. A pool is the host's: each
+    process has its share.
     """
-    return {"BACKEND": cell.backend, "POOL_SIZE": str(cell.pool)} | {
-        name.removeprefix("app_").upper(): str(value)
-        for name, value in cell.params.items()
-        if name.startswith("app_") and name != "app_cpus"
-    }
+    settings = {"BACKEND": cell.backend, "POOL_SIZE": str(_each(cell.pool, workers))}
+    for name, value in cell.params.items():
+        if name == "app_pool_min":
+            settings["POOL_MIN"] = str(_each(int(value), workers))
+        elif name.startswith("app_") and name != "app_cpus":
+            settings[name.removeprefix("app_").upper()] = str(value)
+    return settings
 
 
 def within_budget(cell: Cell, site: Site) -> Cell:

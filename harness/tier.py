@@ -69,6 +69,7 @@ class Tier:
             backends += ["sqlite-naive", "sqlite-tuned"]
         return Site(
             hosts=len(self.apps),
+            workers=self.layers.workers,
             load_hosts=len(self.rig.role("load")),
             backends=tuple(backends),
             connections=connections,
@@ -186,7 +187,7 @@ class Tier:
 
         `app_cpus` (cores an app host may use) is heeded on rigs whose hosts we made.
         """
-        wanted = service_settings(cell)
+        wanted = service_settings(cell, self.layers.workers)
         if cell.backend != "postgres":
             wanted["SQLITE_PATH"] = (
                 f"{self._shared}/{cell.backend}.db"  # the journal mode is the file's, and kept in it:

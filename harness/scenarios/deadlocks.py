@@ -27,7 +27,8 @@ def cells(options: Options, site: Site) -> list[Cell]:
     """The driver's pairs; then the service without and with retry."""
     site.need(database=True)
     hosts = site.serving(options.hosts, 2)
-    pool = min(POOL, (site.connections - site.reserved) // hosts)
+    most = min(POOL, (site.connections - site.reserved) // hosts)
+    pool = max(1, most // site.workers) * site.workers
     driver = Cell(scenario="deadlocks", strategy="", hosts=1, params={"through": "driver"})
     service = [
         Cell(

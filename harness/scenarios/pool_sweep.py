@@ -38,6 +38,8 @@ def cells(options: Options, site: Site) -> list[Cell]:
     """One app host, its pool in five sizes, all 200 requests at once."""
     if not site.managed:
         raise Skip("the pool's size of a service that is not ours cannot be set")
+    if site.workers > 1:
+        raise Skip(f"each of a host's {site.workers} processes has a pool of its own, so none of 1 (app_workers: 1)")
     queries = options.requests or QUERIES
     return [
         Cell(

@@ -86,7 +86,7 @@ def judged(change: Change, **more: Any) -> Attribution:
         (
             {("app-1", "pool_waiting"): 12.0},
             "pool waiting",
-            "pool waiting: on 1 of 2 pools of 5 in 100% of the looks, 12.0 requests on average",
+            "pool waiting: on 1 of 2 pools (5 connections a host) in 100% of the looks, 12.0 requests on average",
         ),
         (
             {("db-1", "pg_wait_lock"): 3.5},
@@ -165,7 +165,7 @@ def test_what_requests_say_they_waited_counts_more_than_looks(looked: float, wai
 
 def test_each_worker_has_a_pool_of_its_own() -> None:
     change = {("app-1", "pool_waiting"): -1.0, ("app-1", "pool_waiting.1"): 0.0, ("app-1", "pool_waiting.2"): 7.0}
-    assert judged(change).line.startswith("pool waiting: on 1 of 3 pools of 5")
+    assert judged(change).line.startswith("pool waiting: on 1 of 3 pools (5 connections a host)")
 
 
 def test_the_mean_is_weighed_by_the_length_of_each_interval() -> None:

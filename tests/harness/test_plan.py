@@ -16,7 +16,7 @@ from harness.load.job import from_dict
 from harness.metrics import Measured, TrialRow
 from harness.model import BACKENDS, STRATEGIES, Cell, Evidence, Tally, Trial
 from harness.oracle import PER_REQUEST
-from harness.plan import Driver, Scenario, Site, Skip, make_plan
+from harness.plan import Driver, Scenario, Site, Skip, make_plan, service_settings
 from harness.scenarios import SCENARIOS
 
 SITE = Site(hosts=8, backends=("postgres", "sqlite-naive", "sqlite-tuned"))
@@ -127,6 +127,19 @@ def test_a_scenario_that_may_go_without_samples_is_judged_without(name: str) -> 
 def test_pools_beyond_the_servers_connections_are_refused() -> None:
     with pytest.raises(UsageError, match="8 hosts x pool 20 = 160 connections, the budget is 90"):
         make_plan(Options(scenarios=("s",)), SITE, {"s": scenario(Cell(scenario="s", hosts=8, pool=20))})
+
+
+def test_several_processes_of_a_host_share_its_pool_out() -> None:
+    """Rounded up to whole connections, so that what is planned, refused and judged is what is opened."""
+    site = replace(SITE, workers=3)
+    asked = [Cell(scenario="s", pool=pool, params={"app_pool_min": pool}) for pool in (1, 5, 9)]
+    cells = {t.cell.pool: t.cell for t in make_plan(Options(scenarios=("s",)), site, {"s": scenario(*asked)}).trials}
+    assert {pool: set(service_settings(cell, 3).items()) for pool, cell in cells.items()} == {
+        pool: {("BACKEND", "postgres"), ("POOL_SIZE", each), ("POOL_MIN", each)}
+        for pool, each in ((3, "1"), (6, "2"), (9, "3"))
+    }
+    with pytest.raises(UsageError, match="8 hosts x pool 12 = 96 connections, the budget is 90"):
+        make_plan(Options(scenarios=("s",)), site, {"s": scenario(Cell(scenario="s", hosts=8, pool=11))})
 
 
 def test_more_hosts_than_there_are_is_refused() -> None:

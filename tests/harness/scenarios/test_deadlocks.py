@@ -60,6 +60,7 @@ def test_the_cells() -> None:
         ("driver", None, 1, 5), ("service", False, 2, 20), ("service", True, 2, 20),
     ]  # fmt: skip
     assert {c.pool for c in cells("deadlocks", Site(hosts=8, connections=50), hosts="4")} == {5, 10}
+    assert {c.pool for c in cells("deadlocks", Site(hosts=8, connections=54, workers=4), hosts="4")} == {5, 8}
     assert [c.params["through"] for c in cells("deadlocks", Site(hosts=2, managed=False))] == ["driver"]
     with pytest.raises(Skip, match="needs the database itself"):
         cells("deadlocks", FOREIGN)

@@ -46,6 +46,8 @@ def test_the_cells() -> None:
     assert {c.requests for c in cells("pool-sweep", requests="60")} == {60}
     with pytest.raises(Skip, match="not ours"):
         cells("pool-sweep", replace(SITE, managed=False))
+    with pytest.raises(Skip, match="each of a host's 2 processes has a pool of its own"):
+        cells("pool-sweep", replace(SITE, workers=2))
 
 
 def test_the_plan_refuses_a_pool_beyond_the_servers_connections() -> None:
