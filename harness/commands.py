@@ -113,10 +113,11 @@ def run_report(which: str | None, *, as_json: bool) -> None:
 def run_compare(a: str, b: str, *, anyway: bool, fail_if: str | None) -> None:
     """Two stored runs side by side; A is the baseline."""
     from harness.report.cells import RunData
-    from harness.report.compare import FailIf, compare
+    from harness.report.compare import compare
     from harness.report.compare_table import text
+    from harness.report.gate import FailIf
 
-    gate = FailIf.parse(fail_if) if fail_if else None
+    gate = None if fail_if is None else FailIf.parse(fail_if)
     runs = [load_run(find_run(which, RESULTS)) for which in (a, b)]
     sides = [
         RunData(run_id=run.run_id, manifest=run.manifest.model_dump(), trials=[as_columns(row) for row in run.rows])

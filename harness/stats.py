@@ -7,6 +7,7 @@ to data with a known answer and to SciPy, which is too large (171 MB) to ask of 
 
 from __future__ import annotations
 
+import itertools
 import math
 import random
 import statistics
@@ -15,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 ALPHA = 0.05
-"""Chance of a false claim that is accepted, for a cell with all its metrics (see `holm`)."""
+"""Chance of a false claim that is accepted, for a whole comparison with all its cells and metrics (see `holm`)."""
 
 EXACT_LIMIT = 40
 """Up to so many trials of both sides together the rank test is exact; above, the normal curve is as good."""
@@ -159,6 +160,22 @@ def holm(ps: Sequence[float]) -> list[float]:
         worst = max(worst, min(1.0, (len(ps) - step) * ps[index]))
         corrected[index] = worst
     return corrected
+
+
+def carried(least: Sequence[float]) -> list[bool]:
+    """Of questions whose smallest possible ps are `least`, those that can be asked together: each could still be
+    answered yes after Holm's correction over all that are.
+
+    Tarone, A Modified Bonferroni Method for Discrete Data, 1990: a question that can never be answered yes adds
+    nothing to the chance of a false claim. With few trials a rank test is such a question once there are many of it.
+    """
+    size = next(k for k in range(1, len(least) + 2) if sum(p * k < ALPHA for p in least) <= k)
+    return [p * size < ALPHA for p in least]
+
+
+def trials_needed(questions: int) -> int:
+    """Trials a side with which so many rank tests can be asked together (`carried`): 1: 4, 4: 5, 12: 6, 48: 7."""
+    return next(n for n in itertools.count(2) if least_p(n, n) * max(questions, 1) < ALPHA)
 
 
 def fold(ratio: float) -> float:

@@ -1,25 +1,35 @@
 """Two runs side by side: per cell and metric, is B faster than A, slower, or can nobody say?
 
 A difference is claimed only if all three agree: the 95 % interval of the ratio excludes 1, the rank test stays below
-5 % after Holm's correction, and the ratio is beyond the noise floor, which is what two identical measurements on
-the same rig differed by (`bench --aa`). Otherwise the verdict says why not. Runs of different environments
-are refused with the list. Pure: what is compared is what the store has read, whatever the machine it runs on.
+5 % after Holm's correction over the whole comparison, and the ratio is beyond the noise floor, which is what two
+identical measurements on the same rig differed by (`bench --aa`). Otherwise the verdict says why not. Runs of
+different environments are refused with the list. Pure: what is compared is what the store has read, whatever the
+machine it runs on.
 """
 
 from __future__ import annotations
 
-import re
 import statistics
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from harness.errors import CriterionFailed, FormatError, InvalidMeasurement, UsageError
+from harness.errors import FormatError, InvalidMeasurement, UsageError
 from harness.report.cells import CellFigures, RunData, by_cell, is_true
 from harness.report.environment import Difference, differences
 from harness.report.floor import ASSUMED_FLOOR, Floor, Known
-from harness.stats import ALPHA, Interval, fold, holm, least_p, mann_whitney, ratio_of_medians
+from harness.stats import (
+    ALPHA,
+    Interval,
+    carried,
+    fold,
+    holm,
+    least_p,
+    mann_whitney,
+    ratio_of_medians,
+    trials_needed,
+)
 
 Verdict = Literal["faster", "slower", "~", "too few trials", "MISSING", "invalid"]
 
@@ -37,8 +47,11 @@ ALL_METRICS = "all"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One cell and metric. `ratio` is median B / median A; `p` is corrected over the family; `n` counts valid
-    trials that have the figure."""
+    """One cell and metric. `ratio` is median B / median A; `n` counts valid trials that have the figure.
+
+    `p` is corrected over the comparison, None where the trials are too few to be tested. `new`: the whole cell is
+    B's alone, so there is nothing that it could have lost.
+    """
 
     cell: str
     metric: str
@@ -50,6 +63,7 @@ class Row:
     ratio: Interval | None = None
     p: float | None = None
     note: str = ""
+    new: bool = False
 
     @property
     def change(self) -> float:
@@ -61,8 +75,8 @@ class Row:
 class Comparison:
     """All rows, and what a reader has to know before believing one of them.
 
-    `family`: p is corrected over the whole comparison ("run"), or over the metrics of one cell ("cell") where
-    the trials cannot carry more; then `warnings` says how many cells chance alone may call different.
+    `tested`: the rows over which p is corrected. `needed`: trials a side with which every row would be one of them.
+    `verdict_b`: what B's own checks said of it.
     `noise_floor`: by metric the largest that holds for a cell; `floor_sources`: where the floors are known from.
     """
 
@@ -71,7 +85,9 @@ class Comparison:
     rows: tuple[Row, ...]
     differences: tuple[Difference, ...]
     anyway: bool
-    family: Literal["run", "cell"]
+    tested: int
+    needed: int
+    verdict_b: str
     noise_floor: Mapping[str, float]
     floor_sources: tuple[str, ...]
     warnings: tuple[str, ...]
@@ -115,7 +131,8 @@ def compare(
             rows.append(_missing(cell, cells_a.get(cell), cells_b.get(cell), a, b))
         else:
             rows += _measure(cell, cells_a[cell], cells_b[cell])
-    family, judged = _judge(rows, known, metrics)
+    needed = trials_needed(sum(len(metrics) if row.verdict == "invalid" else row.p is not None for row in rows))
+    judged = _judge(rows, needed, known, metrics)
     compared = {metric: [known.of(row.cell, metric) for row in rows if row.metric == metric] for metric in metrics}
     holds = {metric: found or [known.of("", metric)] for metric, found in compared.items()}
     return Comparison(
@@ -124,49 +141,13 @@ def compare(
         rows=tuple(judged),
         differences=unlike,
         anyway=bool(forbidding),
-        family=family,
+        tested=sum(row.p is not None for row in judged),
+        needed=needed,
+        verdict_b=str(b.manifest.get("verdict")),
         noise_floor={metric: max(ratio for ratio, _ in found) for metric, found in holds.items()},
         floor_sources=tuple(dict.fromkeys(source for found in holds.values() for _, source in found if source)),
-        warnings=tuple(_warnings(a, b, judged, holds, family)),
+        warnings=tuple(_warnings(a, b, holds)),
     )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FailIf:
-    """`--fail-if slower:5%`: a claimed loss of `share` or more of what the baseline had."""
-
-    share: float
-
-    @classmethod
-    def parse(cls, text: str) -> FailIf:
-        """Read `slower:P%`; UsageError for anything else."""
-        match = re.fullmatch(r"slower:(\d{1,3}(?:\.\d{1,3})?)%", text.strip())
-        if not match:
-            raise UsageError(f"--fail-if {text!r} is not understood", hint="write for example --fail-if slower:5%")
-        return cls(share=float(match[1]) / 100)
-
-    def enforce(self, comparison: Comparison) -> None:
-        """CriterionFailed if a row is slower by `share` or more. InvalidMeasurement if none is but one of the
-        baseline's rows could not be judged: a gate that cannot tell must not open.
-        """
-        worse = [row for row in comparison.rows if row.verdict == "slower" and row.change >= self.share]
-        if worse:
-            first = max(worse, key=lambda row: row.change)
-            raise CriterionFailed(
-                f"{len(worse)} of {len(comparison.rows)} rows are slower by {self.share * 100:g}% or more, "
-                f"most {first.cell} {first.metric}: {first.change:.1%}",
-                hint="the rows above say what was compared",
-            )
-        unjudged = [
-            row for row in comparison.rows if row.n_a and row.verdict in ("MISSING", "invalid", "too few trials")
-        ]
-        if unjudged:
-            first = unjudged[0]
-            raise InvalidMeasurement(
-                f"{len(unjudged)} of {len(comparison.rows)} rows cannot be judged, "
-                f"first {first.cell} {first.metric}: {first.verdict}, {first.note}",
-                hint="bench both runs with the same scenarios and more trials (--repeat)",
-            )
 
 
 def _measure(cell: str, a: CellFigures, b: CellFigures) -> Iterator[Row]:
@@ -198,39 +179,31 @@ def _measure(cell: str, a: CellFigures, b: CellFigures) -> Iterator[Row]:
             yield replace(row, ratio=ratio_of_medians(left, right, seed=seed), p=mann_whitney(left, right))
 
 
-def _judge(rows: Sequence[Row], known: Known, metrics: Mapping[str, str]) -> tuple[Literal["run", "cell"], list[Row]]:
-    """Correct the ps over the widest family that the number of trials can carry, and give the verdicts.
+def _judge(rows: Sequence[Row], needed: int, known: Known, metrics: Mapping[str, str]) -> list[Row]:
+    """Correct the ps over all rows whose trials can carry so many questions, and give the verdicts.
 
-    The family depends on how many trials and rows there are, never on what they say, so it is not chosen to please.
-    Rows whose trials could not reach 5 % even alone ask no question and are in no family.
+    Which rows these are depends on how many trials and rows there are, never on what they say: it is not chosen to
+    please. The others claim nothing, and so cost the rest nothing.
     """
-    asking = [row for row in rows if row.p is not None and least_p(row.n_a, row.n_b) < ALPHA]
-    carried = all(least_p(row.n_a, row.n_b) * len(asking) < ALPHA for row in asking)
-    family: Literal["run", "cell"] = "run" if carried else "cell"
-    groups: dict[str, list[Row]] = {}
-    for row in asking:
-        groups.setdefault("" if carried else row.cell, []).append(row)
-    corrected: dict[tuple[str, str], tuple[float, int]] = {}
-    for group in groups.values():
-        ps = holm([row.p for row in group if row.p is not None])
-        corrected |= {(row.cell, row.metric): (p, len(group)) for row, p in zip(group, ps, strict=True)}
+    measured = [row for row in rows if row.p is not None]
+    tested = carried([least_p(row.n_a, row.n_b) for row in measured])
+    chosen = [row for row, can in zip(measured, tested, strict=True) if can]
+    ps = holm([row.p for row in chosen if row.p is not None])
+    corrected = {(row.cell, row.metric): p for row, p in zip(chosen, ps, strict=True)}
     judged = []
     for row in rows:
-        if row.p is None:
+        if (row.cell, row.metric) in corrected:
+            answered = replace(row, p=corrected[row.cell, row.metric])
+            judged.append(_verdict(answered, known.of(row.cell, row.metric)[0], metrics[row.metric]))
+        elif row.p is not None:
+            judged.append(replace(row, p=None, verdict="too few trials", note=f"{needed} a side needed"))
+        else:
             judged.append(row)
-            continue
-        p, size = corrected.get((row.cell, row.metric), (row.p, 1))
-        judged.append(_verdict(replace(row, p=p), size, known.of(row.cell, row.metric)[0], metrics[row.metric]))
-    return family, judged
+    return judged
 
 
-def _verdict(row: Row, family: int, floor: float, better: str) -> Row:
-    if row.ratio is None or row.p is None:
-        return row
-    if least_p(row.n_a, row.n_b) * family >= ALPHA and row.p >= ALPHA:
-        enough = next(n for n in range(2, 100) if least_p(n, n) * family < ALPHA)
-        return replace(row, verdict="too few trials", note=f"{enough} a side needed")
-    if row.p >= ALPHA or row.ratio.holds(1):
+def _verdict(row: Row, floor: float, better: str) -> Row:
+    if row.ratio is None or row.p is None or row.p >= ALPHA or row.ratio.holds(1):
         return row
     if fold(row.ratio.value) <= floor:
         return replace(row, note=f"within the noise floor of {floor - 1:.1%}")
@@ -245,6 +218,7 @@ def _missing(cell: str, in_a: CellFigures | None, in_b: CellFigures | None, a: R
         n_b=in_b.valid if in_b else 0,
         verdict="MISSING",
         note=f"not in {'B' if in_a else 'A'}, run {b.run_id if in_a else a.run_id}",
+        new=in_a is None,
     )
 
 
@@ -253,9 +227,7 @@ def _floor(run: RunData) -> Floor:
     return stored if isinstance(stored, Mapping) else {}
 
 
-def _warnings(
-    a: RunData, b: RunData, rows: Sequence[Row], floors: Mapping[str, Sequence[tuple[float, str]]], family: str
-) -> Iterator[str]:
+def _warnings(a: RunData, b: RunData, floors: Mapping[str, Sequence[tuple[float, str]]]) -> Iterator[str]:
     for side, run in (("A", a), ("B", b)):
         status, verdict = run.manifest.get("status"), run.manifest.get("verdict")
         if status not in (None, "finished"):
@@ -275,10 +247,4 @@ def _warnings(
         yield (
             f"the noise floor of {', '.join(unmeasured)} has not been measured: {ASSUMED_FLOOR - 1:.0%} is assumed; "
             "`bench --aa` measures it"
-        )
-    cells = len({row.cell for row in rows if row.p is not None})
-    if family == "cell" and cells > 1:
-        yield (
-            f"p is corrected within each of {cells} cells, more their trials cannot carry: if nothing differed, "
-            f"chance alone could call up to {ALPHA * cells:.2g} of them different; more trials (--repeat) cure this"
         )

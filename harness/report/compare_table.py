@@ -56,10 +56,19 @@ def _lines(comparison: Comparison) -> Iterator[str]:
     yield ""
     for warning in comparison.warnings:
         yield f"! {plain(warning)}"
-    scope = "over the whole comparison" if comparison.family == "run" else "within each cell"
     floors = ", ".join(f"{plain(m)} {value - 1:.1%}" for m, value in comparison.noise_floor.items())
     source = plain(", ".join(comparison.floor_sources)) or "assumed"
-    yield f"p: Mann-Whitney, exact to 40 trials, Holm-corrected {scope}. Noise floor, at most: {floors} ({source})."
+    yield f"p: {_tested(comparison)}. Noise floor, at most: {floors} ({source})."
+
+
+def _tested(comparison: Comparison) -> str:
+    many = f"with --repeat {comparison.needed} on both sides each row can be"
+    few = sum(row.verdict == "too few trials" for row in comparison.rows)
+    if not comparison.tested:
+        return f"no row was tested{f'; {many}' if few else ''}"
+    rows = f"{comparison.tested} row{'s' if comparison.tested > 1 else ''}"
+    rest = f"; {few} had too few trials to be tested among so many, {many}" if few else ""
+    return f"Mann-Whitney, exact to 40 trials, Holm-corrected over the {rows} tested{rest}"
 
 
 def figure(value: float | None) -> str:

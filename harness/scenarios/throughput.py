@@ -5,7 +5,7 @@ load was too gentle to show anything about the others. Its losses are reported a
 unless it was asked for by name.
 
 One trial a cell: the rates are shown, and no criterion says that one beats another. Five of each strategy and key
-set would take a quarter of an hour; `--repeat 5` makes a run that `./run compare` can judge.
+set would take a quarter of an hour; `--repeat 7` makes a run whose every cell `./run compare` can judge.
 """
 
 from __future__ import annotations

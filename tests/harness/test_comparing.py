@@ -41,6 +41,7 @@ def stored(
     recorder.manifest.noise_floor = FLOOR
     for field, value in manifest.items():
         setattr(recorder.manifest, field, value)
+    verdict = manifest.get("verdict", "pass")
     rng = random.Random(name)
     rows: list[dict[str, Any]] = []
     for cell in (CELL, OTHER)[: 1 + other]:
@@ -53,7 +54,7 @@ def stored(
             rows.append(as_columns(TrialRow(trial=trial, figures=figures)))
     if rows:
         recorder.append("trials", rows)
-    recorder.manifest.verdict = "pass"
+    recorder.manifest.verdict = verdict
     recorder.save("finished")
     recorder.path.rename(root / name)
 
@@ -76,6 +77,7 @@ CASES: dict[str, tuple[tuple[str, ...], int, str]] = {
     "slower fails the gate": (
         ("compare", "base", "slower", "--fail-if", "slower:5%"), 1, "4 of 4 rows are slower by 5% or more, most ",
     ),
+    "wrong fails the gate": (("compare", "base", "wrong", "--fail-if", "slower:5%"), 1, "has the verdict fail"),
     "slower by less than the gate": (("compare", "base", "slower", "--fail-if", "slower:30%"), 0, "slower by"),
     "faster passes the gate": (("compare", "slower", "base", "--fail-if", "slower:5%"), 0, "faster by"),
     "report --compare": (("report", "--run", "slower", "--compare", "base"), 0, "slower by 11."),
@@ -92,6 +94,7 @@ CASES: dict[str, tuple[tuple[str, ...], int, str]] = {
     "another format": (("compare", "base", "future"), 2, f"format 99 is not {FORMAT}"),
     "no such run": (("compare", "base", "nowhere"), 2, "no run at 'nowhere'"),
     "no such gate": (("compare", "base", "same", "--fail-if", "faster:5%"), 2, "--fail-if 'faster:5%'"),
+    "an empty gate": (("compare", "base", "same", "--fail-if", ""), 2, "--fail-if ''"),
     "no percentage": (("compare", "base", "same", "--fail-if", "slower:5"), 2, "--fail-if 'slower:5'"),
     "check of an empty run": (("check", "--run", "empty"), 2, "holds no trials"),
     "recheck of an empty run": (("check", "--recheck", "empty"), 2, "holds no trials"),
@@ -112,6 +115,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     stored(root, "base")
     stored(root, "same")
     stored(root, "slower", slower=1.12)
+    stored(root, "wrong", slower=0.8, verdict="fail")
     stored(root, "slightly", slower=1.02)
     stored(root, "both", other=True)
     stored(root, "noisy", slower=1.12, rig=RIG.model_copy(update={"name": "noisy"}))
