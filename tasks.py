@@ -110,7 +110,7 @@ _BENCH = {
 @_task(**_BENCH)
 def bench(
     _: Context,
-    rig: str = "local",
+    rig: str | None = None,
     hosts: str | None = None,
     scenario: str | None = None,
     backend: str | None = None,

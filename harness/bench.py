@@ -19,6 +19,7 @@ from harness.recorder import Recorder
 from harness.report.cells import RunData, cell_of
 from harness.report.compare import METRICS
 from harness.report.floor import measured_floor
+from harness.resume import must_be_alike, must_be_planned, must_be_unfinished, must_not_contradict
 from harness.runner import bench
 from harness.scenarios import SCENARIOS
 from harness.service import Service
@@ -26,9 +27,11 @@ from harness.store import Run, find_run, load_run
 from harness.tables import as_columns
 from harness.target import open_target
 
+DEFAULT_RIG = "local"
+
 
 def run_bench(
-    rig: str,
+    rig: str | None = None,
     *,
     dry_run: bool = False,
     aa: bool = False,
@@ -45,14 +48,11 @@ def run_bench(
         raise UsageError("--dsn is for a service known by its URL", hint="give --base-url too; a rig has its own")
     earlier = load_run(find_run(resume, RESULTS)) if resume else None
     if earlier:
-        if earlier.manifest.status == "finished":
-            raise UsageError(f"run {earlier.run_id} is finished", hint="start a new one: ./run bench")
-        if earlier.manifest.rig.provider == "url":
-            raise UsageError(f"run {earlier.run_id} is of a service known by its URL", hint="start a new one")
-        if any(value for name, value in texts.items() if name != "quick"):
-            raise UsageError("--resume takes no other options: the run has its own", hint="give only --resume RUN")
+        must_be_unfinished(earlier)
+        must_not_contradict(earlier, texts | {"aa": aa, "rig": rig})
         rig, texts = earlier.manifest.rig.name, dict(earlier.manifest.options)
         aa = bool(texts.pop("aa", False))
+    rig = rig or DEFAULT_RIG
     options = parse_options(known_scenarios=list(SCENARIOS), **texts)
     half = options.repeat or CLAIM_TRIALS
     if aa:
@@ -61,47 +61,39 @@ def run_bench(
                 f"--repeat {half:,} with --aa is {2 * half:,} trials", hint=f"give 1 to {MAX_REPEAT // 2:,}"
             )
         options = dataclasses.replace(options, repeat=2 * half)
-    with open_target(rig, base_url=base_url, dsn=dsn or "", hosts=options.hosts, mine=mine) as (target, where):
+    with open_target(rig, base_url=base_url, dsn=dsn or "", hosts=options.hosts, mine=mine, look=dry_run) as opened:
+        target, where = opened
         plan = make_plan(options, target.site(), SCENARIOS)
         say(f"load goes to {where}: {volume(plan)}")
+        if earlier:
+            must_be_planned(earlier, plan)
         if dry_run:
             print_plan(plan)
             raise SystemExit(0)
         if isinstance(target, Service):
             target.prove()
+        target.restore()  # a bench that crashed has put nothing back; what is recorded now is the tier as provisioned
+        code, record = code_record(options.seed), target.record()
         if earlier:
-            done = _done(earlier, plan)
+            must_be_alike(earlier, code=code, rig=record, settings=target.settings())
             recorder = Recorder.resume(earlier)
         else:
-            done = set()
             recorder = Recorder.start(
                 RESULTS,
-                code=code_record(options.seed),
-                rig=target.record(),
+                code=code,
+                rig=record,
                 options=texts | ({"aa": True} if aa else {}) | ({"base_url": base_url} if base_url else {}),
             )
-            record = recorder.manifest.rig.model_dump()
-            recorder.manifest.noise_floor = {} if base_url else state.noise_floor(rig, record)
-        more = f", {len(done)} of them done" if done else ""
+            recorder.manifest.noise_floor = {} if base_url else state.noise_floor(rig, record.model_dump())
+        rows = earlier.rows if earlier else ()
+        more = f", {len(rows)} of them done" if rows else ""
         say(f"run {recorder.manifest.run_id}: {len(plan.trials)} trials{more}")
-        run = bench(plan, SCENARIOS, target, recorder, say, done=done)
+        run = bench(plan, SCENARIOS, target, recorder, say, earlier=rows)
     if aa:
         run = _store_floor(run, recorder, half)
     show(run)
     end_with(run)
     return run
-
-
-def _done(earlier: Run, plan: Plan) -> set[int]:
-    """Orders of the trials that an interrupted run has. Raises UsageError where its plan is not today's."""
-    planned = {trial.order: trial for trial in plan.trials}
-    for row in earlier.rows:
-        if planned.get(row.trial.order, row.trial) != row.trial:  # those made up for come after the plan
-            raise UsageError(
-                f"run {earlier.run_id}: its trial {row.trial.order} ({row.cell.name}) is not the one planned now",
-                hint="the rig or the scenarios have changed since: start a new run",
-            )
-    return {row.trial.order for row in earlier.rows}
 
 
 def _store_floor(run: Run, recorder: Recorder, half: int) -> Run:

@@ -54,16 +54,45 @@ class Layers:
         self._app_port = int(rig.variables.get("app_port", 3001))
 
     @contextlib.contextmanager
+    def answering(self) -> Iterator[None]:
+        """Turns what the database refuses, or its end, into a RigError that names its host."""
+        try:
+            yield
+        except psycopg.Error as error:
+            host = self._rig.role("db")[0].name
+            raise RigError(
+                f"{host}: PostgreSQL: {' '.join(str(error).split())[:300]}",
+                hint="what was measured is kept; see ./run status, then go on with: bench --resume RUN",
+            ) from error
+
+    @contextlib.contextmanager
+    def heard(self) -> Iterator[list[str]]:
+        """The warnings that the server sends while the context lasts."""
+        warnings: list[str] = []
+
+        def hear(notice: psycopg.errors.Diagnostic) -> None:
+            if notice.severity_nonlocalized == "WARNING":
+                warnings.append(notice.message_primary or "")
+
+        self._db.add_notice_handler(hear)
+        try:
+            yield warnings
+        finally:
+            self._db.remove_notice_handler(hear)
+
+    @contextlib.contextmanager
     def watched(self, cell: Cell, reads: Collection[str]) -> Iterator[Callable[[], Evidence]]:
         """Reads every layer's counts now; the function handed out reads them again and gives the evidence.
 
         `reads`: `counters` (and the SQLite file's integrity), `ledger`, `data` (rows of bulk inserts), `deadlocks` (as
         the server and its log count them), `dead-rows` (row versions that the trial left behind, and after VACUUM).
         """
-        initial = self._counters(cell) if "counters" in reads else {}
-        received, (frontend, servers) = self._received(), self._haproxy_counts()
-        deadlocks = self._deadlocks() if "deadlocks" in reads else {}
+        with self.answering():
+            initial = self._counters(cell) if "counters" in reads else {}
+            received, (frontend, servers) = self._received(), self._haproxy_counts()
+            deadlocks = self._deadlocks() if "deadlocks" in reads else {}
 
+        @self.answering()
         def evidence() -> Evidence:
             after = self._received()
             frontend_after, servers_after = self._haproxy_counts()

@@ -43,7 +43,7 @@ class Target(Protocol):
     """What a bench runs against: a rig's tier, or a service known by its URL."""
 
     def settle(self, cell: Cell) -> None: ...
-    def reset(self, cell: Cell) -> None: ...
+    def reset(self, cell: Cell) -> Sequence[str]: ...
     def prepare(self, lanes: Mapping[str, Lane]) -> Mapping[str, Lane]: ...
     def watched(
         self, cell: Cell, reads: Collection[str]
@@ -67,21 +67,25 @@ def bench(
     recorder: Recorder,
     echo: Callable[[str], None],
     *,
-    done: Collection[int] = (),
+    earlier: Collection[TrialRow] = (),
 ) -> Run:
-    """Carries the plan out (trials whose order is in `done` are kept as they are) and judges the run.
+    """Carries the plan out and judges the run. The `earlier` trials, of a run that is resumed, are kept as they are.
 
-    Ctrl-C and errors keep what was measured: the run is judged as far as it came, `status: aborted`.
+    Ctrl-C and errors keep what was measured: the run is judged as far as it came, `status: aborted`; then the target
+    is put back as it was found. A second Ctrl-C ends that.
     """
+    done = {row.trial.order for row in earlier}
     manifest = recorder.manifest
     manifest.skipped = dict(plan.skipped)
     for name, why in plan.skipped.items():
         echo(f"  {name}: skipped: {why}")
     bencher = _Bench(plan, scenarios, target, recorder, echo)
+    bencher.doubtful += _invalid(earlier, plan)
     try:
         manifest.settings |= target.settings()
         recorder.save()
-        bencher.canaries("before")
+        if "before" not in manifest.canaries:
+            bencher.canaries("before")
         bencher.measure_ceiling()
         with target.telemetry(recorder) as during:
             for trial in plan.trials:
@@ -100,11 +104,25 @@ def bench(
         with contextlib.suppress(CrucibleError):
             _judge(recorder, scenarios, finish=False)
         echo(f"  kept in {recorder.path}")
-        if not isinstance(error, KeyboardInterrupt):
-            with contextlib.suppress(CrucibleError):
-                target.restore()
+        _put_back(target, echo)
         raise
     return _judge(recorder, scenarios, finish=True)
+
+
+def _put_back(target: Target, echo: Callable[[str], None]) -> None:
+    echo("  putting hosts and load balancer back as they were found (Ctrl-C: leave them)")
+    try:
+        target.restore()
+    except CrucibleError as error:
+        echo(f"  not put back: {error}; the next bench does it first of all")
+
+
+def _invalid(earlier: Collection[TrialRow], plan: Plan) -> list[Trial]:
+    """The trials of a resumed run that are invalid and were not yet measured once more."""
+    planned = {trial.order for trial in plan.trials}
+    again = {(row.cell.name, row.trial.number) for row in earlier if row.trial.order not in planned}
+    bad = [row.trial for row in unreplaced(earlier) if row.trial.order in planned]
+    return [trial for trial in bad if (trial.cell.name, trial.number) not in again]
 
 
 def _judge(recorder: Recorder, scenarios: Mapping[str, Scenario], *, finish: bool) -> Run:
@@ -129,16 +147,17 @@ class _Bench:
         self._plan, self._scenarios = plan, scenarios
         self._target, self._recorder, self._echo = target, recorder, echo
         self._ceiling: float | None = None
-        self._doubtful: list[Trial] = []
+        self.doubtful: list[Trial] = []
+        """Trials in which the generator may have been the limit."""
 
     def made_up(self, *, after: int) -> list[Trial]:
         """Trials to be measured once more, last of all, because the generator and not the tier was the limit.
 
         The generator alone says so, never what was measured, so no result is chosen; the invalid row stays.
         """
-        if len(self._doubtful) > max(1, round(MADE_UP * len(self._plan.trials))):
+        if len(self.doubtful) > max(1, round(MADE_UP * len(self._plan.trials))):
             return []
-        return [replace(trial, order=after + n) for n, trial in enumerate(self._doubtful, 1)]
+        return [replace(trial, order=after + n) for n, trial in enumerate(self.doubtful, 1)]
 
     def measure_ceiling(self) -> None:
         """What these load hosts reach against the load balancer's canned answer; kept in the manifest."""
@@ -186,6 +205,7 @@ class _Bench:
         self._echo(f"[{trial.order}/{total}] {cell.name}" + (f" trial {trial.number}" if trial.number > 1 else ""))
         scenario = self._scenarios[cell.scenario]
         work, reads = scenario.workload(trial), set(scenario.reads)
+        left: Sequence[str] = ()
         if isinstance(work, Driver):
             with self.stage("load"), self._target.watched(cell, reads) as read:
                 with during(trial.order):
@@ -196,9 +216,13 @@ class _Bench:
         else:
             with self.stage("settle"):
                 self._target.settle(cell)
-                self._target.reset(cell)
+                left = self._target.reset(cell)
             row, evidence = self._load(trial, work, reads | {"counters"}, during)
-        said = [*evidence.notes, *(f"'{check}' is not judged: {why}" for check, why in evidence.unjudged.items())]
+        said = [
+            *left,
+            *evidence.notes,
+            *(f"'{check}' is not judged: {why}" for check, why in evidence.unjudged.items()),
+        ]
         warnings = self._recorder.manifest.warnings
         warnings += [text for text in said if text not in warnings]
         with self.stage("store"):
@@ -289,7 +313,7 @@ class _Bench:
         doubts = innocence.reasons(summary, self._ceiling)
         if self._scenarios[trial.cell.scenario].timed:
             if doubts and not reasons:
-                self._doubtful.append(trial)
+                self.doubtful.append(trial)
             reasons += doubts
         else:
             manifest = self._recorder.manifest

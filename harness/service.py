@@ -33,6 +33,7 @@ DRIVER_S = 600.0
 POSTS = ("/api/increment", "/api/bulk-insert", "/api/transaction")
 NOT_THERE = (404, 405, 501)
 BY_URL = "the service is known by its URL only"
+AS_IT_IS = f"no table was emptied or vacuumed, and no CHECKPOINT made, before each trial: {BY_URL}"
 WEAKER = (
     "the oracle is weaker: without --dsn the counters are what the service itself says of them (GET /api/counter), "
     "so what it loses and denies alike goes unseen"
@@ -168,10 +169,11 @@ class Service:
     def settle(self, cell: Cell) -> None:
         """The service is as it is."""
 
-    def reset(self, cell: Cell) -> None:  # noqa: ARG002  # the protocol's
+    def reset(self, cell: Cell) -> Sequence[str]:  # noqa: ARG002  # the protocol's
         """Nothing is emptied: the next trial has new keys."""
         self._trial += 1
         self._keys = []
+        return (AS_IT_IS,)
 
     def telemetry(self, recorder: Recorder) -> contextlib.AbstractContextManager[During]:  # noqa: ARG002
         """None: there is no host of ours to ask."""

@@ -9,7 +9,7 @@ known_hosts     the hosts' keys: made here, so they are known before the first c
 tls/            with `tls: true`: certificate authority and server certificates (harness/certificates.py)
 noise_floor.json  what `bench --aa` measured, and the rig as it was then
 hosts/<name>/   what is mounted into a host: its SSH host key, its authorized_keys
-lock            held while the rig is changed
+lock            held while the rig is changed or measured
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ def make_folder(name: str) -> Path:
 
 @contextlib.contextmanager
 def locked(name: str) -> Iterator[None]:
-    """Held while a rig is made, changed or destroyed; the kernel drops it with the process.
+    """Held while a rig is made, changed, measured or destroyed; the kernel drops it with the process.
 
     The lock lies beside the folder, which destroy removes, and goes when the folder is gone. Raises RigError
     at once where another holds it.
@@ -111,7 +111,7 @@ def locked(name: str) -> Iterator[None]:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise RigError(
-                    f"rig {name}: another process is changing it just now", hint="wait until it has ended"
+                    f"rig {name}: another process is changing or measuring it just now", hint="wait until it has ended"
                 ) from None
             if path.exists() and path.stat().st_ino == os.fstat(handle.fileno()).st_ino:
                 break  # else its last holder removed the file between our open and our lock

@@ -19,26 +19,42 @@ from harness.tier import Tier
 
 @contextlib.contextmanager
 def open_target(
-    rig: str, *, base_url: str | None = None, dsn: str = "", hosts: int | None = None, mine: bool = False
+    rig: str,
+    *,
+    base_url: str | None = None,
+    dsn: str = "",
+    hosts: int | None = None,
+    mine: bool = False,
+    look: bool = False,
 ) -> Iterator[tuple[Tier | Service, str]]:
-    """The target and where it is, in words.
+    """The target and where it is, in words; a rig is locked meanwhile, unless it is only looked at.
 
-    Raises UsageError for an address that is neither ours nor, by `mine`, the user's; RigError where nothing answers.
+    Raises UsageError for an address that is neither ours nor, by `mine`, the user's; RigError where nothing answers,
+    or where another process changes or measures the rig.
     """
     if base_url is None:
-        with open_rig(rig) as known:
+        with _alone(rig, look=look), open_rig(rig) as known:
             _must_be_current(rig, known.state)
             with Tier(known) as tier:
                 place = tier.place()
                 yield tier, f"rig '{rig}' ({known.provider}), {place['host']}:{place['port']}"
         return
     listed = state.load(rig)
+    own = {host.address for host in (listed.hosts if listed else ())}
     addresses = {name for host in (listed.hosts if listed else ()) for name in (host.address, host.ssh_address)}
     address = locate(base_url)
     if listed and listed.variables.get("tls") and address.ip in addresses:
         address = replace(address, ca=str(authority_file(rig)))
-    with Service(address, dsn, hosts=hosts, known=addresses, mine=mine) as service:
+    with (
+        _alone(rig, look=look or address.ip not in own),
+        Service(address, dsn, hosts=hosts, known=addresses, mine=mine) as service,
+    ):
         yield service, str(service.address)
+
+
+def _alone(rig: str, *, look: bool) -> contextlib.AbstractContextManager[None]:
+    """The rig's lock: a second bench would be measured with the first; a provision would change what it measures."""
+    return contextlib.nullcontext() if look else state.locked(rig)
 
 
 def _must_be_current(name: str, known: RigState | None) -> None:

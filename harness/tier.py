@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
+import os
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import psycopg
@@ -32,6 +35,8 @@ RESTART = "systemctl restart pgcrucible-app.target"
 SETTLE_S = 30.0
 CANARY = Path(__file__).with_name("canary.py")
 FACTS = Path(__file__).with_name("facts.py")
+UNKNOWN = math.nan
+"""A cap that an earlier bench, a crash or a hand may have left: equal to no other, so that it is always set anew."""
 
 
 class Tier:
@@ -41,7 +46,7 @@ class Tier:
         self.rig = rig
         self._stack = contextlib.ExitStack()
         self._overrides: dict[str, dict[str, str]] = {}
-        self._cpus: float | None = None
+        self._cpus: float | None = UNKNOWN
         self._active = 0
         self.apps = rig.role("app")
         self.lb = rig.role("lb")[0]
@@ -56,14 +61,17 @@ class Tier:
         self._overrides = dict(self._as_found)
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self._stack.close()
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.__exit__(kind, error, trace)
 
     # -- what there is ---------------------------------------------------------------------------------
 
     def site(self) -> Site:
         """What this rig offers to a plan."""
-        (connections,) = self.layers.one("SELECT setting::int FROM pg_settings WHERE name = 'max_connections'")
+        with self.layers.answering():
+            (connections,) = self.layers.one("SELECT setting::int FROM pg_settings WHERE name = 'max_connections'")
         backends: list[Backend] = ["postgres"]
         if self._shared:
             backends += ["sqlite-naive", "sqlite-tuned"]
@@ -169,13 +177,16 @@ class Tier:
 
     def settings(self) -> dict[str, Any]:
         """Every PostgreSQL setting that is not the default, and what each app says of itself (no secrets)."""
-        rows = self.db.execute(
-            "SELECT name, setting || coalesce(unit, '') FROM pg_settings "
-            "WHERE source NOT IN ('default', 'override', 'client', 'session', 'environment variable') ORDER BY name"
-        ).fetchall()
+        with self.layers.answering():
+            rows = self.db.execute(
+                "SELECT name, setting || coalesce(unit, '') FROM pg_settings "
+                "WHERE source NOT IN ('default', 'override', 'client', 'session', 'environment variable') ORDER BY name"
+            ).fetchall()
+            (version,) = self.layers.one("SHOW server_version")
+            tls = {"tls": self.layers.ciphers(self.port, self._authority)} if self._authority else {}
         return {
-            **({"tls": self.layers.ciphers(self.port, self._authority)} if self._authority else {}),
-            "postgres": {"server_version": self.layers.one("SHOW server_version")[0], **dict(rows)},
+            **tls,
+            "postgres": {"server_version": version, **dict(rows)},
             "haproxy": {k: v for k, v in self.rig.variables.items() if k.startswith("haproxy_")},
             "app": {host: body.get("settings", {}) for host, body in sorted(self.layers.metrics().items())[:1]},
         }
@@ -232,24 +243,29 @@ class Tier:
 
     def _uncapped(self) -> contextlib.AbstractContextManager[None]:
         """Starting a service on a tenth of a core takes ten times as long, and measures nothing."""
-        self._cpus = None
+        self._cpus = UNKNOWN
         known = self.rig.state
         return containers.uncapped(known) if known and self.rig.provider == "podman" else contextlib.nullcontext()
 
     def _cap(self, cpus: float | None) -> None:
+        """Caps every app host to so many cores; None: as the inventory says, else all cores of the machine."""
         known = self.rig.state
         if known and self.rig.provider == "podman":
-            podman.set_cpus(
-                self.rig.name, {h.name: cpus or known.cpus[h.name] for h in self.apps if cpus or known.cpus}
-            )
+            most = float(os.cpu_count() or 1)
+            podman.set_cpus(self.rig.name, {h.name: cpus or known.cpus.get(h.name, most) for h in self.apps})
         self._cpus = cpus
 
     def restore(self) -> None:
-        """All app hosts serve again as provisioned: no override, no cap but the inventory's, nothing drained."""
+        """All app hosts serve again as provisioned: no override, no cap but the inventory's, nothing drained.
+
+        At the start of a bench too: one that crashed, or was killed, has put nothing back. The caps come first,
+        because the rest takes its time on a host that is held to a tenth of a core.
+        """
+        if self._cpus is not None:
+            self._cap(None)
         changed = [host for host in self.apps if self._overrides.get(host.name) != self._as_found.get(host.name, {})]
         if changed:
             self._configure(changed, {})
-        if self._cpus is not None:
             self._cap(None)
         if self._active != len(self.apps):
             self._drain(len(self.apps))
@@ -272,15 +288,26 @@ class Tier:
             if row["pxname"] == "app" and row["type"] == "2" and row["status"].startswith("UP")
         }
 
-    def reset(self, cell: Cell) -> None:
-        """Empty tables, vacuumed, and a finished CHECKPOINT: every trial starts from the same state."""
+    def reset(self, cell: Cell) -> Sequence[str]:
+        """Empty tables, vacuumed, and a finished CHECKPOINT: every trial starts from the same state.
+
+        This comes before the warm-up and not between it and the measured window. The first change of a page after a
+        checkpoint writes the whole page to the log (full_page_writes), so that a window which began with a checkpoint
+        would pay for what a tier in its stride does not; the warm-up pays it. And the next timed checkpoint is a whole
+        checkpoint_timeout (5 minutes) away, beyond the window of an ordinary trial.
+        Gives what could not be done, in words.
+        """
         if cell.backend != "postgres":
-            self.layers.sqlite("empty")
-            return
-        self.db.execute("TRUNCATE counters, data, ledger RESTART IDENTITY")
-        self.db.execute("VACUUM ANALYZE counters, data, ledger")
-        with contextlib.suppress(psycopg.errors.InsufficientPrivilege):  # PostgreSQL 14 has no pg_checkpoint
-            self.db.execute("CHECKPOINT")
+            return [str(text) for text in self.layers.sqlite("empty").get("not_done", ())]
+        with self.layers.answering(), self.layers.heard() as notices:
+            self.db.execute("TRUNCATE counters, data, ledger RESTART IDENTITY")
+            self.db.execute("VACUUM ANALYZE counters, data, ledger")
+            left = [f"the tables were not vacuumed before each trial: {text}" for text in notices]
+            try:
+                self.db.execute("CHECKPOINT")
+            except psycopg.errors.InsufficientPrivilege:  # PostgreSQL 14 has no pg_checkpoint
+                left.append("no CHECKPOINT before each trial: the harness's role may not (pg_checkpoint)")
+        return left
 
     def prepare(self, lanes: Mapping[str, Lane]) -> Mapping[str, Lane]:
         """The lanes as they are: the tables are empty, so no key of theirs was ever written."""

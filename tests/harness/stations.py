@@ -34,19 +34,22 @@ class LoadHost(LocalHost):
 
 
 class Tier(Service):
-    """The service with load hosts of its own; `trials` says which were prepared."""
+    """The service with load hosts of its own; how many trials were prepared, and how often all was put back."""
 
     def __init__(self, url: str, dsn: str, *, tag: str) -> None:
         super().__init__(locate(url), dsn, tag=tag)
         self.hosts = [LoadHost("load-1"), LoadHost("load-2")]
-        self.trials = 0
+        self.trials = self.restored = 0
 
     def stations(self) -> Sequence[LoadHost]:
         return self.hosts
 
-    def reset(self, cell: Any) -> None:
-        super().reset(cell)
+    def reset(self, cell: Any) -> Sequence[str]:
         self.trials += 1
+        return super().reset(cell)
+
+    def restore(self) -> None:
+        self.restored += 1
 
     def canaries(self) -> dict[str, dict[str, float]]:
         return {"load-1": {"cpu_ms": 1.0}}

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from harness.bench import end_with
-from harness.errors import InvalidMeasurement
+from harness.errors import InvalidMeasurement, RigError
 from harness.judge import judge
 from harness.load import innocence
 from harness.manifest import CodeRecord, RigRecord
@@ -71,8 +71,8 @@ class Bench:
         else:
             code = CodeRecord(commit="", dirty=False, command="", seed=1)
             self.recorder = Recorder.start(self.root, code=code, rig=RigRecord(name="t", provider="url"), options={})
-        done = {row.trial.order for row in earlier.rows} if earlier else set()
-        return bench(plan, SCENARIOS, self.tier, self.recorder, echo, done=done)
+        rows = earlier.rows if earlier else ()
+        return bench(plan, SCENARIOS, self.tier, self.recorder, echo, earlier=rows)
 
     def stored(self) -> Run:
         assert self.recorder is not None
@@ -234,7 +234,8 @@ def test_ctrl_c_keeps_what_was_measured_and_resume_does_only_what_is_missing(ben
     assert "aborted: interrupted" in cut.manifest.warnings
     assert [row.trial.order for row in cut.rows] == [1]
     assert set(verdicts(cut.findings).values()) == {"pass"}
-    assert benches.said[-1] == f"  kept in {cut.path}"
+    assert f"  kept in {cut.path}" in benches.said
+    assert benches.tier.restored == 1
     kept = (cut.path / "evidence" / "001.json").stat().st_mtime_ns
 
     measured_before = benches.tier.trials
@@ -247,9 +248,56 @@ def test_ctrl_c_keeps_what_was_measured_and_resume_does_only_what_is_missing(ben
     assert (run.path / "evidence" / "001.json").stat().st_mtime_ns == kept
 
 
-def test_a_target_that_breaks_keeps_what_was_measured(benches: Bench) -> None:
-    from harness.errors import RigError
+def test_a_second_ctrl_c_ends_the_putting_back(benches: Bench) -> None:
+    def restore() -> None:
+        raise KeyboardInterrupt
 
+    def settle(cell: Cell) -> None:
+        raise KeyboardInterrupt
+
+    benches.tier.restore = restore  # type: ignore[method-assign]
+    benches.tier.settle = settle  # type: ignore[method-assign]
+    with pytest.raises(KeyboardInterrupt):
+        benches.go(plan(SHORT))
+    assert benches.stored().manifest.status == "aborted"
+    assert "Ctrl-C: leave them" in benches.said[-1]
+
+
+def test_what_cannot_be_put_back_is_said(benches: Bench) -> None:
+    def broken(*_: object) -> None:
+        raise RigError("app-1 cannot be reached over SSH")
+
+    benches.tier.restore = benches.tier.settle = broken  # type: ignore[method-assign]
+    with pytest.raises(RigError):
+        benches.go(plan(SHORT))
+    assert benches.said[-1] == "  not put back: app-1 cannot be reached over SSH; the next bench does it first of all"
+
+
+def test_a_trial_that_was_invalid_before_an_interruption_is_measured_once_more(
+    benches: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And the canaries from before the first trial stay: the hosts may have been others' since."""
+    monkeypatch.setitem(SCENARIOS, "counting", replace(SCENARIOS["counting"], timed=True))
+    doubts = iter([["the load generator was held up"]])
+    monkeypatch.setattr(innocence, "reasons", lambda *_: next(doubts, []))
+
+    def interrupt(line: str) -> None:
+        if line.startswith("[2/"):
+            raise KeyboardInterrupt
+
+    wanted = plan(SHORT, SHORT)
+    with pytest.raises(KeyboardInterrupt):
+        benches.go(wanted, interrupt)
+    monkeypatch.setattr(benches.tier, "canaries", lambda: {"load-1": {"cpu_ms": 7.0}})
+    run = benches.go(wanted, earlier=benches.stored())
+    assert [(row.trial.order, row.valid) for row in run.rows] == [(1, False), (2, True), (3, True)]
+    assert run.rows[2].trial.seed == wanted.trials[0].seed
+    assert {when: found["load-1"]["cpu_ms"] for when, found in run.manifest.canaries.items()} == {
+        "before": 1.0, "after": 7.0,
+    }  # fmt: skip
+
+
+def test_a_target_that_breaks_keeps_what_was_measured(benches: Bench) -> None:
     def settle(cell: Cell) -> None:
         if cell is LONG:
             raise RigError("app-1 cannot be reached over SSH")

@@ -61,3 +61,22 @@ def test_a_rig_that_runs_other_code_is_not_measured(rig: state.RigState) -> None
     with pytest.raises(RigError, match=r"runs code 0123456789abcdef, this checkout is [0-9a-f]{16}") as caught:
         open_target(rig.name).__enter__()
     assert "./run provision" in caught.value.hint
+
+
+def test_a_rig_is_measured_by_one_at_a_time_and_not_changed_meanwhile(rig: state.RigState) -> None:
+    """By URL too, where load goes to the rig; who only looks, or measures a stranger, asks for no lock."""
+    ours, other = "https://198.18.0.3:8080", "https://198.18.0.9:8080"
+    with state.locked(rig.name):
+        for url in (None, ours):
+            with pytest.raises(RigError, match="another process is changing or measuring it"):
+                open_target(rig.name, base_url=url).__enter__()
+        with open_target(rig.name, base_url=ours, look=True), open_target(rig.name, base_url=other):
+            pass
+    with (
+        open_target(rig.name, base_url=ours),
+        pytest.raises(RigError, match="another process is changing or measuring it"),
+        state.locked(rig.name),
+    ):
+        raise AssertionError
+    with state.locked(rig.name):
+        pass
