@@ -9,11 +9,10 @@ serves them is short. What was not measured is named, never taken for idle.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from math import isfinite
-from statistics import fmean
 
+from harness.heard import Heard, Looks
 from harness.metrics import TrialRow
 
 FULL = 0.90
@@ -46,31 +45,6 @@ LIMITS = {
 """Part -> the level from which it may count as saturated."""
 PARTS = tuple(LIMITS)
 
-Metrics = Mapping[str, float]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Moment:
-    """What one host said at one instant: `second` since the run began, `order` of the trial (0: between trials)."""
-
-    second: float
-    order: int
-    host: str
-    metrics: Metrics
-
-
-def moments(rows: Iterable[Mapping[str, str]]) -> list[Moment]:
-    """Rows of telemetry.csv by instant and host. Raises ValueError or KeyError for what is no such row."""
-    found: dict[tuple[str, str, str], dict[str, float]] = {}
-    for row in rows:
-        found.setdefault((row["second"], row["order"], row["host"]), {})[row["metric"]] = float(row["value"])
-    if not all(isfinite(value) for (second, *_), of in found.items() for value in (float(second), *of.values())):
-        raise ValueError("a reading is no number")
-    return [
-        Moment(second=float(second), order=int(order or 0), host=host, metrics=metrics)
-        for (second, order, host), metrics in found.items()
-    ]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
@@ -99,31 +73,28 @@ class Attribution:
     unknown: str = ""
 
 
-def attribute(seen: Iterable[Moment], roles: Mapping[str, str], row: TrialRow) -> Attribution:
-    """What was saturated in the trial of `row`; `seen`: its telemetry, `roles`: host -> role in the rig's order.
+def attribute(said: Mapping[str, Heard], roles: Mapping[str, str], row: TrialRow) -> Attribution:
+    """What was saturated in the trial of `row`; `said`: its telemetry by host, `roles`: host -> role.
 
-    Only the app hosts that served count: the first `hosts` of the rig. Moments of other trials are passed over.
+    Only the app hosts that served count: the first `hosts` in the order of `roles`, which is the rig's.
     """
     serving = [name for name, role in roles.items() if role == "app"][: row.cell.hosts]
     hosts = {name: role for name, role in roles.items() if role != "app" or name in serving}
     if row.cell.backend != "postgres":
         hosts = {name: role for name, role in hosts.items() if role != "db"}
-    said: dict[str, list[Metrics]] = {}
-    for moment in seen:
-        if moment.order == row.trial.order:
-            said.setdefault(moment.host, []).append(moment.metrics)
-    silent = [name for name in hosts if not _with(said.get(name, ()), "host_seconds")]
-    longest = max((sum(r["host_seconds"] for r in _with(of, "host_seconds")) for of in said.values()), default=0.0)
+    said = {name: said.get(name, Heard()) for name in roles} if said else {}
+    silent = [name for name in hosts if name not in said or said[name].silent]
+    longest = max((of.seconds for of in said.values()), default=0.0)
     if longest < MIN_SECONDS:
         why = f"it ran only {longest:.1f} s" if said else "there is no telemetry of it"
         return Attribution(line=f"not known, because {why}", unknown=why)
-    cpus = {name: _Cpu.of(said.get(name, ())) for name in hosts}
+    cpus = {name: _Cpu.of(said[name]) for name in hosts}
     parts = [_cpu(part, {n: cpus[n] for n, r in hosts.items() if r == role}) for role, part in CPUS.items()]
-    parts += [_machine(cpus), _pool([said.get(name, ()) for name in serving], row)]
+    parts += [_machine(cpus), _pool([said[name] for name in serving], row)]
     if "db" in hosts.values():
-        sessions = [r for name, role in hosts.items() if role == "db" for r in said.get(name, ())]
-        parts.append(_sessions("lock waits", "pg_wait_lock", "waited for a lock", sessions))
-        parts.append(_sessions("database I/O", "pg_wait_io", "waited for a file or the WAL", sessions))
+        waits = said[next(name for name, role in hosts.items() if role == "db")].waits
+        parts.append(_sessions("lock waits", "waited for a lock", waits.get("pg_wait_lock")))
+        parts.append(_sessions("database I/O", "waited for a file or the WAL", waits.get("pg_wait_io")))
     else:
         parts = [part for part in parts if part.name != CPUS["db"]]
     return Attribution(
@@ -146,10 +117,6 @@ def _line(parts: Sequence[Part], silent: Sequence[str]) -> str:
     return line + (f"; no telemetry of {', '.join(silent)}" if silent else "")
 
 
-def _with(readings: Iterable[Metrics], metric: str) -> list[Metrics]:
-    return [reading for reading in readings if metric in reading]
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Cpu:
     """A host's CPU over a trial: shares between 0 and 1, `cap` in cores; `throttled` None without a quota."""
@@ -160,21 +127,15 @@ class _Cpu:
     machine: float
 
     @classmethod
-    def of(cls, readings: Iterable[Metrics]) -> _Cpu | None:
-        own = [r for r in readings if all(r.get(name, 0.0) > 0 for name in ("host_seconds", "cpu_cap_cores"))]
-        own = _with(_with(own, "cpu_used_cores"), "machine_cpu_share")
-        if not own:
+    def of(cls, heard: Heard) -> _Cpu | None:
+        if not heard.cpu_seconds:
             return None
-
-        def mean(metric: str) -> float:
-            return sum(r[metric] * r["host_seconds"] for r in own) / sum(r["host_seconds"] for r in own)
-
-        limited = all("cpu_throttled_share" in reading for reading in own)
+        mean = {name: total / heard.cpu_seconds for name, total in heard.cpu.items()}
         return cls(
-            share=mean("cpu_used_cores") / mean("cpu_cap_cores"),
-            cap=mean("cpu_cap_cores"),
-            throttled=mean("cpu_throttled_share") if limited else None,
-            machine=mean("machine_cpu_share"),
+            share=mean["cpu_used_cores"] / mean["cpu_cap_cores"],
+            cap=mean["cpu_cap_cores"],
+            throttled=mean["cpu_throttled_share"] if heard.limited else None,
+            machine=mean["machine_cpu_share"],
         )
 
     @property
@@ -227,7 +188,7 @@ def _some(names: Sequence[str]) -> str:
     return ", ".join(names) if len(names) <= 3 else f"{len(names)} hosts"
 
 
-def _pool(hosts: Sequence[Iterable[Metrics]], row: TrialRow) -> Part:
+def _pool(hosts: Sequence[Heard], row: TrialRow) -> Part:
     """Requests that waited in the app for a connection (SQLite: for the file).
 
     Where the answers told how long each waited, their share of the latency decides; else how often somebody stood in
@@ -239,34 +200,29 @@ def _pool(hosts: Sequence[Iterable[Metrics]], row: TrialRow) -> Part:
         told = f"{waited:.1f} of {mean:.1f} ms on average"
         said = f"{name}: requests waited {told} for one of {row.cell.pool} connections"
         return Part(name=name, full=waited / mean > MOST, level=waited / mean, said=said, short=told)
-    looks: dict[tuple[int, str], list[float]] = {}
-    for host, readings in enumerate(hosts):
-        for reading in readings:
-            for metric, value in reading.items():
-                if metric.startswith("pool_waiting"):
-                    looks.setdefault((host, metric), []).append(value)
-    enough = [values for values in looks.values() if len(values) >= MIN_LOOKS]
+    looks = [pool for host in hosts for pool in host.pools.values()]
+    enough = [pool for pool in looks if pool.number >= MIN_LOOKS]
     if not enough:
-        return Part(name=name, short=f"{max(map(len, looks.values()), default=0)} looks")
-    shares = [sum(value > 0 for value in values) / len(values) for values in enough]
-    full = [values for values, share in zip(enough, shares, strict=True) if share > MOST]
+        return Part(name=name, short=f"{max((pool.number for pool in looks), default=0)} looks")
+    shares = [pool.some / pool.number for pool in enough]
+    full = [pool for pool, share in zip(enough, shares, strict=True) if share > MOST]
     said = (
         f"{name}: on {len(full)} of {len(enough)} pools ({row.cell.pool} connections a host) in "
         f"{_range([share for share in shares if share > MOST], '.0%')} of the looks, "
-        f"{fmean(v for values in full for v in values):.1f} requests on average"
+        f"{sum(pool.total for pool in full) / sum(pool.number for pool in full):.1f} requests on average"
         if full
         else ""
     )
     return Part(name=name, full=bool(full), level=max(shares), said=said, short=f"in {max(shares):.0%} of the looks")
 
 
-def _sessions(name: str, metric: str, what: str, looks: Sequence[Metrics]) -> Part:
+def _sessions(name: str, what: str, looks: tuple[Looks, Looks] | None) -> Part:
     """Active sessions of the database that waited for something, as a share of all that were active."""
-    looks = _with(_with(looks, "pg_active"), metric)
-    if len(looks) < MIN_LOOKS:
-        return Part(name=name, short=f"{len(looks)} looks")
-    waiting, active = fmean(look[metric] for look in looks), fmean(look["pg_active"] for look in looks)
-    often = sum(look[metric] > 0 for look in looks) / len(looks)
+    waited, were = looks or (Looks(), Looks())
+    if waited.number < MIN_LOOKS:
+        return Part(name=name, short=f"{waited.number} looks")
+    waiting, active = waited.total / waited.number, were.total / were.number
+    often = waited.some / waited.number
     level = waiting / active if active else 0.0
     return Part(
         name=name,

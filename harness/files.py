@@ -6,9 +6,9 @@ import csv
 import io
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import yaml
 
@@ -19,6 +19,8 @@ MAX_MANIFEST_BYTES = 32 * 2**20
 MAX_HISTOGRAM_BYTES = 2**20
 MAX_TABLE_BYTES = 256 * 2**20
 MAX_COLUMNS = 200
+MAX_LINE = 2**20
+"""Characters of a table's line: a file without line breaks must not fill the memory."""
 MAX_DEPTH = 24
 """Of a manifest: parsing time grows with the square of the depth, and composing recurses."""
 MAX_NODES = 500_000
@@ -100,19 +102,48 @@ def read_text(path: Path, limit: int) -> str:
 
 
 def read_table(path: Path) -> list[dict[str, str]]:
-    """The rows of a CSV file as text; none where the file is absent. Raises FormatError."""
-    if not path.is_file() or path.is_symlink():
-        return []
-    if path.stat().st_size > MAX_TABLE_BYTES:
+    """The rows of a CSV file as text, all at once; none where the file is absent. Raises FormatError."""
+    if path.is_file() and path.stat().st_size > MAX_TABLE_BYTES:
         raise FormatError(f"{path} is larger than {MAX_TABLE_BYTES:,} bytes", hint="this is not a file of ours")
+    return list(read_rows(path))
+
+
+def read_rows(path: Path) -> Iterator[dict[str, str]]:
+    """The rows of a CSV file of any length, one by one, as text; none where the file is absent. Raises FormatError."""
+    if not path.is_file() or path.is_symlink():
+        return
     try:
         with path.open(newline="", encoding="utf-8") as file:
-            reader = csv.DictReader(file, strict=True)
+            reader = csv.DictReader(_lines(file), strict=True)
             if len(reader.fieldnames or ()) > MAX_COLUMNS:  # each row would be filled up to as many
                 raise FormatError(f"{path}: more than {MAX_COLUMNS} columns", hint="this is not a file of ours")
-            return [dict(row) for row in reader]
+            yield from reader
     except (csv.Error, UnicodeDecodeError) as error:
         raise FormatError(f"{path}: {error}", hint="the table is damaged") from error
+
+
+def _lines(file: TextIO) -> Iterator[str]:
+    while line := file.readline(MAX_LINE):
+        if len(line) == MAX_LINE:
+            raise csv.Error(f"a line of more than {MAX_LINE:,} characters")
+        yield line
+
+
+def keep_rows(path: Path, columns: Sequence[str], keep: Callable[[Mapping[str, str]], bool]) -> None:
+    """Drops the rows of a CSV file that are not to be kept, whole or not at all. Raises RigError on a full disk."""
+    if all(keep(row) for row in read_rows(path)):
+        return
+    part = path.with_name(f".{path.name}.part")
+    with disk(path):
+        try:
+            part.unlink(missing_ok=True)
+            with part.open("x", encoding="utf-8", newline="") as file:
+                writer = csv.DictWriter(file, columns, restval="", extrasaction="ignore", lineterminator="\n")
+                writer.writeheader()
+                writer.writerows(row for row in read_rows(path) if keep(row))
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
 
 
 class _Plain(yaml.CSafeLoader):

@@ -14,7 +14,7 @@ from typing import Any, Literal, Self
 import yaml
 
 from harness.errors import FormatError
-from harness.files import append_rows, disk, point, write_atomically
+from harness.files import append_rows, disk, keep_rows, point, write_atomically
 from harness.manifest import CodeRecord, FindingRecord, Manifest, RigRecord, RunVerdict, Status
 from harness.model import Evidence, Finding
 from harness.store import Run
@@ -75,14 +75,9 @@ class Recorder:
                 raise FormatError(f"{folder} is not a folder of the run itself", hint="start a new run")
         run.manifest.status = "started"
         recorder = cls(run.path.parent, run.manifest, run.path)
-        done = {"", *(str(row.trial.order) for row in run.rows)}
-        tables: tuple[Literal["timeline", "telemetry"], ...] = ("timeline", "telemetry")
-        for name in tables:
-            rows = run.table(name)
-            kept = [row for row in rows if row.get("order", "") in done]
-            if len(kept) < len(rows):
-                (run.path / f"{name}.csv").unlink()
-                recorder.append(name, kept)
+        done = {"0", "", *(str(row.trial.order) for row in run.rows)}
+        for name, columns in (("timeline", TIMELINE_COLUMNS), ("telemetry", TELEMETRY_COLUMNS)):
+            keep_rows(run.path / f"{name}.csv", columns, lambda row: row.get("order", "") in done)
         recorder.save()
         return recorder
 

@@ -23,7 +23,6 @@ import csv
 import json
 import re
 import zlib
-from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,7 +31,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import ValidationError
 
-from harness.attribution import Moment, attribute, moments
+from harness.attribution import attribute
 from harness.errors import FormatError, UsageError
 from harness.files import (
     MAX_HISTOGRAM_BYTES,
@@ -40,9 +39,11 @@ from harness.files import (
     MAX_TABLE_BYTES,
     is_own,
     parse_yaml,
+    read_rows,
     read_table,
     read_text,
 )
+from harness.heard import Heard, Moment, hear, moments
 from harness.load import hist, tally
 from harness.load.samples import Samples, read_samples
 from harness.manifest import Manifest
@@ -144,12 +145,9 @@ class Run:
 
     def measured(self) -> Iterator[Measured]:
         """The trials one by one with all that was recorded of them (only one trial's samples are held)."""
-        roles = {host.name: host.role for host in self.manifest.rig.hosts}
-        seen: dict[int, list[Moment]] = defaultdict(list)
-        for moment in self.moments():
-            seen[moment.order].append(moment)
+        roles, heard = self.roles, self.heard()
         for row in self.rows:
-            held_back = attribute(seen.pop(row.trial.order, ()), roles, row).line
+            held_back = attribute(heard.get(row.trial.order, {}), roles, row).line
             evidence = self.evidence(row.trial.order)
             if evidence is None:
                 raise FormatError(
@@ -164,16 +162,29 @@ class Run:
                 held_back=held_back,
             )
 
-    def moments(self) -> list[Moment]:
-        """telemetry.csv by instant and host. Raises FormatError."""
-        try:
-            return moments(self.table("telemetry"))
-        except (ValueError, KeyError, TypeError) as error:
-            raise FormatError(f"{self.path / 'telemetry.csv'}: {error}", hint="the table is damaged") from error
+    @property
+    def roles(self) -> dict[str, str]:
+        """Host -> role, in the rig's order."""
+        return {host.name: host.role for host in self.manifest.rig.hosts}
 
-    def table(self, name: Literal["timeline", "telemetry"]) -> list[dict[str, str]]:
-        """The rows of timeline.csv or telemetry.csv, as text."""
-        return read_table(self.path / f"{name}.csv")
+    def moments(self) -> Iterator[Moment]:
+        """telemetry.csv by instant and host, read as it is asked for: a day of it has millions of rows.
+
+        Raises FormatError.
+        """
+        path = self.path / "telemetry.csv"
+        try:
+            yield from moments(read_rows(path))
+        except (ValueError, KeyError, TypeError) as error:
+            raise FormatError(f"{path}: {error}", hint="the table is damaged") from error
+
+    def heard(self) -> dict[int, dict[str, Heard]]:
+        """Trial -> host -> its telemetry, added up. Raises FormatError."""
+        return hear(self.moments(), self.roles, {row.trial.order for row in self.rows})
+
+    def timeline(self) -> list[dict[str, str]]:
+        """The rows of timeline.csv, as text. Raises FormatError."""
+        return read_table(self.path / "timeline.csv")
 
 
 def _check_evidence(raw: Mapping[str, Any]) -> None:

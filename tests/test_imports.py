@@ -15,7 +15,8 @@ IO = {
 PURE = {
     "harness/model.py", "harness/errors.py", "harness/config.py", "harness/plan.py", "harness/stats.py",
     "harness/usl.py", "harness/checks.py", "harness/oracle.py", "harness/metrics.py", "harness/judge.py",
-    "harness/attribution.py", "harness/load/job.py", "harness/load/schedule.py", "harness/load/steady.py",
+    "harness/attribution.py", "harness/heard.py", "harness/load/job.py", "harness/load/schedule.py",
+    "harness/load/steady.py",
     "harness/load/conduct.py", "harness/load/innocence.py", "harness/report/compare.py",
     "harness/report/compare_table.py", "harness/report/floor.py", "harness/report/gate.py",
     "harness/report/environment.py",

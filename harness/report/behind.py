@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import zlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from statistics import fmean
 
-from harness.attribution import CPUS, Attribution, Moment
+from harness.attribution import CPUS, Attribution
 from harness.report import telemetry_charts
 from harness.report.blocks import Fold, Value, table
-from harness.report.course import course
+from harness.report.course import Course
 from harness.report.phrase import NOTHING, number, whole_percent
 from harness.report.pictures import picture
 from harness.report.reading import Reading
@@ -61,11 +61,8 @@ def _busiest(known: Sequence[Attribution]) -> str:
     return f"{part} {whole_percent(used[part])} at most"
 
 
-def behind(
-    summary: ScenarioSummary, readings: Sequence[Reading], moments: Sequence[Moment], roles: Mapping[str, str]
-) -> list[Fold]:
+def behind(summary: ScenarioSummary, readings: Sequence[Reading], drawn: Course | None) -> list[Fold]:
     """The course of hosts and database over a scenario, and its trials one by one; nothing without telemetry."""
-    drawn = course(moments, roles, {r.row.trial.order: r.row.cell.hosts for r in readings})
     if drawn is None:
         return []
     spans = {band["order"]: band for band in drawn.trials}

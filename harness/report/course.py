@@ -6,11 +6,12 @@ drained during a trial do not count in it. A curve that never left zero is named
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from harness.attribution import Metrics, Moment
+from harness.heard import Heard, Metrics, Moment
 from harness.model import Role
 
 MOST_BUCKETS = 120
@@ -118,63 +119,116 @@ class Course:
         return max(band["end"] for band in self.trials) - min(band["begin"] for band in self.trials)
 
 
-def course(moments: Sequence[Moment], roles: Mapping[str, str], serving: Mapping[int, int]) -> Course | None:
-    """From the first trial to the last. `roles`: host -> role in the rig's order; `serving`: trial -> app hosts.
+Span = tuple[float, float]
 
-    None where there is no telemetry of these trials.
+
+def spans_of(heard: Mapping[int, Mapping[str, Heard]], orders: Iterable[int]) -> dict[int, Span]:
+    """Trial -> from when to when there is telemetry of it, of these trials; none of those without."""
+    spans = {}
+    for order in orders:
+        said = [host for host in heard.get(order, {}).values() if not host.silent]
+        if said:
+            spans[order] = min(host.begin for host in said), max(host.end for host in said)
+    return spans
+
+
+class Drawing:
+    """A course in the making, from the first of `spans` to the last: takes what was said as it is read and keeps
+    buckets. `roles`: host -> role in the rig's order; `serving`: trial -> app hosts.
     """
-    spans: dict[int, tuple[float, float]] = {}
-    for one in moments:
-        if one.order in serving and "host_seconds" in one.metrics:
-            begin, end = spans.get(one.order, (one.second, one.second))
-            spans[one.order] = min(begin, one.second - one.metrics["host_seconds"]), max(end, one.second)
-    if not spans:
-        return None
-    begin, end = min(b for b, _ in spans.values()), max(e for _, e in spans.values())
-    bucket_s = max(LEAST_S, (end - begin) / MOST_BUCKETS)
-    apps = {name: place for place, name in enumerate(name for name, role in roles.items() if role == "app")}
-    inside = [
-        one
-        for one in moments
-        if begin <= one.second <= end and apps.get(one.host, -1) < serving.get(one.order, len(apps))
-    ]
-    points: list[dict[str, Any]] = []
-    silent = []
-    for curve in CURVES:
-        mine = [one for one in inside if curve.role in (None, roles.get(one.host))]
-        drawn = [
-            {"panel": curve.panel, "name": curve.name, "second": round(begin + (bucket + 0.5) * bucket_s, 1), **figures}
-            for bucket, figures in _thin(curve, mine, begin, bucket_s)
-        ]
-        if any(point["peak"] for point in drawn):
-            points += drawn
-        elif drawn:
-            silent.append(curve.silent or curve.name)
-    trials = [{"order": order, "begin": b, "end": e} for order, (b, e) in sorted(spans.items())]
-    return Course(points=points, trials=trials, bucket_s=bucket_s, silent=silent)
+
+    def __init__(self, spans: Mapping[int, Span], roles: Mapping[str, str], serving: Mapping[int, int]) -> None:
+        self._spans, self._roles, self._serving = spans, roles, serving
+        self._begin, self._end = min(b for b, _ in spans.values()), max(e for _, e in spans.values())
+        self._bucket_s = max(LEAST_S, (self._end - self._begin) / MOST_BUCKETS)
+        self._apps = {name: place for place, name in enumerate(n for n, role in roles.items() if role == "app")}
+        self._lines = [_Line(curve, self._begin, self._bucket_s) for curve in CURVES]
+
+    def add(self, one: Moment) -> None:
+        """What a host said next, in the order of time."""
+        serves = self._apps.get(one.host, -1) < self._serving.get(one.order, len(self._apps))
+        if one.host in self._roles and self._begin <= one.second <= self._end and serves:
+            for line in self._lines:
+                if line.curve.role in (None, self._roles[one.host]):
+                    line.add(one)
+
+    def course(self) -> Course:
+        """What was drawn; nothing can be added afterwards."""
+        points: list[dict[str, Any]] = []
+        silent = []
+        for line in self._lines:
+            curve = line.curve
+            drawn = [
+                {
+                    "panel": curve.panel,
+                    "name": curve.name,
+                    "second": round(self._begin + (bucket + 0.5) * self._bucket_s, 1),
+                    **figures,
+                }
+                for bucket, figures in line.points()
+            ]
+            if any(point["peak"] for point in drawn):
+                points += drawn
+            elif drawn:
+                silent.append(curve.silent or curve.name)
+        trials = [{"order": order, "begin": b, "end": e} for order, (b, e) in sorted(self._spans.items())]
+        return Course(points=points, trials=trials, bucket_s=self._bucket_s, silent=silent)
 
 
-def _thin(
-    curve: Curve, moments: Iterable[Moment], begin: float, bucket_s: float
-) -> Iterator[tuple[int, dict[str, float | None]]]:
-    """Bucket by bucket `mean` and `peak`; None in an empty one between filled ones, which breaks the line."""
-    of_host: dict[str, list[_Reading]] = {}
-    for one in moments:
-        value, covers = curve.value(one.metrics), one.metrics.get(curve.covers, 0.0)
-        if value is not None and (covers > 0 or not curve.covers):
-            of_host.setdefault(one.host, []).append(_Reading(value=value, covers=covers, end=one.second))
-    buckets: dict[int, list[_Reading]] = {}
-    for readings in of_host.values():
-        for reading in _joined(readings) if curve.covers else readings:
-            bucket = int((reading.end - reading.covers / 2 - begin) / bucket_s)
-            buckets.setdefault(max(0, bucket), []).append(reading)
-    for bucket in range(min(buckets), max(buckets) + 1) if buckets else ():
-        if seen := buckets.get(bucket):
-            weights = [reading.covers or 1.0 for reading in seen]
-            mean = sum(r.value * w for r, w in zip(seen, weights, strict=True)) / sum(weights)
-            yield bucket, {"mean": round(mean, 3), "peak": round(max(reading.value for reading in seen), 3)}
+class _Line:
+    """A curve in the making. Readings that are too short for a rate (a trial began or ended) are joined with their
+    neighbours on the host, so the last one of each host waits for the next."""
+
+    def __init__(self, curve: Curve, begin: float, bucket_s: float) -> None:
+        self.curve, self._begin, self._bucket_s = curve, begin, bucket_s
+        self._last: dict[str, _Reading] = {}
+        self._buckets: dict[int, _Bucket] = {}
+
+    def add(self, one: Moment) -> None:
+        value, covers = self.curve.value(one.metrics), one.metrics.get(self.curve.covers, 0.0)
+        if value is None or (self.curve.covers and covers <= 0):
+            return
+        reading = _Reading(value=value, covers=covers, end=one.second)
+        last = self._last.get(one.host)
+        if not self.curve.covers:
+            self._keep(reading)
+        elif last and min(last.covers, reading.covers) < SHORTEST_S:
+            self._last[one.host] = last.and_then(reading)
         else:
-            yield bucket, {"mean": None, "peak": None}
+            self._last[one.host] = reading
+            if last:
+                self._keep(last)
+
+    def _keep(self, reading: _Reading) -> None:
+        bucket = int((reading.end - reading.covers / 2 - self._begin) / self._bucket_s)
+        self._buckets.setdefault(max(0, bucket), _Bucket()).add(reading)
+
+    def points(self) -> Iterator[tuple[int, dict[str, float | None]]]:
+        """Bucket by bucket `mean` and `peak`; None in an empty one between filled ones, which breaks the line."""
+        for reading in self._last.values():
+            self._keep(reading)
+        buckets = self._buckets
+        for number in range(min(buckets), max(buckets) + 1) if buckets else ():
+            if bucket := buckets.get(number):
+                mean = bucket.total / bucket.weight
+                yield number, {"mean": round(mean, 3), "peak": round(bucket.peak, 3)}
+            else:
+                yield number, {"mean": None, "peak": None}
+
+
+@dataclass(slots=True)
+class _Bucket:
+    """Readings added up, each weighing as long as it lasted."""
+
+    total: float = 0.0
+    weight: float = 0.0
+    peak: float = -math.inf
+
+    def add(self, reading: _Reading) -> None:
+        weight = reading.covers or 1.0
+        self.total += reading.value * weight
+        self.weight += weight
+        self.peak = max(self.peak, reading.value)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -190,12 +244,3 @@ class _Reading:
         covers = self.covers + later.covers
         value = (self.value * self.covers + later.value * later.covers) / covers
         return _Reading(value=value, covers=covers, end=later.end)
-
-
-def _joined(readings: Iterable[_Reading]) -> list[_Reading]:
-    """Readings that are too short for a rate (a trial began or ended) joined with their neighbours on the host."""
-    joined: list[_Reading] = []
-    for reading in readings:
-        short = joined and min(joined[-1].covers, reading.covers) < SHORTEST_S
-        joined.append(joined.pop().and_then(reading) if short else reading)
-    return joined

@@ -69,7 +69,6 @@ def build(run: Run, scenarios: Mapping[str, Scenario] = SCENARIOS) -> Page:
     summaries = summarise(run)
     seen = read(run)
     manifest = run.manifest
-    roles = {host.name: host.role for host in manifest.rig.hosts}
     shared_cores = manifest.rig.provider != "static"
 
     on_file = [summary.name for summary in summaries if written(summary)]
@@ -84,7 +83,7 @@ def build(run: Run, scenarios: Mapping[str, Scenario] = SCENARIOS) -> Page:
             readings=mine,
             pictures=pictures(summary, mine, shared_cores=shared_cores),
             explains=summary.name == explains,
-            behind=behind(summary, of_it, seen.moments, roles),
+            behind=behind(summary, of_it, seen.courses.get(summary.name)),
         )
 
     return Page(

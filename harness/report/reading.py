@@ -11,12 +11,14 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Literal, TypeVar
 
-from harness.attribution import Attribution, Moment, attribute
+from harness.attribution import Attribution, attribute
 from harness.errors import FormatError
+from harness.heard import Heard
 from harness.isolation import matrix
 from harness.load import hist
 from harness.metrics import TrialRow
 from harness.model import Evidence
+from harness.report.course import Course, Drawing, spans_of
 from harness.report.theme import number as number_of
 from harness.stats import samples_needed
 from harness.store import Run
@@ -61,10 +63,11 @@ class Reading:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Read:
-    """All of a run: the readings in the order of the trials, its telemetry, a sentence for each damaged file."""
+    """All of a run: the readings in the order of the trials, what hosts and database did over each scenario that has
+    telemetry, a sentence for each damaged file."""
 
     readings: Sequence[Reading]
-    moments: Sequence[Moment] = ()
+    courses: Mapping[str, Course] = field(default_factory=dict)
     damage: tuple[str, ...] = ()
 
 
@@ -79,15 +82,11 @@ def read(run: Run) -> Read:
             damage.append(error.message)
             return otherwise
 
-    table: list[dict[str, str]] = attempt(partial(run.table, "timeline"), [])
+    table: list[dict[str, str]] = attempt(run.timeline, [])
     seconds: dict[str, list[Mapping[str, str]]] = {}
     for line in table:
         seconds.setdefault(line.get("order") or "", []).append(line)
-    telemetry: list[Moment] = attempt(run.moments, [])
-    of_trial: dict[int, list[Moment]] = {}
-    for moment in telemetry:
-        of_trial.setdefault(moment.order, []).append(moment)
-    roles = {host.name: host.role for host in run.manifest.rig.hosts}
+    heard: dict[int, dict[str, Heard]] = attempt(run.heard, {})
     readings = []
     rows = sorted(run.rows, key=lambda row: row.trial.order)
     drawn = _drawn(rows)
@@ -111,10 +110,28 @@ def read(run: Run) -> Read:
                 seconds=_whole_seconds(s for s in seconds.get(str(order), ()) if s.get("lane", lane) in (lane, "")),
                 acknowledged=ok,
                 unknown=unknown,
-                attribution=attribute(of_trial.get(order, ()), roles, row),
+                attribution=attribute(heard.get(order, {}), run.roles, row),
             )
         )
-    return Read(readings=readings, moments=telemetry, damage=tuple(dict.fromkeys(damage)))
+    courses: dict[str, Course] = attempt(partial(_courses, run, heard), {})
+    return Read(readings=readings, courses=courses, damage=tuple(dict.fromkeys(damage)))
+
+
+def _courses(run: Run, heard: Mapping[int, Mapping[str, Heard]]) -> dict[str, Course]:
+    """Scenario -> its course, where it has one. All are drawn in one more pass over the telemetry."""
+    serving: dict[str, dict[int, int]] = {}
+    for row in run.rows:
+        if row.trial.order in heard:
+            serving.setdefault(row.cell.scenario, {})[row.trial.order] = row.cell.hosts
+    drawings = {
+        name: Drawing(spans, run.roles, orders)
+        for name, orders in serving.items()
+        if (spans := spans_of(heard, orders))
+    }
+    for moment in run.moments() if drawings else ():
+        for drawing in drawings.values():
+            drawing.add(moment)
+    return {name: drawing.course() for name, drawing in drawings.items()}
 
 
 def _whole_seconds(rows: Iterable[Mapping[str, str]]) -> list[dict[str, str | float]]:

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from harness.attribution import PARTS, Attribution, attribute, moments
+from harness.attribution import PARTS, Attribution, attribute
+from harness.heard import hear, moments
 from harness.metrics import TrialRow
 from harness.model import Backend, Cell, Trial
 
@@ -50,7 +51,7 @@ def trial(hosts: int = 2, backend: Backend = "postgres", **figures: float) -> Tr
 
 
 def told(rows: list[dict[str, Any]], roles: Mapping[str, str], row: TrialRow) -> Attribution:
-    return attribute(moments(rows), roles, row)
+    return attribute(hear(moments(rows), roles, {row.trial.order}).get(row.trial.order, {}), roles, row)
 
 
 def judged(change: Change, **more: Any) -> Attribution:
@@ -197,7 +198,13 @@ def test_a_trial_shorter_than_two_seconds_is_not_attributed(each: float, why: st
 def test_what_is_no_row_of_telemetry_is_refused(damage: dict[str, str]) -> None:
     rows = recorded({})
     with pytest.raises(ValueError, match=r"."):
-        moments([{**rows[0], **damage}])
+        list(moments([{**rows[0], **damage}]))
+
+
+def test_a_reading_without_end_is_refused() -> None:
+    row = recorded({})[0]
+    with pytest.raises(ValueError, match="more than 1,000 metrics"):
+        list(moments({**row, "metric": f"m{n}"} for n in range(2000)))
 
 
 @pytest.mark.parametrize(

@@ -107,7 +107,7 @@ def test_a_bench_measures_stores_and_judges(benches: Bench) -> None:
         assert measured.evidence.counts["client"] == 40
         assert measured.evidence.ledger is not None
         assert len(measured.evidence.ledger) == 40
-    assert sum(int(line["sent"]) for line in run.table("timeline")) == 80
+    assert sum(int(line["sent"]) for line in run.timeline()) == 80
     assert {"load", "store", "settle", "judge"} <= set(run.manifest.stages)
     assert verdicts(judge(SCENARIOS, run.measured())) == verdicts(run.findings)  # from disk alone, the same
 
@@ -244,7 +244,7 @@ def test_ctrl_c_keeps_what_was_measured_and_resume_does_only_what_is_missing(ben
     assert run.path == cut.path
     assert (run.manifest.status, [row.trial.order for row in run.rows]) == ("finished", [1, 2, 3])
     assert [row.trial for row in run.rows] == list(wanted.trials)
-    assert {line["order"] for line in run.table("timeline")} == {"1", "2", "3"}
+    assert {line["order"] for line in run.timeline()} == {"1", "2", "3"}
     assert (run.path / "evidence" / "001.json").stat().st_mtime_ns == kept
 
 

@@ -17,8 +17,9 @@ import psycopg
 import pytest
 
 from harness import state, watch
-from harness.attribution import MIN_SECONDS, attribute, moments
+from harness.attribution import MIN_SECONDS, attribute
 from harness.errors import RigError
+from harness.heard import hear, moments
 from harness.manifest import CodeRecord, RigRecord
 from harness.metrics import TrialRow
 from harness.model import Cell, Host, Trial
@@ -335,7 +336,8 @@ def test_a_rig_is_recorded_and_watched_and_no_process_stays(
         assert {float(value) for value in cap} == {rig.state.cpus["app-1"]}
         trial = Trial(cell=Cell(scenario="throughput"), number=1, order=1, seed=1)
         roles = {host.name: host.role for host in rig.hosts}
-        told = attribute(moments(rows(recorder)), roles, TrialRow(trial=trial, figures={}))
+        heard = hear(moments(rows(recorder)), roles, {1})
+        told = attribute(heard[1], roles, TrialRow(trial=trial, figures={}))
         assert {"load CPU", "HAProxy CPU", "app CPU", "database CPU", "machine"} <= set(told.levels), told.line
 
         for code, ending in ((CONTROLLER, signal.SIGKILL), (CONTROLLER, signal.SIGINT), (WATCHER, signal.SIGINT)):

@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from harness.attribution import Attribution, Moment
+from harness.attribution import Attribution
+from harness.heard import Moment, hear
 from harness.metrics import TrialRow
 from harness.model import Cell, Trial
 from harness.recorder import Recorder
 from harness.report.behind import behind, held_back
 from harness.report.blocks import Fold, Picture, Table, Value
-from harness.report.course import LEAST_S, MOST_BUCKETS, Course, course
+from harness.report.course import LEAST_S, MOST_BUCKETS, Course, Drawing, spans_of
 from harness.report.page import build, write_report
 from harness.report.reading import Reading
 from harness.report.summary import summarise
@@ -31,9 +32,11 @@ def host(second: float, name: str = "app-1", order: int = 1, **metrics: float) -
 
 
 def drawn(*moments: Moment, serving: Mapping[int, int] | None = None) -> Course:
-    found = course(moments, ROLES, serving or {1: 2})
-    assert found is not None
-    return found
+    serving = serving or {1: 2}
+    drawing = Drawing(spans_of(hear(moments, ROLES, serving), serving), ROLES, serving)
+    for moment in moments:
+        drawing.add(moment)
+    return drawing.course()
 
 
 def points(found: Course, name: str) -> list[tuple[float | None, float | None]]:
@@ -82,8 +85,7 @@ def test_other_trials_and_what_lies_outside_are_left_out() -> None:
     found = drawn(*moments)
     assert [trial["order"] for trial in found.trials] == [1]
     assert (found.seconds, points(found, "app")) == (1.0, [(50.0, 50.0)])
-    assert course(moments, ROLES, {7: 1}) is None
-    assert course([], ROLES, {1: 1}) is None
+    assert spans_of(hear(moments, ROLES, {7}), {7: 1}) == {}
 
 
 def test_what_was_zero_all_the_time_is_named_and_what_was_not_measured_is_neither_named_nor_drawn() -> None:
@@ -142,7 +144,7 @@ def test_the_page_folds_the_course_away_and_tells_every_trial(tmp_path: Path) ->
 
 def test_without_telemetry_there_is_nothing_behind(tmp_path: Path) -> None:
     (summary,) = summarise(store(tmp_path, [Made(cell=concurrent())]))
-    assert behind(summary, [], [], ROLES) == []
+    assert behind(summary, [], None) == []
 
 
 @pytest.mark.parametrize(
