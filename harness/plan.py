@@ -161,16 +161,18 @@ def make_plan(options: Options, site: Site, scenarios: Mapping[str, Scenario]) -
 
 
 def _asked(scenario: Scenario, cells: Sequence[Cell], options: Options) -> Sequence[Cell]:
-    """The cells that measure what was asked for: another backend's figures are no answer. Raises Skip if none does."""
+    """The cells that measure what was asked for: another backend's figures are no answer. Raises Skip if none does.
+
+    Beside cells with a strategy asked for, those stay that have none: they measure the same whatever is asked.
+    """
     of_backend = [cell for cell in cells if not options.backends or cell.backend in options.backends]
     if not of_backend:
         raise Skip(f"--backend {','.join(options.backends)}: {scenario.name} is about PostgreSQL's {scenario.about}")
-    found = [cell for cell in of_backend if not options.strategies or cell.strategy in options.strategies]
-    if not found:
+    if options.strategies and not any(cell.strategy in options.strategies for cell in of_backend):
         own = sorted({cell.strategy for cell in of_backend} - {""})
         why = f"measures {' and '.join(own)} alone" if own else "has no increments"
         raise Skip(f"--strategy {','.join(options.strategies)}: {scenario.name} {why}")
-    return found
+    return [cell for cell in of_backend if not options.strategies or cell.strategy in ("", *options.strategies)]
 
 
 def _known(cell: Cell, site: Site) -> Cell:

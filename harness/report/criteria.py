@@ -14,6 +14,7 @@ from harness.checks import worst
 from harness.metrics import TrialRow, unreplaced
 from harness.model import Finding
 from harness.report.phrase import some
+from harness.scenarios.scaling import SPEED_UP, WANTED
 from harness.store import Run
 
 State = Literal["pass", "fail", "unknown", "not measured"]
@@ -59,6 +60,13 @@ def _few(findings: Sequence[Finding]) -> str:
     return "" if most >= WRITES else f"{most:,} writes were sent at once, the criterion asks for {WRITES:,}"
 
 
+def _unscaled(findings: Sequence[Finding]) -> str:
+    judged = {finding.check for finding in findings}
+    absent = [f"{hosts}" for hosts in WANTED if SPEED_UP.format(hosts) not in judged]
+    wanted = f"the criterion asks for {', '.join(map(str, WANTED))} hosts against one (./run provision --hosts 8)"
+    return f"no judged speed-up of {', '.join(absent)} hosts; {wanted}" if absent else ""
+
+
 CRITERIA: tuple[Criterion, ...] = (
     Criterion(
         name="concurrent-writes",
@@ -90,6 +98,7 @@ CRITERIA: tuple[Criterion, ...] = (
         needs=("scaling",),
         rests_on=lambda f: f.scenario == "scaling",
         quotes="speed-up",
+        short_of=_unscaled,
     ),
     Criterion(
         name="reliability",

@@ -22,6 +22,8 @@ from harness.scenarios.increments import QUICK_SECONDS, check_counters, incremen
 HOSTS = (1, 2, 3, 4, 6, 8)
 QUICK_HOSTS = (1, 2, 4, 8)
 WANTED = {2: 1.8, 4: 3.5, 8: 7.0}
+SPEED_UP = "speed-up {} hosts"
+"""The check that judges so many hosts against one."""
 HOLD_MS = 20
 POOL = 1
 POOL_CPUS = 1.0
@@ -147,11 +149,11 @@ def judge(trials: Sequence[Measured]) -> Sequence[Finding]:
             if at is None:
                 continue
             if n not in ups:
-                findings.append(finding(at, f"speed-up {n} hosts", "unknown", "no valid trial, or none with one host"))
+                findings.append(finding(at, SPEED_UP.format(n), "unknown", "no valid trial, or none with one host"))
                 continue
             text = f"{ups[n]:.2f}x of one host (at least {wanted}x is wanted), each bound by its pool of {POOL}"
             verdict = ups[n] >= wanted
-            findings.append(finding(at, f"speed-up {n} hosts", verdict, text, speedup=ups[n], wanted=wanted))
+            findings.append(finding(at, SPEED_UP.format(n), verdict, text, speedup=ups[n], wanted=wanted))
     return findings
 
 

@@ -76,7 +76,9 @@ def test_another_backend_than_was_asked_for_is_not_measured(backend: str) -> Non
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_another_strategy_than_was_asked_for_is_not_measured(strategy: str) -> None:
     plan = make_plan(options(strategy=strategy), SITE, SCENARIOS)
-    assert {trial.cell.strategy for trial in plan.trials} == {strategy}
+    assert {trial.cell.strategy for trial in plan.trials} == {strategy, ""}
+    unnamed = {(t.cell.scenario, t.cell.params["bound"]) for t in plan.trials if not t.cell.strategy}
+    assert unnamed == {("scaling", "pool")}  # which is judged, and the same whatever the strategy
     measured = {trial.cell.scenario for trial in plan.trials}
     assert measured >= {"concurrent-writes", "throughput", "scaling"}
     assert set(plan.skipped) == set(SCENARIOS) - measured

@@ -21,6 +21,10 @@ def answer(
     return answers(run)[which]
 
 
+def speed_ups(*hosts: int) -> list[Finding]:
+    return [found(Cell(scenario="scaling", hosts=n), f"speed-up {n} hosts") for n in hosts]
+
+
 def test_there_are_the_page_s_five() -> None:
     assert len(CRITERIA) == 5
 
@@ -34,9 +38,26 @@ def test_a_thousand_writes_pass(tmp_path: Path) -> None:
 
 
 def test_the_finding_that_says_most_is_quoted(tmp_path: Path) -> None:
-    found_ = [found(Cell(scenario="scaling"), check) for check in ("spread", "speed-up 2 hosts", "speed-up 8 hosts")]
-    said = answer(SCALING, tmp_path, found_)
-    assert (said.state, said.because) == ("pass", "scaling, speed-up 8 hosts: as it should be, and 2 more checks")
+    said = answer(SCALING, tmp_path, [found(Cell(scenario="scaling"), "spread"), *speed_ups(2, 4, 8)])
+    assert (said.state, said.because) == ("pass", "scaling, speed-up 8 hosts: as it should be, and 3 more checks")
+
+
+@pytest.mark.parametrize(
+    ("judged", "absent"), [((), "2, 4, 8"), ((2,), "4, 8"), ((2, 4), "8"), ((2, 8), "4"), ((4, 8), "2")]
+)
+def test_scaling_is_not_measured_without_a_judged_speed_up_of_each_size(
+    tmp_path: Path, judged: tuple[int, ...], absent: str
+) -> None:
+    """What is reported and judged by nobody, as the CPU-bound speed-up, is no answer."""
+    reported = found(Cell(scenario="scaling"), "cpu-bound speed-up", detail="1 hosts 1.00x, 2 hosts 1.01x")
+    said = answer(SCALING, tmp_path, [reported, *speed_ups(*judged)])
+    assert said.state == "not measured"
+    assert said.because.startswith(f"no judged speed-up of {absent} hosts; the criterion asks for 2, 4, 8 hosts")
+
+
+def test_a_speed_up_that_fails_decides_though_others_are_absent(tmp_path: Path) -> None:
+    bad = found(Cell(scenario="scaling"), "speed-up 2 hosts", "fail", "1.20x of one host")
+    assert answer(SCALING, tmp_path, [bad]).state == "fail"
 
 
 def test_fewer_writes_than_the_criterion_names_do_not_meet_it(tmp_path: Path) -> None:
