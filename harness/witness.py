@@ -120,7 +120,7 @@ class Database:
     def bulk_rows(self, after: int) -> dict[str, Any]:
         """What requests of ours left in `data` beyond the id `after`. Raises RigError."""
         with self._reading("the table data (id, content)"):
-            return bulk_rows(self._db, after=after, form=r"^\d{12}-\d+$")
+            return bulk_rows(self._db, after=after, form=r"^9?\d{12}-\d+$")
 
     def connections(self) -> int:
         """The server's max_connections."""

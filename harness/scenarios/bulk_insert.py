@@ -1,16 +1,18 @@
 """Bulk inserts of 1 to 10,000 rows a request over 4 hosts: rows a second, and all or nothing.
 
 Every row's text begins with its request's number, so the database itself says how many rows each request left;
-every id that an answer returned must be there, once.
+every id that an answer returned must be there, once. A second lane sends a few requests of the same size whose last
+text the table refuses, when all before it are in: they must leave nothing.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
-from harness.checks import check_counts, finding
+from harness.checks import Samples, check_counts, finding
 from harness.config import Options
 from harness.metrics import Measured
 from harness.model import Cell, Finding, Trial
@@ -19,6 +21,14 @@ from harness.plan import Lane, Scenario, Site
 REQUESTS = {1: 400, 10: 400, 100: 200, 1000: 40, 10_000: 8}
 """Rows a request -> requests of a trial."""
 CLIENTS = 8
+REFUSED = 2
+"""Requests of a trial that the database refuses: few, because they take their time beside the others."""
+REFUSED_FROM = 9 * 10**12
+"""Added to the numbers of these, so that their rows are told from the others' (whose numbers have 12 digits)."""
+TOO_LONG = 65_537
+"""Characters of a text that the table `data` refuses."""
+CHECK_VIOLATION = "23514"
+"""The SQLSTATE of its refusal: it comes from the database alone, no validation of the service's answers so."""
 
 
 def cells(options: Options, site: Site) -> list[Cell]:
@@ -39,26 +49,26 @@ def cells(options: Options, site: Site) -> list[Cell]:
 
 
 def workload(trial: Trial) -> dict[str, Lane]:
-    """Eight clients, each sending when it was answered."""
+    """Eight clients, each sending when it was answered; beside them one whose requests the database refuses."""
     cell = trial.cell
-    rows = [f"{{n}}-{number}" for number in range(int(cell.params["rows"]))]
-    return {
-        "main": {
+    rows = int(cell.params["rows"])
+
+    def lane(operation: Mapping[str, Any], texts: Sequence[str], *, clients: int, requests: int | None) -> Lane:
+        return {
             "mode": "closed",
-            "clients": cell.clients,
-            "requests": cell.requests,
+            "clients": clients,
+            "requests": requests,
             "release": "together",
             "timeout_s": 60.0,
-            "operations": [
-                {
-                    "name": "bulk",
-                    "path": "/api/bulk-insert",
-                    "body": {"data": rows},
-                    "value": "count",
-                    "capture": ["ids"],
-                }
-            ],
+            "operations": [{**operation, "path": "/api/bulk-insert", "body": {"data": list(texts)}}],
         }
+
+    good = [f"{{n}}-{number}" for number in range(rows)]
+    bad = [*(f"9{{n}}-{number}" for number in range(rows - 1)), "x" * TOO_LONG]
+    bulk = {"name": "bulk", "value": "count", "capture": ["ids"]}
+    return {
+        "main": lane(bulk, good, clients=cell.clients, requests=cell.requests),
+        "refused": lane({"name": "refused"}, bad, clients=1, requests=REFUSED),
     }
 
 
@@ -70,6 +80,7 @@ def check(measured: Measured) -> Sequence[Finding]:
     if data is None:
         return [finding(cell, "all or nothing", "unknown", "the rows in the database were not read")]
     left = {int(n): count for n, count in data["requests"].items()}
+    refused = _refused(cell, measured.lanes["refused"], left, rows)
     wrong = []
     for row, (seq, outcome) in enumerate(zip(samples.seq, samples.outcome, strict=True)):
         count = left.pop(seq, 0)
@@ -89,9 +100,33 @@ def check(measured: Measured) -> Sequence[Finding]:
             wrong[0] if wrong else f"{ok:,} requests left {ok * rows:,} rows, {len(samples) - ok:,} left none{pace}",
             rows_per_s=ok * rows / seconds if seconds else None,
         ),
+        refused,
         _ids(cell, returned, data["ranges"], ok * rows),
         check_counts(cell, samples, evidence, op=None),
     ]
+
+
+def _refused(cell: Cell, samples: Samples, left: dict[int, int], rows: int) -> Finding:
+    """What the database refused in the middle of a request left no row; takes these requests out of `left`."""
+    name = "a failed request leaves no row"
+    counts = [left.pop(REFUSED_FROM + seq, 0) for seq in samples.seq]
+    answers = list(zip(samples.seq, samples.outcome, samples.error, counts, strict=True))
+    inside = sum(1 for _, outcome, error, _ in answers if outcome == "fail" and error == CHECK_VIOLATION)
+    wrong = [answer for answer in answers if answer[1] != "ok" and answer[3]]
+    if wrong:
+        seq, outcome, error, count = wrong[0]
+        text = f"refused request {seq} ({outcome} {error}) left {count:,} of its {rows - 1:,} rows before the bad one"
+        return finding(cell, name, "fail", text)
+    said = (
+        ", ".join(f"{n} x {kind}" for kind, n in Counter(e or o for _, o, e, _ in answers).items()) or "none was sent"
+    )
+    if inside < len(answers) or not answers:
+        text = f"{inside} of {len(answers)} requests whose last text is too long failed in the database: {said}"
+        return finding(cell, name, "unknown", text)
+    text = (
+        f"{inside} requests failed at their last text ({CHECK_VIOLATION}) and left none of {rows - 1:,} rows before it"
+    )
+    return finding(cell, name, "pass", text, failed=inside)
 
 
 def _ids(cell: Cell, returned: Iterable[Sequence[int]], ranges: Sequence[Sequence[int]], wanted: int) -> Finding:
@@ -120,7 +155,7 @@ SCENARIO = Scenario(
     criteria=(
         "+ rows a second for 1, 10, 100, 1,000 and 10,000 rows a request",
         "+ every id returned exists once",
-        "+ a request that fails leaves no row",
+        "+ a request that fails in the database leaves no row",
     ),
     cells=cells,
     workload=workload,

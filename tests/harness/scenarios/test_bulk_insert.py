@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -9,6 +10,9 @@ import pytest
 
 from harness.metrics import Measured
 from harness.plan import Site, Skip
+from harness.scenarios import SCENARIOS
+from harness.scenarios.bulk_insert import REFUSED_FROM
+from tests.harness.histories import Columns, history
 from tests.harness.scenarios.records import FOREIGN, cell, cells, check, counted, doctored, measured, requests, wrong
 
 CELL = replace(cell("bulk-insert", rows=10), requests=3)
@@ -16,13 +20,26 @@ GOOD = requests(3, op=["bulk"] * 3, value=[10] * 3)
 IDS = [list(range(1 + 10 * n, 11 + 10 * n)) for n in range(3)]
 
 
+REFUSED = history(*((0, 10, "fail", None) for _ in range(2)), op=["refused"] * 2, error=["23514"] * 2)
+EMPTY = "a failed request leaves no row"
+
+
+def lanes(main: Columns = GOOD, refused: Columns = REFUSED) -> Mapping[str, Columns]:
+    return {"main": main, "refused": refused}
+
+
 def record(
-    samples: Any = GOOD, *, left: dict[str, int] | None = None, ids: Any = IDS, ranges: Any = ((1, 30),)
+    samples: Any = GOOD,
+    *,
+    left: dict[str, int] | None = None,
+    ids: Any = IDS,
+    ranges: Any = ((1, 30),),
+    refused: Columns = REFUSED,
 ) -> Measured:
-    """Three requests of ten rows each; `left`: how many rows each request left in the database."""
+    """Three requests of ten rows each, and two refused; `left`: how many rows each request left in the database."""
     left = {"0": 10, "1": 10, "2": 10} if left is None else left
     return measured(
-        CELL, samples, figures={"seconds": 2.0}, counts=counted(3),
+        CELL, lanes(samples, refused), figures={"seconds": 2.0}, counts=counted(5),
         extra={"data": {"requests": left, "ranges": ranges}, "captures": {"main": [{"ids": each} for each in ids]}},
     )  # fmt: skip
 
@@ -101,10 +118,48 @@ def test_nothing_acknowledged_or_nothing_read_is_unknown() -> None:
     refused = replace(GOOD, outcome=["fail"] * 3, value=[None] * 3)
     found = check(record(refused, left={}, ids=[]))
     assert wrong(found) == {"all or nothing": "unknown", "ids exist once": "unknown"}
-    assert wrong(check(measured(CELL, GOOD))) == {"all or nothing": "unknown"}
+    assert wrong(check(measured(CELL, lanes()))) == {"all or nothing": "unknown"}
 
 
 def test_counts_that_differ_fail() -> None:
     extra = {"data": {"requests": {"0": 10, "1": 10, "2": 10}, "ranges": [(1, 30)]}}
-    found = check(measured(CELL, GOOD, counts=counted(3) | {"haproxy": 4}, extra=extra))
+    found = check(measured(CELL, lanes(), counts=counted(5) | {"haproxy": 4}, extra=extra))
     assert found["counts agree"].verdict == "fail"
+
+
+def test_the_refused_lane_ends_with_a_text_that_only_the_database_refuses() -> None:
+    for made in cells("bulk-insert"):
+        work = SCENARIOS["bulk-insert"].workload(measured(made, GOOD).row.trial)
+        (good,), (bad,) = (work[lane]["operations"] for lane in ("main", "refused"))
+        texts = bad["body"]["data"]
+        assert len(texts) == len(good["body"]["data"]) == made.params["rows"]
+        assert [len(text) > 65_536 for text in texts] == [False] * (len(texts) - 1) + [True]
+        assert all(text.startswith("9{n}-") for text in texts[:-1])
+        assert sum(map(len, texts)) + 16 * len(texts) < 2**20  # the largest body that the service takes
+
+
+def test_requests_that_fail_in_the_database_and_leave_nothing_pass() -> None:
+    found = check(record())[EMPTY]
+    assert (found.verdict, found.numbers) == ("pass", {"failed": 2})
+
+
+@pytest.mark.parametrize("outcome", ["fail", "unknown"])
+def test_a_row_left_by_a_failed_request_fails(outcome: str) -> None:
+    """As of a service that inserts text by text, or in several transactions."""
+    left = {"0": 10, "1": 10, "2": 10, str(REFUSED_FROM + 1): 9}
+    found = check(record(left=left, refused=doctored(REFUSED, 1, outcome=outcome)))
+    assert wrong(found) == {EMPTY: "fail"}
+    assert f"refused request 1 ({outcome} 23514) left 9 of its 9 rows" in found[EMPTY].detail
+
+
+@pytest.mark.parametrize(
+    "refused",
+    [
+        doctored(REFUSED, 0, error="BAD_DATA"),  # refused by the service, before any row was in
+        doctored(REFUSED, 0, outcome="ok", error=""),
+        doctored(REFUSED, 0, outcome="unknown", error="reset"),
+        history(),
+    ],
+)
+def test_a_failure_that_did_not_happen_in_the_database_shows_nothing(refused: Columns) -> None:
+    assert wrong(check(record(refused=refused))) == {EMPTY: "unknown"}
