@@ -27,6 +27,11 @@ PYTHON = "/opt/pgcrucible/venv/bin/python"
 CODE = "/opt/pgcrucible/code"
 STATS_S = 4.0
 """A backend reports its statistics up to a second late; longest wait until the count of deadlocks rests."""
+COUNT_LOGGED = """
+set -- "$1"/*.log
+[ ! -r "$1" ] || cat "$@" | grep -c 'ERROR:  deadlock detected' || true
+"""
+"""Deadlocks in the logs of a folder; nothing at all where there is no log to read."""
 SQLITE_FILE = Path(__file__).with_name("sqlite_file.py")
 _SHAKE_HANDS = """
 import socket, ssl, sys
@@ -100,7 +105,8 @@ class Layers:
             ledger: Mapping[str, tuple[str, int]] | None = None
             extra: dict[str, Any] = {}
             if "deadlocks" in reads:
-                extra["deadlocks"] = {name: count - deadlocks[name] for name, count in self._deadlocks().items()}
+                now = self._deadlocks()
+                extra["deadlocks"] = {name: now[name] - count for name, count in deadlocks.items() if name in now}
             if "data" in reads:
                 extra["data"] = bulk_rows(self._db)
             if "dead-rows" in reads:
@@ -148,7 +154,7 @@ class Layers:
         return dict(next(iter(self.metrics().values())).get("facts", {}))
 
     def _deadlocks(self) -> dict[str, int]:
-        """Deadlocks since ever, as pg_stat_database and as the server's log count them."""
+        """Deadlocks since ever, as pg_stat_database and as the server's log, if it is there, count them."""
         deadline = time.monotonic() + STATS_S
         (count,) = self.one("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()")
         while time.monotonic() < deadline:  # a backend reports its statistics up to a second late
@@ -160,10 +166,8 @@ class Layers:
             )
             if count == before and deadline - time.monotonic() < STATS_S - 1.5:
                 break
-        log = self._rig.at(self._rig.role("db")[0]).run(
-            ["sh", "-c", "cat /var/log/postgresql/*.log | grep -c 'ERROR:  deadlock detected' || true"]
-        )
-        return {"statistics": count, "log": int(log.stdout.strip() or 0)}
+        log = self._rig.at(self._rig.role("db")[0]).run(["sh", "-c", COUNT_LOGGED, "sh", "/var/log/postgresql"])
+        return {"statistics": count, **({"log": int(log.stdout)} if log.stdout.strip() else {})}
 
     def _dead_rows(self) -> dict[str, int]:
         """Dead row versions of `counters` that VACUUM removed now, and those it could not."""

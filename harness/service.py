@@ -212,17 +212,19 @@ class Service:
                 ledger=database.ledger(self._keys) if database and "ledger" in reads else None,
                 notes=() if database else (WEAKER,),
                 extra={"data": database.bulk_rows(newest)} if database and "data" in reads else {},
-                unjudged=self._unjudged(),
+                unjudged=self._unjudged(reads),
             )
 
         yield evidence
 
-    def _unjudged(self) -> dict[str, str]:
+    def _unjudged(self, reads: Collection[str]) -> dict[str, str]:
         reasons = {"counts agree": f"what proxies and app hosts counted was not measured: {BY_URL}"}
         if self._hosts is None:
             reasons["spread"] = f"{BY_URL}; --hosts N says how many app hosts answer behind it"
         elif not self._container:
             reasons["spread"] = "the service does not name its `container`"
+        if "deadlocks" in reads:
+            reasons["deadlocks in the log"] = f"the server's log was not read: {BY_URL}"
         return reasons
 
     def drive(self, driver: Driver) -> Mapping[str, Any]:

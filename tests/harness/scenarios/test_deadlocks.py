@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from harness.isolation.transcript import Transcript, to_json
 from harness.metrics import Measured
 from harness.plan import Driver, Site, Skip
 from harness.scenarios import SCENARIOS
@@ -89,6 +90,17 @@ def test_pairs_that_did_not_meet_are_said_and_not_held_against_the_rest() -> Non
     assert "1 of 20 pairs did not meet" in found["one victim a pair"].detail
 
 
+@pytest.mark.parametrize(("met", "verdict"), [(18, "pass"), (17, "unknown"), (1, "unknown"), (0, "fail")])
+def test_most_pairs_must_meet_to_show_anything(met: int, verdict: str) -> None:
+    answers = [VICTIM] * met + [OK] * (PAIRS - met)
+    found = check(record([OK] * PAIRS, answers, deadlocks=seen(met)))["one victim a pair"]
+    assert found.verdict == verdict
+    assert ("18 at least must meet" in found.detail) == (met < 18)
+    retries = [1.0] * met + [0.0] * (PAIRS - met)
+    saved = check(record([OK] * PAIRS, [OK] * PAIRS, of=RETRY, retries=retries, deadlocks=seen(met)))
+    assert saved["retry saves both"].verdict == verdict
+
+
 def test_two_victims_in_a_pair_fail() -> None:
     found = check(record([OK] * 19 + [VICTIM], [VICTIM] * PAIRS, deadlocks=seen(PAIRS + 1)))
     assert wrong(found) == {"one victim a pair": "fail"}
@@ -128,6 +140,23 @@ def test_counts_that_differ_fail(server: Mapping[str, int]) -> None:
 
 def test_deadlocks_that_nobody_counted_are_unknown() -> None:
     assert wrong(check(record([OK] * PAIRS, [VICTIM] * PAIRS))) == {ALIKE: "unknown"}
+
+
+def test_a_log_that_was_not_read_leaves_the_count_unknown_and_a_wrong_one_wrong() -> None:
+    answers = ([OK] * PAIRS, [VICTIM] * PAIRS)
+    found = check(record(*answers, deadlocks={"statistics": PAIRS}))
+    assert wrong(found) == {ALIKE: "unknown"}
+    assert found[ALIKE].detail == "clients 20, pg_stat_database 20, server log not read"
+    assert wrong(check(record(*answers, deadlocks={"statistics": PAIRS - 1}))) == {ALIKE: "fail"}
+
+
+def test_the_drivers_deadlocks_in_the_log_are_never_left_out() -> None:
+    driver = cell("deadlocks", through="driver")
+    rounds = [{"pairs": 1, "counted_before": 0, "counted_after": 0, "transcript": to_json(Transcript(level="x"))}]
+    result = {"rounds": rounds, "version": "PostgreSQL 15", "deadlock_timeout_ms": 1000}
+    for deadlocks, verdict in ({}, "unknown"), ({"log": 0}, "pass"), ({"log": 1}, "fail"):
+        said = check(measured(driver, history(), extra={"result": result, "deadlocks": deadlocks}))
+        assert said["deadlocks in the log"].verdict == verdict
 
 
 def test_no_request_at_all_passes_nothing() -> None:
