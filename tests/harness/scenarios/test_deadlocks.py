@@ -101,6 +101,12 @@ def test_most_pairs_must_meet_to_show_anything(met: int, verdict: str) -> None:
     assert saved["retry saves both"].verdict == verdict
 
 
+def test_one_pair_that_deadlocks_often_is_not_many_that_met() -> None:
+    retries = [20.0] + [0.0] * (PAIRS - 1)
+    found = check(record([OK] * PAIRS, [OK] * PAIRS, of=RETRY, retries=retries, deadlocks=seen(20)))
+    assert wrong(found) == {"retry saves both": "unknown"}
+
+
 def test_two_victims_in_a_pair_fail() -> None:
     found = check(record([OK] * 19 + [VICTIM], [VICTIM] * PAIRS, deadlocks=seen(PAIRS + 1)))
     assert wrong(found) == {"one victim a pair": "fail"}
