@@ -95,11 +95,12 @@ def ratio_of_medians(
     the claim. The percentile method (Efron & Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13),
     as Kalibera & Jones, Rigorous Benchmarking in Reasonable Time, 2013, do for ratios of run times. With fewer
     than about five trials a side it is too narrow: it never stands alone, see `mann_whitney`.
-    Values must be finite and positive (ValueError). The same seed gives the same interval.
+    Values must be finite, those of `a` positive, those of `b` not negative (ValueError). The same seed gives the same
+    interval.
     """
     left, right = _finite(a), _finite(b)
-    if min(left) <= 0 or min(right) <= 0:
-        raise ValueError("a ratio needs positive values")
+    if min(left) <= 0 or min(right) < 0:
+        raise ValueError("a ratio needs positive values below it and none that is negative above")
     rng = random.Random(seed)
     medians_a = _resampled_medians(left, resamples, rng)
     medians_b = _resampled_medians(right, resamples, rng)
@@ -179,8 +180,8 @@ def trials_needed(questions: int) -> int:
 
 
 def fold(ratio: float) -> float:
-    """How far a positive ratio is from 1 whichever way: 0.8 and 1.25 are both 1.25."""
-    return max(ratio, 1 / ratio)
+    """How far a ratio is from 1 whichever way: 0.8 and 1.25 are both 1.25. 0 is as far as can be."""
+    return max(ratio, 1 / ratio) if ratio else math.inf
 
 
 def _finite(values: Sequence[float]) -> list[float]:

@@ -29,10 +29,14 @@ class RunData:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CellFigures:
-    """The figures of a cell's valid trials by metric, and how many valid trials there are."""
+    """The figures by metric of a cell's trials whose times may be used, and how many such trials there are.
+
+    `refused`: of each, the share of its requests that was not acknowledged.
+    """
 
     values: Mapping[str, Sequence[float]]
     valid: int
+    refused: Sequence[float]
 
 
 def by_cell(run: RunData, metrics: Iterable[str]) -> dict[str, CellFigures]:
@@ -42,7 +46,7 @@ def by_cell(run: RunData, metrics: Iterable[str]) -> dict[str, CellFigures]:
         grouped.setdefault(cell_of(trial), []).append(trial)
     cells = {}
     for name, trials in grouped.items():
-        valid = [trial for trial in trials if is_true(trial.get("valid", True))]
+        valid = [trial for trial in trials if is_timed(trial)]
         values = {
             metric: [
                 number
@@ -51,13 +55,23 @@ def by_cell(run: RunData, metrics: Iterable[str]) -> dict[str, CellFigures]:
             ]
             for metric in metrics
         }
-        cells[name] = CellFigures(values=values, valid=len(valid))
+        counts = [[figure_of(trial.get(key), run.run_id, name, key) for key in ("sent", "ok")] for trial in valid]
+        refused = [max(0.0, 1 - ok / sent) for sent, ok in counts if sent and ok is not None]
+        cells[name] = CellFigures(values=values, valid=len(valid), refused=refused)
     return cells
 
 
+def is_timed(trial: Mapping[str, Any]) -> bool:
+    """Whether the trial's times may be used: it is valid, and the generator was above suspicion too. Where a
+    scenario's criteria rest on counts, a trial stays valid with a `reason` to doubt its times.
+    """
+    return is_true(trial.get("valid", True)) and not trial.get("reason")
+
+
 def cell_of(trial: Mapping[str, Any]) -> str:
-    """The name under which trials of two runs are the same measurement: `Cell.name`, and the number of requests
-    where it is fixed, because the tail of 1,000 at once is not that of 100.
+    """The name under which trials of two runs are the same measurement: `Cell.name`, and how much was asked of a
+    trial, the number of requests or else the seconds: the tail of 1,000 at once is not that of 100, and half a second
+    sees no checkpoint.
     """
     load = ("rate", "r") if trial.get("mode") == "open" else ("clients", "c")
     columns = (("scenario", ""), ("backend", ""), ("strategy", ""), ("hosts", "h"), ("pool", "p"), load)
@@ -68,6 +82,8 @@ def cell_of(trial: Mapping[str, Any]) -> str:
     parts += [f"{key}={_plain(value)}" for key, value in sorted(params.items())]
     if trial.get("requests") not in (None, ""):
         parts.append(f"n{_plain(trial['requests'])}")
+    elif trial.get("wanted_seconds") not in (None, ""):
+        parts.append(f"s{_plain(trial['wanted_seconds'])}")
     return ".".join(parts)
 
 
@@ -94,7 +110,7 @@ def _is_number(value: object) -> bool:
 
 def _plain(value: object) -> str:
     """One spelling for one number: 4, 4.0 and "4" are the same column of two files."""
-    return f"{float(value):g}" if _is_number(value) else str(value)  # type: ignore[arg-type]  # seen just before
+    return f"{float(value):.15g}" if _is_number(value) else str(value)  # type: ignore[arg-type]  # seen just before
 
 
 def _parsed(params: str) -> dict[str, Any]:

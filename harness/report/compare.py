@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from harness.errors import FormatError, InvalidMeasurement, UsageError
-from harness.report.cells import CellFigures, RunData, by_cell, is_true
+from harness.report.cells import CellFigures, RunData, by_cell, is_timed, is_true
 from harness.report.environment import Difference, differences
 from harness.report.floor import ASSUMED_FLOOR, Floor, Known
 from harness.stats import (
@@ -40,6 +40,10 @@ METRICS: Mapping[str, Literal["higher", "lower"]] = {
     "p99_ms": "lower",
 }
 """The columns compared, and which way is better. Not max_ms: the worst of a million grows with the million."""
+
+LEAST_REFUSED = 0.001
+"""Share of requests not acknowledged by which two sides must differ for their latencies to be those of different work:
+less moves a p99 by no more than a tenth of what lies beyond it."""
 
 ALL_METRICS = "all"
 """In the place of a metric, where the row speaks of the whole cell."""
@@ -130,9 +134,10 @@ def compare(
         if cell not in cells_a or cell not in cells_b:
             rows.append(_missing(cell, cells_a.get(cell), cells_b.get(cell), a, b))
         else:
-            rows += _measure(cell, cells_a[cell], cells_b[cell])
+            rows += _measure(cell, cells_a[cell], cells_b[cell], metrics)
+    refused = {cell: _refused(cells_a[cell], cells_b[cell]) for cell in cells_a if cell in cells_b}
     needed = trials_needed(sum(len(metrics) if row.verdict == "invalid" else row.p is not None for row in rows))
-    judged = _judge(rows, needed, known, metrics)
+    judged = [_of_equal_work(row, refused.get(row.cell), metrics) for row in _judge(rows, needed, known, metrics)]
     compared = {metric: [known.of(row.cell, metric) for row in rows if row.metric == metric] for metric in metrics}
     holds = {metric: found or [known.of("", metric)] for metric, found in compared.items()}
     return Comparison(
@@ -146,11 +151,11 @@ def compare(
         verdict_b=str(b.manifest.get("verdict")),
         noise_floor={metric: max(ratio for ratio, _ in found) for metric, found in holds.items()},
         floor_sources=tuple(dict.fromkeys(source for found in holds.values() for _, source in found if source)),
-        warnings=tuple(_warnings(a, b, holds)),
+        warnings=(*_warnings(a, b, holds), *(f"{cell}: {_shares(*two)}" for cell, two in refused.items() if two)),
     )
 
 
-def _measure(cell: str, a: CellFigures, b: CellFigures) -> Iterator[Row]:
+def _measure(cell: str, a: CellFigures, b: CellFigures, metrics: Mapping[str, str]) -> Iterator[Row]:
     """The rows of a cell with medians, ratio and raw p; verdicts come when all rows are there."""
     if not a.valid or not b.valid:
         which = " and ".join(side for side, one in (("A", a), ("B", b)) if not one.valid)
@@ -172,8 +177,9 @@ def _measure(cell: str, a: CellFigures, b: CellFigures) -> Iterator[Row]:
         )
         if not left or not right:
             yield replace(row, verdict="MISSING", note=f"no trial of {'A' if right else 'B'} carries it")
-        elif min(left) <= 0 or min(right) <= 0:
-            yield replace(row, verdict="invalid", note="a figure of 0 has no ratio")
+        elif min(left) <= 0 or (min(right) <= 0 and metrics[metric] == "lower"):  # a rate of B may well be 0
+            zero = " and ".join(side for side, one in (("A", left), ("B", right)) if min(one) <= 0)
+            yield replace(row, verdict="invalid", note=f"a figure of 0 in {zero} has no ratio")
         else:
             seed = zlib.crc32(f"{cell} {metric}".encode())
             yield replace(row, ratio=ratio_of_medians(left, right, seed=seed), p=mann_whitney(left, right))
@@ -210,6 +216,27 @@ def _verdict(row: Row, floor: float, better: str) -> Row:
     return replace(row, verdict="faster" if (row.ratio.value > 1) == (better == "higher") else "slower")
 
 
+def _refused(a: CellFigures, b: CellFigures) -> tuple[float, float] | None:
+    """The median shares of requests not acknowledged, if one side's is larger than in any trial of the other."""
+    if not a.refused or not b.refused:
+        return None
+    one, other = statistics.median(a.refused), statistics.median(b.refused)
+    rose, fell = other > max(a.refused) + LEAST_REFUSED, one > max(b.refused) + LEAST_REFUSED
+    return (one, other) if rose or fell else None
+
+
+def _of_equal_work(row: Row, refused: tuple[float, float] | None, metrics: Mapping[str, str]) -> Row:
+    """The row, unless it is a latency that speaks for the side which refused more: to refuse is quickly done."""
+    if refused is None or metrics.get(row.metric) != "lower":
+        return row
+    in_favour = ("faster", "~") if refused[1] > refused[0] else ("slower",)
+    return replace(row, verdict="invalid", note=_shares(*refused)) if row.verdict in in_favour else row
+
+
+def _shares(a: float, b: float) -> str:
+    return f"A acknowledged {1 - a:.2%} of its requests, B {1 - b:.2%}"
+
+
 def _missing(cell: str, in_a: CellFigures | None, in_b: CellFigures | None, a: RunData, b: RunData) -> Row:
     return Row(
         cell=cell,
@@ -240,6 +267,11 @@ def _warnings(a: RunData, b: RunData, floors: Mapping[str, Sequence[tuple[float,
         invalid = sum(not is_true(trial.get("valid", True)) for trial in run.trials)
         if invalid:
             yield f"{side} ({run.run_id}): {invalid} of {len(run.trials)} trials are invalid and left out"
+        timed = [trial for trial in run.trials if is_timed(trial)]
+        if doubted := len(run.trials) - invalid - len(timed):
+            yield f"{side} ({run.run_id}): {doubted} of {len(run.trials)} trials are left out, their times are doubted"
+        if unsteady := sum(str(trial.get("steady")).lower() == "false" for trial in timed):
+            yield f"{side} ({run.run_id}): {unsteady} of {len(run.trials)} trials began before the load was steady"
     if not any((run.manifest.get("rig") or {}).get("hosts") for run in (a, b)):
         yield "neither run describes its hosts: their environments could not be compared"
     unmeasured = [metric for metric, found in floors.items() if not all(source for _, source in found)]

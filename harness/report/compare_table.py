@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from harness.config import CLAIM_TRIALS
 from harness.report.compare import Comparison, Row
 
 HEAD = ("metric", "A", "B", "B / A", "95 % interval", "p (Holm)", "n", "verdict")
 
 
 def texts(row: Row) -> tuple[str, ...]:
-    """One row under `HEAD`; `-` where there is nothing to say."""
+    """One row under `HEAD`; `-` where there is nothing to say, as of the interval of fewer trials than can make one."""
     ratio = row.ratio
     return (
         plain(row.metric),
         figure(row.median_a),
         figure(row.median_b),
         f"{ratio.value:.3f}" if ratio else "-",
-        f"{ratio.low:.3f} … {ratio.high:.3f}" if ratio else "-",
+        f"{ratio.low:.3f} … {ratio.high:.3f}" if ratio and min(row.n_a, row.n_b) >= CLAIM_TRIALS else "-",
         "-" if row.p is None else "<0.001" if row.p < 0.001 else f"{row.p:.3f}",
         f"{row.n_a} / {row.n_b}",
         verdict(row),

@@ -165,6 +165,10 @@ def test_the_seed_decides_the_interval() -> None:
     assert one != stats.ratio_of_medians(a, b, resamples=50, seed=2)
 
 
+def test_nothing_left_is_a_ratio_of_0() -> None:
+    assert stats.ratio_of_medians([2.0] * 4, [0.0] * 4) == stats.Interval(value=0, low=0, high=0)
+
+
 def test_no_spread_gives_a_point() -> None:
     assert stats.ratio_of_medians([2.0] * 4, [3.0] * 4) == stats.Interval(value=1.5, low=1.5, high=1.5)
 
@@ -177,3 +181,4 @@ def test_ratio_refuses(a: list[float], b: list[float]) -> None:
 
 def test_fold_is_the_distance_from_one() -> None:
     assert stats.fold(0.8) == stats.fold(1.25) == 1.25
+    assert stats.fold(0.0) == math.inf

@@ -209,6 +209,15 @@ def test_a_cell_of_one_side_is_missing() -> None:
     ]
 
 
+def test_windows_of_unlike_length_are_not_the_same_measurement() -> None:
+    quick, full = (run([trial(n, wanted_seconds=s) for n in range(5)], name) for name, s in (("A", 1.0), ("B", 4.0)))
+    rows = compare(quick, full).rows
+    assert [(row.cell.rsplit(".", 1)[1], row.verdict, row.new) for row in rows] == [
+        ("s1", "MISSING", False),
+        ("s4", "MISSING", True),
+    ]
+
+
 def test_a_percentile_that_one_side_cannot_carry_is_missing() -> None:
     a, b = run([trial(n) for n in range(5)]), run([trial(n, p99_ms="") for n in range(5)], "B")
     (row,) = (row for row in compare(a, b).rows if row.metric == "p99_ms")
@@ -232,9 +241,84 @@ def test_a_cell_without_a_valid_trial_is_invalid(valid: object) -> None:
     assert (row.verdict, row.metric, row.note) == ("invalid", "all", "no valid trial in B")
 
 
-def test_a_rate_of_zero_has_no_ratio() -> None:
+def test_trials_whose_times_are_doubted_are_left_out_and_counted() -> None:
+    """A scenario that rests on counts keeps such a trial valid, with the reason."""
+    a = run([trial(n) for n in range(5)])
+    b = run([trial(n, reason="") for n in range(5)] + [trial(9, reason="the generator was held up", rps=1.0)], "B")
+    comparison = compare(a, b)
+    assert (verdicts(comparison), {row.n_b for row in comparison.rows}) == ({"~"}, {5})
+    assert "B (B): 1 of 6 trials are left out, their times are doubted" in comparison.warnings
+    (row,) = compare(a, run([trial(n, reason="held up") for n in range(5)], "B")).rows
+    assert (row.verdict, row.note) == ("invalid", "no valid trial in B")
+
+
+def test_trials_that_began_unsteady_are_counted() -> None:
+    a = run([trial(n, steady="true") for n in range(5)])
+    b = run([trial(n, steady="false") for n in range(2)] + [trial(n, steady=s) for n, s in ((3, ""), (4, "true"))], "B")
+    said = [one for one in compare(a, b).warnings if "steady" in one]
+    assert said == ["B (B): 2 of 4 trials began before the load was steady"]
+
+
+def test_a_rate_of_zero_is_as_slow_as_can_be() -> None:
     a, b = run([trial(n) for n in range(5)]), run([trial(n, rps=0) for n in range(5)], "B")
-    assert compare(a, b).rows[0].verdict == "invalid"
+    row = compare(a, b).rows[0]
+    assert (row.verdict, row.median_b, row.change) == ("slower", 0, 1)
+    assert texts(row)[-1] == "slower by 100.0%"
+    back = compare(b, a).rows[0]
+    assert (back.verdict, back.median_a, back.note) == ("invalid", 0, "a figure of 0 in A has no ratio")
+
+
+def test_a_latency_of_zero_has_no_ratio() -> None:
+    a, b = run([trial(n) for n in range(5)]), run([trial(n, p50_ms=0) for n in range(5)], "B")
+    (row,) = (row for row in compare(a, b).rows if row.metric == "p50_ms")
+    assert (row.verdict, row.note) == ("invalid", "a figure of 0 in B has no ratio")
+
+
+def refusing(share: float, run_id: str, **figures: float) -> RunData:
+    """A run that does not acknowledge `share` of 10,000 requests a trial."""
+    return run([trial(n, sent=10_000, ok=round(10_000 * (1 - share)), **figures) for n in range(5)], run_id)
+
+
+QUICK = {"p50_ms": 2.5, "p99_ms": 7.0, "rps": 4000.0}
+
+
+@pytest.mark.parametrize(
+    ("share_a", "share_b", "verdicts_of_b"),
+    [
+        (0.0, 0.0, ["faster", "faster", "~", "faster"]),
+        (0.03, 0.03, ["faster", "faster", "~", "faster"]),
+        (0.0, 0.0005, ["faster", "faster", "~", "faster"]),
+        (0.0, 0.03, ["faster", "invalid", "invalid", "invalid"]),
+        (0.03, 0.0, ["faster", "faster", "~", "faster"]),
+    ],
+)
+def test_no_latency_is_faster_where_more_was_refused(share_a: float, share_b: float, verdicts_of_b: list[str]) -> None:
+    comparison = compare(refusing(share_a, "A"), refusing(share_b, "B", **QUICK))
+    assert [row.verdict for row in comparison.rows] == verdicts_of_b
+    said = f"A acknowledged {1 - share_a:.2%} of its requests, B {1 - share_b:.2%}"
+    assert {row.note for row in comparison.rows if row.verdict == "invalid"} <= {said}
+    unlike = abs(share_a - share_b) > 0.001
+    assert (f"throughput.postgres.upsert.h4.p5.c64: {said}" in comparison.warnings) == unlike
+
+
+def test_a_latency_may_be_slower_where_more_was_refused_but_not_because_the_other_refused() -> None:
+    worse = compare(refusing(0.0, "A", **QUICK), refusing(0.03, "B"))
+    assert [row.verdict for row in worse.rows] == ["slower", "slower", "invalid", "slower"]
+    mended = compare(refusing(0.03, "A", **QUICK), refusing(0.0, "B"))
+    assert [row.verdict for row in mended.rows] == ["slower", "invalid", "~", "invalid"]
+
+
+def test_a_share_that_some_trial_of_the_other_side_reached_is_no_rise() -> None:
+    some = [trial(n, sent=100, ok=ok) for n, ok in enumerate((60, 50, 55, 62, 58))]
+    others = [trial(n, sent=100, ok=ok, **QUICK) for n, ok in enumerate((52, 54, 61, 50, 51))]
+    assert compare(run(some), run(others, "B")).rows[3].verdict == "faster"
+
+
+@pytest.mark.parametrize(("trials", "shown"), [(1, "-"), (4, "-"), (5, "1.000 … 1.000")])
+def test_an_interval_is_shown_where_the_trials_can_make_one(trials: int, shown: str) -> None:
+    same = run([trial(n) for n in range(trials)])
+    assert {texts(row)[4] for row in compare(same, same).rows} == {shown}
+    assert {texts(row)[3] for row in compare(same, same).rows} == {"1.000"}
 
 
 @pytest.mark.parametrize(
@@ -303,6 +387,10 @@ def test_a_cell_has_the_name_of_its_cell_and_its_size() -> None:
     burst = trial(1, requests=1000, params='{"keys": 100}')
     assert cell_of(burst) == "throughput.postgres.upsert.h4.p5.c64.keys=100.n1000"
     assert cell_of(trial(1, mode="open", rate=2000.0)) == "throughput.postgres.upsert.h4.p5.r2000"
+    assert cell_of(trial(1, wanted_seconds=0.5)) == "throughput.postgres.upsert.h4.p5.c64.s0.5"
+    assert cell_of(trial(1, wanted_seconds="60.0")) == "throughput.postgres.upsert.h4.p5.c64.s60"
+    assert cell_of(trial(1, wanted_seconds=9, requests=5)) == "throughput.postgres.upsert.h4.p5.c64.n5"
+    assert cell_of(trial(1, requests=1_000_001)) == "throughput.postgres.upsert.h4.p5.c64.n1000001"
     with pytest.raises(FormatError, match="no JSON object"):
         cell_of(trial(1, params="[1"))
 

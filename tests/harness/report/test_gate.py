@@ -69,6 +69,20 @@ def test_a_figure_that_one_side_lacks_shuts_it() -> None:
         assert "p99_ms: MISSING" in shut(compare(run(a), run(b, "B"))).message
 
 
+def test_requests_that_were_quickly_refused_shut_it() -> None:
+    a, b = ([trial(n, sent=1000, ok=ok) for n in range(5)] for ok in (1000, 970))
+    assert (
+        "p50_ms: invalid, A acknowledged 100.00% of its requests, B 97.00%"
+        in shut(compare(run(a), run(b, "B"))).message
+    )
+    GATE.enforce(compare(run(b), run(a, "B")))
+
+
+def test_nothing_left_fails_it() -> None:
+    with pytest.raises(CriterionFailed, match=r"1 of 4 rows .* most .* rps: 100.0%"):
+        GATE.enforce(compare(run(FIVE), run([trial(n, rps=0.0) for n in range(5)], "B")))
+
+
 def test_nothing_to_judge_shuts_it() -> None:
     none = dict.fromkeys(("rps", "p50_ms", "p95_ms", "p99_ms"), "")
     still = [trial(n, scenario="isolation", **none) for n in range(5)]
