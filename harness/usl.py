@@ -10,21 +10,26 @@ found exactly, without a start value or an iteration. Each point counts by its r
 of a throughput grows with it.
 
 A curve through any points can be drawn; the claims are what is guarded. Six different host counts or no fit; no peak
-where the interval of kappa touches 0, for then the data do not say that there is one; no prediction where
-the hosts share cores, for then the machine's end is measured and not the law's.
+where the interval of kappa touches 0, for then the data do not say that there is one; neither peak nor prediction where
+the hosts share cores, for then the machine's end is measured and not the law's, or where the curve clearly misses a
+host count, for then they follow another law.
 """
 
 from __future__ import annotations
 
 import math
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from harness.stats import Interval, central_interval
 
 POINTS_NEEDED = 6
 """Different host counts a fit asks for: three parameters, and as many again to show how well they hold."""
+
+MISSED, ERRORS_MISSED = 0.05, 3.0
+"""The curve misses a host count if it is off its trials' mean by more than this share, and, where host counts have
+several trials, by more than so many standard errors of that mean."""
 
 _NOTHING = 1e-9
 """A share of the time per request below which a cost is rounding error, and so 0."""
@@ -45,7 +50,7 @@ class UslFit:
     """A fitted law with 95 % intervals. `rate` is lambda, in the unit of the throughput given.
 
     `misfit` is the largest relative gap between the curve and a measured point; `peak` the number of hosts with the
-    highest throughput, None where none may be named.
+    highest throughput, None where none may be named; `doubt` why nothing may be said beyond the points, or empty.
     """
 
     rate: Interval
@@ -53,7 +58,7 @@ class UslFit:
     kappa: Interval
     peak: Interval | None
     misfit: float
-    shared_cores: bool
+    doubt: str
     draws: tuple[_Curve, ...] = field(repr=False)
 
     def at(self, hosts: float) -> float:
@@ -61,8 +66,8 @@ class UslFit:
         return self.rate.value * hosts / (1 + (hosts - 1) * (self.sigma.value + self.kappa.value * hosts))
 
     def predict(self, hosts: float) -> Interval | None:
-        """Throughput to expect of `hosts`, with its interval; None where the hosts share cores."""
-        if self.shared_cores:
+        """Throughput to expect of `hosts`, with its interval; None where there is a `doubt`."""
+        if self.doubt:
             return None
         return central_interval(self.at(hosts), [_throughput(curve, hosts) for curve in self.draws])
 
@@ -73,8 +78,8 @@ class UslFit:
             f"kappa {self.kappa.value:.2g} [{self.kappa.low:.2g}, {self.kappa.high:.2g}], "
             f"curve within {self.misfit:.0%} of every point"
         )
-        if self.shared_cores:
-            return f"{costs}; no peak and no prediction: the hosts share cores"
+        if self.doubt:
+            return f"{costs}; no peak and no prediction: {self.doubt}"
         if self.peak is None:
             return f"{costs}; no peak: the interval of kappa touches 0"
         return f"{costs}; peak at {self.peak.value:.0f} hosts [{self.peak.low:.0f}, {self.peak.high:.0f}]"
@@ -85,46 +90,57 @@ def fit_usl(
 ) -> UslFit | NotFitted:
     """Fit the law to `points`, one (hosts, throughput) per valid trial, several per host count as they come.
 
-    The intervals are of a bootstrap of residuals: the relative errors around the curve, widened as small samples
-    ask (`_widening`), are dealt anew to the points (Davison & Hinkley, Bootstrap Methods and their Application,
-    1997, chapter 6). Simulated with 3 % noise they cover sigma and kappa in 87 to 97 of 100 cases.
+    The intervals are of a bootstrap of residuals (Davison & Hinkley, Bootstrap Methods and their Application, 1997,
+    chapter 6), dealt anew to whole host counts: the mean relative error of a count's trials around the curve, widened
+    as small samples ask (`_widening`). What disturbs all trials of a count alike, or a curve that does not fit, is one
+    observation however many trials saw it. Simulated with 3 % noise, of trials or of host counts, they cover sigma
+    and kappa in 88 to 100 of 100 cases.
     Super-linear points give sigma = kappa = 0 and a misfit that shows it.
     ValueError for hosts < 1 or a throughput that is not finite and positive.
     """
     if any(hosts < 1 or not math.isfinite(rate) or rate <= 0 for hosts, rate in points):
         raise ValueError("the law needs one host or more and a positive, finite throughput at each point")
-    counts = {hosts for hosts, _ in points}
+    counts = sorted({hosts for hosts, _ in points})
     if len(counts) < POINTS_NEEDED:
         return NotFitted(reason=f"no scaling law fitted: {len(counts)} host counts measured, {POINTS_NEEDED} needed")
     where = [hosts for hosts, _ in points]
     best = _best(where, [hosts / rate for hosts, rate in points])
-    errors = [math.log(rate / _throughput(best, hosts)) for hosts, rate in points]
-    centre, widen = math.fsum(errors) / len(errors), _widening(len(errors))
-    residuals = [(error - centre) * widen for error in errors]
+    errors: dict[int, list[float]] = {n: [] for n in counts}
+    for hosts, rate in points:
+        errors[hosts].append(math.log(rate / _throughput(best, hosts)))
+    means = {n: math.fsum(of) / len(of) for n, of in errors.items()}
+    centre, widen = math.fsum(means.values()) / len(means), _widening(errors, means)
+    residuals = [(mean - centre) * widen for mean in means.values()]
     rng = random.Random(seed)
-    draws = tuple(
-        _best(
-            where,
-            [
-                hosts / _throughput(best, hosts) / math.exp(error)
-                for hosts, error in zip(where, rng.choices(residuals, k=len(where)), strict=True)
-            ],
-        )
-        for _ in range(resamples)
-    )
+    draws = []
+    for _ in range(resamples):
+        dealt = dict(zip(counts, rng.choices(residuals, k=len(counts)), strict=True))
+        draws.append(_best(where, [n / _throughput(best, n) / math.exp(dealt[n]) for n in where]))
     kappa = central_interval(best[2] / best[0], [c / a for a, _, c in draws])
+    doubt = "the hosts share cores" if shared_cores else _missed(errors, means)
     peak = None
-    if kappa.low > 0 and not shared_cores:
+    if kappa.low > 0 and not doubt:
         peak = central_interval(_peak(best), [_peak(curve) for curve in draws])
     return UslFit(
         rate=central_interval(1 / best[0], [1 / a for a, _, _ in draws]),
         sigma=central_interval(best[1] / best[0], [b / a for a, b, _ in draws]),
         kappa=kappa,
         peak=peak,
-        misfit=max(math.expm1(abs(error)) for error in errors),
-        shared_cores=shared_cores,
-        draws=draws,
+        misfit=max(math.expm1(abs(error)) for of in errors.values() for error in of),
+        doubt=doubt,
+        draws=tuple(draws),
     )
+
+
+def _missed(errors: Mapping[int, Sequence[float]], means: Mapping[int, float]) -> str:
+    """In words, how far the curve is off the host count that it misses most; empty where it misses none."""
+    deviation = _deviation(errors, means)
+    worst = max(means, key=lambda n: abs(means[n]))
+    off = abs(means[worst])
+    if off <= MISSED or off <= ERRORS_MISSED * deviation / math.sqrt(len(errors[worst])):
+        return ""
+    than = ", far more than its trials differ" if deviation else ""
+    return f"the curve misses {worst} host{'s' * (worst > 1)} by {math.expm1(off):.0%}{than}"
 
 
 def _throughput(curve: _Curve, hosts: float) -> float:
@@ -132,14 +148,26 @@ def _throughput(curve: _Curve, hosts: float) -> float:
     return hosts / (a + (hosts - 1) * (b + c * hosts))
 
 
-def _widening(points: int) -> float:
-    """What residuals of a three-parameter fit are multiplied by: they are too small by the parameters fitted to
-    them, and a percentile interval of few draws lacks the tails of Student's t (its expansion in 1/freedom:
-    Abramowitz & Stegun 26.7.5, at the normal's 97.5 % point).
+def _deviation(errors: Mapping[int, Sequence[float]], means: Mapping[int, float]) -> float:
+    """How much trials of one host count differ: their standard deviation, 0 where no count has several."""
+    freedom = sum(map(len, errors.values())) - len(errors)
+    spread = math.fsum((error - means[n]) ** 2 for n, of in errors.items() for error in of)
+    return math.sqrt(spread / freedom) if freedom else 0.0
+
+
+def _widening(errors: Mapping[int, Sequence[float]], means: Mapping[int, float]) -> float:
+    """What the mean errors of the host counts are multiplied by before they are dealt.
+
+    As residuals of a three-parameter fit they are too small by the parameters fitted to them; by luck they may be
+    smaller than what trials of one count differ by leaves of a mean; and a percentile interval of few draws lacks
+    the tails of Student's t (its expansion in 1/freedom: Abramowitz & Stegun 26.7.5, at the normal's 97.5 % point).
     """
-    freedom, z = points - 3, 1.96
+    freedom, z = len(means) - 3, 1.96
     t = z + (z**3 + z) / (4 * freedom) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * freedom**2)
-    return math.sqrt(points / freedom) * t / z
+    squares = math.fsum(mean**2 for mean in means.values())
+    least = _deviation(errors, means) ** 2 * math.fsum(1 / len(of) for of in errors.values()) / len(errors)
+    lucky = max(1.0, math.sqrt(least * freedom / squares)) if squares else 1.0
+    return math.sqrt(len(means) / freedom) * t / z * lucky
 
 
 def _peak(curve: _Curve) -> float:
