@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from time import perf_counter
 
 import psycopg
 import pytest
 
+from app.errors import ServiceError
 from app.service import BACKEND
 
 from .conftest import Answer, Service, Start
@@ -108,6 +109,45 @@ async def test_an_idempotency_key_reused_within_one_batch_fails_alone(database, 
     refused = Counter(answer.body["code"] for answer in answers if answer.status != 200)
     assert refused == {"IDEMPOTENCY_KEY_REUSED": 2}
     assert await scalar(admin, "SELECT sum(value) FROM counters") == 22
+
+
+SLOW_ROWS = """
+    CREATE FUNCTION linger() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(0.01); RETURN NEW; END';
+    CREATE TRIGGER linger BEFORE INSERT ON counters FOR EACH ROW EXECUTE FUNCTION linger();
+    CREATE TRIGGER linger BEFORE INSERT ON ledger FOR EACH ROW EXECUTE FUNCTION linger();
+"""
+
+
+async def batch(service: Service, asked: Sequence[tuple[str, str | None]]) -> dict[str, int]:
+    """Increments in one batch, and how they ended: not over HTTP, for what is asked in one turn of the loop is one."""
+    increment = service.app[BACKEND].increment
+    ended = await asyncio.gather(*(increment(key, "coalesce", i) for key, i in asked), return_exceptions=True)
+    return dict(Counter(error.code if isinstance(error, ServiceError) else "ok" for error in ended))
+
+
+@pytest.mark.parametrize("crossed", ["counters", "counters, with ledger", "ledger"])
+async def test_batches_of_two_instances_never_deadlock(database, start: Start, admin, crossed: str) -> None:
+    """Each takes 10 ms a row, so batches in opposite orders would meet in the middle; no retry hides a victim."""
+    services = [await start(database.environ, RETRY_LIMIT=0, COALESCE_BATCHES=1) for _ in range(2)]
+    for service in services:
+        await service.increment("warm")
+    await admin.execute(SLOW_ROWS)
+    for turn in range(3):
+        up = [f"{turn}-{number}" for number in range(10)]
+        down = up[::-1]
+        if crossed == "ledger":  # one id for two counters: who comes second is refused, and hears why
+            pairs = [
+                list(zip([f"{who}-{name}" for name in up], ids, strict=True)) for who, ids in enumerate((up, down))
+            ]
+            ends = [{"23505": 10}, {"ok": 10}]
+        else:
+            with_ledger = crossed != "counters"
+            pairs = [
+                [(key, f"{who}-{key}" if with_ledger else None) for key in keys] for who, keys in enumerate((up, down))
+            ]
+            ends = [{"ok": 10}, {"ok": 10}]
+        seen = await asyncio.gather(*(batch(*one) for one in zip(services, pairs, strict=True)))
+        assert sorted(seen, key=str) == ends
 
 
 async def test_coalesced_requests_share_transactions(database, start: Start) -> None:
