@@ -117,7 +117,7 @@ class Layers:
                 seen = self.sqlite("read")
                 final = seen["counters"]
                 ledger = {i: (k, v) for i, (k, v) in seen["ledger"].items()} if "ledger" in reads else None
-                extra |= {"integrity_check": seen["integrity"], "sqlite": self._facts()}
+                extra |= {"integrity_check": seen["integrity"], **read_back(self.metrics(), self._apps[: cell.hosts])}
             return Evidence(
                 initial=initial,
                 final=final,
@@ -147,11 +147,12 @@ class Layers:
         command += ["python3", "-", path, wish]
         done = self._rig.at(self._apps[0]).run(command, stdin=SQLITE_FILE.read_text())
         answer: dict[str, Any] = json.loads(done.stdout)
+        if wish == "empty" and "integrity" in answer:
+            raise RigError(
+                f"{self._apps[0].name}: the SQLite file {path} is damaged: {'; '.join(answer['integrity'][:3])}",
+                hint=f"remove {path} there; what the trials before it found is kept",
+            )
         return answer
-
-    def _facts(self) -> dict[str, Any]:
-        """What the backend read back of its own settings (SQLite's pragmas), of the first app worker."""
-        return dict(next(iter(self.metrics().values())).get("facts", {}))
 
     def _deadlocks(self) -> dict[str, int]:
         """Deadlocks since ever, as pg_stat_database and as the server's log, if it is there, count them."""
@@ -251,6 +252,16 @@ def host_of(row: Mapping[str, str]) -> str:
 def agent_command(module: str) -> list[str]:
     """The command that runs one of our modules on a host."""
     return ["env", f"PYTHONPATH={CODE}", "PYTHONDONTWRITEBYTECODE=1", PYTHON, "-m", module]
+
+
+def read_back(bodies: Mapping[str, Mapping[str, Any]], serving: Sequence[Host]) -> dict[str, Any]:
+    """What SQLite granted, of the workers' /metrics: the first serving worker's under `sqlite`, and under
+    `sqlite_unlike` that of each one that was granted anything else."""
+    names = {host.name for host in serving}
+    facts = {worker: dict(body["facts"]) for worker, body in bodies.items() if worker.split(".")[0] in names}
+    first = next(iter(facts.values()))
+    unlike = {worker: granted for worker, granted in facts.items() if granted != first}
+    return {"sqlite": first} | ({"sqlite_unlike": unlike} if unlike else {})
 
 
 _RANGES = """

@@ -225,6 +225,8 @@ class _Bench:
         ]
         warnings = self._recorder.manifest.warnings
         warnings += [text for text in said if text not in warnings]
+        if pragmas := evidence.extra.get("sqlite"):
+            self._recorder.manifest.settings.setdefault(cell.backend, pragmas)
         with self.stage("store"):
             self._recorder.evidence(trial.order, evidence)
             self._recorder.append("trials", [as_columns(row)])

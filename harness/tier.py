@@ -200,10 +200,9 @@ class Tier:
         """
         wanted = service_settings(cell, self.layers.workers)
         if cell.backend != "postgres":
-            wanted["SQLITE_PATH"] = (
-                f"{self._shared}/{cell.backend}.db"  # the journal mode is the file's, and kept in it:
-            )
-            # a set-up that shared its file with another could not start before the last host had let go of it
+            # A set-up's own, because the journal mode is kept in the file and none of the hosts can change it while
+            # another one, drained perhaps, still has it open.
+            wanted["SQLITE_PATH"] = f"{self._shared}/{cell.backend}.db"
         serving = self.apps[: cell.hosts]
         hoarding = [host for host in self.apps[cell.hosts :] if self._kept(host) > 1]
         if hoarding:  # a drained host must not keep connections open that this trial may need

@@ -20,6 +20,7 @@ CLOCKS_MS = 1.0
 
 def findings_isolation(result: Mapping[str, Any]) -> list[Finding]:
     """Two findings a level: nothing occurred that is documented as prevented; all ran at the level asked.
+    On SQLite a third: the file that was worked on is whole.
 
     An unexpected anomaly comes with its witness in `numbers`. Raises FormatError.
     """
@@ -29,7 +30,22 @@ def findings_isolation(result: Mapping[str, Any]) -> list[Finding]:
     for level in stored.levels:
         found.append(_documented(stored, level, [row for row in rows if row["level"] == level]))
         found.append(_levels(stored, level))
+    if stored.backend != "postgres":
+        found.append(_integrity(stored, result.get("integrity_check")))
     return found
+
+
+def _integrity(stored: Stored, said: Any) -> Finding:
+    verdict: Verdict = "unknown" if not said else "pass" if said == ["ok"] else "fail"
+    lines = said if isinstance(said, list) else ["was not run"]
+    return Finding(
+        scenario="isolation",
+        cell=f"isolation.{stored.backend}.{stored.levels[-1]}",
+        check="integrity",
+        verdict=verdict,
+        detail=f"{stored.version}: PRAGMA integrity_check of the file of the cases: {'; '.join(map(str, lines[:3]))}",
+        numbers={"level": stored.levels[-1]},
+    )
 
 
 def _documented(stored: Stored, level: str, rows: list[dict[str, Any]]) -> Finding:

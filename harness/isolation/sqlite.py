@@ -11,33 +11,19 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
-from dataclasses import asdict, dataclass
+from contextlib import closing, suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from harness.errors import RigError, UsageError
 
 from .case import Level
+from .profile import PROFILES
 from .stepper import Refused
 from .transcript import Rows
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Profile:
-    """A way to set SQLite up, as in the app's backends of the same name."""
-
-    journal_mode: str
-    busy_timeout_ms: int
-    begin_write: str
-    synchronous: str = "FULL"
-
-
-PROFILES: Mapping[str, Profile] = {
-    "naive": Profile(journal_mode="delete", busy_timeout_ms=0, begin_write="BEGIN"),
-    "tuned": Profile(journal_mode="wal", busy_timeout_ms=5000, begin_write="BEGIN IMMEDIATE"),
-}
-
+ADMIN_MS = 5000
 SOMEBODY = ("the holder of the write lock",)
 
 
@@ -57,7 +43,7 @@ class Sqlite:
         self._sessions: dict[str, sqlite3.Connection] = {}
         self._retrying: set[str] = set()
         try:
-            self._admin = self._connect(5000)
+            self._admin = self._connect(ADMIN_MS)
         except sqlite3.Error as error:
             raise RigError(f"cannot create {path}: {error}") from error
         self._observer = self._connect(0)
@@ -82,15 +68,24 @@ class Sqlite:
         return conn
 
     def facts(self) -> dict[str, Any]:
-        """Version and set-up, journal mode and synchronous as read back."""
+        """Version, set-up (journal mode and synchronous as read back), and whether the file is whole after all."""
         settings = asdict(self._profile)
-        for pragma in ("journal_mode", "synchronous"):
-            settings[pragma] = self.admin(f"PRAGMA {pragma}")[0][0]
-        return {"version": f"SQLite {sqlite3.sqlite_version}", "settings": settings}
+        try:
+            for pragma in ("journal_mode", "synchronous"):
+                settings[pragma] = self.admin(f"PRAGMA {pragma}")[0][0]
+            with closing(sqlite3.connect(self._path, timeout=ADMIN_MS / 1e3)) as fresh:  # what it sees, no cache holds
+                integrity = [str(row[0]) for row in _execute(fresh, "PRAGMA integrity_check")]
+        except Refused as error:  # of a damaged file there is nothing else to say
+            integrity = [error.message]
+        return {
+            "version": f"SQLite {sqlite3.sqlite_version}",
+            "settings": settings,
+            "integrity_check": integrity,
+        }
 
     def begin(self, level: Level, *, writes: bool) -> str:  # noqa: ARG002 (there is only one level)
         """BEGIN as the profile does it for a transaction that will write, or not."""
-        return self._profile.begin_write if writes else "BEGIN"
+        return self._profile.begin if writes else "BEGIN"
 
     def open(self, sessions: Sequence[str]) -> Mapping[str, int]:
         """A connection each; no processes to name."""
@@ -109,11 +104,11 @@ class Sqlite:
         try:
             return _execute(conn, sql)
         except Refused as error:
-            if not error.code.startswith("SQLITE_BUSY") or not self._profile.busy_timeout_ms:
+            if not error.code.startswith("SQLITE_BUSY") or not self._profile.busy_timeout:
                 raise
         self._retrying.add(session)
         try:
-            _execute(conn, f"PRAGMA busy_timeout={self._profile.busy_timeout_ms}")
+            _execute(conn, f"PRAGMA busy_timeout={self._profile.busy_timeout}")
             return _execute(conn, sql)
         finally:
             with suppress(Refused):

@@ -22,7 +22,7 @@ from .case import Case, Level, Script, Step
 from .cases import CLEANUP, FINAL, SETUP
 from .transcript import LEVEL, ROLLBACK_AFTER_ERROR, Event, Rows, Transcript
 
-LIMIT_S = 10.0
+LIMIT_S = 15.0
 """Longest time without any progress; well above deadlock_timeout (1 s) and SQLite's busy time-out."""
 LOOK_S = 0.001
 """How long a statement may take before the observer is asked about it."""

@@ -27,6 +27,9 @@ DURABILITY: dict[str, str | None] = {
 """Settings that change what an acknowledgement promises, with PostgreSQL's default: a run stores only the others'
 values, so a setting that is absent has this one. None: no default is the same everywhere. The last two are SQLite's."""
 
+SQLITE = ("sqlite-naive", "sqlite-tuned")
+"""The backends whose pragmas, as read back, stand under `settings` where a run measured them."""
+
 SECURITY: dict[str, str | None] = {"tls": "off", "ssl": "off", "sslmode": None}
 """Settings that encrypt, with what holds when they are absent."""
 
@@ -70,7 +73,7 @@ def differences(a: Mapping[str, Any], b: Mapping[str, Any]) -> tuple[Difference,
         left, right = facts(a), facts(b)
         for fact in sorted(left.keys() | right.keys()):
             one, other = (side.get(fact, _default(fact)) for side in (left, right))
-            if not _same(fact, one, other):
+            if not _same(fact, one, other) and _of_both(fact, a, b):
                 found.append(Difference(fact=fact, a=one, b=other, forbids=forbids))
     return tuple(found)
 
@@ -110,6 +113,12 @@ def _shown(manifest: Mapping[str, Any]) -> dict[str, str]:
 
 def _settings(manifest: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     return ((f"settings.{key}", text) for key, text in _flat(_mapping(manifest.get("settings"))))
+
+
+def _of_both(fact: str, *manifests: Mapping[str, Any]) -> bool:
+    """False for the pragmas of a SQLite set-up that only one of the runs measured: there is nothing to compare."""
+    component = fact.removeprefix("settings.").split(".")[0]
+    return component not in SQLITE or all(component in _mapping(each.get("settings")) for each in manifests)
 
 
 def _ours(path: list[str]) -> bool:

@@ -74,7 +74,8 @@ _SETTINGS: Mapping[str, str] = {
     "postgres": "PostgreSQL: every setting that is not its default",
     "app": "App settings",
     "haproxy": "HAProxy settings",
-    "sqlite": "SQLite pragmas, as read back",
+    "sqlite-naive": "Naive SQLite: pragmas, as read back",
+    "sqlite-tuned": "Tuned SQLite: pragmas, as read back",
 }
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from harness.checks import check_counts, finding
 from harness.config import Options
+from harness.isolation.profile import PROFILES
 from harness.metrics import Measured
 from harness.model import Backend, Cell, Evidence, Finding
 from harness.oracle import check_final_value, check_ledger, check_real_time_order, check_value_sequence
@@ -102,15 +104,31 @@ def check_counters(measured: Measured) -> list[Finding]:
     ]
     if evidence.ledger is not None:
         findings.append(check_ledger(cell, requests, evidence))
-    return findings + check_integrity(cell, evidence)
+    if cell.backend != "postgres":
+        findings += [_integrity(cell, evidence), _pragmas(cell, evidence)]
+    return findings
 
 
-def check_integrity(cell: Cell, evidence: Evidence) -> list[Finding]:
-    """SQLite only: `PRAGMA integrity_check` says ok."""
-    if cell.backend == "postgres":
-        return []
+def _integrity(cell: Cell, evidence: Evidence) -> Finding:
+    """`PRAGMA integrity_check` says ok."""
     said = evidence.extra.get("integrity_check")
     if not said:
-        return [finding(cell, "integrity", "unknown", "PRAGMA integrity_check was not run")]
-    good = said == ["ok"]
-    return [finding(cell, "integrity", good, f"PRAGMA integrity_check: {'; '.join(said[:3])}")]
+        return finding(cell, "integrity", "unknown", "PRAGMA integrity_check was not run")
+    return finding(cell, "integrity", said == ["ok"], f"PRAGMA integrity_check: {'; '.join(said[:3])}")
+
+
+def _pragmas(cell: Cell, evidence: Evidence) -> Finding:
+    """What was read back is what the backend's name promises, on every host: else another set-up was measured."""
+    granted = evidence.extra.get("sqlite")
+    if not granted:
+        return finding(cell, "pragmas", "unknown", "the pragmas were not read back")
+    promised = asdict(PROFILES[cell.backend.removeprefix("sqlite-")])
+    workers = {"": granted, **evidence.extra.get("sqlite_unlike", {})}
+    wrong = [
+        f"{worker or 'read back'}: {name} {facts.get(name)} instead of {value}"
+        for worker, facts in workers.items()
+        for name, value in ((granted | promised) if worker else promised).items()
+        if facts.get(name) != value
+    ]
+    said = ", ".join(f"{name} {granted.get(name)}" for name in promised)
+    return finding(cell, "pragmas", not wrong, "; ".join(wrong[:3]) or f"read back on every host: {said}")

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections import Counter
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
 from app.backends import filesystem
+from harness.isolation.profile import PROFILES
 
 from .conftest import Start
 
@@ -72,9 +74,13 @@ async def test_naive_instances_get_busy_and_lose_nothing_that_was_acknowledged(s
 
 
 @pytest.mark.parametrize(("backend", "journal", "timeout"), [(NAIVE, "delete", 0), (TUNED, "wal", 10_000)])
-async def test_pragmas_are_read_back(start: Start, tmp_path: Path, backend, journal, timeout) -> None:
+async def test_pragmas_are_read_back_as_the_harness_expects_them(
+    start: Start, tmp_path: Path, backend, journal, timeout
+) -> None:
     facts = (await (await start(environ(tmp_path, backend))).get("/metrics")).body["facts"]
     assert (facts["journal_mode"], facts["busy_timeout"], facts["synchronous"]) == (journal, timeout, 2)
+    promised = asdict(PROFILES[backend.removeprefix("sqlite-")])
+    assert {name: facts[name] for name in promised} == promised
 
 
 async def test_only_its_own_strategy_and_level_are_offered(start: Start, tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from harness.model import BACKENDS, STRATEGIES, Cell, Evidence, Tally, Trial
 from harness.oracle import PER_REQUEST
 from harness.plan import Driver, Scenario, Site, Skip, make_plan, service_settings
 from harness.scenarios import SCENARIOS
+from tests.harness.scenarios.records import on_file
 
 SITE = Site(hosts=8, backends=("postgres", "sqlite-naive", "sqlite-tuned"))
 
@@ -112,7 +113,7 @@ def test_a_scenario_that_may_go_without_samples_is_judged_without(name: str) -> 
             dict.fromkeys(("client", "haproxy", "app"), 24),
         )
         servers = {f"app-{n}": 24 // cell.hosts for n in range(1, 9) if n <= cell.hosts}
-        extra = {} if cell.backend == "postgres" else {"integrity_check": ["ok"]}
+        extra = {} if cell.backend == "postgres" else on_file(cell.backend)
         measured = Measured(
             row=TrialRow(trial=Trial(cell=cell, number=1, order=1, seed=1), figures={"rps": 1.0}),
             lanes={},

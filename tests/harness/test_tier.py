@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -66,6 +67,7 @@ def tier_on(paper: Paper, monkeypatch: pytest.MonkeyPatch) -> Iterator[Tier]:
     at: Callable[[Any], Station] = lambda host: Station(getattr(host, "name", host), paper)  # noqa: E731
     monkeypatch.setattr(rig, "at", at)
     tier = Tier(rig)
+    tier.layers = SimpleNamespace(workers=1)  # type: ignore[assignment]
     monkeypatch.setattr(tier, "_until", lambda what, holds: None)
     monkeypatch.setattr(tier, "_drain", lambda active: setattr(tier, "_active", active))
     yield tier

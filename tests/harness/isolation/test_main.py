@@ -39,7 +39,7 @@ def test_isolation_on_sqlite(tmp_path: Path) -> None:
     code, lines, _ = agent({"what": "isolation", "sqlite": {"path": str(tmp_path / "a.db"), "profile": "naive"}})
     assert code == 0
     assert lines[-1]["result"]["backend"] == "sqlite-naive"
-    assert [f.verdict for f in findings_isolation(lines[-1]["result"])] == ["pass", "pass"]
+    assert [f.verdict for f in findings_isolation(lines[-1]["result"])] == ["pass", "pass", "pass"]
     assert not list(tmp_path.iterdir())
 
 

@@ -37,7 +37,7 @@ def test_tuned_waits_or_shows_the_snapshot(tmp_path: Path) -> None:
     rows = matrix(read(result))
     assert {row["case"] for row in rows if row["kind"] == "waited"} == WAITED
     assert {row["kind"] for row in rows if row["case"] not in WAITED} == {"snapshot"}
-    assert [f.verdict for f in findings_isolation(result)] == ["pass", "pass"]
+    assert [f.verdict for f in findings_isolation(result)] == ["pass", "pass", "pass"]
     assert not list(tmp_path.iterdir())
 
 
@@ -46,6 +46,34 @@ def test_what_was_granted_is_stored(tmp_path: Path) -> None:
         facts = driver.facts()
     assert facts["version"] == f"SQLite {sqlite3.sqlite_version}"
     assert (facts["settings"]["journal_mode"], facts["settings"]["synchronous"]) == ("wal", 2)
+
+
+def damage(path: Path) -> None:
+    """Overwrite all pages but the first, beneath SQLite's feet."""
+    with path.open("r+b") as file:
+        file.seek(4096)
+        file.write(b"\xa5" * (path.stat().st_size - 4096))
+
+
+def test_the_file_of_the_cases_is_checked_at_the_end(tmp_path: Path) -> None:
+    result = run(tmp_path / "a.db", "tuned")
+    with Sqlite(tmp_path / "b.db", "naive") as driver:
+        driver.admin(
+            "CREATE TABLE t AS WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 2000)"
+            " SELECT i FROM n"
+        )
+        damage(tmp_path / "b.db")
+        broken = driver.facts()["integrity_check"]
+    for said, verdict in (
+        (["ok"], "pass"),
+        (broken, "fail"),
+        (["database disk image is malformed"], "fail"),
+        ([], "unknown"),
+    ):
+        found = {f.check: f for f in findings_isolation(result | {"integrity_check": said})}
+        assert found["integrity"].verdict == verdict
+        assert found["integrity"].cell == "isolation.sqlite-tuned.SERIALIZABLE"
+    assert "page 2" in broken[0].lower() or "malformed" in broken[0]
 
 
 def test_a_file_that_exists_is_never_touched(tmp_path: Path) -> None:
@@ -64,7 +92,7 @@ def test_an_unknown_profile(tmp_path: Path) -> None:
 def test_a_writer_that_waits_too_long_is_refused(tmp_path: Path, monkeypatch) -> None:
     with Sqlite(tmp_path / "a.db", "tuned") as driver:
         monkeypatch.setattr(driver, "_profile", type(driver._profile)(
-            journal_mode="wal", busy_timeout_ms=50, begin_write="BEGIN IMMEDIATE"))  # fmt: skip
+            journal_mode="wal", busy_timeout=50, begin="BEGIN IMMEDIATE"))  # fmt: skip
         steps = (Step("T1", "BEGIN IMMEDIATE"), Step("T2", "BEGIN IMMEDIATE", "T2 begins"))
         plan = Script(
             level="SERIALIZABLE", setup=SETUP, rounds=((steps[0],), (steps[1],)), final=FINAL, cleanup=CLEANUP

@@ -34,7 +34,11 @@ def manifest() -> dict[str, Any]:
                 for name in ("db", "lb", "load-1", "app-1", "app-2")
             ],
         },
-        "settings": {"postgres": {"shared_buffers": "256MB"}, "app": {"app-1": {"workers": 1}}},
+        "settings": {
+            "postgres": {"shared_buffers": "256MB"},
+            "app": {"app-1": {"workers": 1}},
+            "sqlite-tuned": {"journal_mode": "wal", "synchronous": 2, "page_size": 4096},
+        },
     }
 
 
@@ -56,7 +60,8 @@ FORBID: dict[str, Change] = {
     "settings.postgres.full_page_writes": lambda m: m["settings"]["postgres"].update(full_page_writes=False),
     "settings.postgres.wal_level": lambda m: m["settings"]["postgres"].update(wal_level="minimal"),
     "settings.postgres.server_version": lambda m: m["settings"]["postgres"].update(server_version="16.1"),
-    "settings.sqlite-tuned.synchronous": lambda m: m["settings"].update({"sqlite-tuned": {"synchronous": "NORMAL"}}),
+    "settings.sqlite-tuned.synchronous": lambda m: m["settings"]["sqlite-tuned"].update(synchronous=1),
+    "settings.sqlite-tuned.journal_mode": lambda m: m["settings"]["sqlite-tuned"].update(journal_mode="delete"),
 }
 
 SHOWN: dict[str, Change] = {
@@ -66,6 +71,7 @@ SHOWN: dict[str, Change] = {
     "app.versions.app": lambda m: m["rig"]["hosts"][3]["versions"].update(app="3333"),
     "settings.postgres.shared_buffers": lambda m: m["settings"]["postgres"].update(shared_buffers="1GB"),
     "settings.app.app-1.workers": lambda m: m["settings"]["app"]["app-1"].update(workers=2),
+    "settings.sqlite-tuned.page_size": lambda m: m["settings"]["sqlite-tuned"].update(page_size=512),
 }
 
 EQUAL: dict[str, Change] = {
@@ -77,6 +83,7 @@ EQUAL: dict[str, Change] = {
     "a default spelled out": lambda m: m["settings"]["postgres"].update(fsync=True, wal_level="replica"),
     "an empty default spelled out": lambda m: m["settings"]["postgres"].update(synchronous_standby_names=""),
     "a float for an integer": lambda m: m["settings"]["app"]["app-1"].update(workers=1.0),
+    "a SQLite set-up that only one of them measured": lambda m: m["settings"].pop("sqlite-tuned"),
     "no TLS spelled out": lambda m: m["settings"].update(tls=False),
 }
 

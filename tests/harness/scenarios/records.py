@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 from harness.config import parse_options
+from harness.isolation.profile import PROFILES
 from harness.metrics import Measured, TrialRow
 from harness.model import BACKENDS, Cell, Evidence, Finding, Trial
 from harness.plan import Site
@@ -52,6 +53,12 @@ def doctored(samples: Columns, row: int, **values: Any) -> Columns:
 def counted(n: int) -> dict[str, int]:
     """All layers saw `n` requests."""
     return {"client": n, "haproxy": n, "app": n}
+
+
+def on_file(backend: str, **granted: Any) -> dict[str, Any]:
+    """What is read of a SQLite file that is whole, set up as its backend's name says but for what is `granted`."""
+    pragmas = asdict(PROFILES[backend.removeprefix("sqlite-")]) | {"page_size": 4096}
+    return {"integrity_check": ["ok"], "sqlite": pragmas | granted}
 
 
 def measured(

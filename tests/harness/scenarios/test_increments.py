@@ -9,7 +9,6 @@ import pytest
 from harness.model import STRATEGIES, Cell
 from harness.plan import Site, Skip
 from harness.scenarios import SCENARIOS
-from harness.scenarios.increments import check_integrity
 from tests.harness.scenarios.records import (
     FOREIGN,
     cell,
@@ -19,6 +18,7 @@ from tests.harness.scenarios.records import (
     doctored,
     increments,
     measured,
+    on_file,
     requests,
     verdicts,
     wrong,
@@ -94,7 +94,7 @@ def test_the_ledger_is_judged_where_one_was_written() -> None:
 
 def test_sqlite_may_refuse_but_not_lose_nor_break() -> None:
     refused = doctored(requests(8), 7, outcome="fail", value=None, error="SQLITE_BUSY")
-    whole = {"counts": counted(8), "extra": {"integrity_check": ["ok"]}}
+    whole = {"counts": counted(8), "extra": on_file("sqlite-naive")}
     found = check(measured(ON_FILE, refused, final={"hot-0": 7}, **whole))
     assert wrong(found) == {}
     assert "acknowledged" not in found
@@ -105,8 +105,26 @@ def test_sqlite_may_refuse_but_not_lose_nor_break() -> None:
     ("said", "verdict"), [(["ok"], "pass"), (["row 7 missing from index"], "fail"), ([], "unknown"), (None, "unknown")]
 )
 def test_the_integrity_check_is_judged(said: object, verdict: str) -> None:
-    (found,) = check_integrity(ON_FILE, measured(ON_FILE, requests(0), extra={"integrity_check": said}).evidence)
-    assert found.verdict == verdict
+    found = check(increments(ON_FILE, 8, extra=on_file("sqlite-naive") | {"integrity_check": said}))
+    assert verdicts(found) == verdicts(check(increments(ON_FILE, 8, extra=on_file("sqlite-naive")))) | {
+        "integrity": verdict
+    }
+
+
+def test_the_pragmas_are_what_the_backends_name_promises_on_every_host() -> None:
+    tuned = replace(ON_FILE, backend="sqlite-tuned")
+    assert wrong(check(increments(tuned, 8, extra=on_file("sqlite-tuned")))) == {}
+    normal = check(increments(tuned, 8, extra=on_file("sqlite-tuned", synchronous=1)))
+    assert wrong(normal) == {"pragmas": "fail"}
+    assert normal["pragmas"].detail == "read back: synchronous 1 instead of 2"
+    for unlike in ({"journal_mode": "delete"}, {"page_size": 512}, {"page_size": None}):
+        ((name, value),) = unlike.items()
+        app_2 = {"app-2.1": on_file("sqlite-tuned", **unlike)["sqlite"]}
+        found = check(increments(tuned, 8, extra=on_file("sqlite-tuned") | {"sqlite_unlike": app_2}))
+        assert wrong(found) == {"pragmas": "fail"}
+        assert f"app-2.1: {name} {value} instead of" in found["pragmas"].detail
+    assert wrong(check(increments(tuned, 8, extra=on_file("sqlite-naive"))))["pragmas"] == "fail"
+    assert wrong(check(increments(tuned, 8, extra={"integrity_check": ["ok"]}))) == {"pragmas": "unknown"}
 
 
 def test_throughput_has_every_strategy_and_marks_the_control() -> None:
