@@ -28,9 +28,10 @@ MIN_SECONDS = 2.0
 MIN_LOOKS = 3
 
 MEANING = (
-    f"CPU: a host used {FULL:.0%} of its cap or more on average, or was throttled in {THROTTLED:.0%} of the periods. "
+    f"CPU: a host used {FULL:.0%} of its cap or more on average (an app host: of a core for each worker, where these "
+    f"are fewer), or was throttled in {THROTTLED:.0%} of the periods. "
     f"Machine: {BUSY:.0%} of the cores that hosts share were busy, though a host had not used what it may. "
-    f"Pool waiting: over {MOST:.0%} of the latency went by waiting for a connection. "
+    f"Pool waiting: over {MOST:.0%} of the service time went by waiting for a connection. "
     f"Lock waits, database I/O: over {MOST:.0%} of the active sessions waited. "
     f"Trials with less than {MIN_SECONDS:g} s of telemetry are not judged"
 )
@@ -88,7 +89,7 @@ def attribute(said: Mapping[str, Heard], roles: Mapping[str, str], row: TrialRow
     if longest < MIN_SECONDS:
         why = f"it ran only {longest:.1f} s" if said else "there is no telemetry of it"
         return Attribution(line=f"not known, because {why}", unknown=why)
-    cpus = {name: _Cpu.of(said[name]) for name in hosts}
+    cpus = {name: _Cpu.of(said[name], len(said[name].pools) if role == "app" else 0) for name, role in hosts.items()}
     parts = [_cpu(part, {n: cpus[n] for n, r in hosts.items() if r == role}) for role, part in CPUS.items()]
     parts += [_machine(cpus), _pool([said[name] for name in serving], row)]
     if "db" in hosts.values():
@@ -119,21 +120,29 @@ def _line(parts: Sequence[Part], silent: Sequence[str]) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Cpu:
-    """A host's CPU over a trial: shares between 0 and 1, `cap` in cores; `throttled` None without a quota."""
+    """A host's CPU over a trial: shares between 0 and 1, `cap` in cores; `throttled` None without a quota.
+
+    `workers`: where the service's processes are fewer than its cores they are what limits it, each being one thread
+    of Python; else 0.
+    """
 
     share: float
     cap: float
+    workers: int
     throttled: float | None
     machine: float
 
     @classmethod
-    def of(cls, heard: Heard) -> _Cpu | None:
+    def of(cls, heard: Heard, workers: int = 0) -> _Cpu | None:
         if not heard.cpu_seconds:
             return None
         mean = {name: total / heard.cpu_seconds for name, total in heard.cpu.items()}
+        cap = mean["cpu_cap_cores"]
+        workers = workers if workers < cap else 0
         return cls(
-            share=mean["cpu_used_cores"] / mean["cpu_cap_cores"],
-            cap=mean["cpu_cap_cores"],
+            share=mean["cpu_used_cores"] / (workers or cap),
+            cap=cap,
+            workers=workers,
             throttled=mean["cpu_throttled_share"] if heard.limited else None,
             machine=mean["machine_cpu_share"],
         )
@@ -154,8 +163,10 @@ def _cpu(part: str, hosts: Mapping[str, _Cpu | None]) -> Part:
     who = next(iter(full)) if len(hosts) == 1 else f"{len(full)} of {len(hosts)} hosts"
     its = "their" if len(full) > 1 else "its"
     throttled = [cpu.throttled for cpu in full.values() if cpu.throttled is not None]
-    caps = [cpu.cap for cpu in full.values()]
+    caps, workers = [cpu.cap for cpu in full.values()], max(cpu.workers for cpu in full.values())
     what = f"{its} {'cap of ' * bool(throttled)}{_range(caps, 'g')} core{'s' * (max(caps) > 1)}"
+    if workers:
+        what = f"what {workers} worker{'s' * (workers > 1)} can use of {what}"
     said = f"{part}: {who} at {_range([cpu.share for cpu in full.values()], '.0%')} of {what}"
     if throttled:
         said += f" (throttled in {_range(throttled, '.0%')} of the periods)"
@@ -188,15 +199,25 @@ def _some(names: Sequence[str]) -> str:
     return ", ".join(names) if len(names) <= 3 else f"{len(names)} hosts"
 
 
+def pool_wait(row: TrialRow) -> tuple[float, float] | None:
+    """Mean ms that requests waited in the app for a connection, and their mean service time; None where neither is
+    told. Not the latency: of an open load beyond what the tier can do it grows with the trial's length, before the
+    send.
+    """
+    waited = row.figure("pool_wait_ms")
+    mean = row.figure("service_mean_ms") or row.figure("mean_ms")  # older runs kept the latency's alone
+    return (waited, mean) if waited is not None and mean else None
+
+
 def _pool(hosts: Sequence[Heard], row: TrialRow) -> Part:
     """Requests that waited in the app for a connection (SQLite: for the file).
 
-    Where the answers told how long each waited, their share of the latency decides; else how often somebody stood in
-    line when one looked, one pool a worker.
+    Where the answers told how long each waited, their share of the service time decides; else how often somebody stood
+    in line when one looked, one pool a worker.
     """
     name = "pool waiting"
-    waited, mean = row.figure("pool_wait_ms"), row.figure("mean_ms")
-    if waited is not None and mean:
+    if told_of := pool_wait(row):
+        waited, mean = told_of
         told = f"{waited:.1f} of {mean:.1f} ms on average"
         said = f"{name}: requests waited {told} for one of {row.cell.pool} connections"
         return Part(name=name, full=waited / mean > MOST, level=waited / mean, said=said, short=told)

@@ -20,7 +20,7 @@ CAPTURED = ("retries", "transactions", "pool_wait_ms")
 FIGURES = (
     "sent", "ok", "fail", "unknown", "seconds", "rps",
     "mean_ms", "p50_ms", "p95_ms", "p99_ms", "p999_ms", "max_ms",
-    "service_p50_ms", "service_p95_ms", "service_p99_ms", "lag_p99_ms",
+    "service_mean_ms", "service_p50_ms", "service_p95_ms", "service_p99_ms", "lag_p99_ms",
     *CAPTURED,
 )  # fmt: skip
 """The measured columns of trials.csv."""
@@ -66,6 +66,8 @@ class Measured:
     evidence: Evidence
     held_back: str = ""
     """What was saturated while the trial's load ran, in words, from its telemetry (harness/attribution.py)."""
+    saturated: tuple[str, ...] | None = None
+    """The same, the parts by name; None where it is not known."""
     tallies: Mapping[str, Tally] = field(default_factory=dict)
 
     @property

@@ -147,7 +147,7 @@ class Run:
         """The trials one by one with all that was recorded of them (only one trial's samples are held)."""
         roles, heard = self.roles, self.heard()
         for row in self.rows:
-            held_back = attribute(heard.get(row.trial.order, {}), roles, row).line
+            attribution = attribute(heard.get(row.trial.order, {}), roles, row)
             evidence = self.evidence(row.trial.order)
             if evidence is None:
                 raise FormatError(
@@ -159,7 +159,8 @@ class Run:
                 lanes=self.lanes(row.trial.order),
                 tallies=self.tallies(row.trial.order),
                 evidence=evidence,
-                held_back=held_back,
+                held_back=attribution.line,
+                saturated=None if attribution.unknown else attribution.saturated,
             )
 
     @property

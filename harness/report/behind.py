@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Sequence
 from statistics import fmean
 
-from harness.attribution import CPUS, Attribution
+from harness.attribution import CPUS, Attribution, pool_wait
 from harness.report import telemetry_charts
 from harness.report.blocks import Fold, Value, table
 from harness.report.course import Course
@@ -45,11 +45,7 @@ def _unknown(valid: Sequence[Reading]) -> str:
     """Why; and what the service itself says of waiting, which needs no telemetry."""
     if not valid:
         return "because no trial is valid"
-    waits = [
-        waited / mean
-        for reading in valid
-        if (waited := reading.row.figure("pool_wait_ms")) is not None and (mean := reading.row.figure("mean_ms"))
-    ]
+    waits = [told[0] / told[1] for reading in valid if (told := pool_wait(reading.row))]
     said = f"; {whole_percent(fmean(waits))} of it went by waiting for a connection" if waits else ""
     return f"because {valid[0].attribution.unknown}{said}"
 

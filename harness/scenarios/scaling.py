@@ -135,12 +135,11 @@ def judge(trials: Sequence[Measured]) -> Sequence[Finding]:
         ups = {n: statistics.median(rs) / one for n, rs in sorted(rates.items()) if one}
         line = ", ".join(f"{n} hosts {up:.2f}x" for n, up in ups.items())
         if bound == "cpu":
-            widest = max(line_trials, key=lambda m: (m.row.valid, m.cell.hosts))
-            cell = widest.cell
+            cell = max(line_trials, key=lambda m: (m.row.valid, m.cell.hosts)).cell
             if not ups:
                 findings.append(finding(cell, "cpu-bound speed-up", "unknown", "no valid trial with one host"))
                 continue
-            what = widest.held_back or "not known, because there is no telemetry"
+            what = _held_back([m for m in line_trials if m.cell == cell and m.row.valid])
             text = f"{line} (reported, not judged). What held {cell.hosts} hosts back: {what}"
             findings.append(finding(cell, "cpu-bound speed-up", "pass", text, speedup=ups))
             continue
@@ -155,6 +154,16 @@ def judge(trials: Sequence[Measured]) -> Sequence[Finding]:
             verdict = ups[n] >= wanted
             findings.append(finding(at, SPEED_UP.format(n), verdict, text, speedup=ups[n], wanted=wanted))
     return findings
+
+
+def _held_back(trials: Sequence[Measured]) -> str:
+    """What was saturated in most of a cell's valid trials of which that is known, in the words of the first of them."""
+    known = [m for m in trials if m.saturated is not None]
+    if not known:
+        return next((m.held_back for m in trials if m.held_back), "not known, because there is no telemetry")
+    most, times = Counter(m.saturated for m in known).most_common(1)[0]
+    said = next(m.held_back for m in known if m.saturated == most)
+    return said if times == len(known) else f"{said} (so in {times} of {len(known)} trials)"
 
 
 SCENARIO = Scenario(

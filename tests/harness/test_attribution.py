@@ -146,6 +146,30 @@ def test_a_host_without_a_cap_is_measured_by_its_cores() -> None:
     assert judged(change).line == "database CPU: db-1 at 95% of its 4 cores"
 
 
+@pytest.mark.parametrize(
+    ("workers", "used", "said"),
+    [
+        (1, 1.0, "app CPU: 1 of 2 hosts at 100% of what 1 worker can use of its cap of 4 cores"),
+        (2, 1.9, "app CPU: 1 of 2 hosts at 95% of what 2 workers can use of its cap of 4 cores"),
+        (2, 1.0, "nothing was saturated"),
+        (8, 1.9, "nothing was saturated"),
+        (8, 3.9, "app CPU: 1 of 2 hosts at 98% of its cap of 4 cores"),
+    ],
+)
+def test_workers_that_are_fewer_than_the_cores_are_what_is_full(workers: int, used: float, said: str) -> None:
+    change = {("app-1", "cpu_cap_cores"): 4.0, ("app-1", "cpu_used_cores"): used, ("app-1", "pool_waiting"): -1.0}
+    change |= {("app-1", f"pool_waiting.{n}"): 0.0 for n in range(1, workers + 1)}
+    assert judged(change).line.startswith(said)
+
+
+def test_the_service_time_is_what_waiting_is_a_part_of() -> None:
+    """An open load beyond what the tier can do: most of the latency went by before anything was sent."""
+    found = told(recorded({}), ROLES, trial(pool_wait_ms=60.0, service_mean_ms=80.0, mean_ms=500.0))
+    assert found.saturated == ("pool waiting",)
+    assert found.line.startswith("pool waiting: requests waited 60.0 of 80.0 ms on average")
+    assert told(recorded({}), ROLES, trial(pool_wait_ms=30.0, service_mean_ms=80.0, mean_ms=40.0)).saturated == ()
+
+
 def test_waiting_now_and_then_is_not_saturation() -> None:
     rows = recorded({})
     waiting = [row for row in rows if row["metric"] == "pool_waiting" and row["host"] == "app-1"]

@@ -694,3 +694,10 @@ def test_other_files_in_the_folder_are_no_lanes(path: Path) -> None:
     run = load_run(path)
     assert list(run.lanes(1)) == ["main"]
     assert run.summaries(1) == {}
+
+
+def test_what_held_a_trial_back_is_told_in_words_and_by_name() -> None:
+    told = [(m.held_back.split(":")[0], m.saturated) for m in load_run(ROOT / "results/example").measured()]
+    assert ("pool waiting", ("pool waiting",)) in told
+    assert ("nothing was saturated", ()) in told
+    assert ("not known, because it ran only 1.3 s", None) in told

@@ -130,10 +130,28 @@ def test_the_cpu_bound_is_reported() -> None:
 
 def test_the_cpu_bound_says_what_held_the_most_hosts_back() -> None:
     said = {1: "load CPU", 2: "app CPU: 2 of 2 hosts"}
-    told = [replace(m, held_back=said[m.cell.hosts]) for m in trials({2: 120.0, 1: 100.0}, "cpu")]
+    told = [replace(m, held_back=said[m.cell.hosts], saturated=("some",)) for m in trials({2: 120.0, 1: 100.0}, "cpu")]
     assert judge(told)["cpu-bound speed-up"].detail.endswith("What held 2 hosts back: app CPU: 2 of 2 hosts")
     silent = judge(trials({1: 100.0, 2: 120.0}, "cpu"))["cpu-bound speed-up"]
     assert silent.detail.endswith("not known, because there is no telemetry")
+
+
+def test_what_held_back_is_what_most_trials_say() -> None:
+    def told(said: str, *saturated: str, valid: bool = True, known: bool = True) -> Measured:
+        (one,) = trials({2: 120.0}, "cpu", valid=valid)
+        return replace(one, held_back=said, saturated=saturated if known else None)
+
+    base = trials({1: 100.0}, "cpu")
+    short, odd = told("not known, because it was short", known=False), told("machine: 99%", "machine")
+    invalid = told("load CPU: 95%", "load CPU", valid=False)
+    usual = [told("app CPU: 97%", "app CPU"), told("app CPU: 96%", "app CPU")]
+
+    def end(*trials: Measured) -> str:
+        return judge([*base, *trials])["cpu-bound speed-up"].detail.split("hosts back: ")[1]
+
+    assert end(short, odd, invalid, *usual) == "app CPU: 97% (so in 2 of 3 trials)"
+    assert end(short, invalid, *usual) == "app CPU: 97%"
+    assert end(short) == "not known, because it was short"
 
 
 def test_each_strategy_has_its_own_speed_up() -> None:
