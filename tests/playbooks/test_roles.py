@@ -86,6 +86,11 @@ def test_the_servers_settings_are_those_of_the_original() -> None:
     assert original.items() <= defaults("postgres")["postgres_settings"].items()
 
 
+def test_the_server_speaks_the_language_that_is_read() -> None:
+    """Of the log (deadlocks), of VACUUM VERBOSE and of refused logins the words are read, whatever the host's locale."""
+    assert defaults("postgres")["postgres_settings"]["lc_messages"] == "C"
+
+
 def test_packages_are_plain_lists_so_that_an_image_can_be_baked_from_them() -> None:
     found = [p for role in NAMES for p in defaults(role).get(f"{role}_packages", [])]
     assert {"postgresql", "haproxy", "socat"} <= set(found)
