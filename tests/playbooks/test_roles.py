@@ -87,7 +87,7 @@ def test_the_servers_settings_are_those_of_the_original() -> None:
 
 
 def test_the_server_speaks_the_language_that_is_read() -> None:
-    """Of the log (deadlocks), of VACUUM VERBOSE and of refused logins the words are read, whatever the host's locale."""
+    """Whatever the host's locale: of the log (deadlocks), of VACUUM and of refused logins the words are read."""
     assert defaults("postgres")["postgres_settings"]["lc_messages"] == "C"
 
 
