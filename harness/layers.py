@@ -57,6 +57,8 @@ class Layers:
         self.workers = int(rig.variables.get("app_workers", 1))
         """Processes of the service on each app host."""
         self._app_port = int(rig.variables.get("app_port", 3001))
+        self.as_service = ("runuser", "-u", str(rig.variables.get("common_user", "pgcrucible")), "--")
+        """Begins a command that runs as the service's own user."""
 
     @contextlib.contextmanager
     def answering(self) -> Iterator[None]:
@@ -142,9 +144,8 @@ class Layers:
 
     def sqlite(self, wish: str) -> dict[str, Any]:
         """The shared file, read or emptied on the first app host as the service's own user."""
-        command = ["runuser", "-u", str(self._rig.variables.get("common_user", "pgcrucible")), "--"]
         path = str(next(iter(self.metrics().values()))["settings"]["sqlite_path"])
-        command += ["python3", "-", path, wish]
+        command = [*self.as_service, "python3", "-", path, wish]
         done = self._rig.at(self._apps[0]).run(command, stdin=SQLITE_FILE.read_text())
         answer: dict[str, Any] = json.loads(done.stdout)
         if wish == "empty" and "integrity" in answer:

@@ -14,7 +14,7 @@ from typing import Any
 from harness.config import Options
 from harness.errors import UsageError
 from harness.metrics import Measured
-from harness.model import Backend, Cell, Finding, Role, Trial
+from harness.model import BACKENDS, Backend, Cell, Finding, Role, Trial
 
 LONG_S, LONG_REQUESTS = 60.0, 1_000_000
 """A trial planned longer keeps no samples, where its scenario can be judged without: a minute at the rates of a small
@@ -34,6 +34,8 @@ class Site:
     """Processes of the service on each app host; they share the host's pool out."""
     load_hosts: int = 1
     backends: tuple[Backend, ...] = ("postgres",)
+    no_sqlite: str = ""
+    """On a rig that does not offer SQLite: why not."""
     database: bool = True
     managed: bool = True
     """True where we may reconfigure, drain and restart the app hosts. Else strategy and pool are as they are."""
@@ -145,6 +147,7 @@ def make_plan(options: Options, site: Site, scenarios: Mapping[str, Scenario]) -
         scenario = scenarios[name]
         try:
             asked = _asked(scenario, scenario.cells(options, site), options)
+            skipped |= _without_sqlite(scenario, asked, options, site)
             cells = [within_budget(_known(cell, site), site) for cell in asked]
         except Skip as skip:
             skipped[name] = str(skip)
@@ -173,6 +176,15 @@ def _asked(scenario: Scenario, cells: Sequence[Cell], options: Options) -> Seque
         why = f"measures {' and '.join(own)} alone" if own else "has no increments"
         raise Skip(f"--strategy {','.join(options.strategies)}: {scenario.name} {why}")
     return [cell for cell in of_backend if not options.strategies or cell.strategy in ("", *options.strategies)]
+
+
+def _without_sqlite(scenario: Scenario, cells: Sequence[Cell], options: Options, site: Site) -> dict[str, str]:
+    """What of a scenario is left out because the rig has no place for a SQLite file: its name, and why."""
+    if not site.no_sqlite:
+        return {}
+    wanted = {cell.backend for cell in scenario.cells(options, replace(site, backends=BACKENDS))}
+    missing = sorted(wanted - {cell.backend for cell in cells} - set(site.backends))
+    return {f"{scenario.name} on {' and '.join(missing)}": site.no_sqlite} if missing else {}
 
 
 def _known(cell: Cell, site: Site) -> Cell:

@@ -9,6 +9,7 @@ import contextlib
 import json
 import math
 import os
+import secrets
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -20,9 +21,10 @@ import psycopg.conninfo
 
 from harness import containers, podman
 from harness.errors import RigError
+from harness.filesystem import why_not
 from harness.layers import Layers, agent_command, host_of
 from harness.manifest import HostRecord, RigRecord
-from harness.model import Backend, Cell, Evidence, Host
+from harness.model import BACKENDS, Cell, Evidence, Host
 from harness.plan import Driver, Lane, Site, service_settings
 from harness.recorder import Recorder
 from harness.remote import RemoteHost
@@ -34,6 +36,7 @@ OVERRIDE = "/etc/pgcrucible/override.env"
 RESTART = "systemctl restart pgcrucible-app.target"
 SETTLE_S = 30.0
 CANARY = Path(__file__).with_name("canary.py")
+FILESYSTEM = Path(__file__).with_name("filesystem.py")
 FACTS = Path(__file__).with_name("facts.py")
 UNKNOWN = math.nan
 """A cap that an earlier bench, a crash or a hand may have left: equal to no other, so that it is always set anew."""
@@ -72,16 +75,31 @@ class Tier:
         """What this rig offers to a plan."""
         with self.layers.answering():
             (connections,) = self.layers.one("SELECT setting::int FROM pg_settings WHERE name = 'max_connections'")
-        backends: list[Backend] = ["postgres"]
-        if self._shared:
-            backends += ["sqlite-naive", "sqlite-tuned"]
+        no_sqlite = self._why_no_sqlite()
         return Site(
             hosts=len(self.apps),
             workers=self.layers.workers,
             load_hosts=len(self.rig.role("load")),
-            backends=tuple(backends),
+            backends=("postgres",) if no_sqlite else BACKENDS,
+            no_sqlite=no_sqlite,
             connections=connections,
         )
+
+    def _why_no_sqlite(self) -> str:
+        """Why the app hosts cannot share a SQLite file; empty where they can."""
+        if not self._shared:
+            return "needs a directory that all app hosts share for the SQLite file (app_sqlite_directory)"
+        text, token = FILESYSTEM.read_text(), secrets.token_hex(8)
+
+        def ask(wish: str, hosts: Sequence[Host]) -> dict[str, Any]:
+            command = [*self.layers.as_service, "python3", "-", self._shared, token, wish]
+            return self.rig.each(hosts, lambda h: json.loads(h.run(command, stdin=text).stdout))
+
+        seen = ask("leave", self.apps[:1])
+        try:
+            return why_not(self._shared, seen | ask("look", self.apps[1:]))
+        finally:
+            ask("remove", self.apps[:1])
 
     def stations(self) -> list[RemoteHost]:
         """Where load comes from."""

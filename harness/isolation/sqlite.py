@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import RigError, UsageError
+from harness.filesystem import NETWORK, type_of
 
 from .case import Level
 from .profile import PROFILES
@@ -33,11 +34,14 @@ class Sqlite:
     level_sql = "PRAGMA read_uncommitted"
 
     def __init__(self, path: Path, profile: str) -> None:
-        """Create the file. Raises UsageError for an unknown profile or a file that is there already."""
+        """Create the file. Raises UsageError for an unknown profile or a file that is there already, RigError where
+        the filesystem is none that SQLite's locks hold on."""
         if profile not in PROFILES:
             raise UsageError(f"no SQLite profile {profile!r}", hint=f"choose from {', '.join(PROFILES)}")
         if path.exists():
             raise UsageError(f"{path} exists", hint="give a path at which a scratch file can be made")
+        if NETWORK.fullmatch(kind := type_of(path.parent)):
+            raise RigError(f"{path} is on {kind}: SQLite's locks do not hold there", hint="give a local path")
         self._path = path
         self._profile = PROFILES[profile]
         self._sessions: dict[str, sqlite3.Connection] = {}

@@ -79,7 +79,9 @@ def backends(options: Options, site: Site, default: Sequence[Backend]) -> list[B
     """The backends asked for, else the default ones, of those that the site offers. Raises Skip if none is."""
     found = [name for name in (options.backends or default) if name in site.backends]
     if not found:
-        raise Skip(f"no {' or '.join(options.backends or default)} here: this rig offers {', '.join(site.backends)}")
+        why = f" ({site.no_sqlite})" if site.no_sqlite else ""
+        asked = " or ".join(options.backends or default)
+        raise Skip(f"no {asked} here: this rig offers {', '.join(site.backends)}{why}")
     return found
 
 

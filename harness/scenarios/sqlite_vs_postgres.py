@@ -71,7 +71,7 @@ def cells(options: Options, site: Site) -> list[Cell]:
     if options.backends and ("postgres" not in options.backends or len(options.backends) < 2):
         raise Skip("compares PostgreSQL with SQLite: --backend leaves only one of them")
     if "postgres" not in wanted or len(wanted) < 2:
-        raise Skip("needs a directory that all app hosts share for the SQLite file (app_sqlite_directory)")
+        raise Skip(site.no_sqlite or "needs a rig that offers SQLite")
     hosts = site.serving(options.hosts, 4)
     requests = options.requests or REQUESTS
     seconds = options.seconds or (QUICK_SECONDS if options.quick else SECONDS)

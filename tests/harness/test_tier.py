@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 
 from harness.config import parse_options
+from harness.errors import UsageError
 from harness.model import BACKENDS, Host
 from harness.plan import Driver, Site, make_plan
 from harness.rig import Rig
@@ -31,6 +33,21 @@ class Paper:
         self.runs: dict[str, Mapping[str, str]] = {host.name: {"BACKEND": "postgres"} for host in apps}
         self.journals: dict[str, str] = {}
         self.restarts = 0
+        self.kinds = {host.name: "ext4" for host in apps}
+        self.kernels = {host.name: "one" for host in apps}
+        self.directories = {host.name: 1 for host in apps}
+        self.tokens: set[tuple[int, str]] = set()
+
+    def probe(self, name: str, directory: str, token: str, wish: str) -> Mapping[str, Any]:
+        """As harness/filesystem.py answers."""
+        assert directory == SHARED
+        left = (self.directories[name], token)
+        if wish == "leave":
+            self.tokens.add(left)
+        seen = left in self.tokens
+        if wish == "remove":
+            self.tokens.remove(left)
+        return {"type": self.kinds[name], "kernel": self.kernels[name], "seen": seen}
 
     def restart(self, name: str, text: str) -> None:
         """The host's service, with what its file of overrides says."""
@@ -52,9 +69,11 @@ class Station:
         self.name, self._paper = name, paper
 
     def run(self, command: Sequence[str], *, stdin: str = "", **_: Any) -> Result:
-        assert command[0] == "sh"
-        self._paper.restart(self.name, stdin)
-        return Result(code=0, stdout="", stderr="")
+        if command[0] == "sh":
+            self._paper.restart(self.name, stdin)
+            return Result(code=0, stdout="", stderr="")
+        *_, directory, token, wish = command
+        return Result(code=0, stdout=json.dumps(self._paper.probe(self.name, directory, token, wish)), stderr="")
 
 
 @contextlib.contextmanager
@@ -67,7 +86,8 @@ def tier_on(paper: Paper, monkeypatch: pytest.MonkeyPatch) -> Iterator[Tier]:
     at: Callable[[Any], Station] = lambda host: Station(getattr(host, "name", host), paper)  # noqa: E731
     monkeypatch.setattr(rig, "at", at)
     tier = Tier(rig)
-    tier.layers = SimpleNamespace(workers=1)  # type: ignore[assignment]
+    layers = SimpleNamespace(workers=1, as_service=(), answering=contextlib.nullcontext, one=lambda sql: (100,))
+    tier.layers = layers  # type: ignore[assignment]
     monkeypatch.setattr(tier, "_until", lambda what, holds: None)
     monkeypatch.setattr(tier, "_drain", lambda active: setattr(tier, "_active", active))
     yield tier
@@ -92,3 +112,44 @@ def test_no_order_of_the_trials_makes_two_set_ups_fight_for_a_file(
                             assert paper.runs[host.name]["BACKEND"] == trial.cell.backend
             switched += paper.restarts
     assert switched
+
+
+@pytest.mark.parametrize("hosts", [1, 4])
+def test_sqlite_is_offered_where_one_kernel_shares_one_directory(monkeypatch: pytest.MonkeyPatch, hosts: int) -> None:
+    paper = Paper(hosts)
+    with tier_on(paper, monkeypatch) as tier:
+        assert (tier.site().backends, tier.site().no_sqlite) == (BACKENDS, "")
+    assert paper.tokens == set()
+
+
+@pytest.mark.parametrize(
+    ("what", "other", "reason"),
+    [
+        ("kinds", "nfs4", "is on nfs4 on app-3: SQLite's locks do not hold"),
+        ("directories", 2, "app-3 does not see what app-1 writes to"),
+        ("kernels", "another", "run on 2 kernels"),
+    ],
+)
+def test_where_it_would_not_be_sqlite_that_is_measured_it_is_skipped_with_the_reason(
+    monkeypatch: pytest.MonkeyPatch, what: str, other: object, reason: str
+) -> None:
+    """A directory of each host's own would give as many databases, and look like lost updates."""
+    paper = Paper(4)
+    getattr(paper, what)["app-3"] = other
+    with tier_on(paper, monkeypatch) as tier:
+        site = tier.site()
+    assert (site.backends, paper.tokens) == (("postgres",), set())
+    assert reason in site.no_sqlite
+    plan = make_plan(parse_options(known_scenarios=list(SCENARIOS)), site, SCENARIOS)
+    assert plan.skipped == dict.fromkeys(
+        (
+            "sqlite-vs-postgres",
+            "concurrent-writes on sqlite-naive and sqlite-tuned",
+            "isolation on sqlite-naive and sqlite-tuned",
+        ),
+        site.no_sqlite,
+    )
+    asked = parse_options(known_scenarios=list(SCENARIOS), scenario="isolation", backend="sqlite-naive")
+    with pytest.raises(UsageError, match="nothing to measure: isolation: no sqlite-naive here") as error:
+        make_plan(asked, site, SCENARIOS)
+    assert reason in error.value.message

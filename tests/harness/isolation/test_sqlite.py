@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.errors import UsageError
+from harness import filesystem
+from harness.errors import RigError, UsageError
 from harness.isolation.__main__ import isolation
 from harness.isolation.case import Script, Step
 from harness.isolation.cases import CASES, CLEANUP, FINAL, SETUP
@@ -82,6 +83,13 @@ def test_a_file_that_exists_is_never_touched(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="exists"):
         Sqlite(path, "naive")
     assert path.read_text() == "precious"
+
+
+def test_a_network_filesystem_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(filesystem, "mounted_type", lambda path, mountinfo: "nfs4")
+    with pytest.raises(RigError, match="is on nfs4"):
+        Sqlite(tmp_path / "a.db", "naive")
+    assert not list(tmp_path.iterdir())
 
 
 def test_an_unknown_profile(tmp_path: Path) -> None:

@@ -56,7 +56,9 @@ def test_the_cells() -> None:
 
 
 def test_what_it_needs() -> None:
-    with pytest.raises(Skip, match="needs a directory that all app hosts share"):
+    with pytest.raises(Skip, match="its directory is on nfs4"):
+        cells(NAME, Site(hosts=4, no_sqlite="its directory is on nfs4"))
+    with pytest.raises(Skip, match="needs a rig that offers SQLite"):
         cells(NAME, Site(hosts=4))
     for only in ("postgres", "sqlite-naive", "sqlite-naive,sqlite-tuned"):
         with pytest.raises(Skip, match="--backend leaves only one"):
