@@ -63,10 +63,10 @@ class FindingRecord(Stored):
 
 
 class Manifest(Stored):
-    """run.yml. `settings` is nested by component; `skipped` maps a scenario, or a part of it, to the reason; `noise_floor` maps
-    `metric cell`, and `metric` for any other cell, to the ratio within which two identical measurements on this rig
-    differ (harness/report/floor.py); `canaries` are `before` and
-    `after`: host -> cpu_ms, fsync_ms, rtt_ms."""
+    """run.yml. `settings` is nested by component; `skipped` maps a scenario, or a part of it, to the reason;
+    `noise_floor` maps `metric cell`, and `metric` for any other cell, to the ratio within which two identical
+    measurements on this rig differ (harness/report/floor.py); `canaries` are `before` and `after`: host -> cpu_ms,
+    fsync_ms, rtt_ms."""
 
     format: Literal[1] = 1
     run_id: str
