@@ -17,7 +17,7 @@ from typing import Literal
 
 from harness.errors import FormatError, InvalidMeasurement, UsageError
 from harness.report.cells import CellFigures, RunData, by_cell, is_timed, is_true
-from harness.report.environment import Difference, differences
+from harness.report.environment import Difference, differences, moved_canaries
 from harness.report.floor import ASSUMED_FLOOR, Floor, Known
 from harness.stats import (
     ALPHA,
@@ -274,6 +274,7 @@ def _warnings(a: RunData, b: RunData, floors: Mapping[str, Sequence[tuple[float,
             yield f"{side} ({run.run_id}): {unsteady} of {len(run.trials)} trials began before the load was steady"
     if not any((run.manifest.get("rig") or {}).get("hosts") for run in (a, b)):
         yield "neither run describes its hosts: their environments could not be compared"
+    yield from moved_canaries(a.manifest, b.manifest)
     unmeasured = [metric for metric, found in floors.items() if not all(source for _, source in found)]
     if unmeasured:
         yield (

@@ -8,10 +8,14 @@ would win against any other.
 
 from __future__ import annotations
 
+import math
+import statistics
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+from harness.metrics import UNEVEN
 
 DURABILITY: dict[str, str | None] = {
     "fsync": "on",
@@ -52,6 +56,9 @@ _MEMORY_TOLERANCE = 0.02
 
 _ABSENT = "not recorded"
 
+Facts = dict[str, tuple[str, ...]]
+"""Fact -> its value; of hosts, on each host of the role."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Difference:
@@ -72,43 +79,72 @@ def differences(a: Mapping[str, Any], b: Mapping[str, Any]) -> tuple[Difference,
     for forbids, facts in ((True, environment), (False, _shown)):
         left, right = facts(a), facts(b)
         for fact in sorted(left.keys() | right.keys()):
-            one, other = (side.get(fact, _default(fact)) for side in (left, right))
+            one, other = (side.get(fact, (_default(fact),)) for side in (left, right))
             if not _same(fact, one, other) and _of_both(fact, a, b):
-                found.append(Difference(fact=fact, a=one, b=other, forbids=forbids))
+                found.append(Difference(fact=fact, a=_words(one), b=_words(other), forbids=forbids))
     return tuple(found)
 
 
-def environment(manifest: Mapping[str, Any]) -> dict[str, str]:
-    """The facts of a manifest that have to be equal: of the rig, of its hosts by role, of its durability."""
+def environment(manifest: Mapping[str, Any]) -> Facts:
+    """The facts of a manifest that have to be equal: of the rig, of its durability, and of the hosts of each role,
+    where a fact has as many values as there are hosts.
+    """
     rig = _mapping(manifest.get("rig"))
-    facts = {f"rig.{key}": text for key, text in _flat(rig) if key.split(".")[0] not in RIG_NAMES}
-    hosts = [host for host in _list(rig.get("hosts")) if isinstance(host, Mapping)]
+    facts: Facts = {f"rig.{key}": (text,) for key, text in _flat(rig) if key.split(".")[0] not in RIG_NAMES}
+    hosts = _hosts(manifest)
     if hosts:
         roles = Counter(_text(host.get("role")) for host in hosts)
-        facts["topology"] = ", ".join(f"{count} {role}" for role, count in sorted(roles.items()))
-    by_role: dict[str, set[str]] = {}
-    for host in hosts:
-        for key, text in _flat(host):
-            path = key.split(".")
-            if path[0] not in MOMENTARY and key != "role" and not _ours(path):
-                by_role.setdefault(f"{_text(host.get('role'))}.{key}", set()).add(text)
-    facts |= {key: ", ".join(sorted(values)) for key, values in by_role.items()}
-    return facts | {key: text for key, text in _settings(manifest) if _leaf(key) in _GUARDED}
+        facts["topology"] = (", ".join(f"{count} {role}" for role, count in sorted(roles.items())),)
+    facts |= _by_role(hosts, lambda path: path[0] not in MOMENTARY and path != ["role"] and not _ours(path))
+    return facts | {key: (text,) for key, text in _settings(manifest) if _leaf(key) in _GUARDED}
 
 
-def _shown(manifest: Mapping[str, Any]) -> dict[str, str]:
+def moved_canaries(a: Mapping[str, Any], b: Mapping[str, Any]) -> Iterator[str]:
+    """A sentence for each role and canary whose median, before and after the trials, is another in B: machines that
+    are the same by their facts and were not as fast.
+    """
+    left, right = _canaries(a), _canaries(b)
+    for key in sorted(left.keys() & right.keys()):
+        one, other = statistics.median(left[key]), statistics.median(right[key])
+        if max(one, other) > (1 + UNEVEN) * min(one, other):
+            yield f"canary {' '.join(key)}: {one:.3g} in A, {other:.3g} in B: the machines were not equally fast"
+
+
+def _canaries(manifest: Mapping[str, Any]) -> dict[tuple[str, str], list[float]]:
+    roles = {str(host.get("name")): _text(host.get("role")) for host in _hosts(manifest)}
+    found: dict[tuple[str, str], list[float]] = {}
+    for when in _mapping(manifest.get("canaries")).values():
+        for host, values in _mapping(when).items():
+            for name, value in _mapping(values).items():
+                if isinstance(value, int | float) and 0 < value < math.inf:
+                    found.setdefault((roles.get(str(host), str(host)), str(name)), []).append(value)
+    return found
+
+
+def _shown(manifest: Mapping[str, Any]) -> Facts:
     """What is worth showing when it differs: code, and every setting that does not forbid."""
-    facts = {f"code.{key}": text for key, text in _flat(_mapping(manifest.get("code")))}
-    facts |= {key: text for key, text in _settings(manifest) if _leaf(key) not in _GUARDED}
+    facts: Facts = {f"code.{key}": (text,) for key, text in _flat(_mapping(manifest.get("code")))}
+    facts |= {key: (text,) for key, text in _settings(manifest) if _leaf(key) not in _GUARDED}
     rig = _mapping(manifest.get("rig"))
-    facts |= {f"rig.{key}": _text(rig[key]) for key in ("code_hash", "image") if rig.get(key)}
-    versions: dict[str, set[str]] = {}
-    for host in _list(rig.get("hosts")):
-        if isinstance(host, Mapping):
-            for key, text in _flat(host):
-                if _ours(key.split(".")):
-                    versions.setdefault(f"{_text(host.get('role'))}.{key}", set()).add(text)
-    return facts | {key: ", ".join(sorted(values)) for key, values in versions.items()}
+    facts |= {f"rig.{key}": (_text(rig[key]),) for key in ("code_hash", "image") if rig.get(key)}
+    return facts | _by_role(_hosts(manifest), _ours)
+
+
+def _by_role(hosts: Sequence[Mapping[Any, Any]], wanted: Callable[[list[str]], bool]) -> Facts:
+    """`role.fact` -> its value on each host of the role, of the facts whose path is wanted."""
+    roles: dict[str, list[dict[str, str]]] = {}
+    for host in hosts:
+        facts = {key: text for key, text in _flat(host) if wanted(key.split("."))}
+        roles.setdefault(_text(host.get("role")), []).append(facts)
+    return {
+        f"{role}.{key}": tuple(facts.get(key, _ABSENT) for facts in members)
+        for role, members in roles.items()
+        for key in {key for facts in members for key in facts}
+    }
+
+
+def _hosts(manifest: Mapping[str, Any]) -> list[Mapping[Any, Any]]:
+    return [host for host in _list(_mapping(manifest.get("rig")).get("hosts")) if isinstance(host, Mapping)]
 
 
 def _settings(manifest: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -125,16 +161,27 @@ def _ours(path: list[str]) -> bool:
     return path[0] == "versions" and path[-1] in OUR_CODE
 
 
-def _same(fact: str, a: str, b: str) -> bool:
-    if a == b:
+def _same(fact: str, a: Sequence[str], b: Sequence[str]) -> bool:
+    """Whether as many hosts have each value. Of unlike numbers of hosts, which is a difference of its own, whether
+    there are other values.
+    """
+    if len(a) != len(b):
+        return set(a) == set(b)
+    if sorted(a) == sorted(b):
         return True
     if not _leaf(fact).startswith("memory"):
         return False
     try:
-        one, other = float(a), float(b)
+        pairs = list(zip(sorted(map(float, a)), sorted(map(float, b)), strict=True))
     except ValueError:
         return False
-    return abs(one - other) <= _MEMORY_TOLERANCE * max(abs(one), abs(other))
+    return all(abs(one - other) <= _MEMORY_TOLERANCE * max(abs(one), abs(other)) for one, other in pairs)
+
+
+def _words(values: Sequence[str]) -> str:
+    """The value, or each with how many hosts have it."""
+    counts = sorted(Counter(values).items())
+    return ", ".join(value if n == 1 or len(counts) == 1 else f"{n} x {value}" for value, n in counts)
 
 
 def _flat(tree: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, str]]:

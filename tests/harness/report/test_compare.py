@@ -380,6 +380,12 @@ def test_what_is_wrong_with_a_run_is_said() -> None:
     assert any("their environments could not be compared" in one for one in warnings)
 
 
+def test_machines_that_were_not_as_fast_as_each_other_are_named() -> None:
+    a, b = (run([trial(1)], name, canaries={"before": {"db": {"cpu_ms": ms}}}) for name, ms in (("A", 10), ("B", 13)))
+    assert any(one.startswith("canary db cpu_ms: 10 in A, 13 in B") for one in compare(a, b).warnings)
+    assert not any("canary" in one for one in compare(a, a).warnings)
+
+
 def test_a_cell_has_the_name_of_its_cell_and_its_size() -> None:
     assert cell_of(trial(1)) == "throughput.postgres.upsert.h4.p5.c64"
     as_text = {name: str(value) for name, value in trial(1).items()}

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from harness.report.environment import differences
+from harness.report.environment import differences, moved_canaries
 
 
 def manifest() -> dict[str, Any]:
@@ -54,6 +54,7 @@ FORBID: dict[str, Change] = {
     "app.kernel": lambda m: m["rig"]["hosts"][4].update(kernel="6.2"),
     "lb.cpu_model": lambda m: m["rig"]["hosts"][1].update(cpu_model="Another"),
     "lb.versions.haproxy": lambda m: m["rig"]["hosts"][1]["versions"].update(haproxy="2.8"),
+    "app.versions.python3": lambda m: m["rig"]["hosts"][4]["versions"].pop("python3"),
     "load.fact_of_tomorrow": lambda m: m["rig"]["hosts"][2].update(fact_of_tomorrow=7),
     "settings.postgres.fsync": lambda m: m["settings"]["postgres"].update(fsync="off"),
     "settings.postgres.synchronous_commit": lambda m: m["settings"]["postgres"].update(synchronous_commit="off"),
@@ -126,6 +127,48 @@ def test_a_fact_of_one_side_only_is_said_to_be_missing() -> None:
     for host in other["rig"]["hosts"]:
         del host["kernel"]
     assert str(differences(manifest(), other)[0]) == "app.kernel: 6.1.0-18 against not recorded"
+
+
+def of_apps(fact: str, values: list[object]) -> dict[str, Any]:
+    """The manifest with as many app hosts as there are values of the fact."""
+    changed = manifest()
+    app = changed["rig"]["hosts"].pop()
+    changed["rig"]["hosts"] = [host for host in changed["rig"]["hosts"] if host["role"] != "app"]
+    changed["rig"]["hosts"] += [{**app, "name": f"app-{n}", fact: value} for n, value in enumerate(values)]
+    return changed
+
+
+def test_as_many_hosts_must_have_each_value() -> None:
+    (found,) = differences(of_apps("cpus", [0.5, 0.5, 0.5, 4]), of_apps("cpus", [4, 0.5, 4, 4]))
+    assert (str(found), found.forbids) == ("app.cpus: 3 x 0.5, 4 against 0.5, 3 x 4", True)
+    assert differences(of_apps("cpus", [0.5, 4, 4]), of_apps("cpus", [4, 0.5, 4])) == ()
+
+
+def test_memory_of_hosts_of_two_sizes_may_differ_a_little() -> None:
+    small, large = 2_000_000_000, 10_000_000_000
+    here = of_apps("memory", [small, large, large])
+    assert differences(here, of_apps("memory", [large + 4096, small - 4096, large])) == ()
+    assert [one.fact for one in differences(here, of_apps("memory", [small, small, large]))] == ["app.memory"]
+    assert [one.fact for one in differences(here, of_apps("memory", [small, large, "much"]))] == ["app.memory"]
+
+
+def felt(before: dict[str, float], after: dict[str, float]) -> dict[str, Any]:
+    return manifest() | {"canaries": {"before": {"app-1": before, "app-2": before}, "after": {"app-1": after}}}
+
+
+def test_canaries_that_moved_between_two_runs_are_named_by_role() -> None:
+    calm = felt({"cpu_ms": 10.0, "fsync_ms": 1.0}, {"cpu_ms": 10.0})
+    assert list(moved_canaries(calm, felt({"cpu_ms": 11.4, "fsync_ms": 0.9}, {"cpu_ms": 30.0}))) == []
+    hot = felt({"cpu_ms": 11.6, "fsync_ms": 1.0}, {"cpu_ms": 10.0})
+    said = "the machines were not equally fast"
+    assert list(moved_canaries(calm, hot)) == [f"canary app cpu_ms: 10 in A, 11.6 in B: {said}"]
+    assert list(moved_canaries(hot, calm)) == [f"canary app cpu_ms: 11.6 in A, 10 in B: {said}"]
+    assert list(moved_canaries(calm, manifest())) == []
+
+
+@pytest.mark.parametrize("canaries", [None, "x", {"before": 7}, {"before": {"app-1": "x"}}, {1: {2: {3: "nan"}}}])
+def test_hostile_canaries_do_no_harm(canaries: object) -> None:
+    assert list(moved_canaries({"canaries": canaries}, {"canaries": canaries})) == []
 
 
 @pytest.mark.parametrize("rig", [None, "x", [], {"hosts": "x"}, {"hosts": [1, None]}, {"hosts": [{}]}])
