@@ -167,13 +167,23 @@ def check(_: Context, run: str | None = None, recheck: str | None = None) -> Non
         run_check(run)
 
 
-@_task(run=COMMON["run"], json=COMMON["json"], compare="a run to compare it with (the baseline)")
-def report(_: Context, run: str | None = None, json: bool = False, compare: str | None = None) -> None:
+@_task(
+    run=COMMON["run"],
+    json=COMMON["json"],
+    compare="a run to compare it with (the baseline)",
+    anyway="with --compare: although the environments differ in what matters; recorded in the run",
+)
+def report(
+    _: Context, run: str | None = None, json: bool = False, compare: str | None = None, anyway: bool = False
+) -> None:
     """Print a run's summary and write its report.html anew."""
     from harness.commands import run_compare, run_report
+    from harness.errors import UsageError
 
     if compare:
-        run_compare(compare, run or "latest", anyway=False, fail_if=None)
+        run_compare(compare, run or "latest", anyway=anyway, fail_if=None, as_json=json)
+    elif anyway:
+        raise UsageError("--anyway means nothing without a run to compare with", hint="give --compare RUN too")
     else:
         run_report(run, as_json=json)
 
@@ -183,12 +193,13 @@ def report(_: Context, run: str | None = None, json: bool = False, compare: str 
     b="the run compared with it",
     anyway="although the environments differ in what matters; recorded in B",
     fail_if="end with 1 if B is slower by so much: slower:5%",
+    json=COMMON["json"],
 )
-def compare(_: Context, a: str, b: str, anyway: bool = False, fail_if: str | None = None) -> None:
+def compare(_: Context, a: str, b: str, anyway: bool = False, fail_if: str | None = None, json: bool = False) -> None:
     """Compare two runs: per cell and metric the ratio, its interval, and whether it is a difference at all."""
     from harness.commands import run_compare
 
-    run_compare(a, b, anyway=anyway, fail_if=fail_if)
+    run_compare(a, b, anyway=anyway, fail_if=fail_if, as_json=json)
 
 
 @_task(

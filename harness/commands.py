@@ -110,8 +110,8 @@ def run_report(which: str | None, *, as_json: bool) -> None:
         show(run)
 
 
-def run_compare(a: str, b: str, *, anyway: bool, fail_if: str | None) -> None:
-    """Two stored runs side by side; A is the baseline."""
+def run_compare(a: str, b: str, *, anyway: bool, fail_if: str | None, as_json: bool = False) -> None:
+    """Two stored runs side by side; A is the baseline. What is to be recorded comes after what is to be seen."""
     from harness.report.cells import RunData
     from harness.report.compare import compare
     from harness.report.compare_table import text
@@ -129,14 +129,28 @@ def run_compare(a: str, b: str, *, anyway: bool, fail_if: str | None) -> None:
         if (floor := state.noise_floor(rig.name, rig.model_dump()))
     }
     comparison = compare(*sides, anyway=anyway, floors=floors)
+    print(json.dumps(dataclasses.asdict(comparison)) if as_json else text(comparison))
     if comparison.anyway:
-        note = f"compared with {runs[0].run_id} although the environments differ (--anyway)"
-        if note not in runs[1].manifest.warnings:
-            runs[1].manifest.warnings.append(note)
-            Recorder(RESULTS, runs[1].manifest, runs[1].path).save()
-    print(text(comparison))
+        unlike = "; ".join(str(one) for one in comparison.differences if one.forbids)
+        _warn_in(runs[1], f"compared with {runs[0].run_id} although the environments differ (--anyway): {unlike}")
     if gate:
         gate.enforce(comparison)
+
+
+def _warn_in(run: Run, note: str) -> None:
+    """Adds a warning to a stored run, once; says so where it cannot be kept, and leaves a bench its own run."""
+    if note in run.manifest.warnings:
+        return
+    why = f"it is {run.manifest.status}, and may still be measured"
+    if run.manifest.status not in ("started", "sampled"):
+        why = ""
+        run.manifest.warnings.append(note)
+        try:
+            Recorder(RESULTS, run.manifest, run.path).save()
+        except RigError as error:
+            why = error.message
+    if why:
+        print(f"warning: --anyway is not recorded in run {run.run_id}: {why}", file=sys.stderr)
 
 
 def run_doctor(*, hosts: str | None, as_json: bool) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import io
+import json
 import random
 import shutil
 from collections.abc import Mapping
@@ -90,6 +91,10 @@ CASES: dict[str, tuple[tuple[str, ...], int, str]] = {
     "elsewhere": (("compare", "base", "elsewhere"), 4, "settings.postgres.fsync: on against off"),
     "report elsewhere": (("report", "--run", "elsewhere", "--compare", "base"), 4, "different environments"),
     "elsewhere anyway": (("compare", "base", "forced", "--anyway"), 0, "--anyway): no claim may rest on this"),
+    "report elsewhere anyway": (("report", "--run", "again", "--compare", "base", "--anyway"), 0, "no claim may rest"),
+    "anyway with nothing to compare": (("report", "--run", "base", "--anyway"), 2, "--anyway means nothing without"),
+    "as JSON": (("compare", "base", "slower", "--json"), 0, '"verdict": "slower"'),
+    "report as JSON": (("report", "--run", "slower", "--compare", "base", "--json"), 0, '"verdict": "slower"'),
     "empty": (("compare", "base", "empty"), 2, "holds no trials"),
     "another format": (("compare", "base", "future"), 2, f"format 99 is not {FORMAT}"),
     "no such run": (("compare", "base", "nowhere"), 2, "no run at 'nowhere'"),
@@ -124,7 +129,11 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     careless = copy.deepcopy(SETTINGS)
     careless["postgres"]["fsync"] = "off"  # type: ignore[index]
     stored(root, "elsewhere", settings=careless)
-    stored(root, "forced", settings=careless)
+    for name in ("forced", "again", "archived", "running"):
+        stored(root, name, settings=careless)
+    (root / "archived" / ".run.yml.part").mkdir()  # as if the disk were read-only
+    running = root / "running" / "run.yml"
+    running.write_text(running.read_text().replace("status: finished", "status: started"))
     (root / "future").mkdir()
     (root / "future" / "run.yml").write_text("format: 99\n")
     for name in ("example", "doctored"):
@@ -172,8 +181,30 @@ def test_what_was_compared_in_spite_of_everything_is_recorded_in_the_run(root: P
     assert answers["elsewhere anyway"].code == 0
     forced = load_run(root / "forced")
     base = yaml.safe_load((root / "base" / "run.yml").read_text())["run_id"]
-    assert forced.manifest.warnings == [f"compared with {base} although the environments differ (--anyway)"]
+    said = f"compared with {base} although the environments differ (--anyway): settings.postgres.fsync: on against off"
+    assert forced.manifest.warnings == load_run(root / "again").manifest.warnings == [said]
     assert load_run(root / "elsewhere").manifest.warnings == [], "a refused comparison leaves no trace"
+
+
+@pytest.mark.parametrize(("name", "why"), [("archived", "Is a directory"), ("running", "it is started, and may")])
+def test_what_cannot_be_recorded_costs_no_comparison(
+    name: str, why: str, root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(commands, "RESULTS", root)
+    before = (root / name / "run.yml").read_bytes()
+    commands.run_compare("base", name, anyway=True, fail_if="slower:5%")
+    said = capsys.readouterr()
+    assert "no claim may rest on this" in said.out
+    assert said.err.startswith("warning: --anyway is not recorded in run ")
+    assert why in said.err
+    assert (root / name / "run.yml").read_bytes() == before
+
+
+def test_as_json_it_is_the_whole_comparison(answers: dict[str, Said]) -> None:
+    read = json.loads(answers["as JSON"].out)
+    assert [row["metric"] for row in read["rows"]] == ["rps", "p50_ms", "p95_ms", "p99_ms"]
+    assert read["tested"] == 4
+    assert json.loads(answers["report as JSON"].out) == read
 
 
 def test_a_recheck_names_what_has_changed(answers: dict[str, Said]) -> None:
