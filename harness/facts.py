@@ -1,6 +1,7 @@
 """What a host is: sent as text to every host of a rig (`python3 -`), prints one JSON object. Standard library only.
 
 cpus: the cap in force (cgroup quota), else the number of cores. memory: bytes, the cgroup's limit or the machine's.
+boot_id: the running kernel's; hosts with the same one are containers of one machine.
 """
 
 from __future__ import annotations
@@ -45,6 +46,7 @@ def facts() -> dict[str, Any]:
         "cpus": min(cores, cap() or cores),
         "memory": min([total, *(int(limit) for limit in limits if limit.isdigit())]),
         "kernel": platform.release(),
+        "boot_id": text("/proc/sys/kernel/random/boot_id"),
         "cpu_model": (models or [platform.machine()])[0],
         "versions": {package: version(package) for package in packages if version(package)},
     }

@@ -19,7 +19,10 @@ class Stored(BaseModel):
 
 
 class HostRecord(Stored):
-    """A host as it was: memory in bytes, cpus as the cap in force, versions of what runs there."""
+    """A host as it was: memory in bytes, cpus as the cap in force, versions of what runs there.
+
+    `boot_id`: of the kernel it ran on, empty where that was not asked.
+    """
 
     name: str
     role: str
@@ -27,6 +30,7 @@ class HostRecord(Stored):
     memory: int
     kernel: str
     cpu_model: str = ""
+    boot_id: str = ""
     versions: dict[str, str] = Field(default_factory=dict)
 
 
@@ -40,6 +44,15 @@ class RigRecord(Stored):
     tls: bool = False
     code_hash: str = ""
     image: str = ""
+
+    @property
+    def shares_cores(self) -> bool:
+        """Whether hosts run on one machine: all that we made do, others where one kernel runs several of them.
+
+        Virtual machines of a stranger's hypervisor cannot be told from machines.
+        """
+        kernels = [host.boot_id for host in self.hosts if host.boot_id]
+        return self.provider != "static" or len(set(kernels)) < len(kernels)
 
 
 class CodeRecord(Stored):
@@ -63,10 +76,12 @@ class FindingRecord(Stored):
 
 
 class Manifest(Stored):
-    """run.yml. `settings` is nested by component; `skipped` maps a scenario, or a part of it, to the reason;
+    """run.yml. `settings` is nested by component; `skipped` maps a scenario, or a part of it, to the reason.
+
     `noise_floor` maps `metric cell`, and `metric` for any other cell, to the ratio within which two identical
     measurements on this rig differ (harness/report/floor.py); `canaries` are `before` and `after`: host -> cpu_ms,
-    fsync_ms, rtt_ms."""
+    fsync_ms, rtt_ms.
+    """
 
     format: Literal[1] = 1
     run_id: str

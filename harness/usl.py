@@ -19,10 +19,12 @@ from __future__ import annotations
 
 import math
 import random
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from harness.stats import Interval, central_interval
+from harness.config import CLAIM_TRIALS
+from harness.stats import Interval, central_interval, ratio_of_medians
 
 POINTS_NEEDED = 6
 """Different host counts a fit asks for: three parameters, and as many again to show how well they hold."""
@@ -36,6 +38,44 @@ _NOTHING = 1e-9
 
 _Curve = tuple[float, float, float]
 """1/lambda, sigma/lambda, kappa/lambda: the time a request costs, and what each further host adds to it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpeedUp:
+    """The median throughput of `hosts` hosts over that of one; `interval` None where trials are too few to carry it."""
+
+    hosts: int
+    value: float
+    interval: Interval | None = None
+
+    @property
+    def efficiency(self) -> float:
+        """The share of `hosts` times one host's throughput that is there: 1 where each host brings what one does."""
+        return self.value / self.hosts
+
+    def __str__(self) -> str:
+        within = f" [{self.interval.low:.2f}, {self.interval.high:.2f}]" if self.interval else ""
+        return f"{self.value:.2f}x{within}, efficiency {self.efficiency:.0%}"
+
+
+def speed_ups(rates: Mapping[int, Sequence[float]]) -> dict[int, SpeedUp]:
+    """Host count -> its speed-up, of the throughputs of its valid trials; empty without a throughput of one host.
+
+    The 95 % interval is that of `ratio_of_medians`, which resamples the trials of both sides: None for one host, and
+    where one of the sides has fewer than `CLAIM_TRIALS` trials.
+    """
+    one = rates.get(1, ())
+    if not one or not statistics.median(one):
+        return {}
+    found = {}
+    for hosts, of in sorted(rates.items()):
+        carried = hosts > 1 and min(len(one), len(of)) >= CLAIM_TRIALS and min(*one, *of) > 0
+        found[hosts] = SpeedUp(
+            hosts=hosts,
+            value=statistics.median(of) / statistics.median(one),
+            interval=ratio_of_medians(one, of, seed=hosts) if carried else None,
+        )
+    return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

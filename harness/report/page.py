@@ -69,7 +69,6 @@ def build(run: Run, scenarios: Mapping[str, Scenario] = SCENARIOS) -> Page:
     summaries = summarise(run)
     seen = read(run)
     manifest = run.manifest
-    shared_cores = manifest.rig.provider != "static"
 
     on_file = [summary.name for summary in summaries if written(summary)]
     explains = "sqlite-vs-postgres" if "sqlite-vs-postgres" in on_file else next(iter(on_file), "")
@@ -81,7 +80,7 @@ def build(run: Run, scenarios: Mapping[str, Scenario] = SCENARIOS) -> Page:
             summary=summary,
             scenario=scenarios.get(summary.name),
             readings=mine,
-            pictures=pictures(summary, mine, shared_cores=shared_cores),
+            pictures=pictures(summary, mine, shared_cores=manifest.rig.shares_cores),
             explains=summary.name == explains,
             behind=behind(summary, of_it, seen.courses.get(summary.name)),
         )

@@ -11,9 +11,9 @@ from harness.report import charts, correctness_charts
 from harness.report.blocks import Picture
 from harness.report.phrase import BACKEND_NAMES, number, percent, some
 from harness.report.reading import Reading
+from harness.report.scaling import scaling_charts
 from harness.report.summary import CellSummary, ScenarioSummary
 from harness.report.theme import Spec
-from harness.usl import UslFit, fit_usl
 
 LEAST_SECONDS = 5
 """A shorter trial has no course to show."""
@@ -29,7 +29,7 @@ def pictures(summary: ScenarioSummary, readings: Sequence[Reading], *, shared_co
     """The charts of a scenario. What has nothing to show is not drawn."""
     specs = [*SPECIAL[summary.name](summary, readings)] if summary.name in SPECIAL else []
     if summary.name == "scaling":
-        specs += _scaling(summary, readings, shared_cores=shared_cores)
+        specs += scaling_charts(summary, readings, shared_cores=shared_cores)
     specs += [
         *_strategies(summary),
         *_spread(summary, readings),
@@ -176,36 +176,6 @@ def _pool_sweep(summary: ScenarioSummary, readings: Sequence[Reading]) -> Iterat
             charts.pool_sweep(rows, knee=knee if isinstance(knee, int) else None, title=title),
             "One point a trial, valid trials only.",
             f"{title}: see the table below.",
-        )
-
-
-USL_NOTE = (
-    "In the scaling law (Gunther's USL) sigma is the share of the work that cannot run side by side, kappa what hosts "
-    "cost each other by having to agree; in brackets their confidence intervals."
-)
-
-
-def _scaling(summary: ScenarioSummary, readings: Sequence[Reading], *, shared_cores: bool) -> Iterator[_Chart]:
-    """One picture for each bound: the cells that differ in the number of hosts alone."""
-    bounds: dict[str, list[tuple[int, float]]] = {}
-    for reading in readings:
-        cell, rps = reading.row.cell, reading.row.figure("rps")
-        if reading.row.valid and rps:
-            words = summary.labels.get(cell.name, "").split(", ")
-            bound = ", ".join(word for word in words if word != some(cell.hosts, "app host")) or cell.strategy
-            bounds.setdefault(bound, []).append((cell.hosts, rps))
-    for bound, points in bounds.items():
-        if len({hosts for hosts, _ in points}) < 2:
-            continue
-        fit = fit_usl(points, shared_cores=shared_cores)
-        said = fit.sentence() if isinstance(fit, UslFit) else fit.reason
-        title = f"Throughput by app hosts: {bound}"
-        rows = [{"hosts": hosts, "rps": rps} for hosts, rps in points]
-        shown = fit if isinstance(fit, UslFit) else None
-        yield (
-            charts.scaling(rows, shown, title=title),
-            f"One point a trial, valid trials only. {said}. {USL_NOTE}",
-            f"{title}. {said}",
         )
 
 

@@ -18,6 +18,7 @@ from harness.report.blocks import Block, Fold, Line, Picture, Prose, Section, Ta
 from harness.report.claims import claims_tables
 from harness.report.phrase import BACKEND_NAMES, NOTHING, SYMBOLS, count, number
 from harness.report.reading import Reading
+from harness.report.scaling import scaling_tables
 from harness.report.sqlite import explained
 from harness.report.summary import CellSummary, ScenarioSummary, scenario_answer
 
@@ -275,6 +276,7 @@ SPECIAL: Mapping[str, Callable[[Material], list[Block]]] = {
             "executing_ms": "executing, median ms",
         },
     ),
+    "scaling": lambda material: [*scaling_tables(material.summary, material.readings)],
     "sqlite-vs-postgres": _claims,
 }
 """What a scenario shows besides what all show."""

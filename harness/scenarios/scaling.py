@@ -8,9 +8,8 @@ second is reported with what held it back.
 
 from __future__ import annotations
 
-import statistics
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from harness.checks import check_counts, check_spread, finding, tally
 from harness.config import CLAIM_TRIALS, Options
@@ -18,6 +17,7 @@ from harness.metrics import Measured
 from harness.model import Cell, Finding, Trial
 from harness.plan import Lane, Scenario, Site, Skip
 from harness.scenarios.increments import QUICK_SECONDS, check_counters, increment, warmup
+from harness.usl import SpeedUp, speed_ups
 
 HOSTS = (1, 2, 3, 4, 6, 8)
 QUICK_HOSTS = (1, 2, 4, 8)
@@ -131,17 +131,16 @@ def judge(trials: Sequence[Measured]) -> Sequence[Finding]:
             rate = measured.row.figure("rps")
             if rate is not None and measured.row.valid:
                 rates[measured.cell.hosts].append(rate)
-        one = statistics.median(rates.get(1, [0.0]))
-        ups = {n: statistics.median(rs) / one for n, rs in sorted(rates.items()) if one}
-        line = ", ".join(f"{n} hosts {up:.2f}x" for n, up in ups.items())
+        ups = speed_ups(rates)
         if bound == "cpu":
             cell = max(line_trials, key=lambda m: (m.row.valid, m.cell.hosts)).cell
             if not ups:
                 findings.append(finding(cell, "cpu-bound speed-up", "unknown", "no valid trial with one host"))
                 continue
             what = _held_back([m for m in line_trials if m.cell == cell and m.row.valid])
-            text = f"{line} (reported, not judged). What held {cell.hosts} hosts back: {what}"
-            findings.append(finding(cell, "cpu-bound speed-up", "pass", text, speedup=ups))
+            line = "; ".join(f"{n} hosts {up}" for n, up in ups.items() if n > 1)
+            text = f"{line or 'one host only'} (reported, not judged). What held {cell.hosts} hosts back: {what}"
+            findings.append(finding(cell, "cpu-bound speed-up", "pass", text, **_numbers(ups)))
             continue
         for n, wanted in WANTED.items():
             at = next((c for c in known if c.hosts == n), None)
@@ -150,10 +149,20 @@ def judge(trials: Sequence[Measured]) -> Sequence[Finding]:
             if n not in ups:
                 findings.append(finding(at, SPEED_UP.format(n), "unknown", "no valid trial, or none with one host"))
                 continue
-            text = f"{ups[n]:.2f}x of one host (at least {wanted}x is wanted), each bound by its pool of {POOL}"
-            verdict = ups[n] >= wanted
-            findings.append(finding(at, SPEED_UP.format(n), verdict, text, speedup=ups[n], wanted=wanted))
+            up = ups[n]
+            text = f"{up}; of one host at least {wanted}x is wanted, each bound by its pool of {POOL}"
+            numbers = {"speedup": up.value, "efficiency": up.efficiency, "wanted": wanted}
+            if up.interval:
+                numbers |= {"low": up.interval.low, "high": up.interval.high}
+            findings.append(finding(at, SPEED_UP.format(n), up.value >= wanted, text, **numbers))
     return findings
+
+
+def _numbers(ups: Mapping[int, SpeedUp]) -> dict[str, dict[int, float]]:
+    return {
+        "speedup": {n: up.value for n, up in ups.items()},
+        "efficiency": {n: up.efficiency for n, up in ups.items()},
+    }
 
 
 def _held_back(trials: Sequence[Measured]) -> str:

@@ -36,7 +36,8 @@ def test_a_peer_that_is_away_is_named_in_one_line() -> None:
 
 def test_the_facts_of_this_machine() -> None:
     found = run(facts.__file__)
-    assert set(found) == {"cpus", "memory", "kernel", "cpu_model", "versions"}
+    assert set(found) == {"cpus", "memory", "kernel", "boot_id", "cpu_model", "versions"}
+    assert found["boot_id"] == Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
     assert found["cpus"] > 0  # type: ignore[operator]
     assert found["memory"] > 2**28  # type: ignore[operator]
 

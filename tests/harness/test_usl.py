@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import scipy.optimize
 
-from harness.usl import NotFitted, UslFit, fit_usl
+from harness.stats import ratio_of_medians
+from harness.usl import NotFitted, UslFit, fit_usl, speed_ups
 
 HOSTS = (1, 2, 3, 4, 6, 8)
 
@@ -169,3 +170,24 @@ def test_the_seed_decides_the_intervals() -> None:
     one = fit_usl(measured, shared_cores=False, resamples=40, seed=1)
     assert one == fit_usl(measured, shared_cores=False, resamples=40, seed=1)
     assert one != fit_usl(measured, shared_cores=False, resamples=40, seed=2)
+
+
+def test_speed_ups_with_efficiency_and_interval() -> None:
+    rates = {4: [350.0, 390.0, 380.0, 396.0, 360.0], 1: [98.0, 100.0, 102.0, 99.0, 101.0], 2: [150.0, 160.0]}
+    found = speed_ups(rates)
+    assert list(found) == [1, 2, 4]
+    assert [(up.value, up.efficiency) for up in found.values()] == [(1.0, 1.0), (1.55, 0.775), (3.8, 0.95)]
+    assert [up.interval is None for up in found.values()] == [True, True, False]
+    assert found[4].interval == ratio_of_medians(rates[1], rates[4], seed=4)
+    assert str(found[4]).startswith("3.80x [3.")
+    assert str(found[4]).endswith("], efficiency 95%")
+    assert str(found[2]) == "1.55x, efficiency 78%"
+
+
+@pytest.mark.parametrize("rates", [{}, {2: [1.0]}, {1: [], 2: [1.0]}, {1: [0.0], 2: [1.0]}])
+def test_without_one_host_there_is_no_speed_up(rates: dict[int, list[float]]) -> None:
+    assert speed_ups(rates) == {}
+
+
+def test_a_rate_of_nothing_has_a_speed_up_and_no_interval() -> None:
+    assert speed_ups({1: [1.0] * 5, 2: [0.0] * 5})[2].interval is None

@@ -98,7 +98,14 @@ def test_the_cpu_bound_is_judged_by_the_counters() -> None:
 def test_speed_ups_as_wanted_pass() -> None:
     found = judge(trials(IDEAL))
     assert verdicts(found) == {f"speed-up {n} hosts": "pass" for n in (2, 4, 8)}
-    assert found["speed-up 8 hosts"].cell == cell("scaling", bound="pool", hosts=8).name
+    last = found["speed-up 8 hosts"]
+    assert last.cell == cell("scaling", bound="pool", hosts=8).name
+    assert last.detail.startswith("7.80x, efficiency 98%; of one host at least 7.0x is wanted")
+    assert last.numbers == {"speedup": 7.8, "efficiency": 0.975, "wanted": 7.0}
+    often = [m for shift in (-1, 0, 0, 1, 1) for m in trials({n: rate + shift for n, rate in IDEAL.items()})]
+    sure = judge(often)["speed-up 8 hosts"]
+    assert sure.detail.startswith("7.80x [7.")
+    assert 7.6 < sure.numbers["low"] <= sure.numbers["speedup"] <= sure.numbers["high"] < 8
 
 
 @pytest.mark.parametrize(("hosts", "rate"), [(2, 89.0), (4, 174.0), (8, 349.0)])
@@ -124,7 +131,8 @@ def test_what_was_not_measured_is_unknown_and_what_was_not_asked_for_is_not_ment
 def test_the_cpu_bound_is_reported() -> None:
     found = judge(trials({1: 100.0, 2: 120.0}, "cpu"))
     assert verdicts(found) == {"cpu-bound speed-up": "pass"}
-    assert found["cpu-bound speed-up"].numbers["speedup"] == {1: 1.0, 2: 1.2}
+    assert found["cpu-bound speed-up"].numbers == {"speedup": {1: 1.0, 2: 1.2}, "efficiency": {1: 1.0, 2: 0.6}}
+    assert found["cpu-bound speed-up"].detail.startswith("2 hosts 1.20x, efficiency 60% (reported, not judged).")
     assert verdicts(judge(trials({1: 100.0, 2: 120.0}, "cpu", valid=False))) == {"cpu-bound speed-up": "unknown"}
 
 
