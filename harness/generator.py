@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from harness.errors import RigError
+from harness.errors import CrucibleError, RigError
 from harness.load.conduct import Conductor
 from harness.load.job import Warmup
 from harness.load.merge import FILES, is_shared, merge
@@ -25,6 +25,8 @@ from harness.stations import Station, Stream
 
 READY_S = 60.0
 GRACE_S = 30.0
+SILENT_S = 60.0
+"""Agents report each second; so long (and a request's time-out) one may say nothing: while it writes its results."""
 GONE_S = 5.0
 """For agents to end once their input is closed: requests in flight are given two seconds."""
 LEAD_US = 100_000
@@ -48,6 +50,8 @@ class Agent:
     clock: Mapping[str, Any] = field(default_factory=dict)
     """Its host's clock as it said that it is ready, which was heard at `heard_us` of our own clock."""
     heard_us: int = 0
+    spoke_s: float = field(default_factory=time.monotonic)
+    """When it last said anything, by our own clock."""
     done: bool = False
     error: str = ""
     finished: threading.Event = field(default_factory=threading.Event)
@@ -155,6 +159,7 @@ def _listen(agent: Agent, progress: Progress) -> None:
     try:
         for line in agent.stream.lines():
             event = json.loads(line)
+            agent.spoke_s = time.monotonic()
             if event.get("event") == "ready":
                 agent.clock, agent.heard_us = event["clock"], time.monotonic_ns() // 1000
                 agent.ready.set()
@@ -193,36 +198,58 @@ def _await_ready(agents: Sequence[Agent]) -> None:
 
 
 def _await_end(agents: Sequence[Agent]) -> list[str]:
+    """Waits for all agents, and says which of them brought no results."""
+    released = time.monotonic()
     failures = []
     for agent in agents:
-        job = agent.job
-        warmup = (job.get("warmup") or {}).get("max_seconds", 0.0)
-        requests, rate = job.get("requests"), job.get("rate")
-        planned = job.get("seconds") or (requests / rate if requests and rate else 600.0)
-        limit = float(planned) + float(warmup) + float(job.get("timeout_s", 30.0)) + GRACE_S
-        if not agent.finished.wait(limit):
+        if why := _overdue(agent, released):
             agent.stream.close()
-            failures.append(f"{agent.station.name}: no end within {limit:.0f} s")
+            failures.append(f"{agent.station.name}: {why}")
         elif not agent.done:
             failures.append(f"{agent.station.name}: the load agent died: {agent.error}")
     return failures
 
 
+def _overdue(agent: Agent, released: float) -> str:
+    """Waits for the agent's end; why it was not waited for any longer, else nothing.
+
+    A closed load of so many requests takes as long as the service needs, which nobody knows beforehand: there the
+    agent only must not fall silent. Where the length is known, it is an end.
+    """
+    job = agent.job
+    timeout, warmup = float(job.get("timeout_s", 30.0)), (job.get("warmup") or {}).get("max_seconds", 0.0)
+    requests, rate = job.get("requests"), job.get("rate")
+    planned = job.get("seconds") or (requests / rate if requests and rate else None)
+    limit = planned and float(planned) + float(warmup) + timeout + GRACE_S
+    while not agent.finished.wait(min(1.0, SILENT_S)):
+        now = time.monotonic()
+        if limit and now - released > limit:
+            return f"no end within {limit:.0f} s"
+        if now - agent.spoke_s > SILENT_S + timeout:
+            return f"the load agent has said nothing for {SILENT_S + timeout:.0f} s"
+    return ""
+
+
 def _collect(agents: Sequence[Agent], scratch: Path, failures: list[str], since_us: int) -> Collected:
-    parts: dict[str, list[tuple[Path, int]]] = {}
+    """Fetches and merges what the agents left. What cannot be had makes the trial invalid, not the bench fail."""
+    parts: dict[str, list[Path]] = {}
     for agent in agents:
         if not agent.done:
             continue
         folder = scratch / f"{agent.lane}-{agent.number}"
         folder.mkdir(parents=True)
-        agent.station.fetch(str(agent.job["out"]), FILES, folder)
-        parts.setdefault(agent.lane, []).append((folder, agent.offset_us))
-    merged = {lane: scratch / lane for lane in parts}
-    summaries = {
-        lane: merge(
-            [folder for folder, _ in part], merged[lane],
-            since_us=since_us, offsets_us=[offset_us for _, offset_us in part],
-        )
-        for lane, part in parts.items()
-    }  # fmt: skip
+        try:
+            agent.station.fetch(str(agent.job["out"]), FILES, folder)
+        except (CrucibleError, OSError) as error:
+            failures.append(f"{agent.station.name}: its results could not be fetched: {error}")
+        else:
+            parts.setdefault(agent.lane, []).append(folder)
+    merged, summaries = dict[str, Path](), dict[str, Mapping[str, Any]]()
+    for lane, folders in parts.items():
+        try:
+            summaries[lane] = merge(folders, scratch / lane, since_us=since_us)
+        except (CrucibleError, OSError, ValueError, KeyError) as error:  # a file that is missing, or damaged
+            failures.append(f"lane {lane}: its results cannot be used: {type(error).__name__}: {error}")
+        else:
+            merged[lane] = scratch / lane
     return Collected(folders=merged, summaries=summaries, failures=tuple(failures))

@@ -25,7 +25,16 @@ from harness.stations import Result, Stream
 from harness.tunnel import tunnel
 
 CONNECT_TIMEOUT_S = 15
+FETCH_S = 60.0
+"""So long a host may send nothing of a file that is fetched."""
 logging.getLogger("paramiko").setLevel(logging.CRITICAL)  # what goes wrong is raised and said once, in our words
+
+
+def _ended(channel: paramiko.Channel, timeout_s: float) -> int:
+    """The exit code of the channel's command. Raises TimeoutError: paramiko itself would wait for ever."""
+    if not channel.status_event.wait(timeout_s):
+        raise TimeoutError
+    return int(channel.recv_exit_status())
 
 
 class _RemoteStream:
@@ -134,7 +143,7 @@ class RemoteHost:
             reader.start()
             out = channel.makefile("rb", -1).read()
             reader.join(timeout_s)
-            code = channel.recv_exit_status()
+            code = _ended(channel, timeout_s)
         except (TimeoutError, paramiko.SSHException, OSError, EOFError) as error:
             said = f"no answer within {timeout_s:g} s" if isinstance(error, TimeoutError) else str(error)
             raise RigError(f"{self.name}: `{command[0]}`: {said}", hint="see ./run status") from error
@@ -167,6 +176,7 @@ class RemoteHost:
         """Copies those of the named files that are in a folder of the host, in one go. Raises RigError."""
         try:
             with self._session() as channel:
+                channel.settimeout(FETCH_S)
                 channel.exec_command(self._command(["tar", "-C", folder, "-cf", "-", "."]))
                 with channel.makefile("rb", -1) as source, tarfile.open(fileobj=source, mode="r|") as archive:
                     for member in archive:
@@ -174,8 +184,15 @@ class RemoteHost:
                         if name in names and member.isfile() and (content := archive.extractfile(member)):
                             with (into / name).open("wb") as target:
                                 shutil.copyfileobj(content, target)
-        except (paramiko.SSHException, EOFError, tarfile.TarError) as error:
-            raise RigError(f"{self.name}: {folder}: {error}") from error
+                    while source.read(1 << 16):  # what pads the archive
+                        pass
+                code = _ended(channel, FETCH_S)
+                if code != 0:
+                    said = channel.makefile_stderr("rb", -1).read().decode(errors="replace").strip().splitlines()[-1:]
+                    raise RigError(f"{self.name}: {folder}: tar ended with {code}: {(said or ['no message'])[0]}")
+        except (paramiko.SSHException, OSError, EOFError, tarfile.TarError) as error:
+            said = f"nothing came for {FETCH_S:g} s" if isinstance(error, TimeoutError) else str(error)
+            raise RigError(f"{self.name}: {folder}: {said}", hint="see ./run status") from error
 
     def get(self, address: str, port: int, path: str, *, timeout_s: float = 10.0) -> tuple[int, str]:
         """(status, body) of an HTTP GET made from this host; status 0 with the reason where nobody answered."""

@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from harness.errors import CrucibleError
+from harness.errors import CrucibleError, RigError
 from harness.files import read_table
 from harness.generator import Collected, Progress, run_lanes
 from harness.judge import judge, verdict_of
@@ -174,8 +174,13 @@ class _Bench:
         }
         with self.stage("ceiling"), tempfile.TemporaryDirectory(prefix="pgcrucible-") as scratch:
             collected = self._send({"main": lane}, "0", Path(scratch))
-        if "main" in collected.summaries:
-            self._ceiling = collected.summaries["main"]["rps"]
+        self._ceiling = collected.summaries["main"]["rps"] if "main" in collected.summaries else None
+        if collected.failures or not self._ceiling:
+            why = "; ".join(collected.failures) or f"no GET {path} was answered with success"
+            raise RigError(
+                f"the generator's ceiling could not be measured: {why}",
+                hint="without it nobody can tell a slow tier from a slow generator; see ./run status",
+            )
         self._recorder.manifest.settings["generator"] = {
             "ceiling_rps": self._ceiling,
             "processes": self._target.processes(),
@@ -231,7 +236,7 @@ class _Bench:
             self._recorder.evidence(trial.order, evidence)
             self._recorder.append("trials", [as_columns(row)])
             self._recorder.save()
-        if row.reason:
+        if not row.valid:
             self._echo(f"      invalid: {row.reason}")
 
     def _load(
@@ -273,7 +278,7 @@ class _Bench:
                 if not keep:
                     unjudged = {check: NO_SAMPLES for check in PER_REQUEST if ledger or check != "ledger"}
                     evidence = replace(evidence, unjudged={**unjudged, **evidence.unjudged})
-                row = self._row(trial, collected)
+                row = self._row(trial, next(iter(lanes)), collected)
                 for lane, folder in collected.folders.items():
                     self._timeline(trial.order, lane, folder)
                     self._recorder.lane(trial.order, lane, folder)
@@ -304,26 +309,30 @@ class _Bench:
             during=during or contextlib.nullcontext(),
         )
 
-    def _row(self, trial: Trial, collected: Collected) -> TrialRow:
-        reasons = list(collected.failures)
-        if not collected.summaries:
-            return TrialRow(trial=trial, valid=False, reason="; ".join(reasons) or "no results", figures={})
-        summaries = collected.summaries
-        summary = summaries["main" if "main" in summaries else next(iter(summaries))]
-        if summary["interrupted"]:
-            reasons.append("the load was interrupted")
+    def _row(self, trial: Trial, first: str, collected: Collected) -> TrialRow:
+        """The trial's row: the figures of its `first` lane, and no other's; why no claim may rest on it.
+
+        Whether its times can be believed is one question, whether its outcomes can is another. Where no claim rests on
+        times, a doubt about these leaves the trial valid and stands in the row, so that its times are not compared.
+        """
+        broken = list(collected.failures)
+        for lane, summary in collected.summaries.items():
+            broken += [f"lane {lane}: {why}" for why in innocence.broken(summary)]
+        if first not in collected.summaries:
+            why = f"no results of lane {first}"
+            return TrialRow(trial=trial, valid=False, reason="; ".join([*broken, why]), figures={})
+        summary = collected.summaries[first]
         doubts = innocence.reasons(summary, self._ceiling)
-        if self._scenarios[trial.cell.scenario].timed:
-            if doubts and not reasons:
-                self.doubtful.append(trial)
-            reasons += doubts
-        else:
-            manifest = self._recorder.manifest
-            manifest.warnings += [f"{trial.cell.name}: times are the generator's too: {doubt}" for doubt in doubts]
+        timed = self._scenarios[trial.cell.scenario].timed
+        if timed and doubts and not broken:
+            self.doubtful.append(trial)
+        if not timed:
+            doubts = [f"times are the generator's too: {doubt}" for doubt in doubts]
+            self._recorder.manifest.warnings += [f"{trial.cell.name}: {doubt}" for doubt in doubts]
         return TrialRow(
             trial=trial,
-            valid=not reasons,
-            reason="; ".join(reasons),
+            valid=not (broken or (timed and doubts)),
+            reason="; ".join(broken + doubts),
             steady=summary["warmup_steady"],
             figures=figures(summary),
         )

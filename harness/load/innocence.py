@@ -31,7 +31,7 @@ def reasons(summary: Mapping[str, Any], ceiling_rps: float | None = None) -> lis
 
     `ceiling_rps` is what the same hosts and processes reach in a closed loop against a null endpoint, if known.
     """
-    found = [
+    return [
         *_cpu(summary),
         *_lag(summary),
         *_achieved(summary),
@@ -39,11 +39,22 @@ def reasons(summary: Mapping[str, Any], ceiling_rps: float | None = None) -> lis
         *_little(summary),
         *_together(summary),
     ]
-    if summary["connections"]["out_of_step"]:
-        found.append(
-            f"{summary['connections']['out_of_step']} answers came unasked: others may belong to other requests"
-        )
+
+
+def broken(summary: Mapping[str, Any]) -> list[str]:
+    """Why not even the outcomes of a lane may be believed, whatever they are asked for."""
+    found = ["the load was interrupted"] if summary["interrupted"] else []
+    if out_of_step := summary["connections"]["out_of_step"]:
+        found.append(f"{out_of_step:,} answers came unasked: others may belong to other requests")
     return found
+
+
+def achieved(summary: Mapping[str, Any]) -> float | None:
+    """Open mode: how long the schedule was, over how long sending it took. None where nothing says so."""
+    start, due, sent = (summary.get(name) for name in ("measure_from_us", "last_due_us", "last_sent_us"))
+    if summary.get("mode") != "open" or start is None or due is None or sent is None or sent - start <= 0:
+        return None
+    return float(min(1.0, (due - start) / (sent - start)))
 
 
 def _watches(summary: Mapping[str, Any]) -> list[Mapping[str, Any]]:
@@ -100,15 +111,13 @@ def _lag(summary: Mapping[str, Any]) -> list[str]:
 
 
 def _achieved(summary: Mapping[str, Any]) -> list[str]:
-    """Open mode: how long the schedule was, over how long sending it took."""
-    start, due, sent = (summary[name] for name in ("measure_from_us", "last_due_us", "last_sent_us"))
-    if summary["mode"] != "open" or None in (start, due, sent) or sent - start <= 0:
+    share = achieved(summary)
+    if share is None or share >= MIN_ACHIEVED:
         return []
-    achieved = (due - start) / (sent - start)
-    if achieved >= MIN_ACHIEVED or sent - due < 100_000:  # a tenth of a second at the end of a short trial
+    if summary["last_sent_us"] - summary["last_due_us"] < 100_000:  # a tenth of a second at the end of a short trial
         return []
     return [
-        f"only {achieved:.0%} of the offered {summary['offered_rate']:g} requests/s were sent "
+        f"only {share:.0%} of the offered {summary['offered_rate']:g} requests/s were sent "
         f"(limit {MIN_ACHIEVED:.0%}): {summary['late']:,} waited for a free one of {summary['clients']} connections"
     ]
 

@@ -54,6 +54,7 @@ class _Crew:
         self._events: asyncio.Queue[tuple[int, Event | None]] = asyncio.Queue()
         self._readers: list[asyncio.Task[None]] = []
         self._stopping = False
+        self._working = job.processes
         self._rows: dict[tuple[int, str], list[Event]] = {}
 
     async def start(self, job: Job) -> None:
@@ -114,16 +115,22 @@ class _Crew:
                 self._progress(event)
             elif event["event"] == "done":
                 done.add(number)
+                self._working -= 1
+                for place in sorted(self._rows):  # the others go on without it
+                    self._tell_second(place)
             else:
                 raise RigError(str(event.get("message", "a load process failed")))
         return len(done) == len(self._processes)
 
     def _progress(self, event: Event) -> None:
-        """Emit a second when all processes have reported it; percentiles are then the worst process's."""
+        """Emit a second when all processes still at work have reported it; percentiles are then the worst process's."""
         place = (event["second"], event["phase"])
-        rows = self._rows.setdefault(place, [])
-        rows.append(event)
-        if len(rows) < len(self._processes):
+        self._rows.setdefault(place, []).append(event)
+        self._tell_second(place)
+
+    def _tell_second(self, place: tuple[int, str]) -> None:
+        rows = self._rows[place]
+        if len(rows) < self._working:
             return
         del self._rows[place]
         merged = {"event": "progress", "second": place[0], "phase": place[1]}

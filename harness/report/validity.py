@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from harness.load.innocence import achieved
 from harness.manifest import Manifest
 from harness.metrics import TrialRow
 from harness.report.blocks import Fold, Table, Value, table
@@ -62,7 +63,8 @@ def _generator(readings: Sequence[Reading], labels: Mapping[str, str]) -> Table:
         "run and did not. Stall: it did not run when it should have. Send lag: from the instant a request was "
         "due to the instant it left; latency includes it, service time does not. In flight: requests on their "
         "way as the generator saw them, beside what Little's law makes of the times they took: far "
-        "apart, one of the two is wrong. Steady: throughput and p95 had stopped moving when measuring began.",
+        "apart, one of the two is wrong. Achieved: how long the schedule was, over how long it took to send it. "
+        "Steady: throughput and p95 had stopped moving when measuring began.",
     )
 
 
@@ -74,7 +76,7 @@ def _where(row: TrialRow, labels: Mapping[str, str]) -> list[Value]:
 def _innocence(reading: Reading) -> list[Value]:
     row, summary = reading.row, reading.summary
     watch = [one for one in _sequence(summary.get("watch")) if isinstance(one, Mapping)]
-    offered, sent, seconds = row.cell.rate, row.figure("sent"), row.figure("seconds")
+    share = _achieved(summary)
     return [
         Value(percent(_most(watch, "cpu"))),
         Value(percent(_most(watch, "cpu_wait"))),
@@ -82,7 +84,7 @@ def _innocence(reading: Reading) -> list[Value]:
         *(Value(number(row.figure(name))) for name in ("lag_p99_ms", "p99_ms", "service_p99_ms")),
         Value(number(_in_flight(watch))),
         Value(number(_little(row, summary))),
-        Value(percent(sent / seconds / offered) if offered and sent and seconds else NOTHING),
+        Value(NOTHING if share is None else percent(share)),
         Value({None: "none", True: "steady", False: "not steady"}[row.steady]),
         Value("valid" if row.valid else "invalid", mark="pass" if row.valid else "invalid"),
     ]
@@ -110,6 +112,14 @@ def _little(row: TrialRow, summary: Mapping[str, Any]) -> float | None:
     mean_ms = _number(service.get("mean_ms")) if isinstance(service, Mapping) else None
     done, seconds = row.figure("sent"), row.figure("seconds")
     return done / seconds * mean_ms / 1e3 if done and seconds and mean_ms is not None else None
+
+
+def _achieved(summary: Mapping[str, Any]) -> float | None:
+    """As the generator is judged by it: requests that were sent late count as not achieved."""
+    try:
+        return achieved(summary)
+    except TypeError:  # a damaged summary
+        return None
 
 
 def _number(value: object) -> float | None:

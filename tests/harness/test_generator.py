@@ -16,6 +16,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from harness import generator
 from harness.address import locate
 from harness.errors import RigError
 from harness.generator import LEAD_US, Collected, _release, run_lanes
@@ -148,6 +149,75 @@ def test_a_job_that_cannot_be_is_said_at_once_and_by_whom(run: Run) -> None:
 def test_a_service_that_is_not_there_is_said(run: Run) -> None:
     with pytest.raises(RigError, match=r"load-[12]: the load agent did not start: .*127\.0\.0\.1"):
         run.go({"main": FINITE}, place={"host": "127.0.0.1", "port": free_port()})
+    ended(run.hosts)
+
+
+MUTE = """
+import json, sys, time
+job = json.loads(sys.stdin.readline())
+print(json.dumps({"event": "ready", "clock": {"boot_id": "", "monotonic_us": 1}}), flush=True)
+sys.stdin.readline()
+for second in range(job["requests"]):
+    print(json.dumps({"event": "progress", "second": second, "phase": "measure"}), flush=True)
+    time.sleep(0.1)
+sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize(
+    ("load", "said"),
+    [
+        ({"requests": 20, "timeout_s": 0.2}, "load-1: the load agent has said nothing for 1 s"),
+        ({"requests": 1, "seconds": 0.1, "timeout_s": 30.0}, "load-1: no end within 0 s"),
+    ],
+)
+def test_an_agent_is_waited_for_while_it_speaks_and_no_longer(
+    run: Run, monkeypatch: pytest.MonkeyPatch, load: dict[str, Any], said: str
+) -> None:
+    """A load of so many requests may take as long as it wants: 2 s are reported here, one of silence is too much."""
+    heard = list[int]()
+    monkeypatch.setattr(generator, "SILENT_S", 0.6)
+    monkeypatch.setattr(generator, "GRACE_S", -30.0)
+    run.hosts = run.hosts[:1]
+    collected = run.go(
+        {"main": {**FINITE, "clients": 1, **load}}, lambda _, event: heard.append(event["second"]),
+        command=[sys.executable, "-c", MUTE],
+    )  # fmt: skip
+    assert collected.failures == (said,)
+    assert len(heard) == load["requests"]
+    ended(run.hosts)
+
+
+def lost(folder: str, names: Any, into: Path) -> None:
+    raise RigError("load-2: the SSH connection broke")
+
+
+def nothing(folder: str, names: Any, into: Path) -> None:
+    """As a host whose disk was cleared."""
+
+
+def half(folder: str, names: Any, into: Path) -> None:
+    LoadHost("load-2").fetch(folder, names, into)
+    (into / "summary.json").write_text("{", encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("fetch", "said", "kept"),
+    [
+        (lost, "load-2: its results could not be fetched: load-2: the SSH connection broke", ["load-1"]),
+        (nothing, "lane main: its results cannot be used: ", []),
+        (half, "lane main: its results cannot be used: ", []),
+    ],
+)
+def test_results_that_cannot_be_had_are_a_failure_of_the_trial_alone(
+    run: Run, fetch: Callable[..., None], said: str, kept: list[str]
+) -> None:
+    run.hosts[1].fetch = fetch  # type: ignore[method-assign]
+    collected = run.go({"main": FINITE})
+    (failure,) = collected.failures
+    assert failure.startswith(said)
+    assert [summary["load_host"] for summary in collected.summaries.values()] == kept
+    assert list(collected.folders) == list(collected.summaries)
     ended(run.hosts)
 
 

@@ -10,12 +10,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from harness.bench import end_with
 from harness.errors import InvalidMeasurement, RigError
+from harness.generator import Collected
 from harness.judge import judge
 from harness.load import innocence
 from harness.manifest import CodeRecord, RigRecord
@@ -24,11 +26,12 @@ from harness.plan import Driver, Plan, Scenario
 from harness.recorder import Recorder
 from harness.report.page import write_report
 from harness.report.terminal import print_summary
-from harness.runner import During, bench
+from harness.runner import During, _Bench, bench
 from harness.scenarios.increments import check_counters, increment
 from harness.store import Run, load_run
 from tests.conftest import Database
 from tests.harness.stations import Tier, ended, left_over, serving
+from tests.harness.test_metrics import summary
 
 SCENARIO = Scenario(
     name="counting",
@@ -165,6 +168,88 @@ def starved(agents: Sequence[subprocess.Popen[str]]) -> Iterator[None]:
     finally:
         over.set()
         thread.join()
+
+
+CLEAN = {
+    "interrupted": False,
+    "connections": {"out_of_step": 0},
+    "warmup_steady": None,
+    "not_sent": 0,
+} | summary()
+
+
+def judged_row(summaries: dict[str, Any], *, timed: bool, doubts: Sequence[str] = (), died: Sequence[str] = ()) -> Any:
+    """The row of a trial with the lanes `main` and `other`, its trials to be measured anew, and the run's warnings."""
+    manifest = SimpleNamespace(warnings=[])
+    bencher = _Bench(
+        plan(SHORT), {"counting": replace(SCENARIO, timed=timed)}, None, SimpleNamespace(manifest=manifest), print  # type: ignore[arg-type]
+    )  # fmt: skip
+    collected = Collected(folders={}, summaries=summaries, failures=tuple(died))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(innocence, "reasons", lambda *_: list(doubts))
+        row = bencher._row(plan(SHORT).trials[0], "main", collected)
+    return row, bencher.doubtful, manifest.warnings
+
+
+@pytest.mark.parametrize("timed", [True, False])
+@pytest.mark.parametrize("lane", ["main", "other"])
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"interrupted": True}, "the load was interrupted"),
+        ({"connections": {"out_of_step": 3}}, "3 answers came unasked: others may belong to other requests"),
+    ],
+)
+def test_outcomes_that_cannot_be_believed_make_any_trial_invalid(
+    lane: str, change: dict[str, Any], said: str, *, timed: bool
+) -> None:
+    row, again, _ = judged_row({"main": CLEAN, "other": CLEAN} | {lane: CLEAN | change}, timed=timed)
+    assert (row.valid, row.reason, again) == (False, f"lane {lane}: {said}", [])
+
+
+@pytest.mark.parametrize("timed", [True, False])
+def test_no_other_lanes_figures_stand_in_for_those_of_a_main_lane_that_died(*, timed: bool) -> None:
+    row, again, _ = judged_row({"other": CLEAN}, timed=timed, died=["load-1: the load agent died: killed"])
+    assert (row.valid, row.figures, again) == (False, {}, [])
+    assert row.reason == "load-1: the load agent died: killed; no results of lane main"
+
+
+def test_a_doubt_about_times_stands_in_the_row_of_a_trial_that_is_not_about_them() -> None:
+    doubt = "requests were noticed late"
+    row, again, warnings = judged_row({"main": CLEAN}, timed=False, doubts=[doubt])
+    assert (row.valid, row.reason, again) == (True, f"times are the generator's too: {doubt}", [])
+    assert warnings == [f"{SHORT.name}: times are the generator's too: {doubt}"]
+    row, again, warnings = judged_row({"main": CLEAN}, timed=True, doubts=[doubt])
+    assert (row.valid, row.reason, len(again), warnings) == (False, doubt, 1, [])
+    row, again, _ = judged_row({"main": CLEAN}, timed=True)
+    assert (row.valid, row.reason, again) == (True, "", [])
+
+
+def test_a_trial_of_doubtful_times_is_not_called_invalid(benches: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(innocence, "reasons", lambda *_: ["the load generator was held up"])
+    run = benches.go(plan(SHORT))
+    assert [(row.valid, row.reason) for row in run.rows] == [
+        (True, "times are the generator's too: the load generator was held up")
+    ]
+    assert run.manifest.verdict == "pass"
+    assert not any("invalid" in line for line in benches.said)
+
+
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [("/health", ""), ("/nowhere-at-all", "could not be measured: no GET /nowhere-at-all was answered with success")],
+)
+def test_a_null_endpoint_that_is_there_must_answer(
+    benches: Bench, monkeypatch: pytest.MonkeyPatch, path: str, said: str
+) -> None:
+    """Else the check of the ceiling would be switched off without a word."""
+    monkeypatch.setattr("harness.runner.CEILING_S", 0.2)
+    monkeypatch.setattr(benches.tier, "null_path", lambda: path)
+    if not said:
+        assert benches.go(plan(SHORT)).manifest.settings["generator"]["ceiling_rps"] > 0
+        return
+    with pytest.raises(RigError, match=said):
+        benches.go(plan(SHORT))
 
 
 def test_a_starved_generator_ends_with_4_and_is_named(benches: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

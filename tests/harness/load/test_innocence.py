@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from harness.load.innocence import reasons
+from harness.load.innocence import broken, reasons
 
 WATCH = {
     "load_host": "load-1",
@@ -37,6 +37,7 @@ def summary(**changes: Any) -> dict[str, Any]:
         "last_sent_us": 9_999_900,
         "late": 0,
         "connections": {"opened": 100, "reopened": 0, "out_of_step": 0},
+        "interrupted": False,
     } | changes
 
 
@@ -65,7 +66,6 @@ def test_an_innocent_generator_has_no_reasons() -> None:
         ({}, 2_300.0, "87% of what the generator reaches"),
         ({"watch": [WATCH | {"in_flight": 30.0}]}, None, "Little's law does not hold: 30.0"),
         ({"busy_us": 150_000_000}, None, "their times add up to 15.0"),
-        ({"connections": {"out_of_step": 2}}, None, "2 answers came unasked"),
     ],
 )
 def test_each_reason_is_named(changes: dict[str, Any], ceiling: float | None, said: str) -> None:
@@ -73,6 +73,15 @@ def test_each_reason_is_named(changes: dict[str, Any], ceiling: float | None, sa
     assert len(found) == 1
     assert said in found[0]
     assert "\n" not in found[0]
+
+
+def test_outcomes_that_cannot_be_believed_are_told_from_times_that_cannot() -> None:
+    assert broken(summary()) == []
+    assert broken(summary(watch=[WATCH | {"cpu": 0.95}])) == []
+    assert broken(summary(connections={"out_of_step": 2})) == [
+        "2 answers came unasked: others may belong to other requests"
+    ]
+    assert broken(summary(interrupted=True)) == ["the load was interrupted"]
 
 
 @pytest.mark.parametrize(

@@ -222,8 +222,15 @@ def test_little_s_law_is_by_the_times_themselves_where_they_are_kept(tmp_path: P
 
 def test_an_open_load_tells_how_much_of_it_was_achieved(tmp_path: Path) -> None:
     cell = Cell(scenario="throughput", mode="open", rate=1250.0, seconds=1.0)
-    generator = the_generator(store(tmp_path, [Made(cell=cell, ok=1000, seconds=1.0)]))
-    assert dict(zip(generator.head, generator.rows[0], strict=True))["achieved / offered"].text == "80.0 %"
+    run = store(tmp_path, [Made(cell=cell, ok=1250, seconds=1.0)])
+    file = run.path / "samples" / "001-main.summary.json"
+    said = []
+    for sent_us in (1_250_000, "never", 999_000):  # the last of them was due after a second: all were sent in the end
+        times = {"mode": "open", "measure_from_us": 0, "last_due_us": 1_000_000, "last_sent_us": sent_us}
+        file.write_text(json.dumps(json.loads(file.read_text()) | times))
+        generator = the_generator(run)
+        said.append(dict(zip(generator.head, generator.rows[0], strict=True))["achieved / offered"].text)
+    assert said == ["80.0 %", DASH, "100 %"]
 
 
 def test_the_service_time_stands_beside_the_latency_of_open_cells_alone(tmp_path: Path) -> None:
