@@ -136,7 +136,8 @@ def compare(
         else:
             rows += _measure(cell, cells_a[cell], cells_b[cell], metrics)
     refused = {cell: _refused(cells_a[cell], cells_b[cell]) for cell in cells_a if cell in cells_b}
-    needed = trials_needed(sum(len(metrics) if row.verdict == "invalid" else row.p is not None for row in rows))
+    asked = sum(len(metrics) if row.metric == ALL_METRICS else 1 for row in rows if row.verdict != "MISSING")
+    needed = trials_needed(asked)
     judged = [_of_equal_work(row, refused.get(row.cell), metrics) for row in _judge(rows, needed, known, metrics)]
     compared = {metric: [known.of(row.cell, metric) for row in rows if row.metric == metric] for metric in metrics}
     holds = {metric: found or [known.of("", metric)] for metric, found in compared.items()}
@@ -272,6 +273,8 @@ def _warnings(a: RunData, b: RunData, floors: Mapping[str, Sequence[tuple[float,
             yield f"{side} ({run.run_id}): {doubted} of {len(run.trials)} trials are left out, their times are doubted"
         if unsteady := sum(str(trial.get("steady")).lower() == "false" for trial in timed):
             yield f"{side} ({run.run_id}): {unsteady} of {len(run.trials)} trials began before the load was steady"
+    if a.run_id == b.run_id:
+        yield "A and B are the same run"
     if not any((run.manifest.get("rig") or {}).get("hosts") for run in (a, b)):
         yield "neither run describes its hosts: their environments could not be compared"
     yield from moved_canaries(a.manifest, b.manifest)

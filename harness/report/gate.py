@@ -29,8 +29,13 @@ class FailIf:
 
     def enforce(self, comparison: Comparison) -> None:
         """CriterionFailed if B failed its own checks or a row is slower by `share` or more. InvalidMeasurement if
-        neither is so, but B's checks said something else than `pass` or a row of the baseline could not be judged.
+        neither is so, but B's checks said something else than `pass` or a row of the baseline could not be judged;
+        and if B is A.
         """
+        if comparison.run_a == comparison.run_b:
+            raise InvalidMeasurement(
+                f"A and B are both run {comparison.run_b}: nothing was compared", hint="name two runs; `latest` is one"
+            )
         about_b = f"B ({comparison.run_b}) has the verdict {comparison.verdict_b}"
         see_b = f"./run report --run {comparison.run_b}"
         if comparison.verdict_b == "fail":

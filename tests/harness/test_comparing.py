@@ -56,6 +56,7 @@ def stored(
     if rows:
         recorder.append("trials", rows)
     recorder.manifest.verdict = verdict
+    recorder.manifest.run_id = name
     recorder.save("finished")
     recorder.path.rename(root / name)
 

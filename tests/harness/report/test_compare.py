@@ -194,6 +194,15 @@ def test_a_cell_with_fewer_trials_costs_the_others_nothing() -> None:
     assert "over the 12 rows tested; 4 had too few trials" in text(comparison)
 
 
+def test_the_trials_needed_count_what_is_invalid_and_leave_out_what_is_missing() -> None:
+    """Four rows need 5 a side, eight need 6."""
+    one = [trial(1), trial(1, scenario="x", valid="false")]
+    assert compare(run(one), run(one, "B")).needed == 6
+    assert compare(run(one), run(one[:1], "B")).needed == 5
+    none = trial(1, rps=0)
+    assert compare(run([none]), run([none], "B")).needed == 5
+
+
 def test_the_footer_says_when_nothing_was_tested() -> None:
     assert "p: no row was tested; with --repeat 5 on both sides each row can be." in text(compared(trials=1))
     assert "p: no row was tested." in text(compare(run([trial(1)]), run([trial(1, valid="false")], "B")))

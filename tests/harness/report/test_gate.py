@@ -78,6 +78,12 @@ def test_requests_that_were_quickly_refused_shut_it() -> None:
     GATE.enforce(compare(run(b), run(a, "B")))
 
 
+def test_a_run_compared_with_itself_shuts_it() -> None:
+    comparison = compare(run(FIVE), run(FIVE))
+    assert "A and B are the same run" in comparison.warnings
+    assert "nothing was compared" in shut(comparison).message
+
+
 def test_nothing_left_fails_it() -> None:
     with pytest.raises(CriterionFailed, match=r"1 of 4 rows .* most .* rps: 100.0%"):
         GATE.enforce(compare(run(FIVE), run([trial(n, rps=0.0) for n in range(5)], "B")))
