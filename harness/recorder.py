@@ -102,11 +102,16 @@ class Recorder:
         write_atomically(self.path / "evidence" / f"{order:03d}.json", text)
 
     def lane(self, order: int, lane: str, folder: Path) -> None:
-        """Moves a lane's collected results (see harness/load/merge.py) to samples/."""
+        """Moves a lane's collected results (see harness/load/merge.py) to samples/, in place of any that are there.
+
+        A trial that was cut short may have left some: packed samples of then would be read instead of today's.
+        """
         with disk(self.path):
             for name, suffix in LANE_FILES.items():
+                target = self.path / "samples" / f"{order:03d}-{lane}{suffix}"
+                target.unlink(missing_ok=True)
                 if (folder / name).exists():
-                    shutil.move(folder / name, self.path / "samples" / f"{order:03d}-{lane}{suffix}")
+                    shutil.move(folder / name, target)
 
     def append(self, name: Literal["trials", "timeline", "telemetry"], rows: Iterable[Mapping[str, Any]]) -> None:
         """Appends rows to one of the tables; the header comes with the first."""

@@ -11,11 +11,14 @@ from typing import Any
 
 from harness.errors import UsageError
 from harness.manifest import CodeRecord, RigRecord
+from harness.model import BACKENDS
 from harness.plan import Plan
 from harness.report.environment import differences
 from harness.store import Run
 
 NEW = "start a new run: ./run bench"
+READ_LATER = {"generator"} | set(BACKENDS) - {"postgres"}
+"""Settings that a run's own trials bring: the ceiling, and the pragmas of each SQLite set-up."""
 MOST = 6
 """So many differences are named one by one."""
 
@@ -68,9 +71,9 @@ def must_be_alike(run: Run, *, code: CodeRecord, rig: RigRecord, settings: Mappi
 
 
 def _compared(code: Mapping[str, Any], rig: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
-    """As a manifest: the commit, not the command line; the settings, not the ceiling that was measured."""
+    """As a manifest: the commit, not the command line; the settings, not what trials have found."""
     return {
         "code": {"commit": code["commit"]},
         "rig": rig,
-        "settings": {name: value for name, value in settings.items() if name != "generator"},
+        "settings": {name: value for name, value in settings.items() if name not in READ_LATER},
     }

@@ -19,7 +19,7 @@ from harness.store import Run, load_run
 from harness.tables import as_columns
 from tests.harness.report.builders import CODE, RIG, SETTINGS, Made, concurrent, store
 
-CEILING = {"generator": {"ceiling_rps": 9000.0, "processes": 1}}
+FOUND = {"generator": {"ceiling_rps": 9000.0, "processes": 1}, "sqlite-naive": {"journal_mode": "delete"}}
 OPTIONS = {"scenario": "concurrent-writes", "hosts": None, "quick": False, "backend": "postgres"}
 
 
@@ -66,7 +66,7 @@ class GoneOn(Exception):
 def cut(root: Path, **more: Any) -> Run:
     """An interrupted run with the first of two trials, as planned."""
     run = store(
-        root, [Made(cell=concurrent(strategy="upsert"))], status="aborted", settings=SETTINGS | CEILING,
+        root, [Made(cell=concurrent(strategy="upsert"))], status="aborted", settings=SETTINGS | FOUND,
         options=OPTIONS, **more,
     )  # fmt: skip
     planned = module.make_plan(
@@ -81,7 +81,7 @@ def cut(root: Path, **more: Any) -> Run:
 
 
 def test_the_same_environment_is_gone_on_in(target: TargetOnPaper, tmp_path: Path) -> None:
-    """Another name of the command, a ceiling that was measured and a fact of the moment make no difference."""
+    """Another command line, and settings that the run's own trials brought, make no difference."""
     run = cut(tmp_path)
     with pytest.raises(GoneOn) as caught:
         module.run_bench(None, resume=str(run.path), scenario="concurrent-writes", quick=False)
@@ -106,7 +106,7 @@ def unlike(target: TargetOnPaper, what: str) -> None:
 @pytest.mark.parametrize(
     ("what", "said"),
     [
-        ("cap", "app.cpus: 0.25 against 0.25, 0.5"),
+        ("cap", "app.cpus: 0.25 against 3 x 0.25, 0.5"),
         ("hosts", "topology: 4 app, 1 db, 1 lb, 1 load against 3 app, 1 db, 1 lb, 1 load"),
         ("code", "rig.code_hash: 9c0ffee1 against 0ther"),
         ("setting", "settings.postgres.work_mem: not recorded against 64MB"),

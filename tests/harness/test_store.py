@@ -334,6 +334,34 @@ def test_telemetry_without_line_breaks_is_refused_before_it_fills_the_memory(tmp
         tracemalloc.stop()
 
 
+def test_a_resume_that_is_killed_loses_no_finished_trials_seconds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorder = recorded(tmp_path, row())
+    recorder.append("timeline", [{"order": order, "lane": "main", "second": 0, "ok": 5} for order in (1, 2)])
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    run = load_run(recorder.path)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Path, "replace", killed)
+        Recorder.resume(run)
+    assert [line["order"] for line in load_run(recorder.path).table("timeline")] == ["1", "2"]
+
+
+def test_what_a_trial_that_was_cut_short_left_is_not_read_for_todays(tmp_path: Path) -> None:
+    recorder = recorded(tmp_path, row())
+    for kind, text in (("samples.csv.gz", "then"), ("keys.csv", "then"), ("samples.csv", "today")):
+        folder = tmp_path / kind
+        folder.mkdir()
+        (folder / kind).write_text(text)
+        recorder.lane(2, "main", folder)
+    assert {path.name: path.read_text() for path in (recorder.path / "samples").glob("002-*")} == {
+        "002-main.csv": "today"
+    }
+
+
 # -- deaths and full disks -------------------------------------------------------------------------------
 
 
