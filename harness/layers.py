@@ -9,7 +9,6 @@ import contextlib
 import csv
 import io
 import json
-import re
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -19,6 +18,7 @@ from typing import Any
 
 import psycopg
 
+from harness.dead_rows import vacuumed
 from harness.errors import RigError
 from harness.model import Cell, Evidence, Host
 from harness.rig import Rig
@@ -92,12 +92,14 @@ class Layers:
         """Reads every layer's counts now; the function handed out reads them again and gives the evidence.
 
         `reads`: `counters` (and the SQLite file's integrity), `ledger`, `data` (rows of bulk inserts), `deadlocks` (as
-        the server and its log count them), `dead-rows` (row versions that the trial left behind, and after VACUUM).
+        the server and its log count them), `dead-rows` (row versions that VACUUM could
+        not remove while the load ran, and after it).
         """
         with self.answering():
             initial = self._counters(cell) if "counters" in reads else {}
             received, (frontend, servers) = self._received(), self._haproxy_counts()
             deadlocks = self._deadlocks() if "deadlocks" in reads else {}
+        dead_rows: Callable[[], dict[str, int]] = dict
 
         @self.answering()
         def evidence() -> Evidence:
@@ -112,7 +114,7 @@ class Layers:
             if "data" in reads:
                 extra["data"] = bulk_rows(self._db)
             if "dead-rows" in reads:
-                extra["dead_rows"] = self._dead_rows()
+                extra["dead_rows"] = dead_rows()
             if "counters" in reads and cell.backend == "postgres":
                 final, ledger = self._counters(cell), self._ledger() if "ledger" in reads else None
             elif "counters" in reads:
@@ -132,7 +134,10 @@ class Layers:
                 extra=extra,
             )
 
-        yield evidence
+        with contextlib.ExitStack() as stack:
+            if "dead-rows" in reads:
+                dead_rows = stack.enter_context(vacuumed(self._db, "counters"))
+            yield evidence
 
     def _counters(self, cell: Cell) -> dict[str, int]:
         if cell.backend != "postgres":
@@ -170,16 +175,6 @@ class Layers:
                 break
         log = self._rig.at(self._rig.role("db")[0]).run(["sh", "-c", COUNT_LOGGED, "sh", "/var/log/postgresql"])
         return {"statistics": count, **({"log": int(log.stdout)} if log.stdout.strip() else {})}
-
-    def _dead_rows(self) -> dict[str, int]:
-        """Dead row versions of `counters` that VACUUM removed now, and those it could not."""
-        text: list[str] = []
-        self._db.add_notice_handler(lambda notice: text.append(notice.message_primary or ""))
-        self._db.execute("VACUUM (VERBOSE) counters")
-        found = re.search(r"tuples: (\d+) removed, (\d+) remain, (\d+) are dead but not yet removable", "\n".join(text))
-        if found is None:
-            return {}
-        return {"removed": int(found[1]), "remaining": int(found[2]), "not_removable": int(found[3])}
 
     def _received(self) -> Counter[str]:
         """App worker -> API requests it received since it started."""

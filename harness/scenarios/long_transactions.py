@@ -8,7 +8,7 @@ instant at which it was due and its own deadline.
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from harness.checks import Samples, check_counts, finding
@@ -96,24 +96,13 @@ def check(measured: Measured) -> Sequence[Finding]:
     if kind == "same-row":
         findings.append(_waited(cell, samples, measured.lanes["long"]))
     else:
-        findings.append(_in_time(cell, samples))
+        findings.append(_in_time(cell, samples, measured.lanes.get("long")))
     quick = {key: value for key, value in evidence.final.items() if kind == "same-row" or not key.startswith("held")}
     own = 1 if kind == "same-row" else 0  # the long transaction increments its row too
     initial = dict.fromkeys(quick, own) if own else {}
     counters = replace(evidence, initial=initial, final=quick)
     findings += [check_final_value(cell, samples, counters), check_counts(cell, samples, counters)]
-    dead = evidence.extra.get("dead_rows")
-    if dead:
-        findings.append(
-            finding(
-                cell,
-                "dead rows",
-                "pass" if not dead["not_removable"] else "fail",
-                f"VACUUM after the trial removed {dead['removed']:,} dead row versions, "
-                f"{dead['not_removable']:,} were still needed by a transaction",
-                **dead,
-            )
-        )
+    findings.append(_dead(cell, evidence.extra.get("dead_rows") or {}))
     return findings
 
 
@@ -129,17 +118,39 @@ def _long(cell: Cell, samples: Samples) -> Finding:
     )
 
 
-def _in_time(cell: Cell, samples: Samples) -> Finding:
+def _late(samples: Samples, long: Samples) -> str:
+    """Why the first quick ones may have met no long one; empty if it was there before them."""
+    begun = (long.sent_us[0] - min(samples.due_us)) / 1000
+    return f"the long transaction began {begun:,.0f} ms after the first quick one was due" if begun > SLACK_MS else ""
+
+
+def _apart(samples: Samples, long: Samples) -> str:
+    """Why the quick ones did not run beside the long one from the first to the last; empty if they did.
+
+    A quick one counts until it was late: else one that the long one held up would seem to have outlived it.
+    """
+    if late := _late(samples, long):
+        return late
+    last = max(
+        min(done, due + round(DEADLINE_MS * 1000)) for due, done in zip(samples.due_us, samples.done_us, strict=True)
+    )
+    left = (last - long.done_us[0]) / 1000
+    return f"the long transaction ended {left:,.0f} ms before the last quick one" if left > 0 else ""
+
+
+def _in_time(cell: Cell, samples: Samples, long: Samples | None) -> Finding:
     latencies = [(d - s) / 1000 for d, s in zip(samples.done_us, samples.due_us, strict=True)]
     in_time = sum(
         1 for outcome, ms in zip(samples.outcome, latencies, strict=True) if outcome == "ok" and ms <= DEADLINE_MS
     )
     good = in_time > 0.95 * QUICK and len(samples) == QUICK
+    apart = _apart(samples, long) if good and long is not None else ""
     return finding(
         cell,
         "quick in time",
-        good,
-        f"{in_time} of {len(samples)} quick transactions ended within {DEADLINE_MS:,.0f} ms "
+        "unknown" if apart else good,
+        (f"{apart}: not all quick ones ran beside it; " if apart else "")
+        + f"{in_time} of {len(samples)} quick transactions ended within {DEADLINE_MS:,.0f} ms "
         f"(more than {0.95 * QUICK:.0f} are wanted); median {statistics.median(latencies):,.1f} ms",
         in_time=in_time,
         median_ms=statistics.median(latencies),
@@ -148,6 +159,8 @@ def _in_time(cell: Cell, samples: Samples) -> Finding:
 
 def _waited(cell: Cell, samples: Samples, long: Samples) -> Finding:
     """The contrast: a quick request that needs the held row ends only after the long one."""
+    if late := _late(samples, long):
+        return finding(cell, "same row waits", "unknown", f"{late}: who had to wait for it is not known")
     first = min(samples.due_us)
     rows = [r for r in range(len(samples)) if samples.due_us[r] >= first + LEAD_S * 1e6]
     until = long.sent_us[0] + (HOLD_MS - SLACK_MS) * 1000
@@ -163,8 +176,38 @@ def _waited(cell: Cell, samples: Samples, long: Samples) -> Finding:
     return finding(cell, "same row waits", verdict, text, early=len(early))
 
 
+def _dead(cell: Cell, dead: Mapping[str, int]) -> Finding:
+    """What the trial left behind can be removed when it is over."""
+    if "not_removable" not in dead:
+        return finding(cell, "dead rows", "unknown", "VACUUM did not say what it could remove after the trial")
+    text = f"VACUUM removed {dead['removed']:,} dead row versions in all, {dead['not_removable']:,} were still needed"
+    return finding(cell, "dead rows", not dead["not_removable"], f"{text} when the trial was over", **dead)
+
+
 def judge(trials: Sequence[Measured]) -> Sequence[Finding]:
-    """Quick p99 with and without the long one, side by side."""
+    """With and without the long one, side by side: quick p99, and the dead row versions that VACUUM had to leave."""
+    return [_tails(trials), _kept(trials)]
+
+
+def _kept(trials: Sequence[Measured]) -> Finding:
+    """A transaction holds back the removal of all row versions that died since it began, of other rows too."""
+    kept: dict[str, list[int]] = {}
+    for measured in trials:
+        dead = measured.evidence.extra.get("dead_rows") or {}
+        if "kept" in dead:
+            kept.setdefault(str(measured.cell.params["long"]), []).append(dead["kept"])
+    cell = next((m.cell for m in trials if m.cell.params["long"] == "other-row"), trials[0].cell)
+    name = "dead rows kept"
+    if "none" not in kept or "other-row" not in kept:
+        return finding(cell, name, "unknown", "VACUUM was not tried in both, with and without the long transaction")
+    alone, beside = max(kept["none"]), min(kept["other-row"])
+    text = f"VACUUM had to leave up to {beside:,} dead row versions beside the long transaction, {alone:,} without it"
+    if beside <= alone:
+        return finding(cell, name, "unknown", f"{text}: what it holds back was not seen", alone=alone, beside=beside)
+    return finding(cell, name, "pass", text, alone=alone, beside=beside)
+
+
+def _tails(trials: Sequence[Measured]) -> Finding:
     p99: dict[str, list[float]] = {}
     for measured in trials:
         value = measured.row.figure("p99_ms")
@@ -172,10 +215,10 @@ def judge(trials: Sequence[Measured]) -> Sequence[Finding]:
             p99.setdefault(str(measured.cell.params["long"]), []).append(value)
     cell = next((m.cell for m in trials if m.cell.params["long"] == "other-row"), trials[0].cell)
     if "none" not in p99 or "other-row" not in p99:
-        return [finding(cell, "quick p99", "unknown", "not both were measured, with and without the long transaction")]
+        return finding(cell, "quick p99", "unknown", "not both were measured, with and without the long transaction")
     alone, beside = statistics.median(p99["none"]), statistics.median(p99["other-row"])
     text = f"quick p99 {alone:,.1f} ms without the long transaction, {beside:,.1f} ms beside it ({beside / alone:.2f}x)"
-    return [finding(cell, "quick p99", "pass", text, alone_ms=alone, beside_ms=beside)]
+    return finding(cell, "quick p99", "pass", text, alone_ms=alone, beside_ms=beside)
 
 
 SCENARIO = Scenario(
@@ -185,7 +228,7 @@ SCENARIO = Scenario(
         "more than 95 of 100 quick transactions end within their deadline beside a 5 s one",
         "+ quick p99 with and without the long one",
         "+ the contrast: quick ones that need the held row do wait",
-        "+ dead row versions left behind",
+        "+ dead row versions: how many the long one keeps VACUUM from removing, and that all can be removed after it",
     ),
     cells=cells,
     workload=workload,

@@ -17,6 +17,7 @@ NONE, OTHER, SAME = (cell("long-transactions", long=kind) for kind in ("none", "
 LONG = history((0, 5_010_000, "ok", None))
 QUICK = requests(100, hosts=3, apart_us=20_000, took_us=8_000, key=["quick-0"] * 100)
 FINAL = {"quick-0": 100, "held-0": 1}
+DEAD = {"dead_rows": {"kept": 95, "removed": 101, "not_removable": 0}}
 
 
 def waiting() -> Columns:
@@ -25,12 +26,15 @@ def waiting() -> Columns:
 
 
 def beside(quick: Columns = QUICK, long: Columns = LONG, **evidence: Any) -> Measured:
-    return measured(OTHER, {"main": quick, "long": long}, **{"final": FINAL, "counts": counted(101)} | evidence)
+    return measured(
+        OTHER, {"main": quick, "long": long}, **{"final": FINAL, "counts": counted(101), "extra": DEAD} | evidence
+    )
 
 
 def needing(quick: Columns | None = None, long: Columns = LONG, **evidence: Any) -> Measured:
     quick = waiting() if quick is None else quick
     known = {"final": {"held-0": 1 + quick.outcome.count("ok")}, "counts": counted(len(quick) + 1)}
+    known["extra"] = DEAD
     return measured(SAME, {"main": quick, "long": long}, **known | evidence)
 
 
@@ -56,10 +60,10 @@ def test_what_it_needs() -> None:
 
 
 def test_quick_ones_in_time_pass_with_and_without_the_long_one() -> None:
-    assert wrong(check(measured(NONE, QUICK, final={"quick-0": 100}, counts=counted(100)))) == {}
+    assert wrong(check(measured(NONE, QUICK, final={"quick-0": 100}, counts=counted(100), extra=DEAD))) == {}
     found = check(beside())
     assert wrong(found) == {}
-    assert set(found) == {"long transaction", "quick in time", "final value", "counts agree"}
+    assert set(found) == {"long transaction", "quick in time", "final value", "counts agree", "dead rows"}
 
 
 @pytest.mark.parametrize(("late", "verdict"), [(1, "pass"), (4, "pass"), (5, "fail"), (100, "fail")])
@@ -129,10 +133,63 @@ def test_the_long_ones_own_increment_is_not_taken_for_an_invented_one() -> None:
     assert check(needing(final={"held-0": 100}))["final value"].numbers["lost"] == 1
 
 
-@pytest.mark.parametrize(("kept", "verdict"), [(0, "pass"), (3, "fail")])
-def test_dead_rows_that_cannot_be_removed_fail(kept: int, verdict: str) -> None:
-    dead = {"removed": 90, "remaining": 10, "not_removable": kept}
+@pytest.mark.parametrize(
+    ("dead", "verdict"),
+    [({"removed": 90, "not_removable": 0}, "pass"), ({"removed": 90, "not_removable": 3}, "fail"), ({}, "unknown")],
+)
+def test_dead_rows_that_cannot_be_removed_when_all_is_over_fail(dead: dict[str, int], verdict: str) -> None:
     assert check(beside(extra={"dead_rows": dead}))["dead rows"].verdict == verdict
+
+
+def test_dead_rows_that_nobody_looked_for_are_unknown_never_absent() -> None:
+    assert wrong(check(beside(extra={}))) == {"dead rows": "unknown"}
+
+
+@pytest.mark.parametrize(
+    ("alone", "with_it", "verdict"), [(0, 95, "pass"), (3, 4, "pass"), (3, 3, "unknown"), (0, 0, "unknown"),
+                                      (None, 95, "unknown"), (0, None, "unknown")],
+)  # fmt: skip
+def test_what_the_long_one_kept_stands_beside_what_stays_without_it(
+    alone: int | None, with_it: int | None, verdict: str
+) -> None:
+    def kept(of: Any, rows: int | None) -> Measured:
+        dead = {"removed": 9, "not_removable": 0, **({} if rows is None else {"kept": rows})}
+        return measured(of, history(), extra={"dead_rows": dead})
+
+    found = judge([kept(NONE, alone), kept(OTHER, with_it), kept(SAME, 999)])["dead rows kept"]
+    assert found.verdict == verdict
+    if verdict == "pass":
+        assert found.detail.startswith(f"VACUUM had to leave up to {with_it} dead row versions beside the long")
+
+
+@pytest.mark.parametrize(
+    ("long", "why"),
+    [
+        (history((2_500_000, 7_510_000, "ok", None)), "began 2,500 ms after the first quick one was due"),
+        (history((101_000, 5_111_000, "ok", None)), "began 101 ms after"),
+        (history((-4_000_000, 1_010_000, "ok", None)), "ended 978 ms before the last quick one"),
+    ],
+)
+def test_a_long_one_that_did_not_run_beside_all_quick_ones_shows_nothing(long: Columns, why: str) -> None:
+    found = check(beside(long=long))
+    assert wrong(found) == {"quick in time": "unknown"}
+    assert why in found["quick in time"].detail
+
+
+def test_quick_ones_that_are_late_fail_however_the_long_one_ran() -> None:
+    late = replace(QUICK, done_us=[t + 6_000_000 for t in QUICK.due_us])
+    for long in (LONG, history((2_500_000, 7_510_000, "ok", None))):
+        assert check(beside(late, long))["quick in time"].verdict == "fail"
+
+
+def test_a_quick_one_that_was_late_does_not_outlive_the_long_one() -> None:
+    """Held up by it, it would: what is late is a failure of its own, not a doubt of the others."""
+    assert wrong(check(beside(doctored(QUICK, 99, done_us=9_000_000)))) == {}
+
+
+def test_who_waits_for_a_long_one_that_came_too_late_is_not_known() -> None:
+    early = replace(waiting(), done_us=[20_000 * n + 8_000 for n in range(100)])
+    assert wrong(check(needing(early, history((2_500_000, 7_510_000, "ok", None))))) == {"same row waits": "unknown"}
 
 
 def test_the_two_tails_stand_side_by_side() -> None:
