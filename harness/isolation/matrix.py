@@ -123,12 +123,13 @@ def render(rows: Sequence[Mapping[str, Any]], width: int) -> list[str]:
     Where a case was run more than once at a level, the run that speaks most against the database is shown.
     """
     lines: list[str] = []
+    rows = sorted(rows, key=lambda row: BACKENDS.index(row["backend"]))
     for system in dict.fromkeys(_system(row) for row in rows):
         mine = [row for row in rows if _system(row) == system]
         columns = list(dict.fromkeys((row["backend"], row["level"]) for row in mine))
         for group in _groups(mine, columns, width):
             lines += [*_table(mine, group), ""]
-        lines += textwrap.wrap(SQLITE_NOTE, width) if system == "sqlite" else []
+        lines += [*textwrap.wrap(SQLITE_NOTE, width), ""] if system == "sqlite" else []
     titles = "; ".join(dict.fromkeys(f"{_short(row['case'])} = {row['title']}" for row in rows))
     return [*lines, *textwrap.wrap(f"{titles}.", width), *textwrap.wrap(LEGEND, width)]
 

@@ -123,9 +123,8 @@ def _refused(cell: Cell, samples: Samples, left: dict[int, int], rows: int) -> F
     if inside < len(answers) or not answers:
         text = f"{inside} of {len(answers)} requests whose last text is too long failed in the database: {said}"
         return finding(cell, name, "unknown", text)
-    text = (
-        f"{inside} requests failed at their last text ({CHECK_VIOLATION}) and left none of {rows - 1:,} rows before it"
-    )
+    size = f"{rows:,} row{'s' * (rows > 1)}"
+    text = f"{inside} requests of {size} failed at their last text ({CHECK_VIOLATION}) and left none"
     return finding(cell, name, "pass", text, failed=inside)
 
 
