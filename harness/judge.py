@@ -51,13 +51,21 @@ def judge(scenarios: Mapping[str, Scenario], trials: Iterable[Measured]) -> list
             continue
         single[name] += judge_trial(scenarios[name], measured)
         # what judges trials together looks at rows and evidence: the samples may be dropped now
-        by_scenario[name].append(replace(measured, lanes={}, tallies={}))
+        distilled = _distilled(scenarios[name], measured)
+        by_scenario[name].append(replace(measured, lanes={}, tallies={}, distilled=distilled))
     findings: list[Finding] = []
     for name, found in single.items():
         findings += merge(found)
         if name in by_scenario:
             findings += _judge_together(scenarios[name], by_scenario[name])
     return findings
+
+
+def _distilled(scenario: Scenario, measured: Measured) -> Mapping[str, float]:
+    try:
+        return scenario.distil(measured)
+    except Exception:  # noqa: BLE001  # the trial's own findings say what is wrong with it
+        return {}
 
 
 def _judge_together(scenario: Scenario, trials: Sequence[Measured]) -> list[Finding]:

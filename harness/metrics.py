@@ -69,6 +69,8 @@ class Measured:
     saturated: tuple[str, ...] | None = None
     """The same, the parts by name; None where it is not known."""
     tallies: Mapping[str, Tally] = field(default_factory=dict)
+    distilled: Mapping[str, float] = field(default_factory=dict)
+    """Where trials are judged together: what the scenario took out of the samples (Scenario.distil)."""
 
     @property
     def cell(self) -> Cell:

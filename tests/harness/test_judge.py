@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -154,3 +155,14 @@ class TestWithoutTheSamplesOfALoadHost:
 
 def test_nothing_recorded_is_not_all_acknowledged() -> None:
     assert check_acknowledged(CELL, history(), expected=0).verdict == "unknown"
+
+
+def test_what_is_distilled_from_the_samples_is_there_when_trials_are_judged_together() -> None:
+    def together(trials: Sequence[Measured]) -> list[Finding]:
+        assert not any(each.lanes for each in trials)
+        return [finding(CELL, "together", "pass", str([dict(each.distilled) for each in trials]))]
+
+    counting = replace(scenario(judge=together), distil=lambda measured: {"n": float(len(measured.main))})
+    whole, damaged = trial(samples=serial(3)), replace(trial(2), lanes={})
+    (found,) = judge({"s": counting}, [whole, damaged])
+    assert found.detail == "[{'n': 3.0}, {}]"

@@ -10,6 +10,7 @@ from harness.model import Cell, Finding
 from harness.report.blocks import Value
 from harness.report.claims import claims_tables
 from harness.report.summary import summarise
+from harness.scenarios.sqlite_vs_postgres import ALL_ANSWERS
 from tests.harness.report.builders import Made, store
 
 CELL = Cell(scenario="sqlite-vs-postgres", backend="sqlite-naive", hosts=4, clients=1000, requests=1000)
@@ -49,6 +50,15 @@ def test_a_claim_that_holds_and_one_that_does_not(tmp_path: Path) -> None:
     ]
     assert held[-1].mark == "pass"
     assert (missed[-1].text, missed[-1].mark, missed[2].text) == ("does not hold", "fail", "\N{EN DASH}")
+
+
+def test_the_mean_of_all_answers_stands_small_below_that_of_the_acknowledged(tmp_path: Path) -> None:
+    every = {ALL_ANSWERS: {"naive": 6.0, "tuned": None, "postgres": 60.0}}
+    common = {"unit": "ms", "claimed": ["500 ms", "50 ms"], "change": "more than 80 % less"}
+    made = claim("mean response", held=True, naive=600.0, tuned=200.0, postgres=60.0, **common, **every)
+    name, naive, tuned, postgres, *_ = rows(tmp_path, [made])["mean response"]
+    assert (name.note, naive.text, naive.note) == ("of acknowledged answers", "600 ms", "all answers: 6.00 ms")
+    assert (tuned.note, postgres.note) == ("", "all answers: 60.0 ms")
 
 
 def test_a_claim_that_was_not_measured(tmp_path: Path) -> None:
