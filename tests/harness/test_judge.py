@@ -163,6 +163,6 @@ def test_what_is_distilled_from_the_samples_is_there_when_trials_are_judged_toge
         return [finding(CELL, "together", "pass", str([dict(each.distilled) for each in trials]))]
 
     counting = replace(scenario(judge=together), distil=lambda measured: {"n": float(len(measured.main))})
-    whole, damaged = trial(samples=serial(3)), replace(trial(2), lanes={})
+    whole, damaged = trial(samples=serial([1, 2, 3])), replace(trial(2), lanes={})
     (found,) = judge({"s": counting}, [whole, damaged])
     assert found.detail == "[{'n': 3.0}, {}]"
