@@ -11,6 +11,11 @@ from typing import Protocol
 
 from harness.model import Cell, Evidence, Finding, Tally, Verdict
 
+ALWAYS_WRITE = ("upsert", "for-update", "coalesce")
+"""Strategies whose every transaction locks or writes a row; the others also read in transactions of their own."""
+OTHERS = 20
+"""Transactions of a trial that may be somebody else's: autovacuum's, or requests that were given up and go on."""
+
 
 class Samples(Protocol):
     """A trial's samples as columns of equal length, named as in the samples file."""
@@ -126,6 +131,25 @@ def check_spread(cell: Cell, requests: Samples | Tally, evidence: Evidence, *, t
             **numbers,
         )
     return finding(cell, "spread", "pass", f"even over {cell.hosts} hosts: {said}", **numbers)
+
+
+def check_transactions(cell: Cell, evidence: Evidence) -> Finding:
+    """What the service says of its database transactions, against the transaction ids that PostgreSQL gave out.
+
+    A transaction takes an id when it first locks or writes a row (manual, "Transactions and Identifiers"), at once and
+    exactly; pg_stat_database counts the others too, but as much as ten seconds late. So there are never more ids than
+    transactions, and for strategies whose every transaction writes, as many.
+    """
+    counts = evidence.extra.get("transactions")
+    if not counts:
+        return finding(cell, "transactions", "unknown", "what the database counted was not read")
+    said, given = int(counts["app"]), int(counts["database"])
+    text = f"the service says that it began {said:,} transactions, {given:,} have written in the database"
+    if not said and not given:
+        return finding(cell, "transactions", "unknown", text, **counts)
+    few = given > said + OTHERS
+    many = cell.strategy in ALWAYS_WRITE and said > given + OTHERS
+    return finding(cell, "transactions", not (few or many), text, **counts)
 
 
 def check_counts(cell: Cell, requests: Samples | Tally, evidence: Evidence, *, op: str | None = "increment") -> Finding:

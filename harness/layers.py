@@ -97,17 +97,20 @@ class Layers:
         """
         with self.answering():
             initial = self._counters(cell) if "counters" in reads else {}
-            received, (frontend, servers) = self._received(), self._haproxy_counts()
+            (received, begun), (frontend, servers) = self._app_counts(), self._haproxy_counts()
+            given = self._given()
             deadlocks = self._deadlocks() if "deadlocks" in reads else {}
         dead_rows: Callable[[], dict[str, int]] = dict
 
         @self.answering()
         def evidence() -> Evidence:
-            after = self._received()
-            frontend_after, servers_after = self._haproxy_counts()
+            given_after = self._given()
+            (received_after, begun_after), (frontend_after, servers_after) = self._app_counts(), self._haproxy_counts()
             final: Mapping[str, int] = {}
             ledger: Mapping[str, tuple[str, int]] | None = None
             extra: dict[str, Any] = {}
+            if cell.backend == "postgres":
+                extra["transactions"] = {"app": begun_after - begun, "database": given_after - given}
             if "deadlocks" in reads:
                 now = self._deadlocks()
                 extra["deadlocks"] = {name: now[name] - count for name, count in deadlocks.items() if name in now}
@@ -128,7 +131,7 @@ class Layers:
                 ledger=ledger,
                 counts={
                     "haproxy": frontend_after - frontend,
-                    "app": sum(after.values()) - sum(received.values()),
+                    "app": received_after - received,
                 },
                 servers={name: count - servers.get(name, 0) for name, count in servers_after.items()},
                 extra=extra,
@@ -176,14 +179,16 @@ class Layers:
         log = self._rig.at(self._rig.role("db")[0]).run(["sh", "-c", COUNT_LOGGED, "sh", "/var/log/postgresql"])
         return {"statistics": count, **({"log": int(log.stdout)} if log.stdout.strip() else {})}
 
-    def _received(self) -> Counter[str]:
-        """App worker -> API requests it received since it started."""
-        seen: Counter[str] = Counter()
-        for worker, body in self.metrics().items():
-            seen[worker] = sum(
-                count for op, outcomes in body["requests"].items() if op not in NOT_API for count in outcomes.values()
-            )
-        return seen
+    def _app_counts(self) -> tuple[int, int]:
+        """API requests that the app workers received, and transactions that they began, since they started."""
+        bodies = self.metrics().values()
+        asked = [outcomes for body in bodies for op, outcomes in body["requests"].items() if op not in NOT_API]
+        return sum(sum(outcomes.values()) for outcomes in asked), sum(body["transactions"] for body in bodies)
+
+    def _given(self) -> int:
+        """Transaction ids that the server has given out since ever."""
+        (count,) = self.one("SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint")
+        return int(count)
 
     def _haproxy_counts(self) -> tuple[int, dict[str, int]]:
         """(requests seen by the public frontend, app host -> requests sent to it)."""

@@ -218,7 +218,10 @@ class Service:
         yield evidence
 
     def _unjudged(self, reads: Collection[str]) -> dict[str, str]:
-        reasons = {"counts agree": f"what proxies and app hosts counted was not measured: {BY_URL}"}
+        reasons = {
+            "counts agree": f"what proxies and app hosts counted was not measured: {BY_URL}",
+            "transactions": f"what the service began in all was not asked: {BY_URL}",
+        }
         if self._hosts is None:
             reasons["spread"] = f"{BY_URL}; --hosts N says how many app hosts answer behind it"
         elif not self._container:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from harness.checks import finding
+from harness.checks import check_transactions, finding
 from harness.config import Options
 from harness.metrics import Measured
 from harness.model import STRATEGIES, Cell, Finding, Trial
@@ -58,10 +58,11 @@ def workload(trial: Trial) -> dict[str, Lane]:
 
 
 def check(measured: Measured) -> Sequence[Finding]:
-    """Nothing lost; or, for the control, that something was."""
+    """Nothing lost, transactions counted alike; or, for the control, that something was lost."""
     cell = measured.cell
     if not cell.params.get("control"):
-        return check_counters(measured)
+        begun = [check_transactions(cell, measured.evidence)] if cell.backend == "postgres" else []
+        return [*check_counters(measured), *begun]
     counted = check_final_value(cell, measured.requests, measured.evidence)
     lost = int(counted.numbers.get("lost", 0))
     if counted.verdict == "unknown":
@@ -79,6 +80,7 @@ SCENARIO = Scenario(
     question="How many increments a second does each strategy carry, at what latency, and is any lost?",
     criteria=(
         "+ nothing lost: final value = initial + acknowledged, each value once, in real-time order",
+        "+ the service began as many transactions as it says: the database counted those that wrote",
         "+ rate and latency are reported for each strategy, on a hot key and on 1,000 keys",
         "+ the negative control (`unsafe`) does lose updates under the same load",
     ),

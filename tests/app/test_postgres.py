@@ -228,6 +228,27 @@ async def test_what_refused_requests_cost_is_said_and_counted(database, start: S
         assert said[what] == sum(answer.body[what] for answer in answers), what
 
 
+@pytest.mark.parametrize("strategy", [*SAFE, "unsafe"])
+async def test_the_server_gave_out_as_many_transaction_ids_as_the_service_says(
+    database, start: Start, admin, strategy: str
+) -> None:
+    """What harness/checks.py rests on: a transaction that locks or writes takes one, one that only reads none."""
+    services = [await start(database.environ, POOL_SIZE=10) for _ in range(2)]
+
+    async def counts() -> tuple[int, int]:
+        said = [(await service.get("/metrics?database=0")).body["transactions"] for service in services]
+        return sum(said), await scalar(admin, "SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint")
+
+    said, given = await counts()
+    answers = await asyncio.gather(*(services[n % 2].increment(f"k{n % 2}", strategy) for n in range(200)))
+    assert statuses(answers) == {200: 200}
+    said, given = (after - before for after, before in zip(await counts(), (said, given), strict=True))
+    assert round(sum(answer.body["transactions"] for answer in answers), 3) == said
+    assert given <= said
+    if strategy in ("upsert", "for-update", "coalesce"):
+        assert given == said
+
+
 @pytest.mark.parametrize("limit", [0, 100])
 async def test_a_retried_batch_counts_its_retry_once(
     database, start: Start, admin, eventually: Eventually, limit: int

@@ -113,7 +113,8 @@ def test_a_scenario_that_may_go_without_samples_is_judged_without(name: str) -> 
             dict.fromkeys(("client", "haproxy", "app"), 24),
         )
         servers = {f"app-{n}": 24 // cell.hosts for n in range(1, 9) if n <= cell.hosts}
-        extra = {} if cell.backend == "postgres" else on_file(cell.backend)
+        begun = {"transactions": {"app": 24, "database": 24}}
+        extra = begun if cell.backend == "postgres" else on_file(cell.backend)
         measured = Measured(
             row=TrialRow(trial=Trial(cell=cell, number=1, order=1, seed=1), figures={"rps": 1.0}),
             lanes={},

@@ -145,9 +145,44 @@ def test_throughput_is_open_where_a_rate_is_given() -> None:
     assert {(c.requests, c.seconds) for c in cells("throughput", requests="77")} == {(77, None)}
 
 
+BEGUN = {"transactions": {"app": 8, "database": 8}}
+
+
 def test_steady_increments_are_judged_like_any() -> None:
-    assert wrong(check(increments(STEADY, 8))) == {}
-    assert wrong(check(increments(STEADY, 8, final={"hot-0": 7})))["final value"] == "fail"
+    assert wrong(check(increments(STEADY, 8, extra=BEGUN))) == {}
+    assert wrong(check(increments(STEADY, 8, extra=BEGUN, final={"hot-0": 7})))["final value"] == "fail"
+
+
+@pytest.mark.parametrize(
+    ("strategy", "app", "database", "verdict"),
+    [
+        ("coalesce", 1000, 1000, "pass"),
+        ("coalesce", 1000, 1020, "pass"),  # autovacuum's
+        ("coalesce", 1000, 1021, "fail"),
+        ("coalesce", 1000, 980, "pass"),
+        ("coalesce", 1000, 979, "fail"),  # it says more than there were: each request the whole batch's
+        ("upsert", 2000, 1000, "fail"),
+        ("for-update", 2000, 1000, "fail"),
+        ("optimistic", 2000, 1000, "pass"),  # reads in a transaction of its own
+        ("serializable", 2000, 1000, "pass"),  # may lose before it writes
+        ("serializable", 1000, 2000, "fail"),
+        ("optimistic", 1000, 2000, "fail"),
+        ("upsert", 0, 0, "unknown"),
+    ],
+)
+def test_the_database_has_a_say_in_what_the_service_says_of_its_transactions(
+    strategy: str, app: int, database: int, verdict: str
+) -> None:
+    said = {"transactions": {"app": app, "database": database}}
+    found = check(increments(cell("throughput", strategy=strategy, keys="hot"), 8, extra=said))
+    assert found["transactions"].verdict == verdict
+    assert verdict == "unknown" or f"{app:,}" in found["transactions"].detail
+
+
+def test_transactions_are_not_judged_where_nobody_counted_them_and_on_sqlite_not_at_all() -> None:
+    assert wrong(check(increments(STEADY, 8))) == {"transactions": "unknown"}
+    on_file_ = replace(STEADY, backend="sqlite-tuned")
+    assert "transactions" not in check(increments(on_file_, 8, extra=on_file("sqlite-tuned")))
 
 
 def test_the_control_must_lose() -> None:
