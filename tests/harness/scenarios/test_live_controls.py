@@ -1,0 +1,50 @@
+"""Scenarios against the real service on a real database, set up as asked and then not: the check must tell which."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from harness.manifest import CodeRecord, RigRecord
+from harness.model import Cell, Finding, Trial
+from harness.plan import Plan
+from harness.recorder import Recorder
+from harness.runner import bench
+from harness.scenarios import SCENARIOS
+from tests.conftest import Database
+from tests.harness.scenarios.records import cell
+from tests.harness.stations import Tier, serving
+
+
+def found(of: Cell, database: Database, tmp_path: Path, **settings: object) -> dict[str, Finding]:
+    """What the cell's scenario finds at a service with these settings, by check."""
+    environ = database.environ | {name: str(value) for name, value in settings.items()}
+    plan = Plan(trials=(Trial(cell=of, number=1, order=1, seed=1),))
+    code = CodeRecord(commit="", dirty=False, command="", seed=1)
+    recorder = Recorder.start(tmp_path / "results", code=code, rig=RigRecord(name="t", provider="url"), options={})
+    with serving(environ, tmp_path / "log") as url, Tier(url, database.dsn, tag=f"t{os.getpid()}") as tier:
+        run = bench(plan, SCENARIOS, tier, recorder, lambda _: None)
+    return {f.check: f for f in run.findings if f.cell == of.name}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("called", "size", "verdict"), [(5, 5, "pass"), (50, 1, "fail"), (5, 50, "fail")])
+def test_a_pool_is_caught_that_is_not_what_it_is_called(
+    database: Database, tmp_path: Path, called: int, size: int, verdict: str
+) -> None:
+    seen = found(cell("pool-sweep", pool=called), database, tmp_path, POOL_SIZE=size)
+    assert seen["acknowledged"].verdict == "pass"
+    assert seen["pool is what it is called"].verdict == verdict, seen["pool is what it is called"].detail
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("limit", "verdict"), [(100, "pass"), (0, "fail")])
+def test_a_service_that_does_not_run_victims_again_is_caught(
+    database: Database, tmp_path: Path, limit: int, verdict: str
+) -> None:
+    asked = cell("deadlocks", through="service", retry=True)
+    seen = found(asked, database, tmp_path, POOL_SIZE=40, POOL_MIN=40, RETRY_LIMIT=limit)
+    assert seen["retry saves both"].verdict == verdict, seen["retry saves both"].detail
+    assert ("40P01" in seen["retry saves both"].detail) == (verdict == "fail")
