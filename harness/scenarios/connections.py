@@ -31,8 +31,8 @@ HOLD_S = WAIT_S + 1.0
 """Longer than the line is patient: who finds no connection at first finds none in time, on however fast a machine."""
 RECOVERY_S = 3.0
 """After the pressure: so long may refusals go on."""
-TOO_MANY = "53300"
-"""The SQLSTATE of a server that grants no more connections."""
+TOO_MANY, UNAVAILABLE = "53300", 503
+"""The SQLSTATE of a server that grants no more connections, and the status with which the service says so."""
 RATE = 40.0
 OPEN_CLIENTS = 200
 """Each is used every few seconds at this rate: no load balancer takes it for a connection that nobody needs."""
@@ -127,23 +127,32 @@ def _peak(cell: Cell, samples: Samples) -> Finding:
 
 
 def _refusals(cell: Cell, samples: Samples, pressure: Samples) -> Finding:
-    """There were some, and each was clean."""
-    outcomes = Counter([*samples.outcome, *pressure.outcome])
-    kinds = Counter(
-        error for lane in (samples, pressure) for error, outcome in zip(lane.error, lane.outcome, strict=True)
-        if outcome != "ok"
-    )  # fmt: skip
+    """There were some, each was clean, and those for want of a connection were called what they are."""
+    name = "clean refusal"
+    answers = [
+        answer
+        for lane in (samples, pressure)
+        for answer in zip(lane.outcome, lane.error, lane.status, strict=True)
+        if answer[0] != "ok"
+    ]
+    kinds = Counter(error for _, error, _ in answers)
+    unknown = sum(1 for outcome, _, _ in answers if outcome == "unknown")
+    other = Counter(status for _, error, status in answers if error == TOO_MANY and status != UNAVAILABLE)
     said = ", ".join(f"{count:,} x {kind}" for kind, count in kinds.most_common(4)) or "none"
-    if outcomes["unknown"]:
-        text = f"{outcomes['unknown']:,} of {len(samples) + len(pressure):,} requests ended unknown: {said}"
-        return finding(cell, "clean refusal", "fail", text, kinds=dict(kinds))
-    if not outcomes["fail"]:
+    if unknown:
+        text = f"{unknown:,} of {len(samples) + len(pressure):,} requests ended unknown: {said}"
+        return finding(cell, name, "fail", text, kinds=dict(kinds))
+    if other:
+        (status, count), *_ = other.most_common(1)
+        text = f"{count:,} x {TOO_MANY} were answered with status {status}, not {UNAVAILABLE}"
+        return finding(cell, name, "fail", text, kinds=dict(kinds))
+    if not answers:
         text = f"nothing was refused although the pools ask for {cell.hosts * cell.pool} connections"
-        return finding(cell, "clean refusal", "unknown", text)
-    text = f"{outcomes['fail']:,} requests were refused, each surely not applied: {said}"
+        return finding(cell, name, "unknown", text)
+    text = f"{len(answers):,} requests were refused, each surely not applied: {said}"
     if not kinds[TOO_MANY]:
-        return finding(cell, "clean refusal", "unknown", f"{text}; none because of {TOO_MANY}", kinds=dict(kinds))
-    return finding(cell, "clean refusal", "pass", text, kinds=dict(kinds))
+        return finding(cell, name, "unknown", f"{text}; none because of {TOO_MANY}", kinds=dict(kinds))
+    return finding(cell, name, "pass", f"{text}; {TOO_MANY} as {UNAVAILABLE}", kinds=dict(kinds))
 
 
 def _recovery(cell: Cell, samples: Samples, pressure: Samples) -> Finding:

@@ -29,7 +29,9 @@ QUERIES = 200
 HOLD_MS = 10
 APP_CPUS = 2.0
 BUSY_LEAST, BUSY_MOST = 0.3, 1.1
-"""Bounds of the mean number of busy connections over the pool's size; its ends are ramps, so not all of it."""
+"""Bounds of the mean number of busy connections over the pool's size. Three tenths, because the ends are ramps and
+past the knee something else is the bound: that tells a pool of a quarter the size; the ratios of the times tell a half.
+"""
 KNEE = 0.7
 """A pool is past the knee where it brings less than this share of what its size promises."""
 
@@ -89,7 +91,7 @@ def check(measured: Measured) -> Sequence[Finding]:
 
 
 def _pool_is_what_it_is_called(cell: Cell, samples: Samples, queries: int) -> Finding:
-    """Never faster than the ideal line, and at least half of the pool busy in the mean where it is in demand."""
+    """Never faster than the ideal line, and three tenths of the pool to all of it busy in the mean."""
     name = "pool is what it is called"
     waits, took = samples.captured.get("pool_wait_ms", ()), samples.captured.get("duration", ())
     known = [(wait, all_) for wait, all_ in zip(waits, took, strict=True) if not math.isnan(wait + all_)]

@@ -31,7 +31,8 @@ def past(main: Columns | None = None, pressure: Columns | None = None, **evidenc
     """Ten increments a second apart over ten seconds; the pressure ends at 4 s, one of its five refused."""
     main = requests(10, apart_us=1_000_000) if main is None else main
     if pressure is None:
-        pressure = history(*((0, 4_000_000, "ok" if i else "fail", None) for i in range(5)), error=["53300"] + [""] * 4)
+        times = ((0, 4_000_000, "ok" if i else "fail", None) for i in range(5))
+        pressure = history(*times, error=["53300"] + [""] * 4, status=[503] + [200] * 4)
     n = len(main) + len(pressure)
     ok = main.outcome.count("ok")
     known = {"final": {"hot-0": ok, "pressure-1": 4}, "counts": counted(n)}
@@ -92,6 +93,14 @@ def test_an_unknown_outcome_is_no_clean_refusal() -> None:
     assert "1 x reset" in found.detail
 
 
+@pytest.mark.parametrize("status", [500, 409, 200])
+def test_a_refusal_for_want_of_a_connection_with_another_status_than_503_fails(status: int) -> None:
+    main = doctored(requests(10, apart_us=1_000_000), 2, outcome="fail", value=None, error="53300", status=status)
+    found = check(past(main))
+    assert found["clean refusal"].verdict == "fail"
+    assert found["clean refusal"].detail == f"1 x 53300 were answered with status {status}, not 503"
+
+
 def test_no_refusal_says_nothing() -> None:
     pressure = history(*((0, 4_000_000, "ok", None) for _ in range(5)))
     assert wrong(check(past(pressure=pressure))) == {"clean refusal": "unknown"}
@@ -104,7 +113,7 @@ def test_refusals_for_another_reason_say_nothing_of_the_limit() -> None:
 
 
 def test_no_recovery_fails() -> None:
-    main = doctored(requests(10, apart_us=1_000_000), 9, outcome="fail", value=None, error="53300")
+    main = doctored(requests(10, apart_us=1_000_000), 9, outcome="fail", value=None, error="53300", status=503)
     assert wrong(check(past(main))) == {"recovery": "fail"}
 
 
