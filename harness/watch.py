@@ -29,19 +29,29 @@ STALE_S = 5.0
 """What was said longer ago is not shown as if it were so now."""
 
 _SESSIONS = """
-SELECT pid, application_name, coalesce(host(client_addr), 'local'), state,
+SELECT a.pid, application_name, coalesce(host(client_addr), 'local'), state,
        coalesce(extract(epoch FROM clock_timestamp() - state_change), 0),
        coalesce(wait_event_type || ':' || wait_event, ''), query,
-       CASE wait_event_type WHEN 'Lock' THEN pg_blocking_pids(pid) ELSE '{}' END
-FROM pg_stat_activity
-WHERE backend_type = 'client backend' AND datname = current_database() AND state <> 'idle' AND pid <> pg_backend_pid()
+       CASE wait_event_type WHEN 'Lock' THEN pg_blocking_pids(a.pid) ELSE '{}' END,
+       coalesce(w.mode || ' on ' || w.locktype, '')
+           || coalesce(' of ' || coalesce(w.relation, t.relation)::regclass, '')
+FROM pg_stat_activity AS a
+LEFT JOIN pg_locks AS w ON w.pid = a.pid AND NOT w.granted
+LEFT JOIN LATERAL (  -- who waits for the transaction that has a row holds the row's place in the line
+    SELECT relation FROM pg_locks WHERE pid = w.pid AND granted AND locktype = 'tuple' LIMIT 1
+) AS t ON w.locktype = 'transactionid'
+WHERE backend_type = 'client backend' AND datname = current_database() AND state <> 'idle'
+  AND a.pid <> pg_backend_pid()
 ORDER BY 5 DESC
 """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Session:
-    """One session of the database that is not idle. `blockers`: pids it waits for (0: a prepared transaction)."""
+    """One session of the database that is not idle. `blockers`: pids it waits for (0: a prepared transaction).
+
+    `lock`: the one it waits for, as `ShareLock on transactionid of counters`.
+    """
 
     pid: int
     application: str
@@ -51,6 +61,7 @@ class Session:
     wait: str
     query: str
     blockers: tuple[int, ...] = ()
+    lock: str = ""
 
 
 def read_sessions(connection: psycopg.Connection[Any]) -> list[Session]:
@@ -58,9 +69,9 @@ def read_sessions(connection: psycopg.Connection[Any]) -> list[Session]:
     return [
         Session(
             pid=pid, application=app, address=address, state=state, seconds=float(seconds),
-            wait=wait, query=query, blockers=tuple(blockers),
+            wait=wait, query=query, blockers=tuple(blockers), lock=lock,
         )
-        for pid, app, address, state, seconds, wait, query, blockers in connection.execute(_SESSIONS.encode())
+        for pid, app, address, state, seconds, wait, query, blockers, lock in connection.execute(_SESSIONS.encode())
     ]  # fmt: skip
 
 
@@ -113,9 +124,10 @@ def waits(sessions: Sequence[Session]) -> list[str]:
         else:
             blockers = set(session.blockers)
             does = "waits" if depth else "waits in a cycle" if blockers else session.state
-            more = f", for {len(blockers) - 1} more too" if len(blockers) > 1 and depth else ""
+            wanted = f" for {session.lock}" if session.lock else ""
+            more = f", behind {len(blockers) - 1} more" if len(blockers) > 1 and depth else ""
             who = session.application or session.address
-            yield plain(f"{'  ' * depth}{pid} {who} {does} {session.seconds:.2f} s{more}")
+            yield plain(f"{'  ' * depth}{pid} {who} {does} {session.seconds:.2f} s{wanted}{more}")
         for waiter in under[pid]:
             yield from told(waiter, depth + 1)
 

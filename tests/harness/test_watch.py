@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import psycopg
 import pytest
+from rich.console import Console
 
+from harness import watch
 from harness.errors import RigError
 from harness.model import Host
 from harness.telemetry import Reading
@@ -51,7 +55,7 @@ def session(pid: int, *blockers: int, **more: Any) -> Session:
                 "1 app-1 idle in transaction 1.50 s",
                 "  2 app-2 waits 1.50 s",
                 "    3 app-3 waits 1.50 s",
-                "    4 app-4 waits 1.50 s, for 1 more too",
+                "    4 app-4 waits 1.50 s, behind 1 more",
             ],
         ),
         (  # two chains
@@ -64,6 +68,10 @@ def session(pid: int, *blockers: int, **more: Any) -> Session:
         ),
         ([session(2, 1)], ["1 (idle or ended)", "  2 app-2 waits 1.50 s"]),
         ([session(2, 0)], ["a prepared transaction", "  2 app-2 waits 1.50 s"]),
+        (
+            [session(1), session(2, 1, lock="ShareLock on transactionid of counters")],
+            ["1 app-1 active 1.50 s", "  2 app-2 waits 1.50 s for ShareLock on transactionid of counters"],
+        ),
         ([session(2, 1, 1), session(1)], ["1 app-1 active 1.50 s", "  2 app-2 waits 1.50 s"]),
         ([session(1), session(2, 1, application="")], ["1 app-1 active 1.50 s", "  2 10.0.0.1 waits 1.50 s"]),
     ],
@@ -184,7 +192,77 @@ def test_sessions_and_blockers_are_read_from_a_real_server(postgres: str) -> Non
     assert waiting.wait == "Lock:advisory"
     assert waiting.query == "SELECT pg_advisory_xact_lock(77) AS wanted"
     assert waiting.seconds >= 0
+    assert waiting.lock == "ExclusiveLock on advisory"
     assert waits(found)[1].startswith(f"  {pids[1]} app-2 waits ")
+
+
+@contextlib.contextmanager
+def line_for_a_row(dsn: str) -> Iterator[list[int]]:
+    """One session that holds a row, a second that waits for it and a third that stands behind: their pids."""
+    names = ("app-1", "app-2", "app-3")
+    with contextlib.ExitStack() as stack:
+        admin = stack.enter_context(psycopg.connect(dsn, autocommit=True))
+        admin.execute("CREATE TABLE hot (key int PRIMARY KEY, value int NOT NULL)")
+        admin.execute("INSERT INTO hot VALUES (1, 0)")
+        stack.callback(admin.execute, "DROP TABLE hot")
+        update, threads, pids = "UPDATE hot SET value = value + 1 WHERE key = 1", [], []
+        for name in names:
+            one = stack.enter_context(psycopg.connect(dsn, application_name=name))
+            pids.append(one.info.backend_pid)
+            if name == "app-1":
+                one.execute(update)
+                holder = one
+                continue
+            threads.append(threading.Thread(target=lambda one=one: (one.execute(update), one.rollback())))
+            threads[-1].start()
+            poll(lambda: read_sessions(admin), lambda found: {s.pid for s in found if s.blockers} == set(pids[1:]))
+        try:
+            yield pids
+        finally:
+            holder.rollback()
+            for thread in threads:
+                thread.join()
+
+
+def test_a_waiter_says_which_lock_of_which_table_it_wants(postgres: str) -> None:
+    with line_for_a_row(postgres) as pids, psycopg.connect(postgres, autocommit=True) as ours:
+        by_pid = {s.pid: s for s in read_sessions(ours)}
+    assert [by_pid[pid].lock for pid in pids] == [
+        "",
+        "ShareLock on transactionid of hot",
+        "ExclusiveLock on tuple of hot",
+    ]
+
+
+class FakeRig:
+    """A rig without hosts, whose database is a local one."""
+
+    name, hosts = "fake", ()
+
+    def __init__(self, dsn: str) -> None:
+        self._dsn = dsn
+
+    def database(self) -> psycopg.Connection[Any]:
+        return psycopg.connect(self._dsn, autocommit=True)
+
+
+@pytest.mark.parametrize("live", [True, False])
+def test_what_is_shown_on_a_terminal_and_into_a_pipe(
+    postgres: str, live: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(watch, "open_rig", lambda _: contextlib.nullcontext(FakeRig(postgres)))
+    monkeypatch.setattr(watch, "Samplers", lambda *_: contextlib.nullcontext())
+    screen = io.StringIO()
+    console = Console(file=screen, force_terminal=live, width=100, height=30, highlight=False)
+    with line_for_a_row(postgres) as pids:
+        run_watch("fake", 1.0, 0.2, console=console)
+    shown = screen.getvalue() if live else capsys.readouterr().out
+    assert ("\x1b[?1049h" in shown, "\x1b[?1049l" in shown) == (live, live)  # a screen of its own, and given back
+    assert "rig fake" in shown
+    assert "who waits on whom" in shown
+    assert f"{pids[1]} app-2 waits" in shown
+    assert "for ShareLock on transactionid of hot" in shown
+    assert live or "\x1b" not in shown
 
 
 def test_there_is_nothing_to_watch_without_a_rig() -> None:
