@@ -112,10 +112,10 @@ def parse_options(
     samples: bool = False,
 ) -> Options:
     """All of `bench`'s options, judged together. Raises UsageError for the first that cannot be."""
-    if rate is not None and clients is not None and requests is not None:
+    if rate is not None and clients is not None:
         raise UsageError(
-            "--rate, --clients and --requests together say the load twice",
-            hint="open model: --rate with --seconds; closed model: --clients with --seconds or --requests",
+            "--rate and --clients together say the load twice: a rate is open, clients are the closed model's",
+            hint="open model: --rate with --seconds or --requests; closed model: --clients with either",
         )
     parsed_seed = whole("seed", seed, 0, 2**32 - 1)
     return Options(

@@ -165,8 +165,18 @@ def make_plan(options: Options, site: Site, scenarios: Mapping[str, Scenario]) -
     return Plan(trials=tuple(trials), skipped=skipped, samples=options.samples)
 
 
+_LOAD = {
+    "rate": "measures a closed load, whose rate the service sets",
+    "clients": "has a number of clients of its own",
+    "requests": "has a number of requests of its own",
+    "seconds": "has a length of its own",
+}
+"""Options of the load, and why a scenario none of whose cells has the value does not follow."""
+
+
 def _asked(scenario: Scenario, cells: Sequence[Cell], options: Options) -> Sequence[Cell]:
-    """The cells that measure what was asked for: another backend's figures are no answer. Raises Skip if none does.
+    """The cells that measure what was asked for: another backend's figures are no answer, nor are those of another
+    load. Raises Skip if none does.
 
     Beside cells with a strategy asked for, those stay that have none: they measure the same whatever is asked.
     """
@@ -177,6 +187,10 @@ def _asked(scenario: Scenario, cells: Sequence[Cell], options: Options) -> Seque
         own = sorted({cell.strategy for cell in of_backend} - {""})
         why = f"measures {' and '.join(own)} alone" if own else "has no increments"
         raise Skip(f"--strategy {','.join(options.strategies)}: {scenario.name} {why}")
+    for option, why in _LOAD.items():
+        wanted = getattr(options, option)
+        if wanted is not None and not any(getattr(cell, option) == wanted for cell in of_backend):
+            raise Skip(f"--{option} {wanted:,.15g}: {scenario.name} {why}")
     return [cell for cell in of_backend if not options.strategies or cell.strategy in ("", *options.strategies)]
 
 

@@ -42,4 +42,4 @@ def test_defaults_and_lists() -> None:
 
 def test_the_load_cannot_be_said_twice() -> None:
     with pytest.raises(UsageError, match="twice"):
-        parse_options(known_scenarios=KNOWN, rate="10", clients="5", requests="5")
+        parse_options(known_scenarios=KNOWN, rate="10", clients="5")

@@ -128,6 +128,34 @@ def test_a_scenario_that_may_go_without_samples_is_judged_without(name: str) -> 
         assert "fail" in {f.verdict for f in judge_trial(SCENARIOS[name], lost)} or cell.params.get("control")
 
 
+FOLLOWS = {
+    "rate": {"throughput"},
+    "clients": {"concurrent-writes", "connections", "scaling", "throughput"},
+    "requests": {"bulk-insert", "concurrent-writes", "pool-sweep", "sqlite-vs-postgres", "throughput"},
+    "seconds": {"connections", "scaling", "sqlite-vs-postgres", "throughput"},
+}
+
+
+@pytest.mark.parametrize("option", FOLLOWS)
+def test_another_load_than_was_asked_for_is_not_measured(option: str) -> None:
+    """Else the record would say a rate, and the figures be those of a closed load."""
+    plan = make_plan(options(**{option: "321"}), SITE, SCENARIOS)
+    measured = {trial.cell.scenario for trial in plan.trials}
+    assert measured == FOLLOWS[option]
+    for name in measured:
+        assert any(getattr(trial.cell, option) == 321 for trial in plan.trials if trial.cell.scenario == name)
+    for name in set(SCENARIOS) - measured:
+        assert plan.skipped[name].startswith(f"--{option} 321: {name} "), plan.skipped[name]
+    with pytest.raises(UsageError, match=f"nothing to measure: isolation: --{option} 321"):
+        make_plan(options(**{option: "321", "scenario": "isolation"}), SITE, SCENARIOS)
+
+
+@pytest.mark.parametrize("name", ["scaling", "pool-sweep", "sqlite-vs-postgres"])
+def test_a_rate_makes_no_closed_load_open(name: str) -> None:
+    with pytest.raises(UsageError, match=f"--rate 50: {name} measures a closed load"):
+        make_plan(options(rate="50", scenario=name), SITE, SCENARIOS)
+
+
 def test_pools_beyond_the_servers_connections_are_refused() -> None:
     with pytest.raises(UsageError, match="8 hosts x pool 20 = 160 connections, the budget is 90"):
         make_plan(Options(scenarios=("s",)), SITE, {"s": scenario(Cell(scenario="s", hosts=8, pool=20))})

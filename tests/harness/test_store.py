@@ -344,9 +344,10 @@ def test_a_resume_that_is_killed_loses_no_finished_trials_seconds(
         raise KeyboardInterrupt
 
     run = load_run(recorder.path)
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patch:
         patch.setattr(Path, "replace", killed)
-        Recorder.resume(run)
+        with pytest.raises(KeyboardInterrupt):
+            Recorder.resume(run)
     assert [line["order"] for line in load_run(recorder.path).table("timeline")] == ["1", "2"]
 
 
