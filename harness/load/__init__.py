@@ -8,6 +8,7 @@ On each load host the controller starts `python -m harness.load.agent` over SSH 
     ->  go                release now; `go 0.5` in half a second, `go @<us>` at an instant of CLOCK_MONOTONIC
     <-  {"event": "progress", "second", "phase", "sent", "ok", "fail", "unknown", "p50_ms", "p95_ms", "p99_ms"}
         once a second; a slow reader misses some, the files have them all
+    <-  {"event": "step", "step", "done", "p95_ms"}    a quarter second of the warm-up, numbered from 0
     ->  measure 7         only with a warm-up and several load hosts: the measured phase begins with second 7
     ->  stop              send nothing more, wait briefly for answers, write what there is
     <-  {"event": "done", "summary": {...}}            exit code 0; the results are in the job's `out`
@@ -21,7 +22,7 @@ send what it returns to every agent. Collect the folders, then `merge.merge(fold
 and `innocence.reasons(summary, ceiling_rps)` says whether the generator was the limit.
 
 Modules, in the order of the data: job, schedule, request (what to send and when: pure), protocol (one connection),
-engine (the driver), answer (what an answer means: pure), recorder, hist, samples (what is kept), worker (one process
-from start to files), agent (the lines above), conduct, steady, merge, innocence (used by the controller too: pure,
-but for the files merge reads and writes).
+engine (the driver), answer (what an answer means: pure), recorder, hist, samples (what is kept), warmup (how it goes),
+worker (one process from start to files), agent (the lines above), conduct, steady, merge, innocence (used by the
+controller too: pure, but for the files merge reads and writes).
 """

@@ -18,10 +18,14 @@ except ImportError:  # a host without it measures the same, at a lower ceiling
     uvloop = None  # type: ignore[assignment]  # asked for before each use
 
 from harness.errors import CrucibleError, UsageError
-from harness.load.conduct import AHEAD, Conductor
+from harness.load.conduct import AHEAD_MS, Conductor
 from harness.load.job import Job, from_dict
 from harness.load.processes import work_in_processes
+from harness.load.steady import STEP_MS
 from harness.load.worker import work
+
+OVERDUE_S = 4
+"""After the end of its warm-up, a load host that was not told so begins to measure by itself."""
 
 
 class Agent:
@@ -63,7 +67,7 @@ class Agent:
 
     async def _carry_out(self, job: Job) -> dict[str, Any]:
         """Do the job. When the warm-up is over is decided here, or by the controller that leads several hosts."""
-        conductor = Conductor(1, job.warmup)
+        conductor = Conductor(1, job.warmup, ahead_ms=STEP_MS if job.processes == 1 else AHEAD_MS)
         work_all = work if job.processes == 1 else work_in_processes
 
         def tell(event: dict[str, Any]) -> None:
@@ -80,8 +84,8 @@ def _end_overdue(job: Job, event: dict[str, Any]) -> list[str]:
     """End a warm-up that the controller should have ended: in the same second on every load host."""
     if job.warmup is None or event["event"] != "progress" or event["phase"] != "warmup":
         return []
-    overdue = math.ceil(job.warmup.max_seconds) + 2 * AHEAD
-    return [f"measure {overdue + AHEAD}"] if event["second"] == overdue else []
+    overdue = math.ceil(job.warmup.max_seconds) + OVERDUE_S
+    return [f"measure {overdue + 2}"] if event["second"] == overdue else []
 
 
 def _job(line: str | None) -> Job:
@@ -95,9 +99,9 @@ def _job(line: str | None) -> Job:
 
 
 def emit(event: dict[str, Any]) -> None:
-    """Print one event; a progress line is dropped rather than holding up the load behind a slow reader."""
+    """Print one event; one that tells of progress is dropped rather than holding the load up for a slow reader."""
     line = (json.dumps(event) + "\n").encode()
-    progress = event["event"] == "progress"
+    progress = event["event"] in ("progress", "step")
     os.set_blocking(1, not progress)
     try:
         while line:

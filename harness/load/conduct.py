@@ -6,27 +6,30 @@ event an agent printed, send the lines that come back to every agent.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from harness.load.job import Warmup
-from harness.load.steady import Row, is_steady
+from harness.load.steady import STEP_MS, Row, is_steady, together
 
 Event = dict[str, Any]
-AHEAD = 2
-"""Seconds that several agents need to hear of the measured phase before it begins; one alone needs only the next.
-They are warm-up too: whether the load was steady is seen afterwards, in the last seconds before the measured phase
+AHEAD_MS = 1000
+"""What several processes or hosts need to hear of the measured phase before it begins; one alone needs only a step.
+It is warm-up too: whether the load was steady is seen afterwards, in the last steps before the measured phase
 (merge.py)."""
+ENOUGH_ROWS = 5
+"""Steps before a warm-up may end early: a first one that does not count, and half a second twice."""
 
 
 class Conductor:
     """For `count` agents whose job has this warm-up (None: measure from the release on)."""
 
-    def __init__(self, count: int, warmup: Warmup | None) -> None:
+    def __init__(self, count: int, warmup: Warmup | None, *, ahead_ms: int = AHEAD_MS) -> None:
         self._count = count
         self._warmup = warmup
-        self._ahead = AHEAD if count > 1 else 1
+        self._ahead_ms = ahead_ms
         self._ready: set[int] = set()
-        self._seconds: dict[int, dict[int, Event]] = {}
+        self._steps: dict[int, dict[int, Event]] = {}
         self._rows: list[Row] = []
         self.released = self.measuring = False
         self.done: dict[int, Event] = {}
@@ -45,8 +48,8 @@ class Conductor:
             if len(self._ready) == self._count and not self.released:
                 self.released = True
                 return ["go"]
-        elif kind == "progress":
-            return self._progress(agent, event)
+        elif kind == "step":
+            return self._step(agent, event)
         elif kind == "done":
             self.done[agent] = event["summary"]
         elif kind == "error":
@@ -58,18 +61,17 @@ class Conductor:
         if agent not in self.done:
             self.error = self.error or f"load agent {agent + 1} of {self._count} ended before its results were complete"
 
-    def _progress(self, agent: int, event: Event) -> list[str]:
-        if self._warmup is None or self.measuring or event["phase"] != "warmup":
+    def _step(self, agent: int, event: Event) -> list[str]:
+        if self._warmup is None or self.measuring:
             return []
-        rows = self._seconds.setdefault(event["second"], {})
+        step = int(event["step"])
+        rows = self._steps.setdefault(step, {})
         rows[agent] = event
         if len(rows) < self._count:
             return []
-        del self._seconds[event["second"]]
-        done = sum(row["ok"] + row["fail"] + row["unknown"] for row in rows.values())
-        p95_ms = max((row["p95_ms"] for row in rows.values() if row["p95_ms"] is not None), default=None)
-        self._rows.append((done, p95_ms))
-        start = int(event["second"]) + 1 + self._ahead
-        seen = len(self._rows) >= self._warmup.seconds and is_steady(self._rows)
-        self.measuring = seen or start >= self._warmup.max_seconds
+        del self._steps[step]
+        self._rows.append(together((row["done"], row["p95_ms"]) for row in rows.values()))
+        start, next_start = (math.ceil(((step + n) * STEP_MS + self._ahead_ms) / 1000) for n in (1, 2))
+        enough = start >= self._warmup.seconds and len(self._rows) >= ENOUGH_ROWS
+        self.measuring = (enough and is_steady(self._rows)) or next_start > self._warmup.max_seconds
         return [f"measure {start}"] if self.measuring else []

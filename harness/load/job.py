@@ -132,7 +132,7 @@ class Keys:
 class Warmup:
     """Load before the measured phase: at least `seconds`, until steady, at most `max_seconds` (see steady.py).
 
-    Several agents need some seconds to hear of its end (conduct.py), so theirs may be a little longer.
+    Several agents need a second to hear of its end (conduct.py), so theirs may be a little longer.
     """
 
     seconds: float = 3.0

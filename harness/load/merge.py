@@ -28,7 +28,7 @@ from harness.errors import InvalidMeasurement
 from harness.load import hist, tally
 from harness.load.answer import OUTCOMES
 from harness.load.samples import GZIP_ROWS, open_text, sample_file
-from harness.load.steady import Row, is_steady
+from harness.load.steady import is_steady, together
 from harness.model import Tally
 
 HISTOGRAMS = ("latency", "service", "lag")
@@ -88,7 +88,7 @@ def write(
 ) -> dict[str, Any]:
     """Write all files but the samples, and return the summary with what follows from histograms and seconds.
 
-    `warmup_steady`: whether the last seconds before the measured phase were like those before them; None without.
+    `warmup_steady`: whether the last steps before the measured phase were like those before them; None without.
     """
     for name in HISTOGRAMS:
         (out / f"{name}.hgrm").write_text(hist.encode(histograms[name]), encoding="utf-8")
@@ -97,16 +97,12 @@ def write(
     seconds = (end - start) / 1e6 if start is not None and end is not None and end > start else None
     summary["seconds"] = seconds
     summary["rps"] = summary["window"]["ok"] / seconds if seconds else None
-    warmup: list[Row] = []
     with (out / "seconds.jsonl.new").open("w", encoding="utf-8") as file, (out / "timeline.csv").open("w") as table:
         table.write(",".join(_TIMELINE) + "\n")
         for row in rows:
             file.write(json.dumps(row) + "\n")
-            line = _timeline(row)
-            table.write(",".join(_cell(value) for value in line) + "\n")
-            if start is not None and row["second"] * 1_000_000 < start:
-                warmup.append((sum(row[outcome] for outcome in OUTCOMES), line[6]))
-    summary["warmup_steady"] = is_steady(warmup) if warmup else None
+            table.write(",".join(_cell(value) for value in _timeline(row)) + "\n")
+    summary["warmup_steady"] = is_steady(summary["warmup_steps"]) if summary["warmup_steps"] else None
     (out / "seconds.jsonl.new").replace(out / "seconds.jsonl")
     (out / "summary.json").write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
     return summary
@@ -179,6 +175,7 @@ def merge_summaries(summaries: Sequence[dict[str, Any]], shifts: Sequence[int]) 
         for name in first["captured"]
     }
     merged["watch"] = [watch for summary in summaries for watch in summary["watch"]]
+    merged["warmup_steps"] = [together(rows) for rows in zip(*(s["warmup_steps"] for s in summaries), strict=False)]
     merged["interrupted"] = any(summary["interrupted"] for summary in summaries)
     merged["clock_shared"] = is_shared([s["clock"] for s in summaries]) and all(
         s.get("clock_shared", True) for s in summaries

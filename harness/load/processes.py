@@ -55,7 +55,7 @@ class _Crew:
         self._readers: list[asyncio.Task[None]] = []
         self._stopping = False
         self._working = job.processes
-        self._rows: dict[tuple[int, str], list[Event]] = {}
+        self._rows: dict[tuple[Any, ...], list[Event]] = {}
 
     async def start(self, job: Job) -> None:
         process = await asyncio.create_subprocess_exec(
@@ -111,31 +111,32 @@ class _Crew:
                 if len(ready) == len(self._processes):
                     opened = sum(one["connections"] for one in ready)
                     self._emit({"event": "ready", "connections": opened, "clock": clock()})
-            elif event["event"] == "progress":
+            elif event["event"] in ("progress", "step"):
                 self._progress(event)
             elif event["event"] == "done":
                 done.add(number)
                 self._working -= 1
-                for place in sorted(self._rows):  # the others go on without it
-                    self._tell_second(place)
+                for place in list(self._rows):  # the others go on without it
+                    self._tell_together(place)
             else:
                 raise RigError(str(event.get("message", "a load process failed")))
         return len(done) == len(self._processes)
 
     def _progress(self, event: Event) -> None:
-        """Emit a second when all processes still at work have reported it; percentiles are then the worst process's."""
-        place = (event["second"], event["phase"])
+        """Emit a second, or a step, when all processes still at work have told of it; percentiles are then the worst's."""
+        place = tuple(event.get(name) for name in ("event", "step", "second", "phase"))
         self._rows.setdefault(place, []).append(event)
-        self._tell_second(place)
+        self._tell_together(place)
 
-    def _tell_second(self, place: tuple[int, str]) -> None:
+    def _tell_together(self, place: tuple[Any, ...]) -> None:
         rows = self._rows[place]
         if len(rows) < self._working:
             return
         del self._rows[place]
-        merged = {"event": "progress", "second": place[0], "phase": place[1]}
-        merged |= {name: sum(row[name] for row in rows) for name in ("sent", "ok", "fail", "unknown")}
-        for name in ("p50_ms", "p95_ms", "p99_ms"):
+        merged = dict(rows[0])
+        for name in merged.keys() & {"sent", "ok", "fail", "unknown", "done"}:
+            merged[name] = sum(row[name] for row in rows)
+        for name in merged.keys() & {"p50_ms", "p95_ms", "p99_ms"}:
             merged[name] = max((row[name] for row in rows if row[name] is not None), default=None)
         self._emit(merged)
 

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import json
 import math
 import resource
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
 from harness.errors import UsageError
-from harness.load import hist, merge, samples, tally
+from harness.load import hist, merge, samples, tally, warmup
 from harness.load.answer import OUTCOMES
 from harness.load.clock import now_us
 from harness.load.engine import Engine
 from harness.load.job import Job
 from harness.load.recorder import MEASURE, PHASES, WARMUP, Phase, Recorder
+from harness.load.steady import Row
 
 Emit = Callable[[dict[str, Any]], None]
 _LEAD_US = 1_000
@@ -50,7 +52,9 @@ async def work(job: Job, commands: asyncio.Queue[str | None], emit: Emit) -> dic
         await _sleep_until(release_us(line))
         t0_us = now_us()
         engine.release(t0_us)
-        await _obey(engine, commands)
+        steps: list[Row] = []
+        async with _beside(warmup.follow(recorder, steps, emit) if job.warmup else None):
+            await _obey(engine, commands)
         recorder.finish(now_us())
     finally:
         loop.set_exception_handler(None)
@@ -58,7 +62,7 @@ async def work(job: Job, commands: asyncio.Queue[str | None], emit: Emit) -> dic
         gc.unfreeze()
         engine.close()
         recorder.close()
-    summary = _summary(job, engine, t0_us)
+    summary = _summary(job, engine, t0_us) | {"warmup_steps": steps}
     return _write(job, recorder, folder, summary, engine.dispatch_lag)
 
 
@@ -124,11 +128,21 @@ async def _obey(engine: Engine, commands: asyncio.Queue[str | None]) -> None:
                 engine.interrupt()
                 return
 
-    listener = asyncio.ensure_future(listen())
-    try:
+    async with _beside(listen()):
         await engine.finished
+
+
+@contextlib.asynccontextmanager
+async def _beside(work: Coroutine[Any, Any, None] | None) -> AsyncIterator[None]:
+    """Something that goes on while the context lasts and ends with it."""
+    task = asyncio.ensure_future(work) if work else None
+    try:
+        yield
     finally:
-        listener.cancel()
+        if task:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
 
 
 def _summary(job: Job, engine: Engine, t0_us: int) -> dict[str, Any]:

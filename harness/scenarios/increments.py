@@ -21,20 +21,20 @@ KEY_SETS: Mapping[str, int] = {"hot": 1, "spread": 100, "1000": 1000}
 
 QUICK_SECONDS = 1.0
 """The measured window of a steady trial with --quick."""
-WARMUP_S = 3.0
-"""Least length of a warm-up: the first second ramps up, the next two can be compared."""
+LEAST_WARMUP_S, MOST_WARMUP_S = 2.0, 3.0
+"""A warm-up may be over as soon as it is steady after the one, and need not be before the other."""
 SHORT_S = 2.0
-"""A window below this is a glance (--quick): it is warmed up, but not until anybody can tell that it is steady."""
+"""A window below this is a glance (--quick): its warm-up is as long, steady or not."""
 
 
 def warmup(seconds: float | None) -> dict[str, float]:
     """Until steady, but no longer than the measured window itself: a short trial has a short patience.
 
-    Where the load is not steady by then, the record says so (`steady: false`).
+    Where the load is not steady by then, the record says so (`steady: false`), and the run's warnings.
     """
-    window = seconds or WARMUP_S
-    most = window if window < SHORT_S else max(WARMUP_S, window)
-    return {"seconds": min(most, WARMUP_S + 1), "max_seconds": most}
+    window = seconds or MOST_WARMUP_S
+    most = window if window < SHORT_S else max(MOST_WARMUP_S, window)
+    return {"seconds": min(most, LEAST_WARMUP_S), "max_seconds": most}
 
 
 def increment(strategy: str, *, idempotency: bool = False, paths: Sequence[str] = ()) -> dict[str, Any]:

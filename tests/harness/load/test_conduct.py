@@ -2,12 +2,26 @@ from __future__ import annotations
 
 from typing import Any
 
-from harness.load.conduct import AHEAD, Conductor
+import pytest
+
+from harness.load.conduct import AHEAD_MS, Conductor
 from harness.load.job import Warmup
+from harness.load.steady import STEP_MS
+from harness.scenarios.increments import warmup
 
 
-def progress(second: int, ok: int = 100, p95: float = 5.0, phase: str = "warmup") -> dict[str, Any]:
-    return {"event": "progress", "second": second, "phase": phase, "ok": ok, "fail": 0, "unknown": 0, "p95_ms": p95}
+def stepped(step: int, done: int = 100, p95: float = 5.0) -> dict[str, Any]:
+    return {"event": "step", "step": step, "done": done, "p95_ms": p95}
+
+
+def heard(lead: Conductor, agents: int = 1, growth: float = 1.0) -> tuple[str, float] | None:
+    """What is said first, and after how many seconds; each agent's rate grows by that much a step."""
+    for step in range(200):
+        for agent in range(agents):
+            if said := lead.feed(agent, stepped(step, round(100 * growth**step))):
+                assert agent == agents - 1
+                return said[0], (step + 1) * STEP_MS / 1000
+    return None
 
 
 def test_all_are_released_when_the_last_is_ready() -> None:
@@ -19,18 +33,36 @@ def test_all_are_released_when_the_last_is_ready() -> None:
 
 
 def test_a_steady_warmup_ends_for_all_in_the_same_second() -> None:
-    lead = Conductor(2, Warmup(seconds=4.0, max_seconds=30.0))
-    said = [lead.feed(agent, progress(second)) for second in range(6) for agent in (1, 0)]
-    assert [line for lines in said for line in lines] == said[7] == [f"measure {3 + 1 + AHEAD}"]
+    lead = Conductor(2, Warmup(seconds=2.0, max_seconds=30.0))
+    assert heard(lead, agents=2) == ("measure 3", 1.25)
     assert lead.measuring
+    assert lead.feed(0, stepped(9)) == []
 
 
-def test_a_warmup_lasts_its_least_seconds_and_at_most_its_most() -> None:
-    lead = Conductor(1, Warmup(seconds=8.0, max_seconds=30.0))
-    assert [second for second in range(12) if lead.feed(0, progress(second))] == [7]
-    restless = Conductor(1, Warmup(seconds=2.0, max_seconds=9.0))
-    said = [restless.feed(0, progress(second, ok=100 * 2**second)) for second in range(12)]
-    assert [line for lines in said for line in lines] == ["measure 9"]
+def test_a_steady_load_is_measured_after_the_least_of_a_default_warmup() -> None:
+    default = Warmup(**warmup(4.0))
+    assert heard(Conductor(1, default, ahead_ms=STEP_MS)) == ("measure 2", 1.25)
+    assert heard(Conductor(1, default, ahead_ms=STEP_MS), growth=1.3) == ("measure 4", 3.75)
+
+
+@pytest.mark.parametrize(
+    ("ahead_ms", "least", "growth", "said"),
+    [
+        (STEP_MS, 8.0, 1.0, ("measure 8", 7.0)),
+        (AHEAD_MS, 8.0, 1.0, ("measure 8", 6.25)),
+        (STEP_MS, 2.0, 1.3, ("measure 9", 8.75)),
+        (AHEAD_MS, 2.0, 1.3, ("measure 9", 8.0)),
+    ],
+)
+def test_a_warmup_lasts_its_least_seconds_and_at_most_its_most(
+    ahead_ms: int, least: float, growth: float, said: tuple[str, float]
+) -> None:
+    assert heard(Conductor(1, Warmup(seconds=least, max_seconds=9.0), ahead_ms=ahead_ms), growth=growth) == said
+
+
+def test_a_glance_is_over_when_its_second_is() -> None:
+    assert heard(Conductor(1, Warmup(seconds=1.0, max_seconds=1.0), ahead_ms=STEP_MS)) == ("measure 1", 0.75)
+    assert heard(Conductor(1, Warmup(seconds=1.0, max_seconds=1.0))) == ("measure 2", 0.25)
 
 
 def test_it_ends_when_all_are_done() -> None:
