@@ -34,7 +34,12 @@ class TrialRow:
     valid: bool = True
     reason: str = ""
     steady: bool | None = None
-    """Whether the measured phase began from a steady state; None without a warm-up."""
+    """Whether the measured phase began from a steady state; None without a warm-up.
+
+    One that did not is valid all the same: on a small machine, or one that is shared, the noise of a few seconds is
+    enough to say so, and what was counted is true. The run's warnings name the cells (`unsteady`), and a claim about
+    time that rests on nothing else says so (`never_steady`).
+    """
     figures: Mapping[str, float | None]
 
     @property
@@ -52,6 +57,31 @@ def unreplaced(rows: Iterable[TrialRow]) -> list[TrialRow]:
     rows = list(rows)
     valid = {(row.cell.name, row.trial.number) for row in rows if row.valid}
     return [row for row in rows if not row.valid and (row.cell.name, row.trial.number) not in valid]
+
+
+def unsteady(rows: Iterable[TrialRow]) -> list[str]:
+    """A sentence for each cell of which valid trials began to measure before the load was steady."""
+    said = []
+    for name, cell_rows in _warmed_up(rows).items():
+        began = [row.steady for row in cell_rows]
+        if not all(began):
+            some = "the trial" if len(began) == 1 else f"{began.count(False)} of {len(began)} trials"
+            said.append(f"{name}: {some} began unsteady: throughput or p95 still moved at the end of the warm-up")
+    return said
+
+
+def never_steady(rows: Iterable[TrialRow]) -> bool:
+    """Whether of some cell no valid trial began from a steady state, although all were warmed up."""
+    return any(not any(row.steady for row in of_cell) for of_cell in _warmed_up(rows).values())
+
+
+def _warmed_up(rows: Iterable[TrialRow]) -> dict[str, list[TrialRow]]:
+    """Cell -> its valid trials that had a warm-up."""
+    cells: dict[str, list[TrialRow]] = {}
+    for row in rows:
+        if row.valid and row.steady is not None:
+            cells.setdefault(row.cell.name, []).append(row)
+    return cells
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,7 +20,7 @@ from harness.files import read_table
 from harness.generator import Collected, Progress, run_lanes
 from harness.judge import judge, verdict_of
 from harness.load import innocence
-from harness.metrics import TrialRow, figures, uneven_hosts, unreplaced
+from harness.metrics import TrialRow, figures, uneven_hosts, unreplaced, unsteady
 from harness.model import Cell, Evidence, Trial
 from harness.oracle import PER_REQUEST
 from harness.plan import Driver, Lane, Plan, Scenario
@@ -130,6 +130,8 @@ def _judge(recorder: Recorder, scenarios: Mapping[str, Scenario], *, finish: boo
     run = load_run(recorder.path)
     findings = judge(scenarios, run.measured())
     recorder.findings(findings, verdict_of(findings, invalid_trials=len(unreplaced(run.rows))))
+    if finish:
+        recorder.manifest.warnings += unsteady(run.rows)
     recorder.manifest.stages["judge"] = round(time.monotonic() - started, 3)
     recorder.save("finished" if finish else None)
     return load_run(recorder.path)

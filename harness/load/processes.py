@@ -123,7 +123,7 @@ class _Crew:
         return len(done) == len(self._processes)
 
     def _progress(self, event: Event) -> None:
-        """Emit a second, or a step, when all processes still at work have told of it; percentiles are then the worst's."""
+        """Emit a second, or a step, when all processes still at work told of it; percentiles are the worst's."""
         place = tuple(event.get(name) for name in ("event", "step", "second", "phase"))
         self._rows.setdefault(place, []).append(event)
         self._tell_together(place)

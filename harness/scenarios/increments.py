@@ -23,6 +23,8 @@ QUICK_SECONDS = 1.0
 """The measured window of a steady trial with --quick."""
 LEAST_WARMUP_S, MOST_WARMUP_S = 2.0, 3.0
 """A warm-up may be over as soon as it is steady after the one, and need not be before the other."""
+UNSTEADY = "; of some cell no trial began from a steady state"
+"""Added to a claim about time that rests on such trials."""
 SHORT_S = 2.0
 """A window below this is a glance (--quick): its warm-up is as long, steady or not."""
 

@@ -13,10 +13,10 @@ from collections.abc import Mapping, Sequence
 
 from harness.checks import check_counts, check_spread, finding, tally
 from harness.config import CLAIM_TRIALS, Options
-from harness.metrics import Measured
+from harness.metrics import Measured, never_steady
 from harness.model import Cell, Finding, Trial
 from harness.plan import Lane, Scenario, Site, Skip
-from harness.scenarios.increments import QUICK_SECONDS, check_counters, increment, warmup
+from harness.scenarios.increments import QUICK_SECONDS, UNSTEADY, check_counters, increment, warmup
 from harness.usl import SpeedUp, speed_ups
 
 HOSTS = (1, 2, 3, 4, 6, 8)
@@ -151,6 +151,8 @@ def judge(trials: Sequence[Measured]) -> Sequence[Finding]:
                 continue
             up = ups[n]
             text = f"{up}; of one host at least {wanted}x is wanted, each bound by its pool of {POOL}"
+            if never_steady(m.row for m in line_trials if m.cell.hosts in (1, n)):
+                text += UNSTEADY
             numbers = {"speedup": up.value, "efficiency": up.efficiency, "wanted": wanted}
             if up.interval:
                 numbers |= {"low": up.interval.low, "high": up.interval.high}

@@ -21,10 +21,10 @@ from dataclasses import dataclass
 
 from harness.checks import finding
 from harness.config import Options
-from harness.metrics import Measured
+from harness.metrics import Measured, never_steady
 from harness.model import BACKENDS, Backend, Cell, Finding, Trial
 from harness.plan import Lane, Scenario, Site, Skip
-from harness.scenarios.increments import QUICK_SECONDS, check_counters, increment, load
+from harness.scenarios.increments import QUICK_SECONDS, UNSTEADY, check_counters, increment, load
 
 REQUESTS = 1000
 CLIENTS = (1, 10, 100)
@@ -170,6 +170,7 @@ def judge(trials: Sequence[Measured]) -> Sequence[Finding]:
     cell = trials[0].cell
     if "postgres" not in table or "sqlite-naive" not in table:
         return [finding(cell, f"claim: {c.name}", "unknown", "not both backends were measured") for c in CLAIMS]
+    doubt = UNSTEADY if never_steady(m.row for m in trials if m.cell.params["load"] == "steady") else ""
     findings = []
     for claim in CLAIMS:
         naive, tuned, postgres = (table.get(name, {}).get(claim.name) for name in SIDES.values())
@@ -185,6 +186,7 @@ def judge(trials: Sequence[Measured]) -> Sequence[Finding]:
             + (f"tuned {tuned:,.4g}, " if tuned is not None else "")
             + f"PostgreSQL {postgres:,.4g}; the page claims {claim.sqlite} and {claim.postgres} ({claim.change})"
             + "".join(f"; {name}: {_sides(values)} {claim.unit}" for name, values in aside.items())
+            + doubt * (claim.name == "throughput")
         )
         findings.append(
             finding(

@@ -8,7 +8,7 @@ import pytest
 
 from harness.load import hist
 from harness.load.merge import describe
-from harness.metrics import FIGURES, Measured, TrialRow, figures, uneven_hosts
+from harness.metrics import FIGURES, Measured, TrialRow, figures, never_steady, uneven_hosts, unsteady
 from harness.model import Evidence, Tally
 from tests.harness.histories import TRIAL, serial
 
@@ -101,3 +101,23 @@ def test_hosts_alike_alone_or_unknown_are_not_named() -> None:
     assert uneven_hosts(canaries(db_1=10.0), ROLES) == []
     assert uneven_hosts(canaries(stranger=10.0, other=99.0), ROLES) == []
     assert uneven_hosts({}, ROLES) == []
+
+
+def began(*steady: bool | None, valid: bool = True) -> list[TrialRow]:
+    return [TrialRow(trial=TRIAL, steady=one, valid=valid, figures={}) for one in steady]
+
+
+def test_cells_that_began_unsteady_are_named_once_each() -> None:
+    name = TRIAL.cell.name
+    moved = "began unsteady: throughput or p95 still moved at the end of the warm-up"
+    assert unsteady(began(True, False, False)) == [f"{name}: 2 of 3 trials {moved}"]
+    assert unsteady(began(False)) == [f"{name}: the trial {moved}"]
+    assert unsteady([*began(True, None), *began(False, valid=False)]) == []
+
+
+def test_a_cell_was_never_steady_if_no_valid_trial_of_it_was() -> None:
+    assert never_steady(began(False, False))
+    assert never_steady([*began(False), *began(True, valid=False)])
+    assert not never_steady(began(False, True))
+    assert not never_steady(began(None))
+    assert not never_steady([])

@@ -25,11 +25,12 @@ from harness.model import Cell, Finding, Trial
 from harness.plan import Driver, Plan, Scenario
 from harness.recorder import Recorder
 from harness.report.page import write_report
-from harness.report.terminal import print_summary
-from harness.runner import During, _Bench, bench
+from harness.report.terminal import lines, print_summary
+from harness.runner import During, _Bench, _judge, bench
 from harness.scenarios.increments import check_counters, increment
 from harness.store import Run, load_run
 from tests.conftest import Database
+from tests.harness.report.builders import Made, store
 from tests.harness.stations import Tier, ended, left_over, serving
 from tests.harness.test_metrics import summary
 
@@ -410,3 +411,12 @@ def test_the_service_is_left_as_it_is_for_a_driver_and_not_asked(
     first, second = run.measured()
     assert (first.evidence.extra, first.evidence.final) == ({"result": {"module": "m"}}, {})
     assert sum(second.evidence.final.values()) == 40
+
+
+def test_a_finished_run_warns_of_cells_that_began_unsteady_and_the_summary_shows_it(tmp_path: Path) -> None:
+    made = store(tmp_path, [Made(cell=SHORT, steady=False), Made(cell=SHORT, number=2, steady=True)], status="started")
+    recorder = Recorder(made.path.parent, made.manifest, made.path)
+    assert _judge(recorder, {}, finish=False).manifest.warnings == []
+    (warning,) = _judge(recorder, {}, finish=True).manifest.warnings
+    assert warning.startswith(f"{SHORT.name}: 1 of 2 trials began unsteady")
+    assert f"! {SHORT.name}: 1 of 2 trials began unsteady" in " ".join(" ".join(lines(load_run(made.path))).split())

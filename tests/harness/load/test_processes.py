@@ -25,3 +25,14 @@ async def test_a_process_that_ends_first_does_not_silence_the_other() -> None:
         crew._events.put_nowait((number, event))
     assert await crew.listen()
     assert [(event["second"], event["sent"]) for event in said] == [(0, 2), (1, 1), (2, 1), (3, 1)]
+
+
+async def test_the_steps_of_a_warmup_are_told_together() -> None:
+    said: list[dict[str, Any]] = []
+    crew = _Crew(SimpleNamespace(processes=2), said.append)  # type: ignore[arg-type]
+    for step, done, p95_ms in ((0, 30, 5.0), (1, 9, None), (0, 40, 7.0), (1, 8, None)):
+        crew._progress({"event": "step", "step": step, "done": done, "p95_ms": p95_ms})
+    assert said == [
+        {"event": "step", "step": 0, "done": 70, "p95_ms": 7.0},
+        {"event": "step", "step": 1, "done": 17, "p95_ms": None},
+    ]

@@ -67,13 +67,16 @@ def measured(
     *,
     figures: Mapping[str, float | None] | None = None,
     valid: bool = True,
+    steady: bool | None = None,
     number: int = 1,
     **evidence: Any,
 ) -> Measured:
     """A trial of the cell with these samples; whatever else is named is evidence."""
     trial = Trial(cell=cell, number=number, order=number, seed=7)
     return Measured(
-        row=TrialRow(trial=trial, valid=valid, reason="" if valid else "doctored", figures=figures or {}),
+        row=TrialRow(
+            trial=trial, valid=valid, reason="" if valid else "doctored", steady=steady, figures=figures or {}
+        ),
         lanes={"main": lanes} if isinstance(lanes, Columns) else lanes,
         evidence=Evidence(**evidence),
     )

@@ -11,6 +11,7 @@ import pytest
 from harness.metrics import Measured
 from harness.plan import Site, Skip
 from harness.scenarios import SCENARIOS
+from harness.scenarios.increments import UNSTEADY
 from tests.harness.histories import Columns, history
 from tests.harness.scenarios.records import (
     SITE,
@@ -36,9 +37,11 @@ def held(samples: Columns | None = None, *, rps: float | None = 95.0, rows: int 
     return measured(POOL, samples, figures={"rps": rps}, **known | evidence)
 
 
-def trials(rates: Mapping[int, float | None], bound: str = "pool", *, valid: bool = True) -> list[Measured]:
+def trials(
+    rates: Mapping[int, float | None], bound: str = "pool", *, valid: bool = True, steady: bool | None = None
+) -> list[Measured]:
     return [
-        measured(cell("scaling", bound=bound, hosts=n), history(), figures={"rps": rate}, valid=valid)
+        measured(cell("scaling", bound=bound, hosts=n), history(), figures={"rps": rate}, valid=valid, steady=steady)
         for n, rate in rates.items()
     ]
 
@@ -119,6 +122,20 @@ def test_the_median_of_the_valid_trials_counts() -> None:
     assert wrong(judge(trials({1: 50.0, 2: 60.0}) + trials({2: 999.0, 1: 1.0}, valid=False))) == {
         "speed-up 2 hosts": "fail"
     }
+
+
+def test_a_speed_up_that_rests_on_unsteady_trials_alone_says_so() -> None:
+    def said(*more: Measured) -> list[str]:
+        unsteady = trials({2: 99.0}, steady=False)
+        found = judge(trials({1: 50.0, 4: 195.0}, steady=True) + unsteady + list(more))
+        assert set(verdicts(found).values()) == {"pass"}
+        return [name for name, one in found.items() if one.detail.endswith(UNSTEADY)]
+
+    assert said() == ["speed-up 2 hosts"]
+    assert said(*trials({2: 99.0}, steady=True)) == []
+    assert said(*trials({2: 99.0}, steady=True, valid=False)) == ["speed-up 2 hosts"]
+    both = judge(trials({1: 50.0}, steady=False) + trials({2: 99.0}, steady=True))
+    assert both["speed-up 2 hosts"].detail.endswith(UNSTEADY)
 
 
 def test_what_was_not_measured_is_unknown_and_what_was_not_asked_for_is_not_mentioned() -> None:

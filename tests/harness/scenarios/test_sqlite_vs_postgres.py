@@ -12,6 +12,7 @@ from harness.metrics import Measured
 from harness.model import Backend
 from harness.plan import Site, Skip
 from harness.scenarios import SCENARIOS
+from harness.scenarios.increments import UNSTEADY
 from harness.scenarios.sqlite_vs_postgres import ALL_ANSWERS, CLAIMS
 from tests.harness.histories import history
 from tests.harness.scenarios.records import cell, cells, check, increments, judge, measured, on_file, wrong
@@ -137,6 +138,13 @@ def test_the_sentence_says_held_or_not_and_what_is_claimed() -> None:
         "NOT HELD: SQLite naive 100 requests/s, tuned 400, PostgreSQL 900; "
         "the page claims 100 and 1,000 (more than +800 %)"
     )
+
+
+@pytest.mark.parametrize("steady", [True, False])
+def test_a_throughput_of_unsteady_trials_alone_says_so(steady: bool) -> None:
+    found = judge(trials(ALL, steady=steady))
+    said = [name for name, one in found.items() if one.detail.endswith(UNSTEADY)]
+    assert said == ([] if steady else ["claim: throughput"])
 
 
 def test_without_one_of_the_two_every_claim_is_unknown() -> None:
