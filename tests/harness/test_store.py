@@ -348,7 +348,7 @@ def test_a_resume_that_is_killed_loses_no_finished_trials_seconds(
         patch.setattr(Path, "replace", killed)
         with pytest.raises(KeyboardInterrupt):
             Recorder.resume(run)
-    assert [line["order"] for line in load_run(recorder.path).table("timeline")] == ["1", "2"]
+    assert [line["order"] for line in load_run(recorder.path).timeline()] == ["1", "2"]
 
 
 def test_what_a_trial_that_was_cut_short_left_is_not_read_for_todays(tmp_path: Path) -> None:
