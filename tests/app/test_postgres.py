@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack
 from time import perf_counter
 
 import psycopg
@@ -452,6 +453,26 @@ async def test_too_many_connections_are_503_aborted_and_recover(database, start:
     finally:
         await admin.execute("ALTER ROLE appuser CONNECTION LIMIT -1")
     assert (await other.increment("a")).body["value"] == 51
+
+
+@pytest.mark.parametrize(
+    ("whose", "words"), [("app_dsn", "connection slots are reserved"), ("dsn", "too many clients")]
+)
+async def test_a_server_that_is_full_is_503_aborted_with_its_code(
+    database, start: Start, whose: str, words: str
+) -> None:
+    """Both of its refusals: the last places are the superuser's, and then there is none."""
+    service = await start(database.environ)
+    async with AsyncExitStack() as stack:
+        with pytest.raises(psycopg.OperationalError, match=words):  # noqa: PT012 -- until there is no place left
+            while True:
+                connection = await psycopg.AsyncConnection.connect(getattr(database, whose))
+                await stack.enter_async_context(connection)
+        requests = [service.increment("a", "coalesce"), *(service.increment("a") for _ in range(9))]
+        refused = await asyncio.gather(*requests, service.post("/api/bulk-insert", {"data": ["a"]}))
+        assert {(r.status, r.body["code"], r.body["outcome"]) for r in refused} == {(503, "53300", "aborted")}
+        assert not any("transactions" in r.body for r in refused)  # none was begun
+    assert (await service.increment("a")).body["value"] == 1
 
 
 async def test_who_waits_in_vain_hears_that_the_server_grants_no_more(database, start: Start, admin) -> None:
