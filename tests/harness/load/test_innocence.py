@@ -33,12 +33,20 @@ def summary(**changes: Any) -> dict[str, Any]:
         "service_ms": {"p95_ms": 20.0, "p99_ms": 30.0},
         "measure_from_us": 0,
         "apart_us": 0,
+        "peak_in_flight": 21,
         "last_due_us": 9_999_500,
         "last_sent_us": 9_999_900,
         "late": 0,
         "connections": {"opened": 100, "reopened": 0, "out_of_step": 0},
         "interrupted": False,
     } | changes
+
+
+ONE_SECOND = {
+    "seconds": 1.0, "window": {"ok": 2000, "fail": 0, "unknown": 0}, "last_due_us": 999_500, "last_sent_us": 999_900,
+    "watch": [WATCH | {"looks": 97}],
+}  # fmt: skip
+"""As it is with --quick."""
 
 
 def test_an_innocent_generator_has_no_reasons() -> None:
@@ -66,6 +74,8 @@ def test_an_innocent_generator_has_no_reasons() -> None:
         ({}, 2_300.0, "87% of what the generator reaches"),
         ({"watch": [WATCH | {"in_flight": 30.0}]}, None, "Little's law does not hold: 30.0"),
         ({"busy_us": 150_000_000}, None, "their times add up to 15.0"),
+        (ONE_SECOND | {"busy_us": 15_000_000}, None, "their times add up to 15.0"),
+        (ONE_SECOND | {"busy_us": 85_000_000, "watch": [WATCH | {"looks": 97, "in_flight": 100.0}]}, None, "85.0"),
     ],
 )
 def test_each_reason_is_named(changes: dict[str, Any], ceiling: float | None, said: str) -> None:
@@ -93,6 +103,11 @@ def test_outcomes_that_cannot_be_believed_are_told_from_times_that_cannot() -> N
         {"watch": [WATCH | {"cpu": 0.99, "looks": 3, "in_flight": None}]},  # 30 ms: says nothing
         {"mode": "closed", "offered_rate": None, "last_sent_us": 12_000_000},
         {"watch": [WATCH | {"in_flight": 20.9}]},  # within 5 %
+        ONE_SECOND | {"busy_us": 18_000_000},  # chance
+        ONE_SECOND | {"busy_us": 15_000_000, "watch": [WATCH | {"looks": 49}]},  # too few looks
+        # a burst: a thousand in flight in the first hundredth of a second, which nobody looked at
+        ONE_SECOND
+        | {"busy_us": 510_000_000, "peak_in_flight": 1000, "watch": [WATCH | {"looks": 97, "in_flight": 480}]},
         {"seconds": None, "last_sent_us": None},
     ],
 )
