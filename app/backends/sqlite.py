@@ -16,7 +16,6 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime, timezone
 from pathlib import Path
 from time import perf_counter
 from typing import Any, TypeVar
@@ -111,13 +110,26 @@ class SqliteBackend:
     async def isolation(self, level: str) -> Isolation:
         if level != "SERIALIZABLE":
             raise unprocessable("LEVEL_NOT_OFFERED", "SQLite runs every transaction SERIALIZABLE")
-        rows, _ = await self._read("SELECT key, value, last_modified FROM counters LIMIT 10", ())
         names = ("key", "value", "last_modified")
-        return Isolation(observed="SERIALIZABLE", rows=[dict(zip(names, row, strict=True)) for row in rows])
+
+        def work(connection: sqlite3.Connection) -> Isolation:
+            rows = connection.execute("SELECT key, value, last_modified FROM counters LIMIT 10").fetchall()
+            # All that SQLite says of a level: the flag that lets connections which share a cache read dirty pages.
+            (dirty,) = connection.execute("PRAGMA read_uncommitted").fetchone()
+            observed = "READ UNCOMMITTED" if dirty else "SERIALIZABLE"
+            return Isolation(observed=observed, rows=[dict(zip(names, row, strict=True)) for row in rows])
+
+        seen, _ = await self._in_thread(
+            self._readers, lambda: self._transaction(work, begin="BEGIN DEFERRED"), counts=False
+        )
+        return seen
 
     async def database_time(self) -> str:
-        await self._read("SELECT count(*) FROM sqlite_master", ())
-        return datetime.now(tz=timezone.utc).isoformat()  # noqa: UP017 -- hosts have 3.10 too
+        # The clock alone would be told without a look at the file.
+        ((now, _tables),), _ = await self._read(
+            "SELECT strftime('%Y-%m-%dT%H:%M:%f+00:00', 'now'), (SELECT count(*) FROM sqlite_master)", ()
+        )
+        return str(now)
 
     async def totals(self) -> dict[str, int | None]:
         ((data, counters, most, own),), _ = await self._read(
@@ -143,7 +155,7 @@ class SqliteBackend:
     # In the event loop.
 
     async def _write(self, work: Callable[[sqlite3.Connection], Result]) -> tuple[Result, Cost]:
-        return await self._in_thread(self._writer, lambda: self._transaction(work), counts=True)
+        return await self._in_thread(self._writer, lambda: self._transaction(work, begin=self._begin), counts=True)
 
     async def _read(
         self, sql: str, parameters: Sequence[Any], *, counts: bool = False
@@ -209,11 +221,11 @@ class SqliteBackend:
             found.execute("PRAGMA synchronous = FULL")
         return found
 
-    def _transaction(self, work: Callable[[sqlite3.Connection], Result]) -> Result:
+    def _transaction(self, work: Callable[[sqlite3.Connection], Result], *, begin: str) -> Result:
         committing = False
         try:
             connection = self._connection()
-            connection.execute(self._begin)
+            connection.execute(begin)
             result = work(connection)
             committing = True
             connection.execute("COMMIT")

@@ -6,7 +6,9 @@ import asyncio
 import sqlite3
 from collections import Counter
 from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -89,6 +91,43 @@ async def test_only_its_own_strategy_and_level_are_offered(start: Start, tmp_pat
     assert (await service.increment("a", "for-update")).status == 422
     answer = await service.post("/api/test-isolation", {"level": "READ COMMITTED"})
     assert (answer.status, answer.body["outcome"]) == (422, "aborted")
+
+
+@pytest.mark.parametrize("backend", [NAIVE, TUNED])
+@pytest.mark.parametrize(("flag", "observed"), [(0, "SERIALIZABLE"), (1, "READ UNCOMMITTED")])
+async def test_the_observed_level_is_read_in_the_transaction(
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, backend: str, flag: int, observed: str
+) -> None:
+    connect, sent = sqlite3.connect, list[str]()
+
+    def watched(*args: Any, **options: Any) -> sqlite3.Connection:
+        connection = connect(*args, **options)
+        connection.execute(f"PRAGMA read_uncommitted = {flag}")
+        connection.set_trace_callback(sent.append)
+        return connection
+
+    monkeypatch.setattr(sqlite3, "connect", watched)
+    service = await start(environ(tmp_path, backend))
+    await service.increment("a")
+    sent.clear()
+    answer = await service.post("/api/test-isolation", {"level": "SERIALIZABLE"})
+    assert (answer.status, answer.body["observedLevel"], answer.body["rows"][0]["key"]) == (200, observed, "a")
+    begun = sent.index("BEGIN DEFERRED")
+    assert begun < sent.index("PRAGMA read_uncommitted") < sent.index("COMMIT")
+
+
+async def test_the_databases_time_comes_from_the_database_and_its_file(start: Start, tmp_path: Path) -> None:
+    service = await start(environ(tmp_path, NAIVE))
+    before = datetime.now(UTC)
+    health = (await service.get("/health")).body
+    assert before - timedelta(seconds=1) <= datetime.fromisoformat(health["dbTime"]) <= datetime.now(UTC)
+    other = sqlite3.connect(tmp_path / "crucible.sqlite", isolation_level=None)
+    try:
+        other.execute("BEGIN EXCLUSIVE")
+        answer = await service.get("/health")
+        assert (answer.status, answer.body["code"]) == (503, "SQLITE_BUSY")
+    finally:
+        other.close()
 
 
 async def test_a_transaction_holds_the_file(start: Start, tmp_path: Path) -> None:
