@@ -157,6 +157,10 @@ def check_transactions(cell: Cell, evidence: Evidence) -> Finding:
 def check_counts(cell: Cell, requests: Samples | Tally, evidence: Evidence, *, op: str | None = "increment") -> Finding:
     """Client, HAProxy, app and database saw the same requests; the first layer that differs is named.
 
+    Counts that differ fail, which goes beyond "the trial is invalid": an invalid trial may be measured once more, so a
+    proxy that sends a request twice now and then would be measured until it did not. And the layer needs a finding to
+    be named in: requests lost, doubled or invented between layers are what the tier is asked about.
+
     `op`: the operation whose acknowledged requests the database's counters must match; None where the
     scenario does not increment. A layer that was not measured makes the answer unknown, never pass.
     """

@@ -6,7 +6,6 @@ request counts like any other: nothing is dropped. Only the measured phase count
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,6 +15,9 @@ from harness.model import Cell, Evidence, Tally, Trial
 
 UNEVEN = 0.15
 """Hosts of one role that differ by more than this share are named."""
+CANARIES = {"cpu_ms": "CPU canary", "fsync_ms": "fsync", "rtt_ms": "round trip"}
+GRAIN_MS = {"fsync_ms": 1.0, "rtt_ms": 0.2}
+"""Differences that mean nothing, whatever share they are: medians of five are no steadier on a shared machine."""
 CAPTURED = ("retries", "transactions", "pool_wait_ms")
 FIGURES = (
     "sent", "ok", "fail", "unknown", "seconds", "rps",
@@ -142,14 +144,36 @@ def figures(summary: Mapping[str, Any]) -> dict[str, float | None]:
 
 
 def uneven_hosts(canaries: Mapping[str, Mapping[str, float]], roles: Mapping[str, str]) -> list[str]:
-    """A sentence for each role whose hosts' CPU canaries differ by more than 15 % from their median. Pure."""
+    """A sentence for each role and canary whose slowest host takes over 15 % longer than the fastest; one for each host
+    that has no round trip, where others have. Pure."""
     said = []
     for role in sorted(set(roles.values())):
-        times = {host: values["cpu_ms"] for host, values in canaries.items() if roles.get(host) == role}
-        if len(times) < 2:
-            continue
-        middle = statistics.median(times.values())
-        unlike = [f"{host} {ms:.1f} ms" for host, ms in sorted(times.items()) if abs(ms / middle - 1) > UNEVEN]
-        if unlike:
-            said.append(f"{role} hosts are unlike: CPU canary {', '.join(unlike)} where the median is {middle:.1f} ms")
-    return said
+        hosts = {host: values for host, values in canaries.items() if roles.get(host) == role}
+        for name, word in CANARIES.items():
+            times = {host: values[name] for host, values in hosts.items() if name in values}
+            if len(times) < 2:
+                continue
+            fastest = min(times, key=lambda host: times[host])
+            slow = [f"{host} {ms:.3g} ms" for host, ms in times.items() if _is_more(name, times[fastest], ms)]
+            if slow:
+                against = f"{fastest} {times[fastest]:.3g} ms"
+                said.append(f"{role} hosts are unlike: {word} {', '.join(slow)} against {against}")
+    unanswered = [host for host, values in canaries.items() if len(canaries) > 1 and "rtt_ms" not in values]
+    return said + [
+        f"{host}: no round trip was measured, its neighbour's SSH port did not answer" for host in unanswered
+    ]
+
+
+def drifted_hosts(before: Mapping[str, Mapping[str, float]], after: Mapping[str, Mapping[str, float]]) -> list[str]:
+    """A sentence for each host and canary that took over 15 % longer at one end of the run than at the other. Pure."""
+    return [
+        f"{host} is not as it was before the trials: {word} {before[host][name]:.3g} ms, then {values[name]:.3g} ms"
+        for host, values in after.items()
+        for name, word in CANARIES.items()
+        if name in values and name in before.get(host, {})
+        and (_is_more(name, before[host][name], values[name]) or _is_more(name, values[name], before[host][name]))
+    ]  # fmt: skip
+
+
+def _is_more(name: str, less_ms: float, ms: float) -> bool:
+    return ms > (1 + UNEVEN) * less_ms and ms - less_ms > GRAIN_MS.get(name, 0.0)

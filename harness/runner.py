@@ -20,7 +20,7 @@ from harness.files import read_table
 from harness.generator import Collected, Progress, run_lanes
 from harness.judge import judge, verdict_of
 from harness.load import innocence
-from harness.metrics import TrialRow, figures, uneven_hosts, unreplaced, unsteady
+from harness.metrics import TrialRow, drifted_hosts, figures, uneven_hosts, unreplaced, unsteady
 from harness.model import Cell, Evidence, Trial
 from harness.oracle import PER_REQUEST
 from harness.plan import Driver, Lane, Plan, Scenario
@@ -199,12 +199,14 @@ class _Bench:
             stages[name] = round(stages.get(name, 0.0) + time.monotonic() - started, 3)
 
     def canaries(self, when: str) -> None:
-        """Measures every host's canaries; hosts of one role that are unlike are named in the warnings."""
+        """Measures every host's canaries; hosts unlike their role's others, or themselves before, are warned of."""
         manifest = self._recorder.manifest
         with self.stage("canaries"):
             found = manifest.canaries[when] = self._target.canaries()
         roles = {host.name: host.role for host in manifest.rig.hosts}
         manifest.warnings += [f"{when} the trials: {text}" for text in uneven_hosts(found, roles)]
+        if when == "after":
+            manifest.warnings += drifted_hosts(manifest.canaries["before"], found)
 
     def run(self, trial: Trial, total: int, during: During) -> None:
         """One trial, from settling the tier to its row on disk."""

@@ -189,8 +189,10 @@ class Tier:
         """Host -> its canaries (harness/canary.py), one host after the other so that none disturbs another."""
         text, found = CANARY.read_text(), {}
         for number, host in enumerate(self.rig.hosts):
-            peer = self.rig.hosts[number - 1].address
-            found[host.name] = json.loads(self.rig.at(host).run(["python3", "-", peer], stdin=text).stdout)
+            peer = self.rig.hosts[number - 1]
+            port = peer.ssh_port if peer.ssh_address == peer.address else 22  # else that is the way in from here alone
+            command = ["python3", "-", peer.address, str(port)]
+            found[host.name] = json.loads(self.rig.at(host).run(command, stdin=text).stdout)
         return found
 
     def settings(self) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import pytest
 
 from harness.load import hist
 from harness.load.merge import describe
-from harness.metrics import FIGURES, Measured, TrialRow, figures, never_steady, uneven_hosts, unsteady
+from harness.metrics import FIGURES, Measured, TrialRow, drifted_hosts, figures, never_steady, uneven_hosts, unsteady
 from harness.model import Evidence, Tally
 from tests.harness.histories import TRIAL, serial
 
@@ -87,17 +87,35 @@ def test_a_row_and_a_record_give_their_parts() -> None:
 ROLES = {"app-1": "app", "app-2": "app", "app-3": "app", "db-1": "db"}
 
 
-def canaries(**cpu_ms: float) -> dict[str, dict[str, float]]:
-    return {name.replace("_", "-"): {"cpu_ms": ms, "fsync_ms": 1.0} for name, ms in cpu_ms.items()}
+def canaries(name: str = "cpu_ms", **times_ms: float) -> dict[str, dict[str, float]]:
+    """One canary of some hosts, the others alike."""
+    alike = {"cpu_ms": 10.0, "fsync_ms": 1.0, "rtt_ms": 0.3}
+    return {host.replace("_", "-"): {**alike, name: ms} for host, ms in times_ms.items()}
 
 
-def test_a_host_unlike_its_role_is_named() -> None:
-    (said,) = uneven_hosts(canaries(app_1=10.0, app_2=10.1, app_3=12.0, db_1=99.0), ROLES)
-    assert said.startswith("app hosts are unlike: CPU canary app-3 12.0 ms where the median is 10.1 ms")
+@pytest.mark.parametrize(
+    ("found", "said"),
+    [
+        (canaries(app_1=10.0, app_2=13.0), "app hosts are unlike: CPU canary app-2 13 ms against app-1 10 ms"),
+        (
+            canaries(app_1=12.0, app_2=10.0, app_3=11.9, db_1=99.0),
+            "app hosts are unlike: CPU canary app-1 12 ms, app-3 11.9 ms against app-2 10 ms",
+        ),
+        (canaries("fsync_ms", app_1=3.0, app_2=9.5), "app hosts are unlike: fsync app-2 9.5 ms against app-1 3 ms"),
+        (
+            canaries("rtt_ms", app_1=0.9, app_2=0.3),
+            "app hosts are unlike: round trip app-1 0.9 ms against app-2 0.3 ms",
+        ),
+    ],
+)
+def test_a_host_unlike_its_role_is_named(found: dict[str, dict[str, float]], said: str) -> None:
+    assert uneven_hosts(found, ROLES) == [said]
 
 
 def test_hosts_alike_alone_or_unknown_are_not_named() -> None:
     assert uneven_hosts(canaries(app_1=10.0, app_2=11.4, app_3=10.0), ROLES) == []
+    assert uneven_hosts(canaries("fsync_ms", app_1=0.4, app_2=1.3), ROLES) == [], "noise of a shared disk"
+    assert uneven_hosts(canaries("rtt_ms", app_1=0.05, app_2=0.2), ROLES) == [], "noise of a bridge"
     assert uneven_hosts(canaries(db_1=10.0), ROLES) == []
     assert uneven_hosts(canaries(stranger=10.0, other=99.0), ROLES) == []
     assert uneven_hosts({}, ROLES) == []
@@ -121,3 +139,22 @@ def test_a_cell_was_never_steady_if_no_valid_trial_of_it_was() -> None:
     assert not never_steady(began(False, True))
     assert not never_steady(began(None))
     assert not never_steady([])
+
+
+def test_a_round_trip_that_failed_is_said_where_there_should_be_one() -> None:
+    lonely = {"controller": {"cpu_ms": 1.0, "fsync_ms": 1.0}}
+    assert uneven_hosts(lonely, {"controller": "load"}) == []
+    found = canaries(app_1=10.0, app_2=10.0)
+    del found["app-2"]["rtt_ms"]
+    (said,) = uneven_hosts(found, ROLES)
+    assert said.startswith("app-2: no round trip was measured")
+
+
+def test_a_host_that_changed_while_it_was_measured_is_named() -> None:
+    before, after = canaries(app_1=10.0, app_2=10.0, db_1=10.0), canaries(app_1=13.0, app_2=11.0, db_1=8.0, new=99.0)
+    assert drifted_hosts(before, after) == [
+        "app-1 is not as it was before the trials: CPU canary 10 ms, then 13 ms",
+        "db-1 is not as it was before the trials: CPU canary 10 ms, then 8 ms",
+    ]
+    assert drifted_hosts(before, before) == []
+    assert drifted_hosts({}, after) == []

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,9 @@ class HostOnPaper:
         out, code = "", 0
         if command[:2] == ["test", "-e"]:
             code = int(self.name not in self.rig.overrides)
+        elif command[:2] == ["python3", "-"]:
+            self.rig.asked[self.name] = command[2:]
+            out = '{"cpu_ms": 1.0}'
         elif command[0] == "socat":
             out = self.rig.haproxy(stdin.strip())
         elif command[0] == "sh" and OVERRIDE in command[-1]:
@@ -66,6 +70,7 @@ class RigOnPaper:
         self.caps: dict[str, float] = {}
         self.overrides: dict[str, dict[str, str]] = {}
         self.restarts: list[str] = []
+        self.asked: dict[str, list[str]] = {}
         self.drained: set[str] = set()
 
     def role(self, role: str) -> list[Host]:
@@ -149,6 +154,15 @@ def test_hosts_that_do_not_serve_are_drained_and_come_back(rig: RigOnPaper, tier
     assert rig.drained == {"app-2"}
     tier.restore()
     assert rig.drained == set()
+
+
+def test_the_round_trip_is_to_the_neighbours_own_ssh_port(rig: RigOnPaper, tier: Tier) -> None:
+    moved, forwarded = (
+        replace(host, ssh_port=2222, ssh_address=way) for host, way in zip(HOSTS, ("db-1", "127.0.0.1"), strict=False)
+    )
+    rig.hosts = (moved, forwarded, *HOSTS[2:])
+    assert tier.canaries().keys() == set(NAMES)
+    assert (rig.asked["app-1"], rig.asked["app-2"]) == (["db-1", "2222"], ["app-1", "22"])
 
 
 def checkpoints(dsn: str) -> str:
