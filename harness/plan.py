@@ -205,7 +205,14 @@ def _without_sqlite(scenario: Scenario, cells: Sequence[Cell], options: Options,
 
 def _known(cell: Cell, site: Site) -> Cell:
     """The cell without a pool's size that nobody knows; one that its processes share out is whole for each."""
-    return replace(cell, pool=_each(cell.pool, site.workers) * site.workers if site.managed else 0)
+    if not site.managed:
+        return replace(cell, pool=0)
+
+    def whole(connections: int) -> int:
+        return _each(connections, site.workers) * site.workers
+
+    kept = {name: whole(cell.params[name]) for name in ("app_pool_min",) if name in cell.params}
+    return replace(cell, pool=whole(cell.pool), params={**cell.params, **kept})
 
 
 def _each(connections: int, workers: int) -> int:

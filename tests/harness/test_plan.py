@@ -164,12 +164,13 @@ def test_pools_beyond_the_servers_connections_are_refused() -> None:
 def test_several_processes_of_a_host_share_its_pool_out() -> None:
     """Rounded up to whole connections, so that what is planned, refused and judged is what is opened."""
     site = replace(SITE, workers=3)
-    asked = [Cell(scenario="s", pool=pool, params={"app_pool_min": pool}) for pool in (1, 5, 9)]
+    asked = [Cell(scenario="s", pool=pool, params={"app_pool_min": pool, "n": 1}) for pool in (1, 5, 9)]
     cells = {t.cell.pool: t.cell for t in make_plan(Options(scenarios=("s",)), site, {"s": scenario(*asked)}).trials}
     assert {pool: set(service_settings(cell, 3).items()) for pool, cell in cells.items()} == {
         pool: {("BACKEND", "postgres"), ("POOL_SIZE", each), ("POOL_MIN", each)}
         for pool, each in ((3, "1"), (6, "2"), (9, "3"))
     }
+    assert all(cell.params == {"app_pool_min": pool, "n": 1} for pool, cell in cells.items())
     with pytest.raises(UsageError, match="8 hosts x pool 12 = 96 connections, the budget is 90"):
         make_plan(Options(scenarios=("s",)), site, {"s": scenario(Cell(scenario="s", hosts=8, pool=11))})
 
