@@ -96,6 +96,8 @@ class Scenario:
     workload: Callable[[Trial], Workload]
     check: Callable[[Measured], Sequence[Finding]]
     judge: Callable[[Sequence[Measured]], Sequence[Finding]] = _no_judgement
+    background: str = ""
+    """What a reader must know to make something of the answer; the report says it below."""
     distil: Callable[[Measured], Mapping[str, float]] = lambda _: {}
     """What `judge` needs of a trial's samples beyond its figures: the samples are dropped before it is called."""
     reads: tuple[str, ...] = ()

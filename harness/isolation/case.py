@@ -42,6 +42,8 @@ class Case:
 
     name: str
     title: str
+    meaning: str
+    """What somebody sees or loses to whom it happens, in a sentence."""
     steps: tuple[Step, ...]
     needs: tuple[str, ...]
     """The sessions that must have committed; what an aborted transaction saw is no anomaly."""

@@ -41,6 +41,8 @@ CASES: Mapping[str, Case] = {
         Case(
             name="G0",
             title="write cycle (dirty write)",
+            meaning="Two transactions write the same two rows by turns: one row ends with the first's value, the "
+            "other with the second's.",
             steps=(
                 Step("T1", "UPDATE test SET value = 11 WHERE id = 1"),
                 Step("T2", "UPDATE test SET value = 12 WHERE id = 1"),
@@ -59,6 +61,7 @@ CASES: Mapping[str, Case] = {
         Case(
             name="G1a",
             title="aborted read",
+            meaning="What was read is then rolled back: it never was.",
             steps=(
                 Step("T1", "UPDATE test SET value = 101 WHERE id = 1"),
                 Step("T2", "SELECT id, value FROM test WHERE id = 1", "T2 before"),
@@ -76,6 +79,8 @@ CASES: Mapping[str, Case] = {
         Case(
             name="G1b",
             title="intermediate read",
+            meaning="What was read is overwritten by its own transaction before it commits: it was never meant "
+            "to be seen.",
             steps=(
                 Step("T1", "UPDATE test SET value = 101 WHERE id = 1"),
                 Step("T2", "SELECT id, value FROM test WHERE id = 1", "T2 before"),
@@ -94,6 +99,7 @@ CASES: Mapping[str, Case] = {
         Case(
             name="G1c",
             title="circular information flow",
+            meaning="Two transactions each read what the other has written: neither can have come first.",
             steps=(
                 Step("T1", "UPDATE test SET value = 11 WHERE id = 1"),
                 Step("T2", "UPDATE test SET value = 22 WHERE id = 2"),
@@ -112,6 +118,8 @@ CASES: Mapping[str, Case] = {
         Case(
             name="OTV",
             title="observed transaction vanishes",
+            meaning="A transaction's effect is seen on one row, and a moment later it is gone, or not there on "
+            "another row.",
             steps=(
                 Step("T1", "UPDATE test SET value = 11 WHERE id = 1"),
                 Step("T1", "UPDATE test SET value = 19 WHERE id = 2"),
@@ -136,6 +144,8 @@ CASES: Mapping[str, Case] = {
         Case(
             name="PMP",
             title="predicate-many-preceders",
+            meaning="A condition that found no row finds one when it is asked again: another transaction added "
+            "it meanwhile.",
             steps=(
                 Step("T1", "SELECT id, value FROM test WHERE value = 30", "T1 first"),
                 Step("T2", "INSERT INTO test (id, value) VALUES (3, 30)"),
@@ -153,6 +163,8 @@ CASES: Mapping[str, Case] = {
         Case(
             name="P4",
             title="lost update",
+            meaning="Two transactions read a value and both write what they made of it: the first one's update "
+            "is lost.",
             steps=(
                 Step("T1", "SELECT id, value FROM test WHERE id = 1", "T1 reads"),
                 Step("T2", "SELECT id, value FROM test WHERE id = 1", "T2 reads"),
@@ -171,6 +183,8 @@ CASES: Mapping[str, Case] = {
         Case(
             name="G-single",
             title="read skew",
+            meaning="One row is read as it was before another transaction, a second as it was after it: together "
+            "they never were.",
             steps=(
                 Step("T1", "SELECT id, value FROM test WHERE id = 1", "T1 one"),
                 Step("T2", "UPDATE test SET value = 12 WHERE id = 1"),
@@ -189,6 +203,8 @@ CASES: Mapping[str, Case] = {
         Case(
             name="G2-item",
             title="write skew on rows",
+            meaning="Two transactions read the same two rows and each changes another of them, on the strength "
+            "of what no longer holds.",
             steps=(
                 Step("T1", "SELECT id, value FROM test WHERE id IN (1, 2)", "T1 reads"),
                 Step("T2", "SELECT id, value FROM test WHERE id IN (1, 2)", "T2 reads"),
@@ -207,6 +223,8 @@ CASES: Mapping[str, Case] = {
         Case(
             name="G2",
             title="write skew on a predicate",
+            meaning="Two transactions each find no row and add one that the other would have found: both act on "
+            "what no longer holds.",
             steps=(
                 Step("T1", "SELECT id, value FROM test WHERE value % 3 = 0", "T1 reads"),
                 Step("T2", "SELECT id, value FROM test WHERE value % 3 = 0", "T2 reads"),
@@ -225,6 +243,7 @@ CASES: Mapping[str, Case] = {
         Case(
             name="dirty-read",
             title="uncommitted data is read: SQL-92 P1",
+            meaning="What another transaction has written and not committed is read.",
             steps=(
                 Step("T1", "UPDATE test SET value = 101 WHERE id = 1"),
                 Step("T2", "SELECT id, value FROM test WHERE id = 1", "T2 reads"),
@@ -241,6 +260,7 @@ CASES: Mapping[str, Case] = {
         Case(
             name="non-repeatable-read",
             title="a row changes between two reads: SQL-92 P2",
+            meaning="A row read twice in one transaction has changed in between.",
             steps=(
                 Step("T1", "SELECT id, value FROM test WHERE id = 1", "T1 first"),
                 Step("T2", "UPDATE test SET value = 12 WHERE id = 1"),
@@ -258,6 +278,7 @@ CASES: Mapping[str, Case] = {
         Case(
             name="phantom-read",
             title="rows appear between two reads: SQL-92 P3",
+            meaning="A condition asked twice in one transaction finds a row more the second time.",
             steps=(
                 Step("T1", "SELECT id, value FROM test WHERE value > 15", "T1 first"),
                 Step("T2", "INSERT INTO test (id, value) VALUES (3, 30)"),

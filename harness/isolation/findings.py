@@ -169,7 +169,7 @@ def _round(result: Mapping[str, Any], stored: Mapping[str, Any]) -> Iterator[Fin
     yield finding(
         "deadlocks counted",
         counted == victims > 0,
-        f"clients saw {victims} deadlocks, pg_stat_database counted {counted}",
+        f"clients saw {victims} deadlock{'s' * (victims != 1)}, pg_stat_database counted {counted}",
         clients=victims,
         server=counted,
     )

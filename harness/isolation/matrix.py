@@ -96,6 +96,7 @@ def _row(stored: Stored, case: Case, level: Level) -> dict[str, Any]:
         "version": stored.version,
         "case": case.name,
         "title": case.title,
+        "meaning": case.meaning,
         "level": level,
         "standard": case.standard(level),
         "standard_basis": case.basis(level),

@@ -94,6 +94,7 @@ class Section:
     question: str
     answer: str
     verdict: str
+    background: str = ""
     criteria: tuple[str, ...] = ()
     findings: tuple[Line, ...] = ()
     more: tuple[Line, ...] = ()

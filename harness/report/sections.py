@@ -67,6 +67,7 @@ def section(material: Material) -> Section:
         question=scenario.question if scenario else "This version of pgcrucible has no scenario of this name.",
         answer=scenario_answer(summary),
         verdict="invalid" if invalid and verdict != "fail" else verdict,
+        background=scenario.background if scenario else "",
         criteria=scenario.criteria if scenario else (),
         findings=tuple(_line(summary, group) for group in groups),
         more=tuple(_line(summary, [one]) for group in groups for one in group[1:]),
@@ -208,7 +209,7 @@ def _isolation(material: Material) -> list[Block]:
 
 def _anomaly(row: Mapping[str, object]) -> list[Value]:
     return [
-        Value(f"{row['case']} ({row['title']})"),
+        Value(f"{row['case']} ({row['title']})", str(row["meaning"])),
         Value(_rule(row["standard"], silent=row["standard_silent"])),
         Value(_rule(row["documented"])),
         Value(_observed(row), str(row["reason"])),

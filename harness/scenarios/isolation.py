@@ -43,6 +43,12 @@ SCENARIO = Scenario(
         "+ the ten anomalies of Hermitage: nothing observed that PostgreSQL documents as prevented",
         "+ every transaction ran at the level it asked for",
     ),
+    background="An isolation level says what traces of other transactions may show while one runs; an anomaly is "
+    "such a trace. At a level that allows it, one that occurred is no fault of the database: the program must "
+    "guard against it itself, by a lock (SELECT … FOR UPDATE), by one statement instead of a read and a write, or "
+    "by a higher level and a retry after 40001. A check fails only where something occurred that the manual says "
+    "cannot. SQLite has one level, the strictest, and pays for it by refusing (SQLITE_BUSY) or waiting, whichever "
+    "rows are concerned.",
     cells=cells,
     workload=workload,
     check=check,

@@ -147,7 +147,7 @@ def _in_time(cell: Cell, samples: Samples, long: Samples | None) -> Finding:
     apart = _apart(samples, long) if good and long is not None else ""
     return finding(
         cell,
-        "quick in time",
+        "quick in time, alone" if long is None else "quick in time",
         "unknown" if apart else good,
         (f"{apart}: not all quick ones ran beside it; " if apart else "")
         + f"{in_time} of {len(samples)} quick transactions ended within {DEADLINE_MS:,.0f} ms "
@@ -230,6 +230,10 @@ SCENARIO = Scenario(
         "+ the contrast: quick ones that need the held row do wait",
         "+ dead row versions: how many the long one keeps VACUUM from removing, and that all can be removed after it",
     ),
+    background="A transaction keeps the locks of the rows it wrote until it ends. Who needs one of these rows "
+    "waits (`same-row`); who needs others does not (`other-row`, to be compared with `none`, where there is no "
+    "long one). What it costs everybody shows later: an update leaves the old version of its row behind, and while "
+    "an older transaction is open, VACUUM may not remove it.",
     cells=cells,
     workload=workload,
     check=check,

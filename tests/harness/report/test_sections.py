@@ -8,13 +8,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from markupsafe import escape
 
 from harness.isolation.case import LEVELS
 from harness.isolation.cases import CASES
 from harness.model import Cell
 from harness.report.blocks import Fold, Prose, Section, Table, Value
-from harness.report.page import build
+from harness.report.page import build, render
 from harness.report.summary import summarise
+from harness.scenarios import SCENARIOS
 from harness.store import Run
 from tests.harness.report.builders import Made, concurrent, found, store
 
@@ -178,6 +180,17 @@ def test_isolation_has_a_table_a_level_with_three_columns(tmp_path: Path) -> Non
         assert {row["verdict"].mark for row in rows} == {"unknown"}
     lost = next(r for r in the_table(section, "READ COMMITTED") if r["anomaly"].text.startswith("P4"))
     assert (lost["standard"].text, lost["documented"].text) == ("may occur*", "may occur")
+    assert lost["anomaly"] == Value("P4 (lost update)", CASES["P4"].meaning)
+
+
+@pytest.mark.parametrize("name", ["isolation", "deadlocks", "long-transactions"])
+def test_what_a_reader_must_know_stands_below_the_answer(name: str, tmp_path: Path) -> None:
+    run = store(tmp_path, [Made(cell=Cell(scenario=name, strategy=""), ok=50)], [found(name, "a check")])
+    background = SCENARIOS[name].background
+    assert background
+    assert only(run).background == background
+    assert f"<p>{escape(background)}</p>" in render(build(run))
+    assert only(store(tmp_path / "other", [Made(cell=Cell(scenario="never heard of"))])).background == ""
 
 
 @pytest.mark.parametrize("result", [{"what": "isolation"}, {"what": "else"}, [1], None, "x"])

@@ -58,7 +58,7 @@ def seen(n: int, log: int | None = None) -> dict[str, int]:
 
 def test_the_cells() -> None:
     assert [(c.params["through"], c.params.get("retry"), c.hosts, c.pool) for c in cells("deadlocks")] == [
-        ("driver", None, 1, 5), ("service", False, 2, 20), ("service", True, 2, 20),
+        ("driver", None, 1, 5), ("service", False, 2, 25), ("service", True, 2, 25),
     ]  # fmt: skip
     assert {c.pool for c in cells("deadlocks", Site(hosts=8, connections=50), hosts="4")} == {5, 10}
     assert {c.pool for c in cells("deadlocks", Site(hosts=8, connections=54, workers=4), hosts="4")} == {5, 8}

@@ -61,6 +61,7 @@ def test_what_it_needs() -> None:
 
 def test_quick_ones_in_time_pass_with_and_without_the_long_one() -> None:
     assert wrong(check(measured(NONE, QUICK, final={"quick-0": 100}, counts=counted(100), extra=DEAD))) == {}
+    assert check(measured(NONE, QUICK))["quick in time, alone"].verdict == "pass"
     found = check(beside())
     assert wrong(found) == {}
     assert set(found) == {"long transaction", "quick in time", "final value", "counts agree", "dead rows"}
