@@ -138,7 +138,10 @@ class Tier:
         if self._cpus is not None:  # nobody settled the tier for it: it may find the cap of the trial before
             self._cap(None)
         if "sqlite" in job:
-            job["sqlite"] = {**job["sqlite"], "path": f"{self._shared}/isolation.sqlite"}
+            path = f"{self._shared}/isolation.sqlite"
+            job["sqlite"] = {**job["sqlite"], "path": path}
+            # One that was killed has left its file, and the next would not touch what it finds.
+            self.rig.at(host).run(["rm", "-f", *(path + end for end in ("", "-journal", "-wal", "-shm"))])
         else:
             job |= {"dsn": self.dsn(), "schema": "isolation"}
         done = self.rig.at(host).run(

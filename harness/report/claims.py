@@ -29,11 +29,9 @@ def claims_tables(summary: ScenarioSummary) -> Iterator[Table]:
         ),
         [_row(f.check.removeprefix(PREFIX), f.numbers, f.detail) for f in findings],
         note="A claim holds if the change from naive SQLite to PostgreSQL is at least as large as the page's own test "
-        "asks for. Success and mean response are of the writes sent at once. The mean response is of acknowledged "
-        "answers; below it stands the mean of all answers, in which quick refusals pass for speed. Even so it flatters "
-        "a backend that refuses: who is refused leaves the line, and those behind wait less. The error rate is of the "
-        "steady load with the most clients; throughput is the best steady rate of acknowledged writes; connections are "
-        "the largest number of clients tried at which every request was acknowledged.",
+        "asks for. The burst is of writes sent at once. Below the mean response of acknowledged answers stands that of "
+        "all answers, in which quick refusals pass for speed. Even the former flatters a backend that refuses: who is "
+        "refused leaves the line, and those behind wait less. Throughput counts acknowledged writes.",
     )  # fmt: skip
 
 
@@ -47,7 +45,7 @@ def _row(name: str, numbers: Mapping[str, Any], detail: str) -> list[Value]:
     every = numbers.get(ALL_ANSWERS, {})
     asides = [f"all answers: {number(every[side])}{unit}" if every.get(side) else "" for side in SIDES]
     return [
-        Value(name, "of acknowledged answers" if every else ""),
+        Value(name, str(numbers.get("of", ""))),
         *(
             Value(NOTHING if v is None else shown(float(v)) + unit, aside)
             for v, aside in zip((naive, tuned, postgres), asides, strict=True)

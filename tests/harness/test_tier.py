@@ -153,3 +153,21 @@ def test_where_it_would_not_be_sqlite_that_is_measured_it_is_skipped_with_the_re
     with pytest.raises(UsageError, match="nothing to measure: isolation: no sqlite-naive here") as error:
         make_plan(asked, site, SCENARIOS)
     assert reason in error.value.message
+
+
+def test_a_driver_that_was_killed_does_not_keep_the_next_from_its_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    ran: list[tuple[str, Sequence[str]]] = []
+
+    def run(station: Station, command: Sequence[str], *, stdin: str = "", **_: Any) -> Result:
+        ran.append((station.name, command))
+        return Result(code=0, stdout=json.dumps({"result": json.loads(stdin)}) if stdin else "", stderr="")
+
+    monkeypatch.setattr(Station, "run", run)
+    job = {"what": "isolation", "sqlite": {"profile": "naive"}}
+    with tier_on(Paper(2), monkeypatch) as tier:
+        result = tier.drive(Driver(role="app", module="harness.isolation", job=job))
+    path = f"{SHARED}/isolation.sqlite"
+    assert result["sqlite"] == {"profile": "naive", "path": path}
+    (cleaned, removed), (driven, _) = ran
+    assert (cleaned, driven) == ("app-1", "app-1")
+    assert {"rm", path, f"{path}-wal", f"{path}-shm", f"{path}-journal"} <= set(removed)
