@@ -101,13 +101,16 @@ class Link(asyncio.Protocol):
             self.fail("protocol", done_us)
 
     def _answered(self, parser: _Parser, done_us: int) -> None:
+        parser.end()
         self._parser = None
         self.busy = False
         self._owner.answered(self, done_us, parser.status, b"".join(parser.body), parser.is_json)
 
     def fail(self, error: str, done_us: int) -> None:
         """Give the request in flight up, and the connection with it."""
-        self._parser = None
+        if self._parser is not None:
+            self._parser.end()
+            self._parser = None
         self.busy = False
         self._drop()
         self._owner.broken(self, done_us, error)
@@ -152,6 +155,10 @@ class _Parser:
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
             self.error = True
             self.reusable = False
+
+    def end(self) -> None:
+        """Let go of httptools' parser, which holds our methods: nobody collects a ring while the load runs."""
+        del self._parser
 
     @property
     def until_close(self) -> bool:

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import gc
+import weakref
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+
+from harness.load import protocol
+from harness.load.protocol import Link
 
 from .conftest import Handler, LoopbackServer, Request, counted, http, job_dict, run_job
 
@@ -187,3 +193,48 @@ async def test_requests_larger_than_the_kernel_takes_at_once_arrive_whole_and_in
     assert done.samples.outcome == ["ok"] * 4
     assert came == [(f"{number:012d}", 6_000_024) for number in range(4)]
     assert done.summary["connections"]["opened"] == 1
+
+
+@pytest.fixture
+def readers(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[weakref.ref[object]]]:
+    """Whatever reads an answer, as long as it lives; nothing is collected, as in the measured window."""
+    made: list[weakref.ref[object]] = []
+
+    class Parser(protocol._Parser):
+        def __init__(self) -> None:
+            super().__init__()
+            made.append(weakref.ref(self))
+
+    monkeypatch.setattr(protocol, "_Parser", Parser)
+    monkeypatch.setattr(protocol, "_heads", {})
+    gc.disable()
+    yield made
+    gc.enable()
+
+
+ENDS: dict[str, tuple[list[bytes], Callable[[Link], None]]] = {
+    "chunked": ([chunked(BODY[:9], BODY[9:])], lambda _: None),
+    "in pieces": ([chunked(BODY[:9], BODY[9:])[:90], chunked(BODY[:9], BODY[9:])[90:]], lambda _: None),
+    "a head of its own": ([http(raw=BODY, headers="X-Id: 1\r\n")], lambda _: None),
+    "truncated": ([http(raw=BODY)[:-5]], lambda link: link.connection_lost(None)),
+    "until close": ([until_close(BODY)], lambda link: link.connection_lost(None)),
+    "given up": ([http(raw=BODY)[:-5]], lambda link: link.fail("timeout", 0)),
+    "garbage": ([b"\x00\x01\x02\x03"], lambda _: None),
+}
+
+
+@pytest.mark.parametrize("name", ENDS)
+def test_an_answer_leaves_nothing_in_memory_that_only_the_collector_would_find(
+    readers: list[weakref.ref[object]], name: str
+) -> None:
+    told: list[str] = []
+    owner = SimpleNamespace(answered=lambda *_: told.append("answered"), broken=lambda *_: told.append("broken"))
+    link = Link(owner)  # type: ignore[arg-type]
+    link.connection_made(SimpleNamespace(write=None, abort=lambda: None))  # type: ignore[arg-type]
+    link.busy = True
+    parts, end = ENDS[name]
+    for part in parts:
+        link.data_received(part)
+    end(link)
+    assert len(told) == 1
+    assert [reader() for reader in readers] == [None]
