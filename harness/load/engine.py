@@ -51,6 +51,8 @@ class Engine:
         self._links: set[Link] = set()
         self._free: deque[Link] = deque()
         self._waiting: deque[int] = deque()
+        """Open mode: when the requests were due that wait for a connection. Without a bound, because a request that
+        is late is not lost: under overload it grows by what is offered beyond what is answered, 40 bytes a request."""
         self._missing = 0
         """Open mode: connections that ended and have not been opened again."""
         self._opening: set[asyncio.Task[None]] = set()
@@ -99,6 +101,7 @@ class Engine:
             self.reopened += 1
             if self.interrupted:
                 self._unsent(due_us, "not sent")
+                self._next(link, now_us())
             else:
                 self._send(link, due_us)
 
@@ -206,8 +209,9 @@ class Engine:
             if not self._more(due_us):
                 self._end_if_done()
                 return
-            index = hist.slot(now - due_us)
-            self.dispatch_lag[index] = self.dispatch_lag.get(index, 0) + 1
+            if due_us >= self.recorder.measure_from_us:
+                index = hist.slot(now - due_us)
+                self.dispatch_lag[index] = self.dispatch_lag.get(index, 0) + 1
             if self._free:
                 self._send(self._free.popleft(), due_us)
             elif self._missing:
@@ -257,6 +261,9 @@ class Engine:
             self._sweep_us = now + min(100_000, self._timeout_us // 10)
             for link in [link for link in self._links if link.busy and now - link.sent_us >= self._timeout_us]:
                 link.fail("timeout", now)
+        if now >= self.until_us and not self._closed and self._due_us >= self.until_us:
+            self._exhausted = True  # the next arrival, which would say so, may be minutes away
+            self._end_if_done()
         if self._exhausted and self._drain_until_us == math.inf:
             self._drain_until_us = now + self._timeout_us
         if self._waiting and now > self._drain_until_us:

@@ -205,5 +205,6 @@ def _write(job: Job, recorder: Recorder, folder: Path, summary: dict[str, Any], 
     else:
         tally.write(folder / "keys.csv", recorder.tally())
     phase = recorder.phases[MEASURE]
-    histograms = {"latency": phase.latency, "service": phase.service, "lag": lag}
+    service = {slot: number for slot, number in phase.service.items() if slot}  # one never sent was served for 0 µs
+    histograms = {"latency": phase.latency, "service": service, "lag": lag}
     return merge.write(folder, summary, histograms, merge.read_seconds(folder / "seconds.jsonl"))

@@ -13,7 +13,10 @@ from typing import Any
 import pytest
 
 from harness.errors import RigError
+from harness.load.clock import now_us
+from harness.load.engine import Engine
 from harness.load.job import from_dict
+from harness.load.recorder import Recorder
 from harness.load.worker import work
 
 from .conftest import INCREMENT, Handler, LoopbackServer, Request, counted, http, job_dict, run_job
@@ -158,6 +161,45 @@ async def test_what_cannot_be_sent_in_the_end_is_a_failure_not_a_gap(serve: Serv
     assert set(counts) == {("unknown", "timeout"), ("fail", "not sent")}
     assert counts["fail", "not sent"] == done.summary["not_sent"]
     assert server.requests == counts["unknown", "timeout"]
+    assert done.summary["latency_ms"]["count"] == 20
+    assert done.summary["service_ms"]["count"] == counts["unknown", "timeout"], "nobody served what was never sent"
+
+
+async def test_an_open_job_ends_when_its_time_is_over_and_not_with_the_next_arrival(
+    serve: Serve, tmp_path: Path
+) -> None:
+    server = await serve(count_up)
+    job = job_dict(server.port, tmp_path, mode="open", rate=0.05, seconds=0.5)
+    done = await asyncio.wait_for(run_job(job), 15)  # the next is due after 20 s
+    assert (server.requests, done.summary["measure"]["sent"], done.summary["seconds"]) == (1, 1, 0.5)
+    assert max(event["second"] for event in done.events if event["event"] == "progress") < 15
+
+
+async def test_a_connection_opened_while_interrupted_may_end_like_any(serve: Serve, tmp_path: Path) -> None:
+    server = await serve(count_up)
+    job = from_dict(job_dict(server.port, tmp_path, mode="open", rate=10.0, seconds=60.0))
+    recorder = Recorder(job, tmp_path, lambda _: None)
+    engine = Engine(job, recorder)
+    await engine.open()
+    engine.release(now_us())
+    engine.interrupt()
+    before = set(engine._links)
+    await engine._connect_and_send(now_us())
+    (link,) = engine._links - before
+    engine.lost(link, out_of_step=False)
+    assert engine._links == before
+    engine.lost(*before, out_of_step=False)
+    assert engine._missing == 2
+    engine.close()
+    recorder.close()
+
+
+async def test_how_late_requests_were_noticed_counts_in_the_measured_phase_alone(serve: Serve, tmp_path: Path) -> None:
+    server = await serve(count_up)
+    warmup = {"seconds": 1.0, "max_seconds": 1.0}
+    job = job_dict(server.port, tmp_path, mode="open", rate=100.0, seconds=0.5, warmup=warmup)
+    done = await run_job(job, "measure 1")
+    assert done.summary["lag_ms"]["count"] == done.summary["measure"]["sent"] == 50
 
 
 @pytest.mark.parametrize("mode", ["closed", "open"])
