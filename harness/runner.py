@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from harness.errors import CrucibleError, RigError
-from harness.files import read_table
+from harness.files import read_rows
 from harness.generator import Collected, Progress, run_lanes
 from harness.judge import judge, verdict_of
 from harness.load import innocence
@@ -342,8 +342,8 @@ class _Bench:
         )
 
     def _timeline(self, order: int, lane: str, folder: Path) -> None:
-        rows = read_table(folder / "timeline.csv")
-        self._recorder.append("timeline", [{**row, "order": order, "lane": lane} for row in rows])
+        rows = read_rows(folder / "timeline.csv")
+        self._recorder.append("timeline", ({**row, "order": order, "lane": lane} for row in rows))
 
 
 def _with_client(evidence: Evidence, collected: Collected) -> Evidence:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import re
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from statistics import fmean
 
-from harness.report import charts, correctness_charts
+from harness.report import charts, correctness_charts, theme
 from harness.report.blocks import Picture
 from harness.report.phrase import BACKEND_NAMES, number, percent, some
 from harness.report.reading import Reading
@@ -17,6 +19,8 @@ from harness.report.theme import Spec
 
 LEAST_SECONDS = 5
 """A shorter trial has no course to show."""
+MOST_STEPS = 600
+"""Of a course: more than there are pixels would only make the page larger."""
 
 _TAGS = frozenset({"svg", "g", "path", "rect", "line", "text", "tspan", "defs", "clipPath", "title", "desc"})
 
@@ -257,7 +261,22 @@ def _timeline(summary: ScenarioSummary, readings: Sequence[Reading]) -> Iterator
     order = longest.row.trial.order
     title = f"Second by second: trial {order}"
     about = summary.labels.get(longest.row.cell.name) or summary.common
-    yield charts.timeline(longest.seconds, title=title, subtitle=about), "", f"{title}, {about}."
+    each = math.ceil(len(longest.seconds) / MOST_STEPS)
+    caption = f"A step is {each} s: mean rates, and of each percentile the highest second." if each > 1 else ""
+    drawn = [_step(longest.seconds[n : n + each]) for n in range(0, len(longest.seconds), each)]
+    yield charts.timeline(drawn, title=title, subtitle=about), caption, f"{title}, {about}."
+
+
+def _step(seconds: Sequence[Mapping[str, str | float]]) -> Mapping[str, str | float]:
+    """Some seconds as one: counts as their mean, times as their highest, so that no peak is lost."""
+    if len(seconds) == 1:
+        return seconds[0]
+    step: dict[str, str | float] = {"second": seconds[0]["second"]}
+    for name in ("ok", "fail", "unknown", "p50_ms", "p95_ms", "p99_ms"):
+        known = [value for one in seconds if (value := theme.number(one.get(name))) is not None]
+        if known:
+            step[name] = max(known) if name.endswith("_ms") else fmean(known)
+    return step
 
 
 SPECIAL: Mapping[str, Callable[[ScenarioSummary, Sequence[Reading]], Iterator[_Chart]]] = {

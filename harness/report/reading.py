@@ -134,19 +134,19 @@ def _courses(run: Run, heard: Mapping[int, Mapping[str, Heard]]) -> dict[str, Co
     return {name: drawing.course() for name, drawing in drawings.items()}
 
 
-def _whole_seconds(rows: Iterable[Mapping[str, str]]) -> list[dict[str, str | float]]:
+def _whole_seconds(rows: Iterable[Mapping[str, str]]) -> list[Mapping[str, str | float]]:
     """One row a second: where warm-up and measuring share one, counts are added, times are of the part with more."""
     seconds: dict[str, list[Mapping[str, str]]] = {}
     for row in rows:
         seconds.setdefault(row.get("second") or "", []).append(row)
-    whole: list[dict[str, str | float]] = []
+    whole: list[Mapping[str, str | float]] = []
     for parts in seconds.values():
         sent = [number_of(part.get("sent")) or 0.0 for part in parts]
         counts = {
             name: sum(value for part in parts if (value := number_of(part.get(name))) is not None)
             for name in ("sent", "ok", "fail", "unknown")
         }
-        whole.append({**parts[sent.index(max(sent))], **counts} if len(parts) > 1 else dict(parts[0]))
+        whole.append({**parts[sent.index(max(sent))], **counts} if len(parts) > 1 else parts[0])
     return whole
 
 

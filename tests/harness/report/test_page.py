@@ -6,13 +6,14 @@ import re
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from harness.manifest import CodeRecord
 from harness.model import Cell
 from harness.report import pictures
-from harness.report.blocks import Table
+from harness.report.blocks import Picture, Table
 from harness.report.page import build, render, write_report
 from harness.store import Run
 from tests.harness.report.builders import CODE, Made, concurrent, found, passing, quickstart, store
@@ -282,3 +283,21 @@ def test_rendering_again_gives_the_same_page(tmp_path: Path) -> None:
 def test_the_dirty_commit_is_said_to_be_so(tmp_path: Path) -> None:
     run = store(tmp_path, code=CODE.model_copy(update={"dirty": True}))
     assert "with changes that are not in the commit" in parsed(run).text
+
+
+def test_the_course_of_a_long_trial_is_drawn_in_steps_that_keep_every_peak(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = store(tmp_path, [Made(cell=Cell(scenario="throughput"), ok=200, course=8)])
+    drawn: list[list[dict[str, Any]]] = []
+    monkeypatch.setattr(pictures.charts, "timeline", lambda rows, **_: drawn.append(list(rows)) or {})
+    monkeypatch.setattr(pictures.charts, "svg", lambda _: "<svg></svg>")
+    whole = build(run)
+    monkeypatch.setattr(pictures, "MOST_STEPS", 3)
+    (picture,) = [b for b in build(run).sections[0].blocks if isinstance(b, Picture) and "Second by" in b.alt]
+    assert [len(rows) for rows in drawn] == [8, 3]
+    assert not any("A step is" in b.caption for b in whole.sections[0].blocks if isinstance(b, Picture))
+    assert "A step is 3 s" in picture.caption
+    assert [(int(row["second"]), row["ok"], row["p95_ms"]) for row in drawn[1]] == [
+        (0, 901.0, 16.0), (3, 904.0, 19.0), (6, 906.5, 21.0),
+    ]  # fmt: skip
