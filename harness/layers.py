@@ -22,6 +22,7 @@ from harness.dead_rows import vacuumed
 from harness.errors import RigError
 from harness.model import Cell, Evidence, Host
 from harness.rig import Rig
+from harness.shared import as_service
 
 PYTHON = "/opt/pgcrucible/venv/bin/python"
 CODE = "/opt/pgcrucible/code"
@@ -43,6 +44,11 @@ try:
 except OSError as error:
     sys.exit(f"{address}:{port}: {error}")
 """
+_CANNOT_START = [
+    "sh",
+    "-c",
+    "journalctl -u 'pgcrucible-app@*' -o cat --since -1min | grep '\"cannot start\"' | tail -n 1",
+]
 NOT_API = ("health", "live", "metrics", "pool-stats")
 """Operations that the harness, HAProxy and the telemetry ask for beside the load."""
 
@@ -57,8 +63,6 @@ class Layers:
         self.workers = int(rig.variables.get("app_workers", 1))
         """Processes of the service on each app host."""
         self._app_port = int(rig.variables.get("app_port", 3001))
-        self.as_service = ("runuser", "-u", str(rig.variables.get("common_user", "pgcrucible")), "--")
-        """Begins a command that runs as the service's own user."""
 
     @contextlib.contextmanager
     def answering(self) -> Iterator[None]:
@@ -153,7 +157,7 @@ class Layers:
     def sqlite(self, wish: str) -> dict[str, Any]:
         """The shared file, read or emptied on the first app host as the service's own user."""
         path = str(next(iter(self.metrics().values()))["settings"]["sqlite_path"])
-        command = [*self.as_service, "python3", "-", path, wish]
+        command = [*as_service(self._rig), "python3", "-", path, wish]
         done = self._rig.at(self._apps[0]).run(command, stdin=SQLITE_FILE.read_text())
         answer: dict[str, Any] = json.loads(done.stdout)
         if wish == "empty" and "integrity" in answer:
@@ -243,6 +247,14 @@ class Layers:
     def healthy(self, hosts: Sequence[Host]) -> bool:
         """Whether every worker of these hosts reaches its database."""
         return all(status == 200 for status, _ in self.ask(hosts, "/health").values())
+
+    def last_words(self, hosts: Sequence[Host]) -> str:
+        """Why the service could not start where it does not answer, as its log says: `; app-1: …`, or nothing."""
+        silent = {worker.split(".")[0] for worker, (status, _) in self.ask(hosts, "/live").items() if status != 200}
+        said = self._rig.each(
+            [host for host in hosts if host.name in silent], lambda h: h.run(_CANNOT_START, check=False).stdout
+        )
+        return "".join(f"; {host}: {json.loads(line)['reason']}" for host, line in said.items() if line.strip())
 
 
 def host_of(row: Mapping[str, str]) -> str:

@@ -9,7 +9,6 @@ import contextlib
 import json
 import math
 import os
-import secrets
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -21,7 +20,6 @@ import psycopg.conninfo
 
 from harness import containers, podman
 from harness.errors import RigError
-from harness.filesystem import why_not
 from harness.layers import Layers, agent_command, host_of
 from harness.manifest import HostRecord, RigRecord
 from harness.model import BACKENDS, Cell, Evidence, Host
@@ -30,13 +28,13 @@ from harness.recorder import Recorder
 from harness.remote import RemoteHost
 from harness.rig import Rig
 from harness.runner import During
+from harness.shared import remove, why_no_sqlite
 from harness.telemetry import Telemetry
 
 OVERRIDE = "/etc/pgcrucible/override.env"
 RESTART = "systemctl restart pgcrucible-app.target"
 SETTLE_S = 30.0
 CANARY = Path(__file__).with_name("canary.py")
-FILESYSTEM = Path(__file__).with_name("filesystem.py")
 FACTS = Path(__file__).with_name("facts.py")
 UNKNOWN = math.nan
 """A cap that an earlier bench, a crash or a hand may have left: equal to no other, so that it is always set anew."""
@@ -75,7 +73,7 @@ class Tier:
         """What this rig offers to a plan."""
         with self.layers.answering():
             (connections,) = self.layers.one("SELECT setting::int FROM pg_settings WHERE name = 'max_connections'")
-        no_sqlite = self._why_no_sqlite()
+        no_sqlite = why_no_sqlite(self.rig, self._shared)
         return Site(
             hosts=len(self.apps),
             workers=self.layers.workers,
@@ -84,22 +82,6 @@ class Tier:
             no_sqlite=no_sqlite,
             connections=connections,
         )
-
-    def _why_no_sqlite(self) -> str:
-        """Why the app hosts cannot share a SQLite file; empty where they can."""
-        if not self._shared:
-            return "needs a directory that all app hosts share for the SQLite file (app_sqlite_directory)"
-        text, token = FILESYSTEM.read_text(), secrets.token_hex(8)
-
-        def ask(wish: str, hosts: Sequence[Host]) -> dict[str, Any]:
-            command = [*self.layers.as_service, "python3", "-", self._shared, token, wish]
-            return self.rig.each(hosts, lambda h: json.loads(h.run(command, stdin=text).stdout))
-
-        seen = ask("leave", self.apps[:1])
-        try:
-            return why_not(self._shared, seen | ask("look", self.apps[1:]))
-        finally:
-            ask("remove", self.apps[:1])
 
     def stations(self) -> list[RemoteHost]:
         """Where load comes from."""
@@ -140,8 +122,7 @@ class Tier:
         if "sqlite" in job:
             path = f"{self._shared}/isolation.sqlite"
             job["sqlite"] = {**job["sqlite"], "path": path}
-            # One that was killed has left its file, and the next would not touch what it finds.
-            self.rig.at(host).run(["rm", "-f", *(path + end for end in ("", "-journal", "-wal", "-shm"))])
+            remove(self.rig.at(host), path)  # one that was killed has left it, and the next touches nothing it finds
         else:
             job |= {"dsn": self.dsn(), "schema": "isolation"}
         done = self.rig.at(host).run(
@@ -225,7 +206,9 @@ class Tier:
         if cell.backend != "postgres":
             # A set-up's own, because the journal mode is kept in the file and none of the hosts can change it while
             # another one, drained perhaps, still has it open.
-            wanted["SQLITE_PATH"] = f"{self._shared}/{cell.backend}.db"
+            path = wanted["SQLITE_PATH"] = f"{self._shared}/{cell.backend}.db"
+            if all(known.get("SQLITE_PATH") != path for known in self._overrides.values()):
+                remove(self.rig.at(self.apps[0]), path)  # left by an earlier bench, damaged perhaps
         serving = self.apps[: cell.hosts]
         hoarding = [host for host in self.apps[cell.hosts :] if self._kept(host) > 1]
         if hoarding:  # a drained host must not keep connections open that this trial may need
@@ -260,7 +243,10 @@ class Tier:
             self._overrides.pop(host.name, None)
         with self._uncapped():
             self.rig.each(hosts, lambda h: h.run(["sh", "-c", f"umask 077; {put} && {RESTART}"], stdin=text))
-            self._until("the app hosts answer", lambda: self.layers.healthy(hosts))
+            try:
+                self._until("the app hosts answer", lambda: self.layers.healthy(hosts))
+            except RigError as error:
+                raise RigError(f"{error.message}{self.layers.last_words(hosts)}", hint=error.hint) from None
         self._overrides |= {host.name: dict(overrides) for host in hosts}
 
     def _uncapped(self) -> contextlib.AbstractContextManager[None]:

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from harness.config import parse_options
-from harness.errors import UsageError
-from harness.model import BACKENDS, Host
+from harness.errors import RigError, UsageError
+from harness.layers import Layers
+from harness.model import BACKENDS, Cell, Host
 from harness.plan import Driver, Site, make_plan
 from harness.rig import Rig
 from harness.scenarios import SCENARIOS
@@ -37,6 +38,14 @@ class Paper:
         self.kernels = {host.name: "one" for host in apps}
         self.directories = {host.name: 1 for host in apps}
         self.tokens: set[tuple[int, str]] = set()
+        self.removed: list[str] = []
+
+    def remove(self, path: str) -> None:
+        """Beneath a connection that has it open, a file gets corrupted."""
+        holders = [host for host, runs in self.runs.items() if runs.get("SQLITE_PATH") == path]
+        assert not holders, f"{path} is open on {holders}"
+        self.journals.pop(path, None)
+        self.removed.append(path)
 
     def probe(self, name: str, directory: str, token: str, wish: str) -> Mapping[str, Any]:
         """As harness/filesystem.py answers."""
@@ -71,6 +80,9 @@ class Station:
     def run(self, command: Sequence[str], *, stdin: str = "", **_: Any) -> Result:
         if command[0] == "sh":
             self._paper.restart(self.name, stdin)
+            return Result(code=0, stdout="", stderr="")
+        if command[0] == "rm":
+            self._paper.remove(command[2])
             return Result(code=0, stdout="", stderr="")
         *_, directory, token, wish = command
         return Result(code=0, stdout=json.dumps(self._paper.probe(self.name, directory, token, wish)), stderr="")
@@ -110,6 +122,7 @@ def test_no_order_of_the_trials_makes_two_set_ups_fight_for_a_file(
                         tier.settle(trial.cell)
                         for host in paper.hosts[: trial.cell.hosts]:
                             assert paper.runs[host.name]["BACKEND"] == trial.cell.backend
+                assert {f"{SHARED}/sqlite-naive.db", f"{SHARED}/sqlite-tuned.db"} == set(paper.removed)
             switched += paper.restarts
     assert switched
 
@@ -171,3 +184,23 @@ def test_a_driver_that_was_killed_does_not_keep_the_next_from_its_file(monkeypat
     (cleaned, removed), (driven, _) = ran
     assert (cleaned, driven) == ("app-1", "app-1")
     assert {"rm", path, f"{path}-wal", f"{path}-shm", f"{path}-journal"} <= set(removed)
+
+
+def test_a_service_that_does_not_start_is_told_with_its_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    line = json.dumps({"event": "cannot start", "reason": "the SQLite file /srv/a.db is on nfs4"})
+    monkeypatch.setattr(Station, "run", lambda station, command, **_: Result(code=0, stdout=line + "\n", stderr=""))
+    paper = Paper(3)
+    answers = {"app-1.1": (200, ""), "app-2.1": (0, ""), "app-3.1": (200, "")}
+    with tier_on(paper, monkeypatch) as tier:
+        layers = Layers(tier.rig, None)  # type: ignore[arg-type]
+        monkeypatch.setattr(layers, "ask", lambda hosts, path: answers)
+        monkeypatch.setattr(layers, "healthy", lambda hosts: False)
+        assert layers.last_words(paper.hosts[:3]) == "; app-2: the SQLite file /srv/a.db is on nfs4"
+
+        def in_vain(what: str, holds: object) -> None:
+            raise RigError(f"waited in vain until {what}", hint="see ./run status")
+
+        monkeypatch.setattr(tier, "_until", in_vain)
+        tier.layers = layers
+        with pytest.raises(RigError, match="waited in vain until the app hosts answer; app-2: the SQLite file"):
+            tier.settle(Cell(scenario="s", hosts=3))
