@@ -53,7 +53,7 @@ class HostOnPaper:
         settings = {"backend": "postgres", "pool_size": 10} | {
             name.lower(): value for name, value in self.rig.overrides.get(address, {}).items()
         }
-        return 200, json.dumps({"settings": settings, "requests": {}})
+        return 200, json.dumps({"settings": settings, "requests": {}, "transactions": 0})
 
 
 class RigOnPaper:
