@@ -150,7 +150,7 @@ def judge(trials: Sequence[Measured]) -> Sequence[Finding]:
                 findings.append(finding(at, SPEED_UP.format(n), "unknown", "no valid trial, or none with one host"))
                 continue
             up = ups[n]
-            text = f"{up}; of one host at least {wanted}x is wanted, each bound by its pool of {POOL}"
+            text = f"{up}; of one host at least {wanted}x is wanted, each bound by its pool of {at.pool}"
             if never_steady(m.row for m in line_trials if m.cell.hosts in (1, n)):
                 text += UNSTEADY
             numbers = {"speedup": up.value, "efficiency": up.efficiency, "wanted": wanted}

@@ -105,6 +105,10 @@ def test_speed_ups_as_wanted_pass() -> None:
     assert last.cell == cell("scaling", bound="pool", hosts=8).name
     assert last.detail.startswith("7.80x, efficiency 98%; of one host at least 7.0x is wanted")
     assert last.numbers == {"speedup": 7.8, "efficiency": 0.975, "wanted": 7.0}
+    two = [
+        replace(m, row=replace(m.row, trial=replace(m.row.trial, cell=replace(m.cell, pool=2)))) for m in trials(IDEAL)
+    ]
+    assert judge(two)["speed-up 8 hosts"].detail.endswith("its pool of 2")  # of two processes a host
     often = [m for shift in (-1, 0, 0, 1, 1) for m in trials({n: rate + shift for n, rate in IDEAL.items()})]
     sure = judge(often)["speed-up 8 hosts"]
     assert sure.detail.startswith("7.80x [7.")
