@@ -228,6 +228,8 @@ class Service:
             reasons["spread"] = "the service does not name its `container`"
         if "deadlocks" in reads:
             reasons["deadlocks in the log"] = f"the server's log was not read: {BY_URL}"
+        if "dead-rows" in reads:
+            reasons["dead rows"] = f"VACUUM was not tried: {BY_URL}"
         return reasons
 
     def drive(self, driver: Driver) -> Mapping[str, Any]:

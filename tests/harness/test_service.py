@@ -328,6 +328,15 @@ def test_a_check_that_the_target_cannot_answer_is_left_out_and_not_passed() -> N
         assert len(judge_trial(scenario, measured)) == left
 
 
+@pytest.mark.parametrize(
+    ("read", "check"), [("deadlocks", "deadlocks in the log"), ("dead-rows", "dead rows"), ("data", None)]
+)
+def test_what_only_the_server_itself_tells_is_left_out_where_it_would_be_read(read: str, check: str | None) -> None:
+    service = Service(locate("http://127.0.0.1:1"), tag="t")
+    always = service._unjudged(())
+    assert service._unjudged({read}).keys() - always.keys() == ({check} if check else set())
+
+
 def test_how_much_load_a_plan_sends_is_said() -> None:
     cells = [
         Cell(scenario="s", clients=100, requests=1000),

@@ -163,6 +163,11 @@ def test_what_the_long_one_kept_stands_beside_what_stays_without_it(
         assert found.detail.startswith(f"VACUUM had to leave up to {with_it} dead row versions beside the long")
 
 
+def test_where_nobody_may_vacuum_no_dead_row_is_judged() -> None:
+    trials = [measured(of, history(), unjudged={"dead rows": "not ours"}) for of in (NONE, OTHER)]
+    assert set(judge(trials)) == {"quick p99"}
+
+
 @pytest.mark.parametrize(
     ("long", "why"),
     [
