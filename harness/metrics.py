@@ -165,14 +165,19 @@ def uneven_hosts(canaries: Mapping[str, Mapping[str, float]], roles: Mapping[str
 
 
 def drifted_hosts(before: Mapping[str, Mapping[str, float]], after: Mapping[str, Mapping[str, float]]) -> list[str]:
-    """A sentence for each host and canary that took over 15 % longer at one end of the run than at the other. Pure."""
-    return [
-        f"{host} is not as it was before the trials: {word} {before[host][name]:.3g} ms, then {values[name]:.3g} ms"
-        for host, values in after.items()
-        for name, word in CANARIES.items()
-        if name in values and name in before.get(host, {})
-        and (_is_more(name, before[host][name], values[name]) or _is_more(name, values[name], before[host][name]))
-    ]  # fmt: skip
+    """A sentence for each canary that took over 15 % longer at one end of the run than at the other, with the hosts
+    of which that is so. Pure."""
+    said = []
+    for name, word in CANARIES.items():
+        pairs = {host: (before.get(host, {}).get(name), values.get(name)) for host, values in after.items()}
+        moved = [
+            f"{host} {then:.3g} ms, then {now:.3g} ms"
+            for host, (then, now) in pairs.items()
+            if then is not None and now is not None and _is_more(name, min(then, now), max(then, now))
+        ]
+        if moved:
+            said.append(f"hosts are not as they were before the trials: {word} {'; '.join(moved)}")
+    return said
 
 
 def _is_more(name: str, less_ms: float, ms: float) -> bool:

@@ -56,12 +56,19 @@ class Rig:
         return self._open[name]
 
     def each(self, hosts: Sequence[Host], work: Callable[[RemoteHost], T]) -> dict[str, T]:
-        """Runs `work` on all hosts at once; host name -> answer. Raises the first host's error."""
+        """Runs `work` on all hosts at once; host name -> answer. Raises the first host's error;
+        Ctrl-C lets go of those still at work."""
         if not hosts:
             return {}
         stations = [self.at(host) for host in hosts]
         with ThreadPoolExecutor(min(WORKERS, len(stations))) as pool:
-            return dict(zip([s.name for s in stations], pool.map(work, stations), strict=True))
+            try:
+                return dict(zip([s.name for s in stations], pool.map(work, stations), strict=True))
+            except KeyboardInterrupt:
+                pool.shutdown(wait=False, cancel_futures=True)
+                for station in stations:
+                    station.close()  # what still runs there fails at once
+                raise
 
     @contextlib.contextmanager
     def database(self, port: int = 5432) -> Iterator[psycopg.Connection[Any]]:

@@ -153,8 +153,7 @@ def test_a_round_trip_that_failed_is_said_where_there_should_be_one() -> None:
 def test_a_host_that_changed_while_it_was_measured_is_named() -> None:
     before, after = canaries(app_1=10.0, app_2=10.0, db_1=10.0), canaries(app_1=13.0, app_2=11.0, db_1=8.0, new=99.0)
     assert drifted_hosts(before, after) == [
-        "app-1 is not as it was before the trials: CPU canary 10 ms, then 13 ms",
-        "db-1 is not as it was before the trials: CPU canary 10 ms, then 8 ms",
+        "hosts are not as they were before the trials: CPU canary app-1 10 ms, then 13 ms; db-1 10 ms, then 8 ms",
     ]
     assert drifted_hosts(before, before) == []
     assert drifted_hosts({}, after) == []

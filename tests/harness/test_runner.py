@@ -378,7 +378,7 @@ def test_a_trial_that_was_invalid_before_an_interruption_is_measured_once_more(
     run = benches.go(wanted, earlier=benches.stored())
     assert [(row.trial.order, row.valid) for row in run.rows] == [(1, False), (2, True), (3, True)]
     assert run.rows[2].trial.seed == wanted.trials[0].seed
-    assert "load-1 is not as it was before the trials: CPU canary 1 ms, then 7 ms" in run.manifest.warnings
+    assert "hosts are not as they were before the trials: CPU canary load-1 1 ms, then 7 ms" in run.manifest.warnings
     assert {when: found["load-1"]["cpu_ms"] for when, found in run.manifest.canaries.items()} == {
         "before": 1.0, "after": 7.0,
     }  # fmt: skip
