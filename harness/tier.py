@@ -306,7 +306,14 @@ class Tier:
         Gives what could not be done, in words.
         """
         if cell.backend != "postgres":
-            return [str(text) for text in self.layers.sqlite("empty").get("not_done", ())]
+            seen = self.layers.sqlite("empty")
+            if "integrity" not in seen:
+                return [str(text) for text in seen["not_done"]]
+            # Damaged: the finding is the trial's before, this one gets a file of its own. Nobody may hold the old one.
+            holders = [h for h in self.apps if self._overrides.get(h.name, {}).get("BACKEND") == cell.backend]
+            self._configure(holders, {})
+            self.settle(cell)
+            return [f"the SQLite file was found damaged and made anew before {cell.name}: {seen['integrity'][0]}"]
         with self.layers.answering(), self.layers.heard() as notices:
             self.db.execute("TRUNCATE counters, data, ledger RESTART IDENTITY")
             self.db.execute("VACUUM ANALYZE counters, data, ledger")

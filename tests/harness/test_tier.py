@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -166,6 +167,23 @@ def test_where_it_would_not_be_sqlite_that_is_measured_it_is_skipped_with_the_re
     with pytest.raises(UsageError, match="nothing to measure: isolation: no sqlite-naive here") as error:
         make_plan(asked, site, SCENARIOS)
     assert reason in error.value.message
+
+
+def test_a_damaged_file_is_made_anew_when_nobody_holds_it_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    paper = Paper(4)
+    cell = Cell(scenario="s", backend="sqlite-tuned", hosts=2)
+    answers = iter([{"not_done": []}, {"integrity": ["malformed"], "counters": {}}, {"not_done": ["vacuum"]}])
+    with tier_on(paper, monkeypatch) as tier:
+        tier.layers.sqlite = lambda wish: next(answers)  # type: ignore[method-assign]
+        tier.settle(replace(cell, hosts=4))  # two hosts will be drained, with the file open
+        tier.settle(cell)
+        assert tier.reset(cell) == []
+        removed = len(paper.removed)
+        (said,) = tier.reset(cell)
+        assert said == f"the SQLite file was found damaged and made anew before {cell.name}: malformed"
+        assert paper.removed[removed:] == [f"{SHARED}/sqlite-tuned.db"]
+        assert [paper.runs[f"app-{n}"]["BACKEND"] for n in (1, 2, 3, 4)] == ["sqlite-tuned"] * 2 + ["postgres"] * 2
+        assert tier.reset(cell) == ["vacuum"]
 
 
 def test_a_driver_that_was_killed_does_not_keep_the_next_from_its_file(monkeypatch: pytest.MonkeyPatch) -> None:
