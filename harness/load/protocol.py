@@ -41,7 +41,7 @@ class Owner(Protocol):
         """The request was written, and no complete answer will come: reset, eof, truncated, protocol, timeout."""
 
     def lost(self, link: Link, out_of_step: bool) -> None:
-        """An idle connection ended; `out_of_step`: because the server spoke without being asked."""
+        """An idle connection ended; `out_of_step`: the server spoke again without being asked."""
 
 
 class Link(asyncio.Protocol):
@@ -86,7 +86,7 @@ class Link(asyncio.Protocol):
     def _parse(self, data: bytes, done_us: int) -> None:
         if not self.busy:
             self._drop()
-            self._owner.lost(self, out_of_step=True)
+            self._owner.lost(self, out_of_step=self.sent_us > 0)  # a 408 to who has asked nothing yet answers nobody
             return
         parser = self._parser or _Parser()
         self._parser = parser

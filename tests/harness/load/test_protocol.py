@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import weakref
 from collections.abc import Awaitable, Callable, Iterator
@@ -153,6 +154,33 @@ async def test_words_without_a_question_are_counted_and_end_the_connection(serve
     done = await run_job(job_dict(server.port, tmp_path, mode="open", rate=4.0, seconds=0.6))
     assert done.samples.value == [0, 1, 2]
     assert done.summary["connections"]["out_of_step"] == 1
+
+
+async def test_a_goodbye_on_a_connection_never_used_puts_no_answer_out_of_step(tmp_path: Path) -> None:
+    """HAProxy says 408 to who has connected and asks nothing for its `timeout http-request`."""
+    goodbyes = 0
+
+    async def impatient(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal goodbyes
+        try:
+            await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 0.1)
+        except TimeoutError:
+            goodbyes += 1
+            writer.write(http({}, status=408))
+        except asyncio.IncompleteReadError:
+            pass
+        else:
+            writer.write(counted(0))
+        with contextlib.suppress(OSError):
+            await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(impatient, "127.0.0.1", 0)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        done = await run_job(job_dict(port, tmp_path, mode="open", clients=3, rate=4.0, seconds=0.6))
+    assert goodbyes
+    assert done.summary["connections"]["out_of_step"] == 0
 
 
 async def test_a_connection_closed_while_idle_is_opened_again(serve: Serve, tmp_path: Path) -> None:
