@@ -42,7 +42,7 @@ class Engine:
         self.finished: asyncio.Future[None] = self._loop.create_future()
         self._closed = job.mode == "closed"
         self._make = request_maker(job)
-        self._record, self._sending = recorder.record, recorder.sending
+        self._record, self._phases = recorder.record, recorder.phases
         self._judge = functools.lru_cache(maxsize=64)(
             lambda op, status, body, is_json: judge(job.operations[op], status, body, is_json)
         )
@@ -138,7 +138,7 @@ class Engine:
     def _set_until(self) -> None:
         if self._job.seconds is not None:
             self.until_us = self.recorder.measure_from_us + self._job.seconds * 1_000_000
-        self.recorder.until_us = self.until_us
+        self.recorder.window.until_us = self.until_us
 
     def _more(self, due_us: int) -> bool:
         """Whether a request due then is still part of the job; if so, it is counted."""
@@ -160,8 +160,11 @@ class Engine:
         link.op, link.key, request = self._make(seq)
         link.due_us = due_us
         link.busy = True
+        phase = self._phases[due_us >= self.recorder.measure_from_us]
+        phase.sent += 1
         link.sent_us = sent_us = monotonic_ns() // 1000
-        self._sending(due_us, sent_us)
+        if not self._closed:
+            phase.last_due_us, phase.last_sent_us = due_us, sent_us
         link.write(request)
 
     def _unsent(self, due_us: int, error: str) -> None:
@@ -173,7 +176,10 @@ class Engine:
         call.due_us = due_us
         call.sent_us = now = now_us()
         self.not_sent += 1
-        self._sending(due_us, now)
+        phase = self._phases[due_us >= self.recorder.measure_from_us]
+        phase.sent += 1
+        if not self._closed:
+            phase.last_due_us, phase.last_sent_us = due_us, now
         self._record(call, now, 0, Answer(FAIL, error))
 
     def _next(self, link: Link | None, now: int) -> None:
@@ -228,7 +234,15 @@ class Engine:
     def answered(self, link: Link, done_us: int, status: int, body: bytes, is_json: bool) -> None:
         self._record(link, done_us, status, self._judge(link.op, status, body, is_json))
         if self._closed and link.usable and self._more(done_us):
-            self._write(link, done_us)  # one request replaces another: as many as before are in flight
+            # _write() by hand, as a call costs; one request replaces another: as many as before are in flight
+            link.seq = seq = self._next_seq
+            self._next_seq = seq + self._stripes
+            link.op, link.key, request = self._make(seq)
+            link.due_us = done_us
+            link.busy = True
+            self._phases[done_us >= self.recorder.measure_from_us].sent += 1
+            link.sent_us = monotonic_ns() // 1000
+            link.write(request)
         else:
             self.in_flight -= 1
             self._next(link, done_us)

@@ -47,7 +47,7 @@ FILES = (
 _QUANTILES = {"p50_ms": 0.5, "p90_ms": 0.9, "p95_ms": 0.95, "p99_ms": 0.99, "p999_ms": 0.999, "max_ms": 1.0}
 _TIMELINE = ("second", "sent", *OUTCOMES, "p50_ms", "p95_ms", "p99_ms", "phase")
 _ADDED = ("clients", "busy_us", "peak_in_flight", "late", "not_sent")
-_TIMES = ("measure_from_us", "first_sent_us", "last_due_us", "last_sent_us", "last_done_us")
+_TIMES = ("measure_from_us", "last_due_us", "last_sent_us", "last_done_us")
 
 
 def clear(folder: Path) -> None:

@@ -77,10 +77,12 @@ class Link(asyncio.Protocol):
         if self.busy and self._parser is None:
             end = data.find(b"\r\n\r\n") + 4
             head = _heads.get(data[:end])
-            if head is not None and len(data) == head.whole:
-                self.busy = False
-                self._owner.answered(self, done_us, head.status, data[end:], head.is_json)
-                return
+            if head is not None:
+                status, is_json, whole = head
+                if len(data) == whole:
+                    self.busy = False
+                    self._owner.answered(self, done_us, status, data[end:], is_json)
+                    return
         self._parse(data, done_us)
 
     def _parse(self, data: bytes, done_us: int) -> None:

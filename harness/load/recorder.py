@@ -1,8 +1,9 @@
 """What one process keeps of its requests: rows in preallocated blocks, histograms, one line a second.
 
-Inside the measured window nothing is formatted and no object a request is kept: `record` packs a row into bytes
-and counts two slots. Texts (errors, app hosts) are interned into small tables. Without `samples` no row is kept:
-the request is counted by its key and outcome, and memory does not grow with time.
+At each answer a row is packed into bytes and nothing else: no text is formatted, nothing is counted. Rows are counted
+many at a time, a column at a time, and at least at every `tick`. Texts (errors, app hosts) are interned into small
+tables. Without `samples` rows are given up once they are counted, by key and outcome too, so memory does not grow
+with time.
 """
 
 from __future__ import annotations
@@ -10,24 +11,29 @@ from __future__ import annotations
 import json
 import math
 import struct
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from harness.load import hist
 from harness.load.answer import OUTCOMES, Answer
 from harness.load.job import Job
+from harness.load.phase import OTHERS, TABLE_LIMIT, Columns, Phase, Window
 from harness.load.samples import Sample
 from harness.model import Tally
 
 _BLOCK_ROWS = 1 << 16
-_TABLE_LIMIT = 1000
-_OTHERS = "(others)"
+_BATCH = 256
+"""Rows counted at once: some tenths of a millisecond in which no answer is noticed."""
 _SECOND = 1_000_000
 _MOST = 1e200  # beyond, a total might overflow; infinity and NaN, which json reads too, are no numbers either
-_HAS_VALUE, _MEASURED = 1, 2
 WARMUP, MEASURE = 0, 1
 PHASES = ("warmup", "measure")
+_ROW = struct.Struct("<5qI4H2B2x")
+"""seq, due, sent, done (µs), value; key; op, host, error, status; outcome, whether there is a value. Captured numbers
+follow as doubles. The places of the columns that are counted, in units of their own size:"""
+_DUE, _SENT, _DONE, _KEY, _OP, _ERROR, _OUTCOME = 1, 2, 3, 10, 22, 24, 52
 
 
 class Table(dict[str, int]):
@@ -37,43 +43,10 @@ class Table(dict[str, int]):
         super().__init__({"": 0})
 
     def __missing__(self, text: str) -> int:
-        if len(self) >= _TABLE_LIMIT and text != _OTHERS:
-            return self[_OTHERS]
+        if len(self) >= TABLE_LIMIT and text != OTHERS:
+            return self[OTHERS]
         self[text] = len(self)
         return self[text]
-
-
-class Phase:
-    """Counts and histograms of one phase, and of the second that is running in it."""
-
-    def __init__(self) -> None:
-        self.sent = 0
-        self.outcomes = [0, 0, 0]
-        self.errors: dict[str, int] = {}
-        self.latency: hist.Counts = {}
-        self.service: hist.Counts = {}
-        self.first_sent_us = self.last_due_us = self.last_sent_us = self.last_done_us = 0
-        self.begin_second()
-
-    def begin_second(self) -> None:
-        self.second_sent = 0
-        self.second_outcomes = [0, 0, 0]
-        self.second_latency: hist.Counts = {}
-        self.second_service: hist.Counts = {}
-
-    def count_error(self, error: str) -> None:
-        if error not in self.errors and len(self.errors) >= _TABLE_LIMIT:
-            error = _OTHERS
-        self.errors[error] = self.errors.get(error, 0) + 1
-
-    def end_second(self) -> None:
-        """Add the running second to the phase and begin the next."""
-        self.sent += self.second_sent
-        for outcome, count in enumerate(self.second_outcomes):
-            self.outcomes[outcome] += count
-        hist.add(self.latency, self.second_latency)
-        hist.add(self.service, self.second_service)
-        self.begin_second()
 
 
 class Call(Protocol):
@@ -87,7 +60,7 @@ class Call(Protocol):
 
 
 class Recorder:
-    """Takes each finished request once. Times given are absolute µs on CLOCK_MONOTONIC."""
+    """Takes each finished request once, in the order they finish. Times given are absolute µs on CLOCK_MONOTONIC."""
 
     def __init__(self, job: Job, folder: Path, on_second: Callable[[dict[str, Any]], None]) -> None:
         self._job = job
@@ -97,26 +70,24 @@ class Recorder:
         self.captured = {name: [0.0, 0] for name in self._captures}
         """Captured field -> sum and number of its values in answers of the measured phase, refusals among them."""
         self._totals = list(self.captured.values())
-        self._row = struct.Struct("<qqqqqIHHHHBB" + "d" * len(self._captures))
-        self._block = bytearray(self._row.size * _BLOCK_ROWS) if job.samples else bytearray()
-        self._blocks = [self._block]
-        self._offset = 0
+        self._numbers = struct.Struct(f"<{len(self._captures)}d")
+        self._width = _ROW.size + self._numbers.size
+        self._blocks: list[bytearray] = []
+        self._block = bytearray()
+        self._offset = self._counted = self._count_at = 0
+        """Where the next row goes, the first row that is not counted yet, and where to stop and count."""
+        self._begin_block()
         self.lists: list[tuple[int, dict[str, Any]]] = []
         """(seq, captured fields that are no numbers)."""
-        self._keep = job.samples
-        self._ended: tuple[tuple[dict[int, int], ...], ...] = tuple(({}, {}, {}) for _ in job.operations)
-        self._pack_into = self._row.pack_into
+        self._ended: Counter[tuple[int, int, int]] = Counter()
+        """Without samples: (operation, key, outcome) -> requests."""
+        self._pack_into = _ROW.pack_into
         self._hosts, self._errors = Table(), Table()
         self.phases = (Phase(), Phase())
+        self.window = Window()
         self.t0_us = 0
         self.measure_from_us: float = math.inf
         """Requests due from this instant on belong to the measured phase."""
-        self.until_us: float = math.inf
-        """End of the measured window; outcomes after it do not count for the rate."""
-        self.window = [0, 0, 0]
-        """Outcomes that became known inside the measured window."""
-        self.busy_us = 0.0
-        """Time that requests spent in flight inside the measured window, summed over all of them."""
         self._seconds = (folder / "seconds.jsonl").open("w", encoding="utf-8")
         self._second = 0
         self._second_ends_us: float = math.inf
@@ -126,70 +97,27 @@ class Recorder:
         self.t0_us = t0_us
         self._second_ends_us = t0_us + _SECOND
         if self._job.warmup is None:
-            self.measure_from_us = t0_us
+            self.measure_from_second(0)
 
     def measure_from_second(self, second: int) -> None:
-        """The measured phase starts with this second since the release."""
-        self.measure_from_us = self.t0_us + second * _SECOND
-
-    def sending(self, due_us: int, sent_us: int) -> None:
-        """A request is about to be written, or given up; `sent` counts both, so it is ok + fail + unknown."""
-        phase = self.phases[due_us >= self.measure_from_us]
-        phase.second_sent += 1
-        phase.last_due_us = due_us
-        phase.last_sent_us = sent_us
-        if not phase.first_sent_us:
-            phase.first_sent_us = sent_us
+        """The measured phase starts with this second since the release, which has not begun, or with the release."""
+        self.measure_from_us = self.window.begin_us = self.t0_us + second * _SECOND
 
     def record(self, call: Call, done_us: int, status: int, answer: Answer) -> None:
         """The request has its outcome."""
         if done_us >= self._second_ends_us:
             self.tick(done_us)
+        elif self._offset == self._count_at:
+            self._count()
         outcome, error, host, value, captured = answer
-        due_us, sent_us = call.due_us, call.sent_us
-        measured = due_us >= self.measure_from_us
-        phase = self.phases[measured]
-        phase.second_outcomes[outcome] += 1
-        phase.last_done_us = done_us
-        begin_us, until_us = self.measure_from_us, self.until_us
-        if begin_us <= done_us:
-            begin_us = sent_us if measured else max(begin_us, sent_us)
-            if done_us < until_us:
-                self.window[outcome] += 1
-                self.busy_us += done_us - begin_us
-            elif begin_us < until_us:
-                self.busy_us += until_us - begin_us
-        counts = phase.second_latency
-        taken = done_us - due_us
-        # hist.slot() by hand, twice: a call would cost as much as the rest of this function
-        shift = taken.bit_length() - 11
-        index = (shift << 10) + (taken >> shift) if shift > 0 else taken
-        counts[index] = counts.get(index, 0) + 1
-        if sent_us != due_us:
-            taken = done_us - sent_us
-            shift = taken.bit_length() - 11
-            index = (shift << 10) + (taken >> shift) if shift > 0 else taken
-        counts = phase.second_service
-        counts[index] = counts.get(index, 0) + 1
-        if error:
-            phase.count_error(error)
-        numbers = self._numbers(call.seq, call.op, captured, measured) if self._captures else ()
-        if not self._keep:
-            key, ended = call.key, self._ended[call.op][outcome]
-            ended[key] = ended.get(key, 0) + 1
-            return
         offset = self._offset
-        if offset == len(self._block):
-            self._block = bytearray(self._row.size * _BLOCK_ROWS)
-            self._blocks.append(self._block)
-            offset = 0
-        self._offset = offset + self._row.size
+        self._offset = offset + self._width
         self._pack_into(
             self._block,
             offset,
             call.seq,
-            due_us,
-            sent_us,
+            call.due_us,
+            call.sent_us,
             done_us,
             value or 0,
             call.key,
@@ -198,11 +126,13 @@ class Recorder:
             self._errors[error],
             status,
             outcome,
-            (_HAS_VALUE if value is not None else 0) | (_MEASURED if measured else 0),
-            *numbers,
+            value is not None,
         )
+        if self._captures:
+            measured = call.due_us >= self.measure_from_us
+            self._capture(offset + _ROW.size, call.seq, call.op, captured, measured)
 
-    def _numbers(self, seq: int, op: int, captured: tuple[Any, ...], counts: bool) -> list[float]:
+    def _capture(self, offset: int, seq: int, op: int, captured: tuple[Any, ...], counts: bool) -> None:
         """Captured numbers in the columns' order (NaN: none), totalled if they count; others go to `lists`."""
         numbers, others = [math.nan] * len(self._captures), {}
         for column, value in zip(self._columns[op], captured, strict=False):
@@ -214,12 +144,54 @@ class Recorder:
                     total[1] += 1
             elif value is not None:
                 others[self._captures[column]] = value
-        if others and self._keep:
+        if others and self._job.samples:
             self.lists.append((seq, others))
-        return numbers
+        self._numbers.pack_into(self._block, offset, *numbers)
+
+    # -- counting
+
+    def _begin_block(self) -> None:
+        self._block = bytearray(self._width * _BLOCK_ROWS)
+        self._blocks.append(self._block)
+        self._offset = self._counted = 0
+        self._count_at = _BATCH * self._width
+
+    def _count(self) -> None:
+        """Count the rows that are not counted yet, and make room."""
+        if self._counted < self._offset:
+            new = slice(self._counted, self._offset)
+            error = self._column("H", _ERROR, new)
+            rows = Columns(
+                self._column("q", _DUE, new).tolist(),
+                self._column("q", _SENT, new).tolist(),
+                self._column("q", _DONE, new).tolist(),
+                self._column("B", _OUTCOME, new).tobytes(),
+                error.tolist() if error.tobytes().strip(b"\0") else [],
+            )
+            self.window.count(rows)
+            for phase, part in zip(self.phases, rows.split(self.measure_from_us), strict=True):
+                if part.due_us:
+                    phase.count(part, list(self._errors))
+            if not self._job.samples:
+                keys = self._column("I", _KEY, new).tolist()
+                self._ended.update(zip(self._column("H", _OP, new).tolist(), keys, rows.outcome, strict=True))
+        if not self._job.samples:
+            self._offset = 0
+        elif self._offset == len(self._block):
+            self._begin_block()
+        self._counted = self._offset
+        self._count_at = min(self._offset + _BATCH * self._width, len(self._block))
+
+    def _column(self, kind: Literal["q", "I", "H", "B"], place: int, rows: slice) -> memoryview[int]:
+        """One field of the running block's rows; `place` and `kind` as the row's layout has them."""
+        numbers = memoryview(self._block)[rows].cast(kind)
+        return numbers[place :: self._width // numbers.itemsize]
 
     def tick(self, now_us: int) -> None:
-        """Close every second that is over."""
+        """Count what is new, and close every second that is over."""
+        self._count()
+        for phase in self.phases:
+            phase.fold()
         while now_us >= self._second_ends_us:
             self._close_second()
 
@@ -248,22 +220,26 @@ class Recorder:
         """Close the file of seconds; the samples stay."""
         self._seconds.close()
 
+    # -- what was kept
+
     def tally(self) -> Tally:
         """How the requests of each key ended in both phases; empty where samples are kept, which say more."""
+        name = self._job.keys.name
+        operations = [operation.name for operation in self._job.operations]
         tally = Tally()
-        for operation, outcomes in zip(self._job.operations, self._ended, strict=True):
-            for outcome, ended in zip(OUTCOMES, outcomes, strict=True):
-                tally.update({(operation.name, self._job.keys.name(key), outcome): n for key, n in ended.items()})
+        for (op, key, outcome), number in self._ended.items():
+            tally[operations[op], name(key), OUTCOMES[outcome]] += number
         return tally
 
     def rows(self) -> Iterator[Sample]:
         """The samples in the order their outcomes became known, times relative to the release."""
         job, t0 = self._job, self.t0_us
         hosts, errors = list(self._hosts), list(self._errors)
+        whole = struct.Struct(_ROW.format + self._numbers.format.removeprefix("<"))
         for block in self._blocks:
             used = self._offset if block is self._block else len(block)
-            for fields in self._row.iter_unpack(memoryview(block)[:used]):
-                seq, due, sent, done, value, key, op, host, error, status, outcome, flags = fields[:12]
+            for fields in whole.iter_unpack(memoryview(block)[:used]):
+                seq, due, sent, done, value, key, op, host, error, status, outcome, has_value = fields[:12]
                 operation = job.operations[op]
                 yield Sample(
                     seq,
@@ -275,11 +251,11 @@ class Recorder:
                     done - t0,
                     OUTCOMES[outcome],
                     status,
-                    value if flags & _HAS_VALUE else None,
+                    value if has_value else None,
                     errors[error],
                     job.id(seq) if operation.idempotency else "",
                     job.load_host,
-                    PHASES[bool(flags & _MEASURED)],
+                    PHASES[due >= self.measure_from_us],
                     fields[12:],
                 )
 

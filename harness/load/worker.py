@@ -18,7 +18,8 @@ from harness.load.answer import OUTCOMES
 from harness.load.clock import now_us
 from harness.load.engine import Engine
 from harness.load.job import Job
-from harness.load.recorder import MEASURE, PHASES, WARMUP, Phase, Recorder
+from harness.load.phase import Phase
+from harness.load.recorder import MEASURE, PHASES, WARMUP, Recorder
 from harness.load.steady import Row
 
 Emit = Callable[[dict[str, Any]], None]
@@ -168,13 +169,12 @@ def _summary(job: Job, engine: Engine, t0_us: int) -> dict[str, Any]:
         "measure_from_us": relative(recorder.measure_from_us),
         "measure_to_us": relative(to_us),
         "apart_us": 0,
-        "window": dict(zip(OUTCOMES, recorder.window, strict=True)),
-        "busy_us": round(recorder.busy_us),
+        "window": dict(zip(OUTCOMES, recorder.window.outcomes, strict=True)),
+        "busy_us": round(recorder.window.busy_us),
         PHASES[WARMUP]: _counts(recorder.phases[WARMUP]),
         PHASES[MEASURE]: _counts(phase),
         "captured": recorder.captured,
         "last_due_us": relative(phase.last_due_us),
-        "first_sent_us": relative(phase.first_sent_us),
         "last_sent_us": relative(phase.last_sent_us),
         "last_done_us": relative(phase.last_done_us),
         "peak_in_flight": engine.peak_in_flight,

@@ -44,7 +44,7 @@ def test_a_second_holds_what_became_known_in_it(tmp_path: Path) -> None:
     recorder = make(tmp_path, seconds)
     for seq, (due, done) in enumerate([(0, 10_000), (500_000, 999_999), (600_000, 1_000_000), (0, 3_500_000)]):
         request = call(seq, due, due)
-        recorder.sending(request.due_us, request.sent_us)
+        recorder.phases[MEASURE].sent += 1
         recorder.record(request, T0 + done, 200, Answer(seq % 3))
     recorder.finish(T0 + 3_600_000)
     assert [(row["second"], row["ok"], row["fail"], row["unknown"]) for row in seconds] == [
@@ -61,7 +61,7 @@ def test_time_in_flight_is_that_within_the_window(tmp_path: Path) -> None:
     """From 1 s to 3 s: each request counts with the part of its time that lies there."""
     recorder = make(tmp_path, [], warmup={"seconds": 1.0, "max_seconds": 1.0})
     recorder.measure_from_second(1)
-    recorder.until_us = T0 + 3_000_000
+    recorder.window.until_us = T0 + 3_000_000
     for sent, done in (
         (0, 900_000),
         (500_000, 1_200_000),
@@ -71,8 +71,8 @@ def test_time_in_flight_is_that_within_the_window(tmp_path: Path) -> None:
     ):
         recorder.record(call(0, 0, sent), T0 + done, 200, Answer(0))
     recorder.finish(T0 + 9_000_000)
-    assert recorder.busy_us == 200_000 + 100_000 + 2_000_000
-    assert recorder.window == [2, 0, 0]
+    assert recorder.window.busy_us == 200_000 + 100_000 + 2_000_000
+    assert recorder.window.outcomes == [2, 0, 0]
 
 
 def test_more_rows_than_a_block_holds(tmp_path: Path) -> None:
@@ -149,9 +149,9 @@ def test_numbers_that_no_service_means_spoil_no_total(tmp_path: Path, samples: b
 def test_the_window_counts_only_what_became_known_in_it(tmp_path: Path) -> None:
     recorder = make(tmp_path, [], warmup={"seconds": 1.0, "max_seconds": 1.0})
     recorder.measure_from_second(1)
-    recorder.until_us = T0 + 2_000_000
+    recorder.window.until_us = T0 + 2_000_000
     for due, done in [(0, 900_000), (900_000, 1_000_000), (1_900_000, 1_999_999), (1_900_000, 2_000_000)]:
         recorder.record(call(0, due, due), T0 + done, 200, Answer(0))
     recorder.finish(T0 + 2_100_000)
-    assert recorder.window == [2, 0, 0]
+    assert recorder.window.outcomes == [2, 0, 0]
     assert [phase.outcomes[0] for phase in recorder.phases] == [2, 2]
