@@ -6,8 +6,7 @@ All that is made carries the label `pgcrucible.rig=<name>`, which is how it is f
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Any
 
 from harness import doctor, image, podman, state
@@ -73,16 +72,6 @@ def lift_caps(rig: RigState) -> None:
 def set_caps(rig: RigState) -> None:
     """Caps every host as the inventory says. Raises RigError where one cannot be."""
     podman.set_cpus(rig.name, rig.cpus)
-
-
-@contextmanager
-def uncapped(rig: RigState) -> Iterator[None]:
-    """For what is not measured and starts programs, such as a restart of all app services."""
-    lift_caps(rig)
-    try:
-        yield
-    finally:
-        set_caps(rig)
 
 
 def running_hosts(name: str) -> Mapping[str, str]:

@@ -7,6 +7,7 @@ only listens. What is judged is what was stored, read back from disk.
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import tempfile
 import time
@@ -25,6 +26,7 @@ from harness.model import Cell, Evidence, Trial
 from harness.oracle import PER_REQUEST
 from harness.plan import Driver, Lane, Plan, Scenario
 from harness.recorder import Recorder
+from harness.standby import Standby
 from harness.stations import Station
 from harness.store import Run, load_run
 from harness.tables import as_columns
@@ -106,6 +108,8 @@ def bench(
         echo(f"  kept in {recorder.path}")
         _put_back(target, echo)
         raise
+    finally:
+        bencher.close()
     return _judge(recorder, scenarios, finish=True)
 
 
@@ -151,6 +155,15 @@ class _Bench:
         self._ceiling: float | None = None
         self.doubtful: list[Trial] = []
         """Trials in which the generator may have been the limit."""
+
+    @functools.cached_property
+    def _stations(self) -> list[Standby]:
+        """Where load comes from, the next trial's agents waiting there."""
+        return [Standby(station, self._agent) for station in self._target.stations()]
+
+    @property
+    def _agent(self) -> list[str]:
+        return self._target.command("harness.load.agent")
 
     def made_up(self, *, after: int) -> list[Trial]:
         """Trials to be measured once more, last of all, because the generator and not the tier was the limit.
@@ -299,12 +312,12 @@ class _Bench:
         during: contextlib.AbstractContextManager[None] | None = None,
     ) -> Collected:
         """See generator.run_lanes."""
-        return run_lanes(
+        collected = run_lanes(
             lanes,
-            self._target.stations(),
+            self._stations,
             processes=self._target.processes(),
             place=self._target.place(),
-            command=self._target.command("harness.load.agent"),
+            command=self._agent,
             tag=f"{self._recorder.manifest.run_id}-{tag}",
             seed=seed,
             scratch=scratch,
@@ -312,6 +325,14 @@ class _Bench:
             progress=progress,
             during=during or contextlib.nullcontext(),
         )
+        for station in self._stations:
+            station.get_ready()
+        return collected
+
+    def close(self) -> None:
+        """Let the agents go that wait for a trial."""
+        for station in self._stations:
+            station.close()
 
     def _row(self, trial: Trial, first: str, collected: Collected) -> TrialRow:
         """The trial's row: the figures of its `first` lane, and no other's; why no claim may rest on it.

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import math
 import os
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -18,7 +17,7 @@ from typing import Any
 import psycopg
 import psycopg.conninfo
 
-from harness import containers, podman
+from harness import podman
 from harness.errors import RigError
 from harness.layers import Layers, agent_command, host_of
 from harness.manifest import HostRecord, RigRecord
@@ -36,8 +35,6 @@ RESTART = "systemctl restart pgcrucible-app.target"
 SETTLE_S = 30.0
 CANARY = Path(__file__).with_name("canary.py")
 FACTS = Path(__file__).with_name("facts.py")
-UNKNOWN = math.nan
-"""A cap that an earlier bench, a crash or a hand may have left: equal to no other, so that it is always set anew."""
 
 
 class Tier:
@@ -47,7 +44,8 @@ class Tier:
         self.rig = rig
         self._stack = contextlib.ExitStack()
         self._overrides: dict[str, dict[str, str]] = {}
-        self._cpus: float | None = UNKNOWN
+        self._caps: dict[str, float] = {}
+        """App host -> its cap in cores, where this bench has set it: another one, or a crash, may have left any."""
         self._active = 0
         self.apps = rig.role("app")
         self.lb = rig.role("lb")[0]
@@ -117,8 +115,7 @@ class Tier:
         """Runs a driver on the first host of its role; its job gets what it must not carry in a plan."""
         host = self.rig.role(driver.role)[0]
         job = dict(driver.job)
-        if self._cpus is not None:  # nobody settled the tier for it: it may find the cap of the trial before
-            self._cap(None)
+        self._cap()  # nobody settled the tier for it: it may find the cap of the trial before
         if "sqlite" in job:
             path = f"{self._shared}/isolation.sqlite"
             job["sqlite"] = {**job["sqlite"], "path": path}
@@ -216,9 +213,7 @@ class Tier:
         late = [host for host in serving if self._overrides.get(host.name) != wanted]
         if late:
             self._configure(late, wanted)
-        cpus = cell.params.get("app_cpus")
-        if cpus != self._cpus:
-            self._cap(cpus)
+        self._cap(cell.params.get("app_cpus"))
         if cell.hosts != self._active:
             self._drain(cell.hosts)
 
@@ -241,27 +236,30 @@ class Tier:
         put = f"cat > {OVERRIDE}.part && mv {OVERRIDE}.part {OVERRIDE}" if overrides else f"rm -f {OVERRIDE}"
         for host in hosts:
             self._overrides.pop(host.name, None)
-        with self._uncapped():
-            self.rig.each(hosts, lambda h: h.run(["sh", "-c", f"umask 077; {put} && {RESTART}"], stdin=text))
-            try:
-                self._until("the app hosts answer", lambda: self.layers.healthy(hosts))
-            except RigError as error:
-                raise RigError(f"{error.message}{self.layers.last_words(hosts)}", hint=error.hint) from None
+        # starting a service on a tenth of a core takes ten times as long, and measures nothing
+        self._limit(dict.fromkeys((host.name for host in hosts), float(os.cpu_count() or 1)))
+        self.rig.each(hosts, lambda h: h.run(["sh", "-c", f"umask 077; {put} && {RESTART}"], stdin=text))
+        try:
+            self._until("the app hosts answer", lambda: self.layers.healthy(hosts))
+        except RigError as error:
+            raise RigError(f"{error.message}{self.layers.last_words(hosts)}", hint=error.hint) from None
         self._overrides |= {host.name: dict(overrides) for host in hosts}
 
-    def _uncapped(self) -> contextlib.AbstractContextManager[None]:
-        """Starting a service on a tenth of a core takes ten times as long, and measures nothing."""
-        self._cpus = UNKNOWN
-        known = self.rig.state
-        return containers.uncapped(known) if known and self.rig.provider == "podman" else contextlib.nullcontext()
-
-    def _cap(self, cpus: float | None) -> None:
+    def _cap(self, cpus: float | None = None) -> None:
         """Caps every app host to so many cores; None: as the inventory says, else all cores of the machine."""
-        known = self.rig.state
-        if known and self.rig.provider == "podman":
-            most = float(os.cpu_count() or 1)
-            podman.set_cpus(self.rig.name, {h.name: cpus or known.cpus.get(h.name, most) for h in self.apps})
-        self._cpus = cpus
+        known = self.rig.state.cpus if self.rig.state else {}
+        self._limit({h.name: cpus or known.get(h.name, float(os.cpu_count() or 1)) for h in self.apps})
+
+    def _limit(self, caps: Mapping[str, float]) -> None:
+        """Caps hosts by name, on rigs whose hosts we made; those that have the cap already are left alone, because
+        Podman takes a tenth of a second for each.
+        """
+        late = {name: cpus for name, cpus in caps.items() if self._caps.get(name) != cpus}
+        if late and self.rig.state and self.rig.provider == "podman":
+            for name in late:
+                self._caps.pop(name, None)
+            podman.set_cpus(self.rig.name, late)
+            self._caps |= late
 
     def restore(self) -> None:
         """All app hosts serve again as provisioned: no override, no cap but the inventory's, nothing drained.
@@ -269,12 +267,11 @@ class Tier:
         At the start of a bench too: one that crashed, or was killed, has put nothing back. The caps come first,
         because the rest takes its time on a host that is held to a tenth of a core.
         """
-        if self._cpus is not None:
-            self._cap(None)
+        self._cap()
         changed = [host for host in self.apps if self._overrides.get(host.name) != self._as_found.get(host.name, {})]
         if changed:
             self._configure(changed, {})
-            self._cap(None)
+            self._cap()
         if self._active != len(self.apps):
             self._drain(len(self.apps))
 

@@ -146,9 +146,10 @@ def check_what_was_made(name: str, report: ProvisionReport) -> None:
     script = f"cat /sys/fs/cgroup/cpu.max 2>/dev/null || cat {v1}_quota_us {v1}_period_us"
     quota, period = podman.run("exec", app, "sh", "-c", script).split()
     assert int(quota) / int(period) == pytest.approx(0.5)
-    with containers.uncapped(report.rig):
-        quota, period = podman.run("exec", app, "sh", "-c", script).split()
-        assert int(quota) / int(period) == pytest.approx(os.cpu_count())
+    containers.lift_caps(report.rig)
+    quota, period = podman.run("exec", app, "sh", "-c", script).split()
+    assert int(quota) / int(period) == pytest.approx(os.cpu_count())
+    containers.set_caps(report.rig)
     assert subprocess.run(ssh(name, "app-1"), capture_output=True, check=False).returncode == 0
     for path in (state.folder(name) / "secrets.yml", state.folder(name) / "rig.json"):
         assert path.stat().st_mode & 0o077 == 0
