@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 
 from app.backends.link import Link
-from app.errors import ServiceError, unprocessable
+from app.errors import unprocessable
 
 Strategy = Callable[[Link, str, "str | None"], Awaitable[int]]
 
@@ -33,7 +33,6 @@ _UPSERT_ONCE = f"""
 _READ = "SELECT value FROM counters WHERE key = $1"
 _LOCK = "SELECT value FROM counters WHERE key = $1 FOR UPDATE"
 _UPDATE = "UPDATE counters SET value = value + 1, last_modified = now() WHERE key = $1 RETURNING value"
-_PREPARE_ROW = "INSERT INTO counters (key, value) VALUES ($1, 0) ON CONFLICT (key) DO NOTHING"
 _SEEN = "SELECT key, value FROM ledger WHERE id = $1"
 _ENTER = "INSERT INTO ledger (id, key, value) VALUES ($1, $2, $3)"
 _OVERWRITE = """
@@ -130,24 +129,18 @@ async def hold(link: Link, keys: Sequence[str], hold_ms: float) -> list[int]:  #
 
 
 async def lock_and_increment(link: Link, keys: Sequence[str], hold_ms: float) -> list[int]:
-    """Lock each key in the order given, holding `hold_ms` after each, then increment each.
+    """Increment each key in the order given, holding its row's lock, and those before it, for `hold_ms` after each.
 
     The wait is the server's (pg_sleep), so that the connection is held, and nothing here can shorten it.
     """
 
     async def work(link: Link) -> list[int]:
-        for key in keys:
-            if not await link.query(_LOCK, (key,)):
-                await link.query(_PREPARE_ROW, (key,))
-                await link.query(_LOCK, (key,))
-            if hold_ms:
-                await link.query(_SLEEP, (hold_ms / 1000,))
         values = []
         for key in keys:
-            rows = await link.query(_UPDATE, (key,))
-            if not rows:
-                raise ServiceError(409, "ROW_GONE", "the counter was removed meanwhile")
-            values.append(int(rows[0][0]))
+            ((value,),) = await link.query(_UPSERT, (key,))
+            values.append(int(value))
+            if hold_ms:
+                await link.query(_SLEEP, (hold_ms / 1000,))
         return values
 
     result: list[int] = await link.transaction("BEGIN ISOLATION LEVEL READ COMMITTED", work)

@@ -19,15 +19,18 @@ import httptools
 from harness.load.clock import now_us
 
 _KNOWN_HEADS = 512
+_END = b"\r\n\r\n"
 
 
 class _Head(NamedTuple):
+    text: bytes
     status: int
     is_json: bool
     whole: int
     """Bytes of head and body together."""
 
 
+_NO_HEAD = _Head(b"", 0, False, -1)
 _heads: dict[bytes, _Head] = {}
 
 
@@ -48,6 +51,7 @@ class Link(asyncio.Protocol):
     """A connection and the request it carries (`seq`, `op`, `key`, `due_us`, `sent_us` belong to the owner)."""
 
     __slots__ = (
+        "_head",
         "_owner",
         "_parser",
         "busy",
@@ -64,6 +68,8 @@ class Link(asyncio.Protocol):
     def __init__(self, owner: Owner) -> None:
         self._owner = owner
         self._parser: _Parser | None = None
+        self._head = _NO_HEAD
+        """That of its last answer, which is nearly always that of the next."""
         self.busy = self.usable = False
         self.seq = self.op = self.key = self.due_us = self.sent_us = 0
 
@@ -75,14 +81,13 @@ class Link(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         done_us = monotonic_ns() // 1000
         if self.busy and self._parser is None:
-            end = data.find(b"\r\n\r\n") + 4
-            head = _heads.get(data[:end])
-            if head is not None:
-                status, is_json, whole = head
-                if len(data) == whole:
-                    self.busy = False
-                    self._owner.answered(self, done_us, status, data[end:], is_json)
-                    return
+            text, status, is_json, whole = self._head
+            if len(data) != whole or not data.startswith(text):
+                text, status, is_json, whole = self._head = _heads.get(data[: data.find(_END) + 4], _NO_HEAD)
+            if len(data) == whole:
+                self.busy = False
+                self._owner.answered(self, done_us, status, data[len(text) :], is_json)
+                return
         self._parse(data, done_us)
 
     def _parse(self, data: bytes, done_us: int) -> None:
@@ -169,11 +174,11 @@ class _Parser:
 
     def remember(self, data: bytes) -> None:
         """Keep the head if this answer was simple and came in one piece."""
-        end = data.find(b"\r\n\r\n") + 4
+        end = data.find(_END) + 4
         if self._length >= 0 and len(data) == end + self._length and len(b"".join(self.body)) == self._length:
             if len(_heads) >= _KNOWN_HEADS:
                 _heads.clear()  # a server that puts something new into each head
-            _heads[data[:end]] = _Head(self.status, self.is_json, len(data))
+            _heads[data[:end]] = _Head(data[:end], self.status, self.is_json, len(data))
 
     # httptools calls these; what comes after a complete answer was not asked for
     def on_message_begin(self) -> None:
