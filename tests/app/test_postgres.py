@@ -151,10 +151,15 @@ async def test_batches_of_two_instances_never_deadlock(database, start: Start, a
         assert sorted(seen, key=str) == ends
 
 
-async def test_coalesced_requests_share_transactions(database, start: Start) -> None:
+async def test_coalesced_requests_share_transactions(database, start: Start, admin) -> None:
     service = await start(database.environ, COALESCE_BATCHES=1)
-    answers = await asyncio.gather(*(service.increment("hot", "coalesce") for _ in range(200)))
-    shares = [answer.body["transactions"] for answer in answers]
+    await service.increment("hot", "coalesce")
+    async with admin.transaction():
+        await admin.execute("SELECT FROM counters FOR UPDATE")
+        tasks = [asyncio.create_task(service.increment("hot", "coalesce")) for _ in range(200)]
+        answered, _ = await asyncio.wait(tasks, timeout=1)  # the first batch waits for the row, the others for it
+        assert not answered
+    shares = [(await task).body["transactions"] for task in tasks]
     assert 1 <= round(sum(shares), 3) < 100
     assert min(shares) < 0.5
 
