@@ -28,6 +28,7 @@ from harness.scenarios.increments import QUICK_SECONDS, UNSTEADY, check_counters
 
 REQUESTS = 1000
 CLIENTS = (1, 10, 100)
+QUICK_CLIENTS = (1, 100)
 SECONDS = 3.0
 ALL_ANSWERS = "mean of all answers, refusals too"
 SIDES: Mapping[str, Backend] = {"naive": "sqlite-naive", "tuned": "sqlite-tuned", "postgres": "postgres"}
@@ -79,7 +80,7 @@ CLAIMS: tuple[Claim, ...] = (
 
 
 def cells(options: Options, site: Site) -> list[Cell]:
-    """Backends x (one burst, three steady loads)."""
+    """Backends x (one burst, three steady loads; two with --quick)."""
     wanted = [name for name in (options.backends or BACKENDS) if name in site.backends]
     if options.backends and ("postgres" not in options.backends or len(options.backends) < 2):
         raise Skip("compares PostgreSQL with SQLite: --backend leaves only one of them")
@@ -88,6 +89,7 @@ def cells(options: Options, site: Site) -> list[Cell]:
     hosts = site.serving(options.hosts, 4)
     requests = options.requests or REQUESTS
     seconds = options.seconds or (QUICK_SECONDS if options.quick else SECONDS)
+    loads = QUICK_CLIENTS if options.quick else CLIENTS
 
     def cell(backend: Backend, clients: int, kind: str) -> Cell:
         return Cell(
@@ -103,7 +105,7 @@ def cells(options: Options, site: Site) -> list[Cell]:
     return [
         cell(backend, clients, kind)
         for backend in wanted
-        for clients, kind in [(requests, "burst"), *((n, "steady") for n in CLIENTS)]
+        for clients, kind in [(requests, "burst"), *((n, "steady") for n in loads)]
     ]
 
 
