@@ -232,7 +232,7 @@ def _overdue(agent: Agent, released: float) -> str:
 
 def _collect(agents: Sequence[Agent], scratch: Path, failures: list[str], since_us: int) -> Collected:
     """Fetches and merges what the agents left. What cannot be had makes the trial invalid, not the bench fail."""
-    parts: dict[str, list[Path]] = {}
+    parts: dict[str, list[tuple[Path, int]]] = {}
     for agent in agents:
         if not agent.done:
             continue
@@ -243,11 +243,12 @@ def _collect(agents: Sequence[Agent], scratch: Path, failures: list[str], since_
         except (CrucibleError, OSError) as error:
             failures.append(f"{agent.station.name}: its results could not be fetched: {error}")
         else:
-            parts.setdefault(agent.lane, []).append(folder)
+            parts.setdefault(agent.lane, []).append((folder, agent.offset_us))
     merged, summaries = dict[str, Path](), dict[str, Mapping[str, Any]]()
-    for lane, folders in parts.items():
+    for lane, left in parts.items():
+        folders, offsets_us = zip(*left, strict=True)
         try:
-            summaries[lane] = merge(folders, scratch / lane, since_us=since_us)
+            summaries[lane] = merge(folders, scratch / lane, since_us=since_us, offsets_us=offsets_us)
         except (CrucibleError, OSError, ValueError, KeyError) as error:  # a file that is missing, or damaged
             failures.append(f"lane {lane}: its results cannot be used: {type(error).__name__}: {error}")
         else:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,6 +22,7 @@ from harness.address import locate
 from harness.errors import RigError
 from harness.generator import LEAD_US, Collected, _release, run_lanes
 from harness.load.samples import read_samples
+from harness.stations import Stream
 from tests.conftest import Database, free_port
 from tests.harness.stations import LoadHost, Tier, ended, left_over, serving
 
@@ -100,6 +102,47 @@ def test_agents_that_share_a_clock_start_at_one_instant_and_others_as_they_hear_
     assert _release([agent("k", 1, now), agent("other", 1, now)]) == (0, "go")
     assert _release([agent("", 1, now), agent("", 1, now)]) == (0, "go")
     assert _release([agent("k", 1, now)]) == (0, "go")
+
+
+HOUR_US = 3_600_000_000
+
+
+class OtherKernel(LoadHost):
+    """A load host with a kernel of its own, whose clock is an hour ahead."""
+
+    def stream(self, command: Sequence[str]) -> Stream:
+        stream = super().stream(command)
+        lines = stream.lines
+
+        def ahead() -> Iterator[str]:
+            for line in lines():
+                event = json.loads(line)
+                if event["event"] == "ready":
+                    event["clock"] = {"boot_id": "other", "monotonic_us": event["clock"]["monotonic_us"] + HOUR_US}
+                yield json.dumps(event)
+
+        stream.lines = ahead  # type: ignore[method-assign]
+        return stream
+
+    def fetch(self, folder: str, names: Any, into: Path) -> None:
+        super().fetch(folder, names, into)
+        summary = json.loads((into / "summary.json").read_text(encoding="utf-8"))
+        ahead_us = summary["clock"]["t0_monotonic_us"] + HOUR_US
+        summary["clock"] = {"boot_id": "other", "t0_monotonic_us": ahead_us}
+        (into / "summary.json").write_text(json.dumps(summary), encoding="utf-8")
+
+
+@pytest.mark.parametrize("ahead", [0, 1])
+def test_hosts_with_kernels_of_their_own_have_measured_at_the_same_time(run: Run, ahead: int) -> None:
+    run.hosts[ahead] = OtherKernel(run.hosts[ahead].name)
+    collected = run.go({"main": FINITE})
+    assert collected.failures == ()
+    summary = collected.summaries["main"]
+    assert (summary["clock_shared"], summary["load_host"]) == (False, "load-1+load-2")
+    assert summary["apart_us"] < HOUR_US / 10
+    due_us = read_samples(collected.folders["main"] / "samples.csv").due_us
+    assert max(due_us) - min(due_us) < HOUR_US / 10
+    ended(run.hosts)
 
 
 def test_a_host_that_dies_is_named_and_the_other_ones_results_are_kept(run: Run, database: Database) -> None:
