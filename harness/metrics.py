@@ -49,9 +49,21 @@ class TrialRow:
         """The cell it repeats."""
         return self.trial.cell
 
+    @property
+    def is_timed(self) -> bool:
+        """See `times_hold`."""
+        return times_hold(self.valid, self.reason)
+
     def figure(self, name: str) -> float | None:
         """One figure, None where it is absent."""
         return self.figures.get(name)
+
+
+def times_hold(valid: bool, reason: object) -> bool:
+    """Whether a trial's times may be used: it is valid, and the generator was above suspicion too. Where a scenario's
+    criteria rest on counts, a trial stays valid with a `reason` to doubt its times.
+    """
+    return valid and not reason
 
 
 def unreplaced(rows: Iterable[TrialRow]) -> list[TrialRow]:

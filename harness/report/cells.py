@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness.errors import FormatError
+from harness.metrics import times_hold
 
 _LARGEST = 1e15
 """A figure above it is damage, not a measurement: a millisecond count of 30,000 years."""
@@ -62,10 +63,8 @@ def by_cell(run: RunData, metrics: Iterable[str]) -> dict[str, CellFigures]:
 
 
 def is_timed(trial: Mapping[str, Any]) -> bool:
-    """Whether the trial's times may be used: it is valid, and the generator was above suspicion too. Where a
-    scenario's criteria rest on counts, a trial stays valid with a `reason` to doubt its times.
-    """
-    return is_true(trial.get("valid", True)) and not trial.get("reason")
+    """See harness.metrics.times_hold."""
+    return times_hold(is_true(trial.get("valid", True)), trial.get("reason"))
 
 
 def cell_of(trial: Mapping[str, Any]) -> str:

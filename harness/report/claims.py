@@ -37,7 +37,7 @@ def claims_tables(summary: ScenarioSummary) -> Iterator[Table]:
 
 def _row(name: str, numbers: Mapping[str, Any], detail: str) -> list[Value]:
     if "held" not in numbers:
-        return [Value(name), *(Value(NOTHING) for _ in range(5)), Value("not measured", detail, "unknown")]
+        return [Value(name), *(Value(NOTHING) for _ in range(5)), Value("unknown", detail, "unknown")]
     naive, tuned, postgres = (numbers.get(side) for side in SIDES)
     unit = f" {numbers['unit']}"
     shown = count if unit == " clients" else number

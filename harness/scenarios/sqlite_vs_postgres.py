@@ -8,6 +8,9 @@ as not held: it is a finding about the page, not a failure of this tier.
 The mean response is of acknowledged answers. A refusal comes quickly, so in a mean over all answers failing would pass
 for speed; that mean stands beside it under its own name.
 
+Counts stay true where the generator was held up, times do not: the mean response and the throughput are of trials
+without such a doubt alone, and unknown where a cell has none.
+
 One trial a cell: the claims are of factors of five and ten, beyond what trials differ by. Near such a factor one
 trial can tip `held` either way; `--repeat 5` takes medians.
 """
@@ -16,12 +19,12 @@ from __future__ import annotations
 
 import statistics
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from harness.checks import finding
 from harness.config import Options
-from harness.metrics import Measured, never_steady
+from harness.metrics import Measured, TrialRow, never_steady
 from harness.model import BACKENDS, Backend, Cell, Finding, Trial
 from harness.plan import Lane, Scenario, Site, Skip
 from harness.scenarios.increments import QUICK_SECONDS, UNSTEADY, check_counters, increment, load
@@ -140,7 +143,8 @@ def distil(measured: Measured) -> Mapping[str, float]:
 def figures(trials: Sequence[Measured]) -> Mapping[Backend, Mapping[str, float]]:
     """Backend -> the page's five rows as measured: medians over valid trials.
 
-    `mean response` is absent where no answer was acknowledged, or no samples were kept.
+    `mean response` is absent where no answer was acknowledged, or no samples were kept; what is about time also where
+    the times of a cell are in doubt (`_doubt`), because the best of the loads that are left need not be the best.
     """
     burst: dict[Backend, list[Measured]] = defaultdict(list)
     steady: dict[Backend, list[Measured]] = defaultdict(list)
@@ -155,17 +159,32 @@ def figures(trials: Sequence[Measured]) -> Mapping[Backend, Mapping[str, float]]
         most = max(m.cell.clients for m in steady[backend])
         errors = [1 - _share(m) for m in steady[backend] if m.cell.clients == most]
         clean = [m.cell.clients for m in steady[backend] if _share(m) == 1.0 and m.row.figure("ok")]
-        every = [ms for m in burst[backend] if (ms := m.row.figure("mean_ms")) is not None]
-        served = [m.distilled["acknowledged_ms"] for m in burst[backend] if "acknowledged_ms" in m.distilled]
+        timed = [m for m in burst[backend] if m.row.is_timed]
+        every = [ms for m in timed if (ms := m.row.figure("mean_ms")) is not None]
+        served = [m.distilled["acknowledged_ms"] for m in timed if "acknowledged_ms" in m.distilled]
+        rates: dict[int, list[float]] = defaultdict(list)
+        for m in steady[backend]:
+            if m.row.is_timed:
+                rates[m.cell.clients].append(m.row.figure("rps") or 0.0)
+        best = {} if _doubt(steady[backend]) else {"throughput": max(map(statistics.median, rates.values()))}
         table[backend] = {
             "success rate": 100 * statistics.median(_share(m) for m in burst[backend]),
             "error rate": 100 * statistics.median(errors),
             **({"mean response": statistics.median(served)} if served else {}),
             **({ALL_ANSWERS: statistics.median(every)} if every else {}),
-            "throughput": max(m.row.figure("rps") or 0.0 for m in steady[backend]),
+            **best,
             "concurrent connections": float(max(clean, default=0)),
         }
     return table
+
+
+def _doubt(trials: Iterable[Measured]) -> str:
+    """Why the times of a cell are in doubt of which no trial's times hold; empty where each has one that does."""
+    cells: dict[str, list[TrialRow]] = defaultdict(list)
+    for measured in trials:
+        if measured.row.valid:
+            cells[measured.cell.name].append(measured.row)
+    return next((rows[0].reason for rows in cells.values() if not any(row.is_timed for row in rows)), "")
 
 
 def _share(measured: Measured) -> float:
@@ -174,17 +193,22 @@ def _share(measured: Measured) -> float:
 
 
 def judge(trials: Sequence[Measured]) -> Sequence[Finding]:
-    """Each claim: measured beside claimed, held or not held. Unknown only where it could not be measured."""
+    """Each claim: measured beside claimed, held or not held. Unknown only where it could not be measured, or is about
+    times that are in doubt."""
     table = figures(trials)
     cell = trials[0].cell
     if "postgres" not in table or "sqlite-naive" not in table:
         return [finding(cell, f"claim: {c.name}", "unknown", "not both backends were measured") for c in CLAIMS]
-    doubt = UNSTEADY if never_steady(m.row for m in trials if m.cell.params["load"] == "steady") else ""
+    loads = {kind: [m for m in trials if m.cell.params["load"] == kind] for kind in ("burst", "steady")}
+    unsteady = UNSTEADY if never_steady(m.row for m in loads["steady"] if m.row.is_timed) else ""
     findings = []
     for claim in CLAIMS:
         naive, tuned, postgres = (table.get(name, {}).get(claim.name) for name in SIDES.values())
         if naive is None or postgres is None:
-            why = "no acknowledged answer whose sample was kept"
+            absent = [name for name in (SIDES["naive"], SIDES["postgres"]) if claim.name not in table[name]]
+            of = loads["steady" if claim.name == "throughput" else "burst"]
+            doubt = _doubt(m for m in of if m.cell.backend in absent)
+            why = f"the generator was in doubt: {doubt}" if doubt else "no acknowledged answer whose sample was kept"
             findings.append(finding(cell, f"claim: {claim.name}", "unknown", why))
             continue
         every = {side: table.get(name, {}).get(ALL_ANSWERS) for side, name in SIDES.items()}
@@ -195,7 +219,7 @@ def judge(trials: Sequence[Measured]) -> Sequence[Finding]:
             + (f"tuned {tuned:,.4g}, " if tuned is not None else "")
             + f"PostgreSQL {postgres:,.4g}; the page claims {claim.sqlite} and {claim.postgres} ({claim.change})"
             + "".join(f"; {name}: {_sides(values)} {claim.unit}" for name, values in aside.items())
-            + doubt * (claim.name == "throughput")
+            + unsteady * (claim.name == "throughput")
         )
         findings.append(
             finding(

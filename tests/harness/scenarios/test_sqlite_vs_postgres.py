@@ -148,6 +148,58 @@ def test_a_throughput_of_unsteady_trials_alone_says_so(steady: bool) -> None:
     assert said == ([] if steady else ["claim: throughput"])
 
 
+def doubted(made: list[Measured], backend: Backend, **cell: object) -> list[Measured]:
+    """The generator was held up in the trials of such cells: valid, because counts stay true, with a reason."""
+    return [
+        replace(m, row=replace(m.row, reason="sent late"))
+        if m.cell.backend == backend and all(getattr(m.cell, k, m.cell.params.get(k)) == v for k, v in cell.items())
+        else m
+        for m in made
+    ]
+
+
+@pytest.mark.parametrize(
+    ("cell", "unknown"),
+    [
+        ({"load": "burst"}, {"mean response"}),
+        ({"load": "steady"}, {"throughput"}),
+        ({"clients": 100}, {"throughput"}),
+        ({}, {"mean response", "throughput"}),
+    ],
+)
+@pytest.mark.parametrize("backend", ["sqlite-naive", "postgres"])
+def test_no_claim_about_time_rests_on_times_in_doubt(
+    backend: Backend, cell: dict[str, object], unknown: set[str]
+) -> None:
+    found = judge(doubted(trials(ALL), backend, **cell))
+    assert wrong(found) == {f"claim: {name}": "unknown" for name in unknown}
+    assert {found[name].detail for name in wrong(found)} == {"the generator was in doubt: sent late"}
+
+
+def test_times_in_doubt_are_left_out_where_others_hold() -> None:
+    slow = ALL | {"postgres": SERVER | {"acknowledged_ms": 9000.0, "mean_ms": 9000.0, "rps": 9000.0}}
+    made = trials(ALL) + doubted(trials(slow), "postgres")
+    found = judge(made)
+    assert wrong(found) == {}
+    assert found["claim: mean response"].numbers["postgres"] == 60.0
+    assert found["claim: mean response"].numbers[ALL_ANSWERS]["postgres"] == 60.0
+    assert found["claim: throughput"].numbers["postgres"] == 900.0
+
+
+def test_a_tuned_sqlite_in_doubt_is_not_shown() -> None:
+    found = judge(doubted(trials(ALL), "sqlite-tuned"))
+    assert wrong(found) == {}
+    assert found["claim: throughput"].numbers["tuned"] is None
+    assert found["claim: mean response"].numbers[ALL_ANSWERS]["tuned"] is None
+    assert found["claim: success rate"].numbers["tuned"] == 100.0
+
+
+def test_the_throughput_is_the_best_loads_median() -> None:
+    quick = ALL | {"postgres": SERVER | {"rps": 5000.0}}
+    found = judge(trials(ALL) + trials(ALL) + trials(quick))
+    assert found["claim: throughput"].numbers["postgres"] == 900.0
+
+
 def test_without_one_of_the_two_every_claim_is_unknown() -> None:
     without_burst = [m for m in trials(ALL) if m.cell.backend != "postgres" or m.cell.params["load"] != "burst"]
     invalid = trials({"sqlite-naive": NAIVE}) + trials({"postgres": SERVER}, valid=False)
