@@ -226,14 +226,14 @@ class Layers:
         """App worker -> (status, body) of a GET past HAProxy, through the first load host's SSH connection."""
         workers = [(host, number) for host in hosts for number in range(self.workers)]
         load = self._rig.at(self._rig.role("load")[0])
-        with ThreadPoolExecutor(min(16, len(workers))) as pool:
+        with ThreadPoolExecutor(min(16, len(workers)) or 1) as pool:
             answers = pool.map(lambda w: load.get(w[0].address, self._app_port + w[1], path), workers)
             return {f"{host.name}.{n + 1}": answer for (host, n), answer in zip(workers, answers, strict=True)}
 
-    def metrics(self) -> dict[str, dict[str, Any]]:
-        """App worker -> what it says of itself, without touching the database."""
+    def metrics(self, hosts: Sequence[Host] | None = None) -> dict[str, dict[str, Any]]:
+        """App worker, of all hosts or of these, -> what it says of itself, without touching the database."""
         bodies = {}
-        for worker, (status, body) in self.ask(self._apps, "/metrics?database=0").items():
+        for worker, (status, body) in self.ask(self._apps if hosts is None else hosts, "/metrics?database=0").items():
             if status != 200:
                 raise RigError(f"{worker}: /metrics answered {status or 'nothing'}: {body[:200]}", hint="./run status")
             bodies[worker] = json.loads(body)

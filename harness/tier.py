@@ -54,10 +54,12 @@ class Tier:
         self._shared = str(rig.variables.get("app_sqlite_directory", ""))
 
     def __enter__(self) -> Tier:
-        self.db: psycopg.Connection[Any] = self._stack.enter_context(self.rig.database())
-        self.layers = Layers(self.rig, self.db)
-        self._as_found = self._provisioned()
-        self._overrides = dict(self._as_found)
+        with self._stack as stack:  # lets the database go if a host does not answer
+            self.db: psycopg.Connection[Any] = stack.enter_context(self.rig.database())
+            self.layers = Layers(self.rig, self.db)
+            self._as_found = self._provisioned()
+            self._overrides = dict(self._as_found)
+            self._stack = stack.pop_all()
         return self
 
     def __exit__(
@@ -222,13 +224,15 @@ class Tier:
         return int(self._overrides.get(host.name, {}).get("POOL_MIN", 0))
 
     def _provisioned(self) -> dict[str, dict[str, str]]:
-        """App host -> what it runs with as provisioned; a host on which an earlier bench left overrides is absent."""
+        """App host -> what it runs with as provisioned; a host on which an earlier bench left overrides is absent, and
+        is asked nothing: the service may be unable to start with them, which `restore` mends.
+        """
         left = self.rig.each(self.apps, lambda h: h.run(["test", "-e", OVERRIDE], check=False).code == 0)
-        bodies = {worker.split(".")[0]: body["settings"] for worker, body in self.layers.metrics().items()}
+        bodies = self.layers.metrics([host for host in self.apps if not left[host.name]])
+        known = {worker.split(".")[0]: body["settings"] for worker, body in bodies.items()}
         return {
-            name: {"BACKEND": str(bodies[name]["backend"]), "POOL_SIZE": str(bodies[name]["pool_size"])}
-            for name, overridden in left.items()
-            if not overridden
+            name: {"BACKEND": str(settings["backend"]), "POOL_SIZE": str(settings["pool_size"])}
+            for name, settings in known.items()
         }
 
     def _configure(self, hosts: Sequence[Host], overrides: Mapping[str, str]) -> None:

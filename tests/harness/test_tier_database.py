@@ -43,6 +43,7 @@ class HostOnPaper:
             out = self.rig.haproxy(stdin.strip())
         elif command[0] == "sh" and OVERRIDE in command[-1]:
             self.rig.restarts.append(self.name)
+            self.rig.silent.discard(self.name)
             if f"rm -f {OVERRIDE}" in command[-1]:
                 self.rig.overrides.pop(self.name, None)
             else:
@@ -50,6 +51,8 @@ class HostOnPaper:
         return Result(stdout=out, stderr="", code=code)
 
     def get(self, address: str, port: int, path: str, *, timeout_s: float = 10.0) -> tuple[int, str]:
+        if address in self.rig.silent:
+            return 0, "connection refused"
         settings = {"backend": "postgres", "pool_size": 10} | {
             name.lower(): value for name, value in self.rig.overrides.get(address, {}).items()
         }
@@ -72,6 +75,8 @@ class RigOnPaper:
         self.restarts: list[str] = []
         self.asked: dict[str, list[str]] = {}
         self.drained: set[str] = set()
+        self.silent: set[str] = set()
+        self.connections: list[psycopg.Connection[Any]] = []
 
     def role(self, role: str) -> list[Host]:
         return [host for host in self.hosts if host.role == role]
@@ -85,6 +90,7 @@ class RigOnPaper:
     @contextlib.contextmanager
     def database(self) -> Iterator[psycopg.Connection[Any]]:
         with psycopg.connect(self.dsn, autocommit=True) as connection:
+            self.connections.append(connection)
             yield connection
 
     def haproxy(self, commands: str) -> str:
@@ -129,6 +135,22 @@ def test_what_a_killed_bench_left_is_put_back_before_the_next(rig: RigOnPaper) -
     assert rig.overrides == {}
     assert rig.drained == set()
     assert rig.restarts == ["app-1"], "what runs as provisioned is not restarted"
+
+
+@pytest.mark.parametrize("hosts", [["app-1"], ["app-1", "app-2"]])
+def test_an_override_with_which_the_service_cannot_start_is_put_back_too(rig: RigOnPaper, hosts: list[str]) -> None:
+    rig.overrides |= {name: {"BACKEND": "sqlite-naive"} for name in hosts}
+    rig.silent |= set(hosts)
+    with Tier(rig) as tier:  # type: ignore[arg-type]
+        tier.restore()
+    assert (rig.overrides, rig.restarts) == ({}, hosts)
+
+
+def test_a_host_that_does_not_answer_as_provisioned_is_named_and_the_database_let_go(rig: RigOnPaper) -> None:
+    rig.silent.add("app-2")
+    with pytest.raises(RigError, match=r"app-2\.1: /metrics answered nothing"), Tier(rig):  # type: ignore[arg-type]
+        raise AssertionError
+    assert [connection.closed for connection in rig.connections] == [True]
 
 
 def test_the_first_trial_sets_every_cap_whatever_it_wants(rig: RigOnPaper, tier: Tier) -> None:
