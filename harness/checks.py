@@ -135,12 +135,13 @@ def check_spread(cell: Cell, requests: Samples | Tally, evidence: Evidence, *, t
     return finding(cell, "spread", "pass", f"even over {cell.hosts} hosts: {said}", **numbers)
 
 
-def check_transactions(cell: Cell, evidence: Evidence) -> Finding:
+def check_transactions(cell: Cell, requests: Samples | Tally, evidence: Evidence) -> Finding:
     """What the service says of its database transactions, against the transaction ids that PostgreSQL gave out.
 
     A transaction takes an id when it first locks or writes a row (manual, "Transactions and Identifiers"), at once and
     exactly; pg_stat_database counts the others too, but as much as ten seconds late. So there are never more ids than
-    transactions, and for strategies whose every transaction writes, as many.
+    transactions, and for strategies whose every transaction writes, as many; but for those that ended, by a timeout
+    say, while they waited for a row to lock. Such a one left its request without an acknowledgement.
     """
     counts = evidence.extra.get("transactions")
     if not counts:
@@ -149,8 +150,11 @@ def check_transactions(cell: Cell, evidence: Evidence) -> Finding:
     text = f"the service says that it began {said:,} transactions, {given:,} have written in the database"
     if not said and not given:
         return finding(cell, "transactions", "unknown", text, **counts)
+    refused = sum(number for (_, _, outcome), number in tally(requests).items() if outcome != "ok")
+    if refused:
+        text += f"; {refused:,} requests were not acknowledged"
     few = given > said + OTHERS
-    many = cell.strategy in ALWAYS_WRITE and said > given + OTHERS
+    many = cell.strategy in ALWAYS_WRITE and said > given + OTHERS + refused
     return finding(cell, "transactions", not (few or many), text, **counts)
 
 

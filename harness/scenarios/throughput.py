@@ -61,7 +61,7 @@ def check(measured: Measured) -> Sequence[Finding]:
     """Nothing lost, transactions counted alike; or, for the control, that something was lost."""
     cell = measured.cell
     if not cell.params.get("control"):
-        begun = [check_transactions(cell, measured.evidence)] if cell.backend == "postgres" else []
+        begun = [check_transactions(cell, measured.requests, measured.evidence)] if cell.backend == "postgres" else []
         return [*check_counters(measured), *begun]
     counted = check_final_value(cell, measured.requests, measured.evidence)
     lost = int(counted.numbers.get("lost", 0))

@@ -179,6 +179,22 @@ def test_the_database_has_a_say_in_what_the_service_says_of_its_transactions(
     assert verdict == "unknown" or f"{app:,}" in found["transactions"].detail
 
 
+@pytest.mark.parametrize(
+    ("refused", "app", "verdict"),
+    [(1, 1021, "pass"), (1, 1022, "fail"), (80, 1100, "pass"), (80, 1101, "fail")],
+)
+@pytest.mark.parametrize("outcome", ["fail", "unknown"])
+def test_a_transaction_that_ended_while_it_waited_for_a_row_need_not_have_an_id(
+    outcome: str, refused: int, app: int, verdict: str
+) -> None:
+    """`lock_timeout` ends it before it writes; the service had begun it."""
+    samples = requests(80, outcome=[outcome] * refused + ["ok"] * (80 - refused))
+    found = check(measured(STEADY, samples, extra={"transactions": {"app": app, "database": 1000}}))
+    assert found["transactions"].verdict == verdict
+    if verdict == "fail":
+        assert f"{refused:,} requests were not acknowledged" in found["transactions"].detail
+
+
 def test_transactions_are_not_judged_where_nobody_counted_them_and_on_sqlite_not_at_all() -> None:
     assert wrong(check(increments(STEADY, 8))) == {"transactions": "unknown"}
     on_file_ = replace(STEADY, backend="sqlite-tuned")
