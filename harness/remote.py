@@ -57,6 +57,12 @@ class _RemoteStream:
     def error_output(self) -> str:
         return bytes(self._err.read()).decode(errors="replace")[-4000:]
 
+    def has_ended(self) -> bool:
+        return bool(self._channel.closed or self._channel.exit_status_ready())
+
+    def end(self) -> None:
+        self._channel.close()
+
 
 class RemoteHost:
     """One host of the rig: a Station over SSH. Commands run as root (sudo -n where the user is not)."""

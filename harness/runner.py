@@ -237,6 +237,8 @@ class _Bench:
             row = TrialRow(trial=trial, figures={})
         else:
             with self.stage("settle"):
+                for station in self._stations:
+                    station.get_ready()
                 self._target.settle(cell)
                 left = self._target.reset(cell)
             row, evidence = self._load(trial, work, reads | {"counters"}, during)
@@ -312,7 +314,7 @@ class _Bench:
         during: contextlib.AbstractContextManager[None] | None = None,
     ) -> Collected:
         """See generator.run_lanes."""
-        collected = run_lanes(
+        return run_lanes(
             lanes,
             self._stations,
             processes=self._target.processes(),
@@ -325,9 +327,6 @@ class _Bench:
             progress=progress,
             during=during or contextlib.nullcontext(),
         )
-        for station in self._stations:
-            station.get_ready()
-        return collected
 
     def close(self) -> None:
         """Let the agents go that wait for a trial."""

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import threading
-from collections import deque
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from harness.stations import Result, Station, Stream
 
-GONE_S = 5.0
-
 
 class Standby:
     """A Station that hands out the agent it has in waiting, which does nothing but wait for its job.
 
-    Getting one ready takes CPU of the load host: it is done between trials, never while something is measured.
+    Getting one ready takes CPU of the load host: it is done while the tier settles, never while something is measured.
     """
 
     def __init__(self, station: Station, command: Sequence[str]) -> None:
@@ -33,20 +29,20 @@ class Standby:
             self._waiting = self._station.stream(self._command)
 
     def close(self) -> None:
-        """Let the agent in waiting go: it ends with its input, at once unless its host has gone."""
+        """Let the agent in waiting go."""
         if self._waiting is not None:
-            stream, self._waiting = self._waiting, None
-            stream.close()
-            reader = threading.Thread(target=deque, args=(stream.lines(), 0), daemon=True)
-            reader.start()
-            reader.join(GONE_S)
+            self._waiting.end()
+            self._waiting = None
 
     def stream(self, command: Sequence[str]) -> Stream:
-        """As Station.stream; the agent in waiting, where that is what is wanted."""
+        """As Station.stream; the agent in waiting, where that is what is wanted and it has not died meanwhile."""
         if command != self._command or self._waiting is None:
             return self._station.stream(command)
         waiting, self._waiting = self._waiting, None
-        return waiting
+        if not waiting.has_ended():
+            return waiting
+        waiting.end()
+        return self._station.stream(command)
 
     def run(self, command: Sequence[str], *, stdin: str = "", timeout_s: float = 60.0, check: bool = True) -> Result:
         """As Station.run."""

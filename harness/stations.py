@@ -23,12 +23,14 @@ class Result:
 
 
 class Stream(Protocol):
-    """A running command: lines in, lines out. Closing it ends its standard input."""
+    """A running command: lines in, lines out. Closing it ends its standard input, `end` is rid of it at once."""
 
     def send(self, line: str) -> None: ...
     def lines(self) -> Iterator[str]: ...
     def close(self) -> None: ...
     def error_output(self) -> str: ...
+    def has_ended(self) -> bool: ...
+    def end(self) -> None: ...
 
 
 class Station(Protocol):
@@ -69,6 +71,17 @@ class _LocalStream:
 
     def error_output(self) -> str:
         return self._said
+
+    def has_ended(self) -> bool:
+        return self._process.poll() is not None
+
+    def end(self) -> None:
+        self._process.kill()
+        for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
+            if pipe is not None:
+                with contextlib.suppress(OSError):
+                    pipe.close()
+        self._process.wait()
 
 
 class LocalHost:

@@ -234,7 +234,7 @@ class Engine:
     def answered(self, link: Link, done_us: int, status: int, body: bytes, is_json: bool) -> None:
         self._record(link, done_us, status, self._judge(link.op, status, body, is_json))
         if self._closed and link.usable and self._more(done_us):
-            # _write() by hand, as a call costs; one request replaces another: as many as before are in flight
+            # _write() by hand: the call is 3 % of the generator's own CPU. As many as before are in flight
             link.seq = seq = self._next_seq
             self._next_seq = seq + self._stripes
             link.op, link.key, request = self._make(seq)
