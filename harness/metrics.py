@@ -35,6 +35,9 @@ class TrialRow:
     trial: Trial
     valid: bool = True
     reason: str = ""
+    doubted: bool = False
+    """Whether the `reason` is the generator's alone, which may have been the limit, and nothing else is wrong. Only
+    such a trial, where that makes it invalid, may be measured once more."""
     steady: bool | None = None
     """Whether the measured phase began from a steady state; None without a warm-up.
 

@@ -76,13 +76,13 @@ def bench(
     Ctrl-C and errors keep what was measured: the run is judged as far as it came, `status: aborted`; then the target
     is put back as it was found. A second Ctrl-C ends that.
     """
-    done = {row.trial.order for row in earlier}
+    rows = list(earlier)
+    done = {row.trial.order for row in rows}
     manifest = recorder.manifest
     manifest.skipped = dict(plan.skipped)
     for name, why in plan.skipped.items():
         echo(f"  {name}: skipped: {why}")
     bencher = _Bench(plan, scenarios, target, recorder, echo)
-    bencher.doubtful += _invalid(earlier, plan)
     try:
         manifest.settings |= target.settings()
         recorder.save()
@@ -90,10 +90,9 @@ def bench(
             bencher.canaries("before")
         bencher.measure_ceiling()
         with target.telemetry(recorder) as during:
-            for trial in plan.trials:
-                if trial.order not in done:
-                    bencher.run(trial, len(plan.trials), during)
-            for trial in bencher.made_up(after=max(len(plan.trials), *done, 0)):
+            missing = [trial for trial in plan.trials if trial.order not in done]
+            rows += [bencher.run(trial, len(plan.trials), during) for trial in missing]
+            for trial in made_up(rows, plan):
                 bencher.run(trial, trial.order, during)
         with bencher.stage("restore"):
             target.restore()
@@ -121,12 +120,20 @@ def _put_back(target: Target, echo: Callable[[str], None]) -> None:
         echo(f"  not put back: {error}; the next bench does it first of all")
 
 
-def _invalid(earlier: Collection[TrialRow], plan: Plan) -> list[Trial]:
-    """The trials of a resumed run that are invalid and were not yet measured once more."""
+def made_up(rows: Collection[TrialRow], plan: Plan) -> list[Trial]:
+    """Trials to be measured once more, last of all, because the generator and not the tier was the limit. Pure.
+
+    The generator alone says so, never what was measured, so no result is chosen; the invalid row stays. Of a run that
+    is resumed, those that were measured once more before it ended count too, and are not measured a third time.
+    """
     planned = {trial.order for trial in plan.trials}
-    again = {(row.cell.name, row.trial.number) for row in earlier if row.trial.order not in planned}
-    bad = [row.trial for row in unreplaced(earlier) if row.trial.order in planned]
-    return [trial for trial in bad if (trial.cell.name, trial.number) not in again]
+    doubted = [row.trial for row in rows if row.trial.order in planned and row.doubted and not row.valid]
+    if len(doubted) > max(1, round(MADE_UP * len(planned))):
+        return []
+    again = {(row.cell.name, row.trial.number) for row in rows if row.trial.order not in planned}
+    missing = [trial for trial in doubted if (trial.cell.name, trial.number) not in again]
+    after = max([*planned, *(row.trial.order for row in rows)], default=0)
+    return [replace(trial, order=after + n) for n, trial in enumerate(missing, 1)]
 
 
 def _judge(recorder: Recorder, scenarios: Mapping[str, Scenario], *, finish: bool) -> Run:
@@ -153,8 +160,6 @@ class _Bench:
         self._plan, self._scenarios = plan, scenarios
         self._target, self._recorder, self._echo = target, recorder, echo
         self._ceiling: float | None = None
-        self.doubtful: list[Trial] = []
-        """Trials in which the generator may have been the limit."""
 
     @functools.cached_property
     def _stations(self) -> list[Standby]:
@@ -164,15 +169,6 @@ class _Bench:
     @property
     def _agent(self) -> list[str]:
         return self._target.command("harness.load.agent")
-
-    def made_up(self, *, after: int) -> list[Trial]:
-        """Trials to be measured once more, last of all, because the generator and not the tier was the limit.
-
-        The generator alone says so, never what was measured, so no result is chosen; the invalid row stays.
-        """
-        if len(self.doubtful) > max(1, round(MADE_UP * len(self._plan.trials))):
-            return []
-        return [replace(trial, order=after + n) for n, trial in enumerate(self.doubtful, 1)]
 
     def measure_ceiling(self) -> None:
         """What these load hosts reach against the load balancer's canned answer; kept in the manifest."""
@@ -221,7 +217,7 @@ class _Bench:
         if when == "after":
             manifest.warnings += drifted_hosts(manifest.canaries["before"], found)
 
-    def run(self, trial: Trial, total: int, during: During) -> None:
+    def run(self, trial: Trial, total: int, during: During) -> TrialRow:
         """One trial, from settling the tier to its row on disk."""
         cell = trial.cell
         self._echo(f"[{trial.order}/{total}] {cell.name}" + (f" trial {trial.number}" if trial.number > 1 else ""))
@@ -257,6 +253,7 @@ class _Bench:
             self._recorder.save()
         if not row.valid:
             self._echo(f"      invalid: {row.reason}")
+        return row
 
     def _load(
         self, trial: Trial, lanes: Mapping[str, Lane], reads: set[str], during: During
@@ -348,8 +345,6 @@ class _Bench:
         summary = collected.summaries[first]
         doubts = innocence.reasons(summary, self._ceiling)
         timed = self._scenarios[trial.cell.scenario].timed
-        if timed and doubts and not broken:
-            self.doubtful.append(trial)
         if not timed:
             doubts = [f"times are the generator's too: {doubt}" for doubt in doubts]
             self._recorder.manifest.warnings += [f"{trial.cell.name}: {doubt}" for doubt in doubts]
@@ -357,6 +352,7 @@ class _Bench:
             trial=trial,
             valid=not (broken or (timed and doubts)),
             reason="; ".join(broken + doubts),
+            doubted=bool(doubts) and not broken,
             steady=summary["warmup_steady"],
             figures=figures(summary),
         )

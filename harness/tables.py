@@ -17,7 +17,7 @@ from harness.model import Cell, Mode, Trial
 
 TRIAL_COLUMNS = (
     "order", "scenario", "backend", "strategy", "hosts", "pool", "mode", "clients", "rate", "requests",
-    "wanted_seconds", "params", "trial", "seed", *FIGURES, "steady", "valid", "reason",
+    "wanted_seconds", "params", "trial", "seed", *FIGURES, "steady", "valid", "reason", "doubted",
 )  # fmt: skip
 TIMELINE_COLUMNS = ("order", "lane", "phase", "second", "sent", "ok", "fail", "unknown", "p50_ms", "p95_ms", "p99_ms")
 TELEMETRY_COLUMNS = ("second", "order", "host", "metric", "value")
@@ -67,6 +67,7 @@ def as_columns(row: TrialRow) -> dict[str, Any]:
         "steady": "" if row.steady is None else str(row.steady).lower(),
         "valid": "true" if row.valid else "false",
         "reason": row.reason,
+        "doubted": str(row.doubted).lower(),
     } | {
         name: round(value, 6) if value is not None and math.isfinite(value) else None
         for name, value in row.figures.items()
@@ -105,6 +106,7 @@ def from_columns(path: Path, line: int, raw: Mapping[str, str | None]) -> TrialR
             trial=trial,
             valid=_truth("valid", raw["valid"]),
             reason=as_text(raw.get("reason")),
+            doubted=_truth("doubted", raw["doubted"]) if raw.get("doubted") else False,
             steady=_truth("steady", raw["steady"]) if raw.get("steady") else None,
             figures=figures,
         )

@@ -21,12 +21,13 @@ from harness.generator import Collected
 from harness.judge import judge
 from harness.load import innocence
 from harness.manifest import CodeRecord, RigRecord
+from harness.metrics import TrialRow
 from harness.model import Cell, Finding, Trial
 from harness.plan import Driver, Plan, Scenario
 from harness.recorder import Recorder
 from harness.report.page import write_report
 from harness.report.terminal import lines, print_summary
-from harness.runner import During, _Bench, _judge, bench
+from harness.runner import During, _Bench, _judge, bench, made_up
 from harness.scenarios.increments import check_counters, increment
 from harness.store import Run, load_run
 from tests.conftest import Database
@@ -180,7 +181,7 @@ CLEAN = {
 
 
 def judged_row(summaries: dict[str, Any], *, timed: bool, doubts: Sequence[str] = (), died: Sequence[str] = ()) -> Any:
-    """The row of a trial with the lanes `main` and `other`, its trials to be measured anew, and the run's warnings."""
+    """The row of a trial with the lanes `main` and `other`, the trials to be made up, and the run's warnings."""
     manifest = SimpleNamespace(warnings=[])
     bencher = _Bench(
         plan(SHORT), {"counting": replace(SCENARIO, timed=timed)}, None, SimpleNamespace(manifest=manifest), print  # type: ignore[arg-type]
@@ -189,7 +190,7 @@ def judged_row(summaries: dict[str, Any], *, timed: bool, doubts: Sequence[str] 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(innocence, "reasons", lambda *_: list(doubts))
         row = bencher._row(plan(SHORT).trials[0], "main", collected)
-    return row, bencher.doubtful, manifest.warnings
+    return row, made_up([row], plan(SHORT)), manifest.warnings
 
 
 @pytest.mark.parametrize("timed", [True, False])
@@ -382,6 +383,51 @@ def test_a_trial_that_was_invalid_before_an_interruption_is_measured_once_more(
     assert {when: found["load-1"]["cpu_ms"] for when, found in run.manifest.canaries.items()} == {
         "before": 1.0, "after": 7.0,
     }  # fmt: skip
+
+
+def test_a_trial_that_was_broken_before_an_interruption_stays_invalid(
+    benches: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a bench that nobody interrupts: that answers came out of step may be the service's own doing."""
+    monkeypatch.setitem(SCENARIOS, "counting", replace(SCENARIOS["counting"], timed=True))
+    unasked = iter([["3 answers came unasked"]])
+    monkeypatch.setattr(innocence, "broken", lambda *_: next(unasked, []))
+
+    def interrupt(line: str) -> None:
+        if line.startswith("[2/"):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        benches.go(plan(SHORT, SHORT), interrupt)
+    run = benches.go(plan(SHORT, SHORT), earlier=benches.stored())
+    assert [(row.trial.order, row.valid) for row in run.rows] == [(1, False), (2, True)]
+
+
+WANTED = Plan(trials=tuple(Trial(cell=SHORT, number=n, order=n, seed=n) for n in range(1, 41)))
+
+
+def came_out(number: int, *, order: int = 0, valid: bool = False, doubted: bool = False) -> TrialRow:
+    trial = replace(WANTED.trials[number - 1], order=order or number)
+    return TrialRow(trial=trial, valid=valid, reason="why", doubted=doubted, figures={})
+
+
+@pytest.mark.parametrize(
+    ("rows", "again"),
+    [
+        ([], []),
+        ([came_out(1)], []),
+        ([came_out(1, valid=True, doubted=True)], []),
+        ([came_out(7, doubted=True), came_out(3, doubted=True), came_out(4)], [(7, 41), (3, 42)]),
+        ([came_out(n, doubted=True) for n in (1, 2, 3)], []),
+        ([came_out(1, doubted=True), came_out(1, order=41, valid=True)], []),
+        ([came_out(1, doubted=True), came_out(1, order=41, doubted=True)], []),
+        ([came_out(1, doubted=True), came_out(2, doubted=True), came_out(1, order=41, valid=True)], [(2, 42)]),
+        ([*(came_out(n, doubted=True) for n in (1, 2, 3)), came_out(1, order=41, valid=True)], []),
+    ],
+    ids=["none", "broken", "valid", "doubted", "too many", "made up", "in vain", "one left", "too many by now"],
+)  # fmt: skip
+def test_what_is_measured_once_more(rows: list[TrialRow], again: list[tuple[int, int]]) -> None:
+    assert [(trial.number, trial.order) for trial in made_up(rows, WANTED)] == again
 
 
 def test_a_target_that_breaks_keeps_what_was_measured(benches: Bench) -> None:

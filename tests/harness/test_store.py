@@ -86,11 +86,25 @@ def test_a_trial_is_read_back_as_it_was(tmp_path: Path, cell: Cell) -> None:
 
 @pytest.mark.parametrize("steady", [True, False, None])
 @pytest.mark.parametrize(
-    ("valid", "reason"), [(True, ""), (False, "load-2: died; -1 of 3"), (False, "=cmd|' /C calc'!A0")]
+    ("valid", "reason", "doubted"),
+    [
+        (True, "", False),
+        (True, "times are the generator's too", True),
+        (False, "load-2: died; -1 of 3", False),
+        (False, "=cmd|' /C calc'!A0", True),
+    ],
 )
-def test_validity_and_steadiness_are_read_back(tmp_path: Path, steady: bool | None, valid: bool, reason: str) -> None:
-    (found,) = back(tmp_path, row(steady=steady, valid=valid, reason=reason)).rows
-    assert (found.steady, found.valid, found.reason) == (steady, valid, reason)
+def test_validity_and_steadiness_are_read_back(
+    tmp_path: Path, *, steady: bool | None, valid: bool, reason: str, doubted: bool
+) -> None:
+    (found,) = back(tmp_path, row(steady=steady, valid=valid, reason=reason, doubted=doubted)).rows
+    assert (found.steady, found.valid, found.reason, found.doubted) == (steady, valid, reason, doubted)
+
+
+def test_a_table_of_before_trials_were_doubted_is_read(tmp_path: Path) -> None:
+    raw = {name: "" if value is None else str(value) for name, value in as_columns(row()).items()}
+    del raw["doubted"]
+    assert from_columns(tmp_path, 2, raw).doubted is False
 
 
 def test_a_figure_that_is_no_number_is_stored_as_absent(tmp_path: Path) -> None:
