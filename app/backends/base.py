@@ -76,7 +76,7 @@ class Backend(Protocol):
         """Insert all or none; the ids in the order of `rows`."""
 
     async def transaction(self, keys: Sequence[str], hold_ms: float, *, retry: bool) -> tuple[list[int], Cost]:
-        """Lock the keys in order, holding `hold_ms` after each, then increment each; one transaction.
+        """Increment each key in order, holding what that locks for `hold_ms` after each; one transaction.
 
         Without keys nothing is touched: one connection is held for `hold_ms` by one statement.
         """
