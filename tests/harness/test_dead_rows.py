@@ -59,9 +59,10 @@ def test_what_was_not_looked_at_is_not_there() -> None:
     assert summary([(1, 2, 3)], None) == {}
 
 
-def test_a_server_that_hangs_up_ends_the_looking_and_is_told_at_the_end(postgres: str) -> None:
-    with psycopg.connect(postgres, autocommit=True) as lost, vacuumed(lost, "nothing_of_this_name", 0.01) as end:
-        with psycopg.connect(postgres, autocommit=True) as other:
-            other.execute("SELECT pg_terminate_backend(%s)", [lost.info.backend_pid])
-        with pytest.raises(psycopg.Error):
+def test_a_server_that_hangs_up_ends_the_looking_and_is_told_at_the_end(
+    db: psycopg.Connection[Any], postgres: str
+) -> None:
+    with psycopg.connect(postgres, autocommit=True) as lost, vacuumed(lost, "dying", 0.01) as end:
+        db.execute("SELECT pg_terminate_backend(%s)", [lost.info.backend_pid])
+        with pytest.raises(psycopg.OperationalError):
             end()
