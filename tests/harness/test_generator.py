@@ -210,16 +210,16 @@ sys.stdin.read()
 @pytest.mark.parametrize(
     ("load", "said"),
     [
-        ({"requests": 20, "timeout_s": 0.2}, "load-1: the load agent has said nothing for 1 s"),
+        ({"requests": 60, "timeout_s": 0.5}, "load-1: the load agent has said nothing for 3 s"),
         ({"requests": 1, "seconds": 0.1, "timeout_s": 30.0}, "load-1: no end within 0 s"),
     ],
 )
 def test_an_agent_is_waited_for_while_it_speaks_and_no_longer(
     run: Run, monkeypatch: pytest.MonkeyPatch, load: dict[str, Any], said: str
 ) -> None:
-    """A load of so many requests may take as long as it wants: 2 s are reported here, one of silence is too much."""
+    """A load of so many requests may take as long as it wants: 6 s are reported here, 3 of silence are too much."""
     heard = list[int]()
-    monkeypatch.setattr(generator, "SILENT_S", 0.6)
+    monkeypatch.setattr(generator, "SILENT_S", 2.5)
     monkeypatch.setattr(generator, "GRACE_S", -30.0)
     run.hosts = run.hosts[:1]
     collected = run.go(
