@@ -99,11 +99,13 @@ def run_bench(
 def _store_floor(run: Run, recorder: Recorder, half: int) -> Run:
     """Keeps how far apart the two measurements of a finished A/A run came out, its trials to number `half` the first.
 
-    What they do not show stays as it was known before.
+    What they do not show stays as it was known before. Of a scenario that judges its cells together, one that failed
+    leaves out all.
     """
-    failed = {one.cell for one in run.findings if one.verdict == "fail"}
+    bad = [one for one in run.findings if one.verdict == "fail"]
+    failed = {one.scenario if SCENARIOS[one.scenario].judges_together else one.cell for one in bad}
     data = RunData(run_id=run.run_id, manifest={}, trials=[as_columns(row) for row in run.rows])
-    wrong = {cell_of(as_columns(row)) for row in run.rows if row.cell.name in failed}
+    wrong = {cell_of(as_columns(row)) for row in run.rows if failed & {row.cell.name, row.cell.scenario}}
     floor, without = measured_floor(data, METRICS, half=half, wrong=wrong)
     rig = recorder.manifest.rig
     for line in without:

@@ -114,6 +114,11 @@ class Scenario:
     rehearsed: bool = False
     """Whether each trial sends its load once before, unmeasured: connections open, statements known."""
 
+    @property
+    def judges_together(self) -> bool:
+        """Whether a finding may be about several cells: it names one of them then, which need not be the wrong one."""
+        return self.judge is not _no_judgement
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:

@@ -67,7 +67,7 @@ def measured_floor(
     for cell in dict.fromkeys([*one, *other]):
         valid = [side[cell].valid if cell in side else 0 for side in (one, other)]
         if cell in wrong:
-            without[cell] = "it failed a check"
+            without[cell] = "it failed a check, alone or with others"
         elif min(valid) < HALF_TRIALS:
             counts = f"{valid[0]} and {valid[1]}"
             without[cell] = f"{counts} valid trials, {HALF_TRIALS} and {HALF_TRIALS} needed (--repeat)"

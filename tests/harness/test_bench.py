@@ -85,6 +85,13 @@ def test_a_cell_that_failed_does_not_cost_the_others(tmp_path: Path) -> None:
     assert set(floor) == {*KNOWN, f"rps {name(CELL)}"}
 
 
+def test_trials_that_are_judged_together_fail_together(tmp_path: Path) -> None:
+    """The ratio of two pools' times is wrong, whichever of the two it is said of."""
+    pools = [Cell(scenario="pool-sweep", clients=200, requests=200, pool=pool) for pool in (1, 5)]
+    floor = kept(tmp_path, *pools, CELL, failed=pools[0]).manifest.noise_floor
+    assert set(floor) == {*KNOWN, f"rps {name(CELL)}"}
+
+
 def test_twice_the_trials_must_be_a_number_of_trials() -> None:
     with pytest.raises(UsageError, match="--repeat 501 with --aa is 1,002 trials") as refused:
         run_bench("none", aa=True, repeat="501")

@@ -89,7 +89,7 @@ def test_what_is_left_out_and_why() -> None:
     need = f"{HALF_TRIALS} and {HALF_TRIALS} needed (--repeat)"
     assert without == [f"{Y}: 4 and 5 valid trials, {need}", f"{cell_of(once[0])}: 1 and 0 valid trials, {need}"]
     wrong = measured(halves(3000.0, 2500.0) + halves(3000.0, 2500.0, "y"), wrong={X, Y})
-    assert wrong == ({}, [f"{X} and 1 more: it failed a check"])
+    assert wrong == ({}, [f"{X} and 1 more: it failed a check, alone or with others"])
     assert measured([trial(n, valid=False) for n in range(1, 11)])[0] == {}
 
 
