@@ -29,8 +29,9 @@ QUERIES = 200
 HOLD_MS = 10
 APP_CPUS = 2.0
 BUSY_LEAST, BUSY_MOST = 0.3, 1.1
-"""Bounds of the mean number of busy connections over the pool's size. Three tenths, because the ends are ramps and
-past the knee something else is the bound: that tells a pool of a quarter the size; the ratios of the times tell a half.
+"""Bounds of the mean number of busy connections over the pool's size. Three tenths, because the ends are ramps: that
+tells a pool of a quarter the size; the ratios of the times tell a half. Past the knee, where half of the queries wait
+for a connection no longer than they execute, something else is the bound and the pool may well be idle.
 """
 KNEE = 0.7
 """A pool is past the knee where it brings less than this share of what its size promises."""
@@ -91,7 +92,7 @@ def check(measured: Measured) -> Sequence[Finding]:
 
 
 def _pool_is_what_it_is_called(cell: Cell, samples: Samples, queries: int) -> Finding:
-    """Never faster than the ideal line, and three tenths of the pool to all of it busy in the mean."""
+    """Never faster than the ideal line, and three tenths of the pool to all of it busy in the mean, or nobody waits."""
     name = "pool is what it is called"
     waits, took = samples.captured.get("pool_wait_ms", ()), samples.captured.get("duration", ())
     known = [(wait, all_) for wait, all_ in zip(waits, took, strict=True) if not math.isnan(wait + all_)]
@@ -102,12 +103,15 @@ def _pool_is_what_it_is_called(cell: Cell, samples: Samples, queries: int) -> Fi
     executing = [all_ - wait for wait, all_ in known]
     busy = sum(executing) / 1000 / seconds
     waiting_ms, executing_ms = statistics.median(wait for wait, _ in known), statistics.median(executing)
+    idle = busy < BUSY_LEAST * cell.pool
+    past = idle and waiting_ms <= executing_ms
     return finding(
         cell,
         name,
-        seconds >= ideal_s and BUSY_LEAST * cell.pool <= busy <= BUSY_MOST * cell.pool,
+        seconds >= ideal_s and busy <= BUSY_MOST * cell.pool and (past or not idle),
         f"{seconds:.2f} s where a pool of {cell.pool} needs {ideal_s:.2f} s at least; {busy:.1f} connections busy "
-        f"in the mean; in the median {waiting_ms:,.0f} ms waiting for one and {executing_ms:,.1f} ms executing",
+        f"in the mean; in the median {waiting_ms:,.0f} ms waiting for one and {executing_ms:,.1f} ms executing"
+        + ("; past the knee: hardly any query waits, so another bound keeps the pool idle" if past else ""),
         seconds=seconds,
         ideal_s=ideal_s,
         busy=busy,

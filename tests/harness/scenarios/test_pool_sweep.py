@@ -65,6 +65,19 @@ def test_a_pool_that_is_called_another_fails(size: int, name: int) -> None:
     assert wrong(check(called(swept(size), name))) == {CALLED: "fail"}
 
 
+@pytest.mark.parametrize(("waits_ms", "verdict"), [(0.0, {}), (50.0, {CALLED: "fail"})])
+def test_a_pool_that_another_bound_keeps_idle_is_no_smaller_one(waits_ms: float, verdict: dict[str, str]) -> None:
+    """A service that can answer but 1,000 a second: 12 of 50 connections busy. Only if queries wait is it the pool."""
+    ends = [11.8 + n for n in range(200)]
+    samples = history(
+        *((0, round(1000 * end), "ok", None) for end in ends),
+        captured={"duration": [11.8 + waits_ms] * 200, "pool_wait_ms": [waits_ms] * 200},
+    )
+    found = check(called(samples, 50))
+    assert wrong(found) == verdict
+    assert ("past the knee" in found[CALLED].detail) == (not verdict)
+
+
 def test_a_query_that_did_not_sleep_fails() -> None:
     assert wrong(check(called(swept(5, query_ms=4.0), 5))) == {CALLED: "fail"}
 
