@@ -20,6 +20,8 @@ SELFBENCHES = {
     "load": "harness.selfbench_load",
     "provision": "harness.selfbench_provision",
 }
+RIVALS = {"load": ("wrk", "hey", "haproxy")}
+"""What a benchmark of ours is measured beside; program and Debian package have the same name."""
 FUZZ_INPUTS = 100_000
 
 
@@ -96,7 +98,22 @@ def run_selfbench(what: str, json_file: str | None, *, cold: bool = False) -> No
     file = Path(json_file) if json_file else None
     if file and not file.absolute().parent.is_dir():
         raise UsageError(f"--json {file}: there is no such folder", hint="it is asked for before anything is measured")
+    _install([name for name in RIVALS.get(what, ()) if shutil.which(name, path=_PATH) is None])
     importlib.import_module(SELFBENCHES[what]).main(file, **({"cold": True} if cold else {}))
+
+
+_PATH = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin"
+
+
+def _install(packages: list[str]) -> None:
+    """Install from apt what can be had without a password; a figure for which something is missing says so itself."""
+    apt = ["apt-get"] if os.geteuid() == 0 else ["sudo", "-n", "apt-get"]
+    if not packages or shutil.which(apt[0]) is None:
+        return
+    say(f"installing {', '.join(packages)} (apt-get)")
+    env = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    for arguments in (["update", "-q"], ["install", "-q", "-y", "--no-install-recommends", *packages]):
+        subprocess.run([*apt, *arguments], env=env, check=False, stdout=subprocess.DEVNULL)
 
 
 def run_fuzz(count: str | None) -> None:

@@ -1,4 +1,4 @@
-"""`./run audit`: what it says of packages that are known to be vulnerable, and where nobody can be asked."""
+"""What `./run selfbench` installs; what `./run audit` says of bad packages, and where nobody can be asked."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import json
 import subprocess
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -69,3 +71,21 @@ def test_sound_packages_are_counted(answer: Answer, capsys: pytest.CaptureFixtur
     answer([SOUND, SOUND])
     devtasks.run_audit()
     assert "requirements.lock: 2 packages audited; 0 with a known vulnerability" in capsys.readouterr().out
+
+
+def test_what_a_selfbench_is_measured_beside_is_installed_and_nothing_that_is_there(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An apt-get of our own notes what it is asked for, wrk is there already."""
+    for name, script in (("apt-get", f'echo "$@" >> {tmp_path}/asked'), ("sudo", 'shift; exec "$@"'), ("wrk", "")):
+        (tmp_path / name).write_text(f"#!/bin/sh\n{script}\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/bin")
+    monkeypatch.setattr(devtasks, "_PATH", str(tmp_path))
+    monkeypatch.setattr(devtasks.importlib, "import_module", lambda _: SimpleNamespace(main=lambda _: None))
+    devtasks.run_selfbench("load", None)
+    asked = (tmp_path / "asked").read_text().splitlines()
+    assert asked == ["update -q", "install -q -y --no-install-recommends hey haproxy"]
+    assert "installing hey, haproxy (apt-get)" in capsys.readouterr().out
+    devtasks.run_selfbench("app", None)
+    assert len((tmp_path / "asked").read_text().splitlines()) == 2, "PostgreSQL is the user's own to install"
