@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import json
 import tempfile
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -16,12 +15,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
+from harness.brought import made_up, row_of, with_client
 from harness.errors import CrucibleError, RigError
 from harness.files import read_rows
 from harness.generator import Collected, Progress, run_lanes
 from harness.judge import judge, verdict_of
-from harness.load import innocence
-from harness.metrics import TrialRow, drifted_hosts, figures, uneven_hosts, unreplaced, unsteady
+from harness.metrics import TrialRow, drifted_hosts, uneven_hosts, unreplaced, unsteady
 from harness.model import Cell, Evidence, Trial
 from harness.oracle import PER_REQUEST
 from harness.plan import Driver, Lane, Plan, Scenario
@@ -35,9 +34,6 @@ During = Callable[[int], contextlib.AbstractContextManager[None]]
 """Given a trial's order: while the context lasts, telemetry belongs to that trial."""
 CEILING_CLIENTS = 32
 CEILING_S = 1.0
-MADE_UP = 0.05
-"""Share of the trials (one at least) that may be measured once more because the generator was held up. More are no
-hiccup: the rig is not fit to measure."""
 NO_SAMPLES = "trials this long keep no samples (--samples keeps them)"
 
 
@@ -118,22 +114,6 @@ def _put_back(target: Target, echo: Callable[[str], None]) -> None:
         target.restore()
     except CrucibleError as error:
         echo(f"  not put back: {error}; the next bench does it first of all")
-
-
-def made_up(rows: Collection[TrialRow], plan: Plan) -> list[Trial]:
-    """Trials to be measured once more, last of all, because the generator and not the tier was the limit. Pure.
-
-    The generator alone says so, never what was measured, so no result is chosen; the invalid row stays. Of a run that
-    is resumed, those that were measured once more before it ended count too, and are not measured a third time.
-    """
-    planned = {trial.order for trial in plan.trials}
-    doubted = [row.trial for row in rows if row.trial.order in planned and row.doubted and not row.valid]
-    if len(doubted) > max(1, round(MADE_UP * len(planned))):
-        return []
-    again = {(row.cell.name, row.trial.number) for row in rows if row.trial.order not in planned}
-    missing = [trial for trial in doubted if (trial.cell.name, trial.number) not in again]
-    after = max([*planned, *(row.trial.order for row in rows)], default=0)
-    return [replace(trial, order=after + n) for n, trial in enumerate(missing, 1)]
 
 
 def _judge(recorder: Recorder, scenarios: Mapping[str, Scenario], *, finish: bool) -> Run:
@@ -253,6 +233,8 @@ class _Bench:
             self._recorder.save()
         if not row.valid:
             self._echo(f"      invalid: {row.reason}")
+        elif row.reason:
+            warnings.append(f"{cell.name}: {row.reason}")
         return row
 
     def _load(
@@ -290,11 +272,11 @@ class _Bench:
                     during=during(trial.order),
                 )
             with self.stage("store"):
-                evidence = _with_client(read(), collected)
+                evidence = with_client(read(), collected)
                 if not keep:
                     unjudged = {check: NO_SAMPLES for check in PER_REQUEST if ledger or check != "ledger"}
                     evidence = replace(evidence, unjudged={**unjudged, **evidence.unjudged})
-                row = self._row(trial, next(iter(lanes)), collected)
+                row = row_of(trial, next(iter(lanes)), collected, ceiling_rps=self._ceiling, timed=scenario.timed)
                 for lane, folder in collected.folders.items():
                     self._timeline(trial.order, lane, folder)
                     self._recorder.lane(trial.order, lane, folder)
@@ -330,49 +312,6 @@ class _Bench:
         for station in self._stations:
             station.close()
 
-    def _row(self, trial: Trial, first: str, collected: Collected) -> TrialRow:
-        """The trial's row: the figures of its `first` lane, and no other's; why no claim may rest on it.
-
-        Whether its times can be believed is one question, whether its outcomes can is another. Where no claim rests on
-        times, a doubt about these leaves the trial valid and stands in the row, so that its times are not compared.
-        """
-        broken = list(collected.failures)
-        for lane, summary in collected.summaries.items():
-            broken += [f"lane {lane}: {why}" for why in innocence.broken(summary)]
-        if first not in collected.summaries:
-            why = f"no results of lane {first}"
-            return TrialRow(trial=trial, valid=False, reason="; ".join([*broken, why]), figures={})
-        summary = collected.summaries[first]
-        doubts = innocence.reasons(summary, self._ceiling)
-        timed = self._scenarios[trial.cell.scenario].timed
-        if not timed:
-            doubts = [f"times are the generator's too: {doubt}" for doubt in doubts]
-            self._recorder.manifest.warnings += [f"{trial.cell.name}: {doubt}" for doubt in doubts]
-        return TrialRow(
-            trial=trial,
-            valid=not (broken or (timed and doubts)),
-            reason="; ".join(broken + doubts),
-            doubted=bool(doubts) and not broken,
-            steady=summary["warmup_steady"],
-            figures=figures(summary),
-        )
-
     def _timeline(self, order: int, lane: str, folder: Path) -> None:
         rows = read_rows(folder / "timeline.csv")
         self._recorder.append("timeline", ({**row, "order": order, "lane": lane} for row in rows))
-
-
-def _with_client(evidence: Evidence, collected: Collected) -> Evidence:
-    """The client's own count of requests that left it, and lists captured from answers."""
-    sent = sum(
-        summary[phase]["sent"] for summary in collected.summaries.values() for phase in ("warmup", "measure")
-    ) - sum(summary["not_sent"] for summary in collected.summaries.values())
-    captures: dict[str, list[Any]] = {}
-    for lane, folder in collected.folders.items():
-        if (folder / "captures.jsonl").exists():
-            lines = (folder / "captures.jsonl").read_text(encoding="utf-8").splitlines()
-            captures[lane] = [json.loads(line) for line in lines]
-    extra = dict(evidence.extra) | ({"captures": captures} if captures else {})
-    if collected.failures:
-        extra["missing"] = list(collected.failures)
-    return replace(evidence, counts={"client": sent, **evidence.counts}, extra=extra)

@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from harness.bench import end_with
+from harness.brought import made_up, row_of
 from harness.errors import InvalidMeasurement, RigError
 from harness.generator import Collected
 from harness.judge import judge
@@ -27,7 +27,7 @@ from harness.plan import Driver, Plan, Scenario
 from harness.recorder import Recorder
 from harness.report.page import write_report
 from harness.report.terminal import lines, print_summary
-from harness.runner import During, _Bench, _judge, bench, made_up
+from harness.runner import During, _judge, bench
 from harness.scenarios.increments import check_counters, increment
 from harness.store import Run, load_run
 from tests.conftest import Database
@@ -181,16 +181,12 @@ CLEAN = {
 
 
 def judged_row(summaries: dict[str, Any], *, timed: bool, doubts: Sequence[str] = (), died: Sequence[str] = ()) -> Any:
-    """The row of a trial with the lanes `main` and `other`, the trials to be made up, and the run's warnings."""
-    manifest = SimpleNamespace(warnings=[])
-    bencher = _Bench(
-        plan(SHORT), {"counting": replace(SCENARIO, timed=timed)}, None, SimpleNamespace(manifest=manifest), print  # type: ignore[arg-type]
-    )  # fmt: skip
+    """The row of a trial with the lanes `main` and `other`, and the trials to be made up."""
     collected = Collected(folders={}, summaries=summaries, failures=tuple(died))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(innocence, "reasons", lambda *_: list(doubts))
-        row = bencher._row(plan(SHORT).trials[0], "main", collected)
-    return row, made_up([row], plan(SHORT)), manifest.warnings
+        row = row_of(plan(SHORT).trials[0], "main", collected, ceiling_rps=None, timed=timed)
+    return row, made_up([row], plan(SHORT))
 
 
 @pytest.mark.parametrize("timed", [True, False])
@@ -205,25 +201,24 @@ def judged_row(summaries: dict[str, Any], *, timed: bool, doubts: Sequence[str] 
 def test_outcomes_that_cannot_be_believed_make_any_trial_invalid(
     lane: str, change: dict[str, Any], said: str, *, timed: bool
 ) -> None:
-    row, again, _ = judged_row({"main": CLEAN, "other": CLEAN} | {lane: CLEAN | change}, timed=timed)
+    row, again = judged_row({"main": CLEAN, "other": CLEAN} | {lane: CLEAN | change}, timed=timed)
     assert (row.valid, row.reason, again) == (False, f"lane {lane}: {said}", [])
 
 
 @pytest.mark.parametrize("timed", [True, False])
 def test_no_other_lanes_figures_stand_in_for_those_of_a_main_lane_that_died(*, timed: bool) -> None:
-    row, again, _ = judged_row({"other": CLEAN}, timed=timed, died=["load-1: the load agent died: killed"])
+    row, again = judged_row({"other": CLEAN}, timed=timed, died=["load-1: the load agent died: killed"])
     assert (row.valid, row.figures, again) == (False, {}, [])
     assert row.reason == "load-1: the load agent died: killed; no results of lane main"
 
 
 def test_a_doubt_about_times_stands_in_the_row_of_a_trial_that_is_not_about_them() -> None:
     doubt = "requests were noticed late"
-    row, again, warnings = judged_row({"main": CLEAN}, timed=False, doubts=[doubt])
+    row, again = judged_row({"main": CLEAN}, timed=False, doubts=[doubt])
     assert (row.valid, row.reason, again) == (True, f"times are the generator's too: {doubt}", [])
-    assert warnings == [f"{SHORT.name}: times are the generator's too: {doubt}"]
-    row, again, warnings = judged_row({"main": CLEAN}, timed=True, doubts=[doubt])
-    assert (row.valid, row.reason, len(again), warnings) == (False, doubt, 1, [])
-    row, again, _ = judged_row({"main": CLEAN}, timed=True)
+    row, again = judged_row({"main": CLEAN}, timed=True, doubts=[doubt])
+    assert (row.valid, row.reason, len(again)) == (False, doubt, 1)
+    row, again = judged_row({"main": CLEAN}, timed=True)
     assert (row.valid, row.reason, again) == (True, "", [])
 
 
@@ -233,6 +228,7 @@ def test_a_trial_of_doubtful_times_is_not_called_invalid(benches: Bench, monkeyp
     assert [(row.valid, row.reason) for row in run.rows] == [
         (True, "times are the generator's too: the load generator was held up")
     ]
+    assert f"{SHORT.name}: times are the generator's too: the load generator was held up" in run.manifest.warnings
     assert run.manifest.verdict == "pass"
     assert not any("invalid" in line for line in benches.said)
 
