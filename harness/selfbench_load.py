@@ -2,8 +2,9 @@
 
 Every generator gets one core and the server another (where there are two), 50 connections, and the same canned
 answer of HAProxy (of harness.load.nullserver, where there is no haproxy). The rounds take turns, ratios are made
-within a round, and the median of the rounds counts: a busy machine slows all of a round alike. Our figures are
-with every sample recorded and every answer decoded; the others only count.
+within a round, and the median of the rounds counts: a busy machine slows all of a round alike. Ours and aiohttp's
+client run in the interpreter that load hosts have. Our figures are with every sample recorded and every answer
+compared with what is known to be right, aiohttp's with every answer decoded; the others only count.
 
 HAProxy needs about as much CPU for an answer as our client and more than wrk, so a generator that could do more
 waits for it: the rates say who keeps up, the requests per second of own CPU beside them how thrifty each one is.
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import json
 import os
 import re
@@ -22,6 +24,7 @@ import socket
 import statistics
 import subprocess
 import sys
+import sysconfig
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -31,7 +34,7 @@ from typing import Any
 from harness.load import hist
 from harness.selfbench_analyse import Entry, analysis, entry
 
-ROUNDS = 5
+ROUNDS = 9
 SECONDS = 2
 CONNECTIONS = 50
 SLOW_MS = 40.0
@@ -66,6 +69,19 @@ def main(json_path: str | None = None) -> None:
 
 
 # -- processes and cores
+
+
+@functools.cache
+def _python() -> tuple[str, dict[str, str]]:
+    """The interpreter that runs the engine on load hosts, and the environment that gives it this one's packages.
+
+    Load hosts run their distribution's /usr/bin/python3, which is built to be fast (profile-guided); one compiled by
+    hand, as a controller's often is, runs the same engine a twentieth slower. This one, where the versions differ.
+    """
+    theirs = "/usr/bin/python{}.{}".format(*sys.version_info)
+    if not shutil.which(theirs):
+        return sys.executable, dict(os.environ)
+    return theirs, os.environ | {"PYTHONPATH": sysconfig.get_path("purelib")}
 
 
 def _cores() -> tuple[list[str], list[str]]:
@@ -104,11 +120,17 @@ def _null_server(folder: Path) -> Iterator[tuple[int, str]]:
         process.wait()
 
 
+def _module(core: Sequence[str], *words: str) -> subprocess.Popen[str]:
+    """A module of ours running on a core, with pipes to talk to it."""
+    python, env = _python()
+    pipe = subprocess.PIPE
+    return subprocess.Popen([*core, python, "-m", *words], stdin=pipe, stdout=pipe, text=True, cwd=_ROOT, env=env)
+
+
 @contextlib.contextmanager
 def _own_server(*options: str) -> Iterator[tuple[int, Callable[[], hist.Counts]]]:
     """harness.load.nullserver: its port, and a function that ends it and returns the delays it gave."""
-    command = [*_cores()[1], sys.executable, "-m", "harness.load.nullserver", *options]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=_ROOT) as process:
+    with _module(_cores()[1], "harness.load.nullserver", *options) as process:
         assert process.stdout
         port = int(process.stdout.readline())
 
@@ -138,8 +160,7 @@ def _ours(port: int, out: Path, **changes: Any) -> dict[str, Any]:
         "run_tag": "selfbench",
         "out": str(out),
     } | changes
-    command = [*_cores()[0], sys.executable, "-m", "harness.load.agent"]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=_ROOT) as process:
+    with _module(_cores()[0], "harness.load.agent") as process:
         assert process.stdin
         assert process.stdout
         process.stdin.write(json.dumps(job) + "\ngo\n")
@@ -159,7 +180,8 @@ def _ours_closed(port: int, out: Path) -> tuple[float, float]:
 
 def _tool(command: Sequence[str]) -> tuple[float, float]:
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    done = subprocess.run([*_cores()[0], *command], capture_output=True, text=True, check=True, timeout=60, cwd=_ROOT)
+    full = [*_cores()[0], *command]
+    done = subprocess.run(full, capture_output=True, text=True, check=True, timeout=60, cwd=_ROOT, env=_python()[1])
     match = re.search(r"Requests/sec:\s*([\d.]+)", done.stdout)
     if not match:
         raise RuntimeError(f"{command[0]} printed no rate: {done.stdout[-300:]}")
@@ -198,7 +220,7 @@ def _rivals(folder: Path) -> dict[str, Entry]:
             "ours": lambda: _ours_closed(port, folder / "ours"),
             "wrk": lambda: _tool(["wrk", "-t1", f"-c{connections}", f"-d{seconds}", url]),
             "hey": lambda: _tool(["hey", "-cpus", "1", "-z", seconds, "-c", connections, url]),
-            "aiohttp": lambda: _tool([sys.executable, "-m", "harness.selfbench_load", "aiohttp", url]),
+            "aiohttp": lambda: _tool([_python()[0], "-m", "harness.selfbench_load", "aiohttp", url]),
         }
         present = [name for name in runs if name in ("ours", "aiohttp") or shutil.which(name)]
         for number in range(ROUNDS):
@@ -216,8 +238,9 @@ def _rivals(folder: Path) -> dict[str, Entry]:
         ratios = [ours / theirs for ours, theirs in zip(rates["ours"], rates[name], strict=True)]
         detail = (
             f"{statistics.median(rates['ours']):,.0f} against {statistics.median(rates[name]):,.0f} requests/s, "
-            f"{ROUNDS} rounds {min(ratios):.2f} to {max(ratios):.2f}, one core each, {server}; per second of own CPU "
-            f"{statistics.median(thrift['ours']):,.0f} against {statistics.median(thrift[name]):,.0f}"
+            f"{ROUNDS} rounds {min(ratios):.2f} to {max(ratios):.2f}, one core each, {server}, {_python()[0]}; "
+            f"per second of own CPU {statistics.median(thrift['ours']):,.0f} "
+            f"against {statistics.median(thrift[name]):,.0f}"
         )
         entries[key] = entry(statistics.median(ratios), "x", wanted, detail)
     return entries

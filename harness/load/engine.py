@@ -9,18 +9,18 @@ the schedule ends are waited for (each at most `timeout_s`).
 from __future__ import annotations
 
 import asyncio
-import functools
-import math
 from collections import deque
 from time import monotonic_ns
+from typing import Any
 
 from harness.load import hist
 from harness.load.answer import FAIL, UNKNOWN, Answer, judge
 from harness.load.clock import Alarm, now_us
 from harness.load.dial import Dialer, reason
 from harness.load.job import Job
+from harness.load.phase import NEVER_US
 from harness.load.protocol import Link
-from harness.load.recorder import Recorder
+from harness.load.recorder import Meaning, Recorder
 from harness.load.request import request_maker
 from harness.load.schedule import arrivals
 from harness.load.watch import TICK_US, Watch
@@ -42,10 +42,8 @@ class Engine:
         self.finished: asyncio.Future[None] = self._loop.create_future()
         self._closed = job.mode == "closed"
         self._make = request_maker(job)
-        self._record, self._phases = recorder.record, recorder.phases
-        self._judge = functools.lru_cache(maxsize=64)(
-            lambda op, status, body, is_json: judge(job.operations[op], status, body, is_json)
-        )
+        self._record, self._meaning, self._phases = recorder.record, recorder.meaning, recorder.phases
+        self._known: list[dict[bytes, Any]] = [{} for _ in job.operations]
         self._timeout_us = round(job.timeout_s * 1_000_000)
         self._dialer = Dialer(job, lambda: Link(self))
         self._links: set[Link] = set()
@@ -57,10 +55,11 @@ class Engine:
         """Open mode: connections that ended and have not been opened again."""
         self._opening: set[asyncio.Task[None]] = set()
         self._next_seq, self._stripes = job.host_index, job.host_count
-        self._left = math.inf if job.requests is None else job.stripe(job.requests)
-        self.until_us: float = math.inf
+        self._left = None if job.requests is None else job.stripe(job.requests)
+        """Requests of the measured phase that are still to be sent, where their number is what ends the job."""
+        self.until_us = NEVER_US
         self._released = self._exhausted = self.interrupted = False
-        self._drain_until_us: float = math.inf
+        self._drain_until_us = NEVER_US
         self._alarm = Alarm(self._loop, self._ring)
         self._arrivals = arrivals(job) if job.mode == "open" else iter(())
         self._due_us = 0
@@ -137,15 +136,15 @@ class Engine:
 
     def _set_until(self) -> None:
         if self._job.seconds is not None:
-            self.until_us = self.recorder.measure_from_us + self._job.seconds * 1_000_000
+            self.until_us = self.recorder.measure_from_us + round(self._job.seconds * 1_000_000)
         self.recorder.window.until_us = self.until_us
 
     def _more(self, due_us: int) -> bool:
         """Whether a request due then is still part of the job; if so, it is counted."""
-        if due_us >= self.until_us or self._left <= 0 or self.interrupted:
+        if due_us >= self.until_us or self._left == 0 or self.interrupted:
             self._exhausted = True
             return False
-        if due_us >= self.recorder.measure_from_us:
+        if self._left is not None and due_us >= self.recorder.measure_from_us:
             self._left -= 1
         return True
 
@@ -158,6 +157,7 @@ class Engine:
         link.seq = seq = self._next_seq
         self._next_seq = seq + self._stripes
         link.op, link.key, request = self._make(seq)
+        link.known = self._known[link.op]
         link.due_us = due_us
         link.busy = True
         phase = self._phases[due_us >= self.recorder.measure_from_us]
@@ -180,7 +180,7 @@ class Engine:
         phase.sent += 1
         if not self._closed:
             phase.last_due_us, phase.last_sent_us = due_us, now
-        self._record(call, now, 0, Answer(FAIL, error))
+        self._record(call, now, self._meaning(0, Answer(FAIL, error)))
 
     def _next(self, link: Link | None, now: int) -> None:
         """A client is free: give it its next request, over `link` or, without one, a new connection."""
@@ -231,13 +231,19 @@ class Engine:
 
     # -- what links report
 
-    def answered(self, link: Link, done_us: int, status: int, body: bytes, is_json: bool) -> None:
-        self._record(link, done_us, status, self._judge(link.op, status, body, is_json))
+    def answered(self, link: Link, done_us: int, status: int, body: bytes, is_json: bool) -> Meaning:
+        meaning = self._meaning(status, judge(self._job.operations[link.op], status, body, is_json))
+        self.repeated(link, done_us, meaning)
+        return meaning
+
+    def repeated(self, link: Link, done_us: int, meaning: Meaning) -> None:
+        self._record(link, done_us, meaning)
         if self._closed and link.usable and self._more(done_us):
             # _write() by hand: the call is 3 % of the generator's own CPU. As many as before are in flight
             link.seq = seq = self._next_seq
             self._next_seq = seq + self._stripes
             link.op, link.key, request = self._make(seq)
+            link.known = self._known[link.op]
             link.due_us = done_us
             link.busy = True
             self._phases[done_us >= self.recorder.measure_from_us].sent += 1
@@ -249,7 +255,7 @@ class Engine:
 
     def broken(self, link: Link, done_us: int, error: str) -> None:
         self.in_flight -= 1
-        self._record(link, done_us, 0, Answer(UNKNOWN, error))
+        self._record(link, done_us, self._meaning(0, Answer(UNKNOWN, error)))
         self._next(link, done_us)
 
     def lost(self, link: Link, out_of_step: bool) -> None:
@@ -278,7 +284,7 @@ class Engine:
         if now >= self.until_us and not self._closed and self._due_us >= self.until_us:
             self._exhausted = True  # the next arrival, which would say so, may be minutes away
             self._end_if_done()
-        if self._exhausted and self._drain_until_us == math.inf:
+        if self._exhausted and self._drain_until_us == NEVER_US:
             self._drain_until_us = now + self._timeout_us
         if self._waiting and now > self._drain_until_us:
             self._give_up_waiting()
@@ -293,7 +299,7 @@ class Engine:
     def _end_if_done(self) -> None:
         if self.in_flight or self._waiting or self._opening or not self._released or self.finished.done():
             return
-        if self._exhausted or self._left <= 0:
+        if self._exhausted or self._left == 0:
             self.watch.end(now_us())
             self.finished.set_result(None)
 

@@ -6,7 +6,6 @@ a column without the interpreter, so a request costs a fifth of what it costs to
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Sequence
 from itertools import compress
@@ -18,6 +17,8 @@ from harness.load.answer import OUTCOMES
 
 TABLE_LIMIT = 1000
 OTHERS = "(others)"
+NEVER_US = 1 << 62
+"""An instant that does not come: a whole number, which those of the clock are compared with faster than infinity."""
 
 
 class Columns(NamedTuple):
@@ -126,11 +127,10 @@ class Window:
     """The measured window, from `begin_us` until `until_us`."""
 
     def __init__(self) -> None:
-        self.begin_us: float = math.inf
-        self.until_us: float = math.inf
+        self.begin_us = self.until_us = NEVER_US
         self.outcomes = [0, 0, 0]
         """Outcomes that became known inside the window."""
-        self.busy_us = 0.0
+        self.busy_us = 0
         """Time that requests spent in flight inside the window, summed over all of them."""
 
     def count(self, rows: Columns) -> None:
@@ -143,7 +143,7 @@ class Window:
             inside = rows.outcome
         else:
             self.busy_us += sum(
-                max(0.0, min(done, self.until_us) - max(sent, self.begin_us))
+                max(0, min(done, self.until_us) - max(sent, self.begin_us))
                 for sent, done in zip(rows.sent_us, rows.done_us, strict=True)
             )
             inside = bytes(

@@ -2,7 +2,8 @@
 
 `httptools` is the authority on framing (chunked bodies, `Connection: close`, 1xx, garbage). A head it has read
 once, of an answer with a Content-Length on a connection kept alive, is remembered as bytes: when the same head
-comes again with its whole body in one piece, which is nearly always, nothing needs parsing.
+comes again with its whole body in one piece, which is nearly always, nothing needs parsing. Nor does an answer need
+to be understood again that comes byte for byte as before, as refusals and answers without a counter do.
 
 The owner is told exactly once per request: `answered` with a complete answer, or `broken` with the reason. What is
 left undecided here (has a lost request been applied?) is decided nowhere: it is `unknown`.
@@ -12,13 +13,15 @@ from __future__ import annotations
 
 import asyncio
 from time import monotonic_ns
-from typing import NamedTuple, Protocol, cast
+from typing import Any, NamedTuple, Protocol, cast
 
 import httptools
 
 from harness.load.clock import now_us
 
 _KNOWN_HEADS = 512
+_KNOWN_ANSWERS, _KNOWN_BYTES = 64, 4096
+"""How many answers of an operation are remembered whole, the first that come, and how long they may be."""
 _END = b"\r\n\r\n"
 
 
@@ -37,8 +40,14 @@ _heads: dict[bytes, _Head] = {}
 class Owner(Protocol):
     """Whoever sends over a connection."""
 
-    def answered(self, link: Link, done_us: int, status: int, body: bytes, is_json: bool) -> None:
-        """A complete answer came; `link.usable` says whether the connection can carry another request."""
+    def answered(self, link: Link, done_us: int, status: int, body: bytes, is_json: bool) -> Any:
+        """A complete answer came; `link.usable` says whether the connection can carry another request.
+
+        Returns what the answer means: `repeated` is told it when the same bytes answer the same operation again.
+        """
+
+    def repeated(self, link: Link, done_us: int, meaning: Any) -> None:
+        """As `answered`, where the very same bytes have been an answer before."""
 
     def broken(self, link: Link, done_us: int, error: str) -> None:
         """The request was written, and no complete answer will come: reset, eof, truncated, protocol, timeout."""
@@ -57,6 +66,7 @@ class Link(asyncio.Protocol):
         "busy",
         "due_us",
         "key",
+        "known",
         "op",
         "sent_us",
         "seq",
@@ -70,6 +80,8 @@ class Link(asyncio.Protocol):
         self._parser: _Parser | None = None
         self._head = _NO_HEAD
         """That of its last answer, which is nearly always that of the next."""
+        self.known: dict[bytes, Any] = {}
+        """Whole answers and what they meant; the owner sets that of the operation."""
         self.busy = self.usable = False
         self.seq = self.op = self.key = self.due_us = self.sent_us = 0
 
@@ -81,12 +93,20 @@ class Link(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         done_us = monotonic_ns() // 1000
         if self.busy and self._parser is None:
+            known = self.known
+            meaning = known.get(data)
+            if meaning is not None:
+                self.busy = False
+                self._owner.repeated(self, done_us, meaning)
+                return
             text, status, is_json, whole = self._head
             if len(data) != whole or not data.startswith(text):
                 text, status, is_json, whole = self._head = _heads.get(data[: data.find(_END) + 4], _NO_HEAD)
             if len(data) == whole:
                 self.busy = False
-                self._owner.answered(self, done_us, status, data[len(text) :], is_json)
+                meaning = self._owner.answered(self, done_us, status, data[len(text) :], is_json)
+                if len(known) < _KNOWN_ANSWERS and whole <= _KNOWN_BYTES:
+                    known[data] = meaning
                 return
         self._parse(data, done_us)
 

@@ -14,12 +14,12 @@ import struct
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 from harness.load import hist
 from harness.load.answer import OUTCOMES, Answer
 from harness.load.job import Job
-from harness.load.phase import OTHERS, TABLE_LIMIT, Columns, Phase, Window
+from harness.load.phase import NEVER_US, OTHERS, TABLE_LIMIT, Columns, Phase, Window
 from harness.load.samples import Sample
 from harness.model import Tally
 
@@ -30,10 +30,12 @@ _SECOND = 1_000_000
 _MOST = 1e200  # beyond, a total might overflow; infinity and NaN, which json reads too, are no numbers either
 WARMUP, MEASURE = 0, 1
 PHASES = ("warmup", "measure")
-_ROW = struct.Struct("<5qI4H2B2x")
-"""seq, due, sent, done (µs), value; key; op, host, error, status; outcome, whether there is a value. Captured numbers
-follow as doubles. The places of the columns that are counted, in units of their own size:"""
-_DUE, _SENT, _DONE, _KEY, _OP, _ERROR, _OUTCOME = 1, 2, 3, 10, 22, 24, 52
+_MEANING = struct.Struct("<3H2B2xq")
+"""host, error, status; outcome, whether there is a value; the value."""
+_ROW = struct.Struct(f"<4qIH{_MEANING.size}s")
+"""seq, due, sent, done (µs); key; op; the meaning of the answer. Captured numbers follow as doubles. The places of the
+columns that are counted, in units of their own size:"""
+_DUE, _SENT, _DONE, _KEY, _OP, _ERROR, _OUTCOME = 1, 2, 3, 8, 18, 20, 44
 
 
 class Table(dict[str, int]):
@@ -57,6 +59,13 @@ class Call(Protocol):
     key: int
     due_us: int
     sent_us: int
+
+
+class Meaning(NamedTuple):
+    """What an answer said, ready for a row: the same bytes again mean the same again."""
+
+    packed: bytes
+    captured: tuple[Any, ...]
 
 
 class Recorder:
@@ -86,11 +95,11 @@ class Recorder:
         self.phases = (Phase(), Phase())
         self.window = Window()
         self.t0_us = 0
-        self.measure_from_us: float = math.inf
+        self.measure_from_us = NEVER_US
         """Requests due from this instant on belong to the measured phase."""
         self._seconds = (folder / "seconds.jsonl").open("w", encoding="utf-8")
         self._second = 0
-        self._second_ends_us: float = math.inf
+        self._second_ends_us = NEVER_US
 
     def begin(self, t0_us: int) -> None:
         """The release: second 0 starts."""
@@ -103,31 +112,23 @@ class Recorder:
         """The measured phase starts with this second since the release, which has not begun, or with the release."""
         self.measure_from_us = self.window.begin_us = self.t0_us + second * _SECOND
 
-    def record(self, call: Call, done_us: int, status: int, answer: Answer) -> None:
+    def meaning(self, status: int, answer: Answer) -> Meaning:
+        """The part of a row that is the answer's alone."""
+        outcome, error, host, value, captured = answer
+        has_value = value is not None
+        packed = _MEANING.pack(self._hosts[host], self._errors[error], status, outcome, has_value, value or 0)
+        return Meaning(packed, captured)
+
+    def record(self, call: Call, done_us: int, meaning: Meaning) -> None:
         """The request has its outcome."""
         if done_us >= self._second_ends_us:
             self.tick(done_us)
         elif self._offset == self._count_at:
             self._count()
-        outcome, error, host, value, captured = answer
         offset = self._offset
         self._offset = offset + self._width
-        self._pack_into(
-            self._block,
-            offset,
-            call.seq,
-            call.due_us,
-            call.sent_us,
-            done_us,
-            value or 0,
-            call.key,
-            call.op,
-            self._hosts[host],
-            self._errors[error],
-            status,
-            outcome,
-            value is not None,
-        )
+        packed, captured = meaning
+        self._pack_into(self._block, offset, call.seq, call.due_us, call.sent_us, done_us, call.key, call.op, packed)
         if self._captures:
             measured = call.due_us >= self.measure_from_us
             self._capture(offset + _ROW.size, call.seq, call.op, captured, measured)
@@ -213,7 +214,7 @@ class Recorder:
         """Close the running second."""
         self.tick(now_us)
         self._close_second(last=True)
-        self._second_ends_us = math.inf
+        self._second_ends_us = NEVER_US
         self.close()
 
     def close(self) -> None:
@@ -235,11 +236,11 @@ class Recorder:
         """The samples in the order their outcomes became known, times relative to the release."""
         job, t0 = self._job, self.t0_us
         hosts, errors = list(self._hosts), list(self._errors)
-        whole = struct.Struct(_ROW.format + self._numbers.format.removeprefix("<"))
+        whole = struct.Struct("<4qIH" + (_MEANING.format + self._numbers.format).replace("<", ""))
         for block in self._blocks:
             used = self._offset if block is self._block else len(block)
             for fields in whole.iter_unpack(memoryview(block)[:used]):
-                seq, due, sent, done, value, key, op, host, error, status, outcome, has_value = fields[:12]
+                seq, due, sent, done, key, op, host, error, status, outcome, has_value, value = fields[:12]
                 operation = job.operations[op]
                 yield Sample(
                     seq,

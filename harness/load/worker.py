@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import gc
 import json
-import math
 import resource
 from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
@@ -18,7 +17,7 @@ from harness.load.answer import OUTCOMES
 from harness.load.clock import now_us
 from harness.load.engine import Engine
 from harness.load.job import Job
-from harness.load.phase import Phase
+from harness.load.phase import NEVER_US, Phase
 from harness.load.recorder import MEASURE, PHASES, WARMUP, Recorder
 from harness.load.steady import Row
 
@@ -151,11 +150,11 @@ def _summary(job: Job, engine: Engine, t0_us: int) -> dict[str, Any]:
     phase = recorder.phases[MEASURE]
     boot = clock()["boot_id"]
 
-    def relative(at_us: float) -> int | None:
-        return None if not 0 < at_us < math.inf else round(at_us - t0_us)
+    def relative(at_us: int) -> int | None:
+        return at_us - t0_us if 0 < at_us < NEVER_US else None
 
-    to_us = min(engine.until_us, float(phase.last_done_us))
-    if engine.until_us < math.inf and not engine.interrupted and job.requests is None:
+    to_us = min(engine.until_us, phase.last_done_us)
+    if engine.until_us < NEVER_US and not engine.interrupted and job.requests is None:
         to_us = engine.until_us
     return {
         "format": job.format,

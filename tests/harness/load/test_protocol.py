@@ -205,6 +205,51 @@ async def test_many_answers_on_one_connection_with_changing_heads(serve: Serve, 
     assert done.summary["connections"]["opened"] == 1
 
 
+async def test_the_same_bytes_mean_to_each_operation_what_it_asked_for(serve: Serve, tmp_path: Path) -> None:
+    async def handler(request: Request, writer: asyncio.StreamWriter) -> bool | None:
+        writer.write(http({"success": True, "value": 7, "other": 8, "tries": 2}))
+        return None
+
+    server = await serve(handler)
+    operations = [
+        {"name": "plain", "path": "/a"},
+        {"name": "value", "path": "/b", "value": "value", "capture": ["tries"]},
+        {"name": "other", "path": "/c", "value": "other"},
+        {"name": "missing", "path": "/d", "value": "none"},
+    ]
+    done = await run_job(job_dict(server.port, tmp_path, requests=400, operations=operations))
+    meant = set(zip(done.samples.op, done.samples.outcome, done.samples.value, done.samples.error, strict=True))
+    assert meant == {
+        ("plain", "ok", None, ""),
+        ("value", "ok", 7, ""),
+        ("other", "ok", 8, ""),
+        ("missing", "unknown", None, "no value"),
+    }
+    assert done.summary["captured"]["tries"] == [2.0 * done.samples.op.count("value"), done.samples.op.count("value")]
+
+
+def test_few_answers_and_no_long_ones_are_remembered_whole() -> None:
+    told: list[object] = []
+
+    def answered(link: Link, done_us: int, status: int, body: bytes, is_json: bool) -> bytes:
+        told.append(body)
+        return body
+
+    owner = SimpleNamespace(answered=answered, repeated=lambda link, done_us, meaning: told.append(("again", meaning)))
+    link = Link(owner)  # type: ignore[arg-type]
+    link.connection_made(SimpleNamespace(write=None))  # type: ignore[arg-type]
+    bodies = [b"%04d" % number for number in range(1000)] + [b"x" * 10_000]
+    for body in [bodies[0], *bodies, *bodies]:  # the first time httptools reads, and the head is remembered alone
+        link.busy = True
+        link.data_received(http(raw=body))
+        assert not link.busy
+    assert told[1:1002] == bodies
+    again = [entry for entry in told[1002:] if isinstance(entry, tuple)]
+    assert again == [("again", body) for body in bodies[: len(again)]]
+    assert 0 < len(again) == len(link.known) <= 64
+    assert told[1002 + len(again) :] == bodies[len(again) :]
+
+
 async def test_requests_larger_than_the_kernel_takes_at_once_arrive_whole_and_in_order(
     serve: Serve, tmp_path: Path
 ) -> None:

@@ -45,7 +45,7 @@ def test_a_second_holds_what_became_known_in_it(tmp_path: Path) -> None:
     for seq, (due, done) in enumerate([(0, 10_000), (500_000, 999_999), (600_000, 1_000_000), (0, 3_500_000)]):
         request = call(seq, due, due)
         recorder.phases[MEASURE].sent += 1
-        recorder.record(request, T0 + done, 200, Answer(seq % 3))
+        recorder.record(request, T0 + done, recorder.meaning(200, Answer(seq % 3)))
     recorder.finish(T0 + 3_600_000)
     assert [(row["second"], row["ok"], row["fail"], row["unknown"]) for row in seconds] == [
         (0, 1, 1, 0),
@@ -69,7 +69,7 @@ def test_time_in_flight_is_that_within_the_window(tmp_path: Path) -> None:
         (0, 9_000_000),
         (3_500_000, 4_000_000),
     ):
-        recorder.record(call(0, 0, sent), T0 + done, 200, Answer(0))
+        recorder.record(call(0, 0, sent), T0 + done, recorder.meaning(200, Answer(0)))
     recorder.finish(T0 + 9_000_000)
     assert recorder.window.busy_us == 200_000 + 100_000 + 2_000_000
     assert recorder.window.outcomes == [2, 0, 0]
@@ -79,7 +79,7 @@ def test_more_rows_than_a_block_holds(tmp_path: Path) -> None:
     recorder = make(tmp_path, [])
     number = 70_000
     for seq in range(number):
-        recorder.record(call(seq, seq, seq + 1), T0 + seq + 9, 200, Answer(0, "", "app-1", seq))
+        recorder.record(call(seq, seq, seq + 1), T0 + seq + 9, recorder.meaning(200, Answer(0, "", "app-1", seq)))
     recorder.finish(T0 + number)
     rows = list(recorder.rows())
     assert [row.seq for row in rows] == list(range(number))
@@ -90,7 +90,7 @@ def test_more_rows_than_a_block_holds(tmp_path: Path) -> None:
 def test_without_samples_nothing_grows(tmp_path: Path) -> None:
     recorder = make(tmp_path, [], samples=False)
     for seq in range(1000):
-        recorder.record(call(seq, seq, seq), T0 + seq + 9, 200, Answer(0))
+        recorder.record(call(seq, seq, seq), T0 + seq + 9, recorder.meaning(200, Answer(0)))
     recorder.finish(T0 + 2000)
     assert list(recorder.rows()) == []
     assert recorder.phases[MEASURE].outcomes == [1000, 0, 0]
@@ -105,7 +105,7 @@ def test_without_samples_keys_are_counted_in_both_phases(tmp_path: Path) -> None
     for seq in range(3000):
         request = call(seq, seq * 1000, seq * 1000)
         request.op, request.key = seq % 2, seq % 5
-        recorder.record(request, request.due_us + 9, 200, Answer(seq % 3))
+        recorder.record(request, request.due_us + 9, recorder.meaning(200, Answer(seq % 3)))
     recorder.finish(T0 + 3_100_000)
     assert [sum(phase.outcomes) for phase in recorder.phases] == [1000, 2000]
     names = [(op, f"k-{key}", outcome) for op in ("increment", "hold") for key in range(5) for outcome in OUTCOMES]
@@ -124,7 +124,7 @@ def test_captured_numbers_are_totalled_where_measured_of_refused_requests_too(tm
     for seq, (due, op, outcome, captured) in enumerate(answers):
         request = call(seq, due, due)
         request.op = op
-        recorder.record(request, T0 + due + 9, 200, Answer(outcome, "", "", None, captured))
+        recorder.record(request, T0 + due + 9, recorder.meaning(200, Answer(outcome, "", "", None, captured)))
     recorder.finish(T0 + 2_000_000)
     assert recorder.captured == {"retries": [73.0, 3], "ids": [0.0, 0], "wait_ms": [0.5, 1]}
     kept = [(0, {"ids": [1]}), (1, {"ids": [1]}), (4, {"retries": "x"})]
@@ -140,7 +140,7 @@ def test_numbers_that_no_service_means_spoil_no_total(tmp_path: Path, samples: b
     operations = [{"name": "increment", "path": "/", "capture": ["retries"]}]
     recorder = make(tmp_path, [], operations=operations, samples=samples)
     for seq, value in enumerate([1, 10**400, -(10**400), math.inf, -math.inf, math.nan, True]):
-        recorder.record(call(seq, seq, seq), T0 + seq + 9, 200, Answer(OK, "", "", None, (value,)))
+        recorder.record(call(seq, seq, seq), T0 + seq + 9, recorder.meaning(200, Answer(OK, "", "", None, (value,))))
     recorder.finish(T0 + 100)
     assert recorder.captured == {"retries": [2.0, 2]}
     assert len(list(recorder.rows())) == (7 if samples else 0)
@@ -151,7 +151,7 @@ def test_the_window_counts_only_what_became_known_in_it(tmp_path: Path) -> None:
     recorder.measure_from_second(1)
     recorder.window.until_us = T0 + 2_000_000
     for due, done in [(0, 900_000), (900_000, 1_000_000), (1_900_000, 1_999_999), (1_900_000, 2_000_000)]:
-        recorder.record(call(0, due, due), T0 + done, 200, Answer(0))
+        recorder.record(call(0, due, due), T0 + done, recorder.meaning(200, Answer(0)))
     recorder.finish(T0 + 2_100_000)
     assert recorder.window.outcomes == [2, 0, 0]
     assert [phase.outcomes[0] for phase in recorder.phases] == [2, 2]
