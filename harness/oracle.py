@@ -132,29 +132,20 @@ def check_value_sequence(cell: Cell, samples: Samples | Tally, evidence: Evidenc
         return _no_samples(cell, "value sequence")
     doubles = outside = gaps = 0
     first = ""
-    keys = _by_key(samples, op)
+    values, keys = samples.value, _by_key(samples, op)
     for key, entry in keys.items():
         low, high = evidence.initial.get(key, 0), evidence.final.get(key, 0)
-        owner: dict[int, int] = {}
-        for row in entry.ok:
-            value = samples.value[row]
-            if value is None or not low < value <= high:
-                outside += 1
-                first = first or (
-                    f"request {samples.seq[row]} on '{key}' was answered {value}, outside {low + 1}…{high}"
-                )
-            elif value in owner:
-                doubles += 1
-                first = first or (
-                    f"requests {samples.seq[owner[value]]} and {samples.seq[row]} on '{key}' "
-                    f"were both answered {value:,}"
-                )
-            else:
-                owner[value] = row
-        missing = max(0, high - low) - len(owner)
+        answered = [values[row] for row in entry.ok]
+        good = {value for value in set(answered) if value is not None and low < value <= high}
+        if len(good) < len(answered):
+            beyond = sum(value not in good for value in answered)
+            outside += beyond
+            doubles += len(answered) - beyond - len(good)
+            first = first or _first_wrong(samples, key, entry.ok, low, high)
+        missing = max(0, high - low) - len(good)
         if missing > entry.unknown:
             gaps += missing - entry.unknown
-            hole = next((v for v in range(low + 1, high + 1) if v not in owner), None)
+            hole = next((v for v in range(low + 1, high + 1) if v not in good), None)
             first = first or f"value {hole} of '{key}' was answered to nobody"
     numbers = {"doubles": doubles, "outside": outside, "gaps": gaps}
     if doubles or outside or gaps:
@@ -165,10 +156,24 @@ def check_value_sequence(cell: Cell, samples: Samples | Tally, evidence: Evidenc
             f"{doubles:,} values answered twice, {outside:,} out of range, {gaps:,} answered to nobody; {first}",
             **numbers,
         )
-    answered = sum(len(entry.ok) for entry in keys.values())
-    if not answered:
+    acknowledged = sum(len(entry.ok) for entry in keys.values())
+    if not acknowledged:
         return finding(cell, "value sequence", "unknown", "no increment was acknowledged", **numbers)
-    return finding(cell, "value sequence", "pass", f"{answered:,} values, each answered exactly once", **numbers)
+    return finding(cell, "value sequence", "pass", f"{acknowledged:,} values, each answered exactly once", **numbers)
+
+
+def _first_wrong(samples: Samples, key: str, rows: Iterable[int], low: int, high: int) -> str:
+    """The first request whose value does not lie in low+1 … high, or is another's."""
+    owner: dict[int, int] = {}
+    for row in rows:
+        value = samples.value[row]
+        if value is None or not low < value <= high:
+            return f"request {samples.seq[row]} on '{key}' was answered {value}, outside {low + 1}…{high}"
+        if value in owner:
+            both = f"requests {samples.seq[owner[value]]} and {samples.seq[row]}"
+            return f"{both} on '{key}' were both answered {value:,}"
+        owner[value] = row
+    return ""
 
 
 def check_real_time_order(cell: Cell, samples: Samples | Tally, *, op: str = "increment") -> Finding:
@@ -181,8 +186,10 @@ def check_real_time_order(cell: Cell, samples: Samples | Tally, *, op: str = "in
         return _no_samples(cell, "real-time order")
     violations = compared = 0
     first = ""
+    values, several = samples.value, len(set(samples.load_host)) > 1
     for key, entry in _by_key(samples, op).items():
-        for rows in _by_load_host(samples, entry.ok):
+        valued = [row for row in entry.ok if values[row] is not None]
+        for rows in _by_load_host(samples, valued) if several else [valued]:
             compared += len(rows)
             for ended, row in _back_in_time(samples, rows):
                 violations += 1
@@ -200,12 +207,9 @@ def check_real_time_order(cell: Cell, samples: Samples | Tally, *, op: str = "in
 
 
 def _by_load_host(samples: Samples, rows: Sequence[int]) -> Iterable[list[int]]:
-    """Rows that have a value, split by the load host whose clock timed them."""
-    valued = [row for row in rows if samples.value[row] is not None]
-    if len({samples.load_host[row] for row in valued}) <= 1:
-        return [valued]
+    """Rows split by the load host whose clock timed them."""
     split: dict[str, list[int]] = defaultdict(list)
-    for row in valued:
+    for row in rows:
         split[samples.load_host[row]].append(row)
     return split.values()
 

@@ -39,6 +39,22 @@ def test_columns_may_be_added_and_moved(tmp_path: Path) -> None:
     assert (got.seq[0], got.done_us[0], got.phase) == (5, 30, ["measure"])
 
 
+def test_many_rows_are_read_as_they_were_written(tmp_path: Path) -> None:
+    rows = [
+        ROW._replace(seq=seq, key="k" * (seq % 97), value=None if seq % 3 else seq, error="x" * (seq % 31))
+        for seq in range(5000)
+    ]
+    write(tmp_path / "samples.csv", rows, ("retries", "wait_ms"))
+    got = read_samples(tmp_path / "samples.csv")
+    for column in COLUMNS:
+        assert list(getattr(got, column)) == [getattr(row, column) for row in rows]
+
+
+def test_quoted_fields_and_a_last_line_without_its_end_are_read_too(tmp_path: Path) -> None:
+    (tmp_path / "samples.csv").write_text(header() + "\n" + GOOD + "\n" + GOOD.replace("hot-0", '"hot,""0"'))
+    assert read_samples(tmp_path / "samples.csv").key == ["hot-0", 'hot,"0']
+
+
 def test_nothing_sent_is_no_rows(tmp_path: Path) -> None:
     write(tmp_path / "samples.csv", [])
     assert len(read_samples(tmp_path / "samples.csv")) == 0
@@ -56,6 +72,9 @@ GOOD = "5,increment,hot-0,app-1,1,2,30,ok,200,7,,id,load-1,measure"
         (header() + ",seq\n", "columns are missing or double"),
         (header() + "\n" + GOOD.replace("30", "3x") + "\n", "near line 2"),
         (header() + "\n" + GOOD + "\n" + GOOD[:-9] + "\n", "near line 3"),
+        (header() + "\n" + GOOD + "\n" + GOOD[:-8] + "\n" + GOOD + ",\n", "near line 4: a line that has not 14 fields"),
+        (header() + "\n" + GOOD + "\n\n", "a line that has not 14 fields"),
+        (header() + "\n" + GOOD + "x" * 70_000, "near line 1: a line of more than 65,536 characters"),
         (header() + "\n" + GOOD.replace("30", "9" * 30) + "\n", "near line 2"),
         (header() + "\n" + GOOD.replace("ok", "fine") + "\n", "unknown outcome 'fine'"),
     ],
