@@ -29,6 +29,7 @@ from harness.standby import Standby
 from harness.stations import Station
 from harness.store import Run, load_run
 from harness.tables import as_columns
+from harness.ticker import Ticker
 
 During = Callable[[int], contextlib.AbstractContextManager[None]]
 """Given a trial's order: while the context lasts, telemetry belongs to that trial."""
@@ -240,15 +241,6 @@ class _Bench:
     def _load(
         self, trial: Trial, lanes: Mapping[str, Lane], reads: set[str], during: During
     ) -> tuple[TrialRow, Evidence]:
-        last = [time.monotonic()]
-
-        def progress(lane: str, event: Mapping[str, Any]) -> None:
-            if lane == "main" and time.monotonic() - last[0] >= 2:
-                last[0] = time.monotonic()
-                self._echo(
-                    f"      {event['second']:>4} s  {event['ok']:,} ok/s  {event['fail'] + event['unknown']:,} not ok"
-                )
-
         scenario = self._scenarios[trial.cell.scenario]
         keep = self._plan.keeps_samples(scenario, trial.cell)
         lanes = {name: {**lane, "samples": keep} for name, lane in self._target.prepare(lanes).items()}
@@ -268,7 +260,7 @@ class _Bench:
                     str(trial.order),
                     Path(scratch),
                     seed=trial.seed,
-                    progress=progress,
+                    progress=Ticker(self._echo),
                     during=during(trial.order),
                 )
             with self.stage("store"):
