@@ -1,8 +1,9 @@
-"""What verify.yml runs on the hosts: with TLS, a server that also answers without it is named."""
+"""What verify.yml runs on the hosts: what it must notice, and what it must wait for."""
 
 from __future__ import annotations
 
 import importlib.util
+import itertools
 import json
 import socketserver
 import threading
@@ -56,6 +57,29 @@ def test_a_balancer_that_answers_without_tls_is_noticed(load: Load, authorities:
     with answering(text) as port:
         wanted = {"address": "127.0.0.1", "port": port, "authority": str(authorities[0].file)}
         assert load("haproxy", wanted).speaks_plainly() is plain
+
+
+@pytest.mark.parametrize(("late", "reached"), [(0, {"app-1", "app-2"}), (31, {"app-1", "app-2"}), (999, {"app-1"})])
+def test_a_server_that_has_just_come_up_is_waited_for_but_not_for_ever(
+    load: Load, monkeypatch: pytest.MonkeyPatch, late: int, reached: set[str]
+) -> None:
+    module = load("haproxy", {"authority": "", "workers": 1})
+    asked: list[str] = []
+
+    def get(path: str) -> tuple[int, dict[str, Any]]:
+        asked.append(path)
+        return 200, {"container": "app-2" if len(asked) > late and len(asked) % 2 else "app-1"}
+
+    monkeypatch.setattr(module, "get", get)
+    assert module.taking_turns({"app-1", "app-2"}) == reached
+    assert 10 <= len(asked) <= 64
+
+
+def test_a_stranger_among_those_that_take_turns_is_noticed(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = load("haproxy", {"authority": "", "workers": 1})
+    names = itertools.cycle(["app-1", "app-2", "app-9"])
+    monkeypatch.setattr(module, "get", lambda _: (200, {"container": next(names)}))
+    assert module.taking_turns({"app-1", "app-2"}) == {"app-1", "app-2", "app-9"}
 
 
 def test_a_database_that_lets_the_service_in_without_tls_is_noticed(
