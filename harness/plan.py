@@ -62,7 +62,8 @@ class Site:
 class Driver:
     """A workload that is not HTTP: `python -m <module>` on a host of `role`, a JSON job in, a JSON result out.
 
-    It has tables or a file of its own and asks nothing of the service, which is therefore left as it is.
+    It has tables or a file of its own and asks nothing of the service, which is therefore left as it is, unless it
+    keeps connections to the database open that the driver may need.
     """
 
     role: Role

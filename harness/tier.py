@@ -123,6 +123,7 @@ class Tier:
             job["sqlite"] = {**job["sqlite"], "path": path}
             remove(self.rig.at(host), path)  # one that was killed has left it, and the next touches nothing it finds
         else:
+            self._let_go(self.apps)
             job |= {"dsn": self.dsn(), "schema": "isolation"}
         done = self.rig.at(host).run(
             self.command(driver.module), stdin=json.dumps(job) + "\n", timeout_s=600, check=False
@@ -209,9 +210,7 @@ class Tier:
             if all(known.get("SQLITE_PATH") != path for known in self._overrides.values()):
                 remove(self.rig.at(self.apps[0]), path)  # left by an earlier bench, damaged perhaps
         serving = self.apps[: cell.hosts]
-        hoarding = [host for host in self.apps[cell.hosts :] if self._kept(host) > 1]
-        if hoarding:  # a drained host must not keep connections open that this trial may need
-            self._configure(hoarding, {})
+        self._let_go(self.apps[cell.hosts :])
         late = [host for host in serving if self._overrides.get(host.name) != wanted]
         if late:
             self._configure(late, wanted)
@@ -219,9 +218,13 @@ class Tier:
         if cell.hosts != self._active:
             self._drain(cell.hosts)
 
-    def _kept(self, host: Host) -> int:
-        """The connections a host keeps open however little it has to do."""
-        return int(self._overrides.get(host.name, {}).get("POOL_MIN", 0))
+    def _let_go(self, hosts: Sequence[Host]) -> None:
+        """Set those back as provisioned that keep connections open, however little they have to do: a trial in which
+        they serve nobody may need them.
+        """
+        hoarding = [host for host in hosts if int(self._overrides.get(host.name, {}).get("POOL_MIN", 0)) > 1]
+        if hoarding:
+            self._configure(hoarding, {})
 
     def _provisioned(self) -> dict[str, dict[str, str]]:
         """App host -> what it runs with as provisioned; a host on which an earlier bench left overrides is absent, and

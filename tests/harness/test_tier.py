@@ -204,6 +204,26 @@ def test_a_driver_that_was_killed_does_not_keep_the_next_from_its_file(monkeypat
     assert {"rm", path, f"{path}-wal", f"{path}-shm", f"{path}-journal"} <= set(removed)
 
 
+@pytest.mark.parametrize(("kept", "left"), [(1, "1"), (25, None)])
+def test_a_driver_finds_room_among_the_database_connections(
+    monkeypatch: pytest.MonkeyPatch, kept: int, left: str | None
+) -> None:
+    """The 2 x 25 that crossed requests of the service had kept the driver's 20 pairs out of a server of 100."""
+    paper = Paper(4)
+    answer = Result(code=0, stdout=json.dumps({"result": {}}), stderr="")
+    cell = Cell(scenario="s", hosts=2, pool=25, params={"app_pool_min": kept})
+    with tier_on(paper, monkeypatch) as tier:
+        tier.settle(cell)
+        assert paper.runs["app-2"]["POOL_MIN"] == str(kept)
+        monkeypatch.setattr(tier, "dsn", lambda: "")
+        run = Station.run
+        monkeypatch.setattr(Station, "run", lambda h, c, **o: run(h, c, **o) if c[0] == "sh" else answer)
+        tier.drive(Driver(role="app", module="harness.isolation", job={}))
+        assert [paper.runs[f"app-{n}"].get("POOL_MIN") for n in (1, 2)] == [left] * 2
+        tier.settle(cell)
+        assert paper.runs["app-2"]["POOL_MIN"] == str(kept)
+
+
 def test_a_service_that_does_not_start_is_told_with_its_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     line = json.dumps({"event": "cannot start", "reason": "the SQLite file /srv/a.db is on nfs4"})
     monkeypatch.setattr(Station, "run", lambda station, command, **_: Result(code=0, stdout=line + "\n", stderr=""))
