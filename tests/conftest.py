@@ -10,6 +10,7 @@ import contextlib
 import os
 import secrets
 import shutil
+import signal
 import socket
 import ssl
 import subprocess
@@ -30,6 +31,8 @@ from harness.model import Host
 from harness.provision import destroy, provision
 from harness.rig import Rig, open_rig
 
+signal.signal(signal.SIGINT, signal.default_int_handler)
+"""A job that a shell started in the background ignores Ctrl-C, and so does all it starts; some tests send it."""
 ROOT = Path(__file__).parents[1]
 SCHEMA = ROOT / "app" / "schema.sql"
 APP_USER, OWNER = "appuser", "crucible_owner"
