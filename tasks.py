@@ -69,7 +69,7 @@ def _task(**help_lines: str) -> Callable[[Callable[..., None]], Any]:
 )
 def doctor(_: Context, hosts: str | None = None, json: bool = False) -> None:
     """Say what of this machine a rig needs and whether it is there, with the cure for what is not."""
-    from harness.commands import run_doctor
+    from harness.cli.rigs import run_doctor
 
     run_doctor(hosts=hosts, as_json=json)
 
@@ -79,7 +79,7 @@ def provision(
     _: Context, rig: str = "local", inventory: str | None = None, provider: str | None = None, hosts: str | None = None
 ) -> None:
     """Build the rig, or bring it to the wanted state: hosts, network, roles; proved by verify.yml."""
-    from harness.commands import run_provision
+    from harness.cli.rigs import run_provision
 
     run_provision(rig, inventory=inventory, provider=provider, hosts=hosts)
 
@@ -131,7 +131,7 @@ def bench(
     yes_this_is_mine: bool = False,
 ) -> None:
     """Run scenarios against the rig or a service, judge them, store a run under results/ and print its summary."""
-    from harness.bench import run_bench
+    from harness.cli.bench import run_bench
 
     run_bench(
         rig,
@@ -159,7 +159,7 @@ def bench(
 @_task(run=COMMON["run"], recheck="an old run: print what today's checks say of its samples")
 def check(_: Context, run: str | None = None, recheck: str | None = None) -> None:
     """Judge a collected run with pytest, one test per criterion, from what is stored alone."""
-    from harness.commands import run_check, run_recheck
+    from harness.cli.runs import run_check, run_recheck
 
     if recheck:
         run_recheck(recheck)
@@ -177,7 +177,7 @@ def report(
     _: Context, run: str | None = None, json: bool = False, compare: str | None = None, anyway: bool = False
 ) -> None:
     """Print a run's summary and write its report.html anew."""
-    from harness.commands import run_compare, run_report
+    from harness.cli.runs import run_compare, run_report
     from harness.errors import UsageError
 
     if compare:
@@ -197,7 +197,7 @@ def report(
 )
 def compare(_: Context, a: str, b: str, anyway: bool = False, fail_if: str | None = None, json: bool = False) -> None:
     """Compare two runs: per cell and metric the ratio, its interval, and whether it is a difference at all."""
-    from harness.commands import run_compare
+    from harness.cli.runs import run_compare
 
     run_compare(a, b, anyway=anyway, fail_if=fail_if, as_json=json)
 
@@ -209,8 +209,8 @@ def compare(_: Context, a: str, b: str, anyway: bool = False, fail_if: str | Non
 )
 def watch(_: Context, rig: str = "local", seconds: str | None = None, interval: str = "2") -> None:
     """Show live who works, who waits on whom, every pool and HAProxy's rates."""
-    from harness.config import positive
-    from harness.watch import run_watch
+    from harness.cli.watch import run_watch
+    from harness.plan.options import positive
 
     run_watch(rig, positive("seconds", seconds, 86_400), positive("interval", interval, 60) or 2.0)
 
@@ -222,7 +222,7 @@ def watch(_: Context, rig: str = "local", seconds: str | None = None, interval: 
 )
 def selfbench(_: Context, what: str, json: str | None = None, cold: bool = False) -> None:
     """Measure pgcrucible itself: service and load beside the field's own tools, provisioning by its stages."""
-    from harness.devtasks import run_selfbench
+    from harness.cli.dev import run_selfbench
 
     run_selfbench(what, json, cold=cold)
 
@@ -230,7 +230,7 @@ def selfbench(_: Context, what: str, json: str | None = None, cold: bool = False
 @_task(count="number of inputs (default: 100,000)")
 def fuzz(_: Context, count: str | None = None) -> None:
     """Send random requests to the service: no 5xx that the database did not cause."""
-    from harness.devtasks import run_fuzz
+    from harness.cli.dev import run_fuzz
 
     run_fuzz(count)
 
@@ -238,7 +238,7 @@ def fuzz(_: Context, count: str | None = None) -> None:
 @_task()
 def audit(_: Context) -> None:
     """Look the pinned packages up in the database of known vulnerabilities, or say that it cannot be reached."""
-    from harness.devtasks import run_audit
+    from harness.cli.dev import run_audit
 
     run_audit()
 
@@ -246,7 +246,7 @@ def audit(_: Context) -> None:
 @_task(json=COMMON["json"])
 def scenarios(_: Context, json: bool = False) -> None:
     """List the scenarios: the question of each, and the criteria that answer it."""
-    from harness.commands import run_scenarios
+    from harness.cli.runs import run_scenarios
 
     run_scenarios(as_json=json)
 
@@ -254,7 +254,7 @@ def scenarios(_: Context, json: bool = False) -> None:
 @_task(rig=COMMON["rig"], json=COMMON["json"])
 def status(_: Context, rig: str | None = None, json: bool = False) -> None:
     """Show the rigs and their hosts as they are now."""
-    from harness.commands import run_status
+    from harness.cli.rigs import run_status
 
     run_status(rig, as_json=json)
 
@@ -262,7 +262,7 @@ def status(_: Context, rig: str | None = None, json: bool = False) -> None:
 @_task(rig=COMMON["rig"], yes=COMMON["yes"], purge="also remove cached images and wheels")
 def destroy(_: Context, rig: str = "local", yes: bool = False, purge: bool = False) -> None:
     """Remove the rig and verify that nothing of it is left."""
-    from harness.commands import run_destroy
+    from harness.cli.rigs import run_destroy
 
     run_destroy(rig, yes=yes, purge=purge)
 
@@ -270,7 +270,7 @@ def destroy(_: Context, rig: str = "local", yes: bool = False, purge: bool = Fal
 @_task(rig=COMMON["rig"], hosts=COMMON["hosts"])
 def quickstart(_: Context, rig: str = "local", hosts: str | None = None) -> None:
     """From nothing to a judged run: provision, bench concurrent-writes, check, report."""
-    from harness.commands import run_quickstart
+    from harness.cli.quickstart import run_quickstart
 
     run_quickstart(rig, hosts=hosts)
 
@@ -278,7 +278,7 @@ def quickstart(_: Context, rig: str = "local", hosts: str | None = None) -> None
 @_task()
 def lint(_: Context) -> None:
     """Format, lint and types: ruff, mypy, ansible-lint, yamllint."""
-    from harness.devtasks import run_lint
+    from harness.cli.dev import run_lint
 
     run_lint()
 
@@ -289,7 +289,7 @@ def lint(_: Context) -> None:
 )
 def test(_: Context, select: str | None = None, fast: bool = False) -> None:
     """Lint, then unit, integration and acceptance tests. Installs what they need."""
-    from harness.devtasks import run_tests
+    from harness.cli.dev import run_tests
 
     run_tests(select, fast=fast)
 
@@ -297,7 +297,7 @@ def test(_: Context, select: str | None = None, fast: bool = False) -> None:
 @_task()
 def lock(_: Context) -> None:
     """Resolve pyproject.toml anew into the requirements files, with hashes."""
-    from harness.devtasks import run_lock
+    from harness.cli.dev import run_lock
 
     run_lock()
 

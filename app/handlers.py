@@ -15,7 +15,7 @@ from typing import Any
 
 from aiohttp import web
 
-from app import inputs
+from app import validation
 from app.backends.base import Backend, Cost
 from app.errors import ServiceError
 from app.logs import LOG, ErrorLog
@@ -125,7 +125,7 @@ class Handlers:
 
     async def _body(self, request: web.Request) -> dict[str, Any]:
         settings = self._settings
-        return await inputs.read_json(request, most_bytes=settings.max_body_bytes, seconds=settings.body_seconds)
+        return await validation.read_json(request, most_bytes=settings.max_body_bytes, seconds=settings.body_seconds)
 
     def _done(self, cost: Cost, started: float, fields: str) -> web.Response:
         """A success of an operation that writes; `fields` is JSON, made by hand because this is the hot path."""
@@ -140,35 +140,35 @@ class Handlers:
         """POST /api/increment"""
         started = perf_counter()
         document = await self._body(request)
-        key = inputs.counter_key(document.get("key"))
-        strategy = inputs.strategy(document.get("strategy"), self._strategies)
-        entry_id = inputs.entry_id(request.headers.get("Idempotency-Key"))
+        key = validation.counter_key(document.get("key"))
+        strategy = validation.strategy(document.get("strategy"), self._strategies)
+        entry_id = validation.entry_id(request.headers.get("Idempotency-Key"))
         value, cost = await self._backend.increment(key, strategy, entry_id)
         return self._done(cost, started, f'"value":{value}')
 
     async def bulk_insert(self, request: web.Request) -> web.Response:
         """POST /api/bulk-insert"""
         started = perf_counter()
-        rows = inputs.rows((await self._body(request)).get("data"))
+        rows = validation.rows((await self._body(request)).get("data"))
         ids, cost = await self._backend.bulk_insert(rows)
         return self._done(cost, started, f'"ids":{json.dumps(ids)},"count":{len(ids)}')
 
     async def transaction(self, request: web.Request) -> web.Response:
         """POST /api/transaction"""
         started = perf_counter()
-        hold = inputs.hold(await self._body(request))
+        hold = validation.hold(await self._body(request))
         values, cost = await self._backend.transaction(hold.keys, hold.hold_ms, retry=hold.retry)
         return self._done(cost, started, f'"values":{json.dumps(values)}')
 
     async def test_isolation(self, request: web.Request) -> web.Response:
         """POST /api/test-isolation"""
-        level = inputs.level((await self._body(request)).get("level"))
+        level = validation.level((await self._body(request)).get("level"))
         seen = await self._backend.isolation(level)
         return answer({"success": True, "isolationLevel": level, "observedLevel": seen.observed, "rows": seen.rows})
 
     async def counter(self, request: web.Request) -> web.Response:
         """GET /api/counter/{key}"""
-        key = inputs.counter_key(request.match_info["key"])
+        key = validation.counter_key(request.match_info["key"])
         value = await self._backend.counter(key)
         if value is None:
             raise ServiceError(404, "NO_COUNTER", "this counter was never written")
@@ -209,7 +209,7 @@ class Handlers:
         openmetrics = "application/openmetrics-text" in accept
         text = openmetrics or "text/plain" in accept
         document: dict[str, Any] = {"container": self._settings.container_id, "database": None}
-        if inputs.flag(request.query.getall("database", ["1"])):
+        if validation.flag(request.query.getall("database", ["1"])):
             try:
                 document["database"] = await self._backend.totals()
             except ServiceError:

@@ -11,8 +11,8 @@ from aiohttp import web
 
 from app.backends import BACKENDS
 from app.backends.base import Backend
-from app.connection import Connection
 from app.handlers import Handlers
+from app.http_connection import Connection
 from app.logs import LOG
 from app.metrics import Counters
 from app.settings import Settings

@@ -50,7 +50,7 @@ class Door(Program):
             raise Exit(f"error: {end.message}\nhint: ./run --list", code=USAGE) if end.code else end from None
 
     def _explain(self, error: ParseError) -> tuple[str, str]:
-        from harness.config import nearest  # noqa: PLC0415 - what is typed right need not wait for it
+        from harness.text import nearest  # noqa: PLC0415 - what is typed right need not wait for it
 
         task = error.context.name if error.context else None
         usage = f"./run {task} --help" if task else "./run --help"

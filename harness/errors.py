@@ -58,12 +58,3 @@ class InvalidMeasurement(CrucibleError):
     """The generator was the limit, the state was not steady, or a comparison is refused."""
 
     exit_code = 4
-
-
-def changed_host_key(host: str) -> RigError:
-    """Whoever answers at a host's address does not have the key that was recorded for it."""
-    return RigError(
-        f"{host}: its SSH host key is not the one recorded when it was made",
-        hint="another machine answers at that address: do not go on; if you rebuilt the host yourself, "
-        "run ./run destroy and ./run provision; a bastion's key must be in your own known_hosts",
-    )

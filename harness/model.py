@@ -101,22 +101,4 @@ class Finding:
     numbers: Mapping[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Evidence:
-    """What the layers behind the client said about one trial; with the samples, all that a check needs.
-
-    `initial` and `final`: counter values by key, read from the database itself before and after.
-    `ledger`: Idempotency-Key -> (key, value), or None where the trial sent none.
-    `counts`: requests seen by each layer during the trial: `client`, `haproxy`, `app` (absent: not measured,
-    and `notes` says why). `servers`: HAProxy's count for each app host. `extra`: the scenario's own.
-    `unjudged`: check -> why this target cannot answer it at all; the check is then left out, not passed.
-    """
-
-    initial: Mapping[str, int] = field(default_factory=dict)
-    final: Mapping[str, int] = field(default_factory=dict)
-    ledger: Mapping[str, tuple[str, int]] | None = None
-    counts: Mapping[str, int] = field(default_factory=dict)
-    servers: Mapping[str, int] = field(default_factory=dict)
-    notes: tuple[str, ...] = ()
-    extra: Mapping[str, Any] = field(default_factory=dict)
-    unjudged: Mapping[str, str] = field(default_factory=dict)
+MAX_HOSTS = 64

@@ -26,10 +26,11 @@ import psycopg
 import pytest
 import yaml
 
-from harness import certificates, state
 from harness.model import Host
-from harness.provision import destroy, provision
-from harness.rig import Rig, open_rig
+from harness.provision import certificates
+from harness.provision.provisioner import destroy, provision
+from harness.rig import state
+from harness.rig.rig import Rig, open_rig
 
 signal.signal(signal.SIGINT, signal.default_int_handler)
 """A job that a shell started in the background ignores Ctrl-C, and so does all it starts; some tests send it."""
@@ -83,7 +84,7 @@ def authorities(tmp_path_factory: pytest.TempPathFactory) -> tuple[Authority, Au
         patch.setattr(state, "RIGS", tmp_path_factory.mktemp("authorities"))
         for rig in ("one", "two"):
             certificates.certify(rig, hosts)
-        one, two = (Authority(file=certificates.authority_file(rig)) for rig in ("one", "two"))
+        one, two = (Authority(file=state.authority_file(rig)) for rig in ("one", "two"))
     return one, two
 
 

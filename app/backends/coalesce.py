@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from time import perf_counter
 
 from app.backends.base import Cost
-from app.backends.link import Link
+from app.backends.pg_connection import Link
 from app.backends.strategies import once
 from app.errors import ServiceError, unprocessable
 

@@ -18,7 +18,7 @@ from time import monotonic
 import psycopg
 
 from app.backends.base import PoolStats
-from app.backends.link import Link
+from app.backends.pg_connection import Link
 from app.errors import ServiceError, from_connect
 
 _TICK_SECONDS = 1.0

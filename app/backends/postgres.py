@@ -13,7 +13,7 @@ import psycopg
 from app.backends import base
 from app.backends.base import Cost, Isolation, PoolStats, Spent
 from app.backends.coalesce import Coalescer
-from app.backends.link import Link
+from app.backends.pg_connection import Link
 from app.backends.pool import Pool
 from app.backends.strategies import STRATEGIES, LostRaceError, hold, lock_and_increment
 from app.errors import CONFLICTS, ServiceError, from_postgres

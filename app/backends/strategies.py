@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 
-from app.backends.link import Link
+from app.backends.pg_connection import Link
 from app.errors import unprocessable
 
 Strategy = Callable[[Link, str, "str | None"], Awaitable[int]]

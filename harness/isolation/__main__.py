@@ -24,16 +24,15 @@ from types import FrameType
 from typing import Any
 
 from harness.errors import INTERRUPTED, CrucibleError, UsageError
-
-from .case import LEVELS, Level
-from .cases import CASES
-from .deadlocks import measure
-from .judge import judge
-from .pairs import MAX_PAIRS
-from .postgres import Postgres
-from .sqlite import Sqlite
-from .stepper import LIMIT_S, Driver, drive, script
-from .transcript import to_json
+from harness.isolation.case_model import LEVELS, Level
+from harness.isolation.cases import CASES
+from harness.isolation.deadlock_driver import measure
+from harness.isolation.deadlock_pairs import MAX_PAIRS
+from harness.isolation.observe import judge
+from harness.isolation.postgres_driver import Postgres
+from harness.isolation.sqlite_driver import Sqlite
+from harness.isolation.stepper import LIMIT_S, Driver, drive, script
+from harness.isolation.transcript import to_json
 
 KEYS = {"what", "dsn", "schema", "levels", "cases", "pairs", "sqlite", "limit_s"}
 

@@ -12,8 +12,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from itertools import pairwise
 
-from .case import LEVELS, Case, Step
-from .transcript import Transcript
+from harness.isolation.case_model import LEVELS, Case, Step
+from harness.isolation.transcript import Transcript
 
 RU, RC, RR, SER = LEVELS
 

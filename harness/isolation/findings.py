@@ -7,12 +7,11 @@ from statistics import median
 from typing import Any
 
 from harness.errors import FormatError
+from harness.isolation.deadlock_pairs import MAX_PAIRS, doubts, judge_pair
+from harness.isolation.matrix import Stored, matrix, read
+from harness.isolation.observe import wrong_levels
+from harness.isolation.transcript import LEVEL, from_json
 from harness.model import Finding, Verdict
-
-from .judge import wrong_levels
-from .matrix import Stored, matrix, read
-from .pairs import MAX_PAIRS, doubts, judge_pair
-from .transcript import LEVEL, from_json
 
 CLOCKS_MS = 1.0
 """How far two hosts' clocks may drift apart, or a timer be early, within a deadlock_timeout."""

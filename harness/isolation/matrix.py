@@ -12,12 +12,11 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from harness.errors import FormatError
+from harness.isolation.case_model import LEVELS, Case, Level, Rule
+from harness.isolation.cases import CASES
+from harness.isolation.observe import Observation, judge, verdict
+from harness.isolation.transcript import Transcript, from_json
 from harness.model import BACKENDS, Backend, Verdict
-
-from .case import LEVELS, Case, Level, Rule
-from .cases import CASES
-from .judge import Observation, judge, verdict
-from .transcript import Transcript, from_json
 
 SQLITE_BASIS = "sqlite.org/isolation.html: all transactions are serializable, but for a shared cache"
 SQLITE_NOTE = (

@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import Protocol
 
-from .case import Case, Level, Script, Step
-from .cases import CLEANUP, FINAL, SETUP
-from .transcript import LEVEL, ROLLBACK_AFTER_ERROR, Event, Rows, Transcript
+from harness.isolation.case_model import Case, Level, Script, Step
+from harness.isolation.cases import CLEANUP, FINAL, SETUP
+from harness.isolation.transcript import LEVEL, ROLLBACK_AFTER_ERROR, Event, Rows, Transcript
 
 LIMIT_S = 15.0
 """Longest time without any progress; well above deadlock_timeout (1 s) and SQLite's busy time-out."""

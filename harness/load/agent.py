@@ -18,11 +18,11 @@ except ImportError:  # a host without it measures the same, at a lower ceiling
     uvloop = None  # type: ignore[assignment]  # asked for before each use
 
 from harness.errors import CrucibleError, UsageError
-from harness.load.conduct import AHEAD_MS, Conductor
+from harness.load.coordinator import AHEAD_MS, Conductor
 from harness.load.job import Job, from_dict
-from harness.load.processes import work_in_processes
-from harness.load.steady import STEP_MS
+from harness.load.steady_state import STEP_MS
 from harness.load.worker import work
+from harness.load.worker_group import work_in_processes
 
 OVERDUE_S = 4
 """After the end of its warm-up, a load host that was not told so begins to measure by itself."""

@@ -13,17 +13,17 @@ from collections import deque
 from time import monotonic_ns
 from typing import Any
 
-from harness.load import hist
-from harness.load.answer import FAIL, UNKNOWN, Answer, judge
 from harness.load.clock import Alarm, now_us
-from harness.load.dial import Dialer, reason
+from harness.load.connection import Link
+from harness.load.connector import Dialer, reason
+from harness.load.counters import NEVER_US
 from harness.load.job import Job
-from harness.load.phase import NEVER_US
-from harness.load.protocol import Link
-from harness.load.recorder import Meaning, Recorder
-from harness.load.request import request_maker
+from harness.load.outcome import FAIL, UNKNOWN, Answer, judge
+from harness.load.request_builder import request_maker
+from harness.load.results import histogram
+from harness.load.sample_buffer import Meaning, Recorder
 from harness.load.schedule import arrivals
-from harness.load.watch import TICK_US, Watch
+from harness.load.self_monitor import TICK_US, Watch
 
 CONNECT_PAUSE_S = 0.1
 """Closed mode: how long a client whose connection was refused waits before its next request."""
@@ -66,7 +66,7 @@ class Engine:
         self.in_flight = self.peak_in_flight = 0
         self.opened = self.reopened = self.out_of_step = 0
         self.late = self.not_sent = 0
-        self.dispatch_lag: hist.Counts = {}
+        self.dispatch_lag: histogram.Counts = {}
         self.watch = Watch()
 
     # -- connections
@@ -216,7 +216,7 @@ class Engine:
                 self._end_if_done()
                 return
             if due_us >= self.recorder.measure_from_us:
-                index = hist.slot(now - due_us)
+                index = histogram.slot(now - due_us)
                 self.dispatch_lag[index] = self.dispatch_lag.get(index, 0) + 1
             if self._free:
                 self._send(self._free.popleft(), due_us)

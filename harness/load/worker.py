@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import UsageError
-from harness.load import hist, merge, samples, tally, warmup
-from harness.load.answer import OUTCOMES
 from harness.load.clock import now_us
+from harness.load.counters import NEVER_US, Phase
 from harness.load.engine import Engine
 from harness.load.job import Job
-from harness.load.phase import NEVER_US, Phase
-from harness.load.recorder import MEASURE, PHASES, WARMUP, Recorder
-from harness.load.steady import Row
+from harness.load.outcome import OUTCOMES
+from harness.load.results import histogram, merge, outcome_counts, samples
+from harness.load.sample_buffer import MEASURE, PHASES, WARMUP, Recorder
+from harness.load.steady_state import STEP_MS, Row
 
 Emit = Callable[[dict[str, Any]], None]
 _LEAD_US = 1_000
@@ -53,7 +53,7 @@ async def work(job: Job, commands: asyncio.Queue[str | None], emit: Emit) -> dic
         t0_us = now_us()
         engine.release(t0_us)
         steps: list[Row] = []
-        async with _beside(warmup.follow(recorder, steps, emit) if job.warmup else None):
+        async with _beside(follow(recorder, steps, emit) if job.warmup else None):
             await _obey(engine, commands)
         recorder.finish(now_us())
     finally:
@@ -193,7 +193,9 @@ def _counts(phase: Phase) -> dict[str, Any]:
     }
 
 
-def _write(job: Job, recorder: Recorder, folder: Path, summary: dict[str, Any], lag: hist.Counts) -> dict[str, Any]:
+def _write(
+    job: Job, recorder: Recorder, folder: Path, summary: dict[str, Any], lag: histogram.Counts
+) -> dict[str, Any]:
     if job.samples:
         number = sum(sum(p.outcomes) for p in recorder.phases)
         name = "samples.csv.gz" if number >= samples.GZIP_ROWS else "samples.csv"
@@ -202,8 +204,33 @@ def _write(job: Job, recorder: Recorder, folder: Path, summary: dict[str, Any], 
             with (folder / "captures.jsonl").open("w", encoding="utf-8") as file:
                 file.writelines(json.dumps({"seq": seq, **values}) + "\n" for seq, values in recorder.lists)
     else:
-        tally.write(folder / "keys.csv", recorder.tally())
+        outcome_counts.write(folder / "keys.csv", recorder.tally())
     phase = recorder.phases[MEASURE]
     service = {slot: number for slot, number in phase.service.items() if slot}  # one never sent was served for 0 µs
     histograms = {"latency": phase.latency, "service": service, "lag": lag}
     return merge.write(folder, summary, histograms, merge.read_seconds(folder / "seconds.jsonl"))
+
+
+_STEP_US = STEP_MS * 1000
+
+
+async def follow(recorder: Recorder, rows: list[Row], tell: Callable[[dict[str, Any]], None]) -> None:
+    """Append each step of the warm-up to `rows` when it is over, and tell of it; ends with the warm-up."""
+    done_before, before = 0, histogram.Counts()
+    while (at_us := recorder.t0_us + (len(rows) + 1) * _STEP_US) <= recorder.measure_from_us:
+        await asyncio.sleep((at_us - now_us()) / 1e6)
+        recorder.tick(now_us())
+        done, counts = _so_far(recorder)
+        p95_us = histogram.quantiles_us({slot: n - before.get(slot, 0) for slot, n in counts.items()}, (0.95,))[0]
+        row = done - done_before, None if p95_us is None else p95_us / 1000
+        tell({"event": "step", "step": len(rows), "done": row[0], "p95_ms": row[1]})
+        rows.append(row)
+        done_before, before = done, counts
+
+
+def _so_far(recorder: Recorder) -> tuple[int, histogram.Counts]:
+    """Requests of the warm-up that have their outcome, and their latencies."""
+    phase = recorder.phases[WARMUP]
+    counts = dict(phase.latency)
+    histogram.add(counts, phase.second_latency)
+    return sum(phase.outcomes) + sum(phase.second_outcomes), counts

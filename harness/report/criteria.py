@@ -10,12 +10,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from harness.checks import worst
-from harness.metrics import TrialRow, unreplaced
+from harness.analysis.trial_validity import unreplaced
+from harness.checks.finding import worst
 from harness.model import Finding
-from harness.report.phrase import some
+from harness.record import TrialRow
+from harness.report.formatting import some
 from harness.scenarios.scaling import SPEED_UP, WANTED
-from harness.store import Run
+from harness.store.run_reader import Run
 
 State = Literal["pass", "fail", "unknown", "not measured"]
 

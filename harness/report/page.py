@@ -14,24 +14,24 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from harness.attribution import MEANING
-from harness.files import write_atomically
-from harness.plan import Scenario
-from harness.report.behind import behind
-from harness.report.blocks import Fold, Section, Table
-from harness.report.compare_table import plain
+from harness.analysis.bottleneck import MEANING
+from harness.plan.scenario import Scenario
+from harness.report.cell_labels import place
+from harness.report.charts.select import pictures
 from harness.report.criteria import Answer, answers
-from harness.report.label import place
-from harness.report.phrase import SYMBOLS
-from harness.report.pictures import pictures
-from harness.report.reading import read
-from harness.report.rig import environment_tables, reproduction
-from harness.report.sections import Material, section
-from harness.report.sqlite import written
+from harness.report.formatting import SYMBOLS
+from harness.report.page_model import Fold, Section, Table
+from harness.report.sections.bottleneck import behind
+from harness.report.sections.environment import environment_tables, reproduction
+from harness.report.sections.scenario import Material, section
+from harness.report.sections.sqlite_vs_postgres import written
+from harness.report.sections.validity import validity_tables
 from harness.report.summary import Headline, ScenarioSummary, headline, summarise
-from harness.report.validity import validity_tables
+from harness.report.trial_data import read
 from harness.scenarios import SCENARIOS
-from harness.store import Run
+from harness.store.files import write_atomically
+from harness.store.run_reader import Run
+from harness.text import plain
 
 TEMPLATES = Path(__file__).parent / "templates"
 

@@ -8,12 +8,13 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from harness.checks import worst
-from harness.metrics import TrialRow, unreplaced
+from harness.analysis.trial_validity import unreplaced
+from harness.checks.finding import worst
 from harness.model import Cell, Finding
-from harness.report.label import Labels, labels, place
-from harness.report.phrase import NOTHING, some
-from harness.store import Run
+from harness.record import TrialRow
+from harness.report.cell_labels import Labels, labels, place
+from harness.report.formatting import NOTHING, some
+from harness.store.run_reader import Run
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

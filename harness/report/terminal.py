@@ -18,12 +18,12 @@ from rich.text import Text
 from harness.errors import FormatError
 from harness.isolation import matrix
 from harness.model import Finding
-from harness.report.compare_table import plain
 from harness.report.criteria import answers
-from harness.report.phrase import NOTHING, SYMBOLS, count, number
-from harness.report.reading import anomalies
+from harness.report.formatting import NOTHING, SYMBOLS, count, number
 from harness.report.summary import CellSummary, ScenarioSummary, headline, summarise
-from harness.store import Run
+from harness.report.trial_data import anomalies
+from harness.store.run_reader import Run
+from harness.text import plain
 
 WIDTH = 80
 HEAD = ("sent", "ok", "fail", "unknown", "lost", "req/s", "p50", "p95", "p99", "valid")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from harness.plan import Scenario
+from harness.plan.scenario import Scenario
 from harness.scenarios import (
     bulk_insert,
     concurrent_writes,

@@ -12,11 +12,12 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from harness.checks import Samples, check_counts, finding
-from harness.config import Options
-from harness.metrics import Measured
+from harness.checks.finding import finding
+from harness.checks.traffic import check_counts
 from harness.model import Cell, Finding, Trial
-from harness.plan import Lane, Scenario, Site
+from harness.plan.options import Options
+from harness.plan.scenario import Lane, Scenario, Site
+from harness.record import Measured, Samples
 
 REQUESTS = {1: 400, 10: 400, 100: 200, 1000: 40, 10_000: 8}
 """Rows a request -> requests of a trial."""

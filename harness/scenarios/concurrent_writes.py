@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from harness.checks import check_acknowledged, check_spread
-from harness.config import Options
-from harness.metrics import Measured
+from harness.checks.traffic import check_acknowledged, check_spread
 from harness.model import Cell, Finding, Trial
-from harness.plan import Lane, Scenario, Site
-from harness.scenarios.increments import backends, check_counters, increment, keys, strategies
+from harness.plan.options import Options
+from harness.plan.scenario import Lane, Scenario, Site
+from harness.record import Measured
+from harness.scenarios.increment_workload import backends, check_counters, increment, keys, strategies
 
 REQUESTS = 1000
 HOSTS = 4

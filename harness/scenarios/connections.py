@@ -12,12 +12,13 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
-from harness.checks import Samples, check_acknowledged, finding
-from harness.config import Options
-from harness.metrics import Measured
+from harness.checks.finding import finding
+from harness.checks.traffic import check_acknowledged
 from harness.model import Cell, Finding, Trial
-from harness.plan import Lane, Scenario, Site, Skip
-from harness.scenarios.increments import check_counters, increment
+from harness.plan.options import Options
+from harness.plan.scenario import Lane, Scenario, Site, Skip
+from harness.record import Measured, Samples
+from harness.scenarios.increment_workload import check_counters, increment
 
 CLIENTS = 150
 MORE_THAN = 100

@@ -10,12 +10,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from harness.checks import check_counts, finding
-from harness.config import Options
+from harness.checks.finding import finding
+from harness.checks.traffic import check_counts
 from harness.isolation.findings import findings_deadlocks
-from harness.metrics import Measured
 from harness.model import Cell, Finding, Trial, Verdict
-from harness.plan import Driver, Lane, Scenario, Site, Workload
+from harness.plan.options import Options
+from harness.plan.scenario import Driver, Lane, Scenario, Site, Workload
+from harness.record import Measured
 
 PAIRS = 20
 MEET = 15

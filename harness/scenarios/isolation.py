@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from harness.config import Options
 from harness.isolation.findings import findings_isolation
-from harness.metrics import Measured
 from harness.model import Cell, Finding, Trial
-from harness.plan import Driver, Scenario, Site
-from harness.scenarios.increments import backends
+from harness.plan.options import Options
+from harness.plan.scenario import Driver, Scenario, Site
+from harness.record import Measured
+from harness.scenarios.increment_workload import backends
 
 
 def cells(options: Options, site: Site) -> list[Cell]:

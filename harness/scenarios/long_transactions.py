@@ -11,13 +11,14 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from harness.checks import Samples, check_counts, finding
-from harness.config import Options
-from harness.metrics import Measured
+from harness.checks.counter_oracle import check_final_value
+from harness.checks.finding import finding
+from harness.checks.traffic import check_counts
 from harness.model import Cell, Finding, Trial, Verdict
-from harness.oracle import check_final_value
-from harness.plan import Lane, Scenario, Site, Skip
-from harness.scenarios.increments import increment
+from harness.plan.options import Options
+from harness.plan.scenario import Lane, Scenario, Site, Skip
+from harness.record import Measured, Samples
+from harness.scenarios.increment_workload import increment
 
 HOLD_MS = 5000
 QUICK = 100

@@ -18,11 +18,13 @@ import statistics
 from collections import defaultdict
 from collections.abc import Sequence
 
-from harness.checks import Samples, check_acknowledged, check_counts, finding
-from harness.config import CLAIM_TRIALS, Options
-from harness.metrics import Measured
+from harness.analysis.stats import CLAIM_TRIALS
+from harness.checks.finding import finding
+from harness.checks.traffic import check_acknowledged, check_counts
 from harness.model import Cell, Finding, Trial
-from harness.plan import Lane, Scenario, Site, Skip
+from harness.plan.options import Options
+from harness.plan.scenario import Lane, Scenario, Site, Skip
+from harness.record import Measured, Samples
 
 POOLS = (1, 5, 10, 20, 50)
 QUERIES = 200

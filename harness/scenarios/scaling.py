@@ -11,13 +11,16 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 
-from harness.checks import check_counts, check_spread, finding, tally
-from harness.config import CLAIM_TRIALS, Options
-from harness.metrics import Measured, never_steady
+from harness.analysis.scaling_law import SpeedUp, speed_ups
+from harness.analysis.stats import CLAIM_TRIALS
+from harness.analysis.trial_validity import never_steady
+from harness.checks.finding import finding
+from harness.checks.traffic import check_counts, check_spread
 from harness.model import Cell, Finding, Trial
-from harness.plan import Lane, Scenario, Site, Skip
-from harness.scenarios.increments import QUICK_SECONDS, UNSTEADY, check_counters, increment, warmup
-from harness.usl import SpeedUp, speed_ups
+from harness.plan.options import Options
+from harness.plan.scenario import Lane, Scenario, Site, Skip
+from harness.record import Measured, tally
+from harness.scenarios.increment_workload import QUICK_SECONDS, UNSTEADY, check_counters, increment, warmup
 
 HOSTS = (1, 2, 3, 4, 6, 8)
 QUICK_HOSTS = (1, 2, 4, 8)

@@ -22,12 +22,13 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from harness.checks import finding
-from harness.config import Options
-from harness.metrics import Measured, TrialRow, never_steady
+from harness.analysis.trial_validity import never_steady
+from harness.checks.finding import finding
 from harness.model import BACKENDS, Backend, Cell, Finding, Trial
-from harness.plan import Lane, Scenario, Site, Skip
-from harness.scenarios.increments import QUICK_SECONDS, UNSTEADY, check_counters, increment, load
+from harness.plan.options import Options
+from harness.plan.scenario import Lane, Scenario, Site, Skip
+from harness.record import Measured, TrialRow
+from harness.scenarios.increment_workload import QUICK_SECONDS, UNSTEADY, check_counters, increment, load
 
 REQUESTS = 1000
 CLIENTS = (1, 10, 100)

@@ -12,13 +12,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from harness.checks import check_transactions, finding
-from harness.config import Options
-from harness.metrics import Measured
+from harness.checks.counter_oracle import check_final_value
+from harness.checks.finding import finding
+from harness.checks.traffic import check_transactions
 from harness.model import STRATEGIES, Cell, Finding, Trial
-from harness.oracle import check_final_value
-from harness.plan import Lane, Scenario, Site
-from harness.scenarios.increments import QUICK_SECONDS, backends, check_counters, increment, keys, load, strategies
+from harness.plan.options import Options
+from harness.plan.scenario import Lane, Scenario, Site
+from harness.record import Measured
+from harness.scenarios.increment_workload import (
+    QUICK_SECONDS,
+    backends,
+    check_counters,
+    increment,
+    keys,
+    load,
+    strategies,
+)
 
 HOSTS = 4
 CLIENTS = 64

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from harness.judge import judge
+from harness.checks.evaluate import judge
 from harness.model import Finding
 from harness.scenarios import SCENARIOS
-from harness.store import Run, find_run, load_run
+from harness.store.run_reader import Run, find_run, load_run
 
 
 @pytest.fixture(scope="session")

@@ -9,11 +9,11 @@ from collections import Counter
 
 import pytest
 
-from harness.judge import verdict_of
-from harness.metrics import unreplaced
+from harness.analysis.trial_validity import unreplaced
+from harness.checks.evaluate import verdict_of
 from harness.model import Finding
 from harness.report.criteria import CRITERIA, Criterion, answer
-from harness.store import Run
+from harness.store.run_reader import Run
 
 
 def sentences(findings: list[Finding]) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from app.backends import filesystem
-from harness.isolation.profile import PROFILES
+from harness.isolation.sqlite_profiles import PROFILES
 
 from .conftest import Start
 

@@ -12,9 +12,9 @@ import pytest
 from psycopg.conninfo import make_conninfo
 
 from harness.isolation.__main__ import isolation
-from harness.isolation.case import LEVELS, Level
+from harness.isolation.case_model import LEVELS, Level
 from harness.isolation.cases import CASES
-from harness.isolation.postgres import Postgres
+from harness.isolation.postgres_driver import Postgres
 from harness.isolation.transcript import Rows
 
 

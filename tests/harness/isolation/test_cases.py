@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from harness.isolation.case import LEVELS, Case, Level, Script, Step
+from harness.isolation.case_model import LEVELS, Case, Level, Script, Step
 from harness.isolation.cases import CASES, CLEANUP, FINAL, SETUP
-from harness.isolation.judge import judge, verdict
-from harness.isolation.sqlite import Sqlite
+from harness.isolation.observe import judge, verdict
+from harness.isolation.sqlite_driver import Sqlite
 from harness.isolation.stepper import drive, script
 from harness.isolation.transcript import LEVEL
 

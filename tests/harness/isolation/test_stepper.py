@@ -7,9 +7,9 @@ from time import monotonic, sleep
 import psycopg
 import pytest
 
-from harness.isolation.case import LEVELS, Script, Step
+from harness.isolation.case_model import LEVELS, Script, Step
 from harness.isolation.cases import CASES, CLEANUP, FINAL, SETUP
-from harness.isolation.judge import judge
+from harness.isolation.observe import judge
 from harness.isolation.stepper import Refused, drive, script
 
 RC, SER = LEVELS[1], LEVELS[3]

@@ -16,8 +16,9 @@ import pytest
 import uvloop
 
 from harness.load.job import from_dict
-from harness.load.samples import Samples, read_samples, sample_file
+from harness.load.results.samples import read_samples, sample_file
 from harness.load.worker import work
+from harness.record import Samples
 
 
 def pytest_asyncio_loop_factories(item: pytest.Item) -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:

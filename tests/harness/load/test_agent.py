@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 
-from harness.load import hist
-from harness.load.innocence import reasons
-from harness.load.samples import read_samples, sample_file
+from harness.load.generator_checks import reasons
+from harness.load.results import histogram
+from harness.load.results.samples import read_samples, sample_file
 
 from .conftest import AgentProcess, Handler, LoopbackServer, Request, counted, job_dict
 
@@ -157,7 +157,7 @@ async def test_processes_share_a_job(serve: Serve, agent: Start, tmp_path: Path)
     assert list(samples.done_us) == sorted(samples.done_us)
     assert (summary["clients"], summary["measure"]["ok"], len(summary["watch"])) == (5, 201, 2)
     latencies = [done - due for done, due in zip(samples.done_us, samples.due_us, strict=True)]
-    assert hist.decode((tmp_path / "latency.hgrm").read_text()) == hist.count_all(latencies)
+    assert histogram.decode((tmp_path / "latency.hgrm").read_text()) == histogram.count_all(latencies)
     assert not list(tmp_path.glob("process-*"))
 
 
@@ -232,7 +232,7 @@ async def test_the_p99_of_an_open_load_is_the_servers(serve: Serve, agent: Start
     await process.event("ready")
     process.tell("go")
     summary = (await process.event("done"))["summary"]
-    true_p99 = (hist.quantiles_us(hist.count_all(truth), [0.99])[0] or 0) / 1000
+    true_p99 = (histogram.quantiles_us(histogram.count_all(truth), [0.99])[0] or 0) / 1000
     assert summary["latency_ms"]["p99_ms"] == pytest.approx(true_p99, rel=0.1)
 
 

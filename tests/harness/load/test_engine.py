@@ -16,7 +16,7 @@ from harness.errors import RigError
 from harness.load.clock import now_us
 from harness.load.engine import Engine
 from harness.load.job import from_dict
-from harness.load.recorder import Recorder
+from harness.load.sample_buffer import Recorder
 from harness.load.worker import work
 
 from .conftest import INCREMENT, Handler, LoopbackServer, Request, counted, http, job_dict, run_job
@@ -355,6 +355,6 @@ async def test_a_bug_in_a_callback_ends_the_job_instead_of_hanging(
         raise ZeroDivisionError("a bug")
 
     server = await serve(count_up)
-    monkeypatch.setattr("harness.load.recorder.Recorder.record", broken)
+    monkeypatch.setattr("harness.load.sample_buffer.Recorder.record", broken)
     with pytest.raises(ZeroDivisionError, match="a bug"):
         await run_job(job_dict(server.port, tmp_path, requests=5))

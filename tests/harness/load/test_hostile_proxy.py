@@ -17,11 +17,12 @@ import aiohttp
 import psycopg
 import pytest
 
-from harness import oracle
-from harness.load.samples import Samples, read_samples
-from harness.model import Cell, Evidence, Finding
+from harness.checks import counter_oracle
+from harness.load.results.samples import read_samples
+from harness.model import Cell, Finding
+from harness.record import Evidence, Samples
 from tests.conftest import Database
-from tests.harness.stations import serving
+from tests.support.local_target import serving
 
 from .conftest import AgentProcess, Handler, LoopbackServer, Request, counted, http, job_dict
 
@@ -128,10 +129,10 @@ def bench(
 
 def judged(samples: Samples, evidence: Evidence) -> dict[str, Finding]:
     found = [
-        oracle.check_final_value(CELL, samples, evidence),
-        oracle.check_value_sequence(CELL, samples, evidence),
-        oracle.check_real_time_order(CELL, samples),
-        oracle.check_ledger(CELL, samples, evidence),
+        counter_oracle.check_final_value(CELL, samples, evidence),
+        counter_oracle.check_value_sequence(CELL, samples, evidence),
+        counter_oracle.check_real_time_order(CELL, samples),
+        counter_oracle.check_ledger(CELL, samples, evidence),
     ]
     return {one.check: one for one in found}
 

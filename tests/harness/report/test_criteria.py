@@ -8,8 +8,8 @@ import pytest
 
 from harness.model import Cell, Finding
 from harness.report.criteria import CRITERIA, Answer, answers
-from harness.store import Run
-from tests.harness.report.builders import Made, concurrent, found, passing, store
+from harness.store.run_reader import Run
+from tests.support.builders import Made, concurrent, found, passing, store
 
 WRITES, LOST, DEADLOCKS, SCALING, RELIABLE = range(5)
 

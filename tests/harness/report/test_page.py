@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from harness.manifest import CodeRecord
 from harness.model import Cell
-from harness.report import pictures
-from harness.report.blocks import Picture, Table
+from harness.report.charts import select
 from harness.report.page import build, render, write_report
-from harness.store import Run
-from tests.harness.report.builders import CODE, Made, concurrent, found, passing, quickstart, store
+from harness.report.page_model import Picture, Table
+from harness.store.manifest import CodeRecord
+from harness.store.run_reader import Run
+from tests.support.builders import CODE, Made, concurrent, found, passing, quickstart, store
 
 VOID = {"meta", "br", "link", "img", "input", "hr"}
 HOSTILE = "<script>alert(1)</script>\"' onload=x " + "\x1b[31m\u202e\x00 =HYPERLINK(1) {{ 7*7 }}"
@@ -260,15 +260,15 @@ def test_a_drawing_with_anything_but_shapes_is_refused(monkeypatch: pytest.Monke
         "<svg><foreignObject/></svg>",
         '<svg><g style="fill:url(http://x)"/></svg>',
     ):
-        monkeypatch.setattr("harness.report.charts.svg", lambda _, drawing=drawing: drawing)
-        with pytest.raises(pictures.Forbidden):
-            pictures.picture({}, "", "", own="a-")
+        monkeypatch.setattr("harness.report.charts.speed.svg", lambda _, drawing=drawing: drawing)
+        with pytest.raises(select.Forbidden):
+            select.picture({}, "", "", own="a-")
 
 
 def test_two_drawings_share_no_ids(monkeypatch: pytest.MonkeyPatch) -> None:
     drawing = '<svg><defs><clipPath id="clip0"><rect/></clipPath></defs><g clip-path="url(#clip0)"/></svg>'
-    monkeypatch.setattr("harness.report.charts.svg", lambda _: drawing)
-    one, two = (pictures.picture({}, "", "", own=own).svg for own in ("a-", "b-"))
+    monkeypatch.setattr("harness.report.charts.speed.svg", lambda _: drawing)
+    one, two = (select.picture({}, "", "", own=own).svg for own in ("a-", "b-"))
     assert one != two
     for svg in (one, two):
         (own,) = re.findall(r'id="([^"]+)"', svg)
@@ -290,10 +290,10 @@ def test_the_course_of_a_long_trial_is_drawn_in_steps_that_keep_every_peak(
 ) -> None:
     run = store(tmp_path, [Made(cell=Cell(scenario="throughput"), ok=200, course=8)])
     drawn: list[list[dict[str, Any]]] = []
-    monkeypatch.setattr(pictures.charts, "timeline", lambda rows, **_: drawn.append(list(rows)) or {})
-    monkeypatch.setattr(pictures.charts, "svg", lambda _: "<svg></svg>")
+    monkeypatch.setattr(select.charts, "timeline", lambda rows, **_: drawn.append(list(rows)) or {})
+    monkeypatch.setattr(select.charts, "svg", lambda _: "<svg></svg>")
     whole = build(run)
-    monkeypatch.setattr(pictures, "MOST_STEPS", 3)
+    monkeypatch.setattr(select, "MOST_STEPS", 3)
     (picture,) = [b for b in build(run).sections[0].blocks if isinstance(b, Picture) and "Second by" in b.alt]
     assert [len(rows) for rows in drawn] == [8, 3]
     assert not any("A step is" in b.caption for b in whole.sections[0].blocks if isinstance(b, Picture))

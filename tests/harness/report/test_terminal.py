@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from harness.isolation.case import LEVELS
+from harness.isolation.case_model import LEVELS
 from harness.model import Cell
 from harness.report.terminal import lines, print_summary
-from harness.store import Run, load_run
-from tests.harness.report.builders import Made, concurrent, found, passing, quickstart, store
+from harness.store.run_reader import Run, load_run
+from tests.support.builders import Made, concurrent, found, passing, quickstart, store
 
 
 def printed(run: Run, report: Path | None = None, **console: object) -> str:

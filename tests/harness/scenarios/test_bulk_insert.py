@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from harness.metrics import Measured
-from harness.plan import Site, Skip
+from harness.plan.scenario import Site, Skip
+from harness.record import Measured
 from harness.scenarios import SCENARIOS
 from harness.scenarios.bulk_insert import REFUSED_FROM
-from tests.harness.histories import Columns, history
-from tests.harness.scenarios.records import FOREIGN, cell, cells, check, counted, doctored, measured, requests, wrong
+from tests.support.histories import Columns, history
+from tests.support.records import FOREIGN, cell, cells, check, counted, doctored, measured, requests, wrong
 
 CELL = replace(cell("bulk-insert", rows=10), requests=3)
 GOOD = requests(3, op=["bulk"] * 3, value=[10] * 3)

@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 
-from harness.metrics import Measured
 from harness.model import Cell
-from harness.plan import Site, Skip, make_plan
+from harness.plan.planner import make_plan
+from harness.plan.scenario import Site, Skip
+from harness.record import Measured
 from harness.scenarios import SCENARIOS
-from tests.harness.histories import Columns, history
-from tests.harness.scenarios.records import SITE, cell, cells, check, counted, doctored, measured, requests, wrong
+from tests.support.histories import Columns, history
+from tests.support.records import SITE, cell, cells, check, counted, doctored, measured, requests, wrong
 
 OPEN, PAST = cell("connections", load="open"), cell("connections", load="past-limit")
 
@@ -52,7 +53,7 @@ def test_the_cells() -> None:
 
 
 def test_the_plan_lets_this_scenario_alone_exceed_the_connections() -> None:
-    from harness.config import Options
+    from harness.plan.options import Options
 
     assert len(make_plan(Options(scenarios=("connections",)), SITE, SCENARIOS).trials) == 2
 

@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 
 from harness.isolation.transcript import Transcript, to_json
-from harness.metrics import Measured
-from harness.plan import Driver, Site, Skip
+from harness.plan.scenario import Driver, Site, Skip
+from harness.record import Measured
 from harness.scenarios import SCENARIOS
 from harness.scenarios.deadlocks import PAIRS
-from tests.harness.histories import Columns, history
-from tests.harness.scenarios.records import FOREIGN, cell, cells, check, counted, measured, wrong
+from tests.support.histories import Columns, history
+from tests.support.records import FOREIGN, cell, cells, check, counted, measured, wrong
 
 PLAIN, RETRY = cell("deadlocks", through="service", retry=False), cell("deadlocks", through="service", retry=True)
 ALIKE = "deadlocks counted alike"

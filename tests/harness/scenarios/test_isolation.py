@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import pytest
 
-from harness.judge import judge_trial
-from harness.plan import Driver, Site, Skip
+from harness.checks.evaluate import judge_trial
+from harness.plan.scenario import Driver, Site, Skip
 from harness.scenarios import SCENARIOS
-from tests.harness.histories import history
-from tests.harness.scenarios.records import FOREIGN, cell, cells, measured
+from tests.support.histories import history
+from tests.support.records import FOREIGN, cell, cells, measured
 
 
 def test_a_cell_a_backend_of_the_site() -> None:

@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from harness.manifest import CodeRecord, RigRecord
+from harness.measure.runner import bench
 from harness.model import Cell, Finding, Trial
-from harness.plan import Plan
-from harness.recorder import Recorder
-from harness.runner import bench
+from harness.plan.planner import Plan
 from harness.scenarios import SCENARIOS
+from harness.store.manifest import CodeRecord, RigRecord
+from harness.store.run_writer import Recorder
 from tests.conftest import Database
-from tests.harness.scenarios.records import cell
-from tests.harness.stations import Tier, serving
+from tests.support.local_target import Tier, serving
+from tests.support.records import cell
 
 
 def found(of: Cell, database: Database, tmp_path: Path, **settings: object) -> dict[str, Finding]:

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from harness.metrics import Measured
-from harness.plan import Site, Skip
+from harness.plan.scenario import Site, Skip
+from harness.record import Measured
 from harness.scenarios import SCENARIOS
-from tests.harness.histories import Columns, history
-from tests.harness.scenarios.records import cell, cells, check, counted, doctored, judge, measured, requests, wrong
+from tests.support.histories import Columns, history
+from tests.support.records import cell, cells, check, counted, doctored, judge, measured, requests, wrong
 
 NONE, OTHER, SAME = (cell("long-transactions", long=kind) for kind in ("none", "other-row", "same-row"))
 LONG = history((0, 5_010_000, "ok", None))

@@ -7,13 +7,14 @@ from dataclasses import replace
 
 import pytest
 
-from harness.config import Options
 from harness.errors import UsageError
-from harness.metrics import Measured
-from harness.plan import Site, Skip, make_plan
+from harness.plan.options import Options
+from harness.plan.planner import make_plan
+from harness.plan.scenario import Site, Skip
+from harness.record import Measured
 from harness.scenarios import SCENARIOS
-from tests.harness.histories import Columns, history
-from tests.harness.scenarios.records import SITE, cell, cells, check, counted, judge, measured, verdicts, wrong
+from tests.support.histories import Columns, history
+from tests.support.records import SITE, cell, cells, check, counted, judge, measured, verdicts, wrong
 
 CALLED = "pool is what it is called"
 RATIOS = ("t(5) < 0.3 t(1)", "t(10) < 0.6 t(5)")

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from harness.metrics import Measured
-from harness.plan import Site, Skip
+from harness.plan.scenario import Site, Skip
+from harness.record import Measured
 from harness.scenarios import SCENARIOS
-from harness.scenarios.increments import UNSTEADY
-from tests.harness.histories import Columns, history
-from tests.harness.scenarios.records import (
+from harness.scenarios.increment_workload import UNSTEADY
+from tests.support.histories import Columns, history
+from tests.support.records import (
     SITE,
     cell,
     cells,

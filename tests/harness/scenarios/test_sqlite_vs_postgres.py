@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-from harness.metrics import Measured
 from harness.model import Backend
-from harness.plan import Site, Skip
+from harness.plan.scenario import Site, Skip
+from harness.record import Measured
 from harness.scenarios import SCENARIOS
-from harness.scenarios.increments import UNSTEADY
+from harness.scenarios.increment_workload import UNSTEADY
 from harness.scenarios.sqlite_vs_postgres import ALL_ANSWERS, CLAIMS
-from tests.harness.histories import history
-from tests.harness.scenarios.records import cell, cells, check, increments, judge, measured, on_file, wrong
+from tests.support.histories import history
+from tests.support.records import cell, cells, check, increments, judge, measured, on_file, wrong
 
 NAME = "sqlite-vs-postgres"
 NAIVE = {"ok": 250.0, "mean_ms": 20.0, "acknowledged_ms": 600.0, "rps": 50.0, "served": 1}

@@ -1,0 +1,39 @@
+"""Which trials a claim may rest on: invalid ones that were not measured again, and ones that began unsteady. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from harness.record import TrialRow
+
+
+def unreplaced(rows: Iterable[TrialRow]) -> list[TrialRow]:
+    """The invalid trials that were not made up for by a valid one of the same number."""
+    rows = list(rows)
+    valid = {(row.cell.name, row.trial.number) for row in rows if row.valid}
+    return [row for row in rows if not row.valid and (row.cell.name, row.trial.number) not in valid]
+
+
+def unsteady(rows: Iterable[TrialRow]) -> list[str]:
+    """A sentence for each cell of which valid trials began to measure before the load was steady."""
+    said = []
+    for name, cell_rows in _warmed_up(rows).items():
+        began = [row.steady for row in cell_rows]
+        if not all(began):
+            some = "the trial" if len(began) == 1 else f"{began.count(False)} of {len(began)} trials"
+            said.append(f"{name}: {some} began unsteady: throughput or p95 still moved at the end of the warm-up")
+    return said
+
+
+def never_steady(rows: Iterable[TrialRow]) -> bool:
+    """Whether of some cell no valid trial began from a steady state, although all were warmed up."""
+    return any(not any(row.steady for row in of_cell) for of_cell in _warmed_up(rows).values())
+
+
+def _warmed_up(rows: Iterable[TrialRow]) -> dict[str, list[TrialRow]]:
+    """Cell -> its valid trials that had a warm-up."""
+    cells: dict[str, list[TrialRow]] = {}
+    for row in rows:
+        if row.valid and row.steady is not None:
+            cells.setdefault(row.cell.name, []).append(row)
+    return cells

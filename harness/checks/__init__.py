@@ -1,0 +1,1 @@
+"""From samples and evidence to findings: the counter oracle, traffic checks, evaluation. Pure."""

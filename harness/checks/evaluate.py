@@ -1,0 +1,81 @@
+"""From a run's records to its findings and its verdict. Pure: the same for a fresh run and for an old one."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Literal
+
+from harness.checks.finding import finding, merge, worst
+from harness.model import Finding
+from harness.plan.scenario import Scenario
+from harness.record import Measured
+
+RunVerdict = Literal["pass", "fail", "unknown", "invalid"]
+
+
+def judge_trial(scenario: Scenario, measured: Measured) -> list[Finding]:
+    """One trial's findings. A check that crashes says `unknown` with the reason; it never passes."""
+    try:
+        found = [each for each in scenario.check(measured) if each.check not in measured.evidence.unjudged]
+        missing = measured.evidence.extra.get("missing")
+        return [_doubted(each, missing[0]) for each in found] if missing else found
+    except Exception as error:  # noqa: BLE001  # the record may be damaged in any way: that is a finding
+        return [_crashed(measured, "checkable", error)]
+
+
+def _doubted(found: Finding, why: str) -> Finding:
+    """What may be said without some load host's samples: nothing, but that what the others were promised is lost."""
+    if found.verdict == "fail" and found.numbers.get("lost"):
+        return found
+    return replace(found, verdict="unknown", detail=f"samples are missing ({why}): {found.detail}")
+
+
+def _crashed(measured: Measured, check: str, error: Exception) -> Finding:
+    why = f"the check could not be carried out: {type(error).__name__}: {error}"
+    return finding(measured.cell, check, "unknown", why)
+
+
+def judge(scenarios: Mapping[str, Scenario], trials: Iterable[Measured]) -> list[Finding]:
+    """All findings of a run: per trial and merged per cell, then per scenario over its trials."""
+    by_scenario: dict[str, list[Measured]] = defaultdict(list)
+    single: dict[str, list[Finding]] = defaultdict(list)
+    for measured in trials:
+        name = measured.cell.scenario
+        if name not in scenarios:
+            text = f"this version has no scenario '{name}'"
+            single[name].append(finding(measured.cell, "checkable", "unknown", text))
+            continue
+        single[name] += judge_trial(scenarios[name], measured)
+        # what judges trials together looks at rows and evidence: the samples may be dropped now
+        distilled = _distilled(scenarios[name], measured)
+        by_scenario[name].append(replace(measured, lanes={}, tallies={}, distilled=distilled))
+    findings: list[Finding] = []
+    for name, found in single.items():
+        findings += merge(found)
+        if name in by_scenario:
+            findings += _judge_together(scenarios[name], by_scenario[name])
+    return findings
+
+
+def _distilled(scenario: Scenario, measured: Measured) -> Mapping[str, float]:
+    try:
+        return scenario.distil(measured)
+    except Exception:  # noqa: BLE001  # the trial's own findings say what is wrong with it
+        return {}
+
+
+def _judge_together(scenario: Scenario, trials: Sequence[Measured]) -> list[Finding]:
+    try:
+        return list(scenario.judge(trials))
+    except Exception as error:  # noqa: BLE001  # as above
+        return [_crashed(trials[0], "comparable", error)]
+
+
+def verdict_of(findings: Sequence[Finding], *, invalid_trials: int) -> RunVerdict:
+    """fail before invalid before unknown before pass: a lost update stays one however it was measured."""
+    verdict = worst(f.verdict for f in findings)
+    if verdict != "fail" and invalid_trials:
+        return "invalid"
+    return verdict

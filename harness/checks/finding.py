@@ -1,0 +1,55 @@
+"""Building findings and merging verdicts. Pure."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+
+from harness.model import Cell, Finding, Verdict
+
+
+def finding(cell: Cell, check: str, verdict: Verdict | bool, detail: str, **numbers: object) -> Finding:
+    """A Finding about `cell` (True is pass, False is fail); `numbers` are kept beside the sentence for machines."""
+    if isinstance(verdict, bool):
+        verdict = "pass" if verdict else "fail"
+    return Finding(scenario=cell.scenario, cell=cell.name, check=check, verdict=verdict, detail=detail, numbers=numbers)
+
+
+def worst(verdicts: Iterable[Verdict]) -> Verdict:
+    """Merges verdicts by fixed priority: fail over unknown over pass; nothing checked is unknown."""
+    seen = set(verdicts)
+    for verdict in ("fail", "unknown", "pass"):
+        if verdict in seen:
+            return verdict
+    return "unknown"
+
+
+_SUMS = ("lost", "invented")
+
+
+_ORDER = {"fail": 0, "unknown": 1, "pass": 2}
+
+
+def merge(findings: Sequence[Finding]) -> list[Finding]:
+    """Findings of the same cell and check become one: the worst verdict, how many trials said so, sums of losses."""
+    groups: dict[tuple[str, str], list[Finding]] = defaultdict(list)
+    for one in findings:
+        groups[one.cell, one.check].append(one)
+    merged = []
+    for group in groups.values():
+        lead = min(group, key=lambda f: _ORDER[f.verdict])
+        if len(group) > 1:
+            same = sum(1 for f in group if f.verdict == lead.verdict)
+            lead = Finding(
+                scenario=lead.scenario,
+                cell=lead.cell,
+                check=lead.check,
+                verdict=lead.verdict,
+                detail=f"{same} of {len(group)} trials {lead.verdict}: {lead.detail}",
+                numbers={
+                    **lead.numbers,
+                    **{n: sum(f.numbers.get(n, 0) for f in group) for n in _SUMS if n in lead.numbers},
+                },
+            )
+        merged.append(lead)
+    return merged

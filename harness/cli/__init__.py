@@ -1,0 +1,1 @@
+"""What each task does: bench, runs (check, report, compare), rigs (doctor, provision, status, destroy), watch, dev."""

@@ -1,0 +1,153 @@
+"""The tasks of those who work on pgcrucible itself: lint, tests, locks, audits, fuzzing, own benchmarks."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from harness.cli.console import say
+from harness.cli.runs import ROOT
+from harness.errors import CriterionFailed, UsageError
+from harness.plan.options import whole
+from harness.text import nearest
+
+SELFBENCHES = {
+    "app": "harness.selfbench.app",
+    "load": "harness.selfbench.load",
+    "provision": "harness.selfbench.provision",
+}
+RIVALS = {"load": ("wrk", "hey", "haproxy")}
+"""What a benchmark of ours is measured beside; program and Debian package have the same name."""
+FUZZ_INPUTS = 100_000
+
+
+def _call(name: str, command: list[str], env: Mapping[str, str] | None = None) -> bool:
+    say(f"== {name}")
+    return subprocess.run(command, cwd=ROOT, check=False, env={**os.environ, **(env or {})}).returncode == 0
+
+
+def run_lint() -> None:
+    """All linters; every one runs, then the failing ones are named."""
+    bin_ = str(Path(sys.executable).parent)
+    steps = {
+        "ruff format": [f"{bin_}/ruff", "format", "--check", "."],
+        "ruff check": [f"{bin_}/ruff", "check", "."],
+        "mypy": [f"{bin_}/mypy"],
+        "ansible-lint": [f"{bin_}/ansible-lint", "--offline", "-q"],
+        "yamllint": [f"{bin_}/yamllint", "-s", "."],
+    }
+    env = {"ANSIBLE_CONFIG": str(ROOT / "playbooks/ansible.cfg")}
+    bad = [name for name, command in steps.items() if not _call(name, command, env)]
+    if bad:
+        raise CriterionFailed(f"lint: {', '.join(bad)}", hint="ruff format . && ruff check --fix . mends most of it")
+
+
+def run_tests(select: str | None, *, fast: bool) -> None:
+    """Lint, then pytest over everything; what the tests need is installed first."""
+    failed = ""
+    try:
+        run_lint()
+    except CriterionFailed as error:
+        failed = error.message
+    command = [sys.executable, "-m", "pytest", "-q", "--durations=20", f"--run={ROOT / 'results/example'}", "tests"]
+    if fast:
+        command += ["-m", "not rig and not vm"]
+    if select:
+        command += ["-k", select]
+    done = subprocess.run(command, cwd=ROOT, check=False)
+    if failed or done.returncode:
+        raise CriterionFailed(failed or f"pytest ended with {done.returncode}", hint="see above")
+
+
+def run_lock() -> None:
+    """Resolves the requirements files anew with uv."""
+    if shutil.which("uv") is None:
+        raise UsageError("uv is not installed", hint="pip install uv")
+    base = [
+        "uv",
+        "pip",
+        "compile",
+        "-q",
+        "--upgrade",
+        "--universal",
+        "--generate-hashes",
+        "--no-header",
+        "--no-annotate",
+    ]
+    controller = [*base, "--python-version", "3.11", "pyproject.toml"]
+    hosts = [*base, "--python-version", "3.10"]  # Ubuntu 22.04 may be a host, not a controller
+    for command in (
+        [*controller, "-o", "requirements.lock"],
+        [*hosts, "--group", "host", "-o", "requirements-host.lock"],
+        [*controller, "-c", "requirements.lock", "--group", "dev", "-o", "requirements-dev.lock"],
+    ):
+        if not _call(" ".join(command[-2:]), command):
+            raise UsageError("uv could not resolve the requirements", hint="see above")
+
+
+def run_selfbench(what: str, json_file: str | None, *, cold: bool = False) -> None:
+    """One of our own benchmarks; `cold` is an option of `provision`."""
+    if what not in SELFBENCHES:
+        raise UsageError(f"there is no selfbench '{what}'", hint=nearest(what, SELFBENCHES))
+    if cold and what != "provision":
+        raise UsageError(f"--cold means nothing to selfbench {what}", hint="./run selfbench provision --cold")
+    file = Path(json_file) if json_file else None
+    if file and not file.absolute().parent.is_dir():
+        raise UsageError(f"--json {file}: there is no such folder", hint="it is asked for before anything is measured")
+    _install([name for name in RIVALS.get(what, ()) if shutil.which(name, path=_PATH) is None])
+    importlib.import_module(SELFBENCHES[what]).main(file, **({"cold": True} if cold else {}))
+
+
+_PATH = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin"
+
+
+def _install(packages: list[str]) -> None:
+    """Install from apt what can be had without a password; a figure for which something is missing says so itself."""
+    apt = ["apt-get"] if os.geteuid() == 0 else ["sudo", "-n", "apt-get"]
+    if not packages or shutil.which(apt[0]) is None:
+        return
+    say(f"installing {', '.join(packages)} (apt-get)")
+    env = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    for arguments in (["update", "-q"], ["install", "-q", "-y", "--no-install-recommends", *packages]):
+        subprocess.run([*apt, *arguments], env=env, check=False, stdout=subprocess.DEVNULL)
+
+
+def run_fuzz(count: str | None) -> None:
+    """Random requests against the service: no 5xx that the database did not cause."""
+    inputs = whole("count", count, 1, 100_000_000) or FUZZ_INPUTS
+    if not _call(f"fuzz with {inputs:,} inputs", [sys.executable, "-m", "tests.app.fuzz", str(inputs)]):
+        raise CriterionFailed("the fuzzer found a request that the service does not stand", hint="see above")
+
+
+def run_audit() -> None:
+    """Known vulnerabilities of the pinned packages; says of which nothing could be found out, and why."""
+    bad = []
+    for name in ("requirements.lock", "requirements-host.lock", "requirements-dev.lock"):
+        command = [sys.executable, "-m", "pip_audit", "--require-hashes", "--disable-pip", "--progress-spinner=off"]
+        done = subprocess.run(
+            [*command, "--format=json", "-r", name], cwd=ROOT, capture_output=True, text=True, check=False
+        )
+        try:
+            packages = json.loads(done.stdout)["dependencies"]
+        except (ValueError, KeyError):
+            last = (done.stderr.strip().splitlines() or [f"pip-audit ended with {done.returncode}"])[-1]
+            say(f"{name}: not audited, because the database of advisories cannot be reached: {last[:200]}")
+            continue
+        audited = [package for package in packages if "skip_reason" not in package]
+        known = [package for package in audited if package["vulns"]]
+        if not audited:
+            say(f"{name}: not audited, because the package index that is asked here has no advisories")
+            continue
+        rest = f", {len(packages) - len(audited)} that it does not know" if len(audited) < len(packages) else ""
+        say(f"{name}: {len(audited)} packages audited{rest}; {len(known)} with a known vulnerability")
+        for package in known:
+            say(f"  {package['name']} {package['version']}: {', '.join(found['id'] for found in package['vulns'])}")
+        bad += [name] if known else []
+    if bad:
+        raise CriterionFailed(f"known vulnerabilities in {', '.join(bad)}", hint="./run lock takes newer versions")

@@ -1,0 +1,17 @@
+"""The task quickstart: provision, bench, check."""
+
+from __future__ import annotations
+
+from harness.cli.rigs import run_provision
+from harness.cli.runs import run_check
+from harness.plan.options import whole
+
+
+def run_quickstart(rig: str, *, hosts: str | None) -> None:
+    """provision, bench concurrent-writes, check."""
+    from harness.cli.bench import run_bench
+
+    count = whole("hosts", hosts, 1, 64) or 4
+    run_provision(rig, inventory=None, provider=None, hosts=str(count))
+    run = run_bench(rig, hosts=str(count), scenario="concurrent-writes")
+    run_check(run.run_id)

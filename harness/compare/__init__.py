@@ -1,0 +1,1 @@
+"""Two stored runs compared: environments, cells, noise floor, gate."""

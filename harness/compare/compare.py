@@ -1,0 +1,286 @@
+"""Two runs side by side: per cell and metric, is B faster than A, slower, or can nobody say?
+
+A difference is claimed only if all three agree: the 95 % interval of the ratio excludes 1, the rank test stays below
+5 % after Holm's correction over the whole comparison, and the ratio is beyond the noise floor, which is what two
+identical measurements on the same rig differed by (`bench --aa`). Otherwise the verdict says why not. Runs of
+different environments are refused with the list. Pure: what is compared is what the store has read, whatever the
+machine it runs on.
+"""
+
+from __future__ import annotations
+
+import statistics
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from harness.analysis.stats import (
+    ALPHA,
+    Interval,
+    carried,
+    fold,
+    holm,
+    least_p,
+    mann_whitney,
+    ratio_of_medians,
+    trials_needed,
+)
+from harness.compare.cells import CellFigures, RunData, by_cell, is_timed, is_true
+from harness.compare.environment import Difference, differences, moved_canaries
+from harness.compare.noise_floor import ASSUMED_FLOOR, Floor, Known
+from harness.errors import FormatError, InvalidMeasurement, UsageError
+
+Verdict = Literal["faster", "slower", "~", "too few trials", "MISSING", "invalid"]
+
+METRICS: Mapping[str, Literal["higher", "lower"]] = {
+    "rps": "higher",
+    "p50_ms": "lower",
+    "p95_ms": "lower",
+    "p99_ms": "lower",
+}
+"""The columns compared, and which way is better. Not max_ms: the worst of a million grows with the million."""
+
+LEAST_REFUSED = 0.001
+"""Share of requests not acknowledged by which two sides must differ for their latencies to be those of different work:
+less moves a p99 by no more than a tenth of what lies beyond it."""
+
+ALL_METRICS = "all"
+"""In the place of a metric, where the row speaks of the whole cell."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One cell and metric. `ratio` is median B / median A; `n` counts valid trials that have the figure.
+
+    `p` is corrected over the comparison, None where the trials are too few to be tested. `new`: the whole cell is
+    B's alone, so there is nothing that it could have lost.
+    """
+
+    cell: str
+    metric: str
+    n_a: int
+    n_b: int
+    verdict: Verdict
+    median_a: float | None = None
+    median_b: float | None = None
+    ratio: Interval | None = None
+    p: float | None = None
+    note: str = ""
+    new: bool = False
+
+    @property
+    def change(self) -> float:
+        """How far B is from A as a share of A: 0.05 for 5 % more or less. 0 where there is no ratio."""
+        return abs(self.ratio.value - 1) if self.ratio else 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """All rows, and what a reader has to know before believing one of them.
+
+    `tested`: the rows over which p is corrected. `needed`: trials a side with which every row would be one of them.
+    `verdict_b`: what B's own checks said of it.
+    `noise_floor`: by metric the largest that holds for a cell; `floor_sources`: where the floors are known from.
+    """
+
+    run_a: str
+    run_b: str
+    rows: tuple[Row, ...]
+    differences: tuple[Difference, ...]
+    anyway: bool
+    tested: int
+    needed: int
+    verdict_b: str
+    noise_floor: Mapping[str, float]
+    floor_sources: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+
+def compare(
+    a: RunData,
+    b: RunData,
+    *,
+    anyway: bool = False,
+    metrics: Mapping[str, Literal["higher", "lower"]] = METRICS,
+    floors: Mapping[str, Floor] | None = None,
+) -> Comparison:
+    """Compare run `b` with run `a`, the baseline. `floors`: by source, what is known of the noise besides the runs'
+    own; the largest holds.
+
+    UsageError if a run holds no trials, FormatError if the formats differ or a figure is not a number,
+    InvalidMeasurement if the environments differ in what matters and `anyway` is not set.
+    """
+    for run in (a, b):
+        if not run.trials:
+            raise UsageError(f"run {run.run_id} holds no trials: nothing to compare", hint="bench it again")
+    formats = a.manifest.get("format"), b.manifest.get("format")
+    if formats[0] != formats[1]:
+        raise FormatError(
+            f"run {a.run_id} has format {formats[0]}, run {b.run_id} has format {formats[1]}",
+            hint="bench one of them again with this version",
+        )
+    unlike = differences(a.manifest, b.manifest)
+    forbidding = [str(one) for one in unlike if one.forbids]
+    if forbidding and not anyway:
+        raise InvalidMeasurement(
+            f"runs {a.run_id} and {b.run_id} were measured in different environments: " + "; ".join(forbidding),
+            hint="bench both on one rig, or see them side by side with --anyway, which is recorded",
+        )
+    known = Known(floors=[*((f"run {run.run_id}", _floor(run)) for run in (a, b)), *(floors or {}).items()])
+    cells_a, cells_b = by_cell(a, metrics), by_cell(b, metrics)
+    rows: list[Row] = []
+    for cell in list(dict.fromkeys([*cells_a, *cells_b])):
+        if cell not in cells_a or cell not in cells_b:
+            rows.append(_missing(cell, cells_a.get(cell), cells_b.get(cell), a, b))
+        else:
+            rows += _measure(cell, cells_a[cell], cells_b[cell], metrics)
+    refused = {cell: _refused(cells_a[cell], cells_b[cell]) for cell in cells_a if cell in cells_b}
+    asked = sum(len(metrics) if row.metric == ALL_METRICS else 1 for row in rows if row.verdict != "MISSING")
+    needed = trials_needed(asked)
+    judged = [_of_equal_work(row, refused.get(row.cell), metrics) for row in _judge(rows, needed, known, metrics)]
+    compared = {metric: [known.of(row.cell, metric) for row in rows if row.metric == metric] for metric in metrics}
+    holds = {metric: found or [known.of("", metric)] for metric, found in compared.items()}
+    return Comparison(
+        run_a=a.run_id,
+        run_b=b.run_id,
+        rows=tuple(judged),
+        differences=unlike,
+        anyway=bool(forbidding),
+        tested=sum(row.p is not None for row in judged),
+        needed=needed,
+        verdict_b=str(b.manifest.get("verdict")),
+        noise_floor={metric: max(ratio for ratio, _ in found) for metric, found in holds.items()},
+        floor_sources=tuple(dict.fromkeys(source for found in holds.values() for _, source in found if source)),
+        warnings=(*_warnings(a, b, holds), *(f"{cell}: {_shares(*two)}" for cell, two in refused.items() if two)),
+    )
+
+
+def _measure(cell: str, a: CellFigures, b: CellFigures, metrics: Mapping[str, str]) -> Iterator[Row]:
+    """The rows of a cell with medians, ratio and raw p; verdicts come when all rows are there."""
+    if not a.valid or not b.valid:
+        which = " and ".join(side for side, one in (("A", a), ("B", b)) if not one.valid)
+        note = f"no valid trial in {which}"
+        yield Row(cell=cell, metric=ALL_METRICS, n_a=a.valid, n_b=b.valid, verdict="invalid", note=note)
+        return
+    for metric in a.values:
+        left, right = a.values[metric], b.values[metric]
+        if not left and not right:
+            continue
+        row = Row(
+            cell=cell,
+            metric=metric,
+            n_a=len(left),
+            n_b=len(right),
+            verdict="~",
+            median_a=statistics.median(left) if left else None,
+            median_b=statistics.median(right) if right else None,
+        )
+        if not left or not right:
+            yield replace(row, verdict="MISSING", note=f"no trial of {'A' if right else 'B'} carries it")
+        elif min(left) <= 0 or (min(right) <= 0 and metrics[metric] == "lower"):  # a rate of B may well be 0
+            zero = " and ".join(side for side, one in (("A", left), ("B", right)) if min(one) <= 0)
+            yield replace(row, verdict="invalid", note=f"a figure of 0 in {zero} has no ratio")
+        else:
+            seed = zlib.crc32(f"{cell} {metric}".encode())
+            yield replace(row, ratio=ratio_of_medians(left, right, seed=seed), p=mann_whitney(left, right))
+
+
+def _judge(rows: Sequence[Row], needed: int, known: Known, metrics: Mapping[str, str]) -> list[Row]:
+    """Correct the ps over all rows whose trials can carry so many questions, and give the verdicts.
+
+    Which rows these are depends on how many trials and rows there are, never on what they say: it is not chosen to
+    please. The others claim nothing, and so cost the rest nothing.
+    """
+    measured = [row for row in rows if row.p is not None]
+    tested = carried([least_p(row.n_a, row.n_b) for row in measured])
+    chosen = [row for row, can in zip(measured, tested, strict=True) if can]
+    ps = holm([row.p for row in chosen if row.p is not None])
+    corrected = {(row.cell, row.metric): p for row, p in zip(chosen, ps, strict=True)}
+    judged = []
+    for row in rows:
+        if (row.cell, row.metric) in corrected:
+            answered = replace(row, p=corrected[row.cell, row.metric])
+            judged.append(_verdict(answered, known.of(row.cell, row.metric)[0], metrics[row.metric]))
+        elif row.p is not None:
+            judged.append(replace(row, p=None, verdict="too few trials", note=f"{needed} a side needed"))
+        else:
+            judged.append(row)
+    return judged
+
+
+def _verdict(row: Row, floor: float, better: str) -> Row:
+    if row.ratio is None or row.p is None or row.p >= ALPHA or row.ratio.holds(1):
+        return row
+    if fold(row.ratio.value) <= floor:
+        return replace(row, note=f"within the noise floor of {floor - 1:.1%}")
+    return replace(row, verdict="faster" if (row.ratio.value > 1) == (better == "higher") else "slower")
+
+
+def _refused(a: CellFigures, b: CellFigures) -> tuple[float, float] | None:
+    """The median shares of requests not acknowledged, if one side's is larger than in any trial of the other."""
+    if not a.refused or not b.refused:
+        return None
+    one, other = statistics.median(a.refused), statistics.median(b.refused)
+    rose, fell = other > max(a.refused) + LEAST_REFUSED, one > max(b.refused) + LEAST_REFUSED
+    return (one, other) if rose or fell else None
+
+
+def _of_equal_work(row: Row, refused: tuple[float, float] | None, metrics: Mapping[str, str]) -> Row:
+    """The row, unless it is a latency that speaks for the side which refused more: to refuse is quickly done."""
+    if refused is None or metrics.get(row.metric) != "lower":
+        return row
+    in_favour = ("faster", "~") if refused[1] > refused[0] else ("slower",)
+    return replace(row, verdict="invalid", note=_shares(*refused)) if row.verdict in in_favour else row
+
+
+def _shares(a: float, b: float) -> str:
+    return f"A acknowledged {1 - a:.2%} of its requests, B {1 - b:.2%}"
+
+
+def _missing(cell: str, in_a: CellFigures | None, in_b: CellFigures | None, a: RunData, b: RunData) -> Row:
+    return Row(
+        cell=cell,
+        metric=ALL_METRICS,
+        n_a=in_a.valid if in_a else 0,
+        n_b=in_b.valid if in_b else 0,
+        verdict="MISSING",
+        note=f"not in {'B' if in_a else 'A'}, run {b.run_id if in_a else a.run_id}",
+        new=in_a is None,
+    )
+
+
+def _floor(run: RunData) -> Floor:
+    stored = run.manifest.get("noise_floor")
+    return stored if isinstance(stored, Mapping) else {}
+
+
+def _warnings(a: RunData, b: RunData, floors: Mapping[str, Sequence[tuple[float, str]]]) -> Iterator[str]:
+    for side, run in (("A", a), ("B", b)):
+        status, verdict = run.manifest.get("status"), run.manifest.get("verdict")
+        if status not in (None, "finished"):
+            yield f"{side} ({run.run_id}) is {status}: only the trials it finished are compared"
+        if verdict in ("fail", "unknown"):
+            findings = run.manifest.get("findings") or ()
+            failed = sorted({str(one.get("cell")) for one in findings if one.get("verdict") == verdict})
+            where = f" in {', '.join(failed)}" if failed else ""
+            yield f"{side} ({run.run_id}) has the verdict {verdict}{where}: fast and wrong is a failure"
+        invalid = sum(not is_true(trial.get("valid", True)) for trial in run.trials)
+        if invalid:
+            yield f"{side} ({run.run_id}): {invalid} of {len(run.trials)} trials are invalid and left out"
+        timed = [trial for trial in run.trials if is_timed(trial)]
+        if doubted := len(run.trials) - invalid - len(timed):
+            yield f"{side} ({run.run_id}): {doubted} of {len(run.trials)} trials are left out, their times are doubted"
+        if unsteady := sum(str(trial.get("steady")).lower() == "false" for trial in timed):
+            yield f"{side} ({run.run_id}): {unsteady} of {len(run.trials)} trials began before the load was steady"
+    if a.run_id == b.run_id:
+        yield "A and B are the same run"
+    if not any((run.manifest.get("rig") or {}).get("hosts") for run in (a, b)):
+        yield "neither run describes its hosts: their environments could not be compared"
+    yield from moved_canaries(a.manifest, b.manifest)
+    unmeasured = [metric for metric, found in floors.items() if not all(source for _, source in found)]
+    if unmeasured:
+        yield (
+            f"the noise floor of {', '.join(unmeasured)} has not been measured: {ASSUMED_FLOOR - 1:.0%} is assumed; "
+            "`bench --aa` measures it"
+        )

@@ -1,0 +1,38 @@
+"""The noise floor of a rig on disk: what `bench --aa` measured, and the rig as it was then."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from harness.compare.environment import differences
+from harness.compare.noise_floor import with_largest
+from harness.errors import RigError
+from harness.rig.state import _NAME, RIGS, make_folder, write_private
+
+
+def noise_floor(name: str, rig: Mapping[str, Any]) -> dict[str, float]:
+    """Returns the noise floor stored for a rig, by metric and cell (see harness/compare/noise_floor.py).
+
+    `rig` is the manifest's record of the rig as it is now. The result is empty where nothing was measured or the rig
+    has changed since: other caps, hosts or versions have other noise. Raises RigError where the file is damaged.
+    """
+    path = RIGS / name / "noise_floor.json"
+    if not _NAME.fullmatch(name) or not path.exists():
+        return {}
+    try:
+        stored = json.loads(path.read_text())
+        if "rig" not in stored or any(one.forbids for one in differences({"rig": stored["rig"]}, {"rig": rig})):
+            return {}
+        return {str(key): float(ratio) for key, ratio in stored["floor"].items()}
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise RigError(f"{path}: damaged: {error}", hint="remove it, and measure it anew: ./run bench --aa") from None
+
+
+def store_noise_floor(name: str, rig: Mapping[str, Any], floor: Mapping[str, float]) -> dict[str, float]:
+    """Keeps what `bench --aa` measured beside what is known of cells that it did not measure; both together."""
+    known = with_largest(noise_floor(name, rig) | dict(floor))
+    text = json.dumps({"rig": dict(rig), "floor": known}, indent=2)
+    write_private(make_folder(name) / "noise_floor.json", text + "\n")
+    return known

@@ -1,0 +1,86 @@
+"""A comparison as rows of text, for the page's table and for the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from harness.analysis.stats import CLAIM_TRIALS
+from harness.compare.compare import Comparison, Row
+from harness.text import plain
+
+HEAD = ("metric", "A", "B", "B / A", "95 % interval", "p (Holm)", "n", "verdict")
+
+
+def texts(row: Row) -> tuple[str, ...]:
+    """One row under `HEAD`; `-` where there is nothing to say, as of the interval of fewer trials than can make one."""
+    ratio = row.ratio
+    return (
+        plain(row.metric),
+        figure(row.median_a),
+        figure(row.median_b),
+        f"{ratio.value:.3f}" if ratio else "-",
+        f"{ratio.low:.3f} … {ratio.high:.3f}" if ratio and min(row.n_a, row.n_b) >= CLAIM_TRIALS else "-",
+        "-" if row.p is None else "<0.001" if row.p < 0.001 else f"{row.p:.3f}",
+        f"{row.n_a} / {row.n_b}",
+        verdict(row),
+    )
+
+
+def verdict(row: Row) -> str:
+    """`slower by 12.3 %`, or the verdict with the reason why it is not more."""
+    if row.verdict in ("faster", "slower"):
+        return f"{row.verdict} by {row.change:.1%}"
+    return f"{row.verdict} ({plain(row.note)})" if row.note else row.verdict
+
+
+def text(comparison: Comparison) -> str:
+    """The whole comparison as plain text: what differs between the runs, one block a cell, then the warnings."""
+    return "\n".join(_lines(comparison)) + "\n"
+
+
+def _lines(comparison: Comparison) -> Iterator[str]:
+    yield f"A  {plain(comparison.run_a)}"
+    yield f"B  {plain(comparison.run_b)}"
+    if comparison.anyway:
+        yield "! compared in spite of different environments (--anyway): no claim may rest on this"
+    for one in comparison.differences:
+        yield f"{'!' if one.forbids else ' '} {plain(str(one))}"
+    table = [texts(row) for row in comparison.rows]
+    widths = [max(map(len, column)) for column in zip(HEAD, *table, strict=True)]
+    yield ""
+    yield _aligned(HEAD, widths)
+    before = ""
+    for row, line in zip(comparison.rows, table, strict=True):
+        if row.cell != before:
+            yield plain(row.cell)
+            before = row.cell
+        yield _aligned(line, widths)
+    yield ""
+    for warning in comparison.warnings:
+        yield f"! {plain(warning)}"
+    floors = ", ".join(f"{plain(m)} {value - 1:.1%}" for m, value in comparison.noise_floor.items())
+    source = plain(", ".join(comparison.floor_sources)) or "assumed"
+    yield f"p: {_tested(comparison)}. Noise floor, at most: {floors} ({source})."
+
+
+def _tested(comparison: Comparison) -> str:
+    many = f"with --repeat {comparison.needed} on both sides each row can be"
+    few = sum(row.verdict == "too few trials" for row in comparison.rows)
+    if not comparison.tested:
+        return f"no row was tested{f'; {many}' if few else ''}"
+    rows = f"{comparison.tested} row{'s' if comparison.tested > 1 else ''}"
+    rest = f"; {few} had too few trials to be tested among so many, {many}" if few else ""
+    return f"Mann-Whitney, exact to 40 trials, Holm-corrected over the {rows} tested{rest}"
+
+
+def figure(value: float | None) -> str:
+    """Four digits and no exponent, as far as a figure has them."""
+    if value is None:
+        return "-"
+    return f"{value:,.0f}" if value >= 1000 else f"{value:#.4g}"
+
+
+def _aligned(line: tuple[str, ...], widths: list[int]) -> str:
+    first, *middle, last = zip(line, widths, strict=True)
+    numbers = "  ".join(text.rjust(width) for text, width in middle)
+    return f"  {first[0].ljust(first[1])}  {numbers}  {last[0]}".rstrip()

@@ -1,0 +1,1 @@
+"""What a load agent leaves: samples, histograms, outcome counts, and how several of them are merged."""

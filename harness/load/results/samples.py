@@ -1,0 +1,163 @@
+"""The samples file: one line a request, the columns that checks and reports rely on.
+
+Written on the load host, read on the controller. The texts in it hold no comma, quote or line break (job.py and
+answer.py see to that), so a row is written with a join.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import math
+import sys
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, TextIO
+
+from harness.load.outcome import OUTCOMES
+from harness.record import Samples
+
+COLUMNS = (
+    "seq",
+    "op",
+    "key",
+    "host",
+    "due_us",
+    "sent_us",
+    "done_us",
+    "outcome",
+    "status",
+    "value",
+    "error",
+    "id",
+    "load_host",
+    "phase",
+)
+MAX_LINE = 2**16
+"""Characters of a line at most: a file without line breaks, small when compressed, must not fill the memory."""
+MAX_RATIO = 64
+"""What a file may unpack to, over its size on the disk: samples are packed to a fifth, and a bomb to a thousandth."""
+GZIP_ROWS = 50_000
+"""From so many rows on the file is compressed (samples.csv.gz)."""
+
+
+class Sample(NamedTuple):
+    """One request as stored; `captured` are the numbers of the columns `c_<name>`, NaN where there was none."""
+
+    seq: int
+    op: str
+    key: str
+    host: str
+    due_us: int
+    sent_us: int
+    done_us: int
+    outcome: str
+    status: int
+    value: int | None
+    error: str
+    id: str
+    load_host: str
+    phase: str
+    captured: tuple[float, ...] = ()
+
+
+def header(captures: tuple[str, ...] = ()) -> str:
+    return ",".join([*COLUMNS, *(f"c_{name}" for name in captures)])
+
+
+def _line(row: Sample) -> str:
+    values = ["" if value is None else str(value) for value in row[:-1]]
+    return ",".join(values + ["" if math.isnan(number) else f"{number:g}" for number in row.captured])
+
+
+def open_text(path: Path, mode: Literal["r", "w"]) -> TextIO:
+    """A text file, compressed if its name ends in .gz (level 1: the samples of a second in a second)."""
+    newline = "\n" if mode == "w" else None
+    if path.suffix == ".gz":
+        raw = gzip.GzipFile(path, f"{mode}b", compresslevel=1, mtime=0)
+        return io.TextIOWrapper(raw, encoding="utf-8", newline=newline)
+    return io.TextIOWrapper(io.FileIO(path, mode), encoding="utf-8", newline=newline)
+
+
+def write(path: Path, rows: Iterable[Sample], captures: tuple[str, ...] = ()) -> None:
+    with open_text(path, "w") as file:
+        file.write(header(captures) + "\n")
+        file.writelines(_line(row) + "\n" for row in rows)
+
+
+def sample_file(folder: Path) -> Path | None:
+    """The samples file of a results folder, compressed or not; None if no samples were kept."""
+    for name in ("samples.csv.gz", "samples.csv"):
+        if (folder / name).exists():
+            return folder / name
+    return None
+
+
+_INTEGERS = ("seq", "due_us", "sent_us", "done_us", "status")
+_READ = 2**15
+"""Characters at a time: few enough that their texts are still in the processor's cache when they are converted."""
+
+
+def read_samples(path: Path) -> Samples:
+    """Read a samples file, compressed or not, whose columns may stand in any order, unknown ones ignored.
+
+    Raises ValueError with the reason for a file that is damaged (OSError and EOFError come from the file itself).
+    """
+    most = max(2**20, MAX_RATIO * path.stat().st_size)
+    with open_text(path, "r") as file:
+        names = next(csv.reader([file.readline(MAX_LINE)]), [])
+        missing = [name for name in COLUMNS if name not in names]
+        if missing or len(set(names)) < len(names):
+            raise ValueError(f"columns are missing or double: {', '.join(missing) or ', '.join(names)}")
+        columns: dict[str, Any] = {name: array("q") if name in _INTEGERS else [] for name in COLUMNS}
+        captured = {name[2:]: array("d") for name in names if name.startswith("c_")}
+        line = 1
+        try:
+            for lines in _lines(file, most):
+                line += len(lines)
+                for name, texts in zip(names, _columns(lines, len(names)), strict=True):
+                    if name in _INTEGERS:
+                        columns[name].extend(map(int, texts))
+                    elif name == "value":
+                        integers = map(int, texts) if "" not in texts else (int(t) if t else None for t in texts)
+                        columns[name].extend(integers)
+                    elif name == "id":
+                        columns[name].extend(texts)
+                    elif name in columns:
+                        columns[name].extend(map(sys.intern, texts))
+                    elif name.startswith("c_"):
+                        captured[name[2:]].extend([float(text) if text else math.nan for text in texts])
+        except (ValueError, OverflowError, csv.Error) as error:
+            raise ValueError(f"near line {line}: {error}") from error
+    strange = set(columns["outcome"]).difference(OUTCOMES)
+    if strange:
+        raise ValueError(f"unknown outcome {strange.pop()!r}")
+    return Samples(**columns, captured=captured)
+
+
+def _lines(file: TextIO, most: int) -> Iterator[list[str]]:
+    """The lines that are left, many at a time; raises ValueError if they are longer or more than they should be."""
+    rest = ""
+    while text := file.read(_READ):
+        if file.buffer.tell() > most:
+            raise ValueError(f"it unpacks to more than {MAX_RATIO} times its size")
+        *lines, rest = (rest + text).split("\n")
+        if len(rest) > MAX_LINE:
+            raise ValueError(f"a line of more than {MAX_LINE:,} characters")
+        if lines:
+            yield lines
+    if rest:
+        yield [rest]
+
+
+def _columns(lines: list[str], width: int) -> Iterable[Sequence[str]]:
+    """The fields of lines by column. Lines of ours quote nothing, and are split together."""
+    text = ",".join(lines)
+    if '"' in text:
+        return zip(*csv.reader(lines), strict=True)
+    if any(line.count(",") != width - 1 for line in lines):
+        raise ValueError(f"a line that has not {width} fields")
+    fields = text.split(",")
+    return [fields[column::width] for column in range(width)]

@@ -1,0 +1,72 @@
+"""The generator's view of itself, so that a trial which measured the generator can be told from one that did not."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from harness.host_scripts.sampler import CGROUP, pairs, quota
+
+TICK_US = 10_000
+"""How often the event loop is looked at."""
+
+
+class Watch:
+    """The generator's view of itself over the measured window, looked at every 10 ms."""
+
+    def __init__(self) -> None:
+        self.looks = self.in_flight_sum = self.stalled_us = self.longest_stall_us = 0
+        self.start_us = self.end_us = 0
+        self._start_cpu = self._end_cpu = 0.0
+        self._start_wait = self._end_wait = 0
+        self._start_throttled = self._end_throttled = 0.0
+
+    def look(self, now: int, in_flight: int, late_us: int) -> None:
+        if not self.start_us:
+            self.start_us, self._start_throttled = now, _throttled_periods()
+            self._start_cpu, self._start_wait = time.process_time(), _run_wait_ns()
+            return
+        self.looks += 1
+        self.in_flight_sum += in_flight
+        if late_us > TICK_US // 2:  # below it is the timers' own grain
+            self.stalled_us += late_us
+            self.longest_stall_us = max(self.longest_stall_us, late_us)
+
+    def end(self, now: int) -> None:
+        if not self.end_us:
+            self._end_cpu, self._end_wait = time.process_time(), _run_wait_ns()
+            self.end_us, self._end_throttled = now, _throttled_periods()
+
+    def report(self, load_host: str) -> dict[str, Any]:
+        """Shares of the window: own CPU, waiting for a CPU, not running when it should have, and of its periods
+        those in which the host's CPU quota ran out. `cores`: how many the host may use.
+        """
+        window_us = self.end_us - self.start_us if self.start_us else 0
+        seen = self.looks > 0 and window_us > 0
+        cap, period_s = quota()
+        return {
+            "load_host": load_host,
+            "looks": self.looks if seen else 0,
+            "cores": float(os.cpu_count() or 1) if cap is None else cap,
+            "cpu": (self._end_cpu - self._start_cpu) * 1e6 / window_us if seen else None,
+            "cpu_wait": (self._end_wait - self._start_wait) / 1e3 / window_us if seen else None,
+            "throttled": (self._end_throttled - self._start_throttled) * period_s * 1e6 / window_us if seen else None,
+            "stalled": self.stalled_us / window_us if seen else None,
+            "longest_stall_ms": self.longest_stall_us / 1000 if seen else None,
+            "in_flight": self.in_flight_sum / self.looks if seen else None,
+        }
+
+
+def _run_wait_ns() -> int:
+    """Time this process was ready to run and did not (proc(5), schedstat); 0 where the kernel does not say."""
+    try:
+        return int(Path("/proc/self/schedstat").read_text().split()[1])
+    except (OSError, IndexError, ValueError):
+        return 0
+
+
+def _throttled_periods() -> float:
+    """How often this host's CPU quota ran out so far (cgroup v2 or v1); 0 without one."""
+    return (pairs(f"{CGROUP}/cpu/cpu.stat") | pairs(f"{CGROUP}/cpu.stat")).get("nr_throttled", 0.0)

@@ -1,0 +1,1 @@
+"""The order of a bench: configure, load, read, store; then evaluate."""

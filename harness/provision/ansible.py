@@ -1,0 +1,245 @@
+"""Runs Ansible playbooks as a process of its own and reads its events.
+
+Ansible's Python API is not made for use as a library, and a process can be ended; its `ansible.posix.jsonl`
+callback prints one JSON event a line, from which progress, changed counts, failures and timings are read.
+
+Mitogen (playbooks/strategy_plugins) keeps one Python process a host alive instead of starting one a task.
+It is used for plays on hosts; the provider's plays on the controller have few tasks and do without.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from harness.errors import RigError
+from harness.rig.ssh import changed_host_key
+from harness.rig.state import PLAYBOOKS, folder, write_private
+
+Echo = Callable[[str], None]
+TAIL_LINES = 20
+_HOST_KEY = ("mismatching host key", "Host key verification failed")
+"""What Mitogen and OpenSSH say of a host key that is unknown or changed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """One task of a play over all its hosts: when it ran and what it did."""
+
+    play: str
+    name: str
+    seconds: float
+    changed: tuple[str, ...]
+    """Names of the hosts it changed."""
+    removed: tuple[str, ...] = ()
+    """What it says it removed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Play:
+    """One play: the playbook's file name without its ending, the play's name, and how long it took."""
+
+    playbook: str
+    name: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlayResult:
+    """What a run of playbooks did. Counts are sums over hosts; `seconds` has Ansible's start in it."""
+
+    ok: int
+    changed: int
+    seconds: float
+    plays: tuple[Play, ...]
+    tasks: tuple[Task, ...]
+
+
+class _Events:
+    """Reads the callback's events, one at a time; pure but for the clock."""
+
+    def __init__(self, echo: Echo) -> None:
+        self._echo = echo
+        self._play, self._playbook, self._play_began = "", "", 0.0
+        self._tasks: dict[str, dict[str, Any]] = {}
+        self.plays: list[Play] = []
+        self.failures: list[tuple[str, str, str]] = []
+        self.stats: dict[str, dict[str, int]] = {}
+
+    def read(self, event: Mapping[str, Any], now: float) -> None:
+        kind = event["_event"]
+        if kind == "v2_playbook_on_play_start":
+            self._end_play(now)
+            self._play, self._play_began = event["play"]["name"], now
+            self._playbook = Path(event["play"]["path"].rpartition(":")[0]).stem
+        elif kind == "v2_playbook_on_stats":
+            self._end_play(now)
+            self.stats = event["stats"]
+        elif "task" in event:
+            self._read_task(kind, event, now)
+
+    def _end_play(self, now: float) -> None:
+        if self._play:
+            seconds = round(now - self._play_began, 3)
+            self.plays.append(Play(playbook=self._playbook, name=self._play, seconds=seconds))
+
+    def _read_task(self, kind: str, event: Mapping[str, Any], now: float) -> None:
+        name = event["task"]["name"]
+        known = {"play": self._play, "name": name, "began": now, "ended": now, "changed": [], "removed": []}
+        task = self._tasks.setdefault(event["task"]["id"], known)
+        if task is known:
+            self._echo(f"{self._play.split(':')[0].lower()}: {name.split(' : ')[-1]}")
+        task["ended"] = now
+        for host, result in event.get("hosts", {}).items():
+            if result.get("changed"):
+                task["changed"].append(host)
+            task["removed"] += result.get("removed") or []
+            failed = kind == "v2_runner_on_failed" and not result.get("ignore_errors")
+            if failed or kind == "v2_runner_on_unreachable":
+                self.failures.append((host, name.split(" : ")[-1], _message(result)))
+
+    def tasks(self) -> tuple[Task, ...]:
+        return tuple(
+            Task(
+                play=t["play"],
+                name=t["name"],
+                seconds=round(t["ended"] - t["began"], 3),
+                changed=tuple(t["changed"]),
+                removed=tuple(t["removed"]),
+            )
+            for t in self._tasks.values()
+        )
+
+    def count(self, what: str) -> int:
+        return sum(host[what] for host in self.stats.values())
+
+
+def _message(result: Mapping[str, Any]) -> str:
+    """The sentence that says why, out of Ansible's many places for it."""
+    if result.get("results"):
+        broken = [item for item in result["results"] if item.get("failed")]
+        if broken:
+            return _message(broken[0])
+    parts = [str(result.get(key) or "") for key in ("msg", "stderr", "module_stderr")]
+    lines = [line for part in parts for line in part.strip().splitlines()[-6:] if line.strip()]
+    return " | ".join(dict.fromkeys(lines))[:1500] or "no message"
+
+
+def strategy() -> dict[str, str]:
+    """Environment that makes Ansible use Mitogen, where it is installed."""
+    if find_spec("ansible_mitogen") is None:
+        return {}
+    return {"ANSIBLE_STRATEGY": "mitogen_unpinned", "ANSIBLE_STRATEGY_PLUGINS": str(PLAYBOOKS / "strategy_plugins")}
+
+
+def run_playbooks(
+    rig: str,
+    playbooks: Sequence[str],
+    *,
+    variables: Mapping[str, Any],
+    echo: Echo,
+    mitogen: bool = True,
+) -> PlayResult:
+    """Runs playbooks (names in playbooks/) one after the other on the rig's inventory.
+
+    `variables` go to Ansible in a file that only we can read: a command line is everyone's to see. Raises
+    RigError for the first host that failed or could not be reached, with the task and its message. On
+    Ctrl-C Ansible is ended before KeyboardInterrupt goes on.
+    """
+    base = folder(rig)
+    began = time.monotonic()
+    events = _Events(echo)
+    tail: deque[str] = deque(maxlen=TAIL_LINES)
+    with tempfile.TemporaryDirectory(prefix="play-", dir=base) as temporary:
+        extra = Path(temporary) / "variables.yml"
+        write_private(extra, yaml.safe_dump(dict(variables)))
+        command = [sys.executable, "-m", "ansible", "playbook", "--extra-vars", f"@{extra}"]
+        if (base / "inventory.yml").exists():
+            command += ["--inventory", str(base / "inventory.yml")]
+        command += [str(PLAYBOOKS / name) for name in playbooks]
+        environment = {
+            **os.environ,
+            "ANSIBLE_CONFIG": str(PLAYBOOKS / "ansible.cfg"),
+            "ANSIBLE_STDOUT_CALLBACK": "ansible.posix.jsonl",
+            "ANSIBLE_LOCAL_TEMP": str(Path(temporary) / "ansible"),
+            "ANSIBLE_SSH_CONTROL_PATH_DIR": str(Path(temporary) / "cp"),
+            "PYTHONWARNINGS": "ignore",
+            **(strategy() if mitogen else {}),
+        }
+        with subprocess.Popen(
+            command,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            start_new_session=True,  # Ctrl-C is ours to pass on
+        ) as process:
+            try:
+                for line in process.stdout or ():
+                    _take(line, events, tail)
+            except BaseException:
+                _end(process)
+                raise
+        code = process.returncode
+    if code != 0:
+        raise _failure(events, list(tail), code)
+    return PlayResult(
+        ok=events.count("ok"),
+        changed=events.count("changed"),
+        seconds=round(time.monotonic() - began, 3),
+        plays=tuple(events.plays),
+        tasks=events.tasks(),
+    )
+
+
+def _take(line: str, events: _Events, tail: deque[str]) -> None:
+    try:
+        event = json.loads(line)
+    except ValueError:
+        event = None
+    if isinstance(event, dict) and "_event" in event:
+        events.read(event, time.monotonic())
+    elif line.strip():
+        tail.append(line.rstrip())
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    """Ends Ansible and all it started: asks first, then insists."""
+    for number, patience_s in ((signal.SIGINT, 5.0), (signal.SIGTERM, 3.0), (signal.SIGKILL, 3.0)):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, number)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(patience_s)
+            return
+
+
+def _failure(events: _Events, tail: list[str], code: int) -> RigError:
+    if not events.failures:
+        return RigError(f"ansible-playbook ended with code {code}", output="\n".join(tail))
+    host, task, message = events.failures[-1]
+    if any(said in message for said in _HOST_KEY):
+        return changed_host_key(host)
+    others = len({name for name, _, _ in events.failures} - {host})
+    more = f" (and {others} more hosts)" if others else ""
+    where = "this machine" if host == "localhost" else host
+    return RigError(
+        f"{where}{more}: {task}: {message}",
+        hint="./run provision goes on where it stopped; ./run destroy removes what there is",
+        output="\n".join(tail),
+    )

@@ -1,0 +1,195 @@
+"""What is deployed on app and load hosts: two tar files, made on the controller, named by their content.
+
+`code`    the folders app/ and harness/
+`wheels`  the packages of requirements-host.lock (checked against its hashes), installed into one tree for
+          the hosts' Python and architecture; a host unpacks it and puts it on PYTHONPATH
+
+A tree instead of wheels, because installing 18 wheels on nine hosts that share two cores takes a minute with pip
+and needs pip or uv on each, while unpacking takes 0.4 s and needs neither. Hosts with another Python or
+architecture get a tree of their own: `build_bundle(python=…, machine=…)`. Both tars hold bytecode where the
+controller's Python is of the hosts' minor version (`compiled`); a service that runs under its own user
+cannot write it, and compiling at each start costs ten seconds on a host capped at a tenth of a core.
+
+The files are deterministic: sorted, without times and owners, so the hash stands for the content.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import os
+import platform
+import py_compile
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from packaging.markers import Marker
+
+from harness.errors import RigError
+from harness.rig.state import CACHE, ROOT
+
+LOCK = ROOT / "requirements-host.lock"
+FOLDERS = ("app", "harness")
+HOST_PYTHON = "3.11"
+"""Debian 12's; hosts that we make have it."""
+
+KEPT = 10
+"""How many versions of our code stay in the cache: every edit makes one."""
+
+GLIBC_MINOR = 35
+"""The oldest C library among the hosts we support (Ubuntu 22.04): wheels for a newer one are not taken."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bundle:
+    """Paths and hashes of what hosts get; `compiled` if bytecode is inside."""
+
+    code: Path
+    code_hash: str
+    wheels: Path
+    wheels_hash: str
+    compiled: bool
+
+    def variables(self) -> dict[str, str | bool]:
+        """As the roles read them."""
+        return {
+            "bundle_code": str(self.code),
+            "bundle_code_hash": self.code_hash,
+            "bundle_wheels": str(self.wheels),
+            "bundle_wheels_hash": self.wheels_hash,
+            "bundle_compiled": self.compiled,
+        }
+
+
+def checkout_hash() -> str:
+    """What `Bundle.code_hash` would be of the code as it is now."""
+    return hash_files(ROOT, code_files(ROOT))
+
+
+def build_bundle(*, python: str = HOST_PYTHON, machine: str = "") -> Bundle:
+    """Makes both files in .cache/ unless they are there. Raises RigError where a package cannot be had."""
+    machine = machine or platform.machine()
+    compiled = python == f"{sys.version_info.major}.{sys.version_info.minor}"
+    files = code_files(ROOT)
+    code_hash = checkout_hash()
+    wheels_hash = hashlib.sha256(f"1 {python} {machine} {compiled} ".encode() + LOCK.read_bytes()).hexdigest()[:16]
+    code = CACHE / f"code-{code_hash}-{python}.tar.gz"
+    wheels = CACHE / f"wheels-{wheels_hash}.tar.gz"
+    CACHE.mkdir(exist_ok=True)
+    if not code.exists() or not wheels.exists():
+        with tempfile.TemporaryDirectory(prefix="bundle-", dir=CACHE) as temporary:
+            if not code.exists():
+                tree = Path(temporary) / "code"
+                for file in files:
+                    (tree / file).parent.mkdir(parents=True, exist_ok=True)
+                    shutil.copyfile(ROOT / file, tree / file)
+                _store(tree, code, compiled=compiled)
+                for old in sorted(CACHE.glob("code-*"), key=lambda path: path.stat().st_mtime)[:-KEPT]:
+                    old.unlink(missing_ok=True)
+            if not wheels.exists():
+                tree = Path(temporary) / "wheels"
+                _install(tree, python, machine)
+                _store(tree, wheels, compiled=compiled)
+    return Bundle(code=code, code_hash=code_hash, wheels=wheels, wheels_hash=wheels_hash, compiled=compiled)
+
+
+def code_files(root: Path) -> list[Path]:
+    """What of app/ and harness/ is deployed, relative to `root`, sorted."""
+    return sorted(
+        path.relative_to(root)
+        for folder in FOLDERS
+        for path in (root / folder).rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts and not path.name.startswith(".")
+    )
+
+
+def hash_files(root: Path, files: Iterable[Path]) -> str:
+    """16 hex digits that stand for names and contents."""
+    digest = hashlib.sha256()
+    for file in files:
+        content = (root / file).read_bytes()
+        digest.update(f"{file.as_posix()}\0{len(content)}\0".encode() + content)
+    return digest.hexdigest()[:16]
+
+
+def lines_for(lock: str, python: str, machine: str) -> str:
+    """The lock's lines that hold for a Linux host with that Python and architecture, without their markers.
+
+    pip judges markers by the Python it runs on, whatever --python-version says.
+    """
+    host = {
+        "implementation_name": "cpython",
+        "platform_machine": machine,
+        "platform_python_implementation": "CPython",
+        "platform_system": "Linux",
+        "os_name": "posix",
+        "python_full_version": f"{python}.99",
+        "python_version": python,
+        "sys_platform": "linux",
+    }
+    kept = []
+    for entry in re.split(r"\n(?=\S)", lock.strip()):
+        requirement, continued, hashes = entry.partition(" \\\n")
+        name, _, marker = requirement.partition(" ; ")
+        if not marker or Marker(marker).evaluate(host):
+            kept.append(name + continued + hashes)
+    return "\n".join(kept) + "\n"
+
+
+def _install(tree: Path, python: str, machine: str) -> None:
+    wanted = tree.with_suffix(".lock")
+    wanted.write_text(lines_for(LOCK.read_text(), python, machine))
+    platforms = [f"manylinux_2_{minor}_{machine}" for minor in range(GLIBC_MINOR, 16, -1)]
+    platforms += [f"manylinux{tag}_{machine}" for tag in ("2014", "2010", "1")]
+    command = [
+        *(sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-compile"),
+        *("--require-hashes", "--no-deps", "--only-binary=:all:", "--requirement", str(wanted)),
+        *("--target", str(tree), "--python-version", python, "--implementation", "cp"),
+        *(part for tag in platforms for part in ("--platform", tag)),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        wrong = [line for line in done.stderr.splitlines() if line.startswith("ERROR")] or ["no message"]
+        raise RigError(
+            f"packages for Python {python} on {machine}: {wrong[-1]}",
+            hint="is the package index reachable? (pip config list)",
+            output=done.stderr[-2000:],
+        )
+    shutil.rmtree(tree / "bin", ignore_errors=True)  # scripts that point at the controller's Python
+
+
+def _store(tree: Path, target: Path, *, compiled: bool) -> None:
+    """Packs `tree` as `target`, whole or not at all, with bytecode that never asks for the source's time."""
+    if compiled:
+        for source in sorted(tree.rglob("*.py")):
+            py_compile.compile(
+                str(source),
+                dfile=str(source.relative_to(tree)),
+                quiet=2,  # a package's test of broken syntax is no concern of ours
+                invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH,
+            )
+    partial = tree.with_suffix(".tar.gz")
+    with (
+        partial.open("wb") as raw,
+        gzip.GzipFile("", "wb", 6, raw, mtime=0) as packed,
+        tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as tar,
+    ):
+        for path in sorted(tree.rglob("*")):
+            entry = tar.gettarinfo(str(path), str(path.relative_to(tree)))
+            entry.uid = entry.gid = 0
+            entry.uname = entry.gname = "root"
+            entry.mtime = 0
+            entry.mode = 0o755 if path.is_dir() or os.access(path, os.X_OK) else 0o644
+            if path.is_file():
+                with path.open("rb") as content:
+                    tar.addfile(entry, content)
+            else:
+                tar.addfile(entry)
+    partial.replace(target)

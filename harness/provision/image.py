@@ -1,0 +1,150 @@
+"""The recipe of the hosts' root filesystem: which packages, from which archive, under which hash.
+
+The package lists are those of the roles' defaults and nothing else, so that on baked hosts the roles'
+package tasks change nothing. Whatever influences the image goes into its tag; the same recipe is never
+built twice, and a changed role default builds a new image.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+import re
+import shutil
+import subprocess
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harness.errors import UsageError
+from harness.provision.inventory import read_yaml
+from harness.rig.state import CACHE, PLAYBOOKS
+
+SUITE = "bookworm"
+KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
+BASE = ("openssh-server", "python3", "sudo", "systemd", "systemd-sysv")
+"""What makes a Debian root a host that Ansible can reach; the roles' lists come on top."""
+
+_APT_SETTING = re.compile(r'^Acquire::(?:https?::|Check-|Retries)[^"]* "[^"]+";$')
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """All that goes into an image. `tag` is podman's name for it, `folder` where build.sh finds the parts."""
+
+    tag: str
+    folder: Path
+    packages: tuple[str, ...]
+
+
+def role_defaults(roles: Path) -> dict[str, Any]:
+    """All variables of all roles' defaults/main.yml."""
+    merged: dict[str, Any] = {}
+    for path in sorted(roles.glob("*/defaults/main.yml")):
+        merged |= read_yaml(path) or {}
+    return merged
+
+
+def role_packages(roles: Path) -> tuple[str, ...]:
+    """The packages of all roles: each role's `<role>_packages`, sorted. Raises UsageError for an expression."""
+    packages = set(BASE)
+    for path in sorted(roles.glob("*/defaults/main.yml")):
+        name = f"{path.parent.parent.name}_packages"
+        for package in (read_yaml(path) or {}).get(name) or []:
+            if not re.fullmatch(r"[a-z0-9][a-z0-9+.-]*", str(package)):
+                raise UsageError(f"{path}: {name}: '{package}' is not a package's name")
+            packages.add(package)
+    return tuple(sorted(packages))
+
+
+def debian_sources(files: Mapping[str, str]) -> tuple[str, ...]:
+    """The Debian 12 archive as this machine reaches it, as one-line apt sources.
+
+    `files` are apt's source files by name. Taken are archives of Debian itself (whatever mirror), not
+    third parties' repositories, whose keys the hosts do not have. Without any, Debian's own servers.
+    """
+    found: list[str] = []
+    for name, text in sorted(files.items()):
+        entries = _stanzas(text) if name.endswith(".sources") else _one_line(text)
+        for uri, suite, components in entries:
+            archive = re.search(r"/(debian(?:-security)?)/?$", uri)
+            if archive and suite.split("/")[0].split("-")[0] == SUITE and "main" in components:
+                found.append(f"deb [signed-by={KEYRING}] {uri} {suite} main")
+    if not found:
+        raise UsageError(
+            f"apt on this machine knows no archive of Debian's {SUITE}, which the hosts are made of",
+            hint=f"add one to /etc/apt/sources.list.d (its suite: {SUITE}), then ./run provision again",
+        )
+    return tuple(dict.fromkeys(found))
+
+
+def _one_line(text: str) -> Iterable[tuple[str, str, list[str]]]:
+    for line in text.splitlines():
+        match = re.match(r"deb\s+(?:\[[^]]*\]\s+)?(\S+)\s+(\S+)\s+(.+)", line.split("#")[0].strip())
+        if match:
+            yield match[1], match[2], match[3].split()
+
+
+def _stanzas(text: str) -> Iterable[tuple[str, str, list[str]]]:
+    kept = "\n".join(line for line in text.splitlines() if not line.startswith("#"))
+    for stanza in re.split(r"\n\s*\n", kept):
+        fields = {
+            key.lower(): value.split()
+            for key, value in re.findall(r"^([\w-]+):((?:.*)(?:\n[ \t].*)*)", stanza, re.MULTILINE)
+        }
+        if "deb" not in fields.get("types", []) or fields.get("enabled") == ["no"]:
+            continue
+        for uri in fields.get("uris", []):
+            for suite in fields.get("suites", []):
+                yield uri, suite, fields.get("components", [])
+
+
+def apt_settings(dump: str) -> tuple[str, ...]:
+    """The lines of `apt-config dump` that say how the archive is reached: proxies, time-outs, checks."""
+    return tuple(line for line in dump.splitlines() if _APT_SETTING.match(line))
+
+
+def prepare(
+    roles: Path,
+    *,
+    packages: Iterable[str] = (),
+    scripts: Path | None = None,
+    etc: Path = Path("/etc"),
+    local: Path = Path("/usr/local"),
+) -> Recipe:
+    """Writes the recipe's folder (.cache/image-<hash>/) and names the image that it makes.
+
+    `packages` come on top of the roles', `scripts` is a folder whose files shape the image besides image/.
+    """
+    apt = etc / "apt"
+    files = {
+        path.name: path.read_text(errors="replace")
+        for path in (apt / "sources.list", *sorted((apt / "sources.list.d").glob("*.*")))
+        if path.is_file() and path.suffix in (".list", ".sources")
+    }
+    try:
+        dump = subprocess.run(["apt-config", "dump"], capture_output=True, text=True, check=False).stdout
+    except FileNotFoundError:
+        dump = ""
+    wanted = tuple(sorted({*role_packages(roles), *packages}))
+    parts = {
+        "packages": "\n".join(wanted) + "\n",
+        "sources.list": "\n".join(debian_sources(files)) + "\n",
+        "apt.conf": "".join(f"{line}\n" for line in apt_settings(dump)),
+    }
+    authorities = sorted((local / "share/ca-certificates").rglob("*.crt"))
+    digest = hashlib.sha256(platform.machine().encode())
+    for path in [p for place in (PLAYBOOKS / "images/container", scripts) if place for p in sorted(place.iterdir())]:
+        digest.update(path.name.encode() + path.read_bytes())
+    for name, text in sorted(parts.items()):
+        digest.update(name.encode() + text.encode())
+    for path in authorities:
+        digest.update(path.read_bytes())
+    folder = CACHE / f"image-{digest.hexdigest()[:12]}"
+    (folder / "ca").mkdir(parents=True, exist_ok=True)
+    for name, text in parts.items():
+        (folder / name).write_text(text)
+    for path in authorities:
+        shutil.copy(path, folder / "ca" / path.name)
+    return Recipe(tag=f"localhost/pgcrucible-host:{digest.hexdigest()[:12]}", folder=folder, packages=wanted)

@@ -1,0 +1,1 @@
+"""Where hosts come from: podman (system containers), vm (QEMU) and static (any SSH machines)."""

@@ -1,0 +1,139 @@
+"""What one trial left: its samples, its figures, and what the layers behind the client counted. Pure."""
+
+from __future__ import annotations
+
+from array import array
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from harness.model import Cell, Tally, Trial
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Samples:
+    """A samples file as columns of equal length, named as in the file. A million rows take about 150 MB."""
+
+    seq: array[int]
+    op: list[str]
+    key: list[str]
+    host: list[str]
+    due_us: array[int]
+    sent_us: array[int]
+    done_us: array[int]
+    outcome: list[str]
+    status: array[int]
+    value: list[int | None]
+    error: list[str]
+    id: list[str]
+    load_host: list[str]
+    phase: list[str]
+    captured: Mapping[str, array[float]]
+    """The columns `c_<name>` by name; NaN where an answer had none."""
+
+    def __len__(self) -> int:
+        return len(self.seq)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """What the layers behind the client said about one trial; with the samples, all that a check needs.
+
+    `initial` and `final`: counter values by key, read from the database itself before and after.
+    `ledger`: Idempotency-Key -> (key, value), or None where the trial sent none.
+    `counts`: requests seen by each layer during the trial: `client`, `haproxy`, `app` (absent: not measured,
+    and `notes` says why). `servers`: HAProxy's count for each app host. `extra`: the scenario's own.
+    `unjudged`: check -> why this target cannot answer it at all; the check is then left out, not passed.
+    """
+
+    initial: Mapping[str, int] = field(default_factory=dict)
+    final: Mapping[str, int] = field(default_factory=dict)
+    ledger: Mapping[str, tuple[str, int]] | None = None
+    counts: Mapping[str, int] = field(default_factory=dict)
+    servers: Mapping[str, int] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    extra: Mapping[str, Any] = field(default_factory=dict)
+    unjudged: Mapping[str, str] = field(default_factory=dict)
+
+
+def tally(requests: Samples | Tally) -> Tally:
+    """How the requests of each key ended, from the samples or as counted where none were kept."""
+    if isinstance(requests, Counter):
+        return requests
+    return Counter(zip(requests.op, requests.key, requests.outcome, strict=True))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrialRow:
+    """A trial's figures by column name of trials.csv (None: not measured, or too few samples to carry it)."""
+
+    trial: Trial
+    valid: bool = True
+    reason: str = ""
+    doubted: bool = False
+    """Whether the `reason` is the generator's alone, which may have been the limit, and nothing else is wrong. Only
+    such a trial, where that makes it invalid, may be measured once more."""
+    steady: bool | None = None
+    """Whether the measured phase began from a steady state; None without a warm-up.
+
+    One that did not is valid all the same: on a small machine, or one that is shared, the noise of a few seconds is
+    enough to say so, and what was counted is true. The run's warnings name the cells (`unsteady`), and a claim about
+    time that rests on nothing else says so (`never_steady`).
+    """
+    figures: Mapping[str, float | None]
+
+    @property
+    def cell(self) -> Cell:
+        """The cell it repeats."""
+        return self.trial.cell
+
+    @property
+    def is_timed(self) -> bool:
+        """See `times_hold`."""
+        return times_hold(self.valid, self.reason)
+
+    def figure(self, name: str) -> float | None:
+        """One figure, None where it is absent."""
+        return self.figures.get(name)
+
+
+def times_hold(valid: bool, reason: object) -> bool:
+    """Whether a trial's times may be used: it is valid, and the generator was above suspicion too. Where a scenario's
+    criteria rest on counts, a trial stays valid with a `reason` to doubt its times.
+    """
+    return valid and not reason
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """All that a check may look at: the row, the samples of each lane, and the layers' evidence.
+
+    `tallies`: of the lanes whose samples were not kept, how the requests of each key ended.
+    """
+
+    row: TrialRow
+    lanes: Mapping[str, Samples]
+    evidence: Evidence
+    held_back: str = ""
+    """What was saturated while the trial's load ran, in words, from its telemetry (harness/analysis/bottleneck.py)."""
+    saturated: tuple[str, ...] | None = None
+    """The same, the parts by name; None where it is not known."""
+    tallies: Mapping[str, Tally] = field(default_factory=dict)
+    distilled: Mapping[str, float] = field(default_factory=dict)
+    """Where trials are judged together: what the scenario took out of the samples (Scenario.distil)."""
+
+    @property
+    def cell(self) -> Cell:
+        """The cell measured."""
+        return self.row.cell
+
+    @property
+    def main(self) -> Samples:
+        """The samples of the lane named `main`."""
+        return self.lanes["main"]
+
+    @property
+    def requests(self) -> Samples | Tally:
+        """The samples of the lane named `main`, or its tally where none were kept."""
+        return self.main if "main" in self.lanes else self.tallies["main"]

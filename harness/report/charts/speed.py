@@ -1,0 +1,285 @@
+"""The charts of speed: rows of figures in, Vega-Lite specifications out. Pure; nothing here knows where rows come from.
+
+Each chart takes the `title` that states its finding, a `subtitle` that says how it was measured, and `because`,
+the reason that is shown if there is nothing to draw. Rows may come straight from a CSV file: text of a number is a
+number, and a row without the figure that is drawn is left out.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+from typing import Any
+
+import vl_convert
+
+from harness.analysis.scaling_law import UslFit
+from harness.report.charts.theme import (
+    BLUE,
+    GREEN,
+    INK,
+    ORANGE,
+    PURPLE,
+    QUIET,
+    RED,
+    SERIES,
+    WIDTH,
+    Rows,
+    Spec,
+    axis,
+    chart,
+    in_order,
+    nothing,
+    numbers,
+    room,
+)  # fmt: skip
+
+VEGA_LITE = "5.20"
+"""The version of Vega-Lite by which pictures and pages are drawn."""
+
+LATENCY, SERVICE = "latency, from when it was due", "service time, from when it was sent"
+
+
+def svg(spec: Spec) -> str:
+    """The chart as a picture, drawn without a browser."""
+    picture: str = vl_convert.vegalite_to_svg(json.dumps(spec, allow_nan=False), vl_version=VEGA_LITE)
+    return picture
+
+
+def script() -> str:
+    """The JavaScript (0.9 MB, no address in it is fetched) that defines `vegaEmbed` for interactive charts."""
+    bundle: str = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", vl_version=VEGA_LITE)
+    return bundle
+
+
+def percentile_curve(rows: Rows, *, title: str, subtitle: str = "", because: str = "no samples were kept") -> Spec:
+    """How slow the slowest are. Rows: `series` (a cell), `kind` (`latency` or `service`), `percent`, `ms`.
+
+    The further right, the rarer: 90, 99 and 99.9 per cent are equally far apart.
+    """
+    names = {"latency": LATENCY, "service": SERVICE}
+    points = [
+        row | {"kind": names.get(row.get("kind", ""), LATENCY), "beyond": 1 - row["percent"] / 100}
+        for row in numbers(rows, "percent", "ms", above=0)
+        if row["percent"] < 100
+    ]
+    if not points:
+        return nothing(title, because)
+    ticks = [tick for tick in (0.5, 0.1, 0.05, 0.01, 0.001, 0.0001) if tick >= min(p["beyond"] for p in points)]
+    series, kinds = in_order(p["series"] for p in points), in_order(p["kind"] for p in points)
+    encoding = {
+        "x": axis("beyond", "percentile of requests (%)", scale={"type": "log", "reverse": True, "nice": False},
+                  axis={"values": ticks, "labelExpr": "format(100 * (1 - datum.value), '.5~g')"}),
+        "y": axis("ms", "milliseconds (log)", scale={"type": "log"}, axis={"tickCount": 6}),
+        "color": axis("series", None, "nominal", sort=series, scale={"range": list(SERIES)}),
+        "tooltip": [axis("series", "cell", "nominal"), axis("kind", "time", "nominal"), axis("percent", "%"),
+                    axis("ms", "ms")],
+    }  # fmt: skip
+    if len(kinds) > 1:
+        dashes = {"domain": kinds, "range": [[1, 0], [5, 4]]}
+        encoding["strokeDash"] = axis("kind", None, "nominal", scale=dashes, legend={"symbolStrokeColor": INK})
+    else:
+        subtitle = f"{subtitle} {kinds[0].capitalize()}.".strip()
+    return chart(title, subtitle, points, {"width": WIDTH, "height": 300, "mark": "line", "encoding": encoding})
+
+
+def timeline(rows: Rows, *, title: str, subtitle: str = "", because: str = "no second was recorded") -> Spec:
+    """Second by second, what was answered and how fast. Rows of timeline.csv of one trial."""
+    seconds = numbers(rows, "second")
+    if not seconds:
+        return nothing(title, because)
+    last = max(row["second"] for row in seconds)
+    outcomes = [
+        {"second": row["second"], "outcome": name, "requests": row[name]}
+        for name in ("ok", "fail", "unknown")
+        for row in _to_its_end(numbers(seconds, "second", name))
+    ]
+    tails = [
+        {"second": row["second"], "percentile": name.removesuffix("_ms"), "ms": row[name]}
+        for name in ("p50_ms", "p95_ms", "p99_ms")
+        for row in _to_its_end([row for row in numbers(seconds, "second", name) if row[name] > 0])
+    ]
+    x = axis("second", None, scale={"domain": [0, last + 1], "nice": False})
+    rates = {
+        "width": WIDTH,
+        "height": 140,
+        "data": {"values": outcomes},
+        "mark": {"type": "area", "interpolate": "step-after"},
+        "encoding": {
+            "x": x,
+            "y": axis("requests", "requests/s", stack="zero"),
+            "color": axis("outcome", None, "nominal", sort=["ok", "fail", "unknown"],
+                          scale={"domain": ["ok", "fail", "unknown"], "range": [BLUE, ORANGE, RED]}),
+            "order": {"field": "outcome", "sort": "ascending"},
+            "tooltip": [axis("second", "s"), axis("outcome", None, "nominal"), axis("requests", "requests")],
+        },
+    }  # fmt: skip
+    latency = {
+        "width": WIDTH,
+        "height": 140,
+        "data": {"values": tails},
+        "mark": {"type": "line", "interpolate": "step-after"},
+        "encoding": {
+            "x": x | {"title": "seconds since the trial began"},
+            "y": axis("ms", "latency (ms, log)", scale={"type": "log"}),
+            "color": axis("percentile", None, "nominal", scale={"domain": ["p50", "p95", "p99"],
+                                                                "range": [GREEN, PURPLE, INK]}),
+            "tooltip": [axis("second", "s"), axis("percentile", None, "nominal"), axis("ms", "ms")],
+        },
+    }  # fmt: skip
+    return chart(title, subtitle, [], {"vconcat": [rates, latency], "resolve": {"scale": {"color": "independent"}}})
+
+
+def _to_its_end(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows of a stepped line with one more, so that the last second has a width too."""
+    return [*rows, rows[-1] | {"second": rows[-1]["second"] + 1}] if rows else []
+
+
+def spread(rows: Rows, *, title: str, subtitle: str = "", because: str = "no host answered") -> Spec:
+    """How evenly requests fell on hosts. Rows: `host`, `requests`. The line is the even share."""
+    bars = numbers(rows, "requests", above=-1)
+    total = sum(row["requests"] for row in bars)
+    if not total:
+        return nothing(title, because)
+    for row in bars:
+        row["text"] = f"{row['requests']:,.0f} ({row['requests'] / total:.1%})"
+    hosts = in_order(row["host"] for row in bars)
+    y = axis("host", None, "nominal", sort=hosts)
+    layers = [
+        {"mark": {"type": "bar", "color": BLUE, "height": {"band": 0.7}},
+         "encoding": {"y": y, "x": axis("requests", "requests", scale={"domain": [0, room(bars, "requests")]})}},
+        {"mark": {"type": "text", "align": "left", "dx": 10},
+         "encoding": {"y": y, "x": axis("requests", "requests"), "text": {"field": "text"}}},
+        {"mark": {"type": "rule", "strokeDash": [5, 4], "strokeWidth": 1.5, "color": INK},
+         "data": {"values": [{"share": total / len(hosts)}]}, "encoding": {"x": axis("share", "requests")}},
+    ]  # fmt: skip
+    return chart(title, subtitle, bars, {"width": WIDTH - 60, "height": {"step": 30}, "layer": layers})
+
+
+def _medians(points: list[dict[str, Any]], by: str, of: str) -> list[dict[str, Any]]:
+    """The median of `of` for each `by`, in growing order."""
+    return [
+        {by: place, of: statistics.median(row[of] for row in points if row[by] == place), "what": "median"}
+        for place in sorted(in_order(row[by] for row in points))
+    ]
+
+
+def scaling(
+    rows: Rows, fit: UslFit | None = None, *, title: str, subtitle: str = "", because: str = "no trial finished"
+) -> Spec:
+    """Throughput over hosts. Rows: `hosts`, `rps`, one a trial. The ideal line starts from the fewest hosts' median."""
+    points = numbers(rows, "hosts", "rps", above=0)
+    if not points:
+        return nothing(title, because)
+    counts = sorted(in_order(row["hosts"] for row in points))
+    medians = _medians(points, "hosts", "rps")
+    first = medians[0]["rps"] / counts[0]
+    ideal = [{"hosts": n, "rps": first * n, "what": "ideal"} for n in counts]
+    steps = [counts[0] + (counts[-1] - counts[0]) * step / 60 for step in range(61)]
+    law = [{"hosts": n, "rps": fit.at(n), "what": "scaling law (USL)"} for n in steps] if fit else []
+    where = {
+        "x": axis("hosts", "app hosts", axis={"values": counts, "format": "d"}, scale={"domain": [0, counts[-1]]}),
+        "y": axis("rps", "acknowledged requests/s"),
+    }
+    names = ["median", "ideal", *(["scaling law (USL)"] if law else [])]
+    colour = axis("what", None, "nominal", legend={"symbolType": "stroke"},
+                  scale={"domain": names, "range": [BLUE, QUIET, ORANGE][: len(names)]})  # fmt: skip
+    layers: list[Spec] = [
+        {"mark": {"type": "line", "strokeDash": [5, 4]}, "data": {"values": ideal},
+         "encoding": where | {"color": colour}},
+        {"mark": "line", "data": {"values": law}, "encoding": where | {"color": colour}},
+        {"mark": {"type": "point", "color": BLUE, "opacity": 0.35, "size": 40}, "encoding": where},
+        {"mark": {"type": "point", "size": 90}, "data": {"values": medians}, "encoding": where | {
+            "color": colour, "tooltip": [axis("hosts", "hosts"), axis("rps", "median requests/s")]}},
+    ]  # fmt: skip
+    return chart(title, subtitle, points, {"width": WIDTH, "height": 320, "layer": layers})
+
+
+def strategies(rows: Rows, *, title: str, subtitle: str = "", because: str = "no strategy was measured") -> Spec:
+    """Strategies side by side. Rows: `strategy`, `keys` (`hot key` …), `rps`, `lost` (lost updates)."""
+    bars = numbers(rows, "rps", above=-1)
+    if not bars:
+        return nothing(title, because)
+    for row in bars:
+        lost = int(next(iter(numbers([row], "lost")), {}).get("lost", 0))
+        row["text"] = f"{row['rps']:,.0f}"
+        row["wrong"] = f"{lost:,} updates lost" if lost else ""
+    keys, names = in_order(row["keys"] for row in bars), in_order(row["strategy"] for row in bars)
+    place = {
+        "y": axis("strategy", None, "nominal", sort=names, scale={"paddingInner": 0.25}),
+        "yOffset": {"field": "keys", "sort": keys},
+        "x": axis("rps", "acknowledged requests/s", scale={"domain": [0, room(bars, "rps")]}),
+    }
+    colour = axis("keys", None, "nominal", sort=keys, scale={"domain": keys, "range": list(SERIES)})
+    layers = [
+        {"mark": {"type": "bar"}, "encoding": {**place, "color": colour}},
+        {"mark": {"type": "text", "align": "left", "dx": 5}, "encoding": {**place, "text": {"field": "text"}}},
+        {"mark": {"type": "text", "align": "left", "dx": 48, "color": RED, "fontWeight": 600},
+         "encoding": {**place, "text": {"field": "wrong"}}},
+    ]  # fmt: skip
+    return chart(title, subtitle, bars, {"width": WIDTH - 60, "height": {"step": 19, "for": "offset"}, "layer": layers})
+
+
+def pool_sweep(
+    rows: Rows, *, knee: int | None = None, title: str, subtitle: str = "", because: str = "no pool was measured"
+) -> Spec:
+    """Time for the same work over pool sizes. Rows: `pool`, `seconds`, one a trial. Both axes are logarithmic."""
+    points = numbers(rows, "pool", "seconds", above=0)
+    if not points:
+        return nothing(title, because)
+    pools = sorted(in_order(row["pool"] for row in points))
+    medians = _medians(points, "pool", "seconds")
+    start = medians[0]["pool"] * medians[0]["seconds"]
+    ideal = [{"pool": p, "seconds": start / p, "what": "ideal: twice the pool, half the time"} for p in pools]
+    x = axis(
+        "pool",
+        "connections in the pool (log)",
+        scale={"type": "log", "nice": False},
+        axis={"values": pools, "format": "d"},
+    )
+    y = axis("seconds", "seconds (log)", scale={"type": "log"}, axis={"tickCount": 5, "format": "~g"})
+    domain = [medians[0]["what"], ideal[0]["what"]]
+    dashes = {"domain": domain, "range": [[1, 0], [5, 4]]}
+    layers: list[Spec] = [
+        {"mark": {"type": "line", "point": False}, "data": {"values": [*medians, *ideal]},
+         "encoding": {"x": x, "y": y,
+                      "color": axis("what", None, "nominal", scale={"domain": domain, "range": [BLUE, QUIET]}),
+                      "strokeDash": axis("what", None, "nominal", scale=dashes)}},
+        {"mark": {"type": "point", "color": BLUE, "opacity": 0.5}, "encoding": {"x": x, "y": y}},
+    ]  # fmt: skip
+    at_knee = [row | {"text": f"knee: {knee}"} for row in medians if row["pool"] == knee]
+    if at_knee:
+        layers += [
+            {"mark": {"type": "point", "color": RED, "size": 220, "filled": False, "strokeWidth": 2.5},
+             "data": {"values": at_knee}, "encoding": {"x": x, "y": y}},
+            {"mark": {"type": "text", "color": RED, "dx": 14, "dy": -12, "align": "left", "fontWeight": 600},
+             "data": {"values": at_knee}, "encoding": {"x": x, "y": y, "text": {"field": "text"}}},
+        ]  # fmt: skip
+    return chart(title, subtitle, points, {"width": WIDTH, "height": 300, "layer": layers})
+
+
+def backends(rows: Rows, *, title: str, subtitle: str = "", because: str = "no backend was measured") -> Spec:
+    """The same load on each backend, a panel a measure. Rows: `measure`, `unit`, `backend`, `value`."""
+    bars = numbers(rows, "value", above=-1)
+    if not bars:
+        return nothing(title, because)
+    for row in bars:
+        row["text"] = f"{row['value']:,.0f}" if row["value"] >= 1000 else f"{row['value']:.3g}"
+    names = in_order(row["backend"] for row in bars)
+    panels = []
+    for measure in in_order((row["measure"], row.get("unit", "")) for row in bars):
+        mine = [row for row in bars if (row["measure"], row.get("unit", "")) == measure]
+        y = axis("backend", None, "nominal", sort=names)
+        x = axis("value", None, scale={"domain": [0, room(mine, "value") or 1]}, axis=None)
+        colour = {"field": "backend", "legend": None, "scale": {"domain": names, "range": [BLUE, ORANGE, GREEN]}}
+        text = f"{measure[0]} ({measure[1]})" if measure[1] else str(measure[0])
+        label = {"text": text, "fontSize": 12, "offset": 4, "frame": "group"}
+        panels.append({
+            "width": WIDTH - 60, "height": {"step": 22}, "title": label, "data": {"values": mine},
+            "layer": [
+                {"mark": {"type": "bar"}, "encoding": {"y": y, "x": x, "color": colour}},
+                {"mark": {"type": "text", "align": "left", "dx": 5},
+                 "encoding": {"y": y, "x": x, "text": {"field": "text"}}},
+            ],
+        })  # fmt: skip
+    return chart(title, subtitle, [], {"vconcat": panels, "spacing": 14})

@@ -1,0 +1,119 @@
+"""Where programs of ours run: this machine, or a host over SSH (harness/rig/ssh.py). Commands, streams and files."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import subprocess
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from harness.errors import RigError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """What a command printed and how it ended."""
+
+    stdout: str
+    stderr: str
+    code: int
+
+
+class Stream(Protocol):
+    """A running command: lines in, lines out. Closing it ends its standard input, `end` is rid of it at once."""
+
+    def send(self, line: str) -> None: ...
+    def lines(self) -> Iterator[str]: ...
+    def close(self) -> None: ...
+    def error_output(self) -> str: ...
+    def has_ended(self) -> bool: ...
+    def end(self) -> None: ...
+
+
+class Station(Protocol):
+    """Where a program of ours runs: a host over SSH, or this machine."""
+
+    @property
+    def name(self) -> str: ...
+    def run(
+        self, command: Sequence[str], *, stdin: str = "", timeout_s: float = 60.0, check: bool = True
+    ) -> Result: ...
+    def stream(self, command: Sequence[str]) -> Stream: ...
+    def fetch(self, folder: str, names: Collection[str], into: Path) -> None: ...
+
+
+class _LocalStream:
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self._process = process
+        self._said = ""
+
+    def send(self, line: str) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.write(line + "\n")
+        self._process.stdin.flush()
+
+    def lines(self) -> Iterator[str]:
+        assert self._process.stdout is not None
+        assert self._process.stderr is not None
+        with self._process.stdout, self._process.stderr:
+            for line in self._process.stdout:
+                yield line.rstrip("\n")
+            self._said = self._process.stderr.read()[-4000:]
+        self._process.wait()
+
+    def close(self) -> None:
+        if self._process.stdin is not None:
+            with contextlib.suppress(OSError):
+                self._process.stdin.close()
+
+    def error_output(self) -> str:
+        return self._said
+
+    def has_ended(self) -> bool:
+        return self._process.poll() is not None
+
+    def end(self) -> None:
+        self._process.kill()
+        for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
+            if pipe is not None:
+                with contextlib.suppress(OSError):
+                    pipe.close()
+        self._process.wait()
+
+
+class LocalHost:
+    """This machine as a Station: for services measured by URL, where there is no rig."""
+
+    name = "controller"
+
+    def run(self, command: Sequence[str], *, stdin: str = "", timeout_s: float = 60.0, check: bool = True) -> Result:
+        """As RemoteHost.run."""
+        try:
+            done = subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=timeout_s, check=False)
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise RigError(f"{self.name}: {error}") from error
+        if check and done.returncode != 0:
+            raise RigError(f"{self.name}: `{command[0]}` ended with {done.returncode}", output=done.stderr)
+        return Result(stdout=done.stdout, stderr=done.stderr, code=done.returncode)
+
+    def stream(self, command: Sequence[str]) -> Stream:
+        """As RemoteHost.stream."""
+        return _LocalStream(
+            subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                start_new_session=True,  # Ctrl-C reaches the controller, which then closes the stream
+            )
+        )
+
+    def fetch(self, folder: str, names: Collection[str], into: Path) -> None:
+        """As RemoteHost.fetch."""
+        for name in names:
+            with contextlib.suppress(FileNotFoundError):
+                shutil.copyfile(f"{folder}/{name}", into / name)

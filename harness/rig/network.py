@@ -1,0 +1,35 @@
+"""A rig's own network: a free /24 of the benchmark range, chosen under a lock."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import ipaddress
+from collections.abc import Iterable, Iterator
+
+from harness.errors import RigError
+from harness.rig.state import RIGS
+
+BENCHMARK_NET = ipaddress.ip_network("198.18.0.0/15")
+"""Set aside for benchmarks of interconnected devices (RFC 2544, RFC 6890): no real host lives there."""
+
+
+def free_network(taken: Iterable[str]) -> str:
+    """The lowest /24 of the benchmark range that overlaps nothing in `taken` (CIDRs). Raises RigError."""
+    used = [ipaddress.ip_network(text, strict=False) for text in taken]
+    for candidate in BENCHMARK_NET.subnets(new_prefix=24):
+        if not any(candidate.version == net.version and candidate.overlaps(net) for net in used):
+            return str(candidate)
+    raise RigError(
+        f"no free /24 network is left in {BENCHMARK_NET}",
+        hint="./run status lists the rigs; ./run destroy --rig NAME frees one",
+    )
+
+
+@contextlib.contextmanager
+def network_lock() -> Iterator[None]:
+    """Held from the choice of a network until rig.json names it, so that two rigs never take the same."""
+    RIGS.mkdir(mode=0o700, exist_ok=True)
+    with (RIGS / ".network.lock").open("w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield

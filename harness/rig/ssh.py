@@ -1,0 +1,242 @@
+"""A host over SSH as a Station: commands, streams, files and tunnels.
+
+Host keys are those recorded when the host was made; an unknown or changed key stops the run. One connection a
+host, shared by all its channels.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import shlex
+import shutil
+import tarfile
+import threading
+from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import fabric
+import paramiko
+
+from harness.errors import RigError
+from harness.model import Host
+from harness.rig.connection import Result, Stream
+from harness.rig.tunnel import tunnel
+
+CONNECT_TIMEOUT_S = 15
+FETCH_S = 60.0
+"""So long a host may send nothing of a file that is fetched."""
+logging.getLogger("paramiko").setLevel(logging.CRITICAL)  # what goes wrong is raised and said once, in our words
+
+
+def _ended(channel: paramiko.Channel, timeout_s: float) -> int:
+    """The exit code of the channel's command. Raises TimeoutError: paramiko itself would wait for ever."""
+    if not channel.status_event.wait(timeout_s):
+        raise TimeoutError
+    return int(channel.recv_exit_status())
+
+
+class _RemoteStream:
+    def __init__(self, channel: paramiko.Channel) -> None:
+        self._channel = channel
+        self._out = channel.makefile("r", -1)
+        self._err = channel.makefile_stderr("r", -1)
+
+    def send(self, line: str) -> None:
+        self._channel.sendall(line.encode() + b"\n")
+
+    def lines(self) -> Iterator[str]:
+        for line in self._out:
+            yield str(line).rstrip("\n")
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError, EOFError, paramiko.SSHException):
+            self._channel.shutdown_write()
+
+    def error_output(self) -> str:
+        return bytes(self._err.read()).decode(errors="replace")[-4000:]
+
+    def has_ended(self) -> bool:
+        return bool(self._channel.closed or self._channel.exit_status_ready())
+
+    def end(self) -> None:
+        self._channel.close()
+
+
+class RemoteHost:
+    """One host of the rig: a Station over SSH. Commands run as root (sudo -n where the user is not)."""
+
+    def __init__(self, host: Host, key: Path | None, known_hosts: Path | None) -> None:
+        self.host = host
+        self._lock = threading.Lock()
+        key = Path(host.ssh_key).expanduser() if host.ssh_key else key
+        self._known_hosts = Path(host.known_hosts).expanduser() if host.known_hosts else known_hosts
+        options: dict[str, Any] = {"banner_timeout": CONNECT_TIMEOUT_S, "auth_timeout": CONNECT_TIMEOUT_S}
+        if key is not None:
+            options |= {"key_filename": str(key), "allow_agent": False, "look_for_keys": False}
+        gateway: fabric.Connection | str | None = None
+        if " " in host.jump:
+            gateway = host.jump
+        elif host.jump:
+            gateway = fabric.Connection(host.jump, connect_kwargs=options, connect_timeout=CONNECT_TIMEOUT_S)
+            self._strict(gateway)
+        self._connection = fabric.Connection(
+            host.ssh_address,
+            user=host.ssh_user,
+            port=host.ssh_port,
+            gateway=gateway,
+            connect_timeout=CONNECT_TIMEOUT_S,
+            connect_kwargs=options,
+            forward_agent=False,
+        )
+        self._strict(self._connection)
+
+    def _strict(self, connection: fabric.Connection) -> None:
+        if self._known_hosts is not None:
+            connection.client.load_host_keys(str(self._known_hosts))
+        else:
+            connection.client.load_system_host_keys()
+        connection.client.set_missing_host_key_policy(paramiko.RejectPolicy())
+
+    @property
+    def name(self) -> str:
+        """The host's name in the rig."""
+        return self.host.name
+
+    def _open(self) -> fabric.Connection:
+        with self._lock:
+            if not self._connection.is_connected:
+                try:
+                    self._connection.open()
+                    self._connection.transport.set_keepalive(15)
+                except paramiko.BadHostKeyException as error:
+                    raise changed_host_key(self.name) from error
+                except (paramiko.SSHException, OSError, EOFError) as error:
+                    unknown = "known_hosts" in str(error)
+                    raise RigError(
+                        f"{self.name} ({self.host.ssh_address}:{self.host.ssh_port}) cannot be reached "
+                        f"over SSH: {error or type(error).__name__}",
+                        hint=f"ssh-keyscan {self.host.ssh_address}, compare the key with the machine's own, add it"
+                        if unknown
+                        else "see ./run status; ./run provision starts what is down",
+                    ) from error
+            return self._connection
+
+    def _session(self) -> paramiko.Channel:
+        try:
+            return self._open().transport.open_session(timeout=CONNECT_TIMEOUT_S)
+        except (paramiko.SSHException, OSError, EOFError) as error:
+            raise RigError(f"{self.name}: the SSH connection broke: {error}", hint="see ./run status") from error
+
+    def _command(self, command: Sequence[str]) -> str:
+        line = shlex.join(command)
+        return line if self.host.ssh_user == "root" else f"sudo -n -- {line}"
+
+    def run(self, command: Sequence[str], *, stdin: str = "", timeout_s: float = 60.0, check: bool = True) -> Result:
+        """Runs `command` to its end. Raises RigError: time-out, broken connection, non-zero end."""
+        channel = self._session()
+        channel.settimeout(timeout_s)
+        try:
+            channel.exec_command(self._command(command))
+            if stdin:
+                channel.sendall(stdin.encode())
+            channel.shutdown_write()
+            errors: list[bytes] = []
+            reader = threading.Thread(
+                target=lambda: errors.append(channel.makefile_stderr("rb", -1).read()), daemon=True
+            )
+            reader.start()
+            out = channel.makefile("rb", -1).read()
+            reader.join(timeout_s)
+            code = _ended(channel, timeout_s)
+        except (TimeoutError, paramiko.SSHException, OSError, EOFError) as error:
+            said = f"no answer within {timeout_s:g} s" if isinstance(error, TimeoutError) else str(error)
+            raise RigError(f"{self.name}: `{command[0]}`: {said}", hint="see ./run status") from error
+        finally:
+            channel.close()
+        result = Result(
+            stdout=out.decode(errors="replace"),
+            stderr=b"".join(errors).decode(errors="replace"),
+            code=code,
+        )
+        if check and code != 0:
+            last = (result.stderr.strip() or result.stdout.strip()).splitlines()[-1:] or ["(it said nothing)"]
+            raise RigError(
+                f"{self.name}: `{' '.join(command[:4])}` ended with {code}: {last[0]}",
+                hint="see ./run status",
+                output=result.stderr[-4000:],
+            )
+        return result
+
+    def stream(self, command: Sequence[str]) -> Stream:
+        """Starts `command` and hands back its lines as they come."""
+        channel = self._session()
+        try:
+            channel.exec_command(self._command(command))
+        except (paramiko.SSHException, OSError, EOFError) as error:
+            raise RigError(f"{self.name}: `{command[0]}` could not be started: {error}") from error
+        return _RemoteStream(channel)
+
+    def fetch(self, folder: str, names: Collection[str], into: Path) -> None:
+        """Copies those of the named files that are in a folder of the host, in one go. Raises RigError."""
+        try:
+            with self._session() as channel:
+                channel.settimeout(FETCH_S)
+                channel.exec_command(self._command(["tar", "-C", folder, "-cf", "-", "."]))
+                with channel.makefile("rb", -1) as source, tarfile.open(fileobj=source, mode="r|") as archive:
+                    for member in archive:
+                        name = member.name.removeprefix("./")
+                        if name in names and member.isfile() and (content := archive.extractfile(member)):
+                            with (into / name).open("wb") as target:
+                                shutil.copyfileobj(content, target)
+                    while source.read(1 << 16):  # what pads the archive
+                        pass
+                code = _ended(channel, FETCH_S)
+                if code != 0:
+                    said = channel.makefile_stderr("rb", -1).read().decode(errors="replace").strip().splitlines()[-1:]
+                    raise RigError(f"{self.name}: {folder}: tar ended with {code}: {(said or ['no message'])[0]}")
+        except (paramiko.SSHException, OSError, EOFError, tarfile.TarError) as error:
+            said = f"nothing came for {FETCH_S:g} s" if isinstance(error, TimeoutError) else str(error)
+            raise RigError(f"{self.name}: {folder}: {said}", hint="see ./run status") from error
+
+    def get(self, address: str, port: int, path: str, *, timeout_s: float = 10.0) -> tuple[int, str]:
+        """(status, body) of an HTTP GET made from this host; status 0 with the reason where nobody answered."""
+        transport = self._open().transport
+        try:
+            with transport.open_channel(
+                "direct-tcpip", (address, port), ("127.0.0.1", 0), timeout=timeout_s
+            ) as channel:
+                channel.settimeout(timeout_s)
+                channel.sendall(f"GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n".encode())
+                answer = channel.makefile("rb", -1).read().decode(errors="replace")
+        except (paramiko.SSHException, OSError, EOFError) as error:
+            return 0, str(error)
+        head, _, body = answer.partition("\r\n\r\n")
+        words = head.split(maxsplit=2)
+        return (int(words[1]), body) if len(words) > 1 and words[1].isdigit() else (0, head[:200])
+
+    @contextlib.contextmanager
+    def tunnel(self, port: int) -> Iterator[int]:
+        """A local port on loopback that leads to `port` on the host's loopback."""
+        with tunnel(self._open().transport, port) as local:
+            yield local
+
+    def close(self) -> None:
+        """Ends the connection; every command still running on it loses its standard input."""
+        transport = self._connection.transport
+        with contextlib.suppress(Exception):
+            self._connection.close()
+        if transport is not None and isinstance(transport.sock, paramiko.ProxyCommand):
+            with transport.sock.process as proxy:  # paramiko leaves its pipes open and does not wait for it
+                transport.join(CONNECT_TIMEOUT_S)
+                proxy.terminate()
+
+
+def changed_host_key(host: str) -> RigError:
+    """Whoever answers at a host's address does not have the key that was recorded for it."""
+    return RigError(
+        f"{host}: its SSH host key is not the one recorded when it was made",
+        hint="another machine answers at that address: do not go on; if you rebuilt the host yourself, "
+        "run ./run destroy and ./run provision; a bastion's key must be in your own known_hosts",
+    )

@@ -1,0 +1,1 @@
+"""Benchmarks of pgcrucible itself: service, load engine, provisioning, analysis."""

@@ -1,0 +1,268 @@
+"""How fast the load engine is, beside other load generators and in one session: `./run selfbench load`.
+
+Every generator gets one core and the server another (where there are two), 50 connections, and the same canned
+answer of HAProxy (of harness.selfbench.null_server, where there is no haproxy). The rounds take turns, ratios are made
+within a round, and the median of the rounds counts: a busy machine slows all of a round alike. Ours and aiohttp's
+client run in the interpreter that load hosts have. Our figures are with every sample recorded and every answer
+compared with what is known to be right, aiohttp's with every answer decoded; the others only count.
+
+HAProxy needs about as much CPU for an answer as our client and more than wrk, so a generator that could do more
+waits for it: the rates say who keeps up, the requests per second of own CPU beside them how thrifty each one is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import json
+import os
+import re
+import resource
+import shutil
+import socket
+import statistics
+import subprocess
+import sys
+import sysconfig
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from harness.load.results import histogram
+from harness.selfbench.analysis import Entry, analysis, entry
+
+ROUNDS = 9
+SECONDS = 2
+CONNECTIONS = 50
+SLOW_MS = 40.0
+_ROOT = Path(__file__).parents[2]
+_HAPROXY = """
+global
+  nbthread 1
+  maxconn 2000
+defaults
+  mode http
+  timeout client 60s
+  timeout connect 5s
+  timeout server 60s
+frontend null
+  bind 127.0.0.1:{port}
+  http-request return status 200 content-type application/json lf-string '{{"value": 1, "container": "null"}}'
+"""
+
+
+def main(json_path: str | None = None) -> None:
+    """Measure, print a line a figure, and write `{name: {value, unit, target, detail}}` to `json_path`."""
+    entries: dict[str, Entry] = {}
+    with tempfile.TemporaryDirectory(prefix="pgcrucible-selfbench-") as folder:
+        entries |= _rivals(Path(folder))
+        entries |= _open_model(Path(folder))
+        entries |= analysis(Path(folder))
+    for name, figure in entries.items():
+        value = "not measured" if figure["value"] is None else f"{figure['value']:.2f} {figure['unit']}"
+        print(f"{name:32} {value:>16}   target {figure['target']:10} {figure['detail']}")
+    if json_path:
+        Path(json_path).write_text(json.dumps(entries, indent=1) + "\n", encoding="utf-8")
+
+
+# -- processes and cores
+
+
+@functools.cache
+def _python() -> tuple[str, dict[str, str]]:
+    """The interpreter that runs the engine on load hosts, and the environment that gives it this one's packages.
+
+    Load hosts run their distribution's /usr/bin/python3, which is built to be fast (profile-guided); one compiled by
+    hand, as a controller's often is, runs the same engine a twentieth slower. This one, where the versions differ.
+    """
+    theirs = "/usr/bin/python{}.{}".format(*sys.version_info)
+    if not shutil.which(theirs):
+        return sys.executable, dict(os.environ)
+    return theirs, os.environ | {"PYTHONPATH": sysconfig.get_path("purelib")}
+
+
+def _cores() -> tuple[list[str], list[str]]:
+    """Command prefixes that pin to the generator's and to the server's core; empty with a single core."""
+    cores = sorted(os.sched_getaffinity(0))
+    if len(cores) < 2 or not shutil.which("taskset"):
+        return [], []
+    return ["taskset", "-c", str(cores[0])], ["taskset", "-c", str(cores[1])]
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextlib.contextmanager
+def _null_server(folder: Path) -> Iterator[tuple[int, str]]:
+    """A server of canned answers: its port and what it is."""
+    if not shutil.which("haproxy"):
+        with _own_server() as (port, _):
+            yield port, "harness.selfbench.null_server"
+        return
+    port = _free_port()
+    config = folder / "haproxy.cfg"
+    config.write_text(_HAPROXY.format(port=port))
+    process = subprocess.Popen([*_cores()[1], "haproxy", "-db", "-f", str(config)], stderr=subprocess.DEVNULL)
+    try:
+        for _ in range(100):
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+                break
+            time.sleep(0.05)
+        yield port, "HAProxy"
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _module(core: Sequence[str], *words: str) -> subprocess.Popen[str]:
+    """A module of ours running on a core, with pipes to talk to it."""
+    python, env = _python()
+    pipe = subprocess.PIPE
+    return subprocess.Popen([*core, python, "-m", *words], stdin=pipe, stdout=pipe, text=True, cwd=_ROOT, env=env)
+
+
+@contextlib.contextmanager
+def _own_server(*options: str) -> Iterator[tuple[int, Callable[[], histogram.Counts]]]:
+    """harness.selfbench.null_server: its port, and a function that ends it and returns the delays it gave."""
+    with _module(_cores()[1], "harness.selfbench.null_server", *options) as process:
+        assert process.stdout
+        port = int(process.stdout.readline())
+
+        def truth() -> histogram.Counts:
+            said, _ = process.communicate(timeout=30)
+            return {int(slot): count for slot, count in json.loads(said).items()}
+
+        try:
+            yield port, truth
+        finally:
+            process.kill()
+
+
+# -- the generators: each returns requests per second, and per second of its own CPU
+
+
+def _ours(port: int, out: Path, **changes: Any) -> dict[str, Any]:
+    """The summary of an agent's job against the null endpoint."""
+    job = {
+        "format": 1,
+        "target": {"host": "127.0.0.1", "port": port},
+        "mode": "closed",
+        "clients": CONNECTIONS,
+        "seconds": SECONDS,
+        "operations": [{"name": "null", "method": "GET", "path": "/null", "value": "value"}],
+        "load_host": "selfbench",
+        "run_tag": "selfbench",
+        "out": str(out),
+    } | changes
+    with _module(_cores()[0], "harness.load.agent") as process:
+        assert process.stdin
+        assert process.stdout
+        process.stdin.write(json.dumps(job) + "\ngo\n")
+        process.stdin.flush()
+        for line in process.stdout:
+            event = json.loads(line)
+            if event["event"] == "done":
+                summary: dict[str, Any] = event["summary"]
+                return summary
+    raise RuntimeError("the load agent brought no result")
+
+
+def _ours_closed(port: int, out: Path) -> tuple[float, float]:
+    summary = _ours(port, out)
+    return summary["rps"], summary["rps"] / summary["watch"][0]["cpu"]
+
+
+def _tool(command: Sequence[str]) -> tuple[float, float]:
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    full = [*_cores()[0], *command]
+    done = subprocess.run(full, capture_output=True, text=True, check=True, timeout=60, cwd=_ROOT, env=_python()[1])
+    match = re.search(r"Requests/sec:\s*([\d.]+)", done.stdout)
+    if not match:
+        raise RuntimeError(f"{command[0]} printed no rate: {done.stdout[-300:]}")
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return float(match[1]), float(match[1]) * SECONDS / cpu
+
+
+async def _aiohttp(url: str) -> float:
+    """Requests per second of aiohttp's client: a task a connection, answers decoded, nothing recorded."""
+    import aiohttp  # noqa: PLC0415 - only this function of the module needs it
+
+    done = 0
+    end = time.monotonic() + SECONDS
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
+
+        async def client() -> None:
+            nonlocal done
+            while time.monotonic() < end:
+                async with session.get(url) as answer:
+                    await answer.json()
+                    done += 1
+
+        await asyncio.gather(*(client() for _ in range(CONNECTIONS)))
+    return done / SECONDS
+
+
+def _rivals(folder: Path) -> dict[str, Entry]:
+    """The closed loop beside wrk, hey and an aiohttp client."""
+    rates: dict[str, list[float]] = {}
+    thrift: dict[str, list[float]] = {}
+    seconds, connections = f"{SECONDS}s", str(CONNECTIONS)
+    with _null_server(folder) as (port, server):
+        url = f"http://127.0.0.1:{port}/null"
+        runs: dict[str, Callable[[], tuple[float, float]]] = {
+            "ours": lambda: _ours_closed(port, folder / "ours"),
+            "wrk": lambda: _tool(["wrk", "-t1", f"-c{connections}", f"-d{seconds}", url]),
+            "hey": lambda: _tool(["hey", "-cpus", "1", "-z", seconds, "-c", connections, url]),
+            "aiohttp": lambda: _tool([_python()[0], "-m", "harness.selfbench.load", "aiohttp", url]),
+        }
+        present = [name for name in runs if name in ("ours", "aiohttp") or shutil.which(name)]
+        for number in range(ROUNDS):
+            turn = number % len(present)
+            for name in present[turn:] + present[:turn]:
+                rate, per_cpu = runs[name]()
+                rates.setdefault(name, []).append(rate)
+                thrift.setdefault(name, []).append(per_cpu)
+    entries = {}
+    for name, target in (("wrk", 0.9), ("hey", 2.0), ("aiohttp", 5.0)):
+        key, wanted = f"load.closed_vs_{name}", f">= {target:g}"
+        if name not in rates:
+            entries[key] = entry(None, "x", wanted, f"not measured: {name} is not installed (apt install {name})")
+            continue
+        ratios = [ours / theirs for ours, theirs in zip(rates["ours"], rates[name], strict=True)]
+        detail = (
+            f"{statistics.median(rates['ours']):,.0f} against {statistics.median(rates[name]):,.0f} requests/s, "
+            f"{ROUNDS} rounds {min(ratios):.2f} to {max(ratios):.2f}, one core each, {server}, {_python()[0]}; "
+            f"per second of own CPU {statistics.median(thrift['ours']):,.0f} "
+            f"against {statistics.median(thrift[name]):,.0f}"
+        )
+        entries[key] = entry(statistics.median(ratios), "x", wanted, detail)
+    return entries
+
+
+def _open_model(folder: Path) -> dict[str, Entry]:
+    """At half the ceiling, the p99 we report over the p99 a server with known delays really had."""
+    with _own_server() as (port, _):
+        ceiling = float(_ours(port, folder / "ceiling")["rps"])
+    rate = ceiling / 2
+    clients = min(1000, round(rate * 0.1))  # mean delay 2.6 ms: enough that none waits for a connection
+    with _own_server("--slow-ms", str(SLOW_MS)) as (port, truth):
+        summary = _ours(port, folder / "open", mode="open", rate=rate, arrivals="poisson", clients=clients)
+        p99_us = histogram.quantiles_us(truth(), [0.99])[0] or 0
+    ours_ms, true_ms = summary["latency_ms"]["p99_ms"], p99_us / 1000
+    detail = f"p99 {ours_ms:.1f} ms reported, {true_ms:.1f} ms true, at {rate:,.0f} of {ceiling:,.0f} requests/s"
+    return {"load.open_p99_vs_truth": entry(ours_ms / true_ms, "x", "0.9 to 1.1", detail)}
+
+
+if __name__ == "__main__":
+    match sys.argv[1:]:
+        case ["aiohttp", address]:
+            print(f"Requests/sec: {asyncio.run(_aiohttp(address)):.1f}")
+        case arguments:
+            main(arguments[0] if arguments else None)

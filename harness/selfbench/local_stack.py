@@ -1,0 +1,187 @@
+"""A throw-away app tier on this machine, for self-benchmarks: a PostgreSQL of its own, one process of the service.
+
+Everything is in a folder of the caller's, listens on the loopback behind a password, and ends with the block that
+started it. As root the server runs as the user `postgres`, because it refuses to run as root.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+from harness.errors import RigError
+
+_START_S = 30.0
+_ROOT = Path(__file__).parents[2]
+SERVERS = Path("/usr/lib/postgresql")  # where Debian puts them, a folder a version
+_SETTINGS = {
+    "listen_addresses": "127.0.0.1",
+    "unix_socket_directories": "",
+    "max_connections": "60",
+    "shared_buffers": "256MB",
+    "fsync": "on",
+    "synchronous_commit": "on",
+    "max_wal_size": "4GB",  # no checkpoint of its own accord while something is measured
+    "checkpoint_timeout": "1h",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Server:
+    """A running PostgreSQL: its port of the loopback, and the password of `postgres` and `appuser`."""
+
+    port: int
+    password: str
+    bin: Path
+
+    def connect(self) -> psycopg.Connection[Any]:
+        """As superuser, in autocommit."""
+        return psycopg.connect(
+            host="127.0.0.1", port=self.port, dbname="postgres", user="postgres", password=self.password,
+            connect_timeout=5, autocommit=True,
+        )  # fmt: skip
+
+
+def programs(parent: Path) -> Path | None:
+    """The newest server's folder of programs below `parent`; None if there is none."""
+    found = [path for path in parent.glob("*/bin") if (path / "initdb").exists() and path.parent.name.isdigit()]
+    return max(found, key=lambda path: int(path.parent.name), default=None)
+
+
+def why_not(folder: Path | None) -> dict[str, str]:
+    """What cannot be measured here (`server`: nothing; `pgbench`), and why."""
+    if folder is None:
+        return {"server": "no PostgreSQL server is installed (apt install postgresql)"}
+    if os.geteuid() == 0:
+        import pwd  # noqa: PLC0415 - asked for by root alone
+
+        if not any(user.pw_name == "postgres" for user in pwd.getpwall()):
+            return {"server": "root may not run PostgreSQL and there is no user `postgres` (apt install postgresql)"}
+    if not (folder / "pgbench").exists():
+        return {"pgbench": f"{folder} has no pgbench (apt install postgresql-contrib)"}
+    return {}
+
+
+def cpu_seconds(pid: int) -> float:
+    """User and system time of a process: proc(5), fields 14 and 15 of /proc/PID/stat."""
+    fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextlib.contextmanager
+def server(programs_at: Path, folder: Path) -> Iterator[Server]:
+    """A cluster of its own in `folder`, with the tables of the service and a role for it."""
+    user: dict[str, Any] = {"user": "postgres", "group": "postgres", "extra_groups": []} if os.geteuid() == 0 else {}
+    it = Server(port=_free_port(), password=secrets.token_urlsafe(18), bin=programs_at)
+    home = folder / "server"
+    home.mkdir(mode=0o700)
+    if user:
+        folder.chmod(0o711)
+        shutil.chown(home, "postgres", "postgres")
+    secret = home / "password"
+    secret.touch(mode=0o600)
+    secret.write_text(it.password, encoding="ascii")
+    if user:
+        shutil.chown(secret, "postgres", "postgres")
+    data, log = home / "data", home / "log"
+    made = subprocess.run(
+        [str(programs_at / "initdb"), "-D", str(data), "--auth=scram-sha-256", "--username=postgres",
+         f"--pwfile={secret}", "--encoding=UTF8", "--locale=C", "--no-sync"],
+        cwd=home, capture_output=True, text=True, timeout=120, check=False, **user,
+    )  # fmt: skip
+    if made.returncode:
+        raise RigError("initdb failed", output=made.stderr[-2000:])
+    options = [f"-c{name}={value}" for name, value in _SETTINGS.items()]
+    command = [str(programs_at / "postgres"), "-D", str(data), "-p", str(it.port), *options]
+    with log.open("wb") as stderr:
+        # a session of its own: Ctrl-C reaches us, and we stop it
+        process = subprocess.Popen(command, cwd=home, stderr=stderr, start_new_session=True, **user)
+    try:
+        _await(lambda: _answers(it), process, log, "PostgreSQL")
+        with it.connect() as admin:
+            _fill(admin, it.password)
+        yield it
+    finally:
+        _stop(process, 2)  # SIGINT: "fast"
+
+
+def _answers(server: Server) -> bool:
+    try:
+        server.connect().close()
+    except psycopg.OperationalError:
+        return False
+    return True
+
+
+def _fill(admin: psycopg.Connection[Any], password: str) -> None:
+    """Role and tables as on a rig, every counter there: what is measured are updates."""
+    admin.execute("CREATE ROLE crucible_app NOLOGIN")
+    role = sql.SQL("CREATE ROLE appuser LOGIN PASSWORD {} IN ROLE crucible_app")
+    admin.execute(role.format(sql.Literal(password)))
+    admin.execute((_ROOT / "app" / "schema.sql").read_bytes())
+    for prefix in ("app", "pgbench"):
+        admin.execute("INSERT INTO counters (key) SELECT %s || '-' || n FROM generate_series(0, 999) n", [prefix])
+
+
+@contextlib.contextmanager
+def service(server: Server, folder: Path, *, pool: int) -> Iterator[tuple[int, int]]:
+    """One worker of the service with `pool` connections open: its port and its process id."""
+    environ = {
+        "PATH": os.environ.get("PATH", ""),
+        "HOST": "127.0.0.1",
+        "PORT": "0",
+        "POSTGRES_PORT": str(server.port),
+        "POSTGRES_DB": "postgres",
+        "POSTGRES_USER": "appuser",
+        "POSTGRES_PASSWORD": server.password,
+        "POSTGRES_SSLMODE": "disable",
+        "POOL_SIZE": str(pool),
+        "POOL_MIN": str(pool),
+    }
+    log = folder / "service.log"
+    with log.open("wb") as stderr:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "app"], cwd=_ROOT, env=environ, stderr=stderr, start_new_session=True
+        )
+    try:
+        _await(lambda: b'"listening"' in log.read_bytes(), process, log, "the service")
+        yield int(json.loads(log.read_text(encoding="utf-8").splitlines()[0])["port"]), process.pid
+    finally:
+        _stop(process, 15)
+
+
+def _await(ready: Callable[[], bool], process: subprocess.Popen[Any], log: Path, name: str) -> None:
+    deadline = time.monotonic() + _START_S
+    while not ready():
+        if process.poll() is not None or time.monotonic() > deadline:
+            raise RigError(f"{name} did not start", output=log.read_text(encoding="utf-8")[-2000:])
+        time.sleep(0.05)
+
+
+def _stop(process: subprocess.Popen[Any], number: int) -> None:
+    process.send_signal(number)
+    try:
+        process.wait(20)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()

@@ -1,0 +1,1 @@
+"""A run on disk: its writer, its reader, and the formats of its files."""

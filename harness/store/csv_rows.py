@@ -1,0 +1,146 @@
+"""The tables of a run: their columns, and a trial as a row of trials.csv and back. Pure.
+
+Columns may be added, not renamed: other people's tools read them.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from harness.analysis.figures import FIGURES
+from harness.errors import FormatError
+from harness.model import Cell, Mode, Trial
+from harness.record import TrialRow
+from harness.text import shown
+
+TRIAL_COLUMNS = (
+    "order", "scenario", "backend", "strategy", "hosts", "pool", "mode", "clients", "rate", "requests",
+    "wanted_seconds", "params", "trial", "seed", *FIGURES, "steady", "valid", "reason", "doubted",
+)  # fmt: skip
+TIMELINE_COLUMNS = ("order", "lane", "phase", "second", "sent", "ok", "fail", "unknown", "p50_ms", "p95_ms", "p99_ms")
+TELEMETRY_COLUMNS = ("second", "order", "host", "metric", "value")
+
+
+_DIGITS = 15
+"""Of a whole number in a table: no count, seed or size of ours has more."""
+_QUOTED = ("=", "+", "-", "@", "'")
+
+
+def as_cell(value: Any) -> Any:
+    """A table cell: no line breaks, and no text that a spreadsheet would run as a formula (see `as_text`)."""
+    if not isinstance(value, str):
+        return value
+    flat = " ".join(value.split())
+    return f"'{flat}" if flat.startswith(_QUOTED) else flat
+
+
+def as_text(cell: str | None) -> str:
+    """What `as_cell` was given, line breaks aside."""
+    return (cell or "").removeprefix("'")
+
+
+def as_columns(row: TrialRow) -> dict[str, Any]:
+    """A row of trials.csv by column name."""
+    cell, trial = row.cell, row.trial
+    return {
+        "order": trial.order,
+        "scenario": cell.scenario,
+        "backend": cell.backend,
+        "strategy": cell.strategy,
+        "hosts": cell.hosts,
+        "pool": cell.pool,
+        "mode": cell.mode,
+        "clients": cell.clients,
+        "rate": cell.rate,
+        "requests": cell.requests,
+        "wanted_seconds": cell.seconds,
+        "params": json.dumps(dict(cell.params), sort_keys=True),
+        "trial": trial.number,
+        "seed": trial.seed,
+        "steady": "" if row.steady is None else str(row.steady).lower(),
+        "valid": "true" if row.valid else "false",
+        "reason": row.reason,
+        "doubted": str(row.doubted).lower(),
+    } | {
+        name: round(value, 6) if value is not None and math.isfinite(value) else None
+        for name, value in row.figures.items()
+    }
+
+
+def from_columns(path: Path, line: int, raw: Mapping[str, str | None]) -> TrialRow:
+    """The trial of a row of trials.csv. Raises FormatError with file and line."""
+
+    def number(name: str) -> float | None:
+        return _number(name, raw.get(name))
+
+    known = set(TRIAL_COLUMNS)
+    try:
+        figures = {name: number(name) for name in FIGURES if name in raw}
+        cell = Cell(
+            scenario=as_text(raw["scenario"]),
+            backend=as_text(raw["backend"]),  # type: ignore[arg-type]  # judged by the reader of the table
+            strategy=as_text(raw["strategy"]),
+            hosts=_whole("hosts", raw["hosts"]),
+            pool=_whole("pool", raw["pool"]),
+            mode=_mode(raw["mode"], number("rate")),
+            clients=_whole("clients", raw["clients"]),
+            rate=number("rate"),
+            requests=_whole("requests", raw["requests"]) if raw.get("requests") else None,
+            seconds=number("wanted_seconds"),
+            params=_params(as_text(raw.get("params"))),
+        )
+        trial = Trial(
+            cell=cell,
+            number=_whole("trial", raw["trial"]),
+            order=_whole("order", raw.get("order") or str(line - 1)),
+            seed=_whole("seed", raw.get("seed")),
+        )
+        return TrialRow(
+            trial=trial,
+            valid=_truth("valid", raw["valid"]),
+            reason=as_text(raw.get("reason")),
+            doubted=_truth("doubted", raw["doubted"]) if raw.get("doubted") else False,
+            steady=_truth("steady", raw["steady"]) if raw.get("steady") else None,
+            figures=figures,
+        )
+    except (KeyError, ValueError, TypeError, RecursionError) as error:
+        missing = f"no column {error}" if isinstance(error, KeyError) else shown(error)
+        raise FormatError(f"{path}:{line}: {missing}", hint=f"columns: {', '.join(sorted(known))}") from error
+
+
+def _whole(name: str, text: str | None) -> int:
+    if text and (len(text) > _DIGITS or not text.isdecimal()):
+        raise ValueError(f"{name} is {text!r}, not a whole number of at most {_DIGITS} digits")
+    return int(text or 0)
+
+
+def _number(name: str, text: str | None) -> float | None:
+    value = float(text) if text else None
+    if value is not None and not math.isfinite(value):
+        raise ValueError(f"{name} is {value}")
+    return value
+
+
+def _truth(name: str, text: str | None) -> bool:
+    if text not in ("true", "false"):
+        raise ValueError(f"{name} is {text!r}, neither true nor false")
+    return text == "true"
+
+
+def _mode(text: str | None, rate: float | None) -> Mode:
+    if text == "open" and rate is not None:
+        return "open"
+    if text == "closed":
+        return "closed"
+    raise ValueError(f"mode is {text!r} with rate {rate}")
+
+
+def _params(text: str) -> dict[str, Any]:
+    params = json.loads(text or "{}")
+    if not isinstance(params, dict):
+        raise TypeError(f"params is {text}, not an object")
+    return params

@@ -1,0 +1,101 @@
+"""run.yml as a model: everything a run says of itself besides its tables. Pure; store.py reads and writes it."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from harness.model import Verdict
+
+Status = Literal["started", "sampled", "finished", "aborted"]
+RunVerdict = Literal["pass", "fail", "unknown", "invalid"]
+
+
+class Stored(BaseModel):
+    """A part of the manifest: unknown keys are refused, so a typo or a newer file never passes silently."""
+
+    model_config = ConfigDict(extra="forbid", frozen=False)
+
+
+class HostRecord(Stored):
+    """A host as it was: memory in bytes, cpus as the cap in force, versions of what runs there.
+
+    `boot_id`: of the kernel it ran on, empty where that was not asked.
+    """
+
+    name: str
+    role: str
+    cpus: float
+    memory: int
+    kernel: str
+    cpu_model: str = ""
+    boot_id: str = ""
+    versions: dict[str, str] = Field(default_factory=dict)
+
+
+class RigRecord(Stored):
+    """The rig as it was. `acceleration`: kvm or tcg for virtual machines, else empty."""
+
+    name: str
+    provider: str
+    hosts: list[HostRecord] = Field(default_factory=list)
+    acceleration: str = ""
+    tls: bool = False
+    code_hash: str = ""
+    image: str = ""
+
+    @property
+    def shares_cores(self) -> bool:
+        """Whether hosts run on one machine: all that we made do, others where one kernel runs several of them.
+
+        Virtual machines of a stranger's hypervisor cannot be told from machines.
+        """
+        kernels = [host.boot_id for host in self.hosts if host.boot_id]
+        return self.provider != "static" or len(set(kernels)) < len(kernels)
+
+
+class CodeRecord(Stored):
+    """What ran: the controller's commit, whether it was changed, the command line and the seed."""
+
+    commit: str
+    dirty: bool
+    command: str
+    seed: int
+
+
+class FindingRecord(Stored):
+    """A Finding as stored."""
+
+    scenario: str
+    cell: str
+    check: str
+    verdict: Verdict
+    detail: str
+    numbers: dict[str, Any] = Field(default_factory=dict)
+
+
+class Manifest(Stored):
+    """run.yml. `settings` is nested by component; `skipped` maps a scenario, or a part of it, to the reason.
+
+    `noise_floor` maps `metric cell`, and `metric` for any other cell, to the ratio within which two identical
+    measurements on this rig differ (compare/noise_floor.py); `canaries` are `before` and `after`: host -> cpu_ms,
+    fsync_ms, rtt_ms.
+    """
+
+    format: Literal[1] = 1
+    run_id: str
+    status: Status = "started"
+    verdict: RunVerdict = "unknown"
+    started: str
+    finished: str = ""
+    code: CodeRecord
+    rig: RigRecord
+    options: dict[str, Any] = Field(default_factory=dict)
+    settings: dict[str, Any] = Field(default_factory=dict)
+    stages: dict[str, float] = Field(default_factory=dict)
+    findings: list[FindingRecord] = Field(default_factory=list)
+    skipped: dict[str, str] = Field(default_factory=dict)
+    warnings: list[str] = Field(default_factory=list)
+    noise_floor: dict[str, float] = Field(default_factory=dict)
+    canaries: dict[str, dict[str, dict[str, float]]] = Field(default_factory=dict)

@@ -1,0 +1,252 @@
+"""A run on disk: the only place that reads from results/ (harness/store/run_writer.py alone writes there).
+
+    results/<run-id>/run.yml        the manifest, written at start, after the samples, after the checks
+                     trials.csv     one row a trial
+                     timeline.csv   one row a second and trial
+                     telemetry.csv  one row a second, host and metric
+                     samples/       NNN-<lane>.csv[.gz], one a trial and lane (.keys.csv, where none were kept);
+                                    summary and histograms beside it
+                     evidence/      NNN.json: what database, HAProxy and apps said about trial NNN
+                     report.html
+
+Format history
+    1  (0.1.0) the first.
+
+A run folder may come from anywhere, so reading trusts nothing: plain YAML without tags or aliases, known
+keys only, sizes bounded, names built here and never taken from the files.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import json
+import re
+import zlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import ValidationError
+
+from harness.analysis.bottleneck import attribute
+from harness.analysis.telemetry_totals import Heard, Moment, hear, moments
+from harness.errors import FormatError, UsageError
+from harness.load.results import histogram, outcome_counts
+from harness.load.results.samples import read_samples
+from harness.model import Finding, Tally
+from harness.record import Evidence, Measured, Samples, TrialRow
+from harness.store.csv_rows import from_columns
+from harness.store.files import (
+    MAX_HISTOGRAM_BYTES,
+    MAX_MANIFEST_BYTES,
+    MAX_TABLE_BYTES,
+    is_own,
+    parse_yaml,
+    read_rows,
+    read_table,
+    read_text,
+)
+from harness.store.manifest import Manifest
+from harness.text import shown
+
+FORMAT = 1
+RESULTS = Path("results")
+_RUN_ID = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{0,80}")
+_LANE = re.compile(r"(\d{3,6})-([a-z0-9-]{1,40})\.csv(\.gz)?")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """A stored run, read; samples and evidence are read when asked for."""
+
+    path: Path
+    manifest: Manifest
+    rows: tuple[TrialRow, ...]
+
+    @property
+    def run_id(self) -> str:
+        """The folder's name."""
+        return self.manifest.run_id
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """The findings as they were stored."""
+        return tuple(Finding(**record.model_dump()) for record in self.manifest.findings)
+
+    def lanes(self, order: int) -> dict[str, Samples]:
+        """Lane name -> samples of trial `order`. Raises FormatError for a damaged file."""
+        lanes: dict[str, Samples] = {}
+        folder = self.path / "samples"
+        for entry in sorted(folder.iterdir()) if folder.is_dir() else ():
+            match = _LANE.fullmatch(entry.name)
+            if match and int(match[1]) == order and is_own(entry):
+                try:
+                    lanes[match[2]] = read_samples(entry)
+                except (ValueError, OSError, EOFError, csv.Error, zlib.error) as error:
+                    raise FormatError(f"{entry}: {error}", hint="the samples file is damaged") from error
+        return lanes
+
+    def summaries(self, order: int) -> dict[str, dict[str, Any]]:
+        """Lane name -> what the load hosts said of it (harness/load/results/merge.py). Raises FormatError."""
+        found: dict[str, dict[str, Any]] = {}
+        for lane, path in self._of_lanes(order, ".summary.json"):
+            try:
+                read = json.loads(read_text(path, MAX_TABLE_BYTES))
+            except (ValueError, RecursionError) as error:
+                raise FormatError(f"{path}: {error}", hint="the summary file is damaged") from error
+            if isinstance(read, dict):
+                found[lane] = read
+        return found
+
+    def tallies(self, order: int) -> dict[str, Tally]:
+        """Lane name -> how the requests of each key ended, where no samples were kept. Raises FormatError."""
+        found: dict[str, Tally] = {}
+        for lane, path in self._of_lanes(order, ".keys.csv"):
+            try:
+                found[lane] = outcome_counts.read(path)
+            except (ValueError, OSError) as error:
+                raise FormatError(f"{path}: {error}", hint="the counts by key are damaged") from error
+        return found
+
+    def _of_lanes(self, order: int, suffix: str) -> Iterator[tuple[str, Path]]:
+        """The run's own files of that kind beside trial `order`'s samples, by lane."""
+        for path in sorted((self.path / "samples").glob(f"{order:03d}-*{suffix}")):
+            if is_own(path):
+                yield path.name.removesuffix(suffix).split("-", 1)[1], path
+
+    def histogram(self, order: int, lane: str, kind: Literal["latency", "service"]) -> histogram.Counts:
+        """A lane's measured phase as a histogram, empty where none is stored. Raises FormatError."""
+        path = self.path / "samples" / f"{order:03d}-{lane}.{kind}.hgrm"
+        if not is_own(path):
+            return {}
+        try:
+            return histogram.decode(read_text(path, MAX_HISTOGRAM_BYTES))
+        except ValueError as error:
+            raise FormatError(f"{path}: {error}", hint="the histogram is damaged") from error
+
+    def evidence(self, order: int) -> Evidence | None:
+        """What the layers said about trial `order`, or None where nothing is stored."""
+        path = self.path / "evidence" / f"{order:03d}.json"
+        if not is_own(path):
+            return None
+        try:
+            raw = json.loads(read_text(path, MAX_TABLE_BYTES))
+            _check_evidence(raw)
+            ledger = raw.pop("ledger")
+            return Evidence(
+                ledger=None if ledger is None else {k: (str(v[0]), int(v[1])) for k, v in ledger.items()},
+                notes=tuple(raw.pop("notes")),
+                **raw,
+            )
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+            raise FormatError(f"{path}: {error}", hint="the evidence file is damaged") from error
+
+    def measured(self) -> Iterator[Measured]:
+        """The trials one by one with all that was recorded of them (only one trial's samples are held)."""
+        roles, heard = self.roles, self.heard()
+        for row in self.rows:
+            attribution = attribute(heard.get(row.trial.order, {}), roles, row)
+            evidence = self.evidence(row.trial.order)
+            if evidence is None:
+                raise FormatError(
+                    f"{self.path}: trial {row.trial.order} has no evidence",
+                    hint="the run folder is incomplete",
+                )
+            yield Measured(
+                row=row,
+                lanes=self.lanes(row.trial.order),
+                tallies=self.tallies(row.trial.order),
+                evidence=evidence,
+                held_back=attribution.line,
+                saturated=None if attribution.unknown else attribution.saturated,
+            )
+
+    @property
+    def roles(self) -> dict[str, str]:
+        """Host -> role, in the rig's order."""
+        return {host.name: host.role for host in self.manifest.rig.hosts}
+
+    def moments(self) -> Iterator[Moment]:
+        """telemetry.csv by instant and host, read as it is asked for: a day of it has millions of rows.
+
+        Raises FormatError.
+        """
+        path = self.path / "telemetry.csv"
+        try:
+            yield from moments(read_rows(path))
+        except (ValueError, KeyError, TypeError) as error:
+            raise FormatError(f"{path}: {error}", hint="the table is damaged") from error
+
+    def heard(self) -> dict[int, dict[str, Heard]]:
+        """Trial -> host -> its telemetry, added up. Raises FormatError."""
+        return hear(self.moments(), self.roles, {row.trial.order for row in self.rows})
+
+    def timeline(self) -> list[dict[str, str]]:
+        """The rows of timeline.csv, as text. Raises FormatError."""
+        return read_table(self.path / "timeline.csv")
+
+
+def _check_evidence(raw: Mapping[str, Any]) -> None:
+    """Raises TypeError where a field is not of Evidence's shape; what `extra` holds is its scenario's to judge."""
+    for name, kind in (("initial", int), ("final", int), ("counts", int), ("servers", int), ("unjudged", str)):
+        found = raw.get(name, {})
+        if not isinstance(found, dict) or not all(isinstance(value, kind) for value in found.values()):
+            raise TypeError(f"{name} is not a table of {kind.__name__}")
+    if not isinstance(raw.get("extra", {}), dict) or not isinstance(raw.get("notes"), list):
+        raise TypeError("extra is no table, or notes is no list")
+
+
+def find_run(which: str | None, root: Path = RESULTS) -> Path:
+    """The folder of a run: a path, a run id under results/, or the newest. Raises UsageError."""
+    if which:
+        for candidate in (Path(which), root / which):
+            with contextlib.suppress(OSError):  # a name too long, a folder that is not ours to enter
+                if (candidate / "run.yml").is_file():
+                    return candidate.resolve()
+        known = sorted(p.parent.name for p in root.glob("*/run.yml") if p.parent.name != "latest")
+        raise UsageError(
+            f"no run at '{shown(which)}'",
+            hint=f"the newest are: {', '.join(known[-5:])}" if known else "make one with: ./run bench",
+        )
+    latest = root / "latest"
+    if (latest / "run.yml").is_file():
+        return latest.resolve()
+    raise UsageError(f"no run in {root}/ yet", hint="make one with: ./run bench")
+
+
+def load_run(path: Path) -> Run:
+    """Reads a run. Raises FormatError naming the file (and line) for anything that is not format 1."""
+    manifest_path = path / "run.yml"
+    try:
+        if not manifest_path.exists():
+            raise UsageError(f"no run.yml in {path}", hint="give a folder under results/")
+        text = read_text(manifest_path, MAX_MANIFEST_BYTES)
+        raw = parse_yaml(manifest_path, text)
+    except (yaml.YAMLError, UnicodeDecodeError, ValueError, RecursionError) as error:
+        raise FormatError(f"{manifest_path}: {shown(' '.join(str(error).split()))}", hint="not plain YAML") from error
+    if not isinstance(raw, dict) or "format" not in raw:
+        raise FormatError(f"{manifest_path}: no `format`", hint="this is not a run of pgcrucible")
+    if raw["format"] != FORMAT:
+        raise FormatError(
+            f"{manifest_path}: format {shown(raw['format'])} is not {FORMAT}, the one this version reads",
+            hint="update pgcrucible, or read the run with the version that wrote it",
+        )
+    try:
+        manifest = Manifest.model_validate(raw, strict=True)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise FormatError(
+            f"{manifest_path}: {shown(where)}: {shown(first['msg'])}", hint=f"{error.error_count()} such problems"
+        ) from None
+    if not _RUN_ID.fullmatch(manifest.run_id):
+        raise FormatError(f"{manifest_path}: run_id {shown(manifest.run_id)!r} is not a name")
+    table = path / "trials.csv"
+    rows = tuple(from_columns(table, line, raw) for line, raw in enumerate(read_table(table), start=2))
+    orders = [row.trial.order for row in rows]
+    if len(set(orders)) < len(orders) or min(orders, default=1) < 1:
+        raise FormatError(f"{table}: the trials are not numbered 1, 2, 3 …, each once", hint="the table is damaged")
+    return Run(path=path, manifest=manifest, rows=rows)

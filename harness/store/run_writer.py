@@ -1,0 +1,135 @@
+"""Writes a run to results/ while it is measured. Nothing else writes there; run_reader.py describes and reads it."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import secrets
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import yaml
+
+from harness.errors import FormatError
+from harness.model import Finding
+from harness.record import Evidence
+from harness.store.csv_rows import TELEMETRY_COLUMNS, TIMELINE_COLUMNS, TRIAL_COLUMNS
+from harness.store.files import append_rows, disk, keep_rows, point, write_atomically
+from harness.store.manifest import CodeRecord, FindingRecord, Manifest, RigRecord, RunVerdict, Status
+from harness.store.run_reader import Run
+
+LANE_FILES = {
+    "samples.csv": ".csv",
+    "samples.csv.gz": ".csv.gz",
+    "keys.csv": ".keys.csv",
+    "captures.jsonl": ".captures.jsonl",
+    "summary.json": ".summary.json",
+    "latency.hgrm": ".latency.hgrm",
+    "service.hgrm": ".service.hgrm",
+}
+
+
+def now() -> str:
+    """UTC, to the second, ISO 8601."""
+    return dt.datetime.now(dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+class Recorder:
+    """Writes a run while it is being made. Every write is complete or not there (temporary file, rename)."""
+
+    def __init__(self, root: Path, manifest: Manifest, path: Path) -> None:
+        self.root, self.manifest, self.path = root, manifest, path
+
+    @property
+    def began_s(self) -> float:
+        """When the run began, in seconds since 1970: what its samples' and telemetry's times count from."""
+        return dt.datetime.strptime(self.manifest.started, "%Y-%m-%dT%H:%M:%S%z").timestamp()
+
+    @classmethod
+    def start(cls, root: Path, *, code: CodeRecord, rig: RigRecord, options: Mapping[str, Any]) -> Self:
+        """Makes results/<run-id>/ with `status: started` and points results/latest at it."""
+        root.mkdir(parents=True, exist_ok=True)
+        stamp = dt.datetime.now(dt.UTC).strftime("%Y%m%d-%H%M%S")
+        run_id = stamp
+        while (root / run_id).exists():
+            run_id = f"{stamp}-{secrets.token_hex(2)}"
+        path = root / run_id
+        (path / "samples").mkdir(parents=True)
+        (path / "evidence").mkdir()
+        manifest = Manifest(run_id=run_id, started=now(), code=code, rig=rig, options=dict(options))
+        recorder = cls(root, manifest, path)
+        recorder.save()
+        point(root / "latest", run_id)
+        return recorder
+
+    @classmethod
+    def resume(cls, run: Run) -> Self:
+        """Goes on writing into a run that was interrupted; seconds of a trial that has no row are dropped.
+
+        Raises FormatError where a folder of it leads elsewhere: nothing is written outside of the run.
+        """
+        for folder in (run.path / "samples", run.path / "evidence"):
+            if folder.is_symlink() or not folder.is_dir():
+                raise FormatError(f"{folder} is not a folder of the run itself", hint="start a new run")
+        run.manifest.status = "started"
+        recorder = cls(run.path.parent, run.manifest, run.path)
+        done = {"0", "", *(str(row.trial.order) for row in run.rows)}
+        for name, columns in (("timeline", TIMELINE_COLUMNS), ("telemetry", TELEMETRY_COLUMNS)):
+            keep_rows(run.path / f"{name}.csv", columns, lambda row: row.get("order", "") in done)
+        recorder.save()
+        return recorder
+
+    def save(self, status: Status | None = None) -> None:
+        """Writes run.yml; `status` is set first where given."""
+        if status is not None:
+            self.manifest.status = status
+        if status in ("finished", "aborted"):
+            self.manifest.finished = now()
+        data = self.manifest.model_dump(mode="json")
+        text = yaml.dump(data, Dumper=yaml.CSafeDumper, sort_keys=False, allow_unicode=True, width=110)
+        write_atomically(self.path / "run.yml", text)
+
+    def findings(self, findings: Iterable[Finding], verdict: RunVerdict) -> None:
+        """Replaces the manifest's findings and verdict (not yet saved)."""
+        self.manifest.findings = [FindingRecord(**_plain(asdict(f))) for f in findings]
+        self.manifest.verdict = verdict
+
+    def evidence(self, order: int, evidence: Evidence) -> None:
+        """Stores what the layers said about trial `order`."""
+        text = json.dumps(asdict(evidence), separators=(",", ":"), default=str)
+        write_atomically(self.path / "evidence" / f"{order:03d}.json", text)
+
+    def lane(self, order: int, lane: str, folder: Path) -> None:
+        """Moves a lane's merged results (load/results/merge.py) to samples/ and replaces what is there.
+
+        A trial that was cut short may have left some: packed samples of then would be read instead of today's.
+        """
+        with disk(self.path):
+            for name, suffix in LANE_FILES.items():
+                target = self.path / "samples" / f"{order:03d}-{lane}{suffix}"
+                target.unlink(missing_ok=True)
+                if (folder / name).exists():
+                    shutil.move(folder / name, target)
+
+    def append(self, name: Literal["trials", "timeline", "telemetry"], rows: Iterable[Mapping[str, Any]]) -> None:
+        """Appends rows to one of the tables; the header comes with the first."""
+        columns: Sequence[str] = {
+            "trials": TRIAL_COLUMNS,
+            "timeline": TIMELINE_COLUMNS,
+            "telemetry": TELEMETRY_COLUMNS,
+        }[name]
+        append_rows(self.path / f"{name}.csv", columns, rows)
+
+
+def _plain(value: Any) -> Any:
+    """Mappings, tuples and floats as YAML takes them."""
+    if isinstance(value, Mapping):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple | set):
+        return [_plain(v) for v in value]
+    if isinstance(value, float):
+        return round(value, 6)
+    return value if isinstance(value, str | int | bool) or value is None else str(value)

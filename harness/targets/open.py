@@ -1,0 +1,65 @@
+"""What a bench runs against, opened for its length: a rig's tier, or a service known by its URL."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import replace
+
+from harness.errors import RigError
+from harness.provision.bundle import checkout_hash
+from harness.rig import state
+from harness.rig.rig import open_rig
+from harness.rig.state import RigState, authority_file
+from harness.targets.rig_target import Tier
+from harness.targets.url import locate
+from harness.targets.url_target import Service
+
+
+@contextlib.contextmanager
+def open_target(
+    rig: str,
+    *,
+    base_url: str | None = None,
+    dsn: str = "",
+    hosts: int | None = None,
+    mine: bool = False,
+    look: bool = False,
+) -> Iterator[tuple[Tier | Service, str]]:
+    """The target and where it is, in words; a rig is locked meanwhile, unless it is only looked at.
+
+    Raises UsageError for an address that is neither ours nor, by `mine`, the user's; RigError where nothing answers,
+    or where another process changes or measures the rig.
+    """
+    if base_url is None:
+        with _alone(rig, look=look), open_rig(rig) as known:
+            _must_be_current(rig, known.state)
+            with Tier(known) as tier:
+                place = tier.place()
+                yield tier, f"rig '{rig}' ({known.provider}), {place['host']}:{place['port']}"
+        return
+    listed = state.load(rig)
+    own = {host.address for host in (listed.hosts if listed else ())}
+    addresses = {name for host in (listed.hosts if listed else ()) for name in (host.address, host.ssh_address)}
+    address = locate(base_url)
+    if listed and listed.variables.get("tls") and address.ip in addresses:
+        address = replace(address, ca=str(authority_file(rig)))
+    with (
+        _alone(rig, look=look or address.ip not in own),
+        Service(address, dsn, hosts=hosts, known=addresses, mine=mine) as service,
+    ):
+        yield service, str(service.address)
+
+
+def _alone(rig: str, *, look: bool) -> contextlib.AbstractContextManager[None]:
+    """The rig's lock: a second bench would be measured with the first; a provision would change what it measures."""
+    return contextlib.nullcontext() if look else state.locked(rig)
+
+
+def _must_be_current(name: str, known: RigState | None) -> None:
+    """Raises RigError where the hosts run other code than this checkout: what they measure would not be this."""
+    if known and known.code_hash != checkout_hash():
+        raise RigError(
+            f"rig '{name}' runs code {known.code_hash or 'unknown'}, this checkout is {checkout_hash()}",
+            hint="./run provision brings it up to date",
+        )

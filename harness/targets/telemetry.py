@@ -1,0 +1,267 @@
+"""What every host and the database did, second by second, while a bench ran: rows of telemetry.csv.
+
+One stream a host (host_scripts/sampler.py; its docstring lists the host metrics) and one connection to the database. A host or database that falls silent is named once among the run's warnings; it never ends the bench.
+
+Metrics of the database, per second unless said otherwise, of the tier's own database where PostgreSQL counts so:
+
+pg_commits pg_rollbacks pg_deadlocks pg_sessions    pg_stat_database; `pg_sessions` are those that began
+pg_rows_read pg_rows_inserted pg_rows_updated       tup_fetched, tup_inserted, tup_updated
+pg_read_ms                                          blk_read_time: milliseconds spent reading blocks
+pg_wal_bytes                                        from the insert position, which pg_stat_wal follows a second late
+pg_checkpoints                                      begun for any reason
+pg_active pg_idle_in_transaction                    sessions now, ours left out
+pg_wait_lock pg_wait_io                             active sessions that wait now: for a lock; for a file or the WAL
+pg_oldest_xact_seconds                              age of the oldest transaction now
+pg_seconds                                          length of the interval that the rates cover
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+import psycopg
+
+from harness.errors import RigError
+from harness.host_scripts import source
+from harness.model import Host
+from harness.rig.connection import Stream
+from harness.rig.rig import Rig
+from harness.rig.ssh import RemoteHost
+from harness.store.run_writer import Recorder
+
+BATCH_S = 2.0
+END_S = 10.0
+"""How long to wait for the streams to end once they are told to."""
+
+_GROWING = """
+SELECT xact_commit AS pg_commits, xact_rollback AS pg_rollbacks, deadlocks AS pg_deadlocks, sessions AS pg_sessions,
+       tup_fetched AS pg_rows_read, tup_inserted AS pg_rows_inserted, tup_updated AS pg_rows_updated,
+       blk_read_time AS pg_read_ms, pg_current_wal_insert_lsn() - '0/0'::pg_lsn AS pg_wal_bytes,
+       (SELECT {checkpoints}) AS pg_checkpoints
+FROM pg_stat_database WHERE datname = current_database()
+"""
+_CHECKPOINTS = {
+    17: "num_timed + num_requested FROM pg_stat_checkpointer",
+    0: "checkpoints_timed + checkpoints_req FROM pg_stat_bgwriter",
+}
+_NOW = """
+SELECT count(*) FILTER (WHERE state = 'active') AS pg_active,
+       count(*) FILTER (WHERE state LIKE 'idle in transaction%') AS pg_idle_in_transaction,
+       count(*) FILTER (WHERE state = 'active' AND wait_event_type = 'Lock') AS pg_wait_lock,
+       count(*) FILTER (WHERE state = 'active' AND (wait_event_type = 'IO' OR wait_event = 'WALWrite')) AS pg_wait_io,
+       coalesce(extract(epoch FROM clock_timestamp() - min(xact_start)), 0) AS pg_oldest_xact_seconds
+FROM pg_stat_activity
+WHERE backend_type = 'client backend' AND datname = current_database() AND application_name <> 'pgcrucible'
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """Metrics of one host at one moment; `order`: the trial in which the time they cover lies as a whole, 0: none."""
+
+    host: str
+    order: int
+    metrics: Mapping[str, float]
+
+
+Take = Callable[[Reading], None]
+Lost = Callable[[str], None]
+
+
+def read_line(line: str, host: str) -> Reading:
+    """What a line of the sampler on `host` says; HAProxy's lines are of the app host they name. Raises ValueError."""
+    try:
+        said = json.loads(line)
+        metrics = {str(name): float(value) for name, value in said["metrics"].items()}
+        return Reading(host=said.get("server") or host, order=int(said["order"]), metrics=metrics)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"not a line of the sampler: {line[:80]!r}") from error
+
+
+def job(host: Host, variables: Mapping[str, Any]) -> dict[str, Any]:
+    """Which services the sampler asks on this host."""
+    if host.role == "app":
+        first, workers = int(variables.get("app_port", 3001)), int(variables.get("app_workers", 1))
+        return {"ports": list(range(first, first + workers))}
+    return {"haproxy": "/run/haproxy/admin.sock"} if host.role == "lb" else {}
+
+
+class Samplers:
+    """Runs the sampler on every host of a rig while the context lasts; `take` is called from several threads."""
+
+    def __init__(self, rig: Rig, take: Take, lost: Lost) -> None:
+        self._rig, self._take, self._lost = rig, take, lost
+        self._streams: dict[str, Stream] = {}
+        self._threads: list[threading.Thread] = []
+        self._ending = False
+
+    def __enter__(self) -> Self:
+        code = source("sampler")
+
+        def start(station: RemoteHost) -> None:
+            work = json.dumps(job(station.host, self._rig.variables))
+            try:
+                stream = station.stream(["python3", "-I", "-S", "-u", "-c", code, work])
+            except RigError as error:
+                self._lost(error.message)
+                return
+            self._streams[station.name] = stream
+            thread = threading.Thread(target=self._listen, args=(station.name, stream), daemon=True)
+            thread.start()
+            self._threads.append(thread)
+
+        try:
+            self._rig.each(self._rig.hosts, start)
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ending = True
+        for stream in self._streams.values():
+            stream.close()
+        deadline = time.monotonic() + END_S
+        for thread in self._threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
+
+    def begin(self, order: int) -> None:
+        """From here on what is measured belongs to trial `order` (0: to none)."""
+        for stream in self._streams.values():
+            with contextlib.suppress(OSError, EOFError, RigError):  # its thread says that it is lost
+                stream.send(str(order))
+
+    def _listen(self, host: str, stream: Stream) -> None:
+        why = ""
+        try:
+            for line in stream.lines():
+                self._take(read_line(line, host))
+        except (OSError, EOFError, ValueError) as error:
+            why = str(error) or type(error).__name__
+        if not self._ending:
+            with contextlib.suppress(OSError, EOFError):
+                why = why or (stream.error_output().strip().splitlines() or [""])[-1]
+            self._lost(f"{host}: {why or 'the sampler ended'}")
+
+
+class Activity:
+    """The database's metrics, read through one connection each time `poll` is called. Raises psycopg.Error."""
+
+    def __init__(self, connection: psycopg.Connection[Any]) -> None:
+        self._connection = connection
+        version = connection.info.server_version // 10_000
+        checkpoints = next(text for least, text in _CHECKPOINTS.items() if version >= least)
+        self._growing = _GROWING.format(checkpoints=checkpoints).encode()
+        self._since, self._before = time.monotonic(), self._row(self._growing)
+
+    def _row(self, query: bytes) -> dict[str, float]:
+        cursor = self._connection.execute(query)
+        row = cursor.fetchone()
+        assert row is not None
+        assert cursor.description is not None
+        return {column.name: float(value) for column, value in zip(cursor.description, row, strict=True)}
+
+    def poll(self) -> dict[str, float]:
+        """The metrics, rates since the last poll. Statistics that were reset in between grew by nothing."""
+        growing, now = self._row(self._growing), time.monotonic()
+        seconds, self._since = max(now - self._since, 1e-6), now
+        grown = {name: max(0.0, value - self._before[name]) / seconds for name, value in growing.items()}
+        self._before = growing
+        return {**grown, **self._row(_NOW.encode()), "pg_seconds": seconds}
+
+
+class Telemetry:
+    """Records a rig while the context lasts. `with telemetry.during(order):` says which trial is under load."""
+
+    def __init__(self, rig: Rig, recorder: Recorder) -> None:
+        self._rig, self._recorder = rig, recorder
+        self._stack = contextlib.ExitStack()
+        self._samplers = Samplers(rig, self._take, self._lost)
+        self._lock = threading.Lock()
+        self._rows: list[dict[str, Any]] = []
+        self._written = time.monotonic()
+        self._orders: list[int] = []
+        self._wake, self._order, self._ending = threading.Event(), 0, False
+        started = dt.datetime.fromisoformat(recorder.manifest.started)
+        self._started = time.monotonic() - max(0.0, (dt.datetime.now(dt.UTC) - started).total_seconds())
+
+    def __enter__(self) -> Self:
+        with contextlib.ExitStack() as stack:
+            stack.callback(self._write)
+            try:
+                activity = Activity(stack.enter_context(self._rig.database()))
+            except (RigError, psycopg.Error) as error:
+                self._lost(f"database: {' '.join(str(error).split())}")
+            else:
+                poller = threading.Thread(target=self._poll, args=(activity,), daemon=True)
+                poller.start()
+                stack.callback(poller.join, END_S)
+            stack.callback(self._end)
+            stack.enter_context(self._samplers)
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    @contextlib.contextmanager
+    def during(self, order: int) -> Iterator[None]:
+        """While this lasts, what is measured belongs to trial `order`; before and after, to none."""
+        self._begin(order)
+        try:
+            yield
+        finally:
+            self._begin(0)
+
+    def _begin(self, order: int) -> None:
+        self._samplers.begin(order)
+        with self._lock:
+            self._orders.append(order)
+        self._wake.set()
+
+    def _end(self) -> None:
+        self._ending = True
+        self._wake.set()
+
+    def _poll(self, activity: Activity) -> None:
+        """Once a second, and at once where a trial begins or ends; runs in a thread of its own."""
+        host, order, due = self._rig.role("db")[0].name, 0, time.monotonic() + 1.0
+        try:
+            while not self._ending:
+                self._wake.wait(max(0.0, due - time.monotonic()))
+                self._wake.clear()
+                with self._lock:
+                    orders, self._orders = self._orders, []
+                self._take(Reading(host=host, order=order, metrics=activity.poll()))
+                order = orders[-1] if orders else order
+                now = time.monotonic()
+                due = max(due + 1.0, now + 0.5) if now >= due else due
+        except psycopg.Error as error:
+            self._lost(f"{host}: {' '.join(str(error).split())}")
+
+    def _take(self, reading: Reading) -> None:
+        now = time.monotonic()
+        place = {"second": round(now - self._started, 2), "order": reading.order, "host": reading.host}
+        rows = [{**place, "metric": name, "value": round(value, 6)} for name, value in reading.metrics.items()]
+        with self._lock:
+            self._rows += rows
+        if now - self._written > BATCH_S:
+            self._write()
+
+    def _write(self) -> None:
+        with self._lock:
+            rows, self._rows, self._written = self._rows, [], time.monotonic()
+            try:
+                self._recorder.append("telemetry", rows)
+            except RigError as error:  # the bench meets the full disk itself, where it can say what is kept
+                self._lost(error.message)
+
+    def _lost(self, why: str) -> None:
+        self._recorder.manifest.warnings.append(f"telemetry: {why}: nothing more is known of it from here on")

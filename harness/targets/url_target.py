@@ -1,0 +1,250 @@
+"""A service that nobody provisioned, known by its URL: what a bench needs done around its load.
+
+It is taken as it is: nothing is configured, drained, emptied or restarted. Every trial has keys that nobody wrote
+before, so whatever else is in its database stays untouched. The oracle reads the counters in the database where
+the user gave a DSN, else it must believe the service's own answers, which is weaker.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import secrets
+import sys
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from typing import Any, Self
+
+from harness.errors import RigError, UsageError
+from harness.host_scripts import source
+from harness.load.job import Keys
+from harness.model import Cell
+from harness.plan.scenario import Driver, Lane, Site
+from harness.record import Evidence
+from harness.rig.connection import LocalHost
+from harness.rig.state import ROOT
+from harness.store.manifest import HostRecord, RigRecord
+from harness.store.run_writer import Recorder
+from harness.targets.base import During
+from harness.targets.counter_source import Answers, Database, Witness
+from harness.targets.url import CONTRACT, Address, ask, permit
+
+DRIVER_S = 600.0
+POSTS = ("/api/increment", "/api/bulk-insert", "/api/transaction")
+NOT_THERE = (404, 405, 501)
+BY_URL = "the service is known by its URL only"
+AS_IT_IS = f"no table was emptied or vacuumed, and no CHECKPOINT made, before each trial: {BY_URL}"
+WEAKER = (
+    "the oracle is weaker: without --dsn the counters are what the service itself says of them (GET /api/counter), "
+    "so what it loses and denies alike goes unseen"
+)
+
+
+class Service:
+    """Use as a context manager, which holds the connection to the database where there is one.
+
+    `hosts`: how many app hosts answer behind the URL, where the user says so. `known`: addresses of the rig's
+    hosts; `mine`: the user vouches for any other. `tag`: stands in every key.
+    """
+
+    def __init__(
+        self,
+        address: Address,
+        dsn: str = "",
+        *,
+        hosts: int | None = None,
+        known: Collection[str] = (),
+        mine: bool = False,
+        tag: str = "",
+    ) -> None:
+        self.address = address
+        self._dsn, self._hosts, self._known, self._mine = dsn, hosts, known, mine
+        self._tag = tag or secrets.token_hex(4)
+        self._trial = 0
+        self._keys: list[str] = []
+        self._container = ""
+        self._database: Database | None = None
+        self._local = LocalHost()
+        permit("the service", address.ip, known, mine=mine)
+
+    def __enter__(self) -> Self:
+        if self._dsn:
+            what = "the database of --dsn"
+            self._database = Database(self._dsn, lambda ip: permit(what, ip, self._known, mine=self._mine))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._database is not None:
+            self._database.close()
+
+    # -- what there is ---------------------------------------------------------------------------------
+
+    @property
+    def _witness(self) -> Witness:
+        return self._database or Answers(self.address)
+
+    def site(self) -> Site:
+        """What the service offers, found out by requests that write nothing. Raises RigError: it is not healthy."""
+        status, health = ask(self.address, "GET", "/health")
+        if status != 200:
+            raise RigError(f"{self.address}: GET /health answers {status}", hint=CONTRACT)
+        self._container = str(health.get("container", "")) if isinstance(health, dict) else ""
+        absent = [path for path in POSTS if ask(self.address, "POST", path, {})[0] in NOT_THERE]
+        if any(ask(self.address, "GET", f"/app-{n}/health")[0] != 200 for n in range(1, (self._hosts or 0) + 1)):
+            absent.append("/app-N/…")
+        return Site(
+            hosts=self._hosts or 1,
+            database=self._database is not None,
+            managed=False,
+            absent=tuple(absent),
+            connections=self._database.connections() if self._database else 100,
+        )
+
+    def prove(self) -> None:
+        """One increment of a fresh key, read back as the oracle will: it must see 1. Raises UsageError.
+
+        An oracle that looks into another database, or into none, would call every update lost.
+        """
+        key = f"proof-{self._tag}"
+        status, answer = ask(self.address, "POST", "/api/increment", {"key": key})
+        if status != 200 or not isinstance(answer, dict) or answer.get("value") != 1:
+            said = f"{status} {json.dumps(answer)[:200]}"
+            raise UsageError(
+                f"{self.address}: POST /api/increment of a key never used answers {said}, not 200 with the value 1",
+                hint=CONTRACT,
+            )
+        seen = self._witness.counters([key]).get(key)
+        if seen != 1:
+            where = "the database of --dsn" if self._database else f"GET /api/counter/{key}"
+            raise UsageError(
+                f"the service acknowledged the first increment of '{key}', but {where} holds {seen}",
+                hint="does --dsn lead to the database that the service uses?" if self._database else CONTRACT,
+            )
+
+    def record(self) -> RigRecord:
+        """What stands in a rig's place in the manifest: this machine, which is the load host."""
+        facts = json.loads(self._local.run([sys.executable, "-"], stdin=source("facts")).stdout)
+        here = HostRecord(name=self._local.name, role="load", **facts)
+        return RigRecord(
+            name=f"{self.address.named}:{self.address.port}", provider="url", hosts=[here], tls=self.address.tls
+        )
+
+    def settings(self) -> dict[str, Any]:
+        """Where load went, what the oracle read, and the server's settings that are not its defaults."""
+        service = {
+            "url": self.address.url,
+            "address": self.address.ip,
+            "container": self._container,
+            "oracle": "the database" if self._database else "the service's own answers",
+        }
+        return {"service": service, **({"postgres": self._database.settings()} if self._database else {})}
+
+    def canaries(self) -> dict[str, dict[str, float]]:
+        """The canaries of this machine."""
+        return {self._local.name: json.loads(self._local.run([sys.executable, "-"], stdin=source("canary")).stdout)}
+
+    def stations(self) -> Sequence[LocalHost]:
+        """Load comes from this machine."""
+        return [self._local]
+
+    def processes(self) -> int:
+        """One."""
+        return 1
+
+    def null_path(self) -> str | None:
+        """Nobody promised one."""
+        return None
+
+    def place(self) -> dict[str, Any]:
+        """Where load goes: the address found at the start, under the name the user gave."""
+        at = self.address
+        return {"host": at.host if at.tls else at.named, "port": at.port, "tls": at.tls, "ca": at.ca, "address": at.ip}
+
+    def command(self, module: str) -> list[str]:
+        """One of our modules on this machine."""
+        return ["env", f"PYTHONPATH={ROOT}", "PYTHONDONTWRITEBYTECODE=1", sys.executable, "-m", module]
+
+    # -- before a trial: nothing is set, emptied or drained ----------------------------------------------
+
+    def settle(self, cell: Cell) -> None:
+        """The service is as it is."""
+
+    def reset(self, cell: Cell) -> Sequence[str]:  # noqa: ARG002  # the protocol's
+        """Nothing is emptied: the next trial has new keys."""
+        self._trial += 1
+        self._keys = []
+        return (AS_IT_IS,)
+
+    def telemetry(self, recorder: Recorder) -> contextlib.AbstractContextManager[During]:  # noqa: ARG002
+        """None: there is no host of ours to ask."""
+        return contextlib.nullcontext(lambda _: contextlib.nullcontext())
+
+    def restore(self) -> None:
+        """Nothing was changed."""
+
+    def prepare(self, lanes: Mapping[str, Lane]) -> Mapping[str, Lane]:
+        """The lanes with keys that no other run, trial or user has."""
+        prepared, names = {}, dict[str, None]()
+        for lane, spec in lanes.items():
+            keys = dict(spec.get("keys", {}))
+            keys["prefix"] = f"{keys.get('prefix', 'hot')}-{self._tag}-{self._trial}"
+            prepared[lane] = {**spec, "keys": keys}
+            if "{key}" in json.dumps(spec["operations"]):
+                named = Keys(**keys)
+                names |= dict.fromkeys(named.name(index) for index in range(named.count))
+        self._keys = list(names)
+        return prepared
+
+    # -- around a trial ----------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def watched(self, cell: Cell, reads: Collection[str]) -> Iterator[Callable[[], Evidence]]:  # noqa: ARG002
+        """Reads the trial's counters now and again at its end; of `reads`, what can be had without writing."""
+        database = self._database
+        counters = "counters" in reads
+        initial = self._witness.counters(self._keys) if counters else {}
+        newest = database.newest() if database and "data" in reads else 0
+
+        def evidence() -> Evidence:
+            return Evidence(
+                initial=initial,
+                final=self._witness.counters(self._keys) if counters else {},
+                ledger=database.ledger(self._keys) if database and "ledger" in reads else None,
+                notes=() if database else (WEAKER,),
+                extra={"data": database.bulk_rows(newest)} if database and "data" in reads else {},
+                unjudged=self._unjudged(reads),
+            )
+
+        yield evidence
+
+    def _unjudged(self, reads: Collection[str]) -> dict[str, str]:
+        reasons = {
+            "counts agree": f"what proxies and app hosts counted was not measured: {BY_URL}",
+            "transactions": f"what the service began in all was not asked: {BY_URL}",
+        }
+        if self._hosts is None:
+            reasons["spread"] = f"{BY_URL}; --hosts N says how many app hosts answer behind it"
+        elif not self._container:
+            reasons["spread"] = "the service does not name its `container`"
+        if "deadlocks" in reads:
+            reasons["deadlocks in the log"] = f"the server's log was not read: {BY_URL}"
+        if "dead-rows" in reads:
+            reasons["dead rows"] = f"VACUUM was not tried: {BY_URL}"
+        return reasons
+
+    def drive(self, driver: Driver) -> Mapping[str, Any]:
+        """Runs a driver on this machine, in a schema of its own. Raises UsageError, RigError."""
+        assert self._database is not None  # scenarios with drivers say that they need it
+        with self._database.scratch() as place:
+            done = self._local.run(
+                self.command(driver.module),
+                stdin=json.dumps({**driver.job, **place}) + "\n",
+                timeout_s=DRIVER_S,
+                check=False,
+            )
+        last = (done.stdout.strip().splitlines() or ["{}"])[-1]
+        answer = json.loads(last) if last.startswith("{") else {}
+        if "result" not in answer:
+            why = answer.get("message") or "it said nothing"
+            raise RigError(f"{driver.module}: {why}", hint=str(answer.get("hint", "")))
+        result: dict[str, Any] = answer["result"]
+        return result

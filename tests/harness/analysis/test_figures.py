@@ -1,0 +1,162 @@
+"""From a summary to the columns of trials.csv."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from harness.analysis.figures import FIGURES, figures
+from harness.analysis.host_drift import drifted_hosts, uneven_hosts
+from harness.analysis.trial_validity import never_steady, unsteady
+from harness.load.results import histogram
+from harness.load.results.merge import describe
+from harness.model import Tally
+from harness.record import Evidence, Measured, TrialRow
+from tests.support.histories import TRIAL, serial
+
+
+def summary(times_ms: Any = range(1, 101), **more: Any) -> dict[str, Any]:
+    """As harness/load/results/merge.py makes it; latency twice the service time."""
+    return {
+        "measure": {"sent": 100, "ok": 97, "fail": 2, "unknown": 1},
+        "seconds": 2.0,
+        "rps": 48.5,
+        "latency_ms": describe(histogram.count_all(2000 * ms for ms in times_ms)),
+        "service_ms": describe(histogram.count_all(1000 * ms for ms in times_ms)),
+        "lag_ms": describe({}),
+        "captured": {},
+    } | more
+
+
+def test_every_column_is_there() -> None:
+    assert list(figures(summary())) == list(FIGURES)
+
+
+def test_counts_and_rate_are_the_summarys() -> None:
+    row = figures(summary())
+    assert [row[name] for name in ("sent", "ok", "fail", "unknown", "seconds", "rps")] == [100, 97, 2, 1, 2.0, 48.5]
+
+
+def test_latency_and_service_time_are_kept_apart() -> None:
+    row = figures(summary())
+    assert row["p50_ms"] == pytest.approx(100, rel=0.01)
+    assert row["service_p50_ms"] == pytest.approx(50, rel=0.01)
+    assert row["max_ms"] == pytest.approx(200, rel=0.01)
+    assert row["mean_ms"] == pytest.approx(101, rel=0.01)
+
+
+def test_a_percentile_without_the_samples_to_carry_it_is_none() -> None:
+    assert figures(summary())["p99_ms"] is not None
+    assert figures(summary())["p999_ms"] is None
+    assert figures(summary(range(1, 50)))["p99_ms"] is None
+    assert figures(summary([]))["p50_ms"] is None
+    assert figures(summary())["lag_p99_ms"] is None
+
+
+def test_a_trial_of_no_length_has_no_rate() -> None:
+    assert figures(summary(rps=None, seconds=None))["rps"] is None
+
+
+def test_what_the_app_says_is_the_mean_over_those_that_said_it() -> None:
+    row = figures(summary(captured={"pool_wait_ms": [3.0, 2], "transactions": [0.0, 0], "other": [1.0, 1]}))
+    assert row["pool_wait_ms"] == 1.5
+    assert row["transactions"] is None
+    assert row["retries"] is None
+
+
+def test_retries_are_set_against_what_was_committed() -> None:
+    """100 were sent, 97 acknowledged; the others' retries count, and what was not committed does not dilute them."""
+    said = {"retries": [194.0, 100]}
+    assert figures(summary(captured=said))["retries"] == 2.0
+    nothing = {"sent": 100, "ok": 0, "fail": 100, "unknown": 0}
+    assert figures(summary(captured=said, measure=nothing))["retries"] is None
+
+
+def test_a_row_and_a_record_give_their_parts() -> None:
+    row = TrialRow(trial=TRIAL, figures={"rps": 2.0})
+    assert (row.cell, row.figure("rps"), row.figure("p99_ms")) == (TRIAL.cell, 2.0, None)
+    samples = serial([1])
+    measured = Measured(row=row, lanes={"main": samples}, evidence=Evidence())
+    assert measured.cell is TRIAL.cell
+    assert measured.main is samples
+    assert measured.requests is samples
+    with pytest.raises(KeyError):
+        _ = Measured(row=row, lanes={}, evidence=Evidence()).main
+    tally = Tally({("increment", "hot-0", "ok"): 1})
+    assert Measured(row=row, lanes={}, tallies={"main": tally}, evidence=Evidence()).requests is tally
+
+
+ROLES = {"app-1": "app", "app-2": "app", "app-3": "app", "db-1": "db"}
+
+
+def canaries(name: str = "cpu_ms", **times_ms: float) -> dict[str, dict[str, float]]:
+    """One canary of some hosts, the others alike."""
+    alike = {"cpu_ms": 10.0, "fsync_ms": 1.0, "rtt_ms": 0.3}
+    return {host.replace("_", "-"): {**alike, name: ms} for host, ms in times_ms.items()}
+
+
+@pytest.mark.parametrize(
+    ("found", "said"),
+    [
+        (canaries(app_1=10.0, app_2=13.0), "app hosts are unlike: CPU canary app-2 13 ms against app-1 10 ms"),
+        (
+            canaries(app_1=12.0, app_2=10.0, app_3=11.9, db_1=99.0),
+            "app hosts are unlike: CPU canary app-1 12 ms, app-3 11.9 ms against app-2 10 ms",
+        ),
+        (canaries("fsync_ms", app_1=3.0, app_2=9.5), "app hosts are unlike: fsync app-2 9.5 ms against app-1 3 ms"),
+        (
+            canaries("rtt_ms", app_1=0.9, app_2=0.3),
+            "app hosts are unlike: round trip app-1 0.9 ms against app-2 0.3 ms",
+        ),
+    ],
+)
+def test_a_host_unlike_its_role_is_named(found: dict[str, dict[str, float]], said: str) -> None:
+    assert uneven_hosts(found, ROLES) == [said]
+
+
+def test_hosts_alike_alone_or_unknown_are_not_named() -> None:
+    assert uneven_hosts(canaries(app_1=10.0, app_2=11.4, app_3=10.0), ROLES) == []
+    assert uneven_hosts(canaries("fsync_ms", app_1=0.4, app_2=1.3), ROLES) == [], "noise of a shared disk"
+    assert uneven_hosts(canaries("rtt_ms", app_1=0.05, app_2=0.2), ROLES) == [], "noise of a bridge"
+    assert uneven_hosts(canaries(db_1=10.0), ROLES) == []
+    assert uneven_hosts(canaries(stranger=10.0, other=99.0), ROLES) == []
+    assert uneven_hosts({}, ROLES) == []
+
+
+def began(*steady: bool | None, valid: bool = True) -> list[TrialRow]:
+    return [TrialRow(trial=TRIAL, steady=one, valid=valid, figures={}) for one in steady]
+
+
+def test_cells_that_began_unsteady_are_named_once_each() -> None:
+    name = TRIAL.cell.name
+    moved = "began unsteady: throughput or p95 still moved at the end of the warm-up"
+    assert unsteady(began(True, False, False)) == [f"{name}: 2 of 3 trials {moved}"]
+    assert unsteady(began(False)) == [f"{name}: the trial {moved}"]
+    assert unsteady([*began(True, None), *began(False, valid=False)]) == []
+
+
+def test_a_cell_was_never_steady_if_no_valid_trial_of_it_was() -> None:
+    assert never_steady(began(False, False))
+    assert never_steady([*began(False), *began(True, valid=False)])
+    assert not never_steady(began(False, True))
+    assert not never_steady(began(None))
+    assert not never_steady([])
+
+
+def test_a_round_trip_that_failed_is_said_where_there_should_be_one() -> None:
+    lonely = {"controller": {"cpu_ms": 1.0, "fsync_ms": 1.0}}
+    assert uneven_hosts(lonely, {"controller": "load"}) == []
+    found = canaries(app_1=10.0, app_2=10.0)
+    del found["app-2"]["rtt_ms"]
+    (said,) = uneven_hosts(found, ROLES)
+    assert said.startswith("app-2: no round trip was measured")
+
+
+def test_a_host_that_changed_while_it_was_measured_is_named() -> None:
+    before, after = canaries(app_1=10.0, app_2=10.0, db_1=10.0), canaries(app_1=13.0, app_2=11.0, db_1=8.0, new=99.0)
+    assert drifted_hosts(before, after) == [
+        "hosts are not as they were before the trials: CPU canary app-1 10 ms, then 13 ms; db-1 10 ms, then 8 ms",
+    ]
+    assert drifted_hosts(before, before) == []
+    assert drifted_hosts({}, after) == []

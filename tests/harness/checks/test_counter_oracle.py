@@ -1,0 +1,201 @@
+"""The counter oracle against histories whose answer is known; every check fails on one of them."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from harness.checks.counter_oracle import (
+    PER_REQUEST,
+    check_final_value,
+    check_ledger,
+    check_real_time_order,
+    check_value_sequence,
+)
+from harness.checks.traffic import check_counts
+from harness.model import Tally
+from harness.record import Evidence
+from tests.support.histories import CELL, grown, history, serial
+
+
+def test_an_exact_counter_passes_every_check() -> None:
+    samples, evidence = serial([1, 2, 3]), grown(3)
+    assert check_final_value(CELL, samples, evidence).verdict == "pass"
+    assert check_value_sequence(CELL, samples, evidence).verdict == "pass"
+    assert check_real_time_order(CELL, samples).verdict == "pass"
+
+
+def test_a_lost_update_is_counted_and_its_witness_named() -> None:
+    samples = history((0, 9, "ok", 1), (1, 9, "ok", 1), (20, 29, "ok", 2))
+    found = check_final_value(CELL, samples, grown(2))
+    assert found.verdict == "fail"
+    assert found.numbers["lost"] == 1
+    assert "requests 0 (app-1) and 1 (app-2) were both answered 1" in found.detail
+
+
+def test_a_counter_that_grew_by_itself_is_invented() -> None:
+    found = check_final_value(CELL, serial([1, 2]), grown(4))
+    assert (found.verdict, found.numbers["invented"]) == ("fail", 2)
+
+
+def test_a_key_that_nobody_named_is_noticed() -> None:
+    evidence = Evidence(initial={}, final={"hot-0": 1, "other": 1})
+    found = check_final_value(CELL, serial([1]), evidence)
+    assert found.verdict == "fail"
+    assert "'other'" in found.detail
+
+
+def test_an_acknowledged_key_that_is_absent_is_lost() -> None:
+    found = check_final_value(CELL, serial([1]), Evidence())
+    assert (found.verdict, found.numbers["lost"]) == ("fail", 1)
+
+
+@pytest.mark.parametrize(("final", "verdict"), [(0, "fail"), (1, "pass"), (2, "pass"), (3, "fail")])
+def test_an_unknown_outcome_may_or_may_not_be_applied(final: int, verdict: str) -> None:
+    samples = history((0, 5, "ok", 1), (10, 30, "unknown", None))
+    assert check_final_value(CELL, samples, grown(final)).verdict == verdict
+
+
+def test_a_refused_request_must_not_be_applied() -> None:
+    samples = history((0, 5, "ok", 1), (10, 30, "fail", None))
+    assert check_final_value(CELL, samples, grown(2)).verdict == "fail"
+
+
+def test_an_initial_value_is_counted_from() -> None:
+    evidence = Evidence(initial={"hot-0": 100}, final={"hot-0": 102})
+    assert check_value_sequence(CELL, serial([101, 102]), evidence).verdict == "pass"
+    assert check_value_sequence(CELL, serial([1, 2]), evidence).verdict == "fail"
+
+
+@pytest.mark.parametrize(
+    ("values", "final", "kind"),
+    [([1, 1], 2, "doubles"), ([1, 5], 2, "outside"), ([1, None], 2, "outside"), ([1, 3], 3, "gaps")],
+)
+def test_a_wrong_value_sequence_fails(values: list[int | None], final: int, kind: str) -> None:
+    found = check_value_sequence(CELL, serial(values), grown(final))
+    assert found.verdict == "fail"
+    assert found.numbers[kind] >= 1
+
+
+def test_a_gap_is_explained_by_an_unknown_and_by_nothing_else() -> None:
+    samples = history((0, 5, "ok", 1), (6, 30, "unknown", None), (10, 20, "ok", 3))
+    assert check_value_sequence(CELL, samples, grown(3)).verdict == "pass"
+    refused = history((0, 5, "ok", 1), (6, 30, "fail", None), (10, 20, "ok", 3))
+    assert check_value_sequence(CELL, refused, grown(3)).verdict == "fail"
+
+
+def test_nothing_acknowledged_is_unknown_never_pass() -> None:
+    samples = history((0, 5, "fail", None))
+    assert check_value_sequence(CELL, samples, grown(0)).verdict == "unknown"
+    assert check_real_time_order(CELL, samples).verdict == "unknown"
+
+
+def test_answers_that_go_back_in_time_fail() -> None:
+    found = check_real_time_order(CELL, history((0, 5, "ok", 2), (6, 9, "ok", 1)))
+    assert found.verdict == "fail"
+    assert "request 0 had ended with 2 before request 1 was sent" in found.detail
+
+
+def test_overlapping_requests_may_take_either_order() -> None:
+    assert check_real_time_order(CELL, history((0, 50, "ok", 2), (6, 9, "ok", 1))).verdict == "pass"
+
+
+def test_real_time_order_agrees_with_the_definition() -> None:
+    """Against the quadratic definition, on a thousand small random histories."""
+    rng = random.Random(5)
+    seen = set()
+    for _ in range(1000):
+        n = rng.randint(2, 6)
+        spans = [(start := rng.randint(0, 20), start + rng.randint(1, 8)) for _ in range(n)]
+        values = rng.sample(range(1, 9), n)
+        samples = history(*((s, d, "ok", v) for (s, d), v in zip(spans, values, strict=True)))
+        wrong = any(spans[a][1] < spans[b][0] and values[a] > values[b] for a in range(n) for b in range(n) if a != b)
+        assert check_real_time_order(CELL, samples).verdict == ("fail" if wrong else "pass")
+        seen.add(wrong)
+    assert seen == {True, False}
+
+
+def test_clocks_of_different_load_hosts_are_not_compared() -> None:
+    samples = history((0, 5, "ok", 2), (6, 9, "ok", 1), load_host=["load-1", "load-2"])
+    assert check_real_time_order(CELL, samples).verdict == "pass"
+
+
+class TestWithoutSamples:
+    """How many requests of each key ended how is all that is known."""
+
+    COUNTS = Tally({
+        ("increment", "a", "ok"): 5, ("increment", "a", "unknown"): 2, ("increment", "b", "ok"): 3,
+        ("increment", "b", "fail"): 4, ("read", "b", "ok"): 9,
+    })  # fmt: skip
+
+    @pytest.mark.parametrize(
+        ("final", "lost", "invented"),
+        [
+            ({"a": 5, "b": 3}, 0, 0), ({"a": 7, "b": 3}, 0, 0), ({"a": 4, "b": 3}, 1, 0), ({"a": 8, "b": 3}, 0, 1),
+            ({"a": 6, "b": 4}, 0, 1), ({"a": 4, "b": 4}, 1, 1), ({"a": 5}, 3, 0), ({"a": 5, "b": 3, "c": 1}, 0, 1),
+        ],
+    )  # fmt: skip
+    def test_every_key_is_held_to_its_own_bounds(self, final: dict[str, int], lost: int, invented: int) -> None:
+        found = check_final_value(CELL, self.COUNTS, Evidence(final=final))
+        assert (found.numbers["lost"], found.numbers["invented"]) == (lost, invented)
+        assert found.verdict == ("fail" if lost or invented else "pass")
+
+    def test_the_first_key_that_is_wrong_is_named(self) -> None:
+        found = check_final_value(CELL, self.COUNTS, Evidence(initial={"b": 1}, final={"a": 5, "b": 2}))
+        assert found.detail == ("2 lost updates; key 'b': 3 acknowledged and 0 unknown, but the value went from 1 to 2")
+
+    def test_nothing_sent_is_unknown(self) -> None:
+        assert check_final_value(CELL, Tally(), Evidence()).verdict == "unknown"
+
+    def test_what_needs_single_requests_never_passes(self) -> None:
+        evidence = Evidence(final={"a": 5, "b": 3}, ledger={})
+        found = [
+            check_value_sequence(CELL, self.COUNTS, evidence),
+            check_real_time_order(CELL, self.COUNTS),
+            check_ledger(CELL, self.COUNTS, evidence),
+        ]
+        assert [f.check for f in found] == list(PER_REQUEST)
+        assert {(f.verdict, f.detail) for f in found} == {("unknown", "no samples were kept")}
+
+    @pytest.mark.parametrize(("final", "verdict"), [(7, "fail"), (8, "pass"), (10, "pass"), (11, "fail")])
+    def test_the_layers_counts_are_compared_all_the_same(self, final: int, verdict: str) -> None:
+        counts = {"client": 23, "haproxy": 23, "app": 23}
+        evidence = Evidence(final={"a": final}, counts=counts)
+        assert check_counts(CELL, self.COUNTS, evidence).verdict == verdict
+
+
+LEDGER = {"a": ("hot-0", 1), "b": ("hot-0", 2)}
+
+
+def test_a_faithful_ledger_passes() -> None:
+    samples = history((0, 5, "ok", 1), (6, 9, "unknown", None), (10, 20, "fail", None), id=["a", "b", "c"])
+    assert check_ledger(CELL, samples, grown(2, ledger=LEDGER)).verdict == "pass"
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "ledger", "final", "problem"),
+    [
+        (("ok", "ok"), {"a": ("hot-0", 1)}, 1, "acknowledged but absent"),
+        (("ok", "fail"), LEDGER, 2, "refused but applied"),
+        (("ok", "ok"), {"a": ("hot-0", 1), "b": ("hot-0", 7)}, 2, "another value"),
+        (("ok", "ok"), {**LEDGER, "z": ("hot-0", 3)}, 3, "never sent"),
+        (("ok", "ok"), LEDGER, 3, "rows differ"),
+    ],
+)
+def test_an_unfaithful_ledger_fails(
+    outcomes: tuple[str, str], ledger: dict[str, tuple[str, int]], final: int, problem: str
+) -> None:
+    samples = history((0, 5, outcomes[0], 1), (6, 9, outcomes[1], 2), id=["a", "b"])
+    found = check_ledger(CELL, samples, grown(final, ledger=ledger))
+    assert found.verdict == "fail"
+    assert problem in found.numbers["problems"]
+
+
+def test_an_id_sent_twice_fails() -> None:
+    samples = history((0, 5, "ok", 1), (6, 9, "ok", 1), id=["a", "a"])
+    assert check_ledger(CELL, samples, grown(1, ledger={"a": ("hot-0", 1)})).verdict == "fail"
+
+
+def test_a_ledger_that_was_not_read_is_unknown() -> None:
+    assert check_ledger(CELL, serial([1]), grown(1)).verdict == "unknown"

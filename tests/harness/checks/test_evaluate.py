@@ -1,0 +1,169 @@
+"""Findings are merged by the worst, never by the best; what cannot be judged is unknown, never a pass."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from harness.checks.evaluate import judge, judge_trial, verdict_of
+from harness.checks.finding import finding, merge
+from harness.checks.traffic import check_acknowledged
+from harness.model import Cell, Finding, Trial, Verdict
+from harness.plan.scenario import Scenario
+from harness.record import Evidence, Measured, TrialRow
+from harness.scenarios.increment_workload import check_counters
+from tests.support.histories import Columns, history, serial
+
+CELL = Cell(scenario="s")
+
+
+def scenario(check: Any = lambda _: [], judge: Any = lambda _: []) -> Scenario:
+    return Scenario(
+        name="s", question="?", criteria=(), cells=lambda *_: [], workload=lambda _: {}, check=check, judge=judge
+    )
+
+
+def trial(
+    number: int = 1, *, name: str = "s", valid: bool = True, samples: Columns | None = None, **evidence: Any
+) -> Measured:
+    row = TrialRow(
+        trial=Trial(cell=Cell(scenario=name), number=number, order=number, seed=1), valid=valid, figures={"rps": 1.0}
+    )
+    lanes = {"main": history() if samples is None else samples}
+    return Measured(row=row, lanes=lanes, evidence=Evidence(**evidence))
+
+
+def saying(*verdicts: Verdict, lost: Sequence[int] = ()) -> list[Finding]:
+    numbers = [{"lost": n} for n in lost] or [{}] * len(verdicts)
+    return [finding(CELL, "c", v, f"trial {i}", **n) for i, (v, n) in enumerate(zip(verdicts, numbers, strict=True), 1)]
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "verdict", "detail"),
+    [
+        (("pass", "pass", "pass"), "pass", "3 of 3 trials pass: trial 1"),
+        (("pass", "unknown", "pass"), "unknown", "1 of 3 trials unknown: trial 2"),
+        (("unknown", "fail", "fail"), "fail", "2 of 3 trials fail: trial 2"),
+        (("fail",), "fail", "trial 1"),
+    ],
+)
+def test_the_worst_of_a_cells_trials_is_its_finding(verdicts: tuple[Verdict, ...], verdict: str, detail: str) -> None:
+    (merged,) = merge(saying(*verdicts))
+    assert (merged.verdict, merged.detail) == (verdict, detail)
+
+
+def test_losses_of_all_trials_add_up() -> None:
+    (merged,) = merge(saying("pass", "fail", "fail", lost=(0, 2, 3)))
+    assert merged.numbers["lost"] == 5
+    mixed = [*saying("fail", lost=(2,)), *saying("unknown")]
+    assert merge(mixed)[0].numbers["lost"] == 2
+
+
+def test_checks_and_cells_are_not_merged_with_others() -> None:
+    other = Cell(scenario="s", hosts=2)
+    found = merge([finding(CELL, "a", True, ""), finding(CELL, "b", False, ""), finding(other, "a", False, "")])
+    assert [(f.cell, f.check, f.verdict) for f in found] == [
+        (CELL.name, "a", "pass"), (CELL.name, "b", "fail"), (other.name, "a", "fail"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "invalid", "verdict"),
+    [
+        ((), 0, "unknown"),
+        ((), 1, "invalid"),
+        (("pass",), 0, "pass"),
+        (("pass", "unknown"), 0, "unknown"),
+        (("pass", "unknown"), 2, "invalid"),
+        (("pass",), 1, "invalid"),
+        (("pass", "unknown", "fail"), 0, "fail"),
+        (("fail",), 5, "fail"),
+    ],
+)
+def test_fail_before_invalid_before_unknown_before_pass(
+    verdicts: tuple[Verdict, ...], invalid: int, verdict: str
+) -> None:
+    assert verdict_of(saying(*verdicts), invalid_trials=invalid) == verdict
+
+
+def crash(_: object) -> list[Finding]:
+    raise KeyError("main")
+
+
+def test_a_check_that_crashes_says_unknown_and_why() -> None:
+    (found,) = judge_trial(scenario(crash), trial())
+    assert (found.check, found.verdict) == ("checkable", "unknown")
+    assert found.detail == "the check could not be carried out: KeyError: 'main'"
+
+
+def test_a_check_that_crashes_half_way_has_said_nothing() -> None:
+    def half(measured: Measured) -> Any:
+        yield finding(measured.cell, "c", True, "fine")
+        raise ValueError("but then")
+
+    assert [f.verdict for f in judge_trial(scenario(half), trial())] == ["unknown"]
+
+
+def test_a_comparison_that_crashes_says_unknown_and_costs_no_other_finding() -> None:
+    found = judge({"s": scenario(lambda m: [finding(m.cell, "c", True, "")], crash)}, [trial()])
+    assert [(f.check, f.verdict) for f in found] == [("c", "pass"), ("comparable", "unknown")]
+
+
+def test_a_scenario_that_this_version_does_not_have_is_unknown() -> None:
+    found = judge({"s": scenario(lambda m: [finding(m.cell, "c", True, "")])}, [trial(), trial(name="gone")])
+    assert [(f.check, f.verdict) for f in found] == [("c", "pass"), ("checkable", "unknown")]
+    assert "no scenario 'gone'" in found[1].detail
+    assert verdict_of(found, invalid_trials=0) == "unknown"
+
+
+def test_trials_are_judged_together_without_their_samples() -> None:
+    seen: list[Measured] = []
+    judge({"s": scenario(judge=lambda trials: seen.extend(trials) or [])}, [trial(1), trial(2, valid=False)])
+    assert [(m.row.trial.number, m.row.valid, m.lanes) for m in seen] == [(1, True, {}), (2, False, {})]
+
+
+def test_what_a_target_cannot_answer_is_left_out_and_never_passes() -> None:
+    checks = scenario(lambda m: [finding(m.cell, "a", True, ""), finding(m.cell, "b", False, "")])
+    found = judge({"s": checks}, [trial(unjudged={"b": "no counts"})])
+    assert [f.check for f in found] == ["a"]
+    everything = judge({"s": checks}, [trial(unjudged={"a": "", "b": ""})])
+    assert verdict_of(everything, invalid_trials=0) == "unknown"
+
+
+class TestWithoutTheSamplesOfALoadHost:
+    """Its requests are in the database all the same."""
+
+    def findings(self, final: int) -> dict[str, Finding]:
+        missing = {"missing": ["load-2: the load agent died"]}
+        made = trial(valid=False, samples=serial([1, 2, 3]), final={"hot-0": final}, extra=missing)
+        return {f.check: f for f in judge_trial(scenario(check_counters), made)}
+
+    def test_its_increments_are_not_called_invented(self) -> None:
+        found = self.findings(6)
+        assert {f.verdict for f in found.values()} == {"unknown"}
+        assert found["final value"].detail.startswith("samples are missing (load-2: the load agent died): ")
+
+    def test_nothing_passes(self) -> None:
+        assert {f.verdict for f in self.findings(3).values()} == {"unknown"}
+
+    def test_what_the_others_were_promised_can_still_be_lost(self) -> None:
+        found = self.findings(2)["final value"]
+        assert (found.verdict, found.numbers["lost"]) == ("fail", 1)
+
+
+def test_nothing_recorded_is_not_all_acknowledged() -> None:
+    assert check_acknowledged(CELL, history(), expected=0).verdict == "unknown"
+
+
+def test_what_is_distilled_from_the_samples_is_there_when_trials_are_judged_together() -> None:
+    def together(trials: Sequence[Measured]) -> list[Finding]:
+        assert not any(each.lanes for each in trials)
+        return [finding(CELL, "together", "pass", str([dict(each.distilled) for each in trials]))]
+
+    counting = replace(scenario(judge=together), distil=lambda measured: {"n": float(len(measured.main))})
+    whole, damaged = trial(samples=serial([1, 2, 3])), replace(trial(2), lanes={})
+    (found,) = judge({"s": counting}, [whole, damaged])
+    assert found.detail == "[{'n': 3.0}, {}]"

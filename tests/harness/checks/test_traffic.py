@@ -1,0 +1,90 @@
+"""The checks of every scenario, each with a record on which it fails."""
+
+from __future__ import annotations
+
+import pytest
+
+from harness.checks.finding import worst
+from harness.checks.traffic import check_acknowledged, check_counts, check_spread
+from harness.model import Tally
+from harness.record import Evidence
+from tests.support.histories import CELL, history, serial
+
+
+def test_all_acknowledged_passes_and_one_refused_fails() -> None:
+    assert check_acknowledged(CELL, serial([1, 2, 3]), expected=3).verdict == "pass"
+    found = check_acknowledged(CELL, history((0, 1, "ok", 1), (0, 1, "unknown", None)), expected=2)
+    assert found.verdict == "fail"
+    assert "1 x timeout" in found.detail
+
+
+@pytest.mark.parametrize("expected", [2, 4])
+def test_a_missing_or_surplus_record_is_not_all_acknowledged(expected: int) -> None:
+    assert check_acknowledged(CELL, serial([1, 2, 3]), expected=expected).verdict == "fail"
+
+
+def test_an_even_spread_passes() -> None:
+    assert check_spread(CELL, serial([*range(40)]), Evidence()).verdict == "pass"
+
+
+@pytest.mark.parametrize(
+    "hosts",
+    [["app-1"] * 40, ["app-1"] * 30 + ["app-2"] * 10, ["app-1", "app-2", "app-3", "app-3"] * 10],
+    ids=["one host", "uneven", "a host too many"],
+)
+def test_an_uneven_spread_fails(hosts: list[str]) -> None:
+    samples = serial([*range(40)])
+    samples.host = hosts
+    assert check_spread(CELL, samples, Evidence()).verdict == "fail"
+
+
+def test_a_spread_that_nobody_named_is_unknown() -> None:
+    samples = serial([1])
+    samples.host = [""]
+    assert check_spread(CELL, samples, Evidence()).verdict == "unknown"
+
+
+@pytest.mark.parametrize(
+    ("servers", "verdict"),
+    [
+        ({"app-1": 20, "app-2": 20, "app-3": 0}, "pass"), ({"app-1": 30, "app-2": 10}, "fail"),
+        ({"app-1": 40}, "fail"), ({"app-1": 20, "app-2": 20, "app-3": 20}, "fail"), ({}, "unknown"),
+    ],
+)  # fmt: skip
+def test_without_samples_the_spread_is_as_haproxy_counted(servers: dict[str, int], verdict: str) -> None:
+    counts = Tally({("increment", "hot-0", "ok"): 40})
+    assert check_spread(CELL, counts, Evidence(servers=servers)).verdict == verdict
+
+
+def evidence(**counts: int) -> Evidence:
+    return Evidence(initial={}, final={"hot-0": counts.pop("database", 3)}, counts=counts)
+
+
+def test_counts_that_agree_pass() -> None:
+    found = check_counts(CELL, serial([1, 2, 3]), evidence(client=3, haproxy=3, app=3))
+    assert (found.verdict, found.detail) == ("pass", "client 3 = haproxy 3 = app 3 = database 3")
+
+
+@pytest.mark.parametrize(
+    ("counts", "named"),
+    [
+        ({"client": 3, "haproxy": 4, "app": 3}, "haproxy"),
+        ({"client": 3, "haproxy": 3, "app": 2}, "app"),
+        ({"client": 3, "haproxy": 3, "app": 3, "database": 2}, "database"),
+    ],
+)
+def test_the_layer_that_differs_is_named(counts: dict[str, int], named: str) -> None:
+    found = check_counts(CELL, serial([1, 2, 3]), evidence(**counts))
+    assert found.verdict == "fail"
+    assert found.detail.startswith(f"{named} differs")
+
+
+def test_a_layer_that_was_not_measured_is_unknown() -> None:
+    assert check_counts(CELL, serial([1, 2, 3]), evidence(client=3, app=3)).verdict == "unknown"
+
+
+def test_the_worst_verdict_wins_and_nothing_is_unknown() -> None:
+    assert worst(["pass", "unknown", "pass"]) == "unknown"
+    assert worst(["pass", "unknown", "fail"]) == "fail"
+    assert worst(["pass"]) == "pass"
+    assert worst([]) == "unknown"

@@ -1,0 +1,223 @@
+"""Stored runs compared and judged again as a user does it: from disk alone, through the door, with its exit codes."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import io
+import json
+import random
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from harness.__main__ import Door
+from harness.cli import runs
+from harness.compare import noise_floor_file
+from harness.compare.cells import cell_of
+from harness.model import Cell, Trial
+from harness.record import TrialRow
+from harness.rig import state
+from harness.rig.state import ROOT
+from harness.store.csv_rows import as_columns
+from harness.store.run_reader import FORMAT, load_run
+from harness.store.run_writer import Recorder
+from tests.support.builders import CODE, RIG, SETTINGS
+
+CELL = Cell(scenario="throughput", strategy="upsert", hosts=4, clients=64, seconds=4.0, params={"keys": "hot"})
+OTHER = Cell(scenario="throughput", strategy="for-update", hosts=4, clients=64, seconds=4.0, params={"keys": "hot"})
+ROW = TrialRow(trial=Trial(cell=CELL, number=1, order=1, seed=1), figures={})
+FLOOR = dict.fromkeys(("rps", "p50_ms", "p95_ms", "p99_ms"), 1.03)
+
+
+def stored(
+    root: Path, name: str, *, slower: float = 1.0, trials: int = 8, other: bool = False, **manifest: Any
+) -> None:
+    """A run of `trials` with 1 % noise, `slower` times as slow as the others; `other`: of a second cell too."""
+    recorder = Recorder.start(root, code=CODE, rig=RIG, options={})
+    recorder.manifest.settings = SETTINGS
+    recorder.manifest.noise_floor = FLOOR
+    for field, value in manifest.items():
+        setattr(recorder.manifest, field, value)
+    verdict = manifest.get("verdict", "pass")
+    rng = random.Random(name)
+    rows: list[dict[str, Any]] = []
+    for cell in (CELL, OTHER)[: 1 + other]:
+        for number in range(1, trials + 1):
+            figures: Mapping[str, float | None] = {
+                "rps": 3000 / slower * rng.gauss(1, 0.01),
+                **{f"p{p}_ms": p / 5 * slower * rng.gauss(1, 0.01) for p in (50, 95, 99)},
+            }
+            trial = Trial(cell=cell, number=number, order=len(rows) + 1, seed=1)
+            rows.append(as_columns(TrialRow(trial=trial, figures=figures)))
+    if rows:
+        recorder.append("trials", rows)
+    recorder.manifest.verdict = verdict
+    recorder.manifest.run_id = name
+    recorder.save("finished")
+    recorder.path.rename(root / name)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Said:
+    """How a command ended, and what it printed."""
+
+    code: int
+    out: str
+    err: str
+
+
+CASES: dict[str, tuple[tuple[str, ...], int, str]] = {
+    # name: (arguments, exit code, what is said: on stderr where the code is not 0)
+    "alike": (("compare", "base", "same"), 0, "~"),
+    "alike passes the gate": (("compare", "base", "same", "--fail-if", "slower:5%"), 0, "~"),
+    "slower": (("compare", "base", "slower"), 0, "slower by 11."),
+    "faster": (("compare", "slower", "base"), 0, "faster by "),
+    "slower fails the gate": (
+        ("compare", "base", "slower", "--fail-if", "slower:5%"), 1, "4 of 4 rows are slower by 5% or more, most ",
+    ),
+    "wrong fails the gate": (("compare", "base", "wrong", "--fail-if", "slower:5%"), 1, "has the verdict fail"),
+    "slower by less than the gate": (("compare", "base", "slower", "--fail-if", "slower:30%"), 0, "slower by"),
+    "faster passes the gate": (("compare", "slower", "base", "--fail-if", "slower:5%"), 0, "faster by"),
+    "report --compare": (("report", "--run", "slower", "--compare", "base"), 0, "slower by 11."),
+    "below the noise floor": (("compare", "base", "slightly"), 0, "within the noise floor of 3.0%"),
+    "below the rig's own noise floor": (("compare", "base", "noisy"), 0, "within the noise floor of 30.0%"),
+    "missing": (("compare", "both", "base"), 0, "MISSING (not in B, run "),
+    "missing fails the gate": (("compare", "both", "base", "--fail-if", "slower:5%"), 4, "1 of 5 rows cannot be"),
+    "too few": (("compare", "base", "few"), 0, "too few trials ("),
+    "too few fails the gate": (("compare", "base", "few", "--fail-if", "slower:5%"), 4, "too few trials, "),
+    "elsewhere": (("compare", "base", "elsewhere"), 4, "settings.postgres.fsync: on against off"),
+    "report elsewhere": (("report", "--run", "elsewhere", "--compare", "base"), 4, "different environments"),
+    "elsewhere anyway": (("compare", "base", "forced", "--anyway"), 0, "--anyway): no claim may rest on this"),
+    "report elsewhere anyway": (("report", "--run", "again", "--compare", "base", "--anyway"), 0, "no claim may rest"),
+    "anyway with nothing to compare": (("report", "--run", "base", "--anyway"), 2, "--anyway means nothing without"),
+    "as JSON": (("compare", "base", "slower", "--json"), 0, '"verdict": "slower"'),
+    "report as JSON": (("report", "--run", "slower", "--compare", "base", "--json"), 0, '"verdict": "slower"'),
+    "empty": (("compare", "base", "empty"), 2, "holds no trials"),
+    "another format": (("compare", "base", "future"), 2, f"format 99 is not {FORMAT}"),
+    "no such run": (("compare", "base", "nowhere"), 2, "no run at 'nowhere'"),
+    "no such gate": (("compare", "base", "same", "--fail-if", "faster:5%"), 2, "--fail-if 'faster:5%'"),
+    "an empty gate": (("compare", "base", "same", "--fail-if", ""), 2, "--fail-if ''"),
+    "no percentage": (("compare", "base", "same", "--fail-if", "slower:5"), 2, "--fail-if 'slower:5'"),
+    "check of an empty run": (("check", "--run", "empty"), 2, "holds no trials"),
+    "recheck of an empty run": (("check", "--recheck", "empty"), 2, "holds no trials"),
+    "recheck": (("check", "--recheck", "example"), 0, "verdict now pass, stored pass"),
+    "recheck of doctored samples": (("check", "--recheck", "doctored"), 1, "today's checks say fail"),
+    "negative rate": (("bench", "--rate", "-5"), 2, "--rate -5 is out of range"),
+    "no clients": (("bench", "--clients", "0"), 2, "--clients 0 is out of range"),
+    "rate with a closed load": (
+        ("bench", "--rate", "5", "--clients", "3"), 2, "say the load twice",
+    ),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of results."""
+    root = tmp_path_factory.mktemp("results")
+    stored(root, "base")
+    stored(root, "same")
+    stored(root, "slower", slower=1.12)
+    stored(root, "wrong", slower=0.8, verdict="fail")
+    stored(root, "slightly", slower=1.02)
+    stored(root, "both", other=True)
+    stored(root, "noisy", slower=1.12, rig=RIG.model_copy(update={"name": "noisy"}))
+    stored(root, "few", slower=2, trials=2)
+    stored(root, "empty", trials=0)
+    careless = copy.deepcopy(SETTINGS)
+    careless["postgres"]["fsync"] = "off"  # type: ignore[index]
+    stored(root, "elsewhere", settings=careless)
+    for name in ("forced", "again", "archived", "running"):
+        stored(root, name, settings=careless)
+    (root / "archived" / ".run.yml.part").mkdir()  # as if the disk were read-only
+    running = root / "running" / "run.yml"
+    running.write_text(running.read_text().replace("status: finished", "status: started"))
+    (root / "future").mkdir()
+    (root / "future" / "run.yml").write_text("format: 99\n")
+    for name in ("example", "doctored"):
+        shutil.copytree(ROOT / "results" / "example", root / name)
+    samples = next((root / "doctored" / "samples").glob("001-main.csv"))
+    lines = samples.read_text().splitlines(keepends=True)
+    samples.write_text("".join([*lines, lines[-1]]))
+    return root
+
+
+@pytest.fixture(scope="module")
+def answers(root: Path) -> dict[str, Said]:
+    """What each of the commands said."""
+    found = {}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(ROOT)
+        patch.setattr(runs, "RESULTS", root)
+        patch.setattr(state, "RIGS", root / ".rigs")
+        noise_floor_file.store_noise_floor("noisy", RIG.model_dump(), {f"rps {cell_of(as_columns(ROW))}": 1.3})
+        for name, (arguments, *_) in CASES.items():
+            out, err, code = io.StringIO(), io.StringIO(), 0
+            with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+                try:
+                    Door(name="pgcrucible", binary="./run", binary_names=["./run"]).run(["./run", *arguments])
+                except SystemExit as end:
+                    code = int(end.code or 0)
+            found[name] = Said(code=code, out=out.getvalue(), err=err.getvalue())
+    return found
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_each_ends_as_it_should(name: str, answers: dict[str, Said]) -> None:
+    done, (_, code, said) = answers[name], CASES[name]
+    assert done.code == code, done.out + done.err
+    if code == 0:
+        assert done.err == ""
+        assert said in done.out
+        return
+    lines = done.err.splitlines()
+    assert [line.split(":")[0] for line in lines] == ["error", "hint"]
+    assert said in lines[0]
+
+
+def test_what_was_compared_in_spite_of_everything_is_recorded_in_the_run(root: Path, answers: dict[str, Said]) -> None:
+    assert answers["elsewhere anyway"].code == 0
+    forced = load_run(root / "forced")
+    base = yaml.safe_load((root / "base" / "run.yml").read_text())["run_id"]
+    said = f"compared with {base} although the environments differ (--anyway): settings.postgres.fsync: on against off"
+    assert forced.manifest.warnings == load_run(root / "again").manifest.warnings == [said]
+    assert load_run(root / "elsewhere").manifest.warnings == [], "a refused comparison leaves no trace"
+
+
+@pytest.mark.parametrize(("name", "why"), [("archived", "Is a directory"), ("running", "it is started, and may")])
+def test_what_cannot_be_recorded_costs_no_comparison(
+    name: str, why: str, root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(runs, "RESULTS", root)
+    before = (root / name / "run.yml").read_bytes()
+    runs.run_compare("base", name, anyway=True, fail_if="slower:5%")
+    said = capsys.readouterr()
+    assert "no claim may rest on this" in said.out
+    assert said.err.startswith("warning: --anyway is not recorded in run ")
+    assert why in said.err
+    assert (root / name / "run.yml").read_bytes() == before
+
+
+def test_as_json_it_is_the_whole_comparison(answers: dict[str, Said]) -> None:
+    read = json.loads(answers["as JSON"].out)
+    assert [row["metric"] for row in read["rows"]] == ["rps", "p50_ms", "p95_ms", "p99_ms"]
+    assert read["tested"] == 4
+    assert json.loads(answers["report as JSON"].out) == read
+
+
+def test_a_recheck_names_what_has_changed(answers: dict[str, Said]) -> None:
+    said = answers["recheck of doctored samples"].out.splitlines()
+    changed = [line for line in said if line.endswith("(stored: pass)")]
+    assert any(line.startswith("fail") and "final value" in line for line in changed)
+    assert not any("(stored" in line for line in answers["recheck"].out.splitlines())
+
+
+def test_where_the_noise_floor_is_known_from_is_said(answers: dict[str, Said]) -> None:
+    assert "rps 30.0%, p50_ms 3.0%" in answers["below the rig's own noise floor"].out
+    assert "(rig 'noisy', run " in answers["below the rig's own noise floor"].out
+    assert "rig '" not in answers["below the noise floor"].out

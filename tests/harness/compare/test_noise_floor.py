@@ -1,0 +1,113 @@
+"""The noise floor of simulated rigs: what it protects from, and what it is not taken from."""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pytest
+
+from harness.analysis.stats import fold
+from harness.compare.cells import RunData, cell_of
+from harness.compare.noise_floor import HALF_TRIALS, LEAST_FLOOR, Known, measured_floor, with_largest
+from harness.errors import FormatError
+
+METRICS = ("rps", "p50_ms")
+
+
+def trial(number: int, *, scenario: str = "throughput", valid: bool = True, **figures: float | None) -> dict[str, Any]:
+    cell = {"scenario": scenario, "backend": "postgres", "strategy": "upsert", "hosts": 4, "pool": 5}
+    load = {"mode": "closed", "clients": 64, "rate": "", "requests": "", "params": json.dumps({})}
+    shown = {"rps": 3000.0, "p50_ms": 5.0} | figures
+    return cell | load | {"trial": number, "valid": str(valid).lower()} | shown
+
+
+X, Y = (cell_of(trial(1, scenario=name)) for name in "xy")
+
+
+def measured(trials: Sequence[Mapping[str, Any]], half: int = 5, **more: Any) -> tuple[dict[str, float], list[str]]:
+    return measured_floor(RunData(run_id="A", manifest={}, trials=trials), METRICS, half=half, **more)
+
+
+def halves(first: float, second: float, scenario: str = "x", trials: int = 5) -> list[dict[str, Any]]:
+    """Two measurements without noise whose rates differ."""
+    rates = [first] * trials + [second] * trials
+    return [trial(number, scenario=scenario, rps=rate) for number, rate in enumerate(rates, start=1)]
+
+
+@pytest.mark.parametrize("drift", [0.0, 0.01])
+def test_a_later_pair_of_the_same_is_seldom_farther_apart_than_the_floor(drift: float) -> None:
+    """Noise of 3 % from trial to trial, and of `drift` from one measurement to the next."""
+    beyond = 0
+    for seed in range(200):
+        rng = random.Random(seed)
+
+        def once(rng: random.Random = rng) -> list[float]:
+            level = 3000 * math.exp(rng.gauss(0, drift))
+            return [level * math.exp(rng.gauss(0, 0.03)) for _ in range(5)]
+
+        rates = once() + once()
+        floor, _ = measured([trial(number, rps=rate, p50_ms=None) for number, rate in enumerate(rates, start=1)])
+        beyond += fold(statistics.median(once()) / statistics.median(once())) > floor["rps"]
+    assert beyond <= 10
+
+
+def test_two_measurements_are_the_first_trials_and_the_later_ones() -> None:
+    drifted, _ = measured(halves(3000.0, 2500.0))
+    assert drifted == pytest.approx({"rps": 1.2, "p50_ms": LEAST_FLOOR, f"rps {X}": 1.2, f"p50_ms {X}": LEAST_FLOOR})
+    interleaved = [trial(n, scenario="x", rps=3000.0 if n % 2 else 2500.0) for n in range(1, 13)]
+    assert measured(interleaved, half=6)[0]["rps"] == pytest.approx(1.2), "the far end, though the medians are alike"
+
+
+def test_each_cell_has_its_own_and_the_largest_holds_for_the_others() -> None:
+    floor, without = measured(halves(3000.0, 2500.0) + halves(3000.0, 3300.0, "y"))
+    assert without == []
+    known = Known(floors=[("rig", floor)])
+    found = {cell: known.of(cell, "rps") for cell in (X, Y, "another")}
+    assert found == {
+        X: (pytest.approx(1.2), "rig"),
+        Y: (pytest.approx(1.1), "rig"),
+        "another": (pytest.approx(1.2), "rig"),
+    }
+    assert known.of(X, "p99_ms") == (1.05, "")
+
+
+def test_a_lucky_floor_is_not_believed() -> None:
+    assert measured(halves(3000.0, 3001.0))[0]["rps"] == LEAST_FLOOR
+    assert Known(floors=[("run A", {"rps": 1.002})]).of(X, "rps") == (LEAST_FLOOR, "run A")
+
+
+def test_what_is_left_out_and_why() -> None:
+    few = [trial(n, scenario="y", valid=n != 3) for n in range(1, 11)]
+    once = [trial(1, scenario="z")]
+    floor, without = measured([*halves(3000.0, 2500.0), *few, *once])
+    assert set(floor) == {"rps", "p50_ms", f"rps {X}", f"p50_ms {X}"}
+    need = f"{HALF_TRIALS} and {HALF_TRIALS} needed (--repeat)"
+    assert without == [f"{Y}: 4 and 5 valid trials, {need}", f"{cell_of(once[0])}: 1 and 0 valid trials, {need}"]
+    wrong = measured(halves(3000.0, 2500.0) + halves(3000.0, 2500.0, "y"), wrong={X, Y})
+    assert wrong == ({}, [f"{X} and 1 more: it failed a check, alone or with others"])
+    assert measured([trial(n, valid=False) for n in range(1, 11)])[0] == {}
+
+
+@pytest.mark.parametrize("figure", [None, 0.0])
+def test_a_figure_that_has_no_ratio_makes_no_floor(figure: float | None) -> None:
+    trials = halves(3000.0, 2500.0)
+    trials[7]["p50_ms"] = figure
+    assert set(measured(trials)[0]) == {"rps", f"rps {X}"}
+
+
+def test_a_figure_that_cannot_be_is_refused() -> None:
+    with pytest.raises(FormatError, match="rps is nan"):
+        measured([trial(1, rps=math.nan)])
+
+
+def test_the_largest_is_found_anew() -> None:
+    assert with_largest({"rps": 9.0, f"rps {X}": 1.2, f"rps {Y}": 1.3}) == {
+        "rps": 1.3,
+        f"rps {X}": 1.2,
+        f"rps {Y}": 1.3,
+    }

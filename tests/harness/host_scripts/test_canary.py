@@ -1,0 +1,39 @@
+"""The scripts of canaries and facts as they are sent to hosts."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+from harness.host_scripts import canary, facts
+from tests.conftest import free_port
+
+
+def run(script: str | None, *arguments: str) -> dict[str, object]:
+    text = Path(script or "").read_text(encoding="utf-8")
+    done = subprocess.run([sys.executable, "-", *arguments], input=text, capture_output=True, text=True, check=True)
+    return dict(json.loads(done.stdout))
+
+
+def test_the_canary_measures_and_leaves_nothing() -> None:
+    found = run(canary.__file__)
+    assert set(found) == {"cpu_ms", "fsync_ms"}
+    assert all(isinstance(value, float) and value > 0 for value in found.values())
+
+
+def test_the_round_trip_is_to_the_port_given_and_absent_where_nobody_answers() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        found = run(canary.__file__, "127.0.0.1", str(server.getsockname()[1]))
+    assert set(found) == {"cpu_ms", "fsync_ms", "rtt_ms"}
+    assert set(run(canary.__file__, "127.0.0.1", str(free_port()))) == {"cpu_ms", "fsync_ms"}
+
+
+def test_the_facts_of_this_machine() -> None:
+    found = run(facts.__file__)
+    assert set(found) == {"cpus", "memory", "kernel", "boot_id", "cpu_model", "versions"}
+    assert found["boot_id"] == Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    assert found["cpus"] > 0  # type: ignore[operator]
+    assert found["memory"] > 2**28  # type: ignore[operator]

@@ -1,0 +1,249 @@
+"""What the sampler reads and says, with cgroup files, services and pipes as a host may have them."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.host_scripts import sampler
+
+METRICS = b'HTTP/1.1 200 OK\r\nContent-Length: 52\r\n\r\n{"pool": {"total": 5, "idle": 2, "waiting": 7}, "a":1}'
+STAT = """\
+# pxname,svname,qcur,scur,stot,type,req_tot,
+public,FRONTEND,,12,3,0,{all},
+statistics,FRONTEND,,1,9,0,9,
+app,app-1.1,1,2,{one},2,,
+app,app-1.2,2,3,{two},2,,
+app-1,app-1.1,0,0,5,2,,
+app,BACKEND,3,5,70,1,,
+
+"""
+
+
+@contextmanager
+def sampling(**job: Any) -> Iterator[subprocess.Popen[str]]:
+    """The sampler as a host runs it: its text on the command line, no site packages."""
+    text = Path(sampler.__file__).read_text(encoding="utf-8")
+    command = [sys.executable, "-I", "-S", "-u", "-c", text, json.dumps({"every": 0.2, **job})]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def lines(process: subprocess.Popen[str], enough: Callable[[dict[str, Any]], bool], most: int = 30) -> list[Any]:
+    """What it says, up to and with the first line that is enough."""
+    assert process.stdout is not None
+    said: list[Any] = []
+    while len(said) < most:
+        line = process.stdout.readline()
+        assert line, process.stderr.read() if process.stderr else ""
+        said.append(json.loads(line))
+        if enough(said[-1]):
+            return said
+    raise AssertionError(f"{most} lines, none as wanted: {said[-1]}")
+
+
+@contextmanager
+def service(address: Any, answer: Callable[[], bytes | None]) -> Iterator[Any]:
+    """Answers each connection with the next answer and closes it; with None it never answers."""
+    listener = socket.socket(socket.AF_UNIX if isinstance(address, str) else socket.AF_INET)
+    held: list[socket.socket] = []
+
+    def serve() -> None:
+        while True:
+            try:
+                peer, _ = listener.accept()
+            except OSError:
+                return
+            said = answer()
+            if said is None:
+                held.append(peer)
+                continue
+            with peer:
+                peer.recv(4096)
+                peer.sendall(said)
+
+    listener.bind(address)
+    listener.listen()
+    thread = threading.Thread(target=serve)
+    thread.start()
+    try:
+        yield listener.getsockname()
+    finally:
+        listener.shutdown(socket.SHUT_RDWR)
+        thread.join()
+        listener.close()
+        for peer in held:
+            peer.close()
+
+
+def is_host(line: dict[str, Any]) -> bool:
+    return "host_seconds" in line["metrics"]
+
+
+def test_every_line_is_of_one_trial_and_it_ends_with_its_input() -> None:
+    with sampling() as process:
+        assert process.stdin is not None
+        first = lines(process, is_host)[-1]
+        process.stdin.write("7\n")
+        process.stdin.flush()
+        before, inside = lines(process, lambda line: line["order"] == 7)[-2:]
+        process.stdin.write("0\n")
+        process.stdin.flush()
+        *_, cut, after = lines(process, lambda line: line["order"] == 0)
+        process.stdin.close()
+        assert process.wait(10) == 0
+        assert process.stderr is not None
+        assert process.stderr.read() == ""
+    assert (first["order"], before["order"], cut["order"], after["order"]) == (0, 0, 7, 0)
+    assert before["metrics"]["host_seconds"] > 0
+    assert {"cpu_used_cores", "cpu_cap_cores", "machine_cpu_share", "memory_used_bytes", "network_sent_bytes"} <= set(
+        inside["metrics"]
+    )
+    assert inside["metrics"]["memory_used_bytes"] > 0
+    assert 0 <= inside["metrics"]["machine_cpu_share"] <= 1
+
+
+def test_it_ends_when_nobody_reads_any_more() -> None:
+    with sampling() as process:
+        lines(process, is_host)
+        assert process.stdout is not None
+        process.stdout.close()
+        process.wait(10)
+        assert process.stderr is not None
+        assert process.stderr.read() == ""
+
+
+def test_cpu_of_a_busy_host_is_seen() -> None:
+    with sampling() as process:
+        lines(process, is_host)
+        for _ in range(2_000_000):
+            pass
+        used = lines(process, is_host)[-1]["metrics"]["cpu_used_cores"]
+    assert used > 0
+
+
+def test_the_pool_of_each_worker_is_told_and_a_silent_one_delays_nobody() -> None:
+    with (
+        service(("127.0.0.1", 0), lambda: METRICS) as (_, one),
+        service(("127.0.0.1", 0), lambda: None) as (_, two),
+        sampling(ports=[one, two]) as process,
+    ):
+        said = lines(process, lambda line: "pool_waiting.1" in line["metrics"])
+        assert said[-1]["metrics"] == {"pool_total.1": 5, "pool_idle.1": 2, "pool_waiting.1": 7}
+        for _ in range(2):
+            said = lines(process, is_host)
+            assert not any("pool_total.2" in line["metrics"] for line in said)
+
+
+@pytest.mark.parametrize(
+    "broken", [b"", b"HTTP/1.1 503 no\r\n\r\n", b"HTTP/1.1 200 OK\r\n\r\n{", b"\xff\xfe", b"x\r\n\r\n[1]"]
+)
+def test_a_service_that_answers_nonsense_or_nothing_is_no_line(broken: bytes) -> None:
+    answers = iter([broken, METRICS])
+    with service(("127.0.0.1", 0), lambda: next(answers, None)) as (_, port), sampling(ports=[port]) as process:
+        said = lines(process, lambda line: "pool_total" in line["metrics"])
+    assert sum("pool_total" in line["metrics"] for line in said) == 1
+    assert any(is_host(line) for line in said)
+
+
+def test_a_service_that_is_not_there_is_no_line_and_asked_again() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # bound, not listening: refused
+        port = taken.getsockname()[1]
+        with sampling(ports=[port]) as process:
+            assert all(is_host(line) for line in [lines(process, is_host)[-1] for _ in range(2)])
+            taken.close()
+            with service(("127.0.0.1", port), lambda: METRICS):
+                assert lines(process, lambda line: "pool_total" in line["metrics"])
+
+
+def test_haproxys_servers_are_told_as_app_hosts_and_a_restart_is_not_a_rate(tmp_path: Path) -> None:
+    counts = [(100, 40, 50), (160, 70, 80), (3, 1, 1), (9, 4, 4)]
+    path = str(tmp_path / "admin.sock")
+    answers = (STAT.format(all=a, one=b, two=c).encode() for a, b, c in counts)
+    with service(path, lambda: next(answers, None)), sampling(haproxy=path) as process:
+        first = lines(process, lambda line: line.get("server") == "app-1")
+        again = lines(process, lambda line: line.get("server") == "app-1")
+    front, server = first[-2]["metrics"], first[-1]["metrics"]
+    assert first[-2]["server"] == ""
+    assert round(front["haproxy_requests"] * front["haproxy_seconds"]) == 60
+    assert (front["haproxy_sessions"], front["haproxy_queued"]) == (12, 0)
+    assert round(server["haproxy_requests"] * server["haproxy_seconds"]) == 60
+    assert (server["haproxy_sessions"], server["haproxy_queued"]) == (5, 3)
+    assert round(again[-1]["metrics"]["haproxy_requests"] * again[-1]["metrics"]["haproxy_seconds"]) == 6
+
+
+V2 = {
+    "cpu.max": "20000 100000",
+    "cpu.stat": "usage_usec 5000000\nuser_usec 1\nnr_periods 50\nnr_throttled 20\nthrottled_usec 3000000\n",
+    "memory.current": "1000",
+    "memory.stat": "anon 1\ninactive_file 400\n",
+    "cpu.pressure": "some avg10=0.00 avg60=0.00 avg300=0.00 total=7000000\nfull avg10=0 total=0\n",
+}
+V1 = {
+    "cpu/cpu.cfs_quota_us": "10000",
+    "cpu/cpu.cfs_period_us": "50000",
+    "cpu/cpu.stat": "nr_periods 50\nnr_throttled 20\nthrottled_time 3000000000\n",
+    "cpuacct/cpuacct.usage": "5000000000",
+    "memory/memory.usage_in_bytes": "1000",
+    "memory/memory.stat": "inactive_file 1\ntotal_inactive_file 400\n",
+}
+UNCAPPED = {**V2, "cpu.max": "max 100000"}
+
+
+@pytest.mark.parametrize(
+    ("files", "cap", "throttled", "own_psi"),
+    [(V2, 0.2, 0.5, True), (V1, 0.2, 0.25, False), (UNCAPPED, None, None, True)],
+)
+def test_cgroups_of_both_versions(  # noqa: PLR0917
+    files: dict[str, str],
+    cap: float | None,
+    throttled: float | None,
+    own_psi: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name, content in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(content)
+    monkeypatch.setattr(sampler, "CGROUP", str(tmp_path))
+    before = sampler.totals()
+    assert before["cpu_used_cores"] == 5.0
+    assert ("psi_cpu_some" in before) == own_psi
+    assert ("machine_psi_cpu_some" in before) == (not own_psi and os.path.exists("/proc/pressure/cpu"))  # noqa: PTH110
+    after = {**before, "cpu_used_cores": 5.3, "machine_all": before["machine_all"] + 8}
+    after = {**after, "machine_busy": before["machine_busy"] + 6}
+    if cap is not None:
+        after |= {"throttled_periods": 30.0, "cpu_throttled_cores": 4.0}
+    found = sampler.rates(before, after, 2.0)
+    assert found["cpu_used_cores"] == pytest.approx(0.15)
+    assert found["cpu_cap_cores"] == (cap or os.cpu_count())
+    assert found.get("cpu_throttled_share") == throttled
+    assert found.get("cpu_throttled_cores") == (None if cap is None else 0.5)
+    assert found["machine_cpu_share"] == 0.75
+    assert found["memory_used_bytes"] == 600
+    assert found["host_seconds"] == 2.0
+
+
+def test_without_a_cgroup_the_whole_machine_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sampler, "CGROUP", str(tmp_path))
+    found = sampler.totals()
+    assert found["cpu_used_cores"] == found["machine_busy"] > 0
+    assert "cpu_throttled_cores" not in found
+    rates = sampler.rates(found, found, 1.0)
+    assert rates["memory_used_bytes"] > 2**20
+    assert rates["machine_cpu_share"] == 0.0

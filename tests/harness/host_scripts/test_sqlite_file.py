@@ -1,0 +1,98 @@
+"""The shared SQLite file as it is read after each trial: whole, damaged and locked."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from harness.host_scripts import sqlite_file
+from harness.model import Host
+from harness.targets.layer_counts import read_back
+
+PAGE = 4096
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """A file of many pages, with the service's tables."""
+    path = tmp_path / "a.db"
+    connection = sqlite3.connect(path)
+    connection.execute("CREATE TABLE counters (key TEXT PRIMARY KEY, value INTEGER)")
+    connection.execute("CREATE TABLE data (content TEXT)")
+    connection.execute("CREATE TABLE ledger (id TEXT PRIMARY KEY, key TEXT, value INTEGER)")
+    connection.executemany("INSERT INTO counters VALUES (?, ?)", [(f"key-{n:0100}", n) for n in range(2000)])
+    connection.execute("INSERT INTO ledger VALUES ('i1', 'a', 7)")
+    connection.commit()
+    connection.close()
+    return path
+
+
+def damage(path: Path, start: int, text: bytes) -> None:
+    with path.open("r+b") as opened:
+        opened.seek(start)
+        opened.write(text)
+
+
+def test_a_whole_file_is_read_and_emptied(file: Path) -> None:
+    seen = sqlite_file.main(str(file), "read")
+    assert (len(seen["counters"]), seen["ledger"], seen["integrity"]) == (2000, {"i1": ["a", 7]}, ["ok"])
+    assert sqlite_file.main(str(file), "empty") == {"not_done": []}
+    assert sqlite_file.main(str(file), "read") == {"counters": {}, "ledger": {}, "integrity": ["ok"]}
+
+
+@pytest.mark.parametrize(
+    ("start", "text"),
+    [
+        (0, b"not a database, whatever its name says".ljust(100)),
+        (8 * PAGE, b"\xa5" * 40 * PAGE),
+        (1 * PAGE, b"\0" * 8 * PAGE),
+        (100, b"\xff" * (PAGE - 100)),
+    ],
+    ids=["header", "middle", "zeros", "schema"],
+)
+def test_a_damaged_file_is_an_answer_that_says_so(file: Path, start: int, text: bytes) -> None:
+    damage(file, start, text)
+    done = subprocess.run(
+        [sys.executable, "-", str(file), "read"],
+        input=Path(sqlite_file.__file__).read_text(), capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    integrity = json.loads(done.stdout)["integrity"]
+    assert integrity
+    assert "ok" not in integrity
+
+
+def test_a_table_that_is_gone_is_not_a_whole_file(file: Path) -> None:
+    connection = sqlite3.connect(file)
+    connection.execute("DROP TABLE counters")
+    connection.close()
+    assert sqlite_file.main(str(file), "read")["integrity"] == ["no such table: counters"]
+
+
+def test_a_damaged_file_cannot_be_emptied_and_says_why(file: Path) -> None:
+    damage(file, 0, b"not a database, whatever its name says".ljust(100))
+    assert sqlite_file.main(str(file), "empty")["integrity"] == ["file is not a database"]
+
+
+def test_a_locked_file_is_not_a_damaged_one(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    connect = sqlite3.connect
+    monkeypatch.setattr(sqlite3, "connect", lambda *args, **options: connect(*args, **options | {"timeout": 0}))
+    other = connect(file, isolation_level=None)
+    other.execute("BEGIN EXCLUSIVE")
+    try:
+        with pytest.raises(sqlite3.OperationalError, match="locked"):
+            sqlite_file.main(str(file), "read")
+    finally:
+        other.close()
+
+
+def test_the_pragmas_of_all_serving_hosts_are_compared() -> None:
+    hosts = [Host(name=f"app-{n}", role="app", address="", ssh_address="") for n in (1, 2, 3)]
+    bodies = {f"app-{n}.{w}": {"facts": {"journal_mode": "wal"}} for n in (1, 2, 3) for w in (1, 2)}
+    bodies["app-3.1"] = {"facts": {}}
+    assert read_back(bodies, hosts[:2]) == {"sqlite": {"journal_mode": "wal"}}
+    assert read_back(bodies, hosts) == {"sqlite": {"journal_mode": "wal"}, "sqlite_unlike": {"app-3.1": {}}}

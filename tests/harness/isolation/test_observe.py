@@ -1,0 +1,167 @@
+"""The judge, with transcripts written by hand."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from harness.isolation.cases import CASES
+from harness.isolation.observe import judge, verdict, wrong_levels
+from harness.isolation.transcript import LEVEL, ROLLBACK_AFTER_ERROR, Event, Transcript, from_json, to_json
+
+CASE = CASES["P4"]
+READ = "SELECT id, value FROM test WHERE id = 1"
+
+
+def event(session: str, sql: str, ms: float, label: str = "", **fields: object) -> Event:
+    return Event(session=session, sql=sql, label=label, sent_ms=ms, done_ms=ms + 0.5, **fields)  # type: ignore[arg-type]
+
+
+def lost_update(level: str = "SERIALIZABLE", t2_reads: int = 10, **fields: object) -> Transcript:
+    """Both read, both write, both commit."""
+    level_rows = ((level.lower(),),)
+    return Transcript(
+        level=level,
+        events=(
+            event("T1", f"BEGIN ISOLATION LEVEL {level}", 0),
+            event("T1", "SHOW transaction_isolation", 1, LEVEL, rows=level_rows),
+            event("T2", f"BEGIN ISOLATION LEVEL {level}", 2),
+            event("T2", "SHOW transaction_isolation", 3, LEVEL, rows=level_rows),
+            event("T1", READ, 4, "T1 reads", rows=((1, 10),)),
+            event("T2", READ, 5, "T2 reads", rows=((1, t2_reads),)),
+            event("T1", "UPDATE test SET value = 11 WHERE id = 1", 6),
+            event("T1", "COMMIT", 7),
+            event("T2", "UPDATE test SET value = 12 WHERE id = 1", 6.5, waited_for=("T1",)),
+            event("T2", "COMMIT", 9),
+        ),
+        final=((1, 12), (2, 20)),
+        **fields,  # type: ignore[arg-type]
+    )
+
+
+def without(seen: Transcript, sql: str, session: str) -> Transcript:
+    events = tuple(e for e in seen.events if (e.sql, e.session) != (sql, session))
+    assert len(events) == len(seen.events) - 1
+    return replace(seen, events=events)
+
+
+def refused(code: str) -> Transcript:
+    seen = lost_update()
+    update = replace(seen.events[8], code=code, message="no")
+    rollback = event("T2", "ROLLBACK", 9, ROLLBACK_AFTER_ERROR)
+    return replace(seen, events=(*seen.events[:8], update, rollback), final=((1, 11), (2, 20)))
+
+
+def test_occurred() -> None:
+    observed = judge(CASE, "SERIALIZABLE", lost_update())
+    assert (observed.kind, observed.ms, str(observed)) == ("occurred", 0.5, "OCCURRED")
+    assert verdict("prevented", observed) == "fail"
+    assert verdict("possible", observed) == "pass"
+
+
+def test_prevented_by_waiting() -> None:
+    observed = judge(CASE, "SERIALIZABLE", lost_update(t2_reads=11))
+    assert (observed.kind, observed.ms) == ("waited", 0.5)
+    assert verdict("prevented", observed) == verdict("possible", observed) == "pass"
+
+
+def test_prevented_by_snapshot() -> None:
+    seen = lost_update(t2_reads=11)
+    seen = replace(seen, events=tuple(replace(e, waited_for=()) for e in seen.events))
+    assert judge(CASE, "SERIALIZABLE", seen).kind == "snapshot"
+
+
+@pytest.mark.parametrize("code", ["40001", "40P01", "SQLITE_BUSY"])
+def test_prevented_by_abort(code: str) -> None:
+    observed = judge(CASE, "SERIALIZABLE", refused(code))
+    assert (observed.kind, str(observed)) == ("aborted", f"abort {code}")
+
+
+@pytest.mark.parametrize("code", ["42P01", "57014", "57P01", "08006", "23505", "SQLITE_ERROR"])
+def test_other_errors_say_nothing_about_isolation(code: str) -> None:
+    observed = judge(CASE, "SERIALIZABLE", refused(code))
+    assert observed.kind == "unknown"
+    assert code in observed.reason
+    assert verdict("prevented", observed) == verdict("possible", observed) == "unknown"
+
+
+def test_a_failed_commit_is_no_commit() -> None:
+    seen = lost_update()
+    commit = replace(seen.events[9], code="40001", message="pivot")
+    rollback = event("T2", "ROLLBACK", 10, ROLLBACK_AFTER_ERROR)
+    observed = judge(CASE, "SERIALIZABLE", replace(seen, events=(*seen.events[:9], commit, rollback)))
+    assert (observed.kind, observed.code) == ("aborted", "40001")
+
+
+def test_a_transaction_at_another_level_than_asked() -> None:
+    seen = lost_update("READ COMMITTED")
+    seen = replace(seen, level="SERIALIZABLE")
+    observed = judge(CASE, "SERIALIZABLE", seen)
+    assert observed.kind == "unknown"
+    assert observed.reason.startswith("T1 asked for SERIALIZABLE and ran READ COMMITTED")
+    assert len(wrong_levels("SERIALIZABLE", seen)) == 2
+
+
+@pytest.mark.parametrize(
+    ("seen", "reason"),
+    [
+        (lost_update(trouble="T1 hung"), "T1 hung"),
+        (lost_update("READ COMMITTED"), "is of READ COMMITTED"),
+        (without(lost_update(), "SHOW transaction_isolation", "T2"), "T2 never said"),
+        (without(lost_update(), "COMMIT", "T2"), "T2 did not run the steps of P4"),
+        (without(lost_update(), READ, "T1"), "T1 did not run the steps of P4"),
+        (Transcript(level="SERIALIZABLE"), "T1 never said"),
+        (
+            replace(
+                lost_update(),
+                events=tuple(replace(e, rows=()) if e.label == "T1 reads" else e for e in lost_update().events),
+            ),
+            "rows that this case cannot show",
+        ),
+    ],
+)
+def test_whatever_casts_doubt_is_unknown(seen: Transcript, reason: str) -> None:
+    observed = judge(CASE, "SERIALIZABLE", seen)
+    assert observed.kind == "unknown"
+    assert reason in observed.reason
+
+
+def test_a_transcript_of_another_case() -> None:
+    assert judge(CASES["G2-item"], "SERIALIZABLE", lost_update()).kind == "unknown"
+
+
+def test_a_read_that_waited_for_the_commit_is_not_dirty() -> None:
+    case = CASES["dirty-read"]
+
+    def seen(read_done: float) -> Transcript:
+        rows = (("serializable",),)
+        read = replace(event("T2", READ, 5, "T2 reads", rows=((1, 101),)), done_ms=read_done)
+        return Transcript(
+            level="SERIALIZABLE",
+            events=(
+                event("T1", "BEGIN", 0),
+                event("T1", "SHOW", 1, LEVEL, rows=rows),
+                event("T2", "BEGIN", 2),
+                event("T2", "SHOW", 3, LEVEL, rows=rows),
+                event("T1", "UPDATE test SET value = 101 WHERE id = 1", 4),
+                event("T1", "COMMIT", 6, "T1 commits"),
+                read,
+                event("T2", "COMMIT", 8),
+            ),
+        )
+
+    assert judge(case, "SERIALIZABLE", seen(5.5)).kind == "occurred"
+    assert judge(case, "SERIALIZABLE", seen(6.2)).kind == "snapshot"
+
+
+def test_the_record_survives_storing() -> None:
+    seen = lost_update(pids={"T1": 4711})
+    assert from_json(to_json(seen)) == seen
+
+
+def test_witness() -> None:
+    lines = lost_update().witness()
+    assert "T2: UPDATE test SET value = 12 WHERE id = 1  [waited 0.5 ms for T1]" in lines[7]
+    assert "[(1, 12), (2, 20)]" in lines[-1]
+    assert "T1 hung" in lost_update(trouble="T1 hung").witness()[-1]

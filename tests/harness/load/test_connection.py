@@ -1,0 +1,313 @@
+"""What the client makes of answers, good and hostile, over real connections."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import weakref
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from harness.load import connection
+from harness.load.connection import Link
+
+from .conftest import Handler, LoopbackServer, Request, counted, http, job_dict, run_job
+
+Serve = Callable[[Handler], Awaitable[LoopbackServer]]
+BODY = b'{"success": true, "value": 7, "container": "app-1"}'
+
+
+def chunked(*parts: bytes, end: bytes = b"0\r\n\r\n") -> bytes:
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+    return head + b"".join(b"%x\r\n%b\r\n" % (len(part), part) for part in parts) + end
+
+
+def until_close(body: bytes) -> bytes:
+    return b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n" + body
+
+
+SEND = {
+    # name: (what the server writes, whether it closes then, outcome, status, error)
+    "plain": (http(raw=BODY), False, "ok", 200, ""),
+    "close said": (http(raw=BODY, headers="Connection: close\r\n"), True, "ok", 200, ""),
+    "chunked": (chunked(BODY[:9], BODY[9:]), False, "ok", 200, ""),
+    "chunked with trailer": (chunked(BODY, end=b"0\r\nX-Sum: 1\r\n\r\n"), False, "ok", 200, ""),
+    "until close": (until_close(BODY), True, "ok", 200, ""),
+    "continue first": (b"HTTP/1.1 100 Continue\r\n\r\n" + http(raw=BODY), False, "ok", 200, ""),
+    "old version": (b"HTTP/1.0 200 OK\r\nContent-Length: %d\r\n\r\n" % len(BODY) + BODY, True, "ok", 200, ""),
+    "no answer": (b"", True, "unknown", 0, "eof"),
+    "half a head": (b"HTTP/1.1 200 OK\r\nContent-Le", True, "unknown", 0, "truncated"),
+    "half a body": (http(raw=BODY)[:-5], True, "unknown", 0, "truncated"),
+    "half of chunks": (chunked(BODY, end=b""), True, "unknown", 0, "truncated"),
+    "half until close": (until_close(BODY[:-5]), True, "unknown", 200, "garbled"),
+    "garbled head": (b"HTTP/9.x banana\r\n\r\n", False, "unknown", 0, "protocol"),
+    "garbled body": (http(raw=BODY.replace(b'"', b"\x01")), False, "unknown", 200, "garbled"),
+    "two lengths": (http(raw=BODY, headers="Content-Length: 3\r\n"), False, "unknown", 0, "protocol"),
+    "garbage": (b"\x00\x01\x02\x03", False, "unknown", 0, "protocol"),
+    "another protocol": (
+        b"HTTP/1.1 101 Switching\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n",
+        False,
+        "unknown",
+        0,
+        "protocol",
+    ),
+    "value missing": (http({"success": True}), False, "unknown", 200, "no value"),
+    "aborted": (http({"outcome": "aborted", "code": "40P01"}, status=500), False, "fail", 500, "40P01"),
+    "server error": (http({"code": "XX000", "outcome": "unknown"}, status=500), False, "unknown", 500, "XX000"),
+    "no server": (http(raw=b"<html>", status=503, headers="Connection: close\r\n"), True, "unknown", 503, "HTTP 503"),
+}
+
+
+@pytest.mark.parametrize("name", SEND)
+@pytest.mark.parametrize("piecewise", [False, True], ids=["whole", "bytewise"])
+async def test_each_answer_means_what_it_should(serve: Serve, tmp_path: Path, name: str, piecewise: bool) -> None:
+    data, closes, outcome, status, error = SEND[name]
+
+    async def handler(request: Request, writer: asyncio.StreamWriter) -> bool | None:
+        for part in [data[i : i + 1] for i in range(len(data))] if piecewise else [data]:
+            writer.write(part)
+            await writer.drain()
+            if piecewise:
+                await asyncio.sleep(0)
+        return not closes
+
+    server = await serve(handler)
+    done = await run_job(job_dict(server.port, tmp_path, requests=3, timeout_s=5.0))
+    samples = done.samples
+    assert samples.outcome == [outcome] * 3
+    assert list(samples.status) == [status] * 3
+    assert samples.error == [error] * 3
+    assert samples.value == [7 if outcome == "ok" else None] * 3
+    assert server.requests == 3  # never repeated
+    assert list(samples.sent_us) == sorted(samples.sent_us)
+
+
+async def test_a_close_that_was_not_announced_leaves_the_next_request_unknown(serve: Serve, tmp_path: Path) -> None:
+    async def handler(request: Request, writer: asyncio.StreamWriter) -> bool | None:
+        writer.write(counted(request.number))
+        return False
+
+    server = await serve(handler)
+    done = await run_job(job_dict(server.port, tmp_path, requests=4))
+    assert done.samples.outcome[0] == "ok"
+    assert set(zip(done.samples.outcome, done.samples.error, strict=True)) <= {
+        ("ok", ""),
+        ("unknown", "eof"),
+        ("unknown", "reset"),
+    }
+    assert done.summary["measure"]["ok"] == server.requests  # none was sent again
+
+
+async def test_a_reset_after_the_request_is_unknown(serve: Serve, tmp_path: Path) -> None:
+    async def handler(request: Request, writer: asyncio.StreamWriter) -> bool | None:
+        writer.transport.abort()
+        return False
+
+    server = await serve(handler)
+    done = await run_job(job_dict(server.port, tmp_path, requests=2))
+    assert done.samples.outcome == ["unknown"] * 2
+    assert set(done.samples.error) <= {"eof", "reset"}
+    assert server.requests == 2
+
+
+async def test_silence_is_unknown_after_the_timeout(serve: Serve, tmp_path: Path) -> None:
+    async def handler(request: Request, writer: asyncio.StreamWriter) -> bool | None:
+        if request.number == 0:
+            await asyncio.sleep(30)
+        writer.write(counted(request.number))
+        return None
+
+    server = await serve(handler)
+    done = await run_job(job_dict(server.port, tmp_path, requests=2, timeout_s=0.3))
+    assert done.samples.outcome == ["unknown", "ok"]
+    assert done.samples.error == ["timeout", ""]
+    assert done.samples.done_us[0] - done.samples.sent_us[0] >= 300_000
+    assert done.summary["connections"]["reopened"] == 1
+
+
+async def test_an_answer_sent_twice_is_not_the_next_ones(serve: Serve, tmp_path: Path) -> None:
+    async def handler(request: Request, writer: asyncio.StreamWriter) -> bool | None:
+        writer.write(counted(request.number) * 2)
+        return None
+
+    server = await serve(handler)
+    done = await run_job(job_dict(server.port, tmp_path, requests=5))
+    assert done.samples.outcome == ["ok"] * 5
+    assert done.samples.value == [0, 1, 2, 3, 4]
+    assert done.summary["connections"]["reopened"] == 4
+
+
+async def test_words_without_a_question_are_counted_and_end_the_connection(serve: Serve, tmp_path: Path) -> None:
+    async def handler(request: Request, writer: asyncio.StreamWriter) -> bool | None:
+        writer.write(counted(request.number))
+        await writer.drain()
+        if request.number == 0:
+            await asyncio.sleep(0.1)
+            writer.write(counted(99))
+        return None
+
+    server = await serve(handler)
+    done = await run_job(job_dict(server.port, tmp_path, mode="open", rate=4.0, seconds=0.6))
+    assert done.samples.value == [0, 1, 2]
+    assert done.summary["connections"]["out_of_step"] == 1
+
+
+async def test_a_goodbye_on_a_connection_never_used_puts_no_answer_out_of_step(tmp_path: Path) -> None:
+    """HAProxy says 408 to who has connected and asks nothing for its `timeout http-request`."""
+    goodbyes = 0
+
+    async def impatient(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal goodbyes
+        try:
+            await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 0.1)
+        except TimeoutError:
+            goodbyes += 1
+            writer.write(http({}, status=408))
+        except asyncio.IncompleteReadError:
+            pass
+        else:
+            writer.write(counted(0))
+        with contextlib.suppress(OSError):
+            await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(impatient, "127.0.0.1", 0)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        done = await run_job(job_dict(port, tmp_path, mode="open", clients=3, rate=4.0, seconds=0.6))
+    assert goodbyes
+    assert done.summary["connections"]["out_of_step"] == 0
+
+
+async def test_a_connection_closed_while_idle_is_opened_again(serve: Serve, tmp_path: Path) -> None:
+    async def handler(request: Request, writer: asyncio.StreamWriter) -> bool | None:
+        writer.write(counted(request.number))
+        return False
+
+    server = await serve(handler)
+    done = await run_job(job_dict(server.port, tmp_path, mode="open", rate=10.0, seconds=0.5))
+    assert done.samples.outcome == ["ok"] * 5
+    assert done.summary["connections"] == {"opened": 5, "reopened": 4, "out_of_step": 0}
+
+
+async def test_many_answers_on_one_connection_with_changing_heads(serve: Serve, tmp_path: Path) -> None:
+    async def handler(request: Request, writer: asyncio.StreamWriter) -> bool | None:
+        writer.write(http({"success": True, "value": request.number}, headers=f"X-Request: {request.number}\r\n"))
+        return None
+
+    server = await serve(handler)
+    done = await run_job(job_dict(server.port, tmp_path, requests=1500))
+    assert done.samples.value == list(range(1500))
+    assert done.summary["connections"]["opened"] == 1
+
+
+async def test_the_same_bytes_mean_to_each_operation_what_it_asked_for(serve: Serve, tmp_path: Path) -> None:
+    async def handler(request: Request, writer: asyncio.StreamWriter) -> bool | None:
+        writer.write(http({"success": True, "value": 7, "other": 8, "tries": 2}))
+        return None
+
+    server = await serve(handler)
+    operations = [
+        {"name": "plain", "path": "/a"},
+        {"name": "value", "path": "/b", "value": "value", "capture": ["tries"]},
+        {"name": "other", "path": "/c", "value": "other"},
+        {"name": "missing", "path": "/d", "value": "none"},
+    ]
+    done = await run_job(job_dict(server.port, tmp_path, requests=400, operations=operations))
+    meant = set(zip(done.samples.op, done.samples.outcome, done.samples.value, done.samples.error, strict=True))
+    assert meant == {
+        ("plain", "ok", None, ""),
+        ("value", "ok", 7, ""),
+        ("other", "ok", 8, ""),
+        ("missing", "unknown", None, "no value"),
+    }
+    assert done.summary["captured"]["tries"] == [2.0 * done.samples.op.count("value"), done.samples.op.count("value")]
+
+
+def test_few_answers_and_no_long_ones_are_remembered_whole() -> None:
+    told: list[object] = []
+
+    def answered(link: Link, done_us: int, status: int, body: bytes, is_json: bool) -> bytes:
+        told.append(body)
+        return body
+
+    owner = SimpleNamespace(answered=answered, repeated=lambda link, done_us, meaning: told.append(("again", meaning)))
+    link = Link(owner)  # type: ignore[arg-type]
+    link.connection_made(SimpleNamespace(write=None))  # type: ignore[arg-type]
+    bodies = [b"%04d" % number for number in range(1000)] + [b"x" * 10_000]
+    for body in [bodies[0], *bodies, *bodies]:  # the first time httptools reads, and the head is remembered alone
+        link.busy = True
+        link.data_received(http(raw=body))
+        assert not link.busy
+    assert told[1:1002] == bodies
+    again = [entry for entry in told[1002:] if isinstance(entry, tuple)]
+    assert again == [("again", body) for body in bodies[: len(again)]]
+    assert 0 < len(again) == len(link.known) <= 64
+    assert told[1002 + len(again) :] == bodies[len(again) :]
+
+
+async def test_requests_larger_than_the_kernel_takes_at_once_arrive_whole_and_in_order(
+    serve: Serve, tmp_path: Path
+) -> None:
+    came: list[tuple[str, int]] = []
+
+    async def handler(request: Request, writer: asyncio.StreamWriter) -> bool | None:
+        came.append((request.body[-14:-2].decode(), len(request.body)))
+        writer.write(counted(request.number))
+        return None
+
+    server = await serve(handler)
+    operation = {"name": "large", "path": "/x", "body": {"data": "x" * 6_000_000 + "{n}"}, "value": "value"}
+    done = await run_job(job_dict(server.port, tmp_path, requests=4, operations=[operation]))
+    assert done.samples.outcome == ["ok"] * 4
+    assert came == [(f"{number:012d}", 6_000_024) for number in range(4)]
+    assert done.summary["connections"]["opened"] == 1
+
+
+@pytest.fixture
+def readers(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[weakref.ref[object]]]:
+    """Whatever reads an answer, as long as it lives; nothing is collected, as in the measured window."""
+    made: list[weakref.ref[object]] = []
+
+    class Parser(connection._Parser):
+        def __init__(self) -> None:
+            super().__init__()
+            made.append(weakref.ref(self))
+
+    monkeypatch.setattr(connection, "_Parser", Parser)
+    monkeypatch.setattr(connection, "_heads", {})
+    gc.disable()
+    yield made
+    gc.enable()
+
+
+ENDS: dict[str, tuple[list[bytes], Callable[[Link], None]]] = {
+    "chunked": ([chunked(BODY[:9], BODY[9:])], lambda _: None),
+    "in pieces": ([chunked(BODY[:9], BODY[9:])[:90], chunked(BODY[:9], BODY[9:])[90:]], lambda _: None),
+    "a head of its own": ([http(raw=BODY, headers="X-Id: 1\r\n")], lambda _: None),
+    "truncated": ([http(raw=BODY)[:-5]], lambda link: link.connection_lost(None)),
+    "until close": ([until_close(BODY)], lambda link: link.connection_lost(None)),
+    "given up": ([http(raw=BODY)[:-5]], lambda link: link.fail("timeout", 0)),
+    "garbage": ([b"\x00\x01\x02\x03"], lambda _: None),
+}
+
+
+@pytest.mark.parametrize("name", ENDS)
+def test_an_answer_leaves_nothing_in_memory_that_only_the_collector_would_find(
+    readers: list[weakref.ref[object]], name: str
+) -> None:
+    told: list[str] = []
+    owner = SimpleNamespace(answered=lambda *_: told.append("answered"), broken=lambda *_: told.append("broken"))
+    link = Link(owner)  # type: ignore[arg-type]
+    link.connection_made(SimpleNamespace(write=None, abort=lambda: None))  # type: ignore[arg-type]
+    link.busy = True
+    parts, end = ENDS[name]
+    for part in parts:
+        link.data_received(part)
+    end(link)
+    assert len(told) == 1
+    assert [reader() for reader in readers] == [None]

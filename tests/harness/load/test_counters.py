@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import pytest
+
+from harness.load.counters import OTHERS, TABLE_LIMIT, Columns, Phase, Window
+from harness.load.results import histogram
+
+ROWS = Columns([0, 5, 10, 15], [1, 6, 12, 15], [7, 8, 30, 3000], bytes([0, 1, 2, 0]), [0, 2, 1, 0])
+ERRORS = ["", "reset", "40P01"]
+NONE = Columns([], [], [], b"", [])
+
+
+@pytest.mark.parametrize(
+    ("at_us", "early", "late"),
+    [
+        (0, NONE, ROWS),
+        (16, ROWS, NONE),
+        (
+            10,
+            Columns([0, 5], [1, 6], [7, 8], bytes([0, 1]), [0, 2]),
+            Columns([10, 15], [12, 15], [30, 3000], bytes([2, 0]), [1, 0]),
+        ),
+    ],
+)
+def test_requests_are_split_by_the_instant_they_were_due(at_us: float, early: Columns, late: Columns) -> None:
+    assert ROWS.split(at_us) == (early, late)
+
+
+def test_a_batch_without_errors_is_split_too() -> None:
+    early, late = ROWS._replace(error=[]).split(10)
+    assert early.error == late.error == []
+
+
+def test_a_phase_counts_outcomes_errors_and_durations() -> None:
+    phase = Phase()
+    phase.count(ROWS, ERRORS)
+    phase.count(ROWS._replace(error=[]), ERRORS)
+    assert phase.second_outcomes == [4, 2, 2]
+    assert phase.errors == {"40P01": 1, "reset": 1}
+    assert phase.second_latency == histogram.count_all([7, 3, 20, 2985] * 2)
+    assert phase.last_done_us == 3000
+    phase.end_second()
+    assert phase.second_outcomes == [0, 0, 0]
+    assert phase.second_latency == {}
+    assert phase.outcomes == [4, 2, 2]
+    assert phase.service == histogram.count_all([6, 2, 18, 2985] * 2)
+
+
+def test_the_errors_of_a_phase_are_bounded() -> None:
+    phase, number = Phase(), TABLE_LIMIT + 50
+    texts = ["", *(f"error {n}" for n in range(number))]
+    zeros = [0] * number
+    phase.count(Columns(zeros, zeros, zeros, bytes(number), list(range(1, number + 1))), texts)
+    assert len(phase.errors) == TABLE_LIMIT + 1
+    assert phase.errors[OTHERS] == 50
+
+
+@pytest.mark.parametrize(
+    ("begin_us", "until_us", "outcomes", "busy_us"),
+    [
+        (0, 10_000, [2, 1, 1], 6 + 2 + 18 + 2985),
+        (8, 10_000, [1, 1, 1], 18 + 2985),
+        (7, 30, [1, 1, 0], 1 + 18 + 15),
+        (4000, 5000, [0, 0, 0], 0),
+    ],
+)
+def test_a_window_takes_what_lies_in_it(begin_us: int, until_us: int, outcomes: list[int], busy_us: int) -> None:
+    window = Window()
+    window.begin_us, window.until_us = begin_us, until_us
+    window.count(ROWS)
+    assert (window.outcomes, window.busy_us) == (outcomes, busy_us)

@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from harness.load.job import from_dict
+from harness.load.request_builder import builder
+
+from .conftest import job_dict
+
+
+def build(operation: dict[str, Any], *, key: int = 0, seq: int = 0, **changes: Any) -> tuple[list[str], bytes]:
+    """Head lines and body of one request."""
+    job = from_dict(job_dict(8080, Path("out"), operations=[{"name": "op", **operation}], **changes))
+    head, _, body = builder(job)(0, key, seq).partition(b"\r\n\r\n")
+    return head.decode().split("\r\n"), body
+
+
+def test_a_post_is_built_whole() -> None:
+    head, body = build({"path": "/api/increment", "body": {"key": "{key}", "strategy": "upsert"}}, key=7)
+    assert head == [
+        "POST /api/increment HTTP/1.1",
+        "Host: 127.0.0.1:8080",
+        "Content-Type: application/json",
+        f"Content-Length: {len(body)}",
+    ]
+    assert json.loads(body) == {"key": "hot-7", "strategy": "upsert"}
+
+
+def test_a_get_has_no_body_and_an_empty_post_says_so() -> None:
+    assert build({"method": "GET", "path": "/api/counter/{key}"}, key=3) == (
+        ["GET /api/counter/hot-3 HTTP/1.1", "Host: 127.0.0.1:8080"],
+        b"",
+    )
+    assert "Content-Length: 0" in build({"path": "/x"})[0]
+
+
+def test_numbers_fill_body_and_path_without_changing_the_length() -> None:
+    operation = {"path": "/a/{n}", "body": {"data": ["row {n}", "ü{n}", {"deep": "{key}-{n}"}]}}
+    for seq in (0, 41, 10**9):
+        head, body = build(operation, seq=seq)
+        assert head[0] == f"POST /a/{seq:012d} HTTP/1.1"
+        assert f"Content-Length: {len(body)}" in head
+        assert json.loads(body)["data"] == [f"row {seq:012d}", f"ü{seq:012d}", {"deep": f"hot-0-{seq:012d}"}]
+
+
+def test_the_idempotency_key_names_run_host_and_request() -> None:
+    head, body = build({"path": "/x", "body": {"n": "{n}"}, "idempotency": True}, seq=12)
+    assert "Idempotency-Key: t-load-1-12" in head
+    assert json.loads(body) == {"n": f"{12:012d}"}
+
+
+def test_headers_are_sent_and_paths_are_taken_in_turn() -> None:
+    operation = {"paths": ["/app-2/x", "/app-3/x"], "headers": {"X-Who": "me"}}
+    lines = [build(operation, seq=seq, clients=2, host_count=2)[0] for seq in (0, 2, 4, 6)]
+    assert [line[0].split("/")[1] for line in lines] == ["app-2", "app-3", "app-2", "app-3"]
+    assert all("X-Who: me" in line for line in lines)

@@ -1,0 +1,287 @@
+"""Two load hosts share a trial: released together, merged, and gone afterwards, whatever happens to one of them."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import psycopg
+import pytest
+
+from harness.errors import RigError
+from harness.load.results.samples import read_samples
+from harness.measure import load_controller
+from harness.measure.load_controller import LEAD_US, Collected, _release, run_lanes
+from harness.rig.connection import Stream
+from harness.targets.url import locate
+from tests.conftest import Database, free_port
+from tests.support.local_target import LoadHost, Tier, ended, left_over, serving
+
+TAG = f"generator-test-{os.getpid()}"
+OPERATION = {"name": "increment", "path": "/api/increment", "body": {"key": "{key}"}, "value": "value"}
+FINITE = {
+    "mode": "closed", "clients": 10, "requests": 101, "release": "together",
+    "keys": {"kind": "one", "prefix": "hot"}, "operations": [OPERATION],
+}  # fmt: skip
+STEADY = {**FINITE, "requests": None, "seconds": 30.0}
+
+
+class Run:
+    """`go(lanes)`: the lanes on both load hosts, against the real service."""
+
+    def __init__(self, url: str, scratch: Path) -> None:
+        self.hosts = [LoadHost("load-1"), LoadHost("load-2")]
+        self.address, self.scratch = locate(url), scratch
+        self.command = Tier.command(None, "harness.load.agent")  # type: ignore[arg-type]
+
+    def go(self, lanes: dict[str, Any], progress: Callable[..., None] = lambda *_: None, **more: Any) -> Collected:
+        place = {"host": self.address.named, "port": self.address.port}
+        return run_lanes(
+            lanes, self.hosts, scratch=self.scratch, progress=progress,
+            tag=TAG, seed=1, began_s=0.0, during=nullcontext(), **{"place": place, "command": self.command} | more,
+        )  # fmt: skip
+
+
+@pytest.fixture
+def run(database: Database, tmp_path: Path) -> Iterator[Run]:
+    with serving(database.environ, tmp_path / "log") as url:
+        made = Run(url, tmp_path)
+        yield made
+        ended(made.hosts)
+        assert left_over(TAG) == []
+
+
+def value_of(database: Database, key: str) -> int:
+    with psycopg.connect(database.dsn) as connection:
+        row = connection.execute("SELECT value FROM counters WHERE key = %s", [key]).fetchone()
+    return 0 if row is None else int(row[0])
+
+
+def test_two_hosts_share_a_trial_and_a_second_lane_runs_beside_it(run: Run, database: Database) -> None:
+    other = {**FINITE, "clients": 1, "requests": 7, "keys": {"kind": "one", "prefix": "other"}}
+    collected = run.go({"main": FINITE, "other": other})
+    assert collected.failures == ()
+    samples = read_samples(collected.folders["main"] / "samples.csv")
+    assert sorted(samples.seq) == list(range(101))
+    assert sorted(v for v in samples.value if v is not None) == list(range(1, 102))
+    assert {host: samples.load_host.count(host) for host in ("load-1", "load-2")} == {"load-1": 51, "load-2": 50}
+    assert (value_of(database, "hot-0"), value_of(database, "other-0")) == (101, 7)
+    assert collected.summaries["main"]["measure"]["ok"] == 101
+    assert collected.summaries["other"]["load_host"] == "load-1"  # one client cannot be shared by two
+    assert ended(run.hosts) == [0, 0, 0]
+
+
+def test_every_host_sends_in_as_many_processes_as_its_clients_allow(run: Run, database: Database) -> None:
+    other = {**FINITE, "clients": 3, "requests": 7, "keys": {"kind": "one", "prefix": "other"}}
+    collected = run.go({"main": FINITE, "other": other}, processes=2)
+    assert collected.failures == ()
+    watched = {lane: [w["load_host"] for w in summary["watch"]] for lane, summary in collected.summaries.items()}
+    assert watched == {"main": ["load-1", "load-1", "load-2", "load-2"], "other": ["load-1", "load-2"]}
+    assert sorted(read_samples(collected.folders["main"] / "samples.csv").seq) == list(range(101))
+    assert (value_of(database, "hot-0"), value_of(database, "other-0")) == (101, 7)
+
+
+def test_agents_that_share_a_clock_start_at_one_instant_and_others_as_they_hear_of_it() -> None:
+    def agent(boot_id: str, monotonic_us: int, heard_us: int) -> Any:
+        return SimpleNamespace(clock={"boot_id": boot_id}, offset_us=heard_us - monotonic_us)
+
+    now = time.monotonic_ns() // 1000
+    lead_us, line = _release([agent("k", 7_000_000, now), agent("k", 6_000_000, now - 1_000_500)])
+    assert lead_us == LEAD_US
+    assert line.startswith("go @7")
+    assert 7_000_500 <= int(line[4:]) - LEAD_US < 9_000_000
+    assert _release([agent("k", 1, now), agent("other", 1, now)]) == (0, "go")
+    assert _release([agent("", 1, now), agent("", 1, now)]) == (0, "go")
+    assert _release([agent("k", 1, now)]) == (0, "go")
+
+
+HOUR_US = 3_600_000_000
+
+
+class OtherKernel(LoadHost):
+    """A load host with a kernel of its own, whose clock is an hour ahead."""
+
+    def stream(self, command: Sequence[str]) -> Stream:
+        stream = super().stream(command)
+        lines = stream.lines
+
+        def ahead() -> Iterator[str]:
+            for line in lines():
+                event = json.loads(line)
+                if event["event"] == "ready":
+                    event["clock"] = {"boot_id": "other", "monotonic_us": event["clock"]["monotonic_us"] + HOUR_US}
+                yield json.dumps(event)
+
+        stream.lines = ahead  # type: ignore[method-assign]
+        return stream
+
+    def fetch(self, folder: str, names: Any, into: Path) -> None:
+        super().fetch(folder, names, into)
+        summary = json.loads((into / "summary.json").read_text(encoding="utf-8"))
+        ahead_us = summary["clock"]["t0_monotonic_us"] + HOUR_US
+        summary["clock"] = {"boot_id": "other", "t0_monotonic_us": ahead_us}
+        (into / "summary.json").write_text(json.dumps(summary), encoding="utf-8")
+
+
+@pytest.mark.parametrize("ahead", [0, 1])
+def test_hosts_with_kernels_of_their_own_have_measured_at_the_same_time(run: Run, ahead: int) -> None:
+    run.hosts[ahead] = OtherKernel(run.hosts[ahead].name)
+    collected = run.go({"main": FINITE})
+    assert collected.failures == ()
+    summary = collected.summaries["main"]
+    assert (summary["clock_shared"], summary["load_host"]) == (False, "load-1+load-2")
+    assert summary["apart_us"] < HOUR_US / 10
+    due_us = read_samples(collected.folders["main"] / "samples.csv").due_us
+    assert max(due_us) - min(due_us) < HOUR_US / 10
+    ended(run.hosts)
+
+
+def test_a_host_that_dies_is_named_and_the_other_ones_results_are_kept(run: Run, database: Database) -> None:
+    def kill(lane: str, event: Any) -> None:
+        if run.hosts[1].processes[0].poll() is None:
+            run.hosts[1].processes[0].kill()
+
+    collected = run.go({"main": {**STEADY, "seconds": 2.0}}, kill)
+    (failure,) = collected.failures
+    assert failure.startswith("load-2: the load agent died")
+    assert collected.summaries["main"]["load_host"] == "load-1"
+    ok = collected.summaries["main"]["measure"]["ok"]
+    assert 0 < ok < value_of(database, "hot-0")
+    assert ended(run.hosts) == [0, -signal.SIGKILL]
+
+
+def test_a_host_that_dies_while_warming_up_costs_nobody_elses_results(run: Run) -> None:
+    def kill(lane: str, event: Any) -> None:
+        if event["second"] >= 1 and run.hosts[1].processes[0].poll() is None:
+            run.hosts[1].processes[0].kill()
+
+    warmup = {"seconds": 1.0, "max_seconds": 2.0}
+    collected = run.go({"main": {**STEADY, "seconds": 1.0, "warmup": warmup}}, kill)
+    assert [failure.split(":")[0] for failure in collected.failures] == ["load-2"]
+    assert collected.summaries["main"]["measure"]["ok"] > 0
+
+
+def test_ctrl_c_leaves_no_agent_behind(run: Run) -> None:
+    sent = threading.Event()
+
+    def interrupt(lane: str, event: Any) -> None:
+        if not sent.is_set():
+            sent.set()
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        run.go({"main": STEADY}, interrupt)
+    assert len(ended(run.hosts)) == 2
+
+
+def test_a_job_that_cannot_be_is_said_at_once_and_by_whom(run: Run) -> None:
+    with pytest.raises(RigError, match="load-1: the load agent did not start: load job: timeout_s: must be above 0"):
+        run.go({"main": {**FINITE, "timeout_s": -1.0}})
+    ended(run.hosts)
+
+
+def test_a_service_that_is_not_there_is_said(run: Run) -> None:
+    with pytest.raises(RigError, match=r"load-[12]: the load agent did not start: .*127\.0\.0\.1"):
+        run.go({"main": FINITE}, place={"host": "127.0.0.1", "port": free_port()})
+    ended(run.hosts)
+
+
+MUTE = """
+import json, sys, time
+job = json.loads(sys.stdin.readline())
+print(json.dumps({"event": "ready", "clock": {"boot_id": "", "monotonic_us": 1}}), flush=True)
+sys.stdin.readline()
+for second in range(job["requests"]):
+    print(json.dumps({"event": "progress", "second": second, "phase": "measure"}), flush=True)
+    time.sleep(0.1)
+sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize(
+    ("load", "said"),
+    [
+        ({"requests": 60, "timeout_s": 0.5}, "load-1: the load agent has said nothing for 3 s"),
+        ({"requests": 1, "seconds": 0.1, "timeout_s": 30.0}, "load-1: no end within 0 s"),
+    ],
+)
+def test_an_agent_is_waited_for_while_it_speaks_and_no_longer(
+    run: Run, monkeypatch: pytest.MonkeyPatch, load: dict[str, Any], said: str
+) -> None:
+    """A load of so many requests may take as long as it wants: 6 s are reported here, 3 of silence are too much."""
+    heard = list[int]()
+    monkeypatch.setattr(load_controller, "SILENT_S", 2.5)
+    monkeypatch.setattr(load_controller, "GRACE_S", -30.0)
+    run.hosts = run.hosts[:1]
+    collected = run.go(
+        {"main": {**FINITE, "clients": 1, **load}}, lambda _, event: heard.append(event["second"]),
+        command=[sys.executable, "-c", MUTE],
+    )  # fmt: skip
+    assert collected.failures == (said,)
+    assert len(heard) == load["requests"]
+    ended(run.hosts)
+
+
+def lost(folder: str, names: Any, into: Path) -> None:
+    raise RigError("load-2: the SSH connection broke")
+
+
+def nothing(folder: str, names: Any, into: Path) -> None:
+    """As a host whose disk was cleared."""
+
+
+def half(folder: str, names: Any, into: Path) -> None:
+    LoadHost("load-2").fetch(folder, names, into)
+    (into / "summary.json").write_text("{", encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("fetch", "said", "kept"),
+    [
+        (lost, "load-2: its results could not be fetched: load-2: the SSH connection broke", ["load-1"]),
+        (nothing, "lane main: its results cannot be used: ", []),
+        (half, "lane main: its results cannot be used: ", []),
+    ],
+)
+def test_results_that_cannot_be_had_are_a_failure_of_the_trial_alone(
+    run: Run, fetch: Callable[..., None], said: str, kept: list[str]
+) -> None:
+    run.hosts[1].fetch = fetch  # type: ignore[method-assign]
+    collected = run.go({"main": FINITE})
+    (failure,) = collected.failures
+    assert failure.startswith(said)
+    assert [summary["load_host"] for summary in collected.summaries.values()] == kept
+    assert list(collected.folders) == list(collected.summaries)
+    ended(run.hosts)
+
+
+SLOW = """
+import json, os, sys, time
+job = json.loads(sys.stdin.readline())
+if job["load_host"] == "load-1":
+    sys.exit("no way")
+time.sleep(0.5)
+os.makedirs(job["out"])
+"""
+
+
+def test_an_agent_that_is_slow_to_start_leaves_no_folder_when_another_cannot(run: Run) -> None:
+    with pytest.raises(RigError, match="load-1: the load agent did not start: no way"):
+        run.go({"main": FINITE}, command=[sys.executable, "-c", SLOW])
+    ended(run.hosts)
+    assert left_over(TAG) == []
+
+
+def test_an_agent_that_cannot_run_is_said_with_its_own_words(run: Run) -> None:
+    with pytest.raises(RigError, match="the load agent did not start: no python here"):
+        run.go({"main": FINITE}, command=["sh", "-c", "read line; echo 'no python here' >&2; exit 127"])
+    ended(run.hosts)

@@ -1,0 +1,467 @@
+"""A bench end to end on two load hosts and a real service: kept when cut short, and gone on with."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.checks.evaluate import judge
+from harness.cli.bench import end_with
+from harness.errors import InvalidMeasurement, RigError
+from harness.load import generator_checks
+from harness.measure.load_controller import Collected
+from harness.measure.runner import _judge, bench
+from harness.measure.trial_result import made_up, row_of
+from harness.model import Cell, Finding, Trial
+from harness.plan.planner import Plan
+from harness.plan.scenario import Driver, Scenario
+from harness.record import TrialRow
+from harness.report.page import write_report
+from harness.report.terminal import lines, print_summary
+from harness.scenarios.increment_workload import check_counters, increment
+from harness.store.manifest import CodeRecord, RigRecord
+from harness.store.run_reader import Run, load_run
+from harness.store.run_writer import Recorder
+from harness.targets.base import During
+from tests.conftest import Database
+from tests.harness.analysis.test_figures import summary
+from tests.support.builders import Made, store
+from tests.support.local_target import Tier, ended, left_over, serving
+
+SCENARIO = Scenario(
+    name="counting",
+    question="Does it count?",
+    criteria=(),
+    cells=lambda *_: [],
+    workload=lambda trial: {
+        "main": {
+            "mode": "closed", "clients": 4, "requests": trial.cell.requests, "seconds": trial.cell.seconds,
+            "release": "together", "keys": {"kind": "one", "prefix": "hot"},
+            "operations": [increment(trial.cell.strategy, idempotency=trial.cell.requests is not None)],
+        }
+    },
+    check=check_counters,
+    timed=False,
+)  # fmt: skip
+SCENARIOS = {"counting": SCENARIO}
+SHORT, LONG = (Cell(scenario="counting", clients=4, requests=40, params={"n": 1}),
+               Cell(scenario="counting", clients=4, seconds=4.0, params={"n": 2}))  # fmt: skip
+
+
+def plan(*cells: Cell) -> Plan:
+    return Plan(trials=tuple(Trial(cell=c, number=1, order=n, seed=n) for n, c in enumerate(cells, start=1)))
+
+
+class Bench:
+    """`go(plan)` from the start, `resume(run, plan)`; `said`: what was echoed."""
+
+    def __init__(self, tier: Tier, root: Path) -> None:
+        self.tier, self.root, self.said = tier, root, list[str]()
+        self.recorder: Recorder | None = None
+
+    def go(self, plan: Plan, watch: Callable[[str], None] = lambda _: None, *, earlier: Run | None = None) -> Run:
+        def echo(line: str) -> None:
+            self.said.append(line)
+            watch(line)
+
+        if earlier:
+            self.recorder = Recorder.resume(earlier)
+        else:
+            code = CodeRecord(commit="", dirty=False, command="", seed=1)
+            self.recorder = Recorder.start(self.root, code=code, rig=RigRecord(name="t", provider="url"), options={})
+        rows = earlier.rows if earlier else ()
+        return bench(plan, SCENARIOS, self.tier, self.recorder, echo, earlier=rows)
+
+    def stored(self) -> Run:
+        assert self.recorder is not None
+        return load_run(self.recorder.path)
+
+
+@pytest.fixture
+def benches(database: Database, tmp_path: Path) -> Iterator[Bench]:
+    with serving(database.environ, tmp_path / "log") as url, Tier(url, database.dsn, tag=f"t{os.getpid()}") as tier:
+        made = Bench(tier, tmp_path / "results")
+        yield made
+        ended(tier.hosts)
+        if made.recorder is not None:
+            assert left_over(made.recorder.manifest.run_id) == []
+
+
+def verdicts(findings: Any) -> dict[tuple[str, str], str]:
+    found: list[Finding] = list(findings)
+    return {(f.cell, f.check): f.verdict for f in found}
+
+
+def test_a_bench_measures_stores_and_judges(benches: Bench) -> None:
+    run = benches.go(plan(SHORT, SHORT))
+    assert (run.manifest.status, run.manifest.verdict) == ("finished", "pass")
+    assert [(r.figure("sent"), r.figure("ok"), r.valid) for r in run.rows] == [(40, 40, True)] * 2
+    assert {check for _, check in verdicts(run.findings)} == {
+        "final value", "value sequence", "real-time order", "ledger",
+    }  # fmt: skip
+    for measured in run.measured():
+        assert len(measured.main) == 40
+        assert set(measured.main.load_host) == {"load-1", "load-2"}
+        assert measured.evidence.counts["client"] == 40
+        assert measured.evidence.ledger is not None
+        assert len(measured.evidence.ledger) == 40
+    assert sum(int(line["sent"]) for line in run.timeline()) == 80
+    assert {"load", "store", "settle", "judge"} <= set(run.manifest.stages)
+    assert verdicts(judge(SCENARIOS, run.measured())) == verdicts(run.findings)  # from disk alone, the same
+
+
+def test_a_load_host_that_dies_makes_its_trial_invalid_and_no_update_invented(benches: Bench) -> None:
+    def kill(line: str) -> None:
+        if "ok/s" in line:
+            benches.tier.hosts[1].processes[-1].kill()
+
+    run = benches.go(plan(LONG, SHORT), kill)
+    first, second = run.rows
+    assert (first.valid, second.valid) == (False, True)
+    assert first.reason.startswith("load-2: the load agent died")
+    assert (run.manifest.status, run.manifest.verdict) == ("finished", "invalid")
+    found = verdicts(run.findings)
+    assert found[LONG.name, "final value"] == "unknown"
+    assert found[SHORT.name, "final value"] == "pass"
+    assert any("invalid: load-2" in line for line in benches.said)
+
+
+def test_a_trial_whose_generator_was_held_up_is_measured_once_more(
+    benches: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(SCENARIOS, "counting", replace(SCENARIOS["counting"], timed=True))
+    doubts = iter([["the load generator was held up"]])
+    monkeypatch.setattr(generator_checks, "reasons", lambda *_: next(doubts, []))
+    run = benches.go(plan(SHORT))
+    assert [(row.trial.order, row.trial.seed, row.valid) for row in run.rows] == [(1, 1, False), (2, 1, True)]
+    assert run.manifest.verdict == "pass"
+
+
+def test_a_generator_that_is_always_held_up_stays_invalid(benches: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(SCENARIOS, "counting", replace(SCENARIOS["counting"], timed=True))
+    monkeypatch.setattr(generator_checks, "reasons", lambda *_: ["the load generator was held up"])
+    run = benches.go(plan(SHORT, LONG))
+    assert [row.valid for row in run.rows] == [False, False]
+    assert run.manifest.verdict == "invalid"
+
+
+@contextmanager
+def starved(agents: Sequence[subprocess.Popen[str]]) -> Iterator[None]:
+    """The last of them runs for 10 ms in each 100 ms, as in a control group with a tenth of a core."""
+    over = threading.Event()
+
+    def starve() -> None:
+        while not over.wait(0.01):
+            agents[-1].send_signal(signal.SIGSTOP)
+            over.wait(0.09)
+            agents[-1].send_signal(signal.SIGCONT)
+
+    thread = threading.Thread(target=starve)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+CLEAN = {
+    "interrupted": False,
+    "connections": {"out_of_step": 0},
+    "warmup_steady": None,
+    "not_sent": 0,
+} | summary()
+
+
+def judged_row(summaries: dict[str, Any], *, timed: bool, doubts: Sequence[str] = (), died: Sequence[str] = ()) -> Any:
+    """The row of a trial with the lanes `main` and `other`, and the trials to be made up."""
+    collected = Collected(folders={}, summaries=summaries, failures=tuple(died))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(generator_checks, "reasons", lambda *_: list(doubts))
+        row = row_of(plan(SHORT).trials[0], "main", collected, ceiling_rps=None, timed=timed)
+    return row, made_up([row], plan(SHORT))
+
+
+@pytest.mark.parametrize("timed", [True, False])
+@pytest.mark.parametrize("lane", ["main", "other"])
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"interrupted": True}, "the load was interrupted"),
+        ({"connections": {"out_of_step": 3}}, "3 answers came unasked: others may belong to other requests"),
+    ],
+)
+def test_outcomes_that_cannot_be_believed_make_any_trial_invalid(
+    lane: str, change: dict[str, Any], said: str, *, timed: bool
+) -> None:
+    row, again = judged_row({"main": CLEAN, "other": CLEAN} | {lane: CLEAN | change}, timed=timed)
+    assert (row.valid, row.reason, again) == (False, f"lane {lane}: {said}", [])
+
+
+@pytest.mark.parametrize("timed", [True, False])
+def test_no_other_lanes_figures_stand_in_for_those_of_a_main_lane_that_died(*, timed: bool) -> None:
+    row, again = judged_row({"other": CLEAN}, timed=timed, died=["load-1: the load agent died: killed"])
+    assert (row.valid, row.figures, again) == (False, {}, [])
+    assert row.reason == "load-1: the load agent died: killed; no results of lane main"
+
+
+def test_a_doubt_about_times_stands_in_the_row_of_a_trial_that_is_not_about_them() -> None:
+    doubt = "requests were noticed late"
+    row, again = judged_row({"main": CLEAN}, timed=False, doubts=[doubt])
+    assert (row.valid, row.reason, again) == (True, f"times are the generator's too: {doubt}", [])
+    row, again = judged_row({"main": CLEAN}, timed=True, doubts=[doubt])
+    assert (row.valid, row.reason, len(again)) == (False, doubt, 1)
+    row, again = judged_row({"main": CLEAN}, timed=True)
+    assert (row.valid, row.reason, again) == (True, "", [])
+
+
+def test_a_trial_of_doubtful_times_is_not_called_invalid(benches: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(generator_checks, "reasons", lambda *_: ["the load generator was held up"])
+    run = benches.go(plan(SHORT))
+    assert [(row.valid, row.reason) for row in run.rows] == [
+        (True, "times are the generator's too: the load generator was held up")
+    ]
+    assert f"{SHORT.name}: times are the generator's too: the load generator was held up" in run.manifest.warnings
+    assert run.manifest.verdict == "pass"
+    assert not any("invalid" in line for line in benches.said)
+
+
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [("/health", ""), ("/nowhere-at-all", "could not be measured: no GET /nowhere-at-all was answered with success")],
+)
+def test_a_null_endpoint_that_is_there_must_answer(
+    benches: Bench, monkeypatch: pytest.MonkeyPatch, path: str, said: str
+) -> None:
+    """Else the check of the ceiling would be switched off without a word."""
+    monkeypatch.setattr("harness.measure.runner.CEILING_S", 0.2)
+    monkeypatch.setattr(benches.tier, "null_path", lambda: path)
+    if not said:
+        assert benches.go(plan(SHORT)).manifest.settings["generator"]["ceiling_rps"] > 0
+        return
+    with pytest.raises(RigError, match=said):
+        benches.go(plan(SHORT))
+
+
+def test_a_starved_generator_ends_with_4_and_is_named(benches: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    @contextmanager
+    def telemetry(_: Recorder) -> Iterator[During]:
+        yield lambda _: starved(benches.tier.hosts[1].processes)
+
+    monkeypatch.setattr(benches.tier, "telemetry", telemetry)
+    monkeypatch.setitem(SCENARIOS, "counting", replace(SCENARIO, timed=True))
+    run = benches.go(plan(Cell(scenario="counting", clients=4, seconds=1.5)))
+    assert run.manifest.verdict == "invalid"
+    assert {finding.verdict for finding in run.findings} == {"pass"}, "what was counted is right all the same"
+    with pytest.raises(InvalidMeasurement, match="load-2: the load generator was held up for") as ended_with:
+        end_with(run)
+    assert ended_with.value.exit_code == 4
+    assert "load-1" not in ended_with.value.message
+
+
+def test_a_doctored_sample_fails_when_the_stored_run_is_judged_again(benches: Bench) -> None:
+    run = benches.go(plan(SHORT))
+    file = run.path / "samples" / "001-main.csv"
+    lines = file.read_text().splitlines()
+    file.write_text("\n".join([*lines, lines[-1].replace(lines[-1].split(",")[0], "40", 1)]) + "\n")
+    found = verdicts(judge(SCENARIOS, load_run(run.path).measured()))
+    assert found[SHORT.name, "final value"] == "fail"
+
+
+def test_long_trials_are_judged_and_shown_without_samples(
+    benches: Bench, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """From counts by key alone: `upsert` loses nothing, `unsafe` does, a doctored count is found."""
+    monkeypatch.setattr("harness.plan.planner.LONG_S", 0.5)
+    monkeypatch.setitem(SCENARIOS, "counting", replace(SCENARIO, tallied=True))
+    upsert, unsafe = (Cell(scenario="counting", strategy=name, clients=4, seconds=1.0) for name in ("upsert", "unsafe"))
+    run = benches.go(plan(upsert, unsafe))
+    assert sorted(path.name for path in run.path.glob("samples/*.csv*")) == ["001-main.keys.csv", "002-main.keys.csv"]
+    assert verdicts(run.findings) == {(upsert.name, "final value"): "pass", (unsafe.name, "final value"): "fail"}
+    assert verdicts(judge(SCENARIOS, run.measured())) == verdicts(run.findings)
+    said = [text for text in run.manifest.warnings if "--samples" in text]
+    assert [text.split(" is not judged: ")[0] for text in said] == ["'value sequence'", "'real-time order'"]
+    for row in run.rows:
+        (tally,) = run.tallies(row.trial.order).values()
+        assert tally.total() == row.figure("sent")
+        assert (row.figure("p99_ms") or 0) > 0
+        assert (row.figure("transactions") or 0) > 0
+    write_report(run)
+    print_summary(run)
+    assert "updates; key 'hot-" in capsys.readouterr().out
+
+    file = run.path / "samples" / "001-main.keys.csv"
+    file.write_text(file.read_text().rstrip() + "5\n")
+    assert verdicts(judge(SCENARIOS, load_run(run.path).measured()))[upsert.name, "final value"] == "fail"
+
+
+def test_ctrl_c_keeps_what_was_measured_and_resume_does_only_what_is_missing(benches: Bench) -> None:
+    wanted = plan(SHORT, LONG, SHORT)
+
+    def interrupt(line: str) -> None:
+        if "ok/s" in line:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        benches.go(wanted, interrupt)
+    ended(benches.tier.hosts)
+    cut = benches.stored()
+    assert cut.manifest.status == "aborted"
+    assert "aborted: interrupted" in cut.manifest.warnings
+    assert [row.trial.order for row in cut.rows] == [1]
+    assert set(verdicts(cut.findings).values()) == {"pass"}
+    assert f"  kept in {cut.path}" in benches.said
+    assert benches.tier.restored == 1
+    kept = (cut.path / "evidence" / "001.json").stat().st_mtime_ns
+
+    measured_before = benches.tier.trials
+    run = benches.go(wanted, earlier=cut)
+    assert benches.tier.trials - measured_before == 2
+    assert run.path == cut.path
+    assert (run.manifest.status, [row.trial.order for row in run.rows]) == ("finished", [1, 2, 3])
+    assert [row.trial for row in run.rows] == list(wanted.trials)
+    assert {line["order"] for line in run.timeline()} == {"1", "2", "3"}
+    assert (run.path / "evidence" / "001.json").stat().st_mtime_ns == kept
+
+
+def test_a_second_ctrl_c_ends_the_putting_back(benches: Bench) -> None:
+    def restore() -> None:
+        raise KeyboardInterrupt
+
+    def settle(cell: Cell) -> None:
+        raise KeyboardInterrupt
+
+    benches.tier.restore = restore  # type: ignore[method-assign]
+    benches.tier.settle = settle  # type: ignore[method-assign]
+    with pytest.raises(KeyboardInterrupt):
+        benches.go(plan(SHORT))
+    assert benches.stored().manifest.status == "aborted"
+    assert "Ctrl-C: leave them" in benches.said[-1]
+
+
+def test_what_cannot_be_put_back_is_said(benches: Bench) -> None:
+    def broken(*_: object) -> None:
+        raise RigError("app-1 cannot be reached over SSH")
+
+    benches.tier.restore = benches.tier.settle = broken  # type: ignore[method-assign]
+    with pytest.raises(RigError):
+        benches.go(plan(SHORT))
+    assert benches.said[-1] == "  not put back: app-1 cannot be reached over SSH; the next bench does it first of all"
+
+
+def test_a_trial_that_was_invalid_before_an_interruption_is_measured_once_more(
+    benches: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And the canaries from before the first trial stay: the hosts may have been others' since."""
+    monkeypatch.setitem(SCENARIOS, "counting", replace(SCENARIOS["counting"], timed=True))
+    doubts = iter([["the load generator was held up"]])
+    monkeypatch.setattr(generator_checks, "reasons", lambda *_: next(doubts, []))
+
+    def interrupt(line: str) -> None:
+        if line.startswith("[2/"):
+            raise KeyboardInterrupt
+
+    wanted = plan(SHORT, SHORT)
+    with pytest.raises(KeyboardInterrupt):
+        benches.go(wanted, interrupt)
+    monkeypatch.setattr(benches.tier, "canaries", lambda: {"load-1": {"cpu_ms": 7.0}})
+    run = benches.go(wanted, earlier=benches.stored())
+    assert [(row.trial.order, row.valid) for row in run.rows] == [(1, False), (2, True), (3, True)]
+    assert run.rows[2].trial.seed == wanted.trials[0].seed
+    assert "hosts are not as they were before the trials: CPU canary load-1 1 ms, then 7 ms" in run.manifest.warnings
+    assert {when: found["load-1"]["cpu_ms"] for when, found in run.manifest.canaries.items()} == {
+        "before": 1.0, "after": 7.0,
+    }  # fmt: skip
+
+
+def test_a_trial_that_was_broken_before_an_interruption_stays_invalid(
+    benches: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a bench that nobody interrupts: that answers came out of step may be the service's own doing."""
+    monkeypatch.setitem(SCENARIOS, "counting", replace(SCENARIOS["counting"], timed=True))
+    unasked = iter([["3 answers came unasked"]])
+    monkeypatch.setattr(generator_checks, "broken", lambda *_: next(unasked, []))
+
+    def interrupt(line: str) -> None:
+        if line.startswith("[2/"):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        benches.go(plan(SHORT, SHORT), interrupt)
+    run = benches.go(plan(SHORT, SHORT), earlier=benches.stored())
+    assert [(row.trial.order, row.valid) for row in run.rows] == [(1, False), (2, True)]
+
+
+WANTED = Plan(trials=tuple(Trial(cell=SHORT, number=n, order=n, seed=n) for n in range(1, 41)))
+
+
+def came_out(number: int, *, order: int = 0, valid: bool = False, doubted: bool = False) -> TrialRow:
+    trial = replace(WANTED.trials[number - 1], order=order or number)
+    return TrialRow(trial=trial, valid=valid, reason="why", doubted=doubted, figures={})
+
+
+@pytest.mark.parametrize(
+    ("rows", "again"),
+    [
+        ([], []),
+        ([came_out(1)], []),
+        ([came_out(1, valid=True, doubted=True)], []),
+        ([came_out(7, doubted=True), came_out(3, doubted=True), came_out(4)], [(7, 41), (3, 42)]),
+        ([came_out(n, doubted=True) for n in (1, 2, 3)], []),
+        ([came_out(1, doubted=True), came_out(1, order=41, valid=True)], []),
+        ([came_out(1, doubted=True), came_out(1, order=41, doubted=True)], []),
+        ([came_out(1, doubted=True), came_out(2, doubted=True), came_out(1, order=41, valid=True)], [(2, 42)]),
+        ([*(came_out(n, doubted=True) for n in (1, 2, 3)), came_out(1, order=41, valid=True)], []),
+    ],
+    ids=["none", "broken", "valid", "doubted", "too many", "made up", "in vain", "one left", "too many by now"],
+)  # fmt: skip
+def test_what_is_measured_once_more(rows: list[TrialRow], again: list[tuple[int, int]]) -> None:
+    assert [(trial.number, trial.order) for trial in made_up(rows, WANTED)] == again
+
+
+def test_a_target_that_breaks_keeps_what_was_measured(benches: Bench) -> None:
+    def settle(cell: Cell) -> None:
+        if cell is LONG:
+            raise RigError("app-1 cannot be reached over SSH")
+
+    benches.tier.settle = settle  # type: ignore[method-assign]
+    with pytest.raises(RigError):
+        benches.go(plan(SHORT, LONG))
+    cut = benches.stored()
+    assert (cut.manifest.status, len(cut.rows)) == ("aborted", 1)
+    assert "aborted: app-1 cannot be reached over SSH" in cut.manifest.warnings
+
+
+def test_the_service_is_left_as_it_is_for_a_driver_and_not_asked(
+    benches: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    driven = replace(
+        SCENARIO, name="driven", workload=lambda _: Driver(role="load", module="m", job={}), check=lambda _: []
+    )
+    monkeypatch.setitem(SCENARIOS, "driven", driven)
+    settled: list[Cell] = []
+    monkeypatch.setattr(benches.tier, "settle", settled.append)
+    monkeypatch.setattr(benches.tier, "drive", lambda driver: {"module": driver.module})
+    run = benches.go(plan(Cell(scenario="driven", backend="sqlite-naive"), SHORT))
+    assert settled == [SHORT]
+    first, second = run.measured()
+    assert (first.evidence.extra, first.evidence.final) == ({"result": {"module": "m"}}, {})
+    assert sum(second.evidence.final.values()) == 40
+
+
+def test_a_finished_run_warns_of_cells_that_began_unsteady_and_the_summary_shows_it(tmp_path: Path) -> None:
+    made = store(tmp_path, [Made(cell=SHORT, steady=False), Made(cell=SHORT, number=2, steady=True)], status="started")
+    recorder = Recorder(made.path.parent, made.manifest, made.path)
+    assert _judge(recorder, {}, finish=False).manifest.warnings == []
+    (warning,) = _judge(recorder, {}, finish=True).manifest.warnings
+    assert warning.startswith(f"{SHORT.name}: 1 of 2 trials began unsteady")
+    assert f"! {SHORT.name}: 1 of 2 trials began unsteady" in " ".join(" ".join(lines(load_run(made.path))).split())

@@ -1,0 +1,198 @@
+"""The plan: reproducible by its seed, complete, and refusing what cannot be measured."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from harness.checks.counter_oracle import PER_REQUEST
+from harness.checks.evaluate import judge_trial
+from harness.errors import UsageError
+from harness.load.job import from_dict
+from harness.model import BACKENDS, STRATEGIES, Cell, Tally, Trial
+from harness.plan.options import Options, parse_options
+from harness.plan.planner import make_plan, service_settings
+from harness.plan.scenario import Driver, Scenario, Site, Skip
+from harness.record import Evidence, Measured, TrialRow
+from harness.scenarios import SCENARIOS
+from tests.support.records import on_file
+
+SITE = Site(hosts=8, backends=("postgres", "sqlite-naive", "sqlite-tuned"))
+
+
+def options(**texts: str) -> Options:
+    return parse_options(known_scenarios=list(SCENARIOS), **texts)
+
+
+def scenario(*cells: Cell, skip: str = "") -> Scenario:
+    def plan(_: Options, __: Site) -> Sequence[Cell]:
+        if skip:
+            raise Skip(skip)
+        return cells
+
+    return Scenario(
+        name="s", question="?", criteria=(), cells=plan, workload=lambda _: {}, check=lambda _: [], repeat=lambda _: 3
+    )
+
+
+CELLS = [Cell(scenario="s", clients=n) for n in range(1, 7)]
+
+
+def test_every_cell_is_repeated_and_shuffled_by_the_seed() -> None:
+    known = {"s": scenario(*CELLS)}
+    plans = [make_plan(Options(scenarios=("s",), seed=seed), SITE, known) for seed in (1, 1, 2)]
+    assert plans[0] == plans[1]
+    assert [t.cell for t in plans[0].trials] != [t.cell for t in plans[2].trials]
+    assert Counter(t.cell.name for t in plans[0].trials) == {c.name: 3 for c in CELLS}
+    assert [t.order for t in plans[0].trials] == list(range(1, 19))
+    for number in (1, 2, 3):  # a block holds every cell once before the next begins
+        block = plans[0].trials[6 * (number - 1) : 6 * number]
+        assert {t.number for t in block} == {number}
+        assert len({t.cell.name for t in block}) == 6
+
+
+def test_what_cannot_run_is_skipped_with_its_reason() -> None:
+    known = {"s": scenario(*CELLS), "t": scenario(skip="no database")}
+    assert make_plan(Options(scenarios=("s", "t")), SITE, known).skipped == {"t": "no database"}
+    with pytest.raises(UsageError, match="no database"):
+        make_plan(Options(scenarios=("t",)), SITE, known)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_another_backend_than_was_asked_for_is_not_measured(backend: str) -> None:
+    """A scenario about PostgreSQL alone says so instead of answering for SQLite."""
+    plan = make_plan(options(backend=backend), SITE, SCENARIOS)
+    assert {trial.cell.backend for trial in plan.trials} == {backend}
+    skipped = set(plan.skipped) - {"sqlite-vs-postgres"}  # which wants two
+    on_any = {"concurrent-writes", "isolation", "throughput"}
+    assert skipped == (set() if backend == "postgres" else set(SCENARIOS) - {"sqlite-vs-postgres"} - on_any)
+    for name in skipped:
+        assert SCENARIOS[name].about
+        assert plan.skipped[name] == f"--backend {backend}: {name} is about PostgreSQL's {SCENARIOS[name].about}"
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_another_strategy_than_was_asked_for_is_not_measured(strategy: str) -> None:
+    plan = make_plan(options(strategy=strategy), SITE, SCENARIOS)
+    assert {trial.cell.strategy for trial in plan.trials} == {strategy, ""}
+    unnamed = {(t.cell.scenario, t.cell.params["bound"]) for t in plan.trials if not t.cell.strategy}
+    assert unnamed == {("scaling", "pool")}  # which is judged, and the same whatever the strategy
+    measured = {trial.cell.scenario for trial in plan.trials}
+    assert measured >= {"concurrent-writes", "throughput", "scaling"}
+    assert set(plan.skipped) == set(SCENARIOS) - measured
+    assert plan.skipped["deadlocks"] == f"--strategy {strategy}: deadlocks has no increments"
+    if strategy != "upsert":
+        assert plan.skipped["connections"] == f"--strategy {strategy}: connections measures upsert alone"
+
+
+@pytest.mark.parametrize(
+    ("load", "kept"),
+    [
+        ({"seconds": 60.0}, True), ({"seconds": 61.0}, False), ({"requests": 1_000_000}, True),
+        ({"requests": 1_000_001}, False), ({"requests": 10, "seconds": 3600.0}, True), ({}, True),
+    ],
+)  # fmt: skip
+def test_long_trials_keep_no_samples_unless_asked_to_or_needed(load: dict[str, Any], kept: bool) -> None:
+    cell, known = Cell(scenario="s", **load), scenario(Cell(scenario="s"))
+    plan, asked = (
+        make_plan(Options(scenarios=("s",), samples=samples), SITE, {"s": known}) for samples in (False, True)
+    )
+    assert plan.keeps_samples(replace(known, tallied=True), cell) is kept
+    assert asked.keeps_samples(replace(known, tallied=True), cell)
+    assert plan.keeps_samples(known, cell)
+
+
+@pytest.mark.parametrize("name", sorted(name for name, s in SCENARIOS.items() if s.tallied))
+def test_a_scenario_that_may_go_without_samples_is_judged_without(name: str) -> None:
+    for cell in SCENARIOS[name].cells(options(), SITE):
+        final, counts = (
+            {"hot-0": 7 if cell.params.get("control") else 24},
+            dict.fromkeys(("client", "haproxy", "app"), 24),
+        )
+        servers = {f"app-{n}": 24 // cell.hosts for n in range(1, 9) if n <= cell.hosts}
+        begun = {"transactions": {"app": 24, "database": 24}}
+        extra = begun if cell.backend == "postgres" else on_file(cell.backend)
+        measured = Measured(
+            row=TrialRow(trial=Trial(cell=cell, number=1, order=1, seed=1), figures={"rps": 1.0}),
+            lanes={},
+            tallies={"main": Tally({("increment", "hot-0", "ok"): 24})},
+            evidence=Evidence(
+                final=final, counts=counts, servers=servers, extra=extra, unjudged=dict.fromkeys(PER_REQUEST, "")
+            ),
+        )
+        assert {f.verdict for f in judge_trial(SCENARIOS[name], measured)} == {"pass"}, cell.name
+        lost = replace(measured, evidence=replace(measured.evidence, final={"hot-0": 23}))
+        assert "fail" in {f.verdict for f in judge_trial(SCENARIOS[name], lost)} or cell.params.get("control")
+
+
+FOLLOWS = {
+    "rate": {"throughput"},
+    "clients": {"concurrent-writes", "connections", "scaling", "throughput"},
+    "requests": {"bulk-insert", "concurrent-writes", "pool-sweep", "sqlite-vs-postgres", "throughput"},
+    "seconds": {"connections", "scaling", "sqlite-vs-postgres", "throughput"},
+}
+
+
+@pytest.mark.parametrize("option", FOLLOWS)
+def test_another_load_than_was_asked_for_is_not_measured(option: str) -> None:
+    """Else the record would say a rate, and the figures be those of a closed load."""
+    plan = make_plan(options(**{option: "321"}), SITE, SCENARIOS)
+    measured = {trial.cell.scenario for trial in plan.trials}
+    assert measured == FOLLOWS[option]
+    for name in measured:
+        assert any(getattr(trial.cell, option) == 321 for trial in plan.trials if trial.cell.scenario == name)
+    for name in set(SCENARIOS) - measured:
+        assert plan.skipped[name].startswith(f"--{option} 321: {name} "), plan.skipped[name]
+    with pytest.raises(UsageError, match=f"nothing to measure: isolation: --{option} 321"):
+        make_plan(options(**{option: "321", "scenario": "isolation"}), SITE, SCENARIOS)
+
+
+@pytest.mark.parametrize("name", ["scaling", "pool-sweep", "sqlite-vs-postgres"])
+def test_a_rate_makes_no_closed_load_open(name: str) -> None:
+    with pytest.raises(UsageError, match=f"--rate 50: {name} measures a closed load"):
+        make_plan(options(rate="50", scenario=name), SITE, SCENARIOS)
+
+
+def test_pools_beyond_the_servers_connections_are_refused() -> None:
+    with pytest.raises(UsageError, match="8 hosts x pool 20 = 160 connections, the budget is 90"):
+        make_plan(Options(scenarios=("s",)), SITE, {"s": scenario(Cell(scenario="s", hosts=8, pool=20))})
+
+
+def test_several_processes_of_a_host_share_its_pool_out() -> None:
+    """Rounded up to whole connections, so that what is planned, refused and judged is what is opened."""
+    site = replace(SITE, workers=3)
+    asked = [Cell(scenario="s", pool=pool, params={"app_pool_min": pool, "n": 1}) for pool in (1, 5, 9)]
+    cells = {t.cell.pool: t.cell for t in make_plan(Options(scenarios=("s",)), site, {"s": scenario(*asked)}).trials}
+    assert {pool: set(service_settings(cell, 3).items()) for pool, cell in cells.items()} == {
+        pool: {("BACKEND", "postgres"), ("POOL_SIZE", each), ("POOL_MIN", each)}
+        for pool, each in ((3, "1"), (6, "2"), (9, "3"))
+    }
+    assert all(cell.params == {"app_pool_min": pool, "n": 1} for pool, cell in cells.items())
+    with pytest.raises(UsageError, match="8 hosts x pool 12 = 96 connections, the budget is 90"):
+        make_plan(Options(scenarios=("s",)), site, {"s": scenario(Cell(scenario="s", hosts=8, pool=11))})
+
+
+def test_more_hosts_than_there_are_is_refused() -> None:
+    with pytest.raises(UsageError, match="the rig has 8"):
+        make_plan(Options(scenarios=("s",), hosts=9), SITE, {"s": scenario(*CELLS)})
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+@pytest.mark.parametrize("quick", [False, True])
+def test_every_scenario_plans_jobs_that_a_load_host_accepts(name: str, quick: bool) -> None:
+    plan = make_plan(Options(scenarios=(name,), quick=quick), SITE, SCENARIOS)
+    names = [t.cell.name for t in plan.trials if t.number == 1]
+    assert len(set(names)) == len(names), "two cells of one name"
+    place = {"format": 1, "target": {"host": "h", "port": 1}, "load_host": "l", "run_tag": "t", "out": "/x"}
+    for trial in plan.trials:
+        work = SCENARIOS[name].workload(trial)
+        if isinstance(work, Driver):
+            assert work.module.startswith("harness.")
+        else:
+            assert work
+            for lane in work.values():
+                from_dict({**lane, **place, "seed": trial.seed})

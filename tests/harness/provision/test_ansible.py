@@ -1,0 +1,108 @@
+"""Ansible as a process: what its events say, how a failure is told, and that secrets stay off command lines."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from harness.errors import RigError
+from harness.provision import ansible
+from harness.rig import state
+
+CORES = len(os.sched_getaffinity(0))
+PLAY = """\
+- name: "First: a play"
+  hosts: localhost
+  connection: local
+  gather_facts: false
+  tasks:
+    - name: Ensure a file is there
+      ansible.builtin.copy:
+        content: "{{ app_password }}"
+        dest: "{{ place }}/file"
+        mode: "0600"
+    - name: Look at the processes
+      ansible.builtin.command:
+        argv: [ps, axww, -o, args]
+      register: processes
+      changed_when: false
+    - name: Ensure no command line shows a secret
+      ansible.builtin.assert:
+        that: app_password not in processes.stdout
+    - name: Ensure no core is kept from Ansible
+      ansible.builtin.command:
+        argv: [nproc]
+      register: usable
+      changed_when: false
+      failed_when: usable.stdout | int < cores
+    - name: Fail on demand
+      ansible.builtin.fail:
+        msg: the disk is full
+      when: broken | default(false)
+"""
+
+
+@pytest.fixture
+def rig(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A rig's folder without a rig, and a playbook of our own."""
+    monkeypatch.setattr(state, "RIGS", tmp_path / "rigs")
+    (tmp_path / "strategy_plugins").symlink_to(ansible.PLAYBOOKS / "strategy_plugins")
+    monkeypatch.setattr(ansible, "PLAYBOOKS", tmp_path)
+    (tmp_path / "ansible.cfg").write_text("[defaults]\nlocalhost_warning = false\n")
+    (tmp_path / "try.yml").write_text(PLAY)
+    return state.make_folder("one")
+
+
+def test_changes_plays_and_progress_are_read(rig: Path, tmp_path: Path) -> None:
+    lines: list[str] = []
+    variables = {"place": str(tmp_path), "app_password": "so-secret-that-it-hurts", "cores": CORES}
+    first = ansible.run_playbooks("one", ["try.yml"], variables=variables, echo=lines.append)
+    again = ansible.run_playbooks("one", ["try.yml"], variables=variables, echo=lines.append, mitogen=False)
+    assert (first.changed, again.changed) == (1, 0)
+    assert first.tasks[0].changed == ("localhost",)
+    assert lines[0] == "first: Ensure a file is there"
+    assert [(play.playbook, play.name) for play in first.plays] == [("try", "First: a play")]
+    assert 0 < first.plays[0].seconds <= first.seconds
+    assert list(rig.iterdir()) == []  # neither variables nor sockets are left
+
+
+def test_a_failure_names_host_task_and_reason(rig: Path, tmp_path: Path) -> None:
+    variables = {"place": str(tmp_path), "app_password": "x" * 30, "broken": True, "cores": CORES}
+    with pytest.raises(RigError) as caught:
+        ansible.run_playbooks("one", ["try.yml"], variables=variables, echo=lambda line: None)
+    assert caught.value.message == "this machine: Fail on demand: the disk is full"
+    assert "./run destroy" in caught.value.hint
+
+
+def test_what_is_no_playbook_is_told_with_ansibles_own_words(rig: Path, tmp_path: Path) -> None:
+    (tmp_path / "try.yml").write_text("- hosts: [")
+    with pytest.raises(RigError) as caught:
+        ansible.run_playbooks("one", ["try.yml"], variables={}, echo=lambda line: None)
+    assert "ansible-playbook ended with code" in caught.value.message
+    assert "try.yml" in caught.value.output
+
+
+def test_ctrl_c_ends_ansible_before_it_goes_on(rig: Path, tmp_path: Path) -> None:
+    (tmp_path / "try.yml").write_text(
+        "- hosts: localhost\n  connection: local\n  gather_facts: false\n  tasks:\n"
+        f"    - ansible.builtin.command: {{argv: [sh, -c, 'echo $$ > {tmp_path}/pid; sleep 300']}}\n"
+        f"      async: 0\n"
+    )
+
+    def stop(line: str) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        ansible.run_playbooks("one", ["try.yml"], variables={}, echo=stop)
+    pid = tmp_path / "pid"
+    if pid.exists():  # the interrupt may come before the command was started
+        assert not Path(f"/proc/{pid.read_text().strip()}").exists()
+    assert list(rig.iterdir()) == []
+
+
+def test_the_sentence_that_says_why_is_found() -> None:
+    item = {"results": [{"failed": False}, {"failed": True, "msg": "no", "stderr": "because\n"}]}
+    assert ansible._message(item) == "no | because"
+    assert ansible._message({}) == "no message"

@@ -1,0 +1,274 @@
+"""Every chart draws, says why when it cannot, and shows the figures it was given."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import pytest
+import vl_convert
+
+from harness.analysis.scaling_law import UslFit, fit_usl
+from harness.report.charts import correctness, speed, telemetry, theme
+
+LEVELS = ("READ UNCOMMITTED", "READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE")
+FIT = fit_usl([(n, 100 * n / (1 + 0.05 * (n - 1))) for n in (1, 2, 3, 4, 6, 8)], shared_cores=True, resamples=50)
+assert isinstance(FIT, UslFit)
+
+Rows = Sequence[Mapping[str, Any]]
+CHARTS: dict[str, tuple[Callable[..., theme.Spec], Rows, dict[str, Any]]] = {
+    "percentile_curve": (
+        speed.percentile_curve,
+        [
+            {"series": series, "kind": kind, "percent": percent, "ms": 100 / (100 - percent)}
+            for series in ("upsert", "coalesce")
+            for kind in ("latency", "service")
+            for percent in (50, 90, 99, 99.9)
+        ],
+        {},
+    ),
+    "timeline": (
+        speed.timeline,
+        [
+            {"second": str(n), "ok": "300", "fail": "1", "unknown": "0", "p50_ms": "5", "p95_ms": "9.5", "p99_ms": ""}
+            for n in range(9)
+        ],
+        {},
+    ),
+    "spread": (speed.spread, [{"host": f"app-{n}", "requests": 250 + n} for n in range(4)], {}),
+    "scaling": (speed.scaling, [{"hosts": n, "rps": 100.0 * n} for n in (1, 1, 2, 4)], {}),
+    "scaling with its law": (speed.scaling, [{"hosts": n, "rps": 99.0 * n} for n in (1, 2, 3, 4, 6, 8)], {"fit": FIT}),
+    "strategies": (
+        speed.strategies,
+        [
+            {"strategy": name, "keys": keys, "rps": 900, "lost": lost}
+            for name, lost in (("upsert", 0), ("unsafe", 412))
+            for keys in ("hot key", "1,000 keys")
+        ],
+        {},
+    ),
+    "pool_sweep": (speed.pool_sweep, [{"pool": n, "seconds": 2 / n} for n in (1, 5, 10, 20, 50)], {"knee": 20}),
+    "backends": (
+        speed.backends,
+        [
+            {"measure": measure, "unit": "ms", "backend": name, "value": 9.5}
+            for measure in ("mean response", "other")
+            for name in ("SQLite", "PostgreSQL")
+        ],
+        {},
+    ),
+    "convergence": (
+        correctness.convergence,
+        [{"key": f"key-{n}", "acknowledged": 100, "final": 100 - n % 3, "unknown": 0} for n in range(30)],
+        {},
+    ),
+    "course": (
+        telemetry.course,
+        [
+            {"panel": panel, "name": f"{panel} {n}", "second": s, "mean": None if s == 4 else s, "peak": 2 * s}
+            for panel in ("CPU used, % of the host's cap", "memory, MiB a host")
+            for n in (1, 2)
+            for s in range(9)
+        ],
+        {"trials": [{"order": 1, "begin": 0.5, "end": 3.0}, {"order": 2, "begin": 5.0, "end": 9.0}]},
+    ),
+    "isolation": (
+        correctness.isolation,
+        [
+            {"case": case, "level": level, "standard": "possible", "documented": "prevented", "kind": "waited"}
+            for case in ("G0", "P4")
+            for level in LEVELS
+        ],
+        {},
+    ),
+}
+
+
+def draw(spec: theme.Spec) -> str:
+    text = speed.svg(spec)
+    assert text.startswith("<svg")
+    return text
+
+
+def values(spec: Any, key: str) -> Iterator[Any]:
+    """All values stored under `key` anywhere in a specification."""
+    if isinstance(spec, Mapping):
+        for name, value in spec.items():
+            if name == key:
+                yield value
+            yield from values(value, key)
+    elif isinstance(spec, list):
+        for item in spec:
+            yield from values(item, key)
+
+
+@pytest.mark.parametrize("name", CHARTS)
+def test_every_chart_draws_with_its_title_and_fits_the_page(name: str) -> None:
+    make, rows, more = CHARTS[name]
+    spec = make(rows, title="It is 3 times as fast", subtitle="5 trials", **more)
+    text = draw(spec)
+    assert "It is 3 times as fast" in text
+    assert "5 trials" in text
+    width = re.match(r'<svg[^>]* width="(\d+)', text)
+    assert width
+    assert 300 < int(width[1]) <= 700
+    assert spec["config"] is theme.CONFIG
+
+
+@pytest.mark.parametrize("name", CHARTS)
+def test_no_chart_makes_vega_lite_warn(name: str, capfd: pytest.CaptureFixture[str]) -> None:
+    make, rows, more = CHARTS[name]
+    spec = json.dumps(make(rows, title="t", **more))
+    vl_convert.vegalite_to_vega(spec, vl_version=speed.VEGA_LITE, show_warnings=True)
+    assert "WARN" not in "".join(capfd.readouterr())
+
+
+def test_the_check_for_warnings_would_see_one(capfd: pytest.CaptureFixture[str]) -> None:
+    spec = {"mark": "point", "encoding": {"x": {"value": 1}, "text": {"value": "a"}}, "data": {"values": [{}]}}
+    vl_convert.vegalite_to_vega(json.dumps(spec), vl_version=speed.VEGA_LITE, show_warnings=True)
+    assert "WARN" in "".join(capfd.readouterr())
+
+
+@pytest.mark.parametrize("name", CHARTS)
+def test_nothing_to_draw_says_why(name: str) -> None:
+    make, _, more = CHARTS[name]
+    assert "No data: the run was stopped" in draw(make([], title="t", because="the run was stopped", **more))
+    assert "No data: " in draw(make(iter(()), title="t", **more))
+
+
+@pytest.mark.parametrize("name", [name for name in CHARTS if name != "isolation"])
+@pytest.mark.parametrize("evil", [math.nan, math.inf, -math.inf, "abc", "", None, [1], "nan", 10**400])
+def test_what_is_no_number_is_left_out(name: str, evil: object) -> None:
+    """One good row and one whose every figure is damaged give the chart of the good row alone."""
+    make, rows, more = CHARTS[name]
+    figures = {
+        "percent",
+        "ms",
+        "second",
+        "requests",
+        "hosts",
+        "rps",
+        "pool",
+        "seconds",
+        "value",
+        "acknowledged",
+        "final",
+    }
+    damaged = {key: evil if key in figures else value for key, value in rows[0].items()}
+    good = make([rows[0]], title="t", **more)
+    assert make([rows[0], damaged], title="t", **more) == good
+    draw(good)
+    assert "No data" in draw(make([damaged], title="t", **more))
+
+
+def test_a_logarithmic_axis_leaves_out_what_it_cannot_show() -> None:
+    zero = {"pool": 0, "seconds": 1}
+    assert speed.pool_sweep([zero], title="t")["mark"]["text"][0].startswith("No data")
+    spec = speed.pool_sweep([zero, {"pool": 5, "seconds": 1}], title="t")
+    assert spec["data"]["values"] == [{"pool": 5.0, "seconds": 1.0}]
+
+
+def test_names_from_files_stay_text() -> None:
+    evil = "</text><script>alert(1)</script>"
+    text = draw(speed.spread([{"host": evil, "requests": 1}], title=evil))
+    assert "<script>" not in text
+    assert "&lt;script&gt;" in text
+
+
+def test_specifications_fetch_nothing() -> None:
+    for make, rows, more in CHARTS.values():
+        spec = make(rows, title="t", **more)
+        assert not list(values(spec, "url"))
+        json.dumps(spec, allow_nan=False)
+
+
+def test_the_script_defines_what_the_page_calls() -> None:
+    text = speed.script()
+    assert "window.vegaEmbed" in text
+    assert 500_000 < len(text) < 1_500_000
+
+
+def test_ideal_line_starts_from_the_median_of_the_fewest_hosts() -> None:
+    rows = [{"hosts": 2, "rps": rps} for rps in (100, 200, 240)] + [{"hosts": 8, "rps": 500}]
+    layers = speed.scaling(rows, title="t")["layer"]
+    assert [(row["hosts"], row["rps"]) for row in layers[0]["data"]["values"]] == [(2, 200), (8, 800)]
+    assert layers[1]["data"]["values"] == [], "no law was fitted"
+
+
+def test_pool_sweep_marks_a_knee_only_where_one_was_measured() -> None:
+    rows = [{"pool": n, "seconds": 1 / n} for n in (1, 2)]
+    assert "knee: 2" in draw(speed.pool_sweep(rows, knee=2, title="t"))
+    assert "knee" not in draw(speed.pool_sweep(rows, knee=7, title="t"))
+    assert "knee" not in draw(speed.pool_sweep(rows, title="t"))
+
+
+def test_the_even_share_counts_hosts_without_requests() -> None:
+    spec = speed.spread([{"host": "a", "requests": 90}, {"host": "b", "requests": 0}], title="t")
+    assert spec["layer"][2]["data"]["values"] == [{"share": 45}]
+    assert "0 (0.0%)" in draw(spec)
+
+
+def test_lost_updates_are_said_beside_the_bar() -> None:
+    make, rows, _ = CHARTS["strategies"]
+    assert re.findall(r">(\d+) updates lost</text>", draw(make(rows, title="t"))) == ["412", "412"]
+
+
+@pytest.mark.parametrize(
+    ("final", "unknown", "said"),
+    [(100, 0, "equal"), (97, 0, "3 lost"), (97, 5, "3 lost"), (104, 5, "equal"), (104, 1, "3 too many")],
+)
+def test_convergence_says_what_the_oracle_says(final: int, unknown: int, said: str) -> None:
+    row = {"key": "k", "acknowledged": 100, "final": final, "unknown": unknown}
+    (value,) = correctness.convergence([row], title="t")["data"]["values"]
+    assert value["text"] == said
+    assert (value["off"] == 0) == (said == "equal")
+
+
+def test_convergence_shows_the_worst_keys_first_and_says_how_many_there_are() -> None:
+    make, rows, _ = CHARTS["convergence"]
+    spec = make(rows, title="t", subtitle="4 hosts.")
+    assert [row["text"] for row in spec["data"]["values"]] == ["2 lost"] * 10 + ["1 lost"] * 10
+    assert spec["title"]["subtitle"] == ["4 hosts. 20 of 30 keys, those farthest off first."]
+
+
+@pytest.mark.parametrize(
+    ("kind", "documented", "shown", "meaning"),
+    [
+        ("occurred", "prevented", "OCCURS", correctness.FORBIDDEN),
+        ("occurred", "possible", "occurs", correctness.POSSIBLE),
+        ("aborted", "possible", "40001", correctness.PREVENTED),
+        ("snapshot", "prevented", "snapshot", correctness.PREVENTED),
+        ("unknown", "prevented", "?", correctness.UNKNOWN),
+        (None, "prevented", "?", correctness.UNKNOWN),
+    ],
+)
+def test_isolation_cell_tells_a_breach_from_what_may_be(kind: str, documented: str, shown: str, meaning: str) -> None:
+    row = {"case": "G2", "level": "SERIALIZABLE", "standard": "prevented", "standard_silent": True}
+    spec = correctness.isolation([row | {"kind": kind, "documented": documented, "code": "40001"}], title="t")
+    panels = [panel["data"]["values"][0] for panel in spec["hconcat"]]
+    assert (panels[2]["text"], panels[2]["meaning"]) == (shown, meaning)
+    assert panels[0]["text"] == "no*"
+    assert meaning in draw(spec)
+
+
+def test_isolation_takes_the_rows_of_the_matrix() -> None:
+    from harness.isolation.matrix import matrix, read
+
+    rows = matrix(
+        read({"backend": "postgres", "version": "PostgreSQL 18", "cases": ["G0"], "levels": LEVELS, "cells": []})
+    )
+    assert "not known" in draw(correctness.isolation(rows, title="t"))
+
+
+def test_long_titles_break_into_lines_of_about_equal_length() -> None:
+    spec = theme.nothing("word " * 40, "x")
+    lengths = [len(line) for line in spec["title"]["text"]]
+    assert max(lengths) <= 88
+    assert min(lengths) > 40
+
+
+def test_colours_are_different() -> None:
+    assert len(set(theme.SERIES)) == len(theme.SERIES) == 8

@@ -1,0 +1,114 @@
+"""Files of a host over SSH; a channel on paper gives what the host's tar would."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.errors import RigError
+from harness.model import Host
+from harness.rig import ssh
+from harness.rig.ssh import RemoteHost
+
+
+def archive(**files: str) -> bytes:
+    made = io.BytesIO()
+    with tarfile.open(fileobj=made, mode="w") as tar:
+        for name, text in files.items():
+            member = tarfile.TarInfo(f"./{name}.csv")
+            member.size = len(text)
+            tar.addfile(member, io.BytesIO(text.encode()))
+    return made.getvalue()
+
+
+class Stopped(io.RawIOBase):
+    """Bytes, and then silence until the channel's time is over: a host that was paused."""
+
+    def __init__(self, content: bytes) -> None:
+        self._content = io.BytesIO(content)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        if not (some := self._content.read(len(buffer))):
+            raise TimeoutError
+        buffer[: len(some)] = some
+        return len(some)
+
+
+class Channel:
+    def __init__(self, out: Any, *, code: int | None = 0, error: bytes = b"") -> None:
+        self._out, self._code, self._error = out, code, error
+        self.status_event, self.limit, self.command = threading.Event(), 0.0, ""
+        if code is not None:
+            self.status_event.set()
+
+    def __enter__(self) -> Channel:
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def settimeout(self, limit: float) -> None:
+        self.limit = limit
+
+    def exec_command(self, command: str) -> None:
+        self.command = command
+
+    def makefile(self, *_: object) -> Any:
+        return self._out
+
+    def makefile_stderr(self, *_: object) -> Any:
+        return io.BytesIO(self._error)
+
+    def recv_exit_status(self) -> int:
+        assert self._code is not None
+        return self._code
+
+
+def fetch(channel: Channel, into: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ssh, "FETCH_S", 0.1)
+    host = RemoteHost(Host(name="load-1", role="load", address="", ssh_address="192.0.2.1"), None, None)
+    monkeypatch.setattr(host, "_session", lambda: channel)
+    host.fetch("/tmp/results", ["a.csv", "c.csv"], into)
+
+
+def test_the_named_files_are_brought_and_no_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    channel = Channel(io.BytesIO(archive(a="one", b="two")))
+    fetch(channel, tmp_path, monkeypatch)
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"a.csv": "one"}
+    assert channel.limit == 0.1
+    assert channel.command.endswith("tar -C /tmp/results -cf - .")
+
+
+@pytest.mark.parametrize(
+    ("channel", "said"),
+    [
+        (Channel(Stopped(archive(a="one" * 5000)[:9000])), "nothing came for 0.1 s"),
+        (Channel(Stopped(b"")), "nothing came for 0.1 s"),
+        (Channel(io.BytesIO(archive(a="one")), code=None), "nothing came for 0.1 s"),
+        (Channel(io.BytesIO(archive(a="one" * 5000)[:9000])), "unexpected end of data"),
+        (
+            Channel(io.BytesIO(archive(a="one")), code=2, error=b"tar: ./b.csv: Input/output error\n"),
+            "tar ended with 2",
+        ),
+        (Channel(io.BytesIO(b""), code=2), "/tmp/results: "),
+    ],
+)
+def test_what_does_not_arrive_whole_is_one_line_that_names_the_host(
+    channel: Channel, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(RigError, match="load-1: /tmp/results: ") as caught:
+        fetch(channel, tmp_path, monkeypatch)
+    assert said in caught.value.message
+    assert "\n" not in caught.value.message
+
+
+def test_a_full_disk_of_our_own_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(RigError, match=r"load-1: .*No such file or directory"):
+        fetch(Channel(io.BytesIO(archive(a="one"))), tmp_path / "absent", monkeypatch)

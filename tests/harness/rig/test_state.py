@@ -1,0 +1,127 @@
+"""What the controller keeps about a rig: names, networks, secrets, keys, the lock."""
+
+from __future__ import annotations
+
+import re
+import stat
+from pathlib import Path
+
+import pytest
+
+from harness.compare import noise_floor_file
+from harness.errors import RigError, UsageError
+from harness.model import Host
+from harness.provision import ssh_keys
+from harness.rig import network, state
+
+
+@pytest.fixture(autouse=True)
+def rigs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(state, "RIGS", tmp_path / "rigs")
+    return tmp_path / "rigs"
+
+
+@pytest.mark.parametrize("name", ["local", "a", "test-1", "x" * 20])
+def test_good_names(name: str) -> None:
+    assert state.check_name(name) == name
+
+
+@pytest.mark.parametrize("name", ["", "Upper", "under_score", "-a", "a-", "x" * 21, "../up", "a/b", "a\n", "ä"])
+def test_bad_names(name: str) -> None:
+    with pytest.raises(UsageError, match="no name for a rig"):
+        state.check_name(name)
+
+
+def test_the_lowest_free_network_is_taken() -> None:
+    assert network.free_network([]) == "198.18.0.0/24"
+    assert network.free_network(["198.18.0.0/24", "10.0.0.0/8", "fd00::/64"]) == "198.18.1.0/24"
+    assert network.free_network(["198.18.0.128/25", "198.18.1.7/32"]) == "198.18.2.0/24"
+    assert network.free_network(["198.18.0.0/16"]) == "198.19.0.0/24"
+    with pytest.raises(RigError, match="no free /24"):
+        network.free_network(["198.0.0.0/8"])
+
+
+def test_what_is_stored_is_read_back_and_damage_is_told(rigs: Path) -> None:
+    assert state.load("one") is None
+    host = Host(name="db1", role="db", address="198.18.0.20", ssh_address="198.18.0.20")
+    rig = state.RigState(name="one", provider="podman", inventory="x", network="198.18.0.0/24", hosts=(host,))
+    state.make_folder("one")
+    state.save(rig)
+    assert state.load("one") == rig
+    assert state.names() == ["one"]
+    (rigs / "one/rig.json").write_text('{"name": "one"')
+    with pytest.raises(RigError, match="damaged"):
+        state.load("one")
+
+
+def test_secrets_are_made_once_and_are_their_owners_alone(rigs: Path) -> None:
+    first = state.read_secrets("one")
+    assert set(first) == set(state.SECRET_NAMES)
+    assert all(len(secret) >= 32 for secret in first.values())
+    assert len(set(first.values())) == len(first)
+    assert state.read_secrets("one") == first
+    assert state.read_secrets("two") != first
+    assert stat.S_IMODE((rigs / "one/secrets.yml").stat().st_mode) == 0o600
+    assert stat.S_IMODE((rigs / "one").stat().st_mode) == stat.S_IMODE(rigs.stat().st_mode) == 0o700
+
+
+def test_host_keys_are_known_before_the_first_contact(rigs: Path) -> None:
+    def host(name: str, port: int = 22) -> Host:
+        return Host(name=name, role="app", address=name, ssh_address=name, ssh_port=port)
+
+    ssh_keys.make_keys("one", [host("a"), host("b", 2222)])
+    known = (rigs / "one/known_hosts").read_text()
+    assert re.fullmatch(r"a ssh-ed25519 \S+\n\[b\]:2222 ssh-ed25519 \S+\n", known)
+    ssh_keys.make_keys("one", [host("a"), host("c")])
+    again = (rigs / "one/known_hosts").read_text()
+    assert again.splitlines()[0] == known.splitlines()[0]
+    assert not (rigs / "one/hosts/b").exists()
+    assert stat.S_IMODE((rigs / "one/hosts/a/host_key").stat().st_mode) == 0o600
+
+
+def test_a_rig_is_changed_by_one_at_a_time(rigs: Path) -> None:
+    with state.locked("one"):
+        with pytest.raises(RigError, match="another process"), state.locked("one"):
+            raise AssertionError
+        with state.locked("two"):
+            pass
+    with state.locked("one"):
+        state.make_folder("one")
+    assert (rigs / ".one.lock").exists()
+    assert not (rigs / ".two.lock").exists()  # there is nothing to lock
+
+
+def rig(cpus: float = 1.0, **more: object) -> dict[str, object]:
+    """A manifest's record of a rig of one host."""
+    return {"name": "one", "provider": "podman", "hosts": [{"name": "db1", "role": "db", "cpus": cpus}], **more}
+
+
+def test_what_is_known_of_the_noise_is_added_to_and_never_emptied() -> None:
+    assert noise_floor_file.noise_floor("one", rig()) == {}
+    first = noise_floor_file.store_noise_floor("one", rig(), {"rps x": 1.2, "rps": 1.2})
+    assert first == {"rps": 1.2, "rps x": 1.2} == noise_floor_file.noise_floor("one", rig())
+    assert noise_floor_file.store_noise_floor("one", rig(), {}) == first
+    both = noise_floor_file.store_noise_floor("one", rig(), {"rps x": 1.1, "p50_ms y": 1.3})
+    assert (
+        both == {"rps": 1.1, "p50_ms": 1.3, "rps x": 1.1, "p50_ms y": 1.3} == noise_floor_file.noise_floor("one", rig())
+    )
+
+
+@pytest.mark.parametrize("other", [rig(cpus=0.5), rig(provider="vm"), rig(hosts=[])])
+def test_noise_is_that_of_a_rig_as_it_was(other: dict[str, object]) -> None:
+    noise_floor_file.store_noise_floor("one", rig(), {"rps x": 1.2})
+    assert noise_floor_file.noise_floor("one", rig(code_hash="new")) == {"rps": 1.2, "rps x": 1.2}
+    assert noise_floor_file.noise_floor("one", other) == {}
+    assert noise_floor_file.store_noise_floor("one", other, {"rps y": 1.1}) == {"rps": 1.1, "rps y": 1.1}
+    assert noise_floor_file.noise_floor("one", rig()) == {}
+
+
+def test_a_floor_of_no_known_rig_is_none_and_damage_is_told(rigs: Path) -> None:
+    assert noise_floor_file.noise_floor("../one", rig()) == noise_floor_file.noise_floor("http://one:80", rig()) == {}
+    state.make_folder("one")
+    (rigs / "one/noise_floor.json").write_text('{"rps": 1.0}')
+    assert noise_floor_file.noise_floor("one", rig()) == {}, "an older one, which names no rig"
+    for damage in ("{", '{"rig": {}}', '{"rig": {}, "floor": {"rps": "x"}}'):
+        (rigs / "one/noise_floor.json").write_text(damage)
+        with pytest.raises(RigError, match="damaged"):
+            noise_floor_file.noise_floor("one", {})

@@ -1,0 +1,113 @@
+"""The service beside pgbench: the arithmetic by table, the rest once for real, in short."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from harness.errors import InvalidMeasurement
+from harness.selfbench import app as bench
+from harness.selfbench import local_stack as tier
+from harness.selfbench.app import Turn
+
+
+def turns(*, doubts: int = 0) -> dict[tuple[str, str], list[Turn]]:
+    """Three rounds; in the first `doubts` of them the generator was the limit of `upsert`."""
+    rates = {"for-update": (10, 10, 20), "upsert": (20, 30, 50), "coalesce": (100, 100, 100), "pgbench": (40, 40, 40)}
+    return {
+        (who, keys): [
+            Turn(rps=rps, cpu_us=300.0, doubts=["it was held up"] if who == "upsert" and number < doubts else [])
+            for number, rps in enumerate(of_rounds)
+        ]
+        for who, of_rounds in rates.items()
+        for keys in bench.KEYS
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("app.upsert_vs_for_update", 2.5),  # the median of 2, 3 and 2.5, not the ratio of medians
+        ("app.coalesce_vs_for_update", 10),
+        ("app.coalesce_hot_vs_pgbench_hot", 2.5),
+        ("app.upsert_vs_pgbench", 0.75),
+    ],
+)
+def test_a_ratio_is_the_median_of_ratios_within_rounds(name: str, value: float) -> None:
+    found = bench.entry(name, turns(), {})
+    assert (found["value"], found["unit"]) == (value, "x")
+    assert "hot " in found["detail"]
+    assert "1,000 keys " in found["detail"]
+
+
+def test_rounds_in_which_the_generator_was_the_limit_do_not_count() -> None:
+    assert bench.entry("app.upsert_vs_for_update", turns(doubts=1), {})["value"] == 2.75
+    none = bench.entry("app.upsert_vs_for_update", turns(doubts=2), {})
+    assert (none["value"], none["detail"]) == (None, "not measured, because it was held up")
+    assert bench.entry("app.coalesce_vs_for_update", turns(doubts=3), {})["value"] == 10
+
+
+def test_what_is_missing_is_said() -> None:
+    without = {name: bench.entry(name, turns(), {"pgbench": "there is none"}) for name in bench.RATIOS}
+    assert [name for name, found in without.items() if found["value"] is None] == [
+        "app.coalesce_hot_vs_pgbench_hot",
+        "app.upsert_vs_pgbench",
+    ]
+    for name in bench.RATIOS:
+        found = bench.entry(name, {}, tier.why_not(None))
+        assert found["value"] is None
+        assert found["detail"].startswith("not measured, because no PostgreSQL server is installed")
+
+
+def test_the_newest_server_is_taken(tmp_path: Path) -> None:
+    assert tier.programs(tmp_path) is None
+    for version in ("9", "16", "15", "old"):
+        (tmp_path / version / "bin").mkdir(parents=True)
+        (tmp_path / version / "bin" / "initdb").touch()
+    newest = tier.programs(tmp_path)
+    assert newest == tmp_path / "16" / "bin"
+    assert "has no pgbench" in tier.why_not(newest).get("pgbench", "has no pgbench: no server for root either")
+
+
+def test_increments_that_are_not_there_are_a_failure(database) -> None:
+    with psycopg.connect(database.dsn, autocommit=True) as admin:
+        admin.execute("INSERT INTO counters (key, value) VALUES ('app-0', 2), ('app-1', 3), ('pgbench-0', 9)")
+        bench.judge(5, admin)
+        for acknowledged in (4, 6):
+            with pytest.raises(InvalidMeasurement, match="the counters hold 5"):
+                bench.judge(acknowledged, admin)
+
+
+@pytest.fixture
+def scratch(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Where temporary folders are made; the server's user can reach it, as it cannot reach pytest's."""
+    folder = Path(tempfile.mkdtemp(prefix="pgcrucible-test-"))
+    folder.chmod(0o755)
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    yield folder
+    shutil.rmtree(folder)
+
+
+def test_it_measures_or_says_why_not_and_leaves_nothing(monkeypatch, scratch: Path, tmp_path: Path, capsys) -> None:
+    monkeypatch.setattr(bench, "ROUNDS", 1)
+    monkeypatch.setattr(bench, "SECONDS", 0.5)
+    file = tmp_path / "app.json"
+    bench.main(file)
+    entries = json.loads(file.read_text())
+    assert set(entries) == set(bench.RATIOS)
+    printed = capsys.readouterr().out
+    for name, found in entries.items():
+        assert set(found) == {"value", "unit", "target", "detail"}
+        assert name in printed
+        assert (found["value"] or 0) > 0 or found["detail"].startswith("not measured, because ")
+    assert list(scratch.iterdir()) == []
+    for process in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):  # it has ended meanwhile
+            assert str(scratch).encode() not in process.read_bytes()

@@ -1,0 +1,81 @@
+"""How long provisioning takes: what counts as a figure, by table; what ends the bench ends its rig too."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from harness.errors import RigError
+from harness.rig import state
+from harness.selfbench import provision as bench
+from harness.selfbench.provision import Took
+
+WARM = Took(seconds=41.256, changed=88, stages={"doctor": 0.3, "hosts": 3.0, "site": 30.0, "verify": 5.0})
+AGAIN = replace(WARM, seconds=17.0, changed=0)
+
+
+def test_every_kind_of_every_size_is_a_figure() -> None:
+    took = {("warm", 8): WARM, ("unchanged", 8): AGAIN, ("cold", 8): replace(WARM, seconds=101.0)}
+    found = bench.entries(took)
+    assert len(found) == 3 * len(bench.APP_HOSTS)
+    warm, again = found["provision.warm_8_s"], found["provision.unchanged_8_s"]
+    assert (warm["value"], warm["unit"], warm["target"]) == (41.256, "s", "<= 60")
+    assert warm["detail"] == "changed=88 on 11 hosts; longest: site 30.0 s, verify 5.0 s, hosts 3.0 s"
+    assert (again["value"], again["target"]) == (17.0, "<= 20")
+    assert found["provision.cold_8_s"]["value"] == 101.0
+
+
+@pytest.mark.parametrize(
+    ("kind", "one", "why"),
+    [
+        ("unchanged", replace(AGAIN, changed=2), "it changed 2 things that the provision before it had made"),
+        ("warm", replace(WARM, changed=0), "there was nothing to make"),
+        ("warm", None, "it did not come to that"),
+        ("cold", None, "--cold was not given"),
+    ],
+)
+def test_what_is_not_what_it_is_called_is_no_figure(kind: str, one: Took | None, why: str) -> None:
+    found = bench.entries({(kind, 8): one} if one else {})[f"provision.{kind}_8_s"]
+    assert (found["value"], found["detail"]) == (None, f"not measured, because {why}")
+
+
+def test_whatever_ends_the_bench_ends_its_rig() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    names = []
+
+    def interrupted() -> None:
+        with bench._own_rig() as name:
+            names.append(name)
+            assert state.make_folder(name).is_dir()
+            assert signal.getsignal(signal.SIGTERM) is signal.getsignal(signal.SIGHUP) is signal.default_int_handler
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(5)  # the signal comes before
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert not state.folder(names[0]).exists()
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_what_was_measured_is_kept_where_the_rest_fails(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def measure(rig: str, *, cold: bool):
+        yield ("warm", 1), WARM
+        raise RigError("no memory is left")
+
+    monkeypatch.setattr(bench, "_measure", measure)
+    with pytest.raises(RigError, match="no memory"):
+        bench.main(tmp_path / "figures.json")
+    found = json.loads((tmp_path / "figures.json").read_text())
+    assert found["provision.warm_1_s"]["value"] == 41.256
+    assert found["provision.warm_8_s"]["value"] is None
+    printed = capsys.readouterr().out
+    assert "warm       1 app hosts    41.3 s: doctor 0.3, hosts 3.0, site 30.0, verify 5.0" in printed
+    assert all(name in printed for name in found)

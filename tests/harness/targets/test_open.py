@@ -1,0 +1,83 @@
+"""What a bench runs against: a rig that speaks TLS is verified by its own authority, by URL too."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from harness.errors import RigError
+from harness.model import Host
+from harness.provision.certificates import certify
+from harness.rig import state
+from harness.rig.rig import open_rig
+from harness.rig.state import authority_file
+from harness.targets.open import open_target
+from harness.targets.rig_target import Tier
+from harness.targets.url_target import Service
+
+
+@pytest.fixture
+def rig(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> state.RigState:
+    """A rig on paper, with TLS."""
+    monkeypatch.setattr(state, "RIGS", tmp_path / "rigs")
+    hosts = tuple(
+        Host(name=f"{role}-1", role=role, address=f"198.18.0.{number}", ssh_address="127.0.0.1")
+        for number, role in enumerate(("db", "app", "lb", "load"), start=1)
+    )
+    variables = {"tls": True, "common_settings_directory": "/etc/pgcrucible"}
+    made = state.RigState(
+        name="one", provider="static", inventory="", network="", hosts=hosts, variables=variables, ready=True
+    )
+    state.make_folder(made.name)
+    state.save(made)
+    certify(made.name, hosts)
+    return made
+
+
+@pytest.mark.parametrize(("url", "ours"), [("https://198.18.0.3:8080", True), ("https://198.18.0.9:8080", False)])
+def test_a_host_of_the_rig_is_verified_by_the_rigs_authority(rig: state.RigState, url: str, ours: bool) -> None:
+    with open_target(rig.name, base_url=url) as (service, _):
+        assert isinstance(service, Service)
+        ca = str(authority_file(rig.name)) if ours else ""
+        assert (service.place()["tls"], service.place()["ca"]) == (True, ca)
+
+
+def test_all_clients_of_a_rig_with_tls_verify_and_those_of_another_do_not_ask(rig: state.RigState) -> None:
+    with open_rig(rig.name) as opened:
+        assert opened.authority == authority_file(rig.name)
+        tier = Tier(opened)
+        assert tier.place() == {"host": "198.18.0.3", "port": 8080, "tls": True, "ca": "/etc/pgcrucible/ca.pem"}
+        assert "sslmode=verify-full sslrootcert=/etc/pgcrucible/ca.pem" in tier.dsn()
+    state.save(replace(rig, variables={}))
+    with open_rig(rig.name) as opened:
+        assert opened.authority is None
+        assert Tier(opened).place() == {"host": "198.18.0.3", "port": 8080, "tls": False, "ca": ""}
+        assert "ssl" not in Tier(opened).dsn()
+
+
+def test_a_rig_that_runs_other_code_is_not_measured(rig: state.RigState) -> None:
+    state.save(replace(rig, code_hash="0123456789abcdef"))
+    with pytest.raises(RigError, match=r"runs code 0123456789abcdef, this checkout is [0-9a-f]{16}") as caught:
+        open_target(rig.name).__enter__()
+    assert "./run provision" in caught.value.hint
+
+
+def test_a_rig_is_measured_by_one_at_a_time_and_not_changed_meanwhile(rig: state.RigState) -> None:
+    """By URL too, where load goes to the rig; who only looks, or measures a stranger, asks for no lock."""
+    ours, other = "https://198.18.0.3:8080", "https://198.18.0.9:8080"
+    with state.locked(rig.name):
+        for url in (None, ours):
+            with pytest.raises(RigError, match="another process is changing or measuring it"):
+                open_target(rig.name, base_url=url).__enter__()
+        with open_target(rig.name, base_url=ours, look=True), open_target(rig.name, base_url=other):
+            pass
+    with (
+        open_target(rig.name, base_url=ours),
+        pytest.raises(RigError, match="another process is changing or measuring it"),
+        state.locked(rig.name),
+    ):
+        raise AssertionError
+    with state.locked(rig.name):
+        pass

@@ -1,0 +1,363 @@
+"""A rig is recorded second by second, each row in its trial; who falls silent is named; nothing is left behind."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from harness.analysis.bottleneck import MIN_SECONDS, attribute
+from harness.analysis.telemetry_totals import hear, moments
+from harness.cli import watch
+from harness.errors import RigError
+from harness.model import Cell, Host, Trial
+from harness.record import TrialRow
+from harness.rig import state
+from harness.rig.connection import LocalHost, Stream
+from harness.rig.rig import Rig, open_rig
+from harness.store.manifest import CodeRecord, RigRecord
+from harness.store.run_reader import read_table
+from harness.store.run_writer import Recorder
+from harness.targets.telemetry import _CHECKPOINTS, Activity, Reading, Samplers, Telemetry, job, read_line
+
+WAIT_S = 30.0
+
+
+def until(holds: Callable[[], bool], what: str) -> None:
+    """Waits until it holds; the test fails where it never does."""
+    end = time.monotonic() + WAIT_S
+    while not holds():
+        assert time.monotonic() < end, f"waited {WAIT_S:g} s in vain until {what}"
+        time.sleep(0.05)
+
+
+class Local(LocalHost):
+    """This machine in the place of a rig's host; `dead`: its streams end at once and say why."""
+
+    def __init__(self, host: Host, *, dead: bool) -> None:
+        self.host, self.name, self.dead = host, host.name, dead
+        self.streams: list[Any] = []
+
+    def stream(self, command: Any) -> Stream:
+        dying = ["sh", "-c", "echo 'no python here' >&2; exit 127"]
+        command = dying if self.dead else [sys.executable, *command[1:]]
+        self.streams.append(super().stream(command))
+        return self.streams[-1]  # type: ignore[no-any-return]
+
+
+@dataclass(kw_only=True)
+class LocalRig(Rig):
+    """A rig all of whose hosts are this machine, with a database that is real."""
+
+    dsn: str
+    dead: tuple[str, ...] = ()
+    unreachable: tuple[str, ...] = ()
+    stations: dict[str, Local] = field(default_factory=dict)
+
+    def at(self, host: Any) -> Any:
+        name = host if isinstance(host, str) else host.name
+        record = next(h for h in self.hosts if h.name == name)
+        station = self.stations.setdefault(name, Local(record, dead=name in self.dead))
+        if name in self.unreachable:
+            station.stream = self._refuse  # type: ignore[method-assign]
+        return station
+
+    def _refuse(self, command: Any) -> Stream:
+        raise RigError("app-1 cannot be reached over SSH")
+
+    @contextlib.contextmanager
+    def database(self, port: int = 5432) -> Iterator[psycopg.Connection[Any]]:
+        with psycopg.connect(self.dsn, autocommit=True, application_name="pgcrucible") as connection:
+            yield connection
+
+    def processes(self) -> list[subprocess.Popen[str]]:
+        return [stream._process for station in self.stations.values() for stream in station.streams]
+
+    def close_pipes(self) -> None:
+        for process in self.processes():
+            process.wait(WAIT_S)
+            for pipe in (process.stdin, process.stdout, process.stderr):
+                if pipe is not None:
+                    pipe.close()
+
+
+MakeRig = Callable[..., LocalRig]
+
+
+@pytest.fixture
+def make_rig(postgres: str) -> Iterator[MakeRig]:
+    """Makes a rig of this machine; its processes must have ended by themselves."""
+    made: list[LocalRig] = []
+
+    def make(dsn: str = postgres, **more: Any) -> LocalRig:
+        hosts = tuple(
+            Host(name=f"{role}-1", role=role, address="127.0.0.1", ssh_address="127.0.0.1")
+            for role in ("db", "app", "lb", "load")
+        )
+        rig = LocalRig(
+            name="here", provider="static", hosts=hosts, key=None, known_hosts=None, secrets={}, dsn=dsn, **more
+        )
+        made.append(rig)
+        return rig
+
+    yield make
+    for rig in made:
+        rig.close_pipes()
+
+
+@pytest.fixture
+def recorder(tmp_path: Path) -> Recorder:
+    code = CodeRecord(commit="0", dirty=False, command="./run bench", seed=1)
+    return Recorder.start(tmp_path / "results", code=code, rig=RigRecord(name="here", provider="static"), options={})
+
+
+def rows(recorder: Recorder) -> list[dict[str, str]]:
+    return read_table(recorder.path / "telemetry.csv")
+
+
+def seen(telemetry: Telemetry, recorder: Recorder, order: int, *wanted: tuple[str, str]) -> Callable[[], bool]:
+    """Whether each wanted (host, metric) was recorded for the trial."""
+
+    def holds() -> bool:
+        telemetry._write()
+        have = {(row["host"], row["metric"]) for row in rows(recorder) if row["order"] == str(order)}
+        return set(wanted) <= have
+
+    return holds
+
+
+EVERY_HOST = [(host, "cpu_used_cores") for host in ("db-1", "app-1", "lb-1", "load-1")]
+
+
+@pytest.mark.parametrize(
+    "line", ["", "Traceback", "[]", "7", "null", "{}", '{"order": 1}', '{"order": 1, "metrics": {"a": "x"}}']
+)
+def test_what_is_not_a_line_of_the_sampler_is_refused(line: str) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        read_line(line, "app-1")
+
+
+def test_a_line_is_of_its_host_or_of_the_one_it_names() -> None:
+    assert read_line('{"order": 3, "metrics": {"a": 1}}', "lb-1") == Reading(host="lb-1", order=3, metrics={"a": 1.0})
+    assert read_line('{"order": 0, "metrics": {}, "server": "app-2"}', "lb-1").host == "app-2"
+    assert read_line('{"order": 0, "metrics": {}, "server": ""}', "lb-1").host == "lb-1"
+
+
+@pytest.mark.parametrize(
+    ("role", "variables", "wanted"),
+    [
+        ("app", {}, {"ports": [3001]}),
+        ("app", {"app_port": "4000", "app_workers": "2"}, {"ports": [4000, 4001]}),
+        ("lb", {}, {"haproxy": "/run/haproxy/admin.sock"}),
+        ("db", {}, {}),
+        ("load", {}, {}),
+    ],
+)
+def test_what_a_sampler_asks_depends_on_the_role(role: Any, variables: Any, wanted: Any) -> None:
+    assert job(Host(name="x", role=role, address="", ssh_address=""), variables) == wanted
+
+
+def test_rows_are_recorded_by_trial_for_every_host_and_the_database(make_rig: MakeRig, recorder: Recorder) -> None:
+    rig = make_rig()
+    with Telemetry(rig, recorder) as telemetry:
+        with telemetry.during(1), psycopg.connect(rig.dsn, autocommit=True) as connection:
+            connection.execute("CREATE TEMPORARY TABLE filled AS SELECT generate_series(1, 1000)")
+            until(seen(telemetry, recorder, 1, *EVERY_HOST, ("db-1", "pg_wal_bytes")), "trial 1 is recorded")
+        with telemetry.during(2):
+            until(seen(telemetry, recorder, 2, *EVERY_HOST), "trial 2 is recorded")
+        until(seen(telemetry, recorder, 0, *EVERY_HOST), "the time after it is recorded")
+    table = rows(recorder)
+    assert recorder.manifest.warnings == []
+    assert all(float(row["second"]) >= 0 for row in table)
+    wal = [float(row["value"]) for row in table if row["metric"] == "pg_wal_bytes" and row["order"] == "1"]
+    assert sum(wal) > 0
+    assert {row["order"] for row in table if row["metric"] == "host_seconds"} == {"0", "1", "2"}
+    assert [process.wait(WAIT_S) for process in rig.processes()] == [0, 0, 0, 0]
+    assert not [thread for thread in threading.enumerate() if "_listen" in thread.name or "_poll" in thread.name]
+
+
+def test_a_host_that_falls_silent_is_named_once_and_the_others_go_on(make_rig: MakeRig, recorder: Recorder) -> None:
+    rig = make_rig(dead=("load-1",), unreachable=("app-1",))
+    with Telemetry(rig, recorder) as telemetry, telemetry.during(1):
+        until(seen(telemetry, recorder, 1, ("db-1", "pg_active"), ("lb-1", "cpu_used_cores")), "others are recorded")
+        rig.stations["lb-1"].streams[0]._process.terminate()
+        until(lambda: len(recorder.manifest.warnings) == 3, "the third is named")
+        with telemetry.during(2):
+            until(seen(telemetry, recorder, 2, ("db-1", "cpu_used_cores")), "the last goes on")
+    assert sorted(recorder.manifest.warnings) == [
+        "telemetry: app-1 cannot be reached over SSH: nothing more is known of it from here on",
+        "telemetry: lb-1: the sampler ended: nothing more is known of it from here on",
+        "telemetry: load-1: no python here: nothing more is known of it from here on",
+    ]
+
+
+def test_a_database_that_goes_away_is_named_and_the_hosts_go_on(
+    make_rig: MakeRig, recorder: Recorder, postgres: str
+) -> None:
+    rig = make_rig()
+    with Telemetry(rig, recorder) as telemetry, telemetry.during(1):
+        until(seen(telemetry, recorder, 1, ("db-1", "pg_active")), "it is recorded")
+        with psycopg.connect(postgres, autocommit=True) as connection:
+            connection.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                "WHERE application_name = 'pgcrucible' AND pid <> pg_backend_pid()"
+            )
+        until(lambda: bool(recorder.manifest.warnings), "it is named")
+        with telemetry.during(2):
+            until(seen(telemetry, recorder, 2, *EVERY_HOST), "the hosts go on")
+    (warning,) = recorder.manifest.warnings
+    assert warning.startswith("telemetry: db-1: terminating connection due to administrator command")
+
+
+def test_a_bench_goes_on_without_a_database_to_watch(make_rig: MakeRig, recorder: Recorder) -> None:
+    with Telemetry(make_rig(dsn="host=127.0.0.1 port=1 connect_timeout=2"), recorder) as telemetry, telemetry.during(1):
+        until(seen(telemetry, recorder, 1, *EVERY_HOST), "the hosts are recorded")
+    (warning,) = recorder.manifest.warnings
+    assert warning.startswith("telemetry: database: connection failed")
+
+
+def test_a_full_disk_is_named_and_breaks_nothing(make_rig: MakeRig, recorder: Recorder) -> None:
+    (recorder.path / "telemetry.csv").mkdir()  # cannot be opened, as on a disk that is full
+    rig = make_rig()
+    with Telemetry(rig, recorder) as telemetry:
+        until(lambda: bool(telemetry._rows), "there is something to write")
+    assert "telemetry.csv" in recorder.manifest.warnings[0]
+
+
+def test_the_end_of_the_controller_ends_the_samplers(make_rig: MakeRig) -> None:
+    rig, said = make_rig(), list[Reading]()
+    with contextlib.suppress(KeyboardInterrupt), Samplers(rig, said.append, pytest.fail):
+        until(lambda: len({reading.host for reading in said}) == 4, "all speak")
+        raise KeyboardInterrupt
+    assert [process.wait(WAIT_S) for process in rig.processes()] == [0, 0, 0, 0]
+
+
+def test_what_the_database_does_is_counted(postgres: str) -> None:
+    with (
+        psycopg.connect(postgres, autocommit=True) as ours,
+        psycopg.connect(postgres) as holder,
+        psycopg.connect(postgres) as waiter,
+    ):
+        activity, grown = Activity(ours), dict.fromkeys(("pg_wal_bytes", "pg_checkpoints"), 0.0)
+
+        def polled(holds: Callable[[dict[str, float]], bool]) -> dict[str, float]:
+            end = time.monotonic() + WAIT_S
+            while True:
+                found = activity.poll()
+                for name in grown:
+                    grown[name] += found[name] * found["pg_seconds"]
+                if holds(found):
+                    return found
+                assert time.monotonic() < end, (found, grown)
+                time.sleep(0.05)
+
+        holder.execute("SELECT pg_advisory_xact_lock(1), pg_logical_emit_message(true, 'x', repeat('x', 100000))")
+        blocked = threading.Thread(target=waiter.execute, args=("SELECT pg_advisory_xact_lock(1)",))
+        blocked.start()
+        try:
+            found = polled(lambda found: found["pg_wait_lock"] == 1)
+        finally:
+            holder.rollback()
+            blocked.join()
+        assert found["pg_active"] >= 1
+        assert found["pg_idle_in_transaction"] >= 1
+        assert found["pg_oldest_xact_seconds"] > 0
+        assert grown["pg_wal_bytes"] >= 100_000
+        ours.execute("CHECKPOINT")
+        grown["pg_checkpoints"] = 0.0
+        polled(lambda _: round(grown["pg_checkpoints"]) >= 1)
+
+
+def test_each_version_of_postgresql_is_asked_where_it_keeps_its_checkpoints() -> None:
+    def where(version: int) -> str:
+        return next(text for least, text in _CHECKPOINTS.items() if version >= least)
+
+    assert "pg_stat_bgwriter" in where(14)
+    assert "pg_stat_bgwriter" in where(16)
+    assert "pg_stat_checkpointer" in where(17)
+    assert "pg_stat_checkpointer" in where(18)
+
+
+# -- a real rig --------------------------------------------------------------------------------------------
+
+
+def samplers_on(rig: Rig) -> dict[str, str]:
+    """Host -> the process ids of the samplers that run there."""
+    found = rig.each(rig.hosts, lambda h: h.run(["pgrep", "-f", "host_second[s]"], check=False).stdout.strip())
+    return {name: pids for name, pids in found.items() if pids}
+
+
+def seconds(telemetry: Telemetry, recorder: Recorder) -> float:
+    """How much of trial 1 was recorded of the host of which least was."""
+    telemetry._write()
+    found = dict.fromkeys((row["host"] for row in rows(recorder) if row["metric"] == "host_seconds"), 0.0)
+    for row in rows(recorder):
+        if (row["order"], row["metric"]) == ("1", "host_seconds"):
+            found[row["host"]] += float(row["value"])
+    return min(found.values())
+
+
+CONTROLLER = """
+import sys, time
+from harness.rig.rig import open_rig
+from harness.targets.telemetry import Samplers
+with open_rig(sys.argv[1]) as rig, Samplers(rig, lambda _: None, print):
+    print("up", flush=True)
+    time.sleep(600)
+"""
+WATCHER = "import sys; from harness.cli.watch import run_watch; run_watch(sys.argv[1], None, 0.5)"
+
+
+@pytest.mark.rig
+@pytest.mark.slow
+def test_a_rig_is_recorded_and_watched_and_no_process_stays(
+    shared_rig: str, recorder: Recorder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with open_rig(shared_rig) as rig:
+        with Telemetry(rig, recorder) as telemetry, telemetry.during(1):
+            assert set(samplers_on(rig)) == {host.name for host in rig.hosts}
+            wanted = [("app-1", "pool_total"), ("app-1", "haproxy_requests"), ("lb-1", "haproxy_requests")]
+            wanted += [("db-1", "pg_wal_bytes"), ("app-1", "cpu_throttled_share"), *EVERY_HOST]
+            until(seen(telemetry, recorder, 1, *wanted), "everything is recorded")
+            until(lambda: seconds(telemetry, recorder) >= MIN_SECONDS, "it can be judged")
+        assert samplers_on(rig) == {}
+        assert recorder.manifest.warnings == []
+        cap = {row["value"] for row in rows(recorder) if (row["host"], row["metric"]) == ("app-1", "cpu_cap_cores")}
+        assert rig.state is not None
+        assert {float(value) for value in cap} == {rig.state.cpus["app-1"]}
+        trial = Trial(cell=Cell(scenario="throughput"), number=1, order=1, seed=1)
+        roles = {host.name: host.role for host in rig.hosts}
+        heard = hear(moments(rows(recorder)), roles, {1})
+        told = attribute(heard[1], roles, TrialRow(trial=trial, figures={}))
+        assert {"load CPU", "HAProxy CPU", "app CPU", "database CPU", "machine"} <= set(told.levels), told.line
+
+        for code, ending in ((CONTROLLER, signal.SIGKILL), (CONTROLLER, signal.SIGINT), (WATCHER, signal.SIGINT)):
+            command = [sys.executable, "-c", code, shared_rig]
+            with subprocess.Popen(
+                command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=state.ROOT, text=True
+            ) as controller:
+                assert controller.stdout is not None
+                assert controller.stdout.readline().startswith("up" if code == CONTROLLER else f"rig {shared_rig}")
+                assert samplers_on(rig)
+                controller.send_signal(ending)
+                controller.wait(WAIT_S)
+            until(lambda: not samplers_on(rig), "the samplers have ended")
+
+        watch.run_watch(shared_rig, 5.0, 1.0)
+        printed = capsys.readouterr()
+        assert printed.err == ""
+        assert f"rig {shared_rig}" in printed.out
+        assert "commits/s" in printed.out
+        assert "app-1     cpu" in printed.out
+        assert "waiting  haproxy" in printed.out
+        assert samplers_on(rig) == {}

@@ -1,0 +1,158 @@
+"""The shape of the code: which package may import which, and which packages may touch the outside world."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+LAYERS = (
+    "tasks", "__main__", "cli", "report", "selfbench", "measure", "targets", "scenarios", "checks", "compare", "store",
+    "provision", "plan", "analysis", "isolation", "load", "host_scripts", "rig", "record", "model", "text", "errors",
+)  # fmt: skip
+"""In the order of the data, last first: a module imports its own package and what stands to the right of it."""
+HOST_CODE = ("errors", "model", "record", "text", "host_scripts", "load", "isolation")
+"""What is deployed on hosts beside app/: it imports nothing of the controller's."""
+PURE = ("plan", "scenarios", "checks", "analysis", "compare", "model", "record", "text", "errors")
+"""Packages that decide and compute; they open no file, socket or process and read no clock."""
+IMPURE_MODULES = ("harness/compare/noise_floor_file.py",)
+PURE_MODULES = (
+    "harness/load/job.py", "harness/load/schedule.py", "harness/load/steady_state.py", "harness/load/coordinator.py",
+    "harness/load/generator_checks.py", "harness/isolation/case_model.py", "harness/isolation/cases.py",
+    "harness/isolation/observe.py", "harness/isolation/deadlock_pairs.py", "harness/isolation/matrix.py",
+    "harness/isolation/findings.py", "harness/report/charts/correctness.py", "harness/report/charts/telemetry.py",
+)  # fmt: skip
+"""Pure modules of packages that are not pure as a whole."""
+IO = {
+    "aiohttp", "asyncio", "fabric", "hdrh", "http", "httptools", "paramiko", "psycopg", "select", "selectors",
+    "shutil", "signal", "socket", "sqlite3", "ssl", "subprocess", "tempfile", "threading", "time", "urllib", "uvloop",
+}  # fmt: skip
+HOMES = {
+    "fabric": ("harness/rig/",),
+    "paramiko": ("harness/rig/",),
+    "cryptography": ("harness/provision/certificates.py",),
+    "hdrh": ("harness/load/results/histogram.py",),
+    "jinja2": ("harness/report/",),
+    "packaging": ("harness/provision/bundle.py",),
+    "pydantic": ("harness/provision/", "harness/rig/state.py", "harness/store/"),
+    "rich": ("harness/cli/", "harness/report/terminal.py"),
+    "vl_convert": ("harness/report/",),
+    "yaml": ("harness/provision/", "harness/rig/", "harness/store/"),
+}
+"""Third-party package -> the only places that import it."""
+CONTROLLER_ONLY = {"ansible", "cryptography", "fabric", "invoke", "jinja2", "mitogen", "paramiko", "pydantic", "rich",
+                   "vl_convert", "yaml"}  # fmt: skip
+MAX_LINES = 300
+
+
+def modules() -> list[Path]:
+    """Every Python file of the tool and of the service."""
+    return sorted([ROOT / "tasks.py", *(ROOT / "harness").rglob("*.py"), *(ROOT / "app").rglob("*.py")])
+
+
+def name_of(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def imports(path: Path) -> set[str]:
+    """Dotted names of the modules that a file imports, at its top or inside functions; not for types alone."""
+    found: set[str] = set()
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    skipped = {
+        id(inner)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        for inner in ast.walk(node)
+    }
+    for node in ast.walk(tree):
+        if id(node) in skipped:
+            continue
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def layer_of(dotted: str) -> str:
+    """The layer of a module of the harness: `harness.load.job` -> `load`."""
+    return dotted.split(".")[1]
+
+
+def own_layer(path: Path) -> str:
+    relative = path.relative_to(ROOT / "harness").parts if path.name != "tasks.py" else ("tasks.py",)
+    return relative[0].removesuffix(".py")
+
+
+HARNESS = [path for path in modules() if not name_of(path).startswith("app/")]
+
+
+@pytest.mark.parametrize("path", HARNESS, ids=name_of)
+def test_a_module_imports_only_lower_layers(path: Path) -> None:
+    own = own_layer(path)
+    if own == "__init__":
+        assert not {name for name in imports(path) if name.startswith("harness")}
+        return
+    allowed = set(LAYERS[LAYERS.index(own) :])
+    wrong = {
+        name
+        for name in imports(path)
+        if name.startswith("harness.") and name != "harness.__version__" and layer_of(name) not in allowed
+    }
+    assert not wrong
+
+
+@pytest.mark.parametrize("path", modules(), ids=name_of)
+def test_app_and_harness_never_import_each_other(path: Path) -> None:
+    other = "harness" if name_of(path).startswith("app/") else "app"
+    assert other not in {name.split(".")[0] for name in imports(path)}
+
+
+@pytest.mark.parametrize("path", HARNESS, ids=name_of)
+def test_pure_code_imports_no_input_or_output(path: Path) -> None:
+    name = name_of(path)
+    if name in PURE_MODULES or (own_layer(path) in PURE and name not in IMPURE_MODULES):
+        assert not {imported.split(".")[0] for imported in imports(path)} & IO
+
+
+@pytest.mark.parametrize("path", modules(), ids=name_of)
+def test_a_third_party_package_has_one_home(path: Path) -> None:
+    tops = {name.split(".")[0] for name in imports(path)}
+    assert not {package for package, homes in HOMES.items() if package in tops and not name_of(path).startswith(homes)}
+
+
+@pytest.mark.parametrize("path", modules(), ids=name_of)
+def test_host_code_imports_nothing_of_the_controller(path: Path) -> None:
+    name = name_of(path)
+    if not name.startswith("app/") and own_layer(path) not in HOST_CODE:
+        return
+    wrong = {n for n in imports(path) if n.startswith("harness.") and layer_of(n) not in HOST_CODE}
+    assert not wrong
+    assert not {n.split(".")[0] for n in imports(path)} & CONTROLLER_ONLY
+
+
+def test_every_package_has_a_layer() -> None:
+    found = {own_layer(path) for path in HARNESS} - {"__init__"}
+    assert found == set(LAYERS)
+    assert {name for name in (*PURE_MODULES, *IMPURE_MODULES) if not (ROOT / name).exists()} == set()
+
+
+def test_the_checks_of_this_file_can_fail(tmp_path: Path) -> None:
+    file = tmp_path / "x.py"
+    file.write_text("def f():\n    from harness.report import page\n    import socket\n")
+    assert imports(file) == {"harness.report.page", "socket"}
+    assert layer_of("harness.report.page") == "report"
+    assert "report" not in LAYERS[LAYERS.index("store") :]
+
+
+def test_the_task_file_imports_the_harness_inside_tasks_only() -> None:
+    top = [n for n in ast.parse((ROOT / "tasks.py").read_text()).body if isinstance(n, ast.Import | ast.ImportFrom)]
+    named = {alias.name for node in top for alias in node.names} | {getattr(n, "module", None) for n in top}
+    assert not {name for name in named if name and name.startswith("harness")}
+
+
+@pytest.mark.parametrize("path", modules(), ids=name_of)
+def test_a_module_has_at_most_300_lines(path: Path) -> None:
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= MAX_LINES

@@ -1,0 +1,190 @@
+"""A rig of containers is made, found unchanged, protected by its host keys, and removed without a trace."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from harness.errors import RigError, UsageError
+from harness.provision import bundle, podman_cli, provisioner
+from harness.provision.providers import podman
+from harness.provision.provisioner import ProvisionReport
+from harness.provision.status import status
+from harness.rig import state
+
+INVENTORY = """\
+all:
+  vars:
+    provider: podman
+    app_sqlite_directory: /srv/pgcrucible/shared
+  children:
+    app:
+      vars: {host_count: 1, host_cpus: 0.5, host_memory: 256m}
+"""
+
+
+def quiet(line: str) -> None:
+    """Progress nobody reads."""
+
+
+def owner_lives(name: str) -> bool:
+    """A test's rig is called test-<process>-<random>."""
+    return Path(f"/proc/{name.split('-')[1]}").exists()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _leftovers() -> None:
+    """Removes the rigs of test runs that crashed."""
+    for name in state.names():
+        if name.startswith("test-") and not owner_lives(name):
+            provisioner.destroy(name, echo=quiet)
+
+
+@pytest.fixture
+def name() -> Iterator[str]:
+    """A rig name of our own; whatever has it is gone afterwards."""
+    chosen = f"test-{os.getpid()}-{secrets.token_hex(2)}"
+    yield chosen
+    provisioner.destroy(chosen, echo=quiet)
+
+
+@pytest.fixture
+def inventory(tmp_path: Path) -> Path:
+    path = tmp_path / "small.yml"
+    path.write_text(INVENTORY)
+    return path
+
+
+def left_of(name: str) -> list[str]:
+    """Everything that podman has and whose name or label says it is the rig's."""
+    found = podman_cli.run("ps", "--all", "--format", "{{.Names}}") + podman_cli.run(
+        "network", "ls", "--format", "{{.Name}}"
+    )
+    found += podman_cli.run("volume", "ls", "--format", "{{.Name}}")
+    named = [line for line in found.splitlines() if name in line]
+    return named + [rig for rig in podman_cli.labelled_rigs() if rig == name]
+
+
+def test_numbers_and_providers_that_cannot_be_are_refused(name: str, tmp_path: Path) -> None:
+    for hosts in (0, 65, 500):
+        with pytest.raises(UsageError, match="out of range"):
+            provisioner.provision(name, echo=quiet, hosts=hosts)
+    with pytest.raises(UsageError, match="--provider cloud"):
+        provisioner.provision(name, echo=quiet, provider="cloud")
+    with pytest.raises(UsageError, match="cannot be read"):
+        provisioner.provision(name, echo=quiet, inventory=tmp_path / "none.yml")
+    assert not state.folder(name).exists()
+
+
+def test_destroying_what_is_not_there_is_no_error(name: str) -> None:
+    assert provisioner.destroy(name, echo=quiet).removed == ()
+    assert not state.folder(name).exists()
+
+
+@pytest.mark.rig
+@pytest.mark.slow
+def test_the_life_of_a_rig(name: str, inventory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    deployed = bundle.build_bundle()
+    monkeypatch.setattr(provisioner, "build_bundle", lambda: deployed)  # whatever is edited meanwhile
+    first = provisioner.provision(name, echo=quiet, inventory=inventory)
+    assert first.changed > 0
+    check_what_was_made(name, first)
+    again = provisioner.provision(name, echo=quiet)
+    assert again.changed == 0
+    assert again.rig.hosts == first.rig.hosts
+    assert {"doctor", "image", "hosts", "ssh", "bundle", "site", "verify"} <= set(again.stages)
+
+    podman_cli.run("stop", "--time", "0", f"pgcrucible-{name}-app-1")
+    assert status(name).hosts["app-1"] == "exited"
+    with pytest.raises(RigError, match="another process"), state.locked(name):
+        provisioner.provision(name, echo=quiet)
+
+    known = state.folder(name) / "known_hosts"
+    recorded = known.read_text()
+    host_key = (state.folder(name) / "hosts/app-1/host_key.pub").read_text().split()[1]
+    other_key = (state.folder(name) / "hosts/db-1/host_key.pub").read_text().split()[1]
+    assert provisioner.provision(name, echo=quiet).changed > 0  # started again
+    known.write_text(recorded.replace(host_key, other_key))
+    refused = subprocess.run(ssh(name, "app-1"), capture_output=True, text=True, check=False)
+    assert refused.returncode == 255
+    assert "HOST IDENTIFICATION HAS CHANGED" in refused.stderr
+
+    bystander = f"bystander-{name}"
+    podman_cli.run("volume", "create", bystander)
+    try:
+        gone = provisioner.destroy(name, echo=quiet)
+        assert len([line for line in gone.removed if line.startswith("container ")]) == 4
+        assert left_of(name) == [bystander]
+    finally:
+        podman_cli.run("volume", "rm", bystander)
+    assert not state.folder(name).exists()
+    assert first.rig.image in gone.images
+    with pytest.raises(RigError, match="there is no rig"):
+        status(name)
+
+
+def ssh(name: str, host: str) -> list[str]:
+    """The command that opens a host as Ansible and the harness do."""
+    base = state.folder(name)
+    address = next(h.address for h in state.load(name).hosts if h.name == host)  # type: ignore[union-attr]
+    options = ["StrictHostKeyChecking=yes", f"UserKnownHostsFile={base}/known_hosts", "BatchMode=yes"]
+    return ["ssh", "-i", f"{base}/id_ed25519", *(f"-o{option}" for option in options), f"root@{address}", "true"]
+
+
+def check_what_was_made(name: str, report: ProvisionReport) -> None:
+    """Labels, rights and caps of a rig that was just made."""
+    assert set(status(name).hosts.values()) == {"up"}
+    records = podman_cli.containers(name)
+    assert len(records) == len(report.rig.hosts) == 4
+    for kind in ("network", "volume"):
+        assert len(podman_cli.run(kind, "ls", "--quiet", "--filter", f"label={podman_cli.LABEL}={name}").split()) == 1
+    app = f"pgcrucible-{name}-app-1"
+    assert podman_cli.run("inspect", "--format", "{{.HostConfig.Privileged}}", app).strip() == "false"
+    v1 = "/sys/fs/cgroup/cpu/cpu.cfs"
+    script = f"cat /sys/fs/cgroup/cpu.max 2>/dev/null || cat {v1}_quota_us {v1}_period_us"
+    quota, period = podman_cli.run("exec", app, "sh", "-c", script).split()
+    assert int(quota) / int(period) == pytest.approx(0.5)
+    podman.lift_caps(report.rig)
+    quota, period = podman_cli.run("exec", app, "sh", "-c", script).split()
+    assert int(quota) / int(period) == pytest.approx(os.cpu_count())
+    podman.set_caps(report.rig)
+    assert subprocess.run(ssh(name, "app-1"), capture_output=True, check=False).returncode == 0
+    for path in (state.folder(name) / "secrets.yml", state.folder(name) / "rig.json"):
+        assert path.stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.rig
+@pytest.mark.slow
+@pytest.mark.parametrize("lose_state", [False, True])
+def test_a_half_made_rig_can_be_destroyed(
+    name: str, inventory: Path, monkeypatch: pytest.MonkeyPatch, *, lose_state: bool
+) -> None:
+    def interrupt(hosts: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(provisioner, "wait_for_ssh", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        provisioner.provision(name, echo=quiet, inventory=inventory)
+    half = state.load(name)
+    assert half is not None
+    assert not half.ready
+    assert len(podman_cli.containers(name)) == 4
+    if lose_state:
+        shutil.rmtree(state.folder(name))
+    assert provisioner.destroy(name, echo=quiet).removed
+    assert left_of(name) == []
+    assert not state.folder(name).exists()
+
+
+@pytest.mark.rig
+def test_a_container_that_cannot_be_made_is_named(name: str, tmp_path: Path) -> None:
+    path = tmp_path / "tight.yml"
+    path.write_text(INVENTORY.replace("256m", "1k"))
+    with pytest.raises(RigError, match=f"pgcrucible-{name}-app-1"):
+        provisioner.provision(name, echo=quiet, inventory=path)

@@ -1,0 +1,468 @@
+"""Each promise of docs/safety.md that needs hosts, and somebody on the spot who tries to break it.
+
+All on the rig that the tests share; whatever an attack changes is put back.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.errors import RigError
+from harness.provision import ansible, podman_cli
+from harness.provision.provisioner import provision
+from harness.rig import state
+from harness.rig.rig import Rig
+from harness.rig.ssh import RemoteHost
+from tests.conftest import Tool
+
+pytestmark = [pytest.mark.rig, pytest.mark.slow]
+
+DEFAULT_CAPABILITIES = {
+    "CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER", "CAP_FSETID", "CAP_KILL", "CAP_NET_BIND_SERVICE", "CAP_SETFCAP",
+    "CAP_SETGID", "CAP_SETPCAP", "CAP_SETUID", "CAP_SYS_CHROOT",
+}  # fmt: skip
+
+
+def passwords(hosts: Rig) -> list[str]:
+    """What must show nowhere."""
+    found = [value for value in hosts.secrets.values() if len(value) > 8]
+    assert len(found) >= 2
+    return found
+
+
+def on(hosts: Rig, host: str, script: str, *arguments: str, **variables: object) -> Any:
+    """What a Python script, run as root on the host, prints as JSON. Its variables come by its standard input."""
+    given = "".join(f"{name} = {value!r}\n" for name, value in variables.items())
+    return json.loads(hosts.at(host).run(["python3", "-", *arguments], stdin=given + script).stdout)
+
+
+# -- requests that take their time; they do so while the other tests run ---------------------------------------
+
+SLOW = """
+import concurrent.futures, json, socket
+HEAD = b"POST /api/increment HTTP/1.1\\r\\nHost: x\\r\\nContent-Type: application/json\\r\\n"
+SENT = {
+    "head": HEAD,
+    "body": HEAD + b"Content-Length: 100\\r\\n\\r\\n{",
+    "chunks": HEAD + b"Transfer-Encoding: chunked\\r\\n\\r\\n5\\r\\n{\\"key",
+    "large head": HEAD + b"X: " + b"x" * 40_000 + b"\\r\\n\\r\\n",
+    "many heads": HEAD + b"X: x\\r\\n" * 500 + b"\\r\\n",
+    "large body": HEAD + b"Content-Length: 2000000\\r\\n\\r\\n{",
+}
+def attempt(where):
+    name, (address, port) = where
+    answer = b""
+    with socket.create_connection((address, port), 90) as line:
+        try:
+            line.sendall(SENT[name])
+            while b"\\r\\n\\r\\n" not in answer and (block := line.recv(65536)): answer += block
+        except ConnectionResetError: answer += b"RESET"
+        except socket.timeout: return "kept open"
+    return answer.decode(errors="replace").partition("\\r\\n")[0]
+places = [(name, place) for name in SENT for place in PLACES]
+with concurrent.futures.ThreadPoolExecutor(len(places)) as pool: answers = list(pool.map(attempt, places))
+print(json.dumps([[name, port, answer] for (name, (_, port)), answer in zip(places, answers)]))
+"""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def slow_clients(hosts: Rig) -> Iterator[Future[Any]]:
+    """Clients that never finish what they say, to HAProxy and past it to an app host: [what, port, first line]."""
+    places = [(hosts.role("lb")[0].address, 8080), (hosts.role("app")[0].address, 3001)]
+
+    def attack() -> Any:
+        return json.loads(
+            hosts.at("load-1").run(["python3", "-"], stdin=f"PLACES = {places!r}\n{SLOW}", timeout_s=150).stdout
+        )
+
+    with ThreadPoolExecutor(1) as pool:
+        yield pool.submit(attack)
+
+
+# -- containers and services -----------------------------------------------------------------------------------
+
+
+def test_no_container_is_privileged(shared_rig: str, hosts: Rig) -> None:
+    names = [record["Names"][0] for record in podman_cli.containers(shared_rig)]
+    records = json.loads(podman_cli.run("inspect", *names))
+    assert len(records) == len(hosts.hosts)
+    for record in records:
+        made = record["HostConfig"]
+        assert (made["Privileged"], made["CapAdd"], made["Devices"]) == (False, [], [])
+        assert set(record["EffectiveCaps"]) <= DEFAULT_CAPABILITIES
+        assert "host" not in {made["PidMode"], made["IpcMode"], made["NetworkMode"], made["UTSMode"]}
+        assert not [option for option in made["SecurityOpt"] if "unconfined" in option]
+        for mount in record["Mounts"]:
+            shared = mount["Source"].startswith("/var/lib/containers/storage/volumes/pgcrucible-")
+            assert shared or not mount["RW"], mount
+
+
+PROCESSES = """
+import json, os, pwd
+processes, listeners = [], []
+for pid in filter(str.isdecimal, os.listdir("/proc")):
+    try: text = open(f"/proc/{pid}/status").read()
+    except OSError: continue
+    status = dict(line.split(":\\t", 1) for line in text.splitlines() if ":\\t" in line)
+    user = pwd.getpwuid(int(status["Uid"].split()[1])).pw_name
+    processes.append([status["Name"], user, int(status["CapEff"], 16), int(status["NoNewPrivs"])])
+for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+    for line in open(table).read().splitlines()[1:]:
+        fields = line.split()
+        port, user = int(fields[1].rpartition(":")[2], 16), pwd.getpwuid(int(fields[7])).pw_name
+        if fields[3] == "0A": listeners.append([port, user])
+print(json.dumps([processes, listeners]))
+"""
+OF_ROOT = {"systemd", "systemd-journal", "sshd", "python3", "haproxy"}
+"""Programs that root runs on a host: the system's, this test's, and HAProxy's first process, which serves nobody."""
+
+
+def test_each_service_has_a_user_of_its_own_and_no_capability(hosts: Rig) -> None:
+    services = set()
+    for host in hosts.hosts:
+        processes, listeners = on(hosts, host.name, PROCESSES)
+        assert {name for name, user, *_ in processes if user == "root"} <= OF_ROOT, host.name
+        for name, user, capabilities, no_new_privileges in processes:
+            if user != "root":
+                services.add((user, bool(no_new_privileges)))
+                assert capabilities == 0, name
+        services |= {(user, port) for port, user in listeners}
+    assert services == {
+        ("pgcrucible", True), ("pgcrucible", 3001), ("postgres", True), ("postgres", 5432), ("haproxy", True),
+        ("root", 8080), ("root", 8404), ("root", 22),
+    }  # fmt: skip
+
+
+ATTACK = """
+import ctypes, json, os, socket, subprocess, tempfile
+libc = ctypes.CDLL(None, use_errno=True)
+def call(name, *arguments):
+    if getattr(libc, name)(*arguments) == -1: raise OSError(ctypes.get_errno(), name)
+def write(path):
+    with open(path, "x") as file: file.write("x")
+    os.unlink(path)
+def setuid_file():
+    with tempfile.NamedTemporaryFile() as file:
+        os.chmod(file.name, 0o4755)
+        if not os.stat(file.name).st_mode & 0o4000: raise OSError("dropped")
+def become_root():
+    if subprocess.run(["su", "-c", "true"], stdin=subprocess.DEVNULL, capture_output=True).returncode: raise OSError
+tries = {f"write {folder}": lambda folder=folder: write(f"{folder}/intruder") for folder in (
+    "/etc", "/etc/pgcrucible", "/etc/systemd/system", "/usr/bin", "/opt/pgcrucible", "/opt/pgcrucible/code/app",
+    "/opt/pgcrucible/venv/lib", "/root", "/var/lib", "/run", "/home")}
+tries |= {f"read {path}": lambda path=path: open(path).read() for path in (
+    "/etc/pgcrucible/app.env", "/etc/shadow", "/root/.ssh/authorized_keys", "/etc/ssh/ssh_host_ed25519_key",
+    "/proc/1/environ")}
+tries |= {
+    "setuid": lambda: os.setuid(0), "setgid": lambda: os.setgid(0), "su": become_root, "setuid file": setuid_file,
+    "user namespace": lambda: call("unshare", 0x10000000), "mount namespace": lambda: call("unshare", 0x20000),
+    "mount": lambda: call("mount", b"none", b"/tmp", b"tmpfs", 0, None), "trace": lambda: call("ptrace", 16, 1, 0, 0),
+    "kill": lambda: os.kill(1, 15), "chroot": lambda: os.chroot("/"), "hostname": lambda: call("sethostname", b"x", 1),
+    "packet socket": lambda: socket.socket(socket.AF_PACKET, socket.SOCK_RAW),
+    "raw socket": lambda: socket.socket(socket.AF_INET, socket.SOCK_RAW, 1),
+    "netlink": lambda: socket.socket(socket.AF_NETLINK, socket.SOCK_RAW),
+    "real time": lambda: os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1)),
+    "personality": lambda: call("personality", 8), "clock": lambda: call("clock_settime", 0, (ctypes.c_long * 2)(1, 0)),
+    "own directory": lambda: write("/srv/pgcrucible/shared/intruder"), "own socket": lambda: socket.socket().close(),
+}
+done = []
+for name, attempt in tries.items():
+    try: attempt()
+    except OSError: continue
+    done.append(name)
+print(json.dumps([len(tries), done]))
+"""
+UNIT = "pgcrucible-app@99"
+PLACE = f"/run/systemd/system/{UNIT}.service.d"
+
+
+def test_who_takes_over_the_service_can_do_nothing_but_its_work(hosts: Rig) -> None:
+    """Another worker of the same unit, with all its walls, runs the attacker's program in the service's place."""
+    override = "\n".join(
+        (
+            "[Service]",
+            "Type=oneshot",
+            "Restart=no",
+            "StandardOutput=truncate:/run/attack.json",
+            "ExecStart=",
+            "ExecStart=/opt/pgcrucible/venv/bin/python /run/attack.py",
+            "",
+        )
+    )
+    host = hosts.at("app-1")
+    try:
+        host.run(["sh", "-c", "umask 022; cat > /run/attack.py"], stdin=ATTACK)
+        host.run(
+            ["sh", "-c", f"mkdir -p {PLACE} && cat > {PLACE}/attack.conf && systemctl daemon-reload"], stdin=override
+        )
+        host.run(["systemctl", "start", UNIT])
+        tried, done = json.loads(host.run(["cat", "/run/attack.json"]).stdout)
+    finally:
+        host.run(["sh", "-c", f"rm -rf {PLACE} /run/attack.*; systemctl daemon-reload; systemctl reset-failed"])
+    assert tried > 30
+    assert done == ["own directory", "own socket"]  # these must work, or the test tried nothing
+
+
+# -- who may connect ---------------------------------------------------------------------------------------------
+
+STARTUP = """
+import json, socket, struct
+answers = {}
+for user, database in TRIES:
+    words = ["user", user, "database", database, ""]
+    body = struct.pack("!I", 196608) + b"".join(word.encode() + b"\\0" for word in words)
+    with socket.create_connection((ADDRESS, 5432), timeout=10) as server:
+        server.sendall(struct.pack("!I", len(body) + 4) + body)
+        answer = server.recv(4096)
+    codes = [field[1:].decode() for field in answer[5:].split(b"\\0") if field.startswith(b"C")]
+    answers[f"{user} {database}"] = codes[0] if answer[:1] == b"E" else answer[:1].decode()
+print(json.dumps(answers))
+"""
+
+
+def test_the_database_lets_nobody_in_but_those_of_pg_hba(hosts: Rig) -> None:
+    """SQLSTATE 28000 comes before a password is asked for (R): it is the host that is refused."""
+    users, databases = ("appuser", "crucible_harness", "postgres", "nobody"), ("crucible", "postgres", "template1")
+    tries = [(user, database) for user in users for database in databases]
+    wanted = {"app": {"appuser crucible"}, "load": {"crucible_harness crucible"}}
+    for host in hosts.hosts:
+        answers = on(hosts, host.name, STARTUP, ADDRESS=hosts.role("db")[0].address, TRIES=tries)
+        assert {name for name, answer in answers.items() if answer == "R"} == wanted.get(host.role, set()), host.name
+        assert set(answers.values()) <= {"R", "28000"}, host.name
+
+
+# -- SSH ---------------------------------------------------------------------------------------------------------
+
+
+def ssh(shared_rig: str, hosts: Rig, *options: str, key: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """OpenSSH to app-1, as the rig's owner unless told otherwise, who asks for the environment."""
+    base = state.folder(shared_rig)
+    command = ["ssh", "-F", "none", "-i", str(key or base / "id_ed25519"), "-o", "BatchMode=yes", *options]
+    command += ["-o", "StrictHostKeyChecking=yes", "-o", f"UserKnownHostsFile={base}/known_hosts"]
+    command += ["-o", "IdentitiesOnly=yes", f"root@{hosts.role('app')[0].address}", "env"]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, stdin=subprocess.DEVNULL)
+
+
+def new_key(folder: Path) -> Path:
+    path = folder / "key"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(path)], check=True)
+    return path
+
+
+def test_only_the_rigs_own_key_opens_its_hosts(shared_rig: str, hosts: Rig, tmp_path: Path) -> None:
+    other = next((state.folder(name) / "id_ed25519" for name in state.names() if name != shared_rig), None)
+    for key in [new_key(tmp_path), *([other] if other and other.exists() else [])]:
+        refused = ssh(shared_rig, hosts, key=key)
+        assert (refused.returncode, refused.stdout) == (255, "")
+        assert "Permission denied (publickey)" in refused.stderr
+    assert ssh(shared_rig, hosts).returncode == 0
+
+
+def test_no_agent_is_forwarded_whoever_asks(
+    shared_rig: str, hosts: Rig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ansible = [sys.executable, "-m", "ansible", "adhoc", "-i", str(state.folder(shared_rig) / "inventory.yml")]
+    agent = subprocess.Popen(["ssh-agent", "-D", "-a", str(tmp_path / "agent")], stdout=subprocess.DEVNULL)
+    try:
+        monkeypatch.setenv("SSH_AUTH_SOCK", str(tmp_path / "agent"))
+        for _ in range(100):
+            key = str(state.folder(shared_rig) / "id_ed25519")
+            added = subprocess.run(["ssh-add", key], capture_output=True, check=False)
+            if added.returncode == 0:
+                break
+        assert added.returncode == 0, added.stderr
+        asked = ssh(shared_rig, hosts, "-A")
+        told = subprocess.run(
+            [*ansible, "-m", "raw", "-a", "env", "app-1"],
+            env={**os.environ, "ANSIBLE_CONFIG": str(state.PLAYBOOKS / "ansible.cfg")},
+            capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+        with contextlib.closing(RemoteHost(hosts.role("app")[0], hosts.key, hosts.known_hosts)) as ours:
+            seen = [asked.stdout, told.stdout, ours.run(["env"]).stdout]
+    finally:
+        agent.terminate()
+        agent.wait()
+    for environment in seen:
+        assert "SSH_CONNECTION" in environment
+        assert "SSH_AUTH_SOCK" not in environment
+
+
+def test_a_host_that_nobody_recorded_is_not_spoken_to(hosts: Rig, tmp_path: Path) -> None:
+    (tmp_path / "known_hosts").touch()
+    with (
+        contextlib.closing(RemoteHost(hosts.role("app")[0], hosts.key, tmp_path / "known_hosts")) as stranger,
+        pytest.raises(RigError, match="not found in known_hosts"),
+    ):
+        stranger.run(["true"])
+
+
+SSHD = "/etc/ssh/sshd_config.d/pgcrucible.conf"
+
+
+@pytest.fixture
+def changed_host_key(shared_rig: str) -> Iterator[None]:
+    """app-2 has another host key, as if another machine had taken its address."""
+
+    def inside(script: str) -> None:
+        podman_cli.run("exec", f"pgcrucible-{shared_rig}-app-2", "sh", "-ec", script)
+
+    restart = (
+        "systemctl restart ssh; until ssh-keyscan -t ed25519 localhost 2>/dev/null | grep -q ssh; do sleep 0.1; done"
+    )
+    record = state.folder(shared_rig) / "rig.json"
+    before = record.read_text()
+    inside(
+        f"ssh-keygen -q -t ed25519 -N '' -f /etc/ssh/other; cp {SSHD} /run/sshd.conf; "
+        f"sed -i 's,^HostKey .*,HostKey /etc/ssh/other,' {SSHD}; {restart}"
+    )
+    yield
+    inside(f"mv /run/sshd.conf {SSHD}; rm /etc/ssh/other*; {restart}")
+    record.write_text(before)  # a provision that was refused leaves the rig marked as not ready
+
+
+@pytest.mark.usefixtures("changed_host_key")
+def test_a_changed_host_key_stops_whatever_is_run(tool: Tool) -> None:
+    for done in (
+        tool.bench("--scenario", "concurrent-writes", "--backend", "postgres"),
+        tool("provision", "--rig", tool.rig),
+    ):
+        said = done.stdout + done.stderr
+        assert done.returncode == 3, said
+        errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+        assert len(errors) == 1, said
+        assert re.search(r"app-2\b.*host key is not the one recorded", errors[0]), said
+        assert "Traceback" not in said
+        assert "@@@" not in said
+
+
+# -- secrets -----------------------------------------------------------------------------------------------------
+
+ON_DISK = """
+import json, os
+found, skipped = {}, {"proc", "sys", "dev", "usr", "boot"}
+for folder, folders, files in os.walk("/"):
+    if folder == "/": folders[:] = [name for name in folders if name not in skipped]
+    for name in files:
+        path = os.path.join(folder, name)
+        status = os.lstat(path)
+        if status.st_mode & 0o170000 == 0o100000 and status.st_size < 1 << 26:
+            data = open(path, "rb").read()
+            if any(secret.encode() in data for secret in SECRETS):
+                found[path] = [oct(status.st_mode & 0o777), status.st_uid]
+print(json.dumps(found))
+"""
+
+
+def test_secrets_lie_on_hosts_only_where_the_service_reads_them(hosts: Rig) -> None:
+    settings = {"/etc/pgcrucible/app.env": ["0o600", 0]}
+    for host in hosts.hosts:
+        found = on(hosts, host.name, ON_DISK, SECRETS=passwords(hosts))
+        assert found == (settings if host.role == "app" else {}), host.name
+
+
+def test_secrets_on_the_controller_are_their_owners_alone(shared_rig: str) -> None:
+    folder = state.folder(shared_rig)
+    assert folder.stat().st_mode & 0o077 == 0
+    private = [
+        path
+        for path in folder.rglob("*")
+        if path.suffix in (".yml", ".json") or path.name in ("id_ed25519", "host_key")
+    ]
+    assert len(private) > 5
+    for path in private:
+        assert path.stat().st_mode & 0o077 == 0, path
+
+
+class Eavesdropper(threading.Thread):
+    """Reads the command line of every process of this machine, those in its containers too, again and again."""
+
+    def __init__(self, secrets: list[str]) -> None:
+        super().__init__(daemon=True)
+        self._secrets = [secret.encode() for secret in secrets]
+        self._over = threading.Event()
+        self.found: set[str] = set()
+        self.rounds = 0
+
+    def run(self) -> None:
+        while not self._over.wait(0.1):
+            self.rounds += 1
+            for process in Path("/proc").glob("[0-9]*"):
+                with contextlib.suppress(OSError):
+                    line = (process / "cmdline").read_bytes()
+                    if any(secret in line for secret in self._secrets):
+                        self.found.add(line.replace(b"\0", b" ").decode(errors="replace"))
+
+    def __enter__(self) -> Eavesdropper:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self.join()
+
+
+def test_the_eavesdropper_would_hear_a_secret_on_a_command_line() -> None:
+    with Eavesdropper(["so-secret-that-it-hurts"]) as ear:
+        process = subprocess.Popen(["sh", "-c", "read x", "so-secret-that-it-hurts"], stdin=subprocess.PIPE)
+        while not ear.found:
+            assert ear.rounds < 100
+        process.communicate(b"\n")
+
+
+def test_no_secret_shows_while_hosts_are_changed_and_measured(
+    tool: Tool, hosts: Rig, slow_clients: Future[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither in Ansible's events at its most talkative, nor in process lists, journals, results or what we print."""
+    slow_clients.result()  # the service is restarted here
+    secrets, events, printed = passwords(hosts), list[str](), list[str]()
+    take = ansible._take
+    monkeypatch.setattr(ansible, "_take", lambda line, *rest: (events.append(line), take(line, *rest)))
+    monkeypatch.setenv("ANSIBLE_VERBOSITY", "3")
+    monkeypatch.setenv("ANSIBLE_DIFF_ALWAYS", "1")
+    hosts.at("app-1").run(["rm", "/etc/pgcrucible/app.env"])
+    drift = "ALTER ROLE appuser PASSWORD 'drift'"
+    hosts.at("db-1").run(["runuser", "-u", "postgres", "--", "psql", "-qc", drift, "postgres"])
+    with Eavesdropper(secrets) as ear:
+        report = provision(tool.rig, echo=printed.append)
+        done = tool.bench("--quick", "--scenario", "deadlocks", "--backend", "postgres", "--repeat", "1")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert report.changed >= 2
+    assert len(events) > 100
+    assert ear.rounds > 20
+    assert ear.found == set()
+    printed += [done.stdout, done.stderr, *events]
+    printed += [path.read_bytes().decode(errors="replace") for path in tool.results.rglob("*") if path.is_file()]
+    logs = ["sh", "-c", "journalctl --no-pager; cat /var/log/*.log /var/log/*/*.log"]
+    for host in hosts.hosts:
+        printed.append(hosts.at(host).run(logs, check=False).stdout)
+        assert len(printed[-1]) > 100
+    secret = re.compile("|".join([*map(re.escape, secrets), r"SCRAM-SHA-256\$\d"]))
+    for text in printed:
+        assert not secret.search(text), text[:500]
+
+
+def test_slow_and_oversized_requests_are_ended_at_both_doors(slow_clients: Future[Any]) -> None:
+    answers = {
+        (what, port): line.split(" ")[1] if line.startswith("HTTP/") else line
+        for what, port, line in slow_clients.result()
+    }
+    assert answers == {
+        ("head", 8080): "408", ("head", 3001): "",
+        ("body", 8080): "408", ("body", 3001): "408",
+        ("chunks", 8080): "408", ("chunks", 3001): "408",
+        ("large head", 8080): "400", ("large head", 3001): "400",
+        ("many heads", 8080): "400", ("many heads", 3001): "400",
+        ("large body", 8080): "413", ("large body", 3001): "413",
+    }  # fmt: skip

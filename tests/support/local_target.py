@@ -1,0 +1,87 @@
+"""This machine as several load hosts, and the real service on a real database as what they measure."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from harness.rig.connection import LocalHost, Stream
+from harness.rig.state import ROOT
+from harness.targets.url import locate
+from harness.targets.url_target import Service
+
+END_S = 40.0
+
+
+class LoadHost(LocalHost):
+    """A load host by name that is this machine; `processes`: the agents it was told to start."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.processes: list[subprocess.Popen[str]] = []
+
+    def stream(self, command: Sequence[str]) -> Stream:
+        stream = super().stream(command)
+        self.processes.append(stream._process)  # type: ignore[attr-defined]
+        return stream
+
+
+class Tier(Service):
+    """The service with load hosts of its own; how many trials were prepared, and how often all was put back."""
+
+    def __init__(self, url: str, dsn: str, *, tag: str) -> None:
+        super().__init__(locate(url), dsn, tag=tag)
+        self.hosts = [LoadHost("load-1"), LoadHost("load-2")]
+        self.trials = self.restored = 0
+
+    def stations(self) -> Sequence[LoadHost]:
+        return self.hosts
+
+    def reset(self, cell: Any) -> Sequence[str]:
+        self.trials += 1
+        return super().reset(cell)
+
+    def restore(self) -> None:
+        self.restored += 1
+
+    def canaries(self) -> dict[str, dict[str, float]]:
+        return {"load-1": {"cpu_ms": 1.0}}
+
+
+def ended(hosts: Sequence[LoadHost]) -> list[int]:
+    """How every agent ended. Raises TimeoutExpired where one does not."""
+    return [process.wait(END_S) for host in hosts for process in host.processes]
+
+
+def left_over(tag: str) -> list[Path]:
+    """What agents of this tag left on the machine."""
+    return list(Path("/tmp").glob(f"pgcrucible-{tag}*"))
+
+
+@contextmanager
+def serving(environ: Mapping[str, str], log: Path) -> Iterator[str]:
+    """`python -m app` on a free port; its URL."""
+    environ = {"PATH": os.environ["PATH"], "HOST": "127.0.0.1", "PORT": "0", **environ}
+    with log.open("wb") as stderr, subprocess.Popen(
+        [sys.executable, "-m", "app"], cwd=ROOT, stderr=stderr, env=environ
+    ) as process:  # fmt: skip
+        try:
+            deadline = time.monotonic() + END_S
+            while not log.read_text().endswith("\n"):
+                assert process.poll() is None, log.read_text()
+                assert time.monotonic() < deadline, "the service does not listen"
+                time.sleep(0.05)
+            yield f"http://127.0.0.1:{json.loads(log.read_text().splitlines()[0])['port']}"
+        finally:
+            process.terminate()
+            try:
+                process.wait(END_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
