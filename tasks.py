@@ -140,7 +140,7 @@ def bench(
         aa=aa,
         base_url=base_url,
         dsn=dsn,
-        mine=yes_this_is_mine,
+        owned=yes_this_is_mine,
         hosts=hosts,
         scenario=scenario,
         backend=backend,

@@ -18,7 +18,7 @@ from harness import __version__
 USAGE = 2
 
 
-class Door(Program):
+class CommandLine(Program):
     """Invoke's program; what it cannot parse is one line, a hint, and exit code 2."""
 
     def parse_core(self, argv: list[str] | None) -> None:
@@ -70,4 +70,4 @@ class Door(Program):
 
 if __name__ == "__main__":
     with suppress(BrokenPipeError):  # ./run --list | head
-        Door(name="pgcrucible", binary="./run", binary_names=["./run"], version=__version__).run()
+        CommandLine(name="pgcrucible", binary="./run", binary_names=["./run"], version=__version__).run()

@@ -17,7 +17,7 @@ ROLES: tuple[Role, ...] = ("db", "app", "lb", "load")
 Outcome = Literal["ok", "fail", "unknown"]
 """`ok`: acknowledged. `fail`: surely not applied. `unknown`: may or may not have been applied."""
 
-Tally = Counter[tuple[str, str, str]]
+OutcomeCounts = Counter[tuple[str, str, str]]
 """(operation, key, outcome) -> requests: what is known of a lane's requests where their samples were not kept."""
 
 Verdict = Literal["pass", "fail", "unknown"]

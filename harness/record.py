@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from harness.model import Cell, Tally, Trial
+from harness.model import Cell, OutcomeCounts, Trial
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +44,7 @@ class Evidence:
     `ledger`: Idempotency-Key -> (key, value), or None where the trial sent none.
     `counts`: requests seen by each layer during the trial: `client`, `haproxy`, `app` (absent: not measured,
     and `notes` says why). `servers`: HAProxy's count for each app host. `extra`: the scenario's own.
-    `unjudged`: check -> why this target cannot answer it at all; the check is then left out, not passed.
+    `not_applicable`: check -> why this target cannot answer it at all; the check is then left out, not passed.
     """
 
     initial: Mapping[str, int] = field(default_factory=dict)
@@ -54,10 +54,10 @@ class Evidence:
     servers: Mapping[str, int] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     extra: Mapping[str, Any] = field(default_factory=dict)
-    unjudged: Mapping[str, str] = field(default_factory=dict)
+    not_applicable: Mapping[str, str] = field(default_factory=dict)
 
 
-def tally(requests: Samples | Tally) -> Tally:
+def count_outcomes(requests: Samples | OutcomeCounts) -> OutcomeCounts:
     """How the requests of each key ended, from the samples or as counted where none were kept."""
     if isinstance(requests, Counter):
         return requests
@@ -65,7 +65,7 @@ def tally(requests: Samples | Tally) -> Tally:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TrialRow:
+class TrialResult:
     """A trial's figures by column name of trials.csv (None: not measured, or too few samples to carry it)."""
 
     trial: Trial
@@ -106,21 +106,21 @@ def times_hold(valid: bool, reason: object) -> bool:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Measured:
+class TrialRecord:
     """All that a check may look at: the row, the samples of each lane, and the layers' evidence.
 
     `tallies`: of the lanes whose samples were not kept, how the requests of each key ended.
     """
 
-    row: TrialRow
+    row: TrialResult
     lanes: Mapping[str, Samples]
     evidence: Evidence
     held_back: str = ""
     """What was saturated while the trial's load ran, in words, from its telemetry (harness/analysis/bottleneck.py)."""
     saturated: tuple[str, ...] | None = None
     """The same, the parts by name; None where it is not known."""
-    tallies: Mapping[str, Tally] = field(default_factory=dict)
-    distilled: Mapping[str, float] = field(default_factory=dict)
+    outcome_counts: Mapping[str, OutcomeCounts] = field(default_factory=dict)
+    extracted: Mapping[str, float] = field(default_factory=dict)
     """Where trials are judged together: what the scenario took out of the samples (Scenario.distil)."""
 
     @property
@@ -134,6 +134,6 @@ class Measured:
         return self.lanes["main"]
 
     @property
-    def requests(self) -> Samples | Tally:
+    def requests(self) -> Samples | OutcomeCounts:
         """The samples of the lane named `main`, or its tally where none were kept."""
-        return self.main if "main" in self.lanes else self.tallies["main"]
+        return self.main if "main" in self.lanes else self.outcome_counts["main"]

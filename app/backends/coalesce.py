@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from time import perf_counter
 
 from app.backends.base import Cost
-from app.backends.pg_connection import Link
+from app.backends.pg_connection import PgConnection
 from app.backends.strategies import once
 from app.errors import ServiceError, unprocessable
 
@@ -54,7 +54,7 @@ _BATCH_ONCE = f"""
 Answered = tuple[str, int]
 """A counter's key and the value that one increment gave it."""
 
-Run = Callable[[Callable[[Link], Awaitable[list[Answered]]]], Awaitable["tuple[list[Answered], Cost]"]]
+Run = Callable[[Callable[[PgConnection], Awaitable[list[Answered]]]], Awaitable["tuple[list[Answered], Cost]"]]
 """The backend's way to run work on a link, with its retries and its errors."""
 
 
@@ -159,7 +159,7 @@ def _share(cost: Cost, batch: Sequence[_Entry], waited: float) -> Cost:
     )
 
 
-async def _plain(link: Link, batch: Sequence[_Entry]) -> list[Answered]:
+async def _plain(link: PgConnection, batch: Sequence[_Entry]) -> list[Answered]:
     """Without the ledger: send each key once, deal the values out in the order of arrival."""
     counts = Counter(entry.key for entry in batch)
     rows = await link.autocommit(_BATCH, (list(counts), list(counts.values())))
@@ -171,7 +171,7 @@ async def _plain(link: Link, batch: Sequence[_Entry]) -> list[Answered]:
     return answers
 
 
-async def _with_ledger(link: Link, batch: Sequence[_Entry]) -> list[Answered]:
+async def _with_ledger(link: PgConnection, batch: Sequence[_Entry]) -> list[Answered]:
     """With it: the statement leaves out what the ledger has, and numbers the rest."""
     parameters = ([entry.key for entry in batch], [entry.entry_id for entry in batch])
     return [(key, value) for _, key, value in await link.autocommit(_BATCH_ONCE, parameters)]

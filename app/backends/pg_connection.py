@@ -12,7 +12,7 @@ from psycopg.pq import TransactionStatus
 Row = tuple[Any, ...]
 
 
-class Link:
+class PgConnection:
     """A connection in autocommit with one cursor, and what must be known of it when something fails."""
 
     def __init__(self, connection: AsyncConnection[Row], *, prepare: bool) -> None:
@@ -42,7 +42,7 @@ class Link:
         self.in_doubt = False
         return rows
 
-    async def transaction(self, begin: str, work: Callable[[Link], Awaitable[Any]]) -> Any:
+    async def transaction(self, begin: str, work: Callable[[PgConnection], Awaitable[Any]]) -> Any:
         """Run `work` between `begin` and COMMIT, or roll back what it raises."""
         self.transactions += 1
         try:

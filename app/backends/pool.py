@@ -18,7 +18,7 @@ from time import monotonic
 import psycopg
 
 from app.backends.base import PoolStats
-from app.backends.pg_connection import Link
+from app.backends.pg_connection import PgConnection
 from app.errors import ServiceError, from_connect
 
 _TICK_SECONDS = 1.0
@@ -31,7 +31,7 @@ class Pool:
 
     def __init__(
         self,
-        connect: Callable[[], Awaitable[Link]],
+        connect: Callable[[], Awaitable[PgConnection]],
         *,
         size: int,
         minimum: int,
@@ -45,16 +45,16 @@ class Pool:
         self._idle_seconds = idle_seconds
         self._wait_seconds = wait_seconds
         self._max_waiting = max_waiting
-        self._links: set[Link] = set()
+        self._links: set[PgConnection] = set()
         self._peak = 0
-        self._idle: list[Link] = []
-        self._waiting: deque[asyncio.Future[Link]] = deque()
+        self._idle: list[PgConnection] = []
+        self._waiting: deque[asyncio.Future[PgConnection]] = deque()
         self._opening: set[asyncio.Task[None]] = set()
         self._reaper: asyncio.TimerHandle | None = None
         self._refused: ServiceError | None = None
         self._closed = False
 
-    async def acquire(self, *, urgent: bool = False, wait_seconds: float | None = None) -> Link:
+    async def acquire(self, *, urgent: bool = False, wait_seconds: float | None = None) -> PgConnection:
         """A link that works, or `ServiceError` 503. `urgent` goes to the head of the line (health checks)."""
         while self._idle:
             link = self._idle.pop()
@@ -67,9 +67,9 @@ class Pool:
             raise ServiceError(503, "POOL_FULL", "too many requests wait for a database connection")
         return await self._stand_in_line(urgent, wait_seconds or self._wait_seconds)
 
-    async def _stand_in_line(self, urgent: bool, wait_seconds: float) -> Link:
+    async def _stand_in_line(self, urgent: bool, wait_seconds: float) -> PgConnection:
         loop = asyncio.get_running_loop()
-        place: asyncio.Future[Link] = loop.create_future()
+        place: asyncio.Future[PgConnection] = loop.create_future()
         if urgent:
             self._waiting.appendleft(place)
         else:
@@ -87,14 +87,14 @@ class Pool:
         finally:
             timer.cancel()
 
-    def _give_up(self, place: asyncio.Future[Link]) -> None:
+    def _give_up(self, place: asyncio.Future[PgConnection]) -> None:
         """The line was too long; if the server grants fewer connections than the pool may have, that is why."""
         if not place.done():
             self._waiting.remove(place)
             late = ServiceError(503, "POOL_TIMEOUT", "no database connection became free in time")
             place.set_exception(self._refused.again() if self._refused else late)
 
-    def release(self, link: Link) -> None:
+    def release(self, link: PgConnection) -> None:
         """Take a link back: hand it on, keep it, or drop it if it is not idle."""
         if self._closed or not link.idle:
             self._discard(link)
@@ -140,7 +140,7 @@ class Pool:
         while len(self._links) > self._minimum and self._idle and self._idle[0].idle_since < limit:
             self._discard(self._idle.pop(0))
 
-    def _discard(self, link: Link) -> None:
+    def _discard(self, link: PgConnection) -> None:
         self._links.discard(link)
         link.close()
         self._grow()

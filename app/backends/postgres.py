@@ -13,7 +13,7 @@ import psycopg
 from app.backends import base
 from app.backends.base import Cost, Isolation, PoolStats, Spent
 from app.backends.coalesce import Coalescer
-from app.backends.pg_connection import Link
+from app.backends.pg_connection import PgConnection
 from app.backends.pool import Pool
 from app.backends.strategies import STRATEGIES, LostRaceError, hold, lock_and_increment
 from app.errors import CONFLICTS, ServiceError, from_postgres
@@ -87,7 +87,7 @@ class PostgresBackend:
         return await self._run(lambda link: work(link, keys, hold_ms), limit=limit)
 
     async def isolation(self, level: str) -> Isolation:
-        async def work(link: Link) -> Isolation:
+        async def work(link: PgConnection) -> Isolation:
             ((observed,),) = await link.query("SHOW transaction_isolation")
             rows = await link.query("SELECT key, value, last_modified FROM counters LIMIT 10")
             names = ("key", "value", "last_modified")
@@ -119,7 +119,7 @@ class PostgresBackend:
     def facts(self) -> dict[str, Any]:
         return {"server_version": self._version} if self._version else {}
 
-    async def _connect(self) -> Link:
+    async def _connect(self) -> PgConnection:
         settings = self._settings
         options = (
             f"-c statement_timeout={settings.statement_timeout_ms}"
@@ -146,7 +146,7 @@ class PostgresBackend:
             autocommit=True,
         )
         self._version = connection.info.parameter_status("server_version") or ""
-        return Link(connection, prepare=bool(settings.prepare))
+        return PgConnection(connection, prepare=bool(settings.prepare))
 
     async def _read(self, sql: str, parameters: Sequence[Any], *, urgent: bool = False) -> list[tuple[Any, ...]]:
         """One reading statement; `urgent` ones do not stand in line behind the load they are to watch."""
@@ -159,7 +159,9 @@ class PostgresBackend:
         finally:
             self._pool.release(link)
 
-    async def _run(self, work: Callable[[Link], Awaitable[Result]], *, limit: int | None = None) -> tuple[Result, Cost]:
+    async def _run(
+        self, work: Callable[[PgConnection], Awaitable[Result]], *, limit: int | None = None
+    ) -> tuple[Result, Cost]:
         """Run work that writes, again when it loses a conflict, `limit` times at most."""
         limit = self._settings.retry_limit if limit is None else limit
         started = perf_counter()

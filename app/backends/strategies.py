@@ -15,10 +15,10 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 
-from app.backends.pg_connection import Link
+from app.backends.pg_connection import PgConnection
 from app.errors import unprocessable
 
-Strategy = Callable[[Link, str, "str | None"], Awaitable[int]]
+Strategy = Callable[[PgConnection, str, "str | None"], Awaitable[int]]
 
 _ADD = "ON CONFLICT (key) DO UPDATE SET value = c.value + 1, last_modified = now() RETURNING value"
 _UPSERT = f"INSERT INTO counters AS c (key, value) VALUES ($1, 1) {_ADD}"  # noqa: S608 -- constants
@@ -60,7 +60,7 @@ def once(key: str, seen: Sequence[object]) -> int:
     return value
 
 
-async def upsert(link: Link, key: str, entry_id: str | None) -> int:
+async def upsert(link: PgConnection, key: str, entry_id: str | None) -> int:
     """One autocommit statement, with a ledger id too."""
     if entry_id is None:
         ((value,),) = await link.autocommit(_UPSERT, (key,))
@@ -72,8 +72,8 @@ async def upsert(link: Link, key: str, entry_id: str | None) -> int:
 def _transactional(begin: str, lock: str) -> Strategy:
     """Look, then write, then enter the ledger, between `begin` and COMMIT: four round trips or more."""
 
-    async def strategy(link: Link, key: str, entry_id: str | None) -> int:
-        async def work(link: Link) -> int:
+    async def strategy(link: PgConnection, key: str, entry_id: str | None) -> int:
+        async def work(link: PgConnection) -> int:
             if entry_id is not None and (seen := await link.query(_SEEN, (entry_id,))):
                 return once(key, seen[0])
             found = await link.query(lock, (key,))
@@ -92,7 +92,7 @@ def _transactional(begin: str, lock: str) -> Strategy:
 def _read_then_write(first: str, then: str) -> Strategy:
     """Read in one transaction, write in another what was read plus one."""
 
-    async def strategy(link: Link, key: str, entry_id: str | None) -> int:
+    async def strategy(link: PgConnection, key: str, entry_id: str | None) -> int:
         if entry_id is not None and (seen := await link.autocommit(_SEEN, (entry_id,))):
             return once(key, seen[0])
         found = await link.autocommit(_READ, (key,))
@@ -121,20 +121,20 @@ STRATEGIES: dict[str, Strategy] = {
 }
 
 
-async def hold(link: Link, keys: Sequence[str], hold_ms: float) -> list[int]:  # noqa: ARG001 -- there are none
+async def hold(link: PgConnection, keys: Sequence[str], hold_ms: float) -> list[int]:  # noqa: ARG001 -- there are none
     """Hold the connection for `hold_ms`, and nothing else: the original's query for measuring a pool."""
     link.transactions += 1  # not `autocommit`: it leaves nothing in doubt
     await link.query(_SLEEP, (hold_ms / 1000,))
     return []
 
 
-async def lock_and_increment(link: Link, keys: Sequence[str], hold_ms: float) -> list[int]:
+async def lock_and_increment(link: PgConnection, keys: Sequence[str], hold_ms: float) -> list[int]:
     """Increment each key in the order given, holding its row's lock, and those before it, for `hold_ms` after each.
 
     The wait is the server's (pg_sleep), so that the connection is held, and nothing here can shorten it.
     """
 
-    async def work(link: Link) -> list[int]:
+    async def work(link: PgConnection) -> list[int]:
         values = []
         for key in keys:
             ((value,),) = await link.query(_UPSERT, (key,))

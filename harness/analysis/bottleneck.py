@@ -12,8 +12,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from harness.analysis.telemetry_totals import Heard, Looks
-from harness.record import TrialRow
+from harness.analysis.telemetry_totals import Occurrences, TelemetryTotals
+from harness.record import TrialResult
 
 FULL = 0.90
 """Of a host's cap, on average: beyond, it is work that waits for the CPU."""
@@ -74,7 +74,7 @@ class Attribution:
     unknown: str = ""
 
 
-def attribute(said: Mapping[str, Heard], roles: Mapping[str, str], row: TrialRow) -> Attribution:
+def attribute(said: Mapping[str, TelemetryTotals], roles: Mapping[str, str], row: TrialResult) -> Attribution:
     """What was saturated in the trial of `row`; `said`: its telemetry by host, `roles`: host -> role.
 
     Only the app hosts that served count: the first `hosts` in the order of `roles`, which is the rig's.
@@ -83,7 +83,7 @@ def attribute(said: Mapping[str, Heard], roles: Mapping[str, str], row: TrialRow
     hosts = {name: role for name, role in roles.items() if role != "app" or name in serving}
     if row.cell.backend != "postgres":
         hosts = {name: role for name, role in hosts.items() if role != "db"}
-    said = {name: said.get(name, Heard()) for name in roles} if said else {}
+    said = {name: said.get(name, TelemetryTotals()) for name in roles} if said else {}
     silent = [name for name in hosts if name not in said or said[name].silent]
     longest = max((of.seconds for of in said.values()), default=0.0)
     if longest < MIN_SECONDS:
@@ -133,7 +133,7 @@ class _Cpu:
     machine: float
 
     @classmethod
-    def of(cls, heard: Heard, workers: int = 0) -> _Cpu | None:
+    def of(cls, heard: TelemetryTotals, workers: int = 0) -> _Cpu | None:
         if not heard.cpu_seconds:
             return None
         mean = {name: total / heard.cpu_seconds for name, total in heard.cpu.items()}
@@ -199,7 +199,7 @@ def _some(names: Sequence[str]) -> str:
     return ", ".join(names) if len(names) <= 3 else f"{len(names)} hosts"
 
 
-def pool_wait(row: TrialRow) -> tuple[float, float] | None:
+def pool_wait(row: TrialResult) -> tuple[float, float] | None:
     """Mean ms that requests waited in the app for a connection, and their mean service time; None where neither is
     told. Not the latency: of an open load beyond what the tier can do it grows with the trial's length, before the
     send.
@@ -209,7 +209,7 @@ def pool_wait(row: TrialRow) -> tuple[float, float] | None:
     return (waited, mean) if waited is not None and mean else None
 
 
-def _pool(hosts: Sequence[Heard], row: TrialRow) -> Part:
+def _pool(hosts: Sequence[TelemetryTotals], row: TrialResult) -> Part:
     """Requests that waited in the app for a connection (SQLite: for the file).
 
     Where the answers told how long each waited, their share of the service time decides; else how often somebody stood
@@ -237,9 +237,9 @@ def _pool(hosts: Sequence[Heard], row: TrialRow) -> Part:
     return Part(name=name, full=bool(full), level=max(shares), said=said, short=f"in {max(shares):.0%} of the looks")
 
 
-def _sessions(name: str, what: str, looks: tuple[Looks, Looks] | None) -> Part:
+def _sessions(name: str, what: str, looks: tuple[Occurrences, Occurrences] | None) -> Part:
     """Active sessions of the database that waited for something, as a share of all that were active."""
-    waited, were = looks or (Looks(), Looks())
+    waited, were = looks or (Occurrences(), Occurrences())
     if waited.number < MIN_LOOKS:
         return Part(name=name, short=f"{waited.number} looks")
     waiting, active = waited.total / waited.number, were.total / were.number

@@ -18,7 +18,7 @@ Metrics = Mapping[str, float]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Moment:
+class TelemetryReading:
     """What one host said at one instant: `second` since the run began, `order` of the trial (0: between trials)."""
 
     second: float
@@ -27,7 +27,7 @@ class Moment:
     metrics: Metrics
 
 
-def moments(rows: Iterable[Mapping[str, str]]) -> Iterator[Moment]:
+def readings(rows: Iterable[Mapping[str, str]]) -> Iterator[TelemetryReading]:
     """Rows of telemetry.csv by instant and host, one by one: the rows of one reading stand together in the file.
 
     Raises ValueError, KeyError or TypeError for what is no such row.
@@ -40,11 +40,11 @@ def moments(rows: Iterable[Mapping[str, str]]) -> Iterator[Moment]:
                 raise ValueError(f"more than {MAX_METRICS:,} metrics of one host at one instant")
         if not all(map(isfinite, (float(second), *metrics.values()))):
             raise ValueError("a reading is no number")
-        yield Moment(second=float(second), order=int(order or 0), host=host, metrics=metrics)
+        yield TelemetryReading(second=float(second), order=int(order or 0), host=host, metrics=metrics)
 
 
 @dataclass(slots=True)
-class Looks:
+class Occurrences:
     """What was seen by looking now and then, added up: how often one looked, how often something was there."""
 
     number: int = 0
@@ -63,7 +63,7 @@ _WAITS = ("pg_wait_lock", "pg_wait_io")
 
 
 @dataclass(slots=True)
-class Heard:
+class TelemetryTotals:
     """What one host said while one trial ran, added up as it is read: as small after a day as after a second.
 
     `begin`, `end`, `seconds`: what its readings cover. `cpu`: metric -> its integral over `cpu_seconds`; `limited`:
@@ -77,10 +77,10 @@ class Heard:
     cpu_seconds: float = 0.0
     cpu: dict[str, float] = field(default_factory=lambda: dict.fromkeys((*_CPU, "cpu_throttled_share"), 0.0))
     limited: bool = True
-    pools: dict[str, Looks] = field(default_factory=dict)
-    waits: dict[str, tuple[Looks, Looks]] = field(default_factory=dict)
+    pools: dict[str, Occurrences] = field(default_factory=dict)
+    waits: dict[str, tuple[Occurrences, Occurrences]] = field(default_factory=dict)
 
-    def add(self, moment: Moment) -> None:
+    def add(self, moment: TelemetryReading) -> None:
         """One more reading."""
         metrics = moment.metrics
         if (seconds := metrics.get("host_seconds")) is not None:
@@ -93,10 +93,10 @@ class Heard:
                     self.cpu[name] += metrics.get(name, 0.0) * seconds
         for name, value in metrics.items():
             if name.startswith("pool_waiting") and (name in self.pools or len(self.pools) < MAX_METRICS):
-                self.pools.setdefault(name, Looks()).add(value)
+                self.pools.setdefault(name, Occurrences()).add(value)
         for name in _WAITS:
             if name in metrics and "pg_active" in metrics:
-                waiting, active = self.waits.setdefault(name, (Looks(), Looks()))
+                waiting, active = self.waits.setdefault(name, (Occurrences(), Occurrences()))
                 waiting.add(metrics[name])
                 active.add(metrics["pg_active"])
 
@@ -106,10 +106,12 @@ class Heard:
         return self.end == -inf
 
 
-def hear(said: Iterable[Moment], hosts: Container[str], orders: Container[int]) -> dict[int, dict[str, Heard]]:
+def aggregate(
+    said: Iterable[TelemetryReading], hosts: Container[str], orders: Container[int]
+) -> dict[int, dict[str, TelemetryTotals]]:
     """Trial -> host -> what it said, of these hosts and trials; whatever else is said is passed over."""
-    heard: dict[int, dict[str, Heard]] = {}
+    heard: dict[int, dict[str, TelemetryTotals]] = {}
     for moment in said:
         if moment.order in orders and moment.host in hosts:
-            heard.setdefault(moment.order, {}).setdefault(moment.host, Heard()).add(moment)
+            heard.setdefault(moment.order, {}).setdefault(moment.host, TelemetryTotals()).add(moment)
     return heard

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from harness.record import TrialRow
+from harness.record import TrialResult
 
 
-def unreplaced(rows: Iterable[TrialRow]) -> list[TrialRow]:
+def unreplaced(rows: Iterable[TrialResult]) -> list[TrialResult]:
     """The invalid trials that were not made up for by a valid one of the same number."""
     rows = list(rows)
     valid = {(row.cell.name, row.trial.number) for row in rows if row.valid}
     return [row for row in rows if not row.valid and (row.cell.name, row.trial.number) not in valid]
 
 
-def unsteady(rows: Iterable[TrialRow]) -> list[str]:
+def unsteady(rows: Iterable[TrialResult]) -> list[str]:
     """A sentence for each cell of which valid trials began to measure before the load was steady."""
     said = []
     for name, cell_rows in _warmed_up(rows).items():
@@ -25,14 +25,14 @@ def unsteady(rows: Iterable[TrialRow]) -> list[str]:
     return said
 
 
-def never_steady(rows: Iterable[TrialRow]) -> bool:
+def never_steady(rows: Iterable[TrialResult]) -> bool:
     """Whether of some cell no valid trial began from a steady state, although all were warmed up."""
     return any(not any(row.steady for row in of_cell) for of_cell in _warmed_up(rows).values())
 
 
-def _warmed_up(rows: Iterable[TrialRow]) -> dict[str, list[TrialRow]]:
+def _warmed_up(rows: Iterable[TrialResult]) -> dict[str, list[TrialResult]]:
     """Cell -> its valid trials that had a warm-up."""
-    cells: dict[str, list[TrialRow]] = {}
+    cells: dict[str, list[TrialResult]] = {}
     for row in rows:
         if row.valid and row.steady is not None:
             cells.setdefault(row.cell.name, []).append(row)

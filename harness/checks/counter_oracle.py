@@ -22,8 +22,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from harness.checks.finding import finding
-from harness.model import Cell, Finding, Tally
-from harness.record import Evidence, Samples, tally
+from harness.model import Cell, Finding, OutcomeCounts
+from harness.record import Evidence, Samples, count_outcomes
 
 PER_REQUEST = ("value sequence", "real-time order", "ledger")
 """The checks that need samples."""
@@ -53,12 +53,14 @@ def _no_samples(cell: Cell, check: str) -> Finding:
     return finding(cell, check, "unknown", "no samples were kept")
 
 
-def check_final_value(cell: Cell, requests: Samples | Tally, evidence: Evidence, *, op: str = "increment") -> Finding:
+def check_final_value(
+    cell: Cell, requests: Samples | OutcomeCounts, evidence: Evidence, *, op: str = "increment"
+) -> Finding:
     """Per key: ok <= final - initial <= ok + unknown. Lost and invented updates are counted over all keys."""
     lost = invented = ok = unknown = applied = 0
     first = ""
     keys: defaultdict[str, Counter[str]] = defaultdict(Counter)
-    for (name, key, outcome), number in tally(requests).items():
+    for (name, key, outcome), number in count_outcomes(requests).items():
         if name == op:
             keys[key][outcome] += number
     untouched = [key for key in evidence.final if key not in keys]
@@ -127,7 +129,9 @@ def _first_double(samples: Samples, rows: Iterable[int]) -> str:
     )
 
 
-def check_value_sequence(cell: Cell, samples: Samples | Tally, evidence: Evidence, *, op: str = "increment") -> Finding:
+def check_value_sequence(
+    cell: Cell, samples: Samples | OutcomeCounts, evidence: Evidence, *, op: str = "increment"
+) -> Finding:
     """The acknowledged values of each key are initial+1 … final, each once (gaps only where unknown > 0)."""
     if isinstance(samples, Counter):
         return _no_samples(cell, "value sequence")
@@ -177,7 +181,7 @@ def _first_wrong(samples: Samples, key: str, rows: Iterable[int], low: int, high
     return ""
 
 
-def check_real_time_order(cell: Cell, samples: Samples | Tally, *, op: str = "increment") -> Finding:
+def check_real_time_order(cell: Cell, samples: Samples | OutcomeCounts, *, op: str = "increment") -> Finding:
     """A request that ended before another on its key was sent has the smaller value.
 
     Instants of different load hosts are compared only through each host's own clock: pairs are formed
@@ -246,7 +250,7 @@ def _mismatch(samples: Samples, row: int, entry: tuple[str, int] | None) -> tupl
     return None
 
 
-def check_ledger(cell: Cell, samples: Samples | Tally, evidence: Evidence, *, op: str = "increment") -> Finding:
+def check_ledger(cell: Cell, samples: Samples | OutcomeCounts, evidence: Evidence, *, op: str = "increment") -> Finding:
     """The ledger and the samples tell one story, id by id."""
     if isinstance(samples, Counter):
         return _no_samples(cell, "ledger")

@@ -10,15 +10,15 @@ from typing import Literal
 from harness.checks.finding import finding, merge, worst
 from harness.model import Finding
 from harness.plan.scenario import Scenario
-from harness.record import Measured
+from harness.record import TrialRecord
 
 RunVerdict = Literal["pass", "fail", "unknown", "invalid"]
 
 
-def judge_trial(scenario: Scenario, measured: Measured) -> list[Finding]:
+def judge_trial(scenario: Scenario, measured: TrialRecord) -> list[Finding]:
     """One trial's findings. A check that crashes says `unknown` with the reason; it never passes."""
     try:
-        found = [each for each in scenario.check(measured) if each.check not in measured.evidence.unjudged]
+        found = [each for each in scenario.check(measured) if each.check not in measured.evidence.not_applicable]
         missing = measured.evidence.extra.get("missing")
         return [_doubted(each, missing[0]) for each in found] if missing else found
     except Exception as error:  # noqa: BLE001  # the record may be damaged in any way: that is a finding
@@ -32,14 +32,14 @@ def _doubted(found: Finding, why: str) -> Finding:
     return replace(found, verdict="unknown", detail=f"samples are missing ({why}): {found.detail}")
 
 
-def _crashed(measured: Measured, check: str, error: Exception) -> Finding:
+def _crashed(measured: TrialRecord, check: str, error: Exception) -> Finding:
     why = f"the check could not be carried out: {type(error).__name__}: {error}"
     return finding(measured.cell, check, "unknown", why)
 
 
-def judge(scenarios: Mapping[str, Scenario], trials: Iterable[Measured]) -> list[Finding]:
+def evaluate(scenarios: Mapping[str, Scenario], trials: Iterable[TrialRecord]) -> list[Finding]:
     """All findings of a run: per trial and merged per cell, then per scenario over its trials."""
-    by_scenario: dict[str, list[Measured]] = defaultdict(list)
+    by_scenario: dict[str, list[TrialRecord]] = defaultdict(list)
     single: dict[str, list[Finding]] = defaultdict(list)
     for measured in trials:
         name = measured.cell.scenario
@@ -50,7 +50,7 @@ def judge(scenarios: Mapping[str, Scenario], trials: Iterable[Measured]) -> list
         single[name] += judge_trial(scenarios[name], measured)
         # what judges trials together looks at rows and evidence: the samples may be dropped now
         distilled = _distilled(scenarios[name], measured)
-        by_scenario[name].append(replace(measured, lanes={}, tallies={}, distilled=distilled))
+        by_scenario[name].append(replace(measured, lanes={}, outcome_counts={}, extracted=distilled))
     findings: list[Finding] = []
     for name, found in single.items():
         findings += merge(found)
@@ -59,14 +59,14 @@ def judge(scenarios: Mapping[str, Scenario], trials: Iterable[Measured]) -> list
     return findings
 
 
-def _distilled(scenario: Scenario, measured: Measured) -> Mapping[str, float]:
+def _distilled(scenario: Scenario, measured: TrialRecord) -> Mapping[str, float]:
     try:
-        return scenario.distil(measured)
+        return scenario.extract(measured)
     except Exception:  # noqa: BLE001  # the trial's own findings say what is wrong with it
         return {}
 
 
-def _judge_together(scenario: Scenario, trials: Sequence[Measured]) -> list[Finding]:
+def _judge_together(scenario: Scenario, trials: Sequence[TrialRecord]) -> list[Finding]:
     try:
         return list(scenario.judge(trials))
     except Exception as error:  # noqa: BLE001  # as above

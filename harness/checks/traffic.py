@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections import Counter
 
 from harness.checks.finding import finding
-from harness.model import Cell, Finding, Tally
-from harness.record import Evidence, Samples, tally
+from harness.model import Cell, Finding, OutcomeCounts
+from harness.record import Evidence, Samples, count_outcomes
 
 ALWAYS_WRITE = ("upsert", "for-update", "coalesce")
 """Strategies whose every transaction locks or writes a row; the others also read in transactions of their own."""
@@ -49,7 +49,9 @@ def check_acknowledged(cell: Cell, samples: Samples, *, expected: int) -> Findin
     )
 
 
-def check_spread(cell: Cell, requests: Samples | Tally, evidence: Evidence, *, tolerance: float = 0.1) -> Finding:
+def check_spread(
+    cell: Cell, requests: Samples | OutcomeCounts, evidence: Evidence, *, tolerance: float = 0.1
+) -> Finding:
     """Round robin gave each app host its even share, within `tolerance` of it (at least 3 requests).
 
     By the hosts that the answers name; where no samples were kept, by HAProxy's count.
@@ -85,7 +87,7 @@ def check_spread(cell: Cell, requests: Samples | Tally, evidence: Evidence, *, t
     return finding(cell, "spread", "pass", f"even over {cell.hosts} hosts: {said}", **numbers)
 
 
-def check_transactions(cell: Cell, requests: Samples | Tally, evidence: Evidence) -> Finding:
+def check_transactions(cell: Cell, requests: Samples | OutcomeCounts, evidence: Evidence) -> Finding:
     """What the service says of its database transactions, against the transaction ids that PostgreSQL gave out.
 
     A transaction takes an id when it first locks or writes a row (manual, "Transactions and Identifiers"), at once and
@@ -100,7 +102,7 @@ def check_transactions(cell: Cell, requests: Samples | Tally, evidence: Evidence
     text = f"the service says that it began {said:,} transactions, {given:,} have written in the database"
     if not said and not given:
         return finding(cell, "transactions", "unknown", text, **counts)
-    refused = sum(number for (_, _, outcome), number in tally(requests).items() if outcome != "ok")
+    refused = sum(number for (_, _, outcome), number in count_outcomes(requests).items() if outcome != "ok")
     if refused:
         text += f"; {refused:,} requests were not acknowledged"
     few = given > said + OTHERS
@@ -108,7 +110,9 @@ def check_transactions(cell: Cell, requests: Samples | Tally, evidence: Evidence
     return finding(cell, "transactions", not (few or many), text, **counts)
 
 
-def check_counts(cell: Cell, requests: Samples | Tally, evidence: Evidence, *, op: str | None = "increment") -> Finding:
+def check_counts(
+    cell: Cell, requests: Samples | OutcomeCounts, evidence: Evidence, *, op: str | None = "increment"
+) -> Finding:
     """Client, HAProxy, app and database saw the same requests; the first layer that differs is named.
 
     Counts that differ fail, which goes beyond "the trial is invalid": an invalid trial may be measured once more, so a
@@ -119,7 +123,7 @@ def check_counts(cell: Cell, requests: Samples | Tally, evidence: Evidence, *, o
     scenario does not increment. A layer that was not measured makes the answer unknown, never pass.
     """
     counts = dict(evidence.counts)
-    counted = tally(requests)
+    counted = count_outcomes(requests)
     sent = counts.get("client", counted.total())
     applied = sum(value - evidence.initial.get(key, 0) for key, value in evidence.final.items())
     said = [f"client {sent:,}"]

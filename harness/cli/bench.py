@@ -17,7 +17,7 @@ from harness.compare.cells import RunData, cell_of
 from harness.compare.compare import METRICS
 from harness.compare.noise_floor import measured_floor
 from harness.errors import CriterionFailed, InvalidMeasurement, UsageError
-from harness.measure.resume import must_be_alike, must_be_planned, must_be_unfinished, must_not_contradict
+from harness.measure.resume import require_same_environment, require_same_options, require_same_plan, require_unfinished
 from harness.measure.runner import bench
 from harness.plan.options import MAX_REPEAT, parse_options
 from harness.plan.planner import Plan, make_plan, volume
@@ -26,9 +26,9 @@ from harness.scenarios import SCENARIOS
 from harness.store.csv_rows import as_columns
 from harness.store.manifest import CodeRecord
 from harness.store.run_reader import Run, find_run, load_run
-from harness.store.run_writer import Recorder
+from harness.store.run_writer import RunWriter
 from harness.targets.open import open_target
-from harness.targets.url_target import Service
+from harness.targets.url_target import UrlTarget
 
 DEFAULT_RIG = "local"
 
@@ -41,7 +41,7 @@ def run_bench(
     resume: str | None = None,
     base_url: str | None = None,
     dsn: str | None = None,
-    mine: bool = False,
+    owned: bool = False,
     **texts: Any,
 ) -> Run:
     """Plans, runs, judges and stores; ends with the exit code of the verdict."""
@@ -51,8 +51,8 @@ def run_bench(
         raise UsageError("--dsn is for a service known by its URL", hint="give --base-url too; a rig has its own")
     earlier = load_run(find_run(resume, RESULTS)) if resume else None
     if earlier:
-        must_be_unfinished(earlier)
-        must_not_contradict(earlier, texts | {"aa": aa, "rig": rig})
+        require_unfinished(earlier)
+        require_same_options(earlier, texts | {"aa": aa, "rig": rig})
         rig, texts = earlier.manifest.rig.name, dict(earlier.manifest.options)
         aa = bool(texts.pop("aa", False))
     rig = rig or DEFAULT_RIG
@@ -64,24 +64,26 @@ def run_bench(
                 f"--repeat {half:,} with --aa is {2 * half:,} trials", hint=f"give 1 to {MAX_REPEAT // 2:,}"
             )
         options = dataclasses.replace(options, repeat=2 * half)
-    with open_target(rig, base_url=base_url, dsn=dsn or "", hosts=options.hosts, mine=mine, look=dry_run) as opened:
+    with open_target(
+        rig, base_url=base_url, dsn=dsn or "", hosts=options.hosts, owned=owned, read_only=dry_run
+    ) as opened:
         target, where = opened
         plan = make_plan(options, target.site(), SCENARIOS)
         say(f"load goes to {where}: {volume(plan)}")
         if earlier:
-            must_be_planned(earlier, plan)
+            require_same_plan(earlier, plan)
         if dry_run:
             print_plan(plan)
             raise SystemExit(0)
-        if isinstance(target, Service):
-            target.prove()
+        if isinstance(target, UrlTarget):
+            target.preflight()
         target.restore()  # a bench that crashed has put nothing back; what is recorded now is the tier as provisioned
         code, record = code_record(options.seed), target.record()
         if earlier:
-            must_be_alike(earlier, code=code, rig=record, settings=target.settings())
-            recorder = Recorder.resume(earlier)
+            require_same_environment(earlier, code=code, rig=record, settings=target.settings())
+            recorder = RunWriter.resume(earlier)
         else:
-            recorder = Recorder.start(
+            recorder = RunWriter.start(
                 RESULTS,
                 code=code,
                 rig=record,
@@ -99,7 +101,7 @@ def run_bench(
     return run
 
 
-def _store_floor(run: Run, recorder: Recorder, half: int) -> Run:
+def _store_floor(run: Run, recorder: RunWriter, half: int) -> Run:
     """Keeps how far apart the two measurements of a finished A/A run came out, its trials to number `half` the first.
 
     What they do not show stays as it was known before. Of a scenario that judges its cells together, one that failed

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from harness.analysis.trial_validity import unreplaced
-from harness.checks.evaluate import judge, verdict_of
+from harness.checks.evaluate import evaluate, verdict_of
 from harness.cli.console import say
 from harness.compare import noise_floor_file
 from harness.errors import CriterionFailed, InvalidMeasurement, RigError, UsageError
@@ -18,7 +18,7 @@ from harness.rig import state
 from harness.scenarios import SCENARIOS
 from harness.store.csv_rows import as_columns
 from harness.store.run_reader import Run, find_run, load_run
-from harness.store.run_writer import Recorder
+from harness.store.run_writer import RunWriter
 
 ROOT = state.ROOT
 RESULTS = Path(os.environ.get("PGCRUCIBLE_RESULTS") or ROOT / "results")
@@ -82,7 +82,7 @@ def run_check(which: str | None) -> None:
 def run_recheck(which: str) -> None:
     """Today's checks on an old run's samples: what they say now, and where that differs from what is stored."""
     run = _with_trials(find_run(which, RESULTS))
-    findings = judge(SCENARIOS, run.measured())
+    findings = evaluate(SCENARIOS, run.measured())
     stored = {(f.cell, f.check): f.verdict for f in run.findings}
     for found in findings:
         was = stored.pop((found.cell, found.check), None)
@@ -142,7 +142,7 @@ def _warn_in(run: Run, note: str) -> None:
         why = ""
         run.manifest.warnings.append(note)
         try:
-            Recorder(RESULTS, run.manifest, run.path).save()
+            RunWriter(RESULTS, run.manifest, run.path).save()
         except RigError as error:
             why = error.message
     if why:

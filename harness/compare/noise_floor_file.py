@@ -9,7 +9,7 @@ from typing import Any
 from harness.compare.environment import differences
 from harness.compare.noise_floor import with_largest
 from harness.errors import RigError
-from harness.rig.state import _NAME, RIGS, make_folder, write_private
+from harness.rig import state
 
 
 def noise_floor(name: str, rig: Mapping[str, Any]) -> dict[str, float]:
@@ -18,8 +18,8 @@ def noise_floor(name: str, rig: Mapping[str, Any]) -> dict[str, float]:
     `rig` is the manifest's record of the rig as it is now. The result is empty where nothing was measured or the rig
     has changed since: other caps, hosts or versions have other noise. Raises RigError where the file is damaged.
     """
-    path = RIGS / name / "noise_floor.json"
-    if not _NAME.fullmatch(name) or not path.exists():
+    path = state.RIGS / name / "noise_floor.json"
+    if not state.is_name(name) or not path.exists():
         return {}
     try:
         stored = json.loads(path.read_text())
@@ -34,5 +34,5 @@ def store_noise_floor(name: str, rig: Mapping[str, Any], floor: Mapping[str, flo
     """Keeps what `bench --aa` measured beside what is known of cells that it did not measure; both together."""
     known = with_largest(noise_floor(name, rig) | dict(floor))
     text = json.dumps({"rig": dict(rig), "floor": known}, indent=2)
-    write_private(make_folder(name) / "noise_floor.json", text + "\n")
+    state.write_private(state.make_folder(name) / "noise_floor.json", text + "\n")
     return known

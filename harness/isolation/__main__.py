@@ -28,10 +28,10 @@ from harness.isolation.case_model import LEVELS, Level
 from harness.isolation.cases import CASES
 from harness.isolation.deadlock_driver import measure
 from harness.isolation.deadlock_pairs import MAX_PAIRS
-from harness.isolation.observe import judge
+from harness.isolation.observe import observe
 from harness.isolation.postgres_driver import Postgres
 from harness.isolation.sqlite_driver import Sqlite
-from harness.isolation.stepper import LIMIT_S, Driver, drive, script
+from harness.isolation.stepper import LIMIT_S, SessionDriver, drive, script
 from harness.isolation.transcript import to_json
 
 KEYS = {"what", "dsn", "schema", "levels", "cases", "pairs", "sqlite", "limit_s"}
@@ -41,7 +41,7 @@ Say = Callable[[int, int, str], None]
 
 
 def isolation(
-    driver: Driver, cases: Sequence[str], levels: Sequence[Level], say: Say, *, limit_s: float = LIMIT_S
+    driver: SessionDriver, cases: Sequence[str], levels: Sequence[Level], say: Say, *, limit_s: float = LIMIT_S
 ) -> dict[str, Any]:
     """Run each case at each level; the stored form of the matrix, without backend and version."""
     start = monotonic()
@@ -50,7 +50,7 @@ def isolation(
     for number, (name, level) in enumerate(plan, start=1):
         case = CASES[name]
         seen = drive(driver, script(case, level, driver), limit_s=limit_s)
-        say(number, len(plan), f"{name} at {level}: {judge(case, level, seen)}")
+        say(number, len(plan), f"{name} at {level}: {observe(case, level, seen)}")
         cells.append({"case": name, "level": level, "transcript": to_json(seen)})
     return {
         "what": "isolation",

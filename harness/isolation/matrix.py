@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from harness.errors import FormatError
 from harness.isolation.case_model import LEVELS, Case, Level, Rule
 from harness.isolation.cases import CASES
-from harness.isolation.observe import Observation, judge, verdict
+from harness.isolation.observe import Observation, observe, verdict
 from harness.isolation.transcript import Transcript, from_json
 from harness.model import BACKENDS, Backend, Verdict
 
@@ -88,7 +88,7 @@ def matrix(stored: Stored) -> list[dict[str, Any]]:
 def _row(stored: Stored, case: Case, level: Level) -> dict[str, Any]:
     never = Transcript(level=level, trouble="it was never run")
     transcript = stored.seen.get((case.name, level), never)
-    observed = judge(case, level, transcript)
+    observed = observe(case, level, transcript)
     rule, basis = documented(stored.backend, case, level)
     return {
         "backend": stored.backend,

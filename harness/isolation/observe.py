@@ -61,7 +61,7 @@ def _level(rows: tuple[tuple[object, ...], ...]) -> str:
     return str(rows[0][0]).upper() if rows and rows[0] else "an unknown level"
 
 
-def judge(case: Case, level: Level, seen: Transcript) -> Observation:
+def observe(case: Case, level: Level, seen: Transcript) -> Observation:
     """What the transcript of `case` at `level` shows. Whatever casts doubt on it makes `unknown`."""
     doubts = list(_doubts(case, level, seen))
     if doubts:

@@ -41,7 +41,7 @@ class Stuck(Exception):
     """A statement neither ended nor was seen waiting for another session within the limit."""
 
 
-class Driver(Protocol):
+class SessionDriver(Protocol):
     """A database as the stepper needs it. Only `execute` is called from the sessions' threads."""
 
     level_sql: str
@@ -76,7 +76,7 @@ class Driver(Protocol):
         ...
 
 
-def script(case: Case, level: Level, driver: Driver) -> Script:
+def script(case: Case, level: Level, driver: SessionDriver) -> Script:
     """The case at a level: each session begins and says its level, then the steps one by one."""
     opening = []
     for session in case.sessions:
@@ -86,7 +86,7 @@ def script(case: Case, level: Level, driver: Driver) -> Script:
     return Script(level=level, setup=SETUP, rounds=rounds, final=FINAL, cleanup=CLEANUP)
 
 
-def drive(driver: Driver, plan: Script, *, limit_s: float = LIMIT_S) -> Transcript:
+def drive(driver: SessionDriver, plan: Script, *, limit_s: float = LIMIT_S) -> Transcript:
     """Run the script and record it; leaves no session open and no table behind, whatever happens.
 
     An error of the database in set-up, connecting or clean-up becomes the transcript's `trouble`.
@@ -130,7 +130,7 @@ class _InFlight:
 class _Run:
     """The state of one run: what is in flight, and what queues behind it in the same session."""
 
-    def __init__(self, driver: Driver, limit_s: float) -> None:
+    def __init__(self, driver: SessionDriver, limit_s: float) -> None:
         self.events: list[Event] = []
         self._driver = driver
         self._limit_s = limit_s

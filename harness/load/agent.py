@@ -18,7 +18,7 @@ except ImportError:  # a host without it measures the same, at a lower ceiling
     uvloop = None  # type: ignore[assignment]  # asked for before each use
 
 from harness.errors import CrucibleError, UsageError
-from harness.load.coordinator import AHEAD_MS, Conductor
+from harness.load.coordinator import AHEAD_MS, Coordinator
 from harness.load.job import Job, from_dict
 from harness.load.steady_state import STEP_MS
 from harness.load.worker import work
@@ -67,11 +67,11 @@ class Agent:
 
     async def _carry_out(self, job: Job) -> dict[str, Any]:
         """Do the job. When the warm-up is over is decided here, or by the controller that leads several hosts."""
-        conductor = Conductor(1, job.warmup, ahead_ms=STEP_MS if job.processes == 1 else AHEAD_MS)
+        conductor = Coordinator(1, job.warmup, ahead_ms=STEP_MS if job.processes == 1 else AHEAD_MS)
         work_all = work if job.processes == 1 else work_in_processes
 
         def tell(event: dict[str, Any]) -> None:
-            lines = conductor.feed(0, event) if job.host_count == 1 else _end_overdue(job, event)
+            lines = conductor.handle(0, event) if job.host_count == 1 else _end_overdue(job, event)
             for line in lines:
                 if line != "go":
                     self._commands.put_nowait(line)

@@ -22,7 +22,7 @@ def now_us() -> int:
     return time.monotonic_ns() // 1000
 
 
-class Alarm:
+class PreciseTimer:
     """Calls `ring` in the event loop at the instant set; setting it again replaces the instant."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, ring: Callable[[], None]) -> None:

@@ -40,23 +40,23 @@ _heads: dict[bytes, _Head] = {}
 class Owner(Protocol):
     """Whoever sends over a connection."""
 
-    def answered(self, link: Link, done_us: int, status: int, body: bytes, is_json: bool) -> Any:
+    def answered(self, link: HttpConnection, done_us: int, status: int, body: bytes, is_json: bool) -> Any:
         """A complete answer came; `link.usable` says whether the connection can carry another request.
 
         Returns what the answer means: `repeated` is told it when the same bytes answer the same operation again.
         """
 
-    def repeated(self, link: Link, done_us: int, meaning: Any) -> None:
+    def repeated(self, link: HttpConnection, done_us: int, meaning: Any) -> None:
         """As `answered`, where the very same bytes have been an answer before."""
 
-    def broken(self, link: Link, done_us: int, error: str) -> None:
+    def broken(self, link: HttpConnection, done_us: int, error: str) -> None:
         """The request was written, and no complete answer will come: reset, eof, truncated, protocol, timeout."""
 
-    def lost(self, link: Link, out_of_step: bool) -> None:
+    def lost(self, link: HttpConnection, out_of_step: bool) -> None:
         """An idle connection ended; `out_of_step`: the server spoke again without being asked."""
 
 
-class Link(asyncio.Protocol):
+class HttpConnection(asyncio.Protocol):
     """A connection and the request it carries (`seq`, `op`, `key`, `due_us`, `sent_us` belong to the owner)."""
 
     __slots__ = (

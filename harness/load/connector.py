@@ -9,35 +9,35 @@ import ssl
 from collections.abc import Callable
 
 from harness.errors import RigError
-from harness.load.connection import Link
+from harness.load.connection import HttpConnection
 from harness.load.job import Job
 
 _AT_A_TIME = 100
 """Below the listen backlog of common servers (128); a dropped SYN costs a second."""
 
 
-class Dialer:
+class Connector:
     """Connects to the job's target; the name is looked up once at most."""
 
-    def __init__(self, job: Job, make_link: Callable[[], Link]) -> None:
+    def __init__(self, job: Job, make_link: Callable[[], HttpConnection]) -> None:
         self._target = job.target
         self._job = job
         self._make_link = make_link
         self._address = job.target.address
         self._tls: ssl.SSLContext | None = None
 
-    async def open(self, count: int) -> list[Link]:
+    async def open(self, count: int) -> list[HttpConnection]:
         """`count` connections; raises `RigError` when one of them cannot be opened, or the authority not read."""
         if self._target.tls:
             self._tls = self._tls or self._trust()
         gate = asyncio.Semaphore(_AT_A_TIME)
 
-        async def one() -> Link:
+        async def one() -> HttpConnection:
             async with gate:
                 return await self.connect()
 
         results = await asyncio.gather(*(one() for _ in range(count)), return_exceptions=True)
-        links = [result for result in results if isinstance(result, Link)]
+        links = [result for result in results if isinstance(result, HttpConnection)]
         for error in results:
             if isinstance(error, BaseException):
                 for link in links:
@@ -54,7 +54,7 @@ class Dialer:
         except OSError as error:
             raise RigError(f"{self._job.load_host}: cannot read {self._target.ca}: {reason(error)}") from error
 
-    async def connect(self) -> Link:
+    async def connect(self) -> HttpConnection:
         """A new connection; OSError (of which a time-out is one) when there is none to be had."""
         loop = asyncio.get_running_loop()
         if not self._address:

@@ -21,7 +21,7 @@ ENOUGH_ROWS = 5
 """Steps before a warm-up may end early: a first one that does not count, and half a second twice."""
 
 
-class Conductor:
+class Coordinator:
     """For `count` agents whose job has this warm-up (None: measure from the release on)."""
 
     def __init__(self, count: int, warmup: Warmup | None, *, ahead_ms: int = AHEAD_MS) -> None:
@@ -40,7 +40,7 @@ class Conductor:
     def finished(self) -> bool:
         return bool(self.error) or len(self.done) == self._count
 
-    def feed(self, agent: int, event: Event) -> list[str]:
+    def handle(self, agent: int, event: Event) -> list[str]:
         """The lines to send to every agent after `agent` printed this event."""
         kind = event.get("event")
         if kind == "ready":

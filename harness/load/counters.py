@@ -67,7 +67,7 @@ class Durations:
         self._exact_us.clear()
 
 
-class Phase:
+class PhaseCounters:
     """Counts and histograms of one phase, and of the second that is running in it."""
 
     def __init__(self) -> None:
@@ -123,7 +123,7 @@ class Phase:
         self._begin_second()
 
 
-class Window:
+class MeasuredWindow:
     """The measured window, from `begin_us` until `until_us`."""
 
     def __init__(self) -> None:

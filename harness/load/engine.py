@@ -13,17 +13,17 @@ from collections import deque
 from time import monotonic_ns
 from typing import Any
 
-from harness.load.clock import Alarm, now_us
-from harness.load.connection import Link
-from harness.load.connector import Dialer, reason
+from harness.load.clock import PreciseTimer, now_us
+from harness.load.connection import HttpConnection
+from harness.load.connector import Connector, reason
 from harness.load.counters import NEVER_US
 from harness.load.job import Job
-from harness.load.outcome import FAIL, UNKNOWN, Answer, judge
+from harness.load.outcome import FAIL, UNKNOWN, Answer, classify_answer
 from harness.load.request_builder import request_maker
 from harness.load.results import histogram
-from harness.load.sample_buffer import Meaning, Recorder
+from harness.load.sample_buffer import Meaning, SampleBuffer
 from harness.load.schedule import arrivals
-from harness.load.self_monitor import TICK_US, Watch
+from harness.load.self_monitor import TICK_US, SelfMonitor
 
 CONNECT_PAUSE_S = 0.1
 """Closed mode: how long a client whose connection was refused waits before its next request."""
@@ -35,7 +35,7 @@ _GRACE_S = 2.0
 class Engine:
     """One stripe of a job. `finished` resolves when every request has its outcome."""
 
-    def __init__(self, job: Job, recorder: Recorder) -> None:
+    def __init__(self, job: Job, recorder: SampleBuffer) -> None:
         self._job = job
         self.recorder = recorder
         self._loop = asyncio.get_running_loop()
@@ -45,9 +45,9 @@ class Engine:
         self._record, self._meaning, self._phases = recorder.record, recorder.meaning, recorder.phases
         self._known: list[dict[bytes, Any]] = [{} for _ in job.operations]
         self._timeout_us = round(job.timeout_s * 1_000_000)
-        self._dialer = Dialer(job, lambda: Link(self))
-        self._links: set[Link] = set()
-        self._free: deque[Link] = deque()
+        self._dialer = Connector(job, lambda: HttpConnection(self))
+        self._links: set[HttpConnection] = set()
+        self._free: deque[HttpConnection] = deque()
         self._waiting: deque[int] = deque()
         """Open mode: when the requests were due that wait for a connection. Without a bound, because a request that
         is late is not lost: under overload it grows by what is offered beyond what is answered, 40 bytes a request."""
@@ -60,14 +60,14 @@ class Engine:
         self.until_us = NEVER_US
         self._released = self._exhausted = self.interrupted = False
         self._drain_until_us = NEVER_US
-        self._alarm = Alarm(self._loop, self._ring)
+        self._alarm = PreciseTimer(self._loop, self._ring)
         self._arrivals = arrivals(job) if job.mode == "open" else iter(())
         self._due_us = 0
         self.in_flight = self.peak_in_flight = 0
         self.opened = self.reopened = self.out_of_step = 0
         self.late = self.not_sent = 0
         self.dispatch_lag: histogram.Counts = {}
-        self.watch = Watch()
+        self.watch = SelfMonitor()
 
     # -- connections
 
@@ -148,12 +148,12 @@ class Engine:
             self._left -= 1
         return True
 
-    def _send(self, link: Link, due_us: int) -> None:
+    def _send(self, link: HttpConnection, due_us: int) -> None:
         self.in_flight += 1
         self.peak_in_flight = max(self.peak_in_flight, self.in_flight)
         self._write(link, due_us)
 
-    def _write(self, link: Link, due_us: int) -> None:
+    def _write(self, link: HttpConnection, due_us: int) -> None:
         link.seq = seq = self._next_seq
         self._next_seq = seq + self._stripes
         link.op, link.key, request = self._make(seq)
@@ -169,7 +169,7 @@ class Engine:
 
     def _unsent(self, due_us: int, error: str) -> None:
         """A sample of a request that never left: surely not applied."""
-        call = Link(self)
+        call = HttpConnection(self)
         call.seq = self._next_seq
         self._next_seq += self._stripes
         call.op, call.key, _ = self._make(call.seq)
@@ -182,7 +182,7 @@ class Engine:
             phase.last_due_us, phase.last_sent_us = due_us, now
         self._record(call, now, self._meaning(0, Answer(FAIL, error)))
 
-    def _next(self, link: Link | None, now: int) -> None:
+    def _next(self, link: HttpConnection | None, now: int) -> None:
         """A client is free: give it its next request, over `link` or, without one, a new connection."""
         if link is not None and not link.usable:
             self._links.discard(link)
@@ -231,12 +231,12 @@ class Engine:
 
     # -- what links report
 
-    def answered(self, link: Link, done_us: int, status: int, body: bytes, is_json: bool) -> Meaning:
-        meaning = self._meaning(status, judge(self._job.operations[link.op], status, body, is_json))
+    def answered(self, link: HttpConnection, done_us: int, status: int, body: bytes, is_json: bool) -> Meaning:
+        meaning = self._meaning(status, classify_answer(self._job.operations[link.op], status, body, is_json))
         self.repeated(link, done_us, meaning)
         return meaning
 
-    def repeated(self, link: Link, done_us: int, meaning: Meaning) -> None:
+    def repeated(self, link: HttpConnection, done_us: int, meaning: Meaning) -> None:
         self._record(link, done_us, meaning)
         if self._closed and link.usable and self._more(done_us):
             # _write() by hand: the call is 3 % of the generator's own CPU. As many as before are in flight
@@ -253,12 +253,12 @@ class Engine:
             self.in_flight -= 1
             self._next(link, done_us)
 
-    def broken(self, link: Link, done_us: int, error: str) -> None:
+    def broken(self, link: HttpConnection, done_us: int, error: str) -> None:
         self.in_flight -= 1
         self._record(link, done_us, self._meaning(0, Answer(UNKNOWN, error)))
         self._next(link, done_us)
 
-    def lost(self, link: Link, out_of_step: bool) -> None:
+    def lost(self, link: HttpConnection, out_of_step: bool) -> None:
         self.out_of_step += out_of_step
         self._links.discard(link)
         if self._released and self._job.mode == "open":

@@ -38,7 +38,7 @@ def _fail(where: str, what: str) -> UsageError:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Target:
+class Endpoint:
     """Where requests go. `ca` is a PEM file to trust with `tls`; empty means the system's.
 
     `address`: where to connect to, instead of looking `host` up, which requests and certificates still name.
@@ -148,7 +148,7 @@ class Job:
     """All that a load host needs to know. Clients, requests and rate are those of all load hosts together."""
 
     format: int
-    target: Target
+    target: Endpoint
     mode: str
     """`closed`: each client sends when its last request was answered. `open`: requests are due by `rate`."""
     clients: int
@@ -293,7 +293,7 @@ def from_dict(data: Any) -> Job:
         raise _fail("job", f"must be an object, not {type(data).__name__}")
     made: dict[str, Any] = {}
     if "target" in data:
-        made["target"] = _build(Target, data["target"], "target")
+        made["target"] = _build(Endpoint, data["target"], "target")
     if "keys" in data:
         made["keys"] = _build(Keys, data["keys"], "keys")
     if data.get("warmup") is not None:

@@ -50,7 +50,7 @@ def _decoded(text: str) -> Any:
     return json.loads(text)
 
 
-def judge(op: Operation, status: int, body: bytes, is_json: bool) -> Answer:
+def classify_answer(op: Operation, status: int, body: bytes, is_json: bool) -> Answer:
     """The meaning of a complete answer (status, whole body, whether its Content-Type says JSON)."""
     accepted = 200 <= status < 300
     try:

@@ -16,12 +16,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol
 
-from harness.load.counters import NEVER_US, OTHERS, TABLE_LIMIT, Columns, Phase, Window
+from harness.load.counters import NEVER_US, OTHERS, TABLE_LIMIT, Columns, MeasuredWindow, PhaseCounters
 from harness.load.job import Job
 from harness.load.outcome import OUTCOMES, Answer
 from harness.load.results import histogram
 from harness.load.results.samples import Sample
-from harness.model import Tally
+from harness.model import OutcomeCounts
 
 _BLOCK_ROWS = 1 << 16
 _BATCH = 256
@@ -68,7 +68,7 @@ class Meaning(NamedTuple):
     captured: tuple[Any, ...]
 
 
-class Recorder:
+class SampleBuffer:
     """Takes each finished request once, in the order they finish. Times given are absolute µs on CLOCK_MONOTONIC."""
 
     def __init__(self, job: Job, folder: Path, on_second: Callable[[dict[str, Any]], None]) -> None:
@@ -92,8 +92,8 @@ class Recorder:
         """Without samples: (operation, key, outcome) -> requests."""
         self._pack_into = _ROW.pack_into
         self._hosts, self._errors = Table(), Table()
-        self.phases = (Phase(), Phase())
-        self.window = Window()
+        self.phases = (PhaseCounters(), PhaseCounters())
+        self.window = MeasuredWindow()
         self.t0_us = 0
         self.measure_from_us = NEVER_US
         """Requests due from this instant on belong to the measured phase."""
@@ -223,11 +223,11 @@ class Recorder:
 
     # -- what was kept
 
-    def tally(self) -> Tally:
+    def tally(self) -> OutcomeCounts:
         """How the requests of each key ended in both phases; empty where samples are kept, which say more."""
         name = self._job.keys.name
         operations = [operation.name for operation in self._job.operations]
-        tally = Tally()
+        tally = OutcomeCounts()
         for (op, key, outcome), number in self._ended.items():
             tally[operations[op], name(key), OUTCOMES[outcome]] += number
         return tally

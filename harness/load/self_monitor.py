@@ -13,7 +13,7 @@ TICK_US = 10_000
 """How often the event loop is looked at."""
 
 
-class Watch:
+class SelfMonitor:
     """The generator's view of itself over the measured window, looked at every 10 ms."""
 
     def __init__(self) -> None:

@@ -13,12 +13,12 @@ from typing import Any
 
 from harness.errors import UsageError
 from harness.load.clock import now_us
-from harness.load.counters import NEVER_US, Phase
+from harness.load.counters import NEVER_US, PhaseCounters
 from harness.load.engine import Engine
 from harness.load.job import Job
 from harness.load.outcome import OUTCOMES
 from harness.load.results import histogram, merge, outcome_counts, samples
-from harness.load.sample_buffer import MEASURE, PHASES, WARMUP, Recorder
+from harness.load.sample_buffer import MEASURE, PHASES, WARMUP, SampleBuffer
 from harness.load.steady_state import STEP_MS, Row
 
 Emit = Callable[[dict[str, Any]], None]
@@ -35,7 +35,7 @@ async def work(job: Job, commands: asyncio.Queue[str | None], emit: Emit) -> dic
     folder = Path(job.out)
     merge.clear(folder)
     _allow_connections(job)
-    recorder = Recorder(job, folder, lambda row: emit({"event": "progress", **row}))
+    recorder = SampleBuffer(job, folder, lambda row: emit({"event": "progress", **row}))
     engine = Engine(job, recorder)
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(lambda _, context: _stop_on_bug(engine, context))
@@ -185,7 +185,7 @@ def _summary(job: Job, engine: Engine, t0_us: int) -> dict[str, Any]:
     }
 
 
-def _counts(phase: Phase) -> dict[str, Any]:
+def _counts(phase: PhaseCounters) -> dict[str, Any]:
     return {
         "sent": phase.sent,
         **dict(zip(OUTCOMES, phase.outcomes, strict=True)),
@@ -194,7 +194,7 @@ def _counts(phase: Phase) -> dict[str, Any]:
 
 
 def _write(
-    job: Job, recorder: Recorder, folder: Path, summary: dict[str, Any], lag: histogram.Counts
+    job: Job, recorder: SampleBuffer, folder: Path, summary: dict[str, Any], lag: histogram.Counts
 ) -> dict[str, Any]:
     if job.samples:
         number = sum(sum(p.outcomes) for p in recorder.phases)
@@ -214,7 +214,7 @@ def _write(
 _STEP_US = STEP_MS * 1000
 
 
-async def follow(recorder: Recorder, rows: list[Row], tell: Callable[[dict[str, Any]], None]) -> None:
+async def follow(recorder: SampleBuffer, rows: list[Row], tell: Callable[[dict[str, Any]], None]) -> None:
     """Append each step of the warm-up to `rows` when it is over, and tell of it; ends with the warm-up."""
     done_before, before = 0, histogram.Counts()
     while (at_us := recorder.t0_us + (len(rows) + 1) * _STEP_US) <= recorder.measure_from_us:
@@ -228,7 +228,7 @@ async def follow(recorder: Recorder, rows: list[Row], tell: Callable[[dict[str, 
         done_before, before = done, counts
 
 
-def _so_far(recorder: Recorder) -> tuple[int, histogram.Counts]:
+def _so_far(recorder: SampleBuffer) -> tuple[int, histogram.Counts]:
     """Requests of the warm-up that have their outcome, and their latencies."""
     phase = recorder.phases[WARMUP]
     counts = dict(phase.latency)

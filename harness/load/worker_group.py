@@ -25,7 +25,7 @@ Event = dict[str, Any]
 
 async def work_in_processes(job: Job, commands: asyncio.Queue[str | None], emit: Emit) -> dict[str, Any]:
     """Like `worker.work`, in `job.processes` processes released at the same instant."""
-    crew = _Crew(job, emit)
+    crew = WorkerGroup(job, emit)
     for number in range(job.processes):
         await crew.start(job.process(number))
     forwarding = asyncio.ensure_future(crew.forward(commands))
@@ -44,7 +44,7 @@ async def work_in_processes(job: Job, commands: asyncio.Queue[str | None], emit:
     return summary
 
 
-class _Crew:
+class WorkerGroup:
     """The processes and what they have said so far."""
 
     def __init__(self, job: Job, emit: Emit) -> None:

@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import CrucibleError, RigError
-from harness.load.coordinator import Conductor
+from harness.load.coordinator import Coordinator
 from harness.load.job import Warmup
 from harness.load.results.merge import FILES, is_shared, merge
 from harness.plan.scenario import Lane
-from harness.rig.connection import Station, Stream
+from harness.rig.connection import HostConnection, RemoteProcess
 
 READY_S = 60.0
 GRACE_S = 30.0
@@ -40,10 +40,10 @@ class Agent:
 
     lane: str
     number: int
-    station: Station
+    station: HostConnection
     job: Mapping[str, Any]
-    stream: Stream
-    crew: Conductor
+    stream: RemoteProcess
+    crew: Coordinator
     others: list[Agent]
     """All agents of the lane, itself included."""
     ready: threading.Event = field(default_factory=threading.Event)
@@ -73,10 +73,10 @@ class Collected:
 
 def run_lanes(
     lanes: Mapping[str, Lane],
-    stations: Sequence[Station],
+    stations: Sequence[HostConnection],
     *,
     processes: int = 1,
-    place: Mapping[str, Any],
+    endpoint: Mapping[str, Any],
     command: Sequence[str],
     tag: str,
     seed: int,
@@ -85,7 +85,7 @@ def run_lanes(
     progress: Progress,
     during: contextlib.AbstractContextManager[None],
 ) -> Collected:
-    """Runs all lanes on all stations, in `processes` processes on each, to their end. `place`: the job's `target`.
+    """Runs all lanes on all stations, in `processes` processes on each, to their end. `endpoint`: the job's `target`.
     Files land under `scratch`.
 
     `began_s`: when the run began (seconds since 1970): the samples' times count from there. `during` is entered
@@ -100,12 +100,12 @@ def run_lanes(
         for lane, spec in lanes.items():
             at = stations[: spec["clients"]]  # one client cannot be shared by two hosts
             warmup = Warmup(**spec["warmup"]) if spec.get("warmup") and len(at) > 1 else None  # one leads itself
-            crew, mates = Conductor(len(at), warmup), list[Agent]()
+            crew, mates = Coordinator(len(at), warmup), list[Agent]()
             for number, station in enumerate(at):
                 job = {
                     **spec,
                     "format": 1,
-                    "target": dict(place),
+                    "target": dict(endpoint),
                     "load_host": station.name,
                     "run_tag": f"{tag}-{lane}",
                     "out": f"{remote}/{lane}-{number}",
@@ -168,7 +168,7 @@ def _listen(agent: Agent, progress: Progress) -> None:
                 progress(agent.lane, event)
             agent.done = agent.done or event.get("event") == "done"
             agent.error = agent.error or str(event.get("message", "")) * (event.get("event") == "error")
-            for command in agent.crew.feed(agent.number, event):
+            for command in agent.crew.handle(agent.number, event):
                 for mate in agent.others:
                     with contextlib.suppress(OSError, ValueError):  # one that died must not cost this one's results
                         mate.stream.send(command)

@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from harness.rig.connection import Result, Station, Stream
+from harness.rig.connection import HostConnection, RemoteProcess, Result
 
 
-class Standby:
+class PrestartedAgent:
     """A Station that hands out the agent it has in waiting, which does nothing but wait for its job.
 
     Getting one ready takes CPU of the load host: it is done while the tier settles, never while something is measured.
     """
 
-    def __init__(self, station: Station, command: Sequence[str]) -> None:
+    def __init__(self, station: HostConnection, command: Sequence[str]) -> None:
         self._station = station
         self._command = command
-        self._waiting: Stream | None = None
+        self._waiting: RemoteProcess | None = None
 
     @property
     def name(self) -> str:
@@ -34,7 +34,7 @@ class Standby:
             self._waiting.end()
             self._waiting = None
 
-    def stream(self, command: Sequence[str]) -> Stream:
+    def stream(self, command: Sequence[str]) -> RemoteProcess:
         """As Station.stream; the agent in waiting, where that is what is wanted and it has not died meanwhile."""
         if command != self._command or self._waiting is None:
             return self._station.stream(command)

@@ -12,7 +12,7 @@ EVERY_S = 2.0
 """Seconds between two lines."""
 
 
-class Ticker:
+class ProgressPrinter:
     """Takes the agents' progress events, from several threads, and says the newest second that is surely whole.
 
     A load host tells of a second once for each phase that touched it, and hosts do so one after the other: a second

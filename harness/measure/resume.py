@@ -23,7 +23,7 @@ MOST = 6
 """So many differences are named one by one."""
 
 
-def must_be_unfinished(run: Run) -> None:
+def require_unfinished(run: Run) -> None:
     """Raises UsageError where nothing is missing of the run, or where it cannot be gone on with."""
     if run.manifest.status == "finished":
         raise UsageError(f"run {run.run_id} is finished", hint=NEW)
@@ -33,7 +33,7 @@ def must_be_unfinished(run: Run) -> None:
         raise UsageError(f"run {run.run_id} holds no trials: there is nothing to go on with", hint=NEW)
 
 
-def must_not_contradict(run: Run, given: Mapping[str, Any]) -> None:
+def require_same_options(run: Run, given: Mapping[str, Any]) -> None:
     """Raises UsageError for options (by name; empty: not given) that are not those of the run."""
     was = {"rig": run.manifest.rig.name, **run.manifest.options}
     for name, value in given.items():
@@ -46,7 +46,7 @@ def must_not_contradict(run: Run, given: Mapping[str, Any]) -> None:
             )
 
 
-def must_be_planned(run: Run, plan: Plan) -> None:
+def require_same_plan(run: Run, plan: Plan) -> None:
     """Raises UsageError where the run's trials are not those planned now."""
     planned = {trial.order: trial for trial in plan.trials}
     for row in run.rows:
@@ -57,7 +57,7 @@ def must_be_planned(run: Run, plan: Plan) -> None:
             )
 
 
-def must_be_alike(run: Run, *, code: CodeRecord, rig: RigRecord, settings: Mapping[str, Any]) -> None:
+def require_same_environment(run: Run, *, code: CodeRecord, rig: RigRecord, settings: Mapping[str, Any]) -> None:
     """Raises UsageError, with the list, where the environment is not the one that the run was begun in."""
     manifest = run.manifest.model_dump()
     then = _compared(manifest["code"], manifest["rig"], manifest["settings"])

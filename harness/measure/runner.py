@@ -17,20 +17,20 @@ from pathlib import Path
 from harness.analysis.host_drift import drifted_hosts, uneven_hosts
 from harness.analysis.trial_validity import unreplaced, unsteady
 from harness.checks.counter_oracle import PER_REQUEST
-from harness.checks.evaluate import judge, verdict_of
+from harness.checks.evaluate import evaluate, verdict_of
 from harness.errors import CrucibleError, RigError
 from harness.measure.load_controller import Collected, Progress, run_lanes
-from harness.measure.prestarted_agent import Standby
-from harness.measure.progress import Ticker
-from harness.measure.trial_result import made_up, row_of, with_client
+from harness.measure.prestarted_agent import PrestartedAgent
+from harness.measure.progress import ProgressPrinter
+from harness.measure.trial_result import add_client_counts, trial_result, trials_to_remeasure
 from harness.model import Trial
 from harness.plan.planner import Plan
-from harness.plan.scenario import Driver, Lane, Scenario
-from harness.record import Evidence, TrialRow
+from harness.plan.scenario import Lane, RemoteWorkload, Scenario
+from harness.record import Evidence, TrialResult
 from harness.store.csv_rows import as_columns
 from harness.store.files import read_rows
 from harness.store.run_reader import Run, load_run
-from harness.store.run_writer import Recorder
+from harness.store.run_writer import RunWriter
 from harness.targets.base import During, Target
 
 CEILING_CLIENTS = 32
@@ -42,10 +42,10 @@ def bench(
     plan: Plan,
     scenarios: Mapping[str, Scenario],
     target: Target,
-    recorder: Recorder,
+    recorder: RunWriter,
     echo: Callable[[str], None],
     *,
-    earlier: Collection[TrialRow] = (),
+    earlier: Collection[TrialResult] = (),
 ) -> Run:
     """Carries the plan out and judges the run. The `earlier` trials, of a run that is resumed, are kept as they are.
 
@@ -68,7 +68,7 @@ def bench(
         with target.telemetry(recorder) as during:
             missing = [trial for trial in plan.trials if trial.order not in done]
             rows += [bencher.run(trial, len(plan.trials), during) for trial in missing]
-            for trial in made_up(rows, plan):
+            for trial in trials_to_remeasure(rows, plan):
                 bencher.run(trial, trial.order, during)
         with bencher.stage("restore"):
             target.restore()
@@ -96,10 +96,10 @@ def _put_back(target: Target, echo: Callable[[str], None]) -> None:
         echo(f"  not put back: {error}; the next bench does it first of all")
 
 
-def _judge(recorder: Recorder, scenarios: Mapping[str, Scenario], *, finish: bool) -> Run:
+def _judge(recorder: RunWriter, scenarios: Mapping[str, Scenario], *, finish: bool) -> Run:
     started = time.monotonic()
     run = load_run(recorder.path)
-    findings = judge(scenarios, run.measured())
+    findings = evaluate(scenarios, run.measured())
     recorder.findings(findings, verdict_of(findings, invalid_trials=len(unreplaced(run.rows))))
     if finish:
         recorder.manifest.warnings += unsteady(run.rows)
@@ -114,7 +114,7 @@ class _Bench:
         plan: Plan,
         scenarios: Mapping[str, Scenario],
         target: Target,
-        recorder: Recorder,
+        recorder: RunWriter,
         echo: Callable[[str], None],
     ) -> None:
         self._plan, self._scenarios = plan, scenarios
@@ -122,9 +122,9 @@ class _Bench:
         self._ceiling: float | None = None
 
     @functools.cached_property
-    def _stations(self) -> list[Standby]:
+    def _stations(self) -> list[PrestartedAgent]:
         """Where load comes from, the next trial's agents waiting there."""
-        return [Standby(station, self._agent) for station in self._target.stations()]
+        return [PrestartedAgent(station, self._agent) for station in self._target.stations()]
 
     @property
     def _agent(self) -> list[str]:
@@ -177,31 +177,31 @@ class _Bench:
         if when == "after":
             manifest.warnings += drifted_hosts(manifest.canaries["before"], found)
 
-    def run(self, trial: Trial, total: int, during: During) -> TrialRow:
+    def run(self, trial: Trial, total: int, during: During) -> TrialResult:
         """One trial, from settling the tier to its row on disk."""
         cell = trial.cell
         self._echo(f"[{trial.order}/{total}] {cell.name}" + (f" trial {trial.number}" if trial.number > 1 else ""))
         scenario = self._scenarios[cell.scenario]
         work, reads = scenario.workload(trial), set(scenario.reads)
         left: Sequence[str] = ()
-        if isinstance(work, Driver):
+        if isinstance(work, RemoteWorkload):
             with self.stage("load"), self._target.watched(cell, reads) as read:
                 with during(trial.order):
-                    result = self._target.drive(work)
+                    result = self._target.run_workload(work)
                 seen = read()
                 evidence = replace(seen, extra={**seen.extra, "result": result})
-            row = TrialRow(trial=trial, figures={})
+            row = TrialResult(trial=trial, figures={})
         else:
             with self.stage("settle"):
                 for station in self._stations:
                     station.get_ready()
-                self._target.settle(cell)
-                left = self._target.reset(cell)
+                self._target.configure(cell)
+                left = self._target.reset_database(cell)
             row, evidence = self._load(trial, work, reads | {"counters"}, during)
         said = [
             *left,
             *evidence.notes,
-            *(f"'{check}' is not judged: {why}" for check, why in evidence.unjudged.items()),
+            *(f"'{check}' is not judged: {why}" for check, why in evidence.not_applicable.items()),
         ]
         warnings = self._recorder.manifest.warnings
         warnings += [text for text in said if text not in warnings]
@@ -219,14 +219,14 @@ class _Bench:
 
     def _load(
         self, trial: Trial, lanes: Mapping[str, Lane], reads: set[str], during: During
-    ) -> tuple[TrialRow, Evidence]:
+    ) -> tuple[TrialResult, Evidence]:
         scenario = self._scenarios[trial.cell.scenario]
         keep = self._plan.keeps_samples(scenario, trial.cell)
-        lanes = {name: {**lane, "samples": keep} for name, lane in self._target.prepare(lanes).items()}
+        lanes = {name: {**lane, "samples": keep} for name, lane in self._target.with_unique_keys(lanes).items()}
         ledger = any(op.get("idempotency") for lane in lanes.values() for op in lane["operations"])
         if keep and ledger:
             reads.add("ledger")
-        if scenario.rehearsed:
+        if scenario.rehearse:
             with self.stage("rehearsal"), tempfile.TemporaryDirectory(prefix="pgcrucible-") as scratch:
                 self._send(lanes, f"{trial.order}-rehearsal", Path(scratch), seed=trial.seed)
         with (
@@ -239,15 +239,21 @@ class _Bench:
                     str(trial.order),
                     Path(scratch),
                     seed=trial.seed,
-                    progress=Ticker(self._echo),
+                    progress=ProgressPrinter(self._echo),
                     during=during(trial.order),
                 )
             with self.stage("store"):
-                evidence = with_client(read(), collected)
+                evidence = add_client_counts(read(), collected)
                 if not keep:
                     unjudged = {check: NO_SAMPLES for check in PER_REQUEST if ledger or check != "ledger"}
-                    evidence = replace(evidence, unjudged={**unjudged, **evidence.unjudged})
-                row = row_of(trial, next(iter(lanes)), collected, ceiling_rps=self._ceiling, timed=scenario.timed)
+                    evidence = replace(evidence, not_applicable={**unjudged, **evidence.not_applicable})
+                row = trial_result(
+                    trial,
+                    next(iter(lanes)),
+                    collected,
+                    ceiling_rps=self._ceiling,
+                    timing_matters=scenario.timing_matters,
+                )
                 for lane, folder in collected.folders.items():
                     self._timeline(trial.order, lane, folder)
                     self._recorder.lane(trial.order, lane, folder)
@@ -268,7 +274,7 @@ class _Bench:
             lanes,
             self._stations,
             processes=self._target.processes(),
-            place=self._target.place(),
+            endpoint=self._target.endpoint(),
             command=self._agent,
             tag=f"{self._recorder.manifest.run_id}-{tag}",
             seed=seed,

@@ -12,33 +12,35 @@ from harness.load import generator_checks
 from harness.measure.load_controller import Collected
 from harness.model import Trial
 from harness.plan.planner import Plan
-from harness.record import Evidence, TrialRow
+from harness.record import Evidence, TrialResult
 
 MADE_UP = 0.05
 """Share of the trials (one at least) that may be measured once more because the generator was held up. More are no
 hiccup: the rig is not fit to measure."""
 
 
-def row_of(trial: Trial, first: str, collected: Collected, *, ceiling_rps: float | None, timed: bool) -> TrialRow:
+def trial_result(
+    trial: Trial, first: str, collected: Collected, *, ceiling_rps: float | None, timing_matters: bool
+) -> TrialResult:
     """The trial's row: the figures of its `first` lane, and no other's; why no claim may rest on it.
 
     Whether its times can be believed is one question, whether its outcomes can is another. Where no claim rests on
-    times (not `timed`), a doubt about these leaves the trial valid and stands in the row, so that its times are not
-    compared. `ceiling_rps`: see generator_checks.reasons.
+    times (not `timing_matters`), a doubt about these leaves the trial valid; the row holds the doubt, so that its times
+    are not compared. `ceiling_rps`: see generator_checks.reasons.
     """
     broken = list(collected.failures)
     for lane, summary in collected.summaries.items():
         broken += [f"lane {lane}: {why}" for why in generator_checks.broken(summary)]
     if first not in collected.summaries:
         why = f"no results of lane {first}"
-        return TrialRow(trial=trial, valid=False, reason="; ".join([*broken, why]), figures={})
+        return TrialResult(trial=trial, valid=False, reason="; ".join([*broken, why]), figures={})
     summary = collected.summaries[first]
     doubts = generator_checks.reasons(summary, ceiling_rps)
-    if not timed:
+    if not timing_matters:
         doubts = [f"times are the generator's too: {doubt}" for doubt in doubts]
-    return TrialRow(
+    return TrialResult(
         trial=trial,
-        valid=not (broken or (timed and doubts)),
+        valid=not (broken or (timing_matters and doubts)),
         reason="; ".join(broken + doubts),
         doubted=bool(doubts) and not broken,
         steady=summary["warmup_steady"],
@@ -46,7 +48,7 @@ def row_of(trial: Trial, first: str, collected: Collected, *, ceiling_rps: float
     )
 
 
-def with_client(evidence: Evidence, collected: Collected) -> Evidence:
+def add_client_counts(evidence: Evidence, collected: Collected) -> Evidence:
     """The client's own count of requests that left it, and lists captured from answers."""
     sent = sum(
         summary[phase]["sent"] for summary in collected.summaries.values() for phase in ("warmup", "measure")
@@ -62,7 +64,7 @@ def with_client(evidence: Evidence, collected: Collected) -> Evidence:
     return replace(evidence, counts={"client": sent, **evidence.counts}, extra=extra)
 
 
-def made_up(rows: Collection[TrialRow], plan: Plan) -> list[Trial]:
+def trials_to_remeasure(rows: Collection[TrialResult], plan: Plan) -> list[Trial]:
     """Trials to be measured once more, last of all, because the generator and not the tier was the limit. Pure.
 
     The generator alone says so, never what was measured, so no result is chosen; the invalid row stays. Of a run that

@@ -34,7 +34,7 @@ class Plan:
     def keeps_samples(self, scenario: Scenario, cell: Cell) -> bool:
         """Whether the cell's trials keep every sample: long ones only if asked to, or where checks need them."""
         long = cell.requests > LONG_REQUESTS if cell.requests else (cell.seconds or 0.0) > LONG_S
-        return self.samples or not scenario.tallied or not long
+        return self.samples or not scenario.works_without_samples or not long
 
 
 def make_plan(options: Options, site: Site, scenarios: Mapping[str, Scenario]) -> Plan:
@@ -89,7 +89,9 @@ def _asked(scenario: Scenario, cells: Sequence[Cell], options: Options) -> Seque
     """
     of_backend = [cell for cell in cells if not options.backends or cell.backend in options.backends]
     if not of_backend:
-        raise Skip(f"--backend {','.join(options.backends)}: {scenario.name} is about PostgreSQL's {scenario.about}")
+        raise Skip(
+            f"--backend {','.join(options.backends)}: {scenario.name} is about PostgreSQL's {scenario.postgres_topic}"
+        )
     if options.strategies and not any(cell.strategy in options.strategies for cell in of_backend):
         own = sorted({cell.strategy for cell in of_backend} - {""})
         why = f"measures {' and '.join(own)} alone" if own else "has no increments"

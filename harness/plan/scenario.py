@@ -8,7 +8,7 @@ from typing import Any
 
 from harness.model import Backend, Cell, Finding, Role, Trial
 from harness.plan.options import Options
-from harness.record import Measured
+from harness.record import TrialRecord
 
 
 class Skip(Exception):
@@ -49,7 +49,7 @@ class Site:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Driver:
+class RemoteWorkload:
     """A workload that is not HTTP: `python -m <module>` on a host of `role`, a JSON job in, a JSON result out.
 
     It has tables or a file of its own and asks nothing of the service, which is therefore left as it is, unless it
@@ -65,11 +65,11 @@ Lane = Mapping[str, Any]
 """A load job (harness/load/job.py) without its place: the runner adds target, load host, tag and folder."""
 
 
-Workload = Mapping[str, Lane] | Driver
+Workload = Mapping[str, Lane] | RemoteWorkload
 """Lanes that run side by side, by name (the first is the one whose figures are the trial's), or a driver."""
 
 
-def _no_judgement(_: Sequence[Measured]) -> list[Finding]:
+def _no_judgement(_: Sequence[TrialRecord]) -> list[Finding]:
     return []
 
 
@@ -86,24 +86,24 @@ class Scenario:
     criteria: tuple[str, ...]
     cells: Callable[[Options, Site], Sequence[Cell]]
     workload: Callable[[Trial], Workload]
-    check: Callable[[Measured], Sequence[Finding]]
-    judge: Callable[[Sequence[Measured]], Sequence[Finding]] = _no_judgement
+    check: Callable[[TrialRecord], Sequence[Finding]]
+    judge: Callable[[Sequence[TrialRecord]], Sequence[Finding]] = _no_judgement
     background: str = ""
     """What a reader must know to make something of the answer; the report says it below."""
-    distil: Callable[[Measured], Mapping[str, float]] = lambda _: {}
+    extract: Callable[[TrialRecord], Mapping[str, float]] = lambda _: {}
     """What `judge` needs of a trial's samples beyond its figures: the samples are dropped before it is called."""
     reads: tuple[str, ...] = ()
     """What to read besides the counters after a trial: `ledger`, `data`, `deadlocks`, `dead-rows`."""
-    timed: bool = True
+    timing_matters: bool = True
     """False where no claim rests on time: a generator that was held up is then noted, not held against a trial."""
-    about: str = ""
+    postgres_topic: str = ""
     """What of PostgreSQL's it asks about, where it asks of PostgreSQL alone: why `--backend sqlite-…` skips it."""
     repeat: Callable[[Cell], int] = lambda _: 1
     """Trials of a cell where `--repeat` is not given: CLAIM_TRIALS where a criterion rests on how the times of cells
     compare, one where it rests on counts or where times are shown and judged by nobody. `--quick` always makes one."""
-    tallied: bool = False
+    works_without_samples: bool = False
     """Whether its checks can do with how the requests of each key ended: long trials then keep no samples."""
-    rehearsed: bool = False
+    rehearse: bool = False
     """Whether each trial sends its load once before, unmeasured: connections open, statements known."""
 
     @property

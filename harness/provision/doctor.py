@@ -1,6 +1,6 @@
 """Is this machine able to hold a rig of containers? Each answer with what was found and the cure.
 
-`probe` looks, `judge` decides: what is judged is a plain record, so every verdict has a test. Provision runs the
+`probe` collects facts and `check_machine` decides from them alone, so every verdict has a test. Provision runs the
 same checks and stops at the first that fails.
 """
 
@@ -54,7 +54,7 @@ class Check:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Machine:
+class MachineFacts:
     """What `probe` found. Sizes in GiB. `runtime` is the OCI runtime that started a container, or empty."""
 
     python: tuple[int, int]
@@ -83,7 +83,7 @@ class Machine:
     """How many inotify instances one user may have."""
 
 
-def probe() -> Machine:
+def probe() -> MachineFacts:
     """Looks at this machine; starts one tiny container for each OCI runtime it tries (0.3 s each)."""
     cgroup = "v2" if Path("/sys/fs/cgroup/cgroup.controllers").exists() else "v1"
     missing = missing_packages(cgroup)
@@ -98,7 +98,7 @@ def probe() -> Machine:
         network = free_network((podman_cli.networks() if usable else []) + routes())
     except RigError as error:
         refused = {**refused, "podman": error.message}
-    return Machine(
+    return MachineFacts(
         python=sys.version_info[:2],
         privileged=privileged,
         apt=shutil.which("apt-get") is not None,
@@ -140,7 +140,7 @@ def routes() -> list[str]:
     return found
 
 
-def judge(machine: Machine, hosts: int) -> list[Check]:
+def check_machine(machine: MachineFacts, hosts: int) -> list[Check]:
     """All checks for a rig of so many hosts, in the order in which their cures make sense. Pure."""
     m = machine
     installs = "apt-get install " + " ".join(m.missing)
@@ -209,7 +209,7 @@ def judge(machine: Machine, hosts: int) -> list[Check]:
 
 def examine(hosts: int) -> list[Check]:
     """Looks, and judges for a rig of so many hosts."""
-    return judge(probe(), hosts)
+    return check_machine(probe(), hosts)
 
 
 def _check(name: str, good: bool, detail: str, cure: str) -> Check:

@@ -45,14 +45,14 @@ WAN = {"address": "10.0.2.15/24", "gateway": "10.0.2.2", "dns": "10.0.2.3"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Machine:
+class VirtualMachine:
     """One virtual machine. `folder` holds its disk, console and identity; `base` what its disk lies over."""
 
     rig: str
     host: Host
     folder: Path
     base: Path
-    """The folder that playbooks/vm/base.sh made, or a cloud image of the user's (a qcow2 file)."""
+    """The folder that playbooks/images/vm/base.sh made, or a cloud image of the user's (a qcow2 file)."""
     cpus: int
     memory: str
     acceleration: Acceleration
@@ -107,7 +107,7 @@ def mac(host: Host, nic: int) -> str:
     return ":".join(f"{byte:02x}" for byte in (0x52, 0x54 + nic, *ipaddress.ip_address(host.address).packed))
 
 
-def command(machine: Machine) -> list[str]:
+def command(machine: VirtualMachine) -> list[str]:
     """The command line that starts the machine in the background. No secret is in it: all may read it."""
     host, folder = machine.host, machine.folder
     cpu = "host" if machine.acceleration == "kvm" else "Nehalem"
@@ -129,7 +129,7 @@ def command(machine: Machine) -> list[str]:
     return line
 
 
-def _kernel(machine: Machine) -> list[str]:
+def _kernel(machine: VirtualMachine) -> list[str]:
     words = ["root=/dev/vda", "rw", "console=ttyS0", "panic=-1", "loglevel=4", "systemd.show_status=1"]
     words.append(f"systemd.hostname={machine.host.name}")
     if machine.acceleration == "tcg":  # an emulated CPU has no side channels to close, and closing them is dear

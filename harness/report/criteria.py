@@ -13,7 +13,7 @@ from typing import Literal
 from harness.analysis.trial_validity import unreplaced
 from harness.checks.finding import worst
 from harness.model import Finding
-from harness.record import TrialRow
+from harness.record import TrialResult
 from harness.report.formatting import some
 from harness.scenarios.scaling import SPEED_UP, WANTED
 from harness.store.run_reader import Run
@@ -153,7 +153,7 @@ def _states(criterion: Criterion, run: Run, found: Sequence[Finding]) -> Iterato
     yield "pass", f"{_source(telling[0])}: {telling[0].detail}{more}"
 
 
-def _doubt(finding: Finding, rows: Sequence[TrialRow]) -> str:
+def _doubt(finding: Finding, rows: Sequence[TrialResult]) -> str:
     """Why a trial it rests on is invalid, or empty. A finding about no single cell rests on its whole scenario."""
     mine = [row for row in rows if row.cell.scenario == finding.scenario]
     of_cell = [row for row in mine if row.cell.name == finding.cell]

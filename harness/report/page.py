@@ -23,7 +23,7 @@ from harness.report.formatting import SYMBOLS
 from harness.report.page_model import Fold, Section, Table
 from harness.report.sections.bottleneck import behind
 from harness.report.sections.environment import environment_tables, reproduction
-from harness.report.sections.scenario import Material, section
+from harness.report.sections.scenario import SectionInput, section
 from harness.report.sections.sqlite_vs_postgres import written
 from harness.report.sections.validity import validity_tables
 from harness.report.summary import Headline, ScenarioSummary, headline, summarise
@@ -73,10 +73,10 @@ def build(run: Run, scenarios: Mapping[str, Scenario] = SCENARIOS) -> Page:
     on_file = [summary.name for summary in summaries if written(summary)]
     explains = "sqlite-vs-postgres" if "sqlite-vs-postgres" in on_file else next(iter(on_file), "")
 
-    def of(summary: ScenarioSummary) -> Material:
+    def of(summary: ScenarioSummary) -> SectionInput:
         of_it = [reading for reading in seen.readings if reading.row.cell.scenario == summary.name]
         mine = sorted(of_it, key=lambda reading: place(reading.row.cell))
-        return Material(
+        return SectionInput(
             summary=summary,
             scenario=scenarios.get(summary.name),
             readings=mine,

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from harness.analysis.trial_validity import unreplaced
 from harness.checks.finding import worst
 from harness.model import Cell, Finding
-from harness.record import TrialRow
+from harness.record import TrialResult
 from harness.report.cell_labels import Labels, labels, place
 from harness.report.formatting import NOTHING, some
 from harness.store.run_reader import Run
@@ -63,7 +63,7 @@ class ScenarioSummary:
 
 def summarise(run: Run) -> tuple[ScenarioSummary, ...]:
     """The scenarios of a run in the order they were measured."""
-    rows: dict[str, list[TrialRow]] = {}
+    rows: dict[str, list[TrialResult]] = {}
     found: dict[str, list[Finding]] = {}
     for row in sorted(run.rows, key=lambda row: row.trial.order):
         rows.setdefault(row.cell.scenario, []).append(row)
@@ -72,8 +72,8 @@ def summarise(run: Run) -> tuple[ScenarioSummary, ...]:
     return tuple(_scenario(name, rows.get(name, []), found.get(name, [])) for name in dict.fromkeys([*rows, *found]))
 
 
-def _scenario(name: str, rows: Sequence[TrialRow], findings: Sequence[Finding]) -> ScenarioSummary:
-    grouped: dict[str, list[TrialRow]] = {}
+def _scenario(name: str, rows: Sequence[TrialResult], findings: Sequence[Finding]) -> ScenarioSummary:
+    grouped: dict[str, list[TrialResult]] = {}
     for row in sorted(rows, key=lambda row: place(row.cell)):
         grouped.setdefault(row.cell.name, []).append(row)
     named = labels(group[0].cell for group in grouped.values())
@@ -88,7 +88,7 @@ def _scenario(name: str, rows: Sequence[TrialRow], findings: Sequence[Finding]) 
     )
 
 
-def _cell(rows: Sequence[TrialRow], named: Labels, lost: int | None) -> CellSummary:
+def _cell(rows: Sequence[TrialResult], named: Labels, lost: int | None) -> CellSummary:
     valid = [row for row in rows if row.valid]
     values = {
         name: known
@@ -112,7 +112,7 @@ def _cell(rows: Sequence[TrialRow], named: Labels, lost: int | None) -> CellSumm
     )
 
 
-def _total(rows: Sequence[TrialRow], name: str) -> float | None:
+def _total(rows: Sequence[TrialResult], name: str) -> float | None:
     known = [v for row in rows if (v := row.figure(name)) is not None and math.isfinite(v)]
     return sum(known) if known else None
 
@@ -188,7 +188,7 @@ def _against(findings: Sequence[Finding], verdict: str) -> str:
     )
 
 
-def _invalid(rows: Sequence[TrialRow]) -> str:
+def _invalid(rows: Sequence[TrialResult]) -> str:
     bad = unreplaced(rows)
     why = f"; first: {bad[0].reason or 'no reason was recorded'}" if bad else ""
     verb = "is" if len(bad) == 1 else "are"

@@ -13,12 +13,12 @@ from typing import Any, Literal, TypeVar
 
 from harness.analysis.bottleneck import Attribution, attribute
 from harness.analysis.stats import samples_needed
-from harness.analysis.telemetry_totals import Heard
+from harness.analysis.telemetry_totals import TelemetryTotals
 from harness.errors import FormatError
 from harness.isolation import matrix
 from harness.load.results import histogram
-from harness.record import Evidence, TrialRow
-from harness.report.charts.telemetry_series import Course, Drawing, spans_of
+from harness.record import Evidence, TrialResult
+from harness.report.charts.telemetry_series import SeriesBuilder, TelemetrySeries, spans_of
 from harness.report.charts.theme import number as number_of
 from harness.store.run_reader import Run
 
@@ -36,14 +36,14 @@ _Kind = Literal["latency", "service"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reading:
+class TrialData:
     """A trial as read: `summary` and `curves` are of its main lane, `curves` kind -> [(percent, ms)].
 
     `seconds`: its rows of timeline.csv, one a second. `acknowledged` and `unknown`: increments by key, where samples
     were read. `matrix`: rows of harness.isolation.matrix, where the trial ran isolation cases.
     """
 
-    row: TrialRow
+    row: TrialResult
     attribution: Attribution
     evidence: Evidence | None = None
     summary: Mapping[str, Any] = field(default_factory=dict)
@@ -65,8 +65,8 @@ class Read:
     """All of a run: the readings in the order of the trials, what hosts and database did over each scenario that has
     telemetry, a sentence for each damaged file."""
 
-    readings: Sequence[Reading]
-    courses: Mapping[str, Course] = field(default_factory=dict)
+    readings: Sequence[TrialData]
+    courses: Mapping[str, TelemetrySeries] = field(default_factory=dict)
     damage: tuple[str, ...] = ()
 
 
@@ -85,7 +85,7 @@ def read(run: Run) -> Read:
     seconds: dict[str, list[Mapping[str, str]]] = {}
     for line in table:
         seconds.setdefault(line.get("order") or "", []).append(line)
-    heard: dict[int, dict[str, Heard]] = attempt(run.heard, {})
+    heard: dict[int, dict[str, TelemetryTotals]] = attempt(run.heard, {})
     readings = []
     rows = sorted(run.rows, key=lambda row: row.trial.order)
     drawn = _drawn(rows)
@@ -100,7 +100,7 @@ def read(run: Run) -> Read:
         ok, unknown = attempt(partial(_by_key, run, order), _NO_KEYS) if per_key else _NO_KEYS
         evidence = attempt(partial(run.evidence, order), None)
         readings.append(
-            Reading(
+            TrialData(
                 row=row,
                 evidence=evidence,
                 matrix=attempt(partial(anomalies, evidence), ()),
@@ -112,22 +112,22 @@ def read(run: Run) -> Read:
                 attribution=attribute(heard.get(order, {}), run.roles, row),
             )
         )
-    courses: dict[str, Course] = attempt(partial(_courses, run, heard), {})
+    courses: dict[str, TelemetrySeries] = attempt(partial(_courses, run, heard), {})
     return Read(readings=readings, courses=courses, damage=tuple(dict.fromkeys(damage)))
 
 
-def _courses(run: Run, heard: Mapping[int, Mapping[str, Heard]]) -> dict[str, Course]:
+def _courses(run: Run, heard: Mapping[int, Mapping[str, TelemetryTotals]]) -> dict[str, TelemetrySeries]:
     """Scenario -> its course, where it has one. All are drawn in one more pass over the telemetry."""
     serving: dict[str, dict[int, int]] = {}
     for row in run.rows:
         if row.trial.order in heard:
             serving.setdefault(row.cell.scenario, {})[row.trial.order] = row.cell.hosts
     drawings = {
-        name: Drawing(spans, run.roles, orders)
+        name: SeriesBuilder(spans, run.roles, orders)
         for name, orders in serving.items()
         if (spans := spans_of(heard, orders))
     }
-    for moment in run.moments() if drawings else ():
+    for moment in run.readings() if drawings else ():
         for drawing in drawings.values():
             drawing.add(moment)
     return {name: drawing.course() for name, drawing in drawings.items()}
@@ -169,7 +169,7 @@ def anomalies(evidence: Evidence | None) -> Sequence[Mapping[str, Any]]:
     return matrix.matrix(matrix.read(result)) if result.get("what") == "isolation" else ()
 
 
-def _drawn(rows: Sequence[TrialRow]) -> dict[int, tuple[_Kind, ...]]:
+def _drawn(rows: Sequence[TrialResult]) -> dict[int, tuple[_Kind, ...]]:
     """Trial -> the curves to read: the first valid trial of each cell, where a scenario has not too many."""
     first: dict[str, dict[str, int]] = {}
     for row in rows:

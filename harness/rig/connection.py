@@ -22,7 +22,7 @@ class Result:
     code: int
 
 
-class Stream(Protocol):
+class RemoteProcess(Protocol):
     """A running command: lines in, lines out. Closing it ends its standard input, `end` is rid of it at once."""
 
     def send(self, line: str) -> None: ...
@@ -33,7 +33,7 @@ class Stream(Protocol):
     def end(self) -> None: ...
 
 
-class Station(Protocol):
+class HostConnection(Protocol):
     """Where a program of ours runs: a host over SSH, or this machine."""
 
     @property
@@ -41,7 +41,7 @@ class Station(Protocol):
     def run(
         self, command: Sequence[str], *, stdin: str = "", timeout_s: float = 60.0, check: bool = True
     ) -> Result: ...
-    def stream(self, command: Sequence[str]) -> Stream: ...
+    def stream(self, command: Sequence[str]) -> RemoteProcess: ...
     def fetch(self, folder: str, names: Collection[str], into: Path) -> None: ...
 
 
@@ -84,7 +84,7 @@ class _LocalStream:
         self._process.wait()
 
 
-class LocalHost:
+class LocalConnection:
     """This machine as a Station: for services measured by URL, where there is no rig."""
 
     name = "controller"
@@ -99,7 +99,7 @@ class LocalHost:
             raise RigError(f"{self.name}: `{command[0]}` ended with {done.returncode}", output=done.stderr)
         return Result(stdout=done.stdout, stderr=done.stderr, code=done.returncode)
 
-    def stream(self, command: Sequence[str]) -> Stream:
+    def stream(self, command: Sequence[str]) -> RemoteProcess:
         """As RemoteHost.stream."""
         return _LocalStream(
             subprocess.Popen(

@@ -8,7 +8,7 @@ import ipaddress
 from collections.abc import Iterable, Iterator
 
 from harness.errors import RigError
-from harness.rig.state import RIGS
+from harness.rig import state
 
 BENCHMARK_NET = ipaddress.ip_network("198.18.0.0/15")
 """Set aside for benchmarks of interconnected devices (RFC 2544, RFC 6890): no real host lives there."""
@@ -29,7 +29,7 @@ def free_network(taken: Iterable[str]) -> str:
 @contextlib.contextmanager
 def network_lock() -> Iterator[None]:
     """Held from the choice of a network until rig.json names it, so that two rigs never take the same."""
-    RIGS.mkdir(mode=0o700, exist_ok=True)
-    with (RIGS / ".network.lock").open("w") as handle:
+    state.RIGS.mkdir(mode=0o700, exist_ok=True)
+    with (state.RIGS / ".network.lock").open("w") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
         yield

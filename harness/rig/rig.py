@@ -19,7 +19,7 @@ import psycopg
 from harness.errors import RigError
 from harness.model import Host, Role
 from harness.rig import state
-from harness.rig.ssh import CONNECT_TIMEOUT_S, RemoteHost
+from harness.rig.ssh import CONNECT_TIMEOUT_S, SshConnection
 from harness.rig.state import authority_file
 
 T = TypeVar("T")
@@ -41,21 +41,21 @@ class Rig:
     state: state.RigState | None = field(default=None, repr=False)
     authority: Path | None = None
     """With TLS: the certificate that its servers are verified against."""
-    _open: dict[str, RemoteHost] = field(default_factory=dict, repr=False)
+    _open: dict[str, SshConnection] = field(default_factory=dict, repr=False)
 
     def role(self, role: Role) -> list[Host]:
         """The hosts of a role, in their order."""
         return [host for host in self.hosts if host.role == role]
 
-    def at(self, host: Host | str) -> RemoteHost:
+    def at(self, host: Host | str) -> SshConnection:
         """The Station of a host (by name or record)."""
         name = host if isinstance(host, str) else host.name
         if name not in self._open:
             record = next(h for h in self.hosts if h.name == name)
-            self._open[name] = RemoteHost(record, self.key, self.known_hosts)
+            self._open[name] = SshConnection(record, self.key, self.known_hosts)
         return self._open[name]
 
-    def each(self, hosts: Sequence[Host], work: Callable[[RemoteHost], T]) -> dict[str, T]:
+    def each(self, hosts: Sequence[Host], work: Callable[[SshConnection], T]) -> dict[str, T]:
         """Runs `work` on all hosts at once; host name -> answer. Raises the first host's error;
         Ctrl-C lets go of those still at work."""
         if not hosts:

@@ -21,7 +21,7 @@ import paramiko
 
 from harness.errors import RigError
 from harness.model import Host
-from harness.rig.connection import Result, Stream
+from harness.rig.connection import RemoteProcess, Result
 from harness.rig.tunnel import tunnel
 
 CONNECT_TIMEOUT_S = 15
@@ -64,7 +64,7 @@ class _RemoteStream:
         self._channel.close()
 
 
-class RemoteHost:
+class SshConnection:
     """One host of the rig: a Station over SSH. Commands run as root (sudo -n where the user is not)."""
 
     def __init__(self, host: Host, key: Path | None, known_hosts: Path | None) -> None:
@@ -169,7 +169,7 @@ class RemoteHost:
             )
         return result
 
-    def stream(self, command: Sequence[str]) -> Stream:
+    def stream(self, command: Sequence[str]) -> RemoteProcess:
         """Starts `command` and hands back its lines as they come."""
         channel = self._session()
         try:

@@ -65,9 +65,14 @@ class RigState:
     stages: Mapping[str, float] = field(default_factory=dict)
 
 
+def is_name(name: str) -> bool:
+    """Whether a rig may have this name."""
+    return _NAME.fullmatch(name) is not None
+
+
 def check_name(name: str) -> str:
-    """`name` if a rig may be called so. Raises UsageError."""
-    if not _NAME.fullmatch(name):
+    """Returns `name` where a rig may have it. Raises UsageError."""
+    if not is_name(name):
         raise UsageError(
             f"--rig {name!r} is no name for a rig",
             hint="1 to 20 of a-z, 0-9 and '-', with no '-' at either end",

@@ -17,7 +17,7 @@ from harness.checks.traffic import check_counts
 from harness.model import Cell, Finding, Trial
 from harness.plan.options import Options
 from harness.plan.scenario import Lane, Scenario, Site
-from harness.record import Measured, Samples
+from harness.record import Samples, TrialRecord
 
 REQUESTS = {1: 400, 10: 400, 100: 200, 1000: 40, 10_000: 8}
 """Rows a request -> requests of a trial."""
@@ -73,7 +73,7 @@ def workload(trial: Trial) -> dict[str, Lane]:
     }
 
 
-def check(measured: Measured) -> Sequence[Finding]:
+def check(measured: TrialRecord) -> Sequence[Finding]:
     """Acknowledged requests left all their rows, refused ones none; every id returned exists once."""
     cell, samples, evidence = measured.cell, measured.main, measured.evidence
     rows = int(cell.params["rows"])
@@ -161,6 +161,6 @@ SCENARIO = Scenario(
     workload=workload,
     check=check,
     reads=("data",),
-    timed=False,
-    about="inserts of many rows: the rows are read back there",
+    timing_matters=False,
+    postgres_topic="inserts of many rows: the rows are read back there",
 )

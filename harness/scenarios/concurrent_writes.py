@@ -13,7 +13,7 @@ from harness.checks.traffic import check_acknowledged, check_spread
 from harness.model import Cell, Finding, Trial
 from harness.plan.options import Options
 from harness.plan.scenario import Lane, Scenario, Site
-from harness.record import Measured
+from harness.record import TrialRecord
 from harness.scenarios.increment_workload import backends, check_counters, increment, keys, strategies
 
 REQUESTS = 1000
@@ -56,7 +56,7 @@ def workload(trial: Trial) -> dict[str, Lane]:
     }
 
 
-def check(measured: Measured) -> Sequence[Finding]:
+def check(measured: TrialRecord) -> Sequence[Finding]:
     """Acknowledged, exact, each value once, in real-time order, evenly spread, counted alike."""
     cell, samples = measured.cell, measured.main
     findings = check_counters(measured)
@@ -79,5 +79,5 @@ SCENARIO = Scenario(
     cells=cells,
     workload=workload,
     check=check,
-    timed=False,
+    timing_matters=False,
 )

@@ -17,7 +17,7 @@ from harness.checks.traffic import check_acknowledged
 from harness.model import Cell, Finding, Trial
 from harness.plan.options import Options
 from harness.plan.scenario import Lane, Scenario, Site, Skip
-from harness.record import Measured, Samples
+from harness.record import Samples, TrialRecord
 from harness.scenarios.increment_workload import check_counters, increment
 
 CLIENTS = 150
@@ -92,7 +92,7 @@ def workload(trial: Trial) -> dict[str, Lane]:
     return {"main": {**main, "rate": cell.rate}, "pressure": pressure}
 
 
-def check(measured: Measured) -> Sequence[Finding]:
+def check(measured: TrialRecord) -> Sequence[Finding]:
     """Nothing lost in either; all served, or cleanly refused and recovered."""
     cell, samples = measured.cell, measured.main
     evidence = measured.evidence
@@ -103,7 +103,7 @@ def check(measured: Measured) -> Sequence[Finding]:
             *check_counters(measured),
         ]
     pressure = measured.lanes["pressure"]
-    quick = Measured(
+    quick = TrialRecord(
         row=measured.row,
         lanes={"main": samples},
         evidence=replace(
@@ -177,6 +177,6 @@ SCENARIO = Scenario(
     cells=cells,
     workload=workload,
     check=check,
-    timed=False,
-    about="max_connections",
+    timing_matters=False,
+    postgres_topic="max_connections",
 )

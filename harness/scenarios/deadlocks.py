@@ -15,8 +15,8 @@ from harness.checks.traffic import check_counts
 from harness.isolation.findings import findings_deadlocks
 from harness.model import Cell, Finding, Trial, Verdict
 from harness.plan.options import Options
-from harness.plan.scenario import Driver, Lane, Scenario, Site, Workload
-from harness.record import Measured
+from harness.plan.scenario import Lane, RemoteWorkload, Scenario, Site, Workload
+from harness.record import TrialRecord
 
 PAIRS = 20
 MEET = 15
@@ -56,7 +56,7 @@ def workload(trial: Trial) -> Workload:
     """Sessions of our own, or two lanes that cross."""
     params = trial.cell.params
     if params["through"] == "driver":
-        return Driver(role="load", module="harness.isolation", job={"what": "deadlocks", "pairs": [1, PAIRS]})
+        return RemoteWorkload(role="load", module="harness.isolation", job={"what": "deadlocks", "pairs": [1, PAIRS]})
 
     def lane(first: str, second: str) -> Lane:
         body = {"keys": [f"{{key}}{first}", f"{{key}}{second}"], "hold_ms": HOLD_MS, "retry": params["retry"]}
@@ -73,7 +73,7 @@ def workload(trial: Trial) -> Workload:
     return {"main": lane("a", "b"), "crossed": lane("b", "a")}
 
 
-def check(measured: Measured) -> Sequence[Finding]:
+def check(measured: TrialRecord) -> Sequence[Finding]:
     """The driver's findings, or the service's pairs; both against what the server counted."""
     evidence = measured.evidence
     if measured.cell.params["through"] == "driver":
@@ -82,7 +82,7 @@ def check(measured: Measured) -> Sequence[Finding]:
     return _service(measured)
 
 
-def _service(measured: Measured) -> list[Finding]:
+def _service(measured: TrialRecord) -> list[Finding]:
     cell, evidence = measured.cell, measured.evidence
     lanes = [measured.main, measured.lanes["crossed"]]
     victims: dict[str, int] = {}
@@ -168,6 +168,6 @@ SCENARIO = Scenario(
     workload=workload,
     check=check,
     reads=("deadlocks",),
-    timed=False,
-    about="deadlock detection",
+    timing_matters=False,
+    postgres_topic="deadlock detection",
 )

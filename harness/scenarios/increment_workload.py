@@ -13,7 +13,7 @@ from harness.isolation.sqlite_profiles import PROFILES
 from harness.model import Backend, Cell, Finding
 from harness.plan.options import Options
 from harness.plan.scenario import Site, Skip
-from harness.record import Evidence, Measured
+from harness.record import Evidence, TrialRecord
 
 CAPTURE = ["retries", "transactions", "pool_wait_ms"]
 KEY_SETS: Mapping[str, int] = {"hot": 1, "spread": 100, "1000": 1000}
@@ -98,7 +98,7 @@ def strategies(options: Options, site: Site, backend: Backend, default: Sequence
     return options.strategies or (default if site.managed else ("",))
 
 
-def check_counters(measured: Measured) -> list[Finding]:
+def check_counters(measured: TrialRecord) -> list[Finding]:
     """The whole oracle over a trial's increments, and the counts of all layers."""
     cell, requests, evidence = measured.cell, measured.requests, measured.evidence
     findings = [

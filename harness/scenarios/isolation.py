@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from harness.isolation.findings import findings_isolation
 from harness.model import Cell, Finding, Trial
 from harness.plan.options import Options
-from harness.plan.scenario import Driver, Scenario, Site
-from harness.record import Measured
+from harness.plan.scenario import RemoteWorkload, Scenario, Site
+from harness.record import TrialRecord
 from harness.scenarios.increment_workload import backends
 
 
@@ -21,16 +21,18 @@ def cells(options: Options, site: Site) -> list[Cell]:
     ]
 
 
-def workload(trial: Trial) -> Driver:
+def workload(trial: Trial) -> RemoteWorkload:
     """PostgreSQL from a load host; SQLite on an app host, where the file is."""
     backend = trial.cell.backend
     if backend == "postgres":
-        return Driver(role="load", module="harness.isolation", job={"what": "isolation"})
+        return RemoteWorkload(role="load", module="harness.isolation", job={"what": "isolation"})
     profile = backend.removeprefix("sqlite-")
-    return Driver(role="app", module="harness.isolation", job={"what": "isolation", "sqlite": {"profile": profile}})
+    return RemoteWorkload(
+        role="app", module="harness.isolation", job={"what": "isolation", "sqlite": {"profile": profile}}
+    )
 
 
-def check(measured: Measured) -> Sequence[Finding]:
+def check(measured: TrialRecord) -> Sequence[Finding]:
     """Nothing occurred that the database documents as prevented; every transaction ran at the level asked for."""
     return findings_isolation(measured.evidence.extra["result"])
 
@@ -52,5 +54,5 @@ SCENARIO = Scenario(
     cells=cells,
     workload=workload,
     check=check,
-    timed=False,
+    timing_matters=False,
 )

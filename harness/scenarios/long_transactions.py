@@ -17,7 +17,7 @@ from harness.checks.traffic import check_counts
 from harness.model import Cell, Finding, Trial, Verdict
 from harness.plan.options import Options
 from harness.plan.scenario import Lane, Scenario, Site, Skip
-from harness.record import Measured, Samples
+from harness.record import Samples, TrialRecord
 from harness.scenarios.increment_workload import increment
 
 HOLD_MS = 5000
@@ -87,7 +87,7 @@ def workload(trial: Trial) -> dict[str, Lane]:
     return lanes
 
 
-def check(measured: Measured) -> Sequence[Finding]:
+def check(measured: TrialRecord) -> Sequence[Finding]:
     """In time beside another row; waiting for the same row; nothing lost; what the long one left behind."""
     cell, samples, evidence = measured.cell, measured.main, measured.evidence
     kind = cell.params["long"]
@@ -185,13 +185,13 @@ def _dead(cell: Cell, dead: Mapping[str, int]) -> Finding:
     return finding(cell, "dead rows", not dead["not_removable"], f"{text} when the trial was over", **dead)
 
 
-def judge(trials: Sequence[Measured]) -> Sequence[Finding]:
+def judge(trials: Sequence[TrialRecord]) -> Sequence[Finding]:
     """With and without the long one, side by side: quick p99, and the dead row versions that VACUUM had to leave."""
-    nobody_looks = all("dead rows" in measured.evidence.unjudged for measured in trials)
+    nobody_looks = all("dead rows" in measured.evidence.not_applicable for measured in trials)
     return [_tails(trials), *([] if nobody_looks else [_kept(trials)])]
 
 
-def _kept(trials: Sequence[Measured]) -> Finding:
+def _kept(trials: Sequence[TrialRecord]) -> Finding:
     """A transaction holds back the removal of all row versions that died since it began, of other rows too."""
     kept: dict[str, list[int]] = {}
     for measured in trials:
@@ -209,7 +209,7 @@ def _kept(trials: Sequence[Measured]) -> Finding:
     return finding(cell, name, "pass", text, alone=alone, beside=beside)
 
 
-def _tails(trials: Sequence[Measured]) -> Finding:
+def _tails(trials: Sequence[TrialRecord]) -> Finding:
     p99: dict[str, list[float]] = {}
     for measured in trials:
         value = measured.row.figure("p99_ms")
@@ -241,5 +241,5 @@ SCENARIO = Scenario(
     check=check,
     judge=judge,
     reads=("dead-rows",),
-    about="row locks and dead row versions",
+    postgres_topic="row locks and dead row versions",
 )

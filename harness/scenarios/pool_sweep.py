@@ -24,7 +24,7 @@ from harness.checks.traffic import check_acknowledged, check_counts
 from harness.model import Cell, Finding, Trial
 from harness.plan.options import Options
 from harness.plan.scenario import Lane, Scenario, Site, Skip
-from harness.record import Measured, Samples
+from harness.record import Samples, TrialRecord
 
 POOLS = (1, 5, 10, 20, 50)
 QUERIES = 200
@@ -82,7 +82,7 @@ def workload(trial: Trial) -> dict[str, Lane]:
     }
 
 
-def check(measured: Measured) -> Sequence[Finding]:
+def check(measured: TrialRecord) -> Sequence[Finding]:
     """All acknowledged and counted alike; as many connections busy as the pool is said to have."""
     cell, samples, evidence = measured.cell, measured.main, measured.evidence
     queries = cell.requests or 0
@@ -122,7 +122,7 @@ def _pool_is_what_it_is_called(cell: Cell, samples: Samples, queries: int) -> Fi
     )
 
 
-def judge(trials: Sequence[Measured]) -> Sequence[Finding]:
+def judge(trials: Sequence[TrialRecord]) -> Sequence[Finding]:
     """The original's two ratios, and where the knee is."""
     times: dict[int, list[float]] = defaultdict(list)
     for measured in trials:
@@ -161,7 +161,7 @@ SCENARIO = Scenario(
     workload=workload,
     check=check,
     judge=judge,
-    about="connections, which cost the server a process each",
+    postgres_topic="connections, which cost the server a process each",
     repeat=lambda _: CLAIM_TRIALS,
-    rehearsed=True,
+    rehearse=True,
 )

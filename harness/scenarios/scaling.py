@@ -19,7 +19,7 @@ from harness.checks.traffic import check_counts, check_spread
 from harness.model import Cell, Finding, Trial
 from harness.plan.options import Options
 from harness.plan.scenario import Lane, Scenario, Site, Skip
-from harness.record import Measured, tally
+from harness.record import TrialRecord, count_outcomes
 from harness.scenarios.increment_workload import QUICK_SECONDS, UNSTEADY, check_counters, increment, warmup
 
 HOSTS = (1, 2, 3, 4, 6, 8)
@@ -95,13 +95,13 @@ def workload(trial: Trial) -> dict[str, Lane]:
     return {"main": lane}
 
 
-def check(measured: Measured) -> Sequence[Finding]:
+def check(measured: TrialRecord) -> Sequence[Finding]:
     """Nothing lost, evenly spread, and never faster than the bound allows."""
     cell, requests, evidence = measured.cell, measured.requests, measured.evidence
     if cell.params["bound"] == "cpu":
         return [*check_counters(measured), check_spread(cell, requests, evidence, tolerance=0.2)]
     ended: Counter[str] = Counter()
-    for (_, _, outcome), number in tally(requests).items():
+    for (_, _, outcome), number in count_outcomes(requests).items():
         ended[outcome] += number
     ok, unknown = ended["ok"], ended["unknown"]
     applied = sum(evidence.final.values())
@@ -125,9 +125,9 @@ def check(measured: Measured) -> Sequence[Finding]:
     ]
 
 
-def judge(trials: Sequence[Measured]) -> Sequence[Finding]:
+def judge(trials: Sequence[TrialRecord]) -> Sequence[Finding]:
     """Speed-ups over one host: judged for the pool bound, reported for the CPU bound."""
-    lines: dict[tuple[str, str], list[Measured]] = defaultdict(list)
+    lines: dict[tuple[str, str], list[TrialRecord]] = defaultdict(list)
     for measured in trials:
         lines[str(measured.cell.params["bound"]), measured.cell.strategy].append(measured)
     findings = []
@@ -174,7 +174,7 @@ def _numbers(ups: Mapping[int, SpeedUp]) -> dict[str, dict[int, float]]:
     }
 
 
-def _held_back(trials: Sequence[Measured]) -> str:
+def _held_back(trials: Sequence[TrialRecord]) -> str:
     """What was saturated in most of a cell's valid trials of which that is known, in the words of the first of them."""
     known = [m for m in trials if m.saturated is not None]
     if not known:
@@ -196,7 +196,7 @@ SCENARIO = Scenario(
     workload=workload,
     check=check,
     judge=judge,
-    tallied=True,
-    about="connections, of which each app host adds its pool",
+    works_without_samples=True,
+    postgres_topic="connections, of which each app host adds its pool",
     repeat=lambda cell: CLAIM_TRIALS if cell.params["bound"] == "pool" else UNJUDGED_TRIALS,
 )

@@ -27,7 +27,7 @@ from harness.checks.finding import finding
 from harness.model import BACKENDS, Backend, Cell, Finding, Trial
 from harness.plan.options import Options
 from harness.plan.scenario import Lane, Scenario, Site, Skip
-from harness.record import Measured, TrialRow
+from harness.record import TrialRecord, TrialResult
 from harness.scenarios.increment_workload import QUICK_SECONDS, UNSTEADY, check_counters, increment, load
 
 REQUESTS = 1000
@@ -123,12 +123,12 @@ def workload(trial: Trial) -> dict[str, Lane]:
     return {"main": lane}
 
 
-def check(measured: Measured) -> Sequence[Finding]:
+def check(measured: TrialRecord) -> Sequence[Finding]:
     """Whatever is acknowledged must be there, on every backend."""
     return check_counters(measured)
 
 
-def distil(measured: Measured) -> Mapping[str, float]:
+def extract(measured: TrialRecord) -> Mapping[str, float]:
     """Of the burst: the mean latency of acknowledged answers, from the instant they were due."""
     if measured.cell.params["load"] != "burst" or "main" not in measured.lanes:
         return {}
@@ -141,14 +141,14 @@ def distil(measured: Measured) -> Mapping[str, float]:
     return {"acknowledged_ms": statistics.fmean(taken) / 1000} if taken else {}
 
 
-def figures(trials: Sequence[Measured]) -> Mapping[Backend, Mapping[str, float]]:
+def figures(trials: Sequence[TrialRecord]) -> Mapping[Backend, Mapping[str, float]]:
     """Backend -> the page's five rows as measured: medians over valid trials.
 
     `mean response` is absent where no answer was acknowledged, or no samples were kept; what is about time also where
     the times of a cell are in doubt (`_doubt`), because the best of the loads that are left need not be the best.
     """
-    burst: dict[Backend, list[Measured]] = defaultdict(list)
-    steady: dict[Backend, list[Measured]] = defaultdict(list)
+    burst: dict[Backend, list[TrialRecord]] = defaultdict(list)
+    steady: dict[Backend, list[TrialRecord]] = defaultdict(list)
     for measured in trials:
         if not measured.row.valid:
             continue
@@ -162,7 +162,7 @@ def figures(trials: Sequence[Measured]) -> Mapping[Backend, Mapping[str, float]]
         clean = [m.cell.clients for m in steady[backend] if _share(m) == 1.0 and m.row.figure("ok")]
         timed = [m for m in burst[backend] if m.row.is_timed]
         every = [ms for m in timed if (ms := m.row.figure("mean_ms")) is not None]
-        served = [m.distilled["acknowledged_ms"] for m in timed if "acknowledged_ms" in m.distilled]
+        served = [m.extracted["acknowledged_ms"] for m in timed if "acknowledged_ms" in m.extracted]
         rates: dict[int, list[float]] = defaultdict(list)
         for m in steady[backend]:
             if m.row.is_timed:
@@ -179,21 +179,21 @@ def figures(trials: Sequence[Measured]) -> Mapping[Backend, Mapping[str, float]]
     return table
 
 
-def _doubt(trials: Iterable[Measured]) -> str:
+def _doubt(trials: Iterable[TrialRecord]) -> str:
     """Why the times of a cell are in doubt of which no trial's times hold; empty where each has one that does."""
-    cells: dict[str, list[TrialRow]] = defaultdict(list)
+    cells: dict[str, list[TrialResult]] = defaultdict(list)
     for measured in trials:
         if measured.row.valid:
             cells[measured.cell.name].append(measured.row)
     return next((rows[0].reason for rows in cells.values() if not any(row.is_timed for row in rows)), "")
 
 
-def _share(measured: Measured) -> float:
+def _share(measured: TrialRecord) -> float:
     sent, ok = measured.row.figure("sent") or 0.0, measured.row.figure("ok") or 0.0
     return ok / sent if sent else 0.0
 
 
-def judge(trials: Sequence[Measured]) -> Sequence[Finding]:
+def judge(trials: Sequence[TrialRecord]) -> Sequence[Finding]:
     """Each claim: measured beside claimed, held or not held. Unknown only where it could not be measured, or is about
     times that are in doubt."""
     table = figures(trials)
@@ -259,8 +259,8 @@ SCENARIO = Scenario(
     cells=cells,
     workload=workload,
     check=check,
-    distil=distil,
+    extract=extract,
     judge=judge,
-    timed=False,
-    tallied=True,
+    timing_matters=False,
+    works_without_samples=True,
 )

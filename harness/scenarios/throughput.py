@@ -18,7 +18,7 @@ from harness.checks.traffic import check_transactions
 from harness.model import STRATEGIES, Cell, Finding, Trial
 from harness.plan.options import Options
 from harness.plan.scenario import Lane, Scenario, Site
-from harness.record import Measured
+from harness.record import TrialRecord
 from harness.scenarios.increment_workload import (
     QUICK_SECONDS,
     backends,
@@ -66,7 +66,7 @@ def workload(trial: Trial) -> dict[str, Lane]:
     return {"main": lane}
 
 
-def check(measured: Measured) -> Sequence[Finding]:
+def check(measured: TrialRecord) -> Sequence[Finding]:
     """Nothing lost, transactions counted alike; or, for the control, that something was lost."""
     cell = measured.cell
     if not cell.params.get("control"):
@@ -96,5 +96,5 @@ SCENARIO = Scenario(
     cells=cells,
     workload=workload,
     check=check,
-    tallied=True,
+    works_without_samples=True,
 )

@@ -7,8 +7,8 @@ unchanged  the same provision once more; where it changes anything, there is no 
 cold       only with --cold: as warm, and the image is built anew before. It is built once, under a name of its own that
            is removed again; what that took is added to each warm provision
 
-A figure is the wall-clock time of one call of `provisioner.provision`, and the stages are those of its report; the
-start of Python before it (0.5 s) is not included. The rig is called selfbench-…, no other one is touched, and whatever ends
+A figure is the wall-clock time of one call of `provisioner.provision`, and the stages are those of its report;
+the start of Python (0.5 s) is not included. The rig is called selfbench-…, no other one is touched, and whatever ends
 the bench, it is destroyed.
 """
 

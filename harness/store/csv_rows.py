@@ -14,7 +14,7 @@ from typing import Any
 from harness.analysis.figures import FIGURES
 from harness.errors import FormatError
 from harness.model import Cell, Mode, Trial
-from harness.record import TrialRow
+from harness.record import TrialResult
 from harness.text import shown
 
 TRIAL_COLUMNS = (
@@ -43,7 +43,7 @@ def as_text(cell: str | None) -> str:
     return (cell or "").removeprefix("'")
 
 
-def as_columns(row: TrialRow) -> dict[str, Any]:
+def as_columns(row: TrialResult) -> dict[str, Any]:
     """A row of trials.csv by column name."""
     cell, trial = row.cell, row.trial
     return {
@@ -71,7 +71,7 @@ def as_columns(row: TrialRow) -> dict[str, Any]:
     }
 
 
-def from_columns(path: Path, line: int, raw: Mapping[str, str | None]) -> TrialRow:
+def from_columns(path: Path, line: int, raw: Mapping[str, str | None]) -> TrialResult:
     """The trial of a row of trials.csv. Raises FormatError with file and line."""
 
     def number(name: str) -> float | None:
@@ -99,7 +99,7 @@ def from_columns(path: Path, line: int, raw: Mapping[str, str | None]) -> TrialR
             order=_whole("order", raw.get("order") or str(line - 1)),
             seed=_whole("seed", raw.get("seed")),
         )
-        return TrialRow(
+        return TrialResult(
             trial=trial,
             valid=_truth("valid", raw["valid"]),
             reason=as_text(raw.get("reason")),

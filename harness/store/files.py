@@ -28,7 +28,7 @@ MAX_NODES = 500_000
 """Of a manifest: ten thousand findings have 150,000; each costs about 10 µs and 500 bytes."""
 
 
-class disk:  # noqa: N801  # reads as a phrase: `with disk(path):`
+class disk_errors:  # noqa: N801  # reads as a phrase: `with disk_errors(path):`
     """Turns a full or read-only disk into a RigError that says what is kept."""
 
     def __init__(self, path: Path) -> None:
@@ -47,7 +47,7 @@ class disk:  # noqa: N801  # reads as a phrase: `with disk(path):`
 def write_atomically(path: Path, text: str) -> None:
     """Writes UTF-8 text so that a reader sees the old file or the new one. Raises RigError on a full disk."""
     part = path.with_name(f".{path.name}.part")
-    with disk(path):
+    with disk_errors(path):
         try:
             part.unlink(missing_ok=True)
             with part.open("x", encoding="utf-8") as file:  # never through a link that lies there
@@ -57,10 +57,10 @@ def write_atomically(path: Path, text: str) -> None:
             part.unlink(missing_ok=True)
 
 
-def point(link: Path, target: str) -> None:
+def update_symlink(link: Path, target: str) -> None:
     """Makes the symbolic link lead to `target`, in one step."""
     part = link.with_name(f".latest-{os.getpid()}")
-    with disk(link):
+    with disk_errors(link):
         part.unlink(missing_ok=True)
         part.symlink_to(target)
         part.replace(link)
@@ -70,7 +70,7 @@ def append_rows(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, 
     """Appends rows to a CSV file, all or none; the header comes with the first. Raises RigError on a full disk."""
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
-    with disk(path):
+    with disk_errors(path):
         file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o644)
         try:
             end = os.fstat(file).st_size
@@ -135,7 +135,7 @@ def keep_rows(path: Path, columns: Sequence[str], keep: Callable[[Mapping[str, s
     if all(keep(row) for row in read_rows(path)):
         return
     part = path.with_name(f".{path.name}.part")
-    with disk(path):
+    with disk_errors(path):
         try:
             part.unlink(missing_ok=True)
             with part.open("x", encoding="utf-8", newline="") as file:

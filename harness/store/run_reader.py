@@ -23,7 +23,7 @@ import csv
 import json
 import re
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -32,12 +32,13 @@ import yaml
 from pydantic import ValidationError
 
 from harness.analysis.bottleneck import attribute
-from harness.analysis.telemetry_totals import Heard, Moment, hear, moments
+from harness.analysis.telemetry_totals import TelemetryReading, TelemetryTotals, aggregate, readings
 from harness.errors import FormatError, UsageError
 from harness.load.results import histogram, outcome_counts
 from harness.load.results.samples import read_samples
-from harness.model import Finding, Tally
-from harness.record import Evidence, Measured, Samples, TrialRow
+from harness.model import Finding, OutcomeCounts
+from harness.record import Evidence, Samples, TrialRecord, TrialResult
+from harness.store import evidence_file
 from harness.store.csv_rows import from_columns
 from harness.store.files import (
     MAX_HISTOGRAM_BYTES,
@@ -64,7 +65,7 @@ class Run:
 
     path: Path
     manifest: Manifest
-    rows: tuple[TrialRow, ...]
+    rows: tuple[TrialResult, ...]
 
     @property
     def run_id(self) -> str:
@@ -101,9 +102,9 @@ class Run:
                 found[lane] = read
         return found
 
-    def tallies(self, order: int) -> dict[str, Tally]:
+    def outcome_counts(self, order: int) -> dict[str, OutcomeCounts]:
         """Lane name -> how the requests of each key ended, where no samples were kept. Raises FormatError."""
-        found: dict[str, Tally] = {}
+        found: dict[str, OutcomeCounts] = {}
         for lane, path in self._of_lanes(order, ".keys.csv"):
             try:
                 found[lane] = outcome_counts.read(path)
@@ -133,18 +134,11 @@ class Run:
         if not is_own(path):
             return None
         try:
-            raw = json.loads(read_text(path, MAX_TABLE_BYTES))
-            _check_evidence(raw)
-            ledger = raw.pop("ledger")
-            return Evidence(
-                ledger=None if ledger is None else {k: (str(v[0]), int(v[1])) for k, v in ledger.items()},
-                notes=tuple(raw.pop("notes")),
-                **raw,
-            )
+            return evidence_file.parse(read_text(path, MAX_TABLE_BYTES))
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise FormatError(f"{path}: {error}", hint="the evidence file is damaged") from error
 
-    def measured(self) -> Iterator[Measured]:
+    def measured(self) -> Iterator[TrialRecord]:
         """The trials one by one with all that was recorded of them (only one trial's samples are held)."""
         roles, heard = self.roles, self.heard()
         for row in self.rows:
@@ -155,10 +149,10 @@ class Run:
                     f"{self.path}: trial {row.trial.order} has no evidence",
                     hint="the run folder is incomplete",
                 )
-            yield Measured(
+            yield TrialRecord(
                 row=row,
                 lanes=self.lanes(row.trial.order),
-                tallies=self.tallies(row.trial.order),
+                outcome_counts=self.outcome_counts(row.trial.order),
                 evidence=evidence,
                 held_back=attribution.line,
                 saturated=None if attribution.unknown else attribution.saturated,
@@ -169,34 +163,24 @@ class Run:
         """Host -> role, in the rig's order."""
         return {host.name: host.role for host in self.manifest.rig.hosts}
 
-    def moments(self) -> Iterator[Moment]:
+    def readings(self) -> Iterator[TelemetryReading]:
         """telemetry.csv by instant and host, read as it is asked for: a day of it has millions of rows.
 
         Raises FormatError.
         """
         path = self.path / "telemetry.csv"
         try:
-            yield from moments(read_rows(path))
+            yield from readings(read_rows(path))
         except (ValueError, KeyError, TypeError) as error:
             raise FormatError(f"{path}: {error}", hint="the table is damaged") from error
 
-    def heard(self) -> dict[int, dict[str, Heard]]:
+    def heard(self) -> dict[int, dict[str, TelemetryTotals]]:
         """Trial -> host -> its telemetry, added up. Raises FormatError."""
-        return hear(self.moments(), self.roles, {row.trial.order for row in self.rows})
+        return aggregate(self.readings(), self.roles, {row.trial.order for row in self.rows})
 
     def timeline(self) -> list[dict[str, str]]:
         """The rows of timeline.csv, as text. Raises FormatError."""
         return read_table(self.path / "timeline.csv")
-
-
-def _check_evidence(raw: Mapping[str, Any]) -> None:
-    """Raises TypeError where a field is not of Evidence's shape; what `extra` holds is its scenario's to judge."""
-    for name, kind in (("initial", int), ("final", int), ("counts", int), ("servers", int), ("unjudged", str)):
-        found = raw.get(name, {})
-        if not isinstance(found, dict) or not all(isinstance(value, kind) for value in found.values()):
-            raise TypeError(f"{name} is not a table of {kind.__name__}")
-    if not isinstance(raw.get("extra", {}), dict) or not isinstance(raw.get("notes"), list):
-        raise TypeError("extra is no table, or notes is no list")
 
 
 def find_run(which: str | None, root: Path = RESULTS) -> Path:

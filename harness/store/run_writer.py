@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import json
 import secrets
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,8 +15,9 @@ import yaml
 from harness.errors import FormatError
 from harness.model import Finding
 from harness.record import Evidence
+from harness.store import evidence_file
 from harness.store.csv_rows import TELEMETRY_COLUMNS, TIMELINE_COLUMNS, TRIAL_COLUMNS
-from harness.store.files import append_rows, disk, keep_rows, point, write_atomically
+from harness.store.files import append_rows, disk_errors, keep_rows, update_symlink, write_atomically
 from harness.store.manifest import CodeRecord, FindingRecord, Manifest, RigRecord, RunVerdict, Status
 from harness.store.run_reader import Run
 
@@ -37,7 +37,7 @@ def now() -> str:
     return dt.datetime.now(dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-class Recorder:
+class RunWriter:
     """Writes a run while it is being made. Every write is complete or not there (temporary file, rename)."""
 
     def __init__(self, root: Path, manifest: Manifest, path: Path) -> None:
@@ -62,7 +62,7 @@ class Recorder:
         manifest = Manifest(run_id=run_id, started=now(), code=code, rig=rig, options=dict(options))
         recorder = cls(root, manifest, path)
         recorder.save()
-        point(root / "latest", run_id)
+        update_symlink(root / "latest", run_id)
         return recorder
 
     @classmethod
@@ -99,15 +99,14 @@ class Recorder:
 
     def evidence(self, order: int, evidence: Evidence) -> None:
         """Stores what the layers said about trial `order`."""
-        text = json.dumps(asdict(evidence), separators=(",", ":"), default=str)
-        write_atomically(self.path / "evidence" / f"{order:03d}.json", text)
+        write_atomically(self.path / "evidence" / f"{order:03d}.json", evidence_file.dump(evidence))
 
     def lane(self, order: int, lane: str, folder: Path) -> None:
         """Moves a lane's merged results (load/results/merge.py) to samples/ and replaces what is there.
 
         A trial that was cut short may have left some: packed samples of then would be read instead of today's.
         """
-        with disk(self.path):
+        with disk_errors(self.path):
             for name, suffix in LANE_FILES.items():
                 target = self.path / "samples" / f"{order:03d}-{lane}{suffix}"
                 target.unlink(missing_ok=True)

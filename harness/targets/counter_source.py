@@ -25,13 +25,13 @@ SECRET_SETTINGS = "(conninfo|command|passphrase|key|password)"  # noqa: S105  # 
 """Names of server settings whose values are not stored."""
 
 
-class Witness(Protocol):
+class CounterSource(Protocol):
     """Reads counters by key; one that was never written is absent."""
 
     def counters(self, keys: Sequence[str]) -> dict[str, int]: ...
 
 
-class Answers:
+class ApiCounters:
     """The service's own GET /api/counter."""
 
     def __init__(self, address: Address) -> None:
@@ -57,7 +57,7 @@ class Answers:
         return found
 
 
-class Database:
+class DatabaseCounters:
     """The service's database, by the user's DSN; `permit` is asked about the address it leads to."""
 
     def __init__(self, dsn: str, permit: Callable[[str], None]) -> None:

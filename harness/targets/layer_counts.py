@@ -53,7 +53,7 @@ NOT_API = ("health", "live", "metrics", "pool-stats")
 """Operations that the harness, HAProxy and the telemetry ask for beside the load."""
 
 
-class Layers:
+class LayerCounters:
     """Asks a rig's layers, through SSH and one database connection."""
 
     def __init__(self, rig: Rig, db: psycopg.Connection[Any]) -> None:

@@ -11,9 +11,9 @@ from harness.provision.bundle import checkout_hash
 from harness.rig import state
 from harness.rig.rig import open_rig
 from harness.rig.state import RigState, authority_file
-from harness.targets.rig_target import Tier
+from harness.targets.rig_target import RigTarget
 from harness.targets.url import locate
-from harness.targets.url_target import Service
+from harness.targets.url_target import UrlTarget
 
 
 @contextlib.contextmanager
@@ -23,19 +23,19 @@ def open_target(
     base_url: str | None = None,
     dsn: str = "",
     hosts: int | None = None,
-    mine: bool = False,
-    look: bool = False,
-) -> Iterator[tuple[Tier | Service, str]]:
+    owned: bool = False,
+    read_only: bool = False,
+) -> Iterator[tuple[RigTarget | UrlTarget, str]]:
     """The target and where it is, in words; a rig is locked meanwhile, unless it is only looked at.
 
-    Raises UsageError for an address that is neither ours nor, by `mine`, the user's; RigError where nothing answers,
+    Raises UsageError for an address that is neither ours nor, by `owned`, the user's; RigError where nothing answers,
     or where another process changes or measures the rig.
     """
     if base_url is None:
-        with _alone(rig, look=look), open_rig(rig) as known:
+        with _alone(rig, read_only=read_only), open_rig(rig) as known:
             _must_be_current(rig, known.state)
-            with Tier(known) as tier:
-                place = tier.place()
+            with RigTarget(known) as tier:
+                place = tier.endpoint()
                 yield tier, f"rig '{rig}' ({known.provider}), {place['host']}:{place['port']}"
         return
     listed = state.load(rig)
@@ -45,15 +45,15 @@ def open_target(
     if listed and listed.variables.get("tls") and address.ip in addresses:
         address = replace(address, ca=str(authority_file(rig)))
     with (
-        _alone(rig, look=look or address.ip not in own),
-        Service(address, dsn, hosts=hosts, known=addresses, mine=mine) as service,
+        _alone(rig, read_only=read_only or address.ip not in own),
+        UrlTarget(address, dsn, hosts=hosts, known=addresses, owned=owned) as service,
     ):
         yield service, str(service.address)
 
 
-def _alone(rig: str, *, look: bool) -> contextlib.AbstractContextManager[None]:
+def _alone(rig: str, *, read_only: bool) -> contextlib.AbstractContextManager[None]:
     """The rig's lock: a second bench would be measured with the first; a provision would change what it measures."""
-    return contextlib.nullcontext() if look else state.locked(rig)
+    return contextlib.nullcontext() if read_only else state.locked(rig)
 
 
 def _must_be_current(name: str, known: RigState | None) -> None:

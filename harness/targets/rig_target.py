@@ -20,15 +20,15 @@ from harness.errors import RigError
 from harness.host_scripts import source
 from harness.model import BACKENDS, Cell, Host
 from harness.plan.planner import service_settings
-from harness.plan.scenario import Driver, Lane, Site
+from harness.plan.scenario import Lane, RemoteWorkload, Site
 from harness.provision import podman_cli
 from harness.record import Evidence
 from harness.rig.rig import Rig
-from harness.rig.ssh import RemoteHost
+from harness.rig.ssh import SshConnection
 from harness.store.manifest import HostRecord, RigRecord
-from harness.store.run_writer import Recorder
+from harness.store.run_writer import RunWriter
 from harness.targets.base import During
-from harness.targets.layer_counts import Layers, agent_command, host_of
+from harness.targets.layer_counts import LayerCounters, agent_command, host_of
 from harness.targets.sqlite_files import remove, why_no_sqlite
 from harness.targets.telemetry import Telemetry
 
@@ -37,7 +37,7 @@ RESTART = "systemctl restart pgcrucible-app.target"
 SETTLE_S = 30.0
 
 
-class Tier:
+class RigTarget:
     """Use as a context manager: holds one database connection for the length of a bench."""
 
     def __init__(self, rig: Rig) -> None:
@@ -53,10 +53,10 @@ class Tier:
         self._authority = f"{rig.variables['common_settings_directory']}/ca.pem" if rig.authority else ""
         self._shared = str(rig.variables.get("app_sqlite_directory", ""))
 
-    def __enter__(self) -> Tier:
+    def __enter__(self) -> RigTarget:
         with self._stack as stack:  # lets the database go if a host does not answer
             self.db: psycopg.Connection[Any] = stack.enter_context(self.rig.database())
-            self.layers = Layers(self.rig, self.db)
+            self.layers = LayerCounters(self.rig, self.db)
             self._as_found = self._provisioned()
             self._overrides = dict(self._as_found)
             self._stack = stack.pop_all()
@@ -83,7 +83,7 @@ class Tier:
             connections=connections,
         )
 
-    def stations(self) -> list[RemoteHost]:
+    def stations(self) -> list[SshConnection]:
         """Where load comes from."""
         return [self.rig.at(host) for host in self.rig.role("load")]
 
@@ -96,7 +96,7 @@ class Tier:
         return self.layers.watched(cell, reads)
 
     @contextlib.contextmanager
-    def telemetry(self, recorder: Recorder) -> Iterator[During]:
+    def telemetry(self, recorder: RunWriter) -> Iterator[During]:
         """Samples every host and the database each second while the context lasts."""
         with Telemetry(self.rig, recorder) as telemetry:
             yield telemetry.during
@@ -105,7 +105,7 @@ class Tier:
         """Where HAProxy answers by itself."""
         return "/null"
 
-    def place(self) -> dict[str, Any]:
+    def endpoint(self) -> dict[str, Any]:
         """Where load goes: the load balancer, as its peers reach it."""
         return {"host": self.lb.address, "port": self.port, "tls": bool(self._authority), "ca": self._authority}
 
@@ -113,7 +113,7 @@ class Tier:
         """How one of our modules is run on a host."""
         return agent_command(module)
 
-    def drive(self, driver: Driver) -> dict[str, Any]:
+    def run_workload(self, driver: RemoteWorkload) -> dict[str, Any]:
         """Runs a driver on the first host of its role; its job gets what it must not carry in a plan."""
         host = self.rig.role(driver.role)[0]
         job = dict(driver.job)
@@ -197,7 +197,7 @@ class Tier:
 
     # -- before a trial --------------------------------------------------------------------------------
 
-    def settle(self, cell: Cell) -> None:
+    def configure(self, cell: Cell) -> None:
         """The first `cell.hosts` app hosts serve with the cell's backend, pool and CPU cap; the others are drained.
 
         `app_cpus` (cores an app host may use) is heeded on rigs whose hosts we made.
@@ -300,7 +300,7 @@ class Tier:
             if row["pxname"] == "app" and row["type"] == "2" and row["status"].startswith("UP")
         }
 
-    def reset(self, cell: Cell) -> Sequence[str]:
+    def reset_database(self, cell: Cell) -> Sequence[str]:
         """Empty tables, vacuumed, and a finished CHECKPOINT: every trial starts from the same state.
 
         This comes before the warm-up and not between it and the measured window. The first change of a page after a
@@ -316,7 +316,7 @@ class Tier:
             # Damaged: the finding is the trial's before, this one gets a file of its own. Nobody may hold the old one.
             holders = [h for h in self.apps if self._overrides.get(h.name, {}).get("BACKEND") == cell.backend]
             self._configure(holders, {})
-            self.settle(cell)
+            self.configure(cell)
             return [f"the SQLite file was found damaged and made anew before {cell.name}: {seen['integrity'][0]}"]
         with self.layers.answering(), self.layers.heard() as notices:
             self.db.execute("TRUNCATE counters, data, ledger RESTART IDENTITY")
@@ -328,7 +328,7 @@ class Tier:
                 left.append("no CHECKPOINT before each trial: the harness's role may not (pg_checkpoint)")
         return left
 
-    def prepare(self, lanes: Mapping[str, Lane]) -> Mapping[str, Lane]:
+    def with_unique_keys(self, lanes: Mapping[str, Lane]) -> Mapping[str, Lane]:
         """The lanes as they are: the tables are empty, so no key of theirs was ever written."""
         return lanes
 

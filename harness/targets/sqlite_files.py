@@ -10,7 +10,7 @@ from typing import Any
 from harness.host_scripts import source
 from harness.host_scripts.shared_directory import why_not
 from harness.model import Host
-from harness.rig.connection import Station
+from harness.rig.connection import HostConnection
 from harness.rig.rig import Rig
 
 
@@ -36,6 +36,6 @@ def why_no_sqlite(rig: Rig, directory: str) -> str:
         ask("remove", apps[:1])
 
 
-def remove(host: Station, path: str) -> None:
+def remove(host: HostConnection, path: str) -> None:
     """Removes a SQLite file that nobody has open, with its journals: removed beneath a connection, they corrupt."""
     host.run(["rm", "-f", *(path + end for end in ("", "-journal", "-wal", "-shm"))])

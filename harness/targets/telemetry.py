@@ -1,6 +1,7 @@
 """What every host and the database did, second by second, while a bench ran: rows of telemetry.csv.
 
-One stream a host (host_scripts/sampler.py; its docstring lists the host metrics) and one connection to the database. A host or database that falls silent is named once among the run's warnings; it never ends the bench.
+One stream per host (host_scripts/sampler.py; its docstring lists the host metrics) and one connection to the
+database. A host or database that stops answering is named once in the run's warnings; it never ends the bench.
 
 Metrics of the database, per second unless said otherwise, of the tier's own database where PostgreSQL counts so:
 
@@ -31,10 +32,10 @@ import psycopg
 from harness.errors import RigError
 from harness.host_scripts import source
 from harness.model import Host
-from harness.rig.connection import Stream
+from harness.rig.connection import RemoteProcess
 from harness.rig.rig import Rig
-from harness.rig.ssh import RemoteHost
-from harness.store.run_writer import Recorder
+from harness.rig.ssh import SshConnection
+from harness.store.run_writer import RunWriter
 
 BATCH_S = 2.0
 END_S = 10.0
@@ -98,14 +99,14 @@ class Samplers:
 
     def __init__(self, rig: Rig, take: Take, lost: Lost) -> None:
         self._rig, self._take, self._lost = rig, take, lost
-        self._streams: dict[str, Stream] = {}
+        self._streams: dict[str, RemoteProcess] = {}
         self._threads: list[threading.Thread] = []
         self._ending = False
 
     def __enter__(self) -> Self:
         code = source("sampler")
 
-        def start(station: RemoteHost) -> None:
+        def start(station: SshConnection) -> None:
             work = json.dumps(job(station.host, self._rig.variables))
             try:
                 stream = station.stream(["python3", "-I", "-S", "-u", "-c", code, work])
@@ -138,7 +139,7 @@ class Samplers:
             with contextlib.suppress(OSError, EOFError, RigError):  # its thread says that it is lost
                 stream.send(str(order))
 
-    def _listen(self, host: str, stream: Stream) -> None:
+    def _listen(self, host: str, stream: RemoteProcess) -> None:
         why = ""
         try:
             for line in stream.lines():
@@ -180,7 +181,7 @@ class Activity:
 class Telemetry:
     """Records a rig while the context lasts. `with telemetry.during(order):` says which trial is under load."""
 
-    def __init__(self, rig: Rig, recorder: Recorder) -> None:
+    def __init__(self, rig: Rig, recorder: RunWriter) -> None:
         self._rig, self._recorder = rig, recorder
         self._stack = contextlib.ExitStack()
         self._samplers = Samplers(rig, self._take, self._lost)

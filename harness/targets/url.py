@@ -111,9 +111,9 @@ def is_ours(ip: str, rig_addresses: Collection[str]) -> bool:
     return mapped.is_loopback or mapped in BENCHMARK_NET or str(mapped) in rig_addresses
 
 
-def permit(what: str, ip: str, rig_addresses: Collection[str], *, mine: bool) -> None:
+def permit(what: str, ip: str, rig_addresses: Collection[str], *, owned: bool) -> None:
     """Raises UsageError where `ip` is a stranger's, as far as we know, and the user has not vouched for it."""
-    if not mine and not is_ours(ip, rig_addresses):
+    if not owned and not is_ours(ip, rig_addresses):
         raise UsageError(
             f"{what} ({ip}) is neither loopback, nor in {BENCHMARK_NET}, nor a host of the rig's inventory",
             hint="a bench is a load attack on whoever answers there: if it is yours, say --yes-this-is-mine",

@@ -18,14 +18,14 @@ from harness.errors import RigError, UsageError
 from harness.host_scripts import source
 from harness.load.job import Keys
 from harness.model import Cell
-from harness.plan.scenario import Driver, Lane, Site
+from harness.plan.scenario import Lane, RemoteWorkload, Site
 from harness.record import Evidence
-from harness.rig.connection import LocalHost
+from harness.rig.connection import LocalConnection
 from harness.rig.state import ROOT
 from harness.store.manifest import HostRecord, RigRecord
-from harness.store.run_writer import Recorder
+from harness.store.run_writer import RunWriter
 from harness.targets.base import During
-from harness.targets.counter_source import Answers, Database, Witness
+from harness.targets.counter_source import ApiCounters, CounterSource, DatabaseCounters
 from harness.targets.url import CONTRACT, Address, ask, permit
 
 DRIVER_S = 600.0
@@ -39,11 +39,11 @@ WEAKER = (
 )
 
 
-class Service:
+class UrlTarget:
     """Use as a context manager, which holds the connection to the database where there is one.
 
     `hosts`: how many app hosts answer behind the URL, where the user says so. `known`: addresses of the rig's
-    hosts; `mine`: the user vouches for any other. `tag`: stands in every key.
+    hosts; `owned`: the user vouches for any other. `tag`: stands in every key.
     """
 
     def __init__(
@@ -53,23 +53,23 @@ class Service:
         *,
         hosts: int | None = None,
         known: Collection[str] = (),
-        mine: bool = False,
+        owned: bool = False,
         tag: str = "",
     ) -> None:
         self.address = address
-        self._dsn, self._hosts, self._known, self._mine = dsn, hosts, known, mine
+        self._dsn, self._hosts, self._known, self._owned = dsn, hosts, known, owned
         self._tag = tag or secrets.token_hex(4)
         self._trial = 0
         self._keys: list[str] = []
         self._container = ""
-        self._database: Database | None = None
-        self._local = LocalHost()
-        permit("the service", address.ip, known, mine=mine)
+        self._database: DatabaseCounters | None = None
+        self._local = LocalConnection()
+        permit("the service", address.ip, known, owned=owned)
 
     def __enter__(self) -> Self:
         if self._dsn:
             what = "the database of --dsn"
-            self._database = Database(self._dsn, lambda ip: permit(what, ip, self._known, mine=self._mine))
+            self._database = DatabaseCounters(self._dsn, lambda ip: permit(what, ip, self._known, owned=self._owned))
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -79,8 +79,8 @@ class Service:
     # -- what there is ---------------------------------------------------------------------------------
 
     @property
-    def _witness(self) -> Witness:
-        return self._database or Answers(self.address)
+    def _witness(self) -> CounterSource:
+        return self._database or ApiCounters(self.address)
 
     def site(self) -> Site:
         """What the service offers, found out by requests that write nothing. Raises RigError: it is not healthy."""
@@ -99,7 +99,7 @@ class Service:
             connections=self._database.connections() if self._database else 100,
         )
 
-    def prove(self) -> None:
+    def preflight(self) -> None:
         """One increment of a fresh key, read back as the oracle will: it must see 1. Raises UsageError.
 
         An oracle that looks into another database, or into none, would call every update lost.
@@ -142,7 +142,7 @@ class Service:
         """The canaries of this machine."""
         return {self._local.name: json.loads(self._local.run([sys.executable, "-"], stdin=source("canary")).stdout)}
 
-    def stations(self) -> Sequence[LocalHost]:
+    def stations(self) -> Sequence[LocalConnection]:
         """Load comes from this machine."""
         return [self._local]
 
@@ -154,7 +154,7 @@ class Service:
         """Nobody promised one."""
         return None
 
-    def place(self) -> dict[str, Any]:
+    def endpoint(self) -> dict[str, Any]:
         """Where load goes: the address found at the start, under the name the user gave."""
         at = self.address
         return {"host": at.host if at.tls else at.named, "port": at.port, "tls": at.tls, "ca": at.ca, "address": at.ip}
@@ -165,23 +165,23 @@ class Service:
 
     # -- before a trial: nothing is set, emptied or drained ----------------------------------------------
 
-    def settle(self, cell: Cell) -> None:
+    def configure(self, cell: Cell) -> None:
         """The service is as it is."""
 
-    def reset(self, cell: Cell) -> Sequence[str]:  # noqa: ARG002  # the protocol's
+    def reset_database(self, cell: Cell) -> Sequence[str]:  # noqa: ARG002  # the protocol's
         """Nothing is emptied: the next trial has new keys."""
         self._trial += 1
         self._keys = []
         return (AS_IT_IS,)
 
-    def telemetry(self, recorder: Recorder) -> contextlib.AbstractContextManager[During]:  # noqa: ARG002
+    def telemetry(self, recorder: RunWriter) -> contextlib.AbstractContextManager[During]:  # noqa: ARG002
         """None: there is no host of ours to ask."""
         return contextlib.nullcontext(lambda _: contextlib.nullcontext())
 
     def restore(self) -> None:
         """Nothing was changed."""
 
-    def prepare(self, lanes: Mapping[str, Lane]) -> Mapping[str, Lane]:
+    def with_unique_keys(self, lanes: Mapping[str, Lane]) -> Mapping[str, Lane]:
         """The lanes with keys that no other run, trial or user has."""
         prepared, names = {}, dict[str, None]()
         for lane, spec in lanes.items():
@@ -211,12 +211,12 @@ class Service:
                 ledger=database.ledger(self._keys) if database and "ledger" in reads else None,
                 notes=() if database else (WEAKER,),
                 extra={"data": database.bulk_rows(newest)} if database and "data" in reads else {},
-                unjudged=self._unjudged(reads),
+                not_applicable=self._not_applicable(reads),
             )
 
         yield evidence
 
-    def _unjudged(self, reads: Collection[str]) -> dict[str, str]:
+    def _not_applicable(self, reads: Collection[str]) -> dict[str, str]:
         reasons = {
             "counts agree": f"what proxies and app hosts counted was not measured: {BY_URL}",
             "transactions": f"what the service began in all was not asked: {BY_URL}",
@@ -231,7 +231,7 @@ class Service:
             reasons["dead rows"] = f"VACUUM was not tried: {BY_URL}"
         return reasons
 
-    def drive(self, driver: Driver) -> Mapping[str, Any]:
+    def run_workload(self, driver: RemoteWorkload) -> Mapping[str, Any]:
         """Runs a driver on this machine, in a schema of its own. Raises UsageError, RigError."""
         assert self._database is not None  # scenarios with drivers say that they need it
         with self._database.scratch() as place:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.checks.evaluate import judge
+from harness.checks.evaluate import evaluate
 from harness.model import Finding
 from harness.scenarios import SCENARIOS
 from harness.store.run_reader import Run, find_run, load_run
@@ -21,4 +21,4 @@ def run(request: pytest.FixtureRequest) -> Run:
 @pytest.fixture(scope="session")
 def findings(run: Run) -> list[Finding]:
     """What today's checks say of the stored samples and evidence, whatever the manifest says."""
-    return judge(SCENARIOS, run.measured())
+    return evaluate(SCENARIOS, run.measured())

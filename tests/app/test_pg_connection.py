@@ -8,18 +8,20 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import psycopg
 import pytest
 
-from app.backends.pg_connection import Link
+from app.backends.pg_connection import PgConnection
 
 Eventually = Callable[..., Awaitable[None]]
 
 
 @pytest.fixture
-async def connect(database) -> AsyncIterator[Callable[[], Awaitable[Link]]]:
+async def connect(database) -> AsyncIterator[Callable[[], Awaitable[PgConnection]]]:
     """Links to a fresh database, closed at the end of the test."""
-    links: list[Link] = []
+    links: list[PgConnection] = []
 
-    async def begin() -> Link:
-        links.append(Link(await psycopg.AsyncConnection.connect(database.app_dsn, autocommit=True), prepare=True))
+    async def begin() -> PgConnection:
+        links.append(
+            PgConnection(await psycopg.AsyncConnection.connect(database.app_dsn, autocommit=True), prepare=True)
+        )
         return links[-1]
 
     yield begin

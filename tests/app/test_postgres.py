@@ -238,7 +238,7 @@ async def test_what_refused_requests_cost_is_said_and_counted(database, start: S
 async def test_the_server_gave_out_as_many_transaction_ids_as_the_service_says(
     database, start: Start, admin, strategy: str
 ) -> None:
-    """The assumption of checks/traffic.py: a transaction that locks or writes takes an id, one that only reads takes none."""
+    """checks/traffic.py assumes that a transaction takes an id if it locks or writes, and none if it only reads."""
     services = [await start(database.environ, POOL_SIZE=10) for _ in range(2)]
 
     async def counts() -> tuple[int, int]:

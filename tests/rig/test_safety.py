@@ -24,7 +24,7 @@ from harness.provision import ansible, podman_cli
 from harness.provision.provisioner import provision
 from harness.rig import state
 from harness.rig.rig import Rig
-from harness.rig.ssh import RemoteHost
+from harness.rig.ssh import SshConnection
 from tests.conftest import Tool
 
 pytestmark = [pytest.mark.rig, pytest.mark.slow]
@@ -289,7 +289,7 @@ def test_no_agent_is_forwarded_whoever_asks(
             env={**os.environ, "ANSIBLE_CONFIG": str(state.PLAYBOOKS / "ansible.cfg")},
             capture_output=True, text=True, timeout=60, check=False,
         )  # fmt: skip
-        with contextlib.closing(RemoteHost(hosts.role("app")[0], hosts.key, hosts.known_hosts)) as ours:
+        with contextlib.closing(SshConnection(hosts.role("app")[0], hosts.key, hosts.known_hosts)) as ours:
             seen = [asked.stdout, told.stdout, ours.run(["env"]).stdout]
     finally:
         agent.terminate()
@@ -302,7 +302,7 @@ def test_no_agent_is_forwarded_whoever_asks(
 def test_a_host_that_nobody_recorded_is_not_spoken_to(hosts: Rig, tmp_path: Path) -> None:
     (tmp_path / "known_hosts").touch()
     with (
-        contextlib.closing(RemoteHost(hosts.role("app")[0], hosts.key, tmp_path / "known_hosts")) as stranger,
+        contextlib.closing(SshConnection(hosts.role("app")[0], hosts.key, tmp_path / "known_hosts")) as stranger,
         pytest.raises(RigError, match="not found in known_hosts"),
     ):
         stranger.run(["true"])

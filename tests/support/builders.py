@@ -12,11 +12,11 @@ from typing import Any
 from harness.load.results import histogram, samples
 from harness.load.results.merge import describe
 from harness.model import Cell, Finding, Trial
-from harness.record import Evidence, TrialRow
+from harness.record import Evidence, TrialResult
 from harness.store.csv_rows import as_columns
 from harness.store.manifest import CodeRecord, HostRecord, RigRecord, RunVerdict, Status
 from harness.store.run_reader import Run, load_run
-from harness.store.run_writer import Recorder
+from harness.store.run_writer import RunWriter
 
 CODE = CodeRecord(
     commit="3f2a9c1d5e7b8a6f4c2d1e0f9a8b7c6d5e4f3a2b",
@@ -88,7 +88,7 @@ def store(
     **manifest: Any,
 ) -> Run:
     """Stores a run under `root` and loads it; `manifest` replaces fields of the manifest."""
-    recorder = Recorder.start(root, code=code, rig=rig, options={})
+    recorder = RunWriter.start(root, code=code, rig=rig, options={})
     recorder.manifest.settings = SETTINGS
     recorder.manifest.stages = {"settle": 3.1, "load": 2.6, "store": 0.4, "judge": 0.05}
     for name, value in manifest.items():
@@ -100,11 +100,11 @@ def store(
     return load_run(recorder.path)
 
 
-def _store(recorder: Recorder, order: int, made: Made) -> None:
+def _store(recorder: RunWriter, order: int, made: Made) -> None:
     trial = Trial(cell=made.cell, number=made.number, order=order, seed=order)
     if not made.driven:
         recorder.evidence(order, Evidence(extra=made.extra))
-        recorder.append("trials", [as_columns(TrialRow(trial=trial, figures={}))])
+        recorder.append("trials", [as_columns(TrialResult(trial=trial, figures={}))])
         return
     rows = _samples(made, random.Random(order))
     summary = _summary(made, rows)
@@ -174,7 +174,7 @@ def _summary(made: Made, rows: Sequence[samples.Sample]) -> dict[str, Any]:
     }
 
 
-def _row(trial: Trial, made: Made, summary: Mapping[str, Any]) -> TrialRow:
+def _row(trial: Trial, made: Made, summary: Mapping[str, Any]) -> TrialResult:
     latency = summary["latency_ms"]
     figures: dict[str, float | None] = {
         name: float(summary["measure"][name]) for name in ("sent", "ok", "fail", "unknown")
@@ -183,7 +183,7 @@ def _row(trial: Trial, made: Made, summary: Mapping[str, Any]) -> TrialRow:
     figures |= {name: latency[name] for name in ("mean_ms", "p50_ms", "p95_ms", "p99_ms", "p999_ms", "max_ms")}
     figures |= {f"service_{name}": latency[name] for name in ("p50_ms", "p95_ms", "p99_ms")}
     figures |= {"lag_p99_ms": 0.8}
-    return TrialRow(
+    return TrialResult(
         trial=trial, valid=made.valid, reason=made.reason, steady=made.steady, figures=figures | dict(made.figures)
     )
 

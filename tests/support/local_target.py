@@ -12,28 +12,28 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from harness.rig.connection import LocalHost, Stream
+from harness.rig.connection import LocalConnection, RemoteProcess
 from harness.rig.state import ROOT
 from harness.targets.url import locate
-from harness.targets.url_target import Service
+from harness.targets.url_target import UrlTarget
 
 END_S = 40.0
 
 
-class LoadHost(LocalHost):
+class LoadHost(LocalConnection):
     """A load host by name that is this machine; `processes`: the agents it was told to start."""
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.processes: list[subprocess.Popen[str]] = []
 
-    def stream(self, command: Sequence[str]) -> Stream:
+    def stream(self, command: Sequence[str]) -> RemoteProcess:
         stream = super().stream(command)
         self.processes.append(stream._process)  # type: ignore[attr-defined]
         return stream
 
 
-class Tier(Service):
+class Tier(UrlTarget):
     """The service with load hosts of its own; how many trials were prepared, and how often all was put back."""
 
     def __init__(self, url: str, dsn: str, *, tag: str) -> None:
@@ -44,9 +44,9 @@ class Tier(Service):
     def stations(self) -> Sequence[LoadHost]:
         return self.hosts
 
-    def reset(self, cell: Any) -> Sequence[str]:
+    def reset_database(self, cell: Any) -> Sequence[str]:
         self.trials += 1
-        return super().reset(cell)
+        return super().reset_database(cell)
 
     def restore(self) -> None:
         self.restored += 1

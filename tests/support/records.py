@@ -10,7 +10,7 @@ from harness.isolation.sqlite_profiles import PROFILES
 from harness.model import BACKENDS, Cell, Finding, Trial
 from harness.plan.options import parse_options
 from harness.plan.scenario import Site
-from harness.record import Evidence, Measured, TrialRow
+from harness.record import Evidence, TrialRecord, TrialResult
 from harness.scenarios import SCENARIOS
 from tests.support.histories import Columns, history
 
@@ -70,11 +70,11 @@ def measured(
     steady: bool | None = None,
     number: int = 1,
     **evidence: Any,
-) -> Measured:
+) -> TrialRecord:
     """A trial of the cell with these samples; whatever else is named is evidence."""
     trial = Trial(cell=cell, number=number, order=number, seed=7)
-    return Measured(
-        row=TrialRow(
+    return TrialRecord(
+        row=TrialResult(
             trial=trial, valid=valid, reason="" if valid else "doctored", steady=steady, figures=figures or {}
         ),
         lanes={"main": lanes} if isinstance(lanes, Columns) else lanes,
@@ -82,12 +82,12 @@ def measured(
     )
 
 
-def increments(cell: Cell, n: int, **evidence: Any) -> Measured:
+def increments(cell: Cell, n: int, **evidence: Any) -> TrialRecord:
     """A flawless trial of `n` increments of one key."""
     return measured(cell, requests(n, hosts=cell.hosts), **{"final": {"hot-0": n}, "counts": counted(n)} | evidence)
 
 
-def check(of: Measured) -> dict[str, Finding]:
+def check(of: TrialRecord) -> dict[str, Finding]:
     """What the cell's scenario says of the trial, by check."""
     found = SCENARIOS[of.cell.scenario].check(of)
     assert len({f.check for f in found}) == len(found)
@@ -95,7 +95,7 @@ def check(of: Measured) -> dict[str, Finding]:
     return {f.check: f for f in found}
 
 
-def judge(trials: Sequence[Measured]) -> dict[str, Finding]:
+def judge(trials: Sequence[TrialRecord]) -> dict[str, Finding]:
     """What the scenario says of the trials together, by check."""
     return {f.check: f for f in SCENARIOS[trials[0].cell.scenario].judge(trials)}
 

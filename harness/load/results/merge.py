@@ -29,7 +29,7 @@ from harness.load.outcome import OUTCOMES
 from harness.load.results import histogram, outcome_counts
 from harness.load.results.samples import GZIP_ROWS, open_text, sample_file
 from harness.load.steady_state import is_steady, together
-from harness.model import Tally
+from harness.model import OutcomeCounts
 
 HISTOGRAMS = ("latency", "service", "lag")
 FILES = (
@@ -266,7 +266,7 @@ def _merge_tallies(folders: Sequence[Path], out: Path) -> None:
     files = [folder / "keys.csv" for folder in folders if not sample_file(folder)]
     if not files:
         return
-    merged = Tally()
+    merged = OutcomeCounts()
     try:
         for file in files:
             merged.update(outcome_counts.read(file))

@@ -10,7 +10,7 @@ import csv
 from pathlib import Path
 
 from harness.load.outcome import OUTCOMES
-from harness.model import Tally
+from harness.model import OutcomeCounts
 
 COLUMNS = ("op", "key", "outcome", "requests")
 MAX_BYTES = 64 * 2**20
@@ -18,17 +18,17 @@ MAX_BYTES = 64 * 2**20
 _DIGITS = 15
 
 
-def write(path: Path, tally: Tally) -> None:
+def write(path: Path, tally: OutcomeCounts) -> None:
     with path.open("w", encoding="utf-8") as file:
         file.write(",".join(COLUMNS) + "\n")
         file.writelines(f"{op},{key},{outcome},{number}\n" for (op, key, outcome), number in tally.items())
 
 
-def read(path: Path) -> Tally:
+def read(path: Path) -> OutcomeCounts:
     """Read a tally whose columns may stand in any order, unknown ones ignored; ValueError says what is damaged."""
     if path.stat().st_size > MAX_BYTES:
         raise ValueError(f"it is larger than {MAX_BYTES:,} bytes")
-    tally = Tally()
+    tally = OutcomeCounts()
     with path.open(encoding="utf-8", newline="") as file:
         reader = csv.reader(file, strict=True)
         try:

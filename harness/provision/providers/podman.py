@@ -1,4 +1,4 @@
-"""Provider podman: hosts as system containers of this machine, made by playbooks/podman.yml.
+"""Provider podman: hosts as system containers of this machine, made by playbooks/podman_create.yml.
 
 All that is made carries the label `pgcrucible.rig=<name>`, which is how it is found again and removed.
 """
@@ -29,7 +29,7 @@ def prepare_machine(name: str, hosts: int, echo: Echo) -> tuple[list[doctor.Chec
         packages = {"controller_become": _become(), "controller_packages": list(machine.missing)}
         installed = run_playbooks(name, ["controller_packages.yml"], variables=packages, echo=echo, mitogen=False)
         machine = doctor.probe()
-    checks = doctor.judge(machine, hosts)
+    checks = doctor.check_machine(machine, hosts)
     for check in checks:
         if check.status == "fail":
             raise RigError(f"{check.name}: {check.detail}", hint=check.cure)

@@ -17,7 +17,7 @@ from harness.model import Host
 from harness.provision.ansible import Echo, run_playbooks
 from harness.provision.bundle import Bundle, build_bundle
 from harness.rig import state
-from harness.rig.ssh import RemoteHost
+from harness.rig.ssh import SshConnection
 from harness.rig.state import RigState
 
 T = TypeVar("T")
@@ -48,11 +48,11 @@ class Kind:
     machine: str
 
 
-def _each(hosts: tuple[Host, ...], work: Callable[[RemoteHost], T]) -> dict[str, T]:
+def _each(hosts: tuple[Host, ...], work: Callable[[SshConnection], T]) -> dict[str, T]:
     """Host name -> answer, all hosts at once. Raises the first host's RigError."""
 
     def one(host: Host) -> T:
-        station = RemoteHost(host, None, None)
+        station = SshConnection(host, None, None)
         try:
             return work(station)
         finally:
@@ -65,7 +65,7 @@ def _each(hosts: tuple[Host, ...], work: Callable[[RemoteHost], T]) -> dict[str,
 def kinds(hosts: tuple[Host, ...]) -> dict[str, Kind]:
     """Every host's Python and architecture. Raises RigError for one that cannot be reached or has no Python."""
 
-    def look(station: RemoteHost) -> Kind:
+    def look(station: SshConnection) -> Kind:
         found = station.run(["python3", "-"], stdin=_LOOK, check=False)
         if found.code != 0:
             said = (found.stderr.strip() or "it said nothing").splitlines()[-1]

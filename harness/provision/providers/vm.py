@@ -1,4 +1,4 @@
-"""Provider vm: hosts as virtual machines of this machine (QEMU), made by playbooks/vm.yml.
+"""Provider vm: hosts as virtual machines of this machine (QEMU), made by playbooks/vm_create.yml.
 
 A machine is a folder in the rig's state (`vm/<host>/`: disk, console, identity) and a process that names the
 folder in its command line (harness/provision/qemu.py): remove both and nothing of it is left.
@@ -117,7 +117,7 @@ def disk_size(path: Path) -> int:
     return int.from_bytes(header[24:32])
 
 
-def machines(rig: RigState, source: Inventory, base: Path) -> list[qemu.Machine]:
+def machines(rig: RigState, source: Inventory, base: Path) -> list[qemu.VirtualMachine]:
     """The rig's machines as they shall be. Raises UsageError."""
     found = []
     for host in rig.hosts:
@@ -126,7 +126,7 @@ def machines(rig: RigState, source: Inventory, base: Path) -> list[qemu.Machine]
         if cpus != int(cpus):
             raise UsageError(f"{source.path}: host_cpus {cpus:g} in {host.role}: a machine has whole CPUs")
         found.append(
-            qemu.Machine(
+            qemu.VirtualMachine(
                 rig=rig.name,
                 host=host,
                 folder=folder(rig.name) / host.name,
@@ -177,7 +177,7 @@ def make(rig: RigState, source: Inventory, base: Path, recipe: image.Recipe | No
     return done
 
 
-def remove_stale(rig: RigState, wanted: Sequence[qemu.Machine]) -> None:
+def remove_stale(rig: RigState, wanted: Sequence[qemu.VirtualMachine]) -> None:
     """Ends and removes what is not wanted (any more, or like this), and writes what the wanted are told at boot."""
     base = folder(rig.name)
     base.mkdir(mode=0o700, exist_ok=True)
@@ -212,7 +212,7 @@ def _read(path: Path) -> str:
     return path.read_text() if path.exists() else ""
 
 
-def _told(rig: RigState, machine: qemu.Machine) -> dict[str, str]:
+def _told(rig: RigState, machine: qemu.VirtualMachine) -> dict[str, str]:
     """Files in the machine's folder that carry its identity, by relative name."""
     keys = state.folder(rig.name) / "hosts" / machine.host.name
     private, public = (keys / "host_key").read_text(), (keys / "host_key.pub").read_text()

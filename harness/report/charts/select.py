@@ -15,7 +15,7 @@ from harness.report.formatting import BACKEND_NAMES, number, percent, some
 from harness.report.page_model import Picture
 from harness.report.sections.scaling import scaling_charts
 from harness.report.summary import CellSummary, ScenarioSummary
-from harness.report.trial_data import Reading
+from harness.report.trial_data import TrialData
 
 LEAST_SECONDS = 5
 """A shorter trial has no course to show."""
@@ -29,7 +29,7 @@ class Forbidden(ValueError):
     """A drawing holds something that a drawing of ours never does."""
 
 
-def pictures(summary: ScenarioSummary, readings: Sequence[Reading], *, shared_cores: bool) -> list[Picture]:
+def pictures(summary: ScenarioSummary, readings: Sequence[TrialData], *, shared_cores: bool) -> list[Picture]:
     """The charts of a scenario. What has nothing to show is not drawn."""
     specs = [*SPECIAL[summary.name](summary, readings)] if summary.name in SPECIAL else []
     if summary.name == "scaling":
@@ -65,7 +65,7 @@ def _slim(svg: str) -> str:
     return re.sub(r'(?<= d=")[^"]*', lambda path: re.sub(r"(\.\d)\d+", r"\1", path[0]), svg)
 
 
-def _convergence(summary: ScenarioSummary, readings: Sequence[Reading]) -> Iterator[_Chart]:
+def _convergence(summary: ScenarioSummary, readings: Sequence[TrialData]) -> Iterator[_Chart]:
     """Key by key for the trial that lost most; if none did, for PostgreSQL's with fewest keys."""
     told = [r for r in readings if r.evidence is not None and r.acknowledged]
     if not told:
@@ -87,16 +87,16 @@ def _convergence(summary: ScenarioSummary, readings: Sequence[Reading]) -> Itera
     )
 
 
-def _grown(reading: Reading, key: str) -> int:
+def _grown(reading: TrialData, key: str) -> int:
     evidence = reading.evidence
     return evidence.final.get(key, 0) - evidence.initial.get(key, 0) if evidence else 0
 
 
-def _lost(reading: Reading) -> int:
+def _lost(reading: TrialData) -> int:
     return sum(max(0, ok - _grown(reading, key)) for key, ok in reading.acknowledged.items())
 
 
-def _keys(reading: Reading) -> Iterator[dict[str, str | int]]:
+def _keys(reading: TrialData) -> Iterator[dict[str, str | int]]:
     final = reading.evidence.final if reading.evidence else {}
     for key in dict.fromkeys([*reading.acknowledged, *reading.unknown, *final]):
         yield {
@@ -116,7 +116,7 @@ ISOLATION_NOTE = (
 )
 
 
-def _isolation(_summary: ScenarioSummary, readings: Sequence[Reading]) -> Iterator[_Chart]:
+def _isolation(_summary: ScenarioSummary, readings: Sequence[TrialData]) -> Iterator[_Chart]:
     for earlier, reading in enumerate(reading for reading in readings if reading.matrix):
         rows = reading.matrix
         broken = sum(1 for row in rows if row["verdict"] == "fail")
@@ -126,7 +126,7 @@ def _isolation(_summary: ScenarioSummary, readings: Sequence[Reading]) -> Iterat
         yield correctness.isolation(rows, title=title), "" if earlier else ISOLATION_NOTE, title
 
 
-def _backends(summary: ScenarioSummary, _readings: Sequence[Reading]) -> Iterator[_Chart]:
+def _backends(summary: ScenarioSummary, _readings: Sequence[TrialData]) -> Iterator[_Chart]:
     loads: dict[tuple[object, ...], list[CellSummary]] = {}
     for cell in summary.cells:
         c = cell.cell
@@ -167,7 +167,7 @@ _MEASURES: Sequence[tuple[str, str, Callable[[CellSummary], float | None]]] = (
 )
 
 
-def _pool_sweep(summary: ScenarioSummary, readings: Sequence[Reading]) -> Iterator[_Chart]:
+def _pool_sweep(summary: ScenarioSummary, readings: Sequence[TrialData]) -> Iterator[_Chart]:
     rows = [
         {"pool": r.row.cell.pool, "seconds": seconds}
         for r in readings
@@ -205,7 +205,7 @@ def _strategies(summary: ScenarioSummary) -> Iterator[_Chart]:
     )
 
 
-def _spread(summary: ScenarioSummary, readings: Sequence[Reading]) -> Iterator[_Chart]:
+def _spread(summary: ScenarioSummary, readings: Sequence[TrialData]) -> Iterator[_Chart]:
     """Which host served how much, over all trials on the most hosts, where an even spread is asked for."""
     if not any(finding.check == "spread" for finding in summary.findings):
         return
@@ -229,9 +229,9 @@ def _spread(summary: ScenarioSummary, readings: Sequence[Reading]) -> Iterator[_
     )
 
 
-def _curves(summary: ScenarioSummary, readings: Sequence[Reading]) -> Iterator[_Chart]:
+def _curves(summary: ScenarioSummary, readings: Sequence[TrialData]) -> Iterator[_Chart]:
     """The percentile curve of each cell's first valid trial."""
-    first: dict[str, Reading] = {}
+    first: dict[str, TrialData] = {}
     for reading in readings:
         if reading.row.valid and reading.curves.get("latency"):
             first.setdefault(reading.row.cell.name, reading)
@@ -253,7 +253,7 @@ def _curves(summary: ScenarioSummary, readings: Sequence[Reading]) -> Iterator[_
     )
 
 
-def _timeline(summary: ScenarioSummary, readings: Sequence[Reading]) -> Iterator[_Chart]:
+def _timeline(summary: ScenarioSummary, readings: Sequence[TrialData]) -> Iterator[_Chart]:
     """The course of the longest valid trial, where it is long enough to have one."""
     longest = max((r for r in readings if r.row.valid), key=lambda r: len(r.seconds), default=None)
     if longest is None or len(longest.seconds) < LEAST_SECONDS:
@@ -279,7 +279,7 @@ def _step(seconds: Sequence[Mapping[str, str | float]]) -> Mapping[str, str | fl
     return step
 
 
-SPECIAL: Mapping[str, Callable[[ScenarioSummary, Sequence[Reading]], Iterator[_Chart]]] = {
+SPECIAL: Mapping[str, Callable[[ScenarioSummary, Sequence[TrialData]], Iterator[_Chart]]] = {
     "concurrent-writes": _convergence,
     "isolation": _isolation,
     "pool-sweep": _pool_sweep,

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from harness.analysis.telemetry_totals import Heard, Metrics, Moment
+from harness.analysis.telemetry_totals import Metrics, TelemetryReading, TelemetryTotals
 from harness.model import Role
 
 MOST_BUCKETS = 120
@@ -103,7 +103,7 @@ CURVES: tuple[Curve, ...] = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Course:
+class TelemetrySeries:
     """What a chart shows: `points` with `panel`, `name`, `second` (middle of the bucket), `mean` and `peak` (None where
     nothing was said), `trials` with `order`, `begin` and `end`; `bucket_s`: seconds a point; `silent`: curves at zero.
     """
@@ -122,7 +122,7 @@ class Course:
 Span = tuple[float, float]
 
 
-def spans_of(heard: Mapping[int, Mapping[str, Heard]], orders: Iterable[int]) -> dict[int, Span]:
+def spans_of(heard: Mapping[int, Mapping[str, TelemetryTotals]], orders: Iterable[int]) -> dict[int, Span]:
     """Trial -> from when to when there is telemetry of it, of these trials; none of those without."""
     spans = {}
     for order in orders:
@@ -132,7 +132,7 @@ def spans_of(heard: Mapping[int, Mapping[str, Heard]], orders: Iterable[int]) ->
     return spans
 
 
-class Drawing:
+class SeriesBuilder:
     """A course in the making, from the first of `spans` to the last: takes what was said as it is read and keeps
     buckets. `roles`: host -> role in the rig's order; `serving`: trial -> app hosts.
     """
@@ -144,7 +144,7 @@ class Drawing:
         self._apps = {name: place for place, name in enumerate(n for n, role in roles.items() if role == "app")}
         self._lines = [_Line(curve, self._begin, self._bucket_s) for curve in CURVES]
 
-    def add(self, one: Moment) -> None:
+    def add(self, one: TelemetryReading) -> None:
         """What a host said next, in the order of time."""
         serves = self._apps.get(one.host, -1) < self._serving.get(one.order, len(self._apps))
         if one.host in self._roles and self._begin <= one.second <= self._end and serves:
@@ -152,7 +152,7 @@ class Drawing:
                 if line.curve.role in (None, self._roles[one.host]):
                     line.add(one)
 
-    def course(self) -> Course:
+    def course(self) -> TelemetrySeries:
         """What was drawn; nothing can be added afterwards."""
         points: list[dict[str, Any]] = []
         silent = []
@@ -172,7 +172,7 @@ class Drawing:
             elif drawn:
                 silent.append(curve.silent or curve.name)
         trials = [{"order": order, "begin": b, "end": e} for order, (b, e) in sorted(self._spans.items())]
-        return Course(points=points, trials=trials, bucket_s=self._bucket_s, silent=silent)
+        return TelemetrySeries(points=points, trials=trials, bucket_s=self._bucket_s, silent=silent)
 
 
 class _Line:
@@ -184,7 +184,7 @@ class _Line:
         self._last: dict[str, _Reading] = {}
         self._buckets: dict[int, _Bucket] = {}
 
-    def add(self, one: Moment) -> None:
+    def add(self, one: TelemetryReading) -> None:
         value, covers = self.curve.value(one.metrics), one.metrics.get(self.curve.covers, 0.0)
         if value is None or (self.curve.covers and covers <= 0):
             return

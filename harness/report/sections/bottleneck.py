@@ -13,11 +13,11 @@ from statistics import fmean
 from harness.analysis.bottleneck import CPUS, Attribution, pool_wait
 from harness.report.charts import telemetry
 from harness.report.charts.select import picture
-from harness.report.charts.telemetry_series import Course
+from harness.report.charts.telemetry_series import TelemetrySeries
 from harness.report.formatting import NOTHING, number, whole_percent
 from harness.report.page_model import Fold, Value, table
 from harness.report.summary import ScenarioSummary
-from harness.report.trial_data import Reading
+from harness.report.trial_data import TrialData
 
 HEAD = "held back by"
 NOTE = (
@@ -27,7 +27,7 @@ NOTE = (
 _PROCESSORS = (*CPUS.values(), "machine")
 
 
-def held_back(readings: Sequence[Reading], cell: str) -> Value:
+def held_back(readings: Sequence[TrialData], cell: str) -> Value:
     """What was saturated in the valid trials of a cell, in a phrase; or why that is not known."""
     mine = [reading for reading in readings if reading.row.cell.name == cell]
     if all(reading.row.figure("sent") is None for reading in mine):
@@ -41,7 +41,7 @@ def held_back(readings: Sequence[Reading], cell: str) -> Value:
     return Value(", ".join(full)) if full else Value("nothing saturated", _busiest(known))
 
 
-def _unknown(valid: Sequence[Reading]) -> str:
+def _unknown(valid: Sequence[TrialData]) -> str:
     """Why; and what the service itself says of waiting, which needs no telemetry."""
     if not valid:
         return "because no trial is valid"
@@ -57,7 +57,7 @@ def _busiest(known: Sequence[Attribution]) -> str:
     return f"{part} {whole_percent(used[part])} at most"
 
 
-def behind(summary: ScenarioSummary, readings: Sequence[Reading], drawn: Course | None) -> list[Fold]:
+def behind(summary: ScenarioSummary, readings: Sequence[TrialData], drawn: TelemetrySeries | None) -> list[Fold]:
     """The course of hosts and database over a scenario, and its trials one by one; nothing without telemetry."""
     if drawn is None:
         return []

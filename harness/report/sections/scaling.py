@@ -13,7 +13,7 @@ from harness.report.charts.theme import Spec
 from harness.report.formatting import NOTHING, number, some, whole_percent
 from harness.report.page_model import Table, Value, measured, table
 from harness.report.summary import CellSummary, ScenarioSummary
-from harness.report.trial_data import Reading
+from harness.report.trial_data import TrialData
 
 USL_NOTE = (
     "In the scaling law (Gunther's USL) sigma is the share of the work that cannot run side by side, kappa what hosts "
@@ -31,7 +31,7 @@ def _bounds(summary: ScenarioSummary) -> dict[str, list[CellSummary]]:
     return bounds
 
 
-def _rates(cells: Sequence[CellSummary], readings: Sequence[Reading]) -> dict[int, list[float]]:
+def _rates(cells: Sequence[CellSummary], readings: Sequence[TrialData]) -> dict[int, list[float]]:
     """Number of hosts -> throughput of each valid trial."""
     names = {cell.cell.name for cell in cells}
     rates: dict[int, list[float]] = {}
@@ -43,7 +43,7 @@ def _rates(cells: Sequence[CellSummary], readings: Sequence[Reading]) -> dict[in
 
 
 def scaling_charts(
-    summary: ScenarioSummary, readings: Sequence[Reading], *, shared_cores: bool
+    summary: ScenarioSummary, readings: Sequence[TrialData], *, shared_cores: bool
 ) -> Iterator[tuple[Spec, str, str]]:
     """Specification, caption and alternative text of each bound's picture, with the law through its points."""
     for bound, cells in _bounds(summary).items():
@@ -66,7 +66,7 @@ def scaling_charts(
         )
 
 
-def scaling_tables(summary: ScenarioSummary, readings: Sequence[Reading]) -> Iterator[Table]:
+def scaling_tables(summary: ScenarioSummary, readings: Sequence[TrialData]) -> Iterator[Table]:
     """Speed-up and efficiency by the number of hosts, where one host was measured too."""
     for bound, cells in _bounds(summary).items():
         ups = speed_ups(_rates(cells, readings))

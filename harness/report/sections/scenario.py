@@ -19,7 +19,7 @@ from harness.report.sections.bottleneck import HEAD, NOTE, held_back
 from harness.report.sections.scaling import scaling_tables
 from harness.report.sections.sqlite_vs_postgres import claims_tables, explained
 from harness.report.summary import CellSummary, ScenarioSummary, scenario_answer
-from harness.report.trial_data import Reading
+from harness.report.trial_data import TrialData
 
 LATENCIES = (("mean_ms", "mean"), ("p50_ms", "p50"), ("p95_ms", "p95"), ("p99_ms", "p99"), ("max_ms", "max"))
 SERVICE = (("service_p99_ms", "service time p99"),)
@@ -28,12 +28,12 @@ that does not know when a request was due."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Material:
+class SectionInput:
     """What was read of a run for one scenario."""
 
     summary: ScenarioSummary
     scenario: Scenario | None = None
-    readings: Sequence[Reading] = ()
+    readings: Sequence[TrialData] = ()
     pictures: Sequence[Picture] = ()
     explains: bool = False
     """Whether this is where the page says why a shared SQLite file fails."""
@@ -50,7 +50,7 @@ class Material:
         return errors
 
 
-def section(material: Material) -> Section:
+def section(material: SectionInput) -> Section:
     """The section of a scenario."""
     summary, scenario = material.summary, material.scenario
     invalid = any(cell.valid < cell.trials for cell in summary.cells)
@@ -91,7 +91,7 @@ def _line(summary: ScenarioSummary, group: Sequence[Finding]) -> Line:
     )
 
 
-def _cells(material: Material) -> list[Table]:
+def _cells(material: SectionInput) -> list[Table]:
     """Every cell: what was sent and what became of it, how fast, held back by what, in how many trials."""
     summary = material.summary
     if not any(cell.sent is not None for cell in summary.cells):
@@ -124,7 +124,7 @@ def _cells(material: Material) -> list[Table]:
     ]
 
 
-def _strategies(material: Material) -> list[Table]:
+def _strategies(material: SectionInput) -> list[Table]:
     """Strategies side by side, where more than one was measured on PostgreSQL."""
     cells = [cell for cell in material.summary.cells if cell.cell.backend == "postgres" and cell.cell.strategy]
     if len({cell.cell.strategy for cell in cells}) < 2:
@@ -164,7 +164,7 @@ def _per_commit(cell: CellSummary, name: str) -> str:
     return number(cell.medians.get(name))
 
 
-def _errors(material: Material) -> list[Table]:
+def _errors(material: SectionInput) -> list[Table]:
     """What was refused or left unknown, by the error's name."""
     summary = material.summary
     rows = [
@@ -185,11 +185,11 @@ def _errors(material: Material) -> list[Table]:
     ]
 
 
-def _nothing_special(_: Material) -> list[Block]:
+def _nothing_special(_: SectionInput) -> list[Block]:
     return []
 
 
-def _isolation(material: Material) -> list[Block]:
+def _isolation(material: SectionInput) -> list[Block]:
     """The anomalies level by level: what the standard allows, what the database documents, what was observed."""
     tables: list[Table] = []
     for reading in material.readings:
@@ -238,14 +238,14 @@ def _observed(row: Mapping[str, object]) -> str:
     return f"not observed ({row['observed']})" if row["kind"] != "unknown" else "unknown"
 
 
-def _claims(material: Material) -> list[Block]:
+def _claims(material: SectionInput) -> list[Block]:
     return list(claims_tables(material.summary))
 
 
-def _numbers(caption: str, check: str, columns: Mapping[str, str]) -> Callable[[Material], list[Block]]:
+def _numbers(caption: str, check: str, columns: Mapping[str, str]) -> Callable[[SectionInput], list[Block]]:
     """What a check measured in each cell, as a table: the name of a figure -> how its column is headed."""
 
-    def tables(material: Material) -> list[Block]:
+    def tables(material: SectionInput) -> list[Block]:
         found = {f.cell: f.numbers for f in material.summary.findings if f.check == check}
         rows = [
             [cell.label or material.summary.common, *(_figure(found[cell.cell.name].get(name)) for name in columns)]
@@ -262,7 +262,7 @@ def _figure(value: object) -> str:
     return number(value) if isinstance(value, int | float) else NOTHING
 
 
-SPECIAL: Mapping[str, Callable[[Material], list[Block]]] = {
+SPECIAL: Mapping[str, Callable[[SectionInput], list[Block]]] = {
     "bulk-insert": _numbers("Rows a second", "all or nothing", {"rows_per_s": "rows/s"}),
     "isolation": _isolation,
     "pool-sweep": _numbers(

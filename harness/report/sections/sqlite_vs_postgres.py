@@ -8,7 +8,7 @@ from typing import Any
 from harness.report.formatting import BACKEND_NAMES, NOTHING, change, count, number, percent, some
 from harness.report.page_model import Prose, Table, Value, table
 from harness.report.summary import CellSummary, ScenarioSummary
-from harness.report.trial_data import Reading
+from harness.report.trial_data import TrialData
 from harness.scenarios.sqlite_vs_postgres import ALL_ANSWERS, SIDES
 
 ANCHOR = "why-sqlite-fails"
@@ -38,7 +38,7 @@ def written(summary: ScenarioSummary) -> bool:
 
 
 def explained(
-    summary: ScenarioSummary, readings: Sequence[Reading], errors: Mapping[str, Mapping[str, int]], *, whole: bool
+    summary: ScenarioSummary, readings: Sequence[TrialData], errors: Mapping[str, Mapping[str, int]], *, whole: bool
 ) -> list[Prose]:
     """What was measured on SQLite, set-up by set-up; below the whole explanation, or with a link to it."""
     if not written(summary):
@@ -73,7 +73,7 @@ def _figures(cell: CellSummary, errors: Mapping[str, int]) -> str:
     )
 
 
-def _read_back(readings: Sequence[Reading], backend: str) -> str:
+def _read_back(readings: Sequence[TrialData], backend: str) -> str:
     """The pragmas that were in force, as the service read them back."""
     for reading in readings:
         facts = reading.evidence.extra.get("sqlite") if reading.evidence else None

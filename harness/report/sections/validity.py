@@ -8,11 +8,11 @@ from typing import Any
 
 from harness.compare.cells import cell_of
 from harness.load.generator_checks import achieved
-from harness.record import TrialRow
+from harness.record import TrialResult
 from harness.report.formatting import NOTHING, number, percent
 from harness.report.page_model import Fold, Table, Value, table
 from harness.report.summary import ScenarioSummary
-from harness.report.trial_data import Reading
+from harness.report.trial_data import TrialData
 from harness.store.csv_rows import as_columns
 from harness.store.manifest import Manifest
 
@@ -24,7 +24,7 @@ GENERATOR_HEAD = (
 
 
 def validity_tables(
-    manifest: Manifest, readings: Sequence[Reading], scenarios: Sequence[ScenarioSummary]
+    manifest: Manifest, readings: Sequence[TrialData], scenarios: Sequence[ScenarioSummary]
 ) -> Iterator[Table | Fold]:
     """Trials that are not valid, how innocent the load generator was, and the smallest difference to believe."""
     if not readings:
@@ -37,7 +37,7 @@ def validity_tables(
     yield _noise(manifest, {cell_of(as_columns(one.row)): labels.get(one.row.cell.name, "") for one in readings})
 
 
-def _invalid(rows: Sequence[TrialRow], labels: Mapping[str, str]) -> Table:
+def _invalid(rows: Sequence[TrialResult], labels: Mapping[str, str]) -> Table:
     bad = [row for row in rows if not row.valid]
     reasons = Counter((row.cell.scenario, row.cell.name, row.reason or "no reason was recorded") for row in bad)
     return table(
@@ -53,7 +53,7 @@ def _invalid(rows: Sequence[TrialRow], labels: Mapping[str, str]) -> Table:
     )
 
 
-def _generator(readings: Sequence[Reading], labels: Mapping[str, str]) -> Table:
+def _generator(readings: Sequence[TrialData], labels: Mapping[str, str]) -> Table:
     """Of each trial, what the generator says of itself."""
     return table(
         "The generator's part in each trial",
@@ -68,12 +68,12 @@ def _generator(readings: Sequence[Reading], labels: Mapping[str, str]) -> Table:
     )
 
 
-def _where(row: TrialRow, labels: Mapping[str, str]) -> list[Value]:
+def _where(row: TrialResult, labels: Mapping[str, str]) -> list[Value]:
     name = row.cell.name
     return [Value(f"{row.trial.order}"), Value(labels.get(name, name), row.cell.scenario)]
 
 
-def _innocence(reading: Reading) -> list[Value]:
+def _innocence(reading: TrialData) -> list[Value]:
     row, summary = reading.row, reading.summary
     watch = [one for one in _sequence(summary.get("watch")) if isinstance(one, Mapping)]
     share = _achieved(summary)
@@ -100,7 +100,7 @@ def _in_flight(watch: Sequence[Mapping[str, Any]]) -> float | None:
     return None if not seen or None in seen else sum(value for value in seen if value is not None)
 
 
-def _little(row: TrialRow, summary: Mapping[str, Any]) -> float | None:
+def _little(row: TrialResult, summary: Mapping[str, Any]) -> float | None:
     """What should be in flight on the average: the time that requests spent in the window, over its length.
 
     Older runs kept no such time: then rate x mean service time, which requests that cross an edge make less exact.

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Makes the base of the machines' disks: base.sh RECIPE OUT
-#   RECIPE   a folder made by harness/provision/image.py (see ../image/build.sh); its packages hold a kernel
+#   RECIPE   a folder made by harness/provision/image.py (see ../container/build.sh); its packages hold a kernel
 #   OUT      made (unless it is there) with base.qcow2 (ext4, not partitioned), vmlinuz and initrd; whole or not at all
 # Runs as root. Everything is put together on a tmpfs inside a mount namespace of its own, so whatever ends
 # this script, kill -9 included, leaves at most OUT.partial behind, which the next call removes.
@@ -30,7 +30,7 @@ if [ "$available_kib" -gt 9000000 ]; then
 fi
 root=$work/root
 mkdir "$root"
-"$here/../image/build.sh" "$recipe" | tar --extract --numeric-owner --xattrs --xattrs-include='*' --directory "$root"
+"$here/../container/build.sh" "$recipe" | tar --extract --numeric-owner --xattrs --xattrs-include='*' --directory "$root"
 
 cp "$here/customize.sh" "$root/root/"
 chroot "$root" sh /root/customize.sh

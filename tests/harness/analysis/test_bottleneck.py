@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from harness.analysis.bottleneck import PARTS, Attribution, attribute
-from harness.analysis.telemetry_totals import hear, moments
+from harness.analysis.telemetry_totals import aggregate, readings
 from harness.model import Backend, Cell, Trial
-from harness.record import TrialRow
+from harness.record import TrialResult
 
 ROLES = {"db-1": "db", "app-1": "app", "app-2": "app", "app-3": "app", "lb-1": "lb", "load-1": "load"}
 CAPS = {"db-1": 1.0, "app-1": 0.1, "app-2": 0.1, "app-3": 0.1, "lb-1": 0.5, "load-1": 0.8}
@@ -45,13 +45,13 @@ def recorded(change: Change, *, seconds: int = 5, order: int = 1, without: str =
     ]
 
 
-def trial(hosts: int = 2, backend: Backend = "postgres", **figures: float) -> TrialRow:
+def trial(hosts: int = 2, backend: Backend = "postgres", **figures: float) -> TrialResult:
     cell = Cell(scenario="throughput", backend=backend, hosts=hosts, pool=5)
-    return TrialRow(trial=Trial(cell=cell, number=1, order=1, seed=1), figures=figures)
+    return TrialResult(trial=Trial(cell=cell, number=1, order=1, seed=1), figures=figures)
 
 
-def told(rows: list[dict[str, Any]], roles: Mapping[str, str], row: TrialRow) -> Attribution:
-    return attribute(hear(moments(rows), roles, {row.trial.order}).get(row.trial.order, {}), roles, row)
+def told(rows: list[dict[str, Any]], roles: Mapping[str, str], row: TrialResult) -> Attribution:
+    return attribute(aggregate(readings(rows), roles, {row.trial.order}).get(row.trial.order, {}), roles, row)
 
 
 def judged(change: Change, **more: Any) -> Attribution:
@@ -222,13 +222,13 @@ def test_a_trial_shorter_than_two_seconds_is_not_attributed(each: float, why: st
 def test_what_is_no_row_of_telemetry_is_refused(damage: dict[str, str]) -> None:
     rows = recorded({})
     with pytest.raises(ValueError, match=r"."):
-        list(moments([{**rows[0], **damage}]))
+        list(readings([{**rows[0], **damage}]))
 
 
 def test_a_reading_without_end_is_refused() -> None:
     row = recorded({})[0]
     with pytest.raises(ValueError, match="more than 1,000 metrics"):
-        list(moments({**row, "metric": f"m{n}"} for n in range(2000)))
+        list(readings({**row, "metric": f"m{n}"} for n in range(2000)))
 
 
 @pytest.mark.parametrize(

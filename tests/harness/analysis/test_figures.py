@@ -11,8 +11,8 @@ from harness.analysis.host_drift import drifted_hosts, uneven_hosts
 from harness.analysis.trial_validity import never_steady, unsteady
 from harness.load.results import histogram
 from harness.load.results.merge import describe
-from harness.model import Tally
-from harness.record import Evidence, Measured, TrialRow
+from harness.model import OutcomeCounts
+from harness.record import Evidence, TrialRecord, TrialResult
 from tests.support.histories import TRIAL, serial
 
 
@@ -74,17 +74,17 @@ def test_retries_are_set_against_what_was_committed() -> None:
 
 
 def test_a_row_and_a_record_give_their_parts() -> None:
-    row = TrialRow(trial=TRIAL, figures={"rps": 2.0})
+    row = TrialResult(trial=TRIAL, figures={"rps": 2.0})
     assert (row.cell, row.figure("rps"), row.figure("p99_ms")) == (TRIAL.cell, 2.0, None)
     samples = serial([1])
-    measured = Measured(row=row, lanes={"main": samples}, evidence=Evidence())
+    measured = TrialRecord(row=row, lanes={"main": samples}, evidence=Evidence())
     assert measured.cell is TRIAL.cell
     assert measured.main is samples
     assert measured.requests is samples
     with pytest.raises(KeyError):
-        _ = Measured(row=row, lanes={}, evidence=Evidence()).main
-    tally = Tally({("increment", "hot-0", "ok"): 1})
-    assert Measured(row=row, lanes={}, tallies={"main": tally}, evidence=Evidence()).requests is tally
+        _ = TrialRecord(row=row, lanes={}, evidence=Evidence()).main
+    tally = OutcomeCounts({("increment", "hot-0", "ok"): 1})
+    assert TrialRecord(row=row, lanes={}, outcome_counts={"main": tally}, evidence=Evidence()).requests is tally
 
 
 ROLES = {"app-1": "app", "app-2": "app", "app-3": "app", "db-1": "db"}
@@ -124,8 +124,8 @@ def test_hosts_alike_alone_or_unknown_are_not_named() -> None:
     assert uneven_hosts({}, ROLES) == []
 
 
-def began(*steady: bool | None, valid: bool = True) -> list[TrialRow]:
-    return [TrialRow(trial=TRIAL, steady=one, valid=valid, figures={}) for one in steady]
+def began(*steady: bool | None, valid: bool = True) -> list[TrialResult]:
+    return [TrialResult(trial=TRIAL, steady=one, valid=valid, figures={}) for one in steady]
 
 
 def test_cells_that_began_unsteady_are_named_once_each() -> None:

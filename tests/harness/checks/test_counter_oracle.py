@@ -14,7 +14,7 @@ from harness.checks.counter_oracle import (
     check_value_sequence,
 )
 from harness.checks.traffic import check_counts
-from harness.model import Tally
+from harness.model import OutcomeCounts
 from harness.record import Evidence
 from tests.support.histories import CELL, grown, history, serial
 
@@ -124,7 +124,7 @@ def test_clocks_of_different_load_hosts_are_not_compared() -> None:
 class TestWithoutSamples:
     """How many requests of each key ended how is all that is known."""
 
-    COUNTS = Tally({
+    COUNTS = OutcomeCounts({
         ("increment", "a", "ok"): 5, ("increment", "a", "unknown"): 2, ("increment", "b", "ok"): 3,
         ("increment", "b", "fail"): 4, ("read", "b", "ok"): 9,
     })  # fmt: skip
@@ -146,7 +146,7 @@ class TestWithoutSamples:
         assert found.detail == ("2 lost updates; key 'b': 3 acknowledged and 0 unknown, but the value went from 1 to 2")
 
     def test_nothing_sent_is_unknown(self) -> None:
-        assert check_final_value(CELL, Tally(), Evidence()).verdict == "unknown"
+        assert check_final_value(CELL, OutcomeCounts(), Evidence()).verdict == "unknown"
 
     def test_what_needs_single_requests_never_passes(self) -> None:
         evidence = Evidence(final={"a": 5, "b": 3}, ledger={})

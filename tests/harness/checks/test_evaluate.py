@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from harness.checks.evaluate import judge, judge_trial, verdict_of
+from harness.checks.evaluate import evaluate, judge_trial, verdict_of
 from harness.checks.finding import finding, merge
 from harness.checks.traffic import check_acknowledged
 from harness.model import Cell, Finding, Trial, Verdict
 from harness.plan.scenario import Scenario
-from harness.record import Evidence, Measured, TrialRow
+from harness.record import Evidence, TrialRecord, TrialResult
 from harness.scenarios.increment_workload import check_counters
 from tests.support.histories import Columns, history, serial
 
@@ -28,12 +28,12 @@ def scenario(check: Any = lambda _: [], judge: Any = lambda _: []) -> Scenario:
 
 def trial(
     number: int = 1, *, name: str = "s", valid: bool = True, samples: Columns | None = None, **evidence: Any
-) -> Measured:
-    row = TrialRow(
+) -> TrialRecord:
+    row = TrialResult(
         trial=Trial(cell=Cell(scenario=name), number=number, order=number, seed=1), valid=valid, figures={"rps": 1.0}
     )
     lanes = {"main": history() if samples is None else samples}
-    return Measured(row=row, lanes=lanes, evidence=Evidence(**evidence))
+    return TrialRecord(row=row, lanes=lanes, evidence=Evidence(**evidence))
 
 
 def saying(*verdicts: Verdict, lost: Sequence[int] = ()) -> list[Finding]:
@@ -100,7 +100,7 @@ def test_a_check_that_crashes_says_unknown_and_why() -> None:
 
 
 def test_a_check_that_crashes_half_way_has_said_nothing() -> None:
-    def half(measured: Measured) -> Any:
+    def half(measured: TrialRecord) -> Any:
         yield finding(measured.cell, "c", True, "fine")
         raise ValueError("but then")
 
@@ -108,28 +108,28 @@ def test_a_check_that_crashes_half_way_has_said_nothing() -> None:
 
 
 def test_a_comparison_that_crashes_says_unknown_and_costs_no_other_finding() -> None:
-    found = judge({"s": scenario(lambda m: [finding(m.cell, "c", True, "")], crash)}, [trial()])
+    found = evaluate({"s": scenario(lambda m: [finding(m.cell, "c", True, "")], crash)}, [trial()])
     assert [(f.check, f.verdict) for f in found] == [("c", "pass"), ("comparable", "unknown")]
 
 
 def test_a_scenario_that_this_version_does_not_have_is_unknown() -> None:
-    found = judge({"s": scenario(lambda m: [finding(m.cell, "c", True, "")])}, [trial(), trial(name="gone")])
+    found = evaluate({"s": scenario(lambda m: [finding(m.cell, "c", True, "")])}, [trial(), trial(name="gone")])
     assert [(f.check, f.verdict) for f in found] == [("c", "pass"), ("checkable", "unknown")]
     assert "no scenario 'gone'" in found[1].detail
     assert verdict_of(found, invalid_trials=0) == "unknown"
 
 
 def test_trials_are_judged_together_without_their_samples() -> None:
-    seen: list[Measured] = []
-    judge({"s": scenario(judge=lambda trials: seen.extend(trials) or [])}, [trial(1), trial(2, valid=False)])
+    seen: list[TrialRecord] = []
+    evaluate({"s": scenario(judge=lambda trials: seen.extend(trials) or [])}, [trial(1), trial(2, valid=False)])
     assert [(m.row.trial.number, m.row.valid, m.lanes) for m in seen] == [(1, True, {}), (2, False, {})]
 
 
 def test_what_a_target_cannot_answer_is_left_out_and_never_passes() -> None:
     checks = scenario(lambda m: [finding(m.cell, "a", True, ""), finding(m.cell, "b", False, "")])
-    found = judge({"s": checks}, [trial(unjudged={"b": "no counts"})])
+    found = evaluate({"s": checks}, [trial(not_applicable={"b": "no counts"})])
     assert [f.check for f in found] == ["a"]
-    everything = judge({"s": checks}, [trial(unjudged={"a": "", "b": ""})])
+    everything = evaluate({"s": checks}, [trial(not_applicable={"a": "", "b": ""})])
     assert verdict_of(everything, invalid_trials=0) == "unknown"
 
 
@@ -159,11 +159,11 @@ def test_nothing_recorded_is_not_all_acknowledged() -> None:
 
 
 def test_what_is_distilled_from_the_samples_is_there_when_trials_are_judged_together() -> None:
-    def together(trials: Sequence[Measured]) -> list[Finding]:
+    def together(trials: Sequence[TrialRecord]) -> list[Finding]:
         assert not any(each.lanes for each in trials)
-        return [finding(CELL, "together", "pass", str([dict(each.distilled) for each in trials]))]
+        return [finding(CELL, "together", "pass", str([dict(each.extracted) for each in trials]))]
 
-    counting = replace(scenario(judge=together), distil=lambda measured: {"n": float(len(measured.main))})
+    counting = replace(scenario(judge=together), extract=lambda measured: {"n": float(len(measured.main))})
     whole, damaged = trial(samples=serial([1, 2, 3])), replace(trial(2), lanes={})
-    (found,) = judge({"s": counting}, [whole, damaged])
+    (found,) = evaluate({"s": counting}, [whole, damaged])
     assert found.detail == "[{'n': 3.0}, {}]"

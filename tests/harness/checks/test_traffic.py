@@ -6,7 +6,7 @@ import pytest
 
 from harness.checks.finding import worst
 from harness.checks.traffic import check_acknowledged, check_counts, check_spread
-from harness.model import Tally
+from harness.model import OutcomeCounts
 from harness.record import Evidence
 from tests.support.histories import CELL, history, serial
 
@@ -52,7 +52,7 @@ def test_a_spread_that_nobody_named_is_unknown() -> None:
     ],
 )  # fmt: skip
 def test_without_samples_the_spread_is_as_haproxy_counted(servers: dict[str, int], verdict: str) -> None:
-    counts = Tally({("increment", "hot-0", "ok"): 40})
+    counts = OutcomeCounts({("increment", "hot-0", "ok"): 40})
     assert check_spread(CELL, counts, Evidence(servers=servers)).verdict == verdict
 
 

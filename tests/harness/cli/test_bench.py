@@ -12,12 +12,12 @@ from harness.compare import noise_floor_file
 from harness.compare.cells import cell_of
 from harness.errors import UsageError
 from harness.model import Cell, Trial
-from harness.record import TrialRow
+from harness.record import TrialResult
 from harness.rig import state
 from harness.store.csv_rows import as_columns
 from harness.store.manifest import FindingRecord
 from harness.store.run_reader import Run, load_run
-from harness.store.run_writer import Recorder
+from harness.store.run_writer import RunWriter
 from tests.support.builders import CODE, RIG
 
 CELL = Cell(scenario="throughput", hosts=4, clients=64, seconds=4.0)
@@ -32,14 +32,14 @@ def rigs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def name(cell: Cell) -> str:
-    return cell_of(as_columns(TrialRow(trial=Trial(cell=cell, number=1, order=1, seed=1), figures={})))
+    return cell_of(as_columns(TrialResult(trial=Trial(cell=cell, number=1, order=1, seed=1), figures={})))
 
 
 def kept(root: Path, *cells: Cell, half: int = 5, invalid: int = 0, failed: Cell | None = None) -> Run:
     """A run of `cells`, its later half 10 % faster, stored and given to `bench --aa`'s last step."""
-    recorder = Recorder.start(root, code=CODE, rig=RIG, options={})
+    recorder = RunWriter.start(root, code=CODE, rig=RIG, options={})
     rows = [
-        TrialRow(
+        TrialResult(
             trial=Trial(cell=cell, number=number, order=place * 2 * half + number, seed=1),
             valid=number > invalid,
             figures={"rps": 1000.0 if number <= half else 1100.0},

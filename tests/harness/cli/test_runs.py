@@ -16,22 +16,22 @@ from typing import Any
 import pytest
 import yaml
 
-from harness.__main__ import Door
+from harness.__main__ import CommandLine
 from harness.cli import runs
 from harness.compare import noise_floor_file
 from harness.compare.cells import cell_of
 from harness.model import Cell, Trial
-from harness.record import TrialRow
+from harness.record import TrialResult
 from harness.rig import state
 from harness.rig.state import ROOT
 from harness.store.csv_rows import as_columns
 from harness.store.run_reader import FORMAT, load_run
-from harness.store.run_writer import Recorder
+from harness.store.run_writer import RunWriter
 from tests.support.builders import CODE, RIG, SETTINGS
 
 CELL = Cell(scenario="throughput", strategy="upsert", hosts=4, clients=64, seconds=4.0, params={"keys": "hot"})
 OTHER = Cell(scenario="throughput", strategy="for-update", hosts=4, clients=64, seconds=4.0, params={"keys": "hot"})
-ROW = TrialRow(trial=Trial(cell=CELL, number=1, order=1, seed=1), figures={})
+ROW = TrialResult(trial=Trial(cell=CELL, number=1, order=1, seed=1), figures={})
 FLOOR = dict.fromkeys(("rps", "p50_ms", "p95_ms", "p99_ms"), 1.03)
 
 
@@ -39,7 +39,7 @@ def stored(
     root: Path, name: str, *, slower: float = 1.0, trials: int = 8, other: bool = False, **manifest: Any
 ) -> None:
     """A run of `trials` with 1 % noise, `slower` times as slow as the others; `other`: of a second cell too."""
-    recorder = Recorder.start(root, code=CODE, rig=RIG, options={})
+    recorder = RunWriter.start(root, code=CODE, rig=RIG, options={})
     recorder.manifest.settings = SETTINGS
     recorder.manifest.noise_floor = FLOOR
     for field, value in manifest.items():
@@ -54,7 +54,7 @@ def stored(
                 **{f"p{p}_ms": p / 5 * slower * rng.gauss(1, 0.01) for p in (50, 95, 99)},
             }
             trial = Trial(cell=cell, number=number, order=len(rows) + 1, seed=1)
-            rows.append(as_columns(TrialRow(trial=trial, figures=figures)))
+            rows.append(as_columns(TrialResult(trial=trial, figures=figures)))
     if rows:
         recorder.append("trials", rows)
     recorder.manifest.verdict = verdict
@@ -160,7 +160,7 @@ def answers(root: Path) -> dict[str, Said]:
             out, err, code = io.StringIO(), io.StringIO(), 0
             with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
                 try:
-                    Door(name="pgcrucible", binary="./run", binary_names=["./run"]).run(["./run", *arguments])
+                    CommandLine(name="pgcrucible", binary="./run", binary_names=["./run"]).run(["./run", *arguments])
                 except SystemExit as end:
                     code = int(end.code or 0)
             found[name] = Said(code=code, out=out.getvalue(), err=err.getvalue())

@@ -9,7 +9,7 @@ import pytest
 
 from harness.isolation.case_model import LEVELS, Case, Level, Script, Step
 from harness.isolation.cases import CASES, CLEANUP, FINAL, SETUP
-from harness.isolation.observe import judge, verdict
+from harness.isolation.observe import observe, verdict
 from harness.isolation.sqlite_driver import Sqlite
 from harness.isolation.stepper import drive, script
 from harness.isolation.transcript import LEVEL
@@ -44,7 +44,7 @@ def test_says_where_the_standard_is_silent() -> None:
 @pytest.mark.parametrize("case", CASES.values(), ids=str)
 def test_an_engine_without_isolation_shows_each_anomaly(case: Case, level: Level, no_isolation) -> None:
     seen = drive(no_isolation, script(case, level, no_isolation))
-    observed = judge(case, level, seen)
+    observed = observe(case, level, seen)
     assert observed.kind == "occurred", seen.witness()
     assert verdict(case.documented(level), observed) == ("fail" if case.name in DOCUMENTED[level] else "pass")
 
@@ -59,5 +59,5 @@ def test_no_serial_order_shows_an_anomaly(case: Case, tmp_path: Path) -> None:
                 steps += [step for step in case.steps if step.session == session]
                 rounds += [(step,) for step in steps]
             plan = Script(level=SER, setup=SETUP, rounds=tuple(rounds), final=FINAL, cleanup=CLEANUP)
-            observed = judge(case, SER, drive(driver, plan))
+            observed = observe(case, SER, drive(driver, plan))
         assert observed.kind == "snapshot", order  # neither waited nor aborted nor occurred

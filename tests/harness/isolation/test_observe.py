@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from harness.isolation.cases import CASES
-from harness.isolation.observe import judge, verdict, wrong_levels
+from harness.isolation.observe import observe, verdict, wrong_levels
 from harness.isolation.transcript import LEVEL, ROLLBACK_AFTER_ERROR, Event, Transcript, from_json, to_json
 
 CASE = CASES["P4"]
@@ -54,14 +54,14 @@ def refused(code: str) -> Transcript:
 
 
 def test_occurred() -> None:
-    observed = judge(CASE, "SERIALIZABLE", lost_update())
+    observed = observe(CASE, "SERIALIZABLE", lost_update())
     assert (observed.kind, observed.ms, str(observed)) == ("occurred", 0.5, "OCCURRED")
     assert verdict("prevented", observed) == "fail"
     assert verdict("possible", observed) == "pass"
 
 
 def test_prevented_by_waiting() -> None:
-    observed = judge(CASE, "SERIALIZABLE", lost_update(t2_reads=11))
+    observed = observe(CASE, "SERIALIZABLE", lost_update(t2_reads=11))
     assert (observed.kind, observed.ms) == ("waited", 0.5)
     assert verdict("prevented", observed) == verdict("possible", observed) == "pass"
 
@@ -69,18 +69,18 @@ def test_prevented_by_waiting() -> None:
 def test_prevented_by_snapshot() -> None:
     seen = lost_update(t2_reads=11)
     seen = replace(seen, events=tuple(replace(e, waited_for=()) for e in seen.events))
-    assert judge(CASE, "SERIALIZABLE", seen).kind == "snapshot"
+    assert observe(CASE, "SERIALIZABLE", seen).kind == "snapshot"
 
 
 @pytest.mark.parametrize("code", ["40001", "40P01", "SQLITE_BUSY"])
 def test_prevented_by_abort(code: str) -> None:
-    observed = judge(CASE, "SERIALIZABLE", refused(code))
+    observed = observe(CASE, "SERIALIZABLE", refused(code))
     assert (observed.kind, str(observed)) == ("aborted", f"abort {code}")
 
 
 @pytest.mark.parametrize("code", ["42P01", "57014", "57P01", "08006", "23505", "SQLITE_ERROR"])
 def test_other_errors_say_nothing_about_isolation(code: str) -> None:
-    observed = judge(CASE, "SERIALIZABLE", refused(code))
+    observed = observe(CASE, "SERIALIZABLE", refused(code))
     assert observed.kind == "unknown"
     assert code in observed.reason
     assert verdict("prevented", observed) == verdict("possible", observed) == "unknown"
@@ -90,14 +90,14 @@ def test_a_failed_commit_is_no_commit() -> None:
     seen = lost_update()
     commit = replace(seen.events[9], code="40001", message="pivot")
     rollback = event("T2", "ROLLBACK", 10, ROLLBACK_AFTER_ERROR)
-    observed = judge(CASE, "SERIALIZABLE", replace(seen, events=(*seen.events[:9], commit, rollback)))
+    observed = observe(CASE, "SERIALIZABLE", replace(seen, events=(*seen.events[:9], commit, rollback)))
     assert (observed.kind, observed.code) == ("aborted", "40001")
 
 
 def test_a_transaction_at_another_level_than_asked() -> None:
     seen = lost_update("READ COMMITTED")
     seen = replace(seen, level="SERIALIZABLE")
-    observed = judge(CASE, "SERIALIZABLE", seen)
+    observed = observe(CASE, "SERIALIZABLE", seen)
     assert observed.kind == "unknown"
     assert observed.reason.startswith("T1 asked for SERIALIZABLE and ran READ COMMITTED")
     assert len(wrong_levels("SERIALIZABLE", seen)) == 2
@@ -122,13 +122,13 @@ def test_a_transaction_at_another_level_than_asked() -> None:
     ],
 )
 def test_whatever_casts_doubt_is_unknown(seen: Transcript, reason: str) -> None:
-    observed = judge(CASE, "SERIALIZABLE", seen)
+    observed = observe(CASE, "SERIALIZABLE", seen)
     assert observed.kind == "unknown"
     assert reason in observed.reason
 
 
 def test_a_transcript_of_another_case() -> None:
-    assert judge(CASES["G2-item"], "SERIALIZABLE", lost_update()).kind == "unknown"
+    assert observe(CASES["G2-item"], "SERIALIZABLE", lost_update()).kind == "unknown"
 
 
 def test_a_read_that_waited_for_the_commit_is_not_dirty() -> None:
@@ -151,8 +151,8 @@ def test_a_read_that_waited_for_the_commit_is_not_dirty() -> None:
             ),
         )
 
-    assert judge(case, "SERIALIZABLE", seen(5.5)).kind == "occurred"
-    assert judge(case, "SERIALIZABLE", seen(6.2)).kind == "snapshot"
+    assert observe(case, "SERIALIZABLE", seen(5.5)).kind == "occurred"
+    assert observe(case, "SERIALIZABLE", seen(6.2)).kind == "snapshot"
 
 
 def test_the_record_survives_storing() -> None:

@@ -8,7 +8,7 @@ from harness.errors import RigError, UsageError
 from harness.isolation.case_model import LEVELS, Level
 from harness.isolation.cases import CASES
 from harness.isolation.matrix import matrix, read
-from harness.isolation.observe import judge
+from harness.isolation.observe import observe
 from harness.isolation.postgres_driver import BEGIN, Postgres
 from harness.isolation.stepper import drive, script
 
@@ -60,7 +60,7 @@ class Liar(Postgres):
 
 def test_a_session_that_claims_a_level_is_asked_for_it(dsn: str) -> None:
     with Liar(dsn, "isolation") as liar:
-        observed = judge(CASES["G2-item"], SER, drive(liar, script(CASES["G2-item"], SER, liar)))
+        observed = observe(CASES["G2-item"], SER, drive(liar, script(CASES["G2-item"], SER, liar)))
     assert observed.kind == "unknown"
     assert observed.reason.startswith("T1 asked for SERIALIZABLE and ran READ COMMITTED")
 

@@ -9,7 +9,7 @@ import pytest
 
 from harness.isolation.case_model import LEVELS, Script, Step
 from harness.isolation.cases import CASES, CLEANUP, FINAL, SETUP
-from harness.isolation.observe import judge
+from harness.isolation.observe import observe
 from harness.isolation.stepper import Refused, drive, script
 
 RC, SER = LEVELS[1], LEVELS[3]
@@ -100,7 +100,7 @@ def test_a_hung_step_ends_in_unknown(pg, look) -> None:
     hung = Step("T1", "SELECT pg_sleep(600)")
     seen = drive(pg, plan(Step("T1", "BEGIN"), hung, Step("T2", "SELECT 1")), limit_s=0.3)
     assert seen.trouble == "neither ended nor seen waiting within 0.3 s: T1: SELECT pg_sleep(600)"
-    observed = judge(CASES["G0"], RC, seen)
+    observed = observe(CASES["G0"], RC, seen)
     assert observed.kind == "unknown"
     assert "pg_sleep(600)" in observed.reason
     assert nothing_left(look)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import asyncio
 
-from harness.load.clock import Alarm, now_us
+from harness.load.clock import PreciseTimer, now_us
 
 
 async def test_an_alarm_rings_once_at_its_instant_and_not_before() -> None:
@@ -13,7 +13,7 @@ async def test_an_alarm_rings_once_at_its_instant_and_not_before() -> None:
         rung.append(now_us())
         bell.set()
 
-    alarm = Alarm(asyncio.get_running_loop(), ring)
+    alarm = PreciseTimer(asyncio.get_running_loop(), ring)
     try:
         at = now_us() + 3_300
         alarm.set(at + 60_000_000)

@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import pytest
 
 from harness.load import connection
-from harness.load.connection import Link
+from harness.load.connection import HttpConnection
 
 from .conftest import Handler, LoopbackServer, Request, counted, http, job_dict, run_job
 
@@ -231,12 +231,12 @@ async def test_the_same_bytes_mean_to_each_operation_what_it_asked_for(serve: Se
 def test_few_answers_and_no_long_ones_are_remembered_whole() -> None:
     told: list[object] = []
 
-    def answered(link: Link, done_us: int, status: int, body: bytes, is_json: bool) -> bytes:
+    def answered(link: HttpConnection, done_us: int, status: int, body: bytes, is_json: bool) -> bytes:
         told.append(body)
         return body
 
     owner = SimpleNamespace(answered=answered, repeated=lambda link, done_us, meaning: told.append(("again", meaning)))
-    link = Link(owner)  # type: ignore[arg-type]
+    link = HttpConnection(owner)  # type: ignore[arg-type]
     link.connection_made(SimpleNamespace(write=None))  # type: ignore[arg-type]
     bodies = [b"%04d" % number for number in range(1000)] + [b"x" * 10_000]
     for body in [bodies[0], *bodies, *bodies]:  # the first time httptools reads, and the head is remembered alone
@@ -285,7 +285,7 @@ def readers(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[weakref.ref[object
     gc.enable()
 
 
-ENDS: dict[str, tuple[list[bytes], Callable[[Link], None]]] = {
+ENDS: dict[str, tuple[list[bytes], Callable[[HttpConnection], None]]] = {
     "chunked": ([chunked(BODY[:9], BODY[9:])], lambda _: None),
     "in pieces": ([chunked(BODY[:9], BODY[9:])[:90], chunked(BODY[:9], BODY[9:])[90:]], lambda _: None),
     "a head of its own": ([http(raw=BODY, headers="X-Id: 1\r\n")], lambda _: None),
@@ -302,7 +302,7 @@ def test_an_answer_leaves_nothing_in_memory_that_only_the_collector_would_find(
 ) -> None:
     told: list[str] = []
     owner = SimpleNamespace(answered=lambda *_: told.append("answered"), broken=lambda *_: told.append("broken"))
-    link = Link(owner)  # type: ignore[arg-type]
+    link = HttpConnection(owner)  # type: ignore[arg-type]
     link.connection_made(SimpleNamespace(write=None, abort=lambda: None))  # type: ignore[arg-type]
     link.busy = True
     parts, end = ENDS[name]

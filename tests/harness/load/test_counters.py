@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from harness.load.counters import OTHERS, TABLE_LIMIT, Columns, Phase, Window
+from harness.load.counters import OTHERS, TABLE_LIMIT, Columns, MeasuredWindow, PhaseCounters
 from harness.load.results import histogram
 
 ROWS = Columns([0, 5, 10, 15], [1, 6, 12, 15], [7, 8, 30, 3000], bytes([0, 1, 2, 0]), [0, 2, 1, 0])
@@ -32,7 +32,7 @@ def test_a_batch_without_errors_is_split_too() -> None:
 
 
 def test_a_phase_counts_outcomes_errors_and_durations() -> None:
-    phase = Phase()
+    phase = PhaseCounters()
     phase.count(ROWS, ERRORS)
     phase.count(ROWS._replace(error=[]), ERRORS)
     assert phase.second_outcomes == [4, 2, 2]
@@ -47,7 +47,7 @@ def test_a_phase_counts_outcomes_errors_and_durations() -> None:
 
 
 def test_the_errors_of_a_phase_are_bounded() -> None:
-    phase, number = Phase(), TABLE_LIMIT + 50
+    phase, number = PhaseCounters(), TABLE_LIMIT + 50
     texts = ["", *(f"error {n}" for n in range(number))]
     zeros = [0] * number
     phase.count(Columns(zeros, zeros, zeros, bytes(number), list(range(1, number + 1))), texts)
@@ -65,7 +65,7 @@ def test_the_errors_of_a_phase_are_bounded() -> None:
     ],
 )
 def test_a_window_takes_what_lies_in_it(begin_us: int, until_us: int, outcomes: list[int], busy_us: int) -> None:
-    window = Window()
+    window = MeasuredWindow()
     window.begin_us, window.until_us = begin_us, until_us
     window.count(ROWS)
     assert (window.outcomes, window.busy_us) == (outcomes, busy_us)

@@ -16,7 +16,7 @@ from harness.errors import RigError
 from harness.load.clock import now_us
 from harness.load.engine import Engine
 from harness.load.job import from_dict
-from harness.load.sample_buffer import Recorder
+from harness.load.sample_buffer import SampleBuffer
 from harness.load.worker import work
 
 from .conftest import INCREMENT, Handler, LoopbackServer, Request, counted, http, job_dict, run_job
@@ -178,7 +178,7 @@ async def test_an_open_job_ends_when_its_time_is_over_and_not_with_the_next_arri
 async def test_a_connection_opened_while_interrupted_may_end_like_any(serve: Serve, tmp_path: Path) -> None:
     server = await serve(count_up)
     job = from_dict(job_dict(server.port, tmp_path, mode="open", rate=10.0, seconds=60.0))
-    recorder = Recorder(job, tmp_path, lambda _: None)
+    recorder = SampleBuffer(job, tmp_path, lambda _: None)
     engine = Engine(job, recorder)
     await engine.open()
     engine.release(now_us())
@@ -355,6 +355,6 @@ async def test_a_bug_in_a_callback_ends_the_job_instead_of_hanging(
         raise ZeroDivisionError("a bug")
 
     server = await serve(count_up)
-    monkeypatch.setattr("harness.load.sample_buffer.Recorder.record", broken)
+    monkeypatch.setattr("harness.load.sample_buffer.SampleBuffer.record", broken)
     with pytest.raises(ZeroDivisionError, match="a bug"):
         await run_job(job_dict(server.port, tmp_path, requests=5))

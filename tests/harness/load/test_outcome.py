@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from harness.load.job import Operation
-from harness.load.outcome import OUTCOMES, judge
+from harness.load.outcome import OUTCOMES, classify_answer
 
 COUNTER = Operation(name="increment", path="/x", value="value")
 PLAIN = Operation(name="live", path="/live")
@@ -15,7 +15,7 @@ OK = {"success": True, "value": 4, "duration": 1, "container": "app-1"}
 
 def verdict(op: Operation, status: int, body: object, *, is_json: bool = True) -> tuple[str, str]:
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
-    answer = judge(op, status, data, is_json)
+    answer = classify_answer(op, status, data, is_json)
     return OUTCOMES[answer.outcome], answer.error
 
 
@@ -70,14 +70,14 @@ def test_without_an_expected_value_a_whole_answer_is_enough(body: bytes, is_json
 
 def test_host_value_and_captures_are_kept() -> None:
     op = Operation(name="bulk", path="/x", value="value", capture=("ids", "retries", "absent"))
-    answer = judge(op, 200, json.dumps({**OK, "ids": [1, 2], "retries": 3}).encode(), True)
+    answer = classify_answer(op, 200, json.dumps({**OK, "ids": [1, 2], "retries": 3}).encode(), True)
     assert (answer.host, answer.value, answer.captured) == ("app-1", 4, ([1, 2], 3, None))
 
 
 @pytest.mark.parametrize("text", ["a,b", 'a"b', "a\nb", "a\x00b", "x" * 5000, "=1+1", "@SUM(A1)", "-2", "+3"])
 def test_a_strangers_text_cannot_break_the_table(text: str) -> None:
     data: dict[str, Any] = {"code": text, "container": text}
-    answer = judge(COUNTER, 500, json.dumps(data).encode(), True)
+    answer = classify_answer(COUNTER, 500, json.dumps(data).encode(), True)
     for kept in (answer.error, answer.host):
         assert len(kept) <= 64
         assert not set(kept) & set(',"\n\x00')

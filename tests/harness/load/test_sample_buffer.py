@@ -10,8 +10,8 @@ import pytest
 from harness.load.job import from_dict
 from harness.load.outcome import FAIL, OK, OUTCOMES, UNKNOWN, Answer
 from harness.load.results import histogram
-from harness.load.sample_buffer import MEASURE, Recorder, Table
-from harness.model import Tally
+from harness.load.sample_buffer import MEASURE, SampleBuffer, Table
+from harness.model import OutcomeCounts
 
 from .conftest import job_dict
 
@@ -22,8 +22,8 @@ def call(seq: int, due: int, sent: int) -> Any:
     return SimpleNamespace(seq=seq, op=0, key=0, due_us=T0 + due, sent_us=T0 + sent)
 
 
-def make(tmp_path: Path, seconds: list[dict[str, Any]], **changes: Any) -> Recorder:
-    recorder = Recorder(from_dict(job_dict(80, tmp_path, **changes)), tmp_path, seconds.append)
+def make(tmp_path: Path, seconds: list[dict[str, Any]], **changes: Any) -> SampleBuffer:
+    recorder = SampleBuffer(from_dict(job_dict(80, tmp_path, **changes)), tmp_path, seconds.append)
     recorder.begin(T0)
     return recorder
 
@@ -109,7 +109,7 @@ def test_without_samples_keys_are_counted_in_both_phases(tmp_path: Path) -> None
     recorder.finish(T0 + 3_100_000)
     assert [sum(phase.outcomes) for phase in recorder.phases] == [1000, 2000]
     names = [(op, f"k-{key}", outcome) for op in ("increment", "hold") for key in range(5) for outcome in OUTCOMES]
-    assert recorder.tally() == Tally(dict.fromkeys(names, 100))
+    assert recorder.tally() == OutcomeCounts(dict.fromkeys(names, 100))
 
 
 @pytest.mark.parametrize("samples", [True, False])

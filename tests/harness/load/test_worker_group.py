@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
-from harness.load.worker_group import _Crew
+from harness.load.worker_group import WorkerGroup
 
 
 def second(number: int) -> dict[str, Any]:
@@ -16,7 +16,7 @@ def second(number: int) -> dict[str, Any]:
 async def test_a_process_that_ends_first_does_not_silence_the_other() -> None:
     """Whoever listens takes long silence for a host that is gone."""
     said: list[dict[str, Any]] = []
-    crew = _Crew(SimpleNamespace(processes=2), said.append)  # type: ignore[arg-type]
+    crew = WorkerGroup(SimpleNamespace(processes=2), said.append)  # type: ignore[arg-type]
     crew._processes = [SimpleNamespace(), SimpleNamespace()]  # type: ignore[list-item]
     for number, event in (
         (0, second(0)), (1, second(0)), (1, second(1)), (1, second(2)), (0, {"event": "done"}),
@@ -29,7 +29,7 @@ async def test_a_process_that_ends_first_does_not_silence_the_other() -> None:
 
 async def test_the_steps_of_a_warmup_are_told_together() -> None:
     said: list[dict[str, Any]] = []
-    crew = _Crew(SimpleNamespace(processes=2), said.append)  # type: ignore[arg-type]
+    crew = WorkerGroup(SimpleNamespace(processes=2), said.append)  # type: ignore[arg-type]
     for step, done, p95_ms in ((0, 30, 5.0), (1, 9, None), (0, 40, 7.0), (1, 8, None)):
         crew._progress({"event": "step", "step": step, "done": done, "p95_ms": p95_ms})
     assert said == [

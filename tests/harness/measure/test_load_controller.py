@@ -21,7 +21,7 @@ from harness.errors import RigError
 from harness.load.results.samples import read_samples
 from harness.measure import load_controller
 from harness.measure.load_controller import LEAD_US, Collected, _release, run_lanes
-from harness.rig.connection import Stream
+from harness.rig.connection import RemoteProcess
 from harness.targets.url import locate
 from tests.conftest import Database, free_port
 from tests.support.local_target import LoadHost, Tier, ended, left_over, serving
@@ -110,7 +110,7 @@ HOUR_US = 3_600_000_000
 class OtherKernel(LoadHost):
     """A load host with a kernel of its own, whose clock is an hour ahead."""
 
-    def stream(self, command: Sequence[str]) -> Stream:
+    def stream(self, command: Sequence[str]) -> RemoteProcess:
         stream = super().stream(command)
         lines = stream.lines
 
@@ -191,7 +191,7 @@ def test_a_job_that_cannot_be_is_said_at_once_and_by_whom(run: Run) -> None:
 
 def test_a_service_that_is_not_there_is_said(run: Run) -> None:
     with pytest.raises(RigError, match=r"load-[12]: the load agent did not start: .*127\.0\.0\.1"):
-        run.go({"main": FINITE}, place={"host": "127.0.0.1", "port": free_port()})
+        run.go({"main": FINITE}, endpoint={"host": "127.0.0.1", "port": free_port()})
     ended(run.hosts)
 
 

@@ -3,24 +3,24 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from harness.measure.prestarted_agent import Standby
-from harness.rig.connection import LocalHost, Stream
+from harness.measure.prestarted_agent import PrestartedAgent
+from harness.rig.connection import LocalConnection, RemoteProcess
 
 AGENT = [sys.executable, "-c", "print(input())"]
 
 
-class Counting(LocalHost):
+class Counting(LocalConnection):
     """A host that counts what is started on it."""
 
     def __init__(self) -> None:
-        self.started: list[Stream] = []
+        self.started: list[RemoteProcess] = []
 
-    def stream(self, command: Sequence[str]) -> Stream:
+    def stream(self, command: Sequence[str]) -> RemoteProcess:
         self.started.append(super().stream(command))
         return self.started[-1]
 
 
-def job(stream: Stream) -> list[str]:
+def job(stream: RemoteProcess) -> list[str]:
     """What it makes of a job."""
     stream.send("job")
     stream.close()
@@ -29,7 +29,7 @@ def job(stream: Stream) -> list[str]:
 
 def test_an_agent_in_waiting_is_handed_out_once() -> None:
     host = Counting()
-    standby = Standby(host, AGENT)
+    standby = PrestartedAgent(host, AGENT)
     standby.get_ready()
     standby.get_ready()
     assert len(host.started) == 1, "one waits, so no other is started"
@@ -40,7 +40,7 @@ def test_an_agent_in_waiting_is_handed_out_once() -> None:
 
 def test_another_command_is_not_answered_by_the_agent() -> None:
     host = Counting()
-    standby = Standby(host, AGENT)
+    standby = PrestartedAgent(host, AGENT)
     standby.get_ready()
     other = standby.stream([sys.executable, "-c", "print('other')"])
     other.close()
@@ -51,7 +51,7 @@ def test_another_command_is_not_answered_by_the_agent() -> None:
 
 def test_one_that_died_while_it_waited_is_replaced() -> None:
     host = Counting()
-    standby = Standby(host, AGENT)
+    standby = PrestartedAgent(host, AGENT)
     standby.get_ready()
     host.started[0].end()
     assert job(standby.stream(AGENT)) == ["job"]
@@ -60,7 +60,7 @@ def test_one_that_died_while_it_waited_is_replaced() -> None:
 
 def test_closing_lets_the_agent_go_and_another_can_be_had() -> None:
     host = Counting()
-    standby = Standby(host, AGENT)
+    standby = PrestartedAgent(host, AGENT)
     standby.close()
     standby.get_ready()
     standby.close()

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from harness.measure.progress import Ticker
+from harness.measure.progress import ProgressPrinter
 
 
 class Watched:
@@ -8,7 +8,7 @@ class Watched:
 
     def __init__(self) -> None:
         self.now, self.said = 100.0, []
-        self.ticker = Ticker(lambda text: self.said.append(text.split()), clock=lambda: self.now)
+        self.ticker = ProgressPrinter(lambda text: self.said.append(text.split()), clock=lambda: self.now)
 
     def tell(self, second: int, ok: int, phase: str = "measure", fail: int = 0, lane: str = "main") -> None:
         self.ticker(lane, {"second": second, "phase": phase, "ok": ok, "fail": fail, "unknown": fail})

@@ -12,11 +12,11 @@ import pytest
 from harness.cli import bench as module
 from harness.errors import UsageError
 from harness.plan.scenario import Site
-from harness.record import TrialRow
+from harness.record import TrialResult
 from harness.store.csv_rows import as_columns
 from harness.store.manifest import RigRecord
 from harness.store.run_reader import Run, load_run
-from harness.store.run_writer import Recorder
+from harness.store.run_writer import RunWriter
 from tests.support.builders import CODE, RIG, SETTINGS, Made, concurrent, store
 
 FOUND = {"generator": {"ceiling_rps": 9000.0, "processes": 1}, "sqlite-naive": {"journal_mode": "delete"}}
@@ -74,8 +74,8 @@ def cut(root: Path, **more: Any) -> Run:
         Site(hosts=4), module.SCENARIOS,
     ).trials[0]  # fmt: skip
     (run.path / "trials.csv").unlink()
-    Recorder(root, run.manifest, run.path).append(
-        "trials", [as_columns(TrialRow(trial=planned, figures=run.rows[0].figures))]
+    RunWriter(root, run.manifest, run.path).append(
+        "trials", [as_columns(TrialResult(trial=planned, figures=run.rows[0].figures))]
     )
     return load_run(run.path)
 

@@ -14,23 +14,23 @@ from typing import Any
 
 import pytest
 
-from harness.checks.evaluate import judge
+from harness.checks.evaluate import evaluate
 from harness.cli.bench import end_with
 from harness.errors import InvalidMeasurement, RigError
 from harness.load import generator_checks
 from harness.measure.load_controller import Collected
 from harness.measure.runner import _judge, bench
-from harness.measure.trial_result import made_up, row_of
+from harness.measure.trial_result import trial_result, trials_to_remeasure
 from harness.model import Cell, Finding, Trial
 from harness.plan.planner import Plan
-from harness.plan.scenario import Driver, Scenario
-from harness.record import TrialRow
+from harness.plan.scenario import RemoteWorkload, Scenario
+from harness.record import TrialResult
 from harness.report.page import write_report
 from harness.report.terminal import lines, print_summary
 from harness.scenarios.increment_workload import check_counters, increment
 from harness.store.manifest import CodeRecord, RigRecord
 from harness.store.run_reader import Run, load_run
-from harness.store.run_writer import Recorder
+from harness.store.run_writer import RunWriter
 from harness.targets.base import During
 from tests.conftest import Database
 from tests.harness.analysis.test_figures import summary
@@ -50,7 +50,7 @@ SCENARIO = Scenario(
         }
     },
     check=check_counters,
-    timed=False,
+    timing_matters=False,
 )  # fmt: skip
 SCENARIOS = {"counting": SCENARIO}
 SHORT, LONG = (Cell(scenario="counting", clients=4, requests=40, params={"n": 1}),
@@ -66,7 +66,7 @@ class Bench:
 
     def __init__(self, tier: Tier, root: Path) -> None:
         self.tier, self.root, self.said = tier, root, list[str]()
-        self.recorder: Recorder | None = None
+        self.recorder: RunWriter | None = None
 
     def go(self, plan: Plan, watch: Callable[[str], None] = lambda _: None, *, earlier: Run | None = None) -> Run:
         def echo(line: str) -> None:
@@ -74,10 +74,10 @@ class Bench:
             watch(line)
 
         if earlier:
-            self.recorder = Recorder.resume(earlier)
+            self.recorder = RunWriter.resume(earlier)
         else:
             code = CodeRecord(commit="", dirty=False, command="", seed=1)
-            self.recorder = Recorder.start(self.root, code=code, rig=RigRecord(name="t", provider="url"), options={})
+            self.recorder = RunWriter.start(self.root, code=code, rig=RigRecord(name="t", provider="url"), options={})
         rows = earlier.rows if earlier else ()
         return bench(plan, SCENARIOS, self.tier, self.recorder, echo, earlier=rows)
 
@@ -116,7 +116,7 @@ def test_a_bench_measures_stores_and_judges(benches: Bench) -> None:
         assert len(measured.evidence.ledger) == 40
     assert sum(int(line["sent"]) for line in run.timeline()) == 80
     assert {"load", "store", "settle", "judge"} <= set(run.manifest.stages)
-    assert verdicts(judge(SCENARIOS, run.measured())) == verdicts(run.findings)  # from disk alone, the same
+    assert verdicts(evaluate(SCENARIOS, run.measured())) == verdicts(run.findings)  # from disk alone, the same
 
 
 def test_a_load_host_that_dies_makes_its_trial_invalid_and_no_update_invented(benches: Bench) -> None:
@@ -138,7 +138,7 @@ def test_a_load_host_that_dies_makes_its_trial_invalid_and_no_update_invented(be
 def test_a_trial_whose_generator_was_held_up_is_measured_once_more(
     benches: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(SCENARIOS, "counting", replace(SCENARIOS["counting"], timed=True))
+    monkeypatch.setitem(SCENARIOS, "counting", replace(SCENARIOS["counting"], timing_matters=True))
     doubts = iter([["the load generator was held up"]])
     monkeypatch.setattr(generator_checks, "reasons", lambda *_: next(doubts, []))
     run = benches.go(plan(SHORT))
@@ -147,7 +147,7 @@ def test_a_trial_whose_generator_was_held_up_is_measured_once_more(
 
 
 def test_a_generator_that_is_always_held_up_stays_invalid(benches: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(SCENARIOS, "counting", replace(SCENARIOS["counting"], timed=True))
+    monkeypatch.setitem(SCENARIOS, "counting", replace(SCENARIOS["counting"], timing_matters=True))
     monkeypatch.setattr(generator_checks, "reasons", lambda *_: ["the load generator was held up"])
     run = benches.go(plan(SHORT, LONG))
     assert [row.valid for row in run.rows] == [False, False]
@@ -187,8 +187,8 @@ def judged_row(summaries: dict[str, Any], *, timed: bool, doubts: Sequence[str] 
     collected = Collected(folders={}, summaries=summaries, failures=tuple(died))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(generator_checks, "reasons", lambda *_: list(doubts))
-        row = row_of(plan(SHORT).trials[0], "main", collected, ceiling_rps=None, timed=timed)
-    return row, made_up([row], plan(SHORT))
+        row = trial_result(plan(SHORT).trials[0], "main", collected, ceiling_rps=None, timing_matters=timed)
+    return row, trials_to_remeasure([row], plan(SHORT))
 
 
 @pytest.mark.parametrize("timed", [True, False])
@@ -203,24 +203,24 @@ def judged_row(summaries: dict[str, Any], *, timed: bool, doubts: Sequence[str] 
 def test_outcomes_that_cannot_be_believed_make_any_trial_invalid(
     lane: str, change: dict[str, Any], said: str, *, timed: bool
 ) -> None:
-    row, again = judged_row({"main": CLEAN, "other": CLEAN} | {lane: CLEAN | change}, timed=timed)
+    row, again = judged_row({"main": CLEAN, "other": CLEAN} | {lane: CLEAN | change}, timing_matters=timed)
     assert (row.valid, row.reason, again) == (False, f"lane {lane}: {said}", [])
 
 
 @pytest.mark.parametrize("timed", [True, False])
 def test_no_other_lanes_figures_stand_in_for_those_of_a_main_lane_that_died(*, timed: bool) -> None:
-    row, again = judged_row({"other": CLEAN}, timed=timed, died=["load-1: the load agent died: killed"])
+    row, again = judged_row({"other": CLEAN}, timing_matters=timed, died=["load-1: the load agent died: killed"])
     assert (row.valid, row.figures, again) == (False, {}, [])
     assert row.reason == "load-1: the load agent died: killed; no results of lane main"
 
 
 def test_a_doubt_about_times_stands_in_the_row_of_a_trial_that_is_not_about_them() -> None:
     doubt = "requests were noticed late"
-    row, again = judged_row({"main": CLEAN}, timed=False, doubts=[doubt])
+    row, again = judged_row({"main": CLEAN}, timing_matters=False, doubts=[doubt])
     assert (row.valid, row.reason, again) == (True, f"times are the generator's too: {doubt}", [])
-    row, again = judged_row({"main": CLEAN}, timed=True, doubts=[doubt])
+    row, again = judged_row({"main": CLEAN}, timing_matters=True, doubts=[doubt])
     assert (row.valid, row.reason, len(again)) == (False, doubt, 1)
-    row, again = judged_row({"main": CLEAN}, timed=True)
+    row, again = judged_row({"main": CLEAN}, timing_matters=True)
     assert (row.valid, row.reason, again) == (True, "", [])
 
 
@@ -254,11 +254,11 @@ def test_a_null_endpoint_that_is_there_must_answer(
 
 def test_a_starved_generator_ends_with_4_and_is_named(benches: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     @contextmanager
-    def telemetry(_: Recorder) -> Iterator[During]:
+    def telemetry(_: RunWriter) -> Iterator[During]:
         yield lambda _: starved(benches.tier.hosts[1].processes)
 
     monkeypatch.setattr(benches.tier, "telemetry", telemetry)
-    monkeypatch.setitem(SCENARIOS, "counting", replace(SCENARIO, timed=True))
+    monkeypatch.setitem(SCENARIOS, "counting", replace(SCENARIO, timing_matters=True))
     run = benches.go(plan(Cell(scenario="counting", clients=4, seconds=1.5)))
     assert run.manifest.verdict == "invalid"
     assert {finding.verdict for finding in run.findings} == {"pass"}, "what was counted is right all the same"
@@ -273,7 +273,7 @@ def test_a_doctored_sample_fails_when_the_stored_run_is_judged_again(benches: Be
     file = run.path / "samples" / "001-main.csv"
     lines = file.read_text().splitlines()
     file.write_text("\n".join([*lines, lines[-1].replace(lines[-1].split(",")[0], "40", 1)]) + "\n")
-    found = verdicts(judge(SCENARIOS, load_run(run.path).measured()))
+    found = verdicts(evaluate(SCENARIOS, load_run(run.path).measured()))
     assert found[SHORT.name, "final value"] == "fail"
 
 
@@ -282,16 +282,16 @@ def test_long_trials_are_judged_and_shown_without_samples(
 ) -> None:
     """From counts by key alone: `upsert` loses nothing, `unsafe` does, a doctored count is found."""
     monkeypatch.setattr("harness.plan.planner.LONG_S", 0.5)
-    monkeypatch.setitem(SCENARIOS, "counting", replace(SCENARIO, tallied=True))
+    monkeypatch.setitem(SCENARIOS, "counting", replace(SCENARIO, works_without_samples=True))
     upsert, unsafe = (Cell(scenario="counting", strategy=name, clients=4, seconds=1.0) for name in ("upsert", "unsafe"))
     run = benches.go(plan(upsert, unsafe))
     assert sorted(path.name for path in run.path.glob("samples/*.csv*")) == ["001-main.keys.csv", "002-main.keys.csv"]
     assert verdicts(run.findings) == {(upsert.name, "final value"): "pass", (unsafe.name, "final value"): "fail"}
-    assert verdicts(judge(SCENARIOS, run.measured())) == verdicts(run.findings)
+    assert verdicts(evaluate(SCENARIOS, run.measured())) == verdicts(run.findings)
     said = [text for text in run.manifest.warnings if "--samples" in text]
     assert [text.split(" is not judged: ")[0] for text in said] == ["'value sequence'", "'real-time order'"]
     for row in run.rows:
-        (tally,) = run.tallies(row.trial.order).values()
+        (tally,) = run.outcome_counts(row.trial.order).values()
         assert tally.total() == row.figure("sent")
         assert (row.figure("p99_ms") or 0) > 0
         assert (row.figure("transactions") or 0) > 0
@@ -301,7 +301,7 @@ def test_long_trials_are_judged_and_shown_without_samples(
 
     file = run.path / "samples" / "001-main.keys.csv"
     file.write_text(file.read_text().rstrip() + "5\n")
-    assert verdicts(judge(SCENARIOS, load_run(run.path).measured()))[upsert.name, "final value"] == "fail"
+    assert verdicts(evaluate(SCENARIOS, load_run(run.path).measured()))[upsert.name, "final value"] == "fail"
 
 
 def test_ctrl_c_keeps_what_was_measured_and_resume_does_only_what_is_missing(benches: Bench) -> None:
@@ -337,11 +337,11 @@ def test_a_second_ctrl_c_ends_the_putting_back(benches: Bench) -> None:
     def restore() -> None:
         raise KeyboardInterrupt
 
-    def settle(cell: Cell) -> None:
+    def configure(cell: Cell) -> None:
         raise KeyboardInterrupt
 
     benches.tier.restore = restore  # type: ignore[method-assign]
-    benches.tier.settle = settle  # type: ignore[method-assign]
+    benches.tier.configure = configure  # type: ignore[method-assign]
     with pytest.raises(KeyboardInterrupt):
         benches.go(plan(SHORT))
     assert benches.stored().manifest.status == "aborted"
@@ -352,7 +352,7 @@ def test_what_cannot_be_put_back_is_said(benches: Bench) -> None:
     def broken(*_: object) -> None:
         raise RigError("app-1 cannot be reached over SSH")
 
-    benches.tier.restore = benches.tier.settle = broken  # type: ignore[method-assign]
+    benches.tier.restore = benches.tier.configure = broken  # type: ignore[method-assign]
     with pytest.raises(RigError):
         benches.go(plan(SHORT))
     assert benches.said[-1] == "  not put back: app-1 cannot be reached over SSH; the next bench does it first of all"
@@ -362,7 +362,7 @@ def test_a_trial_that_was_invalid_before_an_interruption_is_measured_once_more(
     benches: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And the canaries from before the first trial stay: the hosts may have been others' since."""
-    monkeypatch.setitem(SCENARIOS, "counting", replace(SCENARIOS["counting"], timed=True))
+    monkeypatch.setitem(SCENARIOS, "counting", replace(SCENARIOS["counting"], timing_matters=True))
     doubts = iter([["the load generator was held up"]])
     monkeypatch.setattr(generator_checks, "reasons", lambda *_: next(doubts, []))
 
@@ -387,7 +387,7 @@ def test_a_trial_that_was_broken_before_an_interruption_stays_invalid(
     benches: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As in a bench that nobody interrupts: that answers came out of step may be the service's own doing."""
-    monkeypatch.setitem(SCENARIOS, "counting", replace(SCENARIOS["counting"], timed=True))
+    monkeypatch.setitem(SCENARIOS, "counting", replace(SCENARIOS["counting"], timing_matters=True))
     unasked = iter([["3 answers came unasked"]])
     monkeypatch.setattr(generator_checks, "broken", lambda *_: next(unasked, []))
 
@@ -404,9 +404,9 @@ def test_a_trial_that_was_broken_before_an_interruption_stays_invalid(
 WANTED = Plan(trials=tuple(Trial(cell=SHORT, number=n, order=n, seed=n) for n in range(1, 41)))
 
 
-def came_out(number: int, *, order: int = 0, valid: bool = False, doubted: bool = False) -> TrialRow:
+def came_out(number: int, *, order: int = 0, valid: bool = False, doubted: bool = False) -> TrialResult:
     trial = replace(WANTED.trials[number - 1], order=order or number)
-    return TrialRow(trial=trial, valid=valid, reason="why", doubted=doubted, figures={})
+    return TrialResult(trial=trial, valid=valid, reason="why", doubted=doubted, figures={})
 
 
 @pytest.mark.parametrize(
@@ -424,16 +424,16 @@ def came_out(number: int, *, order: int = 0, valid: bool = False, doubted: bool 
     ],
     ids=["none", "broken", "valid", "doubted", "too many", "made up", "in vain", "one left", "too many by now"],
 )  # fmt: skip
-def test_what_is_measured_once_more(rows: list[TrialRow], again: list[tuple[int, int]]) -> None:
-    assert [(trial.number, trial.order) for trial in made_up(rows, WANTED)] == again
+def test_what_is_measured_once_more(rows: list[TrialResult], again: list[tuple[int, int]]) -> None:
+    assert [(trial.number, trial.order) for trial in trials_to_remeasure(rows, WANTED)] == again
 
 
 def test_a_target_that_breaks_keeps_what_was_measured(benches: Bench) -> None:
-    def settle(cell: Cell) -> None:
+    def configure(cell: Cell) -> None:
         if cell is LONG:
             raise RigError("app-1 cannot be reached over SSH")
 
-    benches.tier.settle = settle  # type: ignore[method-assign]
+    benches.tier.configure = configure  # type: ignore[method-assign]
     with pytest.raises(RigError):
         benches.go(plan(SHORT, LONG))
     cut = benches.stored()
@@ -445,7 +445,7 @@ def test_the_service_is_left_as_it_is_for_a_driver_and_not_asked(
     benches: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     driven = replace(
-        SCENARIO, name="driven", workload=lambda _: Driver(role="load", module="m", job={}), check=lambda _: []
+        SCENARIO, name="driven", workload=lambda _: RemoteWorkload(role="load", module="m", job={}), check=lambda _: []
     )
     monkeypatch.setitem(SCENARIOS, "driven", driven)
     settled: list[Cell] = []
@@ -460,7 +460,7 @@ def test_the_service_is_left_as_it_is_for_a_driver_and_not_asked(
 
 def test_a_finished_run_warns_of_cells_that_began_unsteady_and_the_summary_shows_it(tmp_path: Path) -> None:
     made = store(tmp_path, [Made(cell=SHORT, steady=False), Made(cell=SHORT, number=2, steady=True)], status="started")
-    recorder = Recorder(made.path.parent, made.manifest, made.path)
+    recorder = RunWriter(made.path.parent, made.manifest, made.path)
     assert _judge(recorder, {}, finish=False).manifest.warnings == []
     (warning,) = _judge(recorder, {}, finish=True).manifest.warnings
     assert warning.startswith(f"{SHORT.name}: 1 of 2 trials began unsteady")

@@ -13,11 +13,11 @@ from harness.checks.counter_oracle import PER_REQUEST
 from harness.checks.evaluate import judge_trial
 from harness.errors import UsageError
 from harness.load.job import from_dict
-from harness.model import BACKENDS, STRATEGIES, Cell, Tally, Trial
+from harness.model import BACKENDS, STRATEGIES, Cell, OutcomeCounts, Trial
 from harness.plan.options import Options, parse_options
 from harness.plan.planner import make_plan, service_settings
-from harness.plan.scenario import Driver, Scenario, Site, Skip
-from harness.record import Evidence, Measured, TrialRow
+from harness.plan.scenario import RemoteWorkload, Scenario, Site, Skip
+from harness.record import Evidence, TrialRecord, TrialResult
 from harness.scenarios import SCENARIOS
 from tests.support.records import on_file
 
@@ -71,8 +71,10 @@ def test_another_backend_than_was_asked_for_is_not_measured(backend: str) -> Non
     on_any = {"concurrent-writes", "isolation", "throughput"}
     assert skipped == (set() if backend == "postgres" else set(SCENARIOS) - {"sqlite-vs-postgres"} - on_any)
     for name in skipped:
-        assert SCENARIOS[name].about
-        assert plan.skipped[name] == f"--backend {backend}: {name} is about PostgreSQL's {SCENARIOS[name].about}"
+        assert SCENARIOS[name].postgres_topic
+        assert (
+            plan.skipped[name] == f"--backend {backend}: {name} is about PostgreSQL's {SCENARIOS[name].postgres_topic}"
+        )
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
@@ -101,12 +103,12 @@ def test_long_trials_keep_no_samples_unless_asked_to_or_needed(load: dict[str, A
     plan, asked = (
         make_plan(Options(scenarios=("s",), samples=samples), SITE, {"s": known}) for samples in (False, True)
     )
-    assert plan.keeps_samples(replace(known, tallied=True), cell) is kept
-    assert asked.keeps_samples(replace(known, tallied=True), cell)
+    assert plan.keeps_samples(replace(known, works_without_samples=True), cell) is kept
+    assert asked.keeps_samples(replace(known, works_without_samples=True), cell)
     assert plan.keeps_samples(known, cell)
 
 
-@pytest.mark.parametrize("name", sorted(name for name, s in SCENARIOS.items() if s.tallied))
+@pytest.mark.parametrize("name", sorted(name for name, s in SCENARIOS.items() if s.works_without_samples))
 def test_a_scenario_that_may_go_without_samples_is_judged_without(name: str) -> None:
     for cell in SCENARIOS[name].cells(options(), SITE):
         final, counts = (
@@ -116,12 +118,12 @@ def test_a_scenario_that_may_go_without_samples_is_judged_without(name: str) -> 
         servers = {f"app-{n}": 24 // cell.hosts for n in range(1, 9) if n <= cell.hosts}
         begun = {"transactions": {"app": 24, "database": 24}}
         extra = begun if cell.backend == "postgres" else on_file(cell.backend)
-        measured = Measured(
-            row=TrialRow(trial=Trial(cell=cell, number=1, order=1, seed=1), figures={"rps": 1.0}),
+        measured = TrialRecord(
+            row=TrialResult(trial=Trial(cell=cell, number=1, order=1, seed=1), figures={"rps": 1.0}),
             lanes={},
-            tallies={"main": Tally({("increment", "hot-0", "ok"): 24})},
+            outcome_counts={"main": OutcomeCounts({("increment", "hot-0", "ok"): 24})},
             evidence=Evidence(
-                final=final, counts=counts, servers=servers, extra=extra, unjudged=dict.fromkeys(PER_REQUEST, "")
+                final=final, counts=counts, servers=servers, extra=extra, not_applicable=dict.fromkeys(PER_REQUEST, "")
             ),
         )
         assert {f.verdict for f in judge_trial(SCENARIOS[name], measured)} == {"pass"}, cell.name
@@ -190,7 +192,7 @@ def test_every_scenario_plans_jobs_that_a_load_host_accepts(name: str, quick: bo
     place = {"format": 1, "target": {"host": "h", "port": 1}, "load_host": "l", "run_tag": "t", "out": "/x"}
     for trial in plan.trials:
         work = SCENARIOS[name].workload(trial)
-        if isinstance(work, Driver):
+        if isinstance(work, RemoteWorkload):
             assert work.module.startswith("harness.")
         else:
             assert work

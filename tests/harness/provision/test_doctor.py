@@ -11,7 +11,7 @@ import pytest
 
 from harness.provision import doctor
 
-GOOD = doctor.Machine(
+GOOD = doctor.MachineFacts(
     python=(3, 11),
     privileged=True,
     apt=True,
@@ -33,12 +33,12 @@ GOOD = doctor.Machine(
 )
 
 
-def answer(machine: doctor.Machine, name: str, hosts: int = 11) -> doctor.Check:
-    return next(check for check in doctor.judge(machine, hosts) if check.name == name)
+def answer(machine: doctor.MachineFacts, name: str, hosts: int = 11) -> doctor.Check:
+    return next(check for check in doctor.check_machine(machine, hosts) if check.name == name)
 
 
 def test_a_good_machine_has_nothing_to_cure() -> None:
-    checks = doctor.judge(GOOD, 11)
+    checks = doctor.check_machine(GOOD, 11)
     assert {check.status for check in checks} == {"ok"}
     assert not any(check.cure for check in checks)
     assert len({check.name for check in checks}) == len(checks)

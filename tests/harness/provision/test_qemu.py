@@ -23,7 +23,7 @@ from harness.rig import state
 
 APP = Host(name="app-1", role="app", address="198.18.7.101", ssh_address="127.0.0.1", ssh_port=20122)
 DB = Host(name="db-1", role="db", address="198.18.7.20", ssh_address="127.0.0.1", ssh_port=20123)
-OWN = qemu.Machine(
+OWN = qemu.VirtualMachine(
     rig="try", host=APP, folder=Path("/rigs/try/vm/app-1"), base=Path("/cache/vm-1"), cpus=1, memory="512m",
     acceleration="tcg",
 )  # fmt: skip

@@ -290,8 +290,8 @@ def test_the_course_of_a_long_trial_is_drawn_in_steps_that_keep_every_peak(
 ) -> None:
     run = store(tmp_path, [Made(cell=Cell(scenario="throughput"), ok=200, course=8)])
     drawn: list[list[dict[str, Any]]] = []
-    monkeypatch.setattr(select.charts, "timeline", lambda rows, **_: drawn.append(list(rows)) or {})
-    monkeypatch.setattr(select.charts, "svg", lambda _: "<svg></svg>")
+    monkeypatch.setattr(select.speed, "timeline", lambda rows, **_: drawn.append(list(rows)) or {})
+    monkeypatch.setattr(select.speed, "svg", lambda _: "<svg></svg>")
     whole = build(run)
     monkeypatch.setattr(select, "MOST_STEPS", 3)
     (picture,) = [b for b in build(run).sections[0].blocks if isinstance(b, Picture) and "Second by" in b.alt]

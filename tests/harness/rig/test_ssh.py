@@ -13,7 +13,7 @@ import pytest
 from harness.errors import RigError
 from harness.model import Host
 from harness.rig import ssh
-from harness.rig.ssh import RemoteHost
+from harness.rig.ssh import SshConnection
 
 
 def archive(**files: str) -> bytes:
@@ -73,7 +73,7 @@ class Channel:
 
 def fetch(channel: Channel, into: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ssh, "FETCH_S", 0.1)
-    host = RemoteHost(Host(name="load-1", role="load", address="", ssh_address="192.0.2.1"), None, None)
+    host = SshConnection(Host(name="load-1", role="load", address="", ssh_address="192.0.2.1"), None, None)
     monkeypatch.setattr(host, "_session", lambda: channel)
     host.fetch("/tmp/results", ["a.csv", "c.csv"], into)
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from harness.plan.scenario import Site, Skip
-from harness.record import Measured
+from harness.record import TrialRecord
 from harness.scenarios import SCENARIOS
 from harness.scenarios.bulk_insert import REFUSED_FROM
 from tests.support.histories import Columns, history
@@ -35,7 +35,7 @@ def record(
     ids: Any = IDS,
     ranges: Any = ((1, 30),),
     refused: Columns = REFUSED,
-) -> Measured:
+) -> TrialRecord:
     """Three requests of ten rows each, and two refused; `left`: how many rows each request left in the database."""
     left = {"0": 10, "1": 10, "2": 10} if left is None else left
     return measured(

@@ -10,7 +10,7 @@ import pytest
 from harness.model import Cell
 from harness.plan.planner import make_plan
 from harness.plan.scenario import Site, Skip
-from harness.record import Measured
+from harness.record import TrialRecord
 from harness.scenarios import SCENARIOS
 from tests.support.histories import Columns, history
 from tests.support.records import SITE, cell, cells, check, counted, doctored, measured, requests, wrong
@@ -23,12 +23,12 @@ def at_once(n: int) -> Columns:
     return history(*((i, 1000 + i, "ok", i + 1) for i in range(n)))
 
 
-def opened(samples: Columns, of: Cell = OPEN) -> Measured:
+def opened(samples: Columns, of: Cell = OPEN) -> TrialRecord:
     n = len(samples)
     return measured(of, samples, final={"hot-0": n}, counts=counted(n))
 
 
-def past(main: Columns | None = None, pressure: Columns | None = None, **evidence: Any) -> Measured:
+def past(main: Columns | None = None, pressure: Columns | None = None, **evidence: Any) -> TrialRecord:
     """Ten increments a second apart over ten seconds; the pressure ends at 4 s, one of its five refused."""
     main = requests(10, apart_us=1_000_000) if main is None else main
     if pressure is None:

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from harness.isolation.transcript import Transcript, to_json
-from harness.plan.scenario import Driver, Site, Skip
-from harness.record import Measured
+from harness.plan.scenario import RemoteWorkload, Site, Skip
+from harness.record import TrialRecord
 from harness.scenarios import SCENARIOS
 from harness.scenarios.deadlocks import PAIRS
 from tests.support.histories import Columns, history
@@ -42,7 +42,7 @@ def record(
     retries: Iterable[float] = (),
     deadlocks: Mapping[str, int] | None = None,
     **rows: int,
-) -> Measured:
+) -> TrialRecord:
     """The pairs' answers in both lanes; the rows hold what was committed, or what `rows` says of `pair_<n><a|b>`."""
     final = {
         f"pair-{n}{row}": [first[n][0], second[n][0]].count("ok") for n in range(len(first)) for row in "ab"
@@ -70,7 +70,7 @@ def test_the_cells() -> None:
 def test_the_driver_cell_is_judged_by_the_findings_of_the_stepper() -> None:
     driver = cell("deadlocks", through="driver")
     work = SCENARIOS["deadlocks"].workload(measured(driver, history()).row.trial)
-    assert isinstance(work, Driver)
+    assert isinstance(work, RemoteWorkload)
     assert work.job == {"what": "deadlocks", "pairs": [1, PAIRS]}
     from harness.errors import FormatError
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import pytest
 
 from harness.checks.evaluate import judge_trial
-from harness.plan.scenario import Driver, Site, Skip
+from harness.plan.scenario import RemoteWorkload, Site, Skip
 from harness.scenarios import SCENARIOS
 from tests.support.histories import history
 from tests.support.records import FOREIGN, cell, cells, measured
@@ -33,7 +33,7 @@ def test_a_cell_a_backend_of_the_site() -> None:
 )
 def test_the_driver_runs_where_the_data_is(backend: str, role: str, job: dict[str, object]) -> None:
     work = SCENARIOS["isolation"].workload(measured(cell("isolation", backend=backend), history()).row.trial)
-    assert work == Driver(role=role, module="harness.isolation", job=job)  # type: ignore[arg-type]
+    assert work == RemoteWorkload(role=role, module="harness.isolation", job=job)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("extra", [{}, {"result": {}}, {"result": {"cells": []}}, {"result": "nothing"}])

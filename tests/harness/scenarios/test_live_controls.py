@@ -12,7 +12,7 @@ from harness.model import Cell, Finding, Trial
 from harness.plan.planner import Plan
 from harness.scenarios import SCENARIOS
 from harness.store.manifest import CodeRecord, RigRecord
-from harness.store.run_writer import Recorder
+from harness.store.run_writer import RunWriter
 from tests.conftest import Database
 from tests.support.local_target import Tier, serving
 from tests.support.records import cell
@@ -23,7 +23,7 @@ def found(of: Cell, database: Database, tmp_path: Path, **settings: object) -> d
     environ = database.environ | {name: str(value) for name, value in settings.items()}
     plan = Plan(trials=(Trial(cell=of, number=1, order=1, seed=1),))
     code = CodeRecord(commit="", dirty=False, command="", seed=1)
-    recorder = Recorder.start(tmp_path / "results", code=code, rig=RigRecord(name="t", provider="url"), options={})
+    recorder = RunWriter.start(tmp_path / "results", code=code, rig=RigRecord(name="t", provider="url"), options={})
     with serving(environ, tmp_path / "log") as url, Tier(url, database.dsn, tag=f"t{os.getpid()}") as tier:
         run = bench(plan, SCENARIOS, tier, recorder, lambda _: None)
     return {f.check: f for f in run.findings if f.cell == of.name}

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from harness.plan.scenario import Site, Skip
-from harness.record import Measured
+from harness.record import TrialRecord
 from harness.scenarios import SCENARIOS
 from tests.support.histories import Columns, history
 from tests.support.records import cell, cells, check, counted, doctored, judge, measured, requests, wrong
@@ -25,13 +25,13 @@ def waiting() -> Columns:
     return history(*((20_000 * n, 5_020_000 + n, "ok", n + 2) for n in range(100)), key=["held-0"] * 100)
 
 
-def beside(quick: Columns = QUICK, long: Columns = LONG, **evidence: Any) -> Measured:
+def beside(quick: Columns = QUICK, long: Columns = LONG, **evidence: Any) -> TrialRecord:
     return measured(
         OTHER, {"main": quick, "long": long}, **{"final": FINAL, "counts": counted(101), "extra": DEAD} | evidence
     )
 
 
-def needing(quick: Columns | None = None, long: Columns = LONG, **evidence: Any) -> Measured:
+def needing(quick: Columns | None = None, long: Columns = LONG, **evidence: Any) -> TrialRecord:
     quick = waiting() if quick is None else quick
     known = {"final": {"held-0": 1 + quick.outcome.count("ok")}, "counts": counted(len(quick) + 1)}
     known["extra"] = DEAD
@@ -153,7 +153,7 @@ def test_dead_rows_that_nobody_looked_for_are_unknown_never_absent() -> None:
 def test_what_the_long_one_kept_stands_beside_what_stays_without_it(
     alone: int | None, with_it: int | None, verdict: str
 ) -> None:
-    def kept(of: Any, rows: int | None) -> Measured:
+    def kept(of: Any, rows: int | None) -> TrialRecord:
         dead = {"removed": 9, "not_removable": 0, **({} if rows is None else {"kept": rows})}
         return measured(of, history(), extra={"dead_rows": dead})
 
@@ -164,7 +164,7 @@ def test_what_the_long_one_kept_stands_beside_what_stays_without_it(
 
 
 def test_where_nobody_may_vacuum_no_dead_row_is_judged() -> None:
-    trials = [measured(of, history(), unjudged={"dead rows": "not ours"}) for of in (NONE, OTHER)]
+    trials = [measured(of, history(), not_applicable={"dead rows": "not ours"}) for of in (NONE, OTHER)]
     assert set(judge(trials)) == {"quick p99"}
 
 
@@ -199,7 +199,7 @@ def test_who_waits_for_a_long_one_that_came_too_late_is_not_known() -> None:
 
 
 def test_the_two_tails_stand_side_by_side() -> None:
-    def p99(of: Any, ms: float | None, **more: Any) -> Measured:
+    def p99(of: Any, ms: float | None, **more: Any) -> TrialRecord:
         return measured(of, history(), figures={"p99_ms": ms}, **more)
 
     found = judge([p99(NONE, 10.0), p99(OTHER, 12.0), p99(NONE, 900.0, valid=False)])["quick p99"]

@@ -11,7 +11,7 @@ from harness.errors import UsageError
 from harness.plan.options import Options
 from harness.plan.planner import make_plan
 from harness.plan.scenario import Site, Skip
-from harness.record import Measured
+from harness.record import TrialRecord
 from harness.scenarios import SCENARIOS
 from tests.support.histories import Columns, history
 from tests.support.records import SITE, cell, cells, check, counted, judge, measured, verdicts, wrong
@@ -29,11 +29,11 @@ def swept(pool: int, *, query_ms: float = 10.5) -> Columns:
     )
 
 
-def called(samples: Columns, pool: int) -> Measured:
+def called(samples: Columns, pool: int) -> TrialRecord:
     return measured(cell("pool-sweep", pool=pool), samples, counts=counted(len(samples)))
 
 
-def times(seconds: Mapping[int, float], *, valid: bool = True) -> list[Measured]:
+def times(seconds: Mapping[int, float], *, valid: bool = True) -> list[TrialRecord]:
     return [
         measured(cell("pool-sweep", pool=pool), history(), figures={"seconds": t}, valid=valid)
         for pool, t in seconds.items()

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from harness.plan.scenario import Site, Skip
-from harness.record import Measured
+from harness.record import TrialRecord
 from harness.scenarios import SCENARIOS
 from harness.scenarios.increment_workload import UNSTEADY
 from tests.support.histories import Columns, history
@@ -31,7 +31,7 @@ POOL, CPU = cell("scaling", bound="pool", hosts=2), cell("scaling", bound="cpu",
 IDEAL = {1: 50.0, 2: 99.0, 4: 195.0, 8: 390.0}
 
 
-def held(samples: Columns | None = None, *, rps: float | None = 95.0, rows: int = 40, **evidence: Any) -> Measured:
+def held(samples: Columns | None = None, *, rps: float | None = 95.0, rows: int = 40, **evidence: Any) -> TrialRecord:
     samples = requests(40, hosts=2, op=["hold"] * 40, value=[None] * 40) if samples is None else samples
     known = {"final": {f"scale-{n}": 1 for n in range(rows)}, "counts": counted(40)}
     return measured(POOL, samples, figures={"rps": rps}, **known | evidence)
@@ -39,7 +39,7 @@ def held(samples: Columns | None = None, *, rps: float | None = 95.0, rows: int 
 
 def trials(
     rates: Mapping[int, float | None], bound: str = "pool", *, valid: bool = True, steady: bool | None = None
-) -> list[Measured]:
+) -> list[TrialRecord]:
     return [
         measured(cell("scaling", bound=bound, hosts=n), history(), figures={"rps": rate}, valid=valid, steady=steady)
         for n, rate in rates.items()
@@ -131,7 +131,7 @@ def test_the_median_of_the_valid_trials_counts() -> None:
 
 
 def test_a_speed_up_that_rests_on_unsteady_trials_alone_says_so() -> None:
-    def said(*more: Measured) -> list[str]:
+    def said(*more: TrialRecord) -> list[str]:
         unsteady = trials({2: 99.0}, steady=False)
         found = judge(trials({1: 50.0, 4: 195.0}, steady=True) + unsteady + list(more))
         assert set(verdicts(found).values()) == {"pass"}
@@ -168,7 +168,7 @@ def test_the_cpu_bound_says_what_held_the_most_hosts_back() -> None:
 
 
 def test_what_held_back_is_what_most_trials_say() -> None:
-    def told(said: str, *saturated: str, valid: bool = True, known: bool = True) -> Measured:
+    def told(said: str, *saturated: str, valid: bool = True, known: bool = True) -> TrialRecord:
         (one,) = trials({2: 120.0}, "cpu", valid=valid)
         return replace(one, held_back=said, saturated=saturated if known else None)
 
@@ -177,7 +177,7 @@ def test_what_held_back_is_what_most_trials_say() -> None:
     invalid = told("load CPU: 95%", "load CPU", valid=False)
     usual = [told("app CPU: 97%", "app CPU"), told("app CPU: 96%", "app CPU")]
 
-    def end(*trials: Measured) -> str:
+    def end(*trials: TrialRecord) -> str:
         return judge([*base, *trials])["cpu-bound speed-up"].detail.split("hosts back: ")[1]
 
     assert end(short, odd, invalid, *usual) == "app CPU: 97% (so in 2 of 3 trials)"
@@ -186,7 +186,7 @@ def test_what_held_back_is_what_most_trials_say() -> None:
 
 
 def test_each_strategy_has_its_own_speed_up() -> None:
-    def of(strategy: str, rates: Mapping[int, float]) -> list[Measured]:
+    def of(strategy: str, rates: Mapping[int, float]) -> list[TrialRecord]:
         made = [replace(cell("scaling", bound="cpu", hosts=n), strategy=strategy) for n in rates]
         return [measured(c, history(), figures={"rps": rates[c.hosts]}) for c in made]
 

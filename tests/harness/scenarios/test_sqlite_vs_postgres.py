@@ -10,7 +10,7 @@ import pytest
 
 from harness.model import Backend
 from harness.plan.scenario import Site, Skip
-from harness.record import Measured
+from harness.record import TrialRecord
 from harness.scenarios import SCENARIOS
 from harness.scenarios.increment_workload import UNSTEADY
 from harness.scenarios.sqlite_vs_postgres import ALL_ANSWERS, CLAIMS
@@ -25,7 +25,7 @@ Backends = Mapping[Backend, Mapping[str, float]]
 ALL: Backends = {"sqlite-naive": NAIVE, "sqlite-tuned": TUNED, "postgres": SERVER}
 
 
-def trials(backends: Backends, **more: Any) -> list[Measured]:
+def trials(backends: Backends, **more: Any) -> list[TrialRecord]:
     """A burst of 1,000 and three steady loads each; `served`: up to so many clients nothing is refused."""
     made = []
     for backend, seen in backends.items():
@@ -39,7 +39,7 @@ def trials(backends: Backends, **more: Any) -> list[Measured]:
             else:
                 clean = each.clients <= seen["served"]
                 figures = {"sent": 500.0, "ok": 500.0 if clean else 400.0, "rps": seen["rps"] if clean else 3.0}
-            made.append(replace(measured(each, history(), figures=figures, **more), distilled=distilled))
+            made.append(replace(measured(each, history(), figures=figures, **more), extracted=distilled))
     return made
 
 
@@ -120,7 +120,7 @@ def test_a_quick_refusal_does_not_pass_for_speed() -> None:
 def test_the_mean_response_is_that_of_the_acknowledged_answers_of_the_burst() -> None:
     burst, steady = (cell(NAME, backend="sqlite-naive", **which) for which in ({"load": "burst"}, {"clients": 10}))
     samples = history((0, 1000, "ok", 1), (0, 2000, "fail", None), (0, 5000, "ok", 2), (0, 9000, "unknown", None))
-    distil = SCENARIOS[NAME].distil
+    distil = SCENARIOS[NAME].extract
     assert distil(measured(burst, samples)) == {"acknowledged_ms": 3.0}
     assert distil(measured(burst, history((0, 2000, "fail", None)))) == {}
     assert distil(measured(burst, {})) == {}
@@ -148,7 +148,7 @@ def test_a_throughput_of_unsteady_trials_alone_says_so(steady: bool) -> None:
     assert said == ([] if steady else ["claim: throughput"])
 
 
-def doubted(made: list[Measured], backend: Backend, **cell: object) -> list[Measured]:
+def doubted(made: list[TrialRecord], backend: Backend, **cell: object) -> list[TrialRecord]:
     """The generator was held up in the trials of such cells: valid, because counts stay true, with a reason."""
     return [
         replace(m, row=replace(m.row, reason="sent late"))

@@ -26,13 +26,13 @@ from harness.analysis.figures import FIGURES
 from harness.errors import CrucibleError, FormatError, RigError, UsageError
 from harness.load.results.samples import Sample, write
 from harness.model import STRATEGIES, Cell, Finding, Trial
-from harness.record import Evidence, TrialRow
+from harness.record import Evidence, TrialResult
 from harness.report.trial_data import read
 from harness.store.csv_rows import TRIAL_COLUMNS, as_cell, as_columns, as_text, from_columns
 from harness.store.files import append_rows, read_table, write_atomically
 from harness.store.manifest import CodeRecord, HostRecord, RigRecord
 from harness.store.run_reader import Run, find_run, load_run
-from harness.store.run_writer import Recorder
+from harness.store.run_writer import RunWriter
 
 ROOT = Path(__file__).parents[3]
 CODE = CodeRecord(commit="abc", dirty=False, command="./run bench", seed=1)
@@ -43,24 +43,25 @@ RIG = RigRecord(
 CELL = Cell(scenario="s", params={"keys": "hot"})
 EVIDENCE = Evidence(
     initial={"a": 1}, final={"a": 3}, ledger={"id": ("a", 2)}, counts={"client": 2, "haproxy": 2},
-    servers={"app-1": 2}, notes=("app: not measured",), extra={"dead_rows": {"removed": 1}}, unjudged={"x": "why"},
+    servers={"app-1": 2}, notes=("app: not measured",), extra={"dead_rows": {"removed": 1}},
+    not_applicable={"x": "why"},
 )  # fmt: skip
 
 
-def row(cell: Cell = CELL, order: int = 1, **more: Any) -> TrialRow:
-    return TrialRow(trial=Trial(cell=cell, number=2, order=order, seed=2**32 - 1), **{"figures": {}} | more)
+def row(cell: Cell = CELL, order: int = 1, **more: Any) -> TrialResult:
+    return TrialResult(trial=Trial(cell=cell, number=2, order=order, seed=2**32 - 1), **{"figures": {}} | more)
 
 
-def recorded(root: Path, *rows: TrialRow) -> Recorder:
+def recorded(root: Path, *rows: TrialResult) -> RunWriter:
     """A run as a bench leaves it after these trials."""
-    recorder = Recorder.start(root, code=CODE, rig=RIG, options={"hosts": "4"})
+    recorder = RunWriter.start(root, code=CODE, rig=RIG, options={"hosts": "4"})
     for each in rows:
         recorder.evidence(each.trial.order, EVIDENCE)
         recorder.append("trials", [as_columns(each)])
     return recorder
 
 
-def back(root: Path, *rows: TrialRow) -> Run:
+def back(root: Path, *rows: TrialResult) -> Run:
     return load_run(recorded(root, *rows).path)
 
 
@@ -228,7 +229,7 @@ def test_a_lane_without_samples_is_read_as_counts_by_key(tmp_path: Path) -> None
     recorder.lane(1, "long", samples(tmp_path / "b"))
     recorder.lane(11, "main", keys(tmp_path / "c"))
     (measured,) = load_run(recorder.path).measured()
-    assert (list(measured.lanes), list(measured.tallies)) == (["long"], ["main"])
+    assert (list(measured.lanes), list(measured.outcome_counts)) == (["long"], ["main"])
     assert measured.requests == {("increment", "hot-0", "ok"): 5}
 
 
@@ -240,7 +241,7 @@ def test_damaged_counts_by_key_are_refused_and_links_not_followed(tmp_path: Path
     file = recorder.path / "samples" / "001-main.keys.csv"
     file.rename(tmp_path / "elsewhere")
     file.symlink_to(tmp_path / "elsewhere")
-    assert load_run(recorder.path).tallies(1) == {}
+    assert load_run(recorder.path).outcome_counts(1) == {}
 
 
 def test_a_trial_without_evidence_is_an_incomplete_folder(tmp_path: Path) -> None:
@@ -283,7 +284,7 @@ def test_a_resumed_run_drops_the_seconds_of_a_trial_that_was_cut_short(tmp_path:
         "telemetry",
         [{"order": order, "second": 3, "host": "db-1", "metric": "cpu", "value": 0.5} for order in (0, 1, 2)],
     )
-    again = Recorder.resume(load_run(recorder.path))
+    again = RunWriter.resume(load_run(recorder.path))
     run = load_run(again.path)
     assert run.manifest.status == "started"
     assert [line["order"] for line in run.timeline()] == ["1"]
@@ -331,7 +332,7 @@ def test_telemetry_has_no_length_at_which_a_run_of_ones_own_cannot_be_read(
     run = observed(tmp_path, 10)
     monkeypatch.setattr("harness.store.files.MAX_TABLE_BYTES", (run.path / "telemetry.csv").stat().st_size - 1)
     assert run.heard()[1]
-    assert Recorder.resume(run).path == run.path
+    assert RunWriter.resume(run).path == run.path
     with pytest.raises(FormatError, match="larger than"):
         read_table(run.path / "telemetry.csv")
 
@@ -362,7 +363,7 @@ def test_a_resume_that_is_killed_loses_no_finished_trials_seconds(
     with monkeypatch.context() as patch:
         patch.setattr(Path, "replace", killed)
         with pytest.raises(KeyboardInterrupt):
-            Recorder.resume(run)
+            RunWriter.resume(run)
     assert [line["order"] for line in load_run(recorder.path).timeline()] == ["1", "2"]
 
 
@@ -719,11 +720,11 @@ def test_a_run_whose_folders_lead_elsewhere_is_not_written_to(path: Path, tmp_pa
         (tmp_path / "precious").mkdir(exist_ok=True)
         (path / name).rename(path / "aside")
         (path / name).symlink_to(tmp_path / "precious")
-        refused(lambda: Recorder.resume(load_run(path)), f"{name} is not a folder of the run itself")
+        refused(lambda: RunWriter.resume(load_run(path)), f"{name} is not a folder of the run itself")
         (path / name).unlink()
         (path / "aside").rename(path / name)
     assert list((tmp_path / "precious").iterdir()) == []
-    Recorder.resume(load_run(path))
+    RunWriter.resume(load_run(path))
 
 
 @pytest.mark.parametrize("text", ["[" * 100_000, "9" * 5000, "{", '{"rps": NaN'])

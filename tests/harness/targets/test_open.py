@@ -14,8 +14,8 @@ from harness.rig import state
 from harness.rig.rig import open_rig
 from harness.rig.state import authority_file
 from harness.targets.open import open_target
-from harness.targets.rig_target import Tier
-from harness.targets.url_target import Service
+from harness.targets.rig_target import RigTarget
+from harness.targets.url_target import UrlTarget
 
 
 @pytest.fixture
@@ -39,22 +39,22 @@ def rig(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> state.RigState:
 @pytest.mark.parametrize(("url", "ours"), [("https://198.18.0.3:8080", True), ("https://198.18.0.9:8080", False)])
 def test_a_host_of_the_rig_is_verified_by_the_rigs_authority(rig: state.RigState, url: str, ours: bool) -> None:
     with open_target(rig.name, base_url=url) as (service, _):
-        assert isinstance(service, Service)
+        assert isinstance(service, UrlTarget)
         ca = str(authority_file(rig.name)) if ours else ""
-        assert (service.place()["tls"], service.place()["ca"]) == (True, ca)
+        assert (service.endpoint()["tls"], service.endpoint()["ca"]) == (True, ca)
 
 
 def test_all_clients_of_a_rig_with_tls_verify_and_those_of_another_do_not_ask(rig: state.RigState) -> None:
     with open_rig(rig.name) as opened:
         assert opened.authority == authority_file(rig.name)
-        tier = Tier(opened)
-        assert tier.place() == {"host": "198.18.0.3", "port": 8080, "tls": True, "ca": "/etc/pgcrucible/ca.pem"}
+        tier = RigTarget(opened)
+        assert tier.endpoint() == {"host": "198.18.0.3", "port": 8080, "tls": True, "ca": "/etc/pgcrucible/ca.pem"}
         assert "sslmode=verify-full sslrootcert=/etc/pgcrucible/ca.pem" in tier.dsn()
     state.save(replace(rig, variables={}))
     with open_rig(rig.name) as opened:
         assert opened.authority is None
-        assert Tier(opened).place() == {"host": "198.18.0.3", "port": 8080, "tls": False, "ca": ""}
-        assert "ssl" not in Tier(opened).dsn()
+        assert RigTarget(opened).endpoint() == {"host": "198.18.0.3", "port": 8080, "tls": False, "ca": ""}
+        assert "ssl" not in RigTarget(opened).dsn()
 
 
 def test_a_rig_that_runs_other_code_is_not_measured(rig: state.RigState) -> None:
@@ -71,7 +71,7 @@ def test_a_rig_is_measured_by_one_at_a_time_and_not_changed_meanwhile(rig: state
         for url in (None, ours):
             with pytest.raises(RigError, match="another process is changing or measuring it"):
                 open_target(rig.name, base_url=url).__enter__()
-        with open_target(rig.name, base_url=ours, look=True), open_target(rig.name, base_url=other):
+        with open_target(rig.name, base_url=ours, read_only=True), open_target(rig.name, base_url=other):
             pass
     with (
         open_target(rig.name, base_url=ours),

@@ -15,12 +15,12 @@ from harness.errors import RigError, UsageError
 from harness.model import BACKENDS, Cell, Host
 from harness.plan.options import parse_options
 from harness.plan.planner import make_plan
-from harness.plan.scenario import Driver, Site
+from harness.plan.scenario import RemoteWorkload, Site
 from harness.rig.connection import Result
 from harness.rig.rig import Rig
 from harness.scenarios import SCENARIOS
-from harness.targets.layer_counts import Layers
-from harness.targets.rig_target import Tier
+from harness.targets.layer_counts import LayerCounters
+from harness.targets.rig_target import RigTarget
 
 SHARED = "/srv/shared"
 JOURNALS = {"sqlite-naive": "delete", "sqlite-tuned": "wal"}
@@ -91,7 +91,7 @@ class Station:
 
 
 @contextlib.contextmanager
-def tier_on(paper: Paper, monkeypatch: pytest.MonkeyPatch) -> Iterator[Tier]:
+def tier_on(paper: Paper, monkeypatch: pytest.MonkeyPatch) -> Iterator[RigTarget]:
     """A Tier on those hosts, as if nothing had been changed on them yet."""
     rig = Rig(
         name="paper", provider="static", hosts=paper.hosts, key=None, known_hosts=None, secrets={},
@@ -99,7 +99,7 @@ def tier_on(paper: Paper, monkeypatch: pytest.MonkeyPatch) -> Iterator[Tier]:
     )  # fmt: skip
     at: Callable[[Any], Station] = lambda host: Station(getattr(host, "name", host), paper)  # noqa: E731
     monkeypatch.setattr(rig, "at", at)
-    tier = Tier(rig)
+    tier = RigTarget(rig)
     layers = SimpleNamespace(workers=1, as_service=(), answering=contextlib.nullcontext, one=lambda sql: (100,))
     tier.layers = layers  # type: ignore[assignment]
     monkeypatch.setattr(tier, "_until", lambda what, holds: None)
@@ -120,8 +120,8 @@ def test_no_order_of_the_trials_makes_two_set_ups_fight_for_a_file(
             paper = Paper(hosts)
             with tier_on(paper, monkeypatch) as tier:
                 for trial in make_plan(options, site, SCENARIOS).trials:
-                    if not isinstance(SCENARIOS[trial.cell.scenario].workload(trial), Driver):
-                        tier.settle(trial.cell)
+                    if not isinstance(SCENARIOS[trial.cell.scenario].workload(trial), RemoteWorkload):
+                        tier.configure(trial.cell)
                         for host in paper.hosts[: trial.cell.hosts]:
                             assert paper.runs[host.name]["BACKEND"] == trial.cell.backend
                 assert {f"{SHARED}/sqlite-naive.db", f"{SHARED}/sqlite-tuned.db"} == set(paper.removed)
@@ -176,15 +176,15 @@ def test_a_damaged_file_is_made_anew_when_nobody_holds_it_any_more(monkeypatch: 
     answers = iter([{"not_done": []}, {"integrity": ["malformed"], "counters": {}}, {"not_done": ["vacuum"]}])
     with tier_on(paper, monkeypatch) as tier:
         tier.layers.sqlite = lambda wish: next(answers)  # type: ignore[method-assign]
-        tier.settle(replace(cell, hosts=4))  # two hosts will be drained, with the file open
-        tier.settle(cell)
-        assert tier.reset(cell) == []
+        tier.configure(replace(cell, hosts=4))  # two hosts will be drained, with the file open
+        tier.configure(cell)
+        assert tier.reset_database(cell) == []
         removed = len(paper.removed)
-        (said,) = tier.reset(cell)
+        (said,) = tier.reset_database(cell)
         assert said == f"the SQLite file was found damaged and made anew before {cell.name}: malformed"
         assert paper.removed[removed:] == [f"{SHARED}/sqlite-tuned.db"]
         assert [paper.runs[f"app-{n}"]["BACKEND"] for n in (1, 2, 3, 4)] == ["sqlite-tuned"] * 2 + ["postgres"] * 2
-        assert tier.reset(cell) == ["vacuum"]
+        assert tier.reset_database(cell) == ["vacuum"]
 
 
 def test_a_driver_that_was_killed_does_not_keep_the_next_from_its_file(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -197,7 +197,7 @@ def test_a_driver_that_was_killed_does_not_keep_the_next_from_its_file(monkeypat
     monkeypatch.setattr(Station, "run", run)
     job = {"what": "isolation", "sqlite": {"profile": "naive"}}
     with tier_on(Paper(2), monkeypatch) as tier:
-        result = tier.drive(Driver(role="app", module="harness.isolation", job=job))
+        result = tier.run_workload(RemoteWorkload(role="app", module="harness.isolation", job=job))
     path = f"{SHARED}/isolation.sqlite"
     assert result["sqlite"] == {"profile": "naive", "path": path}
     (cleaned, removed), (driven, _) = ran
@@ -214,14 +214,14 @@ def test_a_driver_finds_room_among_the_database_connections(
     answer = Result(code=0, stdout=json.dumps({"result": {}}), stderr="")
     cell = Cell(scenario="s", hosts=2, pool=25, params={"app_pool_min": kept})
     with tier_on(paper, monkeypatch) as tier:
-        tier.settle(cell)
+        tier.configure(cell)
         assert paper.runs["app-2"]["POOL_MIN"] == str(kept)
         monkeypatch.setattr(tier, "dsn", lambda: "")
         run = Station.run
         monkeypatch.setattr(Station, "run", lambda h, c, **o: run(h, c, **o) if c[0] == "sh" else answer)
-        tier.drive(Driver(role="app", module="harness.isolation", job={}))
+        tier.run_workload(RemoteWorkload(role="app", module="harness.isolation", job={}))
         assert [paper.runs[f"app-{n}"].get("POOL_MIN") for n in (1, 2)] == [left] * 2
-        tier.settle(cell)
+        tier.configure(cell)
         assert paper.runs["app-2"]["POOL_MIN"] == str(kept)
 
 
@@ -231,7 +231,7 @@ def test_a_service_that_does_not_start_is_told_with_its_reason(monkeypatch: pyte
     paper = Paper(3)
     answers = {"app-1.1": (200, ""), "app-2.1": (0, ""), "app-3.1": (200, "")}
     with tier_on(paper, monkeypatch) as tier:
-        layers = Layers(tier.rig, None)  # type: ignore[arg-type]
+        layers = LayerCounters(tier.rig, None)  # type: ignore[arg-type]
         monkeypatch.setattr(layers, "ask", lambda hosts, path: answers)
         monkeypatch.setattr(layers, "healthy", lambda hosts: False)
         assert layers.last_words(paper.hosts[:3]) == "; app-2: the SQLite file /srv/a.db is on nfs4"
@@ -242,4 +242,4 @@ def test_a_service_that_does_not_start_is_told_with_its_reason(monkeypatch: pyte
         monkeypatch.setattr(tier, "_until", in_vain)
         tier.layers = layers
         with pytest.raises(RigError, match="waited in vain until the app hosts answer; app-2: the SQLite file"):
-            tier.settle(Cell(scenario="s", hosts=3))
+            tier.configure(Cell(scenario="s", hosts=3))

@@ -18,7 +18,7 @@ from harness.model import Cell, Host
 from harness.provision import podman_cli
 from harness.rig.connection import Result
 from harness.rig.state import RigState
-from harness.targets.rig_target import OVERRIDE, Tier
+from harness.targets.rig_target import OVERRIDE, RigTarget
 from tests.conftest import Database
 
 NAMES = ("db-1", "app-1", "app-2", "lb-1", "load-1")
@@ -112,8 +112,8 @@ def rig(database: Database, monkeypatch: pytest.MonkeyPatch) -> RigOnPaper:
 
 
 @pytest.fixture
-def tier(rig: RigOnPaper) -> Iterator[Tier]:
-    with Tier(rig) as opened:  # type: ignore[arg-type]
+def tier(rig: RigOnPaper) -> Iterator[RigTarget]:
+    with RigTarget(rig) as opened:  # type: ignore[arg-type]
         yield opened
 
 
@@ -129,7 +129,7 @@ CORES = float(os.cpu_count() or 1)
 
 def test_what_a_killed_bench_left_is_put_back_before_the_next(rig: RigOnPaper) -> None:
     throttled(rig)
-    with Tier(rig) as tier:  # type: ignore[arg-type]
+    with RigTarget(rig) as tier:  # type: ignore[arg-type]
         tier.restore()
     assert rig.caps == {"app-1": 0.5, "app-2": CORES}, "the inventory's cap, or none where it has none"
     assert rig.overrides == {}
@@ -141,44 +141,44 @@ def test_what_a_killed_bench_left_is_put_back_before_the_next(rig: RigOnPaper) -
 def test_an_override_with_which_the_service_cannot_start_is_put_back_too(rig: RigOnPaper, hosts: list[str]) -> None:
     rig.overrides |= {name: {"BACKEND": "sqlite-naive"} for name in hosts}
     rig.silent |= set(hosts)
-    with Tier(rig) as tier:  # type: ignore[arg-type]
+    with RigTarget(rig) as tier:  # type: ignore[arg-type]
         tier.restore()
     assert (rig.overrides, rig.restarts) == ({}, hosts)
 
 
 def test_a_host_that_does_not_answer_as_provisioned_is_named_and_the_database_let_go(rig: RigOnPaper) -> None:
     rig.silent.add("app-2")
-    with pytest.raises(RigError, match=r"app-2\.1: /metrics answered nothing"), Tier(rig):  # type: ignore[arg-type]
+    with pytest.raises(RigError, match=r"app-2\.1: /metrics answered nothing"), RigTarget(rig):  # type: ignore[arg-type]
         raise AssertionError
     assert [connection.closed for connection in rig.connections] == [True]
 
 
-def test_the_first_trial_sets_every_cap_whatever_it_wants(rig: RigOnPaper, tier: Tier) -> None:
+def test_the_first_trial_sets_every_cap_whatever_it_wants(rig: RigOnPaper, tier: RigTarget) -> None:
     throttled(rig)
-    tier.settle(CELL)
+    tier.configure(CELL)
     assert rig.caps == {"app-1": 0.5, "app-2": CORES}
-    tier.settle(Cell(scenario="s", hosts=2, params={"app_cpus": 0.08}))
+    tier.configure(Cell(scenario="s", hosts=2, params={"app_cpus": 0.08}))
     assert rig.caps == {"app-1": 0.08, "app-2": 0.08}
     rig.caps.clear()
-    tier.settle(Cell(scenario="s", hosts=2, params={"app_cpus": 0.08}))
+    tier.configure(Cell(scenario="s", hosts=2, params={"app_cpus": 0.08}))
     assert rig.caps == {}, "a cap that holds is not set again"
 
 
-def test_a_cap_outlives_a_reconfiguration(rig: RigOnPaper, tier: Tier) -> None:
-    tier.settle(Cell(scenario="s", hosts=2, params={"app_cpus": 0.08}))
-    tier.settle(Cell(scenario="s", hosts=2, pool=3, params={"app_cpus": 0.08}))
+def test_a_cap_outlives_a_reconfiguration(rig: RigOnPaper, tier: RigTarget) -> None:
+    tier.configure(Cell(scenario="s", hosts=2, params={"app_cpus": 0.08}))
+    tier.configure(Cell(scenario="s", hosts=2, pool=3, params={"app_cpus": 0.08}))
     assert rig.overrides["app-2"]["POOL_SIZE"] == "3"
     assert rig.caps == {"app-1": 0.08, "app-2": 0.08}
 
 
-def test_hosts_that_do_not_serve_are_drained_and_come_back(rig: RigOnPaper, tier: Tier) -> None:
-    tier.settle(Cell(scenario="s", hosts=1))
+def test_hosts_that_do_not_serve_are_drained_and_come_back(rig: RigOnPaper, tier: RigTarget) -> None:
+    tier.configure(Cell(scenario="s", hosts=1))
     assert rig.drained == {"app-2"}
     tier.restore()
     assert rig.drained == set()
 
 
-def test_the_round_trip_is_to_the_neighbours_own_ssh_port(rig: RigOnPaper, tier: Tier) -> None:
+def test_the_round_trip_is_to_the_neighbours_own_ssh_port(rig: RigOnPaper, tier: RigTarget) -> None:
     moved, forwarded = (
         replace(host, ssh_port=2222, ssh_address=way) for host, way in zip(HOSTS, ("db-1", "127.0.0.1"), strict=False)
     )
@@ -200,10 +200,10 @@ def fill(dsn: str) -> None:
         connection.execute("INSERT INTO data (content) VALUES ('x')")
 
 
-def test_every_trial_starts_empty_vacuumed_and_from_a_checkpoint(tier: Tier, database: Database) -> None:
+def test_every_trial_starts_empty_vacuumed_and_from_a_checkpoint(tier: RigTarget, database: Database) -> None:
     fill(database.dsn)
     before = checkpoints(database.dsn)
-    assert tier.reset(CELL) == []
+    assert tier.reset_database(CELL) == []
     with psycopg.connect(database.dsn) as connection:
         for table in ("counters", "data", "ledger"):
             row = connection.execute(
@@ -222,8 +222,8 @@ def test_what_the_role_may_not_do_is_said(rig: RigOnPaper, database: Database) -
         connection.execute("ALTER TABLE data OWNER TO little")
     rig.dsn = psycopg.conninfo.make_conninfo(database.dsn, user="little")
     try:
-        with Tier(rig) as tier:  # type: ignore[arg-type]
-            left = tier.reset(CELL)
+        with RigTarget(rig) as tier:  # type: ignore[arg-type]
+            left = tier.reset_database(CELL)
     finally:
         with psycopg.connect(database.dsn, autocommit=True) as connection:
             connection.execute("REASSIGN OWNED BY little TO postgres")
@@ -235,10 +235,10 @@ def test_what_the_role_may_not_do_is_said(rig: RigOnPaper, database: Database) -
     ]
 
 
-def test_a_database_that_goes_away_is_named(tier: Tier, database: Database) -> None:
+def test_a_database_that_goes_away_is_named(tier: RigTarget, database: Database) -> None:
     with psycopg.connect(database.dsn, autocommit=True) as connection:
         connection.execute("SELECT pg_terminate_backend(%s)", [tier.db.info.backend_pid])
-    for ask in (lambda: tier.reset(CELL), tier.settings, tier.site):
+    for ask in (lambda: tier.reset_database(CELL), tier.settings, tier.site):
         with pytest.raises(RigError, match="db-1: PostgreSQL: ") as caught:
             ask()
         assert "\n" not in caught.value.message
@@ -246,7 +246,7 @@ def test_a_database_that_goes_away_is_named(tier: Tier, database: Database) -> N
         raise AssertionError
 
 
-def test_a_database_that_goes_away_during_a_trial_is_named(tier: Tier, database: Database) -> None:
+def test_a_database_that_goes_away_during_a_trial_is_named(tier: RigTarget, database: Database) -> None:
     with tier.watched(CELL, {"counters"}) as read:
         with psycopg.connect(database.dsn, autocommit=True) as connection:
             connection.execute("SELECT pg_terminate_backend(%s)", [tier.db.info.backend_pid])

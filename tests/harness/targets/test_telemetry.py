@@ -17,17 +17,17 @@ import psycopg
 import pytest
 
 from harness.analysis.bottleneck import MIN_SECONDS, attribute
-from harness.analysis.telemetry_totals import hear, moments
+from harness.analysis.telemetry_totals import aggregate, readings
 from harness.cli import watch
 from harness.errors import RigError
 from harness.model import Cell, Host, Trial
-from harness.record import TrialRow
+from harness.record import TrialResult
 from harness.rig import state
-from harness.rig.connection import LocalHost, Stream
+from harness.rig.connection import LocalConnection, RemoteProcess
 from harness.rig.rig import Rig, open_rig
 from harness.store.manifest import CodeRecord, RigRecord
 from harness.store.run_reader import read_table
-from harness.store.run_writer import Recorder
+from harness.store.run_writer import RunWriter
 from harness.targets.telemetry import _CHECKPOINTS, Activity, Reading, Samplers, Telemetry, job, read_line
 
 WAIT_S = 30.0
@@ -41,14 +41,14 @@ def until(holds: Callable[[], bool], what: str) -> None:
         time.sleep(0.05)
 
 
-class Local(LocalHost):
+class Local(LocalConnection):
     """This machine in the place of a rig's host; `dead`: its streams end at once and say why."""
 
     def __init__(self, host: Host, *, dead: bool) -> None:
         self.host, self.name, self.dead = host, host.name, dead
         self.streams: list[Any] = []
 
-    def stream(self, command: Any) -> Stream:
+    def stream(self, command: Any) -> RemoteProcess:
         dying = ["sh", "-c", "echo 'no python here' >&2; exit 127"]
         command = dying if self.dead else [sys.executable, *command[1:]]
         self.streams.append(super().stream(command))
@@ -72,7 +72,7 @@ class LocalRig(Rig):
             station.stream = self._refuse  # type: ignore[method-assign]
         return station
 
-    def _refuse(self, command: Any) -> Stream:
+    def _refuse(self, command: Any) -> RemoteProcess:
         raise RigError("app-1 cannot be reached over SSH")
 
     @contextlib.contextmanager
@@ -116,16 +116,16 @@ def make_rig(postgres: str) -> Iterator[MakeRig]:
 
 
 @pytest.fixture
-def recorder(tmp_path: Path) -> Recorder:
+def recorder(tmp_path: Path) -> RunWriter:
     code = CodeRecord(commit="0", dirty=False, command="./run bench", seed=1)
-    return Recorder.start(tmp_path / "results", code=code, rig=RigRecord(name="here", provider="static"), options={})
+    return RunWriter.start(tmp_path / "results", code=code, rig=RigRecord(name="here", provider="static"), options={})
 
 
-def rows(recorder: Recorder) -> list[dict[str, str]]:
+def rows(recorder: RunWriter) -> list[dict[str, str]]:
     return read_table(recorder.path / "telemetry.csv")
 
 
-def seen(telemetry: Telemetry, recorder: Recorder, order: int, *wanted: tuple[str, str]) -> Callable[[], bool]:
+def seen(telemetry: Telemetry, recorder: RunWriter, order: int, *wanted: tuple[str, str]) -> Callable[[], bool]:
     """Whether each wanted (host, metric) was recorded for the trial."""
 
     def holds() -> bool:
@@ -167,7 +167,7 @@ def test_what_a_sampler_asks_depends_on_the_role(role: Any, variables: Any, want
     assert job(Host(name="x", role=role, address="", ssh_address=""), variables) == wanted
 
 
-def test_rows_are_recorded_by_trial_for_every_host_and_the_database(make_rig: MakeRig, recorder: Recorder) -> None:
+def test_rows_are_recorded_by_trial_for_every_host_and_the_database(make_rig: MakeRig, recorder: RunWriter) -> None:
     rig = make_rig()
     with Telemetry(rig, recorder) as telemetry:
         with telemetry.during(1), psycopg.connect(rig.dsn, autocommit=True) as connection:
@@ -186,7 +186,7 @@ def test_rows_are_recorded_by_trial_for_every_host_and_the_database(make_rig: Ma
     assert not [thread for thread in threading.enumerate() if "_listen" in thread.name or "_poll" in thread.name]
 
 
-def test_a_host_that_falls_silent_is_named_once_and_the_others_go_on(make_rig: MakeRig, recorder: Recorder) -> None:
+def test_a_host_that_falls_silent_is_named_once_and_the_others_go_on(make_rig: MakeRig, recorder: RunWriter) -> None:
     rig = make_rig(dead=("load-1",), unreachable=("app-1",))
     with Telemetry(rig, recorder) as telemetry, telemetry.during(1):
         until(seen(telemetry, recorder, 1, ("db-1", "pg_active"), ("lb-1", "cpu_used_cores")), "others are recorded")
@@ -202,7 +202,7 @@ def test_a_host_that_falls_silent_is_named_once_and_the_others_go_on(make_rig: M
 
 
 def test_a_database_that_goes_away_is_named_and_the_hosts_go_on(
-    make_rig: MakeRig, recorder: Recorder, postgres: str
+    make_rig: MakeRig, recorder: RunWriter, postgres: str
 ) -> None:
     rig = make_rig()
     with Telemetry(rig, recorder) as telemetry, telemetry.during(1):
@@ -219,14 +219,14 @@ def test_a_database_that_goes_away_is_named_and_the_hosts_go_on(
     assert warning.startswith("telemetry: db-1: terminating connection due to administrator command")
 
 
-def test_a_bench_goes_on_without_a_database_to_watch(make_rig: MakeRig, recorder: Recorder) -> None:
+def test_a_bench_goes_on_without_a_database_to_watch(make_rig: MakeRig, recorder: RunWriter) -> None:
     with Telemetry(make_rig(dsn="host=127.0.0.1 port=1 connect_timeout=2"), recorder) as telemetry, telemetry.during(1):
         until(seen(telemetry, recorder, 1, *EVERY_HOST), "the hosts are recorded")
     (warning,) = recorder.manifest.warnings
     assert warning.startswith("telemetry: database: connection failed")
 
 
-def test_a_full_disk_is_named_and_breaks_nothing(make_rig: MakeRig, recorder: Recorder) -> None:
+def test_a_full_disk_is_named_and_breaks_nothing(make_rig: MakeRig, recorder: RunWriter) -> None:
     (recorder.path / "telemetry.csv").mkdir()  # cannot be opened, as on a disk that is full
     rig = make_rig()
     with Telemetry(rig, recorder) as telemetry:
@@ -297,7 +297,7 @@ def samplers_on(rig: Rig) -> dict[str, str]:
     return {name: pids for name, pids in found.items() if pids}
 
 
-def seconds(telemetry: Telemetry, recorder: Recorder) -> float:
+def seconds(telemetry: Telemetry, recorder: RunWriter) -> float:
     """How much of trial 1 was recorded of the host of which least was."""
     telemetry._write()
     found = dict.fromkeys((row["host"] for row in rows(recorder) if row["metric"] == "host_seconds"), 0.0)
@@ -321,7 +321,7 @@ WATCHER = "import sys; from harness.cli.watch import run_watch; run_watch(sys.ar
 @pytest.mark.rig
 @pytest.mark.slow
 def test_a_rig_is_recorded_and_watched_and_no_process_stays(
-    shared_rig: str, recorder: Recorder, capsys: pytest.CaptureFixture[str]
+    shared_rig: str, recorder: RunWriter, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with open_rig(shared_rig) as rig:
         with Telemetry(rig, recorder) as telemetry, telemetry.during(1):
@@ -337,8 +337,8 @@ def test_a_rig_is_recorded_and_watched_and_no_process_stays(
         assert {float(value) for value in cap} == {rig.state.cpus["app-1"]}
         trial = Trial(cell=Cell(scenario="throughput"), number=1, order=1, seed=1)
         roles = {host.name: host.role for host in rig.hosts}
-        heard = hear(moments(rows(recorder)), roles, {1})
-        told = attribute(heard[1], roles, TrialRow(trial=trial, figures={}))
+        heard = aggregate(readings(rows(recorder)), roles, {1})
+        told = attribute(heard[1], roles, TrialResult(trial=trial, figures={}))
         assert {"load CPU", "HAProxy CPU", "app CPU", "database CPU", "machine"} <= set(told.levels), told.line
 
         for code, ending in ((CONTROLLER, signal.SIGKILL), (CONTROLLER, signal.SIGINT), (WATCHER, signal.SIGINT)):

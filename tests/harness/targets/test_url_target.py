@@ -22,13 +22,13 @@ from harness.model import Cell, Finding, Trial
 from harness.plan.options import parse_options
 from harness.plan.planner import Plan, make_plan, volume
 from harness.plan.scenario import Scenario, Site
-from harness.record import Evidence, Measured, TrialRow
+from harness.record import Evidence, TrialRecord, TrialResult
 from harness.rig import state
 from harness.scenarios import SCENARIOS
 from harness.store.run_reader import Run, load_run
-from harness.targets.counter_source import Database
+from harness.targets.counter_source import DatabaseCounters
 from harness.targets.url import is_ours, locate, permit
-from harness.targets.url_target import Service
+from harness.targets.url_target import UrlTarget
 
 FOREIGN = Path(__file__).parents[3] / "tests/support/external_service.py"
 Start = Callable[..., str]
@@ -128,8 +128,8 @@ def test_where_the_key_is_there_the_flaw_does_not_show(
     foreign: Start, server: Any, results: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     url, dsn = foreign("written"), server.dsn("written")
-    real = Service.__init__
-    monkeypatch.setattr(Service, "__init__", lambda self, *a, **k: real(self, *a, **k | {"tag": "known"}))
+    real = UrlTarget.__init__
+    monkeypatch.setattr(UrlTarget, "__init__", lambda self, *a, **k: real(self, *a, **k | {"tag": "known"}))
     with psycopg.connect(dsn, autocommit=True) as connection:
         for number in (1, 2):
             connection.execute("INSERT INTO counters (key, value) VALUES (%s, 7)", [f"hot-known-{number}-0"])
@@ -227,8 +227,8 @@ def test_strangers_get_no_load_unless_the_user_vouches_for_them() -> None:
         run_bench("none", base_url=f"http://{STRANGER}:8080")
     assert refused.value.exit_code == 2
     assert "--yes-this-is-mine" in refused.value.hint
-    permit("it", STRANGER, (), mine=True)
-    permit("it", STRANGER, {STRANGER}, mine=False)
+    permit("it", STRANGER, (), owned=True)
+    permit("it", STRANGER, {STRANGER}, owned=False)
     for ours in ("127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1", "198.18.3.4", "198.19.255.254"):
         assert is_ours(ours, ())
     for theirs in (STRANGER, "10.0.0.1", "0.0.0.0", "198.20.0.1", "::ffff:192.0.2.7", "2001:db8::1", "", "localhost"):
@@ -238,19 +238,19 @@ def test_strangers_get_no_load_unless_the_user_vouches_for_them() -> None:
 def test_the_database_of_a_stranger_is_not_read_either(server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[str, str]] = []
 
-    def refuse(what: str, ip: str, known: Any, *, mine: bool) -> None:
+    def refuse(what: str, ip: str, known: Any, *, owned: bool) -> None:
         asked.append((what, ip))
         if "--dsn" in what:
             raise UsageError("a stranger's")
 
     monkeypatch.setattr("harness.targets.url_target.permit", refuse)
-    with pytest.raises(UsageError, match="stranger's"), Service(locate("http://127.0.0.1:1"), server.dsn()):
+    with pytest.raises(UsageError, match="stranger's"), UrlTarget(locate("http://127.0.0.1:1"), server.dsn()):
         pass
     assert asked == [("the service", "127.0.0.1"), ("the database of --dsn", "127.0.0.1")]
 
 
 def test_the_oracles_connection_cannot_write(server: Any) -> None:
-    database = Database(server.dsn(), lambda _: None)
+    database = DatabaseCounters(server.dsn(), lambda _: None)
     try:
         with pytest.raises(RigError, match="read-only transaction"), database._reading("nothing"):
             database._db.execute("CREATE TABLE intruder ()")
@@ -260,7 +260,7 @@ def test_the_oracles_connection_cannot_write(server: Any) -> None:
 
 def test_the_name_is_looked_up_once_and_requests_still_name_it() -> None:
     address = locate("http://localhost:8080")
-    place = Service(address).place()
+    place = UrlTarget(address).endpoint()
     assert place == {"host": "localhost", "port": 8080, "tls": False, "ca": "", "address": address.ip}
 
 
@@ -280,7 +280,7 @@ def test_secrets_are_neither_stored_nor_said(
         run_bench("none", base_url="http://me:hunter2@127.0.0.1/")
     assert "hunter2" not in str(wrong.value)
     for broken in ("host=127.0.0.1 password hunter2", "postgresql://u:hunter2@[::"):
-        with pytest.raises(UsageError) as wrong, Service(locate(url), broken):
+        with pytest.raises(UsageError) as wrong, UrlTarget(locate(url), broken):
             pass
         assert "hunter2" not in str(wrong.value)
         assert wrong.value.__suppress_context__
@@ -288,7 +288,7 @@ def test_secrets_are_neither_stored_nor_said(
 
 def test_a_database_that_does_not_answer_is_named_without_its_password(server: Any) -> None:
     with pytest.raises(RigError, match="--dsn: connection") as wrong:
-        Service(locate("http://127.0.0.1:1"), "host=127.0.0.1 port=1 user=u password=hunter2").__enter__()
+        UrlTarget(locate("http://127.0.0.1:1"), "host=127.0.0.1 port=1 user=u password=hunter2").__enter__()
     assert "hunter2" not in str(wrong.value)
 
 
@@ -300,7 +300,7 @@ def test_options_that_contradict_each_other_are_refused() -> None:
 
 
 def test_each_trial_has_keys_of_its_own() -> None:
-    service = Service(locate("http://127.0.0.1:1"), tag="t")
+    service = UrlTarget(locate("http://127.0.0.1:1"), tag="t")
     spec = {
         "operations": [{"path": "/x", "body": {"key": "{key}"}}],
         "keys": {"kind": "cycle", "prefix": "p", "count": 2},
@@ -308,8 +308,10 @@ def test_each_trial_has_keys_of_its_own() -> None:
     cell = Cell(scenario="s")
     seen = []
     for _ in range(2):
-        service.reset(cell)
-        lanes = service.prepare({"main": spec, "bulk": {"operations": [{"path": "/b", "body": {"data": ["{n}"]}}]}})
+        service.reset_database(cell)
+        lanes = service.with_unique_keys(
+            {"main": spec, "bulk": {"operations": [{"path": "/b", "body": {"data": ["{n}"]}}]}}
+        )
         assert lanes["main"]["keys"]["kind"] == "cycle"
         seen.append(service._keys)
     assert seen == [["p-t-1-0", "p-t-1-1"], ["p-t-2-0", "p-t-2-1"]]
@@ -319,13 +321,13 @@ def test_each_trial_has_keys_of_its_own() -> None:
 def test_a_check_that_the_target_cannot_answer_is_left_out_and_not_passed() -> None:
     cell = Cell(scenario="s")
 
-    def check(_: Measured) -> list[Finding]:
+    def check(_: TrialRecord) -> list[Finding]:
         return [finding(cell, "spread", "unknown", "nobody said"), finding(cell, "final value", False, "lost")]
 
     scenario = Scenario(name="s", question="?", criteria=(), cells=lambda *_: [], workload=lambda _: {}, check=check)
-    row = TrialRow(trial=Trial(cell=cell, number=1, order=1, seed=0), figures={})
+    row = TrialResult(trial=Trial(cell=cell, number=1, order=1, seed=0), figures={})
     for unjudged, left in ({}, 2), ({"spread": "why"}, 1):
-        measured = Measured(row=row, lanes={}, evidence=Evidence(unjudged=unjudged))
+        measured = TrialRecord(row=row, lanes={}, evidence=Evidence(not_applicable=unjudged))
         assert len(judge_trial(scenario, measured)) == left
 
 
@@ -333,9 +335,9 @@ def test_a_check_that_the_target_cannot_answer_is_left_out_and_not_passed() -> N
     ("read", "check"), [("deadlocks", "deadlocks in the log"), ("dead-rows", "dead rows"), ("data", None)]
 )
 def test_what_only_the_server_itself_tells_is_left_out_where_it_would_be_read(read: str, check: str | None) -> None:
-    service = Service(locate("http://127.0.0.1:1"), tag="t")
-    always = service._unjudged(())
-    assert service._unjudged({read}).keys() - always.keys() == ({check} if check else set())
+    service = UrlTarget(locate("http://127.0.0.1:1"), tag="t")
+    always = service._not_applicable(())
+    assert service._not_applicable({read}).keys() - always.keys() == ({check} if check else set())
 
 
 def test_how_much_load_a_plan_sends_is_said() -> None:

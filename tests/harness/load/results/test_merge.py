@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from harness.errors import InvalidMeasurement
-from harness.load.coordinator import Conductor
+from harness.load.coordinator import Coordinator
 from harness.load.generator_checks import reasons
 from harness.load.results import histogram, outcome_counts
 from harness.load.results.merge import HISTOGRAMS, is_shared, merge, merge_seconds, time_shifts, write
@@ -35,7 +35,7 @@ def samples_of(folder: Path) -> Samples:
     return read_samples(file)
 
 
-async def lead(agents: list[AgentProcess], conductor: Conductor, kill: int | None = None) -> None:
+async def lead(agents: list[AgentProcess], conductor: Coordinator, kill: int | None = None) -> None:
     """What the controller does: every event to the conductor, every line to all agents."""
 
     async def follow(number: int) -> None:
@@ -71,7 +71,7 @@ async def test_two_load_hosts_make_the_histogram_of_their_union(serve: Serve, ag
         )
         for i in range(2)
     ]
-    conductor = Conductor(2, None)
+    conductor = Coordinator(2, None)
     await lead(agents, conductor)
     assert (conductor.error, conductor.finished) == ("", True)
     folders = [tmp_path / "load-0", tmp_path / "load-1"]
@@ -100,7 +100,7 @@ async def test_a_load_host_killed_midway_spoils_the_trial(serve: Serve, agent: S
         await agent(job_dict(server.port, tmp_path / f"load-{i}", seconds=2.5, clients=6, host_index=i, host_count=3))
         for i in range(3)
     ]
-    conductor = Conductor(3, None)
+    conductor = Coordinator(3, None)
     await lead(agents, conductor, kill=2)
     assert conductor.error == "load agent 3 of 3 ended before its results were complete"
     with pytest.raises(InvalidMeasurement, match=r"not complete: load-2/summary.json"):
@@ -116,7 +116,7 @@ async def test_hosts_warm_up_together(serve: Serve, agent: Start, tmp_path: Path
         )
         for i in range(2)
     ]
-    conductor = Conductor(2, from_warmup(warmup))
+    conductor = Coordinator(2, from_warmup(warmup))
     await lead(agents, conductor)
     assert [summary["measure_from_us"] for summary in conductor.done.values()] == [2_000_000] * 2
     summary = merge([tmp_path / "0", tmp_path / "1"], tmp_path / "both")

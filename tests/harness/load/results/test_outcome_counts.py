@@ -5,9 +5,11 @@ from pathlib import Path
 import pytest
 
 from harness.load.results import outcome_counts
-from harness.model import Tally
+from harness.model import OutcomeCounts
 
-COUNTS = Tally({("increment", "hot-0", "ok"): 7, ("increment", "hot-0", "unknown"): 1, ("hold", "hot-1", "fail"): 2})
+COUNTS = OutcomeCounts(
+    {("increment", "hot-0", "ok"): 7, ("increment", "hot-0", "unknown"): 1, ("hold", "hot-1", "fail"): 2}
+)
 HEAD = "op,key,outcome,requests\n"
 
 
@@ -18,7 +20,7 @@ def test_a_tally_survives_the_disk(tmp_path: Path) -> None:
 
 def test_columns_may_be_added_and_moved(tmp_path: Path) -> None:
     (tmp_path / "keys.csv").write_text("requests,new,outcome,key,op\n7,x,ok,hot-0,increment\n")
-    assert outcome_counts.read(tmp_path / "keys.csv") == Tally({("increment", "hot-0", "ok"): 7})
+    assert outcome_counts.read(tmp_path / "keys.csv") == OutcomeCounts({("increment", "hot-0", "ok"): 7})
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ from harness.provision.status import status
 from harness.provision.topology import hosts_of, ssh_options
 from harness.rig import state
 from harness.rig.rig import open_rig
-from harness.rig.ssh import RemoteHost
+from harness.rig.ssh import SshConnection
 from harness.rig.state import ROLES_DIR, ROOT, RigState, authority_file
 from harness.store.run_reader import load_run
 
@@ -83,7 +83,7 @@ def test_one_machine_in_two_roles_is_refused(tmp_path: Path, same: dict[str, Any
 
 def test_a_user_that_is_not_root_asks_sudo_which_must_not_ask_back() -> None:
     host = Host(name="h", role="app", address="h", ssh_address="h", ssh_user="ops")
-    assert RemoteHost(host, None, None)._command(["cat", "a b"]) == "sudo -n -- cat 'a b'"
+    assert SshConnection(host, None, None)._command(["cat", "a b"]) == "sudo -n -- cat 'a b'"
 
 
 def test_each_kind_of_host_gets_its_own_packages(monkeypatch: pytest.MonkeyPatch) -> None:

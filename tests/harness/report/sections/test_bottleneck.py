@@ -8,38 +8,38 @@ from pathlib import Path
 import pytest
 
 from harness.analysis.bottleneck import Attribution
-from harness.analysis.telemetry_totals import Moment, hear
+from harness.analysis.telemetry_totals import TelemetryReading, aggregate
 from harness.model import Cell, Trial
-from harness.record import TrialRow
-from harness.report.charts.telemetry_series import LEAST_S, MOST_BUCKETS, Course, Drawing, spans_of
+from harness.record import TrialResult
+from harness.report.charts.telemetry_series import LEAST_S, MOST_BUCKETS, SeriesBuilder, TelemetrySeries, spans_of
 from harness.report.page import build, write_report
 from harness.report.page_model import Fold, Picture, Table, Value
 from harness.report.sections.bottleneck import behind, held_back
 from harness.report.summary import summarise
-from harness.report.trial_data import Reading
+from harness.report.trial_data import TrialData
 from harness.store.run_reader import Run
-from harness.store.run_writer import Recorder
+from harness.store.run_writer import RunWriter
 from tests.support.builders import Made, concurrent, store
 
 ROLES = {"db": "db", "app-1": "app", "app-2": "app", "lb": "lb", "load": "load"}
 CELL = Cell(scenario="throughput", hosts=1)
 
 
-def host(second: float, name: str = "app-1", order: int = 1, **metrics: float) -> Moment:
+def host(second: float, name: str = "app-1", order: int = 1, **metrics: float) -> TelemetryReading:
     """A second of a host at half its cap."""
     usual = {"host_seconds": 1.0, "cpu_used_cores": 0.5, "cpu_cap_cores": 1.0, "machine_cpu_share": 0.25}
-    return Moment(second=second, order=order, host=name, metrics={**usual, **metrics})
+    return TelemetryReading(second=second, order=order, host=name, metrics={**usual, **metrics})
 
 
-def drawn(*moments: Moment, serving: Mapping[int, int] | None = None) -> Course:
+def drawn(*moments: TelemetryReading, serving: Mapping[int, int] | None = None) -> TelemetrySeries:
     serving = serving or {1: 2}
-    drawing = Drawing(spans_of(hear(moments, ROLES, serving), serving), ROLES, serving)
+    drawing = SeriesBuilder(spans_of(aggregate(moments, ROLES, serving), serving), ROLES, serving)
     for moment in moments:
         drawing.add(moment)
     return drawing.course()
 
 
-def points(found: Course, name: str) -> list[tuple[float | None, float | None]]:
+def points(found: TelemetrySeries, name: str) -> list[tuple[float | None, float | None]]:
     return [(point["mean"], point["peak"]) for point in found.points if point["name"] == name]
 
 
@@ -61,8 +61,10 @@ def test_a_reading_weighs_as_long_as_it_lasted() -> None:
 def test_what_was_counted_over_an_instant_is_no_peak() -> None:
     """Twenty commits reported in a hundredth of a second are not 2,000 a second."""
 
-    def lump(second: float, seconds: float, commits: float) -> Moment:
-        return Moment(second=second, order=1, host="db", metrics={"pg_commits": commits, "pg_seconds": seconds})
+    def lump(second: float, seconds: float, commits: float) -> TelemetryReading:
+        return TelemetryReading(
+            second=second, order=1, host="db", metrics={"pg_commits": commits, "pg_seconds": seconds}
+        )
 
     found = drawn(host(1.0), host(2.0), lump(1.0, 0.01, 2000.0), lump(1.99, 0.99, 0.0))
     assert points(found, "commits") == [(20.0, 20.0)]
@@ -85,20 +87,20 @@ def test_other_trials_and_what_lies_outside_are_left_out() -> None:
     found = drawn(*moments)
     assert [trial["order"] for trial in found.trials] == [1]
     assert (found.seconds, points(found, "app")) == (1.0, [(50.0, 50.0)])
-    assert spans_of(hear(moments, ROLES, {7}), {7: 1}) == {}
+    assert spans_of(aggregate(moments, ROLES, {7}), {7: 1}) == {}
 
 
 def test_what_was_zero_all_the_time_is_named_and_what_was_not_measured_is_neither_named_nor_drawn() -> None:
     database = {"pg_commits": 9.0, "pg_deadlocks": 0.0, "pg_wait_lock": 0.0, "pg_seconds": 1.0}
-    found = drawn(host(1.0), Moment(second=1.0, order=1, host="db", metrics=database))
+    found = drawn(host(1.0), TelemetryReading(second=1.0, order=1, host="db", metrics=database))
     assert list(found.silent) == ["deadlocks", "sessions that wait for a lock"]
     assert {point["name"] for point in found.points} == {"app", "whole machine", "commits"}
 
 
-def reading(number: int = 1, *, cell: Cell = CELL, valid: bool = True, **attribution: object) -> Reading:
+def reading(number: int = 1, *, cell: Cell = CELL, valid: bool = True, **attribution: object) -> TrialData:
     figures = {"sent": 9.0, "mean_ms": 40.0, "pool_wait_ms": 30.0}
-    row = TrialRow(trial=Trial(cell=cell, number=number, order=number, seed=1), valid=valid, figures=figures)
-    return Reading(row=row, attribution=Attribution(line="said", **attribution))  # type: ignore[arg-type]
+    row = TrialResult(trial=Trial(cell=cell, number=number, order=number, seed=1), valid=valid, figures=figures)
+    return TrialData(row=row, attribution=Attribution(line="said", **attribution))  # type: ignore[arg-type]
 
 
 def test_what_held_a_cell_back_is_said_in_a_phrase() -> None:
@@ -125,7 +127,7 @@ def observed(run: Run) -> Run:
         for name in ("app-1", "db", "lb", "load")
         for metric, value in host(second, name).metrics.items()
     ]
-    Recorder(run.path.parent, run.manifest, run.path).append("telemetry", rows)
+    RunWriter(run.path.parent, run.manifest, run.path).append("telemetry", rows)
     return run
 
 
