@@ -1,16 +1,16 @@
-"""What is deployed on app and load hosts: two tar files, made on the controller, named by their content.
+"""Builds what app and load hosts get: two tar files, made on the controller and named by their content.
 
-`code`    the folders app/ and harness/
-`wheels`  the packages of requirements-host.lock (checked against its hashes), installed into one tree for
-          the hosts' Python and architecture; a host unpacks it and puts it on PYTHONPATH
+`code`    app/ and the host code of harness/ (`HOST_CODE`)
+`wheels`  the packages of requirements-host.lock, checked against its hashes and installed into one tree for the
+          hosts' Python and architecture; a host unpacks the tree and puts it on PYTHONPATH
 
-A tree instead of wheels, because installing 18 wheels on nine hosts that share two cores takes a minute with pip
-and needs pip or uv on each, while unpacking takes 0.4 s and needs neither. Hosts with another Python or
-architecture get a tree of their own: `build_bundle(python=…, machine=…)`. Both tars hold bytecode where the
-controller's Python is of the hosts' minor version (`compiled`); a service that runs under its own user
-cannot write it, and compiling at each start costs ten seconds on a host capped at a tenth of a core.
+A tree instead of wheels: pip needs a minute for 18 wheels on nine hosts that share two cores, and each host would
+need pip or uv. Unpacking takes 0.4 s and needs neither. Hosts with another Python or architecture get a tree for
+theirs: `build_bundle(python=…, machine=…)`. Both tars contain bytecode if the controller's Python has the hosts'
+minor version (`compiled`): a service under its own user cannot write bytecode, and compiling at each start takes
+ten seconds on a host capped at a tenth of a core.
 
-The files are deterministic: sorted, without times and owners, so the hash stands for the content.
+The files are deterministic (sorted, without times and owners): the same content has the same hash.
 """
 
 from __future__ import annotations
@@ -36,20 +36,22 @@ from harness.errors import RigError
 from harness.rig.state import CACHE, ROOT
 
 LOCK = ROOT / "requirements-host.lock"
-FOLDERS = ("app", "harness")
+HOST_CODE = ("errors", "model", "record", "text", "host_scripts", "load", "isolation")
+"""The modules and packages of harness/ that hosts get. A change in the rest leaves a provisioned rig usable."""
+
 HOST_PYTHON = "3.11"
-"""Debian 12's; hosts that we make have it."""
+"""Debian 12 has it, and so have the hosts that the podman and vm providers make."""
 
 KEPT = 10
-"""How many versions of our code stay in the cache: every edit makes one."""
+"""How many versions of the code stay in the cache: each edit of host code makes one."""
 
 GLIBC_MINOR = 35
-"""The oldest C library among the hosts we support (Ubuntu 22.04): wheels for a newer one are not taken."""
+"""The oldest C library among the supported hosts (Ubuntu 22.04); wheels that need a newer one are not used."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bundle:
-    """Paths and hashes of what hosts get; `compiled` if bytecode is inside."""
+    """Paths and hashes of the two files; `compiled` if they contain bytecode."""
 
     code: Path
     code_hash: str
@@ -58,7 +60,7 @@ class Bundle:
     compiled: bool
 
     def variables(self) -> dict[str, str | bool]:
-        """As the roles read them."""
+        """The variables of the roles."""
         return {
             "bundle_code": str(self.code),
             "bundle_code_hash": self.code_hash,
@@ -69,16 +71,16 @@ class Bundle:
 
 
 def checkout_hash() -> str:
-    """What `Bundle.code_hash` would be of the code as it is now."""
+    """Returns the `Bundle.code_hash` of the code as it is now."""
     return hash_files(ROOT, code_files(ROOT))
 
 
 def build_bundle(*, python: str = HOST_PYTHON, machine: str = "") -> Bundle:
-    """Makes both files in .cache/ unless they are there. Raises RigError where a package cannot be had."""
+    """Makes both files in .cache/ unless they exist. Raises RigError if a package cannot be downloaded."""
     machine = machine or platform.machine()
     compiled = python == f"{sys.version_info.major}.{sys.version_info.minor}"
     files = code_files(ROOT)
-    code_hash = checkout_hash()
+    code_hash = hash_files(ROOT, files)
     wheels_hash = hashlib.sha256(f"1 {python} {machine} {compiled} ".encode() + LOCK.read_bytes()).hexdigest()[:16]
     code = CACHE / f"code-{code_hash}-{python}.tar.gz"
     wheels = CACHE / f"wheels-{wheels_hash}.tar.gz"
@@ -101,17 +103,19 @@ def build_bundle(*, python: str = HOST_PYTHON, machine: str = "") -> Bundle:
 
 
 def code_files(root: Path) -> list[Path]:
-    """What of app/ and harness/ is deployed, relative to `root`, sorted."""
+    """Returns the files that are deployed, relative to `root`, sorted."""
+    harness = root / "harness"
+    modules = [harness / f"{name}.py" for name in ("__init__", *HOST_CODE)]
+    folders = [root / "app", *(harness / name for name in HOST_CODE)]
     return sorted(
         path.relative_to(root)
-        for folder in FOLDERS
-        for path in (root / folder).rglob("*")
+        for path in (*modules, *(file for folder in folders for file in folder.rglob("*")))
         if path.is_file() and "__pycache__" not in path.parts and not path.name.startswith(".")
     )
 
 
 def hash_files(root: Path, files: Iterable[Path]) -> str:
-    """16 hex digits that stand for names and contents."""
+    """Returns 16 hex digits of a hash over names and contents."""
     digest = hashlib.sha256()
     for file in files:
         content = (root / file).read_bytes()
@@ -120,9 +124,9 @@ def hash_files(root: Path, files: Iterable[Path]) -> str:
 
 
 def lines_for(lock: str, python: str, machine: str) -> str:
-    """The lock's lines that hold for a Linux host with that Python and architecture, without their markers.
+    """Returns the lock's lines that apply to a Linux host with that Python and architecture, without their markers.
 
-    pip judges markers by the Python it runs on, whatever --python-version says.
+    pip evaluates markers for the Python it runs on and ignores --python-version there.
     """
     host = {
         "implementation_name": "cpython",
@@ -144,35 +148,35 @@ def lines_for(lock: str, python: str, machine: str) -> str:
 
 
 def _install(tree: Path, python: str, machine: str) -> None:
-    wanted = tree.with_suffix(".lock")
-    wanted.write_text(lines_for(LOCK.read_text(), python, machine))
+    lock = tree.with_suffix(".lock")
+    lock.write_text(lines_for(LOCK.read_text(), python, machine))
     platforms = [f"manylinux_2_{minor}_{machine}" for minor in range(GLIBC_MINOR, 16, -1)]
     platforms += [f"manylinux{tag}_{machine}" for tag in ("2014", "2010", "1")]
     command = [
         *(sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-compile"),
-        *("--require-hashes", "--no-deps", "--only-binary=:all:", "--requirement", str(wanted)),
+        *("--require-hashes", "--no-deps", "--only-binary=:all:", "--requirement", str(lock)),
         *("--target", str(tree), "--python-version", python, "--implementation", "cp"),
         *(part for tag in platforms for part in ("--platform", tag)),
     ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
-        wrong = [line for line in done.stderr.splitlines() if line.startswith("ERROR")] or ["no message"]
+        errors = [line for line in done.stderr.splitlines() if line.startswith("ERROR")] or ["no message"]
         raise RigError(
-            f"packages for Python {python} on {machine}: {wrong[-1]}",
-            hint="is the package index reachable? (pip config list)",
+            f"pip could not install the packages for Python {python} on {machine}: {errors[-1]}",
+            hint="check that the package index can be reached (pip config list)",
             output=done.stderr[-2000:],
         )
     shutil.rmtree(tree / "bin", ignore_errors=True)  # scripts that point at the controller's Python
 
 
 def _store(tree: Path, target: Path, *, compiled: bool) -> None:
-    """Packs `tree` as `target`, whole or not at all, with bytecode that never asks for the source's time."""
+    """Packs `tree` as `target`, whole or not at all, with bytecode that is valid whatever the source's time is."""
     if compiled:
         for source in sorted(tree.rglob("*.py")):
             py_compile.compile(
                 str(source),
                 dfile=str(source.relative_to(tree)),
-                quiet=2,  # a package's test of broken syntax is no concern of ours
+                quiet=2,  # some packages ship tests with broken syntax on purpose
                 invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH,
             )
     partial = tree.with_suffix(".tar.gz")
