@@ -28,7 +28,6 @@ from harness.store.manifest import CodeRecord
 from harness.store.run_reader import Run, find_run, load_run
 from harness.store.run_writer import RunWriter
 from harness.targets.open import open_target
-from harness.targets.url_target import UrlTarget
 
 DEFAULT_RIG = "local"
 
@@ -75,8 +74,7 @@ def run_bench(
         if dry_run:
             print_plan(plan)
             raise SystemExit(0)
-        if isinstance(target, UrlTarget):
-            target.preflight()
+        target.preflight()
         target.restore()  # a bench that crashed has put nothing back; what is recorded now is the tier as provisioned
         code, record = code_record(options.seed), target.record()
         if earlier:

@@ -32,6 +32,7 @@ from harness.store.files import read_rows
 from harness.store.run_reader import Run, load_run
 from harness.store.run_writer import RunWriter
 from harness.targets.base import During, Target
+from harness.targets.snapshot import difference
 
 CEILING_CLIENTS = 32
 CEILING_S = 1.0
@@ -185,10 +186,11 @@ class _Bench:
         work, reads = scenario.workload(trial), set(scenario.reads)
         left: Sequence[str] = ()
         if isinstance(work, RemoteWorkload):
-            with self.stage("load"), self._target.watched(cell, reads) as read:
-                with during(trial.order):
+            with self.stage("load"):
+                before = self._target.snapshot(cell, reads)
+                with during(trial.order), self._target.vacuuming(reads) as vacuums:
                     result = self._target.run_workload(work)
-                seen = read()
+                seen = difference(before, self._target.snapshot(cell, reads, before), vacuums)
                 evidence = replace(seen, extra={**seen.extra, "result": result})
             row = TrialResult(trial=trial, figures={})
         else:
@@ -229,11 +231,9 @@ class _Bench:
         if scenario.rehearse:
             with self.stage("rehearsal"), tempfile.TemporaryDirectory(prefix="pgcrucible-") as scratch:
                 self._send(lanes, f"{trial.order}-rehearsal", Path(scratch), seed=trial.seed)
-        with (
-            tempfile.TemporaryDirectory(prefix="pgcrucible-") as scratch,
-            self._target.watched(trial.cell, reads) as read,
-        ):
-            with self.stage("load"):
+        with tempfile.TemporaryDirectory(prefix="pgcrucible-") as scratch:
+            before = self._target.snapshot(trial.cell, reads)
+            with self.stage("load"), self._target.vacuuming(reads) as vacuums:
                 collected = self._send(
                     lanes,
                     str(trial.order),
@@ -243,7 +243,8 @@ class _Bench:
                     during=during(trial.order),
                 )
             with self.stage("store"):
-                evidence = add_client_counts(read(), collected)
+                after = self._target.snapshot(trial.cell, reads, before)
+                evidence = add_client_counts(difference(before, after, vacuums), collected)
                 if not keep:
                     unjudged = {check: NO_SAMPLES for check in PER_REQUEST if ledger or check != "ledger"}
                     evidence = replace(evidence, not_applicable={**unjudged, **evidence.not_applicable})

@@ -7,31 +7,100 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Protocol
 
 from harness.model import Cell
-from harness.plan.scenario import Lane, RemoteWorkload
-from harness.record import Evidence
+from harness.plan.scenario import Lane, RemoteWorkload, Site
 from harness.rig.connection import HostConnection
+from harness.store.manifest import RigRecord
 from harness.store.run_writer import RunWriter
+from harness.targets.dead_rows import VacuumReading
+from harness.targets.snapshot import Snapshot
 
 During = Callable[[int], contextlib.AbstractContextManager[None]]
-"""Given a trial's order: while the context lasts, telemetry belongs to that trial."""
+"""Takes a trial's order; telemetry that is read while the context lasts belongs to that trial."""
 
 
 class Target(Protocol):
-    """What a bench runs against: a rig's tier, or a service known by its URL."""
+    """The system under test: a provisioned rig, or a service known by its URL."""
 
-    def configure(self, cell: Cell) -> None: ...
-    def reset_database(self, cell: Cell) -> Sequence[str]: ...
-    def with_unique_keys(self, lanes: Mapping[str, Lane]) -> Mapping[str, Lane]: ...
-    def watched(
-        self, cell: Cell, reads: Collection[str]
-    ) -> contextlib.AbstractContextManager[Callable[[], Evidence]]: ...
-    def stations(self) -> Sequence[HostConnection]: ...
-    def processes(self) -> int: ...
-    def null_path(self) -> str | None: ...
-    def endpoint(self) -> Mapping[str, Any]: ...
-    def command(self, module: str) -> list[str]: ...
-    def run_workload(self, driver: RemoteWorkload) -> Mapping[str, Any]: ...
-    def settings(self) -> dict[str, Any]: ...
-    def canaries(self) -> dict[str, dict[str, float]]: ...
-    def telemetry(self, recorder: RunWriter) -> contextlib.AbstractContextManager[During]: ...
-    def restore(self) -> None: ...
+    # -- once per bench, before the plan ---------------------------------------------------------------
+
+    def site(self) -> Site:
+        """Returns what the target offers to a plan. Raises RigError where it is not healthy."""
+        ...
+
+    def preflight(self) -> None:
+        """Checks that the oracle reads the data that the service writes. Raises UsageError."""
+        ...
+
+    def record(self) -> RigRecord:
+        """Returns the hosts and their facts, for the manifest."""
+        ...
+
+    def settings(self) -> dict[str, Any]:
+        """Returns the settings of the target's parts without secrets, for the manifest."""
+        ...
+
+    def canaries(self) -> dict[str, dict[str, float]]:
+        """Runs the canaries (host_scripts/canary.py); host name -> results."""
+        ...
+
+    # -- where load comes from and goes to -------------------------------------------------------------
+
+    def stations(self) -> Sequence[HostConnection]:
+        """Returns the load hosts."""
+        ...
+
+    def processes(self) -> int:
+        """Returns how many processes send load on each load host."""
+        ...
+
+    def command(self, module: str) -> list[str]:
+        """Returns the command that runs a module of the harness on a load host."""
+        ...
+
+    def endpoint(self) -> Mapping[str, Any]:
+        """Returns the address that load is sent to: host, port, tls and ca, and the IP address where it is known."""
+        ...
+
+    def null_path(self) -> str | None:
+        """Returns a path that the load balancer answers itself; None where there is none."""
+        ...
+
+    # -- once per trial --------------------------------------------------------------------------------
+
+    def configure(self, cell: Cell) -> None:
+        """Makes the app hosts run as the cell asks. Raises RigError."""
+        ...
+
+    def reset_database(self, cell: Cell) -> Sequence[str]:
+        """Empties the tables; returns a message for each step that was not possible."""
+        ...
+
+    def with_unique_keys(self, lanes: Mapping[str, Lane]) -> Mapping[str, Lane]:
+        """Returns the lanes with keys that no earlier trial wrote."""
+        ...
+
+    def snapshot(self, cell: Cell, reads: Collection[str], since: Snapshot | None = None) -> Snapshot:
+        """Reads the counters of every layer before a trial's load, and with `since`, the first snapshot, after it.
+
+        `reads`: `counters` (and SQLite's integrity check), `ledger`, `data` (rows of bulk inserts), `deadlocks` (in
+        the server's statistics and log) and `dead-rows` (what a VACUUM after the load removes). Raises RigError.
+        """
+        ...
+
+    def vacuuming(self, reads: Collection[str]) -> contextlib.AbstractContextManager[Sequence[VacuumReading | None]]:
+        """Where `reads` has `dead-rows`, runs VACUUM while the context lasts; yields the growing list of results."""
+        ...
+
+    def run_workload(self, driver: RemoteWorkload) -> Mapping[str, Any]:
+        """Runs a workload that is not HTTP; returns its result. Raises RigError."""
+        ...
+
+    # -- around all trials -----------------------------------------------------------------------------
+
+    def telemetry(self, recorder: RunWriter) -> contextlib.AbstractContextManager[During]:
+        """Records telemetry of every host and the database while the context lasts."""
+        ...
+
+    def restore(self) -> None:
+        """Puts the target back as it was provisioned."""
+        ...

@@ -17,7 +17,7 @@ import psycopg
 from psycopg import sql
 
 from harness.errors import RigError, UsageError
-from harness.targets.layer_counts import bulk_rows
+from harness.targets.bulk_rows import bulk_rows
 from harness.targets.url import CONTRACT, TIMEOUT_S, Address, ask
 
 READERS = 8

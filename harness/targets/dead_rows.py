@@ -1,7 +1,6 @@
-"""Dead row versions while a trial's load runs: how many VACUUM cannot remove yet, and what it removes in all.
+"""Runs VACUUM while a trial's load runs, and counts the dead row versions that it cannot remove yet.
 
-Only while a long transaction is open is to be seen what it costs: as soon as it ends, everything can be removed.
-So VACUUM is asked now and then, from a thread, as long as the context lasts.
+A long transaction keeps dead rows only while it is open, so VACUUM runs at intervals during the load, in a thread.
 """
 
 from __future__ import annotations
@@ -9,69 +8,65 @@ from __future__ import annotations
 import contextlib
 import re
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import psycopg
 
 EVERY_S = 0.5
-_SAID = re.compile(r"tuples: (\d+) removed, (\d+) remain, (\d+) are dead but not yet removable")
-"""As PostgreSQL says it since version 15."""
+_TUPLES = re.compile(r"tuples: (\d+) removed, (\d+) remain, (\d+) are dead but not yet removable")
+"""The wording since PostgreSQL 15."""
 
-Reading = tuple[int, int, int]
-"""Row versions that VACUUM removed, that remain, and of these the dead that a transaction may still need."""
+VacuumReading = tuple[int, int, int]
+"""Row versions that a VACUUM removed, that remain, and the dead ones among these that a transaction may still need."""
 
 
-def vacuum(db: psycopg.Connection[Any], table: str) -> Reading | None:
-    """VACUUMs the table; None where it does not say what it found. Raises psycopg.Error."""
-    text: list[str] = []
+def vacuum(db: psycopg.Connection[Any], table: str) -> VacuumReading | None:
+    """Runs VACUUM on the table; None where its message has no counts. Raises psycopg.Error."""
+    messages: list[str] = []
 
-    def hear(notice: psycopg.errors.Diagnostic) -> None:
-        text.append(notice.message_primary or "")
+    def collect(notice: psycopg.errors.Diagnostic) -> None:
+        messages.append(notice.message_primary or "")
 
-    db.add_notice_handler(hear)
+    db.add_notice_handler(collect)
     try:
         db.execute(psycopg.sql.SQL("VACUUM (VERBOSE) {}").format(psycopg.sql.Identifier(table)))
     finally:
-        db.remove_notice_handler(hear)
-    found = _SAID.search("\n".join(text))
-    return (int(found[1]), int(found[2]), int(found[3])) if found else None
+        db.remove_notice_handler(collect)
+    match = _TUPLES.search("\n".join(messages))
+    return (int(match[1]), int(match[2]), int(match[3])) if match else None
 
 
 @contextlib.contextmanager
-def vacuumed(
+def vacuuming(
     db: psycopg.Connection[Any], table: str, every_s: float = EVERY_S
-) -> Iterator[Callable[[], dict[str, int]]]:
-    """VACUUMs while the context lasts; the function handed out ends that, VACUUMs once more and sums up (`summary`)."""
-    readings: list[Reading | None] = []
-    over = threading.Event()
+) -> Iterator[Sequence[VacuumReading | None]]:
+    """Runs VACUUM at intervals while the context lasts; yields the list that grows with each result."""
+    readings: list[VacuumReading | None] = []
+    stop = threading.Event()
 
     def work() -> None:
-        with contextlib.suppress(psycopg.Error):  # what the database says then, whoever asks it next is told
-            while not over.wait(every_s):
+        with contextlib.suppress(psycopg.Error):  # the connection's next user gets the error
+            while not stop.wait(every_s):
                 readings.append(vacuum(db, table))
 
     thread = threading.Thread(target=work, daemon=True)
     thread.start()
-
-    def end() -> dict[str, int]:
-        over.set()
-        thread.join()
-        return summary(readings, vacuum(db, table))
-
     try:
-        yield end
+        yield readings
     finally:
-        over.set()
+        stop.set()
         thread.join()
 
 
-def summary(during: Sequence[Reading | None], after: Reading | None) -> dict[str, int]:
-    """`kept`: the most dead versions that could not be removed while the load ran (absent: nobody looked); `removed`:
-    all that were removed; `not_removable`: what could not be removed at the end either. Empty without a last look.
+def summary(during: Sequence[VacuumReading | None], after: VacuumReading | None) -> dict[str, int]:
+    """Sums the results of VACUUM up; empty without a last one.
+
+    `kept`: the most dead versions that could not be removed while the load ran (absent without a result from then);
+    `removed`: all that were removed; `not_removable`: those that could not be removed after the load either.
     """
     if after is None:
         return {}
-    seen = [reading for reading in during if reading is not None]
-    kept = {"kept": max(reading[2] for reading in seen)} if seen else {}
-    return {**kept, "removed": sum(reading[0] for reading in (*seen, after)), "not_removable": after[2]}
+    readings = [reading for reading in during if reading is not None]
+    kept = {"kept": max(reading[2] for reading in readings)} if readings else {}
+    return {**kept, "removed": sum(reading[0] for reading in (*readings, after)), "not_removable": after[2]}

@@ -11,7 +11,7 @@ import io
 import json
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -20,9 +20,10 @@ import psycopg
 from harness.errors import RigError
 from harness.host_scripts import source
 from harness.model import Cell, Host
-from harness.record import Evidence
 from harness.rig.rig import Rig
-from harness.targets.dead_rows import vacuumed
+from harness.targets.bulk_rows import bulk_rows
+from harness.targets.dead_rows import VacuumReading, vacuum, vacuuming
+from harness.targets.snapshot import Snapshot
 from harness.targets.sqlite_files import as_service
 
 PYTHON = "/opt/pgcrucible/venv/bin/python"
@@ -49,6 +50,8 @@ _CANNOT_START = [
     "-c",
     "journalctl -u 'pgcrucible-app@*' -o cat --since -1min | grep '\"cannot start\"' | tail -n 1",
 ]
+WATCHED_TABLE = "counters"
+"""The table whose dead rows are counted."""
 NOT_API = ("health", "live", "metrics", "pool-stats")
 """Operations that the harness, HAProxy and the telemetry ask for beside the load."""
 
@@ -91,68 +94,55 @@ class LayerCounters:
         finally:
             self._db.remove_notice_handler(hear)
 
-    @contextlib.contextmanager
-    def watched(self, cell: Cell, reads: Collection[str]) -> Iterator[Callable[[], Evidence]]:
-        """Reads every layer's counts now; the function handed out reads them again and gives the evidence.
-
-        `reads`: `counters` (and the SQLite file's integrity), `ledger`, `data` (rows of bulk inserts), `deadlocks` (as
-        the server and its log count them), `dead-rows` (row versions that VACUUM could
-        not remove while the load ran, and after it).
-        """
+    def snapshot(self, cell: Cell, reads: Collection[str], since: Snapshot | None = None) -> Snapshot:
+        """See Target.snapshot."""
+        after, postgres = since is not None, cell.backend == "postgres"
         with self.answering():
-            initial = self._counters(cell) if "counters" in reads else {}
-            (received, begun), (frontend, servers) = self._app_counts(), self._haproxy_counts()
-            given = self._given()
-            deadlocks = self._deadlocks() if "deadlocks" in reads else {}
-        dead_rows: Callable[[], dict[str, int]] = dict
-
-        @self.answering()
-        def evidence() -> Evidence:
-            given_after = self._given()
-            (received_after, begun_after), (frontend_after, servers_after) = self._app_counts(), self._haproxy_counts()
-            final: Mapping[str, int] = {}
-            ledger: Mapping[str, tuple[str, int]] | None = None
-            extra: dict[str, Any] = {}
-            if cell.backend == "postgres":
-                extra["transactions"] = {"app": begun_after - begun, "database": given_after - given}
+            bodies = self.metrics()
+            total, servers = self._haproxy_counts()
+            fields: dict[str, Any] = {}
+            if postgres:
+                fields["database_transactions"] = self._next_transaction_id()
             if "deadlocks" in reads:
-                now = self._deadlocks()
-                extra["deadlocks"] = {name: now[name] - count for name, count in deadlocks.items() if name in now}
-            if "data" in reads:
-                extra["data"] = bulk_rows(self._db)
-            if "dead-rows" in reads:
-                extra["dead_rows"] = dead_rows()
-            if "counters" in reads and cell.backend == "postgres":
-                final, ledger = self._counters(cell), self._ledger() if "ledger" in reads else None
-            elif "counters" in reads:
-                seen = self.sqlite("read")
-                final = seen["counters"]
-                ledger = {i: (k, v) for i, (k, v) in seen["ledger"].items()} if "ledger" in reads else None
-                extra |= {"integrity_check": seen["integrity"], **read_back(self.metrics(), self._apps[: cell.hosts])}
-            return Evidence(
-                initial=initial,
-                final=final,
-                ledger=ledger,
-                counts={
-                    "haproxy": frontend_after - frontend,
-                    "app": received_after - received,
-                },
-                servers={name: count - servers.get(name, 0) for name, count in servers_after.items()},
-                extra=extra,
-            )
+                fields["deadlocks"] = self._deadlocks()
+            if after and "data" in reads:
+                fields["bulk_rows"] = bulk_rows(self._db)
+            if after and "dead-rows" in reads:
+                fields["vacuum"] = vacuum(self._db, WATCHED_TABLE)
+            if "counters" in reads:
+                fields |= self._postgres(reads) if postgres else self._sqlite_file(cell, reads, bodies)
+        return Snapshot(
+            haproxy_requests=total,
+            server_requests=servers,
+            app_requests={worker: _api_requests(body) for worker, body in bodies.items()},
+            app_transactions={worker: int(body["transactions"]) for worker, body in bodies.items()},
+            **fields,
+        )
 
-        with contextlib.ExitStack() as stack:
-            if "dead-rows" in reads:
-                dead_rows = stack.enter_context(vacuumed(self._db, "counters"))
-            yield evidence
+    def vacuuming(self, reads: Collection[str]) -> contextlib.AbstractContextManager[Sequence[VacuumReading | None]]:
+        """See Target.vacuuming."""
+        return vacuuming(self._db, WATCHED_TABLE) if "dead-rows" in reads else contextlib.nullcontext(())
 
-    def _counters(self, cell: Cell) -> dict[str, int]:
-        if cell.backend != "postgres":
-            return dict(self.sqlite("read")["counters"])
-        return dict(self._db.execute("SELECT key, value FROM counters").fetchall())
+    def _postgres(self, reads: Collection[str]) -> dict[str, Any]:
+        counters = dict(self._db.execute("SELECT key, value FROM counters").fetchall())
+        if "ledger" not in reads:
+            return {"counters": counters}
+        rows = self._db.execute("SELECT id, key, value FROM ledger").fetchall()
+        return {"counters": counters, "ledger": {i: (k, v) for i, k, v in rows}}
 
-    def _ledger(self) -> dict[str, tuple[str, int]]:
-        return {i: (k, v) for i, k, v in self._db.execute("SELECT id, key, value FROM ledger").fetchall()}
+    def _sqlite_file(
+        self, cell: Cell, reads: Collection[str], bodies: Mapping[str, Mapping[str, Any]]
+    ) -> dict[str, Any]:
+        content = self.sqlite("read")
+        serving = {host.name for host in self._apps[: cell.hosts]}
+        return {
+            "counters": content["counters"],
+            "ledger": {i: (k, v) for i, (k, v) in content["ledger"].items()} if "ledger" in reads else None,
+            "integrity": content["integrity"],
+            "sqlite_settings": {
+                worker: body["facts"] for worker, body in bodies.items() if worker.split(".")[0] in serving
+            },
+        }
 
     def sqlite(self, wish: str) -> dict[str, Any]:
         """The shared file, read or emptied on the first app host as the service's own user."""
@@ -178,14 +168,7 @@ class LayerCounters:
         log = self._rig.at(self._rig.role("db")[0]).run(["sh", "-c", COUNT_LOGGED, "sh", "/var/log/postgresql"])
         return {"statistics": count, **({"log": int(log.stdout)} if log.stdout.strip() else {})}
 
-    def _app_counts(self) -> tuple[int, int]:
-        """API requests that the app workers received, and transactions that they began, since they started."""
-        bodies = self.metrics().values()
-        asked = [outcomes for body in bodies for op, outcomes in body["requests"].items() if op not in NOT_API]
-        return sum(sum(outcomes.values()) for outcomes in asked), sum(body["transactions"] for body in bodies)
-
-    def _given(self) -> int:
-        """Transaction ids that the server has given out since ever."""
+    def _next_transaction_id(self) -> int:
         (count,) = self.one("SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint")
         return int(count)
 
@@ -262,37 +245,6 @@ def agent_command(module: str) -> list[str]:
     return ["env", f"PYTHONPATH={CODE}", "PYTHONDONTWRITEBYTECODE=1", PYTHON, "-m", module]
 
 
-def read_back(bodies: Mapping[str, Mapping[str, Any]], serving: Sequence[Host]) -> dict[str, Any]:
-    """What SQLite granted, of the workers' /metrics: the first serving worker's under `sqlite`, and under
-    `sqlite_unlike` that of each one that was granted anything else."""
-    names = {host.name for host in serving}
-    facts = {worker: dict(body["facts"]) for worker, body in bodies.items() if worker.split(".")[0] in names}
-    first = next(iter(facts.values()))
-    unlike = {worker: granted for worker, granted in facts.items() if granted != first}
-    return {"sqlite": first} | ({"sqlite_unlike": unlike} if unlike else {})
-
-
-_RANGES = """
-SELECT min(id), max(id)
-FROM (SELECT id, id - row_number() OVER (ORDER BY id) AS run FROM data WHERE id > %(after)s AND content ~ %(form)s) AS r
-GROUP BY run ORDER BY 1
-"""
-_REQUESTS = """
-SELECT split_part(content, '-', 1)::bigint, count(*)
-FROM (SELECT content FROM data WHERE id > %(after)s AND content ~ %(form)s OFFSET 0) AS r
-GROUP BY 1
-"""
-
-
-def bulk_rows(db: psycopg.Connection[Any], *, after: int = 0, form: str = "") -> dict[str, Any]:
-    """Rows of `data` beyond the id `after`: ids as ranges, and how many each request (its sequence number) left.
-
-    `form`: a regular expression of the contents that count.
-    """
-    wanted = {"after": after, "form": form}
-    left = db.execute(_REQUESTS, wanted).fetchall()
-    return {
-        "rows": sum(count for _, count in left),
-        "ranges": [list(r) for r in db.execute(_RANGES, wanted).fetchall()],
-        "requests": {str(n): c for n, c in left},
-    }
+def _api_requests(metrics: Mapping[str, Any]) -> int:
+    """Returns how many API requests a worker received since it started, from its /metrics."""
+    return sum(sum(outcomes.values()) for op, outcomes in metrics["requests"].items() if op not in NOT_API)

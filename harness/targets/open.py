@@ -11,6 +11,7 @@ from harness.provision.bundle import checkout_hash
 from harness.rig import state
 from harness.rig.rig import open_rig
 from harness.rig.state import RigState, authority_file
+from harness.targets.base import Target
 from harness.targets.rig_target import RigTarget
 from harness.targets.url import locate
 from harness.targets.url_target import UrlTarget
@@ -25,7 +26,7 @@ def open_target(
     hosts: int | None = None,
     owned: bool = False,
     read_only: bool = False,
-) -> Iterator[tuple[RigTarget | UrlTarget, str]]:
+) -> Iterator[tuple[Target, str]]:
     """The target and where it is, in words; a rig is locked meanwhile, unless it is only looked at.
 
     Raises UsageError for an address that is neither ours nor, by `owned`, the user's; RigError where nothing answers,

@@ -22,13 +22,14 @@ from harness.model import BACKENDS, Cell, Host
 from harness.plan.planner import service_settings
 from harness.plan.scenario import Lane, RemoteWorkload, Site
 from harness.provision import podman_cli
-from harness.record import Evidence
 from harness.rig.rig import Rig
 from harness.rig.ssh import SshConnection
 from harness.store.manifest import HostRecord, RigRecord
 from harness.store.run_writer import RunWriter
-from harness.targets.base import During
+from harness.targets.base import During, Target
+from harness.targets.dead_rows import VacuumReading
 from harness.targets.layer_counts import LayerCounters, agent_command, host_of
+from harness.targets.snapshot import Snapshot
 from harness.targets.sqlite_files import remove, why_no_sqlite
 from harness.targets.telemetry import Telemetry
 
@@ -37,7 +38,7 @@ RESTART = "systemctl restart pgcrucible-app.target"
 SETTLE_S = 30.0
 
 
-class RigTarget:
+class RigTarget(Target):
     """Use as a context manager: holds one database connection for the length of a bench."""
 
     def __init__(self, rig: Rig) -> None:
@@ -83,6 +84,9 @@ class RigTarget:
             connections=connections,
         )
 
+    def preflight(self) -> None:
+        """Checks nothing: provisioning connected the service and the harness to the same database."""
+
     def stations(self) -> list[SshConnection]:
         """Where load comes from."""
         return [self.rig.at(host) for host in self.rig.role("load")]
@@ -91,9 +95,13 @@ class RigTarget:
         """In how many processes each load host sends."""
         return int(self.rig.variables.get("load_processes", 1))
 
-    def watched(self, cell: Cell, reads: Collection[str]) -> contextlib.AbstractContextManager[Callable[[], Evidence]]:
-        """See Layers.watched."""
-        return self.layers.watched(cell, reads)
+    def snapshot(self, cell: Cell, reads: Collection[str], since: Snapshot | None = None) -> Snapshot:
+        """See LayerCounters.snapshot."""
+        return self.layers.snapshot(cell, reads, since)
+
+    def vacuuming(self, reads: Collection[str]) -> contextlib.AbstractContextManager[Sequence[VacuumReading | None]]:
+        """See LayerCounters.vacuuming."""
+        return self.layers.vacuuming(reads)
 
     @contextlib.contextmanager
     def telemetry(self, recorder: RunWriter) -> Iterator[During]:

@@ -11,7 +11,7 @@ import contextlib
 import json
 import secrets
 import sys
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Self
 
 from harness.errors import RigError, UsageError
@@ -19,13 +19,14 @@ from harness.host_scripts import source
 from harness.load.job import Keys
 from harness.model import Cell
 from harness.plan.scenario import Lane, RemoteWorkload, Site
-from harness.record import Evidence
 from harness.rig.connection import LocalConnection
 from harness.rig.state import ROOT
 from harness.store.manifest import HostRecord, RigRecord
 from harness.store.run_writer import RunWriter
-from harness.targets.base import During
+from harness.targets.base import During, Target
 from harness.targets.counter_source import ApiCounters, CounterSource, DatabaseCounters
+from harness.targets.dead_rows import VacuumReading
+from harness.targets.snapshot import Snapshot
 from harness.targets.url import CONTRACT, Address, ask, permit
 
 DRIVER_S = 600.0
@@ -39,7 +40,7 @@ WEAKER = (
 )
 
 
-class UrlTarget:
+class UrlTarget(Target):
     """Use as a context manager, which holds the connection to the database where there is one.
 
     `hosts`: how many app hosts answer behind the URL, where the user says so. `known`: addresses of the rig's
@@ -79,7 +80,7 @@ class UrlTarget:
     # -- what there is ---------------------------------------------------------------------------------
 
     @property
-    def _witness(self) -> CounterSource:
+    def _counters(self) -> CounterSource:
         return self._database or ApiCounters(self.address)
 
     def site(self) -> Site:
@@ -112,7 +113,7 @@ class UrlTarget:
                 f"{self.address}: POST /api/increment of a key never used answers {said}, not 200 with the value 1",
                 hint=CONTRACT,
             )
-        seen = self._witness.counters([key]).get(key)
+        seen = self._counters.counters([key]).get(key)
         if seen != 1:
             where = "the database of --dsn" if self._database else f"GET /api/counter/{key}"
             raise UsageError(
@@ -196,25 +197,21 @@ class UrlTarget:
 
     # -- around a trial ----------------------------------------------------------------------------------
 
-    @contextlib.contextmanager
-    def watched(self, cell: Cell, reads: Collection[str]) -> Iterator[Callable[[], Evidence]]:  # noqa: ARG002
-        """Reads the trial's counters now and again at its end; of `reads`, what can be had without writing."""
-        database = self._database
-        counters = "counters" in reads
-        initial = self._witness.counters(self._keys) if counters else {}
-        newest = database.newest() if database and "data" in reads else 0
+    def snapshot(self, cell: Cell, reads: Collection[str], since: Snapshot | None = None) -> Snapshot:  # noqa: ARG002
+        """Reads the counters of the trial's keys, and the ledger and bulk rows where there is a database."""
+        database, after = self._database, since is not None
+        return Snapshot(
+            counters=self._counters.counters(self._keys) if "counters" in reads else {},
+            newest_row=database.newest() if database and "data" in reads and not after else 0,
+            ledger=database.ledger(self._keys) if database and "ledger" in reads and after else None,
+            bulk_rows=database.bulk_rows(since.newest_row) if database and "data" in reads and since else None,
+            notes=() if database else (WEAKER,),
+            not_applicable=self._not_applicable(reads),
+        )
 
-        def evidence() -> Evidence:
-            return Evidence(
-                initial=initial,
-                final=self._witness.counters(self._keys) if counters else {},
-                ledger=database.ledger(self._keys) if database and "ledger" in reads else None,
-                notes=() if database else (WEAKER,),
-                extra={"data": database.bulk_rows(newest)} if database and "data" in reads else {},
-                not_applicable=self._not_applicable(reads),
-            )
-
-        yield evidence
+    def vacuuming(self, reads: Collection[str]) -> contextlib.AbstractContextManager[Sequence[VacuumReading | None]]:  # noqa: ARG002
+        """Runs nothing: the service's tables are not ours to vacuum."""
+        return contextlib.nullcontext(())
 
     def _not_applicable(self, reads: Collection[str]) -> dict[str, str]:
         reasons = {

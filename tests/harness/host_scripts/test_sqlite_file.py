@@ -11,8 +11,6 @@ from pathlib import Path
 import pytest
 
 from harness.host_scripts import sqlite_file
-from harness.model import Host
-from harness.targets.layer_counts import read_back
 
 PAGE = 4096
 
@@ -88,11 +86,3 @@ def test_a_locked_file_is_not_a_damaged_one(file: Path, monkeypatch: pytest.Monk
             sqlite_file.main(str(file), "read")
     finally:
         other.close()
-
-
-def test_the_pragmas_of_all_serving_hosts_are_compared() -> None:
-    hosts = [Host(name=f"app-{n}", role="app", address="", ssh_address="") for n in (1, 2, 3)]
-    bodies = {f"app-{n}.{w}": {"facts": {"journal_mode": "wal"}} for n in (1, 2, 3) for w in (1, 2)}
-    bodies["app-3.1"] = {"facts": {}}
-    assert read_back(bodies, hosts[:2]) == {"sqlite": {"journal_mode": "wal"}}
-    assert read_back(bodies, hosts) == {"sqlite": {"journal_mode": "wal"}, "sqlite_unlike": {"app-3.1": {}}}

@@ -1,0 +1,32 @@
+"""Rows that bulk inserts stored in the table `data`, and the requests that they belong to."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import psycopg
+
+_RANGES = """
+SELECT min(id), max(id)
+FROM (SELECT id, id - row_number() OVER (ORDER BY id) AS run FROM data WHERE id > %(after)s AND content ~ %(form)s) AS r
+GROUP BY run ORDER BY 1
+"""
+_REQUESTS = """
+SELECT split_part(content, '-', 1)::bigint, count(*)
+FROM (SELECT content FROM data WHERE id > %(after)s AND content ~ %(form)s OFFSET 0) AS r
+GROUP BY 1
+"""
+
+
+def bulk_rows(db: psycopg.Connection[Any], *, after: int = 0, form: str = "") -> dict[str, Any]:
+    """Returns the rows of `data` above the id `after`: their ids as ranges, and the rows per request (sequence number).
+
+    `form`: a regular expression; only rows whose content matches it count.
+    """
+    parameters = {"after": after, "form": form}
+    requests = db.execute(_REQUESTS, parameters).fetchall()
+    return {
+        "rows": sum(count for _, count in requests),
+        "ranges": [list(row) for row in db.execute(_RANGES, parameters).fetchall()],
+        "requests": {str(sequence): count for sequence, count in requests},
+    }

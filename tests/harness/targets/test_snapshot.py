@@ -1,0 +1,115 @@
+"""The difference of two snapshots, counter by counter."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from harness.record import Evidence
+from harness.targets.snapshot import Snapshot, difference
+
+WAL = {"journal_mode": "wal"}
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "evidence"),
+    [
+        ({}, {}, {}),
+        (
+            {"counters": {"hot-0": 5}},
+            {"counters": {"hot-0": 7, "hot-1": 1}},
+            {"initial": {"hot-0": 5}, "final": {"hot-0": 7, "hot-1": 1}},
+        ),
+        ({"haproxy_requests": 10}, {"haproxy_requests": 25}, {"counts": {"haproxy": 15}}),
+        ({}, {"haproxy_requests": 25, "app_requests": {"app-1.1": 9}}, {}),
+        (
+            {"server_requests": {"app-1": 4, "app-2": 1}},
+            {"server_requests": {"app-1": 6, "app-2": 1, "app-3": 2}},
+            {"servers": {"app-1": 2, "app-2": 0, "app-3": 2}},
+        ),
+        (
+            {"app_requests": {"app-1.1": 3, "app-1.2": 0}},
+            {"app_requests": {"app-1.1": 13, "app-1.2": 5}},
+            {"counts": {"app": 15}},
+        ),
+        (
+            {"app_transactions": {"app-1.1": 3, "app-2.1": 1}, "database_transactions": 700},
+            {"app_transactions": {"app-1.1": 5, "app-2.1": 2}, "database_transactions": 704},
+            {"extra": {"transactions": {"app": 3, "database": 4}}},
+        ),
+        ({"app_transactions": {"app-1.1": 3}}, {"app_transactions": {"app-1.1": 5}}, {}),
+        (
+            {"deadlocks": {"statistics": 2, "log": 8}},
+            {"deadlocks": {"statistics": 5, "log": 11}},
+            {"extra": {"deadlocks": {"log": 3, "statistics": 3}}},
+        ),
+        (
+            {"deadlocks": {"statistics": 2, "log": 8}},
+            {"deadlocks": {"statistics": 2}},
+            {"extra": {"deadlocks": {"statistics": 0}}},
+        ),
+        ({}, {"ledger": {"i1": ("hot-0", 1)}}, {"ledger": {"i1": ("hot-0", 1)}}),
+        ({}, {"ledger": {}}, {"ledger": {}}),
+        ({"newest_row": 7}, {"bulk_rows": {"rows": 2}}, {"extra": {"data": {"rows": 2}}}),
+        (
+            {"integrity": ["ok"], "sqlite_settings": {"app-1.1": {}}},
+            {"integrity": ["ok"], "sqlite_settings": {"app-1.1": WAL, "app-2.1": WAL}},
+            {"extra": {"integrity_check": ["ok"], "sqlite": WAL}},
+        ),
+        (
+            {},
+            {"integrity": ["malformed"], "sqlite_settings": {"app-1.1": WAL, "app-1.2": {}, "app-2.1": WAL}},
+            {"extra": {"integrity_check": ["malformed"], "sqlite": WAL, "sqlite_unlike": {"app-1.2": {}}}},
+        ),
+        ({"notes": ("early",)}, {"notes": ("late",)}, {"notes": ("late",)}),
+        ({}, {"not_applicable": {"spread": "why"}}, {"not_applicable": {"spread": "why"}}),
+    ],
+    ids=[
+        "nothing", "counters", "haproxy", "not read before", "servers", "app", "transactions", "transactions of SQLite",
+        "deadlocks", "no log after", "ledger", "empty ledger", "bulk rows", "sqlite", "sqlite settings differ", "notes",
+        "not applicable",
+    ],
+)  # fmt: skip
+def test_difference(before: dict[str, Any], after: dict[str, Any], evidence: dict[str, Any]) -> None:
+    assert difference(Snapshot(**before), Snapshot(**after)) == Evidence(**evidence)
+
+
+@pytest.mark.parametrize(
+    ("during", "after", "dead_rows"),
+    [
+        ([], None, None),
+        ([(1, 2, 3)], None, None),
+        ([], (4, 1, 0), {"removed": 4, "not_removable": 0}),
+        ([None, (1, 9, 7), (2, 9, 3)], (4, 1, 1), {"kept": 7, "removed": 7, "not_removable": 1}),
+    ],
+)
+def test_dead_rows_are_summed_up_over_all_vacuums(during: Any, after: Any, dead_rows: Any) -> None:
+    evidence = difference(Snapshot(), Snapshot(vacuum=after), during)
+    assert evidence.extra.get("dead_rows") == dead_rows
+
+
+FULL = Snapshot(
+    haproxy_requests=10,
+    app_requests={"app-1.1": 6, "app-2.1": 4},
+    app_transactions={"app-1.1": 6, "app-2.1": 4},
+    deadlocks={"statistics": 1, "log": 1},
+)
+
+
+@pytest.mark.parametrize(
+    ("change", "counters"),
+    [
+        ({}, []),
+        ({"haproxy_requests": 3}, ["HAProxy's counter of requests"]),
+        (
+            {"app_requests": {"app-1.1": 9, "app-2.1": 1}, "app_transactions": {"app-1.1": 9, "app-2.1": 0}},
+            ["app-2.1: the counter of requests", "app-2.1: the counter of transactions"],
+        ),
+        ({"deadlocks": {"statistics": 0}}, ["the counter of deadlocks (statistics)"]),
+    ],
+)
+def test_a_counter_that_restarted_is_named_in_a_note(change: dict[str, Any], counters: list[str]) -> None:
+    notes = difference(FULL, replace(FULL, **change)).notes
+    assert notes == tuple(f"{name} started again from zero during a trial: its count is too low" for name in counters)
