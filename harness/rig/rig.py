@@ -20,7 +20,7 @@ from harness.errors import RigError
 from harness.model import Host, Role
 from harness.rig import state
 from harness.rig.ssh import CONNECT_TIMEOUT_S, SshConnection
-from harness.rig.state import authority_file
+from harness.rig.state import RigState, authority_file
 
 T = TypeVar("T")
 
@@ -29,19 +29,30 @@ WORKERS = 16
 
 @dataclass(kw_only=True)
 class Rig:
-    """The provisioned hosts, with their secrets (masked in the repr)."""
+    """A provisioned rig: its stored state, and what opens its hosts (secrets are masked in the repr)."""
 
-    name: str
-    provider: str
-    hosts: tuple[Host, ...]
+    state: RigState
     key: Path | None
     known_hosts: Path | None
     secrets: Mapping[str, str] = field(repr=False)
-    variables: Mapping[str, Any] = field(default_factory=dict)
-    state: state.RigState | None = field(default=None, repr=False)
     authority: Path | None = None
-    """With TLS: the certificate that its servers are verified against."""
+    """With TLS: the certificate authority that servers of the rig are verified against."""
     _open: dict[str, SshConnection] = field(default_factory=dict, repr=False)
+
+    @property
+    def name(self) -> str:
+        """The rig's name."""
+        return self.state.name
+
+    @property
+    def hosts(self) -> tuple[Host, ...]:
+        """All hosts, in the order of roles."""
+        return self.state.hosts
+
+    @property
+    def variables(self) -> Mapping[str, Any]:
+        """The variables of the roles, defaults included."""
+        return self.state.variables
 
     def role(self, role: Role) -> list[Host]:
         """The hosts of a role, in their order."""
@@ -125,13 +136,9 @@ def open_rig(name: str) -> Rig:
         raise RigError(f"rig '{name}' was not provisioned to its end", hint=f"./run provision --rig {name}")
     folder = state.folder(name)
     return Rig(
-        name=name,
-        provider=known.provider,
-        hosts=known.hosts,
+        state=known,
         key=folder / "id_ed25519" if (folder / "id_ed25519").exists() else None,
         known_hosts=folder / "known_hosts" if (folder / "known_hosts").exists() else None,
         secrets=state.read_secrets(name),
-        variables=known.variables,
-        state=known,
         authority=authority_file(name) if known.variables.get("tls") else None,
     )

@@ -37,7 +37,7 @@ def open_target(
             _must_be_current(rig, known.state)
             with RigTarget(known) as tier:
                 place = tier.endpoint()
-                yield tier, f"rig '{rig}' ({known.provider}), {place['host']}:{place['port']}"
+                yield tier, f"rig '{rig}' ({known.state.provider}), {place['host']}:{place['port']}"
         return
     listed = state.load(rig)
     own = {host.address for host in (listed.hosts if listed else ())}
@@ -57,9 +57,9 @@ def _alone(rig: str, *, read_only: bool) -> contextlib.AbstractContextManager[No
     return contextlib.nullcontext() if read_only else state.locked(rig)
 
 
-def _must_be_current(name: str, known: RigState | None) -> None:
+def _must_be_current(name: str, known: RigState) -> None:
     """Raises RigError where the hosts run other code than this checkout: what they measure would not be this."""
-    if known and known.code_hash != checkout_hash():
+    if known.code_hash != checkout_hash():
         raise RigError(
             f"rig '{name}' runs code {known.code_hash or 'unknown'}, this checkout is {checkout_hash()}",
             hint="./run provision brings it up to date",

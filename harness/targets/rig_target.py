@@ -162,11 +162,11 @@ class RigTarget(Target):
         known = self.rig.state
         return RigRecord(
             name=self.rig.name,
-            provider=self.rig.provider,
+            provider=known.provider,
             hosts=self.host_records(),
-            code_hash=known.code_hash if known else "",
-            image=known.image if known else "",
-            acceleration=known.acceleration if known else "",
+            code_hash=known.code_hash,
+            image=known.image,
+            acceleration=known.acceleration,
             tls=bool(self._authority),
         )
 
@@ -262,7 +262,7 @@ class RigTarget(Target):
 
     def _cap(self, cpus: float | None = None) -> None:
         """Caps every app host to so many cores; None: as the inventory says, else all cores of the machine."""
-        known = self.rig.state.cpus if self.rig.state else {}
+        known = self.rig.state.cpus
         self._limit({h.name: cpus or known.get(h.name, float(os.cpu_count() or 1)) for h in self.apps})
 
     def _limit(self, caps: Mapping[str, float]) -> None:
@@ -270,7 +270,7 @@ class RigTarget(Target):
         Podman takes a tenth of a second for each.
         """
         late = {name: cpus for name, cpus in caps.items() if self._caps.get(name) != cpus}
-        if late and self.rig.state and self.rig.provider == "podman":
+        if late and self.rig.state.provider == "podman":
             for name in late:
                 self._caps.pop(name, None)
             podman_cli.set_cpus(self.rig.name, late)

@@ -11,8 +11,9 @@ from typing import Any
 
 from harness.load.results import histogram, samples
 from harness.load.results.merge import describe
-from harness.model import Cell, Finding, Trial
+from harness.model import Cell, Finding, Host, Trial
 from harness.record import Evidence, TrialResult
+from harness.rig.state import RigState
 from harness.store.csv_rows import as_columns
 from harness.store.manifest import CodeRecord, HostRecord, RigRecord, RunVerdict, Status
 from harness.store.run_reader import Run, load_run
@@ -51,6 +52,12 @@ SETTINGS = {
     "postgres": {"server_version": "15.13", "max_connections": "100", "shared_buffers": "327688kB"},
     "app": {"app-1": {"pool_size": 5, "statement_timeout_ms": 60000, "prepare": True}},
 }  # fmt: skip
+
+
+def rig_state(hosts: tuple[Host, ...] = (), **changes: Any) -> RigState:
+    """The stored state of a rig that exists in the test alone; `changes` replace its fields."""
+    fields: dict[str, Any] = {"name": "paper", "provider": "static", "inventory": "", "network": "", "hosts": hosts}
+    return RigState(**fields | changes)
 
 
 @dataclass(kw_only=True)

@@ -11,6 +11,7 @@ import pytest
 from harness.errors import RigError
 from harness.model import Host
 from harness.rig.rig import Rig
+from tests.support.builders import rig_state
 
 HOSTS = tuple(Host(name=name, role="app", address=name, ssh_address=name) for name in ("app-1", "app-2"))
 
@@ -18,7 +19,7 @@ HOSTS = tuple(Host(name=name, role="app", address=name, ssh_address=name) for na
 @pytest.fixture
 def rig(monkeypatch: pytest.MonkeyPatch) -> Rig:
     """Hosts whose connections are flags: `closed` is set when they are closed."""
-    made = Rig(name="paper", provider="static", hosts=HOSTS, key=None, known_hosts=None, secrets={})
+    made = Rig(state=rig_state(HOSTS), key=None, known_hosts=None, secrets={})
     for host in HOSTS:
         closed = threading.Event()
         made._open[host.name] = SimpleNamespace(name=host.name, closed=closed, close=closed.set)  # type: ignore[assignment]

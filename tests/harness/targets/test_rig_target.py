@@ -21,6 +21,7 @@ from harness.rig.rig import Rig
 from harness.scenarios import SCENARIOS
 from harness.targets.layer_counts import LayerCounters
 from harness.targets.rig_target import RigTarget
+from tests.support.builders import rig_state
 
 SHARED = "/srv/shared"
 JOURNALS = {"sqlite-naive": "delete", "sqlite-tuned": "wal"}
@@ -94,8 +95,10 @@ class Station:
 def tier_on(paper: Paper, monkeypatch: pytest.MonkeyPatch) -> Iterator[RigTarget]:
     """A Tier on those hosts, as if nothing had been changed on them yet."""
     rig = Rig(
-        name="paper", provider="static", hosts=paper.hosts, key=None, known_hosts=None, secrets={},
-        variables={"app_sqlite_directory": SHARED, "common_settings_directory": ""},
+        state=rig_state(
+            paper.hosts, variables={"app_sqlite_directory": SHARED, "common_settings_directory": ""}
+        ),
+        key=None, known_hosts=None, secrets={},
     )  # fmt: skip
     at: Callable[[Any], Station] = lambda host: Station(getattr(host, "name", host), paper)  # noqa: E731
     monkeypatch.setattr(rig, "at", at)

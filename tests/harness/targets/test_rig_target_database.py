@@ -17,9 +17,9 @@ from harness.errors import RigError
 from harness.model import Cell, Host
 from harness.provision import podman_cli
 from harness.rig.connection import Result
-from harness.rig.state import RigState
 from harness.targets.rig_target import OVERRIDE, RigTarget
 from tests.conftest import Database
+from tests.support.builders import rig_state
 
 NAMES = ("db-1", "app-1", "app-2", "lb-1", "load-1")
 HOSTS = tuple(Host(name=name, role=name.split("-")[0], address=name, ssh_address=name) for name in NAMES)  # type: ignore[arg-type]
@@ -62,14 +62,12 @@ class HostOnPaper:
 class RigOnPaper:
     """What Tier asks of a Rig. `caps`: as the container engine was told last; `overrides`: what lies on the hosts."""
 
-    name, provider, hosts, authority = "paper", "podman", HOSTS, None
+    name, hosts, authority = "paper", HOSTS, None
     variables: dict[str, Any] = {}  # noqa: RUF012
 
     def __init__(self, dsn: str) -> None:
         self.dsn = dsn
-        self.state = RigState(
-            name="paper", provider="podman", inventory="", network="", hosts=HOSTS, cpus={"app-1": 0.5}
-        )
+        self.state = rig_state(HOSTS, provider="podman", cpus={"app-1": 0.5})
         self.caps: dict[str, float] = {}
         self.overrides: dict[str, dict[str, str]] = {}
         self.restarts: list[str] = []

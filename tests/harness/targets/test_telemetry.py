@@ -29,6 +29,7 @@ from harness.store.manifest import CodeRecord, RigRecord
 from harness.store.run_reader import read_table
 from harness.store.run_writer import RunWriter
 from harness.targets.telemetry import _CHECKPOINTS, Activity, Reading, Samplers, Telemetry, job, read_line
+from tests.support.builders import rig_state
 
 WAIT_S = 30.0
 
@@ -104,9 +105,7 @@ def make_rig(postgres: str) -> Iterator[MakeRig]:
             Host(name=f"{role}-1", role=role, address="127.0.0.1", ssh_address="127.0.0.1")
             for role in ("db", "app", "lb", "load")
         )
-        rig = LocalRig(
-            name="here", provider="static", hosts=hosts, key=None, known_hosts=None, secrets={}, dsn=dsn, **more
-        )
+        rig = LocalRig(state=rig_state(hosts, name="here"), key=None, known_hosts=None, secrets={}, dsn=dsn, **more)
         made.append(rig)
         return rig
 
@@ -333,7 +332,6 @@ def test_a_rig_is_recorded_and_watched_and_no_process_stays(
         assert samplers_on(rig) == {}
         assert recorder.manifest.warnings == []
         cap = {row["value"] for row in rows(recorder) if (row["host"], row["metric"]) == ("app-1", "cpu_cap_cores")}
-        assert rig.state is not None
         assert {float(value) for value in cap} == {rig.state.cpus["app-1"]}
         trial = Trial(cell=Cell(scenario="throughput"), number=1, order=1, seed=1)
         roles = {host.name: host.role for host in rig.hosts}
