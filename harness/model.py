@@ -35,6 +35,13 @@ Backend = Literal["postgres", "sqlite-naive", "sqlite-tuned"]
 BACKENDS: tuple[Backend, ...] = ("postgres", "sqlite-naive", "sqlite-tuned")
 
 
+def verdict_from(*, failed: bool, passed: bool) -> Verdict:
+    """Returns `fail` if a fault was found, else `pass` if enough was measured, else `unknown`."""
+    if failed:
+        return "fail"
+    return "pass" if passed else "unknown"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Host:
     """One machine of a rig, reached over SSH at `ssh_address:ssh_port`, by its peers at `address`."""

@@ -1,6 +1,6 @@
-"""Which isolation anomalies occur: cases as data, a stepper that drives them, a judge that reads the record.
+"""Which isolation anomalies occur: cases as data, a stepper that runs them, an evaluation of the transcripts.
 
-    cases -> stepper (postgres | sqlite) -> transcript -> judge -> matrix and findings
+    cases -> stepper (postgres_driver | sqlite_driver) -> transcript -> observe -> matrix and findings
 
-`python -m harness.isolation` is the part that runs beside the database; it records and does not judge.
+`python -m harness.isolation` runs on a host beside the database. It records transcripts and evaluates nothing.
 """

@@ -1,13 +1,13 @@
 """`python -m harness.isolation`: a job as one JSON line on stdin, progress and the result as JSON lines on stdout.
 
-It runs on a host beside the database (PostgreSQL: a load host; SQLite: an app host), records, and does not judge.
-The job (the DSN is a secret, which is why it comes on stdin and goes nowhere else):
+It runs on a host beside the database (PostgreSQL: a load host; SQLite: an app host) and records transcripts.
+The job comes on stdin because the DSN is a secret:
 
     {"what": "isolation", "dsn", "schema", "levels"?, "cases"?}         the matrix on PostgreSQL
     {"what": "isolation", "sqlite": {"path", "profile"}, "cases"?}      the cases on SQLite
-    {"what": "deadlocks", "dsn", "schema", "pairs"?}                    1 and 20 pairs, unless said otherwise
+    {"what": "deadlocks", "dsn", "schema", "pairs"?}                    1 and 20 pairs by default
 
-The lines: {"event": "progress", "done", "of", "text"}, then one of {"event": "result", "result"} and
+The output: {"event": "progress", "done", "of", "text"} lines, then one line {"event": "result", "result"} or
 {"event": "error", "message", "hint", "exit_code"}.
 """
 
@@ -36,22 +36,27 @@ from harness.isolation.transcript import to_json
 
 KEYS = {"what", "dsn", "schema", "levels", "cases", "pairs", "sqlite", "limit_s"}
 
-Say = Callable[[int, int, str], None]
+Progress = Callable[[int, int, str], None]
 """Called with (done, of, text)."""
 
 
 def isolation(
-    driver: SessionDriver, cases: Sequence[str], levels: Sequence[Level], say: Say, *, limit_s: float = LIMIT_S
+    driver: SessionDriver,
+    cases: Sequence[str],
+    levels: Sequence[Level],
+    progress: Progress,
+    *,
+    limit_s: float = LIMIT_S,
 ) -> dict[str, Any]:
-    """Run each case at each level; the stored form of the matrix, without backend and version."""
+    """Runs each case at each level. Returns the stored form of the matrix, without backend and version."""
     start = monotonic()
     cells = []
     plan = [(name, level) for level in levels for name in cases]
     for number, (name, level) in enumerate(plan, start=1):
         case = CASES[name]
-        seen = drive(driver, script(case, level, driver), limit_s=limit_s)
-        say(number, len(plan), f"{name} at {level}: {observe(case, level, seen)}")
-        cells.append({"case": name, "level": level, "transcript": to_json(seen)})
+        transcript = drive(driver, script(case, level, driver), limit_s=limit_s)
+        progress(number, len(plan), f"{name} at {level}: {observe(case, level, transcript)}")
+        cells.append({"case": name, "level": level, "transcript": to_json(transcript)})
     return {
         "what": "isolation",
         "cases": list(cases),
@@ -61,18 +66,20 @@ def isolation(
     }
 
 
-def deadlocks(server: Postgres, pairs: Sequence[int], say: Say, *, limit_s: float = LIMIT_S) -> dict[str, Any]:
-    """A round for each number of pairs; the stored form, without backend and version."""
+def deadlocks(
+    server: Postgres, pairs: Sequence[int], progress: Progress, *, limit_s: float = LIMIT_S
+) -> dict[str, Any]:
+    """Runs one round for each number of pairs. Returns the stored form, without backend and version."""
     rounds = []
     for number, count in enumerate(pairs, start=1):
         rounds.append(measure(server, count, limit_s=limit_s))
-        say(number, len(pairs), f"deadlocks: {count} at once")
+        progress(number, len(pairs), f"deadlocks: {count} pairs at once")
     return {"what": "deadlocks", "rounds": rounds}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """What to do, checked."""
+    """A validated job."""
 
     what: str
     cases: tuple[str, ...]
@@ -86,12 +93,14 @@ class Job:
 
 
 def parse(line: str) -> Job:
-    """The job of a JSON line. Raises UsageError."""
+    """Parses a JSON line into a job. Raises UsageError."""
     try:
         data = json.loads(line)
         unknown = set(data) - KEYS
         if unknown:
-            raise UsageError(f"a job has no {', '.join(sorted(unknown))}", hint=f"only {', '.join(sorted(KEYS))}")
+            raise UsageError(
+                f"unknown keys in the job: {', '.join(sorted(unknown))}", hint=f"known: {', '.join(sorted(KEYS))}"
+            )
         file = data.get("sqlite")
         on_file = file is not None
         job = Job(
@@ -106,61 +115,63 @@ def parse(line: str) -> Job:
             profile=str(file["profile"]) if on_file else "",
         )
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise UsageError(f"not a job: {type(error).__name__}: {error}", hint="see harness.isolation") from None
+        raise UsageError(
+            f"the job on stdin is invalid: {type(error).__name__}: {error}", hint="see harness/isolation/__main__.py"
+        ) from None
     if job.what not in (("isolation",) if job.sqlite else ("isolation", "deadlocks")):
-        raise UsageError(f"no such job: {job.what!r}", hint="isolation, or deadlocks on PostgreSQL")
+        raise UsageError(f"unknown job {job.what!r}", hint="isolation, or deadlocks on PostgreSQL")
     if not job.pairs or not all(1 <= count <= MAX_PAIRS for count in job.pairs):
-        raise UsageError(f"pairs: {list(job.pairs)}", hint=f"1 to {MAX_PAIRS} at once")
+        raise UsageError(f"pairs {list(job.pairs)} out of range", hint=f"1 to {MAX_PAIRS} at once")
     return job
 
 
-def _known(what: str, asked: Iterable[Any], known: Iterable[Any]) -> tuple[Any, ...]:
-    names, choice = tuple(asked), list(known)
-    strange = [str(name) for name in names if name not in choice]
-    if strange or not names:
-        raise UsageError(f"unknown {what}: {', '.join(strange)}", hint=f"choose from {', '.join(choice)}")
+def _known(key: str, requested: Iterable[Any], known: Iterable[Any]) -> tuple[Any, ...]:
+    names, choice = tuple(requested), list(known)
+    unknown = [str(name) for name in names if name not in choice]
+    if unknown or not names:
+        raise UsageError(f"unknown {key}: {', '.join(unknown) or '(empty)'}", hint=f"choose from {', '.join(choice)}")
     return names
 
 
-def work(job: Job, say: Say) -> dict[str, Any]:
-    """Do the job. Raises CrucibleError."""
+def work(job: Job, progress: Progress) -> dict[str, Any]:
+    """Runs the job and returns its result. Raises CrucibleError."""
     if job.sqlite:
         with Sqlite(job.sqlite, job.profile) as file:
-            found = isolation(file, job.cases, ("SERIALIZABLE",), say, limit_s=job.limit_s)
-            return {"backend": f"sqlite-{job.profile}", **file.facts(), **found}
+            result = isolation(file, job.cases, ("SERIALIZABLE",), progress, limit_s=job.limit_s)
+            return {"backend": f"sqlite-{job.profile}", **file.facts(), **result}
     with Postgres(job.dsn, job.schema, limit_s=job.limit_s) as server:
         if job.what == "isolation":
-            found = isolation(server, job.cases, job.levels, say, limit_s=job.limit_s)
+            result = isolation(server, job.cases, job.levels, progress, limit_s=job.limit_s)
         else:
-            found = deadlocks(server, job.pairs, say, limit_s=job.limit_s)
-        return {"backend": "postgres", **server.facts(), **found}
+            result = deadlocks(server, job.pairs, progress, limit_s=job.limit_s)
+        return {"backend": "postgres", **server.facts(), **result}
 
 
 class Reporter:
-    """Prints progress, and is where a job stops when it is told to: between two cells nothing is left over."""
+    """Prints progress and stops the job on a signal. It stops between two cells, when no session or table is open."""
 
     def __init__(self) -> None:
         self.stopped = False
 
     def stop(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002 (a signal handler's signature)
-        """Stop after the cell under way, which has an end of its own."""
+        """Stops the job after the current cell."""
         self.stopped = True
 
-    def say(self, done: int, of: int, text: str) -> None:
-        """A line of progress. Raises KeyboardInterrupt if a signal has come."""
+    def progress(self, done: int, of: int, text: str) -> None:
+        """Prints a progress line. Raises KeyboardInterrupt if a signal was received."""
         _print("progress", done=done, of=of, text=text)
         if self.stopped:
             raise KeyboardInterrupt
 
 
 def main() -> int:
-    """Read the job, do it, print the lines; the exit code is that of the error."""
+    """Reads the job, runs it and prints the result. Returns the exit code."""
     reporter = Reporter()
     try:
         job = parse(sys.stdin.readline())
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, reporter.stop)
-        result = work(job, reporter.say)
+        result = work(job, reporter.progress)
     except CrucibleError as error:
         _print("error", message=error.message, hint=error.hint, exit_code=error.exit_code)
         return error.exit_code

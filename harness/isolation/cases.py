@@ -1,4 +1,4 @@
-"""The anomalies as data: who does what in which order, and what must be seen for it to have occurred. Pure.
+"""The anomalies as data: the schedule of each, and the predicate that detects it in a transcript. Pure.
 
 Ten come from Hermitage (github.com/ept/hermitage), three from the original page.
 
@@ -26,10 +26,10 @@ FINAL = "SELECT id, value FROM test ORDER BY id"
 CLEANUP = ("DROP TABLE IF EXISTS test",)
 
 
-def _goes_back(seen: Transcript) -> bool:
-    """OTV: after T3 saw a transaction's effect on one row, it saw an older version of another (or the same)."""
+def _goes_back(run: Transcript) -> bool:
+    """OTV: T3 reads a transaction's effect on one row, and later an older version of that row or of another."""
     versions = {1: (10, 11, 12), 2: (20, 19, 18)}
-    reads = [seen.read(label) for label in ("T3 a", "T3 b", "T3 c", "T3 d", "T3 e")]
+    reads = [run.read(label) for label in ("T3 a", "T3 b", "T3 c", "T3 d", "T3 e")]
     ages = [versions[row].index(value) for read in reads for row, value in read.items()]
     return any(later < earlier for earlier, later in pairwise(ages))
 
@@ -41,8 +41,8 @@ CASES: Mapping[str, Case] = {
         Case(
             name="G0",
             title="write cycle (dirty write)",
-            meaning="Two transactions write the same two rows by turns: one row ends with the first's value, the "
-            "other with the second's.",
+            meaning="Two transactions write the same two rows in turn. One row keeps the first transaction's value, "
+            "the other row the second's.",
             steps=(
                 Step("T1", "UPDATE test SET value = 11 WHERE id = 1"),
                 Step("T2", "UPDATE test SET value = 12 WHERE id = 1"),
@@ -52,7 +52,7 @@ CASES: Mapping[str, Case] = {
                 Step("T2", "COMMIT"),
             ),
             needs=("T1", "T2"),
-            anomaly=lambda seen: seen.after() in ({1: 11, 2: 22}, {1: 12, 2: 21}),
+            anomaly=lambda run: run.after() in ({1: 11, 2: 22}, {1: 12, 2: 21}),
             standard_from=RU,
             standard_basis="Berenson P0, Adya PL-1 (SQL-92 is silent)",
             documented_from=RU,
@@ -61,7 +61,7 @@ CASES: Mapping[str, Case] = {
         Case(
             name="G1a",
             title="aborted read",
-            meaning="What was read is then rolled back: it never was.",
+            meaning="A transaction reads a value that is then rolled back.",
             steps=(
                 Step("T1", "UPDATE test SET value = 101 WHERE id = 1"),
                 Step("T2", "SELECT id, value FROM test WHERE id = 1", "T2 before"),
@@ -70,7 +70,7 @@ CASES: Mapping[str, Case] = {
                 Step("T2", "COMMIT"),
             ),
             needs=("T2",),
-            anomaly=lambda seen: 101 in (seen.read("T2 before")[1], seen.read("T2 after")[1]),
+            anomaly=lambda run: 101 in (run.read("T2 before")[1], run.read("T2 after")[1]),
             standard_from=RC,
             standard_basis=P1,
             documented_from=RU,
@@ -79,8 +79,7 @@ CASES: Mapping[str, Case] = {
         Case(
             name="G1b",
             title="intermediate read",
-            meaning="What was read is overwritten by its own transaction before it commits: it was never meant "
-            "to be seen.",
+            meaning="A transaction reads a value that its writer overwrites before it commits.",
             steps=(
                 Step("T1", "UPDATE test SET value = 101 WHERE id = 1"),
                 Step("T2", "SELECT id, value FROM test WHERE id = 1", "T2 before"),
@@ -90,7 +89,7 @@ CASES: Mapping[str, Case] = {
                 Step("T2", "COMMIT"),
             ),
             needs=("T1", "T2"),
-            anomaly=lambda seen: 101 in (seen.read("T2 before")[1], seen.read("T2 after")[1]),
+            anomaly=lambda run: 101 in (run.read("T2 before")[1], run.read("T2 after")[1]),
             standard_from=RC,
             standard_basis="Berenson P1, Adya PL-2 (SQL-92 is silent)",
             documented_from=RU,
@@ -99,7 +98,7 @@ CASES: Mapping[str, Case] = {
         Case(
             name="G1c",
             title="circular information flow",
-            meaning="Two transactions each read what the other has written: neither can have come first.",
+            meaning="Two transactions each read what the other has written, so neither can come first.",
             steps=(
                 Step("T1", "UPDATE test SET value = 11 WHERE id = 1"),
                 Step("T2", "UPDATE test SET value = 22 WHERE id = 2"),
@@ -109,7 +108,7 @@ CASES: Mapping[str, Case] = {
                 Step("T2", "COMMIT"),
             ),
             needs=("T1", "T2"),
-            anomaly=lambda seen: seen.read("T1 reads")[2] == 22 and seen.read("T2 reads")[1] == 11,
+            anomaly=lambda run: run.read("T1 reads")[2] == 22 and run.read("T2 reads")[1] == 11,
             standard_from=RC,
             standard_basis="Berenson P1, Adya PL-2 (SQL-92 is silent)",
             documented_from=RU,
@@ -118,8 +117,7 @@ CASES: Mapping[str, Case] = {
         Case(
             name="OTV",
             title="observed transaction vanishes",
-            meaning="A transaction's effect is seen on one row, and a moment later it is gone, or not there on "
-            "another row.",
+            meaning="A transaction's effect is visible on one row, and later gone, or not visible on another row.",
             steps=(
                 Step("T1", "UPDATE test SET value = 11 WHERE id = 1"),
                 Step("T1", "UPDATE test SET value = 19 WHERE id = 2"),
@@ -144,8 +142,7 @@ CASES: Mapping[str, Case] = {
         Case(
             name="PMP",
             title="predicate-many-preceders",
-            meaning="A condition that found no row finds one when it is asked again: another transaction added "
-            "it meanwhile.",
+            meaning="A query finds no row, and when repeated it finds a row that another transaction has added.",
             steps=(
                 Step("T1", "SELECT id, value FROM test WHERE value = 30", "T1 first"),
                 Step("T2", "INSERT INTO test (id, value) VALUES (3, 30)"),
@@ -154,7 +151,7 @@ CASES: Mapping[str, Case] = {
                 Step("T1", "COMMIT"),
             ),
             needs=("T1", "T2"),
-            anomaly=lambda seen: 3 not in seen.read("T1 first") and 3 in seen.read("T1 second"),
+            anomaly=lambda run: 3 not in run.read("T1 first") and 3 in run.read("T1 second"),
             standard_from=SER,
             standard_basis="Berenson P3, Adya PL-3, defined by Bailis (SQL-92 is silent)",
             documented_from=RR,
@@ -163,8 +160,7 @@ CASES: Mapping[str, Case] = {
         Case(
             name="P4",
             title="lost update",
-            meaning="Two transactions read a value and both write what they made of it: the first one's update "
-            "is lost.",
+            meaning="Two transactions read the same value and both write a new one. The first update is lost.",
             steps=(
                 Step("T1", "SELECT id, value FROM test WHERE id = 1", "T1 reads"),
                 Step("T2", "SELECT id, value FROM test WHERE id = 1", "T2 reads"),
@@ -174,7 +170,7 @@ CASES: Mapping[str, Case] = {
                 Step("T2", "COMMIT"),
             ),
             needs=("T1", "T2"),
-            anomaly=lambda seen: seen.read("T1 reads")[1] == seen.read("T2 reads")[1] == 10,
+            anomaly=lambda run: run.read("T1 reads")[1] == run.read("T2 reads")[1] == 10,
             standard_from=RR,
             standard_basis="Berenson P4, Adya PL-2.99 (SQL-92 is silent)",
             documented_from=RR,
@@ -183,8 +179,8 @@ CASES: Mapping[str, Case] = {
         Case(
             name="G-single",
             title="read skew",
-            meaning="One row is read as it was before another transaction, a second as it was after it: together "
-            "they never were.",
+            meaning="A transaction reads one row as it was before another transaction and a second row as it was after "
+            "it. The two values never existed together.",
             steps=(
                 Step("T1", "SELECT id, value FROM test WHERE id = 1", "T1 one"),
                 Step("T2", "UPDATE test SET value = 12 WHERE id = 1"),
@@ -194,7 +190,7 @@ CASES: Mapping[str, Case] = {
                 Step("T1", "COMMIT"),
             ),
             needs=("T1", "T2"),
-            anomaly=lambda seen: seen.read("T1 one")[1] == 10 and seen.read("T1 two")[2] == 18,
+            anomaly=lambda run: run.read("T1 one")[1] == 10 and run.read("T1 two")[2] == 18,
             standard_from=RR,
             standard_basis="Berenson A5A, Adya PL-2.99 (SQL-92 is silent)",
             documented_from=RR,
@@ -203,8 +199,8 @@ CASES: Mapping[str, Case] = {
         Case(
             name="G2-item",
             title="write skew on rows",
-            meaning="Two transactions read the same two rows and each changes another of them, on the strength "
-            "of what no longer holds.",
+            meaning="Two transactions read the same two rows and each changes a different one. Each decides on a value "
+            "that the other has changed.",
             steps=(
                 Step("T1", "SELECT id, value FROM test WHERE id IN (1, 2)", "T1 reads"),
                 Step("T2", "SELECT id, value FROM test WHERE id IN (1, 2)", "T2 reads"),
@@ -214,7 +210,7 @@ CASES: Mapping[str, Case] = {
                 Step("T2", "COMMIT"),
             ),
             needs=("T1", "T2"),
-            anomaly=lambda seen: seen.read("T1 reads") == seen.read("T2 reads") == {1: 10, 2: 20},
+            anomaly=lambda run: run.read("T1 reads") == run.read("T2 reads") == {1: 10, 2: 20},
             standard_from=RR,
             standard_basis="Berenson A5B, Adya PL-2.99 (SQL-92 is silent)",
             documented_from=SER,
@@ -223,8 +219,7 @@ CASES: Mapping[str, Case] = {
         Case(
             name="G2",
             title="write skew on a predicate",
-            meaning="Two transactions each find no row and add one that the other would have found: both act on "
-            "what no longer holds.",
+            meaning="Two transactions each find no row and add one that the other's query would have found.",
             steps=(
                 Step("T1", "SELECT id, value FROM test WHERE value % 3 = 0", "T1 reads"),
                 Step("T2", "SELECT id, value FROM test WHERE value % 3 = 0", "T2 reads"),
@@ -234,7 +229,7 @@ CASES: Mapping[str, Case] = {
                 Step("T2", "COMMIT"),
             ),
             needs=("T1", "T2"),
-            anomaly=lambda seen: not seen.read("T1 reads") and not seen.read("T2 reads"),
+            anomaly=lambda run: not run.read("T1 reads") and not run.read("T2 reads"),
             standard_from=SER,
             standard_basis="Berenson P3, Adya PL-3 (SQL-92 is silent)",
             documented_from=SER,
@@ -242,8 +237,8 @@ CASES: Mapping[str, Case] = {
         ),
         Case(
             name="dirty-read",
-            title="uncommitted data is read: SQL-92 P1",
-            meaning="What another transaction has written and not committed is read.",
+            title="uncommitted data is read (SQL-92 P1)",
+            meaning="A transaction reads a value that another has written and not committed.",
             steps=(
                 Step("T1", "UPDATE test SET value = 101 WHERE id = 1"),
                 Step("T2", "SELECT id, value FROM test WHERE id = 1", "T2 reads"),
@@ -251,7 +246,7 @@ CASES: Mapping[str, Case] = {
                 Step("T2", "COMMIT"),
             ),
             needs=("T2",),
-            anomaly=lambda seen: seen.read("T2 reads")[1] == 101 and seen.ended_before("T2 reads", "T1 commits"),
+            anomaly=lambda run: run.read("T2 reads")[1] == 101 and run.ended_before("T2 reads", "T1 commits"),
             standard_from=RC,
             standard_basis="SQL-92 4.28 P1, dirty read, read broadly (Berenson P1)",
             documented_from=RU,
@@ -259,8 +254,8 @@ CASES: Mapping[str, Case] = {
         ),
         Case(
             name="non-repeatable-read",
-            title="a row changes between two reads: SQL-92 P2",
-            meaning="A row read twice in one transaction has changed in between.",
+            title="a row changes between two reads (SQL-92 P2)",
+            meaning="A row that is read twice in one transaction has changed between the reads.",
             steps=(
                 Step("T1", "SELECT id, value FROM test WHERE id = 1", "T1 first"),
                 Step("T2", "UPDATE test SET value = 12 WHERE id = 1"),
@@ -269,7 +264,7 @@ CASES: Mapping[str, Case] = {
                 Step("T1", "COMMIT"),
             ),
             needs=("T1",),
-            anomaly=lambda seen: seen.read("T1 first") != seen.read("T1 second"),
+            anomaly=lambda run: run.read("T1 first") != run.read("T1 second"),
             standard_from=RR,
             standard_basis="SQL-92 4.28 P2, non-repeatable read (Berenson A2)",
             documented_from=RR,
@@ -277,8 +272,8 @@ CASES: Mapping[str, Case] = {
         ),
         Case(
             name="phantom-read",
-            title="rows appear between two reads: SQL-92 P3",
-            meaning="A condition asked twice in one transaction finds a row more the second time.",
+            title="rows appear between two reads (SQL-92 P3)",
+            meaning="A query that is run twice in one transaction returns one more row the second time.",
             steps=(
                 Step("T1", "SELECT id, value FROM test WHERE value > 15", "T1 first"),
                 Step("T2", "INSERT INTO test (id, value) VALUES (3, 30)"),
@@ -287,7 +282,7 @@ CASES: Mapping[str, Case] = {
                 Step("T1", "COMMIT"),
             ),
             needs=("T1",),
-            anomaly=lambda seen: seen.read("T1 first") != seen.read("T1 second"),
+            anomaly=lambda run: run.read("T1 first") != run.read("T1 second"),
             standard_from=SER,
             standard_basis="SQL-92 4.28 P3, phantom (Berenson A3)",
             documented_from=RR,
@@ -295,4 +290,4 @@ CASES: Mapping[str, Case] = {
         ),
     )
 }
-"""All cases by name, in the order in which they are shown."""
+"""All cases by name, in display order."""

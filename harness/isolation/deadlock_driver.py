@@ -1,4 +1,4 @@
-"""Drives the deadlocking pairs and counts what the server counted. What it means is said in findings.py."""
+"""Runs the deadlocking pairs and reads the server's deadlock counter. findings.py evaluates the result."""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ from harness.isolation.stepper import LIMIT_S, drive
 from harness.isolation.transcript import to_json
 
 COUNT = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"
-"""The observer is in autocommit, so each look is a transaction of its own and sees fresh statistics."""
+"""The observer runs in autocommit mode, so each query is a new transaction and reads current statistics."""
 COUNT_LIMIT_S = 5.0
-"""How long to wait for statistics. A backend hands its counts in when it ends, and the sessions have ended."""
+"""Longest wait for the statistics. A backend reports its counts when it ends, and the sessions have ended."""
 
 
 def measure(server: Postgres, pairs: int, *, crossed: bool = True, limit_s: float = LIMIT_S) -> dict[str, Any]:
-    """One round of `pairs` pairs at once (2 connections each, and the observer's): facts as JSON types.
+    """Runs one round of `pairs` pairs at once (2 connections per pair and the observer's). Returns JSON types.
 
-    `started` and `finished` are the server's clock, to find the round in its log; the transcript's `pids`
-    are the backends. Other clients' deadlocks in the same database would be counted too.
+    `started` and `finished` are times of the server's clock and the transcript's `pids` are the backends, to find
+    the round in the server's log. Deadlocks of other clients in the same database are counted too.
     """
     started = server.admin("SELECT clock_timestamp()::text")[0][0]
     before = server.admin(COUNT)[0][0]
-    seen = drive(server, script(pairs, crossed=crossed), limit_s=limit_s)
-    victims = sum(event.code == DEADLOCK_DETECTED for event in seen.events)
+    transcript = drive(server, script(pairs, crossed=crossed), limit_s=limit_s)
+    victims = sum(event.code == DEADLOCK_DETECTED for event in transcript.events)
     deadline = monotonic() + COUNT_LIMIT_S
     while (after := server.admin(COUNT)[0][0]) - before < victims and monotonic() < deadline:
-        sleep(0.02)  # orders nothing: the count only has to arrive
+        sleep(0.02)  # until the statistics arrive
     return {
         "pairs": pairs,
         "counted_before": before,
         "counted_after": after,
         "started": started,
         "finished": server.admin("SELECT clock_timestamp()::text")[0][0],
-        "transcript": to_json(seen),
+        "transcript": to_json(transcript),
     }

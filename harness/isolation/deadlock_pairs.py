@@ -1,7 +1,7 @@
-"""Deadlocks: pairs of transactions that update two rows in crossed order, and what must come of it. Pure.
+"""Deadlocks: pairs of transactions that update two rows in crossed order, and the evaluation of each pair. Pure.
 
-Of a pair, A updates the odd row and then the even one, B the other way round. A adds 1 and B adds 10, so the
-rows tell at the end whose transaction was applied, once, twice or in part.
+In a pair, A updates the odd row and then the even one; B updates them in reverse order. A adds 1 and B adds 10, so
+the final values show whose transaction was applied, and whether once, twice or in part.
 """
 
 from __future__ import annotations
@@ -15,24 +15,25 @@ from harness.isolation.transcript import LEVEL, Event, Transcript
 LEVEL_USED: Level = "READ COMMITTED"
 DEADLOCK_DETECTED = "40P01"
 MAX_PAIRS = 40
-"""80 connections: what PostgreSQL's default of 100 leaves room for."""
+"""80 connections, which fit into PostgreSQL's default of 100."""
 ADDS = {"A": 1, "B": 10}
 
 
 def sessions(pair: int) -> tuple[str, str]:
-    """Names of the two sessions of a pair; pairs count from 1."""
+    """Returns the names of a pair's two sessions. Pairs are numbered from 1."""
     return f"{pair}A", f"{pair}B"
 
 
 def rows_of(pair: int) -> tuple[int, int]:
-    """The ids of the pair's two rows."""
+    """Returns the ids of the pair's two rows."""
     return 2 * pair - 1, 2 * pair
 
 
 def script(pairs: int, *, crossed: bool = True) -> Script:
-    """All pairs at once. Second updates are sent when every session has its first lock, all together.
+    """Builds the schedule of all pairs at once. All second updates are sent together, after every session has its
+    first lock.
 
-    Without `crossed` both of a pair go odd, even: nothing can deadlock (the negative control).
+    Without `crossed`, both sessions of a pair update odd, then even: no deadlock is possible (the negative control).
     """
     names = [name for pair in range(1, pairs + 1) for name in sessions(pair)]
     first, second = [], []
@@ -60,51 +61,51 @@ def script(pairs: int, *, crossed: bool = True) -> Script:
     )
 
 
-def _add(session: str, row: int, which: str) -> Step:
+def _add(session: str, row: int, position: str) -> Step:
     value = ADDS[session[-1]]
-    sql = f"UPDATE test SET value = value + {value} WHERE id = {row}"  # noqa: S608 (numbers of our own)
-    return Step(session, sql, f"{session} {which}")
+    sql = f"UPDATE test SET value = value + {value} WHERE id = {row}"  # noqa: S608 (numbers from this module)
+    return Step(session, sql, f"{session} {position}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Pair:
-    """What came of one pair. `faults` are sentences; none means that all was as it should be."""
+class PairResult:
+    """The outcome of one pair. `faults` are phrases for messages, empty if the pair behaved as expected."""
 
     number: int
     victims: tuple[str, ...]
     """Sessions that got 40P01."""
     crossed: bool
-    """Whether both had their first lock before either asked for its second."""
+    """Whether both sessions had their first lock before either requested its second."""
     applied: bool
-    """Whether one transaction was acknowledged, and both rows hold exactly what it added."""
+    """Whether exactly one transaction was acknowledged and both rows hold what it added."""
     detection_ms: float | None
-    """From the victim's second update sent to its error, if there was exactly one victim."""
+    """Time from sending the victim's second update to its error; None unless there was exactly one victim."""
     faults: tuple[str, ...]
 
 
-def judge_pair(seen: Transcript, number: int) -> Pair:
-    """The pair's fate, from the transcript."""
+def evaluate_pair(transcript: Transcript, number: int) -> PairResult:
+    """Evaluates one pair from the transcript."""
     names = sessions(number)
-    labels = {event.label: event for event in seen.events}
+    labels = {event.label: event for event in transcript.events}
     firsts = [labels.get(f"{name} first") for name in names]
     seconds = [labels.get(f"{name} second") for name in names]
     crossed = _crossed(firsts, seconds)
-    errors = [event for name in names for event in seen.of(name) if event.code]
+    errors = [event for name in names for event in transcript.of(name) if event.code]
     victims = tuple(event.session for event in errors if event.code == DEADLOCK_DETECTED)
-    survivors = [name for name in names if seen.committed(name)]
+    survivors = [name for name in names if transcript.committed(name)]
     expected = sum(ADDS[name[-1]] for name in survivors)
-    after = seen.after()
+    after = transcript.after()
     values = [after.get(row) for row in rows_of(number)]
     applied = len(survivors) == 1 and values == [expected, expected]
     faults = [f"{e.session} failed with {e.code} {e.message}" for e in errors if e.code != DEADLOCK_DETECTED]
     if not crossed:
-        faults.append("the two did not each hold a lock before asking for the other's")
+        faults.append("the sessions did not each hold a lock before requesting the other's")
     if len(victims) != 1:
         faults.append(f"{len(victims)} victims")
     if not applied:
-        faults.append(f"committed: {', '.join(survivors) or 'neither'}, and the rows hold {values}")
+        faults.append(f"committed: {', '.join(survivors) or 'neither'}; the rows hold {values}")
     victim = next((event for event in errors if event.code == DEADLOCK_DETECTED), None)
-    return Pair(
+    return PairResult(
         number=number,
         victims=victims,
         crossed=crossed,
@@ -115,13 +116,15 @@ def judge_pair(seen: Transcript, number: int) -> Pair:
 
 
 def _crossed(firsts: list[Event | None], seconds: list[Event | None]) -> bool:
-    held = [event.done_ms for event in firsts if event and not event.code]
-    asked = [event.sent_ms for event in seconds if event]
-    return len(held) == len(asked) == 2 and max(held) <= min(asked)
+    locked = [event.done_ms for event in firsts if event and not event.code]
+    requested = [event.sent_ms for event in seconds if event]
+    return len(locked) == len(requested) == 2 and max(locked) <= min(requested)
 
 
-def doubts(seen: Transcript, pairs: int) -> list[str]:
-    """Why the transcript of so many pairs proves nothing, if so."""
-    found = [*([seen.trouble] if seen.trouble else []), *wrong_levels(LEVEL_USED, seen)]
-    asserted = sum(event.label == LEVEL and not event.code for event in seen.events)
-    return found if found or asserted == 2 * pairs else [f"{asserted} of {2 * pairs} transactions told their level"]
+def transcript_problems(transcript: Transcript, pairs: int) -> list[str]:
+    """Returns the reasons why the transcript of `pairs` pairs cannot be evaluated."""
+    problems = [*([transcript.trouble] if transcript.trouble else []), *wrong_levels(LEVEL_USED, transcript)]
+    reported = sum(event.label == LEVEL and not event.code for event in transcript.events)
+    if not problems and reported != 2 * pairs:
+        problems.append(f"{reported} of {2 * pairs} transactions reported their level")
+    return problems

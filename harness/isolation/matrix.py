@@ -1,6 +1,6 @@
 """The matrix: what the standard allows, what the manual documents, what was observed. Pure.
 
-Rows are judged anew from the stored transcripts, so that nobody has to trust the host that recorded them.
+Rows are always computed from the stored transcripts, never taken from the host that recorded them.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from harness.isolation.observe import Observation, observe, verdict
 from harness.isolation.transcript import Transcript, from_json
 from harness.model import BACKENDS, Backend, Verdict
 
-SQLITE_BASIS = "sqlite.org/isolation.html: all transactions are serializable, but for a shared cache"
+SQLITE_BASIS = "sqlite.org/isolation.html: all transactions are serializable, except with a shared cache"
 SQLITE_NOTE = (
-    "SQLite has no level but SERIALIZABLE: READ UNCOMMITTED needs a cache shared inside one process, which app hosts "
-    "cannot have; READ COMMITTED and REPEATABLE READ do not exist."
+    "SQLite has only SERIALIZABLE. READ UNCOMMITTED needs a cache that connections of one process share, which app "
+    "hosts cannot do; READ COMMITTED and REPEATABLE READ do not exist."
 )
 LEGEND = (
-    "std: what SQL-92 says (*: at SERIALIZABLE only; below it the reading of Berenson and Adya). doc: what the "
-    "database's manual says. may = it may occur, no = prevented. seen: OCCURRED, or the strongest means that "
-    "prevented it: abort (code), wait (as long as the schedule held the lock), snapshot (an older version was shown). "
-    "!! = it occurred although documented as prevented. - = it may occur and was not seen."
+    "std: according to SQL-92 (*: SQL-92 covers SERIALIZABLE only; lower levels after Berenson and Adya). "
+    "doc: according to the database's manual. may = it may occur, no = prevented. seen: OCCURRED, or the strongest "
+    "mechanism that prevented it: abort (error code), wait (for as long as the schedule held the lock), snapshot (an "
+    "older version was read). !! = it occurred although documented as prevented. - = it may occur but was not observed."
 )
 HEAD = "std doc seen"
 MISSING = "        not run"
@@ -37,57 +37,57 @@ Word = TypeVar("Word", bound=str)
 
 
 def documented(backend: Backend, case: Case, level: Level) -> tuple[Rule, str]:
-    """What the manual of that database says, and where."""
+    """Returns whether the database's manual documents the anomaly as prevented, and the source."""
     if backend == "postgres":
         return case.documented(level), case.documented_basis
     return "prevented", SQLITE_BASIS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Stored:
-    """A result of the cases, checked: what was asked for, and the transcripts there are."""
+class IsolationResult:
+    """A validated result: the requested cases and levels, and the transcripts that exist."""
 
     backend: Backend
     version: str
     cases: tuple[Case, ...]
     levels: tuple[Level, ...]
-    seen: Mapping[tuple[str, Level], Transcript]
+    transcripts: Mapping[tuple[str, Level], Transcript]
 
 
-def read(result: Mapping[str, Any]) -> Stored:
-    """The stored result; FormatError if it is none."""
+def read(result: Mapping[str, Any]) -> IsolationResult:
+    """Parses a stored result. Raises FormatError."""
     try:
-        stored = Stored(
+        stored = IsolationResult(
             backend=_one_of(result["backend"], BACKENDS),
-            version=" ".join(str(result["version"]).split()[:2]),  # `PostgreSQL 18.6` of what version() says
+            version=" ".join(str(result["version"]).split()[:2]),  # `PostgreSQL 18.6` of version()'s text
             cases=tuple(CASES[_one_of(name, tuple(CASES))] for name in result["cases"]),
             levels=tuple(_one_of(level, LEVELS) for level in result["levels"]),
-            seen={
+            transcripts={
                 (_one_of(cell["case"], tuple(CASES)), _one_of(cell["level"], LEVELS)): from_json(cell["transcript"])
                 for cell in result["cells"]
             },
         )
     except (AttributeError, LookupError, TypeError, ValueError) as error:
-        raise FormatError(f"not a result of the isolation cases: {type(error).__name__}: {error}") from error
+        raise FormatError(f"not an isolation result: {type(error).__name__}: {error}") from error
     if not (stored.cases and stored.levels):
-        raise FormatError("a result of the isolation cases that asks for none")
+        raise FormatError("the isolation result has no cases or no levels")
     return stored
 
 
 def _one_of(value: Any, known: tuple[Word, ...]) -> Word:
     if value not in known:
-        raise ValueError(f"{value!r} is none of {', '.join(known)}")
+        raise ValueError(f"{value!r} is not one of {', '.join(known)}")
     return known[known.index(value)]
 
 
-def matrix(stored: Stored) -> list[dict[str, Any]]:
-    """One row for each case and level that was asked for; one that never ran is `unknown`."""
+def matrix(stored: IsolationResult) -> list[dict[str, Any]]:
+    """Returns one row for each requested case and level. A case that did not run is `unknown`."""
     return [_row(stored, case, level) for case in stored.cases for level in stored.levels]
 
 
-def _row(stored: Stored, case: Case, level: Level) -> dict[str, Any]:
-    never = Transcript(level=level, trouble="it was never run")
-    transcript = stored.seen.get((case.name, level), never)
+def _row(stored: IsolationResult, case: Case, level: Level) -> dict[str, Any]:
+    missing = Transcript(level=level, trouble="the case was not run")
+    transcript = stored.transcripts.get((case.name, level), missing)
     observed = observe(case, level, transcript)
     rule, basis = documented(stored.backend, case, level)
     return {
@@ -118,17 +118,17 @@ def _not_observed(rule: Rule, observed: Observation) -> bool:
 
 
 def render(rows: Sequence[Mapping[str, Any]], width: int) -> list[str]:
-    """The matrix as lines of at most `width` characters: PostgreSQL level by level, SQLite set-up by set-up, a legend.
+    """Returns the matrix as lines of at most `width` characters: PostgreSQL by level, SQLite by profile, a legend.
 
-    Where a case was run more than once at a level, the run that speaks most against the database is shown.
+    If a case was run more than once at a level, the run with the worst verdict is shown.
     """
     lines: list[str] = []
     rows = sorted(rows, key=lambda row: BACKENDS.index(row["backend"]))
     for system in dict.fromkeys(_system(row) for row in rows):
-        mine = [row for row in rows if _system(row) == system]
-        columns = list(dict.fromkeys((row["backend"], row["level"]) for row in mine))
-        for group in _groups(mine, columns, width):
-            lines += [*_table(mine, group), ""]
+        own = [row for row in rows if _system(row) == system]
+        columns = list(dict.fromkeys((row["backend"], row["level"]) for row in own))
+        for group in _groups(own, columns, width):
+            lines += [*_table(own, group), ""]
         lines += [*textwrap.wrap(SQLITE_NOTE, width), ""] if system == "sqlite" else []
     titles = "; ".join(dict.fromkeys(f"{_short(row['case'])} = {row['title']}" for row in rows))
     return [*lines, *textwrap.wrap(f"{titles}.", width), *textwrap.wrap(LEGEND, width)]
@@ -142,30 +142,33 @@ def _system(row: Mapping[str, Any]) -> str:
 
 
 def _groups(rows: Sequence[Mapping[str, Any]], columns: Sequence[_Column], width: int) -> list[Sequence[_Column]]:
-    """The columns in as few tables as fit the width, of even size."""
-    left, wide = _widths(rows)
-    fit = max(1, (width - left) // (wide + 2))
+    """Splits the columns into as few tables as fit the width, of about equal size."""
+    name_width, column_width = _widths(rows)
+    fit = max(1, (width - name_width) // (column_width + 2))
     size = math.ceil(len(columns) / math.ceil(len(columns) / fit))
     return [columns[start : start + size] for start in range(0, len(columns), size)]
 
 
 def _widths(rows: Sequence[Mapping[str, Any]]) -> tuple[int, int]:
-    """Characters of the anomalies' names, and of a level's column."""
+    """Returns the width of the anomalies' names and of a level's column, in characters."""
     names = (rows[0]["version"], *(_name(row) for row in rows))
-    return max(map(len, names)), max(len(text) for row in rows for text in (_shown(row), _head(row), MISSING))
+    return max(map(len, names)), max(len(text) for row in rows for text in (_cell_text(row), _head(row), MISSING))
 
 
 def _table(rows: Sequence[Mapping[str, Any]], columns: Sequence[_Column]) -> list[str]:
-    left, wide = _widths(rows)
+    name_width, column_width = _widths(rows)
     worst_last = sorted(rows, key=lambda row: -WORST[row["verdict"]])
-    shown = {(row["case"], row["backend"], row["level"]): _shown(row) for row in worst_last}
+    texts = {(row["case"], row["backend"], row["level"]): _cell_text(row) for row in worst_last}
     heads = {(row["backend"], row["level"]): _head(row) for row in rows}
     names: dict[str, str] = {}
     for row in rows:
         names[row["case"]] = max(names.get(row["case"], ""), _name(row), key=len)
     lines = [(rows[0]["version"], [heads[column] for column in columns]), ("", [HEAD] * len(columns))]
-    lines += [(name, [shown.get((case, *column), MISSING) for column in columns]) for case, name in names.items()]
-    return ["  ".join([first.ljust(left), *(text.ljust(wide) for text in others)]).rstrip() for first, others in lines]
+    lines += [(name, [texts.get((case, *column), MISSING) for column in columns]) for case, name in names.items()]
+    return [
+        "  ".join([name.ljust(name_width), *(text.ljust(column_width) for text in cells)]).rstrip()
+        for name, cells in lines
+    ]
 
 
 def _head(row: Mapping[str, Any]) -> str:
@@ -173,7 +176,7 @@ def _head(row: Mapping[str, Any]) -> str:
 
 
 def _short(case: str) -> str:
-    """`dirty-read` is said as `dirty`, so that four levels have room in a line."""
+    """Shortens `dirty-read` to `dirty`, because four levels must fit into one line."""
     return case.removesuffix("-read")
 
 
@@ -181,8 +184,10 @@ def _name(row: Mapping[str, Any]) -> str:
     return _short(row["case"]) + ("*" if row["standard_silent"] else "")
 
 
-def _shown(row: Mapping[str, Any]) -> str:
+def _cell_text(row: Mapping[str, Any]) -> str:
     word = {"possible": "may", "prevented": "no"}
-    mark = "!!" if row["verdict"] == "fail" else " -" if row["not_observed"] else ""
-    seen = f"wait {row['ms']:.0f} ms" if row["kind"] == "waited" else row["observed"]
-    return f"{word[row['standard']]:<3} {word[row['documented']]:<3} {seen}{mark}"
+    mark = " -" if row["not_observed"] else ""
+    if row["verdict"] == "fail":
+        mark = "!!"
+    observed = f"wait {row['ms']:.0f} ms" if row["kind"] == "waited" else row["observed"]
+    return f"{word[row['standard']]:<3} {word[row['documented']]:<3} {observed}{mark}"

@@ -1,4 +1,4 @@
-"""Reads a transcript and says whether the anomaly occurred, and if not, what prevented it. Pure."""
+"""Evaluates a transcript: whether the anomaly occurred, and if not, what prevented it. Pure."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ PREVENTING = {
     "SQLITE_BUSY_SNAPSHOT": "snapshot is too old to write",
     "SQLITE_LOCKED": "table is locked",
 }
-"""The errors by which a database refuses an interleaving. Any other error says nothing about isolation."""
+"""The errors with which a database rejects an interleaving. Other errors carry no information about isolation."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Observation:
-    """What one run showed.
+    """The result of one run.
 
-    If the anomaly did not occur, `kind` is the strongest means seen: `aborted` (a transaction was refused, by
-    `code`), else `waited` (a statement had to wait, `ms` in all), else `snapshot` (neither: a reader was
-    shown another version). `ms` tells how long the schedule kept the waiters waiting; it is no property of
-    the database. `unknown` has a `reason`.
+    If the anomaly did not occur, `kind` is the strongest mechanism that was observed: `aborted` (a transaction failed
+    with `code`), else `waited` (statements waited for `ms` in total), else `snapshot` (neither: a reader was shown
+    another version). `ms` is how long the schedule made the statements wait, not a property of the database.
+    `unknown` has a `reason`.
     """
 
     kind: Kind
@@ -48,11 +48,11 @@ class Observation:
         return shown[self.kind]
 
 
-def wrong_levels(level: str, seen: Transcript) -> list[str]:
-    """One sentence for each transaction that said it runs at another level than it was asked to."""
+def wrong_levels(level: str, transcript: Transcript) -> list[str]:
+    """Returns one sentence for each transaction that reports another level than the requested one."""
     return [
-        f"{event.session} asked for {level} and ran {_level(event.rows)}"
-        for event in seen.events
+        f"{event.session} requested {level} but ran at {_level(event.rows)}"
+        for event in transcript.events
         if event.label == LEVEL and not event.code and _level(event.rows) != level
     ]
 
@@ -61,45 +61,51 @@ def _level(rows: tuple[tuple[object, ...], ...]) -> str:
     return str(rows[0][0]).upper() if rows and rows[0] else "an unknown level"
 
 
-def observe(case: Case, level: Level, seen: Transcript) -> Observation:
-    """What the transcript of `case` at `level` shows. Whatever casts doubt on it makes `unknown`."""
-    doubts = list(_doubts(case, level, seen))
-    if doubts:
-        return Observation(kind="unknown", reason="; ".join(doubts))
-    waits = [event for event in seen.events if event.waited_for]
+def observe(case: Case, level: Level, transcript: Transcript) -> Observation:
+    """Evaluates the transcript of `case` at `level`. An incomplete or inconsistent one gives `unknown`."""
+    problems = list(_problems(case, level, transcript))
+    if problems:
+        return Observation(kind="unknown", reason="; ".join(problems))
+    waits = [event for event in transcript.events if event.waited_for]
     ms = round(sum(event.ms for event in waits), 3)
-    codes = [event.code for event in seen.events if event.code]
+    codes = [event.code for event in transcript.events if event.code]
     code = codes[0] if codes else ""
     try:
-        occurred = all(map(seen.committed, case.needs)) and case.anomaly(seen)
+        occurred = all(map(transcript.committed, case.needs)) and case.anomaly(transcript)
     except (LookupError, TypeError, ValueError) as error:
-        return Observation(kind="unknown", reason=f"rows that this case cannot show: {error!r}")
-    kind: Kind = "occurred" if occurred else "aborted" if codes else "waited" if waits else "snapshot"
+        return Observation(kind="unknown", reason=f"rows that are impossible in this case: {error!r}")
+    kind: Kind = "snapshot"
+    if occurred:
+        kind = "occurred"
+    elif codes:
+        kind = "aborted"
+    elif waits:
+        kind = "waited"
     return Observation(kind=kind, ms=ms, code=code)
 
 
-def _doubts(case: Case, level: Level, seen: Transcript) -> Iterator[str]:
-    """Why the transcript proves nothing: nothing, if it does."""
-    if seen.trouble:
-        yield seen.trouble
-    if seen.level != level:
-        yield f"the transcript is of {seen.level}"
-    yield from wrong_levels(level, seen)
-    for event in seen.events:
+def _problems(case: Case, level: Level, transcript: Transcript) -> Iterator[str]:
+    """Yields the reasons why the transcript cannot be evaluated."""
+    if transcript.trouble:
+        yield transcript.trouble
+    if transcript.level != level:
+        yield f"the transcript is of {transcript.level}"
+    yield from wrong_levels(level, transcript)
+    for event in transcript.events:
         if event.code and event.code not in PREVENTING:
             yield f"{event.session}: {event.sql} failed with {event.code} {event.message}"
     for session in case.sessions:
-        events = seen.of(session)
+        events = transcript.of(session)
         if any(event.code for event in events):
-            continue  # refused: it need not have come further
+            continue  # it failed, so its remaining steps were not run
         if not any(event.label == LEVEL for event in events):
-            yield f"{session} never said at which level it ran"
+            yield f"{session} did not report its isolation level"
         if [event.sql for event in events][2:] != [s.sql for s in case.steps if s.session == session]:
             yield f"{session} did not run the steps of {case.name}"
 
 
 def verdict(documented: Rule, observation: Observation) -> Verdict:
-    """`fail` if what is documented as prevented occurred. Possible but not observed is no failure."""
+    """Returns `fail` if the anomaly occurred although documented as prevented. Possible but not observed is a pass."""
     if observation.kind == "unknown":
         return "unknown"
     return "fail" if documented == "prevented" and observation.kind == "occurred" else "pass"

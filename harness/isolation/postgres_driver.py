@@ -1,7 +1,7 @@
-"""PostgreSQL as the stepper sees it: a connection a session, and an observer that asks pg_blocking_pids.
+"""Session driver for PostgreSQL: one connection per session, and an observer that queries pg_blocking_pids.
 
-PostgreSQL grants a released lock before it answers COMMIT, so what the observer sees after a step has ended is
-the state that step led to.
+PostgreSQL grants a released lock before it answers COMMIT, so after a step has ended the observer reads the state
+that this step led to.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from psycopg.conninfo import make_conninfo
 
 from harness.errors import RigError, UsageError
 from harness.isolation.case_model import Level
-from harness.isolation.stepper import LIMIT_S, Refused
+from harness.isolation.stepper import LIMIT_S, StatementError
 from harness.isolation.transcript import Rows
 
 BEGIN: Mapping[Level, str] = {
@@ -36,19 +36,21 @@ SETTINGS = (
 
 
 class Postgres:
-    """One server, one scratch schema. Context manager; the schema is held against a second run."""
+    """One server, one scratch schema. Context manager; an advisory lock keeps a second run out of the schema."""
 
     level_sql = "SHOW transaction_isolation"
 
     def __init__(self, dsn: str, schema: str, *, limit_s: float = LIMIT_S) -> None:
-        """Connect the observer. The role needs CREATE on `schema`, which must exist.
+        """Connects the observer. The role needs CREATE on `schema`, which must exist.
 
-        Raises UsageError for a bad schema name or DSN, RigError if the server cannot be had.
+        Raises UsageError for an invalid schema name or DSN, RigError if the server cannot be reached.
         """
         if not re.fullmatch(r"[a-z_][a-z0-9_]{0,62}", schema):
-            raise UsageError(f"{schema!r} is no schema name: lower case letters, digits and _ only")
+            raise UsageError(
+                f"invalid schema name {schema!r}", hint="use lower case letters, digits and _, 63 characters at most"
+            )
         self._schema = schema
-        self._patience_ms = int(limit_s * 2000)  # the server's own bound, should this process lose track
+        self._statement_timeout_ms = int(limit_s * 2000)  # ends a statement on the server if this process fails to
         try:
             self._dsn = make_conninfo(
                 dsn, connect_timeout=5, tcp_user_timeout=10_000, application_name="pgcrucible isolation"
@@ -61,21 +63,21 @@ class Postgres:
         except psycopg.Error as error:
             raise RigError(f"cannot connect to PostgreSQL: {error}") from error
         try:
-            self._hold()
+            self._lock_schema()
         except BaseException:
             self._observer.close()
             raise
 
-    def _hold(self) -> None:
-        """See that the schema is there and nobody else works in it; the lock ends with the observer."""
-        exists, ours = self.admin(
+    def _lock_schema(self) -> None:
+        """Checks that the schema exists and takes its advisory lock, which ends with the observer's connection."""
+        exists, locked = self.admin(
             f"SELECT to_regnamespace('{self._schema}') IS NOT NULL, "
             f"pg_try_advisory_lock(hashtext('pgcrucible isolation {self._schema}'))"
         )[0]
         if not exists:
             raise RigError(f"schema {self._schema} does not exist", hint="create it for the harness's role")
-        if not ours:
-            raise RigError(f"another run works in schema {self._schema}", hint="wait for it to end")
+        if not locked:
+            raise RigError(f"another run uses schema {self._schema}", hint="wait for it to end")
 
     def __enter__(self) -> Postgres:
         return self
@@ -89,7 +91,7 @@ class Postgres:
         try:
             conn.execute(
                 "SELECT set_config('search_path', %s, false), set_config('statement_timeout', %s, false)",
-                (self._schema, str(self._patience_ms)),
+                (self._schema, str(self._statement_timeout_ms)),
             )
         except BaseException:
             conn.close()
@@ -97,7 +99,7 @@ class Postgres:
         return conn
 
     def facts(self) -> dict[str, Any]:
-        """Version and settings on which the results depend, to be stored with them."""
+        """Returns the version and the settings on which the results depend, to be stored with them."""
         version, number = self.admin("SELECT version(), current_setting('server_version_num')::int")[0]
         settings = {name: self.admin(f"SHOW {name}")[0][0] for name in SETTINGS}
         timeout = "SELECT setting::int FROM pg_settings WHERE name = 'deadlock_timeout'"  # in ms
@@ -109,38 +111,38 @@ class Postgres:
         }
 
     def begin(self, level: Level, *, writes: bool) -> str:  # noqa: ARG002 (SQLite's driver needs it)
-        """BEGIN with the level in the same statement: SET TRANSACTION before BEGIN would do nothing."""
+        """Returns BEGIN with the level in the same statement. SET TRANSACTION before BEGIN has no effect."""
         return BEGIN[level]
 
     def open(self, sessions: Sequence[str]) -> Mapping[str, int]:
-        """A connection each."""
+        """Opens one connection per session."""
         for session in sessions:
             try:
                 self._sessions[session] = self._connect()
             except psycopg.Error as error:
-                raise Refused(error.sqlstate or "08001", f"{session} cannot connect: {error}") from error
+                raise StatementError(error.sqlstate or "08001", f"{session} cannot connect: {error}") from error
         self._names = {conn.info.backend_pid: name for name, conn in self._sessions.items()}
         return {name: pid for pid, name in self._names.items()}
 
     def execute(self, session: str, sql: str) -> Rows:
-        """One statement, its rows if it has any."""
+        """Runs one statement and returns its rows, if any."""
         return _execute(self._sessions[session], sql)
 
     def waiting(self, sessions: Sequence[str]) -> Mapping[str, tuple[str, ...]]:
-        """Waiting for a lock that another of our sessions holds or is first in line for.
+        """Returns the sessions that wait for a lock which other sessions of the case hold or queue for first.
 
-        Who waits for a stranger (autovacuum, another client) is not counted: that ends without us.
+        Waits for other backends (autovacuum, another client) are not counted, because they end independently.
         """
         pids = [self._sessions[session].info.backend_pid for session in sessions]
-        seen = {}
+        waiting = {}
         for pid, blockers in self.admin(BLOCKERS, (pids,)):
             holders = tuple(self._names[b] for b in blockers if b in self._names)
             if holders:
-                seen[self._names[pid]] = holders
-        return seen
+                waiting[self._names[pid]] = holders
+        return waiting
 
     def interrupt(self) -> None:
-        """Terminate the backends that still run something; their threads then get an error."""
+        """Terminates the backends that still run a statement; their threads then get an error."""
         active = psycopg.pq.TransactionStatus.ACTIVE
         infos = [conn.info for conn in self._sessions.values() if not conn.closed]
         busy = [info.backend_pid for info in infos if info.transaction_status == active]
@@ -148,16 +150,16 @@ class Postgres:
             self.admin("SELECT pg_terminate_backend(pid) FROM unnest(%s::int[]) AS pid", (busy,))
 
     def end_sessions(self) -> None:
-        """Close the connections; the server then rolls back what is open."""
+        """Closes the connections. The server rolls back open transactions."""
         for conn in self._sessions.values():
             conn.close()
         self._sessions.clear()
 
     def admin(self, sql: str, parameters: Sequence[object] | None = None) -> Rows:
-        """Through the observer. RigError if its connection is lost: then nothing can be said any more."""
+        """Runs a statement on the observer's connection. Raises RigError if the connection is lost."""
         try:
             return _execute(self._observer, sql, parameters)
-        except Refused as error:
+        except StatementError as error:
             if self._observer.closed:
                 raise RigError(f"the observer's connection to PostgreSQL is lost: {error}") from error
             raise
@@ -170,4 +172,4 @@ def _execute(conn: psycopg.Connection[Any], sql: str, parameters: Sequence[objec
     except psycopg.Error as error:
         primary = error.diag.message_primary or str(error).strip()
         detail = f" ({error.diag.message_detail})" if error.diag.message_detail else ""
-        raise Refused(error.sqlstate or "08006", primary + detail) from error
+        raise StatementError(error.sqlstate or "08006", primary + detail) from error

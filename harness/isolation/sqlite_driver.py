@@ -1,10 +1,9 @@
-"""SQLite as the stepper sees it: a connection a session on one file, in threads of one process.
+"""Session driver for SQLite: one connection per session on one file, in threads of one process.
 
-SQLite has one level: every transaction is serializable. (READ UNCOMMITTED exists between connections that
-share a cache inside one process; hosts that share a file cannot.) It has no pg_blocking_pids either, so
-waiting is observed in two halves: a statement is first sent without busy time-out, and SQLITE_BUSY is the
-sight of its waiting; it is then sent again under the profile's time-out, and counts as waiting for as long as
-the observer, too, cannot have the write lock.
+SQLite has one level: every transaction is serializable. (READ UNCOMMITTED exists between connections that share a
+cache inside one process; hosts that share a file cannot.) SQLite has no pg_blocking_pids, so waiting is observed in
+two steps. A statement is first sent without a busy timeout; SQLITE_BUSY shows that it has to wait. It is then sent
+again with the profile's timeout, and counts as waiting for as long as the observer cannot get the write lock either.
 """
 
 from __future__ import annotations
@@ -20,27 +19,31 @@ from harness.errors import RigError, UsageError
 from harness.host_scripts.shared_directory import NETWORK, type_of
 from harness.isolation.case_model import Level
 from harness.isolation.sqlite_profiles import PROFILES
-from harness.isolation.stepper import Refused
+from harness.isolation.stepper import StatementError
 from harness.isolation.transcript import Rows
 
 ADMIN_MS = 5000
-SOMEBODY = ("the holder of the write lock",)
+LOCK_HOLDER = ("the holder of the write lock",)
+"""SQLite does not report which connection holds the lock."""
 
 
 class Sqlite:
-    """A database file of our own, which must not exist yet and is removed at the end. Context manager."""
+    """A scratch database file, which must not exist yet and is removed at the end. Context manager."""
 
     level_sql = "PRAGMA read_uncommitted"
 
     def __init__(self, path: Path, profile: str) -> None:
-        """Create the file. Raises UsageError for an unknown profile or a file that is there already, RigError where
-        the filesystem is none that SQLite's locks hold on."""
+        """Creates the file.
+
+        Raises UsageError for an unknown profile or if the file exists, RigError on a network filesystem, where SQLite's
+        locks do not work.
+        """
         if profile not in PROFILES:
-            raise UsageError(f"no SQLite profile {profile!r}", hint=f"choose from {', '.join(PROFILES)}")
+            raise UsageError(f"unknown SQLite profile {profile!r}", hint=f"choose from {', '.join(PROFILES)}")
         if path.exists():
-            raise UsageError(f"{path} exists", hint="give a path at which a scratch file can be made")
+            raise UsageError(f"{path} exists", hint="give the path of a new scratch file")
         if NETWORK.fullmatch(kind := type_of(path.parent)):
-            raise RigError(f"{path} is on {kind}: SQLite's locks do not hold there", hint="give a local path")
+            raise RigError(f"{path} is on {kind}, where SQLite's locks do not work", hint="give a path on a local disk")
         self._path = path
         self._profile = PROFILES[profile]
         self._sessions: dict[str, sqlite3.Connection] = {}
@@ -53,7 +56,7 @@ class Sqlite:
         granted = self.admin(f"PRAGMA journal_mode={self._profile.journal_mode}")[0][0]
         if granted != self._profile.journal_mode:
             self.__exit__()
-            raise RigError(f"SQLite granted journal mode {granted}, not {self._profile.journal_mode}")
+            raise RigError(f"{path}: SQLite set journal mode {granted} instead of {self._profile.journal_mode}")
 
     def __enter__(self) -> Sqlite:
         return self
@@ -71,14 +74,14 @@ class Sqlite:
         return conn
 
     def facts(self) -> dict[str, Any]:
-        """Version, set-up (journal mode and synchronous as read back), and whether the file is whole after all."""
+        """Returns version, settings (journal mode and synchronous as read back) and the result of integrity_check."""
         settings = asdict(self._profile)
         try:
             for pragma in ("journal_mode", "synchronous"):
                 settings[pragma] = self.admin(f"PRAGMA {pragma}")[0][0]
-            with closing(sqlite3.connect(self._path, timeout=ADMIN_MS / 1e3)) as fresh:  # what it sees, no cache holds
+            with closing(sqlite3.connect(self._path, timeout=ADMIN_MS / 1e3)) as fresh:  # has no cached pages
                 integrity = [str(row[0]) for row in _execute(fresh, "PRAGMA integrity_check")]
-        except Refused as error:  # of a damaged file there is nothing else to say
+        except StatementError as error:  # a damaged file: the error is the result
             integrity = [error.message]
         return {
             "version": f"SQLite {sqlite3.sqlite_version}",
@@ -87,26 +90,26 @@ class Sqlite:
         }
 
     def begin(self, level: Level, *, writes: bool) -> str:  # noqa: ARG002 (there is only one level)
-        """BEGIN as the profile does it for a transaction that will write, or not."""
+        """Returns the profile's BEGIN for a transaction that writes, or a plain BEGIN."""
         return self._profile.begin if writes else "BEGIN"
 
     def open(self, sessions: Sequence[str]) -> Mapping[str, int]:
-        """A connection each; no processes to name."""
+        """Opens one connection per session. There are no server processes to return."""
         for session in sessions:
             self._sessions[session] = self._connect(0)
         return {}
 
     def execute(self, session: str, sql: str) -> Rows:
-        """One statement; if the file is locked, again with the profile's busy time-out."""
+        """Runs one statement; if the file is locked, again with the profile's busy timeout."""
         conn = self._sessions[session]
         if sql == "ROLLBACK" and not conn.in_transaction:
-            return ()  # SQLite has rolled back already, or never began
+            return ()  # SQLite has rolled back already, or the transaction never began
         if sql == self.level_sql:
             shared = _execute(conn, sql)[0][0]
             return (("read uncommitted" if shared else "serializable",),)
         try:
             return _execute(conn, sql)
-        except Refused as error:
+        except StatementError as error:
             if not error.code.startswith("SQLITE_BUSY") or not self._profile.busy_timeout:
                 raise
         self._retrying.add(session)
@@ -114,36 +117,36 @@ class Sqlite:
             _execute(conn, f"PRAGMA busy_timeout={self._profile.busy_timeout}")
             return _execute(conn, sql)
         finally:
-            with suppress(Refused):
+            with suppress(StatementError):
                 _execute(conn, "PRAGMA busy_timeout=0")
             self._retrying.discard(session)
 
     def waiting(self, sessions: Sequence[str]) -> Mapping[str, tuple[str, ...]]:
-        """The sessions whose statement was answered BUSY, while the write lock is not to be had."""
+        """Returns the sessions whose statement got SQLITE_BUSY, while the write lock is not available."""
         retrying = [session for session in sessions if session in self._retrying]
         if not retrying:
             return {}
         try:
             _execute(self._observer, "BEGIN IMMEDIATE")
-        except Refused:
-            return dict.fromkeys(retrying, SOMEBODY)
+        except StatementError:
+            return dict.fromkeys(retrying, LOCK_HOLDER)
         _execute(self._observer, "ROLLBACK")
         return {}
 
     def interrupt(self) -> None:
-        """Stop running statements; a busy time-out ends by itself."""
+        """Interrupts running statements. A busy timeout ends by itself."""
         for conn in self._sessions.values():
             conn.interrupt()
 
     def end_sessions(self) -> None:
-        """Close the connections; what is open is rolled back."""
+        """Closes the connections, which rolls back open transactions."""
         for conn in self._sessions.values():
             conn.close()
         self._sessions.clear()
         self._retrying.clear()
 
     def admin(self, sql: str) -> Rows:
-        """On a connection of its own, with a busy time-out."""
+        """Runs a statement on a separate connection with a busy timeout."""
         return _execute(self._admin, sql)
 
 
@@ -151,10 +154,11 @@ def _execute(conn: sqlite3.Connection, sql: str) -> Rows:
     try:
         return tuple(conn.execute(sql).fetchall())
     except sqlite3.Error as error:
-        raise Refused(_code(error), str(error)) from error
+        raise StatementError(_code(error), str(error)) from error
 
 
 def _code(error: sqlite3.Error) -> str:
-    """The result code's name; Python tells it since 3.11, before that the message has to do."""
-    name = getattr(error, "sqlite_errorname", None)
-    return str(name) if name else "SQLITE_BUSY" if "database is locked" in str(error) else "SQLITE_ERROR"
+    """Returns the result code's name. Before Python 3.11 it is derived from the message."""
+    if name := getattr(error, "sqlite_errorname", None):
+        return str(name)
+    return "SQLITE_BUSY" if "database is locked" in str(error) else "SQLITE_ERROR"

@@ -1,6 +1,6 @@
-"""The two ways to set SQLite up that are measured, as facts that can be read back. Pure.
+"""The two SQLite configurations that are measured. Pure.
 
-The service has the same two (app/backends/sqlite.py) and says what it was granted; a test holds them equal.
+The service has the same two (app/backends/sqlite.py) and reports the pragmas in force; a test keeps both equal.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Profile:
-    """Pragmas under the names that read them back, and how a transaction begins that will write."""
+    """Pragmas by the name that reads them back, and the statement that begins a writing transaction."""
 
     journal_mode: str
     synchronous: int = 2
-    """2 is FULL: flushed at each commit, as PostgreSQL's default is."""
+    """2 is FULL: flushed at each commit, as PostgreSQL does by default."""
     busy_timeout: int
     """Milliseconds."""
     begin: str

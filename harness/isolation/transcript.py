@@ -1,7 +1,6 @@
-"""What happened in one run of a case: the record that is stored, printed as witness, and judged. Pure.
+"""The record of one run of a case: stored, printed as witness, and evaluated. Pure.
 
-The record holds facts only (who sent what when, what came back, who was seen to wait for whom), so that
-anyone can judge it again from disk.
+It holds facts only (statements, times, results, observed waits), so it can be evaluated again from disk.
 """
 
 from __future__ import annotations
@@ -15,14 +14,14 @@ from harness.errors import FormatError
 Rows = tuple[tuple[Any, ...], ...]
 
 LEVEL = "level"
-"""Label of the step in which a transaction says at which level it really runs."""
+"""Label of the step in which a transaction reports the level at which it runs."""
 ROLLBACK_AFTER_ERROR = "rollback after error"
-"""Label of the ROLLBACK that the stepper itself sends when a statement has failed."""
+"""Label of the ROLLBACK that the stepper sends after a failed statement."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """One statement from send to end; times are milliseconds on a monotonic clock since the case began."""
+    """One statement from send to end. Times are milliseconds since the case began, on a monotonic clock."""
 
     session: str
     sql: str
@@ -30,7 +29,7 @@ class Event:
     sent_ms: float = 0.0
     done_ms: float = 0.0
     waited_for: tuple[str, ...] = ()
-    """The sessions it was *seen* to wait for; empty if it was never seen waiting."""
+    """The sessions it was observed to wait for; empty if it was never observed to wait."""
     rows: Rows = ()
     code: str = ""
     """SQLSTATE (PostgreSQL) or result code name (SQLite) if it failed, else empty."""
@@ -38,44 +37,44 @@ class Event:
 
     @property
     def ms(self) -> float:
-        """How long the statement took, waiting included."""
+        """The statement's duration, waiting included."""
         return self.done_ms - self.sent_ms
 
     def __str__(self) -> str:
-        shown = f"{self.sent_ms:9.1f} ms  {self.session}: {self.sql}"
+        text = f"{self.sent_ms:9.1f} ms  {self.session}: {self.sql}"
         if self.waited_for:
-            shown += f"  [waited {self.ms:.1f} ms for {', '.join(self.waited_for)}]"
+            text += f"  [waited {self.ms:.1f} ms for {', '.join(self.waited_for)}]"
         if self.code:
-            return f"{shown}  -> {self.code} {self.message}"
-        return f"{shown}  -> {list(self.rows)}" if self.rows else shown
+            return f"{text}  -> {self.code} {self.message}"
+        return f"{text}  -> {list(self.rows)}" if self.rows else text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Transcript:
-    """All statements of one run, in the order in which they were seen to end."""
+    """All statements of one run, in the order in which they ended."""
 
     level: str
     events: tuple[Event, ...] = ()
     final: Rows = ()
     """The table after all sessions had ended."""
     trouble: str = ""
-    """Why the run could not be brought to its end, or empty."""
+    """Why the run could not be completed, or empty."""
     pids: Mapping[str, int] = field(default_factory=dict)
-    """The server process of each session, to find it again in the server's log."""
+    """The server process of each session, to find it in the server's log."""
 
     def event(self, label: str) -> Event:
-        """The event of that label; KeyError if it never ended."""
+        """Returns the event with that label. Raises KeyError if it never ended."""
         for event in self.events:
             if event.label == label:
                 return event
         raise KeyError(label)
 
     def read(self, label: str) -> dict[Any, Any]:
-        """The rows read in that step, as {id: value}."""
+        """Returns the rows read in that step, as {id: value}."""
         return {row[0]: row[1] for row in self.event(label).rows}
 
     def after(self) -> dict[Any, Any]:
-        """The table at the end, as {id: value}."""
+        """Returns the table at the end, as {id: value}."""
         return {row[0]: row[1] for row in self.final}
 
     def ended_before(self, label: str, other: str) -> bool:
@@ -83,7 +82,7 @@ class Transcript:
         return self.event(label).done_ms <= self.event(other).sent_ms
 
     def of(self, session: str) -> list[Event]:
-        """The events of one session, in its own order."""
+        """Returns the events of one session, in order."""
         return [event for event in self.events if event.session == session]
 
     def committed(self, session: str) -> bool:
@@ -91,19 +90,19 @@ class Transcript:
         return any(e.sql == "COMMIT" and not e.code for e in self.of(session))
 
     def witness(self) -> tuple[str, ...]:
-        """The record as lines to show."""
+        """Returns the transcript as printable lines."""
         lines = [str(event) for event in sorted(self.events, key=lambda e: e.sent_ms)]
         lines.append(f"{'finally':>12}  {list(self.final)}")
         return (*lines, f"{'trouble':>12}  {self.trouble}") if self.trouble else tuple(lines)
 
 
 def to_json(transcript: Transcript) -> dict[str, Any]:
-    """The record as JSON types."""
+    """Converts a transcript to JSON types."""
     return asdict(transcript)
 
 
 def from_json(data: Any) -> Transcript:
-    """The record from JSON types; FormatError if it is not one."""
+    """Parses a transcript from JSON types. Raises FormatError."""
     try:
         events = tuple(
             Event(

@@ -1,4 +1,4 @@
-"""A database with a role that may create in schema `isolation` only, and an engine without any isolation."""
+"""Fixtures: a database role that may create objects in schema `isolation` only, and an engine without isolation."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from harness.isolation.transcript import Rows
 
 @pytest.fixture(scope="session")
 def dsn(postgres: str) -> Iterator[str]:
-    """DSN of the harness's role in a database of its own."""
+    """DSN of the harness's role in a separate database."""
     name = "isolation_test"
     with psycopg.connect(postgres, autocommit=True) as conn:
         conn.execute(f"CREATE ROLE {name} LOGIN PASSWORD 'only-for-tests'")
@@ -37,30 +37,30 @@ def dsn(postgres: str) -> Iterator[str]:
 
 @pytest.fixture
 def pg(dsn: str) -> Iterator[Postgres]:
-    """The driver on that database."""
+    """The driver, connected to that database."""
     with Postgres(dsn, "isolation") as driver:
         yield driver
 
 
 @pytest.fixture
-def look(dsn: str) -> Iterator[Callable[[str], Any]]:
-    """The first value of a query, on a connection that is no part of the driver."""
+def query(dsn: str) -> Iterator[Callable[[str], Any]]:
+    """Returns the first value of a query, on a connection outside the driver."""
     with psycopg.connect(dsn, autocommit=True) as conn:
         yield lambda sql: conn.execute(sql).fetchone()[0]  # type: ignore[index]
 
 
 @pytest.fixture(scope="session")
 def stored(dsn: str) -> dict[str, Any]:
-    """The whole matrix, run once, as it is stored. Do not change it: copy."""
+    """The whole matrix in its stored form, run once. Tests must copy it before changing it."""
     with Postgres(dsn, "isolation") as driver:
-        found = isolation(driver, tuple(CASES), LEVELS, lambda *_: None)
-        return {"backend": "postgres", **driver.facts(), **found}
+        result = isolation(driver, tuple(CASES), LEVELS, lambda *_: None)
+        return {"backend": "postgres", **driver.facts(), **result}
 
 
 class NoIsolation:
-    """A driver whose sessions all work on one connection in autocommit: everything is seen at once.
+    """A driver whose sessions share one connection in autocommit, so every write is visible at once.
 
-    It claims the level it was asked for, as a bad database would.
+    It reports the requested level, as a faulty database would.
     """
 
     level_sql = "SHOW transaction_isolation"

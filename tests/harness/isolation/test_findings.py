@@ -1,4 +1,4 @@
-"""Matrix and findings from what is stored: doctored results fail, damaged ones are refused."""
+"""Matrix and findings from stored results: changed results fail, damaged ones are rejected."""
 
 from __future__ import annotations
 
@@ -22,32 +22,32 @@ CHECKS = ["prevents what it documents", "runs at the level asked"]
 
 
 def cell(result: dict[str, Any], case: str, level: str) -> dict[str, Any]:
-    found: dict[str, Any] = next(c for c in result["cells"] if (c["case"], c["level"]) == (case, level))
-    return found
+    match: dict[str, Any] = next(c for c in result["cells"] if (c["case"], c["level"]) == (case, level))
+    return match
 
 
 def by_check(result: dict[str, Any], level: str) -> dict[str, Any]:
     return {f.check: f for f in findings_isolation(result) if f.numbers["level"] == level}
 
 
-def test_all_pass_on_what_postgresql_did(stored) -> None:
-    found = findings_isolation(json.loads(json.dumps(stored)))
-    assert [(f.check, f.verdict) for f in found] == [(check, "pass") for _ in range(4) for check in CHECKS]
-    assert "none of the 11 anomalies documented as prevented occurred" in found[4].detail
-    assert found[4].numbers["occurred_as_documented"] == ["G2-item", "G2"]
-    assert found[1].numbers["asserted"] == 27
+def test_all_findings_pass_on_postgresql(stored) -> None:
+    findings = findings_isolation(json.loads(json.dumps(stored)))
+    assert [(f.check, f.verdict) for f in findings] == [(check, "pass") for _ in range(4) for check in CHECKS]
+    assert "none of the 11 anomalies documented as prevented occurred" in findings[4].detail
+    assert findings[4].numbers["occurred_as_documented"] == ["G2-item", "G2"]
+    assert findings[1].numbers["asserted"] == 27
 
 
-def test_a_case_run_at_the_wrong_level_fails_with_its_witness(stored) -> None:
-    """Write skew of REPEATABLE READ, sold as SERIALIZABLE."""
+def test_an_anomaly_under_a_false_level_fails_with_its_witness(stored) -> None:
+    """A write skew recorded at REPEATABLE READ, relabelled as SERIALIZABLE."""
     doctored = deepcopy(stored)
     weak = json.dumps(cell(doctored, "G2-item", "REPEATABLE READ")["transcript"])
-    sold = weak.replace("REPEATABLE READ", "SERIALIZABLE").replace("repeatable read", "serializable")
-    cell(doctored, "G2-item", "SERIALIZABLE")["transcript"] = json.loads(sold)
-    found = by_check(doctored, "SERIALIZABLE")
-    assert [found[check].verdict for check in CHECKS] == ["fail", "pass"]
-    assert "1 of 13 anomalies documented as prevented occurred: G2-item" in found[CHECKS[0]].detail
-    assert any("COMMIT" in line for line in found[CHECKS[0]].numbers["witness"]["G2-item"])
+    relabelled = weak.replace("REPEATABLE READ", "SERIALIZABLE").replace("repeatable read", "serializable")
+    cell(doctored, "G2-item", "SERIALIZABLE")["transcript"] = json.loads(relabelled)
+    findings = by_check(doctored, "SERIALIZABLE")
+    assert [findings[check].verdict for check in CHECKS] == ["fail", "pass"]
+    assert "1 of 13 anomalies documented as prevented occurred: G2-item" in findings[CHECKS[0]].detail
+    assert any("COMMIT" in line for line in findings[CHECKS[0]].numbers["witness"]["G2-item"])
     assert any(line.endswith("OCCURRED!!") for line in render(matrix(read(doctored)), 100))
 
 
@@ -55,12 +55,12 @@ def test_a_transaction_that_ran_at_another_level_fails(stored) -> None:
     doctored = deepcopy(stored)
     weak = cell(doctored, "G2-item", "READ COMMITTED")["transcript"]
     cell(doctored, "G2-item", "SERIALIZABLE")["transcript"] = {**weak, "level": "SERIALIZABLE"}
-    found = by_check(doctored, "SERIALIZABLE")
-    assert [found[check].verdict for check in CHECKS] == ["unknown", "fail"]
-    assert "T1 asked for SERIALIZABLE and ran READ COMMITTED" in found[CHECKS[1]].detail
+    findings = by_check(doctored, "SERIALIZABLE")
+    assert [findings[check].verdict for check in CHECKS] == ["unknown", "fail"]
+    assert "T1 requested SERIALIZABLE but ran at READ COMMITTED" in findings[CHECKS[1]].detail
 
 
-def test_a_doctored_read_fails(stored) -> None:
+def test_a_dirty_read_in_the_transcript_fails(stored) -> None:
     doctored = deepcopy(stored)
     read_event = next(
         e for e in cell(doctored, "G1a", "READ COMMITTED")["transcript"]["events"] if e["label"] == "T2 before"
@@ -70,28 +70,28 @@ def test_a_doctored_read_fails(stored) -> None:
     assert by_check(doctored, "SERIALIZABLE")[CHECKS[0]].verdict == "pass"
 
 
-def test_a_cell_that_never_ran_is_unknown(stored) -> None:
+def test_a_case_that_did_not_run_is_unknown(stored) -> None:
     doctored = deepcopy(stored)
     doctored["cells"].remove(cell(doctored, "P4", "SERIALIZABLE"))
-    found = by_check(doctored, "SERIALIZABLE")[CHECKS[0]]
-    assert (found.verdict, found.numbers["unknown"]) == ("unknown", ["P4"])
+    finding = by_check(doctored, "SERIALIZABLE")[CHECKS[0]]
+    assert (finding.verdict, finding.numbers["unknown"]) == ("unknown", ["P4"])
 
 
-def test_no_level_asserted_is_unknown(stored) -> None:
+def test_no_reported_level_is_unknown(stored) -> None:
     assert by_check({**stored, "cells": []}, "SERIALIZABLE")[CHECKS[1]].verdict == "unknown"
 
 
-def test_possible_but_not_observed_is_told_and_no_failure(stored) -> None:
+def test_possible_but_not_observed_is_reported_and_passes(stored) -> None:
     doctored = deepcopy(stored)
     events = cell(doctored, "P4", "READ COMMITTED")["transcript"]["events"]
     next(e for e in events if e["label"] == "T2 reads")["rows"] = [[1, 11]]
-    found = by_check(doctored, "READ COMMITTED")[CHECKS[0]]
-    assert (found.verdict, found.numbers["possible_not_observed"]) == ("pass", ["P4"])
+    finding = by_check(doctored, "READ COMMITTED")[CHECKS[0]]
+    assert (finding.verdict, finding.numbers["possible_not_observed"]) == ("pass", ["P4"])
     assert "may may wait " in next(line for line in render(matrix(read(doctored)), 100) if line.startswith("P4"))
     assert any(line.startswith("P4") and " ms -" in line for line in render(matrix(read(doctored)), 100))
 
 
-def test_matrix_as_a_user_sees_it(stored) -> None:
+def test_rendered_matrix(stored) -> None:
     lines = render(matrix(read(stored)), 100)
     assert lines[0].split()[:2] == stored["version"].split()[:2]
     names = [line.split()[0] for line in lines[2:15]]
@@ -101,7 +101,7 @@ def test_matrix_as_a_user_sees_it(stored) -> None:
     assert max(map(len, lines)) <= 100
 
 
-def test_a_narrow_terminal_gets_the_levels_in_two_tables(stored) -> None:
+def test_a_narrow_terminal_splits_the_levels_into_two_tables(stored) -> None:
     lines = render(matrix(read(stored)), 80)
     assert max(map(len, lines)) <= 80
     skews = [line.split()[1:] for line in lines if line.startswith("G2-item*")]
@@ -110,7 +110,7 @@ def test_a_narrow_terminal_gets_the_levels_in_two_tables(stored) -> None:
     ]
 
 
-def test_of_several_runs_of_a_case_the_worst_is_shown(stored) -> None:
+def test_the_worst_of_several_runs_is_shown(stored) -> None:
     good = matrix(read(stored))
     bad = [{**row, "observed": "OCCURRED", "kind": "occurred", "verdict": "fail"} for row in good]
     for rows in ([*good, *bad], [*bad, *good]):
@@ -118,15 +118,15 @@ def test_of_several_runs_of_a_case_the_worst_is_shown(stored) -> None:
         assert skew.endswith("OCCURRED!!")
 
 
-def test_each_set_up_of_sqlite_has_a_column(tmp_path: Path) -> None:
-    profiles = ("tuned", "naive")  # the order of trials is the seed's
+def test_each_sqlite_profile_has_a_column(tmp_path: Path) -> None:
+    profiles = ("tuned", "naive")  # trials run in random order
     jobs = [{"what": "isolation", "sqlite": {"path": str(tmp_path / p), "profile": p}} for p in profiles]
     results = [work(parse(json.dumps(job)), lambda *_: None) for job in jobs]
     lines = render([row for result in results for row in matrix(read(result))], 80)
     assert lines[0].split()[2:] == ["sqlite-naive", "sqlite-tuned"]
-    (lost,) = [line for line in lines if line.startswith("P4")]
-    assert lost.split()[1:5] == ["no", "no", "abort", "SQLITE_BUSY"]
-    assert any("SQLite has no level but SERIALIZABLE" in line for line in lines)
+    (lost_update,) = [line for line in lines if line.startswith("P4")]
+    assert lost_update.split()[1:5] == ["no", "no", "abort", "SQLITE_BUSY"]
+    assert any("SQLite has only SERIALIZABLE" in line for line in lines)
     assert max(map(len, lines)) <= 80
 
 
@@ -137,7 +137,7 @@ def test_each_set_up_of_sqlite_has_a_column(tmp_path: Path) -> None:
         {"levels": []}, {"cases": [[]]},
     ],
 )  # fmt: skip
-def test_a_damaged_result_is_refused(stored, change: dict[str, Any]) -> None:
+def test_a_damaged_result_is_rejected(stored, change: dict[str, Any]) -> None:
     with pytest.raises(FormatError):
         findings_isolation({**stored, **change})
 
@@ -153,14 +153,14 @@ TRANSCRIPTS = st.fixed_dictionaries({"level": JSON, "events": EVENTS, "final": J
 
 
 @given(transcript=TRANSCRIPTS | JSON)
-def test_no_stored_transcript_crashes_the_judges(transcript: Any) -> None:
+def test_no_stored_transcript_crashes_the_evaluation(transcript: Any) -> None:
     common = {"backend": "postgres", "version": "x", "deadlock_timeout_ms": 1}
     asked = {"cases": ["G0"], "levels": ["SERIALIZABLE"]}
     cells = [{"case": "G0", "level": "SERIALIZABLE", "transcript": transcript}]
     rounds = [{"pairs": 1, "counted_before": 0, "counted_after": 1, "transcript": transcript}]
-    for judge_all, result in (
+    for evaluate, result in (
         (findings_isolation, {**common, **asked, "cells": cells}),
         (findings_deadlocks, {**common, "rounds": rounds}),
     ):
         with suppress(FormatError):
-            assert {finding.verdict for finding in judge_all(result)} <= {"unknown", "fail"}
+            assert {finding.verdict for finding in evaluate(result)} <= {"unknown", "fail"}

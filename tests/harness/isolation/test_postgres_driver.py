@@ -1,4 +1,4 @@
-"""The matrix on a real PostgreSQL, and the driver's refusals."""
+"""The matrix on a real PostgreSQL, and the driver's errors."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ RU, RC, RR, SER = LEVELS
 
 
 @pytest.mark.parametrize("level", LEVELS)
-def test_postgresql_does_exactly_what_it_documents(stored, level: Level) -> None:
+def test_anomalies_occur_exactly_where_documented_as_possible(stored, level: Level) -> None:
     rows = [row for row in matrix(read(stored)) if row["level"] == level]
     occurred = {row["case"] for row in rows if row["kind"] == "occurred"}
     assert {row["case"] for row in rows} == set(CASES)
@@ -38,61 +38,61 @@ def test_postgresql_does_exactly_what_it_documents(stored, level: Level) -> None
         ("G2", SER, "aborted", "40001"),
     ],
 )
-def test_the_means_by_which_it_prevents(stored, case: str, level: Level, kind: str, code: str) -> None:
+def test_the_mechanism_that_prevents_an_anomaly(stored, case: str, level: Level, kind: str, code: str) -> None:
     row = next(r for r in matrix(read(stored)) if (r["case"], r["level"]) == (case, level))
     assert (row["kind"], row["code"]) == (kind, code)
     assert (row["ms"] > 0) == (case in ("G0", "OTV", "P4"))
 
 
-def test_the_version_is_stored_with_the_matrix(stored, look) -> None:
-    assert stored["version"] == look("SELECT version()")
-    assert stored["version_num"] == int(look("SHOW server_version_num"))
-    assert stored["settings"]["deadlock_timeout"] == look("SHOW deadlock_timeout")
+def test_version_and_settings_are_stored_with_the_matrix(stored, query) -> None:
+    assert stored["version"] == query("SELECT version()")
+    assert stored["version_num"] == int(query("SHOW server_version_num"))
+    assert stored["settings"]["deadlock_timeout"] == query("SHOW deadlock_timeout")
     assert stored["deadlock_timeout_ms"] == 100
 
 
-class Liar(Postgres):
-    """Promises any level and runs READ COMMITTED, as a session behind a careless proxy would."""
+class AlwaysReadCommitted(Postgres):
+    """Runs READ COMMITTED whatever level is requested, as a session behind a misconfigured proxy would."""
 
     def begin(self, level: Level, *, writes: bool) -> str:
         return BEGIN[RC]
 
 
-def test_a_session_that_claims_a_level_is_asked_for_it(dsn: str) -> None:
-    with Liar(dsn, "isolation") as liar:
-        observed = observe(CASES["G2-item"], SER, drive(liar, script(CASES["G2-item"], SER, liar)))
+def test_a_session_at_the_wrong_level_is_detected(dsn: str) -> None:
+    with AlwaysReadCommitted(dsn, "isolation") as driver:
+        observed = observe(CASES["G2-item"], SER, drive(driver, script(CASES["G2-item"], SER, driver)))
     assert observed.kind == "unknown"
-    assert observed.reason.startswith("T1 asked for SERIALIZABLE and ran READ COMMITTED")
+    assert observed.reason.startswith("T1 requested SERIALIZABLE but ran at READ COMMITTED")
 
 
 @pytest.mark.parametrize("schema", ["Isolation", "a b", "x;drop", "", "é", "a" * 64])
-def test_a_bad_schema_name_is_refused_before_anything_is_asked(schema: str) -> None:
-    with pytest.raises(UsageError, match="no schema name"):
+def test_an_invalid_schema_name_is_rejected_before_connecting(schema: str) -> None:
+    with pytest.raises(UsageError, match="invalid schema name"):
         Postgres("host=127.0.0.1 port=1", schema)
 
 
-def test_a_schema_that_is_not_there(dsn: str) -> None:
+def test_a_missing_schema_is_an_error(dsn: str) -> None:
     with pytest.raises(RigError, match="schema nowhere does not exist"):
         Postgres(dsn, "nowhere")
 
 
-def test_two_runs_in_one_schema(pg: Postgres, dsn: str) -> None:
-    with pytest.raises(RigError, match="another run works in schema isolation"):
+def test_a_second_run_in_the_same_schema_is_an_error(pg: Postgres, dsn: str) -> None:
+    with pytest.raises(RigError, match="another run uses schema isolation"):
         Postgres(dsn, "isolation")
 
 
-def test_no_server() -> None:
+def test_an_unreachable_server_is_an_error() -> None:
     with pytest.raises(RigError, match="cannot connect"):
         Postgres("host=127.0.0.1 port=1 user=u password=hush-hush", "isolation")
 
 
-def test_a_dsn_that_cannot_be_parsed_is_not_quoted() -> None:
-    with pytest.raises(UsageError) as refused:
+def test_the_error_for_an_invalid_dsn_does_not_quote_it() -> None:
+    with pytest.raises(UsageError) as caught:
         Postgres("hush-hush", "isolation")
-    assert "hush" not in f"{refused.value} {refused.value.hint} {refused.value.__cause__}"
+    assert "hush" not in f"{caught.value} {caught.value.hint} {caught.value.__cause__}"
 
 
-def test_a_lost_observer_is_a_rig_error(dsn: str, postgres: str) -> None:
+def test_a_lost_observer_connection_is_a_rig_error(dsn: str, postgres: str) -> None:
     import psycopg
 
     with Postgres(dsn, "isolation") as driver:

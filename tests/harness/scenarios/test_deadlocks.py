@@ -74,7 +74,7 @@ def test_the_driver_cell_is_judged_by_the_findings_of_the_stepper() -> None:
     assert work.job == {"what": "deadlocks", "pairs": [1, PAIRS]}
     from harness.errors import FormatError
 
-    with pytest.raises(FormatError, match="without a round"):
+    with pytest.raises(FormatError, match="contains no round"):
         check(measured(driver, history(), extra={"result": {"rounds": []}}))
 
 
