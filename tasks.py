@@ -12,9 +12,12 @@ from __future__ import annotations
 import functools
 import sys
 from collections.abc import Callable
+from inspect import Parameter, Signature
 from typing import Any
 
 from invoke import Collection, Context, Exit, task
+
+from harness.plan.options import OPTIONS, Option
 
 COMMON = {
     "rig": "name of the rig (default: local); several can stand side by side",
@@ -32,14 +35,13 @@ def _guard(body: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(body)
     def guarded(*args: Any, **kwargs: Any) -> None:
-        from harness.errors import INTERRUPTED, CrucibleError
+        from harness.errors import INTERRUPTED, CrucibleError, RigError
 
         try:
             body(*args, **kwargs)
         except CrucibleError as error:
-            output = getattr(error, "output", "")
-            if output:
-                print(output.rstrip(), file=sys.stderr)
+            if isinstance(error, RigError) and error.output:
+                print(error.output.rstrip(), file=sys.stderr)
             print(f"error: {error.message}", file=sys.stderr)
             if error.hint:
                 print(f"hint: {error.hint}", file=sys.stderr)
@@ -54,11 +56,21 @@ def _guard(body: Callable[..., None]) -> Callable[..., None]:
     return guarded
 
 
-def _task(**help_lines: str) -> Callable[[Callable[..., None]], Any]:
-    """A task without one-letter options (`--hosts` would take -h away from help)."""
+def _task(*options: Option, **help_lines: str) -> Callable[[Callable[..., None]], Any]:
+    """A task without one-letter options (`--hosts` would take -h away from help).
+
+    With `options` its signature is made from them: Invoke takes the command line, --help and completion from it.
+    """
 
     def decorate(body: Callable[..., None]) -> Any:
-        return task(auto_shortflags=False, help={k.replace("_", "-"): v for k, v in help_lines.items()})(_guard(body))
+        guarded = _guard(body)
+        lines = {name.replace("_", "-"): line for name, line in help_lines.items()}
+        if options:
+            kind = Parameter.POSITIONAL_OR_KEYWORD
+            parameters = [Parameter(option.keyword, kind, default=option.default) for option in options]
+            guarded.__signature__ = Signature([Parameter("_", kind), *parameters])  # type: ignore[attr-defined]
+            lines |= {option.name: option.help for option in options}
+        return task(auto_shortflags=False, help=lines)(guarded)
 
     return decorate
 
@@ -84,76 +96,12 @@ def provision(
     run_provision(rig, inventory=inventory, provider=provider, hosts=hosts)
 
 
-_BENCH = {
-    "rig": COMMON["rig"],
-    "hosts": "app hosts that serve; the other provisioned ones are drained",
-    "scenario": "scenarios, comma-separated (default: all; ./run scenarios lists them)",
-    "backend": "postgres, sqlite-naive, sqlite-tuned; comma-separated (default: each scenario's own)",
-    "strategy": "for-update, upsert, coalesce, optimistic, serializable, unsafe; comma-separated",
-    "requests": "requests of a trial",
-    "clients": "connections of the closed model, each sending when it was answered",
-    "rate": "requests a second: makes the load open, so latency counts from the instant one was due",
-    "seconds": "length of a trial's measured window",
-    "repeat": "trials a cell",
-    "seed": "seed of order, keys and arrivals (default: 1)",
-    "quick": "every scenario, fewer repetitions",
-    "samples": "keep every request of trials beyond a minute too, which else keep histograms and counts by key",
-    "dry_run": "print the plan and touch nothing",
-    "resume": "go on with a run that was interrupted: only what is missing",
-    "aa": "measure the same thing twice and store the noise floor of this rig",
-    "base_url": "http(s)://HOST:PORT of a service of yours, instead of a rig (docs/openapi.yaml is the contract)",
-    "dsn": "its database, which the oracle then reads; leave the password to ~/.pgpass or PGPASSWORD",
-    "yes_this_is_mine": "send load to an address that is neither loopback nor in the rig's inventory",
-}
-
-
-@_task(**_BENCH)
-def bench(
-    _: Context,
-    rig: str | None = None,
-    hosts: str | None = None,
-    scenario: str | None = None,
-    backend: str | None = None,
-    strategy: str | None = None,
-    requests: str | None = None,
-    clients: str | None = None,
-    rate: str | None = None,
-    seconds: str | None = None,
-    repeat: str | None = None,
-    seed: str | None = None,
-    quick: bool = False,
-    samples: bool = False,
-    dry_run: bool = False,
-    resume: str | None = None,
-    aa: bool = False,
-    base_url: str | None = None,
-    dsn: str | None = None,
-    yes_this_is_mine: bool = False,
-) -> None:
+@_task(*OPTIONS.values())
+def bench(_: Context, **texts: str | bool | None) -> None:
     """Run scenarios against the rig or a service, judge them, store a run under results/ and print its summary."""
     from harness.cli.bench import run_bench
 
-    run_bench(
-        rig,
-        dry_run=dry_run,
-        resume=resume,
-        aa=aa,
-        base_url=base_url,
-        dsn=dsn,
-        owned=yes_this_is_mine,
-        hosts=hosts,
-        scenario=scenario,
-        backend=backend,
-        strategy=strategy,
-        requests=requests,
-        clients=clients,
-        rate=rate,
-        seconds=seconds,
-        repeat=repeat,
-        seed=seed,
-        quick=quick,
-        samples=samples,
-    )
+    run_bench(**texts)
 
 
 @_task(run=COMMON["run"], recheck="an old run: print what today's checks say of its samples")

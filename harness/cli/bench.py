@@ -1,10 +1,12 @@
-"""`bench`: plans, runs, judges and stores; ends with the exit code that the verdict means."""
+"""`bench`: plans, measures, judges and stores; ends with the exit code of the verdict."""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import subprocess
 import sys
+from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
 
@@ -16,10 +18,10 @@ from harness.compare import noise_floor_file
 from harness.compare.cells import RunData, cell_of
 from harness.compare.compare import METRICS
 from harness.compare.noise_floor import measured_floor
-from harness.errors import CriterionFailed, InvalidMeasurement, UsageError
+from harness.errors import CriterionFailed, InvalidMeasurement
 from harness.measure.resume import require_same_environment, require_same_options, require_same_plan, require_unfinished
 from harness.measure.runner import bench
-from harness.plan.options import MAX_REPEAT, parse_options
+from harness.plan.options import BenchRequest
 from harness.plan.planner import Plan, make_plan, volume
 from harness.rig import state
 from harness.scenarios import SCENARIOS
@@ -27,112 +29,132 @@ from harness.store.csv_rows import as_columns
 from harness.store.manifest import CodeRecord
 from harness.store.run_reader import Run, find_run, load_run
 from harness.store.run_writer import RunWriter
+from harness.targets.base import Target
 from harness.targets.open import open_target
 
 DEFAULT_RIG = "local"
 
 
-def run_bench(
-    rig: str | None = None,
-    *,
-    dry_run: bool = False,
-    aa: bool = False,
-    resume: str | None = None,
-    base_url: str | None = None,
-    dsn: str | None = None,
-    owned: bool = False,
-    **texts: Any,
-) -> Run:
-    """Plans, runs, judges and stores; ends with the exit code of the verdict."""
-    if base_url and (aa or resume):
-        raise UsageError("--base-url goes with neither --aa nor --resume", hint="these know their rig")
-    if dsn and not base_url:
-        raise UsageError("--dsn is for a service known by its URL", hint="give --base-url too; a rig has its own")
-    earlier = load_run(find_run(resume, RESULTS)) if resume else None
-    if earlier:
-        require_unfinished(earlier)
-        require_same_options(earlier, texts | {"aa": aa, "rig": rig})
-        rig, texts = earlier.manifest.rig.name, dict(earlier.manifest.options)
-        aa = bool(texts.pop("aa", False))
-    rig = rig or DEFAULT_RIG
-    options = parse_options(known_scenarios=list(SCENARIOS), **texts)
-    half = options.repeat or CLAIM_TRIALS
-    if aa:
-        if 2 * half > MAX_REPEAT:
-            raise UsageError(
-                f"--repeat {half:,} with --aa is {2 * half:,} trials", hint=f"give 1 to {MAX_REPEAT // 2:,}"
-            )
-        options = dataclasses.replace(options, repeat=2 * half)
-    with open_target(
-        rig, base_url=base_url, dsn=dsn or "", hosts=options.hosts, owned=owned, read_only=dry_run
-    ) as opened:
-        target, where = opened
-        plan = make_plan(options, target.site(), SCENARIOS)
-        say(f"load goes to {where}: {volume(plan)}")
-        if earlier:
-            require_same_plan(earlier, plan)
-        if dry_run:
-            print_plan(plan)
-            raise SystemExit(0)
-        target.preflight()
-        target.restore()  # a bench that crashed has put nothing back; what is recorded now is the tier as provisioned
-        code, record = code_record(options.seed), target.record()
-        if earlier:
-            require_same_environment(earlier, code=code, rig=record, settings=target.settings())
-            recorder = RunWriter.resume(earlier)
-        else:
-            recorder = RunWriter.start(
-                RESULTS,
-                code=code,
-                rig=record,
-                options=texts | ({"aa": True} if aa else {}) | ({"base_url": base_url} if base_url else {}),
-            )
-            recorder.manifest.noise_floor = {} if base_url else noise_floor_file.noise_floor(rig, record.model_dump())
-        rows = earlier.rows if earlier else ()
-        more = f", {len(rows)} of them done" if rows else ""
-        say(f"run {recorder.manifest.run_id}: {len(plan.trials)} trials{more}")
-        run = bench(plan, SCENARIOS, target, recorder, say, earlier=rows)
-    if aa:
-        run = _store_floor(run, recorder, half)
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class PreparedRun:
+    """A request with all that its trials need: the open target, the plan, and the run that is resumed."""
+
+    request: BenchRequest
+    target: Target
+    plan: Plan
+    earlier: Run | None
+
+
+def run_bench(**texts: Any) -> Run | None:
+    """Runs `bench` with these options as typed; None after a dry run.
+
+    Raises CriterionFailed or InvalidMeasurement where the verdict is not `pass`; the run is stored before.
+    """
+    with prepare(BenchRequest.parse(texts, known_scenarios=SCENARIOS)) as prepared:
+        if prepared.request.dry_run:
+            print_plan(prepared.plan)
+            return None
+        run = execute(prepared)
+    if prepared.request.aa:
+        run = _store_floor(run, half=_trials_per_half(prepared.request))
     show(run)
     end_with(run)
     return run
 
 
-def _store_floor(run: Run, recorder: RunWriter, half: int) -> Run:
-    """Keeps how far apart the two measurements of a finished A/A run came out, its trials to number `half` the first.
+@contextlib.contextmanager
+def prepare(request: BenchRequest) -> Iterator[PreparedRun]:
+    """Opens the target, which stays locked until the end, and plans the trials. Changes nothing.
 
-    What they do not show stays as it was known before. Of a scenario that judges its cells together, one that failed
-    leaves out all.
+    Raises UsageError for a request that the target or the run to resume does not allow, RigError where the target
+    does not answer.
     """
-    bad = [one for one in run.findings if one.verdict == "fail"]
-    failed = {one.scenario if SCENARIOS[one.scenario].judges_together else one.cell for one in bad}
+    earlier = load_run(find_run(request.resume, RESULTS)) if request.resume else None
+    if earlier:
+        request = _resumed(request, earlier)
+    rig = request.rig or DEFAULT_RIG
+    with open_target(
+        rig,
+        base_url=request.base_url,
+        dsn=request.dsn or "",
+        hosts=request.hosts,
+        owned=request.yes_this_is_mine,
+        read_only=request.dry_run,
+    ) as (target, place):
+        planned = dataclasses.replace(request, repeat=2 * _trials_per_half(request)) if request.aa else request
+        plan = make_plan(planned, target.site(), SCENARIOS)
+        say(f"load goes to {place}: {volume(plan)}")
+        if earlier:
+            require_same_plan(earlier, plan)
+        yield PreparedRun(request=request, target=target, plan=plan, earlier=earlier)
+
+
+def execute(prepared: PreparedRun) -> Run:
+    """Measures the planned trials that are not stored yet, judges all of them and returns the stored run."""
+    request, target, earlier = prepared.request, prepared.target, prepared.earlier
+    target.preflight()
+    target.restore()  # a bench that crashed has restored nothing; the rig is recorded as provisioned
+    code, rig = code_record(request.seed), target.record()
+    if earlier:
+        require_same_environment(earlier, code=code, rig=rig, settings=target.settings())
+        writer = RunWriter.resume(earlier)
+    else:
+        writer = RunWriter.start(RESULTS, code=code, rig=rig, options=request.texts)
+        if not request.base_url:
+            writer.manifest.noise_floor = noise_floor_file.noise_floor(rig.name, rig.model_dump())
+    rows = earlier.rows if earlier else ()
+    more = f", {len(rows)} of them done" if rows else ""
+    say(f"run {writer.manifest.run_id}: {len(prepared.plan.trials)} trials{more}")
+    return bench(prepared.plan, SCENARIOS, target, writer, say, earlier=rows)
+
+
+def _resumed(request: BenchRequest, run: Run) -> BenchRequest:
+    """The request that `run` was started with. Raises UsageError where `request` contradicts it."""
+    require_unfinished(run)
+    require_same_options(run, {**request.texts, "rig": request.rig})
+    texts = {**run.manifest.options, "rig": run.manifest.rig.name, "dry_run": request.dry_run}
+    return BenchRequest.parse(texts, known_scenarios=SCENARIOS)
+
+
+def _trials_per_half(request: BenchRequest) -> int:
+    """Trials of each cell in each of the two measurements of --aa."""
+    return request.repeat or CLAIM_TRIALS
+
+
+def _store_floor(run: Run, *, half: int) -> Run:
+    """Stores how much the two measurements of a finished --aa run differ; its trials up to number `half` are the first.
+
+    A metric that they do not show keeps its known floor. Where one cell of a scenario that judges its cells together
+    fails, all cells of the scenario are left out.
+    """
+    bad = [finding for finding in run.findings if finding.verdict == "fail"]
+    failed = {f.scenario if SCENARIOS[f.scenario].judges_together else f.cell for f in bad}
     data = RunData(run_id=run.run_id, manifest={}, trials=[as_columns(row) for row in run.rows])
     wrong = {cell_of(as_columns(row)) for row in run.rows if failed & {row.cell.name, row.cell.scenario}}
     floor, without = measured_floor(data, METRICS, half=half, wrong=wrong)
-    rig = recorder.manifest.rig
+    rig = run.manifest.rig
     for line in without:
         say(f"no noise floor of {line}")
     if not floor:
-        say(f"noise floor of rig '{rig.name}': nothing was measured, what was known stays")
+        say(f"noise floor of rig '{rig.name}': nothing was measured, the known values are kept")
         return run
-    recorder.manifest.noise_floor = noise_floor_file.store_noise_floor(rig.name, rig.model_dump(), floor)
-    recorder.save()
-    said = ", ".join(f"{metric} {floor[metric] - 1:.1%}" for metric in METRICS if metric in floor)
-    say(f"noise floor of rig '{rig.name}', at most: {said}; no smaller difference will be called one")
+    run.manifest.noise_floor = noise_floor_file.store_noise_floor(rig.name, rig.model_dump(), floor)
+    RunWriter(RESULTS, run.manifest, run.path).save()
+    values = ", ".join(f"{metric} {floor[metric] - 1:.1%}" for metric in METRICS if metric in floor)
+    say(f"noise floor of rig '{rig.name}', at most: {values}; smaller differences will not be reported as differences")
     return load_run(run.path)
 
 
 def print_plan(plan: Plan) -> None:
-    """The trials in their order, and what is skipped."""
+    """Prints the trials in their order, then what is skipped and why."""
     for trial in plan.trials:
         print(f"{trial.order:4}  {trial.cell.name}  trial {trial.number}")
-    for name, why in plan.skipped.items():
-        print(f"   -  {name}  skipped: {why}")
+    for name, reason in plan.skipped.items():
+        print(f"   -  {name}  skipped: {reason}")
 
 
 def end_with(run: Run) -> None:
-    """Raises what the run's verdict means for the exit code."""
+    """Raises the error whose exit code stands for the run's verdict; returns for `pass`."""
     verdict = run.manifest.verdict
     if verdict == "pass":
         return
@@ -147,7 +169,7 @@ def end_with(run: Run) -> None:
 
 
 def code_record(seed: int) -> CodeRecord:
-    """The controller's commit, and the command as it was typed, but for secrets."""
+    """The controller's commit, and the command as typed with the value of --dsn masked."""
 
     def git(*arguments: str) -> str:
         done = subprocess.run(["git", *arguments], cwd=state.ROOT, capture_output=True, text=True, check=False)

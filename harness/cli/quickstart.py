@@ -13,5 +13,5 @@ def run_quickstart(rig: str, *, hosts: str | None) -> None:
 
     count = whole("hosts", hosts, 1, 64) or 4
     run_provision(rig, inventory=None, provider=None, hosts=str(count))
-    run = run_bench(rig, hosts=str(count), scenario="concurrent-writes")
-    run_check(run.run_id)
+    if run := run_bench(rig=rig, hosts=str(count), scenario="concurrent-writes"):
+        run_check(run.run_id)

@@ -1,47 +1,26 @@
-"""What the user asked for, as typed values: every option of `bench` is parsed and judged here, once.
+"""The options of `bench`: one field of BenchRequest per option, with its help line and its parser.
 
-Pure. The options arrive as the strings of the command line (Invoke would answer a bad integer with a
-traceback); a value that cannot be is a UsageError which names the option, the value and what is allowed.
+The command line (tasks.py), tab completion, the table in README.md and the parser are all made from these fields.
+Pure and quick to import, because tab completion imports it. Options arrive as text (Invoke answers a bad integer with
+a traceback); a value that is not allowed is a UsageError that names the option, the value and what is allowed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field, fields
+from functools import partial
+from typing import Any
 
 from harness.errors import UsageError
 from harness.model import BACKENDS, MAX_HOSTS, STRATEGIES, Backend, Mode
-from harness.text import nearest
+from harness.text import nearest, shown
 
 MAX_CLIENTS = 20_000
 MAX_REQUESTS = 50_000_000
 MAX_SECONDS = 86_400.0
 MAX_RATE = 1_000_000.0
 MAX_REPEAT = 1_000
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
-    """What `bench` was asked for; None means "the scenario's own default"."""
-
-    scenarios: tuple[str, ...]
-    hosts: int | None = None
-    backends: tuple[Backend, ...] = ()
-    strategies: tuple[str, ...] = ()
-    requests: int | None = None
-    clients: int | None = None
-    rate: float | None = None
-    seconds: float | None = None
-    repeat: int | None = None
-    seed: int = 1
-    quick: bool = False
-    samples: bool = False
-    """Keep the samples of long trials too."""
-
-    @property
-    def mode(self) -> Mode:
-        """A rate makes the load open: requests come when they are due, whatever the answers do."""
-        return "closed" if self.rate is None else "open"
 
 
 def whole(option: str, text: str | None, low: int, high: int) -> int | None:
@@ -72,10 +51,8 @@ def positive(option: str, text: str | None, high: float) -> float | None:
     return value
 
 
-def names(option: str, text: str | None, known: Sequence[str]) -> tuple[str, ...]:
-    """A comma-separated list of known names; None gives the empty tuple. Raises UsageError."""
-    if text is None:
-        return ()
+def names(option: str, text: str, known: Collection[str]) -> tuple[str, ...]:
+    """A comma-separated list of known names, each once. Raises UsageError."""
     chosen = tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
     if not chosen:
         raise UsageError(f"--{option} is empty", hint=f"known: {', '.join(known)}")
@@ -85,40 +62,154 @@ def names(option: str, text: str | None, known: Sequence[str]) -> tuple[str, ...
     return chosen
 
 
-def parse_options(
+def _backends(option: str, text: str) -> tuple[str, ...]:
+    """Known backends, in the order of BACKENDS."""
+    chosen = names(option, text, BACKENDS)
+    return tuple(name for name in BACKENDS if name in chosen)
+
+
+def _text(option: str, text: str) -> str | None:  # noqa: ARG001 - every parser gets the option's name
+    return text or None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Option:
+    """How one field of BenchRequest is typed, explained, parsed and stored."""
+
+    name: str
+    """As typed, without the dashes."""
+    value: str
+    """The placeholder of its value in the documentation; empty for a flag."""
+    help: str
+    parse: Callable[[str, str], Any]
+    """(option, text) -> value. Raises UsageError. Not called for a flag."""
+    stored: bool
+    """Whether run.yml keeps it under `options`, from which a resumed run is planned."""
+
+    @property
+    def keyword(self) -> str:
+        """Its name as a parameter in Python and as a key in run.yml."""
+        return self.name.replace("-", "_")
+
+    @property
+    def default(self) -> bool | None:
+        """What stands for "not given": None, or False for a flag."""
+        return None if self.value else False
+
+
+def _option(
+    name: str,
+    value: str,
+    help_line: str,
+    parse: Callable[..., Any] = _text,
     *,
-    known_scenarios: Sequence[str],
-    scenario: str | None = None,
-    hosts: str | None = None,
-    backend: str | None = None,
-    strategy: str | None = None,
-    requests: str | None = None,
-    clients: str | None = None,
-    rate: str | None = None,
-    seconds: str | None = None,
-    repeat: str | None = None,
-    seed: str | None = None,
-    quick: bool = False,
-    samples: bool = False,
-) -> Options:
-    """All of `bench`'s options, judged together. Raises UsageError for the first that cannot be."""
-    if rate is not None and clients is not None:
-        raise UsageError(
-            "--rate and --clients together say the load twice: a rate is open, clients are the closed model's",
-            hint="open model: --rate with --seconds or --requests; closed model: --clients with either",
-        )
-    parsed_seed = whole("seed", seed, 0, 2**32 - 1)
-    return Options(
-        scenarios=names("scenario", scenario, known_scenarios) or tuple(known_scenarios),
-        hosts=whole("hosts", hosts, 1, MAX_HOSTS),
-        backends=tuple(name for name in BACKENDS if name in names("backend", backend, BACKENDS)),
-        strategies=names("strategy", strategy, STRATEGIES),
-        requests=whole("requests", requests, 1, MAX_REQUESTS),
-        clients=whole("clients", clients, 1, MAX_CLIENTS),
-        rate=positive("rate", rate, MAX_RATE),
-        seconds=positive("seconds", seconds, MAX_SECONDS),
-        repeat=whole("repeat", repeat, 1, MAX_REPEAT),
-        seed=1 if parsed_seed is None else parsed_seed,
-        quick=quick,
-        samples=samples,
+    default: Any = None,
+    stored: bool = True,
+) -> Any:
+    option = Option(name=name, value=value, help=help_line, parse=parse, stored=stored)
+    return field(default=default, metadata={"option": option})
+
+
+def _flag(name: str, help_line: str, *, stored: bool = True) -> Any:
+    return _option(name, "", help_line, default=False, stored=stored)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BenchRequest:
+    """What `bench` is asked to do. Where a field is None or empty, each scenario's own default applies."""
+
+    rig: str | None = _option("rig", "NAME", "name of the rig (default: local)", stored=False)
+    hosts: int | None = _option(
+        "hosts", "N", "app hosts that serve; the other provisioned hosts are drained",
+        partial(whole, low=1, high=MAX_HOSTS),
+    )  # fmt: skip
+    scenarios: tuple[str, ...] = _option(
+        "scenario", "A,B", "scenarios (default: all; ./run scenarios lists them)", default=()
     )
+    backends: tuple[Backend, ...] = _option(
+        "backend", "A,B", f"{', '.join(BACKENDS)} (default: each scenario's own)", _backends, default=()
+    )
+    strategies: tuple[str, ...] = _option(
+        "strategy", "A,B", f"{', '.join(STRATEGIES)} (default: each scenario's own)",
+        partial(names, known=STRATEGIES), default=(),
+    )  # fmt: skip
+    requests: int | None = _option("requests", "N", "requests per trial", partial(whole, low=1, high=MAX_REQUESTS))
+    seconds: float | None = _option(
+        "seconds", "S", "length of each trial's measured window", partial(positive, high=MAX_SECONDS)
+    )
+    clients: int | None = _option(
+        "clients", "N", "connections of the closed model: each sends again when it has its response",
+        partial(whole, low=1, high=MAX_CLIENTS),
+    )  # fmt: skip
+    rate: float | None = _option(
+        "rate", "R", "requests per second of the open model: latency counts from the instant one is due",
+        partial(positive, high=MAX_RATE),
+    )  # fmt: skip
+    repeat: int | None = _option("repeat", "N", "trials per cell", partial(whole, low=1, high=MAX_REPEAT))
+    seed: int = _option(
+        "seed", "N", "seed of the order of trials, the keys and the arrivals (default: 1)",
+        partial(whole, low=0, high=2**32 - 1), default=1,
+    )  # fmt: skip
+    quick: bool = _flag("quick", "one trial per cell, shorter windows, some scenarios on fewer cells")
+    samples: bool = _flag("samples", "keep every request of long trials too (beyond 60 s or a million requests)")
+    aa: bool = _flag("aa", "measure everything twice and store the noise floor of this rig")
+    resume: str | None = _option("resume", "RUN", "measure what an interrupted run still lacks", stored=False)
+    base_url: str | None = _option(
+        "base-url", "URL", "measure the service at http(s)://HOST:PORT instead of a rig (docs/openapi.yaml)"
+    )
+    dsn: str | None = _option(
+        "dsn", "DSN", "with --base-url: its database, for the oracle; password in ~/.pgpass or PGPASSWORD", stored=False
+    )
+    yes_this_is_mine: bool = _flag(
+        "yes-this-is-mine", "allow load on an address that is neither loopback nor a host of the rig", stored=False
+    )
+    dry_run: bool = _flag("dry-run", "print the plan and change nothing", stored=False)
+    texts: Mapping[str, Any] = field(default_factory=dict)
+    """The stored options as typed, by keyword, as run.yml keeps them."""
+
+    @classmethod
+    def parse(cls, texts: Mapping[str, Any], *, known_scenarios: Collection[str]) -> BenchRequest:
+        """The request of these options as typed, by keyword; None, False or absent: not given.
+
+        Raises UsageError for the first value that is not allowed, and for options that exclude each other.
+        """
+        by_keyword = {option.keyword: name for name, option in OPTIONS.items()}
+        values: dict[str, Any] = {"scenarios": tuple(known_scenarios)}
+        for keyword, text in texts.items():
+            name = by_keyword.get(keyword)
+            if name is None:
+                raise UsageError(f"bench has no option '{shown(keyword)}'", hint=nearest(keyword, by_keyword))
+            if text is None:
+                continue
+            option = OPTIONS[name]
+            parse = partial(names, known=known_scenarios) if name == "scenarios" else option.parse
+            values[name] = parse(option.name, str(text)) if option.value else bool(text)
+        stored = {o.keyword: texts.get(o.keyword, o.default) for o in OPTIONS.values() if o.stored}
+        request = cls(**values, texts=stored)
+        request._require_compatible()
+        return request
+
+    def _require_compatible(self) -> None:
+        if self.rate is not None and self.clients is not None:
+            raise UsageError(
+                "--rate (open model) and --clients (closed model) are mutually exclusive",
+                hint="open model: --rate with --seconds or --requests; closed model: --clients with either",
+            )
+        if self.base_url and (self.aa or self.resume):
+            raise UsageError("--base-url cannot be combined with --aa or --resume", hint="both need a provisioned rig")
+        if self.dsn and not self.base_url:
+            raise UsageError("--dsn needs --base-url", hint="a rig's own database is known; leave out --dsn")
+        if self.aa and self.repeat and 2 * self.repeat > MAX_REPEAT:
+            raise UsageError(
+                f"--repeat {self.repeat:,} with --aa is {2 * self.repeat:,} trials",
+                hint=f"give 1 to {MAX_REPEAT // 2:,}",
+            )
+
+    @property
+    def mode(self) -> Mode:
+        """A rate makes the load open: requests are sent when they are due, whether or not responses arrive."""
+        return "closed" if self.rate is None else "open"
+
+
+OPTIONS: dict[str, Option] = {each.name: each.metadata["option"] for each in fields(BenchRequest) if each.metadata}
+"""Every option of bench, by its field."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 
 from harness.errors import UsageError
 from harness.model import BACKENDS, Cell, Trial
-from harness.plan.options import Options
+from harness.plan.options import BenchRequest
 from harness.plan.scenario import Scenario, Site, Skip
 
 LONG_S, LONG_REQUESTS = 60.0, 1_000_000
@@ -37,7 +37,7 @@ class Plan:
         return self.samples or not scenario.works_without_samples or not long
 
 
-def make_plan(options: Options, site: Site, scenarios: Mapping[str, Scenario]) -> Plan:
+def make_plan(options: BenchRequest, site: Site, scenarios: Mapping[str, Scenario]) -> Plan:
     """Scenario by scenario; within one, cells are shuffled anew for each repetition by the seed.
 
     Shuffled blocks keep slow drift (heat, neighbours) from falling on one cell. Cells that need the service set up
@@ -81,7 +81,7 @@ _LOAD = {
 """Options of the load, and why a scenario none of whose cells has the value does not follow."""
 
 
-def _asked(scenario: Scenario, cells: Sequence[Cell], options: Options) -> Sequence[Cell]:
+def _asked(scenario: Scenario, cells: Sequence[Cell], options: BenchRequest) -> Sequence[Cell]:
     """The cells that measure what was asked for: another backend's figures are no answer, nor are those of another
     load. Raises Skip if none does.
 
@@ -103,7 +103,7 @@ def _asked(scenario: Scenario, cells: Sequence[Cell], options: Options) -> Seque
     return [cell for cell in of_backend if not options.strategies or cell.strategy in ("", *options.strategies)]
 
 
-def _without_sqlite(scenario: Scenario, cells: Sequence[Cell], options: Options, site: Site) -> dict[str, str]:
+def _without_sqlite(scenario: Scenario, cells: Sequence[Cell], options: BenchRequest, site: Site) -> dict[str, str]:
     """What of a scenario is left out because the rig has no place for a SQLite file: its name, and why."""
     if not site.no_sqlite:
         return {}

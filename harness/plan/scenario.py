@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness.model import Backend, Cell, Finding, Role, Trial
-from harness.plan.options import Options
+from harness.plan.options import BenchRequest
 from harness.record import TrialRecord
 
 
@@ -84,7 +84,7 @@ class Scenario:
     name: str
     question: str
     criteria: tuple[str, ...]
-    cells: Callable[[Options, Site], Sequence[Cell]]
+    cells: Callable[[BenchRequest, Site], Sequence[Cell]]
     workload: Callable[[Trial], Workload]
     check: Callable[[TrialRecord], Sequence[Finding]]
     judge: Callable[[Sequence[TrialRecord]], Sequence[Finding]] = _no_judgement

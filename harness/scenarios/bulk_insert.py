@@ -15,7 +15,7 @@ from typing import Any
 from harness.checks.finding import finding
 from harness.checks.traffic import check_counts
 from harness.model import Cell, Finding, Trial
-from harness.plan.options import Options
+from harness.plan.options import BenchRequest
 from harness.plan.scenario import Lane, Scenario, Site
 from harness.record import Samples, TrialRecord
 
@@ -32,7 +32,7 @@ CHECK_VIOLATION = "23514"
 """The SQLSTATE of its refusal: it comes from the database alone, no validation of the service's answers so."""
 
 
-def cells(options: Options, site: Site) -> list[Cell]:
+def cells(options: BenchRequest, site: Site) -> list[Cell]:
     """Five sizes; a quarter of the requests with --quick."""
     site.need("/api/bulk-insert", database=True)
     return [

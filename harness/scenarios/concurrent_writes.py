@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from harness.checks.traffic import check_acknowledged, check_spread
 from harness.model import Cell, Finding, Trial
-from harness.plan.options import Options
+from harness.plan.options import BenchRequest
 from harness.plan.scenario import Lane, Scenario, Site
 from harness.record import TrialRecord
 from harness.scenarios.increment_workload import backends, check_counters, increment, keys, strategies
@@ -20,7 +20,7 @@ REQUESTS = 1000
 HOSTS = 4
 
 
-def cells(options: Options, site: Site) -> list[Cell]:
+def cells(options: BenchRequest, site: Site) -> list[Cell]:
     """Hot key and 100 keys, for each backend and strategy asked for; all requests at once."""
     requests = options.requests or options.clients or REQUESTS
     return [

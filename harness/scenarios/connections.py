@@ -15,7 +15,7 @@ from dataclasses import replace
 from harness.checks.finding import finding
 from harness.checks.traffic import check_acknowledged
 from harness.model import Cell, Finding, Trial
-from harness.plan.options import Options
+from harness.plan.options import BenchRequest
 from harness.plan.scenario import Lane, Scenario, Site, Skip
 from harness.record import Samples, TrialRecord
 from harness.scenarios.increment_workload import check_counters, increment
@@ -39,7 +39,7 @@ OPEN_CLIENTS = 200
 """Each is used every few seconds at this rate: no load balancer takes it for a connection that nobody needs."""
 
 
-def cells(options: Options, site: Site) -> list[Cell]:
+def cells(options: BenchRequest, site: Site) -> list[Cell]:
     """open and past-limit."""
     if not site.managed:
         raise Skip("the pool's size of a service that is not ours cannot be set")

@@ -14,7 +14,7 @@ from harness.checks.finding import finding
 from harness.checks.traffic import check_counts
 from harness.isolation.findings import findings_deadlocks
 from harness.model import Cell, Finding, Trial, Verdict
-from harness.plan.options import Options
+from harness.plan.options import BenchRequest
 from harness.plan.scenario import Lane, RemoteWorkload, Scenario, Site, Workload
 from harness.record import TrialRecord
 
@@ -30,7 +30,7 @@ HOLD_MS = 500
 """After each lock, so that both of a pair have their first row before either asks for its second."""
 
 
-def cells(options: Options, site: Site) -> list[Cell]:
+def cells(options: BenchRequest, site: Site) -> list[Cell]:
     """The driver's pairs; then the service without and with retry."""
     site.need(database=True)
     hosts = site.serving(options.hosts, 2)

@@ -11,7 +11,7 @@ from harness.checks.finding import finding
 from harness.checks.traffic import check_counts
 from harness.isolation.sqlite_profiles import PROFILES
 from harness.model import Backend, Cell, Finding
-from harness.plan.options import Options
+from harness.plan.options import BenchRequest
 from harness.plan.scenario import Site, Skip
 from harness.record import Evidence, TrialRecord
 
@@ -78,7 +78,7 @@ def load(cell: Cell) -> dict[str, Any]:
     return model
 
 
-def backends(options: Options, site: Site, default: Sequence[Backend]) -> list[Backend]:
+def backends(options: BenchRequest, site: Site, default: Sequence[Backend]) -> list[Backend]:
     """The backends asked for, else the default ones, of those that the site offers. Raises Skip if none is."""
     found = [name for name in (options.backends or default) if name in site.backends]
     if not found:
@@ -88,7 +88,7 @@ def backends(options: Options, site: Site, default: Sequence[Backend]) -> list[B
     return found
 
 
-def strategies(options: Options, site: Site, backend: Backend, default: Sequence[str]) -> Sequence[str]:
+def strategies(options: BenchRequest, site: Site, backend: Backend, default: Sequence[str]) -> Sequence[str]:
     """The strategies asked for, else the default ones; on SQLite the set-up decides, so there is one.
 
     A service that is not ours has one of its own, without a name, unless the user names what it understands.

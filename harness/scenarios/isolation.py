@@ -6,13 +6,13 @@ from collections.abc import Sequence
 
 from harness.isolation.findings import findings_isolation
 from harness.model import Cell, Finding, Trial
-from harness.plan.options import Options
+from harness.plan.options import BenchRequest
 from harness.plan.scenario import RemoteWorkload, Scenario, Site
 from harness.record import TrialRecord
 from harness.scenarios.increment_workload import backends
 
 
-def cells(options: Options, site: Site) -> list[Cell]:
+def cells(options: BenchRequest, site: Site) -> list[Cell]:
     """One cell a backend: all cases at all levels."""
     site.need(database=True)
     return [

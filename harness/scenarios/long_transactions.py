@@ -15,7 +15,7 @@ from harness.checks.counter_oracle import check_final_value
 from harness.checks.finding import finding
 from harness.checks.traffic import check_counts
 from harness.model import Cell, Finding, Trial, Verdict
-from harness.plan.options import Options
+from harness.plan.options import BenchRequest
 from harness.plan.scenario import Lane, Scenario, Site, Skip
 from harness.record import Samples, TrialRecord
 from harness.scenarios.increment_workload import increment
@@ -30,7 +30,7 @@ SLACK_MS = 100
 """By so much may the two lanes' clocks, which start when each is released, differ."""
 
 
-def cells(options: Options, site: Site) -> list[Cell]:
+def cells(options: BenchRequest, site: Site) -> list[Cell]:
     """alone, beside, needing."""
     hosts = site.serving(options.hosts, 4)
     if hosts < 2:

@@ -22,7 +22,7 @@ from harness.analysis.stats import CLAIM_TRIALS
 from harness.checks.finding import finding
 from harness.checks.traffic import check_acknowledged, check_counts
 from harness.model import Cell, Finding, Trial
-from harness.plan.options import Options
+from harness.plan.options import BenchRequest
 from harness.plan.scenario import Lane, Scenario, Site, Skip
 from harness.record import Samples, TrialRecord
 
@@ -39,7 +39,7 @@ KNEE = 0.7
 """A pool is past the knee where it brings less than this share of what its size promises."""
 
 
-def cells(options: Options, site: Site) -> list[Cell]:
+def cells(options: BenchRequest, site: Site) -> list[Cell]:
     """One app host, its pool in five sizes, all 200 requests at once."""
     if not site.managed:
         raise Skip("the pool's size of a service that is not ours cannot be set")

@@ -17,7 +17,7 @@ from harness.analysis.trial_validity import never_steady
 from harness.checks.finding import finding
 from harness.checks.traffic import check_counts, check_spread
 from harness.model import Cell, Finding, Trial
-from harness.plan.options import Options
+from harness.plan.options import BenchRequest
 from harness.plan.scenario import Lane, Scenario, Site, Skip
 from harness.record import TrialRecord, count_outcomes
 from harness.scenarios.increment_workload import QUICK_SECONDS, UNSTEADY, check_counters, increment, warmup
@@ -38,7 +38,7 @@ SECONDS = 2.0
 UNJUDGED_TRIALS = 3
 
 
-def cells(options: Options, site: Site) -> list[Cell]:
+def cells(options: BenchRequest, site: Site) -> list[Cell]:
     """Host counts x bounds; clients grow with the hosts, so each host always has work waiting.
 
     With --quick the bound that is only reported is measured with one host and with all.

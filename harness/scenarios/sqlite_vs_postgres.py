@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from harness.analysis.trial_validity import never_steady
 from harness.checks.finding import finding
 from harness.model import BACKENDS, Backend, Cell, Finding, Trial
-from harness.plan.options import Options
+from harness.plan.options import BenchRequest
 from harness.plan.scenario import Lane, Scenario, Site, Skip
 from harness.record import TrialRecord, TrialResult
 from harness.scenarios.increment_workload import QUICK_SECONDS, UNSTEADY, check_counters, increment, load
@@ -83,7 +83,7 @@ CLAIMS: tuple[Claim, ...] = (
 )  # fmt: skip
 
 
-def cells(options: Options, site: Site) -> list[Cell]:
+def cells(options: BenchRequest, site: Site) -> list[Cell]:
     """Backends x (one burst, three steady loads; two with --quick)."""
     wanted = [name for name in (options.backends or BACKENDS) if name in site.backends]
     if options.backends and ("postgres" not in options.backends or len(options.backends) < 2):

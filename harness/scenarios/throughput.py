@@ -16,7 +16,7 @@ from harness.checks.counter_oracle import check_final_value
 from harness.checks.finding import finding
 from harness.checks.traffic import check_transactions
 from harness.model import STRATEGIES, Cell, Finding, Trial
-from harness.plan.options import Options
+from harness.plan.options import BenchRequest
 from harness.plan.scenario import Lane, Scenario, Site
 from harness.record import TrialRecord
 from harness.scenarios.increment_workload import (
@@ -36,7 +36,7 @@ QUICK_SPREAD = ("upsert", "coalesce")
 """What --quick measures on 1,000 keys too."""
 
 
-def cells(options: Options, site: Site) -> list[Cell]:
+def cells(options: BenchRequest, site: Site) -> list[Cell]:
     """Strategies x key sets; `control` marks `unsafe` where nobody asked for it by name."""
     return [
         Cell(

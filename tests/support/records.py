@@ -8,7 +8,7 @@ from typing import Any
 
 from harness.isolation.sqlite_profiles import PROFILES
 from harness.model import BACKENDS, Cell, Finding, Trial
-from harness.plan.options import parse_options
+from harness.plan.options import BenchRequest
 from harness.plan.scenario import Site
 from harness.record import Evidence, TrialRecord, TrialResult
 from harness.scenarios import SCENARIOS
@@ -21,7 +21,7 @@ FOREIGN = Site(hosts=2, managed=False, database=False)
 
 def cells(name: str, site: Site = SITE, *, quick: bool = False, **texts: str) -> Sequence[Cell]:
     """The scenario's cells for these options, as typed."""
-    options = parse_options(known_scenarios=list(SCENARIOS), quick=quick, **texts)
+    options = BenchRequest.parse({"quick": quick, **texts}, known_scenarios=SCENARIOS)
     return SCENARIOS[name].cells(options, site)
 
 

@@ -53,7 +53,7 @@ def kept(root: Path, *cells: Cell, half: int = 5, invalid: int = 0, failed: Cell
         recorder.manifest.findings = [bad]
     recorder.manifest.noise_floor = dict(KNOWN)
     recorder.save("finished")
-    return _store_floor(load_run(recorder.path), recorder, half)
+    return _store_floor(load_run(recorder.path), half=half)
 
 
 def test_what_was_measured_joins_what_was_known(tmp_path: Path) -> None:
@@ -78,7 +78,7 @@ def test_what_shows_nothing_leaves_what_was_known(
     assert run.manifest.noise_floor == KNOWN == noise_floor_file.noise_floor(RIG.name, RIG.model_dump())
     said = capsys.readouterr().out
     assert f"no noise floor of {name(CELL)}: {why}" in said
-    assert "what was known stays" in said
+    assert "the known values are kept" in said
 
 
 def test_a_cell_that_failed_does_not_cost_the_others(tmp_path: Path) -> None:
@@ -95,5 +95,5 @@ def test_trials_that_are_judged_together_fail_together(tmp_path: Path) -> None:
 
 def test_twice_the_trials_must_be_a_number_of_trials() -> None:
     with pytest.raises(UsageError, match="--repeat 501 with --aa is 1,002 trials") as refused:
-        run_bench("none", aa=True, repeat="501")
+        run_bench(rig="none", aa=True, repeat="501")
     assert refused.value.hint == "give 1 to 500"

@@ -46,7 +46,7 @@ CASES: dict[tuple[str, ...], tuple[int, str, str]] = {
     ("bench", "--strategy", "upserts"): (2, "--strategy: there is no 'upserts'", "did you mean 'upsert'?"),
     ("bench", "--backend", "mysql"): (2, "--backend: there is no 'mysql'", "sqlite-naive"),
     ("bench", "--rate", "-5"): (2, "--rate -5 is out of range", "above 0"),
-    ("bench", "--rate", "5", "--clients", "3"): (2, "--rate and --clients together say", "open model: --rate with"),
+    ("bench", "--rate", "5", "--clients", "3"): (2, "--rate (open model) and --clients", "open model: --rate with"),
     ("bench", "--clients", "0"): (2, "--clients 0 is out of range", "give 1 to"),
     ("bench", "--requests", "-1"): (2, "--requests -1 is out of range", "give 1 to"),
     ("bench", "--seconds", "0"): (2, "--seconds 0 is out of range", "above 0"),

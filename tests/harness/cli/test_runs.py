@@ -111,7 +111,7 @@ CASES: dict[str, tuple[tuple[str, ...], int, str]] = {
     "negative rate": (("bench", "--rate", "-5"), 2, "--rate -5 is out of range"),
     "no clients": (("bench", "--clients", "0"), 2, "--clients 0 is out of range"),
     "rate with a closed load": (
-        ("bench", "--rate", "5", "--clients", "3"), 2, "say the load twice",
+        ("bench", "--rate", "5", "--clients", "3"), 2, "mutually exclusive",
     ),
 }  # fmt: skip
 

@@ -70,7 +70,7 @@ def cut(root: Path, **more: Any) -> Run:
         options=OPTIONS, **more,
     )  # fmt: skip
     planned = module.make_plan(
-        module.parse_options(known_scenarios=list(module.SCENARIOS), **OPTIONS),  # type: ignore[arg-type]
+        module.BenchRequest.parse(OPTIONS, known_scenarios=module.SCENARIOS),
         Site(hosts=4), module.SCENARIOS,
     ).trials[0]  # fmt: skip
     (run.path / "trials.csv").unlink()
@@ -84,7 +84,7 @@ def test_the_same_environment_is_gone_on_in(target: TargetOnPaper, tmp_path: Pat
     """Another command line, and settings that the run's own trials brought, make no difference."""
     run = cut(tmp_path)
     with pytest.raises(GoneOn) as caught:
-        module.run_bench(None, resume=str(run.path), scenario="concurrent-writes", quick=False)
+        module.run_bench(resume=str(run.path), scenario="concurrent-writes", quick=False)
     assert [row.trial.order for row in caught.value.args[0]] == [1]
     assert target.steps == ["local", "restored", "recorded"], "what is compared is the tier as provisioned"
     assert load_run(run.path).manifest.status == "started"
@@ -120,7 +120,7 @@ def test_another_environment_is_refused_with_the_list(
     unlike(target, what)
     before = (run.path / "run.yml").read_text()
     with pytest.raises(UsageError, match="was begun in another environment") as caught:
-        module.run_bench(None, resume=str(run.path))
+        module.run_bench(resume=str(run.path))
     assert said in caught.value.message
     assert (run.path / "run.yml").read_text() == before, "the run stays as it was"
 
@@ -128,7 +128,7 @@ def test_another_environment_is_refused_with_the_list(
 def test_another_commit_is_refused(target: TargetOnPaper, tmp_path: Path) -> None:
     run = cut(tmp_path, code=CODE.model_copy(update={"commit": "a" * 40}))
     with pytest.raises(UsageError, match=r"code\.commit: a{40} against 3f2a"):
-        module.run_bench(None, resume=str(run.path))
+        module.run_bench(resume=str(run.path))
 
 
 @pytest.mark.parametrize(
@@ -146,7 +146,7 @@ def test_options_that_contradict_the_run_are_refused(
 ) -> None:
     run = cut(tmp_path)
     with pytest.raises(UsageError, match=said):
-        module.run_bench(**{"rig": None, "resume": str(run.path)} | given)
+        module.run_bench(**{"resume": str(run.path)} | given)
     assert target.steps == []
 
 
@@ -161,5 +161,5 @@ def test_options_that_contradict_the_run_are_refused(
 def test_nothing_to_go_on_with_is_said(target: TargetOnPaper, tmp_path: Path, run: dict[str, Any], said: str) -> None:
     made = store(tmp_path, **{"trials": [Made(cell=concurrent())], "status": "aborted"} | run)
     with pytest.raises(UsageError, match=said):
-        module.run_bench(None, resume=str(made.path))
+        module.run_bench(resume=str(made.path))
     assert target.steps == []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from harness.errors import UsageError
-from harness.plan.options import parse_options
+from harness.plan.options import BenchRequest
 from harness.text import nearest
 
 KNOWN = ["concurrent-writes", "deadlocks"]
@@ -22,25 +22,25 @@ KNOWN = ["concurrent-writes", "deadlocks"]
 )  # fmt: skip
 def test_a_wrong_value_names_the_option(option: str, text: str) -> None:
     with pytest.raises(UsageError) as caught:
-        parse_options(known_scenarios=KNOWN, **{option: text})
+        BenchRequest.parse({option: text}, known_scenarios=KNOWN)
     assert f"--{option}" in caught.value.message
     assert caught.value.hint
 
 
 def test_the_nearest_name_is_suggested() -> None:
     with pytest.raises(UsageError) as caught:
-        parse_options(known_scenarios=KNOWN, scenario="deadlock")
+        BenchRequest.parse({"scenario": "deadlock"}, known_scenarios=KNOWN)
     assert "'deadlocks'" in caught.value.hint
     assert nearest("zzz", KNOWN) == "known: concurrent-writes, deadlocks"
 
 
 def test_defaults_and_lists() -> None:
-    options = parse_options(known_scenarios=KNOWN, strategy="upsert, unsafe", rate="100")
+    options = BenchRequest.parse({"strategy": "upsert, unsafe", "rate": "100"}, known_scenarios=KNOWN)
     assert options.scenarios == tuple(KNOWN)
     assert options.strategies == ("upsert", "unsafe")
     assert (options.mode, options.seed, options.hosts) == ("open", 1, None)
 
 
 def test_the_load_cannot_be_said_twice() -> None:
-    with pytest.raises(UsageError, match="twice"):
-        parse_options(known_scenarios=KNOWN, rate="10", clients="5")
+    with pytest.raises(UsageError, match="mutually exclusive"):
+        BenchRequest.parse({"rate": "10", "clients": "5"}, known_scenarios=KNOWN)

@@ -14,7 +14,7 @@ from harness.checks.evaluate import judge_trial
 from harness.errors import UsageError
 from harness.load.job import from_dict
 from harness.model import BACKENDS, STRATEGIES, Cell, OutcomeCounts, Trial
-from harness.plan.options import Options, parse_options
+from harness.plan.options import BenchRequest
 from harness.plan.planner import make_plan, service_settings
 from harness.plan.scenario import RemoteWorkload, Scenario, Site, Skip
 from harness.record import Evidence, TrialRecord, TrialResult
@@ -24,12 +24,12 @@ from tests.support.records import on_file
 SITE = Site(hosts=8, backends=("postgres", "sqlite-naive", "sqlite-tuned"))
 
 
-def options(**texts: str) -> Options:
-    return parse_options(known_scenarios=list(SCENARIOS), **texts)
+def options(**texts: str) -> BenchRequest:
+    return BenchRequest.parse(texts, known_scenarios=SCENARIOS)
 
 
 def scenario(*cells: Cell, skip: str = "") -> Scenario:
-    def plan(_: Options, __: Site) -> Sequence[Cell]:
+    def plan(_: BenchRequest, __: Site) -> Sequence[Cell]:
         if skip:
             raise Skip(skip)
         return cells
@@ -44,7 +44,7 @@ CELLS = [Cell(scenario="s", clients=n) for n in range(1, 7)]
 
 def test_every_cell_is_repeated_and_shuffled_by_the_seed() -> None:
     known = {"s": scenario(*CELLS)}
-    plans = [make_plan(Options(scenarios=("s",), seed=seed), SITE, known) for seed in (1, 1, 2)]
+    plans = [make_plan(BenchRequest(scenarios=("s",), seed=seed), SITE, known) for seed in (1, 1, 2)]
     assert plans[0] == plans[1]
     assert [t.cell for t in plans[0].trials] != [t.cell for t in plans[2].trials]
     assert Counter(t.cell.name for t in plans[0].trials) == {c.name: 3 for c in CELLS}
@@ -57,9 +57,9 @@ def test_every_cell_is_repeated_and_shuffled_by_the_seed() -> None:
 
 def test_what_cannot_run_is_skipped_with_its_reason() -> None:
     known = {"s": scenario(*CELLS), "t": scenario(skip="no database")}
-    assert make_plan(Options(scenarios=("s", "t")), SITE, known).skipped == {"t": "no database"}
+    assert make_plan(BenchRequest(scenarios=("s", "t")), SITE, known).skipped == {"t": "no database"}
     with pytest.raises(UsageError, match="no database"):
-        make_plan(Options(scenarios=("t",)), SITE, known)
+        make_plan(BenchRequest(scenarios=("t",)), SITE, known)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -101,7 +101,7 @@ def test_another_strategy_than_was_asked_for_is_not_measured(strategy: str) -> N
 def test_long_trials_keep_no_samples_unless_asked_to_or_needed(load: dict[str, Any], kept: bool) -> None:
     cell, known = Cell(scenario="s", **load), scenario(Cell(scenario="s"))
     plan, asked = (
-        make_plan(Options(scenarios=("s",), samples=samples), SITE, {"s": known}) for samples in (False, True)
+        make_plan(BenchRequest(scenarios=("s",), samples=samples), SITE, {"s": known}) for samples in (False, True)
     )
     assert plan.keeps_samples(replace(known, works_without_samples=True), cell) is kept
     assert asked.keeps_samples(replace(known, works_without_samples=True), cell)
@@ -161,32 +161,34 @@ def test_a_rate_makes_no_closed_load_open(name: str) -> None:
 
 def test_pools_beyond_the_servers_connections_are_refused() -> None:
     with pytest.raises(UsageError, match="8 hosts x pool 20 = 160 connections, the budget is 90"):
-        make_plan(Options(scenarios=("s",)), SITE, {"s": scenario(Cell(scenario="s", hosts=8, pool=20))})
+        make_plan(BenchRequest(scenarios=("s",)), SITE, {"s": scenario(Cell(scenario="s", hosts=8, pool=20))})
 
 
 def test_several_processes_of_a_host_share_its_pool_out() -> None:
     """Rounded up to whole connections, so that what is planned, refused and judged is what is opened."""
     site = replace(SITE, workers=3)
     asked = [Cell(scenario="s", pool=pool, params={"app_pool_min": pool, "n": 1}) for pool in (1, 5, 9)]
-    cells = {t.cell.pool: t.cell for t in make_plan(Options(scenarios=("s",)), site, {"s": scenario(*asked)}).trials}
+    cells = {
+        t.cell.pool: t.cell for t in make_plan(BenchRequest(scenarios=("s",)), site, {"s": scenario(*asked)}).trials
+    }
     assert {pool: set(service_settings(cell, 3).items()) for pool, cell in cells.items()} == {
         pool: {("BACKEND", "postgres"), ("POOL_SIZE", each), ("POOL_MIN", each)}
         for pool, each in ((3, "1"), (6, "2"), (9, "3"))
     }
     assert all(cell.params == {"app_pool_min": pool, "n": 1} for pool, cell in cells.items())
     with pytest.raises(UsageError, match="8 hosts x pool 12 = 96 connections, the budget is 90"):
-        make_plan(Options(scenarios=("s",)), site, {"s": scenario(Cell(scenario="s", hosts=8, pool=11))})
+        make_plan(BenchRequest(scenarios=("s",)), site, {"s": scenario(Cell(scenario="s", hosts=8, pool=11))})
 
 
 def test_more_hosts_than_there_are_is_refused() -> None:
     with pytest.raises(UsageError, match="the rig has 8"):
-        make_plan(Options(scenarios=("s",), hosts=9), SITE, {"s": scenario(*CELLS)})
+        make_plan(BenchRequest(scenarios=("s",), hosts=9), SITE, {"s": scenario(*CELLS)})
 
 
 @pytest.mark.parametrize("name", SCENARIOS)
 @pytest.mark.parametrize("quick", [False, True])
 def test_every_scenario_plans_jobs_that_a_load_host_accepts(name: str, quick: bool) -> None:
-    plan = make_plan(Options(scenarios=(name,), quick=quick), SITE, SCENARIOS)
+    plan = make_plan(BenchRequest(scenarios=(name,), quick=quick), SITE, SCENARIOS)
     names = [t.cell.name for t in plan.trials if t.number == 1]
     assert len(set(names)) == len(names), "two cells of one name"
     place = {"format": 1, "target": {"host": "h", "port": 1}, "load_host": "l", "run_tag": "t", "out": "/x"}

@@ -7,7 +7,7 @@ import itertools
 import pytest
 
 from harness.model import BACKENDS, Cell
-from harness.plan.options import Options
+from harness.plan.options import BenchRequest
 from harness.plan.scenario import Site
 from harness.report.cell_labels import labels, place
 from harness.scenarios import SCENARIOS
@@ -54,7 +54,7 @@ def test_no_cells_no_labels() -> None:
 
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_no_two_cells_of_a_scenario_are_called_the_same_and_none_is_long(name: str) -> None:
-    cells = SCENARIOS[name].cells(Options(scenarios=(name,)), SITE)
+    cells = SCENARIOS[name].cells(BenchRequest(scenarios=(name,)), SITE)
     short = labels(cells).short
     assert len(set(short.values())) == len(short) == len(cells)
     assert max(map(len, short.values())) <= 40

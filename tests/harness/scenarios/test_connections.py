@@ -53,9 +53,9 @@ def test_the_cells() -> None:
 
 
 def test_the_plan_lets_this_scenario_alone_exceed_the_connections() -> None:
-    from harness.plan.options import Options
+    from harness.plan.options import BenchRequest
 
-    assert len(make_plan(Options(scenarios=("connections",)), SITE, SCENARIOS).trials) == 2
+    assert len(make_plan(BenchRequest(scenarios=("connections",)), SITE, SCENARIOS).trials) == 2
 
 
 def test_all_open_at_once_and_served_passes() -> None:

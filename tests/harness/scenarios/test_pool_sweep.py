@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from harness.errors import UsageError
-from harness.plan.options import Options
+from harness.plan.options import BenchRequest
 from harness.plan.planner import make_plan
 from harness.plan.scenario import Site, Skip
 from harness.record import TrialRecord
@@ -53,7 +53,7 @@ def test_the_cells() -> None:
 
 def test_the_plan_refuses_a_pool_beyond_the_servers_connections() -> None:
     with pytest.raises(UsageError, match="1 hosts x pool 50 = 50 connections, the budget is 30"):
-        make_plan(Options(scenarios=("pool-sweep",)), Site(hosts=1, connections=40), SCENARIOS)
+        make_plan(BenchRequest(scenarios=("pool-sweep",)), Site(hosts=1, connections=40), SCENARIOS)
 
 
 @pytest.mark.parametrize("pool", [1, 5, 10, 20, 50])

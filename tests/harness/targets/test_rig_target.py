@@ -13,7 +13,7 @@ import pytest
 
 from harness.errors import RigError, UsageError
 from harness.model import BACKENDS, Cell, Host
-from harness.plan.options import parse_options
+from harness.plan.options import BenchRequest
 from harness.plan.planner import make_plan
 from harness.plan.scenario import RemoteWorkload, Site
 from harness.rig.connection import Result
@@ -119,7 +119,7 @@ def test_no_order_of_the_trials_makes_two_set_ups_fight_for_a_file(
     for hosts in (2, 4, 8):
         site = Site(hosts=hosts, backends=BACKENDS)
         for seed in range(1, 21):
-            options = parse_options(known_scenarios=list(SCENARIOS), quick=quick, seed=str(seed))
+            options = BenchRequest.parse({"quick": quick, "seed": str(seed)}, known_scenarios=SCENARIOS)
             paper = Paper(hosts)
             with tier_on(paper, monkeypatch) as tier:
                 for trial in make_plan(options, site, SCENARIOS).trials:
@@ -158,7 +158,7 @@ def test_where_it_would_not_be_sqlite_that_is_measured_it_is_skipped_with_the_re
         site = tier.site()
     assert (site.backends, paper.tokens) == (("postgres",), set())
     assert reason in site.no_sqlite
-    plan = make_plan(parse_options(known_scenarios=list(SCENARIOS)), site, SCENARIOS)
+    plan = make_plan(BenchRequest.parse({}, known_scenarios=SCENARIOS), site, SCENARIOS)
     assert plan.skipped == dict.fromkeys(
         (
             "sqlite-vs-postgres",
@@ -167,7 +167,7 @@ def test_where_it_would_not_be_sqlite_that_is_measured_it_is_skipped_with_the_re
         ),
         site.no_sqlite,
     )
-    asked = parse_options(known_scenarios=list(SCENARIOS), scenario="isolation", backend="sqlite-naive")
+    asked = BenchRequest.parse({"scenario": "isolation", "backend": "sqlite-naive"}, known_scenarios=SCENARIOS)
     with pytest.raises(UsageError, match="nothing to measure: isolation: no sqlite-naive here") as error:
         make_plan(asked, site, SCENARIOS)
     assert reason in error.value.message

@@ -19,7 +19,7 @@ from harness.checks.finding import finding
 from harness.cli.bench import run_bench
 from harness.errors import CriterionFailed, InvalidMeasurement, RigError, UsageError
 from harness.model import Cell, Finding, Trial
-from harness.plan.options import parse_options
+from harness.plan.options import BenchRequest
 from harness.plan.planner import Plan, make_plan, volume
 from harness.plan.scenario import Scenario, Site
 from harness.record import Evidence, TrialRecord, TrialResult
@@ -85,7 +85,7 @@ def bench(results: Path, **options: Any) -> tuple[Run, Exception | None]:
     """The stored run, and what it ended with."""
     ended: Exception | None = None
     try:
-        run_bench("no-such-rig", **{"repeat": "1"} | options)
+        run_bench(**{"rig": "no-such-rig", "repeat": "1"} | options)
     except (CriterionFailed, InvalidMeasurement) as error:
         ended = error
     return load_run((results / "latest").resolve()), ended
@@ -197,10 +197,10 @@ def test_an_oracle_that_looks_elsewhere_is_refused_before_any_load(foreign: Star
     url, elsewhere = foreign("here"), foreign("elsewhere")
     assert url != elsewhere
     with pytest.raises(UsageError, match="holds None") as refused:
-        run_bench("none", base_url=url, dsn=server.dsn("elsewhere"), scenario="concurrent-writes")
+        run_bench(rig="none", base_url=url, dsn=server.dsn("elsewhere"), scenario="concurrent-writes")
     assert "does --dsn lead to the database that the service uses?" in refused.value.hint
     with pytest.raises(UsageError, match="GET /api/counter/proof-"):
-        run_bench("none", base_url=foreign("deaf", "deaf"), scenario="concurrent-writes")
+        run_bench(rig="none", base_url=foreign("deaf", "deaf"), scenario="concurrent-writes")
     assert not results.exists()
 
 
@@ -224,7 +224,7 @@ def test_a_url_that_cannot_be_is_refused(url: str, why: str) -> None:
 
 def test_strangers_get_no_load_unless_the_user_vouches_for_them() -> None:
     with pytest.raises(UsageError, match="neither loopback") as refused:
-        run_bench("none", base_url=f"http://{STRANGER}:8080")
+        run_bench(rig="none", base_url=f"http://{STRANGER}:8080")
     assert refused.value.exit_code == 2
     assert "--yes-this-is-mine" in refused.value.hint
     permit("it", STRANGER, (), owned=True)
@@ -277,7 +277,7 @@ def test_secrets_are_neither_stored_nor_said(
         assert "***" in run.manifest.code.command
     assert "only-for-tests" not in "".join(capsys.readouterr())
     with pytest.raises(UsageError) as wrong:
-        run_bench("none", base_url="http://me:hunter2@127.0.0.1/")
+        run_bench(rig="none", base_url="http://me:hunter2@127.0.0.1/")
     assert "hunter2" not in str(wrong.value)
     for broken in ("host=127.0.0.1 password hunter2", "postgresql://u:hunter2@[::"):
         with pytest.raises(UsageError) as wrong, UrlTarget(locate(url), broken):
@@ -293,10 +293,10 @@ def test_a_database_that_does_not_answer_is_named_without_its_password(server: A
 
 
 def test_options_that_contradict_each_other_are_refused() -> None:
-    with pytest.raises(UsageError, match="--dsn is for a service"):
-        run_bench("none", dsn="host=x")
-    with pytest.raises(UsageError, match="neither --aa nor --resume"):
-        run_bench("none", base_url="http://127.0.0.1", aa=True)
+    with pytest.raises(UsageError, match="--dsn needs --base-url"):
+        run_bench(rig="none", dsn="host=x")
+    with pytest.raises(UsageError, match="cannot be combined with --aa or --resume"):
+        run_bench(rig="none", base_url="http://127.0.0.1", aa=True)
 
 
 def test_each_trial_has_keys_of_its_own() -> None:
@@ -357,7 +357,7 @@ def test_how_much_load_a_plan_sends_is_said() -> None:
 
 def test_a_service_that_is_not_ours_keeps_its_strategy_and_its_pool() -> None:
     site = Site(hosts=1, managed=False, database=False)
-    plan = make_plan(parse_options(known_scenarios=list(SCENARIOS)), site, SCENARIOS)
+    plan = make_plan(BenchRequest.parse({}, known_scenarios=SCENARIOS), site, SCENARIOS)
     assert {trial.cell.scenario for trial in plan.trials} == {"concurrent-writes", "throughput"}
     assert {(trial.cell.strategy, trial.cell.pool) for trial in plan.trials} == {("", 0)}
     for trial in plan.trials:

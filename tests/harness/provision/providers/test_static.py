@@ -209,7 +209,7 @@ def test_containers_handed_over_as_machines_are_the_same_rig(
     stranger = replace(same.rig.hosts[0], known_hosts=str(tmp_path / "nobody"))
     assert "not found in known_hosts" in static.silence(stranger)
 
-    run = bench.run_bench(machines, scenario="concurrent-writes", requests="60", repeat="1")
+    run = bench.run_bench(rig=machines, scenario="concurrent-writes", requests="60", repeat="1")
     assert run.manifest.verdict == "pass"
     assert run.manifest.rig.provider == "static"
     assert len(run.manifest.rig.hosts) == 5
