@@ -32,6 +32,9 @@ class TargetOnPaper:
     def site(self) -> Site:
         return Site(hosts=4)
 
+    def preflight(self) -> None:
+        """Nothing to check."""
+
     def restore(self) -> None:
         self.steps.append("restored")
 
