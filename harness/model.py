@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 Role = Literal["db", "app", "lb", "load"]
@@ -33,6 +33,11 @@ STRATEGIES: tuple[Strategy, ...] = (
 )
 Backend = Literal["postgres", "sqlite-naive", "sqlite-tuned"]
 BACKENDS: tuple[Backend, ...] = ("postgres", "sqlite-naive", "sqlite-tuned")
+BACKEND_NAMES: Mapping[str, str] = {
+    "postgres": "PostgreSQL",
+    "sqlite-naive": "naive SQLite",
+    "sqlite-tuned": "tuned SQLite",
+}
 
 
 def verdict_from(*, failed: bool, passed: bool) -> Verdict:
@@ -62,7 +67,11 @@ class Host:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cell:
-    """One combination measured. `params` holds what is the scenario's own (rows, hold_ms, keys …)."""
+    """One combination that is measured.
+
+    `params` is the stored form of the scenario's own parameters (rows, hold_ms, keys …) and of settings of the app
+    hosts, named `app_…`. Code outside the scenarios reads it through the properties below.
+    """
 
     scenario: str
     backend: Backend = "postgres"
@@ -84,6 +93,32 @@ class Cell:
         parts.append(f"c{self.clients}" if self.mode == "closed" else f"r{self.rate:g}")
         parts += [f"{k}={v}" for k, v in sorted(self.params.items())]
         return ".".join(part for part in parts if part)
+
+    @property
+    def cpus_per_host(self) -> float | None:
+        """CPU cap of each app host in cores (`app_cpus`); None: as provisioned."""
+        cpus = self.params.get("app_cpus")
+        return None if cpus is None else float(cpus)
+
+    @property
+    def pool_min(self) -> int | None:
+        """Connections that each app host opens at its start (`app_pool_min`); None: the service's default."""
+        connections = self.params.get("app_pool_min")
+        return None if connections is None else int(connections)
+
+    @property
+    def app_settings(self) -> Mapping[str, str]:
+        """The other settings of the service (app/settings.py) by environment variable, without the pool's sizes."""
+        return {
+            name.removeprefix("app_").upper(): str(value)
+            for name, value in self.params.items()
+            if name.startswith("app_") and name not in ("app_cpus", "app_pool_min")
+        }
+
+    def with_pool(self, pool: int, pool_min: int | None) -> Cell:
+        """Returns the cell with another pool size and, unless None, another `pool_min`."""
+        smallest = {} if pool_min is None else {"app_pool_min": pool_min}
+        return replace(self, pool=pool, params={**self.params, **smallest})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,3 +21,8 @@ def shown(text: object) -> str:
 def plain(words: str) -> str:
     """Printable text only: a name out of a file must not move the cursor or colour the terminal."""
     return "".join(char if char.isprintable() else "?" for char in words)
+
+
+def plural(number: int, noun: str, plural_noun: str = "") -> str:
+    """Returns a count with its noun: `1 trial`, `2 trials`."""
+    return f"{number:,} {noun if number == 1 else plural_noun or noun + 's'}"

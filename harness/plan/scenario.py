@@ -6,9 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from harness.model import Backend, Cell, Finding, Role, Trial
+from harness.model import BACKEND_NAMES, Backend, Cell, Finding, Role, Trial
 from harness.plan.options import BenchRequest
 from harness.record import TrialRecord
+from harness.text import plural
 
 
 class Skip(Exception):
@@ -73,6 +74,21 @@ def _no_judgement(_: Sequence[TrialRecord]) -> list[Finding]:
     return []
 
 
+def default_label(cell: Cell) -> str:
+    """Returns backend, strategy and number of hosts, such as `PostgreSQL, upsert, 2 hosts`."""
+    return joined(backend_name(cell), cell.strategy, plural(cell.hosts, "host"))
+
+
+def backend_name(cell: Cell) -> str:
+    """Returns the backend's name for readers, such as `naive SQLite`."""
+    return BACKEND_NAMES.get(cell.backend, cell.backend)
+
+
+def joined(*words: str) -> str:
+    """Joins the parts of a label with commas and drops empty ones."""
+    return ", ".join(word for word in words if word.strip("'-"))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scenario:
     """A question, a workload, and the checks that answer it.
@@ -87,6 +103,10 @@ class Scenario:
     cells: Callable[[BenchRequest, Site], Sequence[Cell]]
     workload: Callable[[Trial], Workload]
     check: Callable[[TrialRecord], Sequence[Finding]]
+    label: Callable[[Cell], str] = default_label
+    """Names a cell for readers, in words that tell the scenario's cells apart. Accepts a cell of any stored run."""
+    exceeds_connections: Callable[[Cell], bool] = lambda _: False
+    """Whether the cell's pools may exceed the server's connections, because the scenario measures that."""
     judge: Callable[[Sequence[TrialRecord]], Sequence[Finding]] = _no_judgement
     background: str = ""
     """What a reader must know to make something of the answer; the report says it below."""

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from harness.model import BACKENDS, STRATEGIES, Cell
-from harness.report.formatting import BACKEND_NAMES, some
+from harness.model import BACKEND_NAMES, BACKENDS, STRATEGIES, Cell
 from harness.scenarios.increment_workload import KEY_SETS
+from harness.text import plural
 
 PARAMS: Mapping[str, str] = {
     "app_cpus": "CPU cap {}",
@@ -81,10 +81,10 @@ def _dimensions(cell: Cell) -> dict[str, str]:
     words = {
         "backend": BACKEND_NAMES.get(cell.backend, cell.backend),
         "strategy": cell.strategy if cell.strategy.strip("'-") else "",
-        "hosts": some(cell.hosts, "app host"),
+        "hosts": plural(cell.hosts, "app host"),
         "pool": f"pool {cell.pool}" if cell.pool else "",
-        "load": f"{cell.rate:,g} requests/s offered" if cell.rate is not None else some(cell.clients, "client"),
-        "requests": some(cell.requests, "request") if cell.requests else "",
+        "load": f"{cell.rate:,g} requests/s offered" if cell.rate is not None else plural(cell.clients, "client"),
+        "requests": plural(cell.requests, "request") if cell.requests else "",
         "seconds": f"{cell.seconds:g} s" if cell.seconds else "",
     }
     return words | {f"param {name}": _param(str(name), value) for name, value in sorted(cell.params.items())}
@@ -92,9 +92,9 @@ def _dimensions(cell: Cell) -> dict[str, str]:
 
 def _param(name: str, value: Any) -> str:
     if name == "keys" and value in KEY_SETS:
-        return "1 hot key" if KEY_SETS[value] == 1 else some(KEY_SETS[value], "key")
+        return "1 hot key" if KEY_SETS[value] == 1 else plural(KEY_SETS[value], "key")
     if name == "rows" and isinstance(value, int):
-        return f"{some(value, 'row')} a request"
+        return f"{plural(value, 'row')} a request"
     if isinstance(value, bool) and name not in PARAMS:
         return f"{'with' if value else 'without'} {name}"
     return PARAMS[name].format(_value(value)) if name in PARAMS else f"{name} {_value(value)}"

@@ -14,9 +14,9 @@ from harness.analysis.trial_validity import unreplaced
 from harness.checks.finding import worst
 from harness.model import Finding
 from harness.record import TrialResult
-from harness.report.formatting import some
 from harness.scenarios.scaling import SPEED_UP, WANTED
 from harness.store.run_reader import Run
+from harness.text import plural
 
 State = Literal["pass", "fail", "unknown", "not measured"]
 
@@ -138,7 +138,7 @@ def _states(criterion: Criterion, run: Run, found: Sequence[Finding]) -> Iterato
     absent = [name for name in criterion.needs if not any(f.scenario == name for f in found)]
     if absent or not found:
         why = "; ".join(_absence(name, run) for name in absent) or "there is no finding"
-        so_far = f" (as far as it was measured, {some(len(found), 'check')} pass)" if verdict == "pass" else ""
+        so_far = f" (as far as it was measured, {plural(len(found), 'check')} pass)" if verdict == "pass" else ""
         yield "not measured", why + so_far
     for finding in found:
         if finding.verdict == verdict == "unknown":
@@ -149,7 +149,7 @@ def _states(criterion: Criterion, run: Run, found: Sequence[Finding]) -> Iterato
     if short := criterion.short_of(found):
         yield "not measured", short
     telling = [f for f in found if criterion.quotes and f.check.startswith(criterion.quotes)][-1:] or found[:1]
-    more = f", and {some(len(found) - 1, 'more check')}" if len(found) > 1 else ""
+    more = f", and {plural(len(found) - 1, 'more check')}" if len(found) > 1 else ""
     yield "pass", f"{_source(telling[0])}: {telling[0].detail}{more}"
 
 

@@ -11,12 +11,6 @@ from collections.abc import Mapping
 NOTHING, MINUS = "\N{EN DASH}", "\N{MINUS SIGN}"
 """`NOTHING`: not measured, or too few samples to carry the figure."""
 
-BACKEND_NAMES: Mapping[str, str] = {
-    "postgres": "PostgreSQL",
-    "sqlite-naive": "naive SQLite",
-    "sqlite-tuned": "tuned SQLite",
-}
-
 SYMBOLS: Mapping[str, str] = {
     "pass": "✓",
     "fail": "✗",
@@ -79,8 +73,3 @@ def size(octets: float | None) -> str:
     if not octets or not math.isfinite(octets):
         return NOTHING
     return f"{number(octets / 2**30)} GiB" if octets >= 2**30 else f"{number(octets / 2**20)} MiB"
-
-
-def some(amount: int, noun: str, plural: str = "") -> str:
-    """`1 trial`, `2 trials`."""
-    return f"{amount:,} {noun if amount == 1 else plural or noun + 's'}"

@@ -13,8 +13,9 @@ from harness.checks.finding import worst
 from harness.model import Cell, Finding
 from harness.record import TrialResult
 from harness.report.cell_labels import Labels, labels, place
-from harness.report.formatting import NOTHING, some
+from harness.report.formatting import NOTHING
 from harness.store.run_reader import Run
+from harness.text import plural
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,7 +136,7 @@ def headline(run: Run, scenarios: Sequence[ScenarioSummary]) -> Headline:
     manifest, findings = run.manifest, run.findings
     verdict: str = manifest.verdict
     if manifest.status == "aborted":
-        done = f"{some(len(run.rows), 'trial')} and {some(len(findings), 'finding')} are kept"
+        done = f"{plural(len(run.rows), 'trial')} and {plural(len(findings), 'finding')} are kept"
         why = next((w.removeprefix("aborted: ") for w in manifest.warnings if w.startswith("aborted: ")), "interrupted")
         return Headline(verdict=verdict, word="ABORTED", sentence=f"{why}; {done}")
     if manifest.status != "finished":
@@ -152,7 +153,7 @@ def headline(run: Run, scenarios: Sequence[ScenarioSummary]) -> Headline:
 
 
 def _passed(scenarios: Sequence[ScenarioSummary], findings: Sequence[Finding]) -> str:
-    every = f"all {some(len(findings), 'check')} pass"
+    every = f"all {plural(len(findings), 'check')} pass"
     proved = _proved(scenarios)
     if not proved:
         return every
@@ -169,7 +170,7 @@ def _proved(scenarios: Iterable[ScenarioSummary]) -> str:
         hosts = sorted({c.cell.hosts for c in cells})
         at_once = sorted({c.cell.clients for c in cells})
         trials = sum(c.trials for c in cells)
-        over = some(hosts[0], "app host") if len(hosts) == 1 else f"{hosts[0]} to {hosts[-1]} app hosts"
+        over = plural(hosts[0], "app host") if len(hosts) == 1 else f"{hosts[0]} to {hosts[-1]} app hosts"
         each = f" in {trials} trials of {at_once[0]:,} at once" if trials > 1 and len(at_once) == 1 else ""
         return f"{ok:,.0f} of {sent:,.0f} concurrent writes acknowledged over {over}{each}, none lost"
     return ""
@@ -183,7 +184,7 @@ def _against(findings: Sequence[Finding], verdict: str) -> str:
     first = against[0]
     lead = "first: " if len(against) > 1 else ""
     return (
-        f"{len(against)} of {some(len(findings), 'check')} {verb}; "
+        f"{len(against)} of {plural(len(findings), 'check')} {verb}; "
         f"{lead}{first.scenario}, {first.check}: {first.detail.split('; ')[0]}"
     )
 
@@ -192,7 +193,7 @@ def _invalid(rows: Sequence[TrialResult]) -> str:
     bad = unreplaced(rows)
     why = f"; first: {bad[0].reason or 'no reason was recorded'}" if bad else ""
     verb = "is" if len(bad) == 1 else "are"
-    return f"{len(bad)} of {some(len(rows), 'trial')} {verb} invalid, so no claim rests on them{why}"
+    return f"{len(bad)} of {plural(len(rows), 'trial')} {verb} invalid, so no claim rests on them{why}"
 
 
 MOST_DECIDING = 3
@@ -206,14 +207,14 @@ def scenario_answer(scenario: ScenarioSummary) -> str:
         return "Not judged: there is no finding."
     verdict = worst(f.verdict for f in findings)
     same = [f for f in findings if f.verdict == verdict]
-    total = some(len(findings), "check")
+    total = plural(len(findings), "check")
     said = {
         "pass": f"All {total} pass" if len(findings) > 1 else "The check passes",
         "fail": f"{len(same)} of {total} {'fails' if len(same) == 1 else 'fail'}",
         "unknown": f"{len(same)} of {total} could not be answered",
     }[verdict]
     invalid = sum(cell.trials - cell.valid for cell in scenario.cells)
-    doubt = f" No claim rests on {some(invalid, 'invalid trial')}." if invalid else ""
+    doubt = f" No claim rests on {plural(invalid, 'invalid trial')}." if invalid else ""
     claims = {f.check.removeprefix("claim: "): bool(f.numbers["held"]) for f in findings if "held" in f.numbers}
     if claims and verdict == "pass":
         others = ", ".join(name for name, held in claims.items() if not held)

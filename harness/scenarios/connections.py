@@ -177,6 +177,7 @@ SCENARIO = Scenario(
     cells=cells,
     workload=workload,
     check=check,
+    exceeds_connections=lambda cell: cell.params["load"] == "past-limit",
     timing_matters=False,
     postgres_topic="max_connections",
 )

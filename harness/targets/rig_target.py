@@ -222,7 +222,7 @@ class RigTarget(Target):
         late = [host for host in serving if self._overrides.get(host.name) != wanted]
         if late:
             self._configure(late, wanted)
-        self._cap(cell.params.get("app_cpus"))
+        self._cap(cell.cpus_per_host)
         if cell.hosts != self._active:
             self._drain(cell.hosts)
 

@@ -9,13 +9,15 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from statistics import fmean
 
+from harness.model import BACKEND_NAMES
 from harness.report.charts import correctness, speed, theme
 from harness.report.charts.theme import Spec
-from harness.report.formatting import BACKEND_NAMES, number, percent, some
+from harness.report.formatting import number, percent
 from harness.report.page_model import Picture
 from harness.report.sections.scaling import scaling_charts
 from harness.report.summary import CellSummary, ScenarioSummary
 from harness.report.trial_data import TrialData
+from harness.text import plural
 
 LEAST_SECONDS = 5
 """A shorter trial has no course to show."""
@@ -83,7 +85,7 @@ def _convergence(summary: ScenarioSummary, readings: Sequence[TrialData]) -> Ite
     yield (
         correctness.convergence(rows[order], title=title, subtitle=about),
         "",
-        f"{title}: {sum(shown.acknowledged.values()):,} acknowledged over {some(len(rows[order]), 'key')}.",
+        f"{title}: {sum(shown.acknowledged.values()):,} acknowledged over {plural(len(rows[order]), 'key')}.",
     )
 
 
@@ -121,7 +123,7 @@ def _isolation(_summary: ScenarioSummary, readings: Sequence[TrialData]) -> Iter
         rows = reading.matrix
         broken = sum(1 for row in rows if row["verdict"] == "fail")
         name = BACKEND_NAMES.get(str(rows[0]["backend"]), "the database")
-        what = some(broken, "anomaly", "anomalies") if broken else "nothing"
+        what = plural(broken, "anomaly", "anomalies") if broken else "nothing"
         title = f"{name}: {what} occurred that is documented as prevented"
         yield correctness.isolation(rows, title=title), "" if earlier else ISOLATION_NOTE, title
 
@@ -143,7 +145,7 @@ def _backends(summary: ScenarioSummary, _readings: Sequence[TrialData]) -> Itera
         load = cells[0].cell
         words = [part for part in cells[0].label.split(", ") if part != BACKEND_NAMES[load.backend]]
         title = ", ".join(["The same load on each backend", *words])
-        about = f"{some(load.clients, 'client')} over {some(load.hosts, 'app host')}; median of valid trials"
+        about = f"{plural(load.clients, 'client')} over {plural(load.hosts, 'app host')}; median of valid trials"
         yield (
             speed.backends(rows, title=title, subtitle=about),
             "",
@@ -197,7 +199,7 @@ def _strategies(summary: ScenarioSummary) -> Iterator[_Chart]:
         }
         for cell in cells
     ]
-    title = f"Throughput of {some(len(names), 'strategy', 'strategies')}"
+    title = f"Throughput of {plural(len(names), 'strategy', 'strategies')}"
     yield (
         speed.strategies(rows, title=title),
         "Median of valid trials.",
@@ -220,7 +222,7 @@ def _spread(summary: ScenarioSummary, readings: Sequence[TrialData]) -> Iterator
     total = sum(shares.values())
     low, high = percent(min(shares.values()) / total), percent(max(shares.values()) / total)
     each = low if low == high else f"between {low} and {high}"
-    title = f"{some(len(shares), 'app host')} served {each} of the requests each"
+    title = f"{plural(len(shares), 'app host')} served {each} of the requests each"
     rows = [{"host": host, "requests": requests} for host, requests in shares.items()]
     yield (
         speed.spread(rows, title=title, subtitle="The dashed line is the even share."),

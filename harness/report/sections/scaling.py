@@ -10,10 +10,11 @@ from collections.abc import Iterator, Sequence
 from harness.analysis.scaling_law import SpeedUp, UslFit, fit_usl, speed_ups
 from harness.report.charts import speed
 from harness.report.charts.theme import Spec
-from harness.report.formatting import NOTHING, number, some, whole_percent
+from harness.report.formatting import NOTHING, number, whole_percent
 from harness.report.page_model import Table, Value, measured, table
 from harness.report.summary import CellSummary, ScenarioSummary
 from harness.report.trial_data import TrialData
+from harness.text import plural
 
 USL_NOTE = (
     "In the scaling law (Gunther's USL) sigma is the share of the work that cannot run side by side, kappa what hosts "
@@ -26,7 +27,7 @@ def _bounds(summary: ScenarioSummary) -> dict[str, list[CellSummary]]:
     bounds: dict[str, list[CellSummary]] = {}
     for cell in summary.cells:
         words = cell.label.split(", ")
-        bound = ", ".join(word for word in words if word != some(cell.cell.hosts, "app host")) or cell.cell.strategy
+        bound = ", ".join(word for word in words if word != plural(cell.cell.hosts, "app host")) or cell.cell.strategy
         bounds.setdefault(bound, []).append(cell)
     return bounds
 

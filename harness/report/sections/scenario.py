@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from harness.checks.finding import worst
-from harness.model import Finding
+from harness.model import BACKEND_NAMES, Finding
 from harness.plan.scenario import Scenario
-from harness.report.formatting import BACKEND_NAMES, NOTHING, SYMBOLS, count, number
+from harness.report.formatting import NOTHING, SYMBOLS, count, number
 from harness.report.page_model import Block, Fold, Line, Picture, Prose, Section, Table, Value, measured, table
 from harness.report.sections.bottleneck import HEAD, NOTE, held_back
 from harness.report.sections.scaling import scaling_tables

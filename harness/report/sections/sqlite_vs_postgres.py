@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from harness.report.formatting import BACKEND_NAMES, NOTHING, change, count, number, percent, some
+from harness.model import BACKEND_NAMES
+from harness.report.formatting import NOTHING, change, count, number, percent
 from harness.report.page_model import Prose, Table, Value, table
 from harness.report.summary import CellSummary, ScenarioSummary
 from harness.report.trial_data import TrialData
 from harness.scenarios.sqlite_vs_postgres import ALL_ANSWERS, SIDES
+from harness.text import plural
 
 ANCHOR = "why-sqlite-fails"
 
@@ -89,7 +91,7 @@ def _seen(cells: Sequence[CellSummary]) -> Iterator[str]:
     clean = [cell.cell.clients for cell in cells if cell.ok == cell.sent]
     refused = [cell.cell.clients for cell in cells if (cell.fail or 0) > 0]
     if clean and refused and max(clean) < min(refused):
-        yield f"{some(max(clean), 'client')} had every write acknowledged, {some(min(refused), 'client')} had not."
+        yield f"{plural(max(clean), 'client')} had every write acknowledged, {plural(min(refused), 'client')} had not."
     keys = {cell.cell.params.get("keys"): (cell.ok or 0) / (cell.sent or 1) for cell in cells if cell.fail}
     if {"hot", "spread"} <= keys.keys():
         yield (

@@ -1,4 +1,4 @@
-"""The plan: reproducible by its seed, complete, and refusing what cannot be measured."""
+"""The plan: reproducible by its seed, complete, and without trials that cannot be measured."""
 
 from __future__ import annotations
 
@@ -42,20 +42,20 @@ def scenario(*cells: Cell, skip: str = "") -> Scenario:
 CELLS = [Cell(scenario="s", clients=n) for n in range(1, 7)]
 
 
-def test_every_cell_is_repeated_and_shuffled_by_the_seed() -> None:
+def test_the_seed_shuffles_the_cells_of_each_repetition() -> None:
     known = {"s": scenario(*CELLS)}
     plans = [make_plan(BenchRequest(scenarios=("s",), seed=seed), SITE, known) for seed in (1, 1, 2)]
     assert plans[0] == plans[1]
     assert [t.cell for t in plans[0].trials] != [t.cell for t in plans[2].trials]
     assert Counter(t.cell.name for t in plans[0].trials) == {c.name: 3 for c in CELLS}
     assert [t.order for t in plans[0].trials] == list(range(1, 19))
-    for number in (1, 2, 3):  # a block holds every cell once before the next begins
+    for number in (1, 2, 3):  # each block contains every cell once
         block = plans[0].trials[6 * (number - 1) : 6 * number]
         assert {t.number for t in block} == {number}
         assert len({t.cell.name for t in block}) == 6
 
 
-def test_what_cannot_run_is_skipped_with_its_reason() -> None:
+def test_a_scenario_that_cannot_run_is_skipped_with_its_reason() -> None:
     known = {"s": scenario(*CELLS), "t": scenario(skip="no database")}
     assert make_plan(BenchRequest(scenarios=("s", "t")), SITE, known).skipped == {"t": "no database"}
     with pytest.raises(UsageError, match="no database"):
@@ -63,11 +63,11 @@ def test_what_cannot_run_is_skipped_with_its_reason() -> None:
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_another_backend_than_was_asked_for_is_not_measured(backend: str) -> None:
-    """A scenario about PostgreSQL alone says so instead of answering for SQLite."""
+def test_only_the_requested_backend_is_measured(backend: str) -> None:
+    """A scenario about PostgreSQL only is skipped for SQLite, with its topic as the reason."""
     plan = make_plan(options(backend=backend), SITE, SCENARIOS)
     assert {trial.cell.backend for trial in plan.trials} == {backend}
-    skipped = set(plan.skipped) - {"sqlite-vs-postgres"}  # which wants two
+    skipped = set(plan.skipped) - {"sqlite-vs-postgres"}  # which needs two backends
     on_any = {"concurrent-writes", "isolation", "throughput"}
     assert skipped == (set() if backend == "postgres" else set(SCENARIOS) - {"sqlite-vs-postgres"} - on_any)
     for name in skipped:
@@ -78,17 +78,17 @@ def test_another_backend_than_was_asked_for_is_not_measured(backend: str) -> Non
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
-def test_another_strategy_than_was_asked_for_is_not_measured(strategy: str) -> None:
+def test_only_the_requested_strategy_is_measured(strategy: str) -> None:
     plan = make_plan(options(strategy=strategy), SITE, SCENARIOS)
     assert {trial.cell.strategy for trial in plan.trials} == {strategy, ""}
     unnamed = {(t.cell.scenario, t.cell.params["bound"]) for t in plan.trials if not t.cell.strategy}
-    assert unnamed == {("scaling", "pool")}  # which is judged, and the same whatever the strategy
+    assert unnamed == {("scaling", "pool")}  # which does not depend on the strategy
     measured = {trial.cell.scenario for trial in plan.trials}
     assert measured >= {"concurrent-writes", "throughput", "scaling"}
     assert set(plan.skipped) == set(SCENARIOS) - measured
-    assert plan.skipped["deadlocks"] == f"--strategy {strategy}: deadlocks has no increments"
+    assert plan.skipped["deadlocks"] == f"--strategy {strategy}: deadlocks sends no increments"
     if strategy != "upsert":
-        assert plan.skipped["connections"] == f"--strategy {strategy}: connections measures upsert alone"
+        assert plan.skipped["connections"] == f"--strategy {strategy}: connections measures only upsert"
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ def test_another_strategy_than_was_asked_for_is_not_measured(strategy: str) -> N
         ({"requests": 1_000_001}, False), ({"requests": 10, "seconds": 3600.0}, True), ({}, True),
     ],
 )  # fmt: skip
-def test_long_trials_keep_no_samples_unless_asked_to_or_needed(load: dict[str, Any], kept: bool) -> None:
+def test_long_trials_keep_samples_only_on_request_or_if_needed(load: dict[str, Any], kept: bool) -> None:
     cell, known = Cell(scenario="s", **load), scenario(Cell(scenario="s"))
     plan, asked = (
         make_plan(BenchRequest(scenarios=("s",), samples=samples), SITE, {"s": known}) for samples in (False, True)
@@ -109,7 +109,7 @@ def test_long_trials_keep_no_samples_unless_asked_to_or_needed(load: dict[str, A
 
 
 @pytest.mark.parametrize("name", sorted(name for name, s in SCENARIOS.items() if s.works_without_samples))
-def test_a_scenario_that_may_go_without_samples_is_judged_without(name: str) -> None:
+def test_a_scenario_that_works_without_samples_is_checked_without_them(name: str) -> None:
     for cell in SCENARIOS[name].cells(options(), SITE):
         final, counts = (
             {"hot-0": 7 if cell.params.get("control") else 24},
@@ -140,8 +140,8 @@ FOLLOWS = {
 
 
 @pytest.mark.parametrize("option", FOLLOWS)
-def test_another_load_than_was_asked_for_is_not_measured(option: str) -> None:
-    """Else the record would say a rate, and the figures be those of a closed load."""
+def test_only_the_requested_load_is_measured(option: str) -> None:
+    """Otherwise the record would name a rate and contain the figures of a closed load."""
     plan = make_plan(options(**{option: "321"}), SITE, SCENARIOS)
     measured = {trial.cell.scenario for trial in plan.trials}
     assert measured == FOLLOWS[option]
@@ -154,22 +154,27 @@ def test_another_load_than_was_asked_for_is_not_measured(option: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["scaling", "pool-sweep", "sqlite-vs-postgres"])
-def test_a_rate_makes_no_closed_load_open(name: str) -> None:
-    with pytest.raises(UsageError, match=f"--rate 50: {name} measures a closed load"):
+def test_a_rate_does_not_make_a_closed_load_open(name: str) -> None:
+    with pytest.raises(UsageError, match=f"--rate 50: {name} uses the closed model"):
         make_plan(options(rate="50", scenario=name), SITE, SCENARIOS)
 
 
-def test_pools_beyond_the_servers_connections_are_refused() -> None:
+def test_pools_beyond_the_servers_connections_are_rejected() -> None:
     with pytest.raises(UsageError, match="8 hosts x pool 20 = 160 connections, the budget is 90"):
         make_plan(BenchRequest(scenarios=("s",)), SITE, {"s": scenario(Cell(scenario="s", hosts=8, pool=20))})
 
 
-def test_several_processes_of_a_host_share_its_pool_out() -> None:
-    """Rounded up to whole connections, so that what is planned, refused and judged is what is opened."""
+def test_a_scenario_may_exceed_the_servers_connections_on_purpose() -> None:
+    known = replace(scenario(Cell(scenario="s", hosts=8, pool=20)), exceeds_connections=lambda cell: cell.pool == 20)
+    assert len(make_plan(BenchRequest(scenarios=("s",)), SITE, {"s": known}).trials) == 3
+
+
+def test_the_processes_of_a_host_share_its_pool() -> None:
+    """The pool is rounded up to a multiple of the processes, so the plan counts the connections that are opened."""
     site = replace(SITE, workers=3)
-    asked = [Cell(scenario="s", pool=pool, params={"app_pool_min": pool, "n": 1}) for pool in (1, 5, 9)]
+    requested = [Cell(scenario="s", pool=pool, params={"app_pool_min": pool, "n": 1}) for pool in (1, 5, 9)]
     cells = {
-        t.cell.pool: t.cell for t in make_plan(BenchRequest(scenarios=("s",)), site, {"s": scenario(*asked)}).trials
+        t.cell.pool: t.cell for t in make_plan(BenchRequest(scenarios=("s",)), site, {"s": scenario(*requested)}).trials
     }
     assert {pool: set(service_settings(cell, 3).items()) for pool, cell in cells.items()} == {
         pool: {("BACKEND", "postgres"), ("POOL_SIZE", each), ("POOL_MIN", each)}
@@ -180,7 +185,7 @@ def test_several_processes_of_a_host_share_its_pool_out() -> None:
         make_plan(BenchRequest(scenarios=("s",)), site, {"s": scenario(Cell(scenario="s", hosts=8, pool=11))})
 
 
-def test_more_hosts_than_there_are_is_refused() -> None:
+def test_more_hosts_than_the_rig_has_are_rejected() -> None:
     with pytest.raises(UsageError, match="the rig has 8"):
         make_plan(BenchRequest(scenarios=("s",), hosts=9), SITE, {"s": scenario(*CELLS)})
 
@@ -190,7 +195,7 @@ def test_more_hosts_than_there_are_is_refused() -> None:
 def test_every_scenario_plans_jobs_that_a_load_host_accepts(name: str, quick: bool) -> None:
     plan = make_plan(BenchRequest(scenarios=(name,), quick=quick), SITE, SCENARIOS)
     names = [t.cell.name for t in plan.trials if t.number == 1]
-    assert len(set(names)) == len(names), "two cells of one name"
+    assert len(set(names)) == len(names), "two cells have the same name"
     place = {"format": 1, "target": {"host": "h", "port": 1}, "load_host": "l", "run_tag": "t", "out": "/x"}
     for trial in plan.trials:
         work = SCENARIOS[name].workload(trial)

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from harness.report.formatting import change, count, number, percent, size, some, span
+from harness.report.formatting import change, count, number, percent, size, span
 
 DASH, MINUS = "\N{EN DASH}", "\N{MINUS SIGN}"
 
@@ -42,4 +42,3 @@ def test_counts_changes_spans_and_sizes() -> None:
     assert span(1.0, 2.0) == f"1.00{DASH}2.00"
     assert span(1.0, 1.0) == span(None, 1.0) == ""
     assert [size(v) for v in (2**31, 2**28, 0, None)] == ["2.00 GiB", "256 MiB", DASH, DASH]
-    assert [some(1, "key"), some(2, "key"), some(0, "anomaly", "anomalies")] == ["1 key", "2 keys", "0 anomalies"]

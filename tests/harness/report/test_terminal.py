@@ -146,5 +146,5 @@ def test_a_hostile_or_damaged_matrix_cannot_move_the_cursor_nor_cost_the_summary
     text = printed(run, width=80)
     assert "\x1b" not in text
     assert max(map(len, lines(run))) <= 80
-    assert "! trial 2: not a result of the isolation cases" in text
+    assert "! trial 2: not an isolation result" in text
     assert "success criteria" in text

@@ -350,7 +350,7 @@ def test_how_much_load_a_plan_sends_is_said() -> None:
     said = volume(Plan(trials=trials))
     assert (
         said
-        == "3 trials, 1,040 requests and 2.5 s of steady load at up to 50 a second, at most 300 connections at once"
+        == "3 trials, 1,040 requests and 2.5 s of steady load at up to 50 requests/s, at most 300 connections at once"
     )
     assert volume(Plan(trials=())) == "0 trials, no HTTP load, at most 0 connections at once"
 
