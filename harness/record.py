@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -36,15 +36,75 @@ class Samples:
         return len(self.seq)
 
 
+Pragmas = Mapping[str, str | int | float | None]
+"""SQLite's pragmas by name, as a worker of the service reads them back."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SqliteEvidence:
+    """The state of the shared SQLite file after a trial, and the pragmas in force while it ran."""
+
+    integrity_check: tuple[str, ...] = ()
+    """Lines of `PRAGMA integrity_check`: `ok` alone where the file is intact; empty where it was not run."""
+    pragmas: Pragmas = field(default_factory=dict)
+    """Those of the first app worker; empty where they were not read."""
+    differing: Mapping[str, Pragmas] = field(default_factory=dict)
+    """App worker -> its pragmas, for each worker whose pragmas are not the first one's."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TransactionCounts:
+    """Transactions that the app workers began during a trial, and transaction ids that PostgreSQL assigned."""
+
+    app: int
+    database: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadlockCounts:
+    """Deadlocks during a trial by pg_stat_database, and by the server's log (None: the log was not read)."""
+
+    statistics: int
+    log: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadRows:
+    """Dead row versions of `counters` as VACUUM VERBOSE reports them.
+
+    `removed`: by all its runs. `not_removable`: still needed by a transaction after the load. `kept`: the most that
+    could not be removed while the load ran (None: no run reported a number).
+    """
+
+    removed: int
+    not_removable: int
+    kept: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BulkRows:
+    """Rows that bulk inserts left in the table `data`.
+
+    `requests`: sequence number of the request -> its rows. `ranges`: first and last id of each run of ids without gap.
+    """
+
+    requests: Mapping[int, int]
+    ranges: tuple[tuple[int, int], ...]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
-    """What the layers behind the client said about one trial; with the samples, all that a check needs.
+    """What the layers behind the client recorded of one trial; with the samples, all that a check needs.
 
     `initial` and `final`: counter values by key, read from the database itself before and after.
     `ledger`: Idempotency-Key -> (key, value), or None where the trial sent none.
     `counts`: requests seen by each layer during the trial: `client`, `haproxy`, `app` (absent: not measured,
-    and `notes` says why). `servers`: HAProxy's count for each app host. `extra`: the scenario's own.
-    `not_applicable`: check -> why this target cannot answer it at all; the check is then left out, not passed.
+    and `notes` says why). `servers`: HAProxy's count for each app host.
+    `not_applicable`: check -> why it cannot be answered on this target; the check is then left out, not passed.
+    `sqlite` to `bulk_rows`: None where the scenario does not ask for them, or they could not be read.
+    `captures`: lane -> fields of its responses that are not numbers, one object per request.
+    `workload_result`: the JSON object that a RemoteWorkload printed. `missing_hosts`: the load hosts without results,
+    each with the reason.
     """
 
     initial: Mapping[str, int] = field(default_factory=dict)
@@ -53,7 +113,14 @@ class Evidence:
     counts: Mapping[str, int] = field(default_factory=dict)
     servers: Mapping[str, int] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
-    extra: Mapping[str, Any] = field(default_factory=dict)
+    sqlite: SqliteEvidence | None = None
+    transactions: TransactionCounts | None = None
+    deadlocks: DeadlockCounts | None = None
+    dead_rows: DeadRows | None = None
+    bulk_rows: BulkRows | None = None
+    captures: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
+    workload_result: Mapping[str, Any] | None = None
+    missing_hosts: tuple[str, ...] = ()
     not_applicable: Mapping[str, str] = field(default_factory=dict)
 
 

@@ -19,7 +19,7 @@ def judge_trial(scenario: Scenario, measured: TrialRecord) -> list[Finding]:
     """One trial's findings. A check that crashes says `unknown` with the reason; it never passes."""
     try:
         found = [each for each in scenario.check(measured) if each.check not in measured.evidence.not_applicable]
-        missing = measured.evidence.extra.get("missing")
+        missing = measured.evidence.missing_hosts
         return [_doubted(each, missing[0]) for each in found] if missing else found
     except Exception as error:  # noqa: BLE001  # the record may be damaged in any way: that is a finding
         return [_crashed(measured, "checkable", error)]

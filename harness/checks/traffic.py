@@ -95,19 +95,19 @@ def check_transactions(cell: Cell, requests: Samples | OutcomeCounts, evidence: 
     transactions, and for strategies whose every transaction writes, as many; but for those that ended, by a timeout
     say, while they waited for a row to lock. Such a one left its request without an acknowledgement.
     """
-    counts = evidence.extra.get("transactions")
-    if not counts:
+    counts = evidence.transactions
+    if counts is None:
         return finding(cell, "transactions", "unknown", "what the database counted was not read")
-    said, given = int(counts["app"]), int(counts["database"])
+    said, given = counts.app, counts.database
     text = f"the service says that it began {said:,} transactions, {given:,} have written in the database"
     if not said and not given:
-        return finding(cell, "transactions", "unknown", text, **counts)
+        return finding(cell, "transactions", "unknown", text, app=said, database=given)
     refused = sum(number for (_, _, outcome), number in count_outcomes(requests).items() if outcome != "ok")
     if refused:
         text += f"; {refused:,} requests were not acknowledged"
     few = given > said + OTHERS
     many = cell.strategy in ALWAYS_WRITE and said > given + OTHERS + refused
-    return finding(cell, "transactions", not (few or many), text, **counts)
+    return finding(cell, "transactions", not (few or many), text, app=said, database=given)
 
 
 def check_counts(

@@ -190,8 +190,8 @@ class _Bench:
                 before = self._target.snapshot(cell, reads)
                 with during(trial.order), self._target.vacuuming(reads) as vacuums:
                     result = self._target.run_workload(work)
-                seen = difference(before, self._target.snapshot(cell, reads, before), vacuums)
-                evidence = replace(seen, extra={**seen.extra, "result": result})
+                evidence = difference(before, self._target.snapshot(cell, reads, before), vacuums)
+                evidence = replace(evidence, workload_result=result)
             row = TrialResult(trial=trial, figures={})
         else:
             with self.stage("settle"):
@@ -207,8 +207,8 @@ class _Bench:
         ]
         warnings = self._recorder.manifest.warnings
         warnings += [text for text in said if text not in warnings]
-        if pragmas := evidence.extra.get("sqlite"):
-            self._recorder.manifest.settings.setdefault(cell.backend, pragmas)
+        if evidence.sqlite and evidence.sqlite.pragmas:
+            self._recorder.manifest.settings.setdefault(cell.backend, dict(evidence.sqlite.pragmas))
         with self.stage("store"):
             self._recorder.evidence(trial.order, evidence)
             self._recorder.append("trials", [as_columns(row)])

@@ -58,10 +58,12 @@ def add_client_counts(evidence: Evidence, collected: Collected) -> Evidence:
         if (folder / "captures.jsonl").exists():
             lines = (folder / "captures.jsonl").read_text(encoding="utf-8").splitlines()
             captures[lane] = [json.loads(line) for line in lines]
-    extra = dict(evidence.extra) | ({"captures": captures} if captures else {})
-    if collected.failures:
-        extra["missing"] = list(collected.failures)
-    return replace(evidence, counts={"client": sent, **evidence.counts}, extra=extra)
+    return replace(
+        evidence,
+        counts={"client": sent, **evidence.counts},
+        captures=captures,
+        missing_hosts=tuple(collected.failures),
+    )
 
 
 def trials_to_remeasure(rows: Collection[TrialResult], plan: Plan) -> list[Trial]:

@@ -165,7 +165,7 @@ def _by_key(run: Run, order: int) -> _Keys:
 
 def anomalies(evidence: Evidence | None) -> Sequence[Mapping[str, Any]]:
     """Rows of harness.isolation.matrix, where the trial ran isolation cases. Raises FormatError."""
-    result = _mapping(evidence.extra.get("result")) if evidence else {}
+    result = (evidence.workload_result if evidence else None) or {}
     return matrix.matrix(matrix.read(result)) if result.get("what") == "isolation" else ()
 
 

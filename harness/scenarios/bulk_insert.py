@@ -77,10 +77,10 @@ def check(measured: TrialRecord) -> Sequence[Finding]:
     """Acknowledged requests left all their rows, refused ones none; every id returned exists once."""
     cell, samples, evidence = measured.cell, measured.main, measured.evidence
     rows = int(cell.params["rows"])
-    data = evidence.extra.get("data")
+    data = evidence.bulk_rows
     if data is None:
         return [finding(cell, "all or nothing", "unknown", "the rows in the database were not read")]
-    left = {int(n): count for n, count in data["requests"].items()}
+    left = dict(data.requests)
     refused = _refused(cell, measured.lanes["refused"], left, rows)
     wrong = []
     for row, (seq, outcome) in enumerate(zip(samples.seq, samples.outcome, strict=True)):
@@ -92,7 +92,7 @@ def check(measured: TrialRecord) -> Sequence[Finding]:
     ok = sum(1 for outcome in samples.outcome if outcome == "ok")
     seconds = measured.row.figure("seconds")
     pace = f", {ok * rows / seconds:,.0f} rows/s" if seconds else ""
-    returned = [line["ids"] for line in evidence.extra.get("captures", {}).get("main", []) if "ids" in line]
+    returned = [line["ids"] for line in evidence.captures.get("main", ()) if "ids" in line]
     return [
         finding(
             cell,
@@ -102,7 +102,7 @@ def check(measured: TrialRecord) -> Sequence[Finding]:
             rows_per_s=ok * rows / seconds if seconds else None,
         ),
         refused,
-        _ids(cell, returned, data["ranges"], ok * rows),
+        _ids(cell, returned, data.ranges, ok * rows),
         check_counts(cell, samples, evidence, op=None),
     ]
 

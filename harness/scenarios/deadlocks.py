@@ -77,8 +77,8 @@ def check(measured: TrialRecord) -> Sequence[Finding]:
     """The driver's findings, or the service's pairs; both against what the server counted."""
     evidence = measured.evidence
     if measured.cell.params["through"] == "driver":
-        log = evidence.extra.get("deadlocks", {}).get("log")
-        return findings_deadlocks(evidence.extra["result"], log_count=log)
+        log = evidence.deadlocks.log if evidence.deadlocks else None
+        return findings_deadlocks(evidence.workload_result or {}, log_count=log)
     return _service(measured)
 
 
@@ -109,7 +109,7 @@ def _service(measured: TrialRecord) -> list[Finding]:
             again[key] += round(times) if times > 0 else 0
     retries = again.total()
     clients = retries + sum(victims.values())
-    counted = evidence.extra.get("deadlocks", {})
+    counted = {name: n for name in SERVER if (n := getattr(evidence.deadlocks, name, None)) is not None}
     both = sum(1 for count in committed.values() if count == 2)
     one = sum(1 for key, count in committed.items() if count == 1 and victims.get(key) == 1)
     apart = sum(1 for key, count in committed.items() if count == 2 and key not in victims)

@@ -116,24 +116,24 @@ def check_counters(measured: TrialRecord) -> list[Finding]:
 
 def _integrity(cell: Cell, evidence: Evidence) -> Finding:
     """`PRAGMA integrity_check` says ok."""
-    said = evidence.extra.get("integrity_check")
-    if not said:
+    lines = evidence.sqlite.integrity_check if evidence.sqlite else ()
+    if not lines:
         return finding(cell, "integrity", "unknown", "PRAGMA integrity_check was not run")
-    return finding(cell, "integrity", said == ["ok"], f"PRAGMA integrity_check: {'; '.join(said[:3])}")
+    return finding(cell, "integrity", lines == ("ok",), f"PRAGMA integrity_check: {'; '.join(lines[:3])}")
 
 
 def _pragmas(cell: Cell, evidence: Evidence) -> Finding:
     """What was read back is what the backend's name promises, on every host: else another set-up was measured."""
-    granted = evidence.extra.get("sqlite")
-    if not granted:
+    sqlite = evidence.sqlite
+    if sqlite is None or not sqlite.pragmas:
         return finding(cell, "pragmas", "unknown", "the pragmas were not read back")
     promised = asdict(PROFILES[cell.backend.removeprefix("sqlite-")])
-    workers = {"": granted, **evidence.extra.get("sqlite_unlike", {})}
+    workers = {"": sqlite.pragmas, **sqlite.differing}
     wrong = [
         f"{worker or 'read back'}: {name} {facts.get(name)} instead of {value}"
         for worker, facts in workers.items()
-        for name, value in ((granted | promised) if worker else promised).items()
+        for name, value in ({**sqlite.pragmas, **promised} if worker else promised).items()
         if facts.get(name) != value
     ]
-    said = ", ".join(f"{name} {granted.get(name)}" for name in promised)
+    said = ", ".join(f"{name} {sqlite.pragmas.get(name)}" for name in promised)
     return finding(cell, "pragmas", not wrong, "; ".join(wrong[:3]) or f"read back on every host: {said}")

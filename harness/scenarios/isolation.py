@@ -34,7 +34,7 @@ def workload(trial: Trial) -> RemoteWorkload:
 
 def check(measured: TrialRecord) -> Sequence[Finding]:
     """Nothing occurred that the database documents as prevented; every transaction ran at the level asked for."""
-    return findings_isolation(measured.evidence.extra["result"])
+    return findings_isolation(measured.evidence.workload_result or {})
 
 
 SCENARIO = Scenario(

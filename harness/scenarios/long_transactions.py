@@ -8,8 +8,8 @@ instant at which it was due and its own deadline.
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import asdict, replace
 
 from harness.checks.counter_oracle import check_final_value
 from harness.checks.finding import finding
@@ -17,7 +17,7 @@ from harness.checks.traffic import check_counts
 from harness.model import Cell, Finding, Trial, Verdict
 from harness.plan.options import BenchRequest
 from harness.plan.scenario import Lane, Scenario, Site, Skip
-from harness.record import Samples, TrialRecord
+from harness.record import DeadRows, Samples, TrialRecord
 from harness.scenarios.increment_workload import increment
 
 HOLD_MS = 5000
@@ -103,7 +103,7 @@ def check(measured: TrialRecord) -> Sequence[Finding]:
     initial = dict.fromkeys(quick, own) if own else {}
     counters = replace(evidence, initial=initial, final=quick)
     findings += [check_final_value(cell, samples, counters), check_counts(cell, samples, counters)]
-    findings.append(_dead(cell, evidence.extra.get("dead_rows") or {}))
+    findings.append(_dead(cell, evidence.dead_rows))
     return findings
 
 
@@ -177,12 +177,13 @@ def _waited(cell: Cell, samples: Samples, long: Samples) -> Finding:
     return finding(cell, "same row waits", verdict, text, early=len(early))
 
 
-def _dead(cell: Cell, dead: Mapping[str, int]) -> Finding:
+def _dead(cell: Cell, dead: DeadRows | None) -> Finding:
     """What the trial left behind can be removed when it is over."""
-    if "not_removable" not in dead:
+    if dead is None:
         return finding(cell, "dead rows", "unknown", "VACUUM did not say what it could remove after the trial")
-    text = f"VACUUM removed {dead['removed']:,} dead row versions in all, {dead['not_removable']:,} were still needed"
-    return finding(cell, "dead rows", not dead["not_removable"], f"{text} when the trial was over", **dead)
+    text = f"VACUUM removed {dead.removed:,} dead row versions in all, {dead.not_removable:,} were still needed"
+    numbers = {name: number for name, number in asdict(dead).items() if number is not None}
+    return finding(cell, "dead rows", not dead.not_removable, f"{text} when the trial was over", **numbers)
 
 
 def judge(trials: Sequence[TrialRecord]) -> Sequence[Finding]:
@@ -195,9 +196,9 @@ def _kept(trials: Sequence[TrialRecord]) -> Finding:
     """A transaction holds back the removal of all row versions that died since it began, of other rows too."""
     kept: dict[str, list[int]] = {}
     for measured in trials:
-        dead = measured.evidence.extra.get("dead_rows") or {}
-        if "kept" in dead:
-            kept.setdefault(str(measured.cell.params["long"]), []).append(dead["kept"])
+        dead = measured.evidence.dead_rows
+        if dead is not None and dead.kept is not None:
+            kept.setdefault(str(measured.cell.params["long"]), []).append(dead.kept)
     cell = next((m.cell for m in trials if m.cell.params["long"] == "other-row"), trials[0].cell)
     name = "dead rows kept"
     if "none" not in kept or "other-row" not in kept:

@@ -6,6 +6,8 @@ from typing import Any
 
 import psycopg
 
+from harness.record import BulkRows
+
 _RANGES = """
 SELECT min(id), max(id)
 FROM (SELECT id, id - row_number() OVER (ORDER BY id) AS run FROM data WHERE id > %(after)s AND content ~ %(form)s) AS r
@@ -18,15 +20,12 @@ GROUP BY 1
 """
 
 
-def bulk_rows(db: psycopg.Connection[Any], *, after: int = 0, form: str = "") -> dict[str, Any]:
+def bulk_rows(db: psycopg.Connection[Any], *, after: int = 0, form: str = "") -> BulkRows:
     """Returns the rows of `data` above the id `after`: their ids as ranges, and the rows per request (sequence number).
 
     `form`: a regular expression; only rows whose content matches it count.
     """
     parameters = {"after": after, "form": form}
-    requests = db.execute(_REQUESTS, parameters).fetchall()
-    return {
-        "rows": sum(count for _, count in requests),
-        "ranges": [list(row) for row in db.execute(_RANGES, parameters).fetchall()],
-        "requests": {str(sequence): count for sequence, count in requests},
-    }
+    requests = {int(sequence): int(count) for sequence, count in db.execute(_REQUESTS, parameters).fetchall()}
+    ranges = tuple((int(first), int(last)) for first, last in db.execute(_RANGES, parameters).fetchall())
+    return BulkRows(requests=requests, ranges=ranges)

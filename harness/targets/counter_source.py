@@ -17,6 +17,7 @@ import psycopg
 from psycopg import sql
 
 from harness.errors import RigError, UsageError
+from harness.record import BulkRows
 from harness.targets.bulk_rows import bulk_rows
 from harness.targets.url import CONTRACT, TIMEOUT_S, Address, ask
 
@@ -117,7 +118,7 @@ class DatabaseCounters:
         with self._reading("the table data (id, content)"):
             return int(self._one("SELECT coalesce(max(id), 0) FROM data"))
 
-    def bulk_rows(self, after: int) -> dict[str, Any]:
+    def bulk_rows(self, after: int) -> BulkRows:
         """What requests of ours left in `data` beyond the id `after`. Raises RigError."""
         with self._reading("the table data (id, content)"):
             return bulk_rows(self._db, after=after, form=r"^9?\d{12}-\d+$")

@@ -13,6 +13,8 @@ from typing import Any
 
 import psycopg
 
+from harness.record import DeadRows
+
 EVERY_S = 0.5
 _TUPLES = re.compile(r"tuples: (\d+) removed, (\d+) remain, (\d+) are dead but not yet removable")
 """The wording since PostgreSQL 15."""
@@ -59,14 +61,13 @@ def vacuuming(
         thread.join()
 
 
-def summary(during: Sequence[VacuumReading | None], after: VacuumReading | None) -> dict[str, int]:
-    """Sums the results of VACUUM up; empty without a last one.
-
-    `kept`: the most dead versions that could not be removed while the load ran (absent without a result from then);
-    `removed`: all that were removed; `not_removable`: those that could not be removed after the load either.
-    """
+def summary(during: Sequence[VacuumReading | None], after: VacuumReading | None) -> DeadRows | None:
+    """Sums the results of VACUUM up; None without a last one."""
     if after is None:
-        return {}
+        return None
     readings = [reading for reading in during if reading is not None]
-    kept = {"kept": max(reading[2] for reading in readings)} if readings else {}
-    return {**kept, "removed": sum(reading[0] for reading in (*readings, after)), "not_removable": after[2]}
+    return DeadRows(
+        removed=sum(removed for removed, _, _ in (*readings, after)),
+        not_removable=after[2],
+        kept=max((reading[2] for reading in readings), default=None),
+    )

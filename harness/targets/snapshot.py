@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from harness.record import Evidence
+from harness.record import BulkRows, DeadlockCounts, Evidence, SqliteEvidence, TransactionCounts
 from harness.targets.dead_rows import VacuumReading, summary
 
 
@@ -39,8 +39,8 @@ class Snapshot:
     """The largest id of the table `data` where it is not emptied before each trial."""
     ledger: Mapping[str, tuple[str, int]] | None = None
     """Idempotency-Key -> (key, value)."""
-    bulk_rows: Mapping[str, Any] | None = None
-    """Rows of the table `data` (harness/targets/bulk_rows.py)."""
+    bulk_rows: BulkRows | None = None
+    """Rows of the table `data` above `newest_row`."""
     integrity: Sequence[str] | None = None
     """The result of SQLite's `PRAGMA integrity_check`."""
     sqlite_settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -65,10 +65,11 @@ def difference(before: Snapshot, after: Snapshot, vacuums: Sequence[VacuumReadin
         ledger=after.ledger,
         counts=_request_counts(before, after),
         servers={name: count - before.server_requests.get(name, 0) for name, count in after.server_requests.items()},
-        extra=_transactions(before, after)
-        | _deadlocks(before, after)
-        | _database_rows(after, vacuums)
-        | _sqlite(after),
+        sqlite=_sqlite(after),
+        transactions=_transactions(before, after),
+        deadlocks=_deadlocks(before, after),
+        dead_rows=summary(vacuums, after.vacuum),
+        bulk_rows=after.bulk_rows,
         notes=(*after.notes, *_restarts(before, after)),
         not_applicable=after.not_applicable,
     )
@@ -83,34 +84,27 @@ def _request_counts(before: Snapshot, after: Snapshot) -> dict[str, int]:
     return counts
 
 
-def _transactions(before: Snapshot, after: Snapshot) -> dict[str, Any]:
+def _transactions(before: Snapshot, after: Snapshot) -> TransactionCounts | None:
     if before.database_transactions is None or after.database_transactions is None:
-        return {}
+        return None
     begun = sum(after.app_transactions.values()) - sum(before.app_transactions.values())
-    return {"transactions": {"app": begun, "database": after.database_transactions - before.database_transactions}}
+    return TransactionCounts(app=begun, database=after.database_transactions - before.database_transactions)
 
 
-def _deadlocks(before: Snapshot, after: Snapshot) -> dict[str, Any]:
+def _deadlocks(before: Snapshot, after: Snapshot) -> DeadlockCounts | None:
     if before.deadlocks is None or after.deadlocks is None:
-        return {}
-    both = before.deadlocks.keys() & after.deadlocks.keys()
-    return {"deadlocks": {source: after.deadlocks[source] - before.deadlocks[source] for source in sorted(both)}}
+        return None
+    counts = {source: count - before.deadlocks.get(source, count) for source, count in after.deadlocks.items()}
+    log = counts.get("log") if "log" in before.deadlocks else None
+    return DeadlockCounts(statistics=counts["statistics"], log=log)
 
 
-def _database_rows(after: Snapshot, vacuums: Sequence[VacuumReading | None]) -> dict[str, Any]:
-    rows = {} if after.bulk_rows is None else {"data": after.bulk_rows}
-    dead_rows = summary(vacuums, after.vacuum)
-    return rows | ({"dead_rows": dead_rows} if dead_rows else {})
-
-
-def _sqlite(after: Snapshot) -> dict[str, Any]:
-    """The first serving worker's settings under `sqlite`; under `sqlite_unlike` each worker with other ones."""
+def _sqlite(after: Snapshot) -> SqliteEvidence | None:
     if after.integrity is None:
-        return {}
+        return None
     first = next(iter(after.sqlite_settings.values()))
-    unlike = {worker: settings for worker, settings in after.sqlite_settings.items() if settings != first}
-    facts = {"integrity_check": after.integrity, "sqlite": first}
-    return facts | ({"sqlite_unlike": unlike} if unlike else {})
+    differing = {worker: settings for worker, settings in after.sqlite_settings.items() if settings != first}
+    return SqliteEvidence(integrity_check=tuple(after.integrity), pragmas=first, differing=differing)
 
 
 def _restarts(before: Snapshot, after: Snapshot) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +77,7 @@ class Made:
     steady: bool | None = None
     errors: Mapping[str, int] = field(default_factory=dict)
     figures: Mapping[str, float | None] = field(default_factory=dict)
-    extra: Mapping[str, Any] = field(default_factory=dict)
+    evidence: Evidence = field(default_factory=Evidence)
     driven: bool = True
     course: int = 0
     """Seconds in timeline.csv."""
@@ -110,7 +110,7 @@ def store(
 def _store(recorder: RunWriter, order: int, made: Made) -> None:
     trial = Trial(cell=made.cell, number=made.number, order=order, seed=order)
     if not made.driven:
-        recorder.evidence(order, Evidence(extra=made.extra))
+        recorder.evidence(order, made.evidence)
         recorder.append("trials", [as_columns(TrialResult(trial=trial, figures={}))])
         return
     rows = _samples(made, random.Random(order))
@@ -132,7 +132,7 @@ def _store(recorder: RunWriter, order: int, made: Made) -> None:
     for _ in range(made.lost):
         final[max(final, key=lambda key: final[key])] -= 1
     hosts = {f"app-{n}": len(rows) // made.cell.hosts for n in range(1, made.cell.hosts + 1)}
-    recorder.evidence(order, Evidence(final=final, servers=hosts, counts={"client": len(rows)}, extra=made.extra))
+    recorder.evidence(order, replace(made.evidence, final=final, servers=hosts, counts={"client": len(rows)}))
     recorder.append("trials", [as_columns(_row(trial, made, summary))])
     recorder.append(
         "timeline",

@@ -10,7 +10,7 @@ from harness.isolation.sqlite_profiles import PROFILES
 from harness.model import BACKENDS, Cell, Finding, Trial
 from harness.plan.options import BenchRequest
 from harness.plan.scenario import Site
-from harness.record import Evidence, TrialRecord, TrialResult
+from harness.record import Evidence, SqliteEvidence, TrialRecord, TrialResult
 from harness.scenarios import SCENARIOS
 from tests.support.histories import Columns, history
 
@@ -55,10 +55,10 @@ def counted(n: int) -> dict[str, int]:
     return {"client": n, "haproxy": n, "app": n}
 
 
-def on_file(backend: str, **granted: Any) -> dict[str, Any]:
-    """What is read of a SQLite file that is whole, set up as its backend's name says but for what is `granted`."""
-    pragmas = asdict(PROFILES[backend.removeprefix("sqlite-")]) | {"page_size": 4096}
-    return {"integrity_check": ["ok"], "sqlite": pragmas | granted}
+def sqlite_evidence(backend: str, **pragmas: Any) -> SqliteEvidence:
+    """The evidence of an intact SQLite file with its backend's pragmas, except those given."""
+    expected = asdict(PROFILES[backend.removeprefix("sqlite-")]) | {"page_size": 4096}
+    return SqliteEvidence(integrity_check=("ok",), pragmas=expected | pragmas)
 
 
 def measured(

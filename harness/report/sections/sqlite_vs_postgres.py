@@ -78,8 +78,8 @@ def _figures(cell: CellSummary, errors: Mapping[str, int]) -> str:
 def _read_back(readings: Sequence[TrialData], backend: str) -> str:
     """The pragmas that were in force, as the service read them back."""
     for reading in readings:
-        facts = reading.evidence.extra.get("sqlite") if reading.evidence else None
-        if reading.row.cell.backend == backend and isinstance(facts, Mapping):
+        facts = reading.evidence.sqlite.pragmas if reading.evidence and reading.evidence.sqlite else {}
+        if reading.row.cell.backend == backend and facts:
             known = ", ".join(form.format(facts[name]) for name, form in _SETTINGS.items() if name in facts)
             known = known.replace("synchronous 2", "synchronous FULL")
             return f" (read back: {known})" if known else ""

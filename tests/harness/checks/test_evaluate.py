@@ -137,8 +137,8 @@ class TestWithoutTheSamplesOfALoadHost:
     """Its requests are in the database all the same."""
 
     def findings(self, final: int) -> dict[str, Finding]:
-        missing = {"missing": ["load-2: the load agent died"]}
-        made = trial(valid=False, samples=serial([1, 2, 3]), final={"hot-0": final}, extra=missing)
+        missing = ("load-2: the load agent died",)
+        made = trial(valid=False, samples=serial([1, 2, 3]), final={"hot-0": final}, missing_hosts=missing)
         return {f.check: f for f in judge_trial(scenario(check_counters), made)}
 
     def test_its_increments_are_not_called_invented(self) -> None:

@@ -454,7 +454,7 @@ def test_the_service_is_left_as_it_is_for_a_driver_and_not_asked(
     run = benches.go(plan(Cell(scenario="driven", backend="sqlite-naive"), SHORT))
     assert settled == [SHORT]
     first, second = run.measured()
-    assert (first.evidence.extra, first.evidence.final) == ({"result": {"module": "m"}}, {})
+    assert (first.evidence.workload_result, first.evidence.final) == ({"module": "m"}, {})
     assert sum(second.evidence.final.values()) == 40
 
 

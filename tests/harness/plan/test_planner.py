@@ -17,9 +17,9 @@ from harness.model import BACKENDS, STRATEGIES, Cell, OutcomeCounts, Trial
 from harness.plan.options import BenchRequest
 from harness.plan.planner import make_plan, service_settings
 from harness.plan.scenario import RemoteWorkload, Scenario, Site, Skip
-from harness.record import Evidence, TrialRecord, TrialResult
+from harness.record import Evidence, TransactionCounts, TrialRecord, TrialResult
 from harness.scenarios import SCENARIOS
-from tests.support.records import on_file
+from tests.support.records import sqlite_evidence
 
 SITE = Site(hosts=8, backends=("postgres", "sqlite-naive", "sqlite-tuned"))
 
@@ -116,14 +116,18 @@ def test_a_scenario_that_works_without_samples_is_checked_without_them(name: str
             dict.fromkeys(("client", "haproxy", "app"), 24),
         )
         servers = {f"app-{n}": 24 // cell.hosts for n in range(1, 9) if n <= cell.hosts}
-        begun = {"transactions": {"app": 24, "database": 24}}
-        extra = begun if cell.backend == "postgres" else on_file(cell.backend)
+        postgres = cell.backend == "postgres"
         measured = TrialRecord(
             row=TrialResult(trial=Trial(cell=cell, number=1, order=1, seed=1), figures={"rps": 1.0}),
             lanes={},
             outcome_counts={"main": OutcomeCounts({("increment", "hot-0", "ok"): 24})},
             evidence=Evidence(
-                final=final, counts=counts, servers=servers, extra=extra, not_applicable=dict.fromkeys(PER_REQUEST, "")
+                final=final,
+                counts=counts,
+                servers=servers,
+                transactions=TransactionCounts(app=24, database=24) if postgres else None,
+                sqlite=None if postgres else sqlite_evidence(cell.backend),
+                not_applicable=dict.fromkeys(PER_REQUEST, ""),
             ),
         )
         assert {f.verdict for f in judge_trial(SCENARIOS[name], measured)} == {"pass"}, cell.name

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from harness.isolation.case_model import LEVELS
 from harness.model import Cell
+from harness.record import Evidence
 from harness.report.terminal import lines, print_summary
 from harness.store.run_reader import Run, load_run
 from tests.support.builders import Made, concurrent, found, passing, quickstart, store
@@ -141,8 +142,8 @@ def test_a_hostile_or_damaged_matrix_cannot_move_the_cursor_nor_cost_the_summary
     cell = Cell(scenario="isolation", strategy="")
     result = {"what": "isolation", "backend": "postgres", "version": "\x1b[2J x" * 50, "cases": ["G0"],
               "levels": ["SERIALIZABLE"], "cells": []}  # fmt: skip
-    runs = [{"result": result}, {"result": {"what": "isolation"}}]
-    run = store(tmp_path, [Made(cell=cell, number=n, driven=False, extra=e) for n, e in enumerate(runs, 1)])
+    runs = [Evidence(workload_result=stored) for stored in (result, {"what": "isolation"})]
+    run = store(tmp_path, [Made(cell=cell, number=n, driven=False, evidence=e) for n, e in enumerate(runs, 1)])
     text = printed(run, width=80)
     assert "\x1b" not in text
     assert max(map(len, lines(run))) <= 80

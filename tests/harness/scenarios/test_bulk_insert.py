@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from harness.plan.scenario import Site, Skip
-from harness.record import TrialRecord
+from harness.record import BulkRows, TrialRecord
 from harness.scenarios import SCENARIOS
 from harness.scenarios.bulk_insert import REFUSED_FROM
 from tests.support.histories import Columns, history
@@ -31,16 +31,16 @@ def lanes(main: Columns = GOOD, refused: Columns = REFUSED) -> Mapping[str, Colu
 def record(
     samples: Any = GOOD,
     *,
-    left: dict[str, int] | None = None,
+    left: dict[int, int] | None = None,
     ids: Any = IDS,
     ranges: Any = ((1, 30),),
     refused: Columns = REFUSED,
 ) -> TrialRecord:
     """Three requests of ten rows each, and two refused; `left`: how many rows each request left in the database."""
-    left = {"0": 10, "1": 10, "2": 10} if left is None else left
+    left = {0: 10, 1: 10, 2: 10} if left is None else left
     return measured(
         CELL, lanes(samples, refused), figures={"seconds": 2.0}, counts=counted(5),
-        extra={"data": {"requests": left, "ranges": ranges}, "captures": {"main": [{"ids": each} for each in ids]}},
+        bulk_rows=BulkRows(requests=left, ranges=tuple(ranges)), captures={"main": [{"ids": each} for each in ids]},
     )  # fmt: skip
 
 
@@ -71,10 +71,10 @@ def test_whole_requests_pass_and_tell_their_rate() -> None:
 @pytest.mark.parametrize(
     ("flaw", "said"),
     [
-        ({"left": {"0": 10, "1": 9, "2": 10}}, "request 1 (ok) left 9 of 10 rows"),
-        ({"left": {"0": 10, "1": 10}}, "request 2 (ok) left 0 of 10 rows"),
-        ({"left": {"0": 10, "1": 10, "2": 20}}, "request 2 (ok) left 20 of 10 rows"),
-        ({"left": {"0": 10, "1": 10, "2": 10, "9": 1}}, "request 9, which nobody sent, left 1 rows"),
+        ({"left": {0: 10, 1: 9, 2: 10}}, "request 1 (ok) left 9 of 10 rows"),
+        ({"left": {0: 10, 1: 10}}, "request 2 (ok) left 0 of 10 rows"),
+        ({"left": {0: 10, 1: 10, 2: 20}}, "request 2 (ok) left 20 of 10 rows"),
+        ({"left": {0: 10, 1: 10, 2: 10, 9: 1}}, "request 9, which nobody sent, left 1 rows"),
         ({"samples": doctored(GOOD, 1, value=9)}, "request 1 (ok) left 10 of 10 rows"),
     ],
 )
@@ -90,7 +90,7 @@ def test_a_request_that_is_not_whole_fails(flaw: dict[str, Any], said: str) -> N
 )  # fmt: skip
 def test_a_refused_request_leaves_nothing_an_unknown_one_all_or_nothing(outcome: str, rows: int, verdict: str) -> None:
     samples = doctored(GOOD, 2, outcome=outcome, value=None)
-    found = check(record(samples, left={"0": 10, "1": 10, "2": rows}, ids=IDS[:2]))
+    found = check(record(samples, left={0: 10, 1: 10, 2: rows}, ids=IDS[:2]))
     assert found["all or nothing"].verdict == verdict
     assert found["ids exist once"].verdict == "pass"
 
@@ -122,8 +122,8 @@ def test_nothing_acknowledged_or_nothing_read_is_unknown() -> None:
 
 
 def test_counts_that_differ_fail() -> None:
-    extra = {"data": {"requests": {"0": 10, "1": 10, "2": 10}, "ranges": [(1, 30)]}}
-    found = check(measured(CELL, lanes(), counts=counted(5) | {"haproxy": 4}, extra=extra))
+    rows = BulkRows(requests={0: 10, 1: 10, 2: 10}, ranges=((1, 30),))
+    found = check(measured(CELL, lanes(), counts=counted(5) | {"haproxy": 4}, bulk_rows=rows))
     assert found["counts agree"].verdict == "fail"
 
 
@@ -146,7 +146,7 @@ def test_requests_that_fail_in_the_database_and_leave_nothing_pass() -> None:
 @pytest.mark.parametrize("outcome", ["fail", "unknown"])
 def test_a_row_left_by_a_failed_request_fails(outcome: str) -> None:
     """As of a service that inserts text by text, or in several transactions."""
-    left = {"0": 10, "1": 10, "2": 10, str(REFUSED_FROM + 1): 9}
+    left = {0: 10, 1: 10, 2: 10, REFUSED_FROM + 1: 9}
     found = check(record(left=left, refused=doctored(REFUSED, 1, outcome=outcome)))
     assert wrong(found) == {EMPTY: "fail"}
     assert f"refused request 1 ({outcome} 23514) left 9 of its 9 rows" in found[EMPTY].detail

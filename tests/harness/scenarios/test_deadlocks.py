@@ -12,7 +12,7 @@ import pytest
 
 from harness.isolation.transcript import Transcript, to_json
 from harness.plan.scenario import RemoteWorkload, Site, Skip
-from harness.record import TrialRecord
+from harness.record import DeadlockCounts, TrialRecord
 from harness.scenarios import SCENARIOS
 from harness.scenarios.deadlocks import PAIRS
 from tests.support.histories import Columns, history
@@ -40,20 +40,19 @@ def record(
     *,
     of: Any = PLAIN,
     retries: Iterable[float] = (),
-    deadlocks: Mapping[str, int] | None = None,
+    deadlocks: DeadlockCounts | None = None,
     **rows: int,
 ) -> TrialRecord:
     """The pairs' answers in both lanes; the rows hold what was committed, or what `rows` says of `pair_<n><a|b>`."""
     final = {
         f"pair-{n}{row}": [first[n][0], second[n][0]].count("ok") for n in range(len(first)) for row in "ab"
     } | {name.replace("_", "-"): value for name, value in rows.items()}  # fmt: skip
-    extra = {} if deadlocks is None else {"deadlocks": dict(deadlocks)}
     lanes = {"main": lane(first, retries), "crossed": lane(second)}
-    return measured(of, lanes, final=final, counts=counted(2 * len(first)), extra=extra)
+    return measured(of, lanes, final=final, counts=counted(2 * len(first)), deadlocks=deadlocks)
 
 
-def seen(n: int, log: int | None = None) -> dict[str, int]:
-    return {"statistics": n, "log": n if log is None else log}
+def seen(n: int, log: int | None = None) -> DeadlockCounts:
+    return DeadlockCounts(statistics=n, log=n if log is None else log)
 
 
 def test_the_cells() -> None:
@@ -75,7 +74,7 @@ def test_the_driver_cell_is_judged_by_the_findings_of_the_stepper() -> None:
     from harness.errors import FormatError
 
     with pytest.raises(FormatError, match="contains no round"):
-        check(measured(driver, history(), extra={"result": {"rounds": []}}))
+        check(measured(driver, history(), workload_result={"rounds": []}))
 
 
 def test_one_victim_and_one_commit_in_each_pair_pass() -> None:
@@ -150,18 +149,18 @@ def test_deadlocks_that_nobody_counted_are_unknown() -> None:
 
 def test_a_log_that_was_not_read_leaves_the_count_unknown_and_a_wrong_one_wrong() -> None:
     answers = ([OK] * PAIRS, [VICTIM] * PAIRS)
-    found = check(record(*answers, deadlocks={"statistics": PAIRS}))
+    found = check(record(*answers, deadlocks=DeadlockCounts(statistics=PAIRS)))
     assert wrong(found) == {ALIKE: "unknown"}
     assert found[ALIKE].detail == "clients 20, pg_stat_database 20, server log not read"
-    assert wrong(check(record(*answers, deadlocks={"statistics": PAIRS - 1}))) == {ALIKE: "fail"}
+    assert wrong(check(record(*answers, deadlocks=DeadlockCounts(statistics=PAIRS - 1)))) == {ALIKE: "fail"}
 
 
 def test_the_drivers_deadlocks_in_the_log_are_never_left_out() -> None:
     driver = cell("deadlocks", through="driver")
     rounds = [{"pairs": 1, "counted_before": 0, "counted_after": 0, "transcript": to_json(Transcript(level="x"))}]
     result = {"rounds": rounds, "version": "PostgreSQL 15", "deadlock_timeout_ms": 1000}
-    for deadlocks, verdict in ({}, "unknown"), ({"log": 0}, "pass"), ({"log": 1}, "fail"):
-        said = check(measured(driver, history(), extra={"result": result, "deadlocks": deadlocks}))
+    for deadlocks, verdict in (None, "unknown"), (seen(0), "pass"), (seen(1), "fail"):
+        said = check(measured(driver, history(), workload_result=result, deadlocks=deadlocks))
         assert said["deadlocks in the log"].verdict == verdict
 
 
@@ -199,6 +198,10 @@ def test_one_pair_that_is_not_saved_fails() -> None:
 def test_layers_that_count_differently_fail() -> None:
     made = record([OK] * PAIRS, [VICTIM] * PAIRS, deadlocks=seen(PAIRS))
     broken = measured(
-        PLAIN, made.lanes, final=made.evidence.final, counts=counted(40) | {"app": 41}, extra=made.evidence.extra
+        PLAIN,
+        made.lanes,
+        final=made.evidence.final,
+        counts=counted(40) | {"app": 41},
+        deadlocks=made.evidence.deadlocks,
     )
     assert wrong(check(broken)) == {"counts agree": "fail"}

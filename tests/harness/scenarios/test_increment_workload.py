@@ -8,6 +8,7 @@ import pytest
 
 from harness.model import STRATEGIES, Cell
 from harness.plan.scenario import Site, Skip
+from harness.record import SqliteEvidence, TransactionCounts
 from harness.scenarios import SCENARIOS
 from tests.support.records import (
     FOREIGN,
@@ -18,8 +19,8 @@ from tests.support.records import (
     doctored,
     increments,
     measured,
-    on_file,
     requests,
+    sqlite_evidence,
     verdicts,
     wrong,
 )  # fmt: skip
@@ -94,7 +95,7 @@ def test_the_ledger_is_judged_where_one_was_written() -> None:
 
 def test_sqlite_may_refuse_but_not_lose_nor_break() -> None:
     refused = doctored(requests(8), 7, outcome="fail", value=None, error="SQLITE_BUSY")
-    whole = {"counts": counted(8), "extra": on_file("sqlite-naive")}
+    whole = {"counts": counted(8), "sqlite": sqlite_evidence("sqlite-naive")}
     found = check(measured(ON_FILE, refused, final={"hot-0": 7}, **whole))
     assert wrong(found) == {}
     assert "acknowledged" not in found
@@ -102,29 +103,29 @@ def test_sqlite_may_refuse_but_not_lose_nor_break() -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "verdict"), [(["ok"], "pass"), (["row 7 missing from index"], "fail"), ([], "unknown"), (None, "unknown")]
+    ("lines", "verdict"), [(("ok",), "pass"), (("row 7 missing from index",), "fail"), ((), "unknown")]
 )
-def test_the_integrity_check_is_judged(said: object, verdict: str) -> None:
-    found = check(increments(ON_FILE, 8, extra=on_file("sqlite-naive") | {"integrity_check": said}))
-    assert verdicts(found) == verdicts(check(increments(ON_FILE, 8, extra=on_file("sqlite-naive")))) | {
+def test_the_integrity_check_is_judged(lines: tuple[str, ...], verdict: str) -> None:
+    found = check(increments(ON_FILE, 8, sqlite=replace(sqlite_evidence("sqlite-naive"), integrity_check=lines)))
+    assert verdicts(found) == verdicts(check(increments(ON_FILE, 8, sqlite=sqlite_evidence("sqlite-naive")))) | {
         "integrity": verdict
     }
 
 
 def test_the_pragmas_are_what_the_backends_name_promises_on_every_host() -> None:
     tuned = replace(ON_FILE, backend="sqlite-tuned")
-    assert wrong(check(increments(tuned, 8, extra=on_file("sqlite-tuned")))) == {}
-    normal = check(increments(tuned, 8, extra=on_file("sqlite-tuned", synchronous=1)))
+    assert wrong(check(increments(tuned, 8, sqlite=sqlite_evidence("sqlite-tuned")))) == {}
+    normal = check(increments(tuned, 8, sqlite=sqlite_evidence("sqlite-tuned", synchronous=1)))
     assert wrong(normal) == {"pragmas": "fail"}
     assert normal["pragmas"].detail == "read back: synchronous 1 instead of 2"
     for unlike in ({"journal_mode": "delete"}, {"page_size": 512}, {"page_size": None}):
         ((name, value),) = unlike.items()
-        app_2 = {"app-2.1": on_file("sqlite-tuned", **unlike)["sqlite"]}
-        found = check(increments(tuned, 8, extra=on_file("sqlite-tuned") | {"sqlite_unlike": app_2}))
+        app_2 = {"app-2.1": sqlite_evidence("sqlite-tuned", **unlike).pragmas}
+        found = check(increments(tuned, 8, sqlite=replace(sqlite_evidence("sqlite-tuned"), differing=app_2)))
         assert wrong(found) == {"pragmas": "fail"}
         assert f"app-2.1: {name} {value} instead of" in found["pragmas"].detail
-    assert wrong(check(increments(tuned, 8, extra=on_file("sqlite-naive"))))["pragmas"] == "fail"
-    assert wrong(check(increments(tuned, 8, extra={"integrity_check": ["ok"]}))) == {"pragmas": "unknown"}
+    assert wrong(check(increments(tuned, 8, sqlite=sqlite_evidence("sqlite-naive"))))["pragmas"] == "fail"
+    assert wrong(check(increments(tuned, 8, sqlite=SqliteEvidence(integrity_check=("ok",))))) == {"pragmas": "unknown"}
 
 
 def test_throughput_has_every_strategy_and_marks_the_control() -> None:
@@ -145,12 +146,12 @@ def test_throughput_is_open_where_a_rate_is_given() -> None:
     assert {(c.requests, c.seconds) for c in cells("throughput", requests="77")} == {(77, None)}
 
 
-BEGUN = {"transactions": {"app": 8, "database": 8}}
+BEGUN = TransactionCounts(app=8, database=8)
 
 
 def test_steady_increments_are_judged_like_any() -> None:
-    assert wrong(check(increments(STEADY, 8, extra=BEGUN))) == {}
-    assert wrong(check(increments(STEADY, 8, extra=BEGUN, final={"hot-0": 7})))["final value"] == "fail"
+    assert wrong(check(increments(STEADY, 8, transactions=BEGUN))) == {}
+    assert wrong(check(increments(STEADY, 8, transactions=BEGUN, final={"hot-0": 7})))["final value"] == "fail"
 
 
 @pytest.mark.parametrize(
@@ -173,8 +174,8 @@ def test_steady_increments_are_judged_like_any() -> None:
 def test_the_database_has_a_say_in_what_the_service_says_of_its_transactions(
     strategy: str, app: int, database: int, verdict: str
 ) -> None:
-    said = {"transactions": {"app": app, "database": database}}
-    found = check(increments(cell("throughput", strategy=strategy, keys="hot"), 8, extra=said))
+    counts = TransactionCounts(app=app, database=database)
+    found = check(increments(cell("throughput", strategy=strategy, keys="hot"), 8, transactions=counts))
     assert found["transactions"].verdict == verdict
     assert verdict == "unknown" or f"{app:,}" in found["transactions"].detail
 
@@ -189,7 +190,7 @@ def test_a_transaction_that_ended_while_it_waited_for_a_row_need_not_have_an_id(
 ) -> None:
     """`lock_timeout` ends it before it writes; the service had begun it."""
     samples = requests(80, outcome=[outcome] * refused + ["ok"] * (80 - refused))
-    found = check(measured(STEADY, samples, extra={"transactions": {"app": app, "database": 1000}}))
+    found = check(measured(STEADY, samples, transactions=TransactionCounts(app=app, database=1000)))
     assert found["transactions"].verdict == verdict
     if verdict == "fail":
         assert f"{refused:,} requests were not acknowledged" in found["transactions"].detail
@@ -198,7 +199,7 @@ def test_a_transaction_that_ended_while_it_waited_for_a_row_need_not_have_an_id(
 def test_transactions_are_not_judged_where_nobody_counted_them_and_on_sqlite_not_at_all() -> None:
     assert wrong(check(increments(STEADY, 8))) == {"transactions": "unknown"}
     on_file_ = replace(STEADY, backend="sqlite-tuned")
-    assert "transactions" not in check(increments(on_file_, 8, extra=on_file("sqlite-tuned")))
+    assert "transactions" not in check(increments(on_file_, 8, sqlite=sqlite_evidence("sqlite-tuned")))
 
 
 def test_the_control_must_lose() -> None:

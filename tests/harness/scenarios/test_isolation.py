@@ -36,8 +36,9 @@ def test_the_driver_runs_where_the_data_is(backend: str, role: str, job: dict[st
     assert work == RemoteWorkload(role=role, module="harness.isolation", job=job)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("extra", [{}, {"result": {}}, {"result": {"cells": []}}, {"result": "nothing"}])
-def test_a_result_that_is_absent_or_empty_never_passes(extra: dict[str, object]) -> None:
-    found = judge_trial(SCENARIOS["isolation"], measured(cell("isolation", backend="postgres"), history(), extra=extra))
+@pytest.mark.parametrize("result", [None, {}, {"cells": []}])
+def test_a_result_that_is_absent_or_empty_never_passes(result: dict[str, object] | None) -> None:
+    driven = measured(cell("isolation", backend="postgres"), history(), workload_result=result)
+    found = judge_trial(SCENARIOS["isolation"], driven)
     assert found
     assert {f.verdict for f in found} == {"unknown"}

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from harness.plan.scenario import Site, Skip
-from harness.record import TrialRecord
+from harness.record import DeadRows, TrialRecord
 from harness.scenarios import SCENARIOS
 from tests.support.histories import Columns, history
 from tests.support.records import cell, cells, check, counted, doctored, judge, measured, requests, wrong
@@ -17,7 +17,7 @@ NONE, OTHER, SAME = (cell("long-transactions", long=kind) for kind in ("none", "
 LONG = history((0, 5_010_000, "ok", None))
 QUICK = requests(100, hosts=3, apart_us=20_000, took_us=8_000, key=["quick-0"] * 100)
 FINAL = {"quick-0": 100, "held-0": 1}
-DEAD = {"dead_rows": {"kept": 95, "removed": 101, "not_removable": 0}}
+DEAD = DeadRows(kept=95, removed=101, not_removable=0)
 
 
 def waiting() -> Columns:
@@ -27,15 +27,14 @@ def waiting() -> Columns:
 
 def beside(quick: Columns = QUICK, long: Columns = LONG, **evidence: Any) -> TrialRecord:
     return measured(
-        OTHER, {"main": quick, "long": long}, **{"final": FINAL, "counts": counted(101), "extra": DEAD} | evidence
+        OTHER, {"main": quick, "long": long}, **{"final": FINAL, "counts": counted(101), "dead_rows": DEAD} | evidence
     )
 
 
 def needing(quick: Columns | None = None, long: Columns = LONG, **evidence: Any) -> TrialRecord:
     quick = waiting() if quick is None else quick
     known = {"final": {"held-0": 1 + quick.outcome.count("ok")}, "counts": counted(len(quick) + 1)}
-    known["extra"] = DEAD
-    return measured(SAME, {"main": quick, "long": long}, **known | evidence)
+    return measured(SAME, {"main": quick, "long": long}, **known | {"dead_rows": DEAD} | evidence)
 
 
 def test_the_cells_and_their_lanes() -> None:
@@ -60,7 +59,7 @@ def test_what_it_needs() -> None:
 
 
 def test_quick_ones_in_time_pass_with_and_without_the_long_one() -> None:
-    assert wrong(check(measured(NONE, QUICK, final={"quick-0": 100}, counts=counted(100), extra=DEAD))) == {}
+    assert wrong(check(measured(NONE, QUICK, final={"quick-0": 100}, counts=counted(100), dead_rows=DEAD))) == {}
     assert check(measured(NONE, QUICK))["quick in time, alone"].verdict == "pass"
     found = check(beside())
     assert wrong(found) == {}
@@ -136,14 +135,18 @@ def test_the_long_ones_own_increment_is_not_taken_for_an_invented_one() -> None:
 
 @pytest.mark.parametrize(
     ("dead", "verdict"),
-    [({"removed": 90, "not_removable": 0}, "pass"), ({"removed": 90, "not_removable": 3}, "fail"), ({}, "unknown")],
+    [
+        (DeadRows(removed=90, not_removable=0), "pass"),
+        (DeadRows(removed=90, not_removable=3), "fail"),
+        (None, "unknown"),
+    ],
 )
-def test_dead_rows_that_cannot_be_removed_when_all_is_over_fail(dead: dict[str, int], verdict: str) -> None:
-    assert check(beside(extra={"dead_rows": dead}))["dead rows"].verdict == verdict
+def test_dead_rows_that_cannot_be_removed_when_all_is_over_fail(dead: DeadRows | None, verdict: str) -> None:
+    assert check(beside(dead_rows=dead))["dead rows"].verdict == verdict
 
 
 def test_dead_rows_that_nobody_looked_for_are_unknown_never_absent() -> None:
-    assert wrong(check(beside(extra={}))) == {"dead rows": "unknown"}
+    assert wrong(check(beside(dead_rows=None))) == {"dead rows": "unknown"}
 
 
 @pytest.mark.parametrize(
@@ -154,8 +157,7 @@ def test_what_the_long_one_kept_stands_beside_what_stays_without_it(
     alone: int | None, with_it: int | None, verdict: str
 ) -> None:
     def kept(of: Any, rows: int | None) -> TrialRecord:
-        dead = {"removed": 9, "not_removable": 0, **({} if rows is None else {"kept": rows})}
-        return measured(of, history(), extra={"dead_rows": dead})
+        return measured(of, history(), dead_rows=DeadRows(removed=9, not_removable=0, kept=rows))
 
     found = judge([kept(NONE, alone), kept(OTHER, with_it), kept(SAME, 999)])["dead rows kept"]
     assert found.verdict == verdict

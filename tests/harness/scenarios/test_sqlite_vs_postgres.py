@@ -15,7 +15,7 @@ from harness.scenarios import SCENARIOS
 from harness.scenarios.increment_workload import UNSTEADY
 from harness.scenarios.sqlite_vs_postgres import ALL_ANSWERS, CLAIMS
 from tests.support.histories import history
-from tests.support.records import cell, cells, check, increments, judge, measured, on_file, wrong
+from tests.support.records import cell, cells, check, increments, judge, measured, sqlite_evidence, wrong
 
 NAME = "sqlite-vs-postgres"
 NAIVE = {"ok": 250.0, "mean_ms": 20.0, "acknowledged_ms": 600.0, "rps": 50.0, "served": 1}
@@ -210,11 +210,12 @@ def test_without_one_of_the_two_every_claim_is_unknown() -> None:
 
 def test_whatever_is_acknowledged_must_be_there_and_the_file_whole() -> None:
     burst = replace(cell(NAME, backend="sqlite-naive", load="burst"), hosts=1)
-    whole = {"extra": on_file("sqlite-naive")}
+    whole = {"sqlite": sqlite_evidence("sqlite-naive")}
     assert wrong(check(increments(burst, 9, **whole))) == {}
     assert wrong(check(increments(burst, 9, **whole, final={"hot-0": 8})))["final value"] == "fail"
-    broken = on_file("sqlite-naive") | {"integrity_check": ["*** in database main ***", "Page 3 is never used"]}
-    found = check(increments(burst, 9, extra=broken))
+    lines = ("*** in database main ***", "Page 3 is never used")
+    broken = replace(sqlite_evidence("sqlite-naive"), integrity_check=lines)
+    found = check(increments(burst, 9, sqlite=broken))
     assert wrong(found) == {"integrity": "fail"}
     assert "Page 3 is never used" in found["integrity"].detail
     assert wrong(check(increments(burst, 9))) == {"integrity": "unknown", "pragmas": "unknown"}

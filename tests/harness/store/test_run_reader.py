@@ -26,7 +26,7 @@ from harness.analysis.figures import FIGURES
 from harness.errors import CrucibleError, FormatError, RigError, UsageError
 from harness.load.results.samples import Sample, write
 from harness.model import STRATEGIES, Cell, Finding, Trial
-from harness.record import Evidence, TrialResult
+from harness.record import DeadRows, Evidence, TrialResult
 from harness.report.trial_data import read
 from harness.store.csv_rows import TRIAL_COLUMNS, as_cell, as_columns, as_text, from_columns
 from harness.store.files import append_rows, read_table, write_atomically
@@ -43,7 +43,7 @@ RIG = RigRecord(
 CELL = Cell(scenario="s", params={"keys": "hot"})
 EVIDENCE = Evidence(
     initial={"a": 1}, final={"a": 3}, ledger={"id": ("a", 2)}, counts={"client": 2, "haproxy": 2},
-    servers={"app-1": 2}, notes=("app: not measured",), extra={"dead_rows": {"removed": 1}},
+    servers={"app-1": 2}, notes=("app: not measured",), dead_rows=DeadRows(removed=1, not_removable=0),
     not_applicable={"x": "why"},
 )  # fmt: skip
 

@@ -9,6 +9,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from harness.record import DeadRows
 from harness.targets.dead_rows import summary, vacuum, vacuuming
 
 WAIT_S = 30.0
@@ -35,7 +36,7 @@ def test_vacuum_counts_the_dead_rows_that_an_open_transaction_keeps(db: psycopg.
             assert time.monotonic() < deadline, readings
             time.sleep(0.01)
         long.commit()
-    assert summary(readings, vacuum(db, "dying")) == {"kept": 5, "removed": 6, "not_removable": 0}
+    assert summary(readings, vacuum(db, "dying")) == DeadRows(kept=5, removed=6, not_removable=0)
 
 
 def test_vacuum_removes_all_dead_rows_without_an_open_transaction(db: psycopg.Connection[Any]) -> None:
@@ -44,9 +45,9 @@ def test_vacuum_removes_all_dead_rows_without_an_open_transaction(db: psycopg.Co
 
 
 def test_summary_omits_readings_that_are_missing() -> None:
-    assert summary([], (4, 1, 0)) == {"removed": 4, "not_removable": 0}
-    assert summary([None, (1, 9, 7), (2, 9, 3)], (4, 1, 1)) == {"kept": 7, "removed": 7, "not_removable": 1}
-    assert summary([(1, 2, 3)], None) == {}
+    assert summary([], (4, 1, 0)) == DeadRows(removed=4, not_removable=0)
+    assert summary([None, (1, 9, 7), (2, 9, 3)], (4, 1, 1)) == DeadRows(kept=7, removed=7, not_removable=1)
+    assert summary([(1, 2, 3)], None) is None
 
 
 def test_a_closed_connection_ends_the_thread_and_fails_the_next_query(

@@ -7,10 +7,12 @@ from typing import Any
 
 import pytest
 
-from harness.record import Evidence
+from harness.record import BulkRows, DeadlockCounts, DeadRows, Evidence, SqliteEvidence, TransactionCounts
 from harness.targets.snapshot import Snapshot, difference
 
 WAL = {"journal_mode": "wal"}
+UNLIKE = SqliteEvidence(integrity_check=("malformed",), pragmas=WAL, differing={"app-1.2": {}})
+ROWS = BulkRows(requests={0: 2}, ranges=((8, 9),))
 
 
 @pytest.mark.parametrize(
@@ -37,39 +39,44 @@ WAL = {"journal_mode": "wal"}
         (
             {"app_transactions": {"app-1.1": 3, "app-2.1": 1}, "database_transactions": 700},
             {"app_transactions": {"app-1.1": 5, "app-2.1": 2}, "database_transactions": 704},
-            {"extra": {"transactions": {"app": 3, "database": 4}}},
+            {"transactions": TransactionCounts(app=3, database=4)},
         ),
         ({"app_transactions": {"app-1.1": 3}}, {"app_transactions": {"app-1.1": 5}}, {}),
         (
             {"deadlocks": {"statistics": 2, "log": 8}},
             {"deadlocks": {"statistics": 5, "log": 11}},
-            {"extra": {"deadlocks": {"log": 3, "statistics": 3}}},
+            {"deadlocks": DeadlockCounts(statistics=3, log=3)},
         ),
         (
             {"deadlocks": {"statistics": 2, "log": 8}},
             {"deadlocks": {"statistics": 2}},
-            {"extra": {"deadlocks": {"statistics": 0}}},
+            {"deadlocks": DeadlockCounts(statistics=0)},
+        ),
+        (
+            {"deadlocks": {"statistics": 2}},
+            {"deadlocks": {"statistics": 4, "log": 8}},
+            {"deadlocks": DeadlockCounts(statistics=2)},
         ),
         ({}, {"ledger": {"i1": ("hot-0", 1)}}, {"ledger": {"i1": ("hot-0", 1)}}),
         ({}, {"ledger": {}}, {"ledger": {}}),
-        ({"newest_row": 7}, {"bulk_rows": {"rows": 2}}, {"extra": {"data": {"rows": 2}}}),
+        ({"newest_row": 7}, {"bulk_rows": ROWS}, {"bulk_rows": ROWS}),
         (
             {"integrity": ["ok"], "sqlite_settings": {"app-1.1": {}}},
             {"integrity": ["ok"], "sqlite_settings": {"app-1.1": WAL, "app-2.1": WAL}},
-            {"extra": {"integrity_check": ["ok"], "sqlite": WAL}},
+            {"sqlite": SqliteEvidence(integrity_check=("ok",), pragmas=WAL)},
         ),
         (
             {},
             {"integrity": ["malformed"], "sqlite_settings": {"app-1.1": WAL, "app-1.2": {}, "app-2.1": WAL}},
-            {"extra": {"integrity_check": ["malformed"], "sqlite": WAL, "sqlite_unlike": {"app-1.2": {}}}},
+            {"sqlite": UNLIKE},
         ),
         ({"notes": ("early",)}, {"notes": ("late",)}, {"notes": ("late",)}),
         ({}, {"not_applicable": {"spread": "why"}}, {"not_applicable": {"spread": "why"}}),
     ],
     ids=[
         "nothing", "counters", "haproxy", "not read before", "servers", "app", "transactions", "transactions of SQLite",
-        "deadlocks", "no log after", "ledger", "empty ledger", "bulk rows", "sqlite", "sqlite settings differ", "notes",
-        "not applicable",
+        "deadlocks", "no log after", "no log before", "ledger", "empty ledger", "bulk rows", "sqlite",
+        "sqlite settings differ", "notes", "not applicable",
     ],
 )  # fmt: skip
 def test_difference(before: dict[str, Any], after: dict[str, Any], evidence: dict[str, Any]) -> None:
@@ -81,13 +88,13 @@ def test_difference(before: dict[str, Any], after: dict[str, Any], evidence: dic
     [
         ([], None, None),
         ([(1, 2, 3)], None, None),
-        ([], (4, 1, 0), {"removed": 4, "not_removable": 0}),
-        ([None, (1, 9, 7), (2, 9, 3)], (4, 1, 1), {"kept": 7, "removed": 7, "not_removable": 1}),
+        ([], (4, 1, 0), DeadRows(removed=4, not_removable=0)),
+        ([None, (1, 9, 7), (2, 9, 3)], (4, 1, 1), DeadRows(kept=7, removed=7, not_removable=1)),
     ],
 )
 def test_dead_rows_are_summed_up_over_all_vacuums(during: Any, after: Any, dead_rows: Any) -> None:
     evidence = difference(Snapshot(), Snapshot(vacuum=after), during)
-    assert evidence.extra.get("dead_rows") == dead_rows
+    assert evidence.dead_rows == dead_rows
 
 
 FULL = Snapshot(

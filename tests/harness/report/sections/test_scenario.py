@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from markupsafe import escape
@@ -13,6 +14,7 @@ from markupsafe import escape
 from harness.isolation.case_model import LEVELS
 from harness.isolation.cases import CASES
 from harness.model import Cell
+from harness.record import Evidence, SqliteEvidence
 from harness.report.page import build, render
 from harness.report.page_model import Fold, Prose, Section, Table, Value
 from harness.report.summary import summarise
@@ -117,9 +119,12 @@ def test_postgresql_alone_needs_no_word_about_sqlite(tmp_path: Path) -> None:
 
 def test_why_sqlite_fails_is_said_once_and_linked_from_elsewhere(tmp_path: Path) -> None:
     other = Cell(scenario="sqlite-vs-postgres", backend="sqlite-naive", params={"load": "steady"})
-    facts = {"sqlite": {"journal_mode": "delete", "synchronous": 2, "busy_timeout": 0, "begin": "BEGIN DEFERRED"}}
+    pragmas = {"journal_mode": "delete", "synchronous": 2, "busy_timeout": 0, "begin": "BEGIN DEFERRED"}
+    read = Evidence(sqlite=SqliteEvidence(pragmas=pragmas))
     trials = [
-        Made(cell=concurrent("hot", backend="sqlite-naive"), ok=50, fail=950, errors={"SQLITE_BUSY": 950}, extra=facts),
+        Made(
+            cell=concurrent("hot", backend="sqlite-naive"), ok=50, fail=950, errors={"SQLITE_BUSY": 950}, evidence=read
+        ),
         Made(cell=concurrent("spread", backend="sqlite-naive"), ok=60, fail=940, errors={"SQLITE_BUSY": 940}),
         Made(cell=other, ok=200),
         Made(cell=replace(other, clients=10), ok=40, fail=160, errors={"SQLITE_BUSY": 160}),
@@ -161,9 +166,11 @@ def test_the_answer_names_what_decides(tmp_path: Path) -> None:
     )
 
 
-def isolation(tmp_path: Path, result: object) -> Run:
+def isolation(tmp_path: Path, result: Mapping[str, Any]) -> Run:
     cell = Cell(scenario="isolation")
-    return store(tmp_path, [Made(cell=cell, driven=False, extra={"result": result})], [found(cell, "a check")])
+    return store(
+        tmp_path, [Made(cell=cell, driven=False, evidence=Evidence(workload_result=result))], [found(cell, "a check")]
+    )
 
 
 def test_isolation_has_a_table_a_level_with_three_columns(tmp_path: Path) -> None:
@@ -194,10 +201,10 @@ def test_what_a_reader_must_know_stands_below_the_answer(name: str, tmp_path: Pa
 
 
 @pytest.mark.parametrize("result", [{"what": "isolation"}, {"what": "else"}, [1], None, "x"])
-def test_a_result_that_is_none_of_isolation_does_not_cost_the_page(tmp_path: Path, result: object) -> None:
+def test_a_result_that_is_none_of_isolation_does_not_cost_the_page(tmp_path: Path, result: Any) -> None:
     page = build(isolation(tmp_path, result))
     assert page.sections[0].findings[0].check == "a check"
-    assert bool(page.damage) == (result == {"what": "isolation"})
+    assert bool(page.damage) == (result not in ({"what": "else"}, None))
 
 
 def test_a_trial_without_load_has_no_table_of_figures(tmp_path: Path) -> None:
