@@ -1,6 +1,6 @@
 """Runs Ansible playbooks as a process of its own and reads its events.
 
-Ansible's Python API is not made for use as a library, and a process can be ended; its `ansible.posix.jsonl`
+Ansible's Python API is not made for use as a library, and a process can be ended; our callback `json_lines`
 callback prints one JSON event a line, from which progress, changed counts, failures and timings are read.
 
 Mitogen (playbooks/strategy_plugins) keeps one Python process a host alive instead of starting one a task.
@@ -134,7 +134,7 @@ def _message(result: Mapping[str, Any]) -> str:
         broken = [item for item in result["results"] if item.get("failed")]
         if broken:
             return _message(broken[0])
-    parts = [str(result.get(key) or "") for key in ("msg", "stderr", "module_stderr")]
+    parts = [str(result.get(key) or "") for key in ("msg", "stderr", "module_stderr", "censored")]
     lines = [line for part in parts for line in part.strip().splitlines()[-6:] if line.strip()]
     return " | ".join(dict.fromkeys(lines))[:1500] or "no message"
 
@@ -174,7 +174,8 @@ def run_playbooks(
         environment = {
             **os.environ,
             "ANSIBLE_CONFIG": str(PLAYBOOKS / "ansible.cfg"),
-            "ANSIBLE_STDOUT_CALLBACK": "ansible.posix.jsonl",
+            "ANSIBLE_CALLBACK_PLUGINS": str(PLAYBOOKS / "callback_plugins"),
+            "ANSIBLE_STDOUT_CALLBACK": "json_lines",
             "ANSIBLE_LOCAL_TEMP": str(Path(temporary) / "ansible"),
             "ANSIBLE_SSH_CONTROL_PATH_DIR": str(Path(temporary) / "cp"),
             "PYTHONWARNINGS": "ignore",

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import re
+from pathlib import Path
 
-from .conftest import Render
+import yaml
+
+from .conftest import ROLES, Render
 
 CFG, HBA = "haproxy/templates/haproxy.cfg.j2", "postgres/templates/pg_hba.conf.j2"
 CONF, SQL = "postgres/templates/postgresql.conf.j2", "postgres/templates/database.sql.j2"
@@ -129,3 +133,15 @@ def test_the_environment_names_only_settings_that_the_service_has(render: Render
     named = re.findall(r"^(\w+)=", render("app-1", [ENV], app_sqlite_directory="/srv/shared")[ENV], re.MULTILINE)
     assert set(named) - known == set()
     assert {"CONTAINER_ID", "POOL_SIZE", "POSTGRES_HOST", "SQLITE_PATH"} <= set(named)
+
+
+def test_the_sqlite_files_of_the_app_role_are_removed_with_their_companions(render: Render, tmp_path: Path) -> None:
+    tasks = yaml.safe_load((ROLES / "app/tasks/remove.yml").read_text(encoding="utf-8"))
+    variables = next(task["vars"] for task in tasks if "vars" in task)
+    template = tmp_path / "files.j2"
+    template.write_text("{{ app_sqlite_files | to_json }}", encoding="utf-8")
+    text = render("app-1", [str(template)], **variables, app_sqlite_directory="/srv/one")[str(template)]
+    files = json.loads(text)
+    assert len(files) == 16
+    assert {"path": "/srv/one/crucible.db-wal", "state": "absent"} in files
+    assert {"path": "/srv/one/isolation.sqlite", "state": "absent"} in files

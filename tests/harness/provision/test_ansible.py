@@ -48,7 +48,8 @@ PLAY = """\
 def rig(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A rig's folder without a rig, and a playbook of our own."""
     monkeypatch.setattr(state, "RIGS", tmp_path / "rigs")
-    (tmp_path / "strategy_plugins").symlink_to(ansible.PLAYBOOKS / "strategy_plugins")
+    for plugins in ("callback_plugins", "strategy_plugins"):
+        (tmp_path / plugins).symlink_to(ansible.PLAYBOOKS / plugins)
     monkeypatch.setattr(ansible, "PLAYBOOKS", tmp_path)
     (tmp_path / "ansible.cfg").write_text("[defaults]\nlocalhost_warning = false\n")
     (tmp_path / "try.yml").write_text(PLAY)
@@ -74,6 +75,54 @@ def test_a_failure_names_host_task_and_reason(rig: Path, tmp_path: Path) -> None
         ansible.run_playbooks("one", ["try.yml"], variables=variables, echo=lambda line: None)
     assert caught.value.message == "this machine: Fail on demand: the disk is full"
     assert "./run destroy" in caught.value.hint
+
+
+SECRETS = """\
+- hosts: localhost
+  connection: local
+  gather_facts: false
+  tasks:
+    - name: Print a secret
+      ansible.builtin.command: {argv: [echo, "{{ app_password }}"]}
+      no_log: true
+    - name: Print a secret and fail
+      ansible.builtin.shell: {cmd: "echo {{ app_password }}; echo {{ app_password }} >&2; exit 1"}
+      no_log: true
+      ignore_errors: true
+    - name: Print a secret of each item
+      ansible.builtin.shell: {cmd: "echo {{ item }} >&2; exit 1"}
+      loop: ["{{ app_password }}", "{{ app_password }}2"]
+      no_log: true
+      ignore_errors: true
+    - name: Print what is not secret
+      ansible.builtin.shell: {cmd: "echo reason >&2; exit 1"}
+      loop: [1, 2]
+      ignore_errors: true
+    - name: Skip a secret
+      ansible.builtin.command: {argv: [echo, "{{ app_password }}"]}
+      no_log: true
+      when: false
+    - name: Fail with a secret
+      ansible.builtin.fail: {msg: "{{ app_password }}"}
+      no_log: true
+"""
+
+
+@pytest.mark.parametrize("mitogen", [True, False])
+def test_results_with_no_log_are_not_printed(
+    rig: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mitogen: bool
+) -> None:
+    (tmp_path / "try.yml").write_text(SECRETS)
+    lines: list[str] = []
+    take = ansible._take
+    monkeypatch.setattr(ansible, "_take", lambda line, *more: (lines.append(line), take(line, *more)))
+    variables = {"app_password": "so-secret-that-it-hurts"}
+    with pytest.raises(RigError) as caught:
+        ansible.run_playbooks("one", ["try.yml"], variables=variables, echo=lines.append, mitogen=mitogen)
+    assert "so-secret" not in "".join(lines) + str(caught.value) + caught.value.output
+    assert "reason" in "".join(lines)
+    # the ignored failures before it are no failures of the play
+    assert caught.value.message.startswith("this machine: Fail with a secret: the output has been hidden")
 
 
 def test_what_is_no_playbook_is_told_with_ansibles_own_words(rig: Path, tmp_path: Path) -> None:
