@@ -19,7 +19,7 @@ except ImportError:  # a host without it measures the same, at a lower ceiling
 
 from harness.errors import CrucibleError, UsageError
 from harness.load.coordinator import AHEAD_MS, Coordinator
-from harness.load.job import Job, from_dict
+from harness.load.job import Job, decode
 from harness.load.steady_state import STEP_MS
 from harness.load.worker import work
 from harness.load.worker_group import work_in_processes
@@ -95,7 +95,7 @@ def _job(line: str | None) -> Job:
         data = json.loads(line)
     except (ValueError, RecursionError) as error:
         raise UsageError(f"load job: not JSON: {error}") from error
-    return from_dict(data)
+    return decode(data)
 
 
 def emit(event: dict[str, Any]) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from harness.load.job import Warmup
+from harness.load.spec import Warmup
 from harness.load.steady_state import STEP_MS, Row, is_steady, together
 
 Event = dict[str, Any]

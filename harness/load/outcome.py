@@ -11,7 +11,7 @@ import functools
 import json
 from typing import Any, NamedTuple
 
-from harness.load.job import Operation
+from harness.load.spec import Operation
 
 SURELY_NOT = frozenset({400, 404, 413, 422})
 OK, FAIL, UNKNOWN = 0, 1, 2

@@ -7,8 +7,9 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote
 
-from harness.load.job import Job, Operation
+from harness.load.job import Job
 from harness.load.schedule import key_picker, operation_picker
+from harness.load.spec import Operation
 
 _N = "\ue000" * 4  # stands for {n} while the rest is built; 12 bytes of UTF-8, as many as the digits that replace it
 _N_BYTES = _N.encode()
@@ -53,14 +54,10 @@ def request_maker(job: Job) -> Callable[[int], tuple[int, int, bytes]]:
         return op, key, build(op, key, seq)
 
     op = job.operations[0]
-    if len(job.operations) > 1 or job.keys.count > 1 or op.idempotency or op.paths or _is_counted(op):
+    if len(job.operations) > 1 or job.keys.count > 1 or op.idempotency or op.paths or op.contains("{n}"):
         return make
     same = make(0)
     return lambda _: same
-
-
-def _is_counted(op: Operation) -> bool:
-    return "{n}" in json.dumps([op.body, op.targets])
 
 
 def builder(job: Job) -> Callable[[int, int, int], bytes]:
@@ -84,5 +81,5 @@ def builder(job: Job) -> Callable[[int, int, int], bytes]:
             data = data.replace(_N_BYTES, digits).replace(_N_PATH, digits)
         return data
 
-    counted = [_is_counted(op) for op in job.operations]
+    counted = [op.contains("{n}") for op in job.operations]
     return build

@@ -18,9 +18,9 @@ from typing import Any
 
 from harness.errors import CrucibleError, RigError
 from harness.load.coordinator import Coordinator
-from harness.load.job import Warmup
+from harness.load.job import Endpoint, Job
 from harness.load.results.merge import FILES, is_shared, merge
-from harness.plan.scenario import Lane
+from harness.load.spec import LoadSpec
 from harness.rig.connection import HostConnection, RemoteProcess
 
 READY_S = 60.0
@@ -41,7 +41,7 @@ class Agent:
     lane: str
     number: int
     station: HostConnection
-    job: Mapping[str, Any]
+    job: Job
     stream: RemoteProcess
     crew: Coordinator
     others: list[Agent]
@@ -72,11 +72,11 @@ class Collected:
 
 
 def run_lanes(
-    lanes: Mapping[str, Lane],
+    lanes: Mapping[str, LoadSpec],
     stations: Sequence[HostConnection],
     *,
     processes: int = 1,
-    endpoint: Mapping[str, Any],
+    endpoint: Endpoint,
     command: Sequence[str],
     tag: str,
     seed: int,
@@ -98,22 +98,21 @@ def run_lanes(
     agents: list[Agent] = []
     try:
         for lane, spec in lanes.items():
-            at = stations[: spec["clients"]]  # one client cannot be shared by two hosts
-            warmup = Warmup(**spec["warmup"]) if spec.get("warmup") and len(at) > 1 else None  # one leads itself
+            at = stations[: spec.clients]  # one client cannot be shared by two hosts
+            warmup = spec.warmup if len(at) > 1 else None  # one leads itself
             crew, mates = Coordinator(len(at), warmup), list[Agent]()
             for number, station in enumerate(at):
-                job = {
-                    **spec,
-                    "format": 1,
-                    "target": dict(endpoint),
-                    "load_host": station.name,
-                    "run_tag": f"{tag}-{lane}",
-                    "out": f"{remote}/{lane}-{number}",
-                    "seed": seed,
-                    "host_index": number,
-                    "host_count": len(at),
-                    "processes": min(processes, spec["clients"] // len(at)),  # each has a client at least
-                }
+                job = Job.of(
+                    spec,
+                    target=endpoint,
+                    load_host=station.name,
+                    run_tag=f"{tag}-{lane}",
+                    out=f"{remote}/{lane}-{number}",
+                    seed=seed,
+                    host_index=number,
+                    host_count=len(at),
+                    processes=min(processes, spec.clients // len(at)),  # each has a client at least
+                )
                 agent = Agent(
                     lane=lane, number=number, station=station, job=job, stream=station.stream(command),
                     crew=crew, others=mates,
@@ -122,7 +121,7 @@ def run_lanes(
                 agents.append(agent)
         for agent in agents:
             threading.Thread(target=_listen, args=(agent, progress), daemon=True).start()
-            agent.stream.send(json.dumps(agent.job, separators=(",", ":")))
+            agent.stream.send(json.dumps(agent.job.to_dict(), separators=(",", ":")))
         _await_ready(agents)
         with during:
             lead_us, line = _release(agents)
@@ -217,10 +216,9 @@ def _overdue(agent: Agent, released: float) -> str:
     agent only must not fall silent. Where the length is known, it is an end.
     """
     job = agent.job
-    timeout, warmup = float(job.get("timeout_s", 30.0)), (job.get("warmup") or {}).get("max_seconds", 0.0)
-    requests, rate = job.get("requests"), job.get("rate")
-    planned = job.get("seconds") or (requests / rate if requests and rate else None)
-    limit = planned and float(planned) + float(warmup) + timeout + GRACE_S
+    timeout, warmup = job.timeout_s, job.warmup.max_seconds if job.warmup else 0.0
+    planned = job.seconds or (job.requests / job.rate if job.requests and job.rate else None)
+    limit = planned and planned + warmup + timeout + GRACE_S
     while not agent.finished.wait(min(1.0, SILENT_S)):
         now = time.monotonic()
         if limit and now - released > limit:
@@ -239,7 +237,7 @@ def _collect(agents: Sequence[Agent], scratch: Path, failures: list[str], since_
         folder = scratch / f"{agent.lane}-{agent.number}"
         folder.mkdir(parents=True)
         try:
-            agent.station.fetch(str(agent.job["out"]), FILES, folder)
+            agent.station.fetch(agent.job.out, FILES, folder)
         except (CrucibleError, OSError) as error:
             failures.append(f"{agent.station.name}: its results could not be fetched: {error}")
         else:

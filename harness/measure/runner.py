@@ -19,13 +19,14 @@ from harness.analysis.trial_validity import unreplaced, unsteady
 from harness.checks.counter_oracle import PER_REQUEST
 from harness.checks.evaluate import evaluate, verdict_of
 from harness.errors import CrucibleError, RigError
+from harness.load.spec import LoadSpec, Operation
 from harness.measure.load_controller import Collected, Progress, run_lanes
 from harness.measure.prestarted_agent import PrestartedAgent
 from harness.measure.progress import ProgressPrinter
 from harness.measure.trial_result import add_client_counts, trial_result, trials_to_remeasure
 from harness.model import Trial
 from harness.plan.planner import Plan
-from harness.plan.scenario import Lane, RemoteWorkload, Scenario
+from harness.plan.scenario import RemoteWorkload, Scenario
 from harness.record import Evidence, TrialResult
 from harness.store.csv_rows import as_columns
 from harness.store.files import read_rows
@@ -137,13 +138,13 @@ class _Bench:
         if path is None:
             self._recorder.manifest.warnings.append("the generator's ceiling was not measured: no null endpoint")
             return
-        lane = {
-            "mode": "closed",
-            "clients": CEILING_CLIENTS,
-            "seconds": CEILING_S,
-            "samples": False,
-            "operations": [{"name": "null", "method": "GET", "path": path}],
-        }
+        lane = LoadSpec(
+            mode="closed",
+            clients=CEILING_CLIENTS,
+            seconds=CEILING_S,
+            samples=False,
+            operations=(Operation(name="null", method="GET", path=path),),
+        )
         with self.stage("ceiling"), tempfile.TemporaryDirectory(prefix="pgcrucible-") as scratch:
             collected = self._send({"main": lane}, "0", Path(scratch))
         self._ceiling = collected.summaries["main"]["rps"] if "main" in collected.summaries else None
@@ -220,12 +221,12 @@ class _Bench:
         return row
 
     def _load(
-        self, trial: Trial, lanes: Mapping[str, Lane], reads: set[str], during: During
+        self, trial: Trial, lanes: Mapping[str, LoadSpec], reads: set[str], during: During
     ) -> tuple[TrialResult, Evidence]:
         scenario = self._scenarios[trial.cell.scenario]
         keep = self._plan.keeps_samples(scenario, trial.cell)
-        lanes = {name: {**lane, "samples": keep} for name, lane in self._target.with_unique_keys(lanes).items()}
-        ledger = any(op.get("idempotency") for lane in lanes.values() for op in lane["operations"])
+        lanes = {name: replace(lane, samples=keep) for name, lane in self._target.with_unique_keys(lanes).items()}
+        ledger = any(op.idempotency for lane in lanes.values() for op in lane.operations)
         if keep and ledger:
             reads.add("ledger")
         if scenario.rehearse:
@@ -262,7 +263,7 @@ class _Bench:
 
     def _send(
         self,
-        lanes: Mapping[str, Lane],
+        lanes: Mapping[str, LoadSpec],
         tag: str,
         scratch: Path,
         *,

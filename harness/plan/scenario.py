@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from harness.load.spec import LoadSpec
 from harness.model import BACKEND_NAMES, Backend, Cell, Finding, Role, Trial
 from harness.plan.options import BenchRequest
 from harness.record import TrialRecord
@@ -62,12 +63,8 @@ class RemoteWorkload:
     job: Mapping[str, Any]
 
 
-Lane = Mapping[str, Any]
-"""A load job (harness/load/job.py) without its place: the runner adds target, load host, tag and folder."""
-
-
-Workload = Mapping[str, Lane] | RemoteWorkload
-"""Lanes that run side by side, by name (the first is the one whose figures are the trial's), or a driver."""
+Workload = Mapping[str, LoadSpec] | RemoteWorkload
+"""Lanes that run side by side, by name (the figures of the first are the trial's), or a workload that is not HTTP."""
 
 
 def _no_judgement(_: Sequence[TrialRecord]) -> list[Finding]:

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
 
 from harness.checks.finding import finding
 from harness.checks.traffic import check_counts
+from harness.load.spec import LoadSpec, Operation
 from harness.model import Cell, Finding, Trial
 from harness.plan.options import BenchRequest
-from harness.plan.scenario import Lane, Scenario, Site
+from harness.plan.scenario import Scenario, Site
 from harness.record import Samples, TrialRecord
 
 REQUESTS = {1: 400, 10: 400, 100: 200, 1000: 40, 10_000: 8}
@@ -49,27 +49,22 @@ def cells(options: BenchRequest, site: Site) -> list[Cell]:
     ]
 
 
-def workload(trial: Trial) -> dict[str, Lane]:
+def workload(trial: Trial) -> dict[str, LoadSpec]:
     """Eight clients, each sending when it was answered; beside them one whose requests the database refuses."""
     cell = trial.cell
     rows = int(cell.params["rows"])
 
-    def lane(operation: Mapping[str, Any], texts: Sequence[str], *, clients: int, requests: int | None) -> Lane:
-        return {
-            "mode": "closed",
-            "clients": clients,
-            "requests": requests,
-            "release": "together",
-            "timeout_s": 60.0,
-            "operations": [{**operation, "path": "/api/bulk-insert", "body": {"data": list(texts)}}],
-        }
+    def lane(operation: Operation, *, clients: int, requests: int | None) -> LoadSpec:
+        return LoadSpec(mode="closed", clients=clients, requests=requests, timeout_s=60.0, operations=(operation,))
 
     good = [f"{{n}}-{number}" for number in range(rows)]
     bad = [*(f"9{{n}}-{number}" for number in range(rows - 1)), "x" * TOO_LONG]
-    bulk = {"name": "bulk", "value": "count", "capture": ["ids"]}
+    path = "/api/bulk-insert"
+    bulk = Operation(name="bulk", path=path, body={"data": good}, value="count", capture=("ids",))
+    refused = Operation(name="refused", path=path, body={"data": bad})
     return {
-        "main": lane(bulk, good, clients=cell.clients, requests=cell.requests),
-        "refused": lane({"name": "refused"}, bad, clients=1, requests=REFUSED),
+        "main": lane(bulk, clients=cell.clients, requests=cell.requests),
+        "refused": lane(refused, clients=1, requests=REFUSED),
     }
 
 

@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from harness.checks.traffic import check_acknowledged, check_spread
+from harness.load.spec import LoadSpec
 from harness.model import Cell, Finding, Trial
 from harness.plan.options import BenchRequest
-from harness.plan.scenario import Lane, Scenario, Site
+from harness.plan.scenario import Scenario, Site
 from harness.record import TrialRecord
 from harness.scenarios.increment_workload import backends, check_counters, increment, keys, strategies
 
@@ -39,20 +40,19 @@ def cells(options: BenchRequest, site: Site) -> list[Cell]:
     ]
 
 
-def workload(trial: Trial) -> dict[str, Lane]:
+def workload(trial: Trial) -> dict[str, LoadSpec]:
     """As many connections as requests, opened first, released together."""
     cell = trial.cell
     key_set = str(cell.params["keys"])
     return {
-        "main": {
-            "mode": "closed",
-            "clients": cell.clients,
-            "requests": cell.requests,
-            "release": "together",
-            "timeout_s": 60.0,
-            "keys": keys(key_set),
-            "operations": [increment(cell.strategy, idempotency=key_set == "spread")],
-        }
+        "main": LoadSpec(
+            mode="closed",
+            clients=cell.clients,
+            requests=cell.requests,
+            timeout_s=60.0,
+            keys=keys(key_set),
+            operations=(increment(cell.strategy, idempotency=key_set == "spread"),),
+        )
     }
 
 

@@ -14,9 +14,10 @@ from dataclasses import replace
 
 from harness.checks.finding import finding
 from harness.checks.traffic import check_acknowledged
+from harness.load.spec import Keys, LoadSpec, Operation
 from harness.model import Cell, Finding, Trial
 from harness.plan.options import BenchRequest
-from harness.plan.scenario import Lane, Scenario, Site, Skip
+from harness.plan.scenario import Scenario, Site, Skip
 from harness.record import Samples, TrialRecord
 from harness.scenarios.increment_workload import check_counters, increment
 
@@ -65,31 +66,28 @@ def cells(options: BenchRequest, site: Site) -> list[Cell]:
     ]
 
 
-def workload(trial: Trial) -> dict[str, Lane]:
+def workload(trial: Trial) -> dict[str, LoadSpec]:
     """Increments; past the limit, beside transactions that hold more connections than there are."""
     cell = trial.cell
-    main: Lane = {
-        "mode": cell.mode,
-        "clients": cell.clients,
-        "seconds": cell.seconds,
-        "release": "together",
-        "timeout_s": 30.0,
-        "keys": {"kind": "cycle", "prefix": "open", "count": 1000},
-        "operations": [increment(cell.strategy, idempotency=True)],
-    }
+    main = LoadSpec(
+        mode=cell.mode,
+        clients=cell.clients,
+        rate=cell.rate,
+        seconds=cell.seconds,
+        keys=Keys(kind="cycle", prefix="open", count=1000),
+        operations=(increment(cell.strategy, idempotency=True),),
+    )
     if cell.params["load"] == "open":
         return {"main": main}
-    hold = {"name": "hold", "path": "/api/transaction", "body": {"key": "{key}", "hold_ms": int(HOLD_S * 1000)}}
-    pressure: Lane = {
-        "mode": "closed",
-        "clients": cell.hosts * cell.pool,
-        "seconds": PRESSURE_S,
-        "release": "together",
-        "timeout_s": 30.0,
-        "keys": {"kind": "cycle", "prefix": "pressure", "count": 1_000_000},
-        "operations": [hold],
-    }
-    return {"main": {**main, "rate": cell.rate}, "pressure": pressure}
+    hold = Operation(name="hold", path="/api/transaction", body={"key": "{key}", "hold_ms": int(HOLD_S * 1000)})
+    pressure = LoadSpec(
+        mode="closed",
+        clients=cell.hosts * cell.pool,
+        seconds=PRESSURE_S,
+        keys=Keys(kind="cycle", prefix="pressure", count=1_000_000),
+        operations=(hold,),
+    )
+    return {"main": main, "pressure": pressure}
 
 
 def check(measured: TrialRecord) -> Sequence[Finding]:

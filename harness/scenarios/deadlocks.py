@@ -13,9 +13,10 @@ from collections.abc import Sequence
 from harness.checks.finding import finding
 from harness.checks.traffic import check_counts
 from harness.isolation.findings import findings_deadlocks
+from harness.load.spec import Keys, LoadSpec, Operation
 from harness.model import Cell, Finding, Trial, Verdict
 from harness.plan.options import BenchRequest
-from harness.plan.scenario import Lane, RemoteWorkload, Scenario, Site, Workload
+from harness.plan.scenario import RemoteWorkload, Scenario, Site, Workload
 from harness.record import TrialRecord
 
 PAIRS = 20
@@ -58,17 +59,16 @@ def workload(trial: Trial) -> Workload:
     if params["through"] == "driver":
         return RemoteWorkload(role="load", module="harness.isolation", job={"what": "deadlocks", "pairs": [1, PAIRS]})
 
-    def lane(first: str, second: str) -> Lane:
+    def lane(first: str, second: str) -> LoadSpec:
         body = {"keys": [f"{{key}}{first}", f"{{key}}{second}"], "hold_ms": HOLD_MS, "retry": params["retry"]}
-        return {
-            "mode": "closed",
-            "clients": PAIRS,
-            "requests": PAIRS,
-            "release": "together",
-            "timeout_s": 60.0,
-            "keys": {"kind": "cycle", "prefix": "pair", "count": PAIRS},
-            "operations": [{"name": "cross", "path": "/api/transaction", "body": body, "capture": ["retries"]}],
-        }
+        return LoadSpec(
+            mode="closed",
+            clients=PAIRS,
+            requests=PAIRS,
+            timeout_s=60.0,
+            keys=Keys(kind="cycle", prefix="pair", count=PAIRS),
+            operations=(Operation(name="cross", path="/api/transaction", body=body, capture=("retries",)),),
+        )
 
     return {"main": lane("a", "b"), "crossed": lane("b", "a")}
 

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import Any
 
 from harness.checks.counter_oracle import check_final_value, check_ledger, check_real_time_order, check_value_sequence
 from harness.checks.finding import finding
 from harness.checks.traffic import check_counts
 from harness.isolation.sqlite_profiles import PROFILES
+from harness.load.spec import Keys, LoadSpec, Operation, Warmup
 from harness.model import Backend, Cell, Finding
 from harness.plan.options import BenchRequest
 from harness.plan.scenario import Site, Skip
 from harness.record import Evidence, TrialRecord
 
-CAPTURE = ["retries", "transactions", "pool_wait_ms"]
+CAPTURE = ("retries", "transactions", "pool_wait_ms")
 KEY_SETS: Mapping[str, int] = {"hot": 1, "spread": 100, "1000": 1000}
 """Name of a key set -> its number of keys."""
 
@@ -30,52 +30,51 @@ SHORT_S = 2.0
 """A window below this is a glance (--quick): its warm-up is as long, steady or not."""
 
 
-def warmup(seconds: float | None) -> dict[str, float]:
+def warmup(seconds: float | None) -> Warmup:
     """Until steady, but no longer than the measured window itself: a short trial has a short patience.
 
     Where the load is not steady by then, the record says so (`steady: false`), and the run's warnings.
     """
     window = seconds or MOST_WARMUP_S
     most = window if window < SHORT_S else max(MOST_WARMUP_S, window)
-    return {"seconds": min(most, LEAST_WARMUP_S), "max_seconds": most}
+    return Warmup(seconds=min(most, LEAST_WARMUP_S), max_seconds=most)
 
 
-def increment(strategy: str, *, idempotency: bool = False, paths: Sequence[str] = ()) -> dict[str, Any]:
+def increment(strategy: str, *, idempotency: bool = False, paths: Sequence[str] = ()) -> Operation:
     """The operation `increment` of a load job, over the load balancer or over `paths` in turn.
 
     An empty `strategy` leaves the choice to the service.
     """
-    return {
-        "name": "increment",
-        **({"paths": list(paths)} if paths else {"path": "/api/increment"}),
-        "body": {"key": "{key}", **({"strategy": strategy} if strategy else {})},
-        "idempotency": idempotency,
-        "value": "value",
-        "capture": CAPTURE,
-    }
+    return Operation(
+        name="increment",
+        path="" if paths else "/api/increment",
+        paths=tuple(paths),
+        body={"key": "{key}", **({"strategy": strategy} if strategy else {})},
+        idempotency=idempotency,
+        value="value",
+        capture=CAPTURE,
+    )
 
 
-def keys(name: str) -> dict[str, Any]:
+def keys(name: str) -> Keys:
     """The key distribution of a load job for a key set by name."""
     count = KEY_SETS[name]
-    return {"kind": "one" if count == 1 else "uniform", "prefix": name, "count": count}
+    return Keys(kind="one" if count == 1 else "uniform", prefix=name, count=count)
 
 
-def load(cell: Cell) -> dict[str, Any]:
-    """The load model of a steady trial: closed with the cell's clients, or open at its rate; warmed up."""
-    model: dict[str, Any] = {
-        "mode": cell.mode,
-        "clients": cell.clients,
-        "release": "together",
-        "warmup": warmup(cell.seconds),
-    }
-    if cell.rate is not None:
-        model |= {"rate": cell.rate, "arrivals": "poisson"}
-    if cell.requests is not None:
-        model["requests"] = cell.requests
-    if cell.seconds is not None:
-        model["seconds"] = cell.seconds
-    return model
+def load(cell: Cell, operation: Operation, keys: Keys) -> LoadSpec:
+    """The load of a steady trial: closed with the cell's clients, or open at its rate; warmed up."""
+    return LoadSpec(
+        mode=cell.mode,
+        clients=cell.clients,
+        rate=cell.rate,
+        arrivals="fixed" if cell.rate is None else "poisson",
+        requests=cell.requests,
+        seconds=cell.seconds,
+        warmup=warmup(cell.seconds),
+        keys=keys,
+        operations=(operation,),
+    )
 
 
 def backends(options: BenchRequest, site: Site, default: Sequence[Backend]) -> list[Backend]:

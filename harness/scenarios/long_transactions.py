@@ -14,9 +14,10 @@ from dataclasses import asdict, replace
 from harness.checks.counter_oracle import check_final_value
 from harness.checks.finding import finding
 from harness.checks.traffic import check_counts
+from harness.load.spec import Keys, LoadSpec, Operation
 from harness.model import Cell, Finding, Trial, Verdict
 from harness.plan.options import BenchRequest
-from harness.plan.scenario import Lane, Scenario, Site, Skip
+from harness.plan.scenario import Scenario, Site, Skip
 from harness.record import DeadRows, Samples, TrialRecord
 from harness.scenarios.increment_workload import increment
 
@@ -51,39 +52,25 @@ def cells(options: BenchRequest, site: Site) -> list[Cell]:
     ]
 
 
-def workload(trial: Trial) -> dict[str, Lane]:
+def workload(trial: Trial) -> dict[str, LoadSpec]:
     """The quick ones through app-2 … app-N, and the long one through app-1."""
     cell = trial.cell
     others = [f"/app-{n}/api/increment" for n in range(2, cell.hosts + 1)]
     kind = cell.params["long"]
-    lanes: dict[str, Lane] = {
-        "main": {
-            "mode": "open",
-            "rate": RATE,
-            "clients": QUICK,
-            "requests": QUICK,
-            "timeout_s": 30.0,
-            "keys": {"kind": "one", "prefix": "held"}
-            if kind == "same-row"
-            else {"kind": "cycle", "prefix": "quick", "count": 10},
-            "operations": [increment(cell.strategy, paths=others)],
-        }
+    held = Keys(kind="one", prefix="held")
+    lanes = {
+        "main": LoadSpec(
+            mode="open",
+            rate=RATE,
+            clients=QUICK,
+            requests=QUICK,
+            keys=held if kind == "same-row" else Keys(kind="cycle", prefix="quick", count=10),
+            operations=(increment(cell.strategy, paths=others),),
+        )
     }
     if kind != "none":
-        lanes["long"] = {
-            "mode": "closed",
-            "clients": 1,
-            "requests": 1,
-            "timeout_s": 60.0,
-            "keys": {"kind": "one", "prefix": "held"},
-            "operations": [
-                {
-                    "name": "long",
-                    "path": "/app-1/api/transaction",
-                    "body": {"key": "{key}", "hold_ms": HOLD_MS},
-                }
-            ],
-        }
+        long = Operation(name="long", path="/app-1/api/transaction", body={"key": "{key}", "hold_ms": HOLD_MS})
+        lanes["long"] = LoadSpec(mode="closed", clients=1, requests=1, timeout_s=60.0, keys=held, operations=(long,))
     return lanes
 
 

@@ -21,9 +21,10 @@ from collections.abc import Sequence
 from harness.analysis.stats import CLAIM_TRIALS
 from harness.checks.finding import finding
 from harness.checks.traffic import check_acknowledged, check_counts
+from harness.load.spec import LoadSpec, Operation
 from harness.model import Cell, Finding, Trial
 from harness.plan.options import BenchRequest
-from harness.plan.scenario import Lane, Scenario, Site, Skip
+from harness.plan.scenario import Scenario, Site, Skip
 from harness.record import Samples, TrialRecord
 
 POOLS = (1, 5, 10, 20, 50)
@@ -60,25 +61,19 @@ def cells(options: BenchRequest, site: Site) -> list[Cell]:
     ]
 
 
-def workload(trial: Trial) -> dict[str, Lane]:
+def workload(trial: Trial) -> dict[str, LoadSpec]:
     """All queries at once."""
     cell = trial.cell
+    hold = Operation(
+        name="hold",
+        path="/api/transaction",
+        body={"keys": [], "hold_ms": HOLD_MS},
+        capture=("pool_wait_ms", "duration"),
+    )
     return {
-        "main": {
-            "mode": "closed",
-            "clients": cell.clients,
-            "requests": cell.requests,
-            "release": "together",
-            "timeout_s": 60.0,
-            "operations": [
-                {
-                    "name": "hold",
-                    "path": "/api/transaction",
-                    "body": {"keys": [], "hold_ms": HOLD_MS},
-                    "capture": ["pool_wait_ms", "duration"],
-                }
-            ],
-        }
+        "main": LoadSpec(
+            mode="closed", clients=cell.clients, requests=cell.requests, timeout_s=60.0, operations=(hold,)
+        )
     }
 
 

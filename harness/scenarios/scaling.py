@@ -16,11 +16,12 @@ from harness.analysis.stats import CLAIM_TRIALS
 from harness.analysis.trial_validity import never_steady
 from harness.checks.finding import finding
 from harness.checks.traffic import check_counts, check_spread
+from harness.load.spec import Keys, LoadSpec, Operation
 from harness.model import Cell, Finding, Trial
 from harness.plan.options import BenchRequest
-from harness.plan.scenario import Lane, Scenario, Site, Skip
+from harness.plan.scenario import Scenario, Site, Skip
 from harness.record import TrialRecord, count_outcomes
-from harness.scenarios.increment_workload import QUICK_SECONDS, UNSTEADY, check_counters, increment, warmup
+from harness.scenarios.increment_workload import QUICK_SECONDS, UNSTEADY, check_counters, increment, load
 
 HOSTS = (1, 2, 3, 4, 6, 8)
 QUICK_HOSTS = (1, 2, 4, 8)
@@ -76,23 +77,13 @@ def cells(options: BenchRequest, site: Site) -> list[Cell]:
     return pool + cpu
 
 
-def workload(trial: Trial) -> dict[str, Lane]:
+def workload(trial: Trial) -> dict[str, LoadSpec]:
     """Steady load over the load balancer."""
     cell = trial.cell
-    lane: dict[str, object] = {
-        "mode": "closed",
-        "clients": cell.clients,
-        "seconds": cell.seconds,
-        "release": "together",
-        "warmup": warmup(cell.seconds),
-        "keys": {"kind": "cycle", "prefix": "scale", "count": 10_000},
-    }
-    if cell.params["bound"] == "pool":
-        body = {"key": "{key}", "hold_ms": HOLD_MS}
-        lane["operations"] = [{"name": "hold", "path": "/api/transaction", "body": body, "capture": ["pool_wait_ms"]}]
-    else:
-        lane["operations"] = [increment(cell.strategy)]
-    return {"main": lane}
+    body = {"key": "{key}", "hold_ms": HOLD_MS}
+    hold = Operation(name="hold", path="/api/transaction", body=body, capture=("pool_wait_ms",))
+    operation = hold if cell.params["bound"] == "pool" else increment(cell.strategy)
+    return {"main": load(cell, operation, Keys(kind="cycle", prefix="scale", count=10_000))}
 
 
 def check(measured: TrialRecord) -> Sequence[Finding]:

@@ -20,13 +20,14 @@ from __future__ import annotations
 import statistics
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from harness.analysis.trial_validity import never_steady
 from harness.checks.finding import finding
+from harness.load.spec import Keys, LoadSpec
 from harness.model import BACKENDS, Backend, Cell, Finding, Trial
 from harness.plan.options import BenchRequest
-from harness.plan.scenario import Lane, Scenario, Site, Skip
+from harness.plan.scenario import Scenario, Site, Skip
 from harness.record import TrialRecord, TrialResult
 from harness.scenarios.increment_workload import QUICK_SECONDS, UNSTEADY, check_counters, increment, load
 
@@ -113,14 +114,11 @@ def cells(options: BenchRequest, site: Site) -> list[Cell]:
     ]
 
 
-def workload(trial: Trial) -> dict[str, Lane]:
+def workload(trial: Trial) -> dict[str, LoadSpec]:
     """One hot key: what every writer wants."""
     cell = trial.cell
-    lane = load(cell) | {"keys": {"kind": "one", "prefix": "shared"}, "operations": [increment(cell.strategy)]}
-    lane["timeout_s"] = 60.0
-    if cell.params["load"] == "burst":
-        lane["warmup"] = None
-    return {"main": lane}
+    lane = replace(load(cell, increment(cell.strategy), Keys(kind="one", prefix="shared")), timeout_s=60.0)
+    return {"main": replace(lane, warmup=None) if cell.params["load"] == "burst" else lane}
 
 
 def check(measured: TrialRecord) -> Sequence[Finding]:

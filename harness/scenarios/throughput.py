@@ -15,9 +15,10 @@ from collections.abc import Sequence
 from harness.checks.counter_oracle import check_final_value
 from harness.checks.finding import finding
 from harness.checks.traffic import check_transactions
+from harness.load.spec import LoadSpec
 from harness.model import STRATEGIES, Cell, Finding, Trial
 from harness.plan.options import BenchRequest
-from harness.plan.scenario import Lane, Scenario, Site
+from harness.plan.scenario import Scenario, Site
 from harness.record import TrialRecord
 from harness.scenarios.increment_workload import (
     QUICK_SECONDS,
@@ -59,11 +60,10 @@ def cells(options: BenchRequest, site: Site) -> list[Cell]:
     ]
 
 
-def workload(trial: Trial) -> dict[str, Lane]:
+def workload(trial: Trial) -> dict[str, LoadSpec]:
     """Steady load after a warm-up."""
     cell = trial.cell
-    lane = load(cell) | {"keys": keys(str(cell.params["keys"])), "operations": [increment(cell.strategy)]}
-    return {"main": lane}
+    return {"main": load(cell, increment(cell.strategy), keys(str(cell.params["keys"])))}
 
 
 def check(measured: TrialRecord) -> Sequence[Finding]:

@@ -31,6 +31,8 @@ import psycopg
 
 from harness.errors import InvalidMeasurement, RigError
 from harness.load import generator_checks
+from harness.load.job import Endpoint, Job
+from harness.load.spec import Keys, LoadSpec, Operation
 from harness.selfbench import local_stack as tier
 
 ROUNDS = 3
@@ -149,31 +151,22 @@ def judge(acknowledged: int, admin: psycopg.Connection[Any]) -> None:
 def _drive(port: int, strategy: str, keys: int, seconds: float, folder: Path) -> dict[str, Any]:
     """The summary of a load agent's job against the service, all of it acknowledged."""
     out = folder / "out"
-    job = {
-        "format": 1,
-        "target": {"host": "127.0.0.1", "port": port},
-        "mode": "closed",
-        "clients": CLIENTS,
-        "seconds": seconds,
-        "keys": {"kind": "uniform", "prefix": "app", "count": keys},
-        "operations": [
-            {
-                "name": "increment",
-                "path": "/api/increment",
-                "body": {"key": "{key}", "strategy": strategy},
-                "value": "value",
-            }
-        ],
-        "load_host": "selfbench",
-        "run_tag": "selfbench",
-        "samples": False,
-        "out": str(out),
-    }
+    body = {"key": "{key}", "strategy": strategy}
+    spec = LoadSpec(
+        mode="closed",
+        clients=CLIENTS,
+        seconds=seconds,
+        keys=Keys(kind="uniform", prefix="app", count=keys),
+        operations=(Operation(name="increment", path="/api/increment", body=body, value="value"),),
+        samples=False,
+    )
+    endpoint = Endpoint(host="127.0.0.1", port=port)
+    job = Job.of(spec, target=endpoint, load_host="selfbench", run_tag="selfbench", out=str(out))
     command = [sys.executable, "-m", "harness.load.agent"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=_ROOT) as process:
         assert process.stdin
         assert process.stdout
-        process.stdin.write(json.dumps(job) + "\ngo\n")
+        process.stdin.write(json.dumps(job.to_dict()) + "\ngo\n")
         process.stdin.flush()
         lines = process.stdout.readlines()
     event = json.loads(lines[-1]) if lines else {}

@@ -28,10 +28,13 @@ import sysconfig
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from harness.load.job import Endpoint, Job
 from harness.load.results import histogram
+from harness.load.spec import LoadSpec, Operation
 from harness.selfbench.analysis import Entry, analysis, entry
 
 ROUNDS = 9
@@ -147,23 +150,22 @@ def _own_server(*options: str) -> Iterator[tuple[int, Callable[[], histogram.Cou
 # -- the generators: each returns requests per second, and per second of its own CPU
 
 
-def _ours(port: int, out: Path, **changes: Any) -> dict[str, Any]:
+CLOSED = LoadSpec(
+    mode="closed",
+    clients=CONNECTIONS,
+    seconds=SECONDS,
+    operations=(Operation(name="null", method="GET", path="/null", value="value"),),
+)
+
+
+def _ours(port: int, out: Path, spec: LoadSpec = CLOSED) -> dict[str, Any]:
     """The summary of an agent's job against the null endpoint."""
-    job = {
-        "format": 1,
-        "target": {"host": "127.0.0.1", "port": port},
-        "mode": "closed",
-        "clients": CONNECTIONS,
-        "seconds": SECONDS,
-        "operations": [{"name": "null", "method": "GET", "path": "/null", "value": "value"}],
-        "load_host": "selfbench",
-        "run_tag": "selfbench",
-        "out": str(out),
-    } | changes
+    endpoint = Endpoint(host="127.0.0.1", port=port)
+    job = Job.of(spec, target=endpoint, load_host="selfbench", run_tag="selfbench", out=str(out))
     with _module(_cores()[0], "harness.load.agent") as process:
         assert process.stdin
         assert process.stdout
-        process.stdin.write(json.dumps(job) + "\ngo\n")
+        process.stdin.write(json.dumps(job.to_dict()) + "\ngo\n")
         process.stdin.flush()
         for line in process.stdout:
             event = json.loads(line)
@@ -252,8 +254,9 @@ def _open_model(folder: Path) -> dict[str, Entry]:
         ceiling = float(_ours(port, folder / "ceiling")["rps"])
     rate = ceiling / 2
     clients = min(1000, round(rate * 0.1))  # mean delay 2.6 ms: enough that none waits for a connection
+    opened = replace(CLOSED, mode="open", rate=rate, arrivals="poisson", clients=clients)
     with _own_server("--slow-ms", str(SLOW_MS)) as (port, truth):
-        summary = _ours(port, folder / "open", mode="open", rate=rate, arrivals="poisson", clients=clients)
+        summary = _ours(port, folder / "open", opened)
         p99_us = histogram.quantiles_us(truth(), [0.99])[0] or 0
     ours_ms, true_ms = summary["latency_ms"]["p99_ms"], p99_us / 1000
     detail = f"p99 {ours_ms:.1f} ms reported, {true_ms:.1f} ms true, at {rate:,.0f} of {ceiling:,.0f} requests/s"

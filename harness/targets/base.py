@@ -6,8 +6,10 @@ import contextlib
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Protocol
 
+from harness.load.job import Endpoint
+from harness.load.spec import LoadSpec
 from harness.model import Cell
-from harness.plan.scenario import Lane, RemoteWorkload, Site
+from harness.plan.scenario import RemoteWorkload, Site
 from harness.rig.connection import HostConnection
 from harness.store.manifest import RigRecord
 from harness.store.run_writer import RunWriter
@@ -57,8 +59,8 @@ class Target(Protocol):
         """Returns the command that runs a module of the harness on a load host."""
         ...
 
-    def endpoint(self) -> Mapping[str, Any]:
-        """Returns the address that load is sent to: host, port, tls and ca, and the IP address where it is known."""
+    def endpoint(self) -> Endpoint:
+        """Returns the address that load is sent to."""
         ...
 
     def null_path(self) -> str | None:
@@ -75,7 +77,7 @@ class Target(Protocol):
         """Empties the tables; returns a message for each step that was not possible."""
         ...
 
-    def with_unique_keys(self, lanes: Mapping[str, Lane]) -> Mapping[str, Lane]:
+    def with_unique_keys(self, lanes: Mapping[str, LoadSpec]) -> Mapping[str, LoadSpec]:
         """Returns the lanes with keys that no earlier trial wrote."""
         ...
 

@@ -37,7 +37,7 @@ def open_target(
             _must_be_current(rig, known.state)
             with RigTarget(known) as tier:
                 place = tier.endpoint()
-                yield tier, f"rig '{rig}' ({known.state.provider}), {place['host']}:{place['port']}"
+                yield tier, f"rig '{rig}' ({known.state.provider}), {place.host}:{place.port}"
         return
     listed = state.load(rig)
     own = {host.address for host in (listed.hosts if listed else ())}

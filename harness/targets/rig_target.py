@@ -18,9 +18,11 @@ import psycopg.conninfo
 
 from harness.errors import RigError
 from harness.host_scripts import source
+from harness.load.job import Endpoint
+from harness.load.spec import LoadSpec
 from harness.model import BACKENDS, Cell, Host
 from harness.plan.planner import service_settings
-from harness.plan.scenario import Lane, RemoteWorkload, Site
+from harness.plan.scenario import RemoteWorkload, Site
 from harness.provision import podman_cli
 from harness.rig.rig import Rig
 from harness.rig.ssh import SshConnection
@@ -113,9 +115,9 @@ class RigTarget(Target):
         """Where HAProxy answers by itself."""
         return "/null"
 
-    def endpoint(self) -> dict[str, Any]:
+    def endpoint(self) -> Endpoint:
         """Where load goes: the load balancer, as its peers reach it."""
-        return {"host": self.lb.address, "port": self.port, "tls": bool(self._authority), "ca": self._authority}
+        return Endpoint(host=self.lb.address, port=self.port, tls=bool(self._authority), ca=self._authority)
 
     def command(self, module: str) -> list[str]:
         """How one of our modules is run on a host."""
@@ -336,7 +338,7 @@ class RigTarget(Target):
                 left.append("no CHECKPOINT before each trial: the harness's role may not (pg_checkpoint)")
         return left
 
-    def with_unique_keys(self, lanes: Mapping[str, Lane]) -> Mapping[str, Lane]:
+    def with_unique_keys(self, lanes: Mapping[str, LoadSpec]) -> Mapping[str, LoadSpec]:
         """The lanes as they are: the tables are empty, so no key of theirs was ever written."""
         return lanes
 

@@ -12,13 +12,15 @@ import json
 import secrets
 import sys
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Self
 
 from harness.errors import RigError, UsageError
 from harness.host_scripts import source
-from harness.load.job import Keys
+from harness.load.job import Endpoint
+from harness.load.spec import LoadSpec
 from harness.model import Cell
-from harness.plan.scenario import Lane, RemoteWorkload, Site
+from harness.plan.scenario import RemoteWorkload, Site
 from harness.rig.connection import LocalConnection
 from harness.rig.state import ROOT
 from harness.store.manifest import HostRecord, RigRecord
@@ -155,10 +157,10 @@ class UrlTarget(Target):
         """Nobody promised one."""
         return None
 
-    def endpoint(self) -> dict[str, Any]:
+    def endpoint(self) -> Endpoint:
         """Where load goes: the address found at the start, under the name the user gave."""
         at = self.address
-        return {"host": at.host if at.tls else at.named, "port": at.port, "tls": at.tls, "ca": at.ca, "address": at.ip}
+        return Endpoint(host=at.host if at.tls else at.named, port=at.port, tls=at.tls, ca=at.ca, address=at.ip)
 
     def command(self, module: str) -> list[str]:
         """One of our modules on this machine."""
@@ -182,16 +184,14 @@ class UrlTarget(Target):
     def restore(self) -> None:
         """Nothing was changed."""
 
-    def with_unique_keys(self, lanes: Mapping[str, Lane]) -> Mapping[str, Lane]:
+    def with_unique_keys(self, lanes: Mapping[str, LoadSpec]) -> Mapping[str, LoadSpec]:
         """The lanes with keys that no other run, trial or user has."""
         prepared, names = {}, dict[str, None]()
         for lane, spec in lanes.items():
-            keys = dict(spec.get("keys", {}))
-            keys["prefix"] = f"{keys.get('prefix', 'hot')}-{self._tag}-{self._trial}"
-            prepared[lane] = {**spec, "keys": keys}
-            if "{key}" in json.dumps(spec["operations"]):
-                named = Keys(**keys)
-                names |= dict.fromkeys(named.name(index) for index in range(named.count))
+            keys = replace(spec.keys, prefix=f"{spec.keys.prefix}-{self._tag}-{self._trial}")
+            prepared[lane] = replace(spec, keys=keys)
+            if spec.uses_keys:
+                names |= dict.fromkeys(keys.name(index) for index in range(keys.count))
         self._keys = list(names)
         return prepared
 

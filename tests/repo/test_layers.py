@@ -19,7 +19,8 @@ PURE = ("plan", "scenarios", "checks", "analysis", "compare", "model", "record",
 """Packages that decide and compute; they open no file, socket or process and read no clock."""
 IMPURE_MODULES = ("harness/compare/noise_floor_file.py",)
 PURE_MODULES = (
-    "harness/load/job.py", "harness/load/schedule.py", "harness/load/steady_state.py", "harness/load/coordinator.py",
+    "harness/load/spec.py", "harness/load/job.py", "harness/load/schedule.py",
+    "harness/load/steady_state.py", "harness/load/coordinator.py",
     "harness/load/generator_checks.py", "harness/isolation/case_model.py", "harness/isolation/cases.py",
     "harness/isolation/observe.py", "harness/isolation/deadlock_pairs.py", "harness/isolation/matrix.py",
     "harness/isolation/findings.py", "harness/report/charts/correctness.py", "harness/report/charts/telemetry.py",

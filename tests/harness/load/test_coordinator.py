@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from harness.load.coordinator import AHEAD_MS, Coordinator
-from harness.load.job import Warmup
+from harness.load.spec import Warmup
 from harness.load.steady_state import STEP_MS
 from harness.scenarios.increment_workload import warmup
 

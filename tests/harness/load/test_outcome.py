@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from harness.load.job import Operation
 from harness.load.outcome import OUTCOMES, classify_answer
+from harness.load.spec import Operation
 
 COUNTER = Operation(name="increment", path="/x", value="value")
 PLAIN = Operation(name="live", path="/live")

@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-from harness.load.job import Job, from_dict
+from harness.load.job import Job, decode
 from harness.load.schedule import arrivals, key_picker, operation_picker
 
 from .conftest import INCREMENT, job_dict
 
 
 def make(**changes: Any) -> Job:
-    return from_dict(job_dict(80, Path("out"), **changes))
+    return decode(job_dict(80, Path("out"), **changes))
 
 
 def open_job(**changes: Any) -> Job:

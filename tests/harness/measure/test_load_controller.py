@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,7 +20,9 @@ import psycopg
 import pytest
 
 from harness.errors import RigError
+from harness.load.job import Endpoint
 from harness.load.results.samples import read_samples
+from harness.load.spec import Keys, LoadSpec, Operation, Warmup
 from harness.measure import load_controller
 from harness.measure.load_controller import LEAD_US, Collected, _release, run_lanes
 from harness.rig.connection import RemoteProcess
@@ -27,12 +31,9 @@ from tests.conftest import Database, free_port
 from tests.support.local_target import LoadHost, Tier, ended, left_over, serving
 
 TAG = f"generator-test-{os.getpid()}"
-OPERATION = {"name": "increment", "path": "/api/increment", "body": {"key": "{key}"}, "value": "value"}
-FINITE = {
-    "mode": "closed", "clients": 10, "requests": 101, "release": "together",
-    "keys": {"kind": "one", "prefix": "hot"}, "operations": [OPERATION],
-}  # fmt: skip
-STEADY = {**FINITE, "requests": None, "seconds": 30.0}
+INCREMENT = Operation(name="increment", path="/api/increment", body={"key": "{key}"}, value="value")
+FINITE = LoadSpec(mode="closed", clients=10, requests=101, operations=(INCREMENT,))
+STEADY = replace(FINITE, requests=None, seconds=30.0)
 
 
 class Run:
@@ -43,11 +44,12 @@ class Run:
         self.address, self.scratch = locate(url), scratch
         self.command = Tier.command(None, "harness.load.agent")  # type: ignore[arg-type]
 
-    def go(self, lanes: dict[str, Any], progress: Callable[..., None] = lambda *_: None, **more: Any) -> Collected:
-        place = {"host": self.address.named, "port": self.address.port}
+    def go(self, lanes: dict[str, LoadSpec], progress: Callable[..., None] = lambda *_: None, **more: Any) -> Collected:
+        endpoint = Endpoint(host=self.address.named, port=self.address.port)
+        changed = {"endpoint": endpoint, "command": self.command} | more
         return run_lanes(
             lanes, self.hosts, scratch=self.scratch, progress=progress,
-            tag=TAG, seed=1, began_s=0.0, during=nullcontext(), **{"place": place, "command": self.command} | more,
+            tag=TAG, seed=1, began_s=0.0, during=nullcontext(), **changed,
         )  # fmt: skip
 
 
@@ -67,7 +69,7 @@ def value_of(database: Database, key: str) -> int:
 
 
 def test_two_hosts_share_a_trial_and_a_second_lane_runs_beside_it(run: Run, database: Database) -> None:
-    other = {**FINITE, "clients": 1, "requests": 7, "keys": {"kind": "one", "prefix": "other"}}
+    other = replace(FINITE, clients=1, requests=7, keys=Keys(prefix="other"))
     collected = run.go({"main": FINITE, "other": other})
     assert collected.failures == ()
     samples = read_samples(collected.folders["main"] / "samples.csv")
@@ -81,7 +83,7 @@ def test_two_hosts_share_a_trial_and_a_second_lane_runs_beside_it(run: Run, data
 
 
 def test_every_host_sends_in_as_many_processes_as_its_clients_allow(run: Run, database: Database) -> None:
-    other = {**FINITE, "clients": 3, "requests": 7, "keys": {"kind": "one", "prefix": "other"}}
+    other = replace(FINITE, clients=3, requests=7, keys=Keys(prefix="other"))
     collected = run.go({"main": FINITE, "other": other}, processes=2)
     assert collected.failures == ()
     watched = {lane: [w["load_host"] for w in summary["watch"]] for lane, summary in collected.summaries.items()}
@@ -150,7 +152,7 @@ def test_a_host_that_dies_is_named_and_the_other_ones_results_are_kept(run: Run,
         if run.hosts[1].processes[0].poll() is None:
             run.hosts[1].processes[0].kill()
 
-    collected = run.go({"main": {**STEADY, "seconds": 2.0}}, kill)
+    collected = run.go({"main": replace(STEADY, seconds=2.0)}, kill)
     (failure,) = collected.failures
     assert failure.startswith("load-2: the load agent died")
     assert collected.summaries["main"]["load_host"] == "load-1"
@@ -164,8 +166,8 @@ def test_a_host_that_dies_while_warming_up_costs_nobody_elses_results(run: Run) 
         if event["second"] >= 1 and run.hosts[1].processes[0].poll() is None:
             run.hosts[1].processes[0].kill()
 
-    warmup = {"seconds": 1.0, "max_seconds": 2.0}
-    collected = run.go({"main": {**STEADY, "seconds": 1.0, "warmup": warmup}}, kill)
+    warmup = Warmup(seconds=1.0, max_seconds=2.0)
+    collected = run.go({"main": replace(STEADY, seconds=1.0, warmup=warmup)}, kill)
     assert [failure.split(":")[0] for failure in collected.failures] == ["load-2"]
     assert collected.summaries["main"]["measure"]["ok"] > 0
 
@@ -184,14 +186,15 @@ def test_ctrl_c_leaves_no_agent_behind(run: Run) -> None:
 
 
 def test_a_job_that_cannot_be_is_said_at_once_and_by_whom(run: Run) -> None:
+    change = """head -n 1 | sed 's/"timeout_s":30.0/"timeout_s":-1/'"""
     with pytest.raises(RigError, match="load-1: the load agent did not start: load job: timeout_s: must be above 0"):
-        run.go({"main": {**FINITE, "timeout_s": -1.0}})
+        run.go({"main": FINITE}, command=["sh", "-c", f"{change} | {shlex.join(run.command)}"])
     ended(run.hosts)
 
 
 def test_a_service_that_is_not_there_is_said(run: Run) -> None:
     with pytest.raises(RigError, match=r"load-[12]: the load agent did not start: .*127\.0\.0\.1"):
-        run.go({"main": FINITE}, endpoint={"host": "127.0.0.1", "port": free_port()})
+        run.go({"main": FINITE}, endpoint=Endpoint(host="127.0.0.1", port=free_port()))
     ended(run.hosts)
 
 
@@ -223,7 +226,7 @@ def test_an_agent_is_waited_for_while_it_speaks_and_no_longer(
     monkeypatch.setattr(load_controller, "GRACE_S", -30.0)
     run.hosts = run.hosts[:1]
     collected = run.go(
-        {"main": {**FINITE, "clients": 1, **load}}, lambda _, event: heard.append(event["second"]),
+        {"main": replace(FINITE, clients=1, **load)}, lambda _, event: heard.append(event["second"]),
         command=[sys.executable, "-c", MUTE],
     )  # fmt: skip
     assert collected.failures == (said,)

@@ -18,6 +18,7 @@ from harness.checks.evaluate import evaluate
 from harness.cli.bench import end_with
 from harness.errors import InvalidMeasurement, RigError
 from harness.load import generator_checks
+from harness.load.spec import LoadSpec
 from harness.measure.load_controller import Collected
 from harness.measure.runner import _judge, bench
 from harness.measure.trial_result import trial_result, trials_to_remeasure
@@ -43,11 +44,10 @@ SCENARIO = Scenario(
     criteria=(),
     cells=lambda *_: [],
     workload=lambda trial: {
-        "main": {
-            "mode": "closed", "clients": 4, "requests": trial.cell.requests, "seconds": trial.cell.seconds,
-            "release": "together", "keys": {"kind": "one", "prefix": "hot"},
-            "operations": [increment(trial.cell.strategy, idempotency=trial.cell.requests is not None)],
-        }
+        "main": LoadSpec(
+            mode="closed", clients=4, requests=trial.cell.requests, seconds=trial.cell.seconds,
+            operations=(increment(trial.cell.strategy, idempotency=trial.cell.requests is not None),),
+        )
     },
     check=check_counters,
     timing_matters=False,
@@ -182,16 +182,18 @@ CLEAN = {
 } | summary()
 
 
-def judged_row(summaries: dict[str, Any], *, timed: bool, doubts: Sequence[str] = (), died: Sequence[str] = ()) -> Any:
+def judged_row(
+    summaries: dict[str, Any], *, timing_matters: bool, doubts: Sequence[str] = (), died: Sequence[str] = ()
+) -> Any:
     """The row of a trial with the lanes `main` and `other`, and the trials to be made up."""
     collected = Collected(folders={}, summaries=summaries, failures=tuple(died))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(generator_checks, "reasons", lambda *_: list(doubts))
-        row = trial_result(plan(SHORT).trials[0], "main", collected, ceiling_rps=None, timing_matters=timed)
+        row = trial_result(plan(SHORT).trials[0], "main", collected, ceiling_rps=None, timing_matters=timing_matters)
     return row, trials_to_remeasure([row], plan(SHORT))
 
 
-@pytest.mark.parametrize("timed", [True, False])
+@pytest.mark.parametrize("timing_matters", [True, False])
 @pytest.mark.parametrize("lane", ["main", "other"])
 @pytest.mark.parametrize(
     ("change", "said"),
@@ -201,15 +203,17 @@ def judged_row(summaries: dict[str, Any], *, timed: bool, doubts: Sequence[str] 
     ],
 )
 def test_outcomes_that_cannot_be_believed_make_any_trial_invalid(
-    lane: str, change: dict[str, Any], said: str, *, timed: bool
+    lane: str, change: dict[str, Any], said: str, *, timing_matters: bool
 ) -> None:
-    row, again = judged_row({"main": CLEAN, "other": CLEAN} | {lane: CLEAN | change}, timing_matters=timed)
+    row, again = judged_row({"main": CLEAN, "other": CLEAN} | {lane: CLEAN | change}, timing_matters=timing_matters)
     assert (row.valid, row.reason, again) == (False, f"lane {lane}: {said}", [])
 
 
-@pytest.mark.parametrize("timed", [True, False])
-def test_no_other_lanes_figures_stand_in_for_those_of_a_main_lane_that_died(*, timed: bool) -> None:
-    row, again = judged_row({"other": CLEAN}, timing_matters=timed, died=["load-1: the load agent died: killed"])
+@pytest.mark.parametrize("timing_matters", [True, False])
+def test_no_other_lanes_figures_stand_in_for_those_of_a_main_lane_that_died(*, timing_matters: bool) -> None:
+    row, again = judged_row(
+        {"other": CLEAN}, timing_matters=timing_matters, died=["load-1: the load agent died: killed"]
+    )
     assert (row.valid, row.figures, again) == (False, {}, [])
     assert row.reason == "load-1: the load agent died: killed; no results of lane main"
 
@@ -449,8 +453,8 @@ def test_the_service_is_left_as_it_is_for_a_driver_and_not_asked(
     )
     monkeypatch.setitem(SCENARIOS, "driven", driven)
     settled: list[Cell] = []
-    monkeypatch.setattr(benches.tier, "settle", settled.append)
-    monkeypatch.setattr(benches.tier, "drive", lambda driver: {"module": driver.module})
+    monkeypatch.setattr(benches.tier, "configure", settled.append)
+    monkeypatch.setattr(benches.tier, "run_workload", lambda driver: {"module": driver.module})
     run = benches.go(plan(Cell(scenario="driven", backend="sqlite-naive"), SHORT))
     assert settled == [SHORT]
     first, second = run.measured()

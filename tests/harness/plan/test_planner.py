@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -12,7 +13,7 @@ import pytest
 from harness.checks.counter_oracle import PER_REQUEST
 from harness.checks.evaluate import judge_trial
 from harness.errors import UsageError
-from harness.load.job import from_dict
+from harness.load.job import Endpoint, Job, decode
 from harness.model import BACKENDS, STRATEGIES, Cell, OutcomeCounts, Trial
 from harness.plan.options import BenchRequest
 from harness.plan.planner import make_plan, service_settings
@@ -200,7 +201,7 @@ def test_every_scenario_plans_jobs_that_a_load_host_accepts(name: str, quick: bo
     plan = make_plan(BenchRequest(scenarios=(name,), quick=quick), SITE, SCENARIOS)
     names = [t.cell.name for t in plan.trials if t.number == 1]
     assert len(set(names)) == len(names), "two cells have the same name"
-    place = {"format": 1, "target": {"host": "h", "port": 1}, "load_host": "l", "run_tag": "t", "out": "/x"}
+    place = {"target": Endpoint(host="h", port=1), "load_host": "l", "run_tag": "t", "out": "/x"}
     for trial in plan.trials:
         work = SCENARIOS[name].workload(trial)
         if isinstance(work, RemoteWorkload):
@@ -208,4 +209,5 @@ def test_every_scenario_plans_jobs_that_a_load_host_accepts(name: str, quick: bo
         else:
             assert work
             for lane in work.values():
-                from_dict({**lane, **place, "seed": trial.seed})
+                job = Job.of(lane, seed=trial.seed, **place)
+                assert decode(json.loads(json.dumps(job.to_dict()))) == job

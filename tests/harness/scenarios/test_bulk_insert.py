@@ -130,9 +130,9 @@ def test_counts_that_differ_fail() -> None:
 def test_the_refused_lane_ends_with_a_text_that_only_the_database_refuses() -> None:
     for made in cells("bulk-insert"):
         work = SCENARIOS["bulk-insert"].workload(measured(made, GOOD).row.trial)
-        (good,), (bad,) = (work[lane]["operations"] for lane in ("main", "refused"))
-        texts = bad["body"]["data"]
-        assert len(texts) == len(good["body"]["data"]) == made.params["rows"]
+        (good,), (bad,) = (work[lane].operations for lane in ("main", "refused"))
+        texts = bad.body["data"]
+        assert len(texts) == len(good.body["data"]) == made.params["rows"]
         assert [len(text) > 65_536 for text in texts] == [False] * (len(texts) - 1) + [True]
         assert all(text.startswith("9{n}-") for text in texts[:-1])
         assert sum(map(len, texts)) + 16 * len(texts) < 2**20  # the largest body that the service takes

@@ -221,4 +221,4 @@ def test_unsafe_by_name_is_no_control() -> None:
 def test_the_load_of_a_trial_follows_its_cell() -> None:
     opened = next(iter(cells("throughput", strategy="upsert", rate="250", seconds="2")))
     lane = SCENARIOS["throughput"].workload(measured(opened, requests(0)).row.trial)["main"]
-    assert (lane["mode"], lane["rate"], lane["seconds"]) == ("open", 250.0, 2.0)
+    assert (lane.mode, lane.rate, lane.seconds) == ("open", 250.0, 2.0)

@@ -44,9 +44,9 @@ def test_the_cells_and_their_lanes() -> None:
     ]
     lanes = [SCENARIOS["long-transactions"].workload(measured(c, history()).row.trial) for c in made]
     assert [sorted(lane) for lane in lanes] == [["main"], ["long", "main"], ["long", "main"]]
-    (quick,) = lanes[1]["main"]["operations"]
-    assert quick["paths"] == [f"/app-{n}/api/increment" for n in (2, 3, 4)]
-    assert lanes[1]["main"]["keys"] != lanes[2]["main"]["keys"] == lanes[2]["long"]["keys"]
+    (quick,) = lanes[1]["main"].operations
+    assert quick.paths == tuple(f"/app-{n}/api/increment" for n in (2, 3, 4))
+    assert lanes[1]["main"].keys != lanes[2]["main"].keys == lanes[2]["long"].keys
 
 
 def test_what_it_needs() -> None:

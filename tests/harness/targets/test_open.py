@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from harness.errors import RigError
+from harness.load.job import Endpoint
 from harness.model import Host
 from harness.provision.certificates import certify
 from harness.rig import state
@@ -41,19 +42,19 @@ def test_a_host_of_the_rig_is_verified_by_the_rigs_authority(rig: state.RigState
     with open_target(rig.name, base_url=url) as (service, _):
         assert isinstance(service, UrlTarget)
         ca = str(authority_file(rig.name)) if ours else ""
-        assert (service.endpoint()["tls"], service.endpoint()["ca"]) == (True, ca)
+        assert (service.endpoint().tls, service.endpoint().ca) == (True, ca)
 
 
 def test_all_clients_of_a_rig_with_tls_verify_and_those_of_another_do_not_ask(rig: state.RigState) -> None:
     with open_rig(rig.name) as opened:
         assert opened.authority == authority_file(rig.name)
         tier = RigTarget(opened)
-        assert tier.endpoint() == {"host": "198.18.0.3", "port": 8080, "tls": True, "ca": "/etc/pgcrucible/ca.pem"}
+        assert tier.endpoint() == Endpoint(host="198.18.0.3", port=8080, tls=True, ca="/etc/pgcrucible/ca.pem")
         assert "sslmode=verify-full sslrootcert=/etc/pgcrucible/ca.pem" in tier.dsn()
     state.save(replace(rig, variables={}))
     with open_rig(rig.name) as opened:
         assert opened.authority is None
-        assert RigTarget(opened).endpoint() == {"host": "198.18.0.3", "port": 8080, "tls": False, "ca": ""}
+        assert RigTarget(opened).endpoint() == Endpoint(host="198.18.0.3", port=8080)
         assert "ssl" not in RigTarget(opened).dsn()
 
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from harness.checks.evaluate import judge_trial
 from harness.checks.finding import finding
 from harness.cli.bench import run_bench
 from harness.errors import CriterionFailed, InvalidMeasurement, RigError, UsageError
+from harness.load.job import Endpoint
+from harness.load.spec import Keys, LoadSpec, Operation
 from harness.model import Cell, Finding, Trial
 from harness.plan.options import BenchRequest
 from harness.plan.planner import Plan, make_plan, volume
@@ -261,7 +264,7 @@ def test_the_oracles_connection_cannot_write(server: Any) -> None:
 def test_the_name_is_looked_up_once_and_requests_still_name_it() -> None:
     address = locate("http://localhost:8080")
     place = UrlTarget(address).endpoint()
-    assert place == {"host": "localhost", "port": 8080, "tls": False, "ca": "", "address": address.ip}
+    assert place == Endpoint(host="localhost", port=8080, address=address.ip)
 
 
 def test_secrets_are_neither_stored_nor_said(
@@ -301,21 +304,23 @@ def test_options_that_contradict_each_other_are_refused() -> None:
 
 def test_each_trial_has_keys_of_its_own() -> None:
     service = UrlTarget(locate("http://127.0.0.1:1"), tag="t")
-    spec = {
-        "operations": [{"path": "/x", "body": {"key": "{key}"}}],
-        "keys": {"kind": "cycle", "prefix": "p", "count": 2},
-    }
+    spec = LoadSpec(
+        mode="closed",
+        clients=1,
+        requests=1,
+        operations=(Operation(name="x", path="/x", body={"key": "{key}"}),),
+        keys=Keys(kind="cycle", prefix="p", count=2),
+    )
+    bulk = Operation(name="bulk", path="/b", body={"data": ["{n}"]})
     cell = Cell(scenario="s")
     seen = []
     for _ in range(2):
         service.reset_database(cell)
-        lanes = service.with_unique_keys(
-            {"main": spec, "bulk": {"operations": [{"path": "/b", "body": {"data": ["{n}"]}}]}}
-        )
-        assert lanes["main"]["keys"]["kind"] == "cycle"
+        lanes = service.with_unique_keys({"main": spec, "bulk": replace(spec, operations=(bulk,), keys=Keys())})
+        assert lanes["main"].keys.kind == "cycle"
         seen.append(service._keys)
     assert seen == [["p-t-1-0", "p-t-1-1"], ["p-t-2-0", "p-t-2-1"]]
-    assert spec["keys"]["prefix"] == "p"
+    assert spec.keys.prefix == "p"
 
 
 def test_a_check_that_the_target_cannot_answer_is_left_out_and_not_passed() -> None:
@@ -363,4 +368,4 @@ def test_a_service_that_is_not_ours_keeps_its_strategy_and_its_pool() -> None:
     for trial in plan.trials:
         assert ".p" not in trial.cell.name.replace(".postgres", "")
         lanes: Any = SCENARIOS[trial.cell.scenario].workload(trial)
-        assert lanes["main"]["operations"][0]["body"] == {"key": "{key}"}
+        assert lanes["main"].operations[0].body == {"key": "{key}"}

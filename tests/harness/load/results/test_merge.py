@@ -127,7 +127,7 @@ async def test_hosts_warm_up_together(serve: Serve, agent: Start, tmp_path: Path
 
 
 def from_warmup(data: dict[str, float]) -> Any:
-    from harness.load.job import Warmup
+    from harness.load.spec import Warmup
 
     return Warmup(**data)
 
