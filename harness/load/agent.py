@@ -20,6 +20,7 @@ except ImportError:  # a host without it measures the same, at a lower ceiling
 from harness.errors import CrucibleError, UsageError
 from harness.load.coordinator import AHEAD_MS, Coordinator
 from harness.load.job import Job, decode
+from harness.load.results.summary import LaneSummary
 from harness.load.steady_state import STEP_MS
 from harness.load.worker import work
 from harness.load.worker_group import work_in_processes
@@ -49,7 +50,7 @@ class Agent:
             emit({"event": "error", "message": f"load host: {error.strerror}: {error.filename or 'results'}"})
             return 2
         if summary:
-            emit({"event": "done", "summary": summary})
+            emit({"event": "done", "summary": summary.to_json()})
         return 0
 
     def _listen(self) -> None:
@@ -65,7 +66,7 @@ class Agent:
                 parts.append(rest)
             self._loop.call_soon_threadsafe(self._commands.put_nowait, None)
 
-    async def _carry_out(self, job: Job) -> dict[str, Any]:
+    async def _carry_out(self, job: Job) -> LaneSummary | None:
         """Do the job. When the warm-up is over is decided here, or by the controller that leads several hosts."""
         conductor = Coordinator(1, job.warmup, ahead_ms=STEP_MS if job.processes == 1 else AHEAD_MS)
         work_all = work if job.processes == 1 else work_in_processes

@@ -21,6 +21,7 @@ from harness.load.job import Job
 from harness.load.outcome import OUTCOMES, Answer
 from harness.load.results import histogram
 from harness.load.results.samples import Sample
+from harness.load.results.summary import CapturedTotal
 from harness.model import OutcomeCounts
 
 _BLOCK_ROWS = 1 << 16
@@ -76,9 +77,8 @@ class SampleBuffer:
         self._on_second = on_second
         self._captures = job.captures
         self._columns = [[self._captures.index(name) for name in op.capture] for op in job.operations]
-        self.captured = {name: [0.0, 0] for name in self._captures}
-        """Captured field -> sum and number of its values in answers of the measured phase, refusals among them."""
-        self._totals = list(self.captured.values())
+        self._totals: list[list[Any]] = [[0.0, 0] for _ in self._captures]
+        """Of each captured field the sum and the number of its values in the measured phase."""
         self._numbers = struct.Struct(f"<{len(self._captures)}d")
         self._width = _ROW.size + self._numbers.size
         self._blocks: list[bytearray] = []
@@ -222,6 +222,10 @@ class SampleBuffer:
         self._seconds.close()
 
     # -- what was kept
+
+    def captured_totals(self) -> dict[str, CapturedTotal]:
+        """Captured field -> sum and number of its values in answers of the measured phase, refusals among them."""
+        return {name: (total, number) for name, (total, number) in zip(self._captures, self._totals, strict=True)}
 
     def tally(self) -> OutcomeCounts:
         """How the requests of each key ended in both phases; empty where samples are kept, which say more."""

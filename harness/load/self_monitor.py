@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import time
 from pathlib import Path
-from typing import Any
 
 from harness.host_scripts.sampler import CGROUP, pairs, quota
+from harness.load.results.summary import ProcessUsage
 
 TICK_US = 10_000
 """How often the event loop is looked at."""
@@ -39,24 +39,27 @@ class SelfMonitor:
             self._end_cpu, self._end_wait = time.process_time(), _run_wait_ns()
             self.end_us, self._end_throttled = now, _throttled_periods()
 
-    def report(self, load_host: str) -> dict[str, Any]:
-        """Shares of the window: own CPU, waiting for a CPU, not running when it should have, and of its periods
-        those in which the host's CPU quota ran out. `cores`: how many the host may use.
-        """
+    def report(self, load_host: str) -> ProcessUsage:
+        """The usage over the window, not observed if it was never looked at."""
         window_us = self.end_us - self.start_us if self.start_us else 0
-        seen = self.looks > 0 and window_us > 0
         cap, period_s = quota()
-        return {
-            "load_host": load_host,
-            "looks": self.looks if seen else 0,
-            "cores": float(os.cpu_count() or 1) if cap is None else cap,
-            "cpu": (self._end_cpu - self._start_cpu) * 1e6 / window_us if seen else None,
-            "cpu_wait": (self._end_wait - self._start_wait) / 1e3 / window_us if seen else None,
-            "throttled": (self._end_throttled - self._start_throttled) * period_s * 1e6 / window_us if seen else None,
-            "stalled": self.stalled_us / window_us if seen else None,
-            "longest_stall_ms": self.longest_stall_us / 1000 if seen else None,
-            "in_flight": self.in_flight_sum / self.looks if seen else None,
-        }
+        cores = float(os.cpu_count() or 1) if cap is None else cap
+        if not self.looks or window_us <= 0:
+            return ProcessUsage(
+                load_host=load_host, looks=0, cores=cores, cpu=None, cpu_wait=None, throttled=None, stalled=None,
+                longest_stall_ms=None, in_flight=None,
+            )  # fmt: skip
+        return ProcessUsage(
+            load_host=load_host,
+            looks=self.looks,
+            cores=cores,
+            cpu=(self._end_cpu - self._start_cpu) * 1e6 / window_us,
+            cpu_wait=(self._end_wait - self._start_wait) / 1e3 / window_us,
+            throttled=(self._end_throttled - self._start_throttled) * period_s * 1e6 / window_us,
+            stalled=self.stalled_us / window_us,
+            longest_stall_ms=self.longest_stall_us / 1000,
+            in_flight=self.in_flight_sum / self.looks,
+        )
 
 
 def _run_wait_ns() -> int:

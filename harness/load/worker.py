@@ -16,9 +16,9 @@ from harness.load.clock import now_us
 from harness.load.counters import NEVER_US, PhaseCounters
 from harness.load.engine import Engine
 from harness.load.job import Job
-from harness.load.outcome import OUTCOMES
 from harness.load.results import histogram, merge, outcome_counts, samples
-from harness.load.sample_buffer import MEASURE, PHASES, WARMUP, SampleBuffer
+from harness.load.results.summary import Clock, ConnectionTotals, LaneSummary, OutcomeTotals, PhaseTotals
+from harness.load.sample_buffer import MEASURE, WARMUP, SampleBuffer
 from harness.load.steady_state import STEP_MS, Row
 
 Emit = Callable[[dict[str, Any]], None]
@@ -26,8 +26,10 @@ _LEAD_US = 1_000
 """From hearing `go` to the release, unless the line says when."""
 
 
-async def work(job: Job, commands: asyncio.Queue[str | None], emit: Emit) -> dict[str, Any]:
+async def work(job: Job, commands: asyncio.Queue[str | None], emit: Emit) -> LaneSummary | None:
     """Carry the job out and return its summary; raises `RigError` when the target cannot be reached.
+
+    None if it was stopped before the release.
 
     `commands` gives the controller's lines: `go`, `go <delay in s>` or `go @<monotonic µs>`; `measure <second>`;
     `stop`. None means the controller is gone: nothing more is sent.
@@ -44,7 +46,7 @@ async def work(job: Job, commands: asyncio.Queue[str | None], emit: Emit) -> dic
         emit({"event": "ready", "connections": engine.opened, "clock": clock()})
         line = await commands.get()
         if line is None or line == "stop":
-            return {}
+            return None
         await engine.open()
         gc.collect()
         gc.freeze()
@@ -62,8 +64,7 @@ async def work(job: Job, commands: asyncio.Queue[str | None], emit: Emit) -> dic
         gc.unfreeze()
         engine.close()
         recorder.close()
-    summary = _summary(job, engine, t0_us) | {"warmup_steps": steps}
-    return _write(job, recorder, folder, summary, engine.dispatch_lag)
+    return _write(job, recorder, folder, _summary(job, engine, t0_us, steps), engine.dispatch_lag)
 
 
 def _stop_on_bug(engine: Engine, context: dict[str, Any]) -> None:
@@ -145,57 +146,52 @@ async def _beside(work: Coroutine[Any, Any, None] | None) -> AsyncIterator[None]
                 await task
 
 
-def _summary(job: Job, engine: Engine, t0_us: int) -> dict[str, Any]:
-    recorder = engine.recorder
-    phase = recorder.phases[MEASURE]
-    boot = clock()["boot_id"]
+def _summary(job: Job, engine: Engine, t0_us: int, steps: list[Row]) -> LaneSummary:
+    buffer = engine.recorder
+    warmup, measure = buffer.phases
+    ok, fail, unknown = buffer.window.outcomes
 
     def relative(at_us: int) -> int | None:
         return at_us - t0_us if 0 < at_us < NEVER_US else None
 
-    to_us = min(engine.until_us, phase.last_done_us)
+    to_us = min(engine.until_us, measure.last_done_us)
     if engine.until_us < NEVER_US and not engine.interrupted and job.requests is None:
         to_us = engine.until_us
-    return {
-        "format": job.format,
-        "load_host": job.load_host,
-        "run_tag": job.run_tag,
-        "seed": job.seed,
-        "mode": job.mode,
-        "clients": job.stripe(job.clients),
-        "offered_rate": job.rate / job.host_count if job.rate else None,
-        "clock": {"boot_id": boot, "t0_monotonic_us": t0_us},
-        "measure_from_us": relative(recorder.measure_from_us),
-        "measure_to_us": relative(to_us),
-        "apart_us": 0,
-        "window": dict(zip(OUTCOMES, recorder.window.outcomes, strict=True)),
-        "busy_us": round(recorder.window.busy_us),
-        PHASES[WARMUP]: _counts(recorder.phases[WARMUP]),
-        PHASES[MEASURE]: _counts(phase),
-        "captured": recorder.captured,
-        "last_due_us": relative(phase.last_due_us),
-        "last_sent_us": relative(phase.last_sent_us),
-        "last_done_us": relative(phase.last_done_us),
-        "peak_in_flight": engine.peak_in_flight,
-        "late": engine.late,
-        "not_sent": engine.not_sent,
-        "connections": {"opened": engine.opened, "reopened": engine.reopened, "out_of_step": engine.out_of_step},
-        "watch": [engine.watch.report(job.load_host)],
-        "interrupted": engine.interrupted,
-    }
+    return LaneSummary(
+        format=job.format,
+        load_host=job.load_host,
+        run_tag=job.run_tag,
+        seed=job.seed,
+        mode=job.mode,
+        clients=job.stripe(job.clients),
+        offered_rate=job.rate / job.host_count if job.rate else None,
+        clock=Clock(boot_id=clock()["boot_id"], t0_monotonic_us=t0_us),
+        measure_from_us=relative(buffer.measure_from_us),
+        measure_to_us=relative(to_us),
+        window=OutcomeTotals(ok=ok, fail=fail, unknown=unknown),
+        busy_us=round(buffer.window.busy_us),
+        warmup=_totals(warmup),
+        measure=_totals(measure),
+        captured=buffer.captured_totals(),
+        last_due_us=relative(measure.last_due_us),
+        last_sent_us=relative(measure.last_sent_us),
+        last_done_us=relative(measure.last_done_us),
+        peak_in_flight=engine.peak_in_flight,
+        late=engine.late,
+        not_sent=engine.not_sent,
+        connections=ConnectionTotals(opened=engine.opened, reopened=engine.reopened, out_of_step=engine.out_of_step),
+        watch=(engine.watch.report(job.load_host),),
+        interrupted=engine.interrupted,
+        warmup_steps=tuple(steps),
+    )
 
 
-def _counts(phase: PhaseCounters) -> dict[str, Any]:
-    return {
-        "sent": phase.sent,
-        **dict(zip(OUTCOMES, phase.outcomes, strict=True)),
-        "errors": dict(sorted(phase.errors.items())),
-    }
+def _totals(phase: PhaseCounters) -> PhaseTotals:
+    ok, fail, unknown = phase.outcomes
+    return PhaseTotals(sent=phase.sent, ok=ok, fail=fail, unknown=unknown, errors=dict(sorted(phase.errors.items())))
 
 
-def _write(
-    job: Job, recorder: SampleBuffer, folder: Path, summary: dict[str, Any], lag: histogram.Counts
-) -> dict[str, Any]:
+def _write(job: Job, recorder: SampleBuffer, folder: Path, summary: LaneSummary, lag: histogram.Counts) -> LaneSummary:
     if job.samples:
         number = sum(sum(p.outcomes) for p in recorder.phases)
         name = "samples.csv.gz" if number >= samples.GZIP_ROWS else "samples.csv"

@@ -13,6 +13,7 @@ from harness.errors import RigError
 from harness.load.clock import now_us
 from harness.load.job import Job
 from harness.load.results import merge
+from harness.load.results.summary import LaneSummary
 from harness.load.worker import Emit, clock, release_us
 
 _LEAD_US = 50_000
@@ -23,7 +24,7 @@ _LIMIT = 1 << 20
 Event = dict[str, Any]
 
 
-async def work_in_processes(job: Job, commands: asyncio.Queue[str | None], emit: Emit) -> dict[str, Any]:
+async def work_in_processes(job: Job, commands: asyncio.Queue[str | None], emit: Emit) -> LaneSummary | None:
     """Like `worker.work`, in `job.processes` processes released at the same instant."""
     crew = WorkerGroup(job, emit)
     for number in range(job.processes):
@@ -35,7 +36,7 @@ async def work_in_processes(job: Job, commands: asyncio.Queue[str | None], emit:
         forwarding.cancel()
         await crew.end()
     if not complete:
-        return {}
+        return None
     folders = [Path(job.process(number).out) for number in range(job.processes)]
     merge.clear(Path(job.out))
     summary = merge.merge(folders, Path(job.out))

@@ -19,7 +19,8 @@ from typing import Any
 from harness.errors import CrucibleError, RigError
 from harness.load.coordinator import Coordinator
 from harness.load.job import Endpoint, Job
-from harness.load.results.merge import FILES, is_shared, merge
+from harness.load.results.merge import FILES, merge
+from harness.load.results.summary import LaneSummary, is_shared
 from harness.load.spec import LoadSpec
 from harness.rig.connection import HostConnection, RemoteProcess
 
@@ -67,7 +68,7 @@ class Collected:
     """What the agents of one trial left: lane -> merged results folder and summary, and what went wrong."""
 
     folders: Mapping[str, Path]
-    summaries: Mapping[str, Mapping[str, Any]]
+    summaries: Mapping[str, LaneSummary]
     failures: tuple[str, ...]
 
 
@@ -146,7 +147,7 @@ def _release(agents: Sequence[Agent]) -> tuple[int, str]:
 
     Hosts with clocks of their own (machines) start as they hear of it, which is some milliseconds apart.
     """
-    if len(agents) == 1 or not is_shared([agent.clock for agent in agents]):
+    if len(agents) == 1 or not is_shared([agent.clock["boot_id"] for agent in agents]):
         return 0, "go"
     here = time.monotonic_ns() // 1000
     there = max(here - agent.offset_us for agent in agents)
@@ -242,7 +243,7 @@ def _collect(agents: Sequence[Agent], scratch: Path, failures: list[str], since_
             failures.append(f"{agent.station.name}: its results could not be fetched: {error}")
         else:
             parts.setdefault(agent.lane, []).append((folder, agent.offset_us))
-    merged, summaries = dict[str, Path](), dict[str, Mapping[str, Any]]()
+    merged, summaries = dict[str, Path](), dict[str, LaneSummary]()
     for lane, left in parts.items():
         folders, offsets_us = zip(*left, strict=True)
         try:

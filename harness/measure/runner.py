@@ -147,7 +147,7 @@ class _Bench:
         )
         with self.stage("ceiling"), tempfile.TemporaryDirectory(prefix="pgcrucible-") as scratch:
             collected = self._send({"main": lane}, "0", Path(scratch))
-        self._ceiling = collected.summaries["main"]["rps"] if "main" in collected.summaries else None
+        self._ceiling = collected.summaries["main"].rps if "main" in collected.summaries else None
         if collected.failures or not self._ceiling:
             why = "; ".join(collected.failures) or f"no GET {path} was answered with success"
             raise RigError(

@@ -43,16 +43,15 @@ def trial_result(
         valid=not (broken or (timing_matters and doubts)),
         reason="; ".join(broken + doubts),
         doubted=bool(doubts) and not broken,
-        steady=summary["warmup_steady"],
+        steady=summary.warmup_steady,
         figures=figures(summary),
     )
 
 
 def add_client_counts(evidence: Evidence, collected: Collected) -> Evidence:
     """The client's own count of requests that left it, and lists captured from answers."""
-    sent = sum(
-        summary[phase]["sent"] for summary in collected.summaries.values() for phase in ("warmup", "measure")
-    ) - sum(summary["not_sent"] for summary in collected.summaries.values())
+    lanes = collected.summaries.values()
+    sent = sum(lane.warmup.sent + lane.measure.sent - lane.not_sent for lane in lanes)
     captures: dict[str, list[Any]] = {}
     for lane, folder in collected.folders.items():
         if (folder / "captures.jsonl").exists():

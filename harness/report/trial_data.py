@@ -17,6 +17,7 @@ from harness.analysis.telemetry_totals import TelemetryTotals
 from harness.errors import FormatError
 from harness.isolation import matrix
 from harness.load.results import histogram
+from harness.load.results.summary import LaneSummary
 from harness.record import Evidence, TrialResult
 from harness.report.charts.telemetry_series import SeriesBuilder, TelemetrySeries, spans_of
 from harness.report.charts.theme import number as number_of
@@ -46,7 +47,7 @@ class TrialData:
     row: TrialResult
     attribution: Attribution
     evidence: Evidence | None = None
-    summary: Mapping[str, Any] = field(default_factory=dict)
+    summary: LaneSummary | None = None
     curves: Mapping[str, Sequence[tuple[float, float]]] = field(default_factory=dict)
     seconds: Sequence[Mapping[str, str | float]] = ()
     acknowledged: Mapping[str, int] = field(default_factory=dict)
@@ -56,8 +57,7 @@ class TrialData:
     @property
     def errors(self) -> Mapping[str, int]:
         """The error names of the measured phase with their counts."""
-        errors = _mapping(_mapping(self.summary.get("measure")).get("errors"))
-        return {str(name): number for name, number in errors.items() if isinstance(number, int)}
+        return self.summary.measure.errors if self.summary else {}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +91,7 @@ def read(run: Run) -> Read:
     drawn = _drawn(rows)
     for row in rows:
         order = row.trial.order
-        summaries: dict[str, dict[str, Any]] = attempt(partial(run.summaries, order), {})
+        summaries: dict[str, LaneSummary] = attempt(partial(run.summaries, order), {})
         lane = "main" if "main" in summaries or not summaries else next(iter(summaries))
         curves: dict[str, Sequence[tuple[float, float]]] = {
             kind: attempt(partial(_curve, run, order, lane, kind), []) for kind in drawn.get(order, ())
@@ -104,7 +104,7 @@ def read(run: Run) -> Read:
                 row=row,
                 evidence=evidence,
                 matrix=attempt(partial(anomalies, evidence), ()),
-                summary=summaries.get(lane, {}),
+                summary=summaries.get(lane),
                 curves=curves,
                 seconds=_whole_seconds(s for s in seconds.get(str(order), ()) if s.get("lane", lane) in (lane, "")),
                 acknowledged=ok,

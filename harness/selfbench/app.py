@@ -32,6 +32,7 @@ import psycopg
 from harness.errors import InvalidMeasurement, RigError
 from harness.load import generator_checks
 from harness.load.job import Endpoint, Job
+from harness.load.results.summary import LaneSummary
 from harness.load.spec import Keys, LoadSpec, Operation
 from harness.selfbench import local_stack as tier
 
@@ -120,7 +121,7 @@ def _measure(programs: Path, *, with_pgbench: bool) -> Turns:
         server.connect() as admin,
     ):
         for strategy in STRATEGIES:
-            acknowledged += _drive(port, strategy, 1, SECONDS / 4, Path(name))["measure"]["ok"]  # warm
+            acknowledged += _drive(port, strategy, 1, SECONDS / 4, Path(name)).measure.ok  # warm
         order = [(who, keys) for keys in KEYS for who in (*STRATEGIES, *["pgbench"] * with_pgbench)]
         for number in range(ROUNDS):
             admin.execute("CHECKPOINT")
@@ -131,9 +132,9 @@ def _measure(programs: Path, *, with_pgbench: bool) -> Turns:
                 else:
                     cpu = tier.cpu_seconds(pid)
                     summary = _drive(port, who, KEYS[keys], SECONDS, Path(name))
-                    ok = summary["measure"]["ok"]
+                    ok = summary.measure.ok
                     cpu_us = (tier.cpu_seconds(pid) - cpu) / ok * 1e6
-                    turn = Turn(rps=summary["rps"], cpu_us=cpu_us, doubts=generator_checks.reasons(summary))
+                    turn = Turn(rps=summary.rps or 0.0, cpu_us=cpu_us, doubts=generator_checks.reasons(summary))
                     acknowledged += ok
                 turns.setdefault((who, keys), []).append(turn)
         judge(acknowledged, admin)
@@ -148,7 +149,7 @@ def judge(acknowledged: int, admin: psycopg.Connection[Any]) -> None:
         raise InvalidMeasurement(f"{acknowledged:,} increments were acknowledged, the counters hold {row[0]:,}")
 
 
-def _drive(port: int, strategy: str, keys: int, seconds: float, folder: Path) -> dict[str, Any]:
+def _drive(port: int, strategy: str, keys: int, seconds: float, folder: Path) -> LaneSummary:
     """The summary of a load agent's job against the service, all of it acknowledged."""
     out = folder / "out"
     body = {"key": "{key}", "strategy": strategy}
@@ -173,9 +174,9 @@ def _drive(port: int, strategy: str, keys: int, seconds: float, folder: Path) ->
     if event.get("event") != "done":
         raise RigError(f"the load agent brought no result: {event.get('message', 'it ended without a word')}")
     shutil.rmtree(out)
-    summary: dict[str, Any] = event["summary"]
-    counts = summary["measure"]
-    if counts["fail"] or counts["unknown"] or not counts["ok"]:
+    summary = LaneSummary.from_json(event["summary"])
+    counts = summary.measure
+    if counts.fail or counts.unknown or not counts.ok:
         raise InvalidMeasurement(f"{strategy}: not all requests succeeded: {counts}")
     return summary
 

@@ -30,10 +30,10 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from harness.load.job import Endpoint, Job
 from harness.load.results import histogram
+from harness.load.results.summary import LaneSummary
 from harness.load.spec import LoadSpec, Operation
 from harness.selfbench.analysis import Entry, analysis, entry
 
@@ -158,7 +158,7 @@ CLOSED = LoadSpec(
 )
 
 
-def _ours(port: int, out: Path, spec: LoadSpec = CLOSED) -> dict[str, Any]:
+def _ours(port: int, out: Path, spec: LoadSpec = CLOSED) -> LaneSummary:
     """The summary of an agent's job against the null endpoint."""
     endpoint = Endpoint(host="127.0.0.1", port=port)
     job = Job.of(spec, target=endpoint, load_host="selfbench", run_tag="selfbench", out=str(out))
@@ -170,14 +170,16 @@ def _ours(port: int, out: Path, spec: LoadSpec = CLOSED) -> dict[str, Any]:
         for line in process.stdout:
             event = json.loads(line)
             if event["event"] == "done":
-                summary: dict[str, Any] = event["summary"]
-                return summary
+                return LaneSummary.from_json(event["summary"])
     raise RuntimeError("the load agent brought no result")
 
 
 def _ours_closed(port: int, out: Path) -> tuple[float, float]:
     summary = _ours(port, out)
-    return summary["rps"], summary["rps"] / summary["watch"][0]["cpu"]
+    rps, cpu = summary.rps, summary.watch[0].cpu
+    assert rps
+    assert cpu
+    return rps, rps / cpu
 
 
 def _tool(command: Sequence[str]) -> tuple[float, float]:
@@ -251,14 +253,14 @@ def _rivals(folder: Path) -> dict[str, Entry]:
 def _open_model(folder: Path) -> dict[str, Entry]:
     """At half the ceiling, the p99 we report over the p99 a server with known delays really had."""
     with _own_server() as (port, _):
-        ceiling = float(_ours(port, folder / "ceiling")["rps"])
+        ceiling = _ours_closed(port, folder / "ceiling")[0]
     rate = ceiling / 2
     clients = min(1000, round(rate * 0.1))  # mean delay 2.6 ms: enough that none waits for a connection
     opened = replace(CLOSED, mode="open", rate=rate, arrivals="poisson", clients=clients)
     with _own_server("--slow-ms", str(SLOW_MS)) as (port, truth):
         summary = _ours(port, folder / "open", opened)
         p99_us = histogram.quantiles_us(truth(), [0.99])[0] or 0
-    ours_ms, true_ms = summary["latency_ms"]["p99_ms"], p99_us / 1000
+    ours_ms, true_ms = summary.latency_ms.p99_ms or 0.0, p99_us / 1000
     detail = f"p99 {ours_ms:.1f} ms reported, {true_ms:.1f} ms true, at {rate:,.0f} of {ceiling:,.0f} requests/s"
     return {"load.open_p99_vs_truth": entry(ours_ms / true_ms, "x", "0.9 to 1.1", detail)}
 

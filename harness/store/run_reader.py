@@ -26,7 +26,7 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import yaml
 from pydantic import ValidationError
@@ -36,6 +36,7 @@ from harness.analysis.telemetry_totals import TelemetryReading, TelemetryTotals,
 from harness.errors import FormatError, UsageError
 from harness.load.results import histogram, outcome_counts
 from harness.load.results.samples import read_samples
+from harness.load.results.summary import LaneSummary
 from harness.model import Finding, OutcomeCounts
 from harness.record import Evidence, Samples, TrialRecord, TrialResult
 from harness.store import evidence_file
@@ -90,17 +91,15 @@ class Run:
                     raise FormatError(f"{entry}: {error}", hint="the samples file is damaged") from error
         return lanes
 
-    def summaries(self, order: int) -> dict[str, dict[str, Any]]:
-        """Lane name -> what the load hosts said of it (harness/load/results/merge.py). Raises FormatError."""
-        found: dict[str, dict[str, Any]] = {}
+    def summaries(self, order: int) -> dict[str, LaneSummary]:
+        """Lane name -> what the load hosts counted in trial `order`. Raises FormatError."""
+        summaries: dict[str, LaneSummary] = {}
         for lane, path in self._of_lanes(order, ".summary.json"):
             try:
-                read = json.loads(read_text(path, MAX_TABLE_BYTES))
+                summaries[lane] = LaneSummary.from_json(json.loads(read_text(path, MAX_TABLE_BYTES)))
             except (ValueError, RecursionError) as error:
-                raise FormatError(f"{path}: {error}", hint="the summary file is damaged") from error
-            if isinstance(read, dict):
-                found[lane] = read
-        return found
+                raise FormatError(f"{path}: {shown(str(error))}", hint="the summary file is damaged") from error
+        return summaries
 
     def outcome_counts(self, order: int) -> dict[str, OutcomeCounts]:
         """Lane name -> how the requests of each key ended, where no samples were kept. Raises FormatError."""

@@ -10,11 +10,11 @@ import pytest
 
 from harness.compare import noise_floor_file
 from harness.compare.noise_floor import LEAST_FLOOR
-from harness.load.results import histogram
 from harness.provision import podman_cli
 from harness.rig.rig import Rig
 from harness.store.run_reader import Run, load_run
 from tests.conftest import ROOT, Tool
+from tests.support.summaries import histogram_of
 
 pytestmark = [pytest.mark.rig, pytest.mark.slow]
 BURST = ("--scenario", "concurrent-writes", "--backend", "postgres", "--requests", "200", "--repeat", "5")
@@ -37,7 +37,7 @@ def test_what_both_load_hosts_saw_is_one_histogram_and_twice_the_same_makes_a_no
         samples = run.lanes(row.trial.order)["main"]
         assert {host: samples.load_host.count(host) for host in ("load-1", "load-2")} == {"load-1": 100, "load-2": 100}
         latencies = [done - due for done, due in zip(samples.done_us, samples.due_us, strict=True)]
-        assert run.histogram(row.trial.order, "main", "latency") == histogram.count_all(latencies)
+        assert run.histogram(row.trial.order, "main", "latency") == histogram_of(latencies)
         first = [min(s for s, host in zip(samples.sent_us, samples.load_host, strict=True) if host == name)
                  for name in ("load-1", "load-2")]  # fmt: skip
         assert max(first) < max(samples.done_us), "released together"

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.load.results import histogram, samples
-from harness.load.results.merge import describe
+from harness.load.results.summary import LaneSummary, Percentiles
 from harness.model import Cell, Finding, Host, Trial
 from harness.record import Evidence, TrialResult
 from harness.rig.state import RigState
@@ -18,6 +18,7 @@ from harness.store.csv_rows import as_columns
 from harness.store.manifest import CodeRecord, HostRecord, RigRecord, RunVerdict, Status
 from harness.store.run_reader import Run, load_run
 from harness.store.run_writer import RunWriter
+from tests.support.summaries import histogram_of, lane_summary, phase, process
 
 CODE = CodeRecord(
     commit="3f2a9c1d5e7b8a6f4c2d1e0f9a8b7c6d5e4f3a2b",
@@ -117,7 +118,7 @@ def _store(recorder: RunWriter, order: int, made: Made) -> None:
     summary = _summary(made, rows)
     folder = recorder.path / "scratch"
     folder.mkdir()
-    (folder / "summary.json").write_text(json.dumps(summary), encoding="utf-8")
+    (folder / "summary.json").write_text(json.dumps(summary.to_json()), encoding="utf-8")
     for name, counts in (("latency", _latency(rows)), ("service", _latency(rows))):
         (folder / f"{name}.hgrm").write_text(histogram.encode(counts), encoding="utf-8")
     samples.write(folder / "samples.csv", rows)
@@ -167,28 +168,31 @@ def _samples(made: Made, rng: random.Random) -> list[samples.Sample]:
 
 
 def _latency(rows: Sequence[samples.Sample]) -> histogram.Counts:
-    return histogram.count_all(row.done_us - row.due_us for row in rows)
+    return histogram_of(row.done_us - row.due_us for row in rows)
 
 
-def _summary(made: Made, rows: Sequence[samples.Sample]) -> dict[str, Any]:
-    counts = {"sent": len(rows), "ok": made.ok, "fail": made.fail, "unknown": made.unknown}
-    return {
-        "measure": {**counts, "errors": dict(made.errors)},
-        "latency_ms": describe(_latency(rows)),
-        "service_ms": describe(_latency(rows)),
-        "seconds": made.seconds,
-        "watch": [{"cpu": 0.31, "cpu_wait": 0.02, "stalled": 0.0, "longest_stall_ms": 1.4, "in_flight": 61.0}],
-    }
+def _summary(made: Made, rows: Sequence[samples.Sample]) -> LaneSummary:
+    times = Percentiles.of(histogram_of(row.done_us - row.due_us for row in rows))
+    return lane_summary(
+        mode=made.cell.mode,
+        measure=phase(made.ok, fail=made.fail, unknown=made.unknown, errors=dict(made.errors)),
+        measure_to_us=round(made.seconds * 1e6),
+        busy_us=None,
+        latency_ms=times,
+        service_ms=times,
+        watch=(process(cpu=0.31, cpu_wait=0.02, stalled=0.0, longest_stall_ms=1.4, in_flight=61.0),),
+    )
 
 
-def _row(trial: Trial, made: Made, summary: Mapping[str, Any]) -> TrialResult:
-    latency = summary["latency_ms"]
+def _row(trial: Trial, made: Made, summary: LaneSummary) -> TrialResult:
+    latency, measure = summary.latency_ms, summary.measure
     figures: dict[str, float | None] = {
-        name: float(summary["measure"][name]) for name in ("sent", "ok", "fail", "unknown")
-    }
+        "sent": float(measure.sent), "ok": float(measure.ok), "fail": float(measure.fail),
+        "unknown": float(measure.unknown),
+    }  # fmt: skip
     figures |= {"seconds": made.seconds, "rps": made.ok / made.seconds}
-    figures |= {name: latency[name] for name in ("mean_ms", "p50_ms", "p95_ms", "p99_ms", "p999_ms", "max_ms")}
-    figures |= {f"service_{name}": latency[name] for name in ("p50_ms", "p95_ms", "p99_ms")}
+    figures |= {name: getattr(latency, name) for name in ("mean_ms", "p50_ms", "p95_ms", "p99_ms", "p999_ms", "max_ms")}
+    figures |= {f"service_{name}": getattr(latency, name) for name in ("p50_ms", "p95_ms", "p99_ms")}
     figures |= {"lag_p99_ms": 0.8}
     return TrialResult(
         trial=trial, valid=made.valid, reason=made.reason, steady=made.steady, figures=figures | dict(made.figures)

@@ -10,7 +10,7 @@ import base64
 import math
 import struct
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from hdrh.histogram import HdrHistogram
 
@@ -50,14 +50,6 @@ def total(counts: Mapping[int, int]) -> int:
 def add(into: Counts, other: Mapping[int, int]) -> None:
     for index, count in other.items():
         into[index] = into.get(index, 0) + count
-
-
-def count_all(values_us: Iterable[int]) -> Counts:
-    counts: Counts = {}
-    for value in values_us:
-        index = slot(min(max(value, 0), HIGHEST_US))
-        counts[index] = counts.get(index, 0) + 1
-    return counts
 
 
 def quantiles_us(counts: Mapping[int, int], wanted: Sequence[float]) -> list[int | None]:

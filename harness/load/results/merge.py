@@ -21,6 +21,7 @@ import heapq
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from harness.errors import InvalidMeasurement
 from harness.load.outcome import OUTCOMES
 from harness.load.results import histogram, outcome_counts
 from harness.load.results.samples import GZIP_ROWS, open_text, sample_file
-from harness.load.steady_state import is_steady, together
+from harness.load.results.summary import Clock, LaneSummary, Percentiles, is_shared
 from harness.model import OutcomeCounts
 
 HISTOGRAMS = ("latency", "service", "lag")
@@ -44,10 +45,7 @@ FILES = (
     "keys.csv",
     "captures.jsonl",
 )
-_QUANTILES = {"p50_ms": 0.5, "p90_ms": 0.9, "p95_ms": 0.95, "p99_ms": 0.99, "p999_ms": 0.999, "max_ms": 1.0}
 _TIMELINE = ("second", "sent", *OUTCOMES, "p50_ms", "p95_ms", "p99_ms", "phase")
-_ADDED = ("clients", "busy_us", "peak_in_flight", "late", "not_sent")
-_TIMES = ("measure_from_us", "last_due_us", "last_sent_us", "last_done_us")
 
 
 def clear(folder: Path) -> None:
@@ -59,7 +57,7 @@ def clear(folder: Path) -> None:
 
 def merge(
     folders: Sequence[Path], out: Path, *, since_us: int = 0, offsets_us: Sequence[int] | None = None
-) -> dict[str, Any]:
+) -> LaneSummary:
     """Merge results folders into `out` and return its summary.
 
     `since_us`: when the load was released on the clock that the samples' times shall count by. `offsets_us`: what to
@@ -69,7 +67,7 @@ def merge(
     """
     out.mkdir(parents=True, exist_ok=True)
     summaries = [_read_summary(folder) for folder in folders]
-    shifts = time_shifts([summary["clock"] for summary in summaries], offsets_us)
+    shifts = time_shifts([summary.clock for summary in summaries], offsets_us)
     histograms: dict[str, histogram.Counts] = {}
     for name in HISTOGRAMS:
         counts: histogram.Counts = {}
@@ -80,107 +78,40 @@ def merge(
     _merge_samples(folders, [shift + since_us for shift in shifts], out)
     _merge_tallies(folders, out)
     _merge_captures(folders, out)
-    return write(out, merge_summaries(summaries, shifts), histograms, rows)
+    return write(out, LaneSummary.merged(summaries, shifts), histograms, rows)
 
 
 def write(
-    out: Path, summary: dict[str, Any], histograms: Mapping[str, histogram.Counts], rows: Iterable[dict[str, Any]]
-) -> dict[str, Any]:
-    """Write all files but the samples, and return the summary with what follows from histograms and seconds.
-
-    `warmup_steady`: whether the last steps before the measured phase were like those before them; None without.
-    """
+    out: Path, summary: LaneSummary, histograms: Mapping[str, histogram.Counts], rows: Iterable[dict[str, Any]]
+) -> LaneSummary:
+    """Write all files but the samples, and return the summary with the percentiles of the histograms."""
     for name in HISTOGRAMS:
         (out / f"{name}.hgrm").write_text(histogram.encode(histograms[name]), encoding="utf-8")
-        summary[f"{name}_ms"] = describe(histograms[name])
-    start, end = summary["measure_from_us"], summary["measure_to_us"]
-    seconds = (end - start) / 1e6 if start is not None and end is not None and end > start else None
-    summary["seconds"] = seconds
-    summary["rps"] = summary["window"]["ok"] / seconds if seconds else None
+    summary = replace(
+        summary,
+        latency_ms=Percentiles.of(histograms["latency"]),
+        service_ms=Percentiles.of(histograms["service"]),
+        lag_ms=Percentiles.of(histograms["lag"]),
+    )
     with (out / "seconds.jsonl.new").open("w", encoding="utf-8") as file, (out / "timeline.csv").open("w") as table:
         table.write(",".join(_TIMELINE) + "\n")
         for row in rows:
             file.write(json.dumps(row) + "\n")
             table.write(",".join(_cell(value) for value in _timeline(row)) + "\n")
-    summary["warmup_steady"] = is_steady(summary["warmup_steps"]) if summary["warmup_steps"] else None
     (out / "seconds.jsonl.new").replace(out / "seconds.jsonl")
-    (out / "summary.json").write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
+    (out / "summary.json").write_text(json.dumps(summary.to_json(), indent=1) + "\n", encoding="utf-8")
     return summary
 
 
-def describe(counts: histogram.Counts) -> dict[str, float | None]:
-    """Percentiles in ms (None where there are too few values to carry one), the mean and the number of values."""
-    values = histogram.quantiles_us(counts, list(_QUANTILES.values()))
-    found: dict[str, float | None] = {
-        name: None if value is None else value / 1000 for name, value in zip(_QUANTILES, values, strict=True)
-    }
-    mean = histogram.mean_us(counts)
-    return found | {"mean_ms": None if mean is None else mean / 1000, "count": histogram.total(counts)}
-
-
-def time_shifts(clocks: Sequence[Mapping[str, Any]], offsets_us: Sequence[int] | None = None) -> list[int]:
+def time_shifts(clocks: Sequence[Clock], offsets_us: Sequence[int] | None = None) -> list[int]:
     """µs to add to each stripe's times to count from the earliest release.
 
     Exact where all ran on one kernel (same boot id). Else as good as whoever leads the hosts has estimated the offsets
     of their clocks: some milliseconds. Their wall clocks play no part: nobody vouches that these agree.
     """
-    offsets = [0] * len(clocks) if offsets_us is None or is_shared(clocks) else offsets_us
-    starts = [clock["t0_monotonic_us"] + offset for clock, offset in zip(clocks, offsets, strict=True)]
+    offsets = [0] * len(clocks) if offsets_us is None or is_shared([c.boot_id for c in clocks]) else offsets_us
+    starts = [clock.t0_monotonic_us + offset for clock, offset in zip(clocks, offsets, strict=True)]
     return [start - min(starts) for start in starts]
-
-
-def is_shared(clocks: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether all stripes ran on one kernel and so on one monotonic clock."""
-    boots = {clock["boot_id"] for clock in clocks}
-    return len(boots) == 1 and boots != {""}
-
-
-def merge_summaries(summaries: Sequence[dict[str, Any]], shifts: Sequence[int]) -> dict[str, Any]:
-    """One summary of all stripes; the percentiles are the caller's to add.
-
-    The window is as long as the longest of the stripes' own, which no clock but each one's own has measured: the rate
-    is what all have counted over that. `apart_us`: by how much their windows do not begin together, which must be
-    little (innocence.py), because a stripe that measures alone has not measured the load of all.
-    """
-    first = summaries[shifts.index(0)]
-    merged = dict(first)
-    merged["load_host"] = "+".join(sorted({summary["load_host"] for summary in summaries}))
-    for name in _ADDED:
-        merged[name] = sum(summary[name] for summary in summaries)
-    rates = [summary["offered_rate"] for summary in summaries]
-    merged["offered_rate"] = sum(rates) if None not in rates else None
-    for name in _TIMES:
-        times = [s[name] + shift for s, shift in zip(summaries, shifts, strict=True) if s[name] is not None]
-        merged[name] = (max(times) if name.startswith("last_") else min(times)) if times else None
-    begun = [(s["measure_from_us"], shift) for s, shift in zip(summaries, shifts, strict=True)]
-    starts = [at + shift for at, shift in begun if at is not None]
-    merged["apart_us"] = max([max(starts) - min(starts) if starts else 0, *(s["apart_us"] for s in summaries)])
-    windows = [
-        s["measure_to_us"] - s["measure_from_us"]
-        for s in summaries
-        if s["measure_to_us"] is not None and s["measure_from_us"] is not None
-    ]
-    merged["measure_to_us"] = merged["measure_from_us"] + max(windows) if windows else None
-    for name in ("window", "connections"):
-        merged[name] = {k: sum(s[name][k] for s in summaries) for k in first[name]}
-    for name in ("warmup", "measure"):
-        merged[name] = {k: sum(s[name][k] for s in summaries) for k in ("sent", *OUTCOMES)}
-        errors: dict[str, int] = {}
-        for summary in summaries:
-            for error, count in summary[name]["errors"].items():
-                errors[error] = errors.get(error, 0) + count
-        merged[name]["errors"] = errors
-    merged["captured"] = {
-        name: [sum(part) for part in zip(*(s["captured"][name] for s in summaries), strict=True)]
-        for name in first["captured"]
-    }
-    merged["watch"] = [watch for summary in summaries for watch in summary["watch"]]
-    merged["warmup_steps"] = [together(rows) for rows in zip(*(s["warmup_steps"] for s in summaries), strict=False)]
-    merged["interrupted"] = any(summary["interrupted"] for summary in summaries)
-    merged["clock_shared"] = is_shared([s["clock"] for s in summaries]) and all(
-        s.get("clock_shared", True) for s in summaries
-    )
-    return merged
 
 
 def merge_seconds(stripes: Sequence[Iterable[dict[str, Any]]]) -> Iterator[dict[str, Any]]:
@@ -223,15 +154,14 @@ def read_seconds(path: Path) -> Iterator[dict[str, Any]]:
             yield row
 
 
-def _read_summary(folder: Path) -> dict[str, Any]:
+def _read_summary(folder: Path) -> LaneSummary:
     try:
-        summary: dict[str, Any] = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+        return LaneSummary.from_json(json.loads((folder / "summary.json").read_text(encoding="utf-8")))
     except (OSError, ValueError) as error:
         raise InvalidMeasurement(
             f"the results of a load host are not complete: {folder.name}/summary.json: {error}",
             hint="the trial does not count; look at that host and run it again",
         ) from error
-    return summary
 
 
 def _merge_samples(folders: Sequence[Path], shifts: Sequence[int], out: Path) -> None:

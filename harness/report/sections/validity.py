@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from harness.compare.cells import cell_of
 from harness.load.generator_checks import achieved
+from harness.load.results.summary import LaneSummary, ProcessUsage
 from harness.record import TrialResult
 from harness.report.formatting import NOTHING, number, percent
 from harness.report.page_model import Fold, Table, Value, table
@@ -75,14 +75,14 @@ def _where(row: TrialResult, labels: Mapping[str, str]) -> list[Value]:
 
 def _innocence(reading: TrialData) -> list[Value]:
     row, summary = reading.row, reading.summary
-    watch = [one for one in _sequence(summary.get("watch")) if isinstance(one, Mapping)]
-    share = _achieved(summary)
+    processes = summary.watch if summary else ()
+    share = achieved(summary) if summary else None
     return [
-        Value(percent(_most(watch, "cpu"))),
-        Value(percent(_most(watch, "cpu_wait"))),
-        Value(number(_most(watch, "longest_stall_ms"))),
+        Value(percent(_most(process.cpu for process in processes))),
+        Value(percent(_most(process.cpu_wait for process in processes))),
+        Value(number(_most(process.longest_stall_ms for process in processes))),
         *(Value(number(row.figure(name))) for name in ("lag_p99_ms", "p99_ms", "service_p99_ms")),
-        Value(number(_in_flight(watch))),
+        Value(number(_in_flight(processes))),
         Value(number(_little(row, summary))),
         Value(NOTHING if share is None else percent(share)),
         Value({None: "none", True: "steady", False: "not steady"}[row.steady]),
@@ -90,44 +90,27 @@ def _innocence(reading: TrialData) -> list[Value]:
     ]
 
 
-def _most(watch: Sequence[Mapping[str, Any]], name: str) -> float | None:
-    return max((value for one in watch if (value := _number(one.get(name))) is not None), default=None)
+def _most(values: Iterable[float | None]) -> float | None:
+    return max((value for value in values if value is not None), default=None)
 
 
-def _in_flight(watch: Sequence[Mapping[str, Any]]) -> float | None:
-    """Over all processes together; None unless each says."""
-    seen = [_number(one.get("in_flight")) for one in watch]
-    return None if not seen or None in seen else sum(value for value in seen if value is not None)
+def _in_flight(processes: Sequence[ProcessUsage]) -> float | None:
+    """Over all processes together; None unless each was observed."""
+    means = [process.in_flight for process in processes if process.in_flight is not None]
+    return sum(means) if means and len(means) == len(processes) else None
 
 
-def _little(row: TrialResult, summary: Mapping[str, Any]) -> float | None:
+def _little(row: TrialResult, summary: LaneSummary | None) -> float | None:
     """What should be in flight on the average: the time that requests spent in the window, over its length.
 
     Older runs kept no such time: then rate x mean service time, which requests that cross an edge make less exact.
     """
-    busy_us, length = _number(summary.get("busy_us")), _number(summary.get("seconds"))
-    if busy_us is not None and length:
-        return busy_us / 1e6 / length
-    service = summary.get("service_ms")
-    mean_ms = _number(service.get("mean_ms")) if isinstance(service, Mapping) else None
-    done, seconds = row.figure("sent"), row.figure("seconds")
-    return done / seconds * mean_ms / 1e3 if done and seconds and mean_ms is not None else None
-
-
-def _achieved(summary: Mapping[str, Any]) -> float | None:
-    """As the generator is judged by it: requests that were sent late count as not achieved."""
-    try:
-        return achieved(summary)
-    except TypeError:  # a damaged summary
+    if summary is None:
         return None
-
-
-def _number(value: object) -> float | None:
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
-
-
-def _sequence(value: object) -> Sequence[Any]:
-    return value if isinstance(value, list | tuple) else ()
+    if summary.busy_us is not None and summary.seconds:
+        return summary.busy_us / 1e6 / summary.seconds
+    mean_ms, sent, seconds = summary.service_ms.mean_ms, row.figure("sent"), row.figure("seconds")
+    return sent / seconds * mean_ms / 1e3 if sent and seconds and mean_ms is not None else None
 
 
 def _noise(manifest: Manifest, labels: Mapping[str, str]) -> Table:

@@ -9,24 +9,24 @@ import pytest
 from harness.analysis.figures import FIGURES, figures
 from harness.analysis.host_drift import drifted_hosts, uneven_hosts
 from harness.analysis.trial_validity import never_steady, unsteady
-from harness.load.results import histogram
-from harness.load.results.merge import describe
+from harness.load.results.summary import LaneSummary, Percentiles
 from harness.model import OutcomeCounts
 from harness.record import Evidence, TrialRecord, TrialResult
 from tests.support.histories import TRIAL, serial
+from tests.support.summaries import histogram_of, lane_summary, phase, window
 
 
-def summary(times_ms: Any = range(1, 101), **more: Any) -> dict[str, Any]:
-    """As harness/load/results/merge.py makes it; latency twice the service time."""
-    return {
-        "measure": {"sent": 100, "ok": 97, "fail": 2, "unknown": 1},
-        "seconds": 2.0,
-        "rps": 48.5,
-        "latency_ms": describe(histogram.count_all(2000 * ms for ms in times_ms)),
-        "service_ms": describe(histogram.count_all(1000 * ms for ms in times_ms)),
-        "lag_ms": describe({}),
-        "captured": {},
-    } | more
+def summary(times_ms: Any = range(1, 101), **changes: Any) -> LaneSummary:
+    """100 requests in 2 s; latency twice the service time."""
+    values: dict[str, Any] = {
+        "measure": phase(97, fail=2, unknown=1),
+        "measure_to_us": 2_000_000,
+        "window": window(97),
+        "latency_ms": Percentiles.of(histogram_of(2000 * ms for ms in times_ms)),
+        "service_ms": Percentiles.of(histogram_of(1000 * ms for ms in times_ms)),
+        "lag_ms": Percentiles(),
+    }
+    return lane_summary(**values | changes)
 
 
 def test_every_column_is_there() -> None:
@@ -55,11 +55,11 @@ def test_a_percentile_without_the_samples_to_carry_it_is_none() -> None:
 
 
 def test_a_trial_of_no_length_has_no_rate() -> None:
-    assert figures(summary(rps=None, seconds=None))["rps"] is None
+    assert figures(summary(measure_to_us=None))["rps"] is None
 
 
 def test_what_the_app_says_is_the_mean_over_those_that_said_it() -> None:
-    row = figures(summary(captured={"pool_wait_ms": [3.0, 2], "transactions": [0.0, 0], "other": [1.0, 1]}))
+    row = figures(summary(captured={"pool_wait_ms": (3.0, 2), "transactions": (0.0, 0), "other": (1.0, 1)}))
     assert row["pool_wait_ms"] == 1.5
     assert row["transactions"] is None
     assert row["retries"] is None
@@ -67,10 +67,9 @@ def test_what_the_app_says_is_the_mean_over_those_that_said_it() -> None:
 
 def test_retries_are_set_against_what_was_committed() -> None:
     """100 were sent, 97 acknowledged; the others' retries count, and what was not committed does not dilute them."""
-    said = {"retries": [194.0, 100]}
+    said = {"retries": (194.0, 100)}
     assert figures(summary(captured=said))["retries"] == 2.0
-    nothing = {"sent": 100, "ok": 0, "fail": 100, "unknown": 0}
-    assert figures(summary(captured=said, measure=nothing))["retries"] is None
+    assert figures(summary(captured=said, measure=phase(0, fail=100)))["retries"] is None
 
 
 def test_a_row_and_a_record_give_their_parts() -> None:

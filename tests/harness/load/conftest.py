@@ -17,13 +17,14 @@ import uvloop
 
 from harness.load.job import decode
 from harness.load.results.samples import read_samples, sample_file
+from harness.load.results.summary import LaneSummary
 from harness.load.worker import work
 from harness.record import Samples
 
 
 def pytest_asyncio_loop_factories(item: pytest.Item) -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
     """Load hosts have uvloop or do without; each has a TLS of its own."""
-    both = {"uvloop": uvloop.new_event_loop} if item.path.stem == "test_dial" else {}
+    both = {"uvloop": uvloop.new_event_loop} if item.path.stem == "test_connector" else {}
     return {"asyncio": asyncio.new_event_loop, **both}
 
 
@@ -145,7 +146,7 @@ def job_dict(port: int, out: Path, **changes: Any) -> dict[str, Any]:
 class Outcome:
     """What a job left behind."""
 
-    summary: dict[str, Any]
+    summary: LaneSummary
     events: list[dict[str, Any]]
     folder: Path
 
@@ -157,7 +158,7 @@ class Outcome:
 
     @property
     def errors(self) -> dict[str, int]:
-        return {**self.summary["measure"]["errors"]}
+        return dict(self.summary.measure.errors)
 
 
 async def run_job(job: dict[str, Any], *lines: str | None) -> Outcome:
@@ -167,6 +168,7 @@ async def run_job(job: dict[str, Any], *lines: str | None) -> Outcome:
         commands.put_nowait(line)
     events: list[dict[str, Any]] = []
     summary = await work(decode(job), commands, events.append)
+    assert summary
     return Outcome(summary=summary, events=events, folder=Path(job["out"]))
 
 

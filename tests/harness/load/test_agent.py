@@ -18,6 +18,8 @@ import pytest
 from harness.load.generator_checks import reasons
 from harness.load.results import histogram
 from harness.load.results.samples import read_samples, sample_file
+from harness.load.results.summary import LaneSummary
+from tests.support.summaries import histogram_of
 
 from .conftest import AgentProcess, Handler, LoopbackServer, Request, counted, job_dict
 
@@ -123,11 +125,11 @@ async def test_no_load_outlives_its_controller(
         process.tell("stop")
     else:
         process.process.send_signal(signal.SIGTERM)
-    summary = (await process.event("done"))["summary"]
+    summary = LaneSummary.from_json((await process.event("done"))["summary"])
     assert await process.process.wait() == 0
-    assert summary["interrupted"] is True
-    assert summary["measure"]["unknown"] == 0  # what was in flight was waited for
-    assert summary["measure"]["ok"] == server.requests
+    assert summary.interrupted is True
+    assert summary.measure.unknown == 0  # what was in flight was waited for
+    assert summary.measure.ok == server.requests
     assert server.open == 0
     assert len(read_samples(sample_file(tmp_path) or tmp_path)) == server.requests  # what was measured is kept
 
@@ -149,15 +151,15 @@ async def test_processes_share_a_job(serve: Serve, agent: Start, tmp_path: Path)
     process = await agent(job)
     assert (await process.event("ready"))["connections"] == server.open == 5
     process.tell("go")
-    summary = (await process.event("done"))["summary"]
+    summary = LaneSummary.from_json((await process.event("done"))["summary"])
     assert await process.process.wait() == 0
     samples = read_samples(tmp_path / "samples.csv")
     assert sorted(samples.seq) == list(range(201))
     assert all(key == f"hot-{seq % 7}" for key, seq in zip(samples.key, samples.seq, strict=True))
     assert list(samples.done_us) == sorted(samples.done_us)
-    assert (summary["clients"], summary["measure"]["ok"], len(summary["watch"])) == (5, 201, 2)
+    assert (summary.clients, summary.measure.ok, len(summary.watch)) == (5, 201, 2)
     latencies = [done - due for done, due in zip(samples.done_us, samples.due_us, strict=True)]
-    assert histogram.decode((tmp_path / "latency.hgrm").read_text()) == histogram.count_all(latencies)
+    assert histogram.decode((tmp_path / "latency.hgrm").read_text()) == histogram_of(latencies)
     assert not list(tmp_path.glob("process-*"))
 
 
@@ -182,11 +184,11 @@ async def test_a_warmup_ends_by_itself(serve: Serve, agent: Start, tmp_path: Pat
     process = await agent(job_dict(server.port, tmp_path, clients=2, requests=20, warmup=warmup, processes=2))
     await process.event("ready")
     process.tell("go")
-    summary = (await process.event("done"))["summary"]
-    assert summary["warmup_steady"] is not None
-    assert len(summary["warmup_steps"]) == summary["measure_from_us"] // 250_000 == 8
-    assert summary["measure"]["sent"] == 20
-    assert summary["warmup"]["sent"] + 20 == server.requests
+    summary = LaneSummary.from_json((await process.event("done"))["summary"])
+    assert summary.warmup_steady is not None
+    assert len(summary.warmup_steps) == summary.measure_from_us // 250_000 == 8
+    assert summary.measure.sent == 20
+    assert summary.warmup.sent + 20 == server.requests
 
 
 async def test_a_starved_generator_is_found_out(serve: Serve, agent: Start, tmp_path: Path) -> None:
@@ -207,7 +209,7 @@ async def test_a_starved_generator_is_found_out(serve: Serve, agent: Start, tmp_
     await process.event("ready")
     process.tell("go")
     starving = asyncio.ensure_future(starve())
-    summary = (await process.event("done"))["summary"]
+    summary = LaneSummary.from_json((await process.event("done"))["summary"])
     starving.cancel()
     await asyncio.gather(starving, return_exceptions=True)
     assert any("load-1: the load generator was held up" in reason for reason in reasons(summary))
@@ -231,9 +233,9 @@ async def test_the_p99_of_an_open_load_is_the_servers(serve: Serve, agent: Start
     process = await agent(job)
     await process.event("ready")
     process.tell("go")
-    summary = (await process.event("done"))["summary"]
-    true_p99 = (histogram.quantiles_us(histogram.count_all(truth), [0.99])[0] or 0) / 1000
-    assert summary["latency_ms"]["p99_ms"] == pytest.approx(true_p99, rel=0.1)
+    summary = LaneSummary.from_json((await process.event("done"))["summary"])
+    true_p99 = (histogram.quantiles_us(histogram_of(truth), [0.99])[0] or 0) / 1000
+    assert summary.latency_ms.p99_ms == pytest.approx(true_p99, rel=0.1)
 
 
 def test_a_slow_reader_does_not_hold_up_the_load() -> None:

@@ -14,6 +14,7 @@ import pytest
 
 from harness.load import connection
 from harness.load.connection import HttpConnection
+from harness.load.results.summary import ConnectionTotals
 
 from .conftest import Handler, LoopbackServer, Request, counted, http, job_dict, run_job
 
@@ -99,7 +100,7 @@ async def test_a_close_that_was_not_announced_leaves_the_next_request_unknown(se
         ("unknown", "eof"),
         ("unknown", "reset"),
     }
-    assert done.summary["measure"]["ok"] == server.requests  # none was sent again
+    assert done.summary.measure.ok == server.requests  # none was sent again
 
 
 async def test_a_reset_after_the_request_is_unknown(serve: Serve, tmp_path: Path) -> None:
@@ -126,7 +127,7 @@ async def test_silence_is_unknown_after_the_timeout(serve: Serve, tmp_path: Path
     assert done.samples.outcome == ["unknown", "ok"]
     assert done.samples.error == ["timeout", ""]
     assert done.samples.done_us[0] - done.samples.sent_us[0] >= 300_000
-    assert done.summary["connections"]["reopened"] == 1
+    assert done.summary.connections.reopened == 1
 
 
 async def test_an_answer_sent_twice_is_not_the_next_ones(serve: Serve, tmp_path: Path) -> None:
@@ -138,7 +139,7 @@ async def test_an_answer_sent_twice_is_not_the_next_ones(serve: Serve, tmp_path:
     done = await run_job(job_dict(server.port, tmp_path, requests=5))
     assert done.samples.outcome == ["ok"] * 5
     assert done.samples.value == [0, 1, 2, 3, 4]
-    assert done.summary["connections"]["reopened"] == 4
+    assert done.summary.connections.reopened == 4
 
 
 async def test_words_without_a_question_are_counted_and_end_the_connection(serve: Serve, tmp_path: Path) -> None:
@@ -153,7 +154,7 @@ async def test_words_without_a_question_are_counted_and_end_the_connection(serve
     server = await serve(handler)
     done = await run_job(job_dict(server.port, tmp_path, mode="open", rate=4.0, seconds=0.6))
     assert done.samples.value == [0, 1, 2]
-    assert done.summary["connections"]["out_of_step"] == 1
+    assert done.summary.connections.out_of_step == 1
 
 
 async def test_a_goodbye_on_a_connection_never_used_puts_no_answer_out_of_step(tmp_path: Path) -> None:
@@ -180,7 +181,7 @@ async def test_a_goodbye_on_a_connection_never_used_puts_no_answer_out_of_step(t
         port = server.sockets[0].getsockname()[1]
         done = await run_job(job_dict(port, tmp_path, mode="open", clients=3, rate=4.0, seconds=0.6))
     assert goodbyes
-    assert done.summary["connections"]["out_of_step"] == 0
+    assert done.summary.connections.out_of_step == 0
 
 
 async def test_a_connection_closed_while_idle_is_opened_again(serve: Serve, tmp_path: Path) -> None:
@@ -191,7 +192,7 @@ async def test_a_connection_closed_while_idle_is_opened_again(serve: Serve, tmp_
     server = await serve(handler)
     done = await run_job(job_dict(server.port, tmp_path, mode="open", rate=10.0, seconds=0.5))
     assert done.samples.outcome == ["ok"] * 5
-    assert done.summary["connections"] == {"opened": 5, "reopened": 4, "out_of_step": 0}
+    assert done.summary.connections == ConnectionTotals(opened=5, reopened=4, out_of_step=0)
 
 
 async def test_many_answers_on_one_connection_with_changing_heads(serve: Serve, tmp_path: Path) -> None:
@@ -202,7 +203,7 @@ async def test_many_answers_on_one_connection_with_changing_heads(serve: Serve, 
     server = await serve(handler)
     done = await run_job(job_dict(server.port, tmp_path, requests=1500))
     assert done.samples.value == list(range(1500))
-    assert done.summary["connections"]["opened"] == 1
+    assert done.summary.connections.opened == 1
 
 
 async def test_the_same_bytes_mean_to_each_operation_what_it_asked_for(serve: Serve, tmp_path: Path) -> None:
@@ -225,7 +226,7 @@ async def test_the_same_bytes_mean_to_each_operation_what_it_asked_for(serve: Se
         ("other", "ok", 8, ""),
         ("missing", "unknown", None, "no value"),
     }
-    assert done.summary["captured"]["tries"] == [2.0 * done.samples.op.count("value"), done.samples.op.count("value")]
+    assert done.summary.captured["tries"] == (2.0 * done.samples.op.count("value"), done.samples.op.count("value"))
 
 
 def test_few_answers_and_no_long_ones_are_remembered_whole() -> None:
@@ -265,7 +266,7 @@ async def test_requests_larger_than_the_kernel_takes_at_once_arrive_whole_and_in
     done = await run_job(job_dict(server.port, tmp_path, requests=4, operations=[operation]))
     assert done.samples.outcome == ["ok"] * 4
     assert came == [(f"{number:012d}", 6_000_024) for number in range(4)]
-    assert done.summary["connections"]["opened"] == 1
+    assert done.summary.connections.opened == 1
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from harness.errors import RigError
+from harness.load.results.summary import ConnectionTotals
 
 from .conftest import LoopbackServer, Request, counted, http, job_dict, run_job
 
@@ -31,8 +32,8 @@ async def test_a_server_of_the_authority_is_talked_to(
 ) -> None:
     server = await serve(count, authorities[0].context())
     done = await run_job(job_over_tls(server.port, tmp_path, authorities[0].file, host=host, address="127.0.0.1"))
-    assert done.summary["measure"]["ok"] == server.requests == 200
-    assert done.summary["connections"] == {"opened": 5, "reopened": 0, "out_of_step": 0}
+    assert done.summary.measure.ok == server.requests == 200
+    assert done.summary.connections == ConnectionTotals(opened=5, reopened=0, out_of_step=0)
 
 
 async def test_a_server_of_another_authority_is_sent_nothing(serve: Serve, tmp_path: Path, authorities: Any) -> None:
@@ -65,7 +66,7 @@ async def test_a_server_that_does_not_speak_tls_is_told(tmp_path: Path, authorit
 async def test_a_client_that_does_not_speak_tls_gets_no_answer(serve: Serve, tmp_path: Path, authorities: Any) -> None:
     server = await serve(count, authorities[0].context())
     done = await run_job(job_dict(server.port, tmp_path))
-    assert (server.requests, done.summary["measure"]["unknown"]) == (0, 1)
+    assert (server.requests, done.summary.measure.unknown) == (0, 1)
 
 
 async def test_an_authority_that_cannot_be_read_is_named(tmp_path: Path) -> None:
@@ -89,8 +90,8 @@ async def test_a_handshake_that_fails_in_the_middle_is_a_request_that_was_not_se
 
     server = await serve(change, context)
     done = await run_job(job_over_tls(server.port, tmp_path, authorities[0].file) | {"clients": 1, "requests": 5})
-    outcomes = {name: done.summary["measure"][name] for name in ("ok", "fail", "unknown")}
-    assert outcomes["ok"] == server.requests == 3
-    assert outcomes["fail"] + outcomes["unknown"] == 2
+    measure = done.summary.measure
+    assert measure.ok == server.requests == 3
+    assert measure.fail + measure.unknown == 2
     assert [text for text in done.errors if text.startswith("connect: the certificate is refused: ")]
-    assert done.summary["not_sent"] >= 1
+    assert done.summary.not_sent >= 1

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from harness.load.counters import OTHERS, TABLE_LIMIT, Columns, MeasuredWindow, PhaseCounters
-from harness.load.results import histogram
+from tests.support.summaries import histogram_of
 
 ROWS = Columns([0, 5, 10, 15], [1, 6, 12, 15], [7, 8, 30, 3000], bytes([0, 1, 2, 0]), [0, 2, 1, 0])
 ERRORS = ["", "reset", "40P01"]
@@ -37,13 +37,13 @@ def test_a_phase_counts_outcomes_errors_and_durations() -> None:
     phase.count(ROWS._replace(error=[]), ERRORS)
     assert phase.second_outcomes == [4, 2, 2]
     assert phase.errors == {"40P01": 1, "reset": 1}
-    assert phase.second_latency == histogram.count_all([7, 3, 20, 2985] * 2)
+    assert phase.second_latency == histogram_of([7, 3, 20, 2985] * 2)
     assert phase.last_done_us == 3000
     phase.end_second()
     assert phase.second_outcomes == [0, 0, 0]
     assert phase.second_latency == {}
     assert phase.outcomes == [4, 2, 2]
-    assert phase.service == histogram.count_all([6, 2, 18, 2985] * 2)
+    assert phase.service == histogram_of([6, 2, 18, 2985] * 2)
 
 
 def test_the_errors_of_a_phase_are_bounded() -> None:

@@ -18,6 +18,7 @@ from harness.load.engine import Engine
 from harness.load.job import decode
 from harness.load.sample_buffer import SampleBuffer
 from harness.load.worker import work
+from tests.support.summaries import phase
 
 from .conftest import INCREMENT, Handler, LoopbackServer, Request, counted, http, job_dict, run_job
 
@@ -43,9 +44,9 @@ async def test_a_thousand_requests_are_in_flight_at_once(serve: Serve, tmp_path:
     done = await run_job(job_dict(server.port, tmp_path, clients=1000, requests=1000))
     assert server.peak == server.busy_peak == 1000
     assert done.events[0] == done.events[0] | {"event": "ready", "connections": 1000}
-    assert done.summary["peak_in_flight"] == 1000
-    assert done.summary["measure"] == {"sent": 1000, "ok": 1000, "fail": 0, "unknown": 0, "errors": {}}
-    assert done.summary["connections"]["reopened"] == 0
+    assert done.summary.peak_in_flight == 1000
+    assert done.summary.measure == phase(1000)
+    assert done.summary.connections.reopened == 0
     samples = done.samples
     assert max(samples.sent_us) < min(samples.done_us)
     assert set(samples.due_us) == {0}
@@ -63,7 +64,7 @@ async def test_nothing_is_sent_before_go(serve: Serve, tmp_path: Path) -> None:
     await asyncio.sleep(0.1)
     assert (server.open, server.requests) == (5, 0)
     commands.put_nowait(None)
-    assert await task == {}
+    assert await task is None
     assert server.requests == 0
 
 
@@ -75,7 +76,7 @@ async def test_a_closed_client_waits_for_its_answer(serve: Serve, tmp_path: Path
 
     server = await serve(handler)
     done = await run_job(job_dict(server.port, tmp_path, clients=4, requests=40))
-    assert server.busy_peak == done.summary["peak_in_flight"] == 4
+    assert server.busy_peak == done.summary.peak_in_flight == 4
     assert len(done.samples) == server.requests == 40
 
 
@@ -89,10 +90,10 @@ async def test_seconds_end_a_closed_job_and_all_is_waited_for(serve: Serve, tmp_
     done = await run_job(job_dict(server.port, tmp_path, clients=3, seconds=0.5))
     assert done.samples.outcome == ["ok"] * 6
     assert max(done.samples.due_us) < 500_000 <= max(done.samples.done_us)
-    assert done.summary["seconds"] == 0.5
-    assert done.summary["window"]["ok"] == 3  # the second round ended after the window
-    assert 1_400_000 < done.summary["busy_us"] <= 1_500_000  # three in flight for half a second
-    assert done.summary["rps"] == 6
+    assert done.summary.seconds == 0.5
+    assert done.summary.window.ok == 3  # the second round ended after the window
+    assert 1_400_000 < done.summary.busy_us <= 1_500_000  # three in flight for half a second
+    assert done.summary.rps == 6
 
 
 async def test_a_ramp_spreads_the_first_requests(serve: Serve, tmp_path: Path) -> None:
@@ -126,11 +127,11 @@ async def test_a_stalled_server_shows_in_the_latency_from_due(serve: Serve, tmp_
 
     server = await serve(handler)
     done = await run_job(job_dict(server.port, tmp_path, mode="open", rate=2000.0, seconds=3.0, clients=20))
-    assert done.summary["latency_ms"]["count"] == done.summary["measure"]["ok"] == 6000
-    assert done.summary["latency_ms"]["p99_ms"] >= 1000
-    assert done.summary["service_ms"]["p99_ms"] < 1000  # what is printed beside it
-    assert done.summary["late"] > 1000
-    assert done.summary["peak_in_flight"] == 20
+    assert done.summary.latency_ms.count == done.summary.measure.ok == 6000
+    assert done.summary.latency_ms.p99_ms >= 1000
+    assert done.summary.service_ms.p99_ms < 1000  # what is printed beside it
+    assert done.summary.late > 1000
+    assert done.summary.peak_in_flight == 20
 
 
 async def test_open_arrivals_are_late_not_lost(serve: Serve, tmp_path: Path) -> None:
@@ -144,7 +145,7 @@ async def test_open_arrivals_are_late_not_lost(serve: Serve, tmp_path: Path) -> 
     samples = done.samples
     assert list(samples.due_us) == [number * 5000 for number in range(100)]
     assert samples.outcome == ["ok"] * 100
-    assert done.summary["late"] >= 90
+    assert done.summary.late >= 90
     assert all(a <= b for a, b in itertools.pairwise(samples.sent_us))
     assert samples.sent_us[99] - samples.due_us[99] > 1_000_000  # 100 x 20 ms over one connection
 
@@ -157,12 +158,12 @@ async def test_what_cannot_be_sent_in_the_end_is_a_failure_not_a_gap(serve: Serv
     server = await serve(handler)
     done = await run_job(job_dict(server.port, tmp_path, mode="open", rate=50.0, seconds=0.4, timeout_s=0.5))
     counts = Counter(zip(done.samples.outcome, done.samples.error, strict=True))
-    assert sum(counts.values()) == done.summary["measure"]["sent"] == 20
+    assert sum(counts.values()) == done.summary.measure.sent == 20
     assert set(counts) == {("unknown", "timeout"), ("fail", "not sent")}
-    assert counts["fail", "not sent"] == done.summary["not_sent"]
+    assert counts["fail", "not sent"] == done.summary.not_sent
     assert server.requests == counts["unknown", "timeout"]
-    assert done.summary["latency_ms"]["count"] == 20
-    assert done.summary["service_ms"]["count"] == counts["unknown", "timeout"], "nobody served what was never sent"
+    assert done.summary.latency_ms.count == 20
+    assert done.summary.service_ms.count == counts["unknown", "timeout"], "nobody served what was never sent"
 
 
 async def test_an_open_job_ends_when_its_time_is_over_and_not_with_the_next_arrival(
@@ -171,7 +172,7 @@ async def test_an_open_job_ends_when_its_time_is_over_and_not_with_the_next_arri
     server = await serve(count_up)
     job = job_dict(server.port, tmp_path, mode="open", rate=0.05, seconds=0.5)
     done = await asyncio.wait_for(run_job(job), 15)  # the next is due after 20 s
-    assert (server.requests, done.summary["measure"]["sent"], done.summary["seconds"]) == (1, 1, 0.5)
+    assert (server.requests, done.summary.measure.sent, done.summary.seconds) == (1, 1, 0.5)
     assert max(event["second"] for event in done.events if event["event"] == "progress") < 15
 
 
@@ -199,7 +200,7 @@ async def test_how_late_requests_were_noticed_counts_in_the_measured_phase_alone
     warmup = {"seconds": 1.0, "max_seconds": 1.0}
     job = job_dict(server.port, tmp_path, mode="open", rate=100.0, seconds=0.5, warmup=warmup)
     done = await run_job(job, "measure 1")
-    assert done.summary["lag_ms"]["count"] == done.summary["measure"]["sent"] == 50
+    assert done.summary.lag_ms.count == done.summary.measure.sent == 50
 
 
 @pytest.mark.parametrize("mode", ["closed", "open"])
@@ -214,8 +215,8 @@ async def test_a_refused_connection_is_surely_not_applied(serve: Serve, tmp_path
     done = await run_job(job_dict(server.port, tmp_path, mode=mode, **amount))
     assert done.samples.outcome == ["ok", "fail", "fail"]
     assert done.samples.error[1:] == ["connect: Connection refused"] * 2
-    assert done.summary["not_sent"] == 2
-    assert done.summary["measure"]["sent"] == 3
+    assert done.summary.not_sent == 2
+    assert done.summary.measure.sent == 3
     assert server.requests == 1
 
 
@@ -240,8 +241,9 @@ async def test_connections_lost_before_the_release_are_opened_again(serve: Serve
     await asyncio.sleep(0.1)
     commands.put_nowait("go")
     summary = await task
-    assert summary["measure"]["ok"] == 5
-    assert summary["connections"]["opened"] == 10
+    assert summary
+    assert summary.measure.ok == 5
+    assert summary.connections.opened == 10
 
 
 async def test_a_warmup_is_counted_apart_and_kept(serve: Serve, tmp_path: Path) -> None:
@@ -256,17 +258,18 @@ async def test_a_warmup_is_counted_apart_and_kept(serve: Serve, tmp_path: Path) 
     samples, summary = done.samples, done.summary
     steps = [event for event in done.events if event["event"] == "step"]
     assert [(step["step"], step["done"], step["p95_ms"]) for step in steps] == [
-        (number, *step) for number, step in enumerate(summary["warmup_steps"])
+        (number, *step) for number, step in enumerate(summary.warmup_steps)
     ]
     assert len(steps) == 4, "four quarters of a second, and none of the measured phase"
-    assert 0 < sum(step["done"] for step in steps) <= summary["warmup"]["ok"]
-    assert summary["warmup_steady"] is not None
-    assert (summary["measure_from_us"], summary["measure_to_us"]) == (1_000_000, 2_000_000)
-    for phase, low, high in (("warmup", 0, 1_000_000), ("measure", 1_000_000, 2_000_000)):
-        due = [at for at, where in zip(samples.due_us, samples.phase, strict=True) if where == phase]
-        assert len(due) == summary[phase]["sent"] == summary[phase]["ok"] > 50
+    assert 0 < sum(step["done"] for step in steps) <= summary.warmup.ok
+    assert summary.warmup_steady is not None
+    assert (summary.measure_from_us, summary.measure_to_us) == (1_000_000, 2_000_000)
+    phases = (("warmup", summary.warmup, 0, 1_000_000), ("measure", summary.measure, 1_000_000, 2_000_000))
+    for name, totals, low, high in phases:
+        due = [at for at, phase in zip(samples.due_us, samples.phase, strict=True) if phase == name]
+        assert len(due) == totals.sent == totals.ok > 50
         assert low <= min(due) <= max(due) < high
-    assert summary["latency_ms"]["count"] == summary["measure"]["sent"]
+    assert summary.latency_ms.count == summary.measure.sent
     assert len(samples) == server.requests
     rows = [line.split(",") for line in (tmp_path / "timeline.csv").read_text().splitlines()[1:]]
     assert sum(int(row[2]) for row in rows) == len(samples)
@@ -282,9 +285,9 @@ async def test_requests_of_the_measured_phase_are_counted_from_its_start(serve: 
     server = await serve(handler)
     job = job_dict(server.port, tmp_path, requests=30, warmup={"seconds": 1.0, "max_seconds": 2.0})
     done = await run_job(job, "measure 1")
-    assert done.summary["measure"]["sent"] == 30
-    assert done.summary["warmup"]["sent"] > 30
-    assert done.summary["warmup_steady"] is not None
+    assert done.summary.measure.sent == 30
+    assert done.summary.warmup.sent > 30
+    assert done.summary.warmup_steady is not None
 
 
 async def test_an_interruption_keeps_what_was_measured(serve: Serve, tmp_path: Path) -> None:
@@ -300,9 +303,10 @@ async def test_an_interruption_keeps_what_was_measured(serve: Serve, tmp_path: P
     commands.put_nowait("go")
     job = decode(job_dict(server.port, tmp_path, seconds=60.0, timeout_s=0.5))
     summary = await work(job, commands, lambda _: None)
-    assert summary["interrupted"] is True
-    assert summary["measure"] == summary["measure"] | {"sent": 21, "ok": 20, "unknown": 1}
-    assert summary["measure"]["errors"].keys() <= {"interrupted", "timeout"}
+    assert summary
+    assert summary.interrupted is True
+    assert (summary.measure.sent, summary.measure.ok, summary.measure.unknown) == (21, 20, 1)
+    assert summary.measure.errors.keys() <= {"interrupted", "timeout"}
     assert server.requests == 21
 
 
@@ -337,8 +341,8 @@ async def test_without_samples_memory_stays_flat_and_figures_remain(serve: Serve
     server = await serve(count_up)
     done = await run_job(job_dict(server.port, tmp_path, clients=2, requests=500, samples=False))
     assert not list(tmp_path.glob("samples*"))
-    assert done.summary["latency_ms"]["count"] == 500
-    assert done.summary["measure"]["ok"] == 500
+    assert done.summary.latency_ms.count == 500
+    assert done.summary.measure.ok == 500
 
 
 async def test_old_results_do_not_stay_in_the_folder(serve: Serve, tmp_path: Path) -> None:

@@ -5,111 +5,76 @@ from typing import Any
 import pytest
 
 from harness.load.generator_checks import broken, reasons
-
-WATCH = {
-    "load_host": "load-1",
-    "looks": 1000,
-    "cores": 2.0,
-    "throttled": 0.0,
-    "cpu": 0.5,
-    "cpu_wait": 0.0,
-    "stalled": 0.01,
-    "longest_stall_ms": 9.0,
-    "in_flight": 20.0,
-}
-
-
-def summary(**changes: Any) -> dict[str, Any]:
-    """10 s of 2,000 requests/s at 10 ms: innocent, before the changes."""
-    return {
-        "mode": "open",
-        "clients": 100,
-        "offered_rate": 2000.0,
-        "seconds": 10.0,
-        "window": {"ok": 20_000, "fail": 0, "unknown": 0},
-        "watch": [WATCH],
-        "busy_us": 200_000_000,
-        "lag_ms": {"p95_ms": 0.1, "p99_ms": 0.3, "count": 20_000},
-        "service_ms": {"p95_ms": 20.0, "p99_ms": 30.0},
-        "measure_from_us": 0,
-        "apart_us": 0,
-        "peak_in_flight": 21,
-        "last_due_us": 9_999_500,
-        "last_sent_us": 9_999_900,
-        "late": 0,
-        "connections": {"opened": 100, "reopened": 0, "out_of_step": 0},
-        "interrupted": False,
-    } | changes
-
+from harness.load.results.summary import ConnectionTotals, Percentiles
+from tests.support.summaries import lane_summary, process, window
 
 ONE_SECOND = {
-    "seconds": 1.0, "window": {"ok": 2000, "fail": 0, "unknown": 0}, "last_due_us": 999_500, "last_sent_us": 999_900,
-    "watch": [WATCH | {"looks": 97}],
+    "measure_to_us": 1_000_000, "window": window(2000), "last_due_us": 999_500, "last_sent_us": 999_900,
+    "watch": (process(looks=97),),
 }  # fmt: skip
 """As it is with --quick."""
 
 
 def test_an_innocent_generator_has_no_reasons() -> None:
-    assert reasons(summary(), ceiling_rps=50_000) == []
-    assert reasons(summary()) == []
+    assert reasons(lane_summary(), ceiling_rps=50_000) == []
+    assert reasons(lane_summary()) == []
 
 
 @pytest.mark.parametrize(
     ("changes", "ceiling", "said"),
     [
-        ({"watch": [WATCH | {"cpu": 0.95}]}, None, "used 95% of a core"),
-        ({"watch": [WATCH, WATCH | {"cpu": 0.95, "load_host": "load-2", "in_flight": 0.0}]}, None, "load-2"),
-        ({"watch": [WATCH | {"cpu": 0.095, "cores": 0.1}]}, None, "used 95% of the 0.1 cores that its host may use"),
+        ({"watch": (process(cpu=0.95),)}, None, "used 95% of a core"),
+        ({"watch": (process(), process(cpu=0.95, load_host="load-2", in_flight=0.0))}, None, "load-2"),
+        ({"watch": (process(cpu=0.095, cores=0.1),)}, None, "used 95% of the 0.1 cores that its host may use"),
         (
-            {"watch": [WATCH | {"cores": 1.5, "cpu": 0.7, "in_flight": 10.0}] * 2},
+            {"watch": (process(cores=1.5, cpu=0.7, in_flight=10.0),) * 2},
             None,
             "load-1: the load generator used 93% of the 1.5 cores",
         ),
         ({"apart_us": 1_000_000}, None, "began to measure 1,000 ms apart (limit 100 ms)"),
-        ({"watch": [WATCH | {"throttled": 0.8, "cores": 0.6}]}, None, "quota of 0.6 cores ran out in 80% of its"),
-        ({"watch": [WATCH | {"stalled": 0.85, "longest_stall_ms": 90.0}]}, None, "held up for 85% of the window"),
-        ({"lag_ms": {"p99_ms": 4.0, "count": 20_000}}, None, "send lag p99 4.0 ms (limit 3.0 ms"),
-        ({"lag_ms": {"p95_ms": 4.0, "p99_ms": 9.0, "count": 100}}, None, "send lag p95 4.0 ms (limit 2.0 ms"),
+        ({"watch": (process(throttled=0.8, cores=0.6),)}, None, "quota of 0.6 cores ran out in 80% of its"),
+        ({"watch": (process(stalled=0.85, longest_stall_ms=90.0),)}, None, "held up for 85% of the window"),
+        ({"lag_ms": Percentiles(p99_ms=4.0, count=20_000)}, None, "send lag p99 4.0 ms (limit 3.0 ms"),
+        ({"lag_ms": Percentiles(p95_ms=4.0, p99_ms=9.0, count=100)}, None, "send lag p95 4.0 ms (limit 2.0 ms"),
         ({"last_sent_us": 12_000_000, "late": 4000}, None, "only 83% of the offered 2000 requests/s"),
         ({}, 2_300.0, "87% of what the generator reaches"),
-        ({"watch": [WATCH | {"in_flight": 30.0}]}, None, "Little's law does not hold: 30.0"),
+        ({"watch": (process(in_flight=30.0),)}, None, "Little's law does not hold: 30.0"),
         ({"busy_us": 150_000_000}, None, "their times add up to 15.0"),
         (ONE_SECOND | {"busy_us": 15_000_000}, None, "their times add up to 15.0"),
-        (ONE_SECOND | {"busy_us": 85_000_000, "watch": [WATCH | {"looks": 97, "in_flight": 100.0}]}, None, "85.0"),
+        (ONE_SECOND | {"busy_us": 85_000_000, "watch": (process(looks=97, in_flight=100.0),)}, None, "85.0"),
     ],
 )
 def test_each_reason_is_named(changes: dict[str, Any], ceiling: float | None, said: str) -> None:
-    found = reasons(summary(**changes), ceiling)
+    found = reasons(lane_summary(**changes), ceiling)
     assert len(found) == 1
     assert said in found[0]
     assert "\n" not in found[0]
 
 
 def test_outcomes_that_cannot_be_believed_are_told_from_times_that_cannot() -> None:
-    assert broken(summary()) == []
-    assert broken(summary(watch=[WATCH | {"cpu": 0.95}])) == []
-    assert broken(summary(connections={"out_of_step": 2})) == [
+    assert broken(lane_summary()) == []
+    assert broken(lane_summary(watch=(process(cpu=0.95),))) == []
+    assert broken(lane_summary(connections=ConnectionTotals(opened=100, reopened=0, out_of_step=2))) == [
         "2 answers came unasked: others may belong to other requests"
     ]
-    assert broken(summary(interrupted=True)) == ["the load was interrupted"]
+    assert broken(lane_summary(interrupted=True)) == ["the load was interrupted"]
 
 
 @pytest.mark.parametrize(
     "changes",
     [
-        {"lag_ms": {"p99_ms": 0.9, "count": 5000}, "service_ms": {"p99_ms": 0.5}},  # below the grain
-        {"lag_ms": {"p95_ms": 0.3, "p99_ms": 9.0, "count": 100}},  # a hiccup or two
-        {"lag_ms": {"p95_ms": None, "p99_ms": None, "count": 9}},  # too few to carry a p95
-        {"watch": [WATCH | {"cpu": 0.99, "looks": 3, "in_flight": None}]},  # 30 ms: says nothing
+        {"lag_ms": Percentiles(p99_ms=0.9, count=5000), "service_ms": Percentiles(p99_ms=0.5)},  # below the grain
+        {"lag_ms": Percentiles(p95_ms=0.3, p99_ms=9.0, count=100)},  # a hiccup or two
+        {"lag_ms": Percentiles(p95_ms=None, p99_ms=None, count=9)},  # too few to carry a p95
+        {"watch": (process(cpu=0.99, looks=3, in_flight=None),)},  # 30 ms: says nothing
         {"mode": "closed", "offered_rate": None, "last_sent_us": 12_000_000},
-        {"watch": [WATCH | {"in_flight": 20.9}]},  # within 5 %
+        {"watch": (process(in_flight=20.9),)},  # within 5 %
         ONE_SECOND | {"busy_us": 18_000_000},  # chance
-        ONE_SECOND | {"busy_us": 15_000_000, "watch": [WATCH | {"looks": 49}]},  # too few looks
+        ONE_SECOND | {"busy_us": 15_000_000, "watch": (process(looks=49),)},  # too few looks
         # a burst: a thousand in flight in the first hundredth of a second, which nobody looked at
-        ONE_SECOND
-        | {"busy_us": 510_000_000, "peak_in_flight": 1000, "watch": [WATCH | {"looks": 97, "in_flight": 480}]},
-        {"seconds": None, "last_sent_us": None},
+        ONE_SECOND | {"busy_us": 510_000_000, "peak_in_flight": 1000, "watch": (process(looks=97, in_flight=480),)},
+        {"measure_to_us": None, "last_sent_us": None},
     ],
 )
 def test_what_proves_nothing_is_no_reason(changes: dict[str, Any]) -> None:
-    assert reasons(summary(**changes), 50_000.0) == []
+    assert reasons(lane_summary(**changes), 50_000.0) == []

@@ -9,9 +9,9 @@ import pytest
 
 from harness.load.job import decode
 from harness.load.outcome import FAIL, OK, OUTCOMES, UNKNOWN, Answer
-from harness.load.results import histogram
 from harness.load.sample_buffer import MEASURE, SampleBuffer, Table
 from harness.model import OutcomeCounts
+from tests.support.summaries import histogram_of
 
 from .conftest import job_dict
 
@@ -54,7 +54,7 @@ def test_a_second_holds_what_became_known_in_it(tmp_path: Path) -> None:
         (3, 1, 0, 0),
     ]
     assert recorder.phases[MEASURE].outcomes == [2, 1, 1]
-    assert recorder.phases[MEASURE].latency == histogram.count_all([10_000, 499_999, 400_000, 3_500_000])
+    assert recorder.phases[MEASURE].latency == histogram_of([10_000, 499_999, 400_000, 3_500_000])
 
 
 def test_time_in_flight_is_that_within_the_window(tmp_path: Path) -> None:
@@ -84,7 +84,7 @@ def test_more_rows_than_a_block_holds(tmp_path: Path) -> None:
     rows = list(recorder.rows())
     assert [row.seq for row in rows] == list(range(number))
     assert rows[-1][:10] == (69_999, "increment", "hot-0", "app-1", 69_999, 70_000, 70_008, "ok", 200, 69_999)
-    assert recorder.phases[MEASURE].service == histogram.count_all([8] * number)
+    assert recorder.phases[MEASURE].service == histogram_of([8] * number)
 
 
 def test_without_samples_nothing_grows(tmp_path: Path) -> None:
@@ -126,7 +126,7 @@ def test_captured_numbers_are_totalled_where_measured_of_refused_requests_too(tm
         request.op = op
         recorder.record(request, T0 + due + 9, recorder.meaning(200, Answer(outcome, "", "", None, captured)))
     recorder.finish(T0 + 2_000_000)
-    assert recorder.captured == {"retries": [73.0, 3], "ids": [0.0, 0], "wait_ms": [0.5, 1]}
+    assert recorder.captured_totals() == {"retries": (73.0, 3), "ids": (0.0, 0), "wait_ms": (0.5, 1)}
     kept = [(0, {"ids": [1]}), (1, {"ids": [1]}), (4, {"retries": "x"})]
     assert recorder.lists == (kept if samples else [])
     rows = [dict(zip(("retries", "ids", "wait_ms"), row.captured, strict=True)) for row in recorder.rows()]
@@ -142,7 +142,7 @@ def test_numbers_that_no_service_means_spoil_no_total(tmp_path: Path, samples: b
     for seq, value in enumerate([1, 10**400, -(10**400), math.inf, -math.inf, math.nan, True]):
         recorder.record(call(seq, seq, seq), T0 + seq + 9, recorder.meaning(200, Answer(OK, "", "", None, (value,))))
     recorder.finish(T0 + 100)
-    assert recorder.captured == {"retries": [2.0, 2]}
+    assert recorder.captured_totals() == {"retries": (2.0, 2)}
     assert len(list(recorder.rows())) == (7 if samples else 0)
 
 

@@ -77,8 +77,8 @@ def test_two_hosts_share_a_trial_and_a_second_lane_runs_beside_it(run: Run, data
     assert sorted(v for v in samples.value if v is not None) == list(range(1, 102))
     assert {host: samples.load_host.count(host) for host in ("load-1", "load-2")} == {"load-1": 51, "load-2": 50}
     assert (value_of(database, "hot-0"), value_of(database, "other-0")) == (101, 7)
-    assert collected.summaries["main"]["measure"]["ok"] == 101
-    assert collected.summaries["other"]["load_host"] == "load-1"  # one client cannot be shared by two
+    assert collected.summaries["main"].measure.ok == 101
+    assert collected.summaries["other"].load_host == "load-1"  # one client cannot be shared by two
     assert ended(run.hosts) == [0, 0, 0]
 
 
@@ -86,7 +86,7 @@ def test_every_host_sends_in_as_many_processes_as_its_clients_allow(run: Run, da
     other = replace(FINITE, clients=3, requests=7, keys=Keys(prefix="other"))
     collected = run.go({"main": FINITE, "other": other}, processes=2)
     assert collected.failures == ()
-    watched = {lane: [w["load_host"] for w in summary["watch"]] for lane, summary in collected.summaries.items()}
+    watched = {lane: [process.load_host for process in summary.watch] for lane, summary in collected.summaries.items()}
     assert watched == {"main": ["load-1", "load-1", "load-2", "load-2"], "other": ["load-1", "load-2"]}
     assert sorted(read_samples(collected.folders["main"] / "samples.csv").seq) == list(range(101))
     assert (value_of(database, "hot-0"), value_of(database, "other-0")) == (101, 7)
@@ -140,8 +140,8 @@ def test_hosts_with_kernels_of_their_own_have_measured_at_the_same_time(run: Run
     collected = run.go({"main": FINITE})
     assert collected.failures == ()
     summary = collected.summaries["main"]
-    assert (summary["clock_shared"], summary["load_host"]) == (False, "load-1+load-2")
-    assert summary["apart_us"] < HOUR_US / 10
+    assert (summary.clock_shared, summary.load_host) == (False, "load-1+load-2")
+    assert summary.apart_us < HOUR_US / 10
     due_us = read_samples(collected.folders["main"] / "samples.csv").due_us
     assert max(due_us) - min(due_us) < HOUR_US / 10
     ended(run.hosts)
@@ -155,8 +155,8 @@ def test_a_host_that_dies_is_named_and_the_other_ones_results_are_kept(run: Run,
     collected = run.go({"main": replace(STEADY, seconds=2.0)}, kill)
     (failure,) = collected.failures
     assert failure.startswith("load-2: the load agent died")
-    assert collected.summaries["main"]["load_host"] == "load-1"
-    ok = collected.summaries["main"]["measure"]["ok"]
+    assert collected.summaries["main"].load_host == "load-1"
+    ok = collected.summaries["main"].measure.ok
     assert 0 < ok < value_of(database, "hot-0")
     assert ended(run.hosts) == [0, -signal.SIGKILL]
 
@@ -169,7 +169,7 @@ def test_a_host_that_dies_while_warming_up_costs_nobody_elses_results(run: Run) 
     warmup = Warmup(seconds=1.0, max_seconds=2.0)
     collected = run.go({"main": replace(STEADY, seconds=1.0, warmup=warmup)}, kill)
     assert [failure.split(":")[0] for failure in collected.failures] == ["load-2"]
-    assert collected.summaries["main"]["measure"]["ok"] > 0
+    assert collected.summaries["main"].measure.ok > 0
 
 
 def test_ctrl_c_leaves_no_agent_behind(run: Run) -> None:
@@ -262,7 +262,7 @@ def test_results_that_cannot_be_had_are_a_failure_of_the_trial_alone(
     collected = run.go({"main": FINITE})
     (failure,) = collected.failures
     assert failure.startswith(said)
-    assert [summary["load_host"] for summary in collected.summaries.values()] == kept
+    assert [summary.load_host for summary in collected.summaries.values()] == kept
     assert list(collected.folders) == list(collected.summaries)
     ended(run.hosts)
 

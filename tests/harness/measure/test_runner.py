@@ -18,6 +18,7 @@ from harness.checks.evaluate import evaluate
 from harness.cli.bench import end_with
 from harness.errors import InvalidMeasurement, RigError
 from harness.load import generator_checks
+from harness.load.results.summary import ConnectionTotals, LaneSummary
 from harness.load.spec import LoadSpec
 from harness.measure.load_controller import Collected
 from harness.measure.runner import _judge, bench
@@ -174,16 +175,12 @@ def starved(agents: Sequence[subprocess.Popen[str]]) -> Iterator[None]:
         thread.join()
 
 
-CLEAN = {
-    "interrupted": False,
-    "connections": {"out_of_step": 0},
-    "warmup_steady": None,
-    "not_sent": 0,
-} | summary()
+CLEAN = summary()
+OUT_OF_STEP = ConnectionTotals(opened=4, reopened=0, out_of_step=3)
 
 
 def judged_row(
-    summaries: dict[str, Any], *, timing_matters: bool, doubts: Sequence[str] = (), died: Sequence[str] = ()
+    summaries: dict[str, LaneSummary], *, timing_matters: bool, doubts: Sequence[str] = (), died: Sequence[str] = ()
 ) -> Any:
     """The row of a trial with the lanes `main` and `other`, and the trials to be made up."""
     collected = Collected(folders={}, summaries=summaries, failures=tuple(died))
@@ -199,13 +196,15 @@ def judged_row(
     ("change", "said"),
     [
         ({"interrupted": True}, "the load was interrupted"),
-        ({"connections": {"out_of_step": 3}}, "3 answers came unasked: others may belong to other requests"),
+        ({"connections": OUT_OF_STEP}, "3 answers came unasked: others may belong to other requests"),
     ],
 )
 def test_outcomes_that_cannot_be_believed_make_any_trial_invalid(
     lane: str, change: dict[str, Any], said: str, *, timing_matters: bool
 ) -> None:
-    row, again = judged_row({"main": CLEAN, "other": CLEAN} | {lane: CLEAN | change}, timing_matters=timing_matters)
+    row, again = judged_row(
+        {"main": CLEAN, "other": CLEAN} | {lane: replace(CLEAN, **change)}, timing_matters=timing_matters
+    )
     assert (row.valid, row.reason, again) == (False, f"lane {lane}: {said}", [])
 
 

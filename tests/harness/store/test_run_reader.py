@@ -33,6 +33,7 @@ from harness.store.files import append_rows, read_table, write_atomically
 from harness.store.manifest import CodeRecord, HostRecord, RigRecord
 from harness.store.run_reader import Run, find_run, load_run
 from harness.store.run_writer import RunWriter
+from tests.support.summaries import lane_summary
 
 ROOT = Path(__file__).parents[3]
 CODE = CodeRecord(commit="abc", dirty=False, command="./run bench", seed=1)
@@ -727,14 +728,20 @@ def test_a_run_whose_folders_lead_elsewhere_is_not_written_to(path: Path, tmp_pa
     RunWriter.resume(load_run(path))
 
 
-@pytest.mark.parametrize("text", ["[" * 100_000, "9" * 5000, "{", '{"rps": NaN'])
+@pytest.mark.parametrize("text", ["[" * 100_000, "9" * 5000, "{", '{"rps": NaN', "[1]", "{}"])
 def test_a_summary_that_is_damaged_is_refused(path: Path, text: str) -> None:
     (path / "samples" / "001-main.summary.json").write_text(text)
     refused(lambda: load_run(path).summaries(1), "001-main.summary.json")
 
 
+def test_a_summary_field_of_a_wrong_type_is_refused_by_name(path: Path) -> None:
+    text = json.dumps(lane_summary().to_json() | {"busy_us": "long \x1b[2J"})
+    (path / "samples" / "001-main.summary.json").write_text(text)
+    refused(lambda: load_run(path).summaries(1), "summary.busy_us: expected int, got")
+
+
 def test_other_files_in_the_folder_are_no_lanes(path: Path) -> None:
-    for name in ("001-..csv", "001-MAIN.csv", "001-main.csv.bak", "1-main.csv", "001-main.summary.json"):
+    for name in ("001-..csv", "001-MAIN.csv", "001-main.csv.bak", "1-main.csv"):
         (path / "samples" / name).write_text(json.dumps([1]))
     run = load_run(path)
     assert list(run.lanes(1)) == ["main"]

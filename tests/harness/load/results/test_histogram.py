@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from harness.errors import FormatError
 from harness.load.results import histogram
+from tests.support.summaries import histogram_of
 
 VALUES = st.integers(min_value=0, max_value=histogram.HIGHEST_US)
 REFERENCE = HdrHistogram(1, histogram.HIGHEST_US, 3)
@@ -31,15 +32,15 @@ def test_three_digits_are_kept(value: int) -> None:
 
 @given(st.lists(VALUES, min_size=1, max_size=200))
 def test_quantiles_are_nearest_rank(values: list[int]) -> None:
-    found = histogram.quantiles_us(histogram.count_all(values), [0.5, 1.0])
+    found = histogram.quantiles_us(histogram_of(values), [0.5, 1.0])
     for q, got in zip((0.5, 1.0), found, strict=True):
         assert got == histogram.upper(histogram.slot(sorted(values)[math.ceil(q * len(values)) - 1]))
 
 
 @pytest.mark.parametrize(("q", "enough"), [(0.9, 10), (0.95, 20), (0.99, 100), (0.999, 1000)])
 def test_no_percentile_without_the_values_to_carry_it(q: float, enough: int) -> None:
-    assert histogram.quantiles_us(histogram.count_all(range(enough - 1)), [q]) == [None]
-    assert histogram.quantiles_us(histogram.count_all(range(enough)), [q]) != [None]
+    assert histogram.quantiles_us(histogram_of(range(enough - 1)), [q]) == [None]
+    assert histogram.quantiles_us(histogram_of(range(enough)), [q]) != [None]
 
 
 def test_an_empty_histogram_has_no_figures() -> None:
@@ -51,8 +52,8 @@ def test_an_empty_histogram_has_no_figures() -> None:
 def test_the_mean_is_within_the_grain() -> None:
     rng = random.Random(1)
     values = [round(rng.expovariate(1 / 20_000)) for _ in range(5000)]
-    assert histogram.mean_us(histogram.count_all(values)) == pytest.approx(sum(values) / 5000, rel=0.001)
-    assert histogram.mean_us(histogram.count_all([7, 8, 9])) == pytest.approx(8, abs=0.01)
+    assert histogram.mean_us(histogram_of(values)) == pytest.approx(sum(values) / 5000, rel=0.001)
+    assert histogram.mean_us(histogram_of([7, 8, 9])) == pytest.approx(8, abs=0.01)
 
 
 @settings(max_examples=30, deadline=None)
@@ -62,17 +63,17 @@ def test_a_histogram_survives_the_disk(counts: histogram.Counts) -> None:
 
 
 def test_two_intervals_of_one_log_add_up() -> None:
-    one, two = histogram.count_all([5, 50_000]), histogram.count_all([5, 7_000_000])
+    one, two = histogram_of([5, 50_000]), histogram_of([5, 7_000_000])
     both = histogram.encode(one) + histogram.encode(two).splitlines()[-1]
-    assert histogram.decode(both) == histogram.count_all([5, 5, 50_000, 7_000_000])
+    assert histogram.decode(both) == histogram_of([5, 5, 50_000, 7_000_000])
 
 
 def test_other_tools_read_what_we_write() -> None:
     values = [random.Random(2).randrange(10**7) for _ in range(500)]
-    line = histogram.encode(histogram.count_all(values)).splitlines()[-1]
+    line = histogram.encode(histogram_of(values)).splitlines()[-1]
     theirs = HdrHistogram.decode(line.rsplit(",", 1)[1])
     assert theirs.get_total_count() == 500
-    assert theirs.get_value_at_percentile(50) == histogram.quantiles_us(histogram.count_all(values), [0.5])[0]
+    assert theirs.get_value_at_percentile(50) == histogram.quantiles_us(histogram_of(values), [0.5])[0]
 
 
 @pytest.mark.parametrize("text", ["0,1,2,HISTnothing", "0,1,2,!!", "0,1", "x,y,z,AAAA"])
@@ -93,7 +94,7 @@ def test_what_other_tools_write_is_read() -> None:
     theirs, values = HdrHistogram(1, 10**9, 3), [0, 1, 2047, 2048, 5_000_001, 999_999_999]
     for value in values:
         theirs.record_value(value, 3)
-    assert histogram.decode(f"0,1,5,{theirs.encode().decode()}") == histogram.count_all(values * 3)
+    assert histogram.decode(f"0,1,5,{theirs.encode().decode()}") == histogram_of(values * 3)
 
 
 def test_a_histogram_that_unpacks_without_end_is_refused() -> None:

@@ -13,9 +13,11 @@ from harness.errors import InvalidMeasurement
 from harness.load.coordinator import Coordinator
 from harness.load.generator_checks import reasons
 from harness.load.results import histogram, outcome_counts
-from harness.load.results.merge import HISTOGRAMS, is_shared, merge, merge_seconds, time_shifts, write
+from harness.load.results.merge import HISTOGRAMS, merge, merge_seconds, time_shifts, write
 from harness.load.results.samples import read_samples, sample_file
+from harness.load.results.summary import Clock
 from harness.record import Samples
+from tests.support.summaries import histogram_of, lane_summary, window
 
 from ..conftest import INCREMENT, AgentProcess, Handler, LoopbackServer, Request, counted, job_dict, run_job
 
@@ -43,7 +45,7 @@ async def lead(agents: list[AgentProcess], conductor: Coordinator, kill: int | N
         assert output
         while line := await asyncio.wait_for(output.readline(), 60):
             event = json.loads(line)
-            for command in conductor.feed(number, event):
+            for command in conductor.handle(number, event):
                 for other in agents:
                     other.tell(command)
             if event["event"] == "progress" and number == kill:
@@ -78,17 +80,14 @@ async def test_two_load_hosts_make_the_histogram_of_their_union(serve: Serve, ag
     summary = merge(folders, tmp_path / "both")
     parts, both = [samples_of(folder) for folder in folders], samples_of(tmp_path / "both")
     latencies = [done - due for part in parts for done, due in zip(part.done_us, part.due_us, strict=True)]
-    assert histogram.decode((tmp_path / "both" / "latency.hgrm").read_text()) == histogram.count_all(latencies)
-    assert (
-        summary["latency_ms"]["p50_ms"]
-        == (histogram.quantiles_us(histogram.count_all(latencies), [0.5])[0] or 0) / 1000
-    )
+    assert histogram.decode((tmp_path / "both" / "latency.hgrm").read_text()) == histogram_of(latencies)
+    assert summary.latency_ms.p50_ms == (histogram.quantiles_us(histogram_of(latencies), [0.5])[0] or 0) / 1000
     assert sorted(both.seq) == list(range(602))
     assert list(both.done_us) == sorted(both.done_us)
     assert set(both.load_host) == {"load-0", "load-1"}
-    assert summary["measure"]["ok"] == summary["latency_ms"]["count"] == server.requests == 602
-    assert summary["offered_rate"] == 301
-    assert summary["clock_shared"] is True
+    assert summary.measure.ok == summary.latency_ms.count == server.requests == 602
+    assert summary.offered_rate == 301
+    assert summary.clock_shared is True
     rows = [line.split(",") for line in (tmp_path / "both" / "timeline.csv").read_text().splitlines()[1:]]
     assert sum(int(row[2]) for row in rows) == 602
     assert [row[0] for row in rows] == sorted({row[0] for row in rows}, key=int)
@@ -120,10 +119,10 @@ async def test_hosts_warm_up_together(serve: Serve, agent: Start, tmp_path: Path
     await lead(agents, conductor)
     assert [summary["measure_from_us"] for summary in conductor.done.values()] == [2_000_000] * 2
     summary = merge([tmp_path / "0", tmp_path / "1"], tmp_path / "both")
-    assert summary["warmup_steady"] is not None  # whether two seconds were alike is the machine's to say
-    assert [len(one["warmup_steps"]) for one in [summary, *conductor.done.values()]] == [8] * 3
-    assert sum(done for done, _ in summary["warmup_steps"]) <= summary["warmup"]["ok"]
-    assert 0.999 < summary["seconds"] < 1.2
+    assert summary.warmup_steady is not None  # whether two seconds were alike is the machine's to say
+    assert [len(done["warmup_steps"]) for done in conductor.done.values()] == [len(summary.warmup_steps)] * 2 == [8] * 2
+    assert sum(done for done, _ in summary.warmup_steps) <= summary.warmup.ok
+    assert 0.999 < summary.seconds < 1.2
 
 
 def from_warmup(data: dict[str, float]) -> Any:
@@ -158,7 +157,7 @@ async def test_hosts_without_samples_add_their_counts_by_key(serve: Serve, tmp_p
         job = job_dict(server.port, tmp_path / name, requests=requests, keys=keys, operations=operations, samples=False)
         assert sample_file((await run_job(job)).folder) is None
     summary = merge([tmp_path / "a", tmp_path / "b"], tmp_path / "c")
-    assert summary["captured"] == {"value": [sum(range(1, 11)), 10]}
+    assert summary.captured == {"value": (sum(range(1, 11)), 10)}
     assert outcome_counts.read(tmp_path / "c" / "keys.csv") == {
         ("increment", f"k-{n}", "ok"): 4 - (n > 0) for n in range(3)
     }
@@ -167,19 +166,17 @@ async def test_hosts_without_samples_add_their_counts_by_key(serve: Serve, tmp_p
         merge([tmp_path / "a", tmp_path / "b"], tmp_path / "d")
 
 
-def clock(boot: str, monotonic: int) -> dict[str, Any]:
-    return {"boot_id": boot, "t0_monotonic_us": monotonic}
+def clock(boot: str, monotonic: int) -> Clock:
+    return Clock(boot_id=boot, t0_monotonic_us=monotonic)
 
 
 def test_times_are_counted_from_the_earliest_release() -> None:
     one_kernel = [clock("k", 1000), clock("k", 1400)]
     assert time_shifts(one_kernel) == [0, 400]
     assert time_shifts(one_kernel, [5, 99_999]) == [0, 400], "what is exact needs no estimate"
-    assert is_shared(one_kernel)
     two_kernels = [clock("k", 1000), clock("l", 99)]
     assert time_shifts(two_kernels, [5_000_000, 5_000_601]) == [300, 0]
-    assert not is_shared(two_kernels)
-    assert not is_shared([clock("", 1), clock("", 2)])
+    assert time_shifts([clock("", 1), clock("", 2)], [0, 5]) == [0, 6], "without a boot id no clock is shared"
 
 
 async def two_hosts(serve: Serve, folder: Path, *, second_boot: str = "", late_us: int = 0, **job: Any) -> list[Path]:
@@ -193,7 +190,10 @@ async def two_hosts(serve: Serve, folder: Path, *, second_boot: str = "", late_u
     for name in ("measure_from_us", "measure_to_us"):
         summary[name] += late_us
     if second_boot:
-        summary["clock"] = clock(second_boot, summary["clock"]["t0_monotonic_us"] + 1_500_000)
+        summary["clock"] = {
+            "boot_id": second_boot,
+            "t0_monotonic_us": summary["clock"]["t0_monotonic_us"] + 1_500_000,
+        }
     (folder / "b" / "summary.json").write_text(json.dumps(summary))
     return [folder / "a", folder / "b"]
 
@@ -202,8 +202,8 @@ async def test_hosts_whose_clocks_differ_have_measured_no_longer(serve: Serve, t
     folders = await two_hosts(serve, tmp_path, second_boot="other", mode="open", rate=100.0, seconds=0.5, requests=None)
     one = json.loads((folders[0] / "summary.json").read_text())
     merged = merge(folders, tmp_path / "c", offsets_us=[0, -1_497_000])
-    assert (merged["seconds"], merged["rps"], merged["apart_us"]) == (0.5, 2 * one["rps"], 3000)
-    assert merged["clock_shared"] is False
+    assert (merged.seconds, merged.rps, merged.apart_us) == (0.5, 2 * one["rps"], 3000)
+    assert merged.clock_shared is False
     assert samples_of(tmp_path / "c").due_us[0] < 1_000_000, "their samples lie in one stretch of time"
 
 
@@ -213,9 +213,9 @@ async def test_a_host_that_heard_late_of_the_measured_phase_is_told_and_stretche
     job = {"mode": "open", "rate": 100.0, "seconds": 0.5, "requests": None}
     folders = await two_hosts(serve, tmp_path, late_us=1_000_000, **job)
     merged = merge(folders, tmp_path / "c")
-    assert (merged["seconds"], merged["apart_us"]) == (0.5, 1_000_000)
+    assert (merged.seconds, merged.apart_us) == (0.5, 1_000_000)
     assert [reason for reason in reasons(merged) if "1,000 ms apart" in reason]
-    assert merge([tmp_path / "c"], tmp_path / "d")["apart_us"] == 1_000_000, "nor is it forgotten"
+    assert merge([tmp_path / "c"], tmp_path / "d").apart_us == 1_000_000, "nor is it forgotten"
 
 
 def row(second: int, ok: int, phase: str = "measure") -> dict[str, Any]:
@@ -244,12 +244,12 @@ def test_seconds_of_the_same_phase_add_up() -> None:
 )
 def test_a_warmup_was_steady_if_its_last_steps_were(tmp_path: Path, warmup: tuple[int, ...], steady: object) -> None:
     rows = [row(0, sum(warmup), "warmup"), row(4, 3, "warmup"), row(4, 500), row(5, 500)]
-    summary = {
-        "measure_from_us": 4_000_000,
-        "measure_to_us": 6_000_000,
-        "window": {"ok": 1000, "fail": 0, "unknown": 0},
-        "warmup_steps": [(done, None) for done in warmup],
-    }
+    summary = lane_summary(
+        measure_from_us=4_000_000,
+        measure_to_us=6_000_000,
+        window=window(1000),
+        warmup_steps=tuple((done, None) for done in warmup),
+    )
     written = write(tmp_path, summary, {name: {5: 1000} for name in HISTOGRAMS}, rows)
-    assert written["warmup_steady"] is steady
-    assert written["rps"] == 500
+    assert written.warmup_steady is steady
+    assert written.rps == 500
