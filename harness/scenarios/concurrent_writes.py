@@ -13,12 +13,15 @@ from harness.checks.traffic import check_acknowledged, check_spread
 from harness.load.spec import LoadSpec
 from harness.model import Cell, Finding, Trial
 from harness.plan.options import BenchRequest
-from harness.plan.scenario import Scenario, Site
+from harness.plan.scenario import Scenario, Site, backend_name, joined
 from harness.record import TrialRecord
-from harness.scenarios.increment_workload import backends, check_counters, increment, keys, strategies
+from harness.scenarios.increment_workload import backends, check_counters, increment, keys, keys_name, strategies
+from harness.text import plural
 
 REQUESTS = 1000
 HOSTS = 4
+LEDGER_KEYS = "spread"
+"""The key set whose requests carry an Idempotency-Key and write the ledger."""
 
 
 def cells(options: BenchRequest, site: Site) -> list[Cell]:
@@ -36,7 +39,7 @@ def cells(options: BenchRequest, site: Site) -> list[Cell]:
         )
         for backend in backends(options, site, site.backends)
         for strategy in strategies(options, site, backend, ("upsert",))
-        for key_set in ("hot", "spread")
+        for key_set in ("hot", LEDGER_KEYS)
     ]
 
 
@@ -51,7 +54,7 @@ def workload(trial: Trial) -> dict[str, LoadSpec]:
             requests=cell.requests,
             timeout_s=60.0,
             keys=keys(key_set),
-            operations=(increment(cell.strategy, idempotency=key_set == "spread"),),
+            operations=(increment(cell.strategy, idempotency=key_set == LEDGER_KEYS),),
         )
     }
 
@@ -66,18 +69,25 @@ def check(measured: TrialRecord) -> Sequence[Finding]:
     return findings
 
 
+def label(cell: Cell) -> str:
+    """Names a cell, such as `PostgreSQL, upsert, 100 keys with ledger, 4 hosts`."""
+    ledger = " with ledger" if cell.params.get("keys") == LEDGER_KEYS else ""
+    return joined(backend_name(cell), cell.strategy, keys_name(cell) + ledger, plural(cell.hosts, "host"))
+
+
 SCENARIO = Scenario(
     name="concurrent-writes",
-    question="Do 1,000 writes at once all succeed, and does the counter hold exactly their number?",
+    question="Do 1,000 concurrent writes all succeed, and does the counter equal their number?",
     criteria=(
-        "1,000 concurrent writes succeed to 100 % (PostgreSQL)",
-        "no lost update: final value = initial + acknowledged, each value answered once, in real-time order",
-        "+ requests spread evenly over the app hosts",
-        "+ client, HAProxy, app and database count the same",
-        "+ SQLite: what share it acknowledges is reported, not judged; what it acknowledges must not be lost",
+        "100 % of 1,000 concurrent writes succeed (PostgreSQL)",
+        "no lost update: final value = initial + acknowledged, each value returned once, in real-time order",
+        "requests are spread evenly over the app hosts",
+        "client, HAProxy, app and database count the same number of requests",
+        "SQLite: the share of acknowledged writes is reported only; an acknowledged write must not be lost",
     ),
     cells=cells,
     workload=workload,
     check=check,
+    label=label,
     timing_matters=False,
 )

@@ -20,6 +20,7 @@ from harness.plan.options import BenchRequest
 from harness.plan.scenario import Scenario, Site, Skip
 from harness.record import Samples, TrialRecord
 from harness.scenarios.increment_workload import check_counters, increment
+from harness.text import plural
 
 CLIENTS = 150
 MORE_THAN = 100
@@ -165,16 +166,24 @@ def _recovery(cell: Cell, samples: Samples, pressure: Samples) -> Finding:
     return finding(cell, "recovery", "fail" if bad else "pass", text)
 
 
+def label(cell: Cell) -> str:
+    """Names a cell: the clients at once, or the load beyond max_connections."""
+    if cell.params.get("load") == "past-limit":
+        return "more pool connections than max_connections"
+    return f"{plural(cell.clients, 'client')} at once"
+
+
 SCENARIO = Scenario(
     name="connections",
-    question="Are 100 and more open connections served, and what happens past the server's max_connections?",
+    question="Are more than 100 open connections served, and what happens beyond the server's max_connections?",
     criteria=(
-        "more than 100 connections open at once, all served",
-        "+ past max_connections: refusals are clean (503, aborted), recovery comes by itself, nothing is lost",
+        "more than 100 connections are open at once and all are served",
+        "beyond max_connections: rejections are clean (503, not applied), the service recovers, no update is lost",
     ),
     cells=cells,
     workload=workload,
     check=check,
+    label=label,
     exceeds_connections=lambda cell: cell.params["load"] == "past-limit",
     timing_matters=False,
     postgres_topic="max_connections",

@@ -151,22 +151,31 @@ def _service(measured: TrialRecord) -> list[Finding]:
     ]
 
 
+def label(cell: Cell) -> str:
+    """Names a cell, such as `through the service, with retry`."""
+    if cell.params.get("through") == "driver":
+        return "direct sessions"
+    return f"through the service, {'with' if cell.params.get('retry') else 'without'} retry"
+
+
 SCENARIO = Scenario(
     name="deadlocks",
-    question="Are deadlocks detected, is there exactly one victim a pair, and does a retry save it?",
+    question="Are deadlocks detected, does each pair have exactly one victim, and does a retry save it?",
     criteria=(
-        "deadlocks are detected (40P01) and resolved: exactly one victim a pair, the survivor commits",
-        "+ the service's retry makes both succeed",
-        "+ clients, pg_stat_database and the server's log count the same deadlocks",
-        "+ detection time beside deadlock_timeout",
+        "deadlocks are detected (40P01) and resolved: exactly one victim per pair, the survivor commits",
+        "with the service's retry both transactions succeed",
+        "clients, pg_stat_database and the server's log count the same deadlocks",
+        "the detection time, compared with deadlock_timeout",
     ),
-    background="Two transactions that each hold a row and want the other's would wait for each other for ever. "
-    "After deadlock_timeout PostgreSQL looks for such a circle and ends one of the two with the error 40P01, the "
-    "victim; the other goes on. Nothing of the victim is applied, so it can be sent again as it was: that is what "
-    "the service's retry does. Taking rows in the same order everywhere avoids the circle altogether.",
+    background="Two transactions that each hold a row and request the other's row would wait for each other forever. "
+    "After deadlock_timeout PostgreSQL searches for such a cycle and aborts one of the two, the victim, "
+    "with error 40P01; the other continues. No update of the victim is applied, so the service can run it "
+    "again, which is what its retry does. Taking rows in the same order everywhere avoids deadlocks "
+    "altogether.",
     cells=cells,
     workload=workload,
     check=check,
+    label=label,
     reads=("deadlocks",),
     timing_matters=False,
     postgres_topic="deadlock detection",

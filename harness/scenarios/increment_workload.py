@@ -14,6 +14,7 @@ from harness.model import Backend, Cell, Finding
 from harness.plan.options import BenchRequest
 from harness.plan.scenario import Site, Skip
 from harness.record import Evidence, TrialRecord
+from harness.text import plural
 
 CAPTURE = ("retries", "transactions", "pool_wait_ms")
 KEY_SETS: Mapping[str, int] = {"hot": 1, "spread": 100, "1000": 1000}
@@ -60,6 +61,14 @@ def keys(name: str) -> Keys:
     """The key distribution of a load job for a key set by name."""
     count = KEY_SETS[name]
     return Keys(kind="one" if count == 1 else "uniform", prefix=name, count=count)
+
+
+def keys_name(cell: Cell) -> str:
+    """Returns the cell's key set for readers, such as `1 hot key` or `100 keys`."""
+    name = str(cell.params.get("keys", ""))
+    if name not in KEY_SETS:
+        return name
+    return "1 hot key" if KEY_SETS[name] == 1 else plural(KEY_SETS[name], "key")
 
 
 def load(cell: Cell, operation: Operation, keys: Keys) -> LoadSpec:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from harness.isolation.findings import findings_isolation
 from harness.model import Cell, Finding, Trial
 from harness.plan.options import BenchRequest
-from harness.plan.scenario import RemoteWorkload, Scenario, Site
+from harness.plan.scenario import RemoteWorkload, Scenario, Site, backend_name
 from harness.record import TrialRecord
 from harness.scenarios.increment_workload import backends
 
@@ -39,20 +39,21 @@ def check(measured: TrialRecord) -> Sequence[Finding]:
 
 SCENARIO = Scenario(
     name="isolation",
-    question="Which anomalies occur at which isolation level, against what the standard and the manual say?",
+    question="Which anomalies occur at which isolation level, compared with the standard and the manual?",
     criteria=(
-        "dirty, non-repeatable and phantom reads at each level (the page's table is what the standard allows)",
-        "+ the ten anomalies of Hermitage: nothing observed that PostgreSQL documents as prevented",
-        "+ every transaction ran at the level it asked for; SQLite's file is whole afterwards",
+        "dirty, non-repeatable and phantom reads at each level, beside what the standard allows",
+        "the ten anomalies of Hermitage: none occurs that PostgreSQL documents as prevented",
+        "every transaction runs at the requested level; SQLite's file is intact at the end",
     ),
-    background="An isolation level says what traces of other transactions may show while one runs; an anomaly is "
-    "such a trace. At a level that allows it, one that occurred is no fault of the database: the program must "
-    "guard against it itself, by a lock (SELECT … FOR UPDATE), by one statement instead of a read and a write, or "
-    "by a higher level and a retry after 40001. A check fails only where something occurred that the manual says "
-    "cannot. SQLite has one level, the strictest, and pays for it by refusing (SQLITE_BUSY) or waiting, whichever "
-    "rows are concerned.",
+    background="An isolation level defines which effects of concurrent transactions a transaction may observe; an "
+    "anomaly is such an effect. An anomaly that occurs at a level that allows it is no fault of the "
+    "database: the program must prevent it, with a lock (SELECT … FOR UPDATE), with one statement instead "
+    "of a read and a write, or with a higher level and a retry after 40001. A check fails only if an "
+    "anomaly occurs that the manual excludes. SQLite has one level, the strictest. It enforces it by "
+    "rejecting (SQLITE_BUSY) or delaying transactions, whichever rows they use.",
     cells=cells,
     workload=workload,
     check=check,
+    label=backend_name,
     timing_matters=False,
 )

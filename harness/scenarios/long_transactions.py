@@ -211,22 +211,36 @@ def _tails(trials: Sequence[TrialRecord]) -> Finding:
     return finding(cell, "quick p99", "pass", text, alone_ms=alone, beside_ms=beside)
 
 
+LABELS = {
+    "none": "no long transaction",
+    "other-row": "long transaction on another row",
+    "same-row": "long transaction on the same row",
+}
+
+
+def label(cell: Cell) -> str:
+    """Names a cell, such as `long transaction on another row`."""
+    kind = str(cell.params.get("long", ""))
+    return LABELS.get(kind, kind)
+
+
 SCENARIO = Scenario(
     name="long-transactions",
-    question="Does a 5 s transaction hold up quick ones on other rows?",
+    question="Does a 5 s transaction delay quick ones on other rows?",
     criteria=(
-        "more than 95 of 100 quick transactions end within their deadline beside a 5 s one",
-        "+ quick p99 with and without the long one",
-        "+ the contrast: quick ones that need the held row do wait",
-        "+ dead row versions: how many the long one keeps VACUUM from removing, and that all can be removed after it",
+        "more than 95 of 100 quick transactions end within their deadline beside a 5 s transaction",
+        "quick p99 with and without the long transaction",
+        "the contrast: quick transactions that need the locked row wait for it",
+        "dead row versions: how many VACUUM must leave beside the long transaction, and that it removes all later",
     ),
-    background="A transaction keeps the locks of the rows it wrote until it ends. Who needs one of these rows "
-    "waits (`same-row`); who needs others does not (`other-row`, to be compared with `none`, where there is no "
-    "long one). What it costs everybody shows later: an update leaves the old version of its row behind, and while "
-    "an older transaction is open, VACUUM may not remove it.",
+    background="A transaction holds the locks of the rows it has written until it ends. A transaction that needs one "
+    "of these rows waits (`same-row`); one that needs other rows does not (`other-row`, to be compared "
+    "with `none`, without a long transaction). There is also a cost for all: an update leaves the old "
+    "version of its row behind, and VACUUM cannot remove it while an older transaction is open.",
     cells=cells,
     workload=workload,
     check=check,
+    label=label,
     judge=judge,
     reads=("dead-rows",),
     postgres_topic="row locks and dead row versions",

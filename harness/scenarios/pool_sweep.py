@@ -26,6 +26,7 @@ from harness.model import Cell, Finding, Trial
 from harness.plan.options import BenchRequest
 from harness.plan.scenario import Scenario, Site, Skip
 from harness.record import Samples, TrialRecord
+from harness.text import plural
 
 POOLS = (1, 5, 10, 20, 50)
 QUERIES = 200
@@ -142,19 +143,25 @@ def judge(trials: Sequence[TrialRecord]) -> Sequence[Finding]:
     return findings
 
 
+def label(cell: Cell) -> str:
+    """Names a cell, such as `pool of 5 connections`."""
+    return f"pool of {plural(cell.pool, 'connection')}"
+
+
 SCENARIO = Scenario(
     name="pool-sweep",
-    question="How does the size of the connection pool bound the time of 200 queries at once?",
+    question="How does the size of the connection pool limit the time of 200 simultaneous queries?",
     criteria=(
         "t(5) < 0.3 t(1)",
         "t(10) < 0.6 t(5)",
-        "+ never faster than the ideal line: the pool has the size it is said to have",
-        "+ the knee; waiting for a connection split from executing",
-        "+ the plan refuses pools that exceed the server's connections",
+        "no pool is faster than its size allows: the pool has the configured size",
+        "the knee, and waiting for a connection separated from executing",
+        "the plan rejects pools that exceed the server's connections",
     ),
     cells=cells,
     workload=workload,
     check=check,
+    label=label,
     judge=judge,
     postgres_topic="connections, which cost the server a process each",
     repeat=lambda _: CLAIM_TRIALS,

@@ -27,9 +27,10 @@ from harness.checks.finding import finding
 from harness.load.spec import Keys, LoadSpec
 from harness.model import BACKENDS, Backend, Cell, Finding, Trial
 from harness.plan.options import BenchRequest
-from harness.plan.scenario import Scenario, Site, Skip
+from harness.plan.scenario import Scenario, Site, Skip, backend_name, joined
 from harness.record import TrialRecord, TrialResult
 from harness.scenarios.increment_workload import QUICK_SECONDS, UNSTEADY, check_counters, increment, load
+from harness.text import plural
 
 REQUESTS = 1000
 CLIENTS = (1, 10, 100)
@@ -244,19 +245,26 @@ def _sides(values: Mapping[str, float | None]) -> str:
     return ", ".join(f"{side} {value:,.4g}" for side, value in values.items() if value is not None)
 
 
+def label(cell: Cell) -> str:
+    """Names a cell, such as `naive SQLite, 10 clients`."""
+    burst = cell.params.get("load") == "burst"
+    return joined(backend_name(cell), "burst of " * burst + plural(cell.clients, "client"))
+
+
 SCENARIO = Scenario(
     name="sqlite-vs-postgres",
-    question="What does moving from a shared SQLite file to PostgreSQL change, measured?",
+    question="What changes when a shared SQLite file is replaced by PostgreSQL?",
     criteria=(
-        "the page's five rows (success rate, mean response, throughput, error rate, concurrent connections), "
-        "measured beside its claims: held or not held, against naive SQLite",
-        "+ tuned SQLite (WAL, FULL, BEGIN IMMEDIATE, busy timeout) beside it",
-        "+ nothing acknowledged is lost on any backend; SQLite's file stays whole (PRAGMA integrity_check)",
-        "+ each set-up's pragmas, read back on every host, are what its name says",
+        "five claims about naive SQLite (success rate, mean response, throughput, error rate, connections): "
+        "measured beside claimed, held or not held",
+        "tuned SQLite (WAL, FULL, BEGIN IMMEDIATE, busy timeout) for comparison",
+        "no acknowledged write is lost on any backend; SQLite's file stays intact (PRAGMA integrity_check)",
+        "the pragmas of each SQLite profile, read back on every host, are the expected ones",
     ),
     cells=cells,
     workload=workload,
     check=check,
+    label=label,
     extract=extract,
     judge=judge,
     timing_matters=False,

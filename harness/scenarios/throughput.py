@@ -18,7 +18,7 @@ from harness.checks.traffic import check_transactions
 from harness.load.spec import LoadSpec
 from harness.model import STRATEGIES, Cell, Finding, Trial
 from harness.plan.options import BenchRequest
-from harness.plan.scenario import Scenario, Site
+from harness.plan.scenario import Scenario, Site, backend_name, joined
 from harness.record import TrialRecord
 from harness.scenarios.increment_workload import (
     QUICK_SECONDS,
@@ -26,6 +26,7 @@ from harness.scenarios.increment_workload import (
     check_counters,
     increment,
     keys,
+    keys_name,
     load,
     strategies,
 )
@@ -84,17 +85,25 @@ def check(measured: TrialRecord) -> Sequence[Finding]:
     return [finding(cell, "control", "unknown", text, lost=0)]
 
 
+def label(cell: Cell) -> str:
+    """Names a cell, such as `PostgreSQL, upsert, 1,000 keys` or, with the open model, `…, 250 requests/s`."""
+    control = " (negative control)" if cell.params.get("control") else ""
+    rate = f"{cell.rate:,g} requests/s" if cell.rate else ""
+    return joined(backend_name(cell), cell.strategy + control, keys_name(cell), rate)
+
+
 SCENARIO = Scenario(
     name="throughput",
-    question="How many increments a second does each strategy carry, at what latency, and is any lost?",
+    question="How many increments per second does each strategy reach, at what latency, and is any lost?",
     criteria=(
-        "+ nothing lost: final value = initial + acknowledged, each value once, in real-time order",
-        "+ the service began as many transactions as it says: the database counted those that wrote",
-        "+ rate and latency are reported for each strategy, on a hot key and on 1,000 keys",
-        "+ the negative control (`unsafe`) does lose updates under the same load",
+        "no lost update: final value = initial + acknowledged, each value returned once, in real-time order",
+        "the service's number of transactions agrees with the number of writing transactions that the database counted",
+        "rate and latency of each strategy, on a hot key and on 1,000 keys (reported only)",
+        "the negative control (`unsafe`) loses updates under the same load",
     ),
     cells=cells,
     workload=workload,
     check=check,
+    label=label,
     works_without_samples=True,
 )
