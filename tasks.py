@@ -1,10 +1,10 @@
 """The tasks of pgcrucible: `./run TASK`, or `invoke TASK` in the activated .venv.
 
-Options and exit codes only; what they do stands in harness/. Heavy imports are inside the tasks, because tab
+Only options and exit codes are here; harness/cli/ does the work. Heavy imports are inside the tasks, because tab
 completion imports this file on every TAB.
 
 Exit codes: 0 all criteria pass, 1 a criterion fails, 2 usage or configuration, 3 the rig could not be built or
-reached, 4 the measurement is invalid, 130 interrupted (what was measured is kept).
+reached, 4 the measurement is invalid, 130 interrupted (completed trials are kept).
 """
 
 from __future__ import annotations
@@ -17,21 +17,19 @@ from typing import Any
 
 from invoke import Collection, Context, Exit, task
 
+from harness.model import MAX_HOSTS
 from harness.plan.options import OPTIONS, Option
 
 COMMON = {
-    "rig": "name of the rig (default: local); several can stand side by side",
-    "run": "a run: its folder or its id under results/ (default: the newest)",
-    "hosts": "number of app hosts, 1 to 64",
-    "inventory": "inventory file (default: inventory/local.yml)",
-    "provider": "podman, vm or static (default: what the inventory says)",
-    "json": "print JSON instead of text; with selfbench: the file to write",
-    "yes": "do not ask",
+    "rig": "name of the rig (default: local); several rigs can exist at the same time",
+    "run": "folder of a run, or its id under results/ (default: the newest)",
+    "hosts": f"number of app hosts, 1 to {MAX_HOSTS}",
+    "json": "print JSON instead of text",
 }
 
 
 def _guard(body: Callable[..., None]) -> Callable[..., None]:
-    """Turns our errors into one line, a hint and the exit code; Ctrl-C into 130."""
+    """Turns a CrucibleError into one line, a hint and its exit code, and Ctrl-C into 130."""
 
     @functools.wraps(body)
     def guarded(*args: Any, **kwargs: Any) -> None:
@@ -76,21 +74,26 @@ def _task(*options: Option, **help_lines: str) -> Callable[[Callable[..., None]]
 
 
 @_task(
-    hosts="app hosts that the rig shall have (default: 8), beside a database, load balancer and load host",
+    hosts="number of app hosts to plan for (default: 8), beside a database, load balancer and load host",
     json=COMMON["json"],
 )
 def doctor(_: Context, hosts: str | None = None, json: bool = False) -> None:
-    """Say what of this machine a rig needs and whether it is there, with the cure for what is not."""
+    """Check whether this machine can host a rig, and print a fix for each problem."""
     from harness.cli.rigs import run_doctor
 
     run_doctor(hosts=hosts, as_json=json)
 
 
-@_task(rig=COMMON["rig"], inventory=COMMON["inventory"], provider=COMMON["provider"], hosts=COMMON["hosts"])
+@_task(
+    rig=COMMON["rig"],
+    inventory="inventory file (default: inventory/local.yml)",
+    provider="podman, vm or static (default: the inventory's)",
+    hosts=COMMON["hosts"],
+)
 def provision(
     _: Context, rig: str = "local", inventory: str | None = None, provider: str | None = None, hosts: str | None = None
 ) -> None:
-    """Build the rig, or bring it to the wanted state: hosts, network, roles; proved by verify.yml."""
+    """Build the rig or bring it up to date: hosts, network and roles; verify.yml checks the result."""
     from harness.cli.rigs import run_provision
 
     run_provision(rig, inventory=inventory, provider=provider, hosts=hosts)
@@ -98,15 +101,15 @@ def provision(
 
 @_task(*OPTIONS.values())
 def bench(_: Context, **texts: str | bool | None) -> None:
-    """Run scenarios against the rig or a service, judge them, store a run under results/ and print its summary."""
+    """Measure scenarios on a rig or a service, check the results, store the run under results/ and print a summary."""
     from harness.cli.bench import run_bench
 
     run_bench(**texts)
 
 
-@_task(run=COMMON["run"], recheck="an old run: print what today's checks say of its samples")
+@_task(run=COMMON["run"], recheck="run whose stored samples today's checks judge; prints what differs")
 def check(_: Context, run: str | None = None, recheck: str | None = None) -> None:
-    """Judge a collected run with pytest, one test per criterion, from what is stored alone."""
+    """Judge a stored run with pytest, one test per criterion."""
     from harness.cli.runs import run_check, run_recheck
 
     if recheck:
@@ -118,33 +121,33 @@ def check(_: Context, run: str | None = None, recheck: str | None = None) -> Non
 @_task(
     run=COMMON["run"],
     json=COMMON["json"],
-    compare="a run to compare it with (the baseline)",
-    anyway="with --compare: although the environments differ in what matters; recorded in the run",
+    compare="run to compare it with: the baseline",
+    anyway="with --compare: compare runs of different environments; recorded in the run",
 )
 def report(
     _: Context, run: str | None = None, json: bool = False, compare: str | None = None, anyway: bool = False
 ) -> None:
-    """Print a run's summary and write its report.html anew."""
+    """Print the summary of a run and rewrite its report.html."""
     from harness.cli.runs import run_compare, run_report
     from harness.errors import UsageError
 
     if compare:
         run_compare(compare, run or "latest", anyway=anyway, fail_if=None, as_json=json)
     elif anyway:
-        raise UsageError("--anyway means nothing without a run to compare with", hint="give --compare RUN too")
+        raise UsageError("--anyway needs --compare", hint="./run report --compare RUN --anyway")
     else:
         run_report(run, as_json=json)
 
 
 @_task(
-    a="the baseline: a run's folder or id",
-    b="the run compared with it",
-    anyway="although the environments differ in what matters; recorded in B",
-    fail_if="end with 1 if B is slower by so much: slower:5%",
+    a="the baseline: folder or id of a run",
+    b="the run that is compared with it",
+    anyway="compare runs of different environments; recorded in B",
+    fail_if="exit with 1 if B is slower by this much: slower:5%",
     json=COMMON["json"],
 )
 def compare(_: Context, a: str, b: str, anyway: bool = False, fail_if: str | None = None, json: bool = False) -> None:
-    """Compare two runs: per cell and metric the ratio, its interval, and whether it is a difference at all."""
+    """Compare two runs: per cell and metric the ratio, its interval, and whether it is a significant difference."""
     from harness.cli.runs import run_compare
 
     run_compare(a, b, anyway=anyway, fail_if=fail_if, as_json=json)
@@ -152,11 +155,11 @@ def compare(_: Context, a: str, b: str, anyway: bool = False, fail_if: str | Non
 
 @_task(
     rig=COMMON["rig"],
-    seconds="end after so many seconds (default: Ctrl-C)",
-    interval="seconds between two looks (default: 2)",
+    seconds="stop after this many seconds (default: run until Ctrl-C)",
+    interval="seconds between two updates (default: 2)",
 )
 def watch(_: Context, rig: str = "local", seconds: str | None = None, interval: str = "2") -> None:
-    """Show live who works, who waits on whom, every pool and HAProxy's rates."""
+    """Show active queries, lock waits, connection pools and HAProxy rates, live."""
     from harness.cli.watch import run_watch
     from harness.plan.options import positive
 
@@ -165,19 +168,19 @@ def watch(_: Context, rig: str = "local", seconds: str | None = None, interval: 
 
 @_task(
     what="app, load or provision",
-    json="file to write the figures to, as JSON",
-    cold="provision: build the image anew too, about a minute more",
+    json="file to write the results to, as JSON",
+    cold="with provision: rebuild the image too, which takes about a minute longer",
 )
 def selfbench(_: Context, what: str, json: str | None = None, cold: bool = False) -> None:
-    """Measure pgcrucible itself: service and load beside the field's own tools, provisioning by its stages."""
+    """Benchmark pgcrucible: its service and load engine beside standard tools, provisioning stage by stage."""
     from harness.cli.dev import run_selfbench
 
     run_selfbench(what, json, cold=cold)
 
 
-@_task(count="number of inputs (default: 100,000)")
+@_task(count="number of requests (default: 100,000)")
 def fuzz(_: Context, count: str | None = None) -> None:
-    """Send random requests to the service: no 5xx that the database did not cause."""
+    """Send random requests to the service; no 5xx is allowed that the database did not cause."""
     from harness.cli.dev import run_fuzz
 
     run_fuzz(count)
@@ -185,7 +188,7 @@ def fuzz(_: Context, count: str | None = None) -> None:
 
 @_task()
 def audit(_: Context) -> None:
-    """Look the pinned packages up in the database of known vulnerabilities, or say that it cannot be reached."""
+    """Check the pinned packages for known vulnerabilities (pip-audit)."""
     from harness.cli.dev import run_audit
 
     run_audit()
@@ -193,7 +196,7 @@ def audit(_: Context) -> None:
 
 @_task(json=COMMON["json"])
 def scenarios(_: Context, json: bool = False) -> None:
-    """List the scenarios: the question of each, and the criteria that answer it."""
+    """List the scenarios: the question and the criteria of each."""
     from harness.cli.runs import run_scenarios
 
     run_scenarios(as_json=json)
@@ -201,15 +204,15 @@ def scenarios(_: Context, json: bool = False) -> None:
 
 @_task(rig=COMMON["rig"], json=COMMON["json"])
 def status(_: Context, rig: str | None = None, json: bool = False) -> None:
-    """Show the rigs and their hosts as they are now."""
+    """Show the current state of the rigs and their hosts."""
     from harness.cli.rigs import run_status
 
     run_status(rig, as_json=json)
 
 
-@_task(rig=COMMON["rig"], yes=COMMON["yes"], purge="also remove cached images and wheels")
+@_task(rig=COMMON["rig"], yes="do not ask for confirmation", purge="also remove cached images and wheels")
 def destroy(_: Context, rig: str = "local", yes: bool = False, purge: bool = False) -> None:
-    """Remove the rig and verify that nothing of it is left."""
+    """Remove the rig and verify that nothing remains."""
     from harness.cli.rigs import run_destroy
 
     run_destroy(rig, yes=yes, purge=purge)
@@ -217,41 +220,49 @@ def destroy(_: Context, rig: str = "local", yes: bool = False, purge: bool = Fal
 
 @_task(rig=COMMON["rig"], hosts=COMMON["hosts"])
 def quickstart(_: Context, rig: str = "local", hosts: str | None = None) -> None:
-    """From nothing to a judged run: provision, bench concurrent-writes, check, report."""
+    """Provision a rig, bench concurrent-writes, check the run and print its report."""
     from harness.cli.quickstart import run_quickstart
 
     run_quickstart(rig, hosts=hosts)
 
 
-@_task()
-def lint(_: Context) -> None:
-    """Format, lint and types: ruff, mypy, ansible-lint, yamllint."""
+@_task(fix="first correct what ruff can correct")
+def lint(_: Context, fix: bool = False) -> None:
+    """Check format, lint rules and types: ruff, mypy, ansible-lint, yamllint."""
     from harness.cli.dev import run_lint
 
-    run_lint()
+    run_lint(fix=fix)
 
 
 @_task(
-    select="pytest's -k expression",
-    fast="leave out the tests that build a rig or boot a machine",
+    select="run the tests that match this pytest -k expression",
+    fast="leave out the tests that build a rig or boot a virtual machine",
 )
 def test(_: Context, select: str | None = None, fast: bool = False) -> None:
-    """Lint, then unit, integration and acceptance tests. Installs what they need."""
+    """Run the linters, then the unit, integration and acceptance tests."""
     from harness.cli.dev import run_tests
 
     run_tests(select, fast=fast)
 
 
 @_task()
+def docs(_: Context) -> None:
+    """Rewrite the tables in README.md and docs/ that are made from the code."""
+    from harness.cli.dev import run_docs
+
+    run_docs()
+
+
+@_task()
 def lock(_: Context) -> None:
-    """Resolve pyproject.toml anew into the requirements files, with hashes."""
+    """Resolve pyproject.toml into the requirements files again, with hashes."""
     from harness.cli.dev import run_lock
 
     run_lock()
 
 
 namespace = Collection(
-    audit, bench, check, compare, destroy, doctor, fuzz, lint, lock, provision, quickstart, report, scenarios,
+    audit, bench, check, compare, destroy, docs, doctor, fuzz, lint, lock, provision, quickstart, report, scenarios,
     selfbench, status, test, watch,
 )  # fmt: skip
 namespace.configure({"run": {"in_stream": False}})

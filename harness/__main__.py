@@ -1,6 +1,6 @@
-"""What `./run` starts: Invoke on tasks.py, with our exit code and our two lines for a mistyped command line.
+"""The program behind `./run`: Invoke on tasks.py, with exit code 2 and a hint for a mistyped command line.
 
-Invoke itself ends with 1 there, which our contract keeps for a criterion that fails.
+Plain Invoke exits with 1 there, which is the exit code of a failed criterion.
 """
 
 from __future__ import annotations
@@ -19,21 +19,24 @@ USAGE = 2
 
 
 class CommandLine(Program):
-    """Invoke's program; what it cannot parse is one line, a hint, and exit code 2."""
+    """Invoke's program; a command line that it cannot parse gives one line, a hint and exit code 2."""
 
     def parse_core(self, argv: list[str] | None) -> None:
-        """Options before the first task."""
+        """Parses the options before the first task."""
+        words = list(sys.argv if argv is None else argv)
+        if words[2:3] in (["--help"], ["-h"]):  # Invoke asks for a task's positional arguments before it helps
+            words[1:3] = ["--help", words[1]]
         with self._usage_errors():
-            super().parse_core(argv)
-        sys.dont_write_bytecode = False  # Invoke's default would compile harness/ anew at every start: 0.2 s
+            super().parse_core(words)
+        sys.dont_write_bytecode = False  # Invoke's default recompiles harness/ at every start: 0.2 s
 
     def parse_tasks(self) -> None:
-        """Tasks and their options."""
+        """Parses the tasks and their options."""
         with self._usage_errors():
             super().parse_tasks()
 
     def parse_cleanup(self) -> None:
-        """--help and --list."""
+        """Handles --help and --list."""
         with self._usage_errors():
             super().parse_cleanup()
 
@@ -44,19 +47,19 @@ class CommandLine(Program):
         except ParseError as error:
             message, hint = self._explain(error)
             raise Exit(f"error: {message}\nhint: {hint}", code=USAGE) from None
-        except ValueError as error:  # an option of Invoke's own that wants a number
+        except ValueError as error:  # an option of Invoke that needs a number
             raise Exit(f"error: {error}\nhint: ./run --help", code=USAGE) from None
-        except Exit as end:  # also how --help and --list end well
+        except Exit as end:  # --help and --list end with it too, with code 0
             raise Exit(f"error: {end.message}\nhint: ./run --list", code=USAGE) if end.code else end from None
 
     def _explain(self, error: ParseError) -> tuple[str, str]:
-        from harness.text import nearest  # noqa: PLC0415 - what is typed right need not wait for it
+        from harness.text import nearest  # noqa: PLC0415 - needed for errors only
 
         task = error.context.name if error.context else None
         usage = f"./run {task} --help" if task else "./run --help"
         text = str(error)
-        if lacking := re.fullmatch(r"Flag <Argument: ([\w-]+).*> needed value and was not given one!", text):
-            return f"--{lacking[1]} needs a value", usage
+        if missing := re.fullmatch(r"Flag <Argument: ([\w-]+).*> needed value and was not given one!", text):
+            return f"--{missing[1]} needs a value", usage
         unknown = re.fullmatch(r"No idea what (['\"])(.*)\1 is!", text, re.DOTALL)
         if not unknown:
             return text, usage

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 Role = Literal["db", "app", "lb", "load"]
 ROLES: tuple[Role, ...] = ("db", "app", "lb", "load")
@@ -23,16 +23,10 @@ OutcomeCounts = Counter[tuple[str, str, str]]
 Verdict = Literal["pass", "fail", "unknown"]
 Mode = Literal["closed", "open"]
 Strategy = Literal["for-update", "upsert", "coalesce", "optimistic", "serializable", "unsafe"]
-STRATEGIES: tuple[Strategy, ...] = (
-    "for-update",
-    "upsert",
-    "coalesce",
-    "optimistic",
-    "serializable",
-    "unsafe",
-)
+STRATEGIES: tuple[Strategy, ...] = get_args(Strategy)
+"""In the order of tables; tests/repo/test_docs.py compares them with those of app/ and of the documentation."""
 Backend = Literal["postgres", "sqlite-naive", "sqlite-tuned"]
-BACKENDS: tuple[Backend, ...] = ("postgres", "sqlite-naive", "sqlite-tuned")
+BACKENDS: tuple[Backend, ...] = get_args(Backend)
 BACKEND_NAMES: Mapping[str, str] = {
     "postgres": "PostgreSQL",
     "sqlite-naive": "naive SQLite",

@@ -12,8 +12,6 @@ from typing import Any, Protocol
 LEVELS = ("READ UNCOMMITTED", "READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE")
 """The isolation levels of the SQL standard; the only texts that ever reach a BEGIN."""
 
-STRATEGIES = ("upsert", "for-update", "coalesce", "optimistic", "serializable", "unsafe")
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cost:

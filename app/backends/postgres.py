@@ -38,7 +38,7 @@ _JITTER_MS = (1.0, 50.0)
 class PostgresBackend:
     """See `base.Backend`."""
 
-    strategies: Sequence[str] = base.STRATEGIES
+    strategies: Sequence[str] = (*STRATEGIES, "coalesce")
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings

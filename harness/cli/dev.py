@@ -32,9 +32,12 @@ def _call(name: str, command: list[str], env: Mapping[str, str] | None = None) -
     return subprocess.run(command, cwd=ROOT, check=False, env={**os.environ, **(env or {})}).returncode == 0
 
 
-def run_lint() -> None:
-    """All linters; every one runs, then the failing ones are named."""
+def run_lint(*, fix: bool = False) -> None:
+    """Runs every linter, then names those that failed; `fix`: ruff first corrects what it can."""
     bin_ = str(Path(sys.executable).parent)
+    if fix:
+        _call("ruff check --fix", [f"{bin_}/ruff", "check", "--fix-only", "."])
+        _call("ruff format", [f"{bin_}/ruff", "format", "."])
     steps = {
         "ruff format": [f"{bin_}/ruff", "format", "--check", "."],
         "ruff check": [f"{bin_}/ruff", "check", "."],
@@ -45,7 +48,7 @@ def run_lint() -> None:
     env = {"ANSIBLE_CONFIG": str(ROOT / "playbooks/ansible.cfg")}
     bad = [name for name, command in steps.items() if not _call(name, command, env)]
     if bad:
-        raise CriterionFailed(f"lint: {', '.join(bad)}", hint="ruff format . && ruff check --fix . mends most of it")
+        raise CriterionFailed(f"lint: {', '.join(bad)}", hint="./run lint --fix corrects most of it")
 
 
 def run_tests(select: str | None, *, fast: bool) -> None:
@@ -63,6 +66,12 @@ def run_tests(select: str | None, *, fast: bool) -> None:
     done = subprocess.run(command, cwd=ROOT, check=False)
     if failed or done.returncode:
         raise CriterionFailed(failed or f"pytest ended with {done.returncode}", hint="see above")
+
+
+def run_docs() -> None:
+    """Rewrites the tables that are made from the code: docs/generate.py, which also reads the service's settings."""
+    if not _call("docs", [sys.executable, "-m", "docs.generate"]):
+        raise UsageError("the tables were not written", hint="see the traceback above")
 
 
 def run_lock() -> None:

@@ -2,46 +2,148 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib.util
 import inspect
 import re
+import subprocess
+import sys
 from dataclasses import fields
 from pathlib import Path
 
 import pytest
 import yaml
+from invoke import ParseError, Parser
+from invoke.parser import ParserContext
 
 import tasks
+from app.backends.postgres import PostgresBackend
 from app.settings import Settings
+from docs import generate
+from harness.__main__ import CommandLine
 from harness.analysis.figures import FIGURES
+from harness.model import STRATEGIES
+from harness.plan.options import OPTIONS, BenchRequest, Option
 from harness.scenarios import SCENARIOS
 from harness.store.csv_rows import TELEMETRY_COLUMNS, TIMELINE_COLUMNS, TRIAL_COLUMNS
 from harness.store.manifest import Manifest
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+COMMANDS_PAGE = (ROOT / "docs/commands.md").read_text(encoding="utf-8")
 SETTINGS = (ROOT / "docs/settings.md").read_text(encoding="utf-8")
 RESULTS = (ROOT / "docs/results.md").read_text(encoding="utf-8")
 OPENAPI = yaml.safe_load((ROOT / "docs/openapi.yaml").read_text(encoding="utf-8"))
 ROLES = sorted(path.name for path in (ROOT / "playbooks/roles").iterdir() if path.is_dir())
 
 
-@pytest.mark.parametrize("task", tasks.namespace.task_names)
+TASKS = sorted(tasks.namespace.task_names)
+CODE_BLOCK = re.compile(r"^    (\./run [^#\n]+)", re.MULTILINE)
+INLINE = re.compile(r"`(\./run [^`]+)`")
+COMMANDS = [c.strip() for c in (*CODE_BLOCK.findall(README), *INLINE.findall(README)) if "TASK" not in c]
+"""Every command in the README: from code blocks without their comments, and from running text."""
+
+
+def parse(command: str) -> list[ParserContext]:
+    """The tasks of a command line with their options, as Invoke parses it. Raises ParseError."""
+    spec = importlib.util.spec_from_file_location("tasks_to_parse", ROOT / "tasks.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)  # a copy: Invoke empties a task's help lines when it reads them
+    spec.loader.exec_module(module)
+    words = [word for word in command.split()[1:] if word != "--list"]
+    return list(Parser(contexts=module.namespace.to_contexts()).parse_argv(words))
+
+
+@pytest.mark.parametrize("task", TASKS)
 def test_every_task_is_in_the_readme(task: str) -> None:
-    assert re.search(rf"\./run {task}\b|selfbench", README), task
-    assert f"{task}" in README
+    assert re.search(rf"\./run {task}\b", README)
 
 
-@pytest.mark.parametrize("option", [n for n in inspect.signature(tasks.bench.body).parameters if n != "_"])
-def test_every_option_of_bench_is_in_the_readme(option: str) -> None:
-    assert f"--{option.replace('_', '-')}" in README
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_in_the_readme_is_valid(command: str) -> None:
+    for context in parse(command):
+        given = {name: argument.value for name, argument in context.args.items() if argument.got_value}
+        if context.name == "bench":
+            texts = {name.replace("-", "_"): value for name, value in given.items()}
+            BenchRequest.parse(texts, known_scenarios=SCENARIOS)
 
 
-@pytest.mark.parametrize("task", tasks.namespace.task_names)
+def test_commands_are_found_in_the_readme_and_a_wrong_one_is_noticed() -> None:
+    assert {"./run quickstart", "./run bench --resume RUN", "./run report --run results/example"} <= set(COMMANDS)
+    for wrong in ("./run benhc", "./run bench --nope", "./run compare ONE"):
+        with pytest.raises(ParseError):
+            parse(wrong)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_help_of_every_task_runs_and_lists_its_options(task: str, capsys: pytest.CaptureFixture[str]) -> None:
+    program = CommandLine(name="pgcrucible", binary="./run", binary_names=["./run"])
+    with contextlib.chdir(ROOT):
+        program.run(["./run", task, "--help"], exit=False)
+    text = capsys.readouterr().out
+    assert text.startswith(f"Usage: ./run [--core-opts] {task} ")
+    assert {option for option in options(task) if not re.search(rf" --?{option}\b", text)} == set()
+
+
+def test_completion_lists_the_options_of_bench() -> None:
+    """In a process, as a shell asks for it: no other test starts from the command line of `./run`."""
+    command = [sys.executable, "-m", "harness", "--complete", "--", "./run bench --"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert {f"--{option}" for option in options("bench")} <= set(done.stdout.split())
+
+
+def options(task: str) -> list[str]:
+    """The options of a task as typed, without the dashes; its positional arguments too."""
+    parameters = inspect.signature(tasks.namespace[task].body).parameters
+    return [name.replace("_", "-") for name in parameters if name != "_"]
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_every_option_of_every_task_is_documented(task: str) -> None:
+    section = re.search(rf"^### {task}\b.*?(?=^###|^<!--)", COMMANDS_PAGE, re.MULTILINE | re.DOTALL)
+    assert section
+    for name, parameter in inspect.signature(tasks.namespace[task].body).parameters.items():
+        if name != "_":
+            option = name.upper() if parameter.default is inspect.Parameter.empty else f"--{name.replace('_', '-')}"
+            assert f"| `{option}" in section[0]
+
+
+@pytest.mark.parametrize("option", OPTIONS.values(), ids=lambda option: option.name)
+def test_every_option_of_bench_is_in_the_readme(option: Option) -> None:
+    assert f"| `--{option.name}" in README
+
+
+@pytest.mark.parametrize("task", TASKS)
 def test_every_option_has_a_help_line_and_every_task_a_sentence(task: str) -> None:
-    body = tasks.namespace[task]
-    options = [n.replace("_", "-") for n in inspect.signature(body.body).parameters if n != "_"]
-    assert sorted(body.help) == sorted(options)
-    assert (body.__doc__ or "").strip().endswith(".")
+    assert sorted(tasks.namespace[task].help) == sorted(options(task))
+    assert (tasks.namespace[task].__doc__ or "").strip().endswith(".")
+
+
+@pytest.mark.parametrize("name", generate.DOCUMENTS)
+def test_tables_made_from_the_code_are_up_to_date(name: str) -> None:
+    text = (ROOT / name).read_text(encoding="utf-8")
+    assert generate.rendered(text) == text, "run ./run docs"
+
+
+def test_a_stale_table_is_noticed() -> None:
+    assert generate.rendered(README.replace("| `--rig NAME` |", "| `--rigg NAME` |")) == README
+    assert {
+        name for name in generate.TABLES if f"<!-- {name}: written by" not in README + SETTINGS + COMMANDS_PAGE
+    } == set()
+
+
+def test_readme_lines_have_at_most_120_columns() -> None:
+    assert [line for line in README.splitlines() if len(line) > 120] == []
+
+
+def test_strategies_are_the_same_in_service_harness_and_documents() -> None:
+    row = re.search(r"^\| Strategy \|.*$", README, re.MULTILINE)
+    body = OPENAPI["paths"]["/api/increment"]["post"]["requestBody"]["content"]["application/json"]["schema"]
+    contract = [name for name in body["properties"]["strategy"]["enum"] if name is not None]
+    assert row
+    assert re.findall(r"`([a-z-]+)`", row[0]) == list(STRATEGIES)
+    assert sorted(contract) == sorted(PostgresBackend.strategies) == sorted(STRATEGIES)
 
 
 @pytest.mark.parametrize("name", SCENARIOS)

@@ -1,0 +1,128 @@
+"""Writes the tables in README.md and docs/ that are made from the code: `./run docs`. A test fails when one is stale.
+
+A table stands between `<!-- NAME: written by ./run docs -->` and `<!-- end of NAME -->`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import fields
+from inspect import Parameter, signature
+from pathlib import Path
+
+import yaml
+
+import tasks
+from app.settings import Settings
+from harness.plan.options import OPTIONS
+from harness.scenarios import SCENARIOS
+
+ROOT = Path(__file__).parents[1]
+DOCUMENTS = ("README.md", "docs/commands.md", "docs/settings.md")
+
+
+def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    titles = list(head)
+    lines = [f"| {' | '.join(titles)} |", f"|{'---|' * len(titles)}"]
+    return "\n".join([*lines, *(f"| {' | '.join(cells)} |" for cells in rows)])
+
+
+def bench_options() -> str:
+    """One row per option of bench."""
+    rows = [(f"`--{option.name} {option.value}`".replace(" `", "`"), option.help) for option in OPTIONS.values()]
+    return _table(("option", "meaning"), rows)
+
+
+def commands() -> str:
+    """One section per task: its sentence and its options."""
+    return "\n\n".join("\n".join(_command(name)) for name in sorted(tasks.namespace.task_names))
+
+
+def _command(name: str) -> Iterator[str]:
+    body = tasks.namespace[name]
+    parameters = [p for p in signature(body.body).parameters.values() if p.name != "_"]
+    positional = [p.name.upper() for p in parameters if p.default is Parameter.empty]
+    yield f"### {' '.join([name, *positional])}\n\n{(body.__doc__ or '').strip()}"
+    rows = []
+    for parameter in parameters:
+        option = parameter.name.replace("_", "-")
+        if parameter.default is Parameter.empty:
+            shown = parameter.name.upper()
+        else:
+            shown = f"--{option}" + ("" if parameter.default is False else f" {_placeholder(option)}")
+        rows.append((f"`{shown}`", body.help[option]))
+    if rows:
+        yield "\n" + _table(("option", "meaning"), rows)
+
+
+def _placeholder(option: str) -> str:
+    known = {each.name: each.value for each in OPTIONS.values()} | _PLACEHOLDERS
+    return known.get(option, option.upper())
+
+
+_PLACEHOLDERS = {
+    "compare": "RUN", "count": "N", "fail-if": "slower:P%", "interval": "S", "inventory": "FILE", "json": "FILE",
+    "recheck": "RUN", "select": "EXPRESSION",
+}  # fmt: skip
+"""What stands for the value of an option that bench does not have, where it is not the option's own name."""
+
+
+def scenarios() -> str:
+    """One row per scenario."""
+    return _table(("scenario", "question"), [(f"`{s.name}`", s.question) for s in SCENARIOS.values()])
+
+
+def service_settings() -> str:
+    """One row per environment variable of the service."""
+    rows = [
+        (f"`{each.name.upper()}`", f"`{each.default}`" if each.default != "" else "none", each.metadata["help"])
+        for each in fields(Settings)
+    ]
+    return _table(("variable", "default", "meaning"), rows)
+
+
+def role_settings() -> str:
+    """One section per Ansible role: its variables, from `meta/argument_specs.yml`."""
+    return "\n\n".join(_role(role) for role in ROLES)
+
+
+def _role(role: str) -> str:
+    specs = yaml.safe_load((ROOT / "playbooks/roles" / role / "meta/argument_specs.yml").read_text(encoding="utf-8"))
+    options = specs["argument_specs"]["main"]["options"]
+    rows = [(f"`{name}`", option["type"], " ".join(option["description"].split())) for name, option in options.items()]
+    return f"### {role}\n\n{_table(('variable', 'type', 'meaning'), rows)}"
+
+
+ROLES = sorted(path.name for path in (ROOT / "playbooks/roles").iterdir() if path.is_dir())
+TABLES: dict[str, Callable[[], str]] = {
+    "bench options": bench_options,
+    "commands": commands,
+    "scenarios": scenarios,
+    "service settings": service_settings,
+    "role settings": role_settings,
+}
+
+
+def rendered(text: str) -> str:
+    """The document with every table written from the code."""
+    for name, table in TABLES.items():
+        begin, end = f"<!-- {name}: written by ./run docs -->", f"<!-- end of {name} -->"
+        pattern = re.compile(f"{re.escape(begin)}.*?{re.escape(end)}", re.DOTALL)
+        text = pattern.sub(lambda _, b=begin, e=end, t=table: f"{b}\n\n{t()}\n\n{e}", text)  # type: ignore[misc]
+    return text
+
+
+def main() -> None:
+    """Rewrites the documents whose tables are stale, and names them."""
+    for name in DOCUMENTS:
+        path = ROOT / name
+        before = path.read_text(encoding="utf-8")
+        after = rendered(before)
+        if after != before:
+            path.write_text(after, encoding="utf-8")
+            print(f"{name}: tables written")
+
+
+if __name__ == "__main__":
+    main()
