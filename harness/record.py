@@ -6,7 +6,7 @@ from array import array
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from harness.model import Cell, OutcomeCounts, Trial
 
@@ -124,6 +124,15 @@ class Evidence:
     not_applicable: Mapping[str, str] = field(default_factory=dict)
 
 
+Validity = Literal["valid", "timing_doubtful", "generator_bound", "broken"]
+"""What a trial may be used for.
+
+`valid`: everything. `timing_doubtful`: its outcomes; the load generator may have been the limit, and the scenario's
+criteria do not depend on times. `generator_bound`: nothing, for the same reason; only such a trial may be measured once
+more. `broken`: nothing; it was interrupted, or its results are missing or inconsistent.
+"""
+
+
 def count_outcomes(requests: Samples | OutcomeCounts) -> OutcomeCounts:
     """How the requests of each key ended, from the samples or as counted where none were kept."""
     if isinstance(requests, Counter):
@@ -136,17 +145,15 @@ class TrialResult:
     """A trial's figures by column name of trials.csv (None: not measured, or too few samples to carry it)."""
 
     trial: Trial
-    valid: bool = True
-    reason: str = ""
-    doubted: bool = False
-    """Whether the `reason` is the generator's alone, which may have been the limit, and nothing else is wrong. Only
-    such a trial, where that makes it invalid, may be measured once more."""
+    validity: Validity = "valid"
+    reasons: tuple[str, ...] = ()
+    """Why the trial, or its times, may not be used; empty where `validity` is `valid`."""
     steady: bool | None = None
     """Whether the measured phase began from a steady state; None without a warm-up.
 
-    One that did not is valid all the same: on a small machine, or one that is shared, the noise of a few seconds is
-    enough to say so, and what was counted is true. The run's warnings name the cells (`unsteady`), and a claim about
-    time that rests on nothing else says so (`never_steady`).
+    A trial that did not is still valid: on a small or shared machine a few seconds of noise look the same, and its
+    counts are correct. The run's warnings name the cells (`unsteady`), and a claim about time from such trials alone
+    is marked (`never_steady`).
     """
     figures: Mapping[str, float | None]
 
@@ -156,20 +163,23 @@ class TrialResult:
         return self.trial.cell
 
     @property
-    def is_timed(self) -> bool:
-        """See `times_hold`."""
-        return times_hold(self.valid, self.reason)
+    def valid(self) -> bool:
+        """Whether its outcomes may be used."""
+        return self.validity in ("valid", "timing_doubtful")
+
+    @property
+    def times_valid(self) -> bool:
+        """Whether its times may be used too."""
+        return self.validity == "valid"
+
+    @property
+    def reason(self) -> str:
+        """The reasons as one sentence."""
+        return "; ".join(self.reasons)
 
     def figure(self, name: str) -> float | None:
         """One figure, None where it is absent."""
         return self.figures.get(name)
-
-
-def times_hold(valid: bool, reason: object) -> bool:
-    """Whether a trial's times may be used: it is valid, and the generator was above suspicion too. Where a scenario's
-    criteria rest on counts, a trial stays valid with a `reason` to doubt its times.
-    """
-    return valid and not reason
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness.errors import FormatError
-from harness.record import times_hold
 
 _LARGEST = 1e15
 """A figure above it is damage, not a measurement: a millisecond count of 30,000 years."""
@@ -63,8 +62,8 @@ def by_cell(run: RunData, metrics: Iterable[str]) -> dict[str, CellFigures]:
 
 
 def is_timed(trial: Mapping[str, Any]) -> bool:
-    """See harness.record.times_hold."""
-    return times_hold(is_true(trial.get("valid", True)), trial.get("reason"))
+    """Whether the trial's times may be used: it is valid, and there is no reason to doubt its times."""
+    return is_true(trial.get("valid", True)) and not trial.get("reason")
 
 
 def cell_of(trial: Mapping[str, Any]) -> str:

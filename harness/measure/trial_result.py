@@ -12,7 +12,7 @@ from harness.load import generator_checks
 from harness.measure.load_controller import Collected
 from harness.model import Trial
 from harness.plan.planner import Plan
-from harness.record import Evidence, TrialResult
+from harness.record import Evidence, TrialResult, Validity
 
 MADE_UP = 0.05
 """Share of the trials (one at least) that may be measured once more because the generator was held up. More are no
@@ -32,17 +32,20 @@ def trial_result(
     for lane, summary in collected.summaries.items():
         broken += [f"lane {lane}: {why}" for why in generator_checks.broken(summary)]
     if first not in collected.summaries:
-        why = f"no results of lane {first}"
-        return TrialResult(trial=trial, valid=False, reason="; ".join([*broken, why]), figures={})
+        return TrialResult(trial=trial, validity="broken", reasons=(*broken, f"no results of lane {first}"), figures={})
     summary = collected.summaries[first]
     doubts = generator_checks.reasons(summary, ceiling_rps)
+    validity: Validity = "valid"
+    if broken:
+        validity = "broken"
+    elif doubts:
+        validity = "generator_bound" if timing_matters else "timing_doubtful"
     if not timing_matters:
         doubts = [f"times are the generator's too: {doubt}" for doubt in doubts]
     return TrialResult(
         trial=trial,
-        valid=not (broken or (timing_matters and doubts)),
-        reason="; ".join(broken + doubts),
-        doubted=bool(doubts) and not broken,
+        validity=validity,
+        reasons=(*broken, *doubts),
         steady=summary.warmup_steady,
         figures=figures(summary),
     )
@@ -72,7 +75,7 @@ def trials_to_remeasure(rows: Collection[TrialResult], plan: Plan) -> list[Trial
     is resumed, those that were measured once more before it ended count too, and are not measured a third time.
     """
     planned = {trial.order for trial in plan.trials}
-    doubted = [row.trial for row in rows if row.trial.order in planned and row.doubted and not row.valid]
+    doubted = [row.trial for row in rows if row.trial.order in planned and row.validity == "generator_bound"]
     if len(doubted) > max(1, round(MADE_UP * len(planned))):
         return []
     again = {(row.cell.name, row.trial.number) for row in rows if row.trial.order not in planned}

@@ -159,12 +159,12 @@ def figures(trials: Sequence[TrialRecord]) -> Mapping[Backend, Mapping[str, floa
         most = max(m.cell.clients for m in steady[backend])
         errors = [1 - _share(m) for m in steady[backend] if m.cell.clients == most]
         clean = [m.cell.clients for m in steady[backend] if _share(m) == 1.0 and m.row.figure("ok")]
-        timed = [m for m in burst[backend] if m.row.is_timed]
+        timed = [m for m in burst[backend] if m.row.times_valid]
         every = [ms for m in timed if (ms := m.row.figure("mean_ms")) is not None]
         served = [m.extracted["acknowledged_ms"] for m in timed if "acknowledged_ms" in m.extracted]
         rates: dict[int, list[float]] = defaultdict(list)
         for m in steady[backend]:
-            if m.row.is_timed:
+            if m.row.times_valid:
                 rates[m.cell.clients].append(m.row.figure("rps") or 0.0)
         best = {} if _doubt(steady[backend]) else {"throughput": max(map(statistics.median, rates.values()))}
         table[backend] = {
@@ -184,7 +184,7 @@ def _doubt(trials: Iterable[TrialRecord]) -> str:
     for measured in trials:
         if measured.row.valid:
             cells[measured.cell.name].append(measured.row)
-    return next((rows[0].reason for rows in cells.values() if not any(row.is_timed for row in rows)), "")
+    return next((rows[0].reason for rows in cells.values() if not any(row.times_valid for row in rows)), "")
 
 
 def _share(measured: TrialRecord) -> float:
@@ -200,7 +200,7 @@ def judge(trials: Sequence[TrialRecord]) -> Sequence[Finding]:
     if "postgres" not in table or "sqlite-naive" not in table:
         return [finding(cell, f"claim: {c.name}", "unknown", "not both backends were measured") for c in CLAIMS]
     loads = {kind: [m for m in trials if m.cell.params["load"] == kind] for kind in ("burst", "steady")}
-    unsteady = UNSTEADY if never_steady(m.row for m in loads["steady"] if m.row.is_timed) else ""
+    unsteady = UNSTEADY if never_steady(m.row for m in loads["steady"] if m.row.times_valid) else ""
     findings = []
     for claim in CLAIMS:
         naive, tuned, postgres = (table.get(name, {}).get(claim.name) for name in SIDES.values())

@@ -14,7 +14,7 @@ from typing import Any
 from harness.analysis.figures import FIGURES
 from harness.errors import FormatError
 from harness.model import Cell, Mode, Trial
-from harness.record import TrialResult
+from harness.record import TrialResult, Validity
 from harness.text import shown
 
 TRIAL_COLUMNS = (
@@ -64,7 +64,7 @@ def as_columns(row: TrialResult) -> dict[str, Any]:
         "steady": "" if row.steady is None else str(row.steady).lower(),
         "valid": "true" if row.valid else "false",
         "reason": row.reason,
-        "doubted": str(row.doubted).lower(),
+        "doubted": "true" if row.validity in ("timing_doubtful", "generator_bound") else "false",
     } | {
         name: round(value, 6) if value is not None and math.isfinite(value) else None
         for name, value in row.figures.items()
@@ -101,9 +101,8 @@ def from_columns(path: Path, line: int, raw: Mapping[str, str | None]) -> TrialR
         )
         return TrialResult(
             trial=trial,
-            valid=_truth("valid", raw["valid"]),
-            reason=as_text(raw.get("reason")),
-            doubted=_truth("doubted", raw["doubted"]) if raw.get("doubted") else False,
+            validity=_validity(raw),
+            reasons=(reason,) if (reason := as_text(raw.get("reason"))) else (),
             steady=_truth("steady", raw["steady"]) if raw.get("steady") else None,
             figures=figures,
         )
@@ -129,6 +128,14 @@ def _truth(name: str, text: str | None) -> bool:
     if text not in ("true", "false"):
         raise ValueError(f"{name} is {text!r}, neither true nor false")
     return text == "true"
+
+
+def _validity(raw: Mapping[str, str | None]) -> Validity:
+    """The validity that `as_columns` stored in the columns `valid`, `reason` and `doubted` (absent from old runs)."""
+    doubted = _truth("doubted", raw["doubted"]) if raw.get("doubted") else False
+    if _truth("valid", raw["valid"]):
+        return "timing_doubtful" if doubted or raw.get("reason") else "valid"
+    return "generator_bound" if doubted else "broken"
 
 
 def _mode(text: str | None, rate: float | None) -> Mode:

@@ -12,7 +12,7 @@ from typing import Any
 from harness.load.results import histogram, samples
 from harness.load.results.summary import LaneSummary, Percentiles
 from harness.model import Cell, Finding, Host, Trial
-from harness.record import Evidence, TrialResult
+from harness.record import Evidence, TrialResult, Validity
 from harness.rig.state import RigState
 from harness.store.csv_rows import as_columns
 from harness.store.manifest import CodeRecord, HostRecord, RigRecord, RunVerdict, Status
@@ -194,8 +194,13 @@ def _row(trial: Trial, made: Made, summary: LaneSummary) -> TrialResult:
     figures |= {name: getattr(latency, name) for name in ("mean_ms", "p50_ms", "p95_ms", "p99_ms", "p999_ms", "max_ms")}
     figures |= {f"service_{name}": getattr(latency, name) for name in ("p50_ms", "p95_ms", "p99_ms")}
     figures |= {"lag_p99_ms": 0.8}
+    doubted: Validity = "timing_doubtful" if made.reason else "valid"
     return TrialResult(
-        trial=trial, valid=made.valid, reason=made.reason, steady=made.steady, figures=figures | dict(made.figures)
+        trial=trial,
+        validity=doubted if made.valid else "broken",
+        reasons=(made.reason,) if made.reason else (),
+        steady=made.steady,
+        figures=figures | dict(made.figures),
     )
 
 

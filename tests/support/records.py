@@ -75,7 +75,11 @@ def measured(
     trial = Trial(cell=cell, number=number, order=number, seed=7)
     return TrialRecord(
         row=TrialResult(
-            trial=trial, valid=valid, reason="" if valid else "doctored", steady=steady, figures=figures or {}
+            trial=trial,
+            validity="valid" if valid else "broken",
+            reasons=() if valid else ("doctored",),
+            steady=steady,
+            figures=figures or {},
         ),
         lanes={"main": lanes} if isinstance(lanes, Columns) else lanes,
         evidence=Evidence(**evidence),

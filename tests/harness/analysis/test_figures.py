@@ -11,7 +11,7 @@ from harness.analysis.host_drift import drifted_hosts, uneven_hosts
 from harness.analysis.trial_validity import never_steady, unsteady
 from harness.load.results.summary import LaneSummary, Percentiles
 from harness.model import OutcomeCounts
-from harness.record import Evidence, TrialRecord, TrialResult
+from harness.record import Evidence, TrialRecord, TrialResult, Validity
 from tests.support.histories import TRIAL, serial
 from tests.support.summaries import histogram_of, lane_summary, phase, window
 
@@ -124,7 +124,8 @@ def test_hosts_alike_alone_or_unknown_are_not_named() -> None:
 
 
 def began(*steady: bool | None, valid: bool = True) -> list[TrialResult]:
-    return [TrialResult(trial=TRIAL, steady=one, valid=valid, figures={}) for one in steady]
+    validity: Validity = "valid" if valid else "broken"
+    return [TrialResult(trial=TRIAL, steady=one, validity=validity, figures={}) for one in steady]
 
 
 def test_cells_that_began_unsteady_are_named_once_each() -> None:

@@ -30,7 +30,9 @@ def trial(
     number: int = 1, *, name: str = "s", valid: bool = True, samples: Columns | None = None, **evidence: Any
 ) -> TrialRecord:
     row = TrialResult(
-        trial=Trial(cell=Cell(scenario=name), number=number, order=number, seed=1), valid=valid, figures={"rps": 1.0}
+        trial=Trial(cell=Cell(scenario=name), number=number, order=number, seed=1),
+        validity="valid" if valid else "broken",
+        figures={"rps": 1.0},
     )
     lanes = {"main": history() if samples is None else samples}
     return TrialRecord(row=row, lanes=lanes, evidence=Evidence(**evidence))

@@ -41,7 +41,7 @@ def kept(root: Path, *cells: Cell, half: int = 5, invalid: int = 0, failed: Cell
     rows = [
         TrialResult(
             trial=Trial(cell=cell, number=number, order=place * 2 * half + number, seed=1),
-            valid=number > invalid,
+            validity="valid" if number > invalid else "broken",
             figures={"rps": 1000.0 if number <= half else 1100.0},
         )
         for place, cell in enumerate(cells)

@@ -26,7 +26,7 @@ from harness.measure.trial_result import trial_result, trials_to_remeasure
 from harness.model import Cell, Finding, Trial
 from harness.plan.planner import Plan
 from harness.plan.scenario import RemoteWorkload, Scenario
-from harness.record import TrialResult
+from harness.record import TrialResult, Validity
 from harness.report.page import write_report
 from harness.report.terminal import lines, print_summary
 from harness.scenarios.increment_workload import check_counters, increment
@@ -407,23 +407,23 @@ def test_a_trial_that_was_broken_before_an_interruption_stays_invalid(
 WANTED = Plan(trials=tuple(Trial(cell=SHORT, number=n, order=n, seed=n) for n in range(1, 41)))
 
 
-def came_out(number: int, *, order: int = 0, valid: bool = False, doubted: bool = False) -> TrialResult:
+def result(number: int, validity: Validity = "generator_bound", *, order: int = 0) -> TrialResult:
     trial = replace(WANTED.trials[number - 1], order=order or number)
-    return TrialResult(trial=trial, valid=valid, reason="why", doubted=doubted, figures={})
+    return TrialResult(trial=trial, validity=validity, reasons=("why",), figures={})
 
 
 @pytest.mark.parametrize(
     ("rows", "again"),
     [
         ([], []),
-        ([came_out(1)], []),
-        ([came_out(1, valid=True, doubted=True)], []),
-        ([came_out(7, doubted=True), came_out(3, doubted=True), came_out(4)], [(7, 41), (3, 42)]),
-        ([came_out(n, doubted=True) for n in (1, 2, 3)], []),
-        ([came_out(1, doubted=True), came_out(1, order=41, valid=True)], []),
-        ([came_out(1, doubted=True), came_out(1, order=41, doubted=True)], []),
-        ([came_out(1, doubted=True), came_out(2, doubted=True), came_out(1, order=41, valid=True)], [(2, 42)]),
-        ([*(came_out(n, doubted=True) for n in (1, 2, 3)), came_out(1, order=41, valid=True)], []),
+        ([result(1, "broken")], []),
+        ([result(1, "timing_doubtful")], []),
+        ([result(7), result(3), result(4, "broken")], [(7, 41), (3, 42)]),
+        ([result(n) for n in (1, 2, 3)], []),
+        ([result(1), result(1, "valid", order=41)], []),
+        ([result(1), result(1, order=41)], []),
+        ([result(1), result(2), result(1, "valid", order=41)], [(2, 42)]),
+        ([*(result(n) for n in (1, 2, 3)), result(1, "valid", order=41)], []),
     ],
     ids=["none", "broken", "valid", "doubted", "too many", "made up", "in vain", "one left", "too many by now"],
 )  # fmt: skip

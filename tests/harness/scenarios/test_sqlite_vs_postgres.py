@@ -151,7 +151,7 @@ def test_a_throughput_of_unsteady_trials_alone_says_so(steady: bool) -> None:
 def doubted(made: list[TrialRecord], backend: Backend, **cell: object) -> list[TrialRecord]:
     """The generator was held up in the trials of such cells: valid, because counts stay true, with a reason."""
     return [
-        replace(m, row=replace(m.row, reason="sent late"))
+        replace(m, row=replace(m.row, validity="timing_doubtful", reasons=("sent late",)))
         if m.cell.backend == backend and all(getattr(m.cell, k, m.cell.params.get(k)) == v for k, v in cell.items())
         else m
         for m in made

@@ -26,7 +26,7 @@ from harness.analysis.figures import FIGURES
 from harness.errors import CrucibleError, FormatError, RigError, UsageError
 from harness.load.results.samples import Sample, write
 from harness.model import STRATEGIES, Cell, Finding, Trial
-from harness.record import DeadRows, Evidence, TrialResult
+from harness.record import DeadRows, Evidence, TrialResult, Validity
 from harness.report.trial_data import read
 from harness.store.csv_rows import TRIAL_COLUMNS, as_cell, as_columns, as_text, from_columns
 from harness.store.files import append_rows, read_table, write_atomically
@@ -89,25 +89,34 @@ def test_a_trial_is_read_back_as_it_was(tmp_path: Path, cell: Cell) -> None:
 
 @pytest.mark.parametrize("steady", [True, False, None])
 @pytest.mark.parametrize(
-    ("valid", "reason", "doubted"),
+    ("validity", "reasons", "columns"),
     [
-        (True, "", False),
-        (True, "times are the generator's too", True),
-        (False, "load-2: died; -1 of 3", False),
-        (False, "=cmd|' /C calc'!A0", True),
+        ("valid", [], ("true", "", "false")),
+        ("timing_doubtful", ["sent late"], ("true", "sent late", "true")),
+        ("generator_bound", ["=cmd|' /C calc'!A0"], ("false", "=cmd|' /C calc'!A0", "true")),
+        ("broken", ["load-2: died", "-1 of 3"], ("false", "load-2: died; -1 of 3", "false")),
     ],
 )
-def test_validity_and_steadiness_are_read_back(
-    tmp_path: Path, *, steady: bool | None, valid: bool, reason: str, doubted: bool
+def test_validity_and_steadiness_are_three_columns_and_read_back(
+    tmp_path: Path, *, steady: bool | None, validity: Validity, reasons: list[str], columns: tuple[str, ...]
 ) -> None:
-    (found,) = back(tmp_path, row(steady=steady, valid=valid, reason=reason, doubted=doubted)).rows
-    assert (found.steady, found.valid, found.reason, found.doubted) == (steady, valid, reason, doubted)
+    result = row(steady=steady, validity=validity, reasons=tuple(reasons))
+    stored = as_columns(result)
+    assert (stored["valid"], stored["reason"], stored["doubted"]) == columns
+    (loaded,) = back(tmp_path, result).rows
+    assert (loaded.steady, loaded.validity, loaded.reason) == (steady, validity, "; ".join(reasons))
 
 
-def test_a_table_of_before_trials_were_doubted_is_read(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("valid", "reason", "validity"),
+    [("true", "", "valid"), ("true", "sent late", "timing_doubtful"), ("false", "sent late", "broken")],
+)
+def test_a_table_of_an_older_version_without_the_column_doubted_is_read(
+    tmp_path: Path, valid: str, reason: str, validity: Validity
+) -> None:
     raw = {name: "" if value is None else str(value) for name, value in as_columns(row()).items()}
     del raw["doubted"]
-    assert from_columns(tmp_path, 2, raw).doubted is False
+    assert from_columns(tmp_path, 2, raw | {"valid": valid, "reason": reason}).validity == validity
 
 
 def test_a_figure_that_is_no_number_is_stored_as_absent(tmp_path: Path) -> None:
@@ -124,7 +133,7 @@ def test_any_text_survives_a_cell_and_none_is_a_formula(text: str) -> None:
 
 def test_a_formula_is_harmless_in_the_table_and_whole_in_the_record(tmp_path: Path) -> None:
     evil = Cell(scenario="=1+1", backend="@SUM(A1)", strategy='+HYPERLINK("http://x")', params={"k": "=2"})  # type: ignore[arg-type]
-    run = back(tmp_path, row(evil, reason="line\none\r\n=two"))
+    run = back(tmp_path, row(evil, validity="broken", reasons=("line\none\r\n=two",)))
     assert run.rows[0].cell == evil
     assert run.rows[0].reason == "line one =two"
     with (run.path / "trials.csv").open(newline="") as file:

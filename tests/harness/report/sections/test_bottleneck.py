@@ -99,7 +99,8 @@ def test_what_was_zero_all_the_time_is_named_and_what_was_not_measured_is_neithe
 
 def reading(number: int = 1, *, cell: Cell = CELL, valid: bool = True, **attribution: object) -> TrialData:
     figures = {"sent": 9.0, "mean_ms": 40.0, "pool_wait_ms": 30.0}
-    row = TrialResult(trial=Trial(cell=cell, number=number, order=number, seed=1), valid=valid, figures=figures)
+    trial = Trial(cell=cell, number=number, order=number, seed=1)
+    row = TrialResult(trial=trial, validity="valid" if valid else "broken", figures=figures)
     return TrialData(row=row, attribution=Attribution(line="said", **attribution))  # type: ignore[arg-type]
 
 
