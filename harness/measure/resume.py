@@ -13,6 +13,7 @@ from harness.compare.environment import differences
 from harness.errors import UsageError
 from harness.model import BACKENDS
 from harness.plan.planner import Plan
+from harness.provision.providers import PROVIDERS
 from harness.store.manifest import CodeRecord, RigRecord
 from harness.store.run_reader import Run
 
@@ -27,7 +28,7 @@ def require_unfinished(run: Run) -> None:
     """Raises UsageError where nothing is missing of the run, or where it cannot be gone on with."""
     if run.manifest.status == "finished":
         raise UsageError(f"run {run.run_id} is finished", hint=NEW)
-    if run.manifest.rig.provider == "url":
+    if run.manifest.rig.provider not in PROVIDERS:
         raise UsageError(f"run {run.run_id} is of a service known by its URL", hint=NEW)
     if not run.rows:
         raise UsageError(f"run {run.run_id} holds no trials: there is nothing to go on with", hint=NEW)

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import UsageError
-from harness.provision.inventory import read_yaml
+from harness.provision.yaml_file import read_yaml
 from harness.rig.state import CACHE, PLAYBOOKS
 
 SUITE = "bookworm"

@@ -1,7 +1,7 @@
-"""Makes and removes rigs: decides what is wanted, lets Ansible do it, and times the stages.
+"""Provisions and destroys rigs: decides what is wanted, lets Ansible do it, and times the stages.
 
-The order is always the same: inventory, state and keys on the controller; the provider's play; SSH; then
-site.yml and verify.yml. What broke half-way goes on where it stopped, or is removed by `destroy`.
+The provider (harness/provision/providers) creates the hosts; site.yml and verify.yml configure and check them. A
+provision that failed continues where it stopped when it is run again; `destroy` removes a half-made rig as well.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,25 +18,26 @@ from typing import Any
 import yaml
 
 from harness.errors import UsageError
-from harness.model import MAX_HOSTS
-from harness.provision import doctor, image, podman_cli
-from harness.provision.ansible import Echo, PlayResult, run_playbooks
+from harness.model import MAX_HOSTS, Host
+from harness.provision import doctor, image, podman_cli, providers
+from harness.provision.ansible import Echo, Play, PlayResult, run_playbooks
 from harness.provision.bundle import Bundle, build_bundle
 from harness.provision.certificates import certify
-from harness.provision.inventory import Inventory, read_inventory
-from harness.provision.providers import podman, static, vm
-from harness.provision.status import wait_for_ssh
-from harness.provision.topology import ansible_inventory, caps, hosts_of
+from harness.provision.inventory import read_inventory
+from harness.provision.inventory_model import Inventory
+from harness.provision.providers import PROVIDERS, provider_of
+from harness.provision.providers.base import Platform, Provider
+from harness.provision.topology import ansible_inventory, cpu_limits, require_distinct
 from harness.rig import network, state
 from harness.rig.state import RigState
 
-INVENTORIES: Mapping[str, str] = {"podman": "inventory/local.yml", "vm": "inventory/vm.yml"}
-"""The source inventory of a provider where the user names none."""
+RUNS_CODE = ("app", "load")
+"""Roles that our code and its packages are deployed for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProvisionReport:
-    """What a provision did: the rig as it is now, how much had to change, seconds by stage."""
+    """Result of a provision: the rig as it is now, the number of changes, and seconds by stage."""
 
     rig: RigState
     changed: int
@@ -46,16 +47,14 @@ class ProvisionReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DestroyReport:
-    """What a destroy removed (`container …`, `network …`, `volume …`, `machine …`, `state`; or nothing)."""
+    """Result of a destroy: what was removed (`container …`, `network …`, `volume …`, `machine …`, `state`)."""
 
     rig: str
     removed: tuple[str, ...]
-    images: tuple[str, ...]
-    """Images that stay cached for the next provision."""
 
 
 class _Stages(dict[str, float]):
-    """Seconds by stage, in the order in which they ended."""
+    """Seconds by stage, in the order in which the stages ended."""
 
     @contextmanager
     def timed(self, name: str) -> Iterator[None]:
@@ -66,12 +65,11 @@ class _Stages(dict[str, float]):
     def add(self, name: str, seconds: float) -> None:
         self[name] = round(self.get(name, 0.0) + seconds, 2)
 
-    def split(self, result: PlayResult, first: str) -> None:
-        """A playbook run's time by play; what belongs to none (Ansible's own start) goes to `first`."""
+    def add_plays(self, result: PlayResult, stage_of: Callable[[Play], str], rest: str) -> None:
+        """Adds the time of each play to its stage, and the time outside plays (Ansible's start) to `rest`."""
         for play in result.plays:
-            by_play = play.playbook in INVENTORIES
-            self.add(play.name.split(":")[0].lower() if by_play else play.playbook, play.seconds)
-        self.add(first, result.seconds - sum(play.seconds for play in result.plays))
+            self.add(stage_of(play), play.seconds)
+        self.add(rest, result.seconds - sum(play.seconds for play in result.plays))
 
 
 def provision(
@@ -82,155 +80,154 @@ def provision(
     provider: str | None = None,
     hosts: int | None = None,
 ) -> ProvisionReport:
-    """Makes the rig `name`, or brings it to what is asked for; where nothing differs it changes nothing.
+    """Creates the rig `name`, or changes it to what is asked for; an unchanged rig is left as it is.
 
-    A rig remembers its inventory and its number of app hosts. Raises UsageError for a wrong inventory or
-    number, RigError where the machine, a host or a role fails.
+    The steps: read the inventory; prepare this machine; place the hosts and store the state, so that destroy
+    knows of them; create the hosts; wait for them; bundle the code; run site.yml and verify.yml; limit CPUs;
+    store the state as ready.
+
+    A rig remembers its inventory and its number of app hosts. Raises UsageError for an invalid inventory or
+    number, RigError if this machine, a host or a role fails.
     """
     if hosts is not None and not 1 <= hosts <= MAX_HOSTS:
         raise UsageError(f"--hosts {hosts} is out of range", hint=f"give 1 to {MAX_HOSTS}")
     with state.locked(name):
         stages = _Stages()
-        if made_by_run := os.environ.get("PGCRUCIBLE_VENV_S"):
-            stages.add("venv", float(made_by_run))
+        if venv_s := os.environ.get("PGCRUCIBLE_VENV_S"):
+            stages.add("venv", float(venv_s))
         before = state.load(name)
         source = _read_source(before, inventory, provider)
+        maker = PROVIDERS[source.provider]
         if hosts is None and inventory is None and before is not None:
             hosts = sum(host.role == "app" for host in before.hosts)
-        changed, runtime, acceleration = 0, "", ""
-        checks: list[doctor.Check] = []
-        if source.provider == "podman":
-            wanted = sum(hosts if group.role == "app" and hosts else group.count for group in source.groups)
-            with stages.timed("doctor"):
-                checks, runtime, installed = podman.prepare_machine(name, wanted, echo)
-            changed += installed.changed if installed else 0
-        elif source.provider == "vm":
-            with stages.timed("doctor"):
-                checks, acceleration, installed = vm.prepare_machine(name, source, echo)
-            changed += installed.changed if installed else 0
-        rig = replace(_allot(name, before, source, hosts), runtime=runtime, acceleration=acceleration)
-        _write_inventory(rig, source)
-        if source.provider == "podman":
-            recipe = image.prepare(state.ROLES_DIR)
-            rig = replace(rig, image=recipe.tag)
-            with stages.timed("caps"):
-                podman.lift_caps(rig)
-            made = podman.make(rig, source, recipe, echo)
-            stages.split(made, "hosts")
-            changed += made.changed
-        elif source.provider == "vm":
-            base, recipe_of_base = vm.base_of(source)
-            rig = replace(rig, image=str(base))
-            state.save(rig)
-            made = vm.make(rig, source, base, recipe_of_base, echo)
-            stages.split(made, "hosts")
-            changed += made.changed
-        bundle, done = _deploy(rig, source, stages, echo)
-        stages.split(done, "site")
-        if source.provider == "podman":
-            with stages.timed("caps"):
-                podman.set_caps(rig)
+        with stages.timed("doctor"):
+            ready = maker.prepare(name, source, hosts, echo)
+        rig = _place(name, before, source, hosts)
+        rig = replace(rig, runtime=ready.runtime, acceleration=ready.acceleration)
+        _write_inventory(rig, source, {})
+        _lift_cpu_limits(rig, maker, stages)
+        rig, created = maker.create(rig, source, echo)
+        if created:
+            stages.add_plays(created, lambda play: play.name.split(":")[0].lower(), rest="hosts")
+        with stages.timed("ssh"):
+            platforms = maker.wait_for_hosts(rig)
+        with stages.timed("bundle"):
+            bundles = build_bundles(rig.hosts, platforms, echo)
+        _write_inventory(rig, source, {host: bundle.variables() for host, bundle in bundles.items()})
+        deployed = run_playbooks(name, ["site.yml", "verify.yml"], variables=_secret_variables(rig), echo=echo)
+        stages.add_plays(deployed, lambda play: play.playbook, rest="site")
+        _limit_cpus(rig, maker, stages)
+        bundle = next(iter(bundles.values()))
         rig = replace(rig, ready=True, stages=dict(stages), code_hash=bundle.code_hash, wheels_hash=bundle.wheels_hash)
         state.save(rig)
         return ProvisionReport(
             rig=rig,
-            changed=changed + done.changed,
+            changed=ready.changed + (created.changed if created else 0) + deployed.changed,
             stages=rig.stages,
-            warnings=tuple(f"{check.name}: {check.detail}" for check in checks if check.status == "warn"),
+            warnings=tuple(f"{check.name}: {check.detail}" for check in ready.checks if check.status == "warn"),
         )
-
-
-def _deploy(rig: RigState, source: Inventory, stages: _Stages, echo: Echo) -> tuple[Bundle, PlayResult]:
-    """Once every host answers: what each of them gets, then the roles and their proof."""
-    variables: dict[str, Any] = state.read_secrets(rig.name)
-    if rig.variables.get("tls"):
-        variables |= certify(rig.name, rig.hosts)
-    if source.provider == "static":
-        with stages.timed("ssh"):
-            kinds = static.kinds(rig.hosts)
-        with stages.timed("bundle"):
-            deployed = static.bundles(rig.hosts, kinds, echo)
-            bundle = next(iter(deployed.values()))
-        _write_inventory(rig, source, {name: made.variables() for name, made in deployed.items()})
-    else:
-        with stages.timed("ssh"):
-            wait_for_ssh(rig)
-        with stages.timed("bundle"):
-            bundle = build_bundle()
-        variables |= bundle.variables()
-    return bundle, run_playbooks(rig.name, ["site.yml", "verify.yml"], variables=variables, echo=echo)
 
 
 def _read_source(before: RigState | None, inventory: Path | None, provider: str | None) -> Inventory:
-    if provider is not None and provider not in INVENTORIES and inventory is None:
-        raise UsageError(
-            f"--provider {provider}: no inventory is known for it", hint="give --inventory FILE, or --provider podman"
-        )
+    """Returns the inventory asked for, else the one that the rig remembers, else the provider's own."""
     if inventory is None:
-        remembered = Path(before.inventory) if before else state.ROOT / INVENTORIES["podman"]
-        inventory = state.ROOT / INVENTORIES[provider] if provider else remembered
+        if provider is None and before is not None:
+            inventory = Path(before.inventory)
+        else:
+            chosen = PROVIDERS.get(provider or providers.DEFAULT)
+            if chosen is None or not chosen.INVENTORY:
+                raise UsageError(
+                    f"--provider {provider}: this provider has no default inventory",
+                    hint=f"give --inventory FILE, or --provider {providers.DEFAULT}",
+                )
+            inventory = state.ROOT / chosen.INVENTORY
     source = read_inventory(inventory, state.ROLES_DIR)
     if provider is not None and provider != source.provider:
         raise UsageError(f"{inventory}: its provider is {source.provider}, not {provider}")
     if before is not None and before.provider != source.provider:
         raise UsageError(
-            f"rig {before.name} is made by {before.provider}, {inventory} says {source.provider}",
+            f"rig {before.name} was created by provider {before.provider}; {inventory} has provider {source.provider}",
             hint=f"./run destroy --rig {before.name}, or choose another --rig",
         )
     return source
 
 
-def _allot(name: str, before: RigState | None, source: Inventory, app_hosts: int | None) -> RigState:
-    """The rig as it shall be, with a network of its own; stored as not ready, so that destroy knows of it."""
+def _place(name: str, before: RigState | None, source: Inventory, app_hosts: int | None) -> RigState:
+    """Returns the wanted rig, with its network if it needs one; stores it as not ready."""
     state.make_folder(name)
+    maker = PROVIDERS[source.provider]
     with network.network_lock():
         subnet = before.network if before else ""
         others = [other for rig in state.names() if rig != name and (other := state.load(rig))]
-        if not subnet and source.provider != "static":
+        if not subnet and maker.MAKES_HOSTS:
             engine = podman_cli.networks() if shutil.which("podman") else []
             subnet = network.free_network([*engine, *doctor.routes(), *(o.network for o in others if o.network)])
+        hosts = maker.place_hosts(source, subnet, app_hosts, before, others)
+        require_distinct(hosts, source.path)
         variables = {**image.role_defaults(state.ROLES_DIR), **source.variables}
         for group in source.groups:
             variables |= group.variables
-        placed = hosts_of(source, subnet, app_hosts)
-        if source.provider == "vm":
-            placed = vm.with_ports(placed, before, others)
         rig = RigState(
             name=name,
             provider=source.provider,
             inventory=str(source.path.resolve()),
             network=subnet,
-            hosts=placed,
-            cpus=caps(source, placed) if source.provider == "podman" else {},
+            hosts=hosts,
+            cpus=cpu_limits(source, hosts) if maker.LIMITS_CPUS else {},
             variables=variables,
         )
         state.save(rig)
     return rig
 
 
-def _write_inventory(rig: RigState, source: Inventory, own: Mapping[str, Mapping[str, Any]] | None = None) -> None:
-    base = state.folder(rig.name)
-    effective = ansible_inventory(source, rig.name, rig.hosts, base, own or {})
-    state.write_private(base / "inventory.yml", yaml.safe_dump(effective, sort_keys=False))
+def _write_inventory(rig: RigState, source: Inventory, host_variables: Mapping[str, Mapping[str, Any]]) -> None:
+    effective = ansible_inventory(source, rig, provider_of(rig).variables(rig, source), host_variables)
+    state.write_private(state.folder(rig.name) / "inventory.yml", yaml.safe_dump(effective, sort_keys=False))
+
+
+def _lift_cpu_limits(rig: RigState, maker: Provider, stages: _Stages) -> None:
+    """Gives running hosts all cores: a host limited to a tenth of a core installs slowly."""
+    if rig.cpus:
+        with stages.timed("caps"):
+            running, cores = maker.running(rig.name), float(os.cpu_count() or 1)
+            maker.limit_cpus(rig.name, {host: cores for host in rig.cpus if running.get(host) == "running"})
+
+
+def _limit_cpus(rig: RigState, maker: Provider, stages: _Stages) -> None:
+    """Limits every host as the inventory says. Raises RigError."""
+    if rig.cpus:
+        with stages.timed("caps"):
+            maker.limit_cpus(rig.name, rig.cpus)
+
+
+def _secret_variables(rig: RigState) -> dict[str, Any]:
+    """Returns the passwords, and with TLS the certificates, that the roles get."""
+    certificates = certify(rig.name, rig.hosts) if rig.variables.get("tls") else {}
+    return {**state.read_secrets(rig.name), **certificates}
+
+
+def build_bundles(hosts: Sequence[Host], platforms: Mapping[str, Platform], echo: Echo) -> dict[str, Bundle]:
+    """Builds one bundle per platform of the hosts that run our code; returns the bundle of each host, by name.
+
+    A host without our code gets any bundle: it reads only the hash. Raises RigError with the package that a
+    platform lacks.
+    """
+    built = {}
+    for platform in dict.fromkeys(platforms[host.name] for host in hosts if host.role in RUNS_CODE):
+        echo(f"bundle: packages for Python {platform.python} on {platform.machine}")
+        built[platform] = build_bundle(python=platform.python, machine=platform.machine)
+    first = next(iter(built.values()))
+    return {host.name: built.get(platforms[host.name], first) for host in hosts}
 
 
 def destroy(name: str, *, echo: Echo, purge: bool = False) -> DestroyReport:
-    """Removes all that is labelled with the rig's name, proves that nothing is left, then forgets its state.
+    """Removes everything that the providers find of the rig, checks that nothing is left, then deletes its state.
 
-    Works on a rig that is half-made and on one whose state is lost; where there is none, nothing is removed
-    and that is no error. `purge` removes cached images and bundles too, unless another rig runs on them.
+    Works on a half-made rig and on one whose state is lost; a rig that does not exist is no error. `purge` also
+    removes cached images and bundles that no other rig uses.
     """
     with state.locked(name):
-        known, engine = state.folder(name).exists(), shutil.which("podman") is not None
-        removed: tuple[str, ...] = ()
-        if engine and (known or purge or name in podman_cli.labelled_rigs()):
-            state.make_folder(name)
-            removed = podman.remove(name, echo, purge=purge)
-        removed += vm.remove(name)
-        if (rig := state.load(name) if known else None) and rig.provider == "static":
-            removed += static.remove(rig, echo)
+        known = state.folder(name).exists()
+        removed = [line for provider in PROVIDERS.values() for line in provider.remove(name, echo, purge=purge)]
         shutil.rmtree(state.folder(name), ignore_errors=not known)
-        if purge:
-            vm.purge_cache()
-        images = tuple(podman_cli.images()) if engine else ()
-    return DestroyReport(rig=name, removed=(*removed, "state") if known else removed, images=images)
+    return DestroyReport(rig=name, removed=(*removed, "state") if known else tuple(removed))

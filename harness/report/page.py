@@ -22,7 +22,7 @@ from harness.report.criteria import Answer, answers
 from harness.report.formatting import SYMBOLS
 from harness.report.page_model import Fold, Section, Table
 from harness.report.sections.bottleneck import behind
-from harness.report.sections.environment import environment_tables, reproduction
+from harness.report.sections.environment import environment_tables, hosts_are_ours, reproduction, shares_cores
 from harness.report.sections.scenario import SectionInput, section
 from harness.report.sections.sqlite_vs_postgres import written
 from harness.report.sections.validity import validity_tables
@@ -53,7 +53,7 @@ class Page:
     validity: tuple[Table | Fold, ...]
     environment: tuple[Table, ...]
     reproduction: tuple[str, ...]
-    provider: str
+    hosts_are_ours: bool
     damage: tuple[str, ...] = ()
 
 
@@ -80,7 +80,7 @@ def build(run: Run, scenarios: Mapping[str, Scenario] = SCENARIOS) -> Page:
             summary=summary,
             scenario=scenarios.get(summary.name),
             readings=mine,
-            pictures=pictures(summary, mine, shared_cores=manifest.rig.shares_cores),
+            pictures=pictures(summary, mine, shared_cores=shares_cores(manifest.rig)),
             explains=summary.name == explains,
             behind=behind(summary, of_it, seen.courses.get(summary.name)),
         )
@@ -99,7 +99,7 @@ def build(run: Run, scenarios: Mapping[str, Scenario] = SCENARIOS) -> Page:
         validity=tuple(validity_tables(manifest, seen.readings, summaries)),
         environment=tuple(environment_tables(manifest)),
         reproduction=reproduction(manifest),
-        provider=manifest.rig.provider,
+        hosts_are_ours=hosts_are_ours(manifest.rig),
         damage=seen.damage,
     )
 

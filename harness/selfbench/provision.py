@@ -28,11 +28,13 @@ from pathlib import Path
 from harness.errors import RigError
 from harness.provision import image, podman_cli
 from harness.provision.bundle import build_bundle
+from harness.provision.inventory import read_inventory
 from harness.provision.providers import podman
 from harness.provision.provisioner import destroy, provision
 from harness.rig import state
 from harness.selfbench.analysis import Entry, entry
 
+INVENTORY = state.ROOT / podman.INVENTORY
 APP_HOSTS = (1, 2, 4, 8)
 OTHERS = 3
 """Hosts beside them: inventory/local.yml has one database, load balancer and load host."""
@@ -108,7 +110,7 @@ def _entry(kind: str, app_hosts: int, one: Took | None) -> Entry:
 
 
 def _measure(rig: str, *, cold: bool) -> Iterator[tuple[tuple[str, int], Took]]:
-    podman.prepare_machine(rig, max(APP_HOSTS) + OTHERS, _quiet)
+    podman.prepare(rig, read_inventory(INVENTORY, state.ROLES_DIR), max(APP_HOSTS), _quiet)
     recipe = image.prepare(state.ROLES_DIR)
     _ensure_image(recipe, recipe.tag)
     build_bundle()
@@ -125,7 +127,7 @@ def _measure(rig: str, *, cold: bool) -> Iterator[tuple[tuple[str, int], Took]]:
 
 def _provision(rig: str, app_hosts: int) -> Took:
     began = time.monotonic()
-    report = provision(rig, echo=_quiet, inventory=state.ROOT / "inventory/local.yml", hosts=app_hosts)
+    report = provision(rig, echo=_quiet, inventory=INVENTORY, hosts=app_hosts)
     return Took(seconds=time.monotonic() - began, changed=report.changed, stages=report.stages)
 
 

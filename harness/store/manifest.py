@@ -45,15 +45,6 @@ class RigRecord(Stored):
     code_hash: str = ""
     image: str = ""
 
-    @property
-    def shares_cores(self) -> bool:
-        """Whether hosts run on one machine: all that we made do, others where one kernel runs several of them.
-
-        Virtual machines of a stranger's hypervisor cannot be told from machines.
-        """
-        kernels = [host.boot_id for host in self.hosts if host.boot_id]
-        return self.provider != "static" or len(set(kernels)) < len(kernels)
-
 
 class CodeRecord(Stored):
     """What ran: the controller's commit, whether it was changed, the command line and the seed."""

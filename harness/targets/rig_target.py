@@ -23,7 +23,7 @@ from harness.load.spec import LoadSpec
 from harness.model import BACKENDS, Cell, Host
 from harness.plan.planner import service_settings
 from harness.plan.scenario import RemoteWorkload, Site
-from harness.provision import podman_cli
+from harness.provision.providers import provider_of
 from harness.rig.rig import Rig
 from harness.rig.ssh import SshConnection
 from harness.store.manifest import HostRecord, RigRecord
@@ -268,14 +268,14 @@ class RigTarget(Target):
         self._limit({h.name: cpus or known.get(h.name, float(os.cpu_count() or 1)) for h in self.apps})
 
     def _limit(self, caps: Mapping[str, float]) -> None:
-        """Caps hosts by name, on rigs whose hosts we made; those that have the cap already are left alone, because
+        """Caps hosts by name, if the provider can; those that have the cap already are left alone, because
         Podman takes a tenth of a second for each.
         """
         late = {name: cpus for name, cpus in caps.items() if self._caps.get(name) != cpus}
-        if late and self.rig.state.provider == "podman":
+        if late:
             for name in late:
                 self._caps.pop(name, None)
-            podman_cli.set_cpus(self.rig.name, late)
+            provider_of(self.rig.state).limit_cpus(self.rig.name, late)
             self._caps |= late
 
     def restore(self) -> None:

@@ -21,8 +21,6 @@ from tests.conftest import HOSTS, Tool
 
 ROOT = Path(__file__).parents[2]
 
-pytestmark = [pytest.mark.rig, pytest.mark.slow]
-
 
 def test_a_second_provision_changes_nothing(tool: Tool) -> None:
     done = tool("provision", "--rig", tool.rig)

@@ -16,7 +16,6 @@ from harness.store.run_reader import Run, load_run
 from tests.conftest import ROOT, Tool
 from tests.support.summaries import histogram_of
 
-pytestmark = [pytest.mark.rig, pytest.mark.slow]
 BURST = ("--scenario", "concurrent-writes", "--backend", "postgres", "--requests", "200", "--repeat", "5")
 
 

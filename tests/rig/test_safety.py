@@ -27,8 +27,6 @@ from harness.rig.rig import Rig
 from harness.rig.ssh import SshConnection
 from tests.conftest import Tool
 
-pytestmark = [pytest.mark.rig, pytest.mark.slow]
-
 DEFAULT_CAPABILITIES = {
     "CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER", "CAP_FSETID", "CAP_KILL", "CAP_NET_BIND_SERVICE", "CAP_SETFCAP",
     "CAP_SETGID", "CAP_SETPCAP", "CAP_SETUID", "CAP_SYS_CHROOT",

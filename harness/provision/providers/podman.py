@@ -1,47 +1,67 @@
-"""Provider podman: hosts as system containers of this machine, made by playbooks/podman_create.yml.
+"""Provider podman: hosts as system containers of this machine, created by playbooks/podman_create.yml.
 
-All that is made carries the label `pgcrucible.rig=<name>`, which is how it is found again and removed.
+Everything created has the label `pgcrucible.rig=<name>`, by which it is found and removed.
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from harness.errors import RigError
-from harness.provision import doctor, image, podman_cli, ssh_keys
+from harness.model import Host
+from harness.provision import doctor, image, podman_cli, ssh_keys, topology
 from harness.provision.ansible import Echo, PlayResult, run_playbooks
-from harness.provision.inventory import Inventory
+from harness.provision.inventory_model import Inventory
+from harness.provision.providers import local_hosts
+from harness.provision.providers.base import Platform, Preparation
 from harness.rig import state
 from harness.rig.state import RigState
 
+INVENTORY = "inventory/local.yml"
+MAKES_HOSTS = True
+LIMITS_CPUS = True
 
-def prepare_machine(name: str, hosts: int, echo: Echo) -> tuple[list[doctor.Check], str, PlayResult | None]:
-    """Installs what is missing: the doctor's checks, the OCI runtime that works, and what the play did.
+SSH_WAIT_S = 60.0
 
-    `hosts` is how many the rig will have. Raises RigError for the first check that fails.
-    """
-    installed = None
+
+def prepare(name: str, source: Inventory, app_hosts: int | None, echo: Echo) -> Preparation:
+    """Installs missing packages and finds an OCI runtime. Raises RigError for the first failed check."""
+    changed = 0
     machine = doctor.probe()
     if machine.missing and machine.apt and machine.privileged:
-        state.make_folder(name)
-        packages = {"controller_become": _become(), "controller_packages": list(machine.missing)}
-        installed = run_playbooks(name, ["controller_packages.yml"], variables=packages, echo=echo, mitogen=False)
+        changed = local_hosts.install_packages(name, machine.missing, echo)
         machine = doctor.probe()
-    checks = doctor.check_machine(machine, hosts)
+    checks = doctor.check_machine(machine, source.host_count(app_hosts))
     for check in checks:
         if check.status == "fail":
             raise RigError(f"{check.name}: {check.detail}", hint=check.cure)
-    return checks, machine.runtime, installed
+    return Preparation(checks=checks, changed=changed, runtime=machine.runtime)
 
 
-def make(rig: RigState, source: Inventory, recipe: image.Recipe, echo: Echo) -> PlayResult:
-    """Image, network, volume and containers."""
+def place_hosts(
+    source: Inventory, network: str, app_hosts: int | None, before: RigState | None, others: Sequence[RigState]
+) -> tuple[Host, ...]:
+    """Returns the rig's hosts, each at its role's address of the rig's network."""
+    del before, others
+    return topology.numbered_hosts(source, network, app_hosts)
+
+
+def variables(rig: RigState, source: Inventory) -> dict[str, Any]:
+    """Returns Ansible variables for SSH with the rig's own key."""
+    del source
+    return local_hosts.ssh_variables(state.folder(rig.name))
+
+
+def create(rig: RigState, source: Inventory, echo: Echo) -> tuple[RigState, PlayResult]:
+    """Creates image, network, volume and containers."""
+    recipe = image.prepare(state.ROLES_DIR)
     ssh_keys.make_keys(rig.name, rig.hosts)
     backlog = str(rig.variables["haproxy_backlog"])
-    variables: dict[str, Any] = {
-        "controller_become": _become(),
+    play_variables: dict[str, Any] = {
+        "controller_become": local_hosts.become(),
         "rig": rig.name,
         "rig_network": rig.network,
         "rig_keys": str(state.folder(rig.name) / "hosts"),
@@ -60,33 +80,41 @@ def make(rig: RigState, source: Inventory, recipe: image.Recipe, echo: Echo) -> 
         "oci_runtime": rig.runtime,
         "shared_directory": rig.variables["app_sqlite_directory"],
     }
-    return run_playbooks(rig.name, ["podman_create.yml"], variables=variables, echo=echo, mitogen=False)
+    result = run_playbooks(rig.name, ["podman_create.yml"], variables=play_variables, echo=echo, mitogen=False)
+    return replace(rig, image=recipe.tag), result
 
 
-def lift_caps(rig: RigState) -> None:
-    """Gives every running host all cores: one that is capped to a tenth of a core installs slowly."""
-    running = running_hosts(rig.name)
-    cores = float(os.cpu_count() or 1)
-    podman_cli.set_cpus(rig.name, {name: cores for name in rig.cpus if running.get(name) == "running"})
+def wait_for_hosts(rig: RigState) -> Mapping[str, Platform]:
+    """Returns each host's platform once sshd runs in every container."""
+    local_hosts.wait_for_ssh(rig.hosts, SSH_WAIT_S)
+    return local_hosts.platforms(rig.hosts)
 
 
-def set_caps(rig: RigState) -> None:
-    """Caps every host as the inventory says. Raises RigError where one cannot be."""
-    podman_cli.set_cpus(rig.name, rig.cpus)
-
-
-def running_hosts(name: str) -> Mapping[str, str]:
-    """The state (running, exited, paused …) of each container of the rig, by host name."""
+def running(name: str) -> Mapping[str, str]:
+    """Returns the state (running, exited, paused …) of each container of the rig, by host name."""
+    if shutil.which("podman") is None:
+        return {}
     prefix = f"pgcrucible-{name}-"
     return {record["Names"][0].removeprefix(prefix): str(record["State"]) for record in podman_cli.containers(name)}
 
 
+def host_status(rig: RigState) -> Mapping[str, str]:
+    """Returns `up`, or what is wrong, for each container."""
+    return local_hosts.host_status(rig, running(rig.name))
+
+
+def limit_cpus(name: str, cpus: Mapping[str, float]) -> None:
+    """Limits containers to a number of cores, effective at once."""
+    podman_cli.set_cpus(name, cpus)
+
+
 def remove(name: str, echo: Echo, *, purge: bool) -> tuple[str, ...]:
-    """Removes what is labelled with the rig's name, proves that nothing is left, and says what it removed."""
-    variables = {"controller_become": _become(), "rig": name, "purge": purge}
-    result = run_playbooks(name, ["podman_destroy.yml"], variables=variables, echo=echo, mitogen=False)
+    """Removes everything with the rig's label, checks that nothing is left, and lists what it removed."""
+    if shutil.which("podman") is None:
+        return ()
+    if not (purge or state.folder(name).exists() or name in podman_cli.labelled_rigs()):
+        return ()
+    state.make_folder(name)
+    play_variables = {"controller_become": local_hosts.become(), "rig": name, "purge": purge}
+    result = run_playbooks(name, ["podman_destroy.yml"], variables=play_variables, echo=echo, mitogen=False)
     return tuple(line for task in result.tasks for line in task.removed)
-
-
-def _become() -> bool:
-    return os.geteuid() != 0

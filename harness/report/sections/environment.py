@@ -5,9 +5,24 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from harness.provision.providers import PROVIDERS
 from harness.report.formatting import NOTHING, number, size
 from harness.report.page_model import Table, Value, table
-from harness.store.manifest import Manifest
+from harness.store.manifest import Manifest, RigRecord
+
+
+def hosts_are_ours(rig: RigRecord) -> bool:
+    """Whether pgcrucible created the hosts; assumed of a provider that is not known here."""
+    return rig.provider not in PROVIDERS or PROVIDERS[rig.provider].MAKES_HOSTS
+
+
+def shares_cores(rig: RigRecord) -> bool:
+    """Whether hosts run on one machine: all that pgcrucible creates do, others if one kernel runs several of them.
+
+    Virtual machines of another hypervisor cannot be told from machines.
+    """
+    kernels = [host.boot_id for host in rig.hosts if host.boot_id]
+    return hosts_are_ours(rig) or len(set(kernels)) < len(kernels)
 
 
 def environment_tables(manifest: Manifest) -> Iterator[Table]:

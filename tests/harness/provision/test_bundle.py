@@ -162,3 +162,31 @@ def test_a_package_without_its_hash_is_refused(tmp_path: Path, monkeypatch: pyte
     with pytest.raises(RigError, match=r"packages for Python 3\.11"):
         bundle.build_bundle()
     assert not list((tmp_path / "cache").glob("wheels-*"))
+
+
+LOCK = """\
+a==1 \\
+    --hash=sha256:00 \\
+    --hash=sha256:01
+b==1 ; python_full_version < '3.11' \\
+    --hash=sha256:02
+b==2 ; python_full_version >= '3.11' \\
+    --hash=sha256:03
+c==1 ; sys_platform == 'win32' \\
+    --hash=sha256:04
+"""
+
+
+def test_markers_are_evaluated_for_the_host_and_not_for_this_machine() -> None:
+    assert bundle.lines_for(LOCK, "3.10", "x86_64").split() == [
+        "a==1", "\\", "--hash=sha256:00", "\\", "--hash=sha256:01", "b==1", "\\", "--hash=sha256:02",
+    ]  # fmt: skip
+    assert "b==2" in bundle.lines_for(LOCK, "3.11", "x86_64")
+    assert "c==1" not in bundle.lines_for(LOCK, "3.13", "aarch64")
+
+
+def test_a_package_without_a_wheel_for_the_platform_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bundle, "CACHE", tmp_path / "cache")
+    with pytest.raises(RigError, match=r"packages for Python 3\.11 on vax: .*==") as missing:
+        bundle.build_bundle(machine="vax")
+    assert not list((tmp_path / "cache").glob("wheels-*")), missing.value

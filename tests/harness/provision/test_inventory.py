@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from harness.errors import UsageError
-from harness.provision.inventory import Inventory, read_inventory
+from harness.provision.inventory import read_inventory
+from harness.provision.inventory_model import Inventory
 from harness.rig.state import ROLES_DIR, ROOT
 
 GOOD = """\
@@ -49,7 +50,7 @@ def test_groups_that_are_not_named_have_their_defaults(tmp_path: Path) -> None:
         (("postgres_port: 5433", "postgres_prot: 5433"), 4, "unknown variable 'postgres_prot'", "postgres_port"),
         (("postgres_port: 5433", "postgres_port: many"), 4, "postgres_port: ", ""),
         (("postgres_port: 5433", "tls: 'no'"), 4, "tls: ", ""),
-        (("host_count: 3", "tls: true"), 8, "a rig speaks TLS as a whole", "all: vars:"),
+        (("host_count: 3", "tls: true"), 8, "`tls` applies to the whole rig", "all: vars:"),
         (("host_count: 3", "host_count: 0"), 8, "host_count: ", ""),
         (("host_count: 3", "host_count: 65"), 8, "host_count: ", ""),
         (("provider: podman", "provider: podmam"), 3, "provider: ", ""),
@@ -58,8 +59,8 @@ def test_groups_that_are_not_named_have_their_defaults(tmp_path: Path) -> None:
         (("all:", "al:"), 1, "unknown key 'al'", "all"),
         (("      vars:\n        host", "      hosts: [a]\n      vars:\n        host"), 7, "must be a mapping", ""),
         (("    app:", "    db:\n      vars: {host_count: 2}\n    app:"), 7, "2 hosts in db", "1 to 1"),
-        (("    app:", "    db:\n      hosts: {a: }\n    app:"), 7, "makes its hosts itself", "static"),
-        (("    provider: podman\n", "    provider: podman\n    provider: vm\n"), 4, "'provider' stands here twice", ""),
+        (("    app:", "    db:\n      hosts: {a: }\n    app:"), 7, "creates its hosts itself", "static"),
+        (("    provider: podman\n", "    provider: podman\n    provider: vm\n"), 4, "duplicate key 'provider'", ""),
         (("    app:", "    app: ["), 8, "not YAML", "indentation"),
     ],
 )

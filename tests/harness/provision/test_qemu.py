@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import base64
 import itertools
-import os
-import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,9 +15,6 @@ import pytest
 from harness.errors import RigError
 from harness.model import Host
 from harness.provision import qemu
-from harness.provision.inventory import read_inventory
-from harness.provision.providers import vm
-from harness.rig import state
 
 APP = Host(name="app-1", role="app", address="198.18.7.101", ssh_address="127.0.0.1", ssh_port=20122)
 DB = Host(name="db-1", role="db", address="198.18.7.20", ssh_address="127.0.0.1", ssh_port=20123)
@@ -118,75 +113,12 @@ def test_a_console_is_shown_without_colours_and_only_its_end(tmp_path: Path) -> 
     assert shown[-2] == "line 99"
 
 
-Spawn = Callable[..., int]
-
-
-@pytest.fixture(scope="module")
-def _qemu() -> None:
-    """QEMU is installed as provision would install it."""
-    if qemu.missing_packages(own_base=True):
-        name = f"test-{os.getpid()}-install"
-        try:
-            vm.prepare_machine(name, read_inventory(state.ROOT / "inventory/vm.yml", state.ROLES_DIR), str)
-        finally:
-            state.folder(name).rmdir()
-
-
-@pytest.fixture
-def spawn(_qemu: None) -> Iterator[Spawn]:
-    """Starts a QEMU without any machine in it, as the machine whose folder is given; ends it after the test."""
-    started: list[int] = []
-
-    def start(folder: Path) -> int:
-        folder.mkdir(parents=True, exist_ok=True)
-        line = [qemu.PROGRAM, "-machine", "none", "-nodefaults", "-display", "none", "-S"]
-        subprocess.run([*line, "-daemonize", "-pidfile", str(folder / "pid")], check=True, timeout=30)
-        started.append(int((folder / "pid").read_text()))
-        return started[-1]
-
-    yield start
-    for pid in started:
-        if Path(f"/proc/{pid}/cmdline").exists() and b"qemu" in Path(f"/proc/{pid}/cmdline").read_bytes():
-            os.kill(pid, signal.SIGKILL)
-
-
 @pytest.fixture
 def bystander() -> Iterator[subprocess.Popen[bytes]]:
     """A process that is none of ours."""
     with subprocess.Popen(["sleep", "60"]) as process:
         yield process
         process.kill()
-
-
-@pytest.mark.vm
-def test_a_rigs_machines_are_found_and_ended_and_no_others(tmp_path: Path, spawn: Spawn) -> None:
-    mine, others = tmp_path / "mine/vm", tmp_path / "other/vm"
-    pids = {name: spawn(mine / name) for name in ("db-1", "app-1", "app-2")}
-    other = spawn(others / "db-1")
-    assert qemu.processes(mine) == pids
-    assert qemu.stop(mine, ["app-2"]) == ["app-2"]
-    assert qemu.stop(mine) == ["app-1", "db-1"]
-    assert qemu.processes(mine) == {}
-    assert qemu.processes(others) == {"db-1": other}
-    assert qemu.stop(mine) == []
-
-
-@pytest.mark.vm
-def test_a_machine_is_found_though_every_note_of_it_is_lost(tmp_path: Path, spawn: Spawn) -> None:
-    spawn(tmp_path / "vm/db-1")
-    (tmp_path / "vm/db-1/pid").unlink()
-    (tmp_path / "vm/db-1").rmdir()
-    assert qemu.stop(tmp_path / "vm") == ["db-1"]
-
-
-@pytest.mark.vm
-def test_a_machine_that_does_not_listen_is_ended_all_the_same(
-    tmp_path: Path, spawn: Spawn, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(qemu, "STOP_S", 1.0)
-    os.kill(spawn(tmp_path / "vm/db-1"), signal.SIGSTOP)
-    assert qemu.stop(tmp_path / "vm") == ["db-1"]
-    assert qemu.processes(tmp_path / "vm") == {}
 
 
 def test_a_number_that_another_process_got_is_never_signalled(
@@ -211,12 +143,3 @@ def test_a_process_that_only_speaks_of_a_machine_is_none(tmp_path: Path) -> None
         assert qemu.stop(tmp_path / "vm") == []
         assert process.poll() is None
         process.kill()
-
-
-@pytest.mark.vm
-def test_what_outlives_sigkill_is_named(tmp_path: Path, spawn: Spawn, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(qemu, "STOP_S", 0.1)
-    monkeypatch.setattr(qemu, "_end", lambda running, vms: time.sleep(0.05))
-    pid = spawn(tmp_path / "vm/db-1")
-    with pytest.raises(RigError, match=rf"do not end: db-1 \(pid {pid}\)"):
-        qemu.stop(tmp_path / "vm")

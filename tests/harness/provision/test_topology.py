@@ -1,15 +1,27 @@
-"""Names and addresses of hosts, and what Ansible gets to read."""
+"""Names and addresses of hosts, and the inventory that Ansible reads."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
 from harness.errors import UsageError
 from harness.provision.inventory import read_inventory
-from harness.provision.topology import ansible_inventory, caps, hosts_of
+from harness.provision.providers import local_hosts, vm
+from harness.provision.topology import (
+    ansible_inventory,
+    cpu_limits,
+    listed_hosts,
+    numbered_hosts,
+    require_distinct,
+    ssh_options,
+)
 from harness.rig.state import ROLES_DIR, ROOT
+from tests.support.builders import rig_state
 
 STATIC = """\
 all:
@@ -22,10 +34,10 @@ all:
 """
 
 
-def test_an_address_tells_what_a_host_is() -> None:
+def test_an_address_shows_the_role_of_a_host() -> None:
     source = read_inventory(ROOT / "inventory/local.yml", ROLES_DIR)
-    found = {host.name: host.address for host in hosts_of(source, "198.18.7.0/24", 2)}
-    assert found == {
+    addresses = {host.name: host.address for host in numbered_hosts(source, "198.18.7.0/24", 2)}
+    assert addresses == {
         "db-1": "198.18.7.20",
         "app-1": "198.18.7.101",
         "app-2": "198.18.7.102",
@@ -36,41 +48,90 @@ def test_an_address_tells_what_a_host_is() -> None:
 
 def test_the_largest_rig_has_as_many_addresses_as_hosts() -> None:
     source = read_inventory(ROOT / "inventory/local.yml", ROLES_DIR)
-    hosts = hosts_of(source, "198.18.0.0/24", 64)
+    hosts = numbered_hosts(source, "198.18.0.0/24", 64)
     assert len({host.address for host in hosts}) == len(hosts) == 67
     assert all(host.address.startswith("198.18.0.") for host in hosts)
 
 
-def test_hosts_that_exist_keep_their_names_and_addresses(tmp_path: Path) -> None:
+def test_listed_hosts_keep_their_names_and_addresses(tmp_path: Path) -> None:
     path = tmp_path / "static.yml"
     path.write_text(STATIC)
     source = read_inventory(path, ROLES_DIR)
-    hosts = {host.name: host for host in hosts_of(source, "", None)}
+    hosts = {host.name: host for host in listed_hosts(source, None)}
     assert (hosts["alpha"].ssh_address, hosts["alpha"].address) == ("192.0.2.1", "10.0.0.1")
     assert (hosts["beta"].ssh_port, hosts["beta"].ssh_user) == (2222, "admin")
     assert hosts["gamma"].address == "gamma"
-    assert [host.name for host in hosts_of(source, "", 1) if host.role == "app"] == ["beta"]
+    assert [host.name for host in listed_hosts(source, 1) if host.role == "app"] == ["beta"]
     with pytest.raises(UsageError, match="lists 2 app hosts"):
-        hosts_of(source, "", 3)
-    options = ansible_inventory(source, "mine", hosts_of(source, "", None), tmp_path, {})["all"]["vars"]
-    assert "StrictHostKeyChecking=yes" in options["ansible_ssh_common_args"]
+        listed_hosts(source, 3)
+    options = ansible_inventory(source, rig_state(listed_hosts(source, None)), {}, {})["all"]["vars"]
+    assert options["ansible_ssh_common_args"] == "-o StrictHostKeyChecking=yes -o ForwardAgent=no"
     assert "ansible_ssh_private_key_file" not in options  # the user's own key
+    assert options["ansible_user"] == "admin"
 
 
-def test_ansible_reads_our_hosts_with_our_key_and_known_hosts_only(tmp_path: Path) -> None:
+@pytest.mark.parametrize("same", [{"app": {"hosts": {"a": None}}}, {"app": {"hosts": {"b": {"ansible_host": "a"}}}}])
+def test_one_machine_in_two_roles_is_refused(tmp_path: Path, same: dict[str, Any]) -> None:
+    others = {role: {"hosts": {name: None}} for role, name in (("db", "a"), ("lb", "l"), ("load", "x"))}
+    path = tmp_path / "i.yml"
+    path.write_text(yaml.safe_dump({"all": {"vars": {"provider": "static"}, "children": others | same}}))
+    with pytest.raises(UsageError, match="are the same machine"):
+        require_distinct(listed_hosts(read_inventory(path, ROLES_DIR), None), path)
+
+
+def test_the_example_of_a_static_inventory_is_valid() -> None:
+    source = read_inventory(ROOT / "inventory/static.example.yml", ROLES_DIR)
+    hosts = {host.name: host for host in listed_hosts(source, None)}
+    assert source.provider == "static"
+    assert {host.role for host in hosts.values()} == {"db", "app", "lb", "load"}
+    assert sum(host.role == "load" for host in hosts.values()) > 1
+    assert all(host.ssh_user == "ops" and host.jump == "ops@bastion.example.org" for host in hosts.values())
+    assert all(host.address != host.ssh_address or host.address[0].isdigit() for host in hosts.values())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options"),
+    [
+        ("", {}),
+        ("-J ops@gate", {"proxyjump": "ops@gate"}),
+        ("-Jops@gate:2222 -o ServerAliveInterval=5", {"proxyjump": "ops@gate:2222", "serveraliveinterval": "5"}),
+        ("-o ProxyJump=gate -oUserKnownHostsFile=/k", {"proxyjump": "gate", "userknownhostsfile": "/k"}),
+        ("-o 'ProxyCommand ssh -W %h:%p ops@gate'", {"proxycommand": "ssh -W %h:%p ops@gate"}),
+        ("-o 'ProxyCommand ssh -o A=b -W %h:%p gate'", {"proxycommand": "ssh -o A=b -W %h:%p gate"}),
+        ("-o ProxyCommand='ssh -o A=b -W %h:%p gate'", {"proxycommand": "ssh -o A=b -W %h:%p gate"}),
+        ("-o ProxyJump=first -J second", {"proxyjump": "first"}),
+    ],
+)
+def test_ssh_options_are_read_as_openssh_reads_them(arguments: str, options: dict[str, str]) -> None:
+    assert ssh_options(arguments) == options
+
+
+def test_ansible_uses_only_the_rigs_key_and_known_hosts(tmp_path: Path) -> None:
     source = read_inventory(ROOT / "inventory/local.yml", ROLES_DIR)
-    hosts = hosts_of(source, "198.18.0.0/24", 1)
-    effective = ansible_inventory(source, "mine", hosts, tmp_path, {})["all"]
+    rig = rig_state(numbered_hosts(source, "198.18.0.0/24", 1))
+    effective = ansible_inventory(source, rig, local_hosts.ssh_variables(tmp_path), {"app-1": {"extra": 1}})["all"]
     assert effective["children"]["app"]["hosts"] == {
-        "app-1": {"ansible_host": "198.18.0.101", "ansible_port": 22, "address": "198.18.0.101"}
+        "app-1": {"ansible_host": "198.18.0.101", "ansible_port": 22, "address": "198.18.0.101", "extra": 1}
     }
     options = effective["vars"]["ansible_ssh_common_args"]
     for option in ("StrictHostKeyChecking=yes", f"UserKnownHostsFile={tmp_path}/known_hosts", "IdentitiesOnly=yes"):
         assert option in options
+    assert effective["vars"]["ansible_ssh_private_key_file"] == f"{tmp_path}/id_ed25519"
     assert "host_count" not in effective["children"]["app"]["vars"]
 
 
-def test_caps_are_by_host() -> None:
+def test_the_users_ssh_options_follow_the_providers(tmp_path: Path) -> None:
+    source = read_inventory(ROOT / "inventory/vm.yml", ROLES_DIR)
+    source = replace(source, variables={**source.variables, "ansible_ssh_common_args": "-o ServerAliveInterval=5"})
+    rig = rig_state(provider="vm")
+    found = ansible_inventory(source, rig, vm.variables(rig, source), {})["all"]["vars"]
+    assert found["ansible_ssh_common_args"].endswith("-o IdentityAgent=none -o ServerAliveInterval=5")
+    assert found["ansible_ssh_timeout"] == vm.SSH_TIMEOUT_S
+    source = replace(source, variables={"ansible_ssh_timeout": 7})
+    assert ansible_inventory(source, rig, vm.variables(rig, source), {})["all"]["vars"]["ansible_ssh_timeout"] == 7
+
+
+def test_cpu_limits_are_by_host() -> None:
     source = read_inventory(ROOT / "inventory/local.yml", ROLES_DIR)
-    hosts = hosts_of(source, "198.18.0.0/24", 2)
-    assert caps(source, hosts)["app-2"] == source.group("app").variables["host_cpus"]
+    hosts = numbered_hosts(source, "198.18.0.0/24", 2)
+    assert cpu_limits(source, hosts)["app-2"] == source.group("app").variables["host_cpus"]

@@ -112,3 +112,8 @@ def test_what_does_not_arrive_whole_is_one_line_that_names_the_host(
 def test_a_full_disk_of_our_own_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(RigError, match=r"load-1: .*No such file or directory"):
         fetch(Channel(io.BytesIO(archive(a="one"))), tmp_path / "absent", monkeypatch)
+
+
+def test_a_user_other_than_root_runs_commands_through_sudo_without_a_prompt() -> None:
+    host = Host(name="h", role="app", address="h", ssh_address="h", ssh_user="ops")
+    assert SshConnection(host, None, None)._command(["cat", "a b"]) == "sudo -n -- cat 'a b'"

@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import os
 import secrets
-import signal
 import socket
 import struct
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -18,11 +14,10 @@ import pytest
 import yaml
 
 from harness.errors import RigError, UsageError
-from harness.model import Host
-from harness.provision import bundle, provisioner, qemu, ssh_keys, topology
-from harness.provision.inventory import Inventory, read_inventory
-from harness.provision.providers import vm
-from harness.provision.status import status, wait_for_ssh
+from harness.provision import provisioner, qemu, ssh_keys
+from harness.provision.inventory import read_inventory
+from harness.provision.inventory_model import Inventory
+from harness.provision.providers import vm, vm_base
 from harness.rig import state
 from harness.rig.state import ROLES_DIR, ROOT, RigState
 
@@ -48,7 +43,7 @@ def name() -> Iterator[str]:
 
 def rig_of(source: Inventory, name: str = "try", **changes: object) -> RigState:
     """A rig as provision would allot it, with nothing made of it."""
-    placed = vm.with_ports(topology.hosts_of(source, "198.18.7.0/24", 2), None, [])
+    placed = vm.place_hosts(source, "198.18.7.0/24", 2, None, [])
     rig = RigState(
         name=name, provider="vm", inventory=str(source.path), network="198.18.7.0/24", hosts=placed, acceleration="tcg"
     )
@@ -83,24 +78,24 @@ def test_every_host_has_a_port_of_its_own_and_keeps_it(source: Inventory) -> Non
     assert {host.ssh_address for host in first.hosts} == {"127.0.0.1"}
     assert {host.address.rpartition(".")[0] for host in first.hosts} == {"198.18.7"}
 
-    more = vm.with_ports(topology.hosts_of(source, "198.18.7.0/24", 3), first, [])
+    more = vm.place_hosts(source, "198.18.7.0/24", 3, first, [])
     assert {host.name: host.ssh_port for host in more if host.name in ports} == ports
-    other = vm.with_ports(topology.hosts_of(source, "198.18.8.0/24", 3), None, [first])
+    other = vm.place_hosts(source, "198.18.8.0/24", 3, None, [first])
     assert not {host.ssh_port for host in other} & set(ports.values())
     with socket.socket() as busy:
         busy.bind(("127.0.0.1", other[0].ssh_port))
-        again = vm.with_ports(topology.hosts_of(source, "198.18.8.0/24", 3), None, [first])
+        again = vm.place_hosts(source, "198.18.8.0/24", 3, None, [first])
     assert other[0].ssh_port not in {host.ssh_port for host in again}
 
 
 def test_a_cloud_image_must_be_one(source: Inventory, tmp_path: Path) -> None:
     def asked(path: str) -> tuple[Path, object]:
-        return vm.base_of(replace(source, path=tmp_path / "vm.yml", variables={"vm_image": path}))
+        return vm_base.base_of(replace(source, path=tmp_path / "vm.yml", variables={"vm_image": path}))
 
     image = qcow2(tmp_path / "debian.qcow2", 3 << 30)
     assert asked("debian.qcow2") == (image, None)  # beside the inventory
     assert asked(str(image)) == (image, None)
-    assert vm.disk_size(image) == 3 << 30
+    assert vm_base.disk_size(image) == 3 << 30
     (tmp_path / "text.qcow2").write_text("a text, long enough for a header")
     (tmp_path / "debian.raw").touch()
     for wrong in ("text.qcow2", "debian.raw", "none.qcow2"):
@@ -122,11 +117,11 @@ def test_a_cloud_image_gets_the_same_identity_by_its_seed(source: Inventory) -> 
 
 
 def test_the_base_has_the_roles_packages_and_a_kernel_and_a_hash_of_its_own(source: Inventory) -> None:
-    base, recipe = vm.base_of(source)
+    base, recipe = vm_base.base_of(source)
     assert recipe is not None
-    assert {"postgresql", "haproxy", *vm.KERNEL} <= set(recipe.packages)
+    assert {"postgresql", "haproxy", *vm_base.KERNEL} <= set(recipe.packages)
     containers = provisioner.image.prepare(ROLES_DIR)
-    assert not set(vm.KERNEL) & set(containers.packages)
+    assert not set(vm_base.KERNEL) & set(containers.packages)
     assert recipe.folder != containers.folder
     assert base.parent == state.CACHE
 
@@ -171,12 +166,12 @@ def test_bases_that_other_rigs_lie_over_stay(
     (tmp_path / "cache/code-1.tar.gz").touch()
     state.make_folder("other")
     state.save(rig_of(source, "other", image=str(tmp_path / "cache/vm-used")))
-    vm.remove_unused_bases()
+    vm_base.remove_unused_bases()
     assert {path.name for path in state.CACHE.iterdir()} == {"vm-used", "vm-new.partial", "image-1", "code-1.tar.gz"}
-    vm.purge_cache()
+    vm_base.purge_cache()
     assert {path.name for path in state.CACHE.iterdir()} == {"vm-used"}
     (state.folder("other") / "rig.json").unlink()
-    vm.purge_cache()
+    vm_base.purge_cache()
     assert not state.CACHE.exists()
 
 
@@ -185,118 +180,5 @@ def test_nobody_waits_for_a_machine_that_is_gone_and_its_console_is_shown(source
     (vm.folder(name) / "db-1").mkdir(parents=True)
     (vm.folder(name) / "db-1/console.log").write_text("Kernel panic - not syncing: no root\n")
     with pytest.raises(RigError, match=r"db-1 .*stopped while it booted") as failure:
-        wait_for_ssh(replace(rig, hosts=rig.hosts[:1]))
+        vm.wait_for_hosts(replace(rig, hosts=rig.hosts[:1]))
     assert "Kernel panic" in failure.value.output
-
-
-# -- machines that boot ----------------------------------------------------------------------------------
-
-
-def only(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
-    """Rigs are made with these hosts alone: a pair shows as much as five machines, in less than half the time."""
-
-    def chosen(source: Inventory, network: str, app_hosts: int | None) -> tuple[Host, ...]:
-        return tuple(host for host in topology.hosts_of(source, network, app_hosts) if host.name in names)
-
-    monkeypatch.setattr(provisioner, "hosts_of", chosen)
-
-
-def left_of(name: str) -> list[str]:
-    """Every process whose command line has the rig's name, and its folder."""
-    mine = os.getpid()
-    found = []
-    for entry in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            line = entry.read_bytes().replace(b"\0", b" ").decode(errors="replace")
-        except OSError:
-            continue
-        if name in line and int(entry.parent.name) != mine:
-            found.append(line[:200])
-    return found + ([str(state.folder(name))] if state.folder(name).exists() else [])
-
-
-def ssh(name: str, host: str, *command: str) -> subprocess.CompletedProcess[str]:
-    """A command on a host, its key checked against the one made before the machine was."""
-    base = state.folder(name)
-    port = next(str(h.ssh_port) for h in state.load(name).hosts if h.name == host)  # type: ignore[union-attr]
-    options = ["StrictHostKeyChecking=yes", f"UserKnownHostsFile={base}/known_hosts", "BatchMode=yes"]
-    line = ["ssh", "-i", f"{base}/id_ed25519", "-p", port, *(f"-o{option}" for option in options), "root@127.0.0.1"]
-    return subprocess.run([*line, *command], capture_output=True, text=True, check=False, timeout=120)
-
-
-@pytest.mark.vm
-@pytest.mark.slow
-def test_a_pair_of_machines_boots_takes_the_roles_and_goes(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    only(monkeypatch, "db-1", "app-1")
-    deployed = bundle.build_bundle()
-    monkeypatch.setattr(provisioner, "build_bundle", lambda: deployed)  # whatever is edited meanwhile
-    report = provisioner.provision(name, echo=quiet, provider="vm", hosts=1)  # site.yml and verify.yml passed
-    assert report.rig.ready
-    assert report.rig.acceleration in ("kvm", "tcg")
-    warned = any("speeds mean nothing" in warning for warning in report.warnings)
-    assert warned == (report.rig.acceleration == "tcg")
-    assert status(name).hosts == {"db-1": "up", "app-1": "up"}
-
-    app = ssh(name, "app-1", "hostname; systemd-detect-virt; ip -4 -o addr show eth1; getent hosts db-1")
-    assert app.returncode == 0, app.stderr
-    hostname, kind, address, database = app.stdout.splitlines()
-    assert hostname == "app-1"
-    assert kind in ("qemu", "kvm")
-    assert f"{report.rig.hosts[1].address}/24" in address
-    assert database.startswith(report.rig.hosts[0].address)
-
-    machines = qemu.processes(vm.folder(name))
-    os.kill(machines["app-1"], signal.SIGKILL)
-    deadline = time.monotonic() + 30
-    while status(name).hosts["app-1"] != "missing":
-        assert time.monotonic() < deadline
-
-    # It starts again with its own disk and keys, and is plugged into the same LAN.
-    vm.make(report.rig, read_inventory(INVENTORY, ROLES_DIR), Path(report.rig.image), None, quiet)
-    wait_for_ssh(report.rig)
-    assert qemu.processes(vm.folder(name))["db-1"] == machines["db-1"]
-    reach = f"import socket; socket.create_connection(('{report.rig.hosts[0].address}', 5432), 30); print('reached')"
-    again = ssh(name, "app-1", f'test -d /opt/pgcrucible/code && python3 -c "{reach}"')
-    assert again.stdout == "reached\n", again.stderr
-    gone = provisioner.destroy(name, echo=quiet)
-    assert gone.removed == ("machine app-1", "machine db-1", "machine lan", "state")
-    assert left_of(name) == []
-
-
-@pytest.mark.vm
-@pytest.mark.slow
-def test_a_machine_that_does_not_boot_shows_its_console(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    only(monkeypatch, "db-1")
-    words = qemu._kernel
-    monkeypatch.setattr(qemu, "_kernel", lambda machine: [*words(machine), "rdinit=/none", "noinitrd"])
-    with pytest.raises(RigError, match=r"db-1 .*stopped while it booted") as failure:
-        provisioner.provision(name, echo=quiet, provider="vm")
-    assert "Kernel panic" in failure.value.output
-    half = status(name)
-    assert "NOT READY" in half.lines()[0]
-    assert half.hosts == {"db-1": "missing"}
-    assert provisioner.destroy(name, echo=quiet).removed == ("machine db-1", "machine lan", "state")
-    assert left_of(name) == []
-
-
-@pytest.mark.vm
-@pytest.mark.slow
-def test_a_provision_that_was_killed_leaves_nothing_that_destroy_does_not_find(name: str) -> None:
-    script = (
-        f"from harness.provision.provisioner import provision; provision({name!r}, echo=print, provider='vm', hosts=1)"
-    )
-    with subprocess.Popen([sys.executable, "-c", script], cwd=ROOT, stdout=subprocess.DEVNULL) as controller:
-        deadline = time.monotonic() + 400  # the base may have to be built
-        while not qemu.processes(vm.folder(name)).keys() - {qemu.LAN}:
-            assert controller.poll() is None, "provision ended before a machine ran"
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
-        controller.kill()
-    removed = provisioner.destroy(name, echo=quiet).removed
-    assert {"machine lan", "state"} < set(removed)
-    assert not state.folder(name).exists()
-    deadline = time.monotonic() + 60
-    while left := left_of(name):  # the killed controller's Ansible ends by itself: it has nobody to report to
-        assert time.monotonic() < deadline, left
-        assert not qemu.processes(vm.folder(name))
-        time.sleep(0.2)

@@ -10,6 +10,7 @@ import pytest
 from harness.model import Cell
 from harness.report.page import build
 from harness.report.page_model import Picture, Table
+from harness.report.sections.environment import shares_cores
 from harness.store.manifest import HostRecord, RigRecord
 from tests.support.builders import RIG, Made, store
 
@@ -73,7 +74,7 @@ def machines(kernel: Callable[[int], str], provider: str = "static") -> RigRecor
 def test_the_law_looks_ahead_only_where_hosts_do_not_share_cores(
     tmp_path: Path, rig: RigRecord, *, shared: bool
 ) -> None:
-    assert rig.shares_cores == shared
+    assert shares_cores(rig) == shared
     law = {n: round(60 * n / (1 + 0.05 * (n - 1))) for n in (1, 2, 3, 4, 6, 8)}
     _, caption = shown(tmp_path, trials(law, each=2, noise=2), rig)
     assert ("no peak and no prediction: the hosts share cores" in caption) == shared

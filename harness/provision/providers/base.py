@@ -1,0 +1,89 @@
+"""The contract between the provisioner and a provider."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from harness.model import Host
+from harness.provision.ansible import Echo, PlayResult
+from harness.provision.doctor import Check
+from harness.provision.inventory_model import Inventory
+from harness.rig.state import RigState
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preparation:
+    """Result of preparing this machine: its checks, the number of changes, and what hosts will run on."""
+
+    checks: Sequence[Check] = ()
+    changed: int = 0
+    runtime: str = ""
+    """The OCI runtime that starts containers here."""
+    acceleration: str = ""
+    """`kvm` or `tcg`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Platform:
+    """Selects the packages that a host can run: its Python's minor version and its architecture."""
+
+    python: str
+    machine: str
+
+
+class Provider(Protocol):
+    """A source of hosts. A provider is a module with these constants and functions.
+
+    `name` is the rig's name; `source` is its inventory. Functions raise RigError if this machine or a host fails,
+    and UsageError if the inventory asks for something that the provider cannot do.
+    """
+
+    INVENTORY: str
+    """Inventory file used if the user names none, relative to the project; empty: the user has to name one."""
+    MAKES_HOSTS: bool
+    """Whether hosts are created and removed here. Such hosts share this machine's cores and have a network there."""
+    LIMITS_CPUS: bool
+    """Whether `host_cpus` is a limit that limit_cpus sets on running hosts."""
+
+    def prepare(self, name: str, source: Inventory, app_hosts: int | None, echo: Echo) -> Preparation:
+        """Checks this machine and installs missing packages; changes no host."""
+
+    def place_hosts(
+        self,
+        source: Inventory,
+        network: str,
+        app_hosts: int | None,
+        before: RigState | None,
+        others: Sequence[RigState],
+    ) -> tuple[Host, ...]:
+        """Returns the rig's hosts with names and addresses; creates nothing.
+
+        `network` is the rig's subnet, `app_hosts` overrides the number of app hosts, `before` is the rig as it is,
+        `others` are all other rigs.
+        """
+
+    def variables(self, rig: RigState, source: Inventory) -> dict[str, Any]:
+        """Returns Ansible variables for all hosts: user, keys and SSH options, where the provider decides them."""
+
+    def create(self, rig: RigState, source: Inventory, echo: Echo) -> tuple[RigState, PlayResult | None]:
+        """Creates missing hosts and removes surplus ones; returns the rig with its image, and what the play did."""
+
+    def wait_for_hosts(self, rig: RigState) -> Mapping[str, Platform]:
+        """Returns each host's platform, by host name, once all of them accept SSH."""
+
+    def running(self, name: str) -> Mapping[str, str]:
+        """Returns the state (`running`, `exited`, …) of each created host, by host name; works without stored state."""
+
+    def host_status(self, rig: RigState) -> Mapping[str, str]:
+        """Returns `up`, or what is wrong, for each host, by host name."""
+
+    def limit_cpus(self, name: str, cpus: Mapping[str, float]) -> None:
+        """Limits hosts (by name) to a number of cores, effective at once; does nothing without LIMITS_CPUS."""
+
+    def remove(self, name: str, echo: Echo, *, purge: bool) -> tuple[str, ...]:
+        """Removes all that the provider created for the rig, checks that nothing is left, and lists what it removed.
+
+        Works on a half-made rig and without stored state. `purge` also removes cached images that no rig uses.
+        """

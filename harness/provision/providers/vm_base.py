@@ -1,0 +1,64 @@
+"""Disk bases of virtual machines: what a machine's overlay disk refers to, and which of the cached ones are in use."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from harness.errors import UsageError
+from harness.provision import image
+from harness.provision.inventory_model import Inventory
+from harness.rig import state
+
+KERNEL = ("ifupdown", "linux-image-cloud-amd64", "tiny-initramfs")
+"""Packages that a virtual machine needs and a container does not."""
+
+RECIPE = state.PLAYBOOKS / "images/vm"
+
+
+def base_of(source: Inventory) -> tuple[Path, image.Recipe | None]:
+    """Returns the base of the machines' disks: the user's image, or our base and its recipe. Raises UsageError."""
+    if "vm_image" in source.variables:
+        path = Path(str(source.variables["vm_image"])).expanduser()
+        path = path if path.is_absolute() else source.path.resolve().parent / path
+        if path.suffix != ".qcow2" or not path.is_file():
+            raise UsageError(f"{source.path}: vm_image: {path} is no qcow2 file", hint="name a cloud image, *.qcow2")
+        disk_size(path)
+        return path.resolve(), None
+    recipe = image.prepare(state.ROLES_DIR, packages=KERNEL, scripts=RECIPE)
+    return state.CACHE / f"vm-{recipe.folder.name.rpartition('-')[2]}", recipe
+
+
+def disk_size(path: Path) -> int:
+    """Returns the virtual size in bytes of a qcow2 file (docs/interop/qcow2: big-endian, at 24). Raises UsageError."""
+    with path.open("rb") as file:
+        header = file.read(32)
+    if header[:4] != b"QFI\xfb" or len(header) < 32:
+        raise UsageError(f"{path} is no qcow2 file", hint="convert it with: qemu-img convert -O qcow2")
+    return int.from_bytes(header[24:32])
+
+
+def bases_in_use(*, without: str = "") -> set[Path]:
+    """Returns the disk bases of all rigs, or of all rigs but one."""
+    rigs = [rig for name in state.names() if name != without and (rig := state.load(name))]
+    return {Path(rig.image) for rig in rigs if rig.provider == "vm"}
+
+
+def remove_unused_bases() -> None:
+    """Removes cached bases (0.6 GB each) that no rig uses."""
+    used = bases_in_use()
+    for path in state.CACHE.glob("vm-*"):
+        if path not in used and path.suffix != ".partial":
+            shutil.rmtree(path)
+
+
+def purge_cache(*, without: str = "") -> None:
+    """Empties the cache except for the bases in use; those of the rig `without` do not count."""
+    used = bases_in_use(without=without)
+    for path in state.CACHE.glob("*"):
+        if path.is_dir() and path not in used:
+            shutil.rmtree(path)
+        elif path.is_file():
+            path.unlink()
+    if state.CACHE.is_dir() and not used:
+        state.CACHE.rmdir()
