@@ -133,8 +133,9 @@ def test_a_stale_table_is_noticed() -> None:
     } == set()
 
 
-def test_readme_lines_have_at_most_120_columns() -> None:
-    assert [line for line in README.splitlines() if len(line) > 120] == []
+@pytest.mark.parametrize("name", ["README.md", "CHANGELOG.md", "CONTRIBUTING.md", "docs/architecture.md"])
+def test_lines_have_at_most_120_columns(name: str) -> None:
+    assert [line for line in (ROOT / name).read_text(encoding="utf-8").splitlines() if len(line) > 120] == []
 
 
 def test_strategies_are_the_same_in_service_harness_and_documents() -> None:
@@ -206,6 +207,14 @@ def test_packages_are_installed_by_their_hashes_alone() -> None:
     for file, least in (("run", 2), ("harness/provision/bundle.py", 1)):
         text = (ROOT / file).read_text(encoding="utf-8")
         assert text.count("--require-hashes") >= least, file
+
+
+def test_pre_commit_hooks_are_local_and_use_the_programs_of_the_project() -> None:
+    config = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8"))
+    assert [repository["repo"] for repository in config["repos"]] == ["local"]
+    hooks = config["repos"][0]["hooks"]
+    assert {hook["language"] for hook in hooks} == {"system"}
+    assert all(hook["entry"].startswith(".venv/bin/") for hook in hooks)
 
 
 SAFETY = (ROOT / "docs/safety.md").read_text(encoding="utf-8")
