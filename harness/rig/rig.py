@@ -54,6 +54,11 @@ class Rig:
         """The variables of the roles, defaults included."""
         return self.state.variables
 
+    @property
+    def authority_on_hosts(self) -> str:
+        """The path of that certificate on the rig's hosts; empty without TLS."""
+        return f"{self.variables['common_settings_directory']}/ca.pem" if self.authority else ""
+
     def role(self, role: Role) -> list[Host]:
         """The hosts of a role, in their order."""
         return [host for host in self.hosts if host.role == role]
@@ -81,21 +86,31 @@ class Rig:
                     station.close()  # what still runs there fails at once
                 raise
 
+    def connection_options(self, authority: str) -> dict[str, Any]:
+        """Returns libpq's options for a connection as the harness's role, all but the host.
+
+        `authority`: the path of the certificate authority on the client's machine; empty without TLS.
+        """
+        verify = {"sslmode": "verify-full", "sslrootcert": authority} if authority else {}
+        return {
+            "port": int(self.variables["postgres_port"]),
+            "dbname": str(self.variables["postgres_database"]),
+            "user": str(self.variables["postgres_harness_user"]),
+            "password": self.secrets["harness_password"],
+            **verify,
+        }
+
     @contextlib.contextmanager
-    def database(self, port: int = 5432) -> Iterator[psycopg.Connection[Any]]:
+    def database(self) -> Iterator[psycopg.Connection[Any]]:
         """An autocommit connection to the rig's database as the harness's role, through an SSH tunnel."""
         host = self.role("db")[0]
-        with self.at(host).tunnel(port) as local:
+        options = self.connection_options(str(self.authority or ""))
+        with self.at(host).tunnel(options["port"]) as local_port:
             try:
                 connection = psycopg.connect(
+                    **options | {"port": local_port},
                     host=host.name if self.authority else "127.0.0.1",
                     hostaddr="127.0.0.1",
-                    port=local,
-                    sslmode="verify-full" if self.authority else None,
-                    sslrootcert=str(self.authority) if self.authority else None,
-                    dbname=str(self.variables.get("postgres_database", "crucible")),
-                    user=str(self.variables.get("postgres_harness_user", "crucible_harness")),
-                    password=self.secrets["harness_password"],
                     application_name="pgcrucible",
                     connect_timeout=CONNECT_TIMEOUT_S,
                     autocommit=True,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,11 +19,11 @@ from psycopg import sql
 
 from harness.errors import RigError, UsageError
 from harness.record import BulkRows
-from harness.targets.bulk_rows import bulk_rows
+from harness.targets.postgres_queries import bulk_rows, server_settings
 from harness.targets.url import CONTRACT, TIMEOUT_S, Address, ask
 
 READERS = 8
-SECRET_SETTINGS = "(conninfo|command|passphrase|key|password)"  # noqa: S105  # a pattern of names, no secret
+SECRET_SETTINGS = re.compile("conninfo|command|passphrase|key|password")
 """Names of server settings whose values are not stored."""
 
 
@@ -129,14 +130,10 @@ class DatabaseCounters:
             return int(self._one("SELECT current_setting('max_connections')::int"))
 
     def settings(self) -> Mapping[str, str]:
-        """The server's version and every setting that is not its default, but for what may hold a secret."""
+        """Returns the server's settings as `server_settings` does, without those that may hold a secret."""
         with self._reading("its settings"):
-            rows = self._db.execute(
-                "SELECT name, setting || coalesce(unit, '') FROM pg_settings WHERE name !~ %s AND source NOT IN "
-                "('default', 'override', 'client', 'session', 'environment variable') ORDER BY name",
-                [SECRET_SETTINGS],
-            ).fetchall()
-            return {"server_version": str(self._one("SHOW server_version")), **dict(rows)}
+            settings = server_settings(self._db)
+        return {name: value for name, value in settings.items() if not SECRET_SETTINGS.search(name)}
 
     def _one(self, query: str) -> Any:
         row = self._db.execute(query.encode()).fetchone()

@@ -18,7 +18,7 @@ class Snapshot:
     """Counters of one moment, before or after a trial's load.
 
     Counters of requests, transactions and deadlocks grow from the start of their process. The fields from `ledger`
-    to `vacuum` are read after the load only.
+    to `vacuum` count in the snapshot after the load only.
     """
 
     counters: Mapping[str, int] = field(default_factory=dict)
@@ -43,8 +43,8 @@ class Snapshot:
     """Rows of the table `data` above `newest_row`."""
     integrity: Sequence[str] | None = None
     """The result of SQLite's `PRAGMA integrity_check`."""
-    sqlite_settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    """App worker that serves -> the settings that SQLite granted it."""
+    pragmas: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """App worker that serves -> its SQLite pragmas."""
     vacuum: VacuumReading | None = None
     """The result of a VACUUM after the load."""
     notes: tuple[str, ...] = ()
@@ -102,8 +102,8 @@ def _deadlocks(before: Snapshot, after: Snapshot) -> DeadlockCounts | None:
 def _sqlite(after: Snapshot) -> SqliteEvidence | None:
     if after.integrity is None:
         return None
-    first = next(iter(after.sqlite_settings.values()))
-    differing = {worker: settings for worker, settings in after.sqlite_settings.items() if settings != first}
+    first = next(iter(after.pragmas.values()))
+    differing = {worker: pragmas for worker, pragmas in after.pragmas.items() if pragmas != first}
     return SqliteEvidence(integrity_check=tuple(after.integrity), pragmas=first, differing=differing)
 
 

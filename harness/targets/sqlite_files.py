@@ -1,11 +1,11 @@
-"""The place of the SQLite files that all app hosts share: whether there is one, and a file there that is new."""
+"""SQLite files that the app hosts of a rig share: whether they can, and a file's content."""
 
 from __future__ import annotations
 
 import json
 import secrets
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 from harness.host_scripts import source
 from harness.host_scripts.shared_directory import why_not
@@ -14,28 +14,36 @@ from harness.rig.connection import HostConnection
 from harness.rig.rig import Rig
 
 
-def as_service(rig: Rig) -> list[str]:
-    """Begins a command that runs as the service's own user."""
-    return ["runuser", "-u", str(rig.variables.get("common_user", "pgcrucible")), "--"]
-
-
 def why_no_sqlite(rig: Rig, directory: str) -> str:
-    """Why the app hosts cannot share a SQLite file in the directory (empty: there is none); empty where they can."""
+    """Returns why the app hosts cannot share a SQLite file in the directory (which may be empty), or an empty text."""
     if not directory:
         return "needs a directory that all app hosts share for the SQLite file (app_sqlite_directory)"
-    text, token, apps = source("shared_directory"), secrets.token_hex(8), rig.role("app")
+    script, token, apps = source("shared_directory"), secrets.token_hex(8), rig.role("app")
 
-    def ask(wish: str, hosts: Sequence[Host]) -> dict[str, Any]:
-        command = [*as_service(rig), "python3", "-", directory, token, wish]
-        return rig.each(hosts, lambda h: json.loads(h.run(command, stdin=text).stdout))
+    def probe(action: str, hosts: Sequence[Host]) -> dict[str, Any]:
+        command = [*_as_service(rig), "python3", "-", directory, token, action]
+        return rig.each(hosts, lambda h: json.loads(h.run(command, stdin=script).stdout))
 
-    seen = ask("leave", apps[:1])
+    first = probe("leave", apps[:1])
     try:
-        return why_not(directory, seen | ask("look", apps[1:]))
+        return why_not(directory, first | probe("look", apps[1:]))
     finally:
-        ask("remove", apps[:1])
+        probe("remove", apps[:1])
+
+
+def run_script(rig: Rig, path: str, action: Literal["read", "empty"]) -> dict[str, Any]:
+    """Reads or empties a file on the first app host (harness/host_scripts/sqlite_file.py)."""
+    command = [*_as_service(rig), "python3", "-", path, action]
+    done = rig.at(rig.role("app")[0]).run(command, stdin=source("sqlite_file"))
+    content: dict[str, Any] = json.loads(done.stdout)
+    return content
 
 
 def remove(host: HostConnection, path: str) -> None:
-    """Removes a SQLite file that nobody has open, with its journals: removed beneath a connection, they corrupt."""
+    """Removes a SQLite file and its journals. No connection may have it open: removing it then corrupts it."""
     host.run(["rm", "-f", *(path + end for end in ("", "-journal", "-wal", "-shm"))])
+
+
+def _as_service(rig: Rig) -> list[str]:
+    """Returns the start of a command that runs as the service's system user."""
+    return ["runuser", "-u", str(rig.variables["common_user"]), "--"]

@@ -89,7 +89,7 @@ def read_line(line: str, host: str) -> Reading:
 def job(host: Host, variables: Mapping[str, Any]) -> dict[str, Any]:
     """Which services the sampler asks on this host."""
     if host.role == "app":
-        first, workers = int(variables.get("app_port", 3001)), int(variables.get("app_workers", 1))
+        first, workers = int(variables["app_port"]), int(variables["app_workers"])
         return {"ports": list(range(first, first + workers))}
     return {"haproxy": "/run/haproxy/admin.sock"} if host.role == "lb" else {}
 

@@ -28,10 +28,10 @@ from harness.store.run_writer import RunWriter
 from harness.targets.base import During, Target
 from harness.targets.counter_source import ApiCounters, CounterSource, DatabaseCounters
 from harness.targets.dead_rows import VacuumReading
+from harness.targets.remote_workload import run_module
 from harness.targets.snapshot import Snapshot
 from harness.targets.url import CONTRACT, Address, ask, permit
 
-DRIVER_S = 600.0
 POSTS = ("/api/increment", "/api/bulk-insert", "/api/transaction")
 NOT_THERE = (404, 405, 501)
 BY_URL = "the service is known by its URL only"
@@ -229,19 +229,8 @@ class UrlTarget(Target):
         return reasons
 
     def run_workload(self, driver: RemoteWorkload) -> Mapping[str, Any]:
-        """Runs a driver on this machine, in a schema of its own. Raises UsageError, RigError."""
-        assert self._database is not None  # scenarios with drivers say that they need it
+        """Runs a module on this machine, in a new schema of the database. Raises UsageError, RigError."""
+        assert self._database is not None  # scenarios with a remote workload need a database (Site.need)
         with self._database.scratch() as place:
-            done = self._local.run(
-                self.command(driver.module),
-                stdin=json.dumps({**driver.job, **place}) + "\n",
-                timeout_s=DRIVER_S,
-                check=False,
-            )
-        last = (done.stdout.strip().splitlines() or ["{}"])[-1]
-        answer = json.loads(last) if last.startswith("{") else {}
-        if "result" not in answer:
-            why = answer.get("message") or "it said nothing"
-            raise RigError(f"{driver.module}: {why}", hint=str(answer.get("hint", "")))
-        result: dict[str, Any] = answer["result"]
+            result: Mapping[str, Any] = run_module(self._local, self.command(driver.module), {**driver.job, **place})
         return result

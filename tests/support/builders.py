@@ -12,8 +12,9 @@ from typing import Any
 from harness.load.results import histogram, samples
 from harness.load.results.summary import LaneSummary, Percentiles
 from harness.model import Cell, Finding, Host, Trial
+from harness.provision.image import role_defaults
 from harness.record import Evidence, TrialResult, Validity
-from harness.rig.state import RigState
+from harness.rig.state import ROLES_DIR, RigState
 from harness.store.csv_rows import as_columns
 from harness.store.manifest import CodeRecord, HostRecord, RigRecord, RunVerdict, Status
 from harness.store.run_reader import Run, load_run
@@ -58,7 +59,8 @@ SETTINGS = {
 def rig_state(hosts: tuple[Host, ...] = (), **changes: Any) -> RigState:
     """The stored state of a rig that exists in the test alone; `changes` replace its fields."""
     fields: dict[str, Any] = {"name": "paper", "provider": "static", "inventory": "", "network": "", "hosts": hosts}
-    return RigState(**fields | changes)
+    variables = role_defaults(ROLES_DIR) | changes.pop("variables", {})
+    return RigState(**fields | changes, variables=variables)
 
 
 @dataclass(kw_only=True)

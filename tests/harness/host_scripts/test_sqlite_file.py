@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sqlite3
 import subprocess
@@ -86,3 +87,22 @@ def test_a_locked_file_is_not_a_damaged_one(file: Path, monkeypatch: pytest.Monk
             sqlite_file.main(str(file), "read")
     finally:
         other.close()
+
+
+def test_an_emptied_file_is_packed_and_its_log_is_empty(tmp_path: Path) -> None:
+    path = tmp_path / "shared.db"
+    with contextlib.closing(sqlite3.connect(path)) as other:
+        other.execute("PRAGMA journal_mode = WAL")
+        for table in ("counters", "data", "ledger"):
+            other.execute(f"CREATE TABLE {table} (key TEXT, value INTEGER)")
+        other.executemany("INSERT INTO data VALUES (?, 1)", [("x" * 1000,)] * 500)
+        other.commit()
+        large, log = path.stat().st_size, tmp_path / "shared.db-wal"
+        assert log.stat().st_size > 0
+        assert sqlite_file.main(str(path), "empty") == {"not_done": []}
+        assert log.stat().st_size == 0
+        assert path.stat().st_size < max(large, 100_000)
+        other.execute("BEGIN")
+        other.execute("SELECT count(*) FROM data").fetchone()
+        (message,) = sqlite_file.main(str(path), "empty")["not_done"]
+    assert "was not" in message

@@ -1,27 +1,124 @@
-"""What is asked of the layers behind the client, where no rig is needed to ask it."""
+"""Snapshots of a rig's layers: its database is real, its hosts are not."""
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import psycopg
 import pytest
 
-from harness.targets.layer_counts import COUNT_LOGGED
+from harness.model import Cell
+from harness.record import BulkRows, DeadlockCounts, DeadRows, SqliteEvidence, TransactionCounts
+from harness.targets.app_workers import AppWorkers
+from harness.targets.haproxy import HAProxy
+from harness.targets.layer_counts import COUNT_LOGGED, LayerCounters
+from harness.targets.rig_database import RigDatabase
+from harness.targets.snapshot import difference
+from tests.conftest import Database
+from tests.support.fake_rig import SHARED, FakeRig
+
+CELL = Cell(scenario="s", hosts=2)
+
+
+@pytest.fixture
+def rig(database: Database) -> FakeRig:
+    return FakeRig(dsn=database.dsn)
+
+
+@pytest.fixture
+def counters(rig: FakeRig) -> Iterator[LayerCounters]:
+    with rig.database() as connection:
+        yield LayerCounters(rig, RigDatabase(connection, "db-1"), AppWorkers(rig), HAProxy(rig))
+
+
+def test_a_trial_on_postgresql_is_counted_by_every_layer(
+    rig: FakeRig, counters: LayerCounters, database: Database
+) -> None:
+    reads = {"counters", "ledger", "data", "dead-rows"}
+    rig.requests["app-1.1"] = {"increment": {"ok": 2}, "metrics": {"ok": 9}}
+    rig.frontend_requests = 2
+    before = counters.snapshot(CELL, reads)
+    rig.requests["app-1.1"] = {"increment": {"ok": 2, "error": 1}, "metrics": {"ok": 11}, "health": {"ok": 1}}
+    rig.requests["app-2.1"] = {"bulk-insert": {"ok": 1}}
+    rig.transactions["app-1.1"] = 2
+    rig.frontend_requests, rig.server_requests = 4, {"app-1": 1, "app-2": 1}
+    with psycopg.connect(database.dsn, autocommit=True) as service:
+        service.execute("INSERT INTO counters (key, value) VALUES ('hot-0', 1)")
+        service.execute("INSERT INTO ledger (id, key, value) VALUES ('i1', 'hot-0', 1)")
+        service.execute("INSERT INTO data (content) VALUES ('1-0'), ('1-1')")
+    after = counters.snapshot(CELL, reads, before)
+    evidence = difference(before, after)
+    assert (evidence.initial, evidence.final) == ({}, {"hot-0": 1})
+    assert evidence.ledger == {"i1": ("hot-0", 1)}
+    assert evidence.counts == {"haproxy": 2, "app": 2}
+    assert evidence.servers == {"app-1": 1, "app-2": 1}
+    assert evidence.transactions == TransactionCounts(app=2, database=3)
+    assert evidence.bulk_rows == BulkRows(requests={1: 2}, ranges=((1, 2),))
+    assert evidence.dead_rows == DeadRows(removed=0, not_removable=0)
+    assert (before.vacuum, before.bulk_rows) == (None, None), "they are read after the load only"
+
+
+def test_a_trial_on_sqlite_is_read_from_the_file_that_the_workers_use(rig: FakeRig, counters: LayerCounters) -> None:
+    path = f"{SHARED}/sqlite-tuned.db"
+    rig.runs["app-1"] = {"BACKEND": "sqlite-tuned", "POOL_SIZE": "1", "SQLITE_PATH": path}
+    rig.sqlite_answers = [
+        {"counters": {}, "ledger": {}, "integrity": ["ok"]},
+        {"counters": {"hot-0": 2}, "ledger": {"i1": ["hot-0", 2]}, "integrity": ["ok"]},
+    ]
+    cell = Cell(scenario="s", backend="sqlite-tuned", hosts=1)
+    before = counters.snapshot(cell, {"counters", "ledger"})
+    evidence = difference(before, counters.snapshot(cell, {"counters", "ledger"}, before))
+    assert [command[-2:] for host, command in rig.commands if command[0] == "runuser"] == [[path, "read"]] * 2
+    assert (evidence.final, evidence.ledger) == ({"hot-0": 2}, {"i1": ("hot-0", 2)})
+    assert evidence.sqlite == SqliteEvidence(integrity_check=("ok",), pragmas={"journal_mode": "wal"}), "app-2 is idle"
+
+
+def test_a_workload_without_counters_reads_no_table(rig: FakeRig, counters: LayerCounters) -> None:
+    for backend in ("postgres", "sqlite-naive"):
+        snapshot = counters.snapshot(Cell(scenario="s", backend=backend), ())  # type: ignore[arg-type]
+        assert (snapshot.counters, snapshot.ledger, snapshot.integrity) == ({}, None, None)
+
+
+def cross(dsn: str) -> None:
+    """Makes two transactions deadlock."""
+    locked = threading.Barrier(2, timeout=30)
+
+    def work(first: int, second: int) -> None:
+        with contextlib.suppress(psycopg.errors.DeadlockDetected), psycopg.connect(dsn) as connection:
+            connection.execute("SELECT pg_advisory_xact_lock(%s)", [first])
+            locked.wait()
+            connection.execute("SELECT pg_advisory_xact_lock(%s)", [second])
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(work, (1, 2), (2, 1)))
+
+
+def test_deadlocks_are_counted_once_the_statistics_are_stable(
+    rig: FakeRig, counters: LayerCounters, database: Database
+) -> None:
+    rig.logged_deadlocks = "4\n"
+    before = counters.snapshot(CELL, {"deadlocks"})
+    cross(database.dsn)
+    rig.logged_deadlocks = "5\n"
+    evidence = difference(before, counters.snapshot(CELL, {"deadlocks"}, before))
+    assert evidence.deadlocks == DeadlockCounts(statistics=1, log=1)
 
 
 @pytest.mark.parametrize(
-    ("logs", "said"),
+    ("logs", "printed"),
     [
         ({}, ""),
         ({"main.log": "LOG:  ready\n"}, "0"),
         ({"a.log": "x ERROR:  deadlock detected\n", "b.log": "ERROR:  deadlock detected\nLOG:  x\n", "c.gz": "?"}, "2"),
     ],
 )
-def test_a_log_that_is_not_there_is_not_a_log_without_deadlocks(
-    tmp_path: Path, logs: dict[str, str], said: str
-) -> None:
+def test_a_missing_log_prints_no_count_of_deadlocks(tmp_path: Path, logs: dict[str, str], printed: str) -> None:
     for name, text in logs.items():
         (tmp_path / name).write_text(text)
     done = subprocess.run(["sh", "-c", COUNT_LOGGED, "sh", str(tmp_path)], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == said
+    assert done.stdout.strip() == printed

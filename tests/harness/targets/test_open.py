@@ -17,6 +17,7 @@ from harness.rig.state import authority_file
 from harness.targets.open import open_target
 from harness.targets.rig_target import RigTarget
 from harness.targets.url_target import UrlTarget
+from tests.support.builders import rig_state
 
 
 @pytest.fixture
@@ -27,10 +28,7 @@ def rig(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> state.RigState:
         Host(name=f"{role}-1", role=role, address=f"198.18.0.{number}", ssh_address="127.0.0.1")
         for number, role in enumerate(("db", "app", "lb", "load"), start=1)
     )
-    variables = {"tls": True, "common_settings_directory": "/etc/pgcrucible"}
-    made = state.RigState(
-        name="one", provider="static", inventory="", network="", hosts=hosts, variables=variables, ready=True
-    )
+    made = rig_state(hosts, name="one", variables={"tls": True}, ready=True)
     state.make_folder(made.name)
     state.save(made)
     certify(made.name, hosts)
@@ -48,14 +46,15 @@ def test_a_host_of_the_rig_is_verified_by_the_rigs_authority(rig: state.RigState
 def test_all_clients_of_a_rig_with_tls_verify_and_those_of_another_do_not_ask(rig: state.RigState) -> None:
     with open_rig(rig.name) as opened:
         assert opened.authority == authority_file(rig.name)
-        tier = RigTarget(opened)
-        assert tier.endpoint() == Endpoint(host="198.18.0.3", port=8080, tls=True, ca="/etc/pgcrucible/ca.pem")
-        assert "sslmode=verify-full sslrootcert=/etc/pgcrucible/ca.pem" in tier.dsn()
-    state.save(replace(rig, variables={}))
+        endpoint = RigTarget(opened).endpoint()
+        assert endpoint == Endpoint(host="198.18.0.3", port=8080, tls=True, ca="/etc/pgcrucible/ca.pem")
+        options = opened.connection_options(opened.authority_on_hosts)
+        assert (options["sslmode"], options["sslrootcert"]) == ("verify-full", "/etc/pgcrucible/ca.pem")
+    state.save(replace(rig, variables={**rig.variables, "tls": False}))
     with open_rig(rig.name) as opened:
         assert opened.authority is None
         assert RigTarget(opened).endpoint() == Endpoint(host="198.18.0.3", port=8080)
-        assert "ssl" not in RigTarget(opened).dsn()
+        assert "sslmode" not in opened.connection_options(opened.authority_on_hosts)
 
 
 def test_a_rig_that_runs_other_code_is_not_measured(rig: state.RigState) -> None:

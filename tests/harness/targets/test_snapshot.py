@@ -61,13 +61,13 @@ ROWS = BulkRows(requests={0: 2}, ranges=((8, 9),))
         ({}, {"ledger": {}}, {"ledger": {}}),
         ({"newest_row": 7}, {"bulk_rows": ROWS}, {"bulk_rows": ROWS}),
         (
-            {"integrity": ["ok"], "sqlite_settings": {"app-1.1": {}}},
-            {"integrity": ["ok"], "sqlite_settings": {"app-1.1": WAL, "app-2.1": WAL}},
+            {"integrity": ["ok"], "pragmas": {"app-1.1": {}}},
+            {"integrity": ["ok"], "pragmas": {"app-1.1": WAL, "app-2.1": WAL}},
             {"sqlite": SqliteEvidence(integrity_check=("ok",), pragmas=WAL)},
         ),
         (
             {},
-            {"integrity": ["malformed"], "sqlite_settings": {"app-1.1": WAL, "app-1.2": {}, "app-2.1": WAL}},
+            {"integrity": ["malformed"], "pragmas": {"app-1.1": WAL, "app-1.2": {}, "app-2.1": WAL}},
             {"sqlite": UNLIKE},
         ),
         ({"notes": ("early",)}, {"notes": ("late",)}, {"notes": ("late",)}),
@@ -76,7 +76,7 @@ ROWS = BulkRows(requests={0: 2}, ranges=((8, 9),))
     ids=[
         "nothing", "counters", "haproxy", "not read before", "servers", "app", "transactions", "transactions of SQLite",
         "deadlocks", "no log after", "no log before", "ledger", "empty ledger", "bulk rows", "sqlite",
-        "sqlite settings differ", "notes", "not applicable",
+        "pragmas differ", "notes", "not applicable",
     ],
 )  # fmt: skip
 def test_difference(before: dict[str, Any], after: dict[str, Any], evidence: dict[str, Any]) -> None:

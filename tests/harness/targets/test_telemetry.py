@@ -71,7 +71,7 @@ class LocalRig(Rig):
         raise RigError("app-1 cannot be reached over SSH")
 
     @contextlib.contextmanager
-    def database(self, port: int = 5432) -> Iterator[psycopg.Connection[Any]]:
+    def database(self) -> Iterator[psycopg.Connection[Any]]:
         with psycopg.connect(self.dsn, autocommit=True, application_name="pgcrucible") as connection:
             yield connection
 
@@ -149,7 +149,7 @@ def test_a_line_is_of_its_host_or_of_the_one_it_names() -> None:
 @pytest.mark.parametrize(
     ("role", "variables", "wanted"),
     [
-        ("app", {}, {"ports": [3001]}),
+        ("app", {"app_port": 3001, "app_workers": 1}, {"ports": [3001]}),
         ("app", {"app_port": "4000", "app_workers": "2"}, {"ports": [4000, 4001]}),
         ("lb", {}, {"haproxy": "/run/haproxy/admin.sock"}),
         ("db", {}, {}),

@@ -1,4 +1,4 @@
-"""Rows that bulk inserts stored in the table `data`, and the requests that they belong to."""
+"""Queries of PostgreSQL that rigs and external services have in common."""
 
 from __future__ import annotations
 
@@ -8,6 +8,11 @@ import psycopg
 
 from harness.record import BulkRows
 
+_SETTINGS = """
+SELECT name, setting || coalesce(unit, '') FROM pg_settings
+WHERE source NOT IN ('default', 'override', 'client', 'session', 'environment variable')
+ORDER BY name
+"""
 _RANGES = """
 SELECT min(id), max(id)
 FROM (SELECT id, id - row_number() OVER (ORDER BY id) AS run FROM data WHERE id > %(after)s AND content ~ %(form)s) AS r
@@ -18,6 +23,13 @@ SELECT split_part(content, '-', 1)::bigint, count(*)
 FROM (SELECT content FROM data WHERE id > %(after)s AND content ~ %(form)s OFFSET 0) AS r
 GROUP BY 1
 """
+
+
+def server_settings(db: psycopg.Connection[Any]) -> dict[str, str]:
+    """Returns the server's version and every setting that differs from its default."""
+    version = db.execute("SHOW server_version").fetchone()
+    assert version is not None
+    return {"server_version": str(version[0]), **dict(db.execute(_SETTINGS).fetchall())}
 
 
 def bulk_rows(db: psycopg.Connection[Any], *, after: int = 0, form: str = "") -> BulkRows:

@@ -1,0 +1,97 @@
+"""Facts of a rig that a plan or a manifest needs: what it offers, its hosts, its settings, its canaries."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from harness.host_scripts import source
+from harness.model import BACKENDS
+from harness.plan.scenario import Site
+from harness.rig.rig import Rig
+from harness.store.manifest import HostRecord, RigRecord
+from harness.targets.app_workers import AppWorkers
+from harness.targets.postgres_queries import server_settings
+from harness.targets.rig_database import RigDatabase
+from harness.targets.sqlite_files import why_no_sqlite
+
+SSH_PORT = 22
+_TLS_HANDSHAKE = """
+import socket, ssl, sys
+address, port, authority = sys.argv[1:]
+try:
+    with socket.create_connection((address, int(port)), timeout=10) as plain:
+        with ssl.create_default_context(cafile=authority).wrap_socket(plain, server_hostname=address) as encrypted:
+            print(encrypted.version(), encrypted.cipher()[0])
+except OSError as error:
+    sys.exit(f"{address}:{port}: {error}")
+"""
+"""Prints the protocol version and cipher that a server agrees on with a client that verifies it."""
+
+
+class RigFacts:
+    """Reads the facts; changes nothing."""
+
+    def __init__(self, rig: Rig, database: RigDatabase, workers: AppWorkers) -> None:
+        self._rig, self._database, self._workers = rig, database, workers
+
+    def site(self) -> Site:
+        """Returns what this rig offers to a plan."""
+        with self._database.errors():
+            (connections,) = self._database.one("SELECT current_setting('max_connections')::int")
+        no_sqlite = why_no_sqlite(self._rig, str(self._rig.variables["app_sqlite_directory"]))
+        return Site(
+            hosts=len(self._workers.hosts),
+            workers=self._workers.per_host,
+            load_hosts=len(self._rig.role("load")),
+            backends=("postgres",) if no_sqlite else BACKENDS,
+            no_sqlite=no_sqlite,
+            connections=connections,
+        )
+
+    def record(self) -> RigRecord:
+        """Returns the rig with its hosts' caps, memory, kernels and versions, for the manifest."""
+        script, state = source("facts"), self._rig.state
+        facts = self._rig.each(self._rig.hosts, lambda h: json.loads(h.run(["python3", "-"], stdin=script).stdout))
+        return RigRecord(
+            name=state.name,
+            provider=state.provider,
+            hosts=[HostRecord(name=host.name, role=host.role, **facts[host.name]) for host in state.hosts],
+            code_hash=state.code_hash,
+            image=state.image,
+            acceleration=state.acceleration,
+            tls=self._rig.authority is not None,
+        )
+
+    def canaries(self) -> dict[str, dict[str, float]]:
+        """Runs the canaries on one host after the other, because two at once would disturb each other."""
+        script, results = source("canary"), {}
+        for number, host in enumerate(self._rig.hosts):
+            peer = self._rig.hosts[number - 1]
+            # The SSH port of another address is a way in for the controller only.
+            port = peer.ssh_port if peer.ssh_address == peer.address else SSH_PORT
+            command = ["python3", "-", peer.address, str(port)]
+            results[host.name] = json.loads(self._rig.at(host).run(command, stdin=script).stdout)
+        return results
+
+    def settings(self) -> dict[str, Any]:
+        """Returns the settings of PostgreSQL that are not defaults, of HAProxy and of one app worker; no secrets."""
+        with self._database.errors():
+            postgres = server_settings(self._database.connection)
+            tls = {"tls": self._ciphers()} if self._rig.authority else {}
+        metrics = self._workers.metrics()
+        worker = min(metrics)
+        return {
+            **tls,
+            "postgres": postgres,
+            "haproxy": {name: value for name, value in self._rig.variables.items() if name.startswith("haproxy_")},
+            "app": {worker: metrics[worker].get("settings", {})},
+        }
+
+    def _ciphers(self) -> dict[str, str]:
+        """Returns the TLS version and cipher that HAProxy and PostgreSQL agree on with a client that verifies them."""
+        load, balancer = self._rig.at(self._rig.role("load")[0]), self._rig.role("lb")[0]
+        arguments = [balancer.address, str(self._rig.variables["haproxy_port"]), self._rig.authority_on_hosts]
+        haproxy = load.run(["python3", "-", *arguments], stdin=_TLS_HANDSHAKE).stdout
+        postgres = self._database.one("SELECT version, cipher FROM pg_stat_ssl WHERE pid = pg_backend_pid()")
+        return {"haproxy": haproxy.strip(), "postgres": " ".join(postgres)}

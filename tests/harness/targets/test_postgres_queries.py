@@ -1,0 +1,19 @@
+"""Queries of PostgreSQL against a real server."""
+
+from __future__ import annotations
+
+import psycopg
+
+from harness.record import BulkRows
+from harness.targets.postgres_queries import bulk_rows
+from tests.conftest import Database
+
+
+def test_bulk_rows_are_ranges_of_ids_and_rows_per_request(database: Database) -> None:
+    with psycopg.connect(database.dsn, autocommit=True) as connection:
+        assert bulk_rows(connection) == BulkRows(requests={}, ranges=())
+        contents = ["1-0", "1-1", "foreign", "2-0", "2-1", "2-2"]
+        connection.cursor().executemany("INSERT INTO data (content) VALUES (%s)", [(text,) for text in contents])
+        form = r"^\d+-\d+$"
+        assert bulk_rows(connection, form=form) == BulkRows(requests={1: 2, 2: 3}, ranges=((1, 2), (4, 6)))
+        assert bulk_rows(connection, after=4, form=form) == BulkRows(requests={2: 2}, ranges=((5, 6),))

@@ -1,0 +1,104 @@
+"""Facts of a rig: whether its app hosts can share SQLite files, its settings, its canaries."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import psycopg
+import pytest
+
+from harness.errors import UsageError
+from harness.model import BACKENDS
+from harness.plan.options import BenchRequest
+from harness.plan.planner import make_plan
+from harness.scenarios import SCENARIOS
+from harness.store.manifest import HostRecord
+from harness.targets.app_workers import AppWorkers
+from harness.targets.rig_database import RigDatabase
+from harness.targets.rig_facts import RigFacts
+from tests.conftest import Database
+from tests.support.fake_rig import FACTS, FakeRig
+
+
+@pytest.fixture
+def connection(postgres: str) -> Iterator[RigDatabase]:
+    with psycopg.connect(postgres, autocommit=True) as connection:
+        yield RigDatabase(connection, "db-1")
+
+
+def facts(rig: FakeRig, database: RigDatabase) -> RigFacts:
+    return RigFacts(rig, database, AppWorkers(rig))
+
+
+@pytest.mark.parametrize("hosts", [1, 4])
+def test_sqlite_is_offered_where_one_kernel_shares_one_directory(connection: RigDatabase, hosts: int) -> None:
+    rig = FakeRig(apps=hosts)
+    site = facts(rig, connection).site()
+    assert (site.backends, site.no_sqlite, site.hosts, site.connections) == (BACKENDS, "", hosts, 100)
+    assert rig.tokens == set()
+
+
+def test_sqlite_is_skipped_without_a_shared_directory(connection: RigDatabase) -> None:
+    site = facts(FakeRig(variables={"app_sqlite_directory": ""}), connection).site()
+    assert (site.backends, "app_sqlite_directory" in site.no_sqlite) == (("postgres",), True)
+
+
+@pytest.mark.parametrize(
+    ("attribute", "value", "reason"),
+    [
+        ("filesystems", "nfs4", "is on nfs4 on app-3: SQLite's locks do not hold"),
+        ("directories", 2, "app-3 does not see what app-1 writes to"),
+        ("kernels", "another", "run on 2 kernels"),
+    ],
+)
+def test_sqlite_is_skipped_with_the_reason_where_hosts_do_not_share_it(
+    connection: RigDatabase, attribute: str, value: object, reason: str
+) -> None:
+    """One directory per host would mean one database per host, which looks like lost updates."""
+    rig = FakeRig(apps=4)
+    getattr(rig, attribute)["app-3"] = value
+    site = facts(rig, connection).site()
+    assert (site.backends, rig.tokens) == (("postgres",), set())
+    assert reason in site.no_sqlite
+    plan = make_plan(BenchRequest.parse({}, known_scenarios=SCENARIOS), site, SCENARIOS)
+    assert plan.skipped == dict.fromkeys(
+        (
+            "sqlite-vs-postgres",
+            "concurrent-writes on sqlite-naive and sqlite-tuned",
+            "isolation on sqlite-naive and sqlite-tuned",
+        ),
+        site.no_sqlite,
+    )
+    asked = BenchRequest.parse({"scenario": "isolation", "backend": "sqlite-naive"}, known_scenarios=SCENARIOS)
+    with pytest.raises(UsageError, match="nothing to measure: isolation: no sqlite-naive here") as error:
+        make_plan(asked, site, SCENARIOS)
+    assert reason in error.value.message
+
+
+def test_canaries_measure_the_round_trip_to_the_ssh_port_of_the_peers_own_address(connection: RigDatabase) -> None:
+    rig = FakeRig()
+    db, app, *others = rig.hosts
+    forwarded = (replace(db, ssh_port=2222), replace(app, ssh_port=2222, ssh_address="127.0.0.1"), *others)
+    rig.state = replace(rig.state, hosts=forwarded)
+    assert facts(rig, connection).canaries().keys() == {host.name for host in rig.hosts}
+    assert (rig.arguments["app-1"], rig.arguments["app-2"]) == (["db-1", "2222"], ["app-1", "22"])
+
+
+def test_settings_are_those_of_the_server_the_load_balancer_and_one_worker(database: Database) -> None:
+    with psycopg.connect(database.dsn, autocommit=True) as connection:
+        connection.execute(f"ALTER DATABASE {database.name} SET work_mem = '5MB'")
+    with psycopg.connect(database.dsn, autocommit=True) as connection:
+        settings = facts(FakeRig(), RigDatabase(connection, "db-1")).settings()
+    assert settings["postgres"]["work_mem"] == "5120kB"
+    assert settings["postgres"]["server_version"]
+    assert settings["haproxy"]["haproxy_port"] == 8080
+    assert settings["app"].keys() == {"app-1.1"}
+    assert settings.keys() == {"postgres", "haproxy", "app"}, "ciphers are those of a rig with TLS"
+
+
+def test_the_record_has_every_host_with_its_facts(connection: RigDatabase) -> None:
+    rig = FakeRig(code_hash="abc", provider="podman")
+    record = facts(rig, connection).record()
+    assert record.hosts == [HostRecord(name=host.name, role=host.role, **FACTS) for host in rig.hosts]
+    assert (record.name, record.provider, record.code_hash, record.tls) == ("paper", "podman", "abc", False)
