@@ -101,7 +101,7 @@ def execute(prepared: PreparedRun) -> Run:
     else:
         writer = RunWriter.start(RESULTS, code=code, rig=rig, options=request.texts)
         if not request.base_url:
-            writer.manifest.noise_floor = noise_floor_file.noise_floor(rig.name, rig.model_dump())
+            writer.noise_floor(noise_floor_file.noise_floor(rig.name, rig.model_dump()))
     rows = earlier.rows if earlier else ()
     more = f", {len(rows)} of them done" if rows else ""
     say(f"run {writer.manifest.run_id}: {len(prepared.plan.trials)} trials{more}")

@@ -1,296 +1,167 @@
-"""The order of a bench: for each trial settle, reset, load, read, store; last of all, judge.
+"""The order of a bench, from the first setting recorded to the findings. No other module knows it.
 
-Alone in knowing that order. The load itself runs on the load hosts: between `go` and `done` the controller
-only listens. What is judged is what was stored, read back from disk.
+The load itself runs on the load hosts: between `go` and `done` the controller only listens.
 """
 
 from __future__ import annotations
 
 import contextlib
-import functools
 import tempfile
-import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
+from typing import Literal
 
 from harness.analysis.host_drift import drifted_hosts, uneven_hosts
 from harness.analysis.trial_validity import unreplaced, unsteady
-from harness.checks.counter_oracle import PER_REQUEST
 from harness.checks.evaluate import evaluate, verdict_of
 from harness.errors import CrucibleError, RigError
 from harness.load.spec import LoadSpec, Operation
-from harness.measure.load_controller import Collected, Progress, run_lanes
-from harness.measure.prestarted_agent import PrestartedAgent
-from harness.measure.progress import ProgressPrinter
-from harness.measure.trial_result import add_client_counts, trial_result, trials_to_remeasure
-from harness.model import Trial
+from harness.measure.load_controller import LoadController
+from harness.measure.trial_result import trials_to_remeasure
+from harness.measure.trial_runner import TrialRunner
 from harness.plan.planner import Plan
-from harness.plan.scenario import RemoteWorkload, Scenario
-from harness.record import Evidence, TrialResult
-from harness.store.csv_rows import as_columns
-from harness.store.files import read_rows
+from harness.plan.scenario import Scenario
+from harness.record import TrialResult
 from harness.store.run_reader import Run, load_run
 from harness.store.run_writer import RunWriter
-from harness.targets.base import During, Target
-from harness.targets.snapshot import difference
+from harness.targets.base import Target
 
 CEILING_CLIENTS = 32
 CEILING_S = 1.0
-NO_SAMPLES = "trials this long keep no samples (--samples keeps them)"
 
 
 def bench(
     plan: Plan,
     scenarios: Mapping[str, Scenario],
     target: Target,
-    recorder: RunWriter,
+    writer: RunWriter,
     echo: Callable[[str], None],
     *,
     earlier: Collection[TrialResult] = (),
 ) -> Run:
-    """Carries the plan out and judges the run. The `earlier` trials, of a run that is resumed, are kept as they are.
+    """Measures the plan's trials and evaluates the run. The `earlier` trials of a resumed run are not repeated.
 
-    Ctrl-C and errors keep what was measured: the run is judged as far as it came, `status: aborted`; then the target
-    is put back as it was found. A second Ctrl-C ends that.
+    1. Record the target's settings and measure the canaries of all hosts.
+    2. Measure the ceiling: the most requests per second that the load hosts can send.
+    3. For each trial: configure the target, run the load (or the workload), record the result.
+    4. Repeat the trials that were limited by the load generator.
+    5. Put the target back as it was before and measure the canaries again.
+    6. Evaluate what is stored, read back from disk.
+
+    After Ctrl-C or an error the trials that are stored are evaluated (`status: aborted`) and the target is put back. A
+    second Ctrl-C skips that.
     """
-    rows = list(earlier)
-    done = {row.trial.order for row in rows}
-    manifest = recorder.manifest
-    manifest.skipped = dict(plan.skipped)
-    for name, why in plan.skipped.items():
-        echo(f"  {name}: skipped: {why}")
-    bencher = _Bench(plan, scenarios, target, recorder, echo)
+    writer.skipped(plan.skipped)
+    for name, reason in plan.skipped.items():
+        echo(f"  {name}: skipped: {reason}")
     try:
-        manifest.settings |= target.settings()
-        recorder.save()
-        if "before" not in manifest.canaries:
-            bencher.canaries("before")
-        bencher.measure_ceiling()
-        with target.telemetry(recorder) as during:
-            missing = [trial for trial in plan.trials if trial.order not in done]
-            rows += [bencher.run(trial, len(plan.trials), during) for trial in missing]
-            for trial in trials_to_remeasure(rows, plan):
-                bencher.run(trial, trial.order, during)
-        with bencher.stage("restore"):
+        with LoadController(
+            target.stations(),
+            command=target.command("harness.load.agent"),
+            endpoint=target.endpoint(),
+            processes=target.processes(),
+        ) as load:
+            writer.settings(target.settings())
+            writer.save()
+            if "before" not in writer.manifest.canaries:
+                measure_canaries(target, writer, "before")
+            ceiling_rps = measure_ceiling(target, writer, load)
+            with target.telemetry(writer) as during:
+                runner = TrialRunner(
+                    plan, scenarios, target,
+                    writer=writer, load=load, echo=echo, during=during, ceiling_rps=ceiling_rps,
+                )  # fmt: skip
+                stored = {result.trial.order for result in earlier}
+                results = [*earlier, *(runner.run(trial) for trial in plan.trials if trial.order not in stored)]
+                for trial in trials_to_remeasure(results, plan):
+                    runner.run(trial)
+        with writer.stage("restore"):
             target.restore()
-        bencher.canaries("after")
-        recorder.save("sampled")
+        measure_canaries(target, writer, "after")
+        writer.save("sampled")
     except BaseException as error:
-        why = "interrupted" if isinstance(error, KeyboardInterrupt) else str(error) or type(error).__name__
-        manifest.warnings.append(f"aborted: {why}")
-        recorder.save("aborted")
-        with contextlib.suppress(CrucibleError):
-            _judge(recorder, scenarios, finish=False)
-        echo(f"  kept in {recorder.path}")
-        _put_back(target, echo)
+        _abort(error, scenarios, target, writer, echo)
         raise
-    finally:
-        bencher.close()
-    return _judge(recorder, scenarios, finish=True)
+    return evaluate_run(writer, scenarios, finish=True)
 
 
-def _put_back(target: Target, echo: Callable[[str], None]) -> None:
-    echo("  putting hosts and load balancer back as they were found (Ctrl-C: leave them)")
+def measure_canaries(target: Target, writer: RunWriter, when: Literal["before", "after"]) -> None:
+    """Stores the canaries of all hosts; warns of hosts that differ from others of their role, or from before."""
+    with writer.stage("canaries"):
+        canaries = target.canaries()
+    writer.canaries(when, canaries)
+    roles = {host.name: host.role for host in writer.manifest.rig.hosts}
+    writer.warn(*(f"{when} the trials: {text}" for text in uneven_hosts(canaries, roles)))
+    if when == "after":
+        writer.warn(*drifted_hosts(writer.manifest.canaries["before"], canaries))
+
+
+def measure_ceiling(target: Target, writer: RunWriter, load: LoadController) -> float | None:
+    """Measures the requests per second that the load hosts reach when the load balancer itself answers.
+
+    Returns None where the target has no null endpoint. Raises RigError where that endpoint does not answer.
+    """
+    path = target.null_path()
+    if path is None:
+        writer.warn("the generator's ceiling was not measured: no null endpoint")
+        return None
+    spec = LoadSpec(
+        mode="closed",
+        clients=CEILING_CLIENTS,
+        seconds=CEILING_S,
+        samples=False,
+        operations=(Operation(name="null", method="GET", path=path),),
+    )
+    with writer.stage("ceiling"), tempfile.TemporaryDirectory(prefix="pgcrucible-") as scratch:
+        results = load.run(
+            {"main": spec},
+            tag=f"{writer.manifest.run_id}-0",
+            seed=0,
+            scratch=Path(scratch),
+            began_s=writer.began_s,
+        )
+    ceiling_rps = results.summaries["main"].rps if "main" in results.summaries else None
+    if results.failures or not ceiling_rps:
+        reason = "; ".join(results.failures) or f"no GET {path} was answered with success"
+        raise RigError(
+            f"the generator's ceiling could not be measured: {reason}",
+            hint="without it a slow service cannot be told from a slow load generator; see ./run status",
+        )
+    writer.settings({"generator": {"ceiling_rps": ceiling_rps, "processes": target.processes()}})
+    return ceiling_rps
+
+
+def evaluate_run(writer: RunWriter, scenarios: Mapping[str, Scenario], *, finish: bool) -> Run:
+    """Evaluates the trials that are stored, stores the findings and returns the run as it is on disk.
+
+    `finish`: the run is complete; else its status stays as it is.
+    """
+    with writer.stage("judge"):
+        run = load_run(writer.path)
+        findings = evaluate(scenarios, run.measured())
+        writer.findings(findings, verdict_of(findings, invalid_trials=len(unreplaced(run.rows))))
+        if finish:
+            writer.warn(*unsteady(run.rows))
+    writer.save("finished" if finish else None)
+    return load_run(writer.path)
+
+
+def _abort(
+    error: BaseException,
+    scenarios: Mapping[str, Scenario],
+    target: Target,
+    writer: RunWriter,
+    echo: Callable[[str], None],
+) -> None:
+    """Saves and evaluates what is stored, then puts the target back."""
+    reason = "interrupted" if isinstance(error, KeyboardInterrupt) else str(error) or type(error).__name__
+    writer.warn(f"aborted: {reason}")
+    writer.save("aborted")
+    with contextlib.suppress(CrucibleError):
+        evaluate_run(writer, scenarios, finish=False)
+    echo(f"  finished trials are kept in {writer.path}")
+    echo("  restoring hosts and load balancer (Ctrl-C skips this)")
     try:
         target.restore()
-    except CrucibleError as error:
-        echo(f"  not put back: {error}; the next bench does it first of all")
-
-
-def _judge(recorder: RunWriter, scenarios: Mapping[str, Scenario], *, finish: bool) -> Run:
-    started = time.monotonic()
-    run = load_run(recorder.path)
-    findings = evaluate(scenarios, run.measured())
-    recorder.findings(findings, verdict_of(findings, invalid_trials=len(unreplaced(run.rows))))
-    if finish:
-        recorder.manifest.warnings += unsteady(run.rows)
-    recorder.manifest.stages["judge"] = round(time.monotonic() - started, 3)
-    recorder.save("finished" if finish else None)
-    return load_run(recorder.path)
-
-
-class _Bench:
-    def __init__(
-        self,
-        plan: Plan,
-        scenarios: Mapping[str, Scenario],
-        target: Target,
-        recorder: RunWriter,
-        echo: Callable[[str], None],
-    ) -> None:
-        self._plan, self._scenarios = plan, scenarios
-        self._target, self._recorder, self._echo = target, recorder, echo
-        self._ceiling: float | None = None
-
-    @functools.cached_property
-    def _stations(self) -> list[PrestartedAgent]:
-        """Where load comes from, the next trial's agents waiting there."""
-        return [PrestartedAgent(station, self._agent) for station in self._target.stations()]
-
-    @property
-    def _agent(self) -> list[str]:
-        return self._target.command("harness.load.agent")
-
-    def measure_ceiling(self) -> None:
-        """What these load hosts reach against the load balancer's canned answer; kept in the manifest."""
-        path = self._target.null_path()
-        if path is None:
-            self._recorder.manifest.warnings.append("the generator's ceiling was not measured: no null endpoint")
-            return
-        lane = LoadSpec(
-            mode="closed",
-            clients=CEILING_CLIENTS,
-            seconds=CEILING_S,
-            samples=False,
-            operations=(Operation(name="null", method="GET", path=path),),
-        )
-        with self.stage("ceiling"), tempfile.TemporaryDirectory(prefix="pgcrucible-") as scratch:
-            collected = self._send({"main": lane}, "0", Path(scratch))
-        self._ceiling = collected.summaries["main"].rps if "main" in collected.summaries else None
-        if collected.failures or not self._ceiling:
-            why = "; ".join(collected.failures) or f"no GET {path} was answered with success"
-            raise RigError(
-                f"the generator's ceiling could not be measured: {why}",
-                hint="without it nobody can tell a slow tier from a slow generator; see ./run status",
-            )
-        self._recorder.manifest.settings["generator"] = {
-            "ceiling_rps": self._ceiling,
-            "processes": self._target.processes(),
-        }
-
-    @contextlib.contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        """Adds the time spent to the manifest's `stages`."""
-        started = time.monotonic()
-        try:
-            yield
-        finally:
-            stages = self._recorder.manifest.stages
-            stages[name] = round(stages.get(name, 0.0) + time.monotonic() - started, 3)
-
-    def canaries(self, when: str) -> None:
-        """Measures every host's canaries; hosts unlike their role's others, or themselves before, are warned of."""
-        manifest = self._recorder.manifest
-        with self.stage("canaries"):
-            found = manifest.canaries[when] = self._target.canaries()
-        roles = {host.name: host.role for host in manifest.rig.hosts}
-        manifest.warnings += [f"{when} the trials: {text}" for text in uneven_hosts(found, roles)]
-        if when == "after":
-            manifest.warnings += drifted_hosts(manifest.canaries["before"], found)
-
-    def run(self, trial: Trial, total: int, during: During) -> TrialResult:
-        """One trial, from settling the tier to its row on disk."""
-        cell = trial.cell
-        self._echo(f"[{trial.order}/{total}] {cell.name}" + (f" trial {trial.number}" if trial.number > 1 else ""))
-        scenario = self._scenarios[cell.scenario]
-        work, reads = scenario.workload(trial), set(scenario.reads)
-        left: Sequence[str] = ()
-        if isinstance(work, RemoteWorkload):
-            with self.stage("load"):
-                before = self._target.snapshot(cell, reads)
-                with during(trial.order), self._target.vacuuming(reads) as vacuums:
-                    result = self._target.run_workload(work)
-                evidence = difference(before, self._target.snapshot(cell, reads, before), vacuums)
-                evidence = replace(evidence, workload_result=result)
-            row = TrialResult(trial=trial, figures={})
-        else:
-            with self.stage("settle"):
-                for station in self._stations:
-                    station.get_ready()
-                self._target.configure(cell)
-                left = self._target.reset_database(cell)
-            row, evidence = self._load(trial, work, reads | {"counters"}, during)
-        said = [
-            *left,
-            *evidence.notes,
-            *(f"'{check}' is not judged: {why}" for check, why in evidence.not_applicable.items()),
-        ]
-        warnings = self._recorder.manifest.warnings
-        warnings += [text for text in said if text not in warnings]
-        if evidence.sqlite and evidence.sqlite.pragmas:
-            self._recorder.manifest.settings.setdefault(cell.backend, dict(evidence.sqlite.pragmas))
-        with self.stage("store"):
-            self._recorder.evidence(trial.order, evidence)
-            self._recorder.append("trials", [as_columns(row)])
-            self._recorder.save()
-        if not row.valid:
-            self._echo(f"      invalid: {row.reason}")
-        elif row.reason:
-            warnings.append(f"{cell.name}: {row.reason}")
-        return row
-
-    def _load(
-        self, trial: Trial, lanes: Mapping[str, LoadSpec], reads: set[str], during: During
-    ) -> tuple[TrialResult, Evidence]:
-        scenario = self._scenarios[trial.cell.scenario]
-        keep = self._plan.keeps_samples(scenario, trial.cell)
-        lanes = {name: replace(lane, samples=keep) for name, lane in self._target.with_unique_keys(lanes).items()}
-        ledger = any(op.idempotency for lane in lanes.values() for op in lane.operations)
-        if keep and ledger:
-            reads.add("ledger")
-        if scenario.rehearse:
-            with self.stage("rehearsal"), tempfile.TemporaryDirectory(prefix="pgcrucible-") as scratch:
-                self._send(lanes, f"{trial.order}-rehearsal", Path(scratch), seed=trial.seed)
-        with tempfile.TemporaryDirectory(prefix="pgcrucible-") as scratch:
-            before = self._target.snapshot(trial.cell, reads)
-            with self.stage("load"), self._target.vacuuming(reads) as vacuums:
-                collected = self._send(
-                    lanes,
-                    str(trial.order),
-                    Path(scratch),
-                    seed=trial.seed,
-                    progress=ProgressPrinter(self._echo),
-                    during=during(trial.order),
-                )
-            with self.stage("store"):
-                after = self._target.snapshot(trial.cell, reads, before)
-                evidence = add_client_counts(difference(before, after, vacuums), collected)
-                if not keep:
-                    unjudged = {check: NO_SAMPLES for check in PER_REQUEST if ledger or check != "ledger"}
-                    evidence = replace(evidence, not_applicable={**unjudged, **evidence.not_applicable})
-                row = trial_result(
-                    trial,
-                    next(iter(lanes)),
-                    collected,
-                    ceiling_rps=self._ceiling,
-                    timing_matters=scenario.timing_matters,
-                )
-                for lane, folder in collected.folders.items():
-                    self._timeline(trial.order, lane, folder)
-                    self._recorder.lane(trial.order, lane, folder)
-        return row, evidence
-
-    def _send(
-        self,
-        lanes: Mapping[str, LoadSpec],
-        tag: str,
-        scratch: Path,
-        *,
-        seed: int = 0,
-        progress: Progress = lambda *_: None,
-        during: contextlib.AbstractContextManager[None] | None = None,
-    ) -> Collected:
-        """See generator.run_lanes."""
-        return run_lanes(
-            lanes,
-            self._stations,
-            processes=self._target.processes(),
-            endpoint=self._target.endpoint(),
-            command=self._agent,
-            tag=f"{self._recorder.manifest.run_id}-{tag}",
-            seed=seed,
-            scratch=scratch,
-            began_s=self._recorder.began_s,
-            progress=progress,
-            during=during or contextlib.nullcontext(),
-        )
-
-    def close(self) -> None:
-        """Let the agents go that wait for a trial."""
-        for station in self._stations:
-            station.close()
-
-    def _timeline(self, order: int, lane: str, folder: Path) -> None:
-        rows = read_rows(folder / "timeline.csv")
-        self._recorder.append("timeline", ({**row, "order": order, "lane": lane} for row in rows))
+    except CrucibleError as failure:
+        echo(f"  not restored: {failure}; the next bench restores them first")

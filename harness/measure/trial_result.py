@@ -1,4 +1,4 @@
-"""What the agents of a trial brought, as its row and its evidence say it, and which trials that leaves in doubt."""
+"""Converts the results of load agents into a trial result and evidence; selects the trials to measure once more."""
 
 from __future__ import annotations
 
@@ -8,32 +8,34 @@ from dataclasses import replace
 from typing import Any
 
 from harness.analysis.figures import figures
+from harness.checks.counter_oracle import PER_REQUEST
 from harness.load import generator_checks
-from harness.measure.load_controller import Collected
+from harness.measure.load_controller import LoadResults
 from harness.model import Trial
 from harness.plan.planner import Plan
 from harness.record import Evidence, TrialResult, Validity
 
-MADE_UP = 0.05
-"""Share of the trials (one at least) that may be measured once more because the generator was held up. More are no
-hiccup: the rig is not fit to measure."""
+REMEASURED_SHARE = 0.05
+"""Largest share of the trials (at least one trial) that is measured once more. If the load generator limited more
+trials, the rig is unsuitable and none is measured once more."""
+NO_SAMPLES = "trials this long keep no samples (--samples keeps them)"
 
 
 def trial_result(
-    trial: Trial, first: str, collected: Collected, *, ceiling_rps: float | None, timing_matters: bool
+    trial: Trial, first: str, results: LoadResults, *, ceiling_rps: float | None, timing_matters: bool
 ) -> TrialResult:
-    """The trial's row: the figures of its `first` lane, and no other's; why no claim may rest on it.
+    """Returns the trial's row: the figures of its `first` lane only, and what it may be used for.
 
-    Whether its times can be believed is one question, whether its outcomes can is another. Where no claim rests on
-    times (not `timing_matters`), a doubt about these leaves the trial valid; the row holds the doubt, so that its times
-    are not compared. `ceiling_rps`: see generator_checks.reasons.
+    A lane that was interrupted, or whose responses cannot be matched to requests, breaks any trial. A load generator
+    that was the limit makes only the times wrong: where no criterion is about times (not `timing_matters`), the trial
+    stays valid, and its times are not compared. `ceiling_rps`: see generator_checks.reasons.
     """
-    broken = list(collected.failures)
-    for lane, summary in collected.summaries.items():
+    broken = list(results.failures)
+    for lane, summary in results.summaries.items():
         broken += [f"lane {lane}: {why}" for why in generator_checks.broken(summary)]
-    if first not in collected.summaries:
+    if first not in results.summaries:
         return TrialResult(trial=trial, validity="broken", reasons=(*broken, f"no results of lane {first}"), figures={})
-    summary = collected.summaries[first]
+    summary = results.summaries[first]
     doubts = generator_checks.reasons(summary, ceiling_rps)
     validity: Validity = "valid"
     if broken:
@@ -51,12 +53,12 @@ def trial_result(
     )
 
 
-def add_client_counts(evidence: Evidence, collected: Collected) -> Evidence:
-    """The client's own count of requests that left it, and lists captured from answers."""
-    lanes = collected.summaries.values()
+def add_client_counts(evidence: Evidence, results: LoadResults) -> Evidence:
+    """Adds the number of requests that the client sent, the captured fields and the load hosts without results."""
+    lanes = results.summaries.values()
     sent = sum(lane.warmup.sent + lane.measure.sent - lane.not_sent for lane in lanes)
     captures: dict[str, list[Any]] = {}
-    for lane, folder in collected.folders.items():
+    for lane, folder in results.folders.items():
         if (folder / "captures.jsonl").exists():
             lines = (folder / "captures.jsonl").read_text(encoding="utf-8").splitlines()
             captures[lane] = [json.loads(line) for line in lines]
@@ -64,19 +66,25 @@ def add_client_counts(evidence: Evidence, collected: Collected) -> Evidence:
         evidence,
         counts={"client": sent, **evidence.counts},
         captures=captures,
-        missing_hosts=tuple(collected.failures),
+        missing_hosts=tuple(results.failures),
     )
 
 
-def trials_to_remeasure(rows: Collection[TrialResult], plan: Plan) -> list[Trial]:
-    """Trials to be measured once more, last of all, because the generator and not the tier was the limit. Pure.
+def leave_out_per_request_checks(evidence: Evidence, *, ledger: bool) -> Evidence:
+    """Marks the checks that need samples as not applicable. `ledger`: whether the trial wrote the ledger."""
+    reasons = {check: NO_SAMPLES for check in PER_REQUEST if ledger or check != "ledger"}
+    return replace(evidence, not_applicable={**reasons, **evidence.not_applicable})
 
-    The generator alone says so, never what was measured, so no result is chosen; the invalid row stays. Of a run that
-    is resumed, those that were measured once more before it ended count too, and are not measured a third time.
+
+def trials_to_remeasure(rows: Collection[TrialResult], plan: Plan) -> list[Trial]:
+    """Returns the trials to measure once more after the plan, because the load generator limited them.
+
+    Only the load generator's own counters decide that, never the measured figures, so results are not selected; the
+    invalid row stays. A trial of a resumed run that was measured once more before is not measured a third time.
     """
     planned = {trial.order for trial in plan.trials}
     doubted = [row.trial for row in rows if row.trial.order in planned and row.validity == "generator_bound"]
-    if len(doubted) > max(1, round(MADE_UP * len(planned))):
+    if len(doubted) > max(1, round(REMEASURED_SHARE * len(planned))):
         return []
     again = {(row.cell.name, row.trial.number) for row in rows if row.trial.order not in planned}
     missing = [trial for trial in doubted if (trial.cell.name, trial.number) not in again]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import secrets
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -91,6 +93,38 @@ class RunWriter:
         data = self.manifest.model_dump(mode="json")
         text = yaml.dump(data, Dumper=yaml.CSafeDumper, sort_keys=False, allow_unicode=True, width=110)
         write_atomically(self.path / "run.yml", text)
+
+    def warn(self, *warnings: str) -> None:
+        """Adds warnings to the manifest (not yet saved); one that is there already is not added again."""
+        for warning in warnings:
+            if warning not in self.manifest.warnings:
+                self.manifest.warnings.append(warning)
+
+    @contextlib.contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Adds the time spent in the context to the manifest's `stages` (not yet saved)."""
+        started = time.monotonic()
+        try:
+            yield
+        finally:
+            seconds = self.manifest.stages.get(name, 0.0) + time.monotonic() - started
+            self.manifest.stages[name] = round(seconds, 3)
+
+    def settings(self, settings: Mapping[str, Any]) -> None:
+        """Adds settings by component to the manifest (not yet saved)."""
+        self.manifest.settings |= settings
+
+    def skipped(self, reasons: Mapping[str, str]) -> None:
+        """Stores which scenarios the plan leaves out, and why (not yet saved)."""
+        self.manifest.skipped = dict(reasons)
+
+    def canaries(self, when: Literal["before", "after"], canaries: Mapping[str, Mapping[str, float]]) -> None:
+        """Stores every host's canaries, measured before or after the trials (not yet saved)."""
+        self.manifest.canaries[when] = {host: dict(values) for host, values in canaries.items()}
+
+    def noise_floor(self, floor: Mapping[str, float]) -> None:
+        """Stores the rig's noise floor (not yet saved)."""
+        self.manifest.noise_floor = dict(floor)
 
     def findings(self, findings: Iterable[Finding], verdict: RunVerdict) -> None:
         """Replaces the manifest's findings and verdict (not yet saved)."""

@@ -265,4 +265,4 @@ class Telemetry:
                 self._lost(error.message)
 
     def _lost(self, why: str) -> None:
-        self._recorder.manifest.warnings.append(f"telemetry: {why}: nothing more is known of it from here on")
+        self._recorder.warn(f"telemetry: {why}: nothing more is known of it from here on")

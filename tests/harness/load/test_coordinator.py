@@ -40,7 +40,7 @@ def test_a_steady_warmup_ends_for_all_in_the_same_second() -> None:
 
 
 def test_a_steady_load_is_measured_after_the_least_of_a_default_warmup() -> None:
-    default = Warmup(**warmup(4.0))
+    default = warmup(4.0)
     assert heard(Coordinator(1, default, ahead_ms=STEP_MS)) == ("measure 2", 1.25)
     assert heard(Coordinator(1, default, ahead_ms=STEP_MS), growth=1.3) == ("measure 4", 3.75)
 

@@ -10,7 +10,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -23,8 +22,8 @@ from harness.errors import RigError
 from harness.load.job import Endpoint
 from harness.load.results.samples import read_samples
 from harness.load.spec import Keys, LoadSpec, Operation, Warmup
-from harness.measure import load_controller
-from harness.measure.load_controller import LEAD_US, Collected, _release, run_lanes
+from harness.measure import load_agent
+from harness.measure.load_controller import LEAD_US, LoadController, LoadResults, _release
 from harness.rig.connection import RemoteProcess
 from harness.targets.url import locate
 from tests.conftest import Database, free_port
@@ -44,13 +43,12 @@ class Run:
         self.address, self.scratch = locate(url), scratch
         self.command = Tier.command(None, "harness.load.agent")  # type: ignore[arg-type]
 
-    def go(self, lanes: dict[str, LoadSpec], progress: Callable[..., None] = lambda *_: None, **more: Any) -> Collected:
+    def go(
+        self, lanes: dict[str, LoadSpec], progress: Callable[..., None] = lambda *_: None, **more: Any
+    ) -> LoadResults:
         endpoint = Endpoint(host=self.address.named, port=self.address.port)
-        changed = {"endpoint": endpoint, "command": self.command} | more
-        return run_lanes(
-            lanes, self.hosts, scratch=self.scratch, progress=progress,
-            tag=TAG, seed=1, began_s=0.0, during=nullcontext(), **changed,
-        )  # fmt: skip
+        with LoadController(self.hosts, **{"endpoint": endpoint, "command": self.command} | more) as controller:
+            return controller.run(lanes, scratch=self.scratch, progress=progress, tag=TAG, seed=1, began_s=0.0)
 
 
 @pytest.fixture
@@ -213,8 +211,8 @@ sys.stdin.read()
 @pytest.mark.parametrize(
     ("load", "said"),
     [
-        ({"requests": 60, "timeout_s": 0.5}, "load-1: the load agent has said nothing for 3 s"),
-        ({"requests": 1, "seconds": 0.1, "timeout_s": 30.0}, "load-1: no end within 0 s"),
+        ({"requests": 60, "timeout_s": 0.5}, "load-1: the load agent sent no event for 3 s"),
+        ({"requests": 1, "seconds": 0.1, "timeout_s": 30.0}, "load-1: the load agent did not end within 0 s"),
     ],
 )
 def test_an_agent_is_waited_for_while_it_speaks_and_no_longer(
@@ -222,8 +220,8 @@ def test_an_agent_is_waited_for_while_it_speaks_and_no_longer(
 ) -> None:
     """A load of so many requests may take as long as it wants: 6 s are reported here, 3 of silence are too much."""
     heard = list[int]()
-    monkeypatch.setattr(load_controller, "SILENT_S", 2.5)
-    monkeypatch.setattr(load_controller, "GRACE_S", -30.0)
+    monkeypatch.setattr(load_agent, "SILENT_S", 2.5)
+    monkeypatch.setattr(load_agent, "GRACE_S", -30.0)
     run.hosts = run.hosts[:1]
     collected = run.go(
         {"main": replace(FINITE, clients=1, **load)}, lambda _, event: heard.append(event["second"]),
@@ -250,9 +248,9 @@ def half(folder: str, names: Any, into: Path) -> None:
 @pytest.mark.parametrize(
     ("fetch", "said", "kept"),
     [
-        (lost, "load-2: its results could not be fetched: load-2: the SSH connection broke", ["load-1"]),
-        (nothing, "lane main: its results cannot be used: ", []),
-        (half, "lane main: its results cannot be used: ", []),
+        (lost, "load-2: cannot fetch the results: load-2: the SSH connection broke", ["load-1"]),
+        (nothing, "lane main: cannot merge the results: ", []),
+        (half, "lane main: cannot merge the results: ", []),
     ],
 )
 def test_results_that_cannot_be_had_are_a_failure_of_the_trial_alone(
@@ -288,3 +286,52 @@ def test_an_agent_that_cannot_run_is_said_with_its_own_words(run: Run) -> None:
     with pytest.raises(RigError, match="the load agent did not start: no python here"):
         run.go({"main": FINITE}, command=["sh", "-c", "read line; echo 'no python here' >&2; exit 127"])
     ended(run.hosts)
+
+
+ECHO = [sys.executable, "-c", "print(input())"]
+ENDPOINT = Endpoint(host="127.0.0.1", port=1)
+
+
+def answer(process: RemoteProcess) -> list[str]:
+    process.send("job")
+    process.close()
+    return list(process.lines())
+
+
+def test_a_prestarted_agent_is_used_once() -> None:
+    host = LoadHost("load-1")
+    with LoadController([host], command=ECHO, endpoint=ENDPOINT) as controller:
+        controller.prestart()
+        controller.prestart()
+        assert len(host.processes) == 1, "a second call starts none"
+        first = controller._start_agent(host)
+        assert len(host.processes) == 1
+        second = controller._start_agent(host)
+        assert len(host.processes) == 2
+        assert [answer(first), answer(second)] == [["job"], ["job"]]
+
+
+def test_a_prestarted_agent_that_died_is_replaced() -> None:
+    host = LoadHost("load-1")
+    with LoadController([host], command=ECHO, endpoint=ENDPOINT) as controller:
+        controller.prestart()
+        host.processes[0].kill()
+        host.processes[0].wait()
+        assert answer(controller._start_agent(host)) == ["job"]
+    assert len(host.processes) == 2
+
+
+def test_the_end_of_the_context_ends_prestarted_agents() -> None:
+    host = LoadHost("load-1")
+    with LoadController([host], command=ECHO, endpoint=ENDPOINT) as controller:
+        controller.prestart()
+    assert host.processes[0].poll() is not None
+
+
+def test_a_run_uses_the_prestarted_agents(run: Run) -> None:
+    endpoint = Endpoint(host=run.address.named, port=run.address.port)
+    with LoadController(run.hosts, command=run.command, endpoint=endpoint) as controller:
+        controller.prestart()
+        results = controller.run({"main": FINITE}, scratch=run.scratch, tag=TAG, seed=1, began_s=0.0)
+    assert results.summaries["main"].measure.ok == 101
+    assert [len(host.processes) for host in run.hosts] == [1, 1]

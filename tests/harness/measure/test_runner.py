@@ -20,8 +20,8 @@ from harness.errors import InvalidMeasurement, RigError
 from harness.load import generator_checks
 from harness.load.results.summary import ConnectionTotals, LaneSummary
 from harness.load.spec import LoadSpec
-from harness.measure.load_controller import Collected
-from harness.measure.runner import _judge, bench
+from harness.measure.load_controller import LoadResults
+from harness.measure.runner import bench, evaluate_run
 from harness.measure.trial_result import trial_result, trials_to_remeasure
 from harness.model import Cell, Finding, Trial
 from harness.plan.planner import Plan
@@ -183,7 +183,7 @@ def judged_row(
     summaries: dict[str, LaneSummary], *, timing_matters: bool, doubts: Sequence[str] = (), died: Sequence[str] = ()
 ) -> Any:
     """The row of a trial with the lanes `main` and `other`, and the trials to be made up."""
-    collected = Collected(folders={}, summaries=summaries, failures=tuple(died))
+    collected = LoadResults(folders={}, summaries=summaries, failures=tuple(died))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(generator_checks, "reasons", lambda *_: list(doubts))
         row = trial_result(plan(SHORT).trials[0], "main", collected, ceiling_rps=None, timing_matters=timing_matters)
@@ -322,7 +322,7 @@ def test_ctrl_c_keeps_what_was_measured_and_resume_does_only_what_is_missing(ben
     assert "aborted: interrupted" in cut.manifest.warnings
     assert [row.trial.order for row in cut.rows] == [1]
     assert set(verdicts(cut.findings).values()) == {"pass"}
-    assert f"  kept in {cut.path}" in benches.said
+    assert f"  finished trials are kept in {cut.path}" in benches.said
     assert benches.tier.restored == 1
     kept = (cut.path / "evidence" / "001.json").stat().st_mtime_ns
 
@@ -348,7 +348,7 @@ def test_a_second_ctrl_c_ends_the_putting_back(benches: Bench) -> None:
     with pytest.raises(KeyboardInterrupt):
         benches.go(plan(SHORT))
     assert benches.stored().manifest.status == "aborted"
-    assert "Ctrl-C: leave them" in benches.said[-1]
+    assert "Ctrl-C skips this" in benches.said[-1]
 
 
 def test_what_cannot_be_put_back_is_said(benches: Bench) -> None:
@@ -358,7 +358,7 @@ def test_what_cannot_be_put_back_is_said(benches: Bench) -> None:
     benches.tier.restore = benches.tier.configure = broken  # type: ignore[method-assign]
     with pytest.raises(RigError):
         benches.go(plan(SHORT))
-    assert benches.said[-1] == "  not put back: app-1 cannot be reached over SSH; the next bench does it first of all"
+    assert benches.said[-1] == "  not restored: app-1 cannot be reached over SSH; the next bench restores them first"
 
 
 def test_a_trial_that_was_invalid_before_an_interruption_is_measured_once_more(
@@ -464,7 +464,7 @@ def test_the_service_is_left_as_it_is_for_a_driver_and_not_asked(
 def test_a_finished_run_warns_of_cells_that_began_unsteady_and_the_summary_shows_it(tmp_path: Path) -> None:
     made = store(tmp_path, [Made(cell=SHORT, steady=False), Made(cell=SHORT, number=2, steady=True)], status="started")
     recorder = RunWriter(made.path.parent, made.manifest, made.path)
-    assert _judge(recorder, {}, finish=False).manifest.warnings == []
-    (warning,) = _judge(recorder, {}, finish=True).manifest.warnings
+    assert evaluate_run(recorder, {}, finish=False).manifest.warnings == []
+    (warning,) = evaluate_run(recorder, {}, finish=True).manifest.warnings
     assert warning.startswith(f"{SHORT.name}: 1 of 2 trials began unsteady")
     assert f"! {SHORT.name}: 1 of 2 trials began unsteady" in " ".join(" ".join(lines(load_run(made.path))).split())
