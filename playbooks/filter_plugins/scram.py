@@ -1,4 +1,4 @@
-"""Ansible filter: a password as PostgreSQL stores it, so that the password itself never reaches the server."""
+"""Ansible filter: converts a password to the SCRAM secret that PostgreSQL stores, so the password stays here."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import hmac
 from collections.abc import Callable
 
 ITERATIONS = 4096
-"""PostgreSQL's own number (scram_iterations)."""
+"""PostgreSQL's default of scram_iterations."""
 
 
 def scram_sha_256(password: str, role: str) -> str:
-    """The SCRAM-SHA-256 secret for `ALTER ROLE … PASSWORD` (RFC 5803, PostgreSQL: pg_authid.rolpassword).
+    """Returns the SCRAM-SHA-256 secret for `ALTER ROLE … PASSWORD` (RFC 5803, PostgreSQL: pg_authid.rolpassword).
 
-    The salt is not random but derived from role and password by the same costly function, so that a second
-    run yields the same secret and changes nothing; knowing the salt helps no more than one SCRAM exchange.
+    The salt is derived from role and password by the same costly function, not random: a second run gives the same
+    secret and changes nothing. The salt is no more useful to an attacker than one SCRAM exchange.
     """
     key = password.encode("ascii")
     salt = hashlib.pbkdf2_hmac("sha256", key, b"pgcrucible salt for " + role.encode(), ITERATIONS, 16)
@@ -27,7 +27,7 @@ def scram_sha_256(password: str, role: str) -> str:
 
 
 class FilterModule:
-    """What Ansible looks for."""
+    """Ansible finds the filter by this name."""
 
     def filters(self) -> dict[str, Callable[[str, str], str]]:
         return {"scram_sha_256": scram_sha_256}

@@ -1,4 +1,4 @@
-"""Ansible module: ensure that a set of files stands on a host as described, in one round trip."""
+"""Ansible module: writes a set of files on a host in one round trip."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ DOCUMENTATION = r"""
 module: file_set
 short_description: Ensure a set of files, directories and blocks on a host, in one round trip
 description:
-  - A rig has eleven hosts and more, and what a task costs is its round trip. One C(template) task a file
+  - The cost of a task is its round trip, and a rig has eleven hosts or more. One C(template) task per file
     would double the time of a play; this module takes all files of a role at once.
-  - Contents are compared byte for byte on every run, so what was edited by hand is put right again.
+  - Contents are compared byte for byte on every run, so edits by hand are undone.
 options:
   files:
-    description: What should stand on the host, in this order.
+    description: The files, in the order in which they are written.
     type: list
     elements: dict
     required: true
@@ -28,22 +28,22 @@ options:
       path: {description: Absolute path., type: path, required: true}
       state:
         description:
-          - C(file) has exactly this content; C(directory) exists; C(absent) is gone, with all it held.
-          - C(block) holds the content between two marker lines; the rest of the file is not ours.
-          - C(original) is as it was before the first change made with I(keep_original).
+          - C(file) has exactly this content; C(directory) exists; C(absent) does not exist, nor anything below it.
+          - C(block) contains the content between two marker lines; the rest of the file is not changed.
+          - C(original) has the content from before the first change with I(keep_original).
         type: str
         choices: [file, directory, block, absent, original]
         default: file
       content: {description: Text of the file or block. An empty block is removed., type: str, default: ''}
-      secret: {description: "Content of a file that is never shown, instead of I(content).", type: str}
+      secret: {description: "Content of a file that is never printed, instead of I(content).", type: str}
       owner: {description: Name of the owner., type: str, default: root}
       group: {description: Name of the group., type: str, default: root}
       mode: {description: Octal mode as a string. 0644 or for directories 0755., type: str}
       validate:
-        description: Command that must succeed before the content is put in place. C(%s) is the file to judge.
+        description: Command that must succeed before the file is replaced. C(%s) is the new file.
         type: str
       keep_original:
-        description: Keep what we replace beside it, as I(path).before-pgcrucible, the first time.
+        description: Keep the first replaced version beside it, as I(path).before-pgcrucible.
         type: bool
         default: false
 author: pgcrucible
@@ -59,7 +59,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 changed_paths:
-  description: What was changed, in the order given.
+  description: The changed paths, in the given order.
   type: list
   returned: always
 """
@@ -69,7 +69,7 @@ ORIGINAL = ".before-pgcrucible"
 
 
 def with_block(text: str, block: str) -> str:
-    """`text` with exactly one marked block holding `block`, in the old block's place or at the end."""
+    """Returns `text` with exactly one marked block that contains `block`, at the old block's place or at the end."""
     begin, end = MARKERS
     before, found, rest = text.partition(begin)
     after = rest.partition(end)[2] if found else ""
@@ -81,7 +81,7 @@ def with_block(text: str, block: str) -> str:
 
 
 def read(path: Path) -> str | None:
-    """The text of a file, or None if there is none. Bytes that are no UTF-8 survive a round trip."""
+    """Returns the text of a file, None if it does not exist. Bytes that are not UTF-8 survive a round trip."""
     try:
         with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
             return file.read()
@@ -90,14 +90,14 @@ def read(path: Path) -> str | None:
 
 
 def attributes(entry: dict[str, Any], path: Path) -> dict[str, Any]:
-    """Owner and mode of an entry, as Ansible's own functions take them."""
+    """Returns owner and mode of an entry as arguments of Ansible's functions."""
     mode = entry["mode"] or ("0755" if entry["state"] == "directory" else "0644")
     nothing = {"secontext": [None, None, None], "attributes": None}
     return {"path": str(path), "owner": entry["owner"], "group": entry["group"], "mode": mode, **nothing}
 
 
 def write(module: AnsibleModule, entry: dict[str, Any], text: str) -> None:
-    """Put `text` in place whole or not at all, with its owner and mode from the first instant."""
+    """Writes `text` whole or not at all; the file has its owner and mode from the start."""
     path, validate = Path(entry["path"]), entry["validate"]
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=".pgcrucible.")
     temporary = Path(name)
@@ -108,7 +108,7 @@ def write(module: AnsibleModule, entry: dict[str, Any], text: str) -> None:
         if validate:
             code, out, err = module.run_command(validate.replace("%s", name), cwd="/")
             if code != 0:
-                module.fail_json(msg=f"{path}: not put in place, `{validate}` says: {(err or out).strip()}")
+                module.fail_json(msg=f"{path}: not replaced, because `{validate}` failed: {(err or out).strip()}")
         try:
             temporary.replace(path)
         except OSError as error:
@@ -120,17 +120,17 @@ def write(module: AnsibleModule, entry: dict[str, Any], text: str) -> None:
 
 
 def keep(path: Path, original: Path) -> None:
-    """Copy a file with its owner, mode and times."""
+    """Copies a file with its owner, mode and times."""
     shutil.copy2(path, original)
     os.chown(original, path.stat().st_uid, path.stat().st_gid)
 
 
-def take_away(module: AnsibleModule, entry: dict[str, Any], original: Path) -> bool:
-    """Remove what stands at the path (`absent`) or put back what stood there before us (`original`)."""
+def remove(module: AnsibleModule, entry: dict[str, Any], original: Path) -> bool:
+    """Removes the path (`absent`) or restores the original file (`original`). Returns whether that changes anything."""
     path = Path(entry["path"])
-    there = os.path.lexists(path if entry["state"] == "absent" else original)
-    if not there or module.check_mode:
-        return there
+    exists = os.path.lexists(path if entry["state"] == "absent" else original)
+    if not exists or module.check_mode:
+        return exists
     if entry["state"] == "original":
         original.replace(path)
     elif path.is_dir() and not path.is_symlink():
@@ -141,11 +141,11 @@ def take_away(module: AnsibleModule, entry: dict[str, Any], original: Path) -> b
 
 
 def ensure(module: AnsibleModule, entry: dict[str, Any]) -> tuple[bool, dict[str, str]]:
-    """Make one entry so. Answers whether that changed anything, and the difference in content."""
+    """Applies one entry. Returns whether that changed anything, and the difference in content."""
     path, state = Path(entry["path"]), entry["state"]
     original = Path(f"{path}{ORIGINAL}")
     if state in ("absent", "original"):
-        return take_away(module, entry, original), {}
+        return remove(module, entry, original), {}
     changed, difference = False, {}
     if state == "directory":
         changed = not path.is_dir()

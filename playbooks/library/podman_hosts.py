@@ -1,9 +1,9 @@
 #!/usr/bin/python
-"""Ansible module: the network, the shared volume and the system containers of one rig, as one task.
+"""Ansible module: makes the network, the shared volume and the system containers of one rig in one task.
 
-One call, because a loop over containers costs an Ansible round trip and a `podman inspect` for each; here
-one `podman ps` tells what is there and a few threads make what is missing. Everything made carries the
-label `pgcrucible.rig=<name>`, and whatever carries it and is not asked for goes.
+A loop over containers would cost one Ansible round trip and one `podman inspect` per container. Here one `podman ps`
+lists the existing containers, and a few threads make the missing ones. Everything has the label
+`pgcrucible.rig=<name>`; what has the label and is not in the arguments is removed.
 """
 
 from __future__ import annotations
@@ -23,45 +23,45 @@ DOCUMENTATION = r"""
 module: podman_hosts
 short_description: Makes or removes the system containers of a rig
 description:
-  - Makes the network, the shared volume and the containers of a rig, or removes all that carries its label.
+  - Makes the network, the shared volume and the containers of a rig, or removes everything with its label.
 options:
   rig: {type: str, required: true, description: The rig's name.}
-  state: {type: str, choices: [present, absent], default: present, description: Whether the rig shall exist.}
+  state: {type: str, choices: [present, absent], default: present, description: Whether the rig exists.}
   network: {type: str, description: The rig's subnet (CIDR).}
   image: {type: str, description: The image of all hosts.}
   runtime: {type: str, description: The OCI runtime (runc, crun).}
   keys: {type: path, description: "Folder with <host>/host_key and <host>/authorized_keys."}
-  shared_directory: {type: str, default: "", description: Where app hosts see the shared volume.}
+  shared_directory: {type: str, default: "", description: Mount point of the shared volume on app hosts.}
   sysctl: {type: dict, default: {}, description: Kernel parameters of each host's network namespace.}
   purge: {type: bool, default: false, description: "With absent: remove the hosts' unused images too."}
   hosts:
     type: list
     elements: dict
     default: []
-    description: The hosts wanted.
+    description: The hosts of the rig.
     suboptions:
       name: {type: str, required: true, description: Host name.}
       role: {type: str, required: true, description: Role in the rig.}
       address: {type: str, required: true, description: IPv4 address.}
-      memory: {type: str, default: "", description: Memory limit as podman takes it.}
+      memory: {type: str, default: "", description: Memory limit in podman's notation.}
 author: pgcrucible
 """
 EXAMPLES = r"""
 - podman_hosts: {rig: local, state: absent}
 """
 RETURN = r"""
-created: {type: list, elements: str, returned: always, description: Hosts made or made again.}
-started: {type: list, elements: str, returned: always, description: Hosts that were there but not running.}
-removed: {type: list, elements: str, returned: always, description: What was removed, as kind and name.}
+created: {type: list, elements: str, returned: always, description: Hosts made or replaced.}
+started: {type: list, elements: str, returned: always, description: Hosts that existed but were not running.}
+removed: {type: list, elements: str, returned: always, description: "Removed things, as kind and name."}
 """
 
 LABEL = "pgcrucible.rig"
 WORKERS = 4
-"""Podman serializes much behind its own locks; more threads gain nothing."""
+"""Podman serializes much behind its own locks, so more threads gain nothing."""
 
 
 class PodmanError(Exception):
-    """A podman command failed; its text names the host or thing and podman's last words."""
+    """A podman command failed; the message names the host or object and podman's last output."""
 
 
 def podman(*arguments: str, what: str) -> str:
@@ -72,7 +72,7 @@ def podman(*arguments: str, what: str) -> str:
 
 
 def labelled(rig: str, kind: str) -> list[Any]:
-    """All containers, networks or volumes of the rig, as podman's JSON."""
+    """Returns all containers, networks or volumes of the rig, as podman's JSON."""
     listing = ["ps", "--all"] if kind == "container" else [kind, "ls"]
     return json.loads(podman(*listing, "--filter", f"label={LABEL}={rig}", "--format", "json", what=kind) or "[]")
 
@@ -88,20 +88,20 @@ def remove(kind: str, name: str) -> str:
 
 
 def remove_all(rig: str) -> list[str]:
-    """Containers first: they hold the network and the volume. Raises PodmanError if anything is left."""
+    """Removes everything of the rig, containers first. Raises PodmanError if anything is left."""
     removed = []
     for kind in ("container", "network", "volume"):
         names = [name_of(kind, record) for record in labelled(rig, kind)]
         with ThreadPoolExecutor(WORKERS) as pool:
             removed += list(pool.map(lambda name, kind=kind: remove(kind, name), names))
-    left = [name_of(kind, r) for kind in ("container", "network", "volume") for r in labelled(rig, kind)]
-    if left:
-        raise PodmanError(f"still there after removal: {', '.join(left)}")
+    remaining = [name_of(kind, r) for kind in ("container", "network", "volume") for r in labelled(rig, kind)]
+    if remaining:
+        raise PodmanError(f"still present after removal: {', '.join(remaining)}")
     return removed
 
 
 def remove_images() -> list[str]:
-    """The hosts' images that no container uses, ours of this rig or another's."""
+    """Removes the hosts' images that no container uses, of any rig."""
     listing = podman("images", "--filter", "label=pgcrucible.image=host", "--format", "json", what="images")
     removed = []
     for record in json.loads(listing or "[]"):
@@ -112,12 +112,12 @@ def remove_images() -> list[str]:
 
 
 SHARES = {"load": 32768, "lb": 8192}
-"""Weight of a role where cores are short (others have 1024): who generates and times the load must not wait for a core
-that the measured hosts keep busy. The caps hold all the same."""
+"""CPU weight of a role when cores are scarce (other roles have 1024): the hosts that generate and time the load must
+not wait for a core that the measured hosts keep busy. The caps apply as well."""
 
 
 def limits() -> list[str]:
-    """Ulimits within our own hard ones: without CAP_SYS_RESOURCE the engine's higher defaults are refused.
+    """Returns ulimits within this process's hard limits: without CAP_SYS_RESOURCE the engine's higher defaults fail.
 
     Podman lowers its own process limit to kernel.pid_max, so a container cannot have more.
     """
@@ -130,7 +130,7 @@ def limits() -> list[str]:
 
 
 def run_arguments(p: dict[str, Any], host: dict[str, Any]) -> list[str]:
-    """`podman run` without its name for one host; no --privileged, no capability beyond the default."""
+    """Returns the arguments of `podman run` for one host, without its name; no --privileged, no extra capability."""
     keys = Path(p["keys"]) / host["name"]
     volumes = [
         f"{keys}/host_key:/etc/ssh/ssh_host_ed25519_key:ro",
@@ -146,12 +146,12 @@ def run_arguments(p: dict[str, Any], host: dict[str, Any]) -> list[str]:
         arguments += ["--memory", host["memory"]]
     if host["role"] in SHARES:
         arguments += ["--cpu-shares", str(SHARES[host["role"]])]
-    # The engine's own console log would be a second, unbounded journal.
+    # The engine's console log would be a second journal, without a size limit.
     return [*arguments, "--log-driver", "none", "--label", f"{LABEL}={p['rig']}", p["image"]]
 
 
 def fingerprint(p: dict[str, Any], host: dict[str, Any], arguments: list[str]) -> str:
-    """Changes whenever the container would be made differently: arguments, image, network, mounted keys."""
+    """Returns a hash of all inputs of a container: arguments, image, network, mounted keys."""
     digest = hashlib.sha256(json.dumps([p["runtime"], p["network"], arguments]).encode())
     for name in ("host_key.pub", "authorized_keys"):
         digest.update((Path(p["keys"]) / host["name"] / name).read_bytes())
@@ -159,7 +159,7 @@ def fingerprint(p: dict[str, Any], host: dict[str, Any], arguments: list[str]) -
 
 
 def ensure_network(p: dict[str, Any]) -> bool:
-    """Whether it had to be made. A network of ours with another subnet is made anew, with its hosts."""
+    """Returns whether the network had to be made. One with another subnet is replaced, with all hosts of the rig."""
     for record in labelled(p["rig"], "network"):
         if record["subnets"][0]["subnet"] == p["network"]:
             return False
@@ -184,19 +184,19 @@ def ensure(p: dict[str, Any], *, check: bool) -> dict[str, Any]:
             what="shared volume",
         )
         changed = True
-    have = {name_of("container", record): record for record in labelled(p["rig"], "container")}
+    existing = {name_of("container", record): record for record in labelled(p["rig"], "container")}
     stale = [
         name
-        for name, record in have.items()
+        for name, record in existing.items()
         if name not in wanted or (record["Labels"] or {}).get("pgcrucible.spec") != wanted[name][1]
     ]
     jobs = {}
     for name, (arguments, spec) in wanted.items():
-        if name not in have or name in stale:
+        if name not in existing or name in stale:
             run = ["--runtime", p["runtime"], "run", "--detach", "--name", name]
             jobs[name] = [*run, "--label", f"pgcrucible.spec={spec}", *arguments]
-        elif have[name]["State"] != "running":
-            jobs[name] = ["unpause" if have[name]["State"] == "paused" else "start", name]
+        elif existing[name]["State"] != "running":
+            jobs[name] = ["unpause" if existing[name]["State"] == "paused" else "start", name]
     if not check:
         with ThreadPoolExecutor(WORKERS) as pool:
             list(pool.map(lambda name: remove("container", name), stale))
@@ -236,7 +236,7 @@ def main() -> None:
     try:
         if p["state"] == "present":
             if os.geteuid() == 0 and not module.check_mode:
-                # sshd takes authorized_keys only from root or from the user who logs in.
+                # sshd accepts authorized_keys only if root or the login user owns the file.
                 for wanted in p["hosts"]:
                     os.chown(Path(p["keys"]) / wanted["name"] / "authorized_keys", 0, 0)
             module.exit_json(**ensure(p, check=module.check_mode))

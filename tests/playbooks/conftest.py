@@ -1,4 +1,4 @@
-"""Renders the roles' templates by Ansible itself, on this machine, for an inventory made up by the test."""
+"""Renders the roles' templates with Ansible on this machine, for an inventory of the test."""
 
 from __future__ import annotations
 
@@ -21,31 +21,31 @@ Render = Callable[..., dict[str, str]]
 
 
 def role_variables(role: str) -> dict[str, Any]:
-    """A role's defaults and vars, as written."""
-    found: dict[str, Any] = {}
+    """Returns a role's defaults and vars, not rendered."""
+    variables: dict[str, Any] = {}
     for folder in ("defaults", "vars"):
         path = ROLES / role / folder / "main.yml"
         if path.exists():
-            found |= yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    return found
+            variables |= yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    return variables
 
 
 @pytest.fixture
 def render(tmp_path: Path) -> Render:
-    """`render(host, [template…], **variables)`: template (below roles/) -> its text as that host gets it."""
+    """`render(host, [template…], **variables)`: template (below roles/) -> its text for that host."""
     return partial(render_in, tmp_path)
 
 
 @pytest.fixture(scope="module")
 def render_once(tmp_path_factory: pytest.TempPathFactory) -> Render:
-    """The same, for texts that a whole module works with."""
+    """The same, for texts that all tests of a module use."""
     return partial(render_in, tmp_path_factory.mktemp("render"))
 
 
 def render_in(
     folder: Path, host: str, templates: list[str], *, addresses: str = "192.0.2.", **variables: Any
 ) -> dict[str, str]:
-    """Writes an inventory and a play to `folder`, runs it, reads what it wrote."""
+    """Writes an inventory and a play to `folder`, runs the play and returns the rendered texts."""
     everything = {k: v for role in ROLES.iterdir() for k, v in role_variables(role.name).items()}
     everything["postgres_schema"] = (ROOT / "app" / "schema.sql").read_text(encoding="utf-8")
     everything |= {"app_password": 'pass"word', "harness_password": "harness-password"}

@@ -1,4 +1,4 @@
-"""Roles, rights and access rules on a real PostgreSQL: made by the role's SQL, judged by its own verification."""
+"""Roles, rights and access rules on a real PostgreSQL: made by the role's SQL, checked by its verification."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Psql = Callable[[str, str], "subprocess.CompletedProcess[str]"]
 
 @pytest.fixture(scope="module")
 def fresh(server: Any) -> Iterator[Any]:
-    """A server of our own: these tests change roles, which all databases of a server share."""
+    """A separate server: these tests change roles, which all databases of a server share."""
     folder = Path(tempfile.mkdtemp(prefix="pgcrucible-pg-"))
     try:
         running = type(server)(folder)
@@ -87,7 +87,7 @@ def states(done: subprocess.CompletedProcess[str]) -> set[str]:
     return {line for line in done.stdout.splitlines() if line.startswith("state ")}
 
 
-def test_a_second_run_changes_nothing_and_drift_is_seen_and_undone(texts: dict[str, str], psql: Psql) -> None:
+def test_a_second_run_changes_nothing_and_drift_is_undone(texts: dict[str, str], psql: Psql) -> None:
     assert len(states(psql("postgres", texts[SQL]))) == 1
     assert psql("crucible", texts[VERIFY]).returncode == 0
     for drift in (
@@ -106,7 +106,7 @@ def test_a_second_run_changes_nothing_and_drift_is_seen_and_undone(texts: dict[s
 
 
 @pytest.mark.parametrize(
-    ("drift", "said"),
+    ("drift", "message"),
     [
         ("GRANT DELETE ON ledger TO crucible_app", "appuser may DELETE ledger"),
         ("GRANT CREATE ON SCHEMA public TO PUBLIC", "appuser may CREATE in schema public"),
@@ -116,42 +116,42 @@ def test_a_second_run_changes_nothing_and_drift_is_seen_and_undone(texts: dict[s
         ("ALTER DATABASE crucible SET password_encryption = md5", "setting password_encryption is md5"),
     ],
 )
-def test_verification_names_what_is_wrong(texts: dict[str, str], psql: Psql, drift: str, said: str) -> None:
+def test_verification_reports_drift(texts: dict[str, str], psql: Psql, drift: str, message: str) -> None:
     assert psql("crucible", f"{drift};").returncode == 0
     done = psql("crucible", texts[VERIFY])
     assert done.returncode != 0
-    assert said in done.stderr
+    assert message in done.stderr
 
 
 @pytest.mark.parametrize(
-    ("line", "said"),
+    ("line", "message"),
     [
-        ("host all appuser 0.0.0.0/0 trust\n", "lets {appuser} in by trust"),
+        ("host all appuser 0.0.0.0/0 trust\n", "accepts {appuser} by trust"),
         ("host all all 0.0.0.0/0 scram-sha-256\n", "does not end with"),
         ("hots all all all reject\n", "pg_hba.conf line"),
     ],
 )
-def test_verification_reads_the_access_rules(
-    texts: dict[str, str], psql: Psql, fresh: Any, line: str, said: str
+def test_verification_reports_wrong_access_rules(
+    texts: dict[str, str], psql: Psql, fresh: Any, line: str, message: str
 ) -> None:
     with (Path(fresh._data) / "pg_hba.conf").open("a", encoding="utf-8") as rules:
         rules.write(line)
     done = psql("crucible", texts[VERIFY])
     assert done.returncode != 0
-    assert said in done.stderr
+    assert message in done.stderr
 
 
 @pytest.mark.usefixtures("texts")
-def test_verification_with_tls_names_who_comes_in_without(render: Render, psql: Psql) -> None:
+def test_verification_with_tls_reports_access_without_it(render: Render, psql: Psql) -> None:
     tls = {"tls_certificates": {"db-1": "key and certificate"}, "postgres_settings_directory": "/pg"}
     done = psql("crucible", render("db-1", [VERIFY], postgres_settings=SETTINGS, **tls)[VERIFY])
     assert done.returncode != 0
-    assert "setting ssl is off, not on" in done.stderr
-    assert "lets {appuser} in without TLS" in done.stderr
+    assert "setting ssl is off, expected on" in done.stderr
+    assert "accepts {appuser} without TLS" in done.stderr
 
 
 @pytest.mark.usefixtures("texts")
-def test_the_service_logs_in_with_its_password_and_can_do_only_what_it_needs(fresh: Any) -> None:
+def test_the_service_logs_in_with_its_password_and_has_only_the_needed_rights(fresh: Any) -> None:
     with login(fresh, "appuser") as app:
         app.execute("INSERT INTO counters (key, value) VALUES ('k', 1)")
         app.execute("INSERT INTO data (content) VALUES ('x')")
@@ -178,8 +178,8 @@ def test_the_service_logs_in_with_its_password_and_can_do_only_what_it_needs(fre
                 app.execute(statement.encode())
 
 
-def test_the_server_ends_what_the_service_leaves_hanging(texts: dict[str, str], psql: Psql, fresh: Any) -> None:
-    """The role's own time-outs, shortened: no client of that role has asked for any."""
+def test_the_server_enforces_the_time_outs_of_the_services_role(texts: dict[str, str], psql: Psql, fresh: Any) -> None:
+    """The time-outs are set on the role and shortened here; the client sets none."""
     short, changed = texts[SQL], 0
     for name, value in (("statement", "1s"), ("lock", "100ms"), ("idle_in_transaction_session", "200ms")):
         short, number = re.subn(rf"(?<=SET {name}_timeout = ')\d+s(?=')", value, short)
@@ -203,15 +203,15 @@ def test_the_server_ends_what_the_service_leaves_hanging(texts: dict[str, str], 
 
 
 @pytest.mark.usefixtures("texts")
-def test_the_harness_can_reset_measure_and_stop_but_is_no_superuser(fresh: Any) -> None:
+def test_the_harness_can_reset_measure_and_stop_without_superuser_rights(fresh: Any) -> None:
     with login(fresh, "crucible_harness") as harness, login(fresh, "appuser") as app:
         harness.execute("TRUNCATE counters, data, ledger RESTART IDENTITY")
         harness.execute("VACUUM ANALYZE counters, data, ledger")
         harness.execute("CHECKPOINT")
         harness.execute("CREATE TABLE isolation.t (id int); DROP TABLE isolation.t")
-        seen = harness.execute("SELECT query FROM pg_stat_activity WHERE pid = %s", [app.info.backend_pid]).fetchone()
-        assert seen is not None
-        assert "privilege" not in seen[0]
+        row = harness.execute("SELECT query FROM pg_stat_activity WHERE pid = %s", [app.info.backend_pid]).fetchone()
+        assert row is not None
+        assert "privilege" not in row[0]
         harness.execute("SELECT pg_terminate_backend(%s)", [app.info.backend_pid])
         with pytest.raises(psycopg.OperationalError):
             app.execute("SELECT 1")

@@ -22,7 +22,7 @@ Run = Callable[..., dict[str, Any]]
 
 @pytest.fixture
 def run(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
-    """`run(entry…, check=False)`: the module's answer."""
+    """`run(entry…, check=False)`: the module's result."""
     spec = importlib.util.spec_from_file_location("file_set", SOURCE)
     assert spec is not None
     assert spec.loader is not None
@@ -34,8 +34,8 @@ def run(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
         arguments |= {"_ansible_remote_tmp": str(tmp_path), "_ansible_keep_remote_files": False}
         with patch_module_args(arguments), pytest.raises(SystemExit):
             module.main()
-        answer: dict[str, Any] = json.loads(capsys.readouterr().out)
-        return answer
+        result: dict[str, Any] = json.loads(capsys.readouterr().out)
+        return result
 
     return run_module
 
@@ -49,26 +49,26 @@ def test_files_and_directories_are_made_once(run: Run, tmp_path: Path) -> None:
         {"path": str(tmp_path / "etc"), "state": "directory", "mode": "0750"},
         {"path": str(tmp_path / "etc/secret"), "content": "päss\n", "mode": "0600"},
     )
-    answer = run(*entries)
-    assert answer["changed_paths"] == [str(tmp_path / "etc"), str(tmp_path / "etc/secret")]
+    result = run(*entries)
+    assert result["changed_paths"] == [str(tmp_path / "etc"), str(tmp_path / "etc/secret")]
     assert (tmp_path / "etc/secret").read_text(encoding="utf-8") == "päss\n"
     assert (mode(tmp_path / "etc"), mode(tmp_path / "etc/secret")) == (0o750, 0o600)
     assert run(*entries)["changed"] is False
 
 
-def test_a_secret_is_written_and_never_shown(run: Run, tmp_path: Path) -> None:
+def test_a_secret_is_written_and_never_printed(run: Run, tmp_path: Path) -> None:
     entry = {"path": str(tmp_path / "key"), "secret": "first-secret\n", "mode": "0600"}
     for secret in ("first-secret\n", "second-secret\n"):
-        answer = run(entry | {"secret": secret})
-        assert answer["changed_paths"] == [str(tmp_path / "key")]
-        assert "-secret" not in json.dumps(answer)
+        result = run(entry | {"secret": secret})
+        assert result["changed_paths"] == [str(tmp_path / "key")]
+        assert "-secret" not in json.dumps(result)
         assert (tmp_path / "key").read_text() == secret
         assert run(entry | {"secret": secret})["changed"] is False
     assert mode(tmp_path / "key") == 0o600
 
 
 @pytest.mark.parametrize("spoil", [lambda p: p.write_text("x"), lambda p: p.chmod(0o666), lambda p: p.unlink()])
-def test_what_was_changed_by_hand_is_put_right(run: Run, tmp_path: Path, spoil: Callable[[Path], Any]) -> None:
+def test_edits_by_hand_are_undone(run: Run, tmp_path: Path, spoil: Callable[[Path], Any]) -> None:
     entry = {"path": str(tmp_path / "file"), "content": "right\n"}
     run(entry)
     spoil(tmp_path / "file")
@@ -76,26 +76,26 @@ def test_what_was_changed_by_hand_is_put_right(run: Run, tmp_path: Path, spoil: 
     assert ((tmp_path / "file").read_text(), mode(tmp_path / "file")) == ("right\n", 0o644)
 
 
-def test_check_mode_tells_and_touches_nothing(run: Run, tmp_path: Path) -> None:
+def test_check_mode_reports_the_difference_and_changes_nothing(run: Run, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("old\n")
-    answer = run({"path": str(tmp_path / "file"), "content": "new\n"}, check=True)
-    assert answer["changed"] is True
-    assert (answer["diff"][0]["before"], answer["diff"][0]["after"]) == ("old\n", "new\n")
+    result = run({"path": str(tmp_path / "file"), "content": "new\n"}, check=True)
+    assert result["changed"] is True
+    assert (result["diff"][0]["before"], result["diff"][0]["after"]) == ("old\n", "new\n")
     assert (tmp_path / "file").read_text() == "old\n"
 
 
-def test_content_that_is_judged_wrong_is_not_put_in_place(run: Run, tmp_path: Path) -> None:
+def test_content_that_fails_its_validation_is_not_written(run: Run, tmp_path: Path) -> None:
     file = tmp_path / "file"
     entry = {"path": str(file), "validate": "grep -q good %s"}
     assert run(entry | {"content": "good\n"})["changed"] is True
-    answer = run(entry | {"content": "evil\n"})
-    assert answer["failed"] is True
-    assert str(file) in answer["msg"]
+    result = run(entry | {"content": "evil\n"})
+    assert result["failed"] is True
+    assert str(file) in result["msg"]
     assert file.read_text() == "good\n"
     assert [path.name for path in tmp_path.iterdir() if "pgcrucible" in path.name] == []
 
 
-def test_a_block_leaves_the_rest_of_the_file_alone(run: Run, tmp_path: Path) -> None:
+def test_a_block_does_not_change_the_rest_of_the_file(run: Run, tmp_path: Path) -> None:
     hosts = tmp_path / "hosts"
     hosts.write_text("127.0.0.1 localhost")
     entry = {"path": str(hosts), "state": "block"}
@@ -111,7 +111,7 @@ def test_a_block_leaves_the_rest_of_the_file_alone(run: Run, tmp_path: Path) -> 
     assert hosts.read_text() == "127.0.0.1 localhost\n192.0.2.9 mine\n"
 
 
-def test_what_we_replaced_comes_back_as_it_was_before_the_first_change(run: Run, tmp_path: Path) -> None:
+def test_a_replaced_file_is_restored_as_it_was_before_the_first_change(run: Run, tmp_path: Path) -> None:
     file = tmp_path / "conf"
     file.write_text("theirs\n")
     file.chmod(0o640)

@@ -1,4 +1,4 @@
-"""What the templates say, rendered by Ansible for two app hosts and for odd wishes."""
+"""The templates, rendered by Ansible for two app hosts, with default and unusual variables."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ ENV, VERIFY = "app/templates/app.env.j2", "postgres/templates/verify.sql.j2"
 
 def sections(text: str) -> dict[str, list[str]]:
     """HAProxy's configuration by section."""
-    found: dict[str, list[str]] = {}
+    lines: dict[str, list[str]] = {}
     for line in text.splitlines():
         if re.match(r"\w", line):
-            found[line] = []
+            lines[line] = []
         elif line.strip() and not line.strip().startswith("#"):
-            found[list(found)[-1]].append(line.strip())
-    return found
+            lines[list(lines)[-1]].append(line.strip())
+    return lines
 
 
-def test_haproxy_knows_every_app_host_and_replays_nothing(render: Render) -> None:
+def test_haproxy_routes_to_every_app_host_and_retries_no_request(render: Render) -> None:
     config = sections(render("lb-1", [CFG])[CFG])
     servers = ["server app-1 192.0.2.11:3001", "server app-2 192.0.2.12:3001"]
     assert [line for line in config["backend app"] if line.startswith("server ")] == servers
@@ -59,7 +59,7 @@ def test_several_workers_are_several_servers(render: Render) -> None:
     ]
 
 
-def test_pg_hba_has_one_line_a_host_and_refuses_the_rest(render: Render) -> None:
+def test_pg_hba_has_one_line_per_host_and_rejects_the_rest(render: Render) -> None:
     lines = [line.split() for line in render("db-1", [HBA])[HBA].splitlines() if not line.startswith("#")]
     assert lines == [
         ["local", "all", "postgres", "peer"],
@@ -72,7 +72,7 @@ def test_pg_hba_has_one_line_a_host_and_refuses_the_rest(render: Render) -> None
     ]
 
 
-def test_with_tls_nobody_is_served_without(render: Render) -> None:
+def test_with_tls_no_client_is_served_without_it(render: Render) -> None:
     wishes = {"postgres_extra_settings": {"ssl": "off"}, "postgres_settings_directory": "/pg"}
     tls = {"tls_authority": "the authority", "tls_certificates": {"db-1": "key and certificate"}}
     texts = render("db-1", [HBA, CONF, VERIFY, CFG, ENV], **wishes, **tls)
@@ -89,13 +89,13 @@ def test_with_tls_nobody_is_served_without(render: Render) -> None:
     assert 'POSTGRES_SSLROOTCERT="/etc/pgcrucible/ca.pem"' in texts[ENV]
 
 
-def test_an_ipv6_host_is_one_address_too(render: Render) -> None:
+def test_an_ipv6_host_is_a_single_address(render: Render) -> None:
     text = render("db-1", [HBA], addresses="2001:db8::")[HBA]
     assert "2001:db8::11/128 scram-sha-256" in text
     assert text.count("/32 ") == 1  # the harness's tunnel
 
 
-def test_your_settings_win_and_quotes_survive(render: Render) -> None:
+def test_extra_settings_override_defaults_and_quotes_survive(render: Render) -> None:
     wishes = {"shared_buffers": "1GB", "cluster_name": "it's ours"}
     conf = render("db-1", [CONF], postgres_extra_settings=wishes, postgres_port=5433)[CONF]
     assert "shared_buffers = '1GB'" in conf
@@ -105,7 +105,7 @@ def test_your_settings_win_and_quotes_survive(render: Render) -> None:
     assert re.findall(r"^ssl.*$", conf, re.MULTILINE) == ["ssl = 'off'"]
 
 
-def test_the_password_reaches_the_service_whole_and_the_database_not_at_all(render: Render) -> None:
+def test_the_service_gets_the_password_and_the_database_only_a_secret(render: Render) -> None:
     texts = render("app-1", [ENV, SQL])
     assert 'POSTGRES_PASSWORD="pass\\"word"' in texts[ENV].splitlines()
     assert "harness-password" not in texts[ENV]
@@ -114,7 +114,7 @@ def test_the_password_reaches_the_service_whole_and_the_database_not_at_all(rend
     assert texts[SQL].count("PASSWORD 'SCRAM-SHA-256$4096:") == 2
 
 
-def test_sqlite_is_offered_only_where_a_directory_is_shared(render: Render) -> None:
+def test_sqlite_is_offered_only_with_a_shared_directory(render: Render) -> None:
     without = render("app-1", [ENV, UNIT])
     assert "SQLITE_PATH" not in without[ENV]
     assert "ReadWritePaths" not in without[UNIT]
@@ -124,7 +124,7 @@ def test_sqlite_is_offered_only_where_a_directory_is_shared(render: Render) -> N
     assert "ReadWritePaths=/srv/shared" in shared[UNIT]
 
 
-def test_the_environment_names_only_settings_that_the_service_has(render: Render) -> None:
+def test_the_environment_has_only_settings_of_the_service(render: Render) -> None:
     from dataclasses import fields
 
     from app.settings import Settings

@@ -1,4 +1,4 @@
-"""What verify.yml runs on the hosts: what it must notice, and what it must wait for."""
+"""The programs that verify.yml runs on the hosts: which faults they report, and how long they wait."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Load = Callable[[str, dict[str, Any]], ModuleType]
 
 @pytest.fixture
 def load(monkeypatch: pytest.MonkeyPatch) -> Load:
-    """`load(role, wanted)`: the role's verify.py, told what to prove."""
+    """`load(role, wanted)`: the role's verify.py as a module, with the expected state `wanted`."""
 
     def module_of(role: str, wanted: dict[str, Any]) -> ModuleType:
         monkeypatch.setenv("WANTED", json.dumps(wanted))
@@ -36,15 +36,15 @@ def load(monkeypatch: pytest.MonkeyPatch) -> Load:
 
 
 @contextmanager
-def answering(text: bytes) -> Iterator[int]:
-    """A server that answers the first bytes of whoever comes with `text`, and closes."""
+def serving(text: bytes) -> Iterator[int]:
+    """A server that sends `text` after the first bytes of a client, and closes."""
 
-    class Answer(socketserver.BaseRequestHandler):
+    class Reply(socketserver.BaseRequestHandler):
         def handle(self) -> None:
             self.request.recv(1000)
             self.request.sendall(text)
 
-    with socketserver.TCPServer(("127.0.0.1", 0), Answer) as server:
+    with socketserver.TCPServer(("127.0.0.1", 0), Reply) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.02,))
         thread.start()
         yield server.server_address[1]
@@ -53,41 +53,43 @@ def answering(text: bytes) -> Iterator[int]:
 
 
 @pytest.mark.parametrize(("text", "plain"), [(b"HTTP/1.1 200 OK\r\n\r\n", True), (b"", False), (b"\x15\x03", False)])
-def test_a_balancer_that_answers_without_tls_is_noticed(load: Load, authorities: Any, text: bytes, plain: bool) -> None:
-    with answering(text) as port:
+def test_reports_a_balancer_that_answers_without_tls(load: Load, authorities: Any, text: bytes, plain: bool) -> None:
+    with serving(text) as port:
         wanted = {"address": "127.0.0.1", "port": port, "authority": str(authorities[0].file)}
-        assert load("haproxy", wanted).speaks_plainly() is plain
+        assert load("haproxy", wanted).answers_plain_text() is plain
 
 
 @pytest.mark.parametrize(("late", "reached"), [(0, {"app-1", "app-2"}), (31, {"app-1", "app-2"}), (999, {"app-1"})])
-def test_a_server_that_has_just_come_up_is_waited_for_but_not_for_ever(
+def test_waits_for_a_server_that_has_just_come_up_but_not_for_ever(
     load: Load, monkeypatch: pytest.MonkeyPatch, late: int, reached: set[str]
 ) -> None:
     module = load("haproxy", {"authority": "", "workers": 1})
-    asked: list[str] = []
+    paths: list[str] = []
 
     def get(path: str) -> tuple[int, dict[str, Any]]:
-        asked.append(path)
-        return 200, {"container": "app-2" if len(asked) > late and len(asked) % 2 else "app-1"}
+        paths.append(path)
+        return 200, {"container": "app-2" if len(paths) > late and len(paths) % 2 else "app-1"}
 
     monkeypatch.setattr(module, "get", get)
-    assert module.taking_turns({"app-1", "app-2"}) == reached
-    assert 10 <= len(asked) <= 64
+    assert module.hosts_in_round_robin({"app-1", "app-2"}) == reached
+    assert 10 <= len(paths) <= 64
 
 
-def test_a_stranger_among_those_that_take_turns_is_noticed(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reports_an_unknown_host_in_the_round_robin(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
     module = load("haproxy", {"authority": "", "workers": 1})
     names = itertools.cycle(["app-1", "app-2", "app-9"])
     monkeypatch.setattr(module, "get", lambda _: (200, {"container": next(names)}))
-    assert module.taking_turns({"app-1", "app-2"}) == {"app-1", "app-2", "app-9"}
+    assert module.hosts_in_round_robin({"app-1", "app-2"}) == {"app-1", "app-2", "app-9"}
 
 
-def test_a_database_that_lets_the_service_in_without_tls_is_noticed(
+def test_reports_a_database_that_accepts_the_service_without_tls(
     load: Load, database: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PGPASSWORD", database.environ["POSTGRES_PASSWORD"])
     names = {"host": "POSTGRES_HOST", "port": "POSTGRES_PORT", "dbname": "POSTGRES_DB", "user": "POSTGRES_USER"}
     place = {name: database.environ[variable] for name, variable in names.items()} | {"sslmode": "verify-full"}
-    assert load("app", {"database": place}).plain() == ["PostgreSQL lets the service's role in without TLS"]
-    (said,) = load("app", {"database": place | {"dbname": "none"}}).plain()  # refused, but not by its access rules
-    assert said.startswith("without TLS: ")
+    assert load("app", {"database": place}).refuses_plain_text() == [
+        "PostgreSQL accepts the service's role without TLS"
+    ]
+    (message,) = load("app", {"database": place | {"dbname": "none"}}).refuses_plain_text()  # not by pg_hba.conf
+    assert message.startswith("without TLS: ")

@@ -1,8 +1,8 @@
 #!/bin/sh
 # Builds the hosts' root filesystem (Debian 12) and writes it to stdout as a tar file.
 #   build.sh RECIPE    RECIPE is a folder made by harness/provision/image.py: packages, sources.list, apt.conf, ca/
-# Runs as root. The tree is put together on a tmpfs inside a mount namespace of its own: no fsync reaches a
-# disk, and whatever ends this script, kill -9 included, leaves nothing behind.
+# Runs as root. The tree is built on a tmpfs in a private mount namespace: no fsync reaches a disk, and nothing is left
+# behind however this script ends, by kill -9 too.
 set -eu
 recipe=$(CDPATH='' cd -- "$1" && pwd)
 here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
@@ -12,8 +12,8 @@ if [ "${IN_NAMESPACE-}" != yes ]; then
     exec unshare --mount --propagation private "$0" "$recipe"
 fi
 
-# A root filesystem takes about 0.6 GB, and its tar stream is never stored: three gigabytes are plenty.
-# Where memory is short the disk has to do.
+# A root filesystem takes about 0.6 GB, and its tar stream is not stored: 3 GB are enough. With little memory, use the
+# disk.
 available_kib=$(awk '/^MemAvailable:/ {print $2}' /proc/meminfo)
 if [ "$available_kib" -gt 6000000 ]; then
     mount -t tmpfs -o size=3g,mode=0755 pgcrucible /mnt

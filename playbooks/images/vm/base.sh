@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Makes the base of the machines' disks: base.sh RECIPE OUT
-#   RECIPE   a folder made by harness/provision/image.py (see ../container/build.sh); its packages hold a kernel
-#   OUT      made (unless it is there) with base.qcow2 (ext4, not partitioned), vmlinuz and initrd; whole or not at all
-# Runs as root. Everything is put together on a tmpfs inside a mount namespace of its own, so whatever ends
-# this script, kill -9 included, leaves at most OUT.partial behind, which the next call removes.
+#   RECIPE   a folder made by harness/provision/image.py (see ../container/build.sh); its packages include a kernel
+#   OUT      a folder, made unless it exists, with base.qcow2 (ext4, not partitioned), vmlinuz and initrd; whole or not at all
+# Runs as root. Everything is built on a tmpfs in a private mount namespace: however this script ends, by kill -9 too,
+# at most OUT.partial is left behind, and the next call removes it.
 set -euo pipefail
 recipe=$(realpath "$1") out=$(realpath -m "$2")
 here=$(CDPATH='' cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
@@ -14,14 +14,14 @@ if [ "${BASE_NAMESPACE-}" != yes ]; then
     exec unshare --mount --propagation private "$here/base.sh" "$recipe" "$out"
 fi
 
-# One at a time: whoever waited finds it made, and what is partial now, nobody is working on.
+# One at a time. After the lock is taken, OUT may exist already, and a partial folder belongs to no running build.
 exec 9>"$(dirname "$out")/vm.lock"
 flock 9
 [ ! -e "$out" ] || exit 0
 rm -rf "$(dirname "$out")"/vm-*.partial
 mkdir "$out.partial"
 
-# The tree takes 0.7 GB and its image as much. Where memory is short the disk has to do.
+# The tree takes 0.7 GB and its image as much. With little memory, use the disk.
 work=$out.partial/work
 mkdir "$work"
 available_kib=$(awk '/^MemAvailable:/ {print $2}' /proc/meminfo)
@@ -38,13 +38,13 @@ kernel=$(ls "$root/lib/modules")
 mv "$root/boot/vmlinuz-$kernel" "$out.partial/vmlinuz"
 mv "$root/initrd" "$out.partial/initrd"
 
-# All of the inode tables now: a kernel that zeroes them lazily would do so in the middle of a measurement.
+# Zero all inode tables now: the kernel would otherwise zero them lazily, during a measurement.
 mke2fs -q -t ext4 -L pgcrucible -E lazy_itable_init=0,lazy_journal_init=0,root_owner=0:0 -m 1 \
     -d "$root" "$work/base.raw" 6G
 qemu-img convert -f raw -O qcow2 "$work/base.raw" "$out.partial/base.qcow2"
 if mountpoint -q "$work"; then umount "$work"; fi
 rm -rf "$work"
 
-# Made by root for the user who asked.
+# Give the files to the owner of the cache folder.
 chown -R --reference="$(dirname "$out")" "$out.partial"
 mv "$out.partial" "$out"

@@ -1,7 +1,7 @@
-"""Run on an app host by verify.yml: is the service healthy, of the right code, and no more powerful than it must be?
+"""Checks an app host (run by verify.yml): the service is healthy, runs the deployed code, has only the needed rights.
 
-Settings come as JSON in the environment variable WANTED, the database's password in PGPASSWORD. Ends with 1 and
-one line for all broken promises.
+Reads the expected state as JSON from the environment variable WANTED, the database's password from PGPASSWORD. Prints
+all failed checks in one line and exits with 1.
 """
 
 from __future__ import annotations
@@ -32,21 +32,21 @@ FORBIDDEN = (
     "COPY counters TO PROGRAM 'true'",
     "SELECT pg_read_file('PG_VERSION')",
 )
-"""What the service's role must be refused with 42501 (insufficient privilege)."""
+"""Statements that PostgreSQL must refuse the service's role with 42501 (insufficient privilege)."""
 
 
 def get(port: int, path: str) -> tuple[int, dict[str, Any]]:
-    """Status and JSON body of our own service."""
+    """Returns status and JSON body of a GET to the service."""
     request = urllib.request.Request(f"http://{WANTED['address']}:{port}{path}")
     try:
-        with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310 -- http, always
-            return answer.status, json.load(answer)
+        with urllib.request.urlopen(request, timeout=10) as response:  # noqa: S310 -- always http
+            return response.status, json.load(response)
     except urllib.error.HTTPError as error:
         return error.code, json.load(error)
 
 
 def service(port: int) -> list[str]:
-    """Broken promises of one worker, which gets a while to start."""
+    """Returns the failed checks of one worker; waits START_S seconds for it to start."""
     deadline = time.monotonic() + START_S
     while True:
         try:
@@ -57,23 +57,23 @@ def service(port: int) -> list[str]:
             if time.monotonic() > deadline:
                 return [f"port {port}: the service does not answer: {error}; see journalctl -u 'pgcrucible-app@*'"]
         time.sleep(0.1)
-    broken = []
+    failures = []
     if (status, health.get("status"), health.get("container")) != (200, "healthy", WANTED["container"]):
-        broken.append(f"port {port}: GET /health answers {status} {health}")
+        failures.append(f"port {port}: GET /health returned {status} {health}")
     if get(port, "/live")[0] != 200:
-        broken.append(f"port {port}: GET /live does not answer 200")
+        failures.append(f"port {port}: GET /live did not return 200")
     code = get(port, "/metrics")[1].get("code")
     if code != WANTED["code"]:
-        broken.append(f"port {port}: runs code {code}, deployed is {WANTED['code']}")
-    return broken
+        failures.append(f"port {port}: the service runs code {code}, expected {WANTED['code']}")
+    return failures
 
 
 def listening() -> set[int]:
-    """The TCP ports that processes of our user listen on, by the kernel's own list (proc(5), state 0A)."""
+    """Returns the TCP ports that processes of the service's user listen on (proc(5), state 0A)."""
     ports = set()
     uid = str(pwd.getpwnam(WANTED["user"]).pw_uid)
     for table in ("/proc/net/tcp", "/proc/net/tcp6"):
-        with contextlib.suppress(FileNotFoundError):  # no IPv6 here
+        with contextlib.suppress(FileNotFoundError):  # no IPv6
             for line in Path(table).read_text(encoding="ascii").splitlines()[1:]:
                 fields = line.split()
                 if fields[3] == "0A" and fields[7] == uid:
@@ -82,45 +82,45 @@ def listening() -> set[int]:
 
 
 def rights() -> list[str]:
-    """What the service's role may do though it must not, and time-outs that it lacks."""
-    broken = []
+    """Returns excess rights and missing time-outs of the service's role."""
+    failures = []
     with psycopg.connect(**WANTED["database"], autocommit=True, connect_timeout=10) as connection:
         for name, value in WANTED["timeouts"].items():
-            have = connection.execute(
+            row = connection.execute(
                 "SELECT setting::interval = %s::interval FROM (SELECT current_setting(%s)) AS s (setting)",
                 (value, name),
             ).fetchone()
-            if have != (True,):
-                broken.append(f"{name} of the service's role is not {value}")
+            if row != (True,):
+                failures.append(f"{name} of the service's role is not {value}")
         for statement in FORBIDDEN:
             sql = statement.format(owner=WANTED["owner"])
             try:
                 connection.execute(sql.encode())
-                broken.append(f"the service's role may: {sql}")
+                failures.append(f"the service's role has the right to: {sql}")
             except psycopg.errors.InsufficientPrivilege:
                 pass
-    return broken
+    return failures
 
 
-def plain() -> list[str]:
-    """With TLS, pg_hba.conf must refuse the service's role without it."""
+def refuses_plain_text() -> list[str]:
+    """Returns a failed check unless pg_hba.conf refuses the service's role without TLS."""
     try:
         psycopg.connect(**WANTED["database"] | {"sslmode": "disable"}, connect_timeout=10).close()
     except psycopg.OperationalError as error:
         return [] if "pg_hba.conf" in str(error) else [f"without TLS: {' '.join(str(error).split())}"]
-    return ["PostgreSQL lets the service's role in without TLS"]
+    return ["PostgreSQL accepts the service's role without TLS"]
 
 
 def main() -> int:
-    broken = [promise for port in WANTED["ports"] for promise in service(port)]
+    failures = [failure for port in WANTED["ports"] for failure in service(port)]
     if listening() != set(WANTED["ports"]):
-        broken.append(f"our user listens on {sorted(listening())}, not on {WANTED['ports']}")
+        failures.append(f"user {WANTED['user']} listens on ports {sorted(listening())}, expected {WANTED['ports']}")
     try:
-        broken += rights() + (plain() if WANTED["tls"] else [])
+        failures += rights() + (refuses_plain_text() if WANTED["tls"] else [])
     except psycopg.Error as error:
-        broken.append(f"the service's role: {' '.join(str(error).split())}")
-    print("; ".join(broken), file=sys.stderr)
-    return 1 if broken else 0
+        failures.append(f"the service's role: {' '.join(str(error).split())}")
+    print("; ".join(failures), file=sys.stderr)
+    return 1 if failures else 0
 
 
 if __name__ == "__main__":

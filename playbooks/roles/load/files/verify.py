@@ -1,7 +1,7 @@
-"""Run on a load host by verify.yml: can it reach the tier and the database, and open enough connections?
+"""Checks a load host (run by verify.yml): it reaches the tier and the database, and may open enough connections.
 
-Settings come as JSON in the environment variable WANTED, the harness's password in PGPASSWORD. Ends with 1 and one
-line for all broken promises.
+Reads the expected state as JSON from the environment variable WANTED, the harness's password from PGPASSWORD. Prints
+all failed checks in one line and exits with 1.
 """
 
 from __future__ import annotations
@@ -18,34 +18,34 @@ import psycopg
 
 WANTED: dict[str, Any] = json.loads(os.environ["WANTED"])
 SPARE = 200
-"""Files that an agent has open besides its clients' sockets."""
+"""Open files of an agent besides its clients' sockets."""
 
 
 def main() -> int:
-    broken = []
-    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    if most != resource.RLIM_INFINITY and most < WANTED["clients"] + SPARE:
-        broken.append(
-            f"the hard limit of open files is {most}: {WANTED['clients']} clients need {SPARE} more than that"
+    failures = []
+    hard_limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    if hard_limit != resource.RLIM_INFINITY and hard_limit < WANTED["clients"] + SPARE:
+        failures.append(
+            f"the hard limit of open files is {hard_limit}, expected at least {WANTED['clients']} clients + {SPARE}"
         )
     tls = ssl.create_default_context(cafile=WANTED["authority"]) if WANTED["authority"] else None
     try:
-        with urllib.request.urlopen(WANTED["url"], timeout=10, context=tls) as answer:  # noqa: S310 -- never a file
-            if answer.status != 200:
-                broken.append(f"{WANTED['url']} answers {answer.status}")
+        with urllib.request.urlopen(WANTED["url"], timeout=10, context=tls) as response:  # noqa: S310 -- never a file
+            if response.status != 200:
+                failures.append(f"{WANTED['url']} answers {response.status}")
     except OSError as error:
-        broken.append(f"{WANTED['url']} does not answer: {error}")
+        failures.append(f"{WANTED['url']} does not answer: {error}")
     try:
         with psycopg.connect(**WANTED["database"], connect_timeout=10) as connection:
             connection.execute("CREATE TABLE isolation.verify ()")
             connection.rollback()
-            may = connection.execute("SELECT has_table_privilege('counters', 'TRUNCATE')").fetchone()
-            if may != (True,):
-                broken.append("the harness's role may not empty the tables between trials")
+            row = connection.execute("SELECT has_table_privilege('counters', 'TRUNCATE')").fetchone()
+            if row != (True,):
+                failures.append("the harness's role has no right to TRUNCATE the tables")
     except psycopg.Error as error:
-        broken.append(f"the harness's role: {' '.join(str(error).split())}")
-    print("; ".join(broken), file=sys.stderr)
-    return 1 if broken else 0
+        failures.append(f"the harness's role: {' '.join(str(error).split())}")
+    print("; ".join(failures), file=sys.stderr)
+    return 1 if failures else 0
 
 
 if __name__ == "__main__":
