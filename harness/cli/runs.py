@@ -1,4 +1,4 @@
-"""What the tasks do, in the order a user sees it. tasks.py parses nothing and knows nothing beyond this."""
+"""The tasks that read stored runs: check, report, compare; and scenarios."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ RESULTS = Path(os.environ.get("PGCRUCIBLE_RESULTS") or ROOT / "results")
 
 
 def run_scenarios(*, as_json: bool) -> None:
-    """Lists the scenarios."""
+    """Prints the scenarios with their questions and criteria."""
     if as_json:
         print(json.dumps({s.name: {"question": s.question, "criteria": s.criteria} for s in SCENARIOS.values()}))
         return
@@ -36,7 +36,7 @@ def run_scenarios(*, as_json: bool) -> None:
 
 
 def show(run: Run) -> None:
-    """The summary, then the page: a page that cannot be drawn must not cost the summary."""
+    """Prints the summary, then writes the page: the summary appears even if the page cannot be drawn."""
     from harness.report import terminal
     from harness.report.page import write_report
 
@@ -46,17 +46,17 @@ def show(run: Run) -> None:
 
 
 def _with_trials(path: Path) -> Run:
-    """The run, if there is anything in it to judge. Raises UsageError."""
+    """Returns the run. Raises UsageError where it has no trials."""
     run = load_run(path)
     if not run.rows:
-        raise UsageError(f"run {run.run_id} holds no trials: nothing to judge", hint="bench it again")
+        raise UsageError(f"run {run.run_id} has no trials to judge", hint="start a new run: ./run bench")
     return run
 
 
 def run_check(which: str | None) -> None:
-    """pytest over a stored run."""
+    """Judges a stored run with pytest; raises the error whose exit code stands for the result."""
     path = find_run(which, RESULTS)
-    run = _with_trials(path)  # a file that cannot be read is a usage error, not a failing test
+    run = _with_trials(path)  # an unreadable file is a usage error, not a failed test
     command = [
         sys.executable,
         "-m",
@@ -73,32 +73,34 @@ def run_check(which: str | None) -> None:
     if done.returncode == 0:
         return
     if done.returncode != 1:
-        raise RigError(f"pytest ended with {done.returncode}", hint="see above")
+        raise RigError(f"pytest exited with {done.returncode}", hint="see its output above")
     if run.manifest.verdict == "invalid" and all(f.verdict == "pass" for f in run.findings):
         raise InvalidMeasurement(f"run {run.run_id}: trials are invalid", hint=f"./run report --run {run.run_id}")
     raise CriterionFailed(f"run {run.run_id} does not meet every criterion", hint="the failing tests are named above")
 
 
 def run_recheck(which: str) -> None:
-    """Today's checks on an old run's samples: what they say now, and where that differs from what is stored."""
+    """Judges the stored samples of a run with the current checks and prints where their verdicts differ."""
     run = _with_trials(find_run(which, RESULTS))
     findings = evaluate(SCENARIOS, run.measured())
     stored = {(f.cell, f.check): f.verdict for f in run.findings}
-    for found in findings:
-        was = stored.pop((found.cell, found.check), None)
-        note = "" if was == found.verdict else f"   (stored: {was or 'absent'})"
-        print(f"{found.verdict:7} {found.cell}: {found.check}: {found.detail}{note}")
-    for (cell, check), before in stored.items():
-        print(f"gone    {cell}: {check}   (stored: {before})")
+    for finding in findings:
+        before = stored.pop((finding.cell, finding.check), None)
+        note = "" if before == finding.verdict else f"   (stored: {before or 'absent'})"
+        print(f"{finding.verdict:7} {finding.cell}: {finding.check}: {finding.detail}{note}")
+    for (cell, check), verdict_before in stored.items():
+        print(f"gone    {cell}: {check}   (stored: {verdict_before})")
     verdict = verdict_of(findings, invalid_trials=len(unreplaced(run.rows)))
     say(f"verdict now {verdict}, stored {run.manifest.verdict}")
     if verdict != "pass":
         kind = CriterionFailed if verdict == "fail" else InvalidMeasurement
-        raise kind(f"run {run.run_id}: today's checks say {verdict}", hint=f"./run report --run {run.run_id}")
+        raise kind(
+            f"run {run.run_id}: the current checks give the verdict {verdict}", hint=f"./run report --run {run.run_id}"
+        )
 
 
 def run_report(which: str | None, *, as_json: bool) -> None:
-    """Prints the summary, writes report.html anew."""
+    """Prints the summary of a run and rewrites its report.html; `as_json`: prints its manifest."""
     run = load_run(find_run(which, RESULTS))
     if as_json:
         print(json.dumps(run.manifest.model_dump(mode="json")))
@@ -107,7 +109,7 @@ def run_report(which: str | None, *, as_json: bool) -> None:
 
 
 def run_compare(a: str, b: str, *, anyway: bool, fail_if: str | None, as_json: bool = False) -> None:
-    """Two stored runs side by side; A is the baseline. What is to be recorded comes after what is to be seen."""
+    """Compares two stored runs; A is the baseline. The comparison is printed before anything is stored."""
     from harness.compare.cells import RunData
     from harness.compare.compare import compare
     from harness.compare.gate import FailIf
@@ -127,23 +129,23 @@ def run_compare(a: str, b: str, *, anyway: bool, fail_if: str | None, as_json: b
     comparison = compare(*sides, anyway=anyway, floors=floors)
     print(json.dumps(dataclasses.asdict(comparison)) if as_json else text(comparison))
     if comparison.anyway:
-        unlike = "; ".join(str(one) for one in comparison.differences if one.forbids)
+        unlike = "; ".join(str(difference) for difference in comparison.differences if difference.forbids)
         _warn_in(runs[1], f"compared with {runs[0].run_id} although the environments differ (--anyway): {unlike}")
     if gate:
         gate.enforce(comparison)
 
 
 def _warn_in(run: Run, note: str) -> None:
-    """Adds a warning to a stored run, once; says so where it cannot be kept, and leaves a bench its own run."""
+    """Adds a warning to a stored run, once. Where it cannot be stored, or a bench may still write, prints that."""
     if note in run.manifest.warnings:
         return
-    why = f"it is {run.manifest.status}, and may still be measured"
+    reason = f"its status is {run.manifest.status}, so a bench may still write it"
     if run.manifest.status not in ("started", "sampled"):
-        why = ""
+        reason = ""
         run.manifest.warnings.append(note)
         try:
             RunWriter(RESULTS, run.manifest, run.path).save()
         except RigError as error:
-            why = error.message
-    if why:
-        print(f"warning: --anyway is not recorded in run {run.run_id}: {why}", file=sys.stderr)
+            reason = error.message
+    if reason:
+        print(f"warning: --anyway is not recorded in run {run.run_id}: {reason}", file=sys.stderr)

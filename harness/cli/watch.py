@@ -1,7 +1,7 @@
-"""`./run watch`: what is going on in a rig now. Statements, who waits on whom, pools, HAProxy, CPU.
+"""`./run watch`: a live view of a rig: active statements, lock waits, pools, HAProxy, CPU.
 
-On a terminal one picture is drawn anew; into a pipe go plain lines. Only looks, and looks cheaply: once an
-interval one query to the database, and what harness/host_scripts/sampler.py says on every host.
+A terminal shows one screen that is redrawn; a pipe gets plain lines. The view changes nothing and costs little: per
+interval one query to the database, and the output of harness/host_scripts/sampler.py on every host.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from harness.targets.telemetry import Activity, Reading, Samplers
 from harness.text import plain
 
 PLAIN_S, PLAIN_WIDTH, PLAIN_ROWS = 2.0, 160, 20
-"""Where there is no terminal: seconds between two blocks of lines, characters of a line, lines of each part."""
+"""Without a terminal: seconds between two blocks of lines, characters per line, lines per part."""
 STALE_S = 5.0
-"""What was said longer ago is not shown as if it were so now."""
+"""Older readings are not shown."""
 
 _SESSIONS = """
 SELECT a.pid, application_name, coalesce(host(client_addr), 'local'), state,
@@ -37,7 +37,7 @@ SELECT a.pid, application_name, coalesce(host(client_addr), 'local'), state,
            || coalesce(' of ' || coalesce(w.relation, t.relation)::regclass, '')
 FROM pg_stat_activity AS a
 LEFT JOIN pg_locks AS w ON w.pid = a.pid AND NOT w.granted
-LEFT JOIN LATERAL (  -- who waits for the transaction that has a row holds the row's place in the line
+LEFT JOIN LATERAL (  -- a session that waits for the transaction of a row's holder has the tuple lock
     SELECT relation FROM pg_locks WHERE pid = w.pid AND granted AND locktype = 'tuple' LIMIT 1
 ) AS t ON w.locktype = 'transactionid'
 WHERE backend_type = 'client backend' AND datname = current_database() AND state <> 'idle'
@@ -48,9 +48,10 @@ ORDER BY 5 DESC
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Session:
-    """One session of the database that is not idle. `blockers`: pids it waits for (0: a prepared transaction).
+    """One session of the database that is not idle.
 
-    `lock`: the one it waits for, as `ShareLock on transactionid of counters`.
+    `blockers`: the pids that it waits for (0: a prepared transaction). `lock`: the lock that it waits for, as
+    `ShareLock on transactionid of counters`.
     """
 
     pid: int
@@ -65,7 +66,7 @@ class Session:
 
 
 def read_sessions(connection: psycopg.Connection[Any]) -> list[Session]:
-    """The sessions now, the longest in their state first. Raises psycopg.Error."""
+    """Returns the current sessions, longest in their state first. Raises psycopg.Error."""
     return [
         Session(
             pid=pid, application=app, address=address, state=state, seconds=float(seconds),
@@ -79,19 +80,19 @@ _COLUMNS = "    pid  application   state             since  waits for           
 
 
 def session_line(session: Session, width: int) -> str:
-    """One session in one line of at most `width` characters."""
+    """Formats a session as one line of at most `width` characters."""
     state = {"idle in transaction": "idle in tx", "idle in transaction (aborted)": "aborted tx"}.get(
         session.state, session.state
     )
-    who = session.application or session.address
-    line = f"{session.pid:>7}  {who:<12.12}  {state:<10.10}  {session.seconds:7.2f} s  {session.wait:<20.20}  "
+    client = session.application or session.address
+    line = f"{session.pid:>7}  {client:<12.12}  {state:<10.10}  {session.seconds:7.2f} s  {session.wait:<20.20}  "
     return plain((line + " ".join(session.query.split()))[:width])
 
 
 def waits(sessions: Sequence[Session]) -> list[str]:
-    """Who waits on whom, as a tree: first who waits for nobody, under each those that wait for it.
+    """Formats the lock waits as a tree: sessions that wait for nothing first, below each its waiters.
 
-    A session that waits for several stands once, where the tree is shallowest. A cycle (a deadlock not detected
+    A session that waits for several appears once, at the shallowest place. A cycle (a deadlock that is not detected
     yet) begins at its lowest pid.
     """
     known = {session.pid: session for session in sessions}
@@ -117,72 +118,73 @@ def waits(sessions: Sequence[Session]) -> list[str]:
             roots.append(pid)
             place([pid])
 
-    def told(pid: int, depth: int) -> Iterator[str]:
+    def tree_lines(pid: int, depth: int) -> Iterator[str]:
         session = known.get(pid)
         if session is None:
             yield f"{pid} (idle or ended)" if pid else "a prepared transaction"
         else:
             blockers = set(session.blockers)
-            does = "waits" if depth else "waits in a cycle" if blockers else session.state
+            activity = "waits" if depth else "waits in a cycle" if blockers else session.state
             wanted = f" for {session.lock}" if session.lock else ""
             more = f", behind {len(blockers) - 1} more" if len(blockers) > 1 and depth else ""
-            who = session.application or session.address
-            yield plain(f"{'  ' * depth}{pid} {who} {does} {session.seconds:.2f} s{wanted}{more}")
+            client = session.application or session.address
+            yield plain(f"{'  ' * depth}{pid} {client} {activity} {session.seconds:.2f} s{wanted}{more}")
         for waiter in under[pid]:
-            yield from told(waiter, depth + 1)
+            yield from tree_lines(waiter, depth + 1)
 
-    return [line for root in roots for line in told(root, 0)]
+    return [line for root in roots for line in tree_lines(root, 0)]
 
 
 class Hosts:
-    """The last that was said of every host; filled by several threads, each of which replaces whole values."""
+    """The newest readings of every host. Several threads add to it; each replaces whole values."""
 
     def __init__(self, hosts: Sequence[Host]) -> None:
         self._hosts = hosts
-        self._said: dict[tuple[str, str], tuple[float, float]] = {}
+        self._readings: dict[tuple[str, str], tuple[float, float]] = {}
 
     def take(self, reading: Reading) -> None:
-        """Keeps a reading."""
+        """Stores a reading."""
         now = time.monotonic()
         for metric, value in reading.metrics.items():
-            self._said[reading.host, metric] = (now, value)
+            self._readings[reading.host, metric] = (now, value)
 
     def lines(self) -> Iterator[str]:
-        """One line a host."""
+        """Yields one line per host."""
         fresh = time.monotonic() - STALE_S
-        said = {key: value for key, (when, value) in list(self._said.items()) if when >= fresh}
+        recent = {key: value for key, (when, value) in list(self._readings.items()) if when >= fresh}
         for host in self._hosts:
-            of = {metric: value for (name, metric), value in said.items() if name == host.name}
-            yield host_line(host, of)
+            metrics = {metric: value for (name, metric), value in recent.items() if name == host.name}
+            yield host_line(host, metrics)
 
 
-def host_line(host: Host, of: Mapping[str, float]) -> str:
-    """CPU of its cap, pool and HAProxy's figures of one host; what is not known is not there."""
+def host_line(host: Host, metrics: Mapping[str, float]) -> str:
+    """Formats CPU, memory, pools and HAProxy rates of one host; unknown metrics are left out."""
     parts = [f"{host.name:<8}"]
-    if "cpu_used_cores" in of:
-        parts.append(f"cpu {of['cpu_used_cores'] / of['cpu_cap_cores']:4.0%} of {of['cpu_cap_cores']:g}")
-        parts.append(f"memory {of['memory_used_bytes'] / 2**20:5.0f} MiB")
-    elif not of:
-        parts.append("says nothing")
-    for metric in sorted(name for name in of if name.startswith("pool_waiting")):
+    if "cpu_used_cores" in metrics:
+        parts.append(f"cpu {metrics['cpu_used_cores'] / metrics['cpu_cap_cores']:4.0%} of {metrics['cpu_cap_cores']:g}")
+        parts.append(f"memory {metrics['memory_used_bytes'] / 2**20:5.0f} MiB")
+    elif not metrics:
+        parts.append("no reading")
+    for metric in sorted(name for name in metrics if name.startswith("pool_waiting")):
         suffix = metric.removeprefix("pool_waiting")
-        total, idle = of.get(f"pool_total{suffix}", 0.0), of.get(f"pool_idle{suffix}", 0.0)
-        parts.append(f"pool{suffix} {total - idle:.0f} of {total:.0f} busy, {of[metric]:.0f} waiting")
-    if "haproxy_requests" in of:
+        total, idle = metrics.get(f"pool_total{suffix}", 0.0), metrics.get(f"pool_idle{suffix}", 0.0)
+        parts.append(f"pool{suffix} {total - idle:.0f} of {total:.0f} busy, {metrics[metric]:.0f} waiting")
+    if "haproxy_requests" in metrics:
         parts.append(
-            f"haproxy {of['haproxy_requests']:,.0f} req/s, {of['haproxy_sessions']:.0f} sessions, "
-            f"{of['haproxy_queued']:.0f} queued"
+            f"haproxy {metrics['haproxy_requests']:,.0f} req/s, {metrics['haproxy_sessions']:.0f} sessions, "
+            f"{metrics['haproxy_queued']:.0f} queued"
         )
     return "  ".join(parts)
 
 
-def database_line(of: Mapping[str, float]) -> str:
-    """The database's rates and waits in one line."""
+def database_line(metrics: Mapping[str, float]) -> str:
+    """Formats the database's rates and waits as one line."""
     return (
-        f"database {of['pg_commits']:,.0f} commits/s, {of['pg_rollbacks']:,.0f} rollbacks/s, "
-        f"{of['pg_deadlocks']:.0f} deadlocks/s, WAL {of['pg_wal_bytes'] / 2**20:.2f} MiB/s; "
-        f"{of['pg_active']:.0f} active ({of['pg_wait_lock']:.0f} wait for locks, {of['pg_wait_io']:.0f} for I/O), "
-        f"{of['pg_idle_in_transaction']:.0f} idle in a transaction, oldest {of['pg_oldest_xact_seconds']:.1f} s"
+        f"database {metrics['pg_commits']:,.0f} commits/s, {metrics['pg_rollbacks']:,.0f} rollbacks/s, "
+        f"{metrics['pg_deadlocks']:.0f} deadlocks/s, WAL {metrics['pg_wal_bytes'] / 2**20:.2f} MiB/s; "
+        f"{metrics['pg_active']:.0f} active ({metrics['pg_wait_lock']:.0f} wait for locks, "
+        f"{metrics['pg_wait_io']:.0f} for I/O), {metrics['pg_idle_in_transaction']:.0f} idle in a transaction, "
+        f"oldest {metrics['pg_oldest_xact_seconds']:.1f} s"
     )
 
 
@@ -195,7 +197,7 @@ def block(
     width: int,
     rows: int,
 ) -> Iterator[str]:
-    """All that is shown at one moment: at most `rows` sessions, and as many lines of who waits on whom."""
+    """Yields the lines of one update: at most `rows` sessions and `rows` lines of lock waits."""
     yield title
     yield database_line(database)
     yield from hosts
@@ -203,7 +205,7 @@ def block(
     yield from _shortened([session_line(session, width) for session in sessions], rows)
     tree = waits(sessions)
     if tree:
-        yield "who waits on whom"
+        yield "lock waits"
         yield from _shortened([f"  {line}" for line in tree], rows)
 
 
@@ -214,40 +216,40 @@ def _shortened(lines: Sequence[str], rows: int) -> Iterator[str]:
 
 
 def run_watch(rig_name: str, seconds: float | None, interval: float | None, *, console: Console | None = None) -> None:
-    """Shows the rig until `seconds` have passed (None: until Ctrl-C), anew every `interval` seconds.
+    """Shows the rig for `seconds` (None: until Ctrl-C), with an update every `interval` seconds.
 
-    Raises RigError where there is no such rig, or its database stops answering.
+    Raises RigError where the rig does not exist or its database stops responding.
     """
     console = console or Console(highlight=False)
     live = console.is_terminal
     interval = interval or (1.0 if live else PLAIN_S)
     width = console.width if live else PLAIN_WIDTH
-    lost: list[str] = []
+    lost_hosts: list[str] = []
     with open_rig(rig_name) as rig, rig.database() as connection:
         hosts = Hosts(rig.hosts)
 
-        def pictures() -> Iterator[str]:
+        def updates() -> Iterator[str]:
             activity = Activity(connection)
             end = math.inf if seconds is None else time.monotonic() + seconds
-            while (left := end - time.monotonic()) > 0:
-                time.sleep(min(interval, left))
+            while (remaining := end - time.monotonic()) > 0:
+                time.sleep(min(interval, remaining))
                 title = f"rig {rig.name}  {time.strftime('%H:%M:%S')}"
-                rows = max(3, (console.height - len(rig.hosts) - len(lost) - 7) // 2) if live else PLAIN_ROWS
+                rows = max(3, (console.height - len(rig.hosts) - len(lost_hosts) - 7) // 2) if live else PLAIN_ROWS
                 sessions, database = read_sessions(connection), activity.poll()
-                lines = block(title, database, sessions, [*hosts.lines(), *lost], width=width, rows=rows)
+                lines = block(title, database, sessions, [*hosts.lines(), *lost_hosts], width=width, rows=rows)
                 yield "\n".join(lines)
 
         try:
-            with Samplers(rig, hosts.take, lambda why: lost.append(plain(why))):
+            with Samplers(rig, hosts.take, lambda message: lost_hosts.append(plain(message))):
                 if not live:
-                    for picture in pictures():
-                        print(picture, flush=True)
+                    for update in updates():
+                        print(update, flush=True)
                     return
                 with Live(console=console, auto_refresh=False, screen=True) as screen:
-                    for picture in pictures():
-                        screen.update(Text(picture, no_wrap=True, overflow="ellipsis"), refresh=True)
+                    for update in updates():
+                        screen.update(Text(update, no_wrap=True, overflow="ellipsis"), refresh=True)
         except psycopg.Error as error:
             raise RigError(
-                f"the database of rig '{rig.name}' stopped answering: {' '.join(str(error).split())}",
-                hint="see ./run status",
+                f"the database of rig '{rig.name}' stopped responding: {' '.join(str(error).split())}",
+                hint="./run status shows which hosts respond",
             ) from None

@@ -1,17 +1,20 @@
-"""What `bench --aa` keeps of a run that measured everything twice, and what it refuses."""
+"""`bench --aa` stores the noise floor of a run that measured everything twice; a dry run prints the plan."""
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from harness.cli import bench
 from harness.cli.bench import _store_floor, run_bench
 from harness.compare import noise_floor_file
 from harness.compare.cells import cell_of
-from harness.errors import UsageError
 from harness.model import Cell, Trial
+from harness.plan.scenario import Site
 from harness.record import TrialResult
 from harness.rig import state
 from harness.store.csv_rows import as_columns
@@ -35,8 +38,8 @@ def name(cell: Cell) -> str:
     return cell_of(as_columns(TrialResult(trial=Trial(cell=cell, number=1, order=1, seed=1), figures={})))
 
 
-def kept(root: Path, *cells: Cell, half: int = 5, invalid: int = 0, failed: Cell | None = None) -> Run:
-    """A run of `cells`, its later half 10 % faster, stored and given to `bench --aa`'s last step."""
+def stored(root: Path, *cells: Cell, half: int = 5, invalid: int = 0, failed: Cell | None = None) -> Run:
+    """Stores a run of `cells` whose later half is 10 % faster, then its noise floor."""
     recorder = RunWriter.start(root, code=CODE, rig=RIG, options={})
     rows = [
         TrialResult(
@@ -56,14 +59,14 @@ def kept(root: Path, *cells: Cell, half: int = 5, invalid: int = 0, failed: Cell
     return _store_floor(load_run(recorder.path), half=half)
 
 
-def test_what_was_measured_joins_what_was_known(tmp_path: Path) -> None:
-    floor = kept(tmp_path, CELL).manifest.noise_floor
+def test_a_measured_floor_is_added_to_the_known_one(tmp_path: Path) -> None:
+    floor = stored(tmp_path, CELL).manifest.noise_floor
     assert floor == pytest.approx({**KNOWN, f"rps {name(CELL)}": 1.1})
     assert noise_floor_file.noise_floor(RIG.name, RIG.model_dump()) == floor
 
 
 @pytest.mark.parametrize(
-    ("half", "invalid", "failed", "why"),
+    ("half", "invalid", "failed", "reason"),
     [
         (1, 0, None, "1 and 1 valid trials, 5 and 5 needed"),
         (5, 10, None, "0 and 0 valid trials, 5 and 5 needed"),
@@ -71,29 +74,51 @@ def test_what_was_measured_joins_what_was_known(tmp_path: Path) -> None:
         (5, 0, CELL, "it failed a check"),
     ],
 )
-def test_what_shows_nothing_leaves_what_was_known(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], *, half: int, invalid: int, failed: Cell | None, why: str
+def test_trials_that_show_nothing_keep_the_known_floor(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], *, half: int, invalid: int, failed: Cell | None, reason: str
 ) -> None:
-    run = kept(tmp_path, CELL, half=half, invalid=invalid, failed=failed)
+    run = stored(tmp_path, CELL, half=half, invalid=invalid, failed=failed)
     assert run.manifest.noise_floor == KNOWN == noise_floor_file.noise_floor(RIG.name, RIG.model_dump())
-    said = capsys.readouterr().out
-    assert f"no noise floor of {name(CELL)}: {why}" in said
-    assert "the known values are kept" in said
+    output = capsys.readouterr().out
+    assert f"no noise floor of {name(CELL)}: {reason}" in output
+    assert "the known values are kept" in output
 
 
-def test_a_cell_that_failed_does_not_cost_the_others(tmp_path: Path) -> None:
-    floor = kept(tmp_path, CELL, OTHER, failed=OTHER).manifest.noise_floor
+def test_a_failed_cell_does_not_affect_other_cells(tmp_path: Path) -> None:
+    floor = stored(tmp_path, CELL, OTHER, failed=OTHER).manifest.noise_floor
     assert set(floor) == {*KNOWN, f"rps {name(CELL)}"}
 
 
-def test_trials_that_are_judged_together_fail_together(tmp_path: Path) -> None:
-    """The ratio of two pools' times is wrong, whichever of the two it is said of."""
+def test_cells_that_are_judged_together_fail_together(tmp_path: Path) -> None:
+    """The ratio of the times of two pools is wrong; the finding names one of them."""
     pools = [Cell(scenario="pool-sweep", clients=200, requests=200, pool=pool) for pool in (1, 5)]
-    floor = kept(tmp_path, *pools, CELL, failed=pools[0]).manifest.noise_floor
+    floor = stored(tmp_path, *pools, CELL, failed=pools[0]).manifest.noise_floor
     assert set(floor) == {*KNOWN, f"rps {name(CELL)}"}
 
 
-def test_twice_the_trials_must_be_a_number_of_trials() -> None:
-    with pytest.raises(UsageError, match="--repeat 501 with --aa is 1,002 trials") as refused:
-        run_bench(rig="none", aa=True, repeat="501")
-    assert refused.value.hint == "give 1 to 500"
+class TargetOnPaper:
+    """A target that has a site and can do nothing else."""
+
+    def site(self) -> Site:
+        return Site(hosts=4)
+
+
+def test_a_dry_run_prints_the_plan_releases_the_target_and_stores_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    steps: list[object] = []
+
+    @contextlib.contextmanager
+    def opened(rig: str, *, read_only: bool, **_: object) -> Iterator[tuple[TargetOnPaper, str]]:
+        steps.append((rig, read_only))
+        yield TargetOnPaper(), "nowhere"
+        steps.append("closed")
+
+    monkeypatch.setattr(bench, "open_target", opened)
+    monkeypatch.setattr(bench, "RESULTS", tmp_path / "results")
+    assert run_bench(dry_run=True, scenario="concurrent-writes", strategy="upsert", hosts="2") is None
+    assert steps == [("local", True), "closed"]
+    assert not (tmp_path / "results").exists()
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("load goes to nowhere: ")
+    assert lines[1].endswith("  trial 1")

@@ -1,4 +1,4 @@
-"""Stored runs compared and judged again as a user does it: from disk alone, through the door, with its exit codes."""
+"""Stored runs compared and judged again as a user does it: from disk alone, by command line, with exit codes."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ FLOOR = dict.fromkeys(("rps", "p50_ms", "p95_ms", "p99_ms"), 1.03)
 def stored(
     root: Path, name: str, *, slower: float = 1.0, trials: int = 8, other: bool = False, **manifest: Any
 ) -> None:
-    """A run of `trials` with 1 % noise, `slower` times as slow as the others; `other`: of a second cell too."""
+    """Stores a run of `trials` with 1 % noise, slower by the factor `slower`; `other`: with a second cell."""
     recorder = RunWriter.start(root, code=CODE, rig=RIG, options={})
     recorder.manifest.settings = SETTINGS
     recorder.manifest.noise_floor = FLOOR
@@ -64,8 +64,8 @@ def stored(
 
 
 @dataclass(frozen=True, kw_only=True)
-class Said:
-    """How a command ended, and what it printed."""
+class Ended:
+    """Exit code and output of a command."""
 
     code: int
     out: str
@@ -73,7 +73,7 @@ class Said:
 
 
 CASES: dict[str, tuple[tuple[str, ...], int, str]] = {
-    # name: (arguments, exit code, what is said: on stderr where the code is not 0)
+    # name: (arguments, exit code, part of the output: of stderr where the code is not 0)
     "alike": (("compare", "base", "same"), 0, "~"),
     "alike passes the gate": (("compare", "base", "same", "--fail-if", "slower:5%"), 0, "~"),
     "slower": (("compare", "base", "slower"), 0, "slower by 11."),
@@ -95,19 +95,19 @@ CASES: dict[str, tuple[tuple[str, ...], int, str]] = {
     "report elsewhere": (("report", "--run", "elsewhere", "--compare", "base"), 4, "different environments"),
     "elsewhere anyway": (("compare", "base", "forced", "--anyway"), 0, "--anyway): no claim may rest on this"),
     "report elsewhere anyway": (("report", "--run", "again", "--compare", "base", "--anyway"), 0, "no claim may rest"),
-    "anyway with nothing to compare": (("report", "--run", "base", "--anyway"), 2, "--anyway means nothing without"),
+    "anyway with nothing to compare": (("report", "--run", "base", "--anyway"), 2, "--anyway needs --compare"),
     "as JSON": (("compare", "base", "slower", "--json"), 0, '"verdict": "slower"'),
     "report as JSON": (("report", "--run", "slower", "--compare", "base", "--json"), 0, '"verdict": "slower"'),
-    "empty": (("compare", "base", "empty"), 2, "holds no trials"),
+    "empty": (("compare", "base", "empty"), 2, "no trials"),
     "another format": (("compare", "base", "future"), 2, f"format 99 is not {FORMAT}"),
     "no such run": (("compare", "base", "nowhere"), 2, "no run at 'nowhere'"),
     "no such gate": (("compare", "base", "same", "--fail-if", "faster:5%"), 2, "--fail-if 'faster:5%'"),
     "an empty gate": (("compare", "base", "same", "--fail-if", ""), 2, "--fail-if ''"),
     "no percentage": (("compare", "base", "same", "--fail-if", "slower:5"), 2, "--fail-if 'slower:5'"),
-    "check of an empty run": (("check", "--run", "empty"), 2, "holds no trials"),
-    "recheck of an empty run": (("check", "--recheck", "empty"), 2, "holds no trials"),
+    "check of an empty run": (("check", "--run", "empty"), 2, "no trials"),
+    "recheck of an empty run": (("check", "--recheck", "empty"), 2, "no trials"),
     "recheck": (("check", "--recheck", "example"), 0, "verdict now pass, stored pass"),
-    "recheck of doctored samples": (("check", "--recheck", "doctored"), 1, "today's checks say fail"),
+    "recheck of doctored samples": (("check", "--recheck", "doctored"), 1, "current checks give the verdict fail"),
     "negative rate": (("bench", "--rate", "-5"), 2, "--rate -5 is out of range"),
     "no clients": (("bench", "--clients", "0"), 2, "--clients 0 is out of range"),
     "rate with a closed load": (
@@ -134,7 +134,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     stored(root, "elsewhere", settings=careless)
     for name in ("forced", "again", "archived", "running"):
         stored(root, name, settings=careless)
-    (root / "archived" / ".run.yml.part").mkdir()  # as if the disk were read-only
+    (root / "archived" / ".run.yml.part").mkdir()  # like a read-only disk
     running = root / "running" / "run.yml"
     running.write_text(running.read_text().replace("status: finished", "status: started"))
     (root / "future").mkdir()
@@ -148,9 +148,9 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def answers(root: Path) -> dict[str, Said]:
-    """What each of the commands said."""
-    found = {}
+def answers(root: Path) -> dict[str, Ended]:
+    """Runs every command once."""
+    ended = {}
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(ROOT)
         patch.setattr(runs, "RESULTS", root)
@@ -163,61 +163,63 @@ def answers(root: Path) -> dict[str, Said]:
                     CommandLine(name="pgcrucible", binary="./run", binary_names=["./run"]).run(["./run", *arguments])
                 except SystemExit as end:
                     code = int(end.code or 0)
-            found[name] = Said(code=code, out=out.getvalue(), err=err.getvalue())
-    return found
+            ended[name] = Ended(code=code, out=out.getvalue(), err=err.getvalue())
+    return ended
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_each_ends_as_it_should(name: str, answers: dict[str, Said]) -> None:
-    done, (_, code, said) = answers[name], CASES[name]
+def test_each_command_ends_as_expected(name: str, answers: dict[str, Ended]) -> None:
+    done, (_, code, message) = answers[name], CASES[name]
     assert done.code == code, done.out + done.err
     if code == 0:
         assert done.err == ""
-        assert said in done.out
+        assert message in done.out
         return
     lines = done.err.splitlines()
     assert [line.split(":")[0] for line in lines] == ["error", "hint"]
-    assert said in lines[0]
+    assert message in lines[0]
 
 
-def test_what_was_compared_in_spite_of_everything_is_recorded_in_the_run(root: Path, answers: dict[str, Said]) -> None:
+def test_a_comparison_with_anyway_is_recorded_in_the_run(root: Path, answers: dict[str, Ended]) -> None:
     assert answers["elsewhere anyway"].code == 0
     forced = load_run(root / "forced")
     base = yaml.safe_load((root / "base" / "run.yml").read_text())["run_id"]
-    said = f"compared with {base} although the environments differ (--anyway): settings.postgres.fsync: on against off"
-    assert forced.manifest.warnings == load_run(root / "again").manifest.warnings == [said]
+    warning = (
+        f"compared with {base} although the environments differ (--anyway): settings.postgres.fsync: on against off"
+    )
+    assert forced.manifest.warnings == load_run(root / "again").manifest.warnings == [warning]
     assert load_run(root / "elsewhere").manifest.warnings == [], "a refused comparison leaves no trace"
 
 
-@pytest.mark.parametrize(("name", "why"), [("archived", "Is a directory"), ("running", "it is started, and may")])
-def test_what_cannot_be_recorded_costs_no_comparison(
-    name: str, why: str, root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(("name", "reason"), [("archived", "Is a directory"), ("running", "its status is started")])
+def test_the_comparison_is_printed_even_if_anyway_cannot_be_recorded(
+    name: str, reason: str, root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(runs, "RESULTS", root)
     before = (root / name / "run.yml").read_bytes()
     runs.run_compare("base", name, anyway=True, fail_if="slower:5%")
-    said = capsys.readouterr()
-    assert "no claim may rest on this" in said.out
-    assert said.err.startswith("warning: --anyway is not recorded in run ")
-    assert why in said.err
+    output = capsys.readouterr()
+    assert "no claim may rest on this" in output.out
+    assert output.err.startswith("warning: --anyway is not recorded in run ")
+    assert reason in output.err
     assert (root / name / "run.yml").read_bytes() == before
 
 
-def test_as_json_it_is_the_whole_comparison(answers: dict[str, Said]) -> None:
-    read = json.loads(answers["as JSON"].out)
-    assert [row["metric"] for row in read["rows"]] == ["rps", "p50_ms", "p95_ms", "p99_ms"]
-    assert read["tested"] == 4
-    assert json.loads(answers["report as JSON"].out) == read
+def test_json_has_the_whole_comparison(answers: dict[str, Ended]) -> None:
+    parsed = json.loads(answers["as JSON"].out)
+    assert [row["metric"] for row in parsed["rows"]] == ["rps", "p50_ms", "p95_ms", "p99_ms"]
+    assert parsed["tested"] == 4
+    assert json.loads(answers["report as JSON"].out) == parsed
 
 
-def test_a_recheck_names_what_has_changed(answers: dict[str, Said]) -> None:
-    said = answers["recheck of doctored samples"].out.splitlines()
-    changed = [line for line in said if line.endswith("(stored: pass)")]
+def test_a_recheck_prints_changed_verdicts(answers: dict[str, Ended]) -> None:
+    lines = answers["recheck of doctored samples"].out.splitlines()
+    changed = [line for line in lines if line.endswith("(stored: pass)")]
     assert any(line.startswith("fail") and "final value" in line for line in changed)
     assert not any("(stored" in line for line in answers["recheck"].out.splitlines())
 
 
-def test_where_the_noise_floor_is_known_from_is_said(answers: dict[str, Said]) -> None:
+def test_the_source_of_the_noise_floor_is_printed(answers: dict[str, Ended]) -> None:
     assert "rps 30.0%, p50_ms 3.0%" in answers["below the rig's own noise floor"].out
     assert "(rig 'noisy', run " in answers["below the rig's own noise floor"].out
     assert "rig '" not in answers["below the noise floor"].out

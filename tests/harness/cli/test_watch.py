@@ -1,4 +1,4 @@
-"""What `watch` shows: sessions and who waits on whom, read from a real server; hosts; nothing hostile."""
+"""`watch`: sessions and lock waits of a real server, hosts, and hostile text made harmless."""
 
 from __future__ import annotations
 
@@ -44,12 +44,12 @@ def session(pid: int, *blockers: int, **more: Any) -> Session:
 
 
 @pytest.mark.parametrize(
-    ("sessions", "told"),
+    ("sessions", "lines"),
     [
         ([], []),
         ([session(1), session(2)], []),
         ([session(1), session(2, 1)], ["1 app-1 active 1.50 s", "  2 app-2 waits 1.50 s"]),
-        (  # the queue of a hot row: each waits for the holder of the queue's lock and all who came before
+        (  # the queue of a hot row: each session waits for the lock holder and for all sessions before it
             [session(4, 2, 3), session(3, 2), session(2, 1), session(1, state="idle in transaction")],
             [
                 "1 app-1 idle in transaction 1.50 s",
@@ -62,7 +62,7 @@ def session(pid: int, *blockers: int, **more: Any) -> Session:
             [session(1), session(2, 1), session(8), session(9, 8)],
             ["1 app-1 active 1.50 s", "  2 app-2 waits 1.50 s", "8 app-8 active 1.50 s", "  9 app-9 waits 1.50 s"],
         ),
-        (  # a deadlock, and one who waits for one of its two
+        (  # a deadlock, and a session that waits for one of its two
             [session(1, 2), session(2, 1), session(3, 2)],
             ["1 app-1 waits in a cycle 1.50 s", "  2 app-2 waits 1.50 s", "    3 app-3 waits 1.50 s"],
         ),
@@ -76,11 +76,11 @@ def session(pid: int, *blockers: int, **more: Any) -> Session:
         ([session(1), session(2, 1, application="")], ["1 app-1 active 1.50 s", "  2 10.0.0.1 waits 1.50 s"]),
     ],
 )
-def test_who_waits_on_whom(sessions: list[Session], told: list[str]) -> None:
-    assert waits(sessions) == told
+def test_lock_waits_are_shown_as_a_tree(sessions: list[Session], lines: list[str]) -> None:
+    assert waits(sessions) == lines
 
 
-def test_a_session_is_one_line_that_fits_and_moves_no_cursor() -> None:
+def test_a_session_is_one_line_that_fits_and_has_no_control_characters() -> None:
     line = session_line(session(7, query="UPDATE counters\n  SET\tvalue = 1", wait="Lock:tuple"), 100)
     assert line.split() == [
         "7",
@@ -94,7 +94,7 @@ def test_a_session_is_one_line_that_fits_and_moves_no_cursor() -> None:
     hostile = session(7, query="SELECT '\x1b[2J\x07" + "x" * 500, application="\x1b]0;title\x07")
     assert len(session_line(hostile, 80)) == 80
     assert session_line(hostile, 80).isprintable()
-    assert all(told.isprintable() for told in waits([hostile, session(8, 7)]))
+    assert all(line.isprintable() for line in waits([hostile, session(8, 7)]))
     assert "idle in tx" in session_line(session(7, state="idle in transaction"), 80)
 
 
@@ -103,9 +103,9 @@ CPU = {"cpu_used_cores": 0.05, "cpu_cap_cores": 0.1, "memory_used_bytes": 50.0 *
 
 
 @pytest.mark.parametrize(
-    ("of", "told"),
+    ("metrics", "line"),
     [
-        ({}, "app-1     says nothing"),
+        ({}, "app-1     no reading"),
         (CPU, "app-1     cpu  50% of 0.1  memory    50 MiB"),
         (
             {**CPU, "pool_total": 5.0, "pool_idle": 1.0, "pool_waiting": 9.0},
@@ -127,44 +127,44 @@ CPU = {"cpu_used_cores": 0.05, "cpu_cap_cores": 0.1, "memory_used_bytes": 50.0 *
         ),
     ],
 )
-def test_a_host_is_one_line_of_what_is_known(of: dict[str, float], told: str) -> None:
-    assert host_line(APP, of) == told
+def test_a_host_is_one_line_of_its_known_metrics(metrics: dict[str, float], line: str) -> None:
+    assert host_line(APP, metrics) == line
 
 
-def test_what_a_host_said_long_ago_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stale_readings_of_a_host_are_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     hosts = Hosts([APP])
     hosts.take(Reading(host="app-1", order=0, metrics=CPU))
     assert list(hosts.lines()) == [host_line(APP, CPU)]
     later = time.monotonic() + STALE_S + 1
     monkeypatch.setattr(time, "monotonic", lambda: later)
-    assert list(hosts.lines()) == ["app-1     says nothing"]
+    assert list(hosts.lines()) == ["app-1     no reading"]
 
 
-def test_the_databases_line_has_its_figures() -> None:
+def test_the_line_of_the_database_has_its_rates() -> None:
     assert database_line(DATABASE) == (
         "database 1,234 commits/s, 2 rollbacks/s, 0 deadlocks/s, WAL 3.00 MiB/s; 7 active (5 wait for locks, "
         "1 for I/O), 2 idle in a transaction, oldest 4.2 s"
     )
 
 
-def test_a_block_says_how_much_it_leaves_out() -> None:
+def test_a_block_prints_how_many_lines_it_omits() -> None:
     sessions = [session(1), *(session(pid, 1) for pid in range(2, 9))]
     lines = list(block("title", DATABASE, sessions, ["app-1"], width=80, rows=3))
     assert lines[0] == "title"
     assert lines[2] == "app-1"
     assert lines[3].split() == ["pid", "application", "state", "since", "waits", "for", "statement"]
-    assert lines[4:8] == [*(session_line(one, 80) for one in sessions[:3]), "  … and 5 more"]
-    assert lines[8] == "who waits on whom"
+    assert lines[4:8] == [*(session_line(each, 80) for each in sessions[:3]), "  … and 5 more"]
+    assert lines[8] == "lock waits"
     assert lines[9:] == ["  " + line for line in waits(sessions)[:3]] + ["  … and 5 more"]
-    assert "who waits on whom" not in list(block("title", DATABASE, [session(1)], [], width=80, rows=3))
+    assert "lock waits" not in list(block("title", DATABASE, [session(1)], [], width=80, rows=3))
 
 
-def poll(read: Callable[[], list[Session]], holds: Callable[[list[Session]], bool]) -> list[Session]:
+def poll(read: Callable[[], list[Session]], is_ready: Callable[[list[Session]], bool]) -> list[Session]:
     end = time.monotonic() + WAIT_S
-    while not holds(found := read()):
-        assert time.monotonic() < end, found
+    while not is_ready(sessions := read()):
+        assert time.monotonic() < end, sessions
         time.sleep(0.02)
-    return found
+    return sessions
 
 
 def test_sessions_and_blockers_are_read_from_a_real_server(postgres: str) -> None:
@@ -178,14 +178,14 @@ def test_sessions_and_blockers_are_read_from_a_real_server(postgres: str) -> Non
         thread.start()
         try:
             pids = holder.info.backend_pid, waiter.info.backend_pid
-            found = poll(
+            sessions = poll(
                 lambda: [s for s in read_sessions(ours) if s.pid in pids],
-                lambda found: any(s.blockers for s in found),
+                lambda sessions: any(s.blockers and s.state == "active" for s in sessions),
             )
         finally:
             holder.rollback()
             thread.join()
-    by_pid = {s.pid: s for s in found}
+    by_pid = {s.pid: s for s in sessions}
     holding, waiting = (by_pid[pid] for pid in pids)
     assert (holding.application, holding.state, holding.blockers) == ("app-1", "idle in transaction", ())
     assert (waiting.application, waiting.state, waiting.blockers) == ("app-2", "active", (pids[0],))
@@ -193,12 +193,12 @@ def test_sessions_and_blockers_are_read_from_a_real_server(postgres: str) -> Non
     assert waiting.query == "SELECT pg_advisory_xact_lock(77) AS wanted"
     assert waiting.seconds >= 0
     assert waiting.lock == "ExclusiveLock on advisory"
-    assert waits(found)[1].startswith(f"  {pids[1]} app-2 waits ")
+    assert waits(sessions)[1].startswith(f"  {pids[1]} app-2 waits ")
 
 
 @contextlib.contextmanager
-def line_for_a_row(dsn: str) -> Iterator[list[int]]:
-    """One session that holds a row, a second that waits for it and a third that stands behind: their pids."""
+def queue_for_a_row(dsn: str) -> Iterator[list[int]]:
+    """Yields the pids of three sessions: the first holds a row, the second waits for it, the third for the second."""
     names = ("app-1", "app-2", "app-3")
     with contextlib.ExitStack() as stack:
         admin = stack.enter_context(psycopg.connect(dsn, autocommit=True))
@@ -207,15 +207,17 @@ def line_for_a_row(dsn: str) -> Iterator[list[int]]:
         stack.callback(admin.execute, "DROP TABLE hot")
         update, threads, pids = "UPDATE hot SET value = value + 1 WHERE key = 1", [], []
         for name in names:
-            one = stack.enter_context(psycopg.connect(dsn, application_name=name))
-            pids.append(one.info.backend_pid)
+            connection = stack.enter_context(psycopg.connect(dsn, application_name=name))
+            pids.append(connection.info.backend_pid)
             if name == "app-1":
-                one.execute(update)
-                holder = one
+                connection.execute(update)
+                holder = connection
                 continue
-            threads.append(threading.Thread(target=lambda one=one: (one.execute(update), one.rollback())))
+            threads.append(threading.Thread(target=lambda c=connection: (c.execute(update), c.rollback())))
             threads[-1].start()
-            poll(lambda: read_sessions(admin), lambda found: {s.pid for s in found if s.blockers} == set(pids[1:]))
+            poll(
+                lambda: read_sessions(admin), lambda sessions: {s.pid for s in sessions if s.blockers} == set(pids[1:])
+            )
         try:
             yield pids
         finally:
@@ -224,8 +226,8 @@ def line_for_a_row(dsn: str) -> Iterator[list[int]]:
                 thread.join()
 
 
-def test_a_waiter_says_which_lock_of_which_table_it_wants(postgres: str) -> None:
-    with line_for_a_row(postgres) as pids, psycopg.connect(postgres, autocommit=True) as ours:
+def test_a_waiting_session_shows_its_lock_and_the_table(postgres: str) -> None:
+    with queue_for_a_row(postgres) as pids, psycopg.connect(postgres, autocommit=True) as ours:
         by_pid = {s.pid: s for s in read_sessions(ours)}
     assert [by_pid[pid].lock for pid in pids] == [
         "",
@@ -235,7 +237,7 @@ def test_a_waiter_says_which_lock_of_which_table_it_wants(postgres: str) -> None
 
 
 class FakeRig:
-    """A rig without hosts, whose database is a local one."""
+    """A rig without hosts and with a local database."""
 
     name, hosts = "fake", ()
 
@@ -247,24 +249,24 @@ class FakeRig:
 
 
 @pytest.mark.parametrize("live", [True, False])
-def test_what_is_shown_on_a_terminal_and_into_a_pipe(
+def test_a_terminal_gets_a_screen_and_a_pipe_gets_plain_lines(
     postgres: str, live: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(watch, "open_rig", lambda _: contextlib.nullcontext(FakeRig(postgres)))
     monkeypatch.setattr(watch, "Samplers", lambda *_: contextlib.nullcontext())
     screen = io.StringIO()
     console = Console(file=screen, force_terminal=live, width=100, height=30, highlight=False)
-    with line_for_a_row(postgres) as pids:
+    with queue_for_a_row(postgres) as pids:
         run_watch("fake", 1.0, 0.2, console=console)
-    shown = screen.getvalue() if live else capsys.readouterr().out
-    assert ("\x1b[?1049h" in shown, "\x1b[?1049l" in shown) == (live, live)  # a screen of its own, and given back
-    assert "rig fake" in shown
-    assert "who waits on whom" in shown
-    assert f"{pids[1]} app-2 waits" in shown
-    assert "for ShareLock on transactionid of hot" in shown
-    assert live or "\x1b" not in shown
+    output = screen.getvalue() if live else capsys.readouterr().out
+    assert ("\x1b[?1049h" in output, "\x1b[?1049l" in output) == (live, live)  # the alternate screen, left at the end
+    assert "rig fake" in output
+    assert "lock waits" in output
+    assert f"{pids[1]} app-2 waits" in output
+    assert "for ShareLock on transactionid of hot" in output
+    assert live or "\x1b" not in output
 
 
-def test_there_is_nothing_to_watch_without_a_rig() -> None:
+def test_an_unknown_rig_is_refused() -> None:
     with pytest.raises(RigError, match="there is no rig 'test-none'"):
         run_watch("test-none", 1.0, None)

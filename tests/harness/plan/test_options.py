@@ -1,11 +1,14 @@
-"""Options: what cannot be is one clear error with a hint."""
+"""Options of bench: values that are not allowed give one error with a hint."""
 
 from __future__ import annotations
+
+from dataclasses import fields
+from typing import Any
 
 import pytest
 
 from harness.errors import UsageError
-from harness.plan.options import BenchRequest
+from harness.plan.options import OPTIONS, BenchRequest
 from harness.text import nearest
 
 KNOWN = ["concurrent-writes", "deadlocks"]
@@ -35,12 +38,42 @@ def test_the_nearest_name_is_suggested() -> None:
 
 
 def test_defaults_and_lists() -> None:
-    options = BenchRequest.parse({"strategy": "upsert, unsafe", "rate": "100"}, known_scenarios=KNOWN)
-    assert options.scenarios == tuple(KNOWN)
-    assert options.strategies == ("upsert", "unsafe")
-    assert (options.mode, options.seed, options.hosts) == ("open", 1, None)
+    request = BenchRequest.parse({"strategy": "upsert, unsafe", "rate": "100"}, known_scenarios=KNOWN)
+    assert request.scenarios == tuple(KNOWN)
+    assert request.strategies == ("upsert", "unsafe")
+    assert (request.mode, request.seed, request.hosts) == ("open", 1, None)
 
 
-def test_the_load_cannot_be_said_twice() -> None:
-    with pytest.raises(UsageError, match="mutually exclusive"):
-        BenchRequest.parse({"rate": "10", "clients": "5"}, known_scenarios=KNOWN)
+@pytest.mark.parametrize(
+    ("texts", "message"),
+    [
+        ({"rate": "10", "clients": "5"}, "mutually exclusive"),
+        ({"base_url": "http://127.0.0.1", "aa": True}, "cannot be combined with --aa or --resume"),
+        ({"base_url": "http://127.0.0.1", "resume": "RUN"}, "cannot be combined with --aa or --resume"),
+        ({"dsn": "host=x"}, "--dsn needs --base-url"),
+        ({"aa": True, "repeat": "501"}, "--repeat 501 with --aa is 1,002 trials"),
+        ({"hostz": "5"}, "bench has no option 'hostz'"),
+    ],
+)
+def test_a_request_that_is_not_allowed_is_refused(texts: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        BenchRequest.parse(texts, known_scenarios=KNOWN)
+
+
+def test_every_field_but_the_stored_texts_is_an_option() -> None:
+    assert [field.name for field in fields(BenchRequest)] == [*OPTIONS, "texts"]
+    assert len({option.name for option in OPTIONS.values()}) == len(OPTIONS)
+
+
+def test_run_yml_keeps_the_options_as_typed_and_no_secret() -> None:
+    texts = {"hosts": "04", "quick": True, "base_url": "http://h", "dsn": "password=x", "dry_run": True, "rig": "r"}
+    stored = BenchRequest.parse(texts, known_scenarios=KNOWN).texts
+    assert {name: text for name, text in stored.items() if text} == {
+        "hosts": "04", "quick": True, "base_url": "http://h",
+    }  # fmt: skip
+    assert (stored["scenario"], stored["aa"]) == (None, False)
+
+
+def test_stored_options_give_the_same_request_again() -> None:
+    request = BenchRequest.parse({"hosts": "4", "rate": "2.5", "scenario": "deadlocks"}, known_scenarios=KNOWN)
+    assert BenchRequest.parse(request.texts, known_scenarios=KNOWN) == request
