@@ -19,7 +19,7 @@ except ImportError:  # a host without it measures the same, at a lower ceiling
 
 from harness.errors import CrucibleError, UsageError
 from harness.load.coordinator import AHEAD_MS, Coordinator
-from harness.load.job import Job, decode
+from harness.load.job import Job, decode_job
 from harness.load.results.summary import LaneSummary
 from harness.load.steady_state import STEP_MS
 from harness.load.worker import work
@@ -96,7 +96,7 @@ def _job(line: str | None) -> Job:
         data = json.loads(line)
     except (ValueError, RecursionError) as error:
         raise UsageError(f"load job: not JSON: {error}") from error
-    return decode(data)
+    return decode_job(data)
 
 
 def emit(event: dict[str, Any]) -> None:

@@ -8,11 +8,12 @@ are therefore unique over all stripes, and fixed arrivals of the stripes togethe
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import MISSING, asdict, dataclass, fields, replace
-from typing import Any, Self, TypeVar
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any, Self
 
-from harness.load.spec import Keys, LoadSpec, Operation, Warmup, check_name, check_positive, job_error
+from harness.errors import UsageError
+from harness.load.decode import decode
+from harness.load.spec import LoadSpec, check_name, check_positive, job_error
 
 FORMAT = 1
 MAX_PROCESSES = 64
@@ -77,7 +78,7 @@ class Job(LoadSpec):
         return cls(format=FORMAT, **{f.name: getattr(spec, f.name) for f in fields(spec)}, **stripe)
 
     def to_dict(self) -> dict[str, Any]:
-        """The JSON object that `decode` reads."""
+        """The JSON object that `decode_job` reads."""
         return asdict(self)
 
     def stripe(self, total: int) -> int:
@@ -99,96 +100,9 @@ class Job(LoadSpec):
         return f"{self.run_tag}-{self.load_host}-{seq}"
 
 
-_T = TypeVar("_T")
-_Reader = Callable[[str, Any], Any]
-"""(name of the field, decoded JSON) -> the value; raises `UsageError`."""
-
-
-def _read(*types: type) -> _Reader:
-    names = " or ".join("null" if kind is type(None) else kind.__name__ for kind in types)
-
-    def read(where: str, value: Any) -> Any:
-        if not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
-            raise job_error(where, f"must be {names}, not {value!r}")
-        return value
-
-    return read
-
-
-def _read_strings(where: str, value: Any) -> tuple[str, ...]:
-    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-        raise job_error(where, "must be a list of strings")
-    return tuple(value)
-
-
-def _read_headers(where: str, value: Any) -> dict[str, str]:
-    if not isinstance(value, dict) or not all(isinstance(item, str) for item in value.values()):
-        raise job_error(where, "must be an object of strings")
-    return value
-
-
-def _read_object(cls: type[_T], readers: Mapping[str, _Reader], where: str, value: Any) -> _T:
-    """An instance of a dataclass from a JSON object; absent fields take their defaults."""
-    if not isinstance(value, dict):
-        raise job_error(where, f"must be an object, not {type(value).__name__}")
-    for name in value:
-        if name not in readers:
-            raise job_error(where, f"unknown key {name!r} (known: {', '.join(readers)})")
-    for f in fields(cls):  # type: ignore[arg-type]  # only dataclasses come here
-        if f.name not in value and f.default is MISSING and f.default_factory is MISSING:
-            raise job_error(where, f"{f.name} is missing")
-    return cls(**{name: readers[name](f"{where}.{name}", item) for name, item in value.items()})
-
-
-def _read_operations(where: str, value: Any) -> tuple[Operation, ...]:
-    if not isinstance(value, list):
-        raise job_error(where, "must be a list")
-    return tuple(_read_object(Operation, _OPERATION, f"{where}[{i}]", item) for i, item in enumerate(value))
-
-
-_text, _flag, _whole, _number = _read(str), _read(bool), _read(int), _read(int, float)
-_whole_or_none, _number_or_none = _read(int, type(None)), _read(int, float, type(None))
-
-_ENDPOINT: Mapping[str, _Reader] = {"host": _text, "port": _whole, "tls": _flag, "ca": _text, "address": _text}
-_KEYS: Mapping[str, _Reader] = {"kind": _text, "prefix": _text, "count": _whole, "s": _number}
-_WARMUP: Mapping[str, _Reader] = {"seconds": _number, "max_seconds": _number}
-_OPERATION: Mapping[str, _Reader] = {
-    "name": _text,
-    "method": _text,
-    "path": _text,
-    "paths": _read_strings,
-    "weight": _number,
-    "body": lambda _, value: value,
-    "headers": _read_headers,
-    "idempotency": _flag,
-    "value": _text,
-    "capture": _read_strings,
-}
-_JOB: Mapping[str, _Reader] = {
-    "format": _whole,
-    "target": lambda where, value: _read_object(Endpoint, _ENDPOINT, where, value),
-    "mode": _text,
-    "clients": _whole,
-    "operations": _read_operations,
-    "load_host": _text,
-    "run_tag": _text,
-    "out": _text,
-    "requests": _whole_or_none,
-    "seconds": _number_or_none,
-    "rate": _number_or_none,
-    "arrivals": _text,
-    "release": _text,
-    "timeout_s": _number,
-    "seed": _whole,
-    "processes": _whole,
-    "host_index": _whole,
-    "host_count": _whole,
-    "keys": lambda where, value: _read_object(Keys, _KEYS, where, value),
-    "samples": _flag,
-    "warmup": lambda where, value: None if value is None else _read_object(Warmup, _WARMUP, where, value),
-}
-
-
-def decode(data: Any) -> Job:
+def decode_job(data: object) -> Job:
     """A job from decoded JSON; raises `UsageError` with a message of one line."""
-    return _read_object(Job, _JOB, "job", data)
+    try:
+        return decode(Job, data, "", strict=True)
+    except ValueError as error:
+        raise UsageError(f"load job: {str(error).lstrip('.: ')}") from None

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import uvloop
 
-from harness.load.job import decode
+from harness.load.job import decode_job
 from harness.load.results.samples import read_samples, sample_file
 from harness.load.results.summary import LaneSummary
 from harness.load.worker import work
@@ -167,7 +167,7 @@ async def run_job(job: dict[str, Any], *lines: str | None) -> Outcome:
     for line in ("go", *lines):
         commands.put_nowait(line)
     events: list[dict[str, Any]] = []
-    summary = await work(decode(job), commands, events.append)
+    summary = await work(decode_job(job), commands, events.append)
     assert summary
     return Outcome(summary=summary, events=events, folder=Path(job["out"]))
 

@@ -15,7 +15,7 @@ import pytest
 from harness.errors import RigError
 from harness.load.clock import now_us
 from harness.load.engine import Engine
-from harness.load.job import decode
+from harness.load.job import decode_job
 from harness.load.sample_buffer import SampleBuffer
 from harness.load.worker import work
 from tests.support.summaries import phase
@@ -58,7 +58,7 @@ async def test_nothing_is_sent_before_go(serve: Serve, tmp_path: Path) -> None:
     server = await serve(count_up)
     commands: asyncio.Queue[str | None] = asyncio.Queue()
     events: list[dict[str, Any]] = []
-    task = asyncio.ensure_future(work(decode(job_dict(server.port, tmp_path, clients=5)), commands, events.append))
+    task = asyncio.ensure_future(work(decode_job(job_dict(server.port, tmp_path, clients=5)), commands, events.append))
     while not events:
         await asyncio.sleep(0.01)
     await asyncio.sleep(0.1)
@@ -178,7 +178,7 @@ async def test_an_open_job_ends_when_its_time_is_over_and_not_with_the_next_arri
 
 async def test_a_connection_opened_while_interrupted_may_end_like_any(serve: Serve, tmp_path: Path) -> None:
     server = await serve(count_up)
-    job = decode(job_dict(server.port, tmp_path, mode="open", rate=10.0, seconds=60.0))
+    job = decode_job(job_dict(server.port, tmp_path, mode="open", rate=10.0, seconds=60.0))
     recorder = SampleBuffer(job, tmp_path, lambda _: None)
     engine = Engine(job, recorder)
     await engine.open()
@@ -231,7 +231,7 @@ async def test_connections_lost_before_the_release_are_opened_again(serve: Serve
     server = await serve(count_up)
     commands: asyncio.Queue[str | None] = asyncio.Queue()
     events: list[dict[str, Any]] = []
-    job = decode(job_dict(server.port, tmp_path, clients=5, requests=5))
+    job = decode_job(job_dict(server.port, tmp_path, clients=5, requests=5))
     task = asyncio.ensure_future(work(job, commands, events.append))
     while server.open < 5:
         await asyncio.sleep(0.01)
@@ -301,7 +301,7 @@ async def test_an_interruption_keeps_what_was_measured(serve: Serve, tmp_path: P
     server = await serve(handler)
     commands: asyncio.Queue[str | None] = asyncio.Queue()
     commands.put_nowait("go")
-    job = decode(job_dict(server.port, tmp_path, seconds=60.0, timeout_s=0.5))
+    job = decode_job(job_dict(server.port, tmp_path, seconds=60.0, timeout_s=0.5))
     summary = await work(job, commands, lambda _: None)
     assert summary
     assert summary.interrupted is True

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from harness.load.job import decode
+from harness.load.job import decode_job
 from harness.load.request_builder import builder
 
 from .conftest import job_dict
@@ -12,7 +12,7 @@ from .conftest import job_dict
 
 def build(operation: dict[str, Any], *, key: int = 0, seq: int = 0, **changes: Any) -> tuple[list[str], bytes]:
     """Head lines and body of one request."""
-    job = decode(job_dict(8080, Path("out"), operations=[{"name": "op", **operation}], **changes))
+    job = decode_job(job_dict(8080, Path("out"), operations=[{"name": "op", **operation}], **changes))
     head, _, body = builder(job)(0, key, seq).partition(b"\r\n\r\n")
     return head.decode().split("\r\n"), body
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from harness.load.job import decode
+from harness.load.job import decode_job
 from harness.load.outcome import FAIL, OK, OUTCOMES, UNKNOWN, Answer
 from harness.load.sample_buffer import MEASURE, SampleBuffer, Table
 from harness.model import OutcomeCounts
@@ -23,7 +23,7 @@ def call(seq: int, due: int, sent: int) -> Any:
 
 
 def make(tmp_path: Path, seconds: list[dict[str, Any]], **changes: Any) -> SampleBuffer:
-    recorder = SampleBuffer(decode(job_dict(80, tmp_path, **changes)), tmp_path, seconds.append)
+    recorder = SampleBuffer(decode_job(job_dict(80, tmp_path, **changes)), tmp_path, seconds.append)
     recorder.begin(T0)
     return recorder
 

@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-from harness.load.job import Job, decode
+from harness.load.job import Job, decode_job
 from harness.load.schedule import arrivals, key_picker, operation_picker
 
 from .conftest import INCREMENT, job_dict
 
 
 def make(**changes: Any) -> Job:
-    return decode(job_dict(80, Path("out"), **changes))
+    return decode_job(job_dict(80, Path("out"), **changes))
 
 
 def open_job(**changes: Any) -> Job:

@@ -13,7 +13,7 @@ import pytest
 from harness.checks.counter_oracle import PER_REQUEST
 from harness.checks.evaluate import judge_trial
 from harness.errors import UsageError
-from harness.load.job import Endpoint, Job, decode
+from harness.load.job import Endpoint, Job, decode_job
 from harness.model import BACKENDS, STRATEGIES, Cell, OutcomeCounts, Trial
 from harness.plan.options import BenchRequest
 from harness.plan.planner import make_plan, service_settings
@@ -210,4 +210,4 @@ def test_every_scenario_plans_jobs_that_a_load_host_accepts(name: str, quick: bo
             assert work
             for lane in work.values():
                 job = Job.of(lane, seed=trial.seed, **place)
-                assert decode(json.loads(json.dumps(job.to_dict()))) == job
+                assert decode_job(json.loads(json.dumps(job.to_dict()))) == job
