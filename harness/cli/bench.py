@@ -15,7 +15,7 @@ from harness.analysis.trial_validity import unreplaced
 from harness.cli.console import say
 from harness.cli.runs import RESULTS, show
 from harness.compare import noise_floor_file
-from harness.compare.cells import RunData, cell_of
+from harness.compare.cells import RunData, comparable_name
 from harness.compare.compare import METRICS
 from harness.compare.noise_floor import measured_floor
 from harness.errors import CriterionFailed, InvalidMeasurement
@@ -25,7 +25,6 @@ from harness.plan.options import BenchRequest
 from harness.plan.planner import Plan, make_plan, volume
 from harness.rig import state
 from harness.scenarios import SCENARIOS
-from harness.store.csv_rows import as_columns
 from harness.store.manifest import CodeRecord
 from harness.store.run_reader import Run, find_run, load_run
 from harness.store.run_writer import RunWriter
@@ -129,8 +128,8 @@ def _store_floor(run: Run, *, half: int) -> Run:
     """
     bad = [finding for finding in run.findings if finding.verdict == "fail"]
     failed = {f.scenario if SCENARIOS[f.scenario].judges_together else f.cell for f in bad}
-    data = RunData(run_id=run.run_id, manifest={}, trials=[as_columns(row) for row in run.rows])
-    wrong = {cell_of(as_columns(row)) for row in run.rows if failed & {row.cell.name, row.cell.scenario}}
+    data = RunData(run_id=run.run_id, manifest={}, rows=run.rows)
+    wrong = {comparable_name(row.cell) for row in run.rows if failed & {row.cell.name, row.cell.scenario}}
     floor, without = measured_floor(data, METRICS, half=half, wrong=wrong)
     rig = run.manifest.rig
     for line in without:

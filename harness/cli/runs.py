@@ -16,7 +16,6 @@ from harness.compare import noise_floor_file
 from harness.errors import CriterionFailed, InvalidMeasurement, RigError, UsageError
 from harness.rig import state
 from harness.scenarios import SCENARIOS
-from harness.store.csv_rows import as_columns
 from harness.store.run_reader import Run, find_run, load_run
 from harness.store.run_writer import RunWriter
 
@@ -117,10 +116,7 @@ def run_compare(a: str, b: str, *, anyway: bool, fail_if: str | None, as_json: b
 
     gate = None if fail_if is None else FailIf.parse(fail_if)
     runs = [load_run(find_run(which, RESULTS)) for which in (a, b)]
-    sides = [
-        RunData(run_id=run.run_id, manifest=run.manifest.model_dump(), trials=[as_columns(row) for row in run.rows])
-        for run in runs
-    ]
+    sides = [RunData(run_id=run.run_id, manifest=run.manifest.model_dump(), rows=run.rows) for run in runs]
     floors = {
         f"rig '{rig.name}'": floor
         for rig in (run.manifest.rig for run in runs)

@@ -26,7 +26,7 @@ from harness.analysis.stats import (
     ratio_of_medians,
     trials_needed,
 )
-from harness.compare.cells import CellFigures, RunData, by_cell, is_timed, is_true
+from harness.compare.cells import CellFigures, RunData, by_cell
 from harness.compare.environment import Difference, differences, moved_canaries
 from harness.compare.noise_floor import ASSUMED_FLOOR, Floor, Known
 from harness.errors import FormatError, InvalidMeasurement, UsageError
@@ -112,7 +112,7 @@ def compare(
     InvalidMeasurement if the environments differ in what matters and `anyway` is not set.
     """
     for run in (a, b):
-        if not run.trials:
+        if not run.rows:
             raise UsageError(f"run {run.run_id} holds no trials: nothing to compare", hint="bench it again")
     formats = a.manifest.get("format"), b.manifest.get("format")
     if formats[0] != formats[1]:
@@ -265,14 +265,14 @@ def _warnings(a: RunData, b: RunData, floors: Mapping[str, Sequence[tuple[float,
             failed = sorted({str(one.get("cell")) for one in findings if one.get("verdict") == verdict})
             where = f" in {', '.join(failed)}" if failed else ""
             yield f"{side} ({run.run_id}) has the verdict {verdict}{where}: fast and wrong is a failure"
-        invalid = sum(not is_true(trial.get("valid", True)) for trial in run.trials)
+        invalid = sum(not row.valid for row in run.rows)
         if invalid:
-            yield f"{side} ({run.run_id}): {invalid} of {len(run.trials)} trials are invalid and left out"
-        timed = [trial for trial in run.trials if is_timed(trial)]
-        if doubted := len(run.trials) - invalid - len(timed):
-            yield f"{side} ({run.run_id}): {doubted} of {len(run.trials)} trials are left out, their times are doubted"
-        if unsteady := sum(str(trial.get("steady")).lower() == "false" for trial in timed):
-            yield f"{side} ({run.run_id}): {unsteady} of {len(run.trials)} trials began before the load was steady"
+            yield f"{side} ({run.run_id}): {invalid} of {len(run.rows)} trials are invalid and left out"
+        timed = [row for row in run.rows if row.times_valid]
+        if doubted := len(run.rows) - invalid - len(timed):
+            yield f"{side} ({run.run_id}): {doubted} of {len(run.rows)} trials are left out, their times are doubted"
+        if unsteady := sum(row.steady is False for row in timed):
+            yield f"{side} ({run.run_id}): {unsteady} of {len(run.rows)} trials began before the load was steady"
     if a.run_id == b.run_id:
         yield "A and B are the same run"
     if not any((run.manifest.get("rig") or {}).get("hosts") for run in (a, b)):

@@ -16,7 +16,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from harness.analysis.stats import CLAIM_TRIALS, fold, ratio_of_medians
-from harness.compare.cells import RunData, by_cell, figure_of
+from harness.compare.cells import RunData, by_cell, checked_figure
 
 LEAST_FLOOR = 1.02
 """No smaller ratio is ever called a difference: machines that were rebooted or moved a little differ by as much."""
@@ -41,7 +41,7 @@ class Known:
         found = []
         for source, floor in self.floors:
             stored = floor.get(f"{metric} {cell}", floor.get(metric))
-            ratio = figure_of(stored, source.removeprefix("run "), "noise_floor", metric)
+            ratio = checked_figure(stored, source.removeprefix("run "), "noise_floor", metric)
             if ratio:
                 found.append((max(fold(ratio), LEAST_FLOOR), source))
         return max(found, key=lambda one: one[0], default=(ASSUMED_FLOOR, ""))
@@ -50,14 +50,13 @@ class Known:
 def measured_floor(
     run: RunData, metrics: Iterable[str], *, half: int, wrong: Collection[str] = ()
 ) -> tuple[dict[str, float], list[str]]:
-    """The floor by an A/A run whose trials 1 to `half` were measured before the others, and why cells are not in it.
+    """The floor from an A/A run whose trials 1 to `half` were measured before the others, and the cells without one.
 
-    `wrong`: cells (by the name of `cell_of`) that failed a check, whose figures mean nothing. FormatError for a figure
-    that cannot be one.
+    `wrong`: cells (by `comparable_name`) that failed a check; their figures mean nothing. The second value holds one
+    sentence for each reason. Raises FormatError for an impossible figure.
     """
     halves = [
-        replace(run, trials=[trial for trial in run.trials if (int(trial["trial"]) <= half) == first])
-        for first in (True, False)
+        replace(run, rows=[row for row in run.rows if (row.trial.number <= half) == first]) for first in (True, False)
     ]
     metrics = tuple(metrics)
     one, other = (by_cell(side, metrics) for side in halves)

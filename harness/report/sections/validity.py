@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from harness.compare.cells import cell_of
+from harness.compare.cells import comparable_name
 from harness.load.generator_checks import achieved
 from harness.load.results.summary import LaneSummary, ProcessUsage
 from harness.record import TrialResult
@@ -13,7 +13,6 @@ from harness.report.formatting import NOTHING, number, percent
 from harness.report.page_model import Fold, Table, Value, table
 from harness.report.summary import ScenarioSummary
 from harness.report.trial_data import TrialData
-from harness.store.csv_rows import as_columns
 from harness.store.manifest import Manifest
 
 GENERATOR_HEAD = (
@@ -34,7 +33,7 @@ def validity_tables(
     driven = [reading for reading in readings if reading.row.figures.get("sent") is not None]
     if driven:
         yield Fold(title="What the load generator says of itself, trial by trial", blocks=(_generator(driven, labels),))
-    yield _noise(manifest, {cell_of(as_columns(one.row)): labels.get(one.row.cell.name, "") for one in readings})
+    yield _noise(manifest, {comparable_name(one.row.cell): labels.get(one.row.cell.name, "") for one in readings})
 
 
 def _invalid(rows: Sequence[TrialResult], labels: Mapping[str, str]) -> Table:

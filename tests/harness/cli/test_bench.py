@@ -12,7 +12,7 @@ import pytest
 from harness.cli import bench
 from harness.cli.bench import _store_floor, run_bench
 from harness.compare import noise_floor_file
-from harness.compare.cells import cell_of
+from harness.compare.cells import comparable_name
 from harness.model import Cell, Trial
 from harness.plan.scenario import Site
 from harness.record import TrialResult
@@ -35,7 +35,7 @@ def rigs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def name(cell: Cell) -> str:
-    return cell_of(as_columns(TrialResult(trial=Trial(cell=cell, number=1, order=1, seed=1), figures={})))
+    return comparable_name(cell)
 
 
 def stored(root: Path, *cells: Cell, half: int = 5, invalid: int = 0, failed: Cell | None = None) -> Run:

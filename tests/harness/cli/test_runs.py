@@ -19,7 +19,7 @@ import yaml
 from harness.__main__ import CommandLine
 from harness.cli import runs
 from harness.compare import noise_floor_file
-from harness.compare.cells import cell_of
+from harness.compare.cells import comparable_name
 from harness.model import Cell, Trial
 from harness.record import TrialResult
 from harness.rig import state
@@ -155,7 +155,7 @@ def answers(root: Path) -> dict[str, Ended]:
         patch.chdir(ROOT)
         patch.setattr(runs, "RESULTS", root)
         patch.setattr(state, "RIGS", root / ".rigs")
-        noise_floor_file.store_noise_floor("noisy", RIG.model_dump(), {f"rps {cell_of(as_columns(ROW))}": 1.3})
+        noise_floor_file.store_noise_floor("noisy", RIG.model_dump(), {f"rps {comparable_name(ROW.cell)}": 1.3})
         for name, (arguments, *_) in CASES.items():
             out, err, code = io.StringIO(), io.StringIO(), 0
             with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):

@@ -2,38 +2,42 @@
 
 from __future__ import annotations
 
-import json
 import math
 import random
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from harness.analysis.stats import fold
-from harness.compare.cells import RunData, cell_of
+from harness.compare.cells import RunData, comparable_name
 from harness.compare.noise_floor import HALF_TRIALS, LEAST_FLOOR, Known, measured_floor, with_largest
 from harness.errors import FormatError
+from harness.model import Cell, Trial
+from harness.record import TrialResult
 
 METRICS = ("rps", "p50_ms")
 
 
-def trial(number: int, *, scenario: str = "throughput", valid: bool = True, **figures: float | None) -> dict[str, Any]:
-    cell = {"scenario": scenario, "backend": "postgres", "strategy": "upsert", "hosts": 4, "pool": 5}
-    load = {"mode": "closed", "clients": 64, "rate": "", "requests": "", "params": json.dumps({})}
-    shown = {"rps": 3000.0, "p50_ms": 5.0} | figures
-    return cell | load | {"trial": number, "valid": str(valid).lower()} | shown
+def trial(number: int, *, scenario: str = "throughput", valid: bool = True, **figures: float | None) -> TrialResult:
+    cell = Cell(scenario=scenario, backend="postgres", strategy="upsert", hosts=4, pool=5, clients=64)
+    return TrialResult(
+        trial=Trial(cell=cell, number=number, order=number, seed=1),
+        validity="valid" if valid else "broken",
+        figures={"rps": 3000.0, "p50_ms": 5.0} | figures,
+    )
 
 
-X, Y = (cell_of(trial(1, scenario=name)) for name in "xy")
+X, Y, Z = (comparable_name(trial(1, scenario=name).cell) for name in "xyz")
 
 
-def measured(trials: Sequence[Mapping[str, Any]], half: int = 5, **more: Any) -> tuple[dict[str, float], list[str]]:
-    return measured_floor(RunData(run_id="A", manifest={}, trials=trials), METRICS, half=half, **more)
+def measured(trials: Sequence[TrialResult], half: int = 5, **more: Any) -> tuple[dict[str, float], list[str]]:
+    return measured_floor(RunData(run_id="A", manifest={}, rows=trials), METRICS, half=half, **more)
 
 
-def halves(first: float, second: float, scenario: str = "x", trials: int = 5) -> list[dict[str, Any]]:
+def halves(first: float, second: float, scenario: str = "x", trials: int = 5) -> list[TrialResult]:
     """Two measurements without noise whose rates differ."""
     rates = [first] * trials + [second] * trials
     return [trial(number, scenario=scenario, rps=rate) for number, rate in enumerate(rates, start=1)]
@@ -87,7 +91,7 @@ def test_what_is_left_out_and_why() -> None:
     floor, without = measured([*halves(3000.0, 2500.0), *few, *once])
     assert set(floor) == {"rps", "p50_ms", f"rps {X}", f"p50_ms {X}"}
     need = f"{HALF_TRIALS} and {HALF_TRIALS} needed (--repeat)"
-    assert without == [f"{Y}: 4 and 5 valid trials, {need}", f"{cell_of(once[0])}: 1 and 0 valid trials, {need}"]
+    assert without == [f"{Y}: 4 and 5 valid trials, {need}", f"{Z}: 1 and 0 valid trials, {need}"]
     wrong = measured(halves(3000.0, 2500.0) + halves(3000.0, 2500.0, "y"), wrong={X, Y})
     assert wrong == ({}, [f"{X} and 1 more: it failed a check, alone or with others"])
     assert measured([trial(n, valid=False) for n in range(1, 11)])[0] == {}
@@ -96,7 +100,7 @@ def test_what_is_left_out_and_why() -> None:
 @pytest.mark.parametrize("figure", [None, 0.0])
 def test_a_figure_that_has_no_ratio_makes_no_floor(figure: float | None) -> None:
     trials = halves(3000.0, 2500.0)
-    trials[7]["p50_ms"] = figure
+    trials[7] = replace(trials[7], figures={**trials[7].figures, "p50_ms": figure})
     assert set(measured(trials)[0]) == {"rps", f"rps {X}"}
 
 
