@@ -1,39 +1,40 @@
-"""Bulk inserts of 1 to 10,000 rows a request over 4 hosts: rows a second, and all or nothing.
+"""Bulk inserts of 1 to 10,000 rows per request over 4 hosts: rows per second, and all or nothing.
 
-Every row's text begins with its request's number, so the database itself says how many rows each request left;
-every id that an answer returned must be there, once. A second lane sends a few requests of the same size whose last
-text the table refuses, when all before it are in: they must leave nothing.
+Every row's text begins with its request's sequence number, so the database shows how many rows each request left.
+Every id in a response must exist exactly once. A second lane sends a few requests of the same size whose last text
+violates a constraint of the table, after all others are inserted: they must leave no row.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from harness.checks.finding import finding
 from harness.checks.traffic import check_counts
 from harness.load.spec import LoadSpec, Operation
-from harness.model import Cell, Finding, Trial
+from harness.model import Cell, Finding, Trial, verdict_from
 from harness.plan.options import BenchRequest
 from harness.plan.scenario import Scenario, Site
 from harness.record import Samples, TrialRecord
+from harness.text import plural
 
 REQUESTS = {1: 400, 10: 400, 100: 200, 1000: 40, 10_000: 8}
-"""Rows a request -> requests of a trial."""
+"""Rows per request -> requests per trial."""
 CLIENTS = 8
 REFUSED = 2
-"""Requests of a trial that the database refuses: few, because they take their time beside the others."""
+"""Requests per trial that the database rejects; few, because they slow down the others."""
 REFUSED_FROM = 9 * 10**12
-"""Added to the numbers of these, so that their rows are told from the others' (whose numbers have 12 digits)."""
+"""Offset of their sequence numbers in the texts of their rows. Sequence numbers have 12 digits."""
 TOO_LONG = 65_537
-"""Characters of a text that the table `data` refuses."""
+"""Characters of a text that violates the table's constraint."""
 CHECK_VIOLATION = "23514"
-"""The SQLSTATE of its refusal: it comes from the database alone, no validation of the service's answers so."""
+"""SQLSTATE of the violation. Only the database reports it, not the service's own validation."""
 
 
 def cells(options: BenchRequest, site: Site) -> list[Cell]:
-    """Five sizes; a quarter of the requests with --quick."""
+    """Plans five sizes; with --quick a quarter of the requests."""
     site.need("/api/bulk-insert", database=True)
     return [
         Cell(
@@ -50,7 +51,7 @@ def cells(options: BenchRequest, site: Site) -> list[Cell]:
 
 
 def workload(trial: Trial) -> dict[str, LoadSpec]:
-    """Eight clients, each sending when it was answered; beside them one whose requests the database refuses."""
+    """Returns eight clients of the closed model, and beside them one whose requests the database rejects."""
     cell = trial.cell
     rows = int(cell.params["rows"])
 
@@ -69,85 +70,88 @@ def workload(trial: Trial) -> dict[str, LoadSpec]:
 
 
 def check(measured: TrialRecord) -> Sequence[Finding]:
-    """Acknowledged requests left all their rows, refused ones none; every id returned exists once."""
+    """Acknowledged requests left all their rows and rejected ones none; every returned id exists once."""
     cell, samples, evidence = measured.cell, measured.main, measured.evidence
     rows = int(cell.params["rows"])
     data = evidence.bulk_rows
     if data is None:
         return [finding(cell, "all or nothing", "unknown", "the rows in the database were not read")]
-    left = dict(data.requests)
-    refused = _refused(cell, measured.lanes["refused"], left, rows)
-    wrong = []
-    for row, (seq, outcome) in enumerate(zip(samples.seq, samples.outcome, strict=True)):
-        count = left.pop(seq, 0)
-        allowed = {"ok": {rows}, "fail": {0}}.get(outcome, {0, rows})
-        if count not in allowed or (outcome == "ok" and samples.value[row] != rows):
-            wrong.append(f"request {seq} ({outcome}) left {count:,} of {rows:,} rows")
-    wrong += [f"request {seq}, which nobody sent, left {count:,} rows" for seq, count in left.items()]
-    ok = sum(1 for outcome in samples.outcome if outcome == "ok")
-    seconds = measured.row.figure("seconds")
-    pace = f", {ok * rows / seconds:,.0f} rows/s" if seconds else ""
+    rejected = measured.lanes["refused"]
+    rejected_rows = {seq: data.requests.get(REFUSED_FROM + seq, 0) for seq in rejected.seq}
+    own = {seq: count for seq, count in data.requests.items() if seq - REFUSED_FROM not in rejected_rows}
     returned = [line["ids"] for line in evidence.captures.get("main", ()) if "ids" in line]
+    expected = rows * samples.outcome.count("ok")
     return [
-        finding(
-            cell,
-            "all or nothing",
-            "fail" if wrong else "pass" if ok else "unknown",
-            wrong[0] if wrong else f"{ok:,} requests left {ok * rows:,} rows, {len(samples) - ok:,} left none{pace}",
-            rows_per_s=ok * rows / seconds if seconds else None,
-        ),
-        refused,
-        _ids(cell, returned, data.ranges, ok * rows),
+        _check_all_or_nothing(cell, samples, own, rows, measured.row.figure("seconds")),
+        _check_rejected(cell, rejected, rejected_rows, rows),
+        _check_ids(cell, returned, data.ranges, expected),
         check_counts(cell, samples, evidence, op=None),
     ]
 
 
-def _refused(cell: Cell, samples: Samples, left: dict[int, int], rows: int) -> Finding:
-    """What the database refused in the middle of a request left no row; takes these requests out of `left`."""
+def _check_all_or_nothing(
+    cell: Cell, samples: Samples, stored: Mapping[int, int], rows: int, seconds: float | None
+) -> Finding:
+    """Each request left all its rows or none, as its outcome requires. `stored`: sequence number -> rows."""
+    wrong = []
+    for seq, outcome, value in zip(samples.seq, samples.outcome, samples.value, strict=True):
+        count = stored.get(seq, 0)
+        allowed = {"ok": {rows}, "fail": {0}}.get(outcome, {0, rows})
+        if count not in allowed or (outcome == "ok" and value != rows):
+            wrong.append(f"request {seq} ({outcome}) left {count:,} of {rows:,} rows")
+    sent = set(samples.seq)
+    wrong += [f"request {seq}, which was not sent, left {n:,} rows" for seq, n in stored.items() if seq not in sent]
+    ok = samples.outcome.count("ok")
+    rate = ok * rows / seconds if seconds else None
+    text = f"{ok:,} requests left {ok * rows:,} rows, {len(samples) - ok:,} left none"
+    if rate is not None:
+        text += f", {rate:,.0f} rows/s"
+    verdict = verdict_from(failed=bool(wrong), passed=ok > 0)
+    return finding(cell, "all or nothing", verdict, wrong[0] if wrong else text, rows_per_s=rate)
+
+
+def _check_rejected(cell: Cell, samples: Samples, stored: Mapping[int, int], rows: int) -> Finding:
+    """Requests that fail in the database at their last row leave no row."""
     name = "a failed request leaves no row"
-    counts = [left.pop(REFUSED_FROM + seq, 0) for seq in samples.seq]
-    answers = list(zip(samples.seq, samples.outcome, samples.error, counts, strict=True))
-    inside = sum(1 for _, outcome, error, _ in answers if outcome == "fail" and error == CHECK_VIOLATION)
-    wrong = [answer for answer in answers if answer[1] != "ok" and answer[3]]
-    if wrong:
-        seq, outcome, error, count = wrong[0]
-        text = f"refused request {seq} ({outcome} {error}) left {count:,} of its {rows - 1:,} rows before the bad one"
-        return finding(cell, name, "fail", text)
-    said = (
-        ", ".join(f"{n} x {kind}" for kind, n in Counter(e or o for _, o, e, _ in answers).items()) or "none was sent"
-    )
-    if inside < len(answers) or not answers:
-        text = f"{inside} of {len(answers)} requests whose last text is too long failed in the database: {said}"
-        return finding(cell, name, "unknown", text)
-    size = f"{rows:,} row{'s' * (rows > 1)}"
-    text = f"{inside} requests of {size} failed at their last text ({CHECK_VIOLATION}) and left none"
-    return finding(cell, name, "pass", text, failed=inside)
+    results = list(zip(samples.seq, samples.outcome, samples.error, strict=True))
+    for seq, outcome, error in results:
+        if outcome != "ok" and stored[seq]:
+            text = f"rejected request {seq} ({outcome} {error}) left {stored[seq]:,} of its {rows - 1:,} valid rows"
+            return finding(cell, name, "fail", text)
+    in_database = sum(outcome == "fail" and error == CHECK_VIOLATION for _, outcome, error in results)
+    if in_database < len(results) or not results:
+        kinds = Counter(error or outcome for _, outcome, error in results)
+        counts = ", ".join(f"{number} x {kind}" for kind, number in kinds.items()) or "none was sent"
+        text = f"{in_database} of {len(results)} requests with a last text that is too long failed in the database"
+        return finding(cell, name, "unknown", f"{text}: {counts}")
+    text = f"{in_database} requests of {plural(rows, 'row')} failed at the last text ({CHECK_VIOLATION}) and left none"
+    return finding(cell, name, "pass", text, failed=in_database)
 
 
-def _ids(cell: Cell, returned: Iterable[Sequence[int]], ranges: Sequence[Sequence[int]], wanted: int) -> Finding:
+def _check_ids(cell: Cell, returned: Iterable[Sequence[int]], ranges: Sequence[Sequence[int]], rows: int) -> Finding:
+    """The returned ids are as many as the acknowledged `rows`, all different, and all in the table's `ranges`."""
     counts: Counter[int] = Counter()
     for ids in returned:
         counts.update(ids)
     starts = [low for low, _ in ranges]
 
-    def is_there(number: int) -> bool:
-        at = bisect_right(starts, number) - 1
-        return at >= 0 and number <= ranges[at][1]
+    def exists(number: int) -> bool:
+        index = bisect_right(starts, number) - 1
+        return index >= 0 and number <= ranges[index][1]
 
-    doubled = sum(1 for n in counts.values() if n > 1)
-    absent = sum(1 for number in counts if not is_there(number))
-    if doubled or absent or len(counts) != wanted:
-        text = f"{len(counts):,} ids returned for {wanted:,} rows, {doubled:,} of them twice, {absent:,} not there"
+    repeated = sum(1 for count in counts.values() if count > 1)
+    missing = sum(1 for number in counts if not exists(number))
+    if repeated or missing or len(counts) != rows:
+        text = f"{len(counts):,} ids returned for {rows:,} rows, {repeated:,} of them twice, {missing:,} missing"
         return finding(cell, "ids exist once", "fail", text)
-    return finding(
-        cell, "ids exist once", "pass" if wanted else "unknown", f"all {wanted:,} ids returned exist, once each"
-    )
+    verdict = verdict_from(failed=False, passed=rows > 0)
+    return finding(cell, "ids exist once", verdict, f"all {rows:,} returned ids exist, once each")
 
 
 def label(cell: Cell) -> str:
     """Names a cell, such as `100 rows per request`."""
     rows = cell.params.get("rows")
-    return f"{rows:,} row{'s' * (rows != 1)} per request" if isinstance(rows, int) else ""
+    return f"{plural(rows, 'row')} per request" if isinstance(rows, int) else ""
 
 
 SCENARIO = Scenario(
@@ -164,5 +168,5 @@ SCENARIO = Scenario(
     label=label,
     reads=("data",),
     timing_matters=False,
-    postgres_topic="inserts of many rows: the rows are read back there",
+    postgres_topic="multi-row inserts, whose rows are read back",
 )

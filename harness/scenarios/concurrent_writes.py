@@ -1,8 +1,8 @@
 """1,000 concurrent writes: all in flight at once, none lost.
 
-The original's first test and first criterion. One cell hits a single key that no request has written before
-(the case in which SELECT … FOR UPDATE locks nothing); one spreads over 100 keys and writes the ledger too.
-On SQLite refusals are its nature and reported by sqlite-vs-postgres; a lost update is a failure there too.
+One cell writes a single key that does not exist yet (so SELECT … FOR UPDATE has no row to lock). The other spreads
+over 100 keys and also writes the ledger. SQLite is expected to reject writes, which sqlite-vs-postgres reports; a lost
+update fails there too.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ LEDGER_KEYS = "spread"
 
 
 def cells(options: BenchRequest, site: Site) -> list[Cell]:
-    """Hot key and 100 keys, for each backend and strategy asked for; all requests at once."""
+    """Plans a hot key and 100 keys for each requested backend and strategy, all requests at once."""
     requests = options.requests or options.clients or REQUESTS
     return [
         Cell(
@@ -44,7 +44,7 @@ def cells(options: BenchRequest, site: Site) -> list[Cell]:
 
 
 def workload(trial: Trial) -> dict[str, LoadSpec]:
-    """As many connections as requests, opened first, released together."""
+    """Returns a load with one connection per request, opened beforehand and released together."""
     cell = trial.cell
     key_set = str(cell.params["keys"])
     return {
@@ -60,7 +60,7 @@ def workload(trial: Trial) -> dict[str, LoadSpec]:
 
 
 def check(measured: TrialRecord) -> Sequence[Finding]:
-    """Acknowledged, exact, each value once, in real-time order, evenly spread, counted alike."""
+    """All writes acknowledged; exact counter, each value once, in real-time order; evenly spread, same counts."""
     cell, samples = measured.cell, measured.main
     findings = check_counters(measured)
     if cell.backend == "postgres":

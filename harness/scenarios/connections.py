@@ -1,9 +1,8 @@
-"""More clients than a naive tier could hold; then more pool connections than the server grants.
+"""More than 100 clients at once; then more pool connections than the server grants.
 
-`open`: 150 clients at once on a small pool, all served. `past-limit`: for two seconds a second lane holds
-connections that the server does not have (hosts x pool > max_connections), while increments go on arriving:
-they may be refused, but cleanly (surely not applied), none may be lost, and when the pressure is gone the
-service must recover by itself.
+`open`: 150 clients at once on a small pool, all served. `past-limit`: for two seconds a second lane holds more
+connections than the server has (hosts x pool > max_connections), while increments continue. They may be rejected,
+but cleanly (not applied), none may be lost, and after the pressure the service must recover by itself.
 """
 
 from __future__ import annotations
@@ -24,27 +23,28 @@ from harness.text import plural
 
 CLIENTS = 150
 MORE_THAN = 100
+"""Open connections that the criterion asks to exceed."""
 SECONDS = 3.0
 PAST = 1.5
-"""The pools together are this many times max_connections."""
+"""Ratio of all pools' connections to max_connections."""
 PRESSURE_S = 2.0
 WAIT_S = 1
-"""How long a request may stand in line for a connection of the pool."""
+"""The pool's wait timeout."""
 HOLD_S = WAIT_S + 1.0
-"""Longer than the line is patient: who finds no connection at first finds none in time, on however fast a machine."""
+"""Longer than the pool's wait timeout, so a queued request always times out, on any machine."""
 RECOVERY_S = 3.0
-"""After the pressure: so long may refusals go on."""
+"""Time after the pressure in which increments may still be rejected."""
 TOO_MANY, UNAVAILABLE = "53300", 503
-"""The SQLSTATE of a server that grants no more connections, and the status with which the service says so."""
+"""SQLSTATE too_many_connections, and the status with which the service reports it."""
 RATE = 40.0
 OPEN_CLIENTS = 200
-"""Each is used every few seconds at this rate: no load balancer takes it for a connection that nobody needs."""
+"""At this rate each connection is used every few seconds, so the load balancer does not close it as idle."""
 
 
 def cells(options: BenchRequest, site: Site) -> list[Cell]:
-    """open and past-limit."""
+    """Plans `open` and `past-limit`."""
     if not site.managed:
-        raise Skip("the pool's size of a service that is not ours cannot be set")
+        raise Skip("cannot set the pool size of an external service")
     hosts = site.serving(options.hosts, 4)
     return [
         Cell(
@@ -68,7 +68,7 @@ def cells(options: BenchRequest, site: Site) -> list[Cell]:
 
 
 def workload(trial: Trial) -> dict[str, LoadSpec]:
-    """Increments; past the limit, beside transactions that hold more connections than there are."""
+    """Returns increments; past the limit, also transactions that hold more connections than the server has."""
     cell = trial.cell
     main = LoadSpec(
         mode=cell.mode,
@@ -92,9 +92,8 @@ def workload(trial: Trial) -> dict[str, LoadSpec]:
 
 
 def check(measured: TrialRecord) -> Sequence[Finding]:
-    """Nothing lost in either; all served, or cleanly refused and recovered."""
-    cell, samples = measured.cell, measured.main
-    evidence = measured.evidence
+    """No update is lost in either cell; all requests are served, or rejected cleanly until the service recovers."""
+    cell, samples, evidence = measured.cell, measured.main, measured.evidence
     if cell.params["load"] == "open":
         return [
             check_acknowledged(cell, samples, expected=len(samples)),
@@ -102,72 +101,67 @@ def check(measured: TrialRecord) -> Sequence[Finding]:
             *check_counters(measured),
         ]
     pressure = measured.lanes["pressure"]
-    quick = TrialRecord(
-        row=measured.row,
-        lanes={"main": samples},
-        evidence=replace(
-            evidence,
-            final={key: value for key, value in evidence.final.items() if not key.startswith("pressure")},
-        ),
-    )
-    return [_refusals(cell, samples, pressure), _recovery(cell, samples, pressure), *check_counters(quick)]
+    counters = {key: value for key, value in evidence.final.items() if not key.startswith("pressure")}
+    increments = TrialRecord(row=measured.row, lanes={"main": samples}, evidence=replace(evidence, final=counters))
+    return [_check_rejections(cell, samples, pressure), _recovery(cell, samples, pressure), *check_counters(increments)]
 
 
 def _peak(cell: Cell, samples: Samples) -> Finding:
-    """The most requests in flight at one instant, as sent and done say."""
+    """Enough requests were in flight at the same time."""
     events = sorted([(t, 1) for t in samples.sent_us] + [(t, -1) for t in samples.done_us])
-    now = most = 0
+    in_flight = peak = 0
     for _, step in events:
-        now += step
-        most = max(most, now)
-    text = f"{most} requests were in flight at one instant"
+        in_flight += step
+        peak = max(peak, in_flight)
+    text = f"{peak} requests were in flight at the same time"
     if cell.clients <= MORE_THAN:
-        return finding(cell, "open at once", "unknown", f"{text}, more than {MORE_THAN} were not asked for", peak=most)
-    return finding(cell, "open at once", most >= cell.clients, text, peak=most)
+        text += f"; the criterion needs more than {MORE_THAN} --clients"
+        return finding(cell, "open at once", "unknown", text, peak=peak)
+    return finding(cell, "open at once", peak >= cell.clients, text, peak=peak)
 
 
-def _refusals(cell: Cell, samples: Samples, pressure: Samples) -> Finding:
-    """There were some, each was clean, and those for want of a connection were called what they are."""
+def _check_rejections(cell: Cell, samples: Samples, pressure: Samples) -> Finding:
+    """Some requests were rejected, each cleanly, and those for lack of a connection with the right status."""
     name = "clean refusal"
-    answers = [
-        answer
+    rejected = [
+        result
         for lane in (samples, pressure)
-        for answer in zip(lane.outcome, lane.error, lane.status, strict=True)
-        if answer[0] != "ok"
+        for result in zip(lane.outcome, lane.error, lane.status, strict=True)
+        if result[0] != "ok"
     ]
-    kinds = Counter(error for _, error, _ in answers)
-    unknown = sum(1 for outcome, _, _ in answers if outcome == "unknown")
-    other = Counter(status for _, error, status in answers if error == TOO_MANY and status != UNAVAILABLE)
-    said = ", ".join(f"{count:,} x {kind}" for kind, count in kinds.most_common(4)) or "none"
+    kinds = Counter(error for _, error, _ in rejected)
+    unknown = sum(1 for outcome, _, _ in rejected if outcome == "unknown")
+    wrong_status = Counter(status for _, error, status in rejected if error == TOO_MANY and status != UNAVAILABLE)
+    counts = ", ".join(f"{count:,} x {kind}" for kind, count in kinds.most_common(4)) or "none"
     if unknown:
-        text = f"{unknown:,} of {len(samples) + len(pressure):,} requests ended unknown: {said}"
+        text = f"{unknown:,} of {len(samples) + len(pressure):,} requests ended unknown: {counts}"
         return finding(cell, name, "fail", text, kinds=dict(kinds))
-    if other:
-        (status, count), *_ = other.most_common(1)
+    if wrong_status:
+        ((status, count),) = wrong_status.most_common(1)
         text = f"{count:,} x {TOO_MANY} were answered with status {status}, not {UNAVAILABLE}"
         return finding(cell, name, "fail", text, kinds=dict(kinds))
-    if not answers:
-        text = f"nothing was refused although the pools ask for {cell.hosts * cell.pool} connections"
+    if not rejected:
+        text = f"no request was rejected although the pools may open {cell.hosts * cell.pool} connections"
         return finding(cell, name, "unknown", text)
-    text = f"{len(answers):,} requests were refused, each surely not applied: {said}"
+    text = f"{len(rejected):,} requests were rejected and not applied: {counts}"
     if not kinds[TOO_MANY]:
-        return finding(cell, name, "unknown", f"{text}; none because of {TOO_MANY}", kinds=dict(kinds))
+        return finding(cell, name, "unknown", f"{text}; none with {TOO_MANY}", kinds=dict(kinds))
     return finding(cell, name, "pass", f"{text}; {TOO_MANY} as {UNAVAILABLE}", kinds=dict(kinds))
 
 
 def _recovery(cell: Cell, samples: Samples, pressure: Samples) -> Finding:
-    """All increments due some seconds after the last held connection was given back are served."""
-    over = max(pressure.done_us) + RECOVERY_S * 1e6
-    late = [r for r in range(len(samples)) if samples.due_us[r] >= over]
-    bad = [r for r in late if samples.outcome[r] != "ok"]
-    if not late:
-        return finding(cell, "recovery", "unknown", "no increment was due after the pressure was over")
-    text = f"{len(late) - len(bad)} of {len(late)} increments served from {RECOVERY_S:g} s after the pressure on"
-    return finding(cell, "recovery", "fail" if bad else "pass", text)
+    """All increments are served that are due `RECOVERY_S` or more after the last held connection was released."""
+    recovered_us = max(pressure.done_us) + RECOVERY_S * 1e6
+    later = [r for r in range(len(samples)) if samples.due_us[r] >= recovered_us]
+    rejected = sum(samples.outcome[r] != "ok" for r in later)
+    if not later:
+        return finding(cell, "recovery", "unknown", f"no increment was due {RECOVERY_S:g} s after the pressure")
+    text = f"{len(later) - rejected} of {len(later)} increments due {RECOVERY_S:g} s after the pressure were served"
+    return finding(cell, "recovery", not rejected, text)
 
 
 def label(cell: Cell) -> str:
-    """Names a cell: the clients at once, or the load beyond max_connections."""
+    """Names a cell: the number of clients, or the load beyond max_connections."""
     if cell.params.get("load") == "past-limit":
         return "more pool connections than max_connections"
     return f"{plural(cell.clients, 'client')} at once"

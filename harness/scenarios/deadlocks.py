@@ -1,42 +1,43 @@
-"""Crossed updates: detected, one victim a pair, the survivor commits; and the service's retry saves both.
+"""Crossed updates: each deadlock is detected, one victim per pair fails, the other commits; a retry saves both.
 
-Two kinds of cell. `driver`: sessions of our own on the database, 1 and 20 pairs at once, stepped by observed
-blocking (harness/isolation). `service`: two lanes of requests that take two rows in opposite orders, with and
-without the service's retry. The clients', pg_stat_database's and the server log's counts must agree.
+Two kinds of cell. `driver`: direct sessions on the database, 1 and 20 pairs at once, run step by step
+(harness/isolation). `service`: two lanes of requests that take two rows in opposite orders, with and without the
+service's retry. The clients, pg_stat_database and the server's log must count the same deadlocks.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
+import math
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from harness.checks.finding import finding
 from harness.checks.traffic import check_counts
+from harness.isolation.deadlock_pairs import DEADLOCK_DETECTED
 from harness.isolation.findings import findings_deadlocks
 from harness.load.spec import Keys, LoadSpec, Operation
-from harness.model import Cell, Finding, Trial, Verdict
+from harness.model import Cell, Finding, Trial, verdict_from
 from harness.plan.options import BenchRequest
 from harness.plan.scenario import RemoteWorkload, Scenario, Site, Workload
-from harness.record import TrialRecord
+from harness.record import DeadlockCounts, Samples, TrialRecord
 
 PAIRS = 20
-MEET = 15
-"""So many of them must really deadlock: fewer show little. Some miss each other where a machine is busy."""
+LEAST_DEADLOCKS = 15
+"""Pairs that must deadlock for a pass. On a busy machine some pairs miss each other."""
 POOL = 25
-"""Of a host, for an even share of 20 requests and a few: the load balancer's turns are not that exact."""
+"""Connections per host: an even share of 20 requests, and a few more because the load balancer's share is not exact."""
 APP_CPUS = 1.0
-SERVER = {"statistics": "pg_stat_database", "log": "server log"}
-"""Who counts deadlocks on the server's side."""
 HOLD_MS = 500
-"""After each lock, so that both of a pair have their first row before either asks for its second."""
+"""Wait after each lock, so that both requests of a pair hold their first row before either requests its second."""
 
 
 def cells(options: BenchRequest, site: Site) -> list[Cell]:
-    """The driver's pairs; then the service without and with retry."""
+    """Plans the direct sessions, then the service without and with retry."""
     site.need(database=True)
     hosts = site.serving(options.hosts, 2)
-    most = min(POOL, (site.connections - site.reserved) // hosts)
-    pool = max(1, most // site.workers) * site.workers
+    connections = min(POOL, (site.connections - site.reserved) // hosts)
+    pool = max(1, connections // site.workers) * site.workers
     driver = Cell(scenario="deadlocks", strategy="", hosts=1, params={"through": "driver"})
     service = [
         Cell(
@@ -54,7 +55,7 @@ def cells(options: BenchRequest, site: Site) -> list[Cell]:
 
 
 def workload(trial: Trial) -> Workload:
-    """Sessions of our own, or two lanes that cross."""
+    """Returns the job of the direct sessions, or two lanes of requests that cross."""
     params = trial.cell.params
     if params["through"] == "driver":
         return RemoteWorkload(role="load", module="harness.isolation", job={"what": "deadlocks", "pairs": [1, PAIRS]})
@@ -73,82 +74,134 @@ def workload(trial: Trial) -> Workload:
     return {"main": lane("a", "b"), "crossed": lane("b", "a")}
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PairOutcome:
+    """The outcome of the two requests of one pair."""
+
+    key: str
+    committed: int
+    victims: int
+    """Requests that failed with 40P01."""
+    unknown: int
+    """Requests that may or may not have been applied."""
+    retries: int
+    """Times that the service ran the pair's requests again."""
+    unexpected: tuple[str, ...]
+    """Outcomes that are neither a commit nor 40P01."""
+
+    @property
+    def has_one_victim(self) -> bool:
+        """Whether one request failed with 40P01 and the other committed."""
+        return self.committed == 1 and self.victims == 1
+
+    @property
+    def both_committed(self) -> bool:
+        """Whether both requests committed without a deadlock, or after a retry."""
+        return self.committed == 2
+
+
 def check(measured: TrialRecord) -> Sequence[Finding]:
-    """The driver's findings, or the service's pairs; both against what the server counted."""
-    evidence = measured.evidence
-    if measured.cell.params["through"] == "driver":
+    """Evaluates the direct sessions, or the pairs of requests; both against the server's count of deadlocks."""
+    cell, evidence = measured.cell, measured.evidence
+    if cell.params["through"] == "driver":
         log = evidence.deadlocks.log if evidence.deadlocks else None
         return findings_deadlocks(evidence.workload_result or {}, log_count=log)
-    return _service(measured)
-
-
-def _service(measured: TrialRecord) -> list[Finding]:
-    cell, evidence = measured.cell, measured.evidence
-    lanes = [measured.main, measured.lanes["crossed"]]
-    victims: dict[str, int] = {}
-    committed: dict[str, int] = {}
-    perhaps: dict[str, int] = {}
-    strange: list[str] = []
-    for samples in lanes:
-        for key, outcome, error in zip(samples.key, samples.outcome, samples.error, strict=True):
-            committed[key] = committed.get(key, 0) + (outcome == "ok")
-            perhaps[key] = perhaps.get(key, 0) + (outcome == "unknown")
-            if outcome == "fail" and "40P01" in error:
-                victims[key] = victims.get(key, 0) + 1
-            elif outcome != "ok":
-                strange.append(f"{key}: {outcome} {error}")
-    wrong = [
-        f"row {key}{row} holds {evidence.final.get(f'{key}{row}', 0)} after {count} commits"
-        for key, count in committed.items()
-        for row in "ab"
-        if not count <= evidence.final.get(f"{key}{row}", 0) <= count + perhaps[key]
-    ]
-    again: Counter[str] = Counter()
-    for samples in lanes:
-        for key, times in zip(samples.key, samples.captured.get("retries", ()), strict=False):
-            again[key] += round(times) if times > 0 else 0
-    retries = again.total()
-    clients = retries + sum(victims.values())
-    counted = {name: n for name in SERVER if (n := getattr(evidence.deadlocks, name, None)) is not None}
-    both = sum(1 for count in committed.values() if count == 2)
-    one = sum(1 for key, count in committed.items() if count == 1 and victims.get(key) == 1)
-    apart = sum(1 for key, count in committed.items() if count == 2 and key not in victims)
-    if cell.params["retry"]:
-        good, met = both == PAIRS and retries > 0, len(+again)
-        text = f"both requests of {both} of {PAIRS} pairs committed after {retries} retries"
-        text += f"; {sum(victims.values())} requests were answered 40P01 all the same" if victims else ""
-    else:
-        good, met = one > 0 and one + apart == PAIRS, one
-        text = f"exactly one victim (40P01) and one commit in each of {one} pairs that crossed"
-        text += f"; {apart} of {PAIRS} pairs did not meet" if apart else ""
-    if met < MEET:
-        text += f"; {MEET} at least must meet to show something"
-    verdict: Verdict = "fail" if strange or not good else "pass" if met >= MEET else "unknown"
-    told = [f"{name} {counted.get(key, 'not read')}" for key, name in SERVER.items()]
-    agree = all(counted.get(key, clients) == clients for key in SERVER)
+    pairs = pair_outcomes(measured.main, measured.lanes["crossed"])
     return [
-        finding(
-            cell,
-            "retry saves both" if cell.params["retry"] else "one victim a pair",
-            verdict,
-            text + (f"; {strange[0]}" if strange else ""),
-            pairs=PAIRS,
-            retries=retries,
-        ),
-        finding(
-            cell,
-            "survivors are applied",
-            "fail" if wrong else "pass" if any(committed.values()) else "unknown",
-            wrong[0] if wrong else f"{sum(committed.values())} commits, each on both its rows, no victim's update",
-        ),
-        finding(
-            cell,
-            "deadlocks counted alike",
-            "fail" if not agree else "pass" if SERVER.keys() <= counted.keys() else "unknown",
-            f"clients {clients}, {', '.join(told)}",
-        ),
+        _check_retries(cell, pairs) if cell.params["retry"] else _check_victims(cell, pairs),
+        _check_applied(cell, pairs, evidence.final),
+        _check_deadlock_counts(cell, pairs, evidence.deadlocks),
         check_counts(cell, measured.main, evidence, op=None),
     ]
+
+
+def pair_outcomes(*lanes: Samples) -> list[PairOutcome]:
+    """Groups the samples of both lanes by pair, which is their key."""
+    results: dict[str, list[tuple[str, str, int]]] = defaultdict(list)
+    for samples in lanes:
+        retries = samples.captured.get("retries", [math.nan] * len(samples))
+        for key, outcome, error, count in zip(samples.key, samples.outcome, samples.error, retries, strict=True):
+            results[key].append((outcome, error, round(count) if count > 0 else 0))
+    return [_pair_outcome(key, requests) for key, requests in results.items()]
+
+
+def _pair_outcome(key: str, requests: Sequence[tuple[str, str, int]]) -> PairOutcome:
+    victims = [outcome == "fail" and DEADLOCK_DETECTED in error for outcome, error, _ in requests]
+    return PairOutcome(
+        key=key,
+        committed=sum(outcome == "ok" for outcome, _, _ in requests),
+        victims=sum(victims),
+        unknown=sum(outcome == "unknown" for outcome, _, _ in requests),
+        retries=sum(retries for _, _, retries in requests),
+        unexpected=tuple(
+            f"{key}: {outcome} {error}"
+            for (outcome, error, _), victim in zip(requests, victims, strict=True)
+            if outcome != "ok" and not victim
+        ),
+    )
+
+
+def _check_victims(cell: Cell, pairs: Sequence[PairOutcome]) -> Finding:
+    """Without retry: each pair has one victim, or did not deadlock."""
+    one_victim = sum(pair.has_one_victim for pair in pairs)
+    missed = sum(pair.both_committed for pair in pairs)
+    text = f"{one_victim} pairs deadlocked with exactly one victim (40P01) and one commit"
+    if missed:
+        text += f"; {missed} of {PAIRS} pairs did not deadlock"
+    good = one_victim > 0 and one_victim + missed == PAIRS
+    return _pairs_finding(cell, "one victim a pair", pairs, text, good=good, deadlocked=one_victim)
+
+
+def _check_retries(cell: Cell, pairs: Sequence[PairOutcome]) -> Finding:
+    """With retry: both requests of each pair commit, some of them after a retry."""
+    saved = sum(pair.both_committed for pair in pairs)
+    retries, victims = sum(pair.retries for pair in pairs), sum(pair.victims for pair in pairs)
+    text = f"both requests of {saved} of {PAIRS} pairs committed after {retries} retries"
+    if victims:
+        text += f"; {victims} requests still failed with 40P01"
+    deadlocked = sum(pair.retries > 0 for pair in pairs)
+    good = saved == PAIRS and retries > 0
+    return _pairs_finding(cell, "retry saves both", pairs, text, good=good, deadlocked=deadlocked)
+
+
+def _pairs_finding(
+    cell: Cell, name: str, pairs: Sequence[PairOutcome], text: str, *, good: bool, deadlocked: int
+) -> Finding:
+    unexpected = [outcome for pair in pairs for outcome in pair.unexpected]
+    if deadlocked < LEAST_DEADLOCKS:
+        text += f"; at least {LEAST_DEADLOCKS} pairs must deadlock"
+    if unexpected:
+        text += f"; {unexpected[0]}"
+    verdict = verdict_from(failed=bool(unexpected) or not good, passed=deadlocked >= LEAST_DEADLOCKS)
+    return finding(cell, name, verdict, text, pairs=PAIRS, retries=sum(pair.retries for pair in pairs))
+
+
+def _check_applied(cell: Cell, pairs: Sequence[PairOutcome], final: Mapping[str, int]) -> Finding:
+    """Each commit is applied to both rows of its pair, and no victim's update to any."""
+    rows = {(pair.key + row): pair for pair in pairs for row in "ab"}
+    wrong = [
+        f"row {row} holds {final.get(row, 0)} after {pair.committed} commits"
+        for row, pair in rows.items()
+        if not pair.committed <= final.get(row, 0) <= pair.committed + pair.unknown
+    ]
+    commits = sum(pair.committed for pair in pairs)
+    verdict = verdict_from(failed=bool(wrong), passed=commits > 0)
+    text = f"{commits} commits are applied to both rows, no victim's update to any"
+    return finding(cell, "survivors are applied", verdict, wrong[0] if wrong else text)
+
+
+def _check_deadlock_counts(cell: Cell, pairs: Sequence[PairOutcome], counts: DeadlockCounts | None) -> Finding:
+    """The clients and both of the server's sources count the same deadlocks."""
+    clients = sum(pair.retries + pair.victims for pair in pairs)
+    server = {
+        "pg_stat_database": counts.statistics if counts else None,
+        "server log": counts.log if counts else None,
+    }
+    text = ", ".join(f"{name} {'not read' if count is None else count}" for name, count in server.items())
+    verdict = verdict_from(
+        failed=any(count not in (None, clients) for count in server.values()), passed=None not in server.values()
+    )
+    return finding(cell, "deadlocks counted alike", verdict, f"clients {clients}, {text}")
 
 
 def label(cell: Cell) -> str:

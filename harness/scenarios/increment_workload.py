@@ -1,4 +1,4 @@
-"""What the scenarios share that send increments: the operation, the key sets, the checks of the counters."""
+"""What the scenarios with increments share: the operation, the key sets, the checks of the counters."""
 
 from __future__ import annotations
 
@@ -19,32 +19,30 @@ from harness.text import plural
 CAPTURE = ("retries", "transactions", "pool_wait_ms")
 KEY_SETS: Mapping[str, int] = {"hot": 1, "spread": 100, "1000": 1000}
 """Name of a key set -> its number of keys."""
-
-
 QUICK_SECONDS = 1.0
 """The measured window of a steady trial with --quick."""
-LEAST_WARMUP_S, MOST_WARMUP_S = 2.0, 3.0
-"""A warm-up may be over as soon as it is steady after the one, and need not be before the other."""
-UNSTEADY = "; of some cell no trial began from a steady state"
-"""Added to a claim about time that rests on such trials."""
+MIN_WARMUP_S, MAX_WARMUP_S = 2.0, 3.0
+"""Minimum and maximum warm-up; between them it ends once the load is steady."""
+UNSTEADY = "; some cell has no trial that began in a steady state"
+"""Added to findings about time that use such trials."""
 SHORT_S = 2.0
-"""A window below this is a glance (--quick): its warm-up is as long, steady or not."""
+"""A window below this (--quick) has a warm-up of the same length, steady or not."""
 
 
 def warmup(seconds: float | None) -> Warmup:
-    """Until steady, but no longer than the measured window itself: a short trial has a short patience.
+    """Returns a warm-up that ends once the load is steady; short trials get a short maximum.
 
-    Where the load is not steady by then, the record says so (`steady: false`), and the run's warnings.
+    If the load is not steady by then, the trial's record (`steady: false`) and the run's warnings show it.
     """
-    window = seconds or MOST_WARMUP_S
-    most = window if window < SHORT_S else max(MOST_WARMUP_S, window)
-    return Warmup(seconds=min(most, LEAST_WARMUP_S), max_seconds=most)
+    window = seconds or MAX_WARMUP_S
+    longest = window if window < SHORT_S else max(MAX_WARMUP_S, window)
+    return Warmup(seconds=min(longest, MIN_WARMUP_S), max_seconds=longest)
 
 
 def increment(strategy: str, *, idempotency: bool = False, paths: Sequence[str] = ()) -> Operation:
-    """The operation `increment` of a load job, over the load balancer or over `paths` in turn.
+    """Returns the operation `increment`, through the load balancer or over `paths` in turn.
 
-    An empty `strategy` leaves the choice to the service.
+    With an empty `strategy` the service uses its default.
     """
     return Operation(
         name="increment",
@@ -58,7 +56,7 @@ def increment(strategy: str, *, idempotency: bool = False, paths: Sequence[str] 
 
 
 def keys(name: str) -> Keys:
-    """The key distribution of a load job for a key set by name."""
+    """Returns the key distribution of a key set by name."""
     count = KEY_SETS[name]
     return Keys(kind="one" if count == 1 else "uniform", prefix=name, count=count)
 
@@ -72,7 +70,7 @@ def keys_name(cell: Cell) -> str:
 
 
 def load(cell: Cell, operation: Operation, keys: Keys) -> LoadSpec:
-    """The load of a steady trial: closed with the cell's clients, or open at its rate; warmed up."""
+    """Returns the load of a steady trial with warm-up: closed with the cell's clients, or open at its rate."""
     return LoadSpec(
         mode=cell.mode,
         clients=cell.clients,
@@ -87,19 +85,19 @@ def load(cell: Cell, operation: Operation, keys: Keys) -> LoadSpec:
 
 
 def backends(options: BenchRequest, site: Site, default: Sequence[Backend]) -> list[Backend]:
-    """The backends asked for, else the default ones, of those that the site offers. Raises Skip if none is."""
-    found = [name for name in (options.backends or default) if name in site.backends]
-    if not found:
-        why = f" ({site.no_sqlite})" if site.no_sqlite else ""
-        asked = " or ".join(options.backends or default)
-        raise Skip(f"no {asked} here: this rig offers {', '.join(site.backends)}{why}")
-    return found
+    """Returns the requested or else the default backends that the site offers. Raises Skip if it offers none."""
+    requested = options.backends or default
+    offered = [name for name in requested if name in site.backends]
+    if not offered:
+        reason = f" ({site.no_sqlite})" if site.no_sqlite else ""
+        raise Skip(f"needs {' or '.join(requested)}; this rig offers {', '.join(site.backends)}{reason}")
+    return offered
 
 
 def strategies(options: BenchRequest, site: Site, backend: Backend, default: Sequence[str]) -> Sequence[str]:
-    """The strategies asked for, else the default ones; on SQLite the set-up decides, so there is one.
+    """Returns the requested or else the default strategies. SQLite has one, because its profile decides.
 
-    A service that is not ours has one of its own, without a name, unless the user names what it understands.
+    An external service uses its own, without a name, unless the user requests one that it knows.
     """
     if backend != "postgres":
         return ("upsert",)
@@ -107,7 +105,7 @@ def strategies(options: BenchRequest, site: Site, backend: Backend, default: Seq
 
 
 def check_counters(measured: TrialRecord) -> list[Finding]:
-    """The whole oracle over a trial's increments, and the counts of all layers."""
+    """Runs all checks of the counter oracle on a trial's increments, and compares the counts of all layers."""
     cell, requests, evidence = measured.cell, measured.requests, measured.evidence
     findings = [
         check_final_value(cell, requests, evidence),
@@ -123,7 +121,7 @@ def check_counters(measured: TrialRecord) -> list[Finding]:
 
 
 def _integrity(cell: Cell, evidence: Evidence) -> Finding:
-    """`PRAGMA integrity_check` says ok."""
+    """`PRAGMA integrity_check` returns ok."""
     lines = evidence.sqlite.integrity_check if evidence.sqlite else ()
     if not lines:
         return finding(cell, "integrity", "unknown", "PRAGMA integrity_check was not run")
@@ -131,17 +129,17 @@ def _integrity(cell: Cell, evidence: Evidence) -> Finding:
 
 
 def _pragmas(cell: Cell, evidence: Evidence) -> Finding:
-    """What was read back is what the backend's name promises, on every host: else another set-up was measured."""
+    """The pragmas read back on every host are those of the backend's profile; all others are equal on all workers."""
     sqlite = evidence.sqlite
     if sqlite is None or not sqlite.pragmas:
         return finding(cell, "pragmas", "unknown", "the pragmas were not read back")
-    promised = asdict(PROFILES[cell.backend.removeprefix("sqlite-")])
+    profile = asdict(PROFILES[cell.backend.removeprefix("sqlite-")])
     workers = {"": sqlite.pragmas, **sqlite.differing}
     wrong = [
-        f"{worker or 'read back'}: {name} {facts.get(name)} instead of {value}"
-        for worker, facts in workers.items()
-        for name, value in ({**sqlite.pragmas, **promised} if worker else promised).items()
-        if facts.get(name) != value
+        f"{worker or 'read back'}: {name} {pragmas.get(name)} instead of {value}"
+        for worker, pragmas in workers.items()
+        for name, value in ({**sqlite.pragmas, **profile} if worker else profile).items()
+        if pragmas.get(name) != value
     ]
-    said = ", ".join(f"{name} {sqlite.pragmas.get(name)}" for name in promised)
-    return finding(cell, "pragmas", not wrong, "; ".join(wrong[:3]) or f"read back on every host: {said}")
+    values = ", ".join(f"{name} {sqlite.pragmas.get(name)}" for name in profile)
+    return finding(cell, "pragmas", not wrong, "; ".join(wrong[:3]) or f"read back on every host: {values}")

@@ -1,4 +1,4 @@
-"""Which anomalies occur at which isolation level: cases as data, driven step by step on two backends."""
+"""Which anomalies occur at which isolation level: cases as data, run step by step on PostgreSQL and SQLite."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from harness.scenarios.increment_workload import backends
 
 
 def cells(options: BenchRequest, site: Site) -> list[Cell]:
-    """One cell a backend: all cases at all levels."""
+    """Plans one cell per backend, with all cases at all levels."""
     site.need(database=True)
     return [
         Cell(scenario="isolation", backend=backend, strategy="", hosts=1)
@@ -22,7 +22,7 @@ def cells(options: BenchRequest, site: Site) -> list[Cell]:
 
 
 def workload(trial: Trial) -> RemoteWorkload:
-    """PostgreSQL from a load host; SQLite on an app host, where the file is."""
+    """Runs the PostgreSQL cases on a load host and the SQLite cases on an app host, where the file is."""
     backend = trial.cell.backend
     if backend == "postgres":
         return RemoteWorkload(role="load", module="harness.isolation", job={"what": "isolation"})
@@ -33,7 +33,7 @@ def workload(trial: Trial) -> RemoteWorkload:
 
 
 def check(measured: TrialRecord) -> Sequence[Finding]:
-    """Nothing occurred that the database documents as prevented; every transaction ran at the level asked for."""
+    """No anomaly occurs that the database documents as prevented; every transaction runs at the requested level."""
     return findings_isolation(measured.evidence.workload_result or {})
 
 

@@ -1,14 +1,13 @@
-"""How the pool's size bounds the time of 200 queries that each sleep 10 ms on the server.
+"""How the pool's size limits the time of 200 queries that each sleep 10 ms on the server.
 
-The original swept `pg_sleep(0.01)` over pools of 1, 5, 10, 20 and 50. Here the service runs that very query (its
-transaction without a row), so pool, app and HAProxy are all in the path; nothing is written, so there is no
-counter for the oracle. The pool's connections are open beforehand (`app_pool_min`): the pool is measured, not 50
-logins; for the same reason each trial's 200 queries are sent once before, unmeasured. With a pool of p nothing can
-be faster than 200 / p x 10 ms: the ideal line. The app's CPU cap is lifted
-(`app_cpus`), so that the pool is the bound until the knee, where something else takes over.
+Pools of 1, 5, 10, 20 and 50 connections run `pg_sleep(0.01)` through HAProxy, the service and its pool (the endpoint's
+transaction without a row). Nothing is written, so there is no counter to check. The connections are opened beforehand
+(`app_pool_min`), and each trial's 200 queries are sent once before, unmeasured, so the pool is measured and not 50
+logins. With a pool of p the time is at least 200 / p x 10 ms: the ideal line. The app host has a high CPU cap
+(`app_cpus`), so the pool is the bound up to the knee, where another bottleneck begins.
 
-What shows that a pool has the size it is said to have is Little's law: the mean number of busy connections is the
-sum of the times spent executing over the time it all took.
+The effective pool size follows from Little's law: the mean number of busy connections is the sum of the execution times
+divided by the total time.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from harness.analysis.stats import CLAIM_TRIALS
 from harness.checks.finding import finding
 from harness.checks.traffic import check_acknowledged, check_counts
 from harness.load.spec import LoadSpec, Operation
-from harness.model import Cell, Finding, Trial
+from harness.model import Cell, Finding, Trial, verdict_from
 from harness.plan.options import BenchRequest
 from harness.plan.scenario import Scenario, Site, Skip
 from harness.record import Samples, TrialRecord
@@ -33,20 +32,20 @@ QUERIES = 200
 HOLD_MS = 10
 APP_CPUS = 2.0
 BUSY_LEAST, BUSY_MOST = 0.3, 1.1
-"""Bounds of the mean number of busy connections over the pool's size. Three tenths, because the ends are ramps: that
-tells a pool of a quarter the size; the ratios of the times tell a half. Past the knee, where half of the queries wait
-for a connection no longer than they execute, something else is the bound and the pool may well be idle.
+"""Bounds of the ratio of busy connections (mean) to pool size. The lower bound is 0.3 because the load ramps up and
+down; it detects a pool of a quarter of the size, and the ratios of the times detect one of half the size. Past the
+knee, where half of the queries wait no longer than they execute, another bottleneck may keep the pool idle.
 """
 KNEE = 0.7
-"""A pool is past the knee where it brings less than this share of what its size promises."""
+"""The knee is the first pool whose gain is less than this share of the gain in size."""
 
 
 def cells(options: BenchRequest, site: Site) -> list[Cell]:
-    """One app host, its pool in five sizes, all 200 requests at once."""
+    """Plans one app host with five pool sizes, all 200 requests at once."""
     if not site.managed:
-        raise Skip("the pool's size of a service that is not ours cannot be set")
+        raise Skip("cannot set the pool size of an external service")
     if site.workers > 1:
-        raise Skip(f"each of a host's {site.workers} processes has a pool of its own, so none of 1 (app_workers: 1)")
+        raise Skip(f"needs app_workers: 1, because each of the {site.workers} processes per host has its own pool")
     queries = options.requests or QUERIES
     return [
         Cell(
@@ -63,7 +62,7 @@ def cells(options: BenchRequest, site: Site) -> list[Cell]:
 
 
 def workload(trial: Trial) -> dict[str, LoadSpec]:
-    """All queries at once."""
+    """Returns a load that sends all queries at once."""
     cell = trial.cell
     hold = Operation(
         name="hold",
@@ -79,37 +78,42 @@ def workload(trial: Trial) -> dict[str, LoadSpec]:
 
 
 def check(measured: TrialRecord) -> Sequence[Finding]:
-    """All acknowledged and counted alike; as many connections busy as the pool is said to have."""
+    """All queries are acknowledged and counted alike; the number of busy connections fits the pool's size."""
     cell, samples, evidence = measured.cell, measured.main, measured.evidence
     queries = cell.requests or 0
     return [
         check_acknowledged(cell, samples, expected=queries),
-        _pool_is_what_it_is_called(cell, samples, queries),
+        _check_effective_size(cell, samples, queries),
         check_counts(cell, samples, evidence, op=None),
     ]
 
 
-def _pool_is_what_it_is_called(cell: Cell, samples: Samples, queries: int) -> Finding:
-    """Never faster than the ideal line, and three tenths of the pool to all of it busy in the mean, or nobody waits."""
+def _check_effective_size(cell: Cell, samples: Samples, queries: int) -> Finding:
+    """The time is not below the ideal line, and the mean number of busy connections fits the pool's size, or few
+    queries wait for a connection (another bottleneck)."""
     name = "pool is what it is called"
-    waits, took = samples.captured.get("pool_wait_ms", ()), samples.captured.get("duration", ())
-    known = [(wait, all_) for wait, all_ in zip(waits, took, strict=True) if not math.isnan(wait + all_)]
+    waits, durations = samples.captured.get("pool_wait_ms", ()), samples.captured.get("duration", ())
+    known = [(wait, total) for wait, total in zip(waits, durations, strict=True) if not math.isnan(wait + total)]
     if not known:
-        return finding(cell, name, "unknown", "no answer said how long it waited for a connection")
+        return finding(cell, name, "unknown", "no response reported its wait for a connection")
     seconds = (max(samples.done_us) - min(samples.due_us)) / 1e6
     ideal_s = math.ceil(queries / cell.pool) * HOLD_MS / 1000
-    executing = [all_ - wait for wait, all_ in known]
+    executing = [total - wait for wait, total in known]
     busy = sum(executing) / 1000 / seconds
     waiting_ms, executing_ms = statistics.median(wait for wait, _ in known), statistics.median(executing)
     idle = busy < BUSY_LEAST * cell.pool
-    past = idle and waiting_ms <= executing_ms
+    past_knee = idle and waiting_ms <= executing_ms
+    text = (
+        f"{seconds:.2f} s, a pool of {cell.pool} needs at least {ideal_s:.2f} s; mean busy connections {busy:.1f}; "
+        f"median wait for a connection {waiting_ms:,.0f} ms, median execution {executing_ms:,.1f} ms"
+    )
+    if past_knee:
+        text += "; past the knee: another bottleneck keeps the pool idle"
     return finding(
         cell,
         name,
-        seconds >= ideal_s and busy <= BUSY_MOST * cell.pool and (past or not idle),
-        f"{seconds:.2f} s where a pool of {cell.pool} needs {ideal_s:.2f} s at least; {busy:.1f} connections busy "
-        f"in the mean; in the median {waiting_ms:,.0f} ms waiting for one and {executing_ms:,.1f} ms executing"
-        + ("; past the knee: hardly any query waits, so another bound keeps the pool idle" if past else ""),
+        seconds >= ideal_s and busy <= BUSY_MOST * cell.pool and (past_knee or not idle),
+        text,
         seconds=seconds,
         ideal_s=ideal_s,
         busy=busy,
@@ -119,7 +123,7 @@ def _pool_is_what_it_is_called(cell: Cell, samples: Samples, queries: int) -> Fi
 
 
 def judge(trials: Sequence[TrialRecord]) -> Sequence[Finding]:
-    """The original's two ratios, and where the knee is."""
+    """Checks the two ratios of times and reports the knee."""
     times: dict[int, list[float]] = defaultdict(list)
     for measured in trials:
         seconds = measured.row.figure("seconds")
@@ -137,9 +141,12 @@ def judge(trials: Sequence[TrialRecord]) -> Sequence[Finding]:
         text = f"{t[large]:.2f} s with {large}, {t[small]:.2f} s with {small}: ratio {ratio:.2f}"
         findings.append(finding(cell, check_name, ratio < limit, text, ratio=ratio))
     knee = next((b for a, b in zip(t, list(t)[1:], strict=False) if (t[a] / t[b]) / (b / a) < KNEE), None)
-    line = ", ".join(f"{pool}: {seconds:.2f} s" for pool, seconds in t.items())
-    text = f"from {knee} connections on, less than {KNEE:.0%} of the promised gain" if knee else "no knee up to 50"
-    findings.append(finding(cell, "knee", "pass" if t else "unknown", f"{text} ({line})", knee=knee, seconds=t))
+    times_by_pool = ", ".join(f"{pool}: {seconds:.2f} s" for pool, seconds in t.items())
+    text = f"no knee up to {POOLS[-1]}"
+    if knee:
+        text = f"knee at {knee} connections, which gain less than {KNEE:.0%} of what the size allows"
+    verdict = verdict_from(failed=False, passed=bool(t))
+    findings.append(finding(cell, "knee", verdict, f"{text} ({times_by_pool})", knee=knee, seconds=t))
     return findings
 
 
@@ -163,7 +170,7 @@ SCENARIO = Scenario(
     check=check,
     label=label,
     judge=judge,
-    postgres_topic="connections, which cost the server a process each",
+    postgres_topic="connections, each of which is a process of the server",
     repeat=lambda _: CLAIM_TRIALS,
     rehearse=True,
 )

@@ -1,18 +1,18 @@
-"""The same increments on SQLite (naive and tuned) and PostgreSQL, beside what the original page claims.
+"""The same increments on SQLite (naive and tuned) and PostgreSQL, compared with published claims.
 
-`burst`: 1,000 at once, for the share that succeeds and the mean response. `steady`: so many clients for some
-seconds, for the throughput, for the error rate (with the most clients) and for how many clients are served without
-an error. The page's claims are judged against *naive*, the set-up it describes. A claim that does not hold is shown
-as not held: it is a finding about the page, not a failure of this tier.
+`burst`: 1,000 requests at once, for the success rate and the mean response. `steady`: a number of clients for some
+seconds, for the throughput, the error rate (with the most clients) and the number of clients that are served without
+errors. The claims are compared with *naive* SQLite, the configuration that they describe. A claim that does not hold
+is shown as not held; it is no failure of the service.
 
-The mean response is of acknowledged answers. A refusal comes quickly, so in a mean over all answers failing would pass
-for speed; that mean stands beside it under its own name.
+The mean response covers acknowledged responses only. Rejections are fast, so in a mean over all responses, failing
+would look like speed; that mean is reported beside it under its own name.
 
-Counts stay true where the generator was held up, times do not: the mean response and the throughput are of trials
-without such a doubt alone, and unknown where a cell has none.
+Counts stay true if the load generator was the bottleneck, times do not. So the mean response and the throughput use
+only trials without that doubt, and are unknown if a cell has none.
 
-One trial a cell: the claims are of factors of five and ten, beyond what trials differ by. Near such a factor one
-trial can tip `held` either way; `--repeat 5` takes medians.
+One trial per cell: the claims are factors of five and ten, larger than the variation between trials. If a value is
+close to such a factor, one trial can change `held` either way; `--repeat 5` takes medians.
 """
 
 from __future__ import annotations
@@ -43,11 +43,11 @@ SIDES: Mapping[str, Backend] = {"naive": "sqlite-naive", "tuned": "sqlite-tuned"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
-    """A row of the page's table: its figures, and the improvement over SQLite that its test asks for."""
+    """One published claim: its values, and the improvement over SQLite that it requires."""
 
     name: str
     of: str
-    """What it was measured of."""
+    """The load that was measured."""
     unit: str
     sqlite: str
     postgres: str
@@ -63,7 +63,7 @@ CLAIMS: tuple[Claim, ...] = (
         holds=lambda a, b: b / a - 1 > 2.0 if a else b > 0,
     ),
     Claim(
-        name="mean response", of="acknowledged answers of the burst",
+        name="mean response", of="acknowledged responses of the burst",
         unit="ms", sqlite="500 ms", postgres="50 ms", change="more than 80 % less",
         holds=lambda a, b: a > 0 and 1 - b / a > 0.8,
     ),
@@ -78,7 +78,7 @@ CLAIMS: tuple[Claim, ...] = (
         holds=lambda a, b: a > 0 and 1 - b / a >= 0.993,
     ),
     Claim(
-        name="concurrent connections", of="the most clients of a steady load of which none was refused",
+        name="concurrent connections", of="the most clients of a steady load without errors",
         unit="clients", sqlite="1 in effect", postgres="100+", change="+9,900 %",
         holds=lambda a, b: a <= 1 and b >= 100,
     ),
@@ -86,11 +86,11 @@ CLAIMS: tuple[Claim, ...] = (
 
 
 def cells(options: BenchRequest, site: Site) -> list[Cell]:
-    """Backends x (one burst, three steady loads; two with --quick)."""
-    wanted = [name for name in (options.backends or BACKENDS) if name in site.backends]
+    """Plans one burst and three steady loads (two with --quick) per backend."""
+    backends = [name for name in (options.backends or BACKENDS) if name in site.backends]
     if options.backends and ("postgres" not in options.backends or len(options.backends) < 2):
-        raise Skip("compares PostgreSQL with SQLite: --backend leaves only one of them")
-    if "postgres" not in wanted or len(wanted) < 2:
+        raise Skip("compares PostgreSQL with SQLite, but --backend selects only one of them")
+    if "postgres" not in backends or len(backends) < 2:
         raise Skip(site.no_sqlite or "needs a rig that offers SQLite")
     hosts = site.serving(options.hosts, 4)
     requests = options.requests or REQUESTS
@@ -110,76 +110,83 @@ def cells(options: BenchRequest, site: Site) -> list[Cell]:
 
     return [
         cell(backend, clients, kind)
-        for backend in wanted
+        for backend in backends
         for clients, kind in [(requests, "burst"), *((n, "steady") for n in loads)]
     ]
 
 
 def workload(trial: Trial) -> dict[str, LoadSpec]:
-    """One hot key: what every writer wants."""
+    """Returns increments of one hot key by all clients."""
     cell = trial.cell
     lane = replace(load(cell, increment(cell.strategy), Keys(kind="one", prefix="shared")), timeout_s=60.0)
     return {"main": replace(lane, warmup=None) if cell.params["load"] == "burst" else lane}
 
 
 def check(measured: TrialRecord) -> Sequence[Finding]:
-    """Whatever is acknowledged must be there, on every backend."""
+    """No acknowledged increment is lost, on any backend."""
     return check_counters(measured)
 
 
 def extract(measured: TrialRecord) -> Mapping[str, float]:
-    """Of the burst: the mean latency of acknowledged answers, from the instant they were due."""
+    """Returns the mean latency of the burst's acknowledged responses, from the time they were due."""
     if measured.cell.params["load"] != "burst" or "main" not in measured.lanes:
         return {}
     samples = measured.main
-    taken = [
+    latencies = [
         done - due
         for due, done, outcome in zip(samples.due_us, samples.done_us, samples.outcome, strict=True)
         if outcome == "ok"
     ]
-    return {"acknowledged_ms": statistics.fmean(taken) / 1000} if taken else {}
+    return {"acknowledged_ms": statistics.fmean(latencies) / 1000} if latencies else {}
 
 
 def figures(trials: Sequence[TrialRecord]) -> Mapping[Backend, Mapping[str, float]]:
-    """Backend -> the page's five rows as measured: medians over valid trials.
+    """Returns the measured value of each claim by backend: medians over valid trials.
 
-    `mean response` is absent where no answer was acknowledged, or no samples were kept; what is about time also where
-    the times of a cell are in doubt (`_doubt`), because the best of the loads that are left need not be the best.
+    `mean response` is absent if no response was acknowledged or no samples were kept. Values about time are also absent
+    if a cell has no trial with trusted times (`_doubted_times`): the best of the other loads need not be the best.
     """
     burst: dict[Backend, list[TrialRecord]] = defaultdict(list)
     steady: dict[Backend, list[TrialRecord]] = defaultdict(list)
     for measured in trials:
-        if not measured.row.valid:
-            continue
-        (burst if measured.cell.params["load"] == "burst" else steady)[measured.cell.backend].append(measured)
-    table: dict[Backend, Mapping[str, float]] = {}
-    for backend in BACKENDS:
-        if not burst[backend] or not steady[backend]:
-            continue
-        most = max(m.cell.clients for m in steady[backend])
-        errors = [1 - _share(m) for m in steady[backend] if m.cell.clients == most]
-        clean = [m.cell.clients for m in steady[backend] if _share(m) == 1.0 and m.row.figure("ok")]
-        timed = [m for m in burst[backend] if m.row.times_valid]
-        every = [ms for m in timed if (ms := m.row.figure("mean_ms")) is not None]
-        served = [m.extracted["acknowledged_ms"] for m in timed if "acknowledged_ms" in m.extracted]
+        if measured.row.valid:
+            (burst if _is_burst(measured) else steady)[measured.cell.backend].append(measured)
+    return {
+        backend: {**_burst_figures(burst[backend]), **_steady_figures(steady[backend])}
+        for backend in BACKENDS
+        if burst[backend] and steady[backend]
+    }
+
+
+def _burst_figures(trials: Sequence[TrialRecord]) -> dict[str, float]:
+    values = {"success rate": 100 * statistics.median(_acknowledged_share(m) for m in trials)}
+    timed = [m for m in trials if m.row.times_valid]
+    if acknowledged := [m.extracted["acknowledged_ms"] for m in timed if "acknowledged_ms" in m.extracted]:
+        values["mean response"] = statistics.median(acknowledged)
+    if all_responses := [ms for m in timed if (ms := m.row.figure("mean_ms")) is not None]:
+        values[ALL_ANSWERS] = statistics.median(all_responses)
+    return values
+
+
+def _steady_figures(trials: Sequence[TrialRecord]) -> dict[str, float]:
+    most_clients = max(m.cell.clients for m in trials)
+    errors = [1 - _acknowledged_share(m) for m in trials if m.cell.clients == most_clients]
+    without_errors = [m.cell.clients for m in trials if _acknowledged_share(m) == 1.0 and m.row.figure("ok")]
+    values = {
+        "error rate": 100 * statistics.median(errors),
+        "concurrent connections": float(max(without_errors, default=0)),
+    }
+    if not _doubted_times(trials):
         rates: dict[int, list[float]] = defaultdict(list)
-        for m in steady[backend]:
+        for m in trials:
             if m.row.times_valid:
                 rates[m.cell.clients].append(m.row.figure("rps") or 0.0)
-        best = {} if _doubt(steady[backend]) else {"throughput": max(map(statistics.median, rates.values()))}
-        table[backend] = {
-            "success rate": 100 * statistics.median(_share(m) for m in burst[backend]),
-            "error rate": 100 * statistics.median(errors),
-            **({"mean response": statistics.median(served)} if served else {}),
-            **({ALL_ANSWERS: statistics.median(every)} if every else {}),
-            **best,
-            "concurrent connections": float(max(clean, default=0)),
-        }
-    return table
+        values["throughput"] = max(map(statistics.median, rates.values()))
+    return values
 
 
-def _doubt(trials: Iterable[TrialRecord]) -> str:
-    """Why the times of a cell are in doubt of which no trial's times hold; empty where each has one that does."""
+def _doubted_times(trials: Iterable[TrialRecord]) -> str:
+    """Returns the reason why a cell has no valid trial with trusted times; empty if each cell has one."""
     cells: dict[str, list[TrialResult]] = defaultdict(list)
     for measured in trials:
         if measured.row.valid:
@@ -187,62 +194,71 @@ def _doubt(trials: Iterable[TrialRecord]) -> str:
     return next((rows[0].reason for rows in cells.values() if not any(row.times_valid for row in rows)), "")
 
 
-def _share(measured: TrialRecord) -> float:
+def _is_burst(measured: TrialRecord) -> bool:
+    return bool(measured.cell.params["load"] == "burst")
+
+
+def _acknowledged_share(measured: TrialRecord) -> float:
     sent, ok = measured.row.figure("sent") or 0.0, measured.row.figure("ok") or 0.0
     return ok / sent if sent else 0.0
 
 
 def judge(trials: Sequence[TrialRecord]) -> Sequence[Finding]:
-    """Each claim: measured beside claimed, held or not held. Unknown only where it could not be measured, or is about
-    times that are in doubt."""
+    """Compares each claim with the measured values. A claim that does not hold is no failure; `unknown` means that it
+    could not be measured."""
     table = figures(trials)
-    cell = trials[0].cell
     if "postgres" not in table or "sqlite-naive" not in table:
+        cell = trials[0].cell
         return [finding(cell, f"claim: {c.name}", "unknown", "not both backends were measured") for c in CLAIMS]
-    loads = {kind: [m for m in trials if m.cell.params["load"] == kind] for kind in ("burst", "steady")}
-    unsteady = UNSTEADY if never_steady(m.row for m in loads["steady"] if m.row.times_valid) else ""
-    findings = []
-    for claim in CLAIMS:
-        naive, tuned, postgres = (table.get(name, {}).get(claim.name) for name in SIDES.values())
-        if naive is None or postgres is None:
-            absent = [name for name in (SIDES["naive"], SIDES["postgres"]) if claim.name not in table[name]]
-            of = loads["steady" if claim.name == "throughput" else "burst"]
-            doubt = _doubt(m for m in of if m.cell.backend in absent)
-            why = f"the generator was in doubt: {doubt}" if doubt else "no acknowledged answer whose sample was kept"
-            findings.append(finding(cell, f"claim: {claim.name}", "unknown", why))
-            continue
-        every = {side: table.get(name, {}).get(ALL_ANSWERS) for side, name in SIDES.items()}
-        aside = {ALL_ANSWERS: every} if claim.name == "mean response" else {}
-        held = claim.holds(naive, postgres)
-        text = (
-            f"{'held' if held else 'NOT HELD'} ({claim.of}): SQLite naive {naive:,.4g} {claim.unit}, "
-            + (f"tuned {tuned:,.4g}, " if tuned is not None else "")
-            + f"PostgreSQL {postgres:,.4g}; the page claims {claim.sqlite} and {claim.postgres} ({claim.change})"
-            + "".join(f"; {name}: {_sides(values)} {claim.unit}" for name, values in aside.items())
-            + unsteady * (claim.name == "throughput")
-        )
-        findings.append(
-            finding(
-                cell,
-                f"claim: {claim.name}",
-                "pass",
-                text,
-                of=claim.of,
-                held=held,
-                naive=naive,
-                tuned=tuned,
-                postgres=postgres,
-                unit=claim.unit,
-                claimed=[claim.sqlite, claim.postgres],
-                change=claim.change,
-                **aside,
-            )
-        )
-    return findings
+    return [_compare(claim, trials, table) for claim in CLAIMS]
 
 
-def _sides(values: Mapping[str, float | None]) -> str:
-    return ", ".join(f"{side} {value:,.4g}" for side, value in values.items() if value is not None)
+def _compare(claim: Claim, trials: Sequence[TrialRecord], table: Mapping[Backend, Mapping[str, float]]) -> Finding:
+    """Compares one claim with the measured values of SQLite and PostgreSQL."""
+    cell, name = trials[0].cell, f"claim: {claim.name}"
+    naive, tuned, postgres = (table.get(backend, {}).get(claim.name) for backend in SIDES.values())
+    if naive is None or postgres is None:
+        return finding(cell, name, "unknown", _why_missing(claim, trials, table))
+    held = claim.holds(naive, postgres)
+    text = f"{'held' if held else 'NOT HELD'} ({claim.of}): SQLite naive {naive:,.4g} {claim.unit}, "
+    if tuned is not None:
+        text += f"tuned {tuned:,.4g}, "
+    text += f"PostgreSQL {postgres:,.4g}; claimed: {claim.sqlite} and {claim.postgres} ({claim.change})"
+    aside = {}
+    if claim.name == "mean response":
+        means = {side: table.get(backend, {}).get(ALL_ANSWERS) for side, backend in SIDES.items()}
+        shown = ", ".join(f"{side} {value:,.4g}" for side, value in means.items() if value is not None)
+        text += f"; {ALL_ANSWERS}: {shown} {claim.unit}"
+        aside = {ALL_ANSWERS: means}
+    if claim.name == "throughput" and never_steady(
+        measured.row for measured in trials if not _is_burst(measured) and measured.row.times_valid
+    ):
+        text += UNSTEADY
+    return finding(
+        cell,
+        name,
+        "pass",
+        text,
+        of=claim.of,
+        held=held,
+        naive=naive,
+        tuned=tuned,
+        postgres=postgres,
+        unit=claim.unit,
+        claimed=[claim.sqlite, claim.postgres],
+        change=claim.change,
+        **aside,
+    )
+
+
+def _why_missing(claim: Claim, trials: Sequence[TrialRecord], table: Mapping[Backend, Mapping[str, float]]) -> str:
+    """Returns the reason why a claim has no measured value for naive SQLite or PostgreSQL."""
+    backends = [backend for backend in (SIDES["naive"], SIDES["postgres"]) if claim.name not in table[backend]]
+    is_about_burst = claim.name != "throughput"
+    used = (m for m in trials if _is_burst(m) == is_about_burst and m.cell.backend in backends)
+    if doubt := _doubted_times(used):
+        return f"the load generator may have been the bottleneck: {doubt}"
+    return "no acknowledged response whose sample was kept"
 
 
 def label(cell: Cell) -> str:

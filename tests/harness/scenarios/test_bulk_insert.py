@@ -1,4 +1,4 @@
-"""Bulk inserts: every way in which a request can be less than all or nothing."""
+"""Bulk inserts: each way in which a request can violate all or nothing."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def record(
     ranges: Any = ((1, 30),),
     refused: Columns = REFUSED,
 ) -> TrialRecord:
-    """Three requests of ten rows each, and two refused; `left`: how many rows each request left in the database."""
+    """Three requests of ten rows each, and two refused; `left`: rows in the database by request."""
     left = {0: 10, 1: 10, 2: 10} if left is None else left
     return measured(
         CELL, lanes(samples, refused), figures={"seconds": 2.0}, counts=counted(5),
@@ -44,7 +44,7 @@ def record(
     )  # fmt: skip
 
 
-def test_the_cells_are_the_sizes() -> None:
+def test_cells_are_the_sizes() -> None:
     assert [(c.params["rows"], c.requests, c.clients, c.hosts) for c in cells("bulk-insert")] == [
         (1, 400, 8, 4), (10, 400, 8, 4), (100, 200, 8, 4), (1000, 40, 8, 4), (10_000, 8, 8, 4),
     ]  # fmt: skip
@@ -54,33 +54,33 @@ def test_the_cells_are_the_sizes() -> None:
     assert {c.hosts for c in cells("bulk-insert", hosts="2")} == {2}
 
 
-def test_it_needs_the_database_and_the_endpoint() -> None:
+def test_skipped_without_database_or_endpoint() -> None:
     with pytest.raises(Skip, match="needs the database itself"):
         cells("bulk-insert", FOREIGN)
     with pytest.raises(Skip, match="does not offer /api/bulk-insert"):
         cells("bulk-insert", Site(hosts=2, absent=("/api/bulk-insert",)))
 
 
-def test_whole_requests_pass_and_tell_their_rate() -> None:
-    found = check(record())
-    assert wrong(found) == {}
-    assert found["all or nothing"].numbers["rows_per_s"] == 15.0
-    assert found["ids exist once"].detail == "all 30 ids returned exist, once each"
+def test_complete_requests_pass_with_their_rate() -> None:
+    findings = check(record())
+    assert wrong(findings) == {}
+    assert findings["all or nothing"].numbers["rows_per_s"] == 15.0
+    assert findings["ids exist once"].detail == "all 30 returned ids exist, once each"
 
 
 @pytest.mark.parametrize(
-    ("flaw", "said"),
+    ("flaw", "detail"),
     [
         ({"left": {0: 10, 1: 9, 2: 10}}, "request 1 (ok) left 9 of 10 rows"),
         ({"left": {0: 10, 1: 10}}, "request 2 (ok) left 0 of 10 rows"),
         ({"left": {0: 10, 1: 10, 2: 20}}, "request 2 (ok) left 20 of 10 rows"),
-        ({"left": {0: 10, 1: 10, 2: 10, 9: 1}}, "request 9, which nobody sent, left 1 rows"),
+        ({"left": {0: 10, 1: 10, 2: 10, 9: 1}}, "request 9, which was not sent, left 1 rows"),
         ({"samples": doctored(GOOD, 1, value=9)}, "request 1 (ok) left 10 of 10 rows"),
     ],
 )
-def test_a_request_that_is_not_whole_fails(flaw: dict[str, Any], said: str) -> None:
-    found = check(record(**flaw))["all or nothing"]
-    assert (found.verdict, found.detail) == ("fail", said)
+def test_an_incomplete_request_fails(flaw: dict[str, Any], detail: str) -> None:
+    finding = check(record(**flaw))["all or nothing"]
+    assert (finding.verdict, finding.detail) == ("fail", detail)
 
 
 @pytest.mark.parametrize(
@@ -88,46 +88,46 @@ def test_a_request_that_is_not_whole_fails(flaw: dict[str, Any], said: str) -> N
     [("fail", 0, "pass"), ("fail", 10, "fail"), ("fail", 4, "fail"), ("unknown", 0, "pass"), ("unknown", 10, "pass"),
      ("unknown", 4, "fail")],
 )  # fmt: skip
-def test_a_refused_request_leaves_nothing_an_unknown_one_all_or_nothing(outcome: str, rows: int, verdict: str) -> None:
+def test_a_failed_request_leaves_no_row_and_an_unknown_one_all_or_none(outcome: str, rows: int, verdict: str) -> None:
     samples = doctored(GOOD, 2, outcome=outcome, value=None)
-    found = check(record(samples, left={0: 10, 1: 10, 2: rows}, ids=IDS[:2]))
-    assert found["all or nothing"].verdict == verdict
-    assert found["ids exist once"].verdict == "pass"
+    findings = check(record(samples, left={0: 10, 1: 10, 2: rows}, ids=IDS[:2]))
+    assert findings["all or nothing"].verdict == verdict
+    assert findings["ids exist once"].verdict == "pass"
 
 
 @pytest.mark.parametrize(
-    ("ids", "ranges", "said"),
+    ("ids", "ranges", "detail"),
     [
-        ([IDS[0], IDS[1], IDS[1]], [(1, 30)], "20 ids returned for 30 rows, 10 of them twice, 0 not there"),
-        (IDS, [(1, 29)], "30 ids returned for 30 rows, 0 of them twice, 1 not there"),
-        (IDS, [(1, 4), (6, 30)], "30 ids returned for 30 rows, 0 of them twice, 1 not there"),
-        (IDS, [], "30 ids returned for 30 rows, 0 of them twice, 30 not there"),
-        (IDS[:2], [(1, 30)], "20 ids returned for 30 rows, 0 of them twice, 0 not there"),
+        ([IDS[0], IDS[1], IDS[1]], [(1, 30)], "20 ids returned for 30 rows, 10 of them twice, 0 missing"),
+        (IDS, [(1, 29)], "30 ids returned for 30 rows, 0 of them twice, 1 missing"),
+        (IDS, [(1, 4), (6, 30)], "30 ids returned for 30 rows, 0 of them twice, 1 missing"),
+        (IDS, [], "30 ids returned for 30 rows, 0 of them twice, 30 missing"),
+        (IDS[:2], [(1, 30)], "20 ids returned for 30 rows, 0 of them twice, 0 missing"),
     ],
 )
-def test_ids_that_are_doubled_absent_or_too_few_fail(ids: Any, ranges: Any, said: str) -> None:
-    found = check(record(ids=ids, ranges=ranges))["ids exist once"]
-    assert (found.verdict, found.detail) == ("fail", said)
+def test_repeated_missing_or_too_few_ids_fail(ids: Any, ranges: Any, detail: str) -> None:
+    finding = check(record(ids=ids, ranges=ranges))["ids exist once"]
+    assert (finding.verdict, finding.detail) == ("fail", detail)
 
 
-def test_a_range_without_end_costs_nothing() -> None:
+def test_a_huge_range_of_ids_is_checked_quickly() -> None:
     assert check(record(ranges=[(0, 10**18)]))["ids exist once"].verdict == "pass"
 
 
-def test_nothing_acknowledged_or_nothing_read_is_unknown() -> None:
+def test_no_acknowledged_request_or_no_read_rows_is_unknown() -> None:
     refused = replace(GOOD, outcome=["fail"] * 3, value=[None] * 3)
-    found = check(record(refused, left={}, ids=[]))
-    assert wrong(found) == {"all or nothing": "unknown", "ids exist once": "unknown"}
+    findings = check(record(refused, left={}, ids=[]))
+    assert wrong(findings) == {"all or nothing": "unknown", "ids exist once": "unknown"}
     assert wrong(check(measured(CELL, lanes()))) == {"all or nothing": "unknown"}
 
 
-def test_counts_that_differ_fail() -> None:
+def test_different_counts_fail() -> None:
     rows = BulkRows(requests={0: 10, 1: 10, 2: 10}, ranges=((1, 30),))
-    found = check(measured(CELL, lanes(), counts=counted(5) | {"haproxy": 4}, bulk_rows=rows))
-    assert found["counts agree"].verdict == "fail"
+    findings = check(measured(CELL, lanes(), counts=counted(5) | {"haproxy": 4}, bulk_rows=rows))
+    assert findings["counts agree"].verdict == "fail"
 
 
-def test_the_refused_lane_ends_with_a_text_that_only_the_database_refuses() -> None:
+def test_the_rejected_lane_violates_a_constraint_of_the_database_only() -> None:
     for made in cells("bulk-insert"):
         work = SCENARIOS["bulk-insert"].workload(measured(made, GOOD).row.trial)
         (good,), (bad,) = (work[lane].operations for lane in ("main", "refused"))
@@ -135,31 +135,31 @@ def test_the_refused_lane_ends_with_a_text_that_only_the_database_refuses() -> N
         assert len(texts) == len(good.body["data"]) == made.params["rows"]
         assert [len(text) > 65_536 for text in texts] == [False] * (len(texts) - 1) + [True]
         assert all(text.startswith("9{n}-") for text in texts[:-1])
-        assert sum(map(len, texts)) + 16 * len(texts) < 2**20  # the largest body that the service takes
+        assert sum(map(len, texts)) + 16 * len(texts) < 2**20  # the largest body that the service accepts
 
 
-def test_requests_that_fail_in_the_database_and_leave_nothing_pass() -> None:
-    found = check(record())[EMPTY]
-    assert (found.verdict, found.numbers) == ("pass", {"failed": 2})
+def test_requests_that_fail_in_the_database_and_leave_no_row_pass() -> None:
+    finding = check(record())[EMPTY]
+    assert (finding.verdict, finding.numbers) == ("pass", {"failed": 2})
 
 
 @pytest.mark.parametrize("outcome", ["fail", "unknown"])
 def test_a_row_left_by_a_failed_request_fails(outcome: str) -> None:
-    """As of a service that inserts text by text, or in several transactions."""
+    """As if a service inserted row by row, or in several transactions."""
     left = {0: 10, 1: 10, 2: 10, REFUSED_FROM + 1: 9}
-    found = check(record(left=left, refused=doctored(REFUSED, 1, outcome=outcome)))
-    assert wrong(found) == {EMPTY: "fail"}
-    assert f"refused request 1 ({outcome} 23514) left 9 of its 9 rows" in found[EMPTY].detail
+    findings = check(record(left=left, refused=doctored(REFUSED, 1, outcome=outcome)))
+    assert wrong(findings) == {EMPTY: "fail"}
+    assert f"rejected request 1 ({outcome} 23514) left 9 of its 9 valid rows" in findings[EMPTY].detail
 
 
 @pytest.mark.parametrize(
     "refused",
     [
-        doctored(REFUSED, 0, error="BAD_DATA"),  # refused by the service, before any row was in
+        doctored(REFUSED, 0, error="BAD_DATA"),  # rejected by the service before any row was inserted
         doctored(REFUSED, 0, outcome="ok", error=""),
         doctored(REFUSED, 0, outcome="unknown", error="reset"),
         history(),
     ],
 )
-def test_a_failure_that_did_not_happen_in_the_database_shows_nothing(refused: Columns) -> None:
+def test_a_failure_outside_the_database_is_unknown(refused: Columns) -> None:
     assert wrong(check(record(refused=refused))) == {EMPTY: "unknown"}

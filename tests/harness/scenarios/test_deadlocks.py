@@ -1,6 +1,6 @@
-"""Crossed updates: two victims, none, a survivor that is not applied, an app without retry, counts that differ.
+"""Crossed updates: two victims, none, a commit that is not applied, a service without retry, different counts.
 
-What the driver's sessions saw is judged in harness/isolation; its doctored results are in tests/harness/isolation.
+The findings of the direct sessions are tested in tests/harness/isolation.
 """
 
 from __future__ import annotations
@@ -21,29 +21,29 @@ from tests.support.records import FOREIGN, cell, cells, check, counted, measured
 PLAIN, RETRY = cell("deadlocks", through="service", retry=False), cell("deadlocks", through="service", retry=True)
 ALIKE = "deadlocks counted alike"
 OK, VICTIM, RESET = ("ok", ""), ("fail", "40P01 deadlock detected"), ("unknown", "reset")
-Answer = tuple[str, str]
+Result = tuple[str, str]
 
 
-def lane(answers: Iterable[Answer], retries: Iterable[float] = ()) -> Columns:
-    said = list(answers)
+def lane(results: Iterable[Result], retries: Iterable[float] = ()) -> Columns:
+    rows = list(results)
     return history(
-        *((0, 1000, outcome, None) for outcome, _ in said),
-        key=[f"pair-{n}" for n in range(len(said))],
-        error=[error for _, error in said],
-        captured={"retries": list(retries) or [0.0] * len(said)},
+        *((0, 1000, outcome, None) for outcome, _ in rows),
+        key=[f"pair-{n}" for n in range(len(rows))],
+        error=[error for _, error in rows],
+        captured={"retries": list(retries) or [0.0] * len(rows)},
     )
 
 
 def record(
-    first: list[Answer],
-    second: list[Answer],
+    first: list[Result],
+    second: list[Result],
     *,
     of: Any = PLAIN,
     retries: Iterable[float] = (),
     deadlocks: DeadlockCounts | None = None,
     **rows: int,
 ) -> TrialRecord:
-    """The pairs' answers in both lanes; the rows hold what was committed, or what `rows` says of `pair_<n><a|b>`."""
+    """The pairs' results in both lanes. Rows hold the number of commits, or the value in `rows` (`pair_<n><a|b>`)."""
     final = {
         f"pair-{n}{row}": [first[n][0], second[n][0]].count("ok") for n in range(len(first)) for row in "ab"
     } | {name.replace("_", "-"): value for name, value in rows.items()}  # fmt: skip
@@ -51,11 +51,11 @@ def record(
     return measured(of, lanes, final=final, counts=counted(2 * len(first)), deadlocks=deadlocks)
 
 
-def seen(n: int, log: int | None = None) -> DeadlockCounts:
+def server_counts(n: int, log: int | None = None) -> DeadlockCounts:
     return DeadlockCounts(statistics=n, log=n if log is None else log)
 
 
-def test_the_cells() -> None:
+def test_cells() -> None:
     assert [(c.params["through"], c.params.get("retry"), c.hosts, c.pool) for c in cells("deadlocks")] == [
         ("driver", None, 1, 5), ("service", False, 2, 25), ("service", True, 2, 25),
     ]  # fmt: skip
@@ -66,7 +66,7 @@ def test_the_cells() -> None:
         cells("deadlocks", FOREIGN)
 
 
-def test_the_driver_cell_is_judged_by_the_findings_of_the_stepper() -> None:
+def test_the_driver_cell_runs_direct_sessions() -> None:
     driver = cell("deadlocks", through="driver")
     work = SCENARIOS["deadlocks"].workload(measured(driver, history()).row.trial)
     assert isinstance(work, RemoteWorkload)
@@ -77,126 +77,128 @@ def test_the_driver_cell_is_judged_by_the_findings_of_the_stepper() -> None:
         check(measured(driver, history(), workload_result={"rounds": []}))
 
 
-def test_one_victim_and_one_commit_in_each_pair_pass() -> None:
-    found = check(record([OK] * PAIRS, [VICTIM] * PAIRS, deadlocks=seen(PAIRS)))
-    assert wrong(found) == {}
-    assert f"in each of {PAIRS} pairs that crossed" in found["one victim a pair"].detail
+def test_one_victim_and_one_commit_per_pair_pass() -> None:
+    findings = check(record([OK] * PAIRS, [VICTIM] * PAIRS, deadlocks=server_counts(PAIRS)))
+    assert wrong(findings) == {}
+    assert f"{PAIRS} pairs deadlocked with exactly one victim" in findings["one victim a pair"].detail
 
 
-def test_pairs_that_did_not_meet_are_said_and_not_held_against_the_rest() -> None:
-    found = check(record([OK] * PAIRS, [VICTIM] * 19 + [OK], deadlocks=seen(19)))
-    assert wrong(found) == {}
-    assert "1 of 20 pairs did not meet" in found["one victim a pair"].detail
+def test_a_few_pairs_without_deadlock_are_reported_and_pass() -> None:
+    findings = check(record([OK] * PAIRS, [VICTIM] * 19 + [OK], deadlocks=server_counts(19)))
+    assert wrong(findings) == {}
+    assert "1 of 20 pairs did not deadlock" in findings["one victim a pair"].detail
 
 
-@pytest.mark.parametrize(("met", "verdict"), [(15, "pass"), (14, "unknown"), (1, "unknown"), (0, "fail")])
-def test_most_pairs_must_meet_to_show_anything(met: int, verdict: str) -> None:
-    answers = [VICTIM] * met + [OK] * (PAIRS - met)
-    found = check(record([OK] * PAIRS, answers, deadlocks=seen(met)))["one victim a pair"]
-    assert found.verdict == verdict
-    assert ("15 at least must meet" in found.detail) == (met < 15)
-    retries = [1.0] * met + [0.0] * (PAIRS - met)
-    saved = check(record([OK] * PAIRS, [OK] * PAIRS, of=RETRY, retries=retries, deadlocks=seen(met)))
+@pytest.mark.parametrize(("deadlocked", "verdict"), [(15, "pass"), (14, "unknown"), (1, "unknown"), (0, "fail")])
+def test_most_pairs_must_deadlock(deadlocked: int, verdict: str) -> None:
+    answers = [VICTIM] * deadlocked + [OK] * (PAIRS - deadlocked)
+    finding = check(record([OK] * PAIRS, answers, deadlocks=server_counts(deadlocked)))["one victim a pair"]
+    assert finding.verdict == verdict
+    assert ("at least 15 pairs must deadlock" in finding.detail) == (deadlocked < 15)
+    retries = [1.0] * deadlocked + [0.0] * (PAIRS - deadlocked)
+    saved = check(record([OK] * PAIRS, [OK] * PAIRS, of=RETRY, retries=retries, deadlocks=server_counts(deadlocked)))
     assert saved["retry saves both"].verdict == verdict
 
 
-def test_one_pair_that_deadlocks_often_is_not_many_that_met() -> None:
+def test_many_deadlocks_of_one_pair_count_as_one_pair() -> None:
     retries = [20.0] + [0.0] * (PAIRS - 1)
-    found = check(record([OK] * PAIRS, [OK] * PAIRS, of=RETRY, retries=retries, deadlocks=seen(20)))
-    assert wrong(found) == {"retry saves both": "unknown"}
+    findings = check(record([OK] * PAIRS, [OK] * PAIRS, of=RETRY, retries=retries, deadlocks=server_counts(20)))
+    assert wrong(findings) == {"retry saves both": "unknown"}
 
 
 def test_two_victims_in_a_pair_fail() -> None:
-    found = check(record([OK] * 19 + [VICTIM], [VICTIM] * PAIRS, deadlocks=seen(PAIRS + 1)))
-    assert wrong(found) == {"one victim a pair": "fail"}
+    findings = check(record([OK] * 19 + [VICTIM], [VICTIM] * PAIRS, deadlocks=server_counts(PAIRS + 1)))
+    assert wrong(findings) == {"one victim a pair": "fail"}
 
 
 def test_no_deadlock_at_all_fails() -> None:
-    found = check(record([OK] * PAIRS, [OK] * PAIRS, deadlocks=seen(0)))
-    assert wrong(found) == {"one victim a pair": "fail"}
+    findings = check(record([OK] * PAIRS, [OK] * PAIRS, deadlocks=server_counts(0)))
+    assert wrong(findings) == {"one victim a pair": "fail"}
 
 
-def test_any_other_error_fails_and_is_named() -> None:
-    found = check(record([OK] * PAIRS, [VICTIM] * 19 + [("fail", "57014")], deadlocks=seen(19)))
-    assert wrong(found) == {"one victim a pair": "fail"}
-    assert "pair-19: fail 57014" in found["one victim a pair"].detail
+def test_any_other_error_fails_and_is_in_the_detail() -> None:
+    findings = check(record([OK] * PAIRS, [VICTIM] * 19 + [("fail", "57014")], deadlocks=server_counts(19)))
+    assert wrong(findings) == {"one victim a pair": "fail"}
+    assert "pair-19: fail 57014" in findings["one victim a pair"].detail
 
 
-def test_a_survivor_that_is_not_applied_or_a_victim_that_is_fails() -> None:
+def test_an_unapplied_commit_or_an_applied_victim_fails() -> None:
     good = ([OK] * PAIRS, [VICTIM] * PAIRS)
-    found = check(record(*good, deadlocks=seen(PAIRS), pair_3b=0))
-    assert wrong(found) == {"survivors are applied": "fail"}
-    assert found["survivors are applied"].detail == "row pair-3b holds 0 after 1 commits"
-    assert wrong(check(record(*good, deadlocks=seen(PAIRS), pair_3a=2))) == {"survivors are applied": "fail"}
+    findings = check(record(*good, deadlocks=server_counts(PAIRS), pair_3b=0))
+    assert wrong(findings) == {"survivors are applied": "fail"}
+    assert findings["survivors are applied"].detail == "row pair-3b holds 0 after 1 commits"
+    assert wrong(check(record(*good, deadlocks=server_counts(PAIRS), pair_3a=2))) == {"survivors are applied": "fail"}
 
 
 @pytest.mark.parametrize(("held", "verdict"), [(0, "fail"), (1, "pass"), (2, "pass"), (3, "fail")])
-def test_an_unknown_request_may_be_applied_or_not(held: int, verdict: str) -> None:
+def test_an_unknown_request_may_or_may_not_be_applied(held: int, verdict: str) -> None:
     both = {"pair_19a": held, "pair_19b": held}
-    found = check(record([OK] * PAIRS, [VICTIM] * 19 + [RESET], deadlocks=seen(19), **both))
-    assert found["survivors are applied"].verdict == verdict
-    assert found["one victim a pair"].verdict == "fail"
+    findings = check(record([OK] * PAIRS, [VICTIM] * 19 + [RESET], deadlocks=server_counts(19), **both))
+    assert findings["survivors are applied"].verdict == verdict
+    assert findings["one victim a pair"].verdict == "fail"
 
 
-@pytest.mark.parametrize("server", [seen(PAIRS - 1), seen(PAIRS, log=PAIRS - 1), seen(PAIRS + 1, log=PAIRS)])
-def test_counts_that_differ_fail(server: Mapping[str, int]) -> None:
+@pytest.mark.parametrize(
+    "server", [server_counts(PAIRS - 1), server_counts(PAIRS, log=PAIRS - 1), server_counts(PAIRS + 1, log=PAIRS)]
+)
+def test_different_counts_fail(server: Mapping[str, int]) -> None:
     assert wrong(check(record([OK] * PAIRS, [VICTIM] * PAIRS, deadlocks=server))) == {ALIKE: "fail"}
 
 
-def test_deadlocks_that_nobody_counted_are_unknown() -> None:
+def test_missing_server_counts_are_unknown() -> None:
     assert wrong(check(record([OK] * PAIRS, [VICTIM] * PAIRS))) == {ALIKE: "unknown"}
 
 
-def test_a_log_that_was_not_read_leaves_the_count_unknown_and_a_wrong_one_wrong() -> None:
+def test_an_unread_log_is_unknown_unless_another_count_differs() -> None:
     answers = ([OK] * PAIRS, [VICTIM] * PAIRS)
-    found = check(record(*answers, deadlocks=DeadlockCounts(statistics=PAIRS)))
-    assert wrong(found) == {ALIKE: "unknown"}
-    assert found[ALIKE].detail == "clients 20, pg_stat_database 20, server log not read"
+    findings = check(record(*answers, deadlocks=DeadlockCounts(statistics=PAIRS)))
+    assert wrong(findings) == {ALIKE: "unknown"}
+    assert findings[ALIKE].detail == "clients 20, pg_stat_database 20, server log not read"
     assert wrong(check(record(*answers, deadlocks=DeadlockCounts(statistics=PAIRS - 1)))) == {ALIKE: "fail"}
 
 
-def test_the_drivers_deadlocks_in_the_log_are_never_left_out() -> None:
+def test_the_driver_cell_compares_its_deadlocks_with_the_log() -> None:
     driver = cell("deadlocks", through="driver")
     rounds = [{"pairs": 1, "counted_before": 0, "counted_after": 0, "transcript": to_json(Transcript(level="x"))}]
     result = {"rounds": rounds, "version": "PostgreSQL 15", "deadlock_timeout_ms": 1000}
-    for deadlocks, verdict in (None, "unknown"), (seen(0), "pass"), (seen(1), "fail"):
-        said = check(measured(driver, history(), workload_result=result, deadlocks=deadlocks))
-        assert said["deadlocks in the log"].verdict == verdict
+    for deadlocks, verdict in (None, "unknown"), (server_counts(0), "pass"), (server_counts(1), "fail"):
+        findings = check(measured(driver, history(), workload_result=result, deadlocks=deadlocks))
+        assert findings["deadlocks in the log"].verdict == verdict
 
 
-def test_no_request_at_all_passes_nothing() -> None:
-    found = check(record([], [], deadlocks=seen(0)))
-    assert wrong(found) == {"one victim a pair": "fail", "survivors are applied": "unknown"}
+def test_no_request_passes_no_check() -> None:
+    findings = check(record([], [], deadlocks=server_counts(0)))
+    assert wrong(findings) == {"one victim a pair": "fail", "survivors are applied": "unknown"}
 
 
 def test_a_retry_that_saves_both_passes() -> None:
     retries = [1.0] * 19 + [float("nan")]
-    found = check(record([OK] * PAIRS, [OK] * PAIRS, of=RETRY, retries=retries, deadlocks=seen(19)))
-    assert wrong(found) == {}
-    assert "both requests of 20 of 20 pairs committed after 19 retries" in found["retry saves both"].detail
+    findings = check(record([OK] * PAIRS, [OK] * PAIRS, of=RETRY, retries=retries, deadlocks=server_counts(19)))
+    assert wrong(findings) == {}
+    assert "both requests of 20 of 20 pairs committed after 19 retries" in findings["retry saves both"].detail
 
 
-def test_an_app_without_retry_fails_though_retry_was_asked_for() -> None:
-    found = check(record([OK] * PAIRS, [VICTIM] * PAIRS, of=RETRY, deadlocks=seen(PAIRS)))
-    assert wrong(found) == {"retry saves both": "fail"}
-    assert "40P01" in found["retry saves both"].detail
+def test_a_service_that_ignores_retry_fails() -> None:
+    findings = check(record([OK] * PAIRS, [VICTIM] * PAIRS, of=RETRY, deadlocks=server_counts(PAIRS)))
+    assert wrong(findings) == {"retry saves both": "fail"}
+    assert "40P01" in findings["retry saves both"].detail
 
 
-def test_pairs_that_never_met_show_no_retry() -> None:
-    found = check(record([OK] * PAIRS, [OK] * PAIRS, of=RETRY, deadlocks=seen(0)))
-    assert wrong(found) == {"retry saves both": "fail"}
+def test_no_deadlock_with_retry_fails() -> None:
+    findings = check(record([OK] * PAIRS, [OK] * PAIRS, of=RETRY, deadlocks=server_counts(0)))
+    assert wrong(findings) == {"retry saves both": "fail"}
 
 
-def test_one_pair_that_is_not_saved_fails() -> None:
+def test_one_pair_that_the_retry_does_not_save_fails() -> None:
+    """The last pair's request failed once more often than the service retried it."""
     answers = [OK] * 19 + [VICTIM]
-    """Its request lost as often as the service ran it again, and once more."""
-    for deadlocks, said in ((23, {}), (22, {ALIKE: "fail"})):
-        made = record(answers, [OK] * PAIRS, of=RETRY, retries=[1.0] * 19 + [3.0], deadlocks=seen(deadlocks))
-        assert wrong(check(made)) == {"retry saves both": "fail"} | said
+    for deadlocks, others in ((23, {}), (22, {ALIKE: "fail"})):
+        made = record(answers, [OK] * PAIRS, of=RETRY, retries=[1.0] * 19 + [3.0], deadlocks=server_counts(deadlocks))
+        assert wrong(check(made)) == {"retry saves both": "fail"} | others
 
 
-def test_layers_that_count_differently_fail() -> None:
-    made = record([OK] * PAIRS, [VICTIM] * PAIRS, deadlocks=seen(PAIRS))
+def test_layers_with_different_counts_fail() -> None:
+    made = record([OK] * PAIRS, [VICTIM] * PAIRS, deadlocks=server_counts(PAIRS))
     broken = measured(
         PLAIN,
         made.lanes,

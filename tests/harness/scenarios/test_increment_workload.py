@@ -1,4 +1,4 @@
-"""The scenarios that increment: concurrent-writes and throughput. The oracle's own tests are in test_oracle.py."""
+"""The scenarios concurrent-writes and throughput. The counter oracle is tested in tests/harness/checks."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ STEADY = replace(cell("throughput", strategy="upsert", keys="hot"), hosts=2)
 CONTROL = replace(cell("throughput", strategy="unsafe", keys="hot"), hosts=2)
 
 
-def test_concurrent_writes_has_both_key_sets_on_each_backend_of_the_site() -> None:
+def test_concurrent_writes_plans_both_key_sets_for_each_backend() -> None:
     made = cells("concurrent-writes")
     assert {(c.backend, c.params["keys"]) for c in made} == {
         (backend, keys) for backend in ("postgres", "sqlite-naive", "sqlite-tuned") for keys in ("hot", "spread")
@@ -41,7 +41,7 @@ def test_concurrent_writes_has_both_key_sets_on_each_backend_of_the_site() -> No
     assert {c.hosts for c in cells("concurrent-writes", Site(hosts=3))} == {3}
 
 
-def test_concurrent_writes_takes_what_is_asked_for() -> None:
+def test_concurrent_writes_follows_the_options() -> None:
     made = cells("concurrent-writes", hosts="2", requests="50", strategy="unsafe,upsert", backend="postgres")
     assert {(c.hosts, c.clients, c.requests) for c in made} == {(2, 50, 50)}
     assert {c.strategy for c in made} == {"unsafe", "upsert"}
@@ -50,40 +50,40 @@ def test_concurrent_writes_takes_what_is_asked_for() -> None:
 
 
 @pytest.mark.parametrize("name", ["concurrent-writes", "throughput", "isolation"])
-def test_a_backend_that_the_site_lacks_is_a_reason_to_skip(name: str) -> None:
-    with pytest.raises(Skip, match="no sqlite-tuned here: this rig offers postgres"):
+def test_a_missing_backend_skips_the_scenario(name: str) -> None:
+    with pytest.raises(Skip, match="needs sqlite-tuned; this rig offers postgres"):
         cells(name, Site(hosts=4), backend="sqlite-tuned")
 
 
-def test_flawless_writes_pass_every_check() -> None:
-    found = check(increments(WRITES, 8))
-    assert wrong(found) == {}
-    assert set(found) == {
+def test_correct_writes_pass_every_check() -> None:
+    findings = check(increments(WRITES, 8))
+    assert wrong(findings) == {}
+    assert set(findings) == {
         "acknowledged", "final value", "value sequence", "real-time order", "counts agree", "spread",
     }  # fmt: skip
 
 
-def test_each_flaw_of_the_writes_is_found_by_the_check_that_looks_for_it() -> None:
+def test_each_fault_fails_its_check() -> None:
     good = requests(8, hosts=2)
 
-    def flawed(samples=good, n: int = 8, **evidence) -> dict[str, str]:
+    def faults(samples=good, n: int = 8, **evidence) -> dict[str, str]:
         return wrong(check(measured(WRITES, samples, **{"final": {"hot-0": n}, "counts": counted(8)} | evidence)))
 
     refused = doctored(good, 7, outcome="fail", value=None, error="53300")
-    assert flawed(refused, 7) == {"acknowledged": "fail"}
-    assert flawed(n=7) == {"final value": "fail", "value sequence": "fail", "counts agree": "fail"}
-    assert flawed(doctored(good, 7, value=7))["value sequence"] == "fail"
-    assert flawed(replace(good, value=[2, 1, *range(3, 9)])) == {"real-time order": "fail"}
-    assert flawed(counts=counted(8) | {"app": 9}) == {"counts agree": "fail"}
-    assert flawed(counts={"client": 8}) == {"counts agree": "unknown"}
-    assert flawed(replace(good, host=["app-1"] * 8)) == {"spread": "fail"}
-    assert flawed(requests(0), 0, counts=counted(0)) == {
+    assert faults(refused, 7) == {"acknowledged": "fail"}
+    assert faults(n=7) == {"final value": "fail", "value sequence": "fail", "counts agree": "fail"}
+    assert faults(doctored(good, 7, value=7))["value sequence"] == "fail"
+    assert faults(replace(good, value=[2, 1, *range(3, 9)])) == {"real-time order": "fail"}
+    assert faults(counts=counted(8) | {"app": 9}) == {"counts agree": "fail"}
+    assert faults(counts={"client": 8}) == {"counts agree": "unknown"}
+    assert faults(replace(good, host=["app-1"] * 8)) == {"spread": "fail"}
+    assert faults(requests(0), 0, counts=counted(0)) == {
         "acknowledged": "fail", "final value": "unknown", "value sequence": "unknown", "real-time order": "unknown",
         "spread": "unknown",
     }  # fmt: skip
 
 
-def test_the_ledger_is_judged_where_one_was_written() -> None:
+def test_the_ledger_is_checked_if_it_was_written() -> None:
     ids = replace(requests(8, hosts=2), id=[f"i{n}" for n in range(8)])
     ledger = {f"i{n}": ("hot-0", n + 1) for n in range(8)}
     good = {"final": {"hot-0": 8}, "counts": counted(8)}
@@ -93,26 +93,26 @@ def test_the_ledger_is_judged_where_one_was_written() -> None:
     assert wrong(check(measured(WRITES, requests(8, hosts=2), **good, ledger={})))["ledger"] == "fail"
 
 
-def test_sqlite_may_refuse_but_not_lose_nor_break() -> None:
+def test_sqlite_may_reject_writes_but_not_lose_them() -> None:
     refused = doctored(requests(8), 7, outcome="fail", value=None, error="SQLITE_BUSY")
     whole = {"counts": counted(8), "sqlite": sqlite_evidence("sqlite-naive")}
-    found = check(measured(ON_FILE, refused, final={"hot-0": 7}, **whole))
-    assert wrong(found) == {}
-    assert "acknowledged" not in found
+    findings = check(measured(ON_FILE, refused, final={"hot-0": 7}, **whole))
+    assert wrong(findings) == {}
+    assert "acknowledged" not in findings
     assert wrong(check(measured(ON_FILE, refused, final={"hot-0": 6}, **whole)))["final value"] == "fail"
 
 
 @pytest.mark.parametrize(
     ("lines", "verdict"), [(("ok",), "pass"), (("row 7 missing from index",), "fail"), ((), "unknown")]
 )
-def test_the_integrity_check_is_judged(lines: tuple[str, ...], verdict: str) -> None:
-    found = check(increments(ON_FILE, 8, sqlite=replace(sqlite_evidence("sqlite-naive"), integrity_check=lines)))
-    assert verdicts(found) == verdicts(check(increments(ON_FILE, 8, sqlite=sqlite_evidence("sqlite-naive")))) | {
+def test_the_integrity_check_is_evaluated(lines: tuple[str, ...], verdict: str) -> None:
+    findings = check(increments(ON_FILE, 8, sqlite=replace(sqlite_evidence("sqlite-naive"), integrity_check=lines)))
+    assert verdicts(findings) == verdicts(check(increments(ON_FILE, 8, sqlite=sqlite_evidence("sqlite-naive")))) | {
         "integrity": verdict
     }
 
 
-def test_the_pragmas_are_what_the_backends_name_promises_on_every_host() -> None:
+def test_the_pragmas_of_every_host_are_those_of_the_profile() -> None:
     tuned = replace(ON_FILE, backend="sqlite-tuned")
     assert wrong(check(increments(tuned, 8, sqlite=sqlite_evidence("sqlite-tuned")))) == {}
     normal = check(increments(tuned, 8, sqlite=sqlite_evidence("sqlite-tuned", synchronous=1)))
@@ -121,14 +121,14 @@ def test_the_pragmas_are_what_the_backends_name_promises_on_every_host() -> None
     for unlike in ({"journal_mode": "delete"}, {"page_size": 512}, {"page_size": None}):
         ((name, value),) = unlike.items()
         app_2 = {"app-2.1": sqlite_evidence("sqlite-tuned", **unlike).pragmas}
-        found = check(increments(tuned, 8, sqlite=replace(sqlite_evidence("sqlite-tuned"), differing=app_2)))
-        assert wrong(found) == {"pragmas": "fail"}
-        assert f"app-2.1: {name} {value} instead of" in found["pragmas"].detail
+        findings = check(increments(tuned, 8, sqlite=replace(sqlite_evidence("sqlite-tuned"), differing=app_2)))
+        assert wrong(findings) == {"pragmas": "fail"}
+        assert f"app-2.1: {name} {value} instead of" in findings["pragmas"].detail
     assert wrong(check(increments(tuned, 8, sqlite=sqlite_evidence("sqlite-naive"))))["pragmas"] == "fail"
     assert wrong(check(increments(tuned, 8, sqlite=SqliteEvidence(integrity_check=("ok",))))) == {"pragmas": "unknown"}
 
 
-def test_throughput_has_every_strategy_and_marks_the_control() -> None:
+def test_throughput_plans_every_strategy_and_marks_the_control() -> None:
     made = cells("throughput")
     assert [c.strategy for c in made if c.params["keys"] == "hot"] == list(STRATEGIES)
     assert [c.strategy for c in made if c.params.get("control")] == ["unsafe", "unsafe"]
@@ -140,7 +140,7 @@ def test_throughput_has_every_strategy_and_marks_the_control() -> None:
     assert {c.backend for c in cells("throughput", backend="sqlite-naive")} == {"sqlite-naive"}
 
 
-def test_throughput_is_open_where_a_rate_is_given() -> None:
+def test_a_rate_makes_throughput_open() -> None:
     made = cells("throughput", strategy="upsert", rate="250", seconds="2")
     assert {(c.mode, c.rate, c.clients, c.seconds) for c in made} == {("open", 250.0, 1000, 2.0)}
     assert {(c.requests, c.seconds) for c in cells("throughput", requests="77")} == {(77, None)}
@@ -149,7 +149,7 @@ def test_throughput_is_open_where_a_rate_is_given() -> None:
 BEGUN = TransactionCounts(app=8, database=8)
 
 
-def test_steady_increments_are_judged_like_any() -> None:
+def test_steady_increments_are_checked() -> None:
     assert wrong(check(increments(STEADY, 8, transactions=BEGUN))) == {}
     assert wrong(check(increments(STEADY, 8, transactions=BEGUN, final={"hot-0": 7})))["final value"] == "fail"
 
@@ -161,23 +161,23 @@ def test_steady_increments_are_judged_like_any() -> None:
         ("coalesce", 1000, 1020, "pass"),  # autovacuum's
         ("coalesce", 1000, 1021, "fail"),
         ("coalesce", 1000, 980, "pass"),
-        ("coalesce", 1000, 979, "fail"),  # it says more than there were: each request the whole batch's
+        ("coalesce", 1000, 979, "fail"),  # the service reports too many: each request the whole batch's
         ("upsert", 2000, 1000, "fail"),
         ("for-update", 2000, 1000, "fail"),
-        ("optimistic", 2000, 1000, "pass"),  # reads in a transaction of its own
-        ("serializable", 2000, 1000, "pass"),  # may lose before it writes
+        ("optimistic", 2000, 1000, "pass"),  # reads in a separate transaction
+        ("serializable", 2000, 1000, "pass"),  # may fail before it writes
         ("serializable", 1000, 2000, "fail"),
         ("optimistic", 1000, 2000, "fail"),
         ("upsert", 0, 0, "unknown"),
     ],
 )
-def test_the_database_has_a_say_in_what_the_service_says_of_its_transactions(
+def test_the_services_transactions_are_compared_with_the_databases(
     strategy: str, app: int, database: int, verdict: str
 ) -> None:
     counts = TransactionCounts(app=app, database=database)
-    found = check(increments(cell("throughput", strategy=strategy, keys="hot"), 8, transactions=counts))
-    assert found["transactions"].verdict == verdict
-    assert verdict == "unknown" or f"{app:,}" in found["transactions"].detail
+    findings = check(increments(cell("throughput", strategy=strategy, keys="hot"), 8, transactions=counts))
+    assert findings["transactions"].verdict == verdict
+    assert verdict == "unknown" or f"{app:,}" in findings["transactions"].detail
 
 
 @pytest.mark.parametrize(
@@ -185,40 +185,40 @@ def test_the_database_has_a_say_in_what_the_service_says_of_its_transactions(
     [(1, 1021, "pass"), (1, 1022, "fail"), (80, 1100, "pass"), (80, 1101, "fail")],
 )
 @pytest.mark.parametrize("outcome", ["fail", "unknown"])
-def test_a_transaction_that_ended_while_it_waited_for_a_row_need_not_have_an_id(
+def test_a_transaction_that_ended_waiting_for_a_row_may_have_no_id(
     outcome: str, refused: int, app: int, verdict: str
 ) -> None:
-    """`lock_timeout` ends it before it writes; the service had begun it."""
+    """`lock_timeout` ends it before it writes, but the service has counted it."""
     samples = requests(80, outcome=[outcome] * refused + ["ok"] * (80 - refused))
-    found = check(measured(STEADY, samples, transactions=TransactionCounts(app=app, database=1000)))
-    assert found["transactions"].verdict == verdict
+    findings = check(measured(STEADY, samples, transactions=TransactionCounts(app=app, database=1000)))
+    assert findings["transactions"].verdict == verdict
     if verdict == "fail":
-        assert f"{refused:,} requests were not acknowledged" in found["transactions"].detail
+        assert f"{refused:,} requests were not acknowledged" in findings["transactions"].detail
 
 
-def test_transactions_are_not_judged_where_nobody_counted_them_and_on_sqlite_not_at_all() -> None:
+def test_uncounted_transactions_are_unknown_and_sqlite_is_not_checked() -> None:
     assert wrong(check(increments(STEADY, 8))) == {"transactions": "unknown"}
     on_file_ = replace(STEADY, backend="sqlite-tuned")
     assert "transactions" not in check(increments(on_file_, 8, sqlite=sqlite_evidence("sqlite-tuned")))
 
 
-def test_the_control_must_lose() -> None:
+def test_the_control_must_lose_updates() -> None:
     assert verdicts(check(increments(CONTROL, 8, final={"hot-0": 5}))) == {"control": "pass"}
-    found = check(increments(CONTROL, 8))
-    assert verdicts(found) == {"control": "unknown"}
-    assert "too gentle" in found["control"].detail
+    findings = check(increments(CONTROL, 8))
+    assert verdicts(findings) == {"control": "unknown"}
+    assert "too light" in findings["control"].detail
     spread = replace(CONTROL, params={"keys": "1000", "control": True})
     assert verdicts(check(increments(spread, 8))) == {"control": "pass"}
     for control in (CONTROL, spread):
         assert verdicts(check(measured(control, requests(0)))) == {"control": "unknown"}
 
 
-def test_unsafe_by_name_is_no_control() -> None:
+def test_unsafe_requested_by_name_is_not_the_control() -> None:
     asked: Cell = next(c for c in cells("throughput", strategy="unsafe") if c.params["keys"] == "hot")
     assert wrong(check(increments(asked, 8, final={"hot-0": 5})))["final value"] == "fail"
 
 
-def test_the_load_of_a_trial_follows_its_cell() -> None:
+def test_the_load_follows_the_cell() -> None:
     opened = next(iter(cells("throughput", strategy="upsert", rate="250", seconds="2")))
     lane = SCENARIOS["throughput"].workload(measured(opened, requests(0)).row.trial)["main"]
     assert (lane.mode, lane.rate, lane.seconds) == ("open", 250.0, 2.0)

@@ -1,7 +1,6 @@
-"""The isolation scenario: which driver runs where, and whose findings these are.
+"""The isolation scenario: where the cases run, and results that are missing.
 
-Doctored transcripts (a case run at the wrong level, an anomaly that should be prevented) are judged in
-tests/harness/isolation/test_findings.py.
+Findings from transcripts are tested in tests/harness/isolation/test_findings.py.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from tests.support.histories import history
 from tests.support.records import FOREIGN, cell, cells, measured
 
 
-def test_a_cell_a_backend_of_the_site() -> None:
+def test_one_cell_per_backend_of_the_site() -> None:
     assert [c.backend for c in cells("isolation")] == ["postgres", "sqlite-naive", "sqlite-tuned"]
     assert [c.backend for c in cells("isolation", Site(hosts=2))] == ["postgres"]
     assert [c.backend for c in cells("isolation", backend="sqlite-tuned")] == ["sqlite-tuned"]
@@ -31,14 +30,14 @@ def test_a_cell_a_backend_of_the_site() -> None:
         ("sqlite-tuned", "app", {"what": "isolation", "sqlite": {"profile": "tuned"}}),
     ],
 )
-def test_the_driver_runs_where_the_data_is(backend: str, role: str, job: dict[str, object]) -> None:
+def test_the_cases_run_where_the_data_is(backend: str, role: str, job: dict[str, object]) -> None:
     work = SCENARIOS["isolation"].workload(measured(cell("isolation", backend=backend), history()).row.trial)
     assert work == RemoteWorkload(role=role, module="harness.isolation", job=job)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("result", [None, {}, {"cells": []}])
-def test_a_result_that_is_absent_or_empty_never_passes(result: dict[str, object] | None) -> None:
+def test_a_missing_or_empty_result_is_unknown(result: dict[str, object] | None) -> None:
     driven = measured(cell("isolation", backend="postgres"), history(), workload_result=result)
-    found = judge_trial(SCENARIOS["isolation"], driven)
-    assert found
-    assert {f.verdict for f in found} == {"unknown"}
+    findings = judge_trial(SCENARIOS["isolation"], driven)
+    assert findings
+    assert {f.verdict for f in findings} == {"unknown"}

@@ -1,4 +1,4 @@
-"""Scenarios against the real service on a real database, set up as asked and then not: the check must tell which."""
+"""Scenarios against the real service and database, configured as planned and differently: the check detects it."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from tests.support.local_target import Tier, serving
 from tests.support.records import cell
 
 
-def found(of: Cell, database: Database, tmp_path: Path, **settings: object) -> dict[str, Finding]:
-    """What the cell's scenario finds at a service with these settings, by check."""
+def run_cell(of: Cell, database: Database, tmp_path: Path, **settings: object) -> dict[str, Finding]:
+    """Runs the cell on a service with these settings and returns its findings by check."""
     environ = database.environ | {name: str(value) for name, value in settings.items()}
     plan = Plan(trials=(Trial(cell=of, number=1, order=1, seed=1),))
     code = CodeRecord(commit="", dirty=False, command="", seed=1)
@@ -31,20 +31,20 @@ def found(of: Cell, database: Database, tmp_path: Path, **settings: object) -> d
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("called", "size", "verdict"), [(5, 5, "pass"), (50, 1, "fail"), (5, 50, "fail")])
-def test_a_pool_is_caught_that_is_not_what_it_is_called(
+def test_a_pool_of_another_size_is_detected(
     database: Database, tmp_path: Path, called: int, size: int, verdict: str
 ) -> None:
-    seen = found(cell("pool-sweep", pool=called), database, tmp_path, POOL_SIZE=size)
-    assert seen["acknowledged"].verdict == "pass"
-    assert seen["pool is what it is called"].verdict == verdict, seen["pool is what it is called"].detail
+    findings = run_cell(cell("pool-sweep", pool=called), database, tmp_path, POOL_SIZE=size)
+    assert findings["acknowledged"].verdict == "pass"
+    assert findings["pool is what it is called"].verdict == verdict, findings["pool is what it is called"].detail
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("limit", "verdict"), [(100, "pass"), (0, "fail")])
-def test_a_service_that_does_not_run_victims_again_is_caught(
+def test_a_service_that_does_not_retry_victims_is_detected(
     database: Database, tmp_path: Path, limit: int, verdict: str
 ) -> None:
     asked = cell("deadlocks", through="service", retry=True)
-    seen = found(asked, database, tmp_path, POOL_SIZE=40, POOL_MIN=40, RETRY_LIMIT=limit)
-    assert seen["retry saves both"].verdict == verdict, seen["retry saves both"].detail
-    assert ("40P01" in seen["retry saves both"].detail) == (verdict == "fail")
+    findings = run_cell(asked, database, tmp_path, POOL_SIZE=40, POOL_MIN=40, RETRY_LIMIT=limit)
+    assert findings["retry saves both"].verdict == verdict, findings["retry saves both"].detail
+    assert ("40P01" in findings["retry saves both"].detail) == (verdict == "fail")

@@ -1,4 +1,4 @@
-"""A long transaction beside quick ones: one that is late, a long one that ends early, one that does not wait."""
+"""A long transaction beside quick ones: late quick ones, a long one that ends early, one that does not wait."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ DEAD = DeadRows(kept=95, removed=101, not_removable=0)
 
 
 def waiting() -> Columns:
-    """100 quick ones that need the row: all end when the long one does, one after the other."""
+    """Returns 100 quick transactions on the locked row that end after the long one, one after the other."""
     return history(*((20_000 * n, 5_020_000 + n, "ok", n + 2) for n in range(100)), key=["held-0"] * 100)
 
 
@@ -31,13 +31,13 @@ def beside(quick: Columns = QUICK, long: Columns = LONG, **evidence: Any) -> Tri
     )
 
 
-def needing(quick: Columns | None = None, long: Columns = LONG, **evidence: Any) -> TrialRecord:
+def same_row(quick: Columns | None = None, long: Columns = LONG, **evidence: Any) -> TrialRecord:
     quick = waiting() if quick is None else quick
     known = {"final": {"held-0": 1 + quick.outcome.count("ok")}, "counts": counted(len(quick) + 1)}
     return measured(SAME, {"main": quick, "long": long}, **known | {"dead_rows": DEAD} | evidence)
 
 
-def test_the_cells_and_their_lanes() -> None:
+def test_cells_and_lanes() -> None:
     made = cells("long-transactions")
     assert [(c.params["long"], c.hosts, c.requests, c.rate) for c in made] == [
         (kind, 4, 100, 50.0) for kind in ("none", "other-row", "same-row")
@@ -49,7 +49,7 @@ def test_the_cells_and_their_lanes() -> None:
     assert lanes[1]["main"].keys != lanes[2]["main"].keys == lanes[2]["long"].keys
 
 
-def test_what_it_needs() -> None:
+def test_skipped_without_two_hosts_or_the_endpoints() -> None:
     with pytest.raises(Skip, match="needs 2 app hosts"):
         cells("long-transactions", Site(hosts=1))
     with pytest.raises(Skip, match="needs 2 app hosts"):
@@ -58,12 +58,12 @@ def test_what_it_needs() -> None:
         cells("long-transactions", Site(hosts=4, absent=("/app-N/…",)))
 
 
-def test_quick_ones_in_time_pass_with_and_without_the_long_one() -> None:
+def test_quick_transactions_in_time_pass_with_and_without_the_long_one() -> None:
     assert wrong(check(measured(NONE, QUICK, final={"quick-0": 100}, counts=counted(100), dead_rows=DEAD))) == {}
     assert check(measured(NONE, QUICK))["quick in time, alone"].verdict == "pass"
-    found = check(beside())
-    assert wrong(found) == {}
-    assert set(found) == {"long transaction", "quick in time", "final value", "counts agree", "dead rows"}
+    findings = check(beside())
+    assert wrong(findings) == {}
+    assert set(findings) == {"long transaction", "quick in time", "final value", "counts agree", "dead rows"}
 
 
 @pytest.mark.parametrize(("late", "verdict"), [(1, "pass"), (4, "pass"), (5, "fail"), (100, "fail")])
@@ -74,63 +74,63 @@ def test_more_than_95_must_be_in_time(late: int, verdict: str) -> None:
     assert check(beside(samples))["quick in time"].verdict == verdict
 
 
-def test_lateness_counts_from_when_a_request_was_due_not_from_its_send() -> None:
+def test_latency_counts_from_the_due_time() -> None:
     stalled = replace(
         QUICK, sent_us=[t + 2_000_000 for t in QUICK.due_us], done_us=[t + 2_001_000 for t in QUICK.due_us]
     )
     assert check(beside(stalled))["quick in time"].verdict == "fail"
 
 
-def test_refused_or_missing_quick_ones_are_not_in_time() -> None:
+def test_rejected_or_missing_quick_transactions_are_not_in_time() -> None:
     refused = replace(QUICK, outcome=["fail"] * 5 + ["ok"] * 95)
     assert check(beside(refused))["quick in time"].verdict == "fail"
     assert check(beside(requests(99, apart_us=20_000)))["quick in time"].verdict == "fail"
 
 
 @pytest.mark.parametrize("long", [history((0, 4_900_000, "ok", None)), history((0, 5_010_000, "fail", None))])
-def test_a_long_one_that_ends_early_or_fails_is_none(long: Columns) -> None:
+def test_a_long_transaction_that_ends_early_or_fails_is_a_failure(long: Columns) -> None:
     assert wrong(check(beside(long=long))) == {"long transaction": "fail"}
 
 
-def test_a_quick_update_that_is_lost_fails() -> None:
-    found = check(beside(final={"quick-0": 99, "held-0": 1}))
-    assert wrong(found) == {"final value": "fail", "counts agree": "fail"}
+def test_a_lost_quick_update_fails() -> None:
+    findings = check(beside(final={"quick-0": 99, "held-0": 1}))
+    assert wrong(findings) == {"final value": "fail", "counts agree": "fail"}
 
 
-def test_those_that_need_the_held_row_wait() -> None:
-    found = check(needing())
-    assert wrong(found) == {}
-    assert "75 of 75 that needed the held row waited" in found["same row waits"].detail
+def test_quick_transactions_on_the_locked_row_wait() -> None:
+    findings = check(same_row())
+    assert wrong(findings) == {}
+    assert "75 of 75 that needed the locked row waited" in findings["same row waits"].detail
 
 
-def test_one_that_did_not_wait_fails_and_is_named() -> None:
-    found = check(needing(doctored(waiting(), 60, done_us=1_300_000)))["same row waits"]
-    assert (found.verdict, found.numbers["early"]) == ("fail", 1)
-    assert "the first is request 60" in found.detail
+def test_one_that_did_not_wait_fails() -> None:
+    finding = check(same_row(doctored(waiting(), 60, done_us=1_300_000)))["same row waits"]
+    assert (finding.verdict, finding.numbers["early"]) == ("fail", 1)
+    assert "the first is request 60" in finding.detail
 
 
-def test_one_that_came_before_the_row_was_held_need_not_wait() -> None:
-    assert wrong(check(needing(doctored(waiting(), 3, done_us=70_000)))) == {}
+def test_one_that_was_due_before_the_lock_need_not_wait() -> None:
+    assert wrong(check(same_row(doctored(waiting(), 3, done_us=70_000)))) == {}
 
 
-def test_times_count_from_when_the_run_began_not_the_trial() -> None:
+def test_times_relative_to_the_run_give_the_same_result() -> None:
     quick, long = doctored(waiting(), 3, done_us=70_000), LONG
     for name in ("due_us", "sent_us", "done_us"):
         quick, long = (replace(each, **{name: [t + 90_000_000 for t in getattr(each, name)]}) for each in (quick, long))
-    assert wrong(check(needing(quick, long))) == {}
+    assert wrong(check(same_row(quick, long))) == {}
 
 
-def test_a_refusal_is_no_waiting() -> None:
+def test_a_rejection_does_not_count_as_waiting() -> None:
     refused = replace(
         waiting(), outcome=["fail"] * 100, value=[None] * 100, done_us=[20_000 * n + 1 for n in range(100)]
     )
-    assert check(needing(refused))["same row waits"].verdict == "unknown"
-    assert check(needing(waiting(), history((0, 900_000, "ok", None))))["long transaction"].verdict == "fail"
+    assert check(same_row(refused))["same row waits"].verdict == "unknown"
+    assert check(same_row(waiting(), history((0, 900_000, "ok", None))))["long transaction"].verdict == "fail"
 
 
-def test_the_long_ones_own_increment_is_not_taken_for_an_invented_one() -> None:
-    assert check(needing(final={"held-0": 102}))["final value"].verdict == "fail"
-    assert check(needing(final={"held-0": 100}))["final value"].numbers["lost"] == 1
+def test_the_long_transactions_increment_is_expected() -> None:
+    assert check(same_row(final={"held-0": 102}))["final value"].verdict == "fail"
+    assert check(same_row(final={"held-0": 100}))["final value"].numbers["lost"] == 1
 
 
 @pytest.mark.parametrize(
@@ -141,11 +141,11 @@ def test_the_long_ones_own_increment_is_not_taken_for_an_invented_one() -> None:
         (None, "unknown"),
     ],
 )
-def test_dead_rows_that_cannot_be_removed_when_all_is_over_fail(dead: DeadRows | None, verdict: str) -> None:
+def test_dead_rows_that_cannot_be_removed_after_the_trial_fail(dead: DeadRows | None, verdict: str) -> None:
     assert check(beside(dead_rows=dead))["dead rows"].verdict == verdict
 
 
-def test_dead_rows_that_nobody_looked_for_are_unknown_never_absent() -> None:
+def test_dead_rows_that_were_not_read_are_unknown() -> None:
     assert wrong(check(beside(dead_rows=None))) == {"dead rows": "unknown"}
 
 
@@ -153,19 +153,19 @@ def test_dead_rows_that_nobody_looked_for_are_unknown_never_absent() -> None:
     ("alone", "with_it", "verdict"), [(0, 95, "pass"), (3, 4, "pass"), (3, 3, "unknown"), (0, 0, "unknown"),
                                       (None, 95, "unknown"), (0, None, "unknown")],
 )  # fmt: skip
-def test_what_the_long_one_kept_stands_beside_what_stays_without_it(
+def test_dead_rows_with_and_without_the_long_transaction_are_compared(
     alone: int | None, with_it: int | None, verdict: str
 ) -> None:
     def kept(of: Any, rows: int | None) -> TrialRecord:
         return measured(of, history(), dead_rows=DeadRows(removed=9, not_removable=0, kept=rows))
 
-    found = judge([kept(NONE, alone), kept(OTHER, with_it), kept(SAME, 999)])["dead rows kept"]
-    assert found.verdict == verdict
+    finding = judge([kept(NONE, alone), kept(OTHER, with_it), kept(SAME, 999)])["dead rows kept"]
+    assert finding.verdict == verdict
     if verdict == "pass":
-        assert found.detail.startswith(f"VACUUM had to leave up to {with_it} dead row versions beside the long")
+        assert finding.detail.startswith(f"VACUUM had to leave up to {with_it} dead row versions beside the long")
 
 
-def test_where_nobody_may_vacuum_no_dead_row_is_judged() -> None:
+def test_dead_rows_are_not_compared_where_vacuum_is_impossible() -> None:
     trials = [measured(of, history(), not_applicable={"dead rows": "not ours"}) for of in (NONE, OTHER)]
     assert set(judge(trials)) == {"quick p99"}
 
@@ -178,34 +178,34 @@ def test_where_nobody_may_vacuum_no_dead_row_is_judged() -> None:
         (history((-4_000_000, 1_010_000, "ok", None)), "ended 978 ms before the last quick one"),
     ],
 )
-def test_a_long_one_that_did_not_run_beside_all_quick_ones_shows_nothing(long: Columns, why: str) -> None:
-    found = check(beside(long=long))
-    assert wrong(found) == {"quick in time": "unknown"}
-    assert why in found["quick in time"].detail
+def test_a_long_transaction_that_does_not_overlap_all_quick_ones_is_unknown(long: Columns, why: str) -> None:
+    findings = check(beside(long=long))
+    assert wrong(findings) == {"quick in time": "unknown"}
+    assert why in findings["quick in time"].detail
 
 
-def test_quick_ones_that_are_late_fail_however_the_long_one_ran() -> None:
+def test_late_quick_transactions_fail_whenever_the_long_one_ran() -> None:
     late = replace(QUICK, done_us=[t + 6_000_000 for t in QUICK.due_us])
     for long in (LONG, history((2_500_000, 7_510_000, "ok", None))):
         assert check(beside(late, long))["quick in time"].verdict == "fail"
 
 
-def test_a_quick_one_that_was_late_does_not_outlive_the_long_one() -> None:
-    """Held up by it, it would: what is late is a failure of its own, not a doubt of the others."""
+def test_a_late_quick_transaction_does_not_make_the_others_unknown() -> None:
+    """Its end counts as its deadline, so it does not end after the long transaction."""
     assert wrong(check(beside(doctored(QUICK, 99, done_us=9_000_000)))) == {}
 
 
-def test_who_waits_for_a_long_one_that_came_too_late_is_not_known() -> None:
+def test_waiting_for_a_long_transaction_that_began_late_is_unknown() -> None:
     early = replace(waiting(), done_us=[20_000 * n + 8_000 for n in range(100)])
-    assert wrong(check(needing(early, history((2_500_000, 7_510_000, "ok", None))))) == {"same row waits": "unknown"}
+    assert wrong(check(same_row(early, history((2_500_000, 7_510_000, "ok", None))))) == {"same row waits": "unknown"}
 
 
-def test_the_two_tails_stand_side_by_side() -> None:
+def test_p99_with_and_without_the_long_transaction_is_compared() -> None:
     def p99(of: Any, ms: float | None, **more: Any) -> TrialRecord:
         return measured(of, history(), figures={"p99_ms": ms}, **more)
 
-    found = judge([p99(NONE, 10.0), p99(OTHER, 12.0), p99(NONE, 900.0, valid=False)])["quick p99"]
-    assert (found.verdict, found.numbers) == ("pass", {"alone_ms": 10.0, "beside_ms": 12.0})
+    finding = judge([p99(NONE, 10.0), p99(OTHER, 12.0), p99(NONE, 900.0, valid=False)])["quick p99"]
+    assert (finding.verdict, finding.numbers) == ("pass", {"alone_ms": 10.0, "beside_ms": 12.0})
     for missing in ([p99(NONE, 10.0)], [p99(OTHER, 12.0)], [p99(NONE, 10.0), p99(OTHER, 12.0, valid=False)],
                     [p99(NONE, None), p99(OTHER, 12.0)]):  # fmt: skip
         assert judge(missing)["quick p99"].verdict == "unknown"

@@ -1,4 +1,4 @@
-"""Pools of five sizes: one that has another size than it is said to have, and ratios that are not met."""
+"""Pools of five sizes: a pool of another size than configured, and ratios that are not met."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ RATIOS = ("t(5) < 0.3 t(1)", "t(10) < 0.6 t(5)")
 
 
 def swept(pool: int, *, query_ms: float = 10.5) -> Columns:
-    """200 queries at once on a pool of that size, each answered when its turn was over."""
+    """Returns 200 queries at once on a pool of that size."""
     ends = [query_ms * (n // pool + 1) for n in range(200)]
     return history(
         *((0, round(1000 * end), "ok", None) for end in ends),
@@ -29,7 +29,7 @@ def swept(pool: int, *, query_ms: float = 10.5) -> Columns:
     )
 
 
-def called(samples: Columns, pool: int) -> TrialRecord:
+def record(samples: Columns, pool: int) -> TrialRecord:
     return measured(cell("pool-sweep", pool=pool), samples, counts=counted(len(samples)))
 
 
@@ -40,67 +40,68 @@ def times(seconds: Mapping[int, float], *, valid: bool = True) -> list[TrialReco
     ]
 
 
-def test_the_cells() -> None:
+def test_cells() -> None:
     assert [(c.pool, c.hosts, c.clients, c.requests) for c in cells("pool-sweep")] == [
         (pool, 1, 200, 200) for pool in (1, 5, 10, 20, 50)
     ]
     assert {c.requests for c in cells("pool-sweep", requests="60")} == {60}
-    with pytest.raises(Skip, match="not ours"):
+    with pytest.raises(Skip, match="external service"):
         cells("pool-sweep", replace(SITE, managed=False))
-    with pytest.raises(Skip, match="each of a host's 2 processes has a pool of its own"):
+    with pytest.raises(Skip, match="each of the 2 processes per host has its own pool"):
         cells("pool-sweep", replace(SITE, workers=2))
 
 
-def test_the_plan_refuses_a_pool_beyond_the_servers_connections() -> None:
+def test_the_plan_rejects_a_pool_beyond_the_servers_connections() -> None:
     with pytest.raises(UsageError, match="1 hosts x pool 50 = 50 connections, the budget is 30"):
         make_plan(BenchRequest(scenarios=("pool-sweep",)), Site(hosts=1, connections=40), SCENARIOS)
 
 
 @pytest.mark.parametrize("pool", [1, 5, 10, 20, 50])
-def test_a_pool_that_is_what_it_is_called_passes(pool: int) -> None:
-    assert wrong(check(called(swept(pool), pool))) == {}
+def test_a_pool_of_the_configured_size_passes(pool: int) -> None:
+    assert wrong(check(record(swept(pool), pool))) == {}
 
 
 @pytest.mark.parametrize(("size", "name"), [(1, 50), (1, 5), (10, 50), (5, 1), (50, 1), (50, 20)])
-def test_a_pool_that_is_called_another_fails(size: int, name: int) -> None:
-    assert wrong(check(called(swept(size), name))) == {CALLED: "fail"}
+def test_a_pool_of_another_size_fails(size: int, name: int) -> None:
+    assert wrong(check(record(swept(size), name))) == {CALLED: "fail"}
 
 
 @pytest.mark.parametrize(("waits_ms", "verdict"), [(0.0, {}), (50.0, {CALLED: "fail"})])
-def test_a_pool_that_another_bound_keeps_idle_is_no_smaller_one(waits_ms: float, verdict: dict[str, str]) -> None:
-    """A service that can answer but 1,000 a second: 12 of 50 connections busy. Only if queries wait is it the pool."""
+def test_a_pool_that_another_bottleneck_keeps_idle_passes(waits_ms: float, verdict: dict[str, str]) -> None:
+    """A service that reaches 1,000 requests/s keeps 12 of 50 connections busy. The pool is too small only if queries
+    wait for it."""
     ends = [11.8 + n for n in range(200)]
     samples = history(
         *((0, round(1000 * end), "ok", None) for end in ends),
         captured={"duration": [11.8 + waits_ms] * 200, "pool_wait_ms": [waits_ms] * 200},
     )
-    found = check(called(samples, 50))
-    assert wrong(found) == verdict
-    assert ("past the knee" in found[CALLED].detail) == (not verdict)
+    findings = check(record(samples, 50))
+    assert wrong(findings) == verdict
+    assert ("past the knee" in findings[CALLED].detail) == (not verdict)
 
 
 def test_a_query_that_did_not_sleep_fails() -> None:
-    assert wrong(check(called(swept(5, query_ms=4.0), 5))) == {CALLED: "fail"}
+    assert wrong(check(record(swept(5, query_ms=4.0), 5))) == {CALLED: "fail"}
 
 
-def test_answers_that_do_not_say_how_long_they_waited_are_unknown() -> None:
+def test_responses_without_their_wait_are_unknown() -> None:
     silent = replace(swept(5), captured={"duration": [float("nan")] * 200, "pool_wait_ms": [1.0] * 200})
-    assert wrong(check(called(silent, 5))) == {CALLED: "unknown"}
+    assert wrong(check(record(silent, 5))) == {CALLED: "unknown"}
 
 
-def test_a_refused_query_and_counts_that_differ_fail() -> None:
+def test_a_rejected_query_and_different_counts_fail() -> None:
     good = swept(5)
     refused = replace(good, outcome=["fail", *good.outcome[1:]])
-    assert wrong(check(called(refused, 5))) == {"acknowledged": "fail"}
+    assert wrong(check(record(refused, 5))) == {"acknowledged": "fail"}
     assert wrong(check(measured(cell("pool-sweep", pool=5), good, counts=counted(200) | {"app": 199}))) == {
         "counts agree": "fail"
     }
 
 
-def test_the_ratios_of_the_page() -> None:
-    found = judge(times({1: 2.2, 5: 0.5, 10: 0.25, 20: 0.2, 50: 0.2}))
-    assert wrong(found) == {}
-    assert found["knee"].numbers["knee"] == 20
+def test_the_ratios() -> None:
+    findings = judge(times({1: 2.2, 5: 0.5, 10: 0.25, 20: 0.2, 50: 0.2}))
+    assert wrong(findings) == {}
+    assert findings["knee"].numbers["knee"] == 20
     assert judge(times({1: 2.0, 5: 0.4, 10: 0.2}))["knee"].detail.startswith("no knee")
 
 
@@ -112,7 +113,7 @@ def test_a_ratio_that_is_not_met_fails(seconds: dict[int, float], failing: str) 
     assert judge(times({1: 2.0, 5: 0.5, 10: 0.25} | seconds))[failing].verdict == "fail"
 
 
-def test_pools_that_were_not_measured_validly_are_unknown() -> None:
+def test_pools_without_a_valid_trial_are_unknown() -> None:
     assert verdicts(judge(times({1: 2.0, 10: 0.2}))) == dict.fromkeys(RATIOS, "unknown") | {"knee": "pass"}
     invalid = times({1: 2.0, 5: 0.4}) + times({10: 0.2}, valid=False)
     assert verdicts(judge(invalid))[RATIOS[1]] == "unknown"

@@ -1,4 +1,4 @@
-"""From 1 to 8 hosts: too slow, impossibly fast, uneven, or not measured at all."""
+"""From 1 to 8 hosts: too slow, faster than possible, uneven, or not measured."""
 
 from __future__ import annotations
 
@@ -31,7 +31,9 @@ POOL, CPU = cell("scaling", bound="pool", hosts=2), cell("scaling", bound="cpu",
 IDEAL = {1: 50.0, 2: 99.0, 4: 195.0, 8: 390.0}
 
 
-def held(samples: Columns | None = None, *, rps: float | None = 95.0, rows: int = 40, **evidence: Any) -> TrialRecord:
+def pool_bound(
+    samples: Columns | None = None, *, rps: float | None = 95.0, rows: int = 40, **evidence: Any
+) -> TrialRecord:
     samples = requests(40, hosts=2, op=["hold"] * 40, value=[None] * 40) if samples is None else samples
     known = {"final": {f"scale-{n}": 1 for n in range(rows)}, "counts": counted(40)}
     return measured(POOL, samples, figures={"rps": rps}, **known | evidence)
@@ -46,7 +48,7 @@ def trials(
     ]
 
 
-def test_the_cells() -> None:
+def test_cells() -> None:
     made = cells("scaling")
     for bound in ("pool", "cpu"):
         assert [c.hosts for c in made if c.params["bound"] == bound] == [1, 2, 3, 4, 6, 8]
@@ -61,56 +63,56 @@ def test_the_cells() -> None:
     assert {(c.strategy, c.hosts) for c in asked} == {(s, n) for s in ("coalesce", "unsafe") for n in (1, 2)}
 
 
-def test_what_it_needs() -> None:
+def test_skipped_without_two_managed_hosts() -> None:
     with pytest.raises(Skip, match="needs 2 app hosts"):
         cells("scaling", hosts="1")
-    with pytest.raises(Skip, match="cannot be drained"):
+    with pytest.raises(Skip, match="cannot drain the hosts"):
         cells("scaling", replace(SITE, managed=False))
 
 
 def test_a_pool_bound_trial_passes() -> None:
-    assert wrong(check(held())) == {}
+    assert wrong(check(pool_bound())) == {}
 
 
 @pytest.mark.parametrize(("rps", "verdict"), [(95.0, "pass"), (102.0, "pass"), (102.1, "fail"), (None, "unknown")])
-def test_nothing_is_faster_than_the_pools_allow(rps: float | None, verdict: str) -> None:
-    """Two hosts with one connection each, held for 20 ms: 100 a second."""
-    assert check(held(rps=rps))["pool is the bound"].verdict == verdict
+def test_a_rate_beyond_the_pools_fails(rps: float | None, verdict: str) -> None:
+    """Two hosts with one connection each, held for 20 ms, allow 100 requests/s."""
+    assert check(pool_bound(rps=rps))["pool is the bound"].verdict == verdict
 
 
 @pytest.mark.parametrize(("rows", "verdict"), [(39, "fail"), (40, "pass"), (41, "fail")])
-def test_rows_written_are_those_acknowledged(rows: int, verdict: str) -> None:
-    found = check(held(rows=rows))["final value"]
-    assert (found.verdict, found.numbers["lost"]) == (verdict, max(0, 40 - rows))
+def test_written_rows_equal_acknowledged_requests(rows: int, verdict: str) -> None:
+    finding = check(pool_bound(rows=rows))["final value"]
+    assert (finding.verdict, finding.numbers["lost"]) == (verdict, max(0, 40 - rows))
 
 
-def test_nothing_acknowledged_is_unknown() -> None:
-    assert check(held(history(), rows=0))["final value"].verdict == "unknown"
+def test_no_acknowledged_request_is_unknown() -> None:
+    assert check(pool_bound(history(), rows=0))["final value"].verdict == "unknown"
 
 
-def test_an_uneven_spread_and_counts_that_differ_fail() -> None:
+def test_an_uneven_spread_and_different_counts_fail() -> None:
     uneven = requests(40, host=["app-1"] * 30 + ["app-2"] * 10, value=[None] * 40)
-    assert wrong(check(held(uneven))) == {"spread": "fail"}
-    assert wrong(check(held(counts=counted(40) | {"haproxy": 39}))) == {"counts agree": "fail"}
+    assert wrong(check(pool_bound(uneven))) == {"spread": "fail"}
+    assert wrong(check(pool_bound(counts=counted(40) | {"haproxy": 39}))) == {"counts agree": "fail"}
 
 
-def test_the_cpu_bound_is_judged_by_the_counters() -> None:
+def test_the_cpu_bound_is_checked_by_its_counters() -> None:
     assert wrong(check(increments(CPU, 40))) == {}
     assert wrong(check(increments(CPU, 40, final={"hot-0": 39})))["final value"] == "fail"
     assert wrong(check(measured(CPU, requests(40), final={"hot-0": 40}, counts=counted(40)))) == {"spread": "fail"}
 
 
-def test_speed_ups_as_wanted_pass() -> None:
-    found = judge(trials(IDEAL))
-    assert verdicts(found) == {f"speed-up {n} hosts": "pass" for n in (2, 4, 8)}
-    last = found["speed-up 8 hosts"]
+def test_sufficient_speed_ups_pass() -> None:
+    findings = judge(trials(IDEAL))
+    assert verdicts(findings) == {f"speed-up {n} hosts": "pass" for n in (2, 4, 8)}
+    last = findings["speed-up 8 hosts"]
     assert last.cell == cell("scaling", bound="pool", hosts=8).name
-    assert last.detail.startswith("7.80x, efficiency 98%; of one host at least 7.0x is wanted")
+    assert last.detail.startswith("7.80x, efficiency 98%; required: at least 7.0x of one host")
     assert last.numbers == {"speedup": 7.8, "efficiency": 0.975, "wanted": 7.0}
     two = [
         replace(m, row=replace(m.row, trial=replace(m.row.trial, cell=replace(m.cell, pool=2)))) for m in trials(IDEAL)
     ]
-    assert judge(two)["speed-up 8 hosts"].detail.endswith("its pool of 2")  # of two processes a host
+    assert judge(two)["speed-up 8 hosts"].detail.endswith("a pool of 2")  # of two processes per host
     often = [m for shift in (-1, 0, 0, 1, 1) for m in trials({n: rate + shift for n, rate in IDEAL.items()})]
     sure = judge(often)["speed-up 8 hosts"]
     assert sure.detail.startswith("7.80x [7.")
@@ -118,7 +120,7 @@ def test_speed_ups_as_wanted_pass() -> None:
 
 
 @pytest.mark.parametrize(("hosts", "rate"), [(2, 89.0), (4, 174.0), (8, 349.0)])
-def test_a_speed_up_below_what_is_wanted_fails(hosts: int, rate: float) -> None:
+def test_an_insufficient_speed_up_fails(hosts: int, rate: float) -> None:
     assert wrong(judge(trials(IDEAL | {hosts: rate}))) == {f"speed-up {hosts} hosts": "fail"}
 
 
@@ -130,21 +132,21 @@ def test_the_median_of_the_valid_trials_counts() -> None:
     }
 
 
-def test_a_speed_up_that_rests_on_unsteady_trials_alone_says_so() -> None:
-    def said(*more: TrialRecord) -> list[str]:
+def test_a_speed_up_of_unsteady_trials_only_is_marked() -> None:
+    def marked(*more: TrialRecord) -> list[str]:
         unsteady = trials({2: 99.0}, steady=False)
-        found = judge(trials({1: 50.0, 4: 195.0}, steady=True) + unsteady + list(more))
-        assert set(verdicts(found).values()) == {"pass"}
-        return [name for name, one in found.items() if one.detail.endswith(UNSTEADY)]
+        findings = judge(trials({1: 50.0, 4: 195.0}, steady=True) + unsteady + list(more))
+        assert set(verdicts(findings).values()) == {"pass"}
+        return [name for name, one in findings.items() if one.detail.endswith(UNSTEADY)]
 
-    assert said() == ["speed-up 2 hosts"]
-    assert said(*trials({2: 99.0}, steady=True)) == []
-    assert said(*trials({2: 99.0}, steady=True, valid=False)) == ["speed-up 2 hosts"]
+    assert marked() == ["speed-up 2 hosts"]
+    assert marked(*trials({2: 99.0}, steady=True)) == []
+    assert marked(*trials({2: 99.0}, steady=True, valid=False)) == ["speed-up 2 hosts"]
     both = judge(trials({1: 50.0}, steady=False) + trials({2: 99.0}, steady=True))
     assert both["speed-up 2 hosts"].detail.endswith(UNSTEADY)
 
 
-def test_what_was_not_measured_is_unknown_and_what_was_not_asked_for_is_not_mentioned() -> None:
+def test_unmeasured_speed_ups_are_unknown_and_unplanned_ones_absent() -> None:
     assert verdicts(judge(trials({1: 50.0, 2: 99.0}))) == {"speed-up 2 hosts": "pass"}
     assert verdicts(judge(trials({1: 50.0}) + trials({2: 99.0}, valid=False))) == {"speed-up 2 hosts": "unknown"}
     for base in (trials({1: 50.0}, valid=False), trials({1: None}), trials({1: 0.0}), []):
@@ -152,43 +154,46 @@ def test_what_was_not_measured_is_unknown_and_what_was_not_asked_for_is_not_ment
 
 
 def test_the_cpu_bound_is_reported() -> None:
-    found = judge(trials({1: 100.0, 2: 120.0}, "cpu"))
-    assert verdicts(found) == {"cpu-bound speed-up": "pass"}
-    assert found["cpu-bound speed-up"].numbers == {"speedup": {1: 1.0, 2: 1.2}, "efficiency": {1: 1.0, 2: 0.6}}
-    assert found["cpu-bound speed-up"].detail.startswith("2 hosts 1.20x, efficiency 60% (reported, not judged).")
+    findings = judge(trials({1: 100.0, 2: 120.0}, "cpu"))
+    assert verdicts(findings) == {"cpu-bound speed-up": "pass"}
+    assert findings["cpu-bound speed-up"].numbers == {"speedup": {1: 1.0, 2: 1.2}, "efficiency": {1: 1.0, 2: 0.6}}
+    assert findings["cpu-bound speed-up"].detail.startswith("2 hosts 1.20x, efficiency 60% (reported only).")
     assert verdicts(judge(trials({1: 100.0, 2: 120.0}, "cpu", valid=False))) == {"cpu-bound speed-up": "unknown"}
 
 
-def test_the_cpu_bound_says_what_held_the_most_hosts_back() -> None:
-    said = {1: "load CPU", 2: "app CPU: 2 of 2 hosts"}
-    told = [replace(m, held_back=said[m.cell.hosts], saturated=("some",)) for m in trials({2: 120.0, 1: 100.0}, "cpu")]
-    assert judge(told)["cpu-bound speed-up"].detail.endswith("What held 2 hosts back: app CPU: 2 of 2 hosts")
-    silent = judge(trials({1: 100.0, 2: 120.0}, "cpu"))["cpu-bound speed-up"]
-    assert silent.detail.endswith("not known, because there is no telemetry")
+def test_the_cpu_bound_reports_the_bottleneck_of_the_most_hosts() -> None:
+    bottlenecks = {1: "load CPU", 2: "app CPU: 2 of 2 hosts"}
+    known = [
+        replace(m, held_back=bottlenecks[m.cell.hosts], saturated=("some",))
+        for m in trials({2: 120.0, 1: 100.0}, "cpu")
+    ]
+    assert judge(known)["cpu-bound speed-up"].detail.endswith("Bottleneck with 2 hosts: app CPU: 2 of 2 hosts")
+    unknown = judge(trials({1: 100.0, 2: 120.0}, "cpu"))["cpu-bound speed-up"]
+    assert unknown.detail.endswith("not known, because there is no telemetry")
 
 
-def test_what_held_back_is_what_most_trials_say() -> None:
-    def told(said: str, *saturated: str, valid: bool = True, known: bool = True) -> TrialRecord:
+def test_the_bottleneck_is_that_of_most_trials() -> None:
+    def trial(text: str, *saturated: str, valid: bool = True, known: bool = True) -> TrialRecord:
         (one,) = trials({2: 120.0}, "cpu", valid=valid)
-        return replace(one, held_back=said, saturated=saturated if known else None)
+        return replace(one, held_back=text, saturated=saturated if known else None)
 
     base = trials({1: 100.0}, "cpu")
-    short, odd = told("not known, because it was short", known=False), told("machine: 99%", "machine")
-    invalid = told("load CPU: 95%", "load CPU", valid=False)
-    usual = [told("app CPU: 97%", "app CPU"), told("app CPU: 96%", "app CPU")]
+    short, odd = trial("not known, because it was short", known=False), trial("machine: 99%", "machine")
+    invalid = trial("load CPU: 95%", "load CPU", valid=False)
+    usual = [trial("app CPU: 97%", "app CPU"), trial("app CPU: 96%", "app CPU")]
 
     def end(*trials: TrialRecord) -> str:
-        return judge([*base, *trials])["cpu-bound speed-up"].detail.split("hosts back: ")[1]
+        return judge([*base, *trials])["cpu-bound speed-up"].detail.split("with 2 hosts: ")[1]
 
-    assert end(short, odd, invalid, *usual) == "app CPU: 97% (so in 2 of 3 trials)"
+    assert end(short, odd, invalid, *usual) == "app CPU: 97% (in 2 of 3 trials)"
     assert end(short, invalid, *usual) == "app CPU: 97%"
     assert end(short) == "not known, because it was short"
 
 
-def test_each_strategy_has_its_own_speed_up() -> None:
+def test_each_strategy_has_a_separate_speed_up() -> None:
     def of(strategy: str, rates: Mapping[int, float]) -> list[TrialRecord]:
         made = [replace(cell("scaling", bound="cpu", hosts=n), strategy=strategy) for n in rates]
         return [measured(c, history(), figures={"rps": rates[c.hosts]}) for c in made]
 
-    found = SCENARIOS["scaling"].judge(of("upsert", {1: 100.0, 2: 120.0}) + of("coalesce", {1: 400.0, 2: 600.0}))
-    assert [f.numbers["speedup"] for f in found] == [{1: 1.0, 2: 1.2}, {1: 1.0, 2: 1.5}]
+    findings = SCENARIOS["scaling"].judge(of("upsert", {1: 100.0, 2: 120.0}) + of("coalesce", {1: 400.0, 2: 600.0}))
+    assert [f.numbers["speedup"] for f in findings] == [{1: 1.0, 2: 1.2}, {1: 1.0, 2: 1.5}]
