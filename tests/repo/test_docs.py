@@ -1,4 +1,4 @@
-"""What users can type or set is written down: tasks, options, scenarios, endpoints, settings, columns, metrics."""
+"""What users can type, set or read is documented: tasks, options, scenarios, endpoints, settings, columns."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import contextlib
 import importlib.util
 import inspect
 import re
+import shlex
 import subprocess
 import sys
 from dataclasses import fields
@@ -40,8 +41,10 @@ ROLES = sorted(path.name for path in (ROOT / "playbooks/roles").iterdir() if pat
 TASKS = sorted(tasks.namespace.task_names)
 CODE_BLOCK = re.compile(r"^    (\./run [^#\n]+)", re.MULTILINE)
 INLINE = re.compile(r"`(\./run [^`]+)`")
-COMMANDS = [c.strip() for c in (*CODE_BLOCK.findall(README), *INLINE.findall(README)) if "TASK" not in c]
-"""Every command in the README: from code blocks without their comments, and from running text."""
+PAGES = ("README.md", "CONTRIBUTING.md", "docs/own-machines.md", "docs/architecture.md", "docs/results.md")
+TEXT = "\n".join((ROOT / name).read_text(encoding="utf-8") for name in PAGES)
+COMMANDS = sorted({c.strip() for c in (*CODE_BLOCK.findall(TEXT), *INLINE.findall(TEXT)) if "TASK" not in c})
+"""Every command of these pages: from code blocks without their comments, and from running text."""
 
 
 def parse(command: str) -> list[ParserContext]:
@@ -51,7 +54,7 @@ def parse(command: str) -> list[ParserContext]:
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)  # a copy: Invoke empties a task's help lines when it reads them
     spec.loader.exec_module(module)
-    words = [word for word in command.split()[1:] if word != "--list"]
+    words = [word for word in shlex.split(command)[1:] if word != "--list"]
     return list(Parser(contexts=module.namespace.to_contexts()).parse_argv(words))
 
 
@@ -61,7 +64,7 @@ def test_every_task_is_in_the_readme(task: str) -> None:
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_every_command_in_the_readme_is_valid(command: str) -> None:
+def test_every_command_in_the_documents_is_valid(command: str) -> None:
     for context in parse(command):
         given = {name: argument.value for name, argument in context.args.items() if argument.got_value}
         if context.name == "bench":
@@ -69,7 +72,7 @@ def test_every_command_in_the_readme_is_valid(command: str) -> None:
             BenchRequest.parse(texts, known_scenarios=SCENARIOS)
 
 
-def test_commands_are_found_in_the_readme_and_a_wrong_one_is_noticed() -> None:
+def test_commands_are_found_in_the_documents_and_a_wrong_one_is_noticed() -> None:
     assert {"./run quickstart", "./run bench --resume RUN", "./run report --run results/example"} <= set(COMMANDS)
     for wrong in ("./run benhc", "./run bench --nope", "./run compare ONE"):
         with pytest.raises(ParseError):
@@ -87,7 +90,7 @@ def test_help_of_every_task_runs_and_lists_its_options(task: str, capsys: pytest
 
 
 def test_completion_lists_the_options_of_bench() -> None:
-    """In a process, as a shell asks for it: no other test starts from the command line of `./run`."""
+    """In a process, as a shell runs it."""
     command = [sys.executable, "-m", "harness", "--complete", "--", "./run bench --"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     assert {f"--{option}" for option in options("bench")} <= set(done.stdout.split())
@@ -183,14 +186,14 @@ def test_every_column_and_key_is_documented(column: str) -> None:
 def test_nothing_of_this_machine_or_a_registry_is_committed() -> None:
     words = re.compile(r"files\.pythonhosted\.org|/work/main|/work/shared|registry\.npmjs\.org|deb\.debian\.org")
     here = Path(__file__).name
-    found = [
+    files = [
         str(path.relative_to(ROOT))
         for folder in ("app", "harness", "playbooks", "inventory", "tests", "docs", ".ci")
         for path in (ROOT / folder).rglob("*")
         if path.is_file() and path.suffix not in (".pyc", ".gz", ".png") and path.name != here
         and words.search(path.read_text(encoding="utf-8", errors="replace"))
     ]  # fmt: skip
-    assert found == []
+    assert files == []
 
 
 @pytest.mark.parametrize("lock", sorted(ROOT.glob("requirements*.lock")), ids=lambda path: path.name)
