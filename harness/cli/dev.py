@@ -39,7 +39,7 @@ def run_lint(*, fix: bool = False) -> None:
         _call("ruff check --fix", [f"{bin_}/ruff", "check", "--fix-only", "."])
         _call("ruff format", [f"{bin_}/ruff", "format", "."])
     steps = {
-        "ruff format": [f"{bin_}/ruff", "format", "--check", "."],
+        "ruff format --check": [f"{bin_}/ruff", "format", "--check", "."],
         "ruff check": [f"{bin_}/ruff", "check", "."],
         "mypy": [f"{bin_}/mypy"],
         "ansible-lint": [f"{bin_}/ansible-lint", "--offline", "-q"],

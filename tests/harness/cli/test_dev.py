@@ -89,3 +89,29 @@ def test_what_a_selfbench_is_measured_beside_is_installed_and_nothing_that_is_th
     assert "installing hey, haproxy (apt-get)" in capsys.readouterr().out
     dev.run_selfbench("app", None)
     assert len((tmp_path / "asked").read_text().splitlines()) == 2, "PostgreSQL is the user's own to install"
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of the programs that a task runs; mypy is the one that fails."""
+    names: list[str] = []
+
+    def call(name: str, command: list[str], env: object = None) -> bool:
+        names.append(name)
+        return name != "mypy"
+
+    monkeypatch.setattr(dev, "_call", call)
+    return names
+
+
+@pytest.mark.parametrize(("fix", "first"), [(False, []), (True, ["ruff check --fix", "ruff format"])])
+def test_lint_runs_every_linter_and_corrects_first_if_asked(calls: list[str], fix: bool, first: list[str]) -> None:
+    with pytest.raises(CriterionFailed, match=r"^lint: mypy$") as failed:
+        dev.run_lint(fix=fix)
+    assert calls == [*first, "ruff format --check", "ruff check", "mypy", "ansible-lint", "yamllint"]
+    assert failed.value.hint == "./run lint --fix corrects most of it"
+
+
+def test_docs_runs_the_generator(calls: list[str]) -> None:
+    dev.run_docs()
+    assert calls == ["docs"]
