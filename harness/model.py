@@ -21,6 +21,9 @@ OutcomeCounts = Counter[tuple[str, str, str]]
 """(operation, key, outcome) -> requests: what is known of a lane's requests where their samples were not kept."""
 
 Verdict = Literal["pass", "fail", "unknown"]
+VERDICTS: tuple[Verdict, ...] = ("fail", "unknown", "pass")
+"""Worst first: merging takes the first that occurs."""
+RunVerdict = Literal["pass", "fail", "unknown", "invalid"]
 Mode = Literal["closed", "open"]
 Strategy = Literal["for-update", "upsert", "coalesce", "optimistic", "serializable", "unsafe"]
 STRATEGIES: tuple[Strategy, ...] = get_args(Strategy)

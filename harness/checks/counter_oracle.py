@@ -21,12 +21,10 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
+from harness.checks import names
 from harness.checks.finding import finding
 from harness.model import Cell, Finding, OutcomeCounts
 from harness.record import Evidence, Samples, count_outcomes
-
-PER_REQUEST = ("value sequence", "real-time order", "ledger")
-"""The checks that need samples."""
 
 
 @dataclass(slots=True)
@@ -94,12 +92,12 @@ def check_final_value(
     numbers = {"ok": ok, "unknown": unknown, "applied": applied, "lost": lost, "invented": invented}
     if lost or invented:
         said = " and ".join(text for n, text in ((lost, f"{lost:,} lost"), (invented, f"{invented:,} invented")) if n)
-        return finding(cell, "final value", "fail", f"{said} updates; {first}", **numbers)
+        return finding(cell, names.FINAL_VALUE, "fail", f"{said} updates; {first}", **numbers)
     if not keys:
-        return finding(cell, "final value", "unknown", f"no request named '{op}' was sent", **numbers)
+        return finding(cell, names.FINAL_VALUE, "unknown", f"no request named '{op}' was sent", **numbers)
     return finding(
         cell,
-        "final value",
+        names.FINAL_VALUE,
         "pass",
         f"final - initial = {applied:,} for {ok:,} acknowledged"
         + (f" and {unknown:,} unknown" if unknown else "")
@@ -134,7 +132,7 @@ def check_value_sequence(
 ) -> Finding:
     """The acknowledged values of each key are initial+1 … final, each once (gaps only where unknown > 0)."""
     if isinstance(samples, Counter):
-        return _no_samples(cell, "value sequence")
+        return _no_samples(cell, names.VALUE_SEQUENCE)
     doubles = outside = gaps = 0
     first = ""
     values, keys = samples.value, _by_key(samples, op)
@@ -156,15 +154,17 @@ def check_value_sequence(
     if doubles or outside or gaps:
         return finding(
             cell,
-            "value sequence",
+            names.VALUE_SEQUENCE,
             "fail",
             f"{doubles:,} values answered twice, {outside:,} out of range, {gaps:,} answered to nobody; {first}",
             **numbers,
         )
     acknowledged = sum(len(entry.ok) for entry in keys.values())
     if not acknowledged:
-        return finding(cell, "value sequence", "unknown", "no increment was acknowledged", **numbers)
-    return finding(cell, "value sequence", "pass", f"{acknowledged:,} values, each answered exactly once", **numbers)
+        return finding(cell, names.VALUE_SEQUENCE, "unknown", "no increment was acknowledged", **numbers)
+    return finding(
+        cell, names.VALUE_SEQUENCE, "pass", f"{acknowledged:,} values, each answered exactly once", **numbers
+    )
 
 
 def _first_wrong(samples: Samples, key: str, rows: Iterable[int], low: int, high: int) -> str:
@@ -188,7 +188,7 @@ def check_real_time_order(cell: Cell, samples: Samples | OutcomeCounts, *, op: s
     within a load host. O(n log n): values are walked downwards with the earliest `done` seen so far.
     """
     if isinstance(samples, Counter):
-        return _no_samples(cell, "real-time order")
+        return _no_samples(cell, names.REAL_TIME_ORDER)
     violations = compared = 0
     first = ""
     values, several = samples.value, len(set(samples.load_host)) > 1
@@ -204,11 +204,11 @@ def check_real_time_order(cell: Cell, samples: Samples | OutcomeCounts, *, op: s
                 )
     if violations:
         text = f"{violations:,} answers go back in time; {first}"
-        return finding(cell, "real-time order", "fail", text, violations=violations)
+        return finding(cell, names.REAL_TIME_ORDER, "fail", text, violations=violations)
     if not compared:
-        return finding(cell, "real-time order", "unknown", "no increment was acknowledged", violations=0)
+        return finding(cell, names.REAL_TIME_ORDER, "unknown", "no increment was acknowledged", violations=0)
     text = f"{compared:,} answers respect real time: the counter is linearizable"
-    return finding(cell, "real-time order", "pass", text, violations=0)
+    return finding(cell, names.REAL_TIME_ORDER, "pass", text, violations=0)
 
 
 def _by_load_host(samples: Samples, rows: Sequence[int]) -> Iterable[list[int]]:
@@ -253,10 +253,10 @@ def _mismatch(samples: Samples, row: int, entry: tuple[str, int] | None) -> tupl
 def check_ledger(cell: Cell, samples: Samples | OutcomeCounts, evidence: Evidence, *, op: str = "increment") -> Finding:
     """The ledger and the samples tell one story, id by id."""
     if isinstance(samples, Counter):
-        return _no_samples(cell, "ledger")
+        return _no_samples(cell, names.LEDGER)
     ledger = evidence.ledger
     if ledger is None:
-        return finding(cell, "ledger", "unknown", "no ledger was read for this trial")
+        return finding(cell, names.LEDGER, "unknown", "no ledger was read for this trial")
     problems: list[tuple[str, str]] = []
     ids: dict[str, str] = {}
     for row, (name, ident) in enumerate(zip(samples.op, samples.id, strict=True)):
@@ -279,12 +279,12 @@ def check_ledger(cell: Cell, samples: Samples | OutcomeCounts, evidence: Evidenc
     if problems:
         kinds = Counter(kind for kind, _ in problems)
         said = ", ".join(f"{n:,} x {kind}" for kind, n in kinds.most_common())
-        return finding(cell, "ledger", "fail", f"{said}; {problems[0][1]}", problems=dict(kinds))
+        return finding(cell, names.LEDGER, "fail", f"{said}; {problems[0][1]}", problems=dict(kinds))
     if not ids:
-        return finding(cell, "ledger", "unknown", "no request carried an Idempotency-Key")
+        return finding(cell, names.LEDGER, "unknown", "no request carried an Idempotency-Key")
     return finding(
         cell,
-        "ledger",
+        names.LEDGER,
         "pass",
         f"{len(ledger):,} rows for {outcomes['ok']:,} acknowledged and {outcomes['unknown']:,} unknown ids, "
         "none doubled",

@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Literal
 
+from harness.checks import names
 from harness.checks.finding import finding, merge, worst
-from harness.model import Finding
+from harness.model import Finding, RunVerdict
 from harness.plan.scenario import Scenario
 from harness.record import TrialRecord
-
-RunVerdict = Literal["pass", "fail", "unknown", "invalid"]
 
 
 def judge_trial(scenario: Scenario, measured: TrialRecord) -> list[Finding]:
@@ -22,7 +20,7 @@ def judge_trial(scenario: Scenario, measured: TrialRecord) -> list[Finding]:
         missing = measured.evidence.missing_hosts
         return [_doubted(each, missing[0]) for each in found] if missing else found
     except Exception as error:  # noqa: BLE001  # the record may be damaged in any way: that is a finding
-        return [_crashed(measured, "checkable", error)]
+        return [_crashed(measured, names.CHECKS_COMPLETED, error)]
 
 
 def _doubted(found: Finding, why: str) -> Finding:
@@ -45,7 +43,7 @@ def evaluate(scenarios: Mapping[str, Scenario], trials: Iterable[TrialRecord]) -
         name = measured.cell.scenario
         if name not in scenarios:
             text = f"this version has no scenario '{name}'"
-            single[name].append(finding(measured.cell, "checkable", "unknown", text))
+            single[name].append(finding(measured.cell, names.CHECKS_COMPLETED, "unknown", text))
             continue
         single[name] += judge_trial(scenarios[name], measured)
         # what judges trials together looks at rows and evidence: the samples may be dropped now
@@ -70,7 +68,7 @@ def _judge_together(scenario: Scenario, trials: Sequence[TrialRecord]) -> list[F
     try:
         return list(scenario.judge(trials))
     except Exception as error:  # noqa: BLE001  # as above
-        return [_crashed(trials[0], "comparable", error)]
+        return [_crashed(trials[0], names.COMPARISON_COMPLETED, error)]
 
 
 def verdict_of(findings: Sequence[Finding], *, invalid_trials: int) -> RunVerdict:

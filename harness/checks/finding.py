@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
-from harness.model import Cell, Finding, Verdict
+from harness.model import VERDICTS, Cell, Finding, Verdict
 
 
 def finding(cell: Cell, check: str, verdict: Verdict | bool, detail: str, **numbers: object) -> Finding:
@@ -17,17 +17,10 @@ def finding(cell: Cell, check: str, verdict: Verdict | bool, detail: str, **numb
 
 def worst(verdicts: Iterable[Verdict]) -> Verdict:
     """Merges verdicts by fixed priority: fail over unknown over pass; nothing checked is unknown."""
-    seen = set(verdicts)
-    for verdict in ("fail", "unknown", "pass"):
-        if verdict in seen:
-            return verdict
-    return "unknown"
+    return min(verdicts, key=VERDICTS.index, default="unknown")
 
 
 _SUMS = ("lost", "invented")
-
-
-_ORDER = {"fail": 0, "unknown": 1, "pass": 2}
 
 
 def merge(findings: Sequence[Finding]) -> list[Finding]:
@@ -37,7 +30,7 @@ def merge(findings: Sequence[Finding]) -> list[Finding]:
         groups[one.cell, one.check].append(one)
     merged = []
     for group in groups.values():
-        lead = min(group, key=lambda f: _ORDER[f.verdict])
+        lead = min(group, key=lambda f: VERDICTS.index(f.verdict))
         if len(group) > 1:
             same = sum(1 for f in group if f.verdict == lead.verdict)
             lead = Finding(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 
+from harness.checks import names
 from harness.checks.finding import finding
 from harness.model import Cell, Finding, OutcomeCounts
 from harness.record import Evidence, Samples, count_outcomes
@@ -21,12 +22,12 @@ def check_acknowledged(cell: Cell, samples: Samples, *, expected: int) -> Findin
     """Were all `expected` requests acknowledged? Names the kinds of refusal with their counts."""
     ok = sum(1 for outcome in samples.outcome if outcome == "ok")
     if not expected and not len(samples):
-        return finding(cell, "acknowledged", "unknown", "no request was recorded", ok=0, expected=0)
+        return finding(cell, names.ACKNOWLEDGED, "unknown", "no request was recorded", ok=0, expected=0)
     share = ok / expected if expected else 0.0
     if ok == expected == len(samples):
         return finding(
             cell,
-            "acknowledged",
+            names.ACKNOWLEDGED,
             "pass",
             f"{ok:,} of {expected:,} acknowledged (100 %)",
             ok=ok,
@@ -40,7 +41,7 @@ def check_acknowledged(cell: Cell, samples: Samples, *, expected: int) -> Findin
         why = f"{len(samples):,} requests recorded instead of {expected:,}" + (f"; {why}" if why else "")
     return finding(
         cell,
-        "acknowledged",
+        names.ACKNOWLEDGED,
         "fail",
         f"{ok:,} of {expected:,} acknowledged ({share:.1%}): {why}",
         ok=ok,
@@ -62,7 +63,7 @@ def check_spread(
         shares = Counter(host for host in requests.host if host)
     total = sum(shares.values())
     if not total:
-        return finding(cell, "spread", "unknown", "no answer named its host")
+        return finding(cell, names.SPREAD, "unknown", "no answer named its host")
     even = total / cell.hosts
     allowed = max(3.0, even * tolerance)
     worst, count = max(list(shares.items()) or [("", 0)], key=lambda item: abs(item[1] - even))
@@ -71,7 +72,7 @@ def check_spread(
     if len(shares) != cell.hosts:
         return finding(
             cell,
-            "spread",
+            names.SPREAD,
             "fail",
             f"{len(shares)} hosts answered, {cell.hosts} were meant to: {said}",
             **numbers,
@@ -79,12 +80,12 @@ def check_spread(
     if abs(count - even) > allowed:
         return finding(
             cell,
-            "spread",
+            names.SPREAD,
             "fail",
             f"{worst} answered {count:,} where {even:,.0f} is even: {said}",
             **numbers,
         )
-    return finding(cell, "spread", "pass", f"even over {cell.hosts} hosts: {said}", **numbers)
+    return finding(cell, names.SPREAD, "pass", f"even over {cell.hosts} hosts: {said}", **numbers)
 
 
 def check_transactions(cell: Cell, requests: Samples | OutcomeCounts, evidence: Evidence) -> Finding:
@@ -97,17 +98,17 @@ def check_transactions(cell: Cell, requests: Samples | OutcomeCounts, evidence: 
     """
     counts = evidence.transactions
     if counts is None:
-        return finding(cell, "transactions", "unknown", "what the database counted was not read")
+        return finding(cell, names.TRANSACTIONS, "unknown", "what the database counted was not read")
     said, given = counts.app, counts.database
     text = f"the service says that it began {said:,} transactions, {given:,} have written in the database"
     if not said and not given:
-        return finding(cell, "transactions", "unknown", text, app=said, database=given)
+        return finding(cell, names.TRANSACTIONS, "unknown", text, app=said, database=given)
     refused = sum(number for (_, _, outcome), number in count_outcomes(requests).items() if outcome != "ok")
     if refused:
         text += f"; {refused:,} requests were not acknowledged"
     few = given > said + OTHERS
     many = cell.strategy in ALWAYS_WRITE and said > given + OTHERS + refused
-    return finding(cell, "transactions", not (few or many), text, app=said, database=given)
+    return finding(cell, names.TRANSACTIONS, not (few or many), text, app=said, database=given)
 
 
 def check_counts(
@@ -148,7 +149,7 @@ def check_counts(
     if differing:
         return finding(
             cell,
-            "counts agree",
+            names.COUNTS_AGREE,
             "fail",
             f"{' and '.join(differing)} differ{'s' if len(differing) == 1 else ''}: {text}",
             counts=counts,
@@ -157,9 +158,9 @@ def check_counts(
         why = f" ({'; '.join(evidence.notes)})" if evidence.notes else ""
         return finding(
             cell,
-            "counts agree",
+            names.COUNTS_AGREE,
             "unknown",
             f"{text}; not measured: {', '.join(absent)}{why}",
             counts=counts,
         )
-    return finding(cell, "counts agree", "pass", text, counts=counts)
+    return finding(cell, names.COUNTS_AGREE, "pass", text, counts=counts)

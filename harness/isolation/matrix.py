@@ -16,7 +16,7 @@ from harness.isolation.case_model import LEVELS, Case, Level, Rule
 from harness.isolation.cases import CASES
 from harness.isolation.observe import Observation, observe, verdict
 from harness.isolation.transcript import Transcript, from_json
-from harness.model import BACKENDS, Backend, Verdict
+from harness.model import BACKENDS, VERDICTS, Backend
 
 SQLITE_BASIS = "sqlite.org/isolation.html: all transactions are serializable, except with a shared cache"
 SQLITE_NOTE = (
@@ -31,7 +31,6 @@ LEGEND = (
 )
 HEAD = "std doc seen"
 MISSING = "        not run"
-WORST: Mapping[Verdict, int] = {"fail": 0, "unknown": 1, "pass": 2}
 
 Word = TypeVar("Word", bound=str)
 
@@ -157,7 +156,7 @@ def _widths(rows: Sequence[Mapping[str, Any]]) -> tuple[int, int]:
 
 def _table(rows: Sequence[Mapping[str, Any]], columns: Sequence[_Column]) -> list[str]:
     name_width, column_width = _widths(rows)
-    worst_last = sorted(rows, key=lambda row: -WORST[row["verdict"]])
+    worst_last = sorted(rows, key=lambda row: VERDICTS.index(row["verdict"]), reverse=True)
     texts = {(row["case"], row["backend"], row["level"]): _cell_text(row) for row in worst_last}
     heads = {(row["backend"], row["level"]): _head(row) for row in rows}
     names: dict[str, str] = {}

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from harness.analysis.figures import figures
-from harness.checks.counter_oracle import PER_REQUEST
+from harness.checks.names import LEDGER, PER_REQUEST
 from harness.load import generator_checks
 from harness.measure.load_controller import LoadResults
 from harness.model import Trial
@@ -72,7 +72,7 @@ def add_client_counts(evidence: Evidence, results: LoadResults) -> Evidence:
 
 def leave_out_per_request_checks(evidence: Evidence, *, ledger: bool) -> Evidence:
     """Marks the checks that need samples as not applicable. `ledger`: whether the trial wrote the ledger."""
-    reasons = {check: NO_SAMPLES for check in PER_REQUEST if ledger or check != "ledger"}
+    reasons = {check: NO_SAMPLES for check in PER_REQUEST if ledger or check != LEDGER}
     return replace(evidence, not_applicable={**reasons, **evidence.not_applicable})
 
 

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 from harness.analysis.trial_validity import unreplaced
+from harness.checks import names
 from harness.checks.finding import worst
 from harness.model import Finding
 from harness.record import TrialResult
-from harness.scenarios.scaling import SPEED_UP, WANTED
+from harness.scenarios.scaling import WANTED
 from harness.store.run_reader import Run
 from harness.text import plural
 
@@ -22,8 +23,6 @@ State = Literal["pass", "fail", "unknown", "not measured"]
 
 WRITES = 1000
 """As many as the page's first criterion names."""
-
-ORACLE = frozenset({"final value", "value sequence", "real-time order", "ledger"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +62,7 @@ def _few(findings: Sequence[Finding]) -> str:
 
 def _unscaled(findings: Sequence[Finding]) -> str:
     judged = {finding.check for finding in findings}
-    absent = [f"{hosts}" for hosts in WANTED if SPEED_UP.format(hosts) not in judged]
+    absent = [f"{hosts}" for hosts in WANTED if names.SPEED_UP.format(hosts) not in judged]
     wanted = f"the criterion asks for {', '.join(map(str, WANTED))} hosts against one (./run provision --hosts 8)"
     return f"no judged speed-up of {', '.join(absent)} hosts; {wanted}" if absent else ""
 
@@ -74,7 +73,7 @@ CRITERIA: tuple[Criterion, ...] = (
         original="1000同時書き込みで100%成功",
         title="1,000 concurrent writes succeed to 100 %",
         needs=("concurrent-writes",),
-        rests_on=lambda f: f.scenario == "concurrent-writes" and f.check == "acknowledged",
+        rests_on=lambda f: f.scenario == "concurrent-writes" and f.check == names.ACKNOWLEDGED,
         short_of=_few,
     ),
     Criterion(
@@ -82,8 +81,8 @@ CRITERIA: tuple[Criterion, ...] = (
         original="Lost Update問題の完全解決",
         title="The lost-update problem is solved",
         needs=("concurrent-writes",),
-        rests_on=lambda f: f.check in ORACLE and _postgres(f),
-        quotes="final value",
+        rests_on=lambda f: f.check in names.ORACLE and _postgres(f),
+        quotes=names.FINAL_VALUE,
     ),
     Criterion(
         name="deadlocks",
@@ -110,7 +109,7 @@ CRITERIA: tuple[Criterion, ...] = (
             _postgres(f)
             and (
                 f.scenario in ("isolation", "long-transactions", "connections", "bulk-insert", "pool-sweep")
-                or f.check == "counts agree"
+                or f.check == names.COUNTS_AGREE
             )
         ),
     ),

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from harness.analysis.trial_validity import unreplaced
+from harness.checks import names
 from harness.checks.finding import worst
 from harness.model import Cell, Finding
 from harness.record import TrialResult
@@ -78,7 +79,11 @@ def _scenario(name: str, rows: Sequence[TrialResult], findings: Sequence[Finding
     for row in sorted(rows, key=lambda row: place(row.cell)):
         grouped.setdefault(row.cell.name, []).append(row)
     named = labels(group[0].cell for group in grouped.values())
-    lost = {f.cell: _whole(f.numbers.get("lost")) for f in findings if f.check in ("final value", "control")}
+    lost = {
+        f.cell: _whole(f.numbers.get("lost"))
+        for f in findings
+        if f.check in (names.FINAL_VALUE, names.NEGATIVE_CONTROL)
+    }
     order = {cell: number for number, cell in enumerate(grouped)}
     return ScenarioSummary(
         name=name,
@@ -215,7 +220,7 @@ def scenario_answer(scenario: ScenarioSummary) -> str:
     }[verdict]
     invalid = sum(cell.trials - cell.valid for cell in scenario.cells)
     doubt = f" No claim rests on {plural(invalid, 'invalid trial')}." if invalid else ""
-    claims = {f.check.removeprefix("claim: "): bool(f.numbers["held"]) for f in findings if "held" in f.numbers}
+    claims = {f.check.removeprefix(names.CLAIM): bool(f.numbers["held"]) for f in findings if "held" in f.numbers}
     if claims and verdict == "pass":
         others = ", ".join(name for name, held in claims.items() if not held)
         also = f" ({others} {'does' if others.count(',') == 0 else 'do'} not)" if others else ""

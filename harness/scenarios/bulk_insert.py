@@ -11,6 +11,7 @@ from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
+from harness.checks import names
 from harness.checks.finding import finding
 from harness.checks.traffic import check_counts
 from harness.load.spec import LoadSpec, Operation
@@ -75,7 +76,7 @@ def check(measured: TrialRecord) -> Sequence[Finding]:
     rows = int(cell.params["rows"])
     data = evidence.bulk_rows
     if data is None:
-        return [finding(cell, "all or nothing", "unknown", "the rows in the database were not read")]
+        return [finding(cell, names.ALL_OR_NOTHING, "unknown", "the rows in the database were not read")]
     rejected = measured.lanes["refused"]
     rejected_rows = {seq: data.requests.get(REFUSED_FROM + seq, 0) for seq in rejected.seq}
     own = {seq: count for seq, count in data.requests.items() if seq - REFUSED_FROM not in rejected_rows}
@@ -107,12 +108,12 @@ def _check_all_or_nothing(
     if rate is not None:
         text += f", {rate:,.0f} rows/s"
     verdict = verdict_from(failed=bool(wrong), passed=ok > 0)
-    return finding(cell, "all or nothing", verdict, wrong[0] if wrong else text, rows_per_s=rate)
+    return finding(cell, names.ALL_OR_NOTHING, verdict, wrong[0] if wrong else text, rows_per_s=rate)
 
 
 def _check_rejected(cell: Cell, samples: Samples, stored: Mapping[int, int], rows: int) -> Finding:
     """Requests that fail in the database at their last row leave no row."""
-    name = "a failed request leaves no row"
+    name = names.FAILED_REQUEST_ROWS
     results = list(zip(samples.seq, samples.outcome, samples.error, strict=True))
     for seq, outcome, error in results:
         if outcome != "ok" and stored[seq]:
@@ -143,9 +144,9 @@ def _check_ids(cell: Cell, returned: Iterable[Sequence[int]], ranges: Sequence[S
     missing = sum(1 for number in counts if not exists(number))
     if repeated or missing or len(counts) != rows:
         text = f"{len(counts):,} ids returned for {rows:,} rows, {repeated:,} of them twice, {missing:,} missing"
-        return finding(cell, "ids exist once", "fail", text)
+        return finding(cell, names.IDS_EXIST_ONCE, "fail", text)
     verdict = verdict_from(failed=False, passed=rows > 0)
-    return finding(cell, "ids exist once", verdict, f"all {rows:,} returned ids exist, once each")
+    return finding(cell, names.IDS_EXIST_ONCE, verdict, f"all {rows:,} returned ids exist, once each")
 
 
 def label(cell: Cell) -> str:

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
+from harness.checks import names
 from harness.checks.finding import finding
 from harness.checks.traffic import check_acknowledged
 from harness.load.spec import Keys, LoadSpec, Operation
@@ -116,13 +117,13 @@ def _peak(cell: Cell, samples: Samples) -> Finding:
     text = f"{peak} requests were in flight at the same time"
     if cell.clients <= MORE_THAN:
         text += f"; the criterion needs more than {MORE_THAN} --clients"
-        return finding(cell, "open at once", "unknown", text, peak=peak)
-    return finding(cell, "open at once", peak >= cell.clients, text, peak=peak)
+        return finding(cell, names.CONCURRENT_REQUESTS, "unknown", text, peak=peak)
+    return finding(cell, names.CONCURRENT_REQUESTS, peak >= cell.clients, text, peak=peak)
 
 
 def _check_rejections(cell: Cell, samples: Samples, pressure: Samples) -> Finding:
     """Some requests were rejected, each cleanly, and those for lack of a connection with the right status."""
-    name = "clean refusal"
+    name = names.CLEAN_REFUSAL
     rejected = [
         result
         for lane in (samples, pressure)
@@ -155,9 +156,9 @@ def _recovery(cell: Cell, samples: Samples, pressure: Samples) -> Finding:
     later = [r for r in range(len(samples)) if samples.due_us[r] >= recovered_us]
     rejected = sum(samples.outcome[r] != "ok" for r in later)
     if not later:
-        return finding(cell, "recovery", "unknown", f"no increment was due {RECOVERY_S:g} s after the pressure")
+        return finding(cell, names.RECOVERY, "unknown", f"no increment was due {RECOVERY_S:g} s after the pressure")
     text = f"{len(later) - rejected} of {len(later)} increments due {RECOVERY_S:g} s after the pressure were served"
-    return finding(cell, "recovery", not rejected, text)
+    return finding(cell, names.RECOVERY, not rejected, text)
 
 
 def label(cell: Cell) -> str:

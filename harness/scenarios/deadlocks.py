@@ -12,10 +12,11 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from harness.checks import names
 from harness.checks.finding import finding
+from harness.checks.isolation import findings_deadlocks
 from harness.checks.traffic import check_counts
 from harness.isolation.deadlock_pairs import DEADLOCK_DETECTED
-from harness.isolation.findings import findings_deadlocks
 from harness.load.spec import Keys, LoadSpec, Operation
 from harness.model import Cell, Finding, Trial, verdict_from
 from harness.plan.options import BenchRequest
@@ -149,7 +150,7 @@ def _check_victims(cell: Cell, pairs: Sequence[PairOutcome]) -> Finding:
     if missed:
         text += f"; {missed} of {PAIRS} pairs did not deadlock"
     good = one_victim > 0 and one_victim + missed == PAIRS
-    return _pairs_finding(cell, "one victim a pair", pairs, text, good=good, deadlocked=one_victim)
+    return _pairs_finding(cell, names.ONE_VICTIM, pairs, text, good=good, deadlocked=one_victim)
 
 
 def _check_retries(cell: Cell, pairs: Sequence[PairOutcome]) -> Finding:
@@ -161,7 +162,7 @@ def _check_retries(cell: Cell, pairs: Sequence[PairOutcome]) -> Finding:
         text += f"; {victims} requests still failed with 40P01"
     deadlocked = sum(pair.retries > 0 for pair in pairs)
     good = saved == PAIRS and retries > 0
-    return _pairs_finding(cell, "retry saves both", pairs, text, good=good, deadlocked=deadlocked)
+    return _pairs_finding(cell, names.RETRY_COMMITS_BOTH, pairs, text, good=good, deadlocked=deadlocked)
 
 
 def _pairs_finding(
@@ -187,7 +188,7 @@ def _check_applied(cell: Cell, pairs: Sequence[PairOutcome], final: Mapping[str,
     commits = sum(pair.committed for pair in pairs)
     verdict = verdict_from(failed=bool(wrong), passed=commits > 0)
     text = f"{commits} commits are applied to both rows, no victim's update to any"
-    return finding(cell, "survivors are applied", verdict, wrong[0] if wrong else text)
+    return finding(cell, names.UPDATES_APPLIED, verdict, wrong[0] if wrong else text)
 
 
 def _check_deadlock_counts(cell: Cell, pairs: Sequence[PairOutcome], counts: DeadlockCounts | None) -> Finding:
@@ -201,7 +202,7 @@ def _check_deadlock_counts(cell: Cell, pairs: Sequence[PairOutcome], counts: Dea
     verdict = verdict_from(
         failed=any(count not in (None, clients) for count in server.values()), passed=None not in server.values()
     )
-    return finding(cell, "deadlocks counted alike", verdict, f"clients {clients}, {text}")
+    return finding(cell, names.DEADLOCK_COUNTS_AGREE, verdict, f"clients {clients}, {text}")
 
 
 def label(cell: Cell) -> str:

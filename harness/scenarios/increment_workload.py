@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
+from harness.checks import names
 from harness.checks.counter_oracle import check_final_value, check_ledger, check_real_time_order, check_value_sequence
 from harness.checks.finding import finding
 from harness.checks.traffic import check_counts
@@ -124,15 +125,15 @@ def _integrity(cell: Cell, evidence: Evidence) -> Finding:
     """`PRAGMA integrity_check` returns ok."""
     lines = evidence.sqlite.integrity_check if evidence.sqlite else ()
     if not lines:
-        return finding(cell, "integrity", "unknown", "PRAGMA integrity_check was not run")
-    return finding(cell, "integrity", lines == ("ok",), f"PRAGMA integrity_check: {'; '.join(lines[:3])}")
+        return finding(cell, names.INTEGRITY, "unknown", "PRAGMA integrity_check was not run")
+    return finding(cell, names.INTEGRITY, lines == ("ok",), f"PRAGMA integrity_check: {'; '.join(lines[:3])}")
 
 
 def _pragmas(cell: Cell, evidence: Evidence) -> Finding:
     """The pragmas read back on every host are those of the backend's profile; all others are equal on all workers."""
     sqlite = evidence.sqlite
     if sqlite is None or not sqlite.pragmas:
-        return finding(cell, "pragmas", "unknown", "the pragmas were not read back")
+        return finding(cell, names.PRAGMAS, "unknown", "the pragmas were not read back")
     profile = asdict(PROFILES[cell.backend.removeprefix("sqlite-")])
     workers = {"": sqlite.pragmas, **sqlite.differing}
     wrong = [
@@ -142,4 +143,4 @@ def _pragmas(cell: Cell, evidence: Evidence) -> Finding:
         if pragmas.get(name) != value
     ]
     values = ", ".join(f"{name} {sqlite.pragmas.get(name)}" for name in profile)
-    return finding(cell, "pragmas", not wrong, "; ".join(wrong[:3]) or f"read back on every host: {values}")
+    return finding(cell, names.PRAGMAS, not wrong, "; ".join(wrong[:3]) or f"read back on every host: {values}")

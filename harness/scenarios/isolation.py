@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from harness.isolation.findings import findings_isolation
+from harness.checks.isolation import findings_isolation
 from harness.model import Cell, Finding, Trial
 from harness.plan.options import BenchRequest
 from harness.plan.scenario import RemoteWorkload, Scenario, Site, backend_name

@@ -10,6 +10,7 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 
+from harness.checks import names
 from harness.checks.counter_oracle import check_final_value
 from harness.checks.finding import finding
 from harness.checks.traffic import check_counts
@@ -96,7 +97,7 @@ def _check_long(cell: Cell, samples: Samples) -> Finding:
     took_ms = (samples.done_us[0] - samples.sent_us[0]) / 1000
     good = samples.outcome[0] == "ok" and took_ms >= HOLD_MS
     text = f"held its row and ended {samples.outcome[0]} after {took_ms:,.0f} ms"
-    return finding(cell, "long transaction", good, text, took_ms=took_ms)
+    return finding(cell, names.LONG_TRANSACTION, good, text, took_ms=took_ms)
 
 
 def _late_start(samples: Samples, long: Samples) -> str:
@@ -136,14 +137,14 @@ def _check_deadlines(cell: Cell, samples: Samples, long: Samples | None) -> Find
     )
     if apart:
         text = f"{apart}, so not all quick ones ran beside it; {text}"
-    name = "quick in time, alone" if long is None else "quick in time"
+    name = names.QUICK_IN_TIME_ALONE if long is None else names.QUICK_IN_TIME
     return finding(cell, name, "unknown" if apart else good, text, in_time=in_time, median_ms=median_ms)
 
 
 def _check_waits(cell: Cell, samples: Samples, long: Samples) -> Finding:
     """The contrast: a quick transaction that needs the locked row ends after the long transaction."""
     if late := _late_start(samples, long):
-        return finding(cell, "same row waits", "unknown", f"{late}, so it is not known which ones had to wait")
+        return finding(cell, names.HELD_ROW_WAITS, "unknown", f"{late}, so it is not known which ones had to wait")
     first = min(samples.due_us)
     rows = [r for r in range(len(samples)) if samples.due_us[r] >= first + LEAD_S * 1e6]
     released_us = long.sent_us[0] + (HOLD_MS - SLACK_MS) * 1000
@@ -156,21 +157,21 @@ def _check_waits(cell: Cell, samples: Samples, long: Samples) -> Finding:
     if early:
         text += f"; {len(early)} did not, the first is request {samples.seq[early[0]]}"
     verdict = verdict_from(failed=bool(early), passed=bool(waited))
-    return finding(cell, "same row waits", verdict, text, early=len(early))
+    return finding(cell, names.HELD_ROW_WAITS, verdict, text, early=len(early))
 
 
 def _check_dead_rows(cell: Cell, dead: DeadRows | None) -> Finding:
     """VACUUM can remove all dead row versions after the trial."""
     if dead is None:
-        return finding(cell, "dead rows", "unknown", "VACUUM did not report dead row versions after the trial")
+        return finding(cell, names.DEAD_ROWS, "unknown", "VACUUM did not report dead row versions after the trial")
     text = f"VACUUM removed {dead.removed:,} dead row versions in total; {dead.not_removable:,} were still needed"
     numbers = {name: number for name, number in asdict(dead).items() if number is not None}
-    return finding(cell, "dead rows", not dead.not_removable, f"{text} after the trial", **numbers)
+    return finding(cell, names.DEAD_ROWS, not dead.not_removable, f"{text} after the trial", **numbers)
 
 
 def judge(trials: Sequence[TrialRecord]) -> Sequence[Finding]:
     """Compares quick p99 and the dead row versions that VACUUM had to leave, with and without the long transaction."""
-    if all("dead rows" in measured.evidence.not_applicable for measured in trials):
+    if all(names.DEAD_ROWS in measured.evidence.not_applicable for measured in trials):
         return [_compare_p99(trials)]
     return [_compare_p99(trials), _compare_dead_rows(trials)]
 
@@ -183,7 +184,7 @@ def _compare_dead_rows(trials: Sequence[TrialRecord]) -> Finding:
         if dead is not None and dead.kept is not None:
             kept.setdefault(str(measured.cell.params["long"]), []).append(dead.kept)
     cell = next((m.cell for m in trials if m.cell.params["long"] == "other-row"), trials[0].cell)
-    name = "dead rows kept"
+    name = names.DEAD_ROWS_KEPT
     if "none" not in kept or "other-row" not in kept:
         return finding(cell, name, "unknown", "VACUUM did not run in both cells, with and without the long transaction")
     alone, beside = max(kept["none"]), min(kept["other-row"])
@@ -201,10 +202,10 @@ def _compare_p99(trials: Sequence[TrialRecord]) -> Finding:
             p99.setdefault(str(measured.cell.params["long"]), []).append(value)
     cell = next((m.cell for m in trials if m.cell.params["long"] == "other-row"), trials[0].cell)
     if "none" not in p99 or "other-row" not in p99:
-        return finding(cell, "quick p99", "unknown", "not measured both with and without the long transaction")
+        return finding(cell, names.QUICK_P99, "unknown", "not measured both with and without the long transaction")
     alone, beside = statistics.median(p99["none"]), statistics.median(p99["other-row"])
     text = f"quick p99 {alone:,.1f} ms without the long transaction, {beside:,.1f} ms beside it ({beside / alone:.2f}x)"
-    return finding(cell, "quick p99", "pass", text, alone_ms=alone, beside_ms=beside)
+    return finding(cell, names.QUICK_P99, "pass", text, alone_ms=alone, beside_ms=beside)
 
 
 LABELS = {

@@ -18,6 +18,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from harness.analysis.stats import CLAIM_TRIALS
+from harness.checks import names
 from harness.checks.finding import finding
 from harness.checks.traffic import check_acknowledged, check_counts
 from harness.load.spec import LoadSpec, Operation
@@ -91,7 +92,7 @@ def check(measured: TrialRecord) -> Sequence[Finding]:
 def _check_effective_size(cell: Cell, samples: Samples, queries: int) -> Finding:
     """The time is not below the ideal line, and the mean number of busy connections fits the pool's size, or few
     queries wait for a connection (another bottleneck)."""
-    name = "pool is what it is called"
+    name = names.EFFECTIVE_POOL_SIZE
     waits, durations = samples.captured.get("pool_wait_ms", ()), samples.captured.get("duration", ())
     known = [(wait, total) for wait, total in zip(waits, durations, strict=True) if not math.isnan(wait + total)]
     if not known:
@@ -133,7 +134,7 @@ def judge(trials: Sequence[TrialRecord]) -> Sequence[Finding]:
     cell = trials[0].cell
     findings = []
     for large, small, limit in ((5, 1, 0.3), (10, 5, 0.6)):
-        check_name = f"t({large}) < {limit} t({small})"
+        check_name = names.TIME_RATIO.format(large, limit, small)
         if large not in t or small not in t:
             findings.append(finding(cell, check_name, "unknown", "not both pools were measured"))
             continue
@@ -146,7 +147,7 @@ def judge(trials: Sequence[TrialRecord]) -> Sequence[Finding]:
     if knee:
         text = f"knee at {knee} connections, which gain less than {KNEE:.0%} of what the size allows"
     verdict = verdict_from(failed=False, passed=bool(t))
-    findings.append(finding(cell, "knee", verdict, f"{text} ({times_by_pool})", knee=knee, seconds=t))
+    findings.append(finding(cell, names.KNEE, verdict, f"{text} ({times_by_pool})", knee=knee, seconds=t))
     return findings
 
 

@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from harness.analysis.scaling_law import SpeedUp, speed_ups
 from harness.analysis.stats import CLAIM_TRIALS
 from harness.analysis.trial_validity import never_steady
+from harness.checks import names
 from harness.checks.finding import finding
 from harness.checks.traffic import check_counts, check_spread
 from harness.load.spec import Keys, LoadSpec, Operation
@@ -31,7 +32,6 @@ QUICK_POOL_SECONDS = 1.8
 a speed-up of 2x into 1.8x."""
 WANTED = {2: 1.8, 4: 3.5, 8: 7.0}
 """Number of hosts -> required speed-up over one host."""
-SPEED_UP = "speed-up {} hosts"
 """Name of the check for a number of hosts."""
 HOLD_MS = 20
 POOL = 1
@@ -103,14 +103,14 @@ def check(measured: TrialRecord) -> Sequence[Finding]:
     return [
         finding(
             cell,
-            "final value",
+            names.FINAL_VALUE,
             (ok <= applied <= ok + unknown) if ok else "unknown",
             f"{applied:,} rows written for {ok:,} acknowledged and {unknown:,} unknown",
             lost=max(0, ok - applied),
         ),
         finding(
             cell,
-            "pool is the bound",
+            names.POOL_LIMIT,
             rate <= bound * 1.02 if rate else "unknown",
             f"{rate:,.0f} requests/s of at most {bound:,.0f} with {cell.hosts} x {cell.pool} connections",
         ),
@@ -147,7 +147,7 @@ def _rates(trials: Sequence[TrialRecord]) -> dict[int, list[float]]:
 
 def _check_speed_up(cell: Cell, trials: Sequence[TrialRecord], speedup: SpeedUp | None) -> Finding:
     """The cell's pool-bound hosts reach the required multiple of one host's rate."""
-    name, wanted = SPEED_UP.format(cell.hosts), WANTED[cell.hosts]
+    name, wanted = names.SPEED_UP.format(cell.hosts), WANTED[cell.hosts]
     if speedup is None:
         return finding(cell, name, "unknown", f"no valid trial with {cell.hosts} hosts, or none with one host")
     text = f"{speedup}; required: at least {wanted}x of one host, each with a pool of {cell.pool}"
@@ -163,12 +163,12 @@ def _report_cpu_bound(trials: Sequence[TrialRecord], speedups: Mapping[int, Spee
     """The speed-ups of CPU-bound hosts and the bottleneck of the largest number of them; never fails."""
     cell = max(trials, key=lambda measured: (measured.row.valid, measured.cell.hosts)).cell
     if not speedups:
-        return finding(cell, "cpu-bound speed-up", "unknown", "no valid trial with one host")
+        return finding(cell, names.SPEED_UP_CPU, "unknown", "no valid trial with one host")
     bottleneck = _bottleneck([m for m in trials if m.cell == cell and m.row.valid])
     values = "; ".join(f"{n} hosts {speedup}" for n, speedup in speedups.items() if n > 1) or "one host only"
     return finding(
         cell,
-        "cpu-bound speed-up",
+        names.SPEED_UP_CPU,
         "pass",
         f"{values} (reported only). Bottleneck with {plural(cell.hosts, 'host')}: {bottleneck}",
         speedup={n: speedup.value for n, speedup in speedups.items()},

@@ -23,6 +23,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from harness.analysis.trial_validity import never_steady
+from harness.checks import names
 from harness.checks.finding import finding
 from harness.load.spec import Keys, LoadSpec
 from harness.model import BACKENDS, Backend, Cell, Finding, Trial
@@ -209,13 +210,13 @@ def judge(trials: Sequence[TrialRecord]) -> Sequence[Finding]:
     table = figures(trials)
     if "postgres" not in table or "sqlite-naive" not in table:
         cell = trials[0].cell
-        return [finding(cell, f"claim: {c.name}", "unknown", "not both backends were measured") for c in CLAIMS]
+        return [finding(cell, f"{names.CLAIM}{c.name}", "unknown", "not both backends were measured") for c in CLAIMS]
     return [_compare(claim, trials, table) for claim in CLAIMS]
 
 
 def _compare(claim: Claim, trials: Sequence[TrialRecord], table: Mapping[Backend, Mapping[str, float]]) -> Finding:
     """Compares one claim with the measured values of SQLite and PostgreSQL."""
-    cell, name = trials[0].cell, f"claim: {claim.name}"
+    cell, name = trials[0].cell, f"{names.CLAIM}{claim.name}"
     naive, tuned, postgres = (table.get(backend, {}).get(claim.name) for backend in SIDES.values())
     if naive is None or postgres is None:
         return finding(cell, name, "unknown", _why_missing(claim, trials, table))

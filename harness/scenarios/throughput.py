@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from harness.checks import names
 from harness.checks.counter_oracle import check_final_value
 from harness.checks.finding import finding
 from harness.checks.traffic import check_transactions
@@ -86,13 +87,13 @@ def _check_control(measured: TrialRecord) -> Finding:
     final_value = check_final_value(cell, measured.requests, measured.evidence)
     lost = int(final_value.numbers.get("lost", 0))
     if final_value.verdict == "unknown":
-        return finding(cell, "control", "unknown", final_value.detail, lost=0)
+        return finding(cell, names.NEGATIVE_CONTROL, "unknown", final_value.detail, lost=0)
     if cell.params["keys"] != "hot":
-        return finding(cell, "control", "pass", f"unsafe lost {lost:,} updates over 1,000 keys", lost=lost)
+        return finding(cell, names.NEGATIVE_CONTROL, "pass", f"unsafe lost {lost:,} updates over 1,000 keys", lost=lost)
     if lost:
-        return finding(cell, "control", "pass", f"unsafe lost {lost:,} updates, as expected", lost=lost)
+        return finding(cell, names.NEGATIVE_CONTROL, "pass", f"unsafe lost {lost:,} updates, as expected", lost=lost)
     text = "unsafe lost no update: the load is too light to show that the others are safe"
-    return finding(cell, "control", "unknown", text, lost=0)
+    return finding(cell, names.NEGATIVE_CONTROL, "unknown", text, lost=0)
 
 
 def label(cell: Cell) -> str:

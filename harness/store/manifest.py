@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from harness.model import Verdict
+from harness.model import RunVerdict, Verdict
 
 Status = Literal["started", "sampled", "finished", "aborted"]
-RunVerdict = Literal["pass", "fail", "unknown", "invalid"]
 
 
 class Stored(BaseModel):
@@ -55,8 +54,29 @@ class CodeRecord(Stored):
     seed: int
 
 
+OLD_NAMES = {
+    "checkable": "checks completed",
+    "comparable": "comparison completed",
+    "control": "negative control",
+    "deadlocks counted alike": "deadlock counts agree",
+    "ids exist once": "returned ids exist once",
+    "one victim a pair": "one victim per pair",
+    "open at once": "concurrent requests",
+    "pool is the bound": "throughput within the pool's limit",
+    "pool is what it is called": "effective pool size",
+    "prevents what it documents": "documented guarantees hold",
+    "quick in time": "quick transactions in time",
+    "quick in time, alone": "quick transactions in time, alone",
+    "retry saves both": "retry commits both",
+    "runs at the level asked": "requested isolation level",
+    "same row waits": "waits for the held row",
+    "survivors are applied": "committed updates applied",
+}
+"""Check names in runs stored before they were renamed -> the present names (harness/checks/names.py)."""
+
+
 class FindingRecord(Stored):
-    """A Finding as stored."""
+    """A Finding as stored; a check's old name is read as its present one."""
 
     scenario: str
     cell: str
@@ -64,6 +84,11 @@ class FindingRecord(Stored):
     verdict: Verdict
     detail: str
     numbers: dict[str, Any] = Field(default_factory=dict)
+
+    @field_validator("check")
+    @classmethod
+    def _present_name(cls, check: str) -> str:
+        return OLD_NAMES.get(check, check)
 
 
 class Manifest(Stored):

@@ -15,12 +15,12 @@ from typing import Any, Literal, Self
 import yaml
 
 from harness.errors import FormatError
-from harness.model import Finding
+from harness.model import Finding, RunVerdict
 from harness.record import Evidence
 from harness.store import evidence_file
 from harness.store.csv_rows import TELEMETRY_COLUMNS, TIMELINE_COLUMNS, TRIAL_COLUMNS
 from harness.store.files import append_rows, disk_errors, keep_rows, update_symlink, write_atomically
-from harness.store.manifest import CodeRecord, FindingRecord, Manifest, RigRecord, RunVerdict, Status
+from harness.store.manifest import CodeRecord, FindingRecord, Manifest, RigRecord, Status
 from harness.store.run_reader import Run
 
 LANE_FILES = {

@@ -15,6 +15,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Self
 
+from harness.checks.names import COUNTS_AGREE, DEAD_ROWS, DEADLOCKS_IN_LOG, SPREAD, TRANSACTIONS
 from harness.errors import RigError, UsageError
 from harness.host_scripts import source
 from harness.load.job import Endpoint
@@ -215,17 +216,17 @@ class UrlTarget(Target):
 
     def _not_applicable(self, reads: Collection[str]) -> dict[str, str]:
         reasons = {
-            "counts agree": f"what proxies and app hosts counted was not measured: {BY_URL}",
-            "transactions": f"what the service began in all was not asked: {BY_URL}",
+            COUNTS_AGREE: f"what proxies and app hosts counted was not measured: {BY_URL}",
+            TRANSACTIONS: f"what the service began in all was not asked: {BY_URL}",
         }
         if self._hosts is None:
-            reasons["spread"] = f"{BY_URL}; --hosts N says how many app hosts answer behind it"
+            reasons[SPREAD] = f"{BY_URL}; --hosts N says how many app hosts answer behind it"
         elif not self._container:
-            reasons["spread"] = "the service does not name its `container`"
+            reasons[SPREAD] = "the service does not name its `container`"
         if "deadlocks" in reads:
-            reasons["deadlocks in the log"] = f"the server's log was not read: {BY_URL}"
+            reasons[DEADLOCKS_IN_LOG] = f"the server's log was not read: {BY_URL}"
         if "dead-rows" in reads:
-            reasons["dead rows"] = f"VACUUM was not tried: {BY_URL}"
+            reasons[DEAD_ROWS] = f"VACUUM was not tried: {BY_URL}"
         return reasons
 
     def run_workload(self, driver: RemoteWorkload) -> Mapping[str, Any]:

@@ -11,12 +11,12 @@ from typing import Any
 
 from harness.load.results import histogram, samples
 from harness.load.results.summary import LaneSummary, Percentiles
-from harness.model import Cell, Finding, Host, Trial
+from harness.model import Cell, Finding, Host, RunVerdict, Trial
 from harness.provision.image import role_defaults
 from harness.record import Evidence, TrialResult, Validity
 from harness.rig.state import ROLES_DIR, RigState
 from harness.store.csv_rows import as_columns
-from harness.store.manifest import CodeRecord, HostRecord, RigRecord, RunVerdict, Status
+from harness.store.manifest import CodeRecord, HostRecord, RigRecord, Status
 from harness.store.run_reader import Run, load_run
 from harness.store.run_writer import RunWriter
 from tests.support.summaries import histogram_of, lane_summary, phase, process

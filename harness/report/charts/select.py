@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from statistics import fmean
 
+from harness.checks.names import SPREAD
 from harness.model import BACKEND_NAMES
 from harness.report.charts import correctness, speed, theme
 from harness.report.charts.theme import Spec
@@ -209,7 +210,7 @@ def _strategies(summary: ScenarioSummary) -> Iterator[_Chart]:
 
 def _spread(summary: ScenarioSummary, readings: Sequence[TrialData]) -> Iterator[_Chart]:
     """Which host served how much, over all trials on the most hosts, where an even spread is asked for."""
-    if not any(finding.check == "spread" for finding in summary.findings):
+    if not any(finding.check == SPREAD for finding in summary.findings):
         return
     most = max((r.row.cell.hosts for r in readings if r.evidence and r.evidence.servers), default=0)
     served: Counter[str] = Counter()

@@ -10,8 +10,9 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from harness.checks import names
 from harness.checks.finding import worst
-from harness.model import BACKEND_NAMES, Finding
+from harness.model import BACKEND_NAMES, VERDICTS, Finding
 from harness.plan.scenario import Scenario
 from harness.report.formatting import NOTHING, SYMBOLS, count, number
 from harness.report.page_model import Block, Fold, Line, Picture, Prose, Section, Table, Value, measured, table
@@ -77,7 +78,7 @@ def section(material: SectionInput) -> Section:
 def _grouped(findings: Iterable[Finding]) -> list[list[Finding]]:
     """What fails, then what is not known, one by one; what passes, by its check."""
     groups: dict[object, list[Finding]] = {}
-    for one in sorted(findings, key=lambda f: ("fail", "unknown", "pass").index(f.verdict)):
+    for one in sorted(findings, key=lambda f: VERDICTS.index(f.verdict)):
         groups.setdefault(one.check if one.verdict == "pass" else (one.check, one.cell), []).append(one)
     return list(groups.values())
 
@@ -263,11 +264,11 @@ def _figure(value: object) -> str:
 
 
 SPECIAL: Mapping[str, Callable[[SectionInput], list[Block]]] = {
-    "bulk-insert": _numbers("Rows a second", "all or nothing", {"rows_per_s": "rows/s"}),
+    "bulk-insert": _numbers("Rows a second", names.ALL_OR_NOTHING, {"rows_per_s": "rows/s"}),
     "isolation": _isolation,
     "pool-sweep": _numbers(
         "What a pool of its size brings",
-        "pool is what it is called",
+        names.EFFECTIVE_POOL_SIZE,
         {
             "seconds": "took, s",
             "ideal_s": "ideal, s",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from harness.checks import names
 from harness.model import BACKEND_NAMES
 from harness.report.formatting import NOTHING, change, count, number, percent
 from harness.report.page_model import Prose, Table, Value, table
@@ -100,12 +101,9 @@ def _seen(cells: Sequence[CellSummary]) -> Iterator[str]:
         )
 
 
-PREFIX = "claim: "
-
-
 def claims_tables(summary: ScenarioSummary) -> Iterator[Table]:
     """The table, if the scenario's findings speak of claims."""
-    findings = [f for f in summary.findings if f.check.startswith(PREFIX)]
+    findings = [f for f in summary.findings if f.check.startswith(names.CLAIM)]
     if not findings:
         return
     yield table(
@@ -114,7 +112,7 @@ def claims_tables(summary: ScenarioSummary) -> Iterator[Table]:
             "metric", BACKEND_NAMES["sqlite-naive"], BACKEND_NAMES["sqlite-tuned"], BACKEND_NAMES["postgres"],
             "change from naive", "the page claims", "does the claim hold?",
         ),
-        [_row(f.check.removeprefix(PREFIX), f.numbers, f.detail) for f in findings],
+        [_row(f.check.removeprefix(names.CLAIM), f.numbers, f.detail) for f in findings],
         note="A claim holds if the change from naive SQLite to PostgreSQL is at least as large as the page's own test "
         "asks for. The burst is of writes sent at once. Below the mean response of acknowledged answers stands that of "
         "all answers, in which quick refusals pass for speed. Even the former flatters a backend that refuses: who is "

@@ -7,12 +7,12 @@ import random
 import pytest
 
 from harness.checks.counter_oracle import (
-    PER_REQUEST,
     check_final_value,
     check_ledger,
     check_real_time_order,
     check_value_sequence,
 )
+from harness.checks.names import PER_REQUEST
 from harness.checks.traffic import check_counts
 from harness.model import OutcomeCounts
 from harness.record import Evidence

@@ -97,7 +97,7 @@ def crash(_: object) -> list[Finding]:
 
 def test_a_check_that_crashes_says_unknown_and_why() -> None:
     (found,) = judge_trial(scenario(crash), trial())
-    assert (found.check, found.verdict) == ("checkable", "unknown")
+    assert (found.check, found.verdict) == ("checks completed", "unknown")
     assert found.detail == "the check could not be carried out: KeyError: 'main'"
 
 
@@ -111,12 +111,12 @@ def test_a_check_that_crashes_half_way_has_said_nothing() -> None:
 
 def test_a_comparison_that_crashes_says_unknown_and_costs_no_other_finding() -> None:
     found = evaluate({"s": scenario(lambda m: [finding(m.cell, "c", True, "")], crash)}, [trial()])
-    assert [(f.check, f.verdict) for f in found] == [("c", "pass"), ("comparable", "unknown")]
+    assert [(f.check, f.verdict) for f in found] == [("c", "pass"), ("comparison completed", "unknown")]
 
 
 def test_a_scenario_that_this_version_does_not_have_is_unknown() -> None:
     found = evaluate({"s": scenario(lambda m: [finding(m.cell, "c", True, "")])}, [trial(), trial(name="gone")])
-    assert [(f.check, f.verdict) for f in found] == [("c", "pass"), ("checkable", "unknown")]
+    assert [(f.check, f.verdict) for f in found] == [("c", "pass"), ("checks completed", "unknown")]
     assert "no scenario 'gone'" in found[1].detail
     assert verdict_of(found, invalid_trials=0) == "unknown"
 

@@ -8,15 +8,15 @@ from typing import Any
 
 import pytest
 
+from harness.checks.isolation import findings_deadlocks
 from harness.errors import FormatError
 from harness.isolation.__main__ import deadlocks
 from harness.isolation.deadlock_driver import measure
 from harness.isolation.deadlock_pairs import evaluate_pair, sessions
-from harness.isolation.findings import findings_deadlocks
 from harness.isolation.postgres_driver import Postgres
 from harness.isolation.transcript import from_json
 
-CHECKS = ["one victim a pair", "survivor commits", "deadlocks counted", "detected after deadlock_timeout"]
+CHECKS = ["one victim per pair", "survivor commits", "deadlocks counted", "detected after deadlock_timeout"]
 
 
 @pytest.fixture(scope="module")

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
+from harness.checks.isolation import findings_deadlocks, findings_isolation
 from harness.errors import UsageError
 from harness.isolation.__main__ import parse
-from harness.isolation.findings import findings_deadlocks, findings_isolation
 
 ROOT = Path(__file__).parents[3]
 

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from harness.checks.isolation import findings_isolation
 from harness.errors import RigError, UsageError
 from harness.host_scripts import shared_directory
 from harness.isolation.__main__ import isolation
 from harness.isolation.case_model import Script, Step
 from harness.isolation.cases import CASES, CLEANUP, FINAL, SETUP
-from harness.isolation.findings import findings_isolation
 from harness.isolation.matrix import matrix, read
 from harness.isolation.sqlite_driver import Sqlite
 from harness.isolation.stepper import drive

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from harness.checks.counter_oracle import PER_REQUEST
 from harness.checks.evaluate import judge_trial
+from harness.checks.names import PER_REQUEST
 from harness.errors import UsageError
 from harness.load.job import Endpoint, Job, decode_job
 from harness.model import BACKENDS, STRATEGIES, Cell, OutcomeCounts, Trial

@@ -65,7 +65,7 @@ def test_complete_requests_pass_with_their_rate() -> None:
     findings = check(record())
     assert wrong(findings) == {}
     assert findings["all or nothing"].numbers["rows_per_s"] == 15.0
-    assert findings["ids exist once"].detail == "all 30 returned ids exist, once each"
+    assert findings["returned ids exist once"].detail == "all 30 returned ids exist, once each"
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,7 @@ def test_a_failed_request_leaves_no_row_and_an_unknown_one_all_or_none(outcome: 
     samples = doctored(GOOD, 2, outcome=outcome, value=None)
     findings = check(record(samples, left={0: 10, 1: 10, 2: rows}, ids=IDS[:2]))
     assert findings["all or nothing"].verdict == verdict
-    assert findings["ids exist once"].verdict == "pass"
+    assert findings["returned ids exist once"].verdict == "pass"
 
 
 @pytest.mark.parametrize(
@@ -106,18 +106,18 @@ def test_a_failed_request_leaves_no_row_and_an_unknown_one_all_or_none(outcome: 
     ],
 )
 def test_repeated_missing_or_too_few_ids_fail(ids: Any, ranges: Any, detail: str) -> None:
-    finding = check(record(ids=ids, ranges=ranges))["ids exist once"]
+    finding = check(record(ids=ids, ranges=ranges))["returned ids exist once"]
     assert (finding.verdict, finding.detail) == ("fail", detail)
 
 
 def test_a_huge_range_of_ids_is_checked_quickly() -> None:
-    assert check(record(ranges=[(0, 10**18)]))["ids exist once"].verdict == "pass"
+    assert check(record(ranges=[(0, 10**18)]))["returned ids exist once"].verdict == "pass"
 
 
 def test_no_acknowledged_request_or_no_read_rows_is_unknown() -> None:
     refused = replace(GOOD, outcome=["fail"] * 3, value=[None] * 3)
     findings = check(record(refused, left={}, ids=[]))
-    assert wrong(findings) == {"all or nothing": "unknown", "ids exist once": "unknown"}
+    assert wrong(findings) == {"all or nothing": "unknown", "returned ids exist once": "unknown"}
     assert wrong(check(measured(CELL, lanes()))) == {"all or nothing": "unknown"}
 
 

@@ -61,18 +61,18 @@ def test_the_plan_lets_this_scenario_exceed_the_connections() -> None:
 def test_all_clients_open_at_once_and_served_pass() -> None:
     findings = check(open_record(at_once(150)))
     assert wrong(findings) == {}
-    assert findings["open at once"].numbers["peak"] == 150
+    assert findings["concurrent requests"].numbers["peak"] == 150
 
 
 def test_a_smaller_peak_fails() -> None:
-    finding = check(open_record(requests(150)))["open at once"]
+    finding = check(open_record(requests(150)))["concurrent requests"]
     assert (finding.verdict, finding.numbers["peak"]) == ("fail", 1)
-    assert check(open_record(at_once(149)))["open at once"].verdict == "fail"
+    assert check(open_record(at_once(149)))["concurrent requests"].verdict == "fail"
 
 
 def test_fewer_clients_than_the_criterion_needs_are_unknown() -> None:
     few = replace(OPEN, clients=50)
-    assert wrong(check(open_record(at_once(50), few))) == {"open at once": "unknown"}
+    assert wrong(check(open_record(at_once(50), few))) == {"concurrent requests": "unknown"}
 
 
 def test_one_rejected_request_fails_and_no_request_is_unknown() -> None:

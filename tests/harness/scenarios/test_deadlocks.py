@@ -19,7 +19,7 @@ from tests.support.histories import Columns, history
 from tests.support.records import FOREIGN, cell, cells, check, counted, measured, wrong
 
 PLAIN, RETRY = cell("deadlocks", through="service", retry=False), cell("deadlocks", through="service", retry=True)
-ALIKE = "deadlocks counted alike"
+ALIKE = "deadlock counts agree"
 OK, VICTIM, RESET = ("ok", ""), ("fail", "40P01 deadlock detected"), ("unknown", "reset")
 Result = tuple[str, str]
 
@@ -80,62 +80,64 @@ def test_the_driver_cell_runs_direct_sessions() -> None:
 def test_one_victim_and_one_commit_per_pair_pass() -> None:
     findings = check(record([OK] * PAIRS, [VICTIM] * PAIRS, deadlocks=server_counts(PAIRS)))
     assert wrong(findings) == {}
-    assert f"{PAIRS} pairs deadlocked with exactly one victim" in findings["one victim a pair"].detail
+    assert f"{PAIRS} pairs deadlocked with exactly one victim" in findings["one victim per pair"].detail
 
 
 def test_a_few_pairs_without_deadlock_are_reported_and_pass() -> None:
     findings = check(record([OK] * PAIRS, [VICTIM] * 19 + [OK], deadlocks=server_counts(19)))
     assert wrong(findings) == {}
-    assert "1 of 20 pairs did not deadlock" in findings["one victim a pair"].detail
+    assert "1 of 20 pairs did not deadlock" in findings["one victim per pair"].detail
 
 
 @pytest.mark.parametrize(("deadlocked", "verdict"), [(15, "pass"), (14, "unknown"), (1, "unknown"), (0, "fail")])
 def test_most_pairs_must_deadlock(deadlocked: int, verdict: str) -> None:
     answers = [VICTIM] * deadlocked + [OK] * (PAIRS - deadlocked)
-    finding = check(record([OK] * PAIRS, answers, deadlocks=server_counts(deadlocked)))["one victim a pair"]
+    finding = check(record([OK] * PAIRS, answers, deadlocks=server_counts(deadlocked)))["one victim per pair"]
     assert finding.verdict == verdict
     assert ("at least 15 pairs must deadlock" in finding.detail) == (deadlocked < 15)
     retries = [1.0] * deadlocked + [0.0] * (PAIRS - deadlocked)
     saved = check(record([OK] * PAIRS, [OK] * PAIRS, of=RETRY, retries=retries, deadlocks=server_counts(deadlocked)))
-    assert saved["retry saves both"].verdict == verdict
+    assert saved["retry commits both"].verdict == verdict
 
 
 def test_many_deadlocks_of_one_pair_count_as_one_pair() -> None:
     retries = [20.0] + [0.0] * (PAIRS - 1)
     findings = check(record([OK] * PAIRS, [OK] * PAIRS, of=RETRY, retries=retries, deadlocks=server_counts(20)))
-    assert wrong(findings) == {"retry saves both": "unknown"}
+    assert wrong(findings) == {"retry commits both": "unknown"}
 
 
 def test_two_victims_in_a_pair_fail() -> None:
     findings = check(record([OK] * 19 + [VICTIM], [VICTIM] * PAIRS, deadlocks=server_counts(PAIRS + 1)))
-    assert wrong(findings) == {"one victim a pair": "fail"}
+    assert wrong(findings) == {"one victim per pair": "fail"}
 
 
 def test_no_deadlock_at_all_fails() -> None:
     findings = check(record([OK] * PAIRS, [OK] * PAIRS, deadlocks=server_counts(0)))
-    assert wrong(findings) == {"one victim a pair": "fail"}
+    assert wrong(findings) == {"one victim per pair": "fail"}
 
 
 def test_any_other_error_fails_and_is_in_the_detail() -> None:
     findings = check(record([OK] * PAIRS, [VICTIM] * 19 + [("fail", "57014")], deadlocks=server_counts(19)))
-    assert wrong(findings) == {"one victim a pair": "fail"}
-    assert "pair-19: fail 57014" in findings["one victim a pair"].detail
+    assert wrong(findings) == {"one victim per pair": "fail"}
+    assert "pair-19: fail 57014" in findings["one victim per pair"].detail
 
 
 def test_an_unapplied_commit_or_an_applied_victim_fails() -> None:
     good = ([OK] * PAIRS, [VICTIM] * PAIRS)
     findings = check(record(*good, deadlocks=server_counts(PAIRS), pair_3b=0))
-    assert wrong(findings) == {"survivors are applied": "fail"}
-    assert findings["survivors are applied"].detail == "row pair-3b holds 0 after 1 commits"
-    assert wrong(check(record(*good, deadlocks=server_counts(PAIRS), pair_3a=2))) == {"survivors are applied": "fail"}
+    assert wrong(findings) == {"committed updates applied": "fail"}
+    assert findings["committed updates applied"].detail == "row pair-3b holds 0 after 1 commits"
+    assert wrong(check(record(*good, deadlocks=server_counts(PAIRS), pair_3a=2))) == {
+        "committed updates applied": "fail"
+    }
 
 
 @pytest.mark.parametrize(("held", "verdict"), [(0, "fail"), (1, "pass"), (2, "pass"), (3, "fail")])
 def test_an_unknown_request_may_or_may_not_be_applied(held: int, verdict: str) -> None:
     both = {"pair_19a": held, "pair_19b": held}
     findings = check(record([OK] * PAIRS, [VICTIM] * 19 + [RESET], deadlocks=server_counts(19), **both))
-    assert findings["survivors are applied"].verdict == verdict
-    assert findings["one victim a pair"].verdict == "fail"
+    assert findings["committed updates applied"].verdict == verdict
+    assert findings["one victim per pair"].verdict == "fail"
 
 
 @pytest.mark.parametrize(
@@ -168,25 +170,25 @@ def test_the_driver_cell_compares_its_deadlocks_with_the_log() -> None:
 
 def test_no_request_passes_no_check() -> None:
     findings = check(record([], [], deadlocks=server_counts(0)))
-    assert wrong(findings) == {"one victim a pair": "fail", "survivors are applied": "unknown"}
+    assert wrong(findings) == {"one victim per pair": "fail", "committed updates applied": "unknown"}
 
 
 def test_a_retry_that_saves_both_passes() -> None:
     retries = [1.0] * 19 + [float("nan")]
     findings = check(record([OK] * PAIRS, [OK] * PAIRS, of=RETRY, retries=retries, deadlocks=server_counts(19)))
     assert wrong(findings) == {}
-    assert "both requests of 20 of 20 pairs committed after 19 retries" in findings["retry saves both"].detail
+    assert "both requests of 20 of 20 pairs committed after 19 retries" in findings["retry commits both"].detail
 
 
 def test_a_service_that_ignores_retry_fails() -> None:
     findings = check(record([OK] * PAIRS, [VICTIM] * PAIRS, of=RETRY, deadlocks=server_counts(PAIRS)))
-    assert wrong(findings) == {"retry saves both": "fail"}
-    assert "40P01" in findings["retry saves both"].detail
+    assert wrong(findings) == {"retry commits both": "fail"}
+    assert "40P01" in findings["retry commits both"].detail
 
 
 def test_no_deadlock_with_retry_fails() -> None:
     findings = check(record([OK] * PAIRS, [OK] * PAIRS, of=RETRY, deadlocks=server_counts(0)))
-    assert wrong(findings) == {"retry saves both": "fail"}
+    assert wrong(findings) == {"retry commits both": "fail"}
 
 
 def test_one_pair_that_the_retry_does_not_save_fails() -> None:
@@ -194,7 +196,7 @@ def test_one_pair_that_the_retry_does_not_save_fails() -> None:
     answers = [OK] * 19 + [VICTIM]
     for deadlocks, others in ((23, {}), (22, {ALIKE: "fail"})):
         made = record(answers, [OK] * PAIRS, of=RETRY, retries=[1.0] * 19 + [3.0], deadlocks=server_counts(deadlocks))
-        assert wrong(check(made)) == {"retry saves both": "fail"} | others
+        assert wrong(check(made)) == {"retry commits both": "fail"} | others
 
 
 def test_layers_with_different_counts_fail() -> None:

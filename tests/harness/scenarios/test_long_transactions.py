@@ -60,10 +60,16 @@ def test_skipped_without_two_hosts_or_the_endpoints() -> None:
 
 def test_quick_transactions_in_time_pass_with_and_without_the_long_one() -> None:
     assert wrong(check(measured(NONE, QUICK, final={"quick-0": 100}, counts=counted(100), dead_rows=DEAD))) == {}
-    assert check(measured(NONE, QUICK))["quick in time, alone"].verdict == "pass"
+    assert check(measured(NONE, QUICK))["quick transactions in time, alone"].verdict == "pass"
     findings = check(beside())
     assert wrong(findings) == {}
-    assert set(findings) == {"long transaction", "quick in time", "final value", "counts agree", "dead rows"}
+    assert set(findings) == {
+        "long transaction",
+        "quick transactions in time",
+        "final value",
+        "counts agree",
+        "dead rows",
+    }
 
 
 @pytest.mark.parametrize(("late", "verdict"), [(1, "pass"), (4, "pass"), (5, "fail"), (100, "fail")])
@@ -71,20 +77,20 @@ def test_more_than_95_must_be_in_time(late: int, verdict: str) -> None:
     samples = QUICK
     for row in range(late):
         samples = doctored(samples, row, done_us=QUICK.due_us[row] + 1_000_001)
-    assert check(beside(samples))["quick in time"].verdict == verdict
+    assert check(beside(samples))["quick transactions in time"].verdict == verdict
 
 
 def test_latency_counts_from_the_due_time() -> None:
     stalled = replace(
         QUICK, sent_us=[t + 2_000_000 for t in QUICK.due_us], done_us=[t + 2_001_000 for t in QUICK.due_us]
     )
-    assert check(beside(stalled))["quick in time"].verdict == "fail"
+    assert check(beside(stalled))["quick transactions in time"].verdict == "fail"
 
 
 def test_rejected_or_missing_quick_transactions_are_not_in_time() -> None:
     refused = replace(QUICK, outcome=["fail"] * 5 + ["ok"] * 95)
-    assert check(beside(refused))["quick in time"].verdict == "fail"
-    assert check(beside(requests(99, apart_us=20_000)))["quick in time"].verdict == "fail"
+    assert check(beside(refused))["quick transactions in time"].verdict == "fail"
+    assert check(beside(requests(99, apart_us=20_000)))["quick transactions in time"].verdict == "fail"
 
 
 @pytest.mark.parametrize("long", [history((0, 4_900_000, "ok", None)), history((0, 5_010_000, "fail", None))])
@@ -100,11 +106,11 @@ def test_a_lost_quick_update_fails() -> None:
 def test_quick_transactions_on_the_locked_row_wait() -> None:
     findings = check(same_row())
     assert wrong(findings) == {}
-    assert "75 of 75 that needed the locked row waited" in findings["same row waits"].detail
+    assert "75 of 75 that needed the locked row waited" in findings["waits for the held row"].detail
 
 
 def test_one_that_did_not_wait_fails() -> None:
-    finding = check(same_row(doctored(waiting(), 60, done_us=1_300_000)))["same row waits"]
+    finding = check(same_row(doctored(waiting(), 60, done_us=1_300_000)))["waits for the held row"]
     assert (finding.verdict, finding.numbers["early"]) == ("fail", 1)
     assert "the first is request 60" in finding.detail
 
@@ -124,7 +130,7 @@ def test_a_rejection_does_not_count_as_waiting() -> None:
     refused = replace(
         waiting(), outcome=["fail"] * 100, value=[None] * 100, done_us=[20_000 * n + 1 for n in range(100)]
     )
-    assert check(same_row(refused))["same row waits"].verdict == "unknown"
+    assert check(same_row(refused))["waits for the held row"].verdict == "unknown"
     assert check(same_row(waiting(), history((0, 900_000, "ok", None))))["long transaction"].verdict == "fail"
 
 
@@ -180,14 +186,14 @@ def test_dead_rows_are_not_compared_where_vacuum_is_impossible() -> None:
 )
 def test_a_long_transaction_that_does_not_overlap_all_quick_ones_is_unknown(long: Columns, why: str) -> None:
     findings = check(beside(long=long))
-    assert wrong(findings) == {"quick in time": "unknown"}
-    assert why in findings["quick in time"].detail
+    assert wrong(findings) == {"quick transactions in time": "unknown"}
+    assert why in findings["quick transactions in time"].detail
 
 
 def test_late_quick_transactions_fail_whenever_the_long_one_ran() -> None:
     late = replace(QUICK, done_us=[t + 6_000_000 for t in QUICK.due_us])
     for long in (LONG, history((2_500_000, 7_510_000, "ok", None))):
-        assert check(beside(late, long))["quick in time"].verdict == "fail"
+        assert check(beside(late, long))["quick transactions in time"].verdict == "fail"
 
 
 def test_a_late_quick_transaction_does_not_make_the_others_unknown() -> None:
@@ -197,7 +203,9 @@ def test_a_late_quick_transaction_does_not_make_the_others_unknown() -> None:
 
 def test_waiting_for_a_long_transaction_that_began_late_is_unknown() -> None:
     early = replace(waiting(), done_us=[20_000 * n + 8_000 for n in range(100)])
-    assert wrong(check(same_row(early, history((2_500_000, 7_510_000, "ok", None))))) == {"same row waits": "unknown"}
+    assert wrong(check(same_row(early, history((2_500_000, 7_510_000, "ok", None))))) == {
+        "waits for the held row": "unknown"
+    }
 
 
 def test_p99_with_and_without_the_long_transaction_is_compared() -> None:

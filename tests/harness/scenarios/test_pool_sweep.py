@@ -16,7 +16,7 @@ from harness.scenarios import SCENARIOS
 from tests.support.histories import Columns, history
 from tests.support.records import SITE, cell, cells, check, counted, judge, measured, verdicts, wrong
 
-CALLED = "pool is what it is called"
+CALLED = "effective pool size"
 RATIOS = ("t(5) < 0.3 t(1)", "t(10) < 0.6 t(5)")
 
 

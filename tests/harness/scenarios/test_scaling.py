@@ -77,7 +77,7 @@ def test_a_pool_bound_trial_passes() -> None:
 @pytest.mark.parametrize(("rps", "verdict"), [(95.0, "pass"), (102.0, "pass"), (102.1, "fail"), (None, "unknown")])
 def test_a_rate_beyond_the_pools_fails(rps: float | None, verdict: str) -> None:
     """Two hosts with one connection each, held for 20 ms, allow 100 requests/s."""
-    assert check(pool_bound(rps=rps))["pool is the bound"].verdict == verdict
+    assert check(pool_bound(rps=rps))["throughput within the pool's limit"].verdict == verdict
 
 
 @pytest.mark.parametrize(("rows", "verdict"), [(39, "fail"), (40, "pass"), (41, "fail")])

@@ -178,6 +178,16 @@ def test_the_manifest_is_read_back_as_it_was(tmp_path: Path) -> None:
     assert run.run_id == recorder.path.name
 
 
+def test_a_finding_stored_under_an_old_name_of_its_check_is_read_under_the_present_one(tmp_path: Path) -> None:
+    recorder = recorded(tmp_path)
+    stored = [Finding(scenario="s", cell="c", check=name, verdict="pass", detail="") for name in ("control", "spread")]
+    recorder.findings(stored, "pass")
+    recorder.save()
+    text = (recorder.path / "run.yml").read_text()
+    (recorder.path / "run.yml").write_text(text.replace("check: negative control", "check: control"))
+    assert [finding.check for finding in load_run(recorder.path).findings] == ["negative control", "spread"]
+
+
 def test_numbers_of_a_finding_become_plain_yaml(tmp_path: Path) -> None:
     recorder = recorded(tmp_path)
     numbers = {"speedup": {2: 1.91234567}, "set": ("a", "b"), "path": Path("x"), "none": None, "yes": True}

@@ -75,7 +75,7 @@ def test_strategies_stand_side_by_side_per_load(tmp_path: Path) -> None:
 
 def test_what_the_negative_control_lost_stands_in_the_table(tmp_path: Path) -> None:
     cells = [Cell(scenario="throughput", strategy=strategy) for strategy in ("upsert", "unsafe")]
-    control = found(cells[1], "control", detail="unsafe lost 211 updates", lost=211)
+    control = found(cells[1], "negative control", detail="unsafe lost 211 updates", lost=211)
     rows = the_table(only(store(tmp_path, [Made(cell=cell) for cell in cells], [control])), "Strategies side by side")
     assert [row["lost updates"].text for row in rows] == [DASH, "211"]
 

@@ -1,4 +1,4 @@
-"""Matrix and findings from stored results: changed results fail, damaged ones are rejected."""
+"""The matrix of stored results and the findings about it: changed results fail, damaged ones are rejected."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harness.checks.isolation import findings_deadlocks, findings_isolation
 from harness.errors import FormatError
 from harness.isolation.__main__ import parse, work
-from harness.isolation.findings import findings_deadlocks, findings_isolation
 from harness.isolation.matrix import matrix, read, render
 
 SILENT = ("G0", "G1b", "G1c", "OTV", "PMP", "P4", "G-single", "G2-item", "G2")
-CHECKS = ["prevents what it documents", "runs at the level asked"]
+CHECKS = ["documented guarantees hold", "requested isolation level"]
 
 
 def cell(result: dict[str, Any], case: str, level: str) -> dict[str, Any]:

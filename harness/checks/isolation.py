@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from statistics import median
 from typing import Any
 
+from harness.checks import names
 from harness.errors import FormatError
 from harness.isolation.deadlock_pairs import MAX_PAIRS, evaluate_pair, transcript_problems
 from harness.isolation.matrix import IsolationResult, matrix, read
@@ -39,7 +40,7 @@ def _integrity(stored: IsolationResult, output: Any) -> Finding:
     return Finding(
         scenario="isolation",
         cell=f"isolation.{stored.backend}.{stored.levels[-1]}",
-        check="integrity",
+        check=names.INTEGRITY,
         verdict=verdict_from(failed=bool(output) and output != ["ok"], passed=bool(output)),
         detail=f"{stored.version}: PRAGMA integrity_check of the cases' file: {'; '.join(map(str, lines[:3]))}",
         numbers={"level": stored.levels[-1]},
@@ -53,8 +54,8 @@ def _documented(stored: IsolationResult, level: str, rows: list[dict[str, Any]])
     occurred = [row["case"] for row in rows if row["kind"] == "occurred" and row["verdict"] == "pass"]
     not_observed = [row["case"] for row in rows if row["not_observed"]]
     if broken:
-        names = ", ".join(row["case"] for row in broken)
-        detail = f"{len(broken)} of {len(prevented)} anomalies documented as prevented occurred: {names}"
+        cases = ", ".join(row["case"] for row in broken)
+        detail = f"{len(broken)} of {len(prevented)} anomalies documented as prevented occurred: {cases}"
     elif unknown:
         reasons = "; ".join(f"{row['case']}: {row['reason']}" for row in unknown)
         detail = f"{len(unknown)} of {len(rows)} cases have no result: {reasons}"
@@ -65,7 +66,7 @@ def _documented(stored: IsolationResult, level: str, rows: list[dict[str, Any]])
     return Finding(
         scenario="isolation",
         cell=f"isolation.{stored.backend}.{level}",
-        check="prevents what it documents",
+        check=names.DOCUMENTED_GUARANTEES,
         verdict=verdict_from(failed=bool(broken), passed=not unknown),
         detail=f"{stored.version} at {level}: {detail}",
         numbers={
@@ -89,7 +90,7 @@ def _levels(stored: IsolationResult, level: str) -> Finding:
     return Finding(
         scenario="isolation",
         cell=f"isolation.{stored.backend}.{level}",
-        check="runs at the level asked",
+        check=names.ISOLATION_LEVEL,
         verdict=verdict_from(failed=bool(wrong), passed=asserted > 0),
         detail=f"{stored.version} at {level}: {detail}",
         numbers={"level": level, "asserted": asserted, "wrong": len(wrong)},
@@ -113,7 +114,7 @@ def findings_deadlocks(result: Mapping[str, Any], *, log_count: int | None = Non
         Finding(
             scenario="deadlocks",
             cell="deadlocks.postgres",
-            check="deadlocks in the log",
+            check=names.DEADLOCKS_IN_LOG,
             verdict=verdict_from(failed=log_count not in (None, total), passed=log_count is not None),
             detail=f"clients received {total} deadlock errors, the server's log {logged}",
             numbers={"clients": total, "log": log_count},
@@ -149,20 +150,20 @@ def _round(result: Mapping[str, Any], stored: Mapping[str, Any]) -> Iterator[Fin
     faults = "".join(f"; pair {pair.number}: {', '.join(pair.faults)}" for pair in pairs if pair.faults)
     times = [pair.detection_ms for pair in pairs if pair.detection_ms is not None]
     yield finding(
-        "one victim a pair",
+        names.ONE_VICTIM,
         single == count > 0,
         f"{single} of {count} pairs crossed and had exactly one victim (40P01){faults}",
         single=single,
         victims=victims,
     )
     yield finding(
-        "survivor commits",
+        names.SURVIVOR_COMMITS,
         applied == count > 0,
         f"in {applied} of {count} pairs one transaction committed and both rows hold its update exactly once{faults}",
         applied=applied,
     )
     yield finding(
-        "deadlocks counted",
+        names.DEADLOCKS_COUNTED,
         counted == victims > 0,
         f"clients received {victims} deadlock error{'s' * (victims != 1)}, pg_stat_database counted {counted}",
         clients=victims,
@@ -170,7 +171,7 @@ def _round(result: Mapping[str, Any], stored: Mapping[str, Any]) -> Iterator[Fin
     )
     shown = f"{min(times):.0f} / {median(times):.0f} / {max(times):.0f} ms" if times else "never"
     yield finding(
-        "detected after deadlock_timeout",
+        names.DETECTED_IN_TIME,
         bool(times) and min(times) > timeout_ms - CLOCKS_MS,
         f"time from second update to error: {shown} (min / median / max); deadlock_timeout {timeout_ms:.0f} ms",
         detection_ms=times,
