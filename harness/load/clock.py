@@ -1,7 +1,7 @@
-"""The load host's clock, and an alarm finer than the event loop's own timers.
+"""The load host's clock, and a timer finer than those of the event loop.
 
 asyncio and libuv round timers to a millisecond; at 10,000 requests/s that would send them in bursts of ten.
-A Linux timerfd wakes the loop at the microsecond asked for (timerfd_create(2)); Python has it from 3.13 on only.
+A Linux timerfd wakes the loop at the exact microsecond (timerfd_create(2)); Python has it from 3.13 on only.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ def now_us() -> int:
 
 
 class PreciseTimer:
-    """Calls `ring` in the event loop at the instant set; setting it again replaces the instant."""
+    """Calls `callback` in the event loop at the instant set; setting it again replaces the instant."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, ring: Callable[[], None]) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, callback: Callable[[], None]) -> None:
         self._loop = loop
-        self._ring = ring
+        self._callback = callback
         self._spec = (ctypes.c_long * 4)()  # struct itimerspec: interval s, ns; value s, ns
         self._fd = _libc.timerfd_create(_CLOCK_MONOTONIC, os.O_NONBLOCK | os.O_CLOEXEC)
         if self._fd < 0:
@@ -35,7 +35,7 @@ class PreciseTimer:
         loop.add_reader(self._fd, self._expired)
 
     def set(self, at_us: int) -> None:
-        """Ring at `at_us` on CLOCK_MONOTONIC; a past instant rings at once."""
+        """Call back at `at_us` on CLOCK_MONOTONIC; at once if that is past."""
         self._spec[2], rest = divmod(max(at_us, 1), 1_000_000)
         self._spec[3] = rest * 1000
         if _libc.timerfd_settime(self._fd, _TFD_TIMER_ABSTIME, self._spec, None) < 0:
@@ -49,5 +49,5 @@ class PreciseTimer:
         try:
             os.read(self._fd, 8)
         except BlockingIOError:
-            return  # set anew between the wake-up and this call
-        self._ring()
+            return  # set again between the wake-up and this call
+        self._callback()

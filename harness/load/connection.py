@@ -1,12 +1,14 @@
 """One HTTP/1.1 connection that carries one request at a time and never repeats one.
 
-`httptools` is the authority on framing (chunked bodies, `Connection: close`, 1xx, garbage). A head it has read
-once, of an answer with a Content-Length on a connection kept alive, is remembered as bytes: when the same head
-comes again with its whole body in one piece, which is nearly always, nothing needs parsing. Nor does an answer need
-to be understood again that comes byte for byte as before, as refusals and answers without a counter do.
+`httptools` decides on framing (chunked bodies, `Connection: close`, 1xx, malformed input). Two caches save its work:
 
-The owner is told exactly once per request: `answered` with a complete answer, or `broken` with the reason. What is
-left undecided here (has a lost request been applied?) is decided nowhere: it is `unknown`.
+- The head of a response with a Content-Length on a connection kept alive is remembered as bytes. When the same head
+  comes again with its whole body in one piece, which is nearly always, nothing is parsed.
+- A whole response that comes again byte for byte, as rejections and responses without a counter do, is not classified
+  again either.
+
+The owner is called exactly once per request: `answered` or `repeated` with a complete response, or `broken` with the
+reason. Whether a lost request was applied is not known here or anywhere else: its outcome is `unknown`.
 """
 
 from __future__ import annotations
@@ -19,9 +21,9 @@ import httptools
 
 from harness.load.clock import now_us
 
-_KNOWN_HEADS = 512
-_KNOWN_ANSWERS, _KNOWN_BYTES = 64, 4096
-"""How many answers of an operation are remembered whole, the first that come, and how long they may be."""
+_MAX_HEADS = 512
+_MAX_ANSWERS, _MAX_ANSWER_BYTES = 64, 4096
+"""Whole responses remembered per operation, the first to come, and their greatest length."""
 _END = b"\r\n\r\n"
 
 
@@ -29,8 +31,8 @@ class _Head(NamedTuple):
     text: bytes
     status: int
     is_json: bool
-    whole: int
-    """Bytes of head and body together."""
+    total_bytes: int
+    """Length of head and body together."""
 
 
 _NO_HEAD = _Head(b"", 0, False, -1)
@@ -38,26 +40,26 @@ _heads: dict[bytes, _Head] = {}
 
 
 class Owner(Protocol):
-    """Whoever sends over a connection."""
+    """The engine that sends over a connection."""
 
-    def answered(self, link: HttpConnection, done_us: int, status: int, body: bytes, is_json: bool) -> Any:
-        """A complete answer came; `link.usable` says whether the connection can carry another request.
+    def answered(self, connection: HttpConnection, done_us: int, status: int, body: bytes, is_json: bool) -> Any:
+        """A complete response came; `connection.usable` tells whether another request can be sent.
 
-        Returns what the answer means: `repeated` is told it when the same bytes answer the same operation again.
+        Returns the outcome, which is passed to `repeated` when the same bytes answer the same operation again.
         """
 
-    def repeated(self, link: HttpConnection, done_us: int, meaning: Any) -> None:
-        """As `answered`, where the very same bytes have been an answer before."""
+    def repeated(self, connection: HttpConnection, done_us: int, outcome: Any) -> None:
+        """A complete response came whose bytes have had this outcome before."""
 
-    def broken(self, link: HttpConnection, done_us: int, error: str) -> None:
-        """The request was written, and no complete answer will come: reset, eof, truncated, protocol, timeout."""
+    def broken(self, connection: HttpConnection, done_us: int, error: str) -> None:
+        """The request was written, and no complete response will come: reset, eof, truncated, protocol, timeout."""
 
-    def lost(self, link: HttpConnection, out_of_step: bool) -> None:
-        """An idle connection ended; `out_of_step`: the server spoke again without being asked."""
+    def lost(self, connection: HttpConnection, out_of_step: bool) -> None:
+        """An idle connection ended; `out_of_step`: the server sent a response that no request asked for."""
 
 
 class HttpConnection(asyncio.Protocol):
-    """A connection and the request it carries (`seq`, `op`, `key`, `due_us`, `sent_us` belong to the owner)."""
+    """A connection and the request it carries (`seq`, `op`, `key`, `due_us`, `sent_us` are set by the owner)."""
 
     __slots__ = (
         "_head",
@@ -66,7 +68,7 @@ class HttpConnection(asyncio.Protocol):
         "busy",
         "due_us",
         "key",
-        "known",
+        "known_answers",
         "op",
         "sent_us",
         "seq",
@@ -79,9 +81,9 @@ class HttpConnection(asyncio.Protocol):
         self._owner = owner
         self._parser: _Parser | None = None
         self._head = _NO_HEAD
-        """That of its last answer, which is nearly always that of the next."""
-        self.known: dict[bytes, Any] = {}
-        """Whole answers and what they meant; the owner sets that of the operation."""
+        """Head of the last response, which is nearly always that of the next."""
+        self.known_answers: dict[bytes, Any] = {}
+        """Whole responses of the current operation and their outcomes; set by the owner."""
         self.busy = self.usable = False
         self.seq = self.op = self.key = self.due_us = self.sent_us = 0
 
@@ -93,27 +95,28 @@ class HttpConnection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         done_us = monotonic_ns() // 1000
         if self.busy and self._parser is None:
-            known = self.known
-            meaning = known.get(data)
-            if meaning is not None:
+            known_answers = self.known_answers
+            outcome = known_answers.get(data)
+            if outcome is not None:
                 self.busy = False
-                self._owner.repeated(self, done_us, meaning)
+                self._owner.repeated(self, done_us, outcome)
                 return
-            text, status, is_json, whole = self._head
-            if len(data) != whole or not data.startswith(text):
-                text, status, is_json, whole = self._head = _heads.get(data[: data.find(_END) + 4], _NO_HEAD)
-            if len(data) == whole:
+            text, status, is_json, total_bytes = self._head
+            if len(data) != total_bytes or not data.startswith(text):
+                text, status, is_json, total_bytes = self._head = _heads.get(data[: data.find(_END) + 4], _NO_HEAD)
+            if len(data) == total_bytes:
                 self.busy = False
-                meaning = self._owner.answered(self, done_us, status, data[len(text) :], is_json)
-                if len(known) < _KNOWN_ANSWERS and whole <= _KNOWN_BYTES:
-                    known[data] = meaning
+                outcome = self._owner.answered(self, done_us, status, data[len(text) :], is_json)
+                if len(known_answers) < _MAX_ANSWERS and total_bytes <= _MAX_ANSWER_BYTES:
+                    known_answers[data] = outcome
                 return
         self._parse(data, done_us)
 
     def _parse(self, data: bytes, done_us: int) -> None:
         if not self.busy:
             self._drop()
-            self._owner.lost(self, out_of_step=self.sent_us > 0)  # a 408 to who has asked nothing yet answers nobody
+            # on a connection never used it is an idle timeout (408), not an unexpected response
+            self._owner.lost(self, out_of_step=self.sent_us > 0)
             return
         parser = self._parser or _Parser()
         self._parser = parser
@@ -134,7 +137,7 @@ class HttpConnection(asyncio.Protocol):
         self._owner.answered(self, done_us, parser.status, b"".join(parser.body), parser.is_json)
 
     def fail(self, error: str, done_us: int) -> None:
-        """Give the request in flight up, and the connection with it."""
+        """End the request in flight without a response, and the connection with it."""
         if self._parser is not None:
             self._parser.end()
             self._parser = None
@@ -147,7 +150,7 @@ class HttpConnection(asyncio.Protocol):
         self.transport.abort()
 
     def close(self) -> None:
-        """End an idle connection in good order."""
+        """Close an idle connection gracefully."""
         self.usable = False
         self.transport.close()
 
@@ -166,7 +169,7 @@ class HttpConnection(asyncio.Protocol):
 
 
 class _Parser:
-    """One answer being read by httptools."""
+    """Reads one response with httptools."""
 
     def __init__(self) -> None:
         self._parser = httptools.HttpResponseParser(self)
@@ -184,23 +187,23 @@ class _Parser:
             self.reusable = False
 
     def end(self) -> None:
-        """Let go of httptools' parser, which holds our methods: nobody collects a ring while the load runs."""
+        """Break the reference cycle with httptools' parser: the garbage collector is off during the run."""
         del self._parser
 
     @property
     def until_close(self) -> bool:
-        """The end of the connection is the end of the body (RFC 9112, 6.3, rule 8)."""
+        """Whether the end of the connection is the end of the body (RFC 9112, 6.3, rule 8)."""
         return self._headers_done and not self._framed
 
     def remember(self, data: bytes) -> None:
-        """Keep the head if this answer was simple and came in one piece."""
+        """Keep the head if the response has a Content-Length and came in one piece."""
         end = data.find(_END) + 4
         if self._length >= 0 and len(data) == end + self._length and len(b"".join(self.body)) == self._length:
-            if len(_heads) >= _KNOWN_HEADS:
-                _heads.clear()  # a server that puts something new into each head
+            if len(_heads) >= _MAX_HEADS:
+                _heads.clear()  # the server puts something new into each head
             _heads[data[:end]] = _Head(data[:end], self.status, self.is_json, len(data))
 
-    # httptools calls these; what comes after a complete answer was not asked for
+    # called by httptools; anything after a complete response was not asked for
     def on_message_begin(self) -> None:
         if self.complete:
             self.reusable = False
@@ -229,7 +232,7 @@ class _Parser:
     def on_message_complete(self) -> None:
         if self.complete:
             return
-        if self.status < 200:  # 100 Continue and its like: the answer is still to come
+        if self.status < 200:  # an interim response (100 Continue): the final one is still to come
             self._headers_done = self._framed = False
             self.body.clear()
             return

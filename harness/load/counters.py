@@ -1,7 +1,7 @@
-"""Requests counted many at a time: outcomes and histograms of a phase, and what fell into the measured window.
+"""Counts requests in batches: outcomes and histograms of each phase, and of the measured window.
 
-Counting is done every few milliseconds over columns of numbers, not at each answer: `Counter`, `map` and `sum` walk
-a column without the interpreter, so a request costs a fifth of what it costs to count it by itself. Pure.
+Counting runs every few milliseconds over columns of numbers, not at each response: `Counter`, `map` and `sum` walk a
+column without the interpreter, which costs a fifth of counting each request separately. Pure.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ from harness.load.results import histogram
 TABLE_LIMIT = 1000
 OTHERS = "(others)"
 NEVER_US = 1 << 62
-"""An instant that does not come: a whole number, which those of the clock are compared with faster than infinity."""
+"""Sentinel "never" timestamp; an int, because comparing ints is faster than comparing with float infinity."""
 
 
 class Columns(NamedTuple):
-    """Finished requests in the order they finished, a column a field; times in absolute µs."""
+    """Completed requests in the order of completion, one column per field; times in absolute µs."""
 
     due_us: list[int]
     sent_us: list[int]
     done_us: list[int]
     outcome: bytes
     error: list[int]
-    """Numbers of error texts; empty where no request has one."""
+    """Numbers of error texts; empty if no request has an error."""
 
     def split(self, at_us: float) -> tuple[Columns, Columns]:
-        """Those due before an instant, and those due from it on."""
+        """Splits into requests due before an instant and requests due from it on."""
         if min(self.due_us) >= at_us:
             return _NONE, self
         if max(self.due_us) < at_us:
@@ -49,7 +49,7 @@ _NONE = Columns([], [], [], b"", [])
 
 
 class Durations:
-    """A histogram of what lies between instants; exact until `fold`."""
+    """A histogram of the time between instants; exact until `fold`."""
 
     def __init__(self) -> None:
         self.counts: histogram.Counts = {}
@@ -59,7 +59,7 @@ class Durations:
         self._exact_us.update(map(sub, ends_us, begins_us))
 
     def fold(self) -> None:
-        """Round what was counted to the histogram's slots."""
+        """Add the exact durations to the slots of the histogram."""
         counts = self.counts
         for taken_us, number in self._exact_us.items():
             index = histogram.slot(taken_us)
@@ -68,17 +68,17 @@ class Durations:
 
 
 class PhaseCounters:
-    """Counts and histograms of one phase, and of the second that is running in it."""
+    """Counts and histograms of one phase, and of its current second."""
 
     def __init__(self) -> None:
         self.sent = 0
-        """Requests written or given up, counted by their sender: in the end it is ok + fail + unknown."""
+        """Requests written or given up, counted by the engine; at the end equal to ok + fail + unknown."""
         self.outcomes = [0, 0, 0]
         self.errors: dict[str, int] = {}
         self.latency: histogram.Counts = {}
         self.service: histogram.Counts = {}
         self.last_due_us = self.last_sent_us = 0
-        """Open mode: of the last request that was sent; kept by its sender too."""
+        """Times of the last request sent (open mode); also set by the engine."""
         self.last_done_us = 0
         self._begin_second()
 
@@ -97,25 +97,25 @@ class PhaseCounters:
         return self._second_latency.counts
 
     def count(self, rows: Columns, errors: Sequence[str]) -> None:
-        """Add finished requests, all of this phase; `errors`: the texts that the error column numbers."""
+        """Add completed requests of this phase; `errors`: the texts that the error column refers to."""
         for outcome in range(len(OUTCOMES)):
             self.second_outcomes[outcome] += rows.outcome.count(outcome)
         self._second_latency.count(rows.done_us, rows.due_us)
         self._second_service.count(rows.done_us, rows.sent_us)
         self.last_done_us = rows.done_us[-1]
-        for number, times in Counter(rows.error).items():
+        for number, count in Counter(rows.error).items():
             error = errors[number]
             if error:
                 name = error if error in self.errors or len(self.errors) < TABLE_LIMIT else OTHERS
-                self.errors[name] = self.errors.get(name, 0) + times
+                self.errors[name] = self.errors.get(name, 0) + count
 
     def fold(self) -> None:
-        """What can be put off until no answer waits: see `Durations`."""
+        """Fold the durations; called while no response waits."""
         self._second_latency.fold()
         self._second_service.fold()
 
     def end_second(self) -> None:
-        """Add the running second to the phase and begin the next."""
+        """Add the current second to the phase and begin the next."""
         for outcome, number in enumerate(self.second_outcomes):
             self.outcomes[outcome] += number
         histogram.add(self.latency, self.second_latency)
@@ -129,12 +129,12 @@ class MeasuredWindow:
     def __init__(self) -> None:
         self.begin_us = self.until_us = NEVER_US
         self.outcomes = [0, 0, 0]
-        """Outcomes that became known inside the window."""
+        """Requests completed inside the window, by outcome."""
         self.busy_us = 0
-        """Time that requests spent in flight inside the window, summed over all of them."""
+        """Time that requests spent in flight inside the window, summed over all requests."""
 
     def count(self, rows: Columns) -> None:
-        """Add finished requests of any phase."""
+        """Add completed requests of any phase."""
         last_us = rows.done_us[-1]
         if last_us < self.begin_us:
             return

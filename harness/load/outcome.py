@@ -1,8 +1,8 @@
-"""What an answer means: applied, surely not applied, or nobody knows (the contract of the service under test).
+"""Classifies a response: applied, certainly not applied, or unknown (the contract of the service under test).
 
-- 2xx, complete, with what the operation expects in it: `ok`.
-- 400, 404, 413, 422, and any complete answer that says `"outcome": "aborted"`: `fail`.
-- everything else: `unknown`; so is a 2xx that is not what it should be, because the write behind it may stand.
+- `ok`: 2xx, complete, with the value that the operation expects.
+- `fail`: 400, 404, 413, 422, and any complete response with `"outcome": "aborted"`.
+- `unknown`: everything else, also a 2xx without the expected content, because its write may have been applied.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from harness.load.spec import Operation
 
-SURELY_NOT = frozenset({400, 404, 413, 422})
+NOT_APPLIED = frozenset({400, 404, 413, 422})
 OK, FAIL, UNKNOWN = 0, 1, 2
 OUTCOMES = ("ok", "fail", "unknown")
 _TEXT_LIMIT = 64
@@ -21,7 +21,7 @@ _raw_decode = json.JSONDecoder().raw_decode
 
 
 class Answer(NamedTuple):
-    """`host` and `value` are what the answer said; `captured` holds the operation's capture fields in order."""
+    """A classified response; `captured` holds the operation's capture fields in order."""
 
     outcome: int
     error: str = ""
@@ -31,18 +31,18 @@ class Answer(NamedTuple):
 
 
 def _short(text: object) -> str:
-    """Text of a stranger's answer, fit for a table: one line, bounded, nothing to quote, no spreadsheet's formula."""
-    return _fit(str(text)[:_TEXT_LIMIT])
+    """Untrusted text made safe for CSV: one line, bounded, nothing to quote, no spreadsheet formula."""
+    return _safe(str(text)[:_TEXT_LIMIT])
 
 
 @functools.lru_cache(maxsize=256)
-def _fit(text: str) -> str:
-    fit = "".join(c if c.isprintable() and c not in ',"' else "?" for c in text)
-    return f"?{fit[1:]}" if fit.startswith(("=", "+", "-", "@")) else fit
+def _safe(text: str) -> str:
+    safe = "".join(c if c.isprintable() and c not in ',"' else "?" for c in text)
+    return f"?{safe[1:]}" if safe.startswith(("=", "+", "-", "@")) else safe
 
 
 def _decoded(text: str) -> Any:
-    """As `json.loads`, which spends more time on looking for white space around an object than on reading it."""
+    """Like `json.loads`, but without its search for white space around an object, which takes longer than parsing."""
     if text.startswith("{"):
         data, end = _raw_decode(text)
         if end == len(text):
@@ -51,11 +51,11 @@ def _decoded(text: str) -> Any:
 
 
 def classify_answer(op: Operation, status: int, body: bytes, is_json: bool) -> Answer:
-    """The meaning of a complete answer (status, whole body, whether its Content-Type says JSON)."""
+    """Classifies a complete response by its status, its whole body, and whether its Content-Type is JSON."""
     accepted = 200 <= status < 300
     try:
         data = _decoded(body.decode()) if body or is_json else None
-    except (ValueError, RecursionError):  # ValueError is also what bad UTF-8 and too long an integer raise
+    except (ValueError, RecursionError):  # bad UTF-8 and an integer that is too long also raise ValueError
         data = None
         if accepted and (is_json or op.value or op.capture):
             return Answer(UNKNOWN, "garbled")
@@ -64,8 +64,8 @@ def classify_answer(op: Operation, status: int, body: bytes, is_json: bool) -> A
     captured = tuple([fields.get(name) for name in op.capture])
     if not accepted or fields.get("outcome") == "aborted":
         error = _short(fields.get("code") or f"HTTP {status}")
-        surely_not = status in SURELY_NOT or fields.get("outcome") == "aborted"
-        return Answer(FAIL if surely_not else UNKNOWN, error, host, None, captured)
+        not_applied = status in NOT_APPLIED or fields.get("outcome") == "aborted"
+        return Answer(FAIL if not_applied else UNKNOWN, error, host, None, captured)
     if fields.get("success", True) is not True:
         return Answer(UNKNOWN, "not a success", host, None, captured)
     if not op.value:

@@ -1,9 +1,8 @@
-"""What one process keeps of its requests: rows in preallocated blocks, histograms, one line a second.
+"""Keeps the requests of one process: rows in preallocated blocks, histograms, one line per second.
 
-At each answer a row is packed into bytes and nothing else: no text is formatted, nothing is counted. Rows are counted
-many at a time, a column at a time, and at least at every `tick`. Texts (errors, app hosts) are interned into small
-tables. Without `samples` rows are given up once they are counted, by key and outcome too, so memory does not grow
-with time.
+Each response only packs a row into bytes: no text is formatted and nothing is counted. Rows are counted in batches, one
+column at a time, and at least at every `tick`. Texts (errors, app hosts) are stored as small numbers. Without `samples`
+rows are counted by key and outcome too and then overwritten, so memory does not grow with time.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ import struct
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol, cast
 
 from harness.load.counters import NEVER_US, OTHERS, TABLE_LIMIT, Columns, MeasuredWindow, PhaseCounters
 from harness.load.job import Job
@@ -26,21 +25,36 @@ from harness.model import OutcomeCounts
 
 _BLOCK_ROWS = 1 << 16
 _BATCH = 256
-"""Rows counted at once: some tenths of a millisecond in which no answer is noticed."""
+"""Rows counted at once: a few tenths of a millisecond in which no response is read."""
 _SECOND = 1_000_000
-_MOST = 1e200  # beyond, a total might overflow; infinity and NaN, which json reads too, are no numbers either
+_MOST = 1e200  # a total of larger numbers might overflow; this excludes infinity and NaN, which json reads too
 WARMUP, MEASURE = 0, 1
 PHASES = ("warmup", "measure")
-_MEANING = struct.Struct("<3H2B2xq")
-"""host, error, status; outcome, whether there is a value; the value."""
-_ROW = struct.Struct(f"<4qIH{_MEANING.size}s")
-"""seq, due, sent, done (µs); key; op; the meaning of the answer. Captured numbers follow as doubles. The places of the
-columns that are counted, in units of their own size:"""
-_DUE, _SENT, _DONE, _KEY, _OP, _ERROR, _OUTCOME = 1, 2, 3, 8, 18, 20, 44
+
+_REQUEST_FIELDS = {"seq": "q", "due_us": "q", "sent_us": "q", "done_us": "q", "key": "I", "op": "H"}
+_OUTCOME_FIELDS = {
+    "host": "H", "error": "H", "status": "H", "outcome": "B", "has_value": "B", "padding": "2x", "value": "q",
+}  # fmt: skip
+_ROW_FORMAT = "<" + "".join([*_REQUEST_FIELDS.values(), *_OUTCOME_FIELDS.values()])
+"""A row; the captured numbers follow as doubles. The padding aligns `value` and keeps rows a multiple of 8 bytes."""
+_OUTCOME = struct.Struct("<" + "".join(_OUTCOME_FIELDS.values()))
+_ROW = struct.Struct("<" + "".join(_REQUEST_FIELDS.values()) + f"{_OUTCOME.size}s")
 
 
-class Table(dict[str, int]):
-    """Texts as small numbers, in the order they came; beyond a thousand different ones, all others are one entry."""
+def _columns() -> dict[str, tuple[str, int]]:
+    """Field -> its format and its offset in a row in bytes."""
+    columns, preceding = {}, "<"
+    for name, kind in (_REQUEST_FIELDS | _OUTCOME_FIELDS).items():
+        columns[name] = kind, struct.calcsize(preceding)
+        preceding += kind
+    return columns
+
+
+_COLUMNS = _columns()
+
+
+class TextNumbers(dict[str, int]):
+    """Text -> its number, in the order of arrival; all texts beyond a thousand share one entry."""
 
     def __init__(self) -> None:
         super().__init__({"": 0})
@@ -52,8 +66,8 @@ class Table(dict[str, int]):
         return self[text]
 
 
-class Call(Protocol):
-    """A request as its sender keeps it, times in absolute µs."""
+class SentRequest(Protocol):
+    """The fields of a connection that describe its request; times are absolute µs."""
 
     seq: int
     op: int
@@ -62,36 +76,36 @@ class Call(Protocol):
     sent_us: int
 
 
-class Meaning(NamedTuple):
-    """What an answer said, ready for a row: the same bytes again mean the same again."""
+class PackedOutcome(NamedTuple):
+    """The part of a row that depends on the response alone, so that equal responses share it."""
 
     packed: bytes
     captured: tuple[Any, ...]
 
 
 class SampleBuffer:
-    """Takes each finished request once, in the order they finish. Times given are absolute µs on CLOCK_MONOTONIC."""
+    """Records each request once, in the order of completion. Times passed in are absolute µs on CLOCK_MONOTONIC."""
 
     def __init__(self, job: Job, folder: Path, on_second: Callable[[dict[str, Any]], None]) -> None:
         self._job = job
         self._on_second = on_second
         self._captures = job.captures
-        self._columns = [[self._captures.index(name) for name in op.capture] for op in job.operations]
+        self._capture_columns = [[self._captures.index(name) for name in op.capture] for op in job.operations]
         self._totals: list[list[Any]] = [[0.0, 0] for _ in self._captures]
-        """Of each captured field the sum and the number of its values in the measured phase."""
+        """Sum and number of the values of each captured field in the measured phase."""
         self._numbers = struct.Struct(f"<{len(self._captures)}d")
         self._width = _ROW.size + self._numbers.size
         self._blocks: list[bytearray] = []
         self._block = bytearray()
         self._offset = self._counted = self._count_at = 0
-        """Where the next row goes, the first row that is not counted yet, and where to stop and count."""
+        """Offsets: of the next row, of the first row not counted yet, and where to stop and count."""
         self._begin_block()
         self.lists: list[tuple[int, dict[str, Any]]] = []
-        """(seq, captured fields that are no numbers)."""
-        self._ended: Counter[tuple[int, int, int]] = Counter()
+        """(seq, captured fields that are not numbers)."""
+        self._outcome_counts: Counter[tuple[int, int, int]] = Counter()
         """Without samples: (operation, key, outcome) -> requests."""
         self._pack_into = _ROW.pack_into
-        self._hosts, self._errors = Table(), Table()
+        self._hosts, self._errors = TextNumbers(), TextNumbers()
         self.phases = (PhaseCounters(), PhaseCounters())
         self.window = MeasuredWindow()
         self.t0_us = 0
@@ -102,44 +116,46 @@ class SampleBuffer:
         self._second_ends_us = NEVER_US
 
     def begin(self, t0_us: int) -> None:
-        """The release: second 0 starts."""
+        """Start second 0 at the release."""
         self.t0_us = t0_us
         self._second_ends_us = t0_us + _SECOND
         if self._job.warmup is None:
             self.measure_from_second(0)
 
     def measure_from_second(self, second: int) -> None:
-        """The measured phase starts with this second since the release, which has not begun, or with the release."""
+        """Start the measured phase with this second since the release; it must not have begun, unless it is 0."""
         self.measure_from_us = self.window.begin_us = self.t0_us + second * _SECOND
 
-    def meaning(self, status: int, answer: Answer) -> Meaning:
-        """The part of a row that is the answer's alone."""
+    def pack(self, status: int, answer: Answer) -> PackedOutcome:
+        """The part of a row that depends on the response alone."""
         outcome, error, host, value, captured = answer
         has_value = value is not None
-        packed = _MEANING.pack(self._hosts[host], self._errors[error], status, outcome, has_value, value or 0)
-        return Meaning(packed, captured)
+        packed = _OUTCOME.pack(self._hosts[host], self._errors[error], status, outcome, has_value, value or 0)
+        return PackedOutcome(packed, captured)
 
-    def record(self, call: Call, done_us: int, meaning: Meaning) -> None:
-        """The request has its outcome."""
+    def record(self, request: SentRequest, done_us: int, outcome: PackedOutcome) -> None:
+        """Add a request that has its outcome."""
         if done_us >= self._second_ends_us:
             self.tick(done_us)
         elif self._offset == self._count_at:
             self._count()
         offset = self._offset
         self._offset = offset + self._width
-        packed, captured = meaning
-        self._pack_into(self._block, offset, call.seq, call.due_us, call.sent_us, done_us, call.key, call.op, packed)
+        packed, captured = outcome
+        self._pack_into(
+            self._block, offset, request.seq, request.due_us, request.sent_us, done_us, request.key, request.op, packed
+        )
         if self._captures:
-            measured = call.due_us >= self.measure_from_us
-            self._capture(offset + _ROW.size, call.seq, call.op, captured, measured)
+            measured = request.due_us >= self.measure_from_us
+            self._capture(offset + _ROW.size, request.seq, request.op, captured, measured)
 
-    def _capture(self, offset: int, seq: int, op: int, captured: tuple[Any, ...], counts: bool) -> None:
-        """Captured numbers in the columns' order (NaN: none), totalled if they count; others go to `lists`."""
+    def _capture(self, offset: int, seq: int, op: int, captured: tuple[Any, ...], measured: bool) -> None:
+        """Store captured numbers in column order (NaN: none), add measured ones to the totals; others go to `lists`."""
         numbers, others = [math.nan] * len(self._captures), {}
-        for column, value in zip(self._columns[op], captured, strict=False):
+        for column, value in zip(self._capture_columns[op], captured, strict=False):
             if isinstance(value, (int, float)) and -_MOST < value < _MOST:
                 numbers[column] = value
-                if counts:
+                if measured:
                     total = self._totals[column]
                     total[0] += value
                     total[1] += 1
@@ -158,15 +174,15 @@ class SampleBuffer:
         self._count_at = _BATCH * self._width
 
     def _count(self) -> None:
-        """Count the rows that are not counted yet, and make room."""
+        """Count the rows that are not counted yet, and make room for more."""
         if self._counted < self._offset:
             new = slice(self._counted, self._offset)
-            error = self._column("H", _ERROR, new)
+            error = self._column("error", new)
             rows = Columns(
-                self._column("q", _DUE, new).tolist(),
-                self._column("q", _SENT, new).tolist(),
-                self._column("q", _DONE, new).tolist(),
-                self._column("B", _OUTCOME, new).tobytes(),
+                self._column("due_us", new).tolist(),
+                self._column("sent_us", new).tolist(),
+                self._column("done_us", new).tolist(),
+                self._column("outcome", new).tobytes(),
                 error.tolist() if error.tobytes().strip(b"\0") else [],
             )
             self.window.count(rows)
@@ -174,8 +190,8 @@ class SampleBuffer:
                 if part.due_us:
                     phase.count(part, list(self._errors))
             if not self._job.samples:
-                keys = self._column("I", _KEY, new).tolist()
-                self._ended.update(zip(self._column("H", _OP, new).tolist(), keys, rows.outcome, strict=True))
+                ops, keys = self._column("op", new).tolist(), self._column("key", new).tolist()
+                self._outcome_counts.update(zip(ops, keys, rows.outcome, strict=True))
         if not self._job.samples:
             self._offset = 0
         elif self._offset == len(self._block):
@@ -183,13 +199,14 @@ class SampleBuffer:
         self._counted = self._offset
         self._count_at = min(self._offset + _BATCH * self._width, len(self._block))
 
-    def _column(self, kind: Literal["q", "I", "H", "B"], place: int, rows: slice) -> memoryview[int]:
-        """One field of the running block's rows; `place` and `kind` as the row's layout has them."""
-        numbers = memoryview(self._block)[rows].cast(kind)
-        return numbers[place :: self._width // numbers.itemsize]
+    def _column(self, name: str, rows: slice) -> memoryview[int]:
+        """One field of these rows of the current block."""
+        kind, offset = _COLUMNS[name]
+        numbers = memoryview(self._block)[rows].cast(cast(Literal["q", "I", "H", "B"], kind))
+        return numbers[offset // numbers.itemsize :: self._width // numbers.itemsize]
 
     def tick(self, now_us: int) -> None:
-        """Count what is new, and close every second that is over."""
+        """Count new rows, and write every second that is over."""
         self._count()
         for phase in self.phases:
             phase.fold()
@@ -211,36 +228,36 @@ class SampleBuffer:
         self._second_ends_us += _SECOND
 
     def finish(self, now_us: int) -> None:
-        """Close the running second."""
+        """Write the current second and close the file."""
         self.tick(now_us)
         self._close_second(last=True)
         self._second_ends_us = NEVER_US
         self.close()
 
     def close(self) -> None:
-        """Close the file of seconds; the samples stay."""
+        """Close seconds.jsonl; the samples are kept."""
         self._seconds.close()
 
-    # -- what was kept
+    # -- results
 
     def captured_totals(self) -> dict[str, CapturedTotal]:
-        """Captured field -> sum and number of its values in answers of the measured phase, refusals among them."""
+        """Captured field -> sum and number of its values in responses of the measured phase, rejections included."""
         return {name: (total, number) for name, (total, number) in zip(self._captures, self._totals, strict=True)}
 
-    def tally(self) -> OutcomeCounts:
-        """How the requests of each key ended in both phases; empty where samples are kept, which say more."""
+    def outcome_counts(self) -> OutcomeCounts:
+        """Outcomes by operation and key in both phases; empty if samples are kept, which hold more."""
         name = self._job.keys.name
         operations = [operation.name for operation in self._job.operations]
-        tally = OutcomeCounts()
-        for (op, key, outcome), number in self._ended.items():
-            tally[operations[op], name(key), OUTCOMES[outcome]] += number
-        return tally
+        counts = OutcomeCounts()
+        for (op, key, outcome), number in self._outcome_counts.items():
+            counts[operations[op], name(key), OUTCOMES[outcome]] += number
+        return counts
 
     def rows(self) -> Iterator[Sample]:
-        """The samples in the order their outcomes became known, times relative to the release."""
+        """The samples in the order of completion, times relative to the release."""
         job, t0 = self._job, self.t0_us
         hosts, errors = list(self._hosts), list(self._errors)
-        whole = struct.Struct("<4qIH" + (_MEANING.format + self._numbers.format).replace("<", ""))
+        whole = struct.Struct(_ROW_FORMAT + self._numbers.format.removeprefix("<"))
         for block in self._blocks:
             used = self._offset if block is self._block else len(block)
             for fields in whole.iter_unpack(memoryview(block)[:used]):

@@ -1,4 +1,4 @@
-"""The generator's view of itself, so that a trial which measured the generator can be told from one that did not."""
+"""Observes the load process itself, to detect trials that were limited by the generator."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from harness.host_scripts.sampler import CGROUP, pairs, quota
 from harness.load.results.summary import ProcessUsage
 
 TICK_US = 10_000
-"""How often the event loop is looked at."""
+"""Interval between two looks at the event loop."""
 
 
 class SelfMonitor:
-    """The generator's view of itself over the measured window, looked at every 10 ms."""
+    """CPU, stalls and requests in flight of this process over the measured window, sampled every 10 ms."""
 
     def __init__(self) -> None:
         self.looks = self.in_flight_sum = self.stalled_us = self.longest_stall_us = 0
@@ -24,23 +24,25 @@ class SelfMonitor:
         self._start_throttled = self._end_throttled = 0.0
 
     def look(self, now: int, in_flight: int, late_us: int) -> None:
+        """Take one sample; `late_us`: how late the event loop was for it."""
         if not self.start_us:
             self.start_us, self._start_throttled = now, _throttled_periods()
             self._start_cpu, self._start_wait = time.process_time(), _run_wait_ns()
             return
         self.looks += 1
         self.in_flight_sum += in_flight
-        if late_us > TICK_US // 2:  # below it is the timers' own grain
+        if late_us > TICK_US // 2:  # less is the resolution of the timers
             self.stalled_us += late_us
             self.longest_stall_us = max(self.longest_stall_us, late_us)
 
     def end(self, now: int) -> None:
+        """End the window; further calls change nothing."""
         if not self.end_us:
             self._end_cpu, self._end_wait = time.process_time(), _run_wait_ns()
             self.end_us, self._end_throttled = now, _throttled_periods()
 
     def report(self, load_host: str) -> ProcessUsage:
-        """The usage over the window, not observed if it was never looked at."""
+        """The usage over the window; without values if no sample was taken."""
         window_us = self.end_us - self.start_us if self.start_us else 0
         cap, period_s = quota()
         cores = float(os.cpu_count() or 1) if cap is None else cap
@@ -63,7 +65,7 @@ class SelfMonitor:
 
 
 def _run_wait_ns() -> int:
-    """Time this process was ready to run and did not (proc(5), schedstat); 0 where the kernel does not say."""
+    """Time this process was ready to run but not running (proc(5), schedstat); 0 if the kernel does not provide it."""
     try:
         return int(Path("/proc/self/schedstat").read_text().split()[1])
     except (OSError, IndexError, ValueError):
@@ -71,5 +73,5 @@ def _run_wait_ns() -> int:
 
 
 def _throttled_periods() -> float:
-    """How often this host's CPU quota ran out so far (cgroup v2 or v1); 0 without one."""
+    """How often this host's CPU quota has run out (cgroup v2 or v1); 0 without a quota."""
     return (pairs(f"{CGROUP}/cpu/cpu.stat") | pairs(f"{CGROUP}/cpu.stat")).get("nr_throttled", 0.0)

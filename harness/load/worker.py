@@ -1,4 +1,4 @@
-"""One process of a load host: carries one stripe of the job out, from opening connections to writing files."""
+"""Runs one stripe of a job in this process, from opening connections to writing files."""
 
 from __future__ import annotations
 
@@ -7,38 +7,41 @@ import contextlib
 import gc
 import json
 import resource
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from pathlib import Path
 from typing import Any
 
 from harness.errors import UsageError
 from harness.load.clock import now_us
+from harness.load.closed_model import ClosedModel
 from harness.load.counters import NEVER_US, PhaseCounters
 from harness.load.engine import Engine
 from harness.load.job import Job
+from harness.load.open_model import OpenModel
 from harness.load.results import histogram, merge, outcome_counts, samples
 from harness.load.results.summary import Clock, ConnectionTotals, LaneSummary, OutcomeTotals, PhaseTotals
 from harness.load.sample_buffer import MEASURE, WARMUP, SampleBuffer
 from harness.load.steady_state import STEP_MS, Row
 
+MODELS: Mapping[str, type[Engine]] = {"closed": ClosedModel, "open": OpenModel}
 Emit = Callable[[dict[str, Any]], None]
 _LEAD_US = 1_000
-"""From hearing `go` to the release, unless the line says when."""
+"""From `go` to the release, unless the line gives an instant."""
 
 
 async def work(job: Job, commands: asyncio.Queue[str | None], emit: Emit) -> LaneSummary | None:
-    """Carry the job out and return its summary; raises `RigError` when the target cannot be reached.
+    """Runs the job and returns its summary, None if it was stopped before the release.
 
-    None if it was stopped before the release.
+    Raises `RigError` if the target cannot be reached.
 
     `commands` gives the controller's lines: `go`, `go <delay in s>` or `go @<monotonic µs>`; `measure <second>`;
-    `stop`. None means the controller is gone: nothing more is sent.
+    `stop`. None means the controller is gone and stops the load too.
     """
     folder = Path(job.out)
     merge.clear(folder)
     _allow_connections(job)
-    recorder = SampleBuffer(job, folder, lambda row: emit({"event": "progress", **row}))
-    engine = Engine(job, recorder)
+    buffer = SampleBuffer(job, folder, lambda row: emit({"event": "progress", **row}))
+    engine = MODELS[job.mode](job, buffer)
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(lambda _, context: _stop_on_bug(engine, context))
     try:
@@ -55,27 +58,30 @@ async def work(job: Job, commands: asyncio.Queue[str | None], emit: Emit) -> Lan
         t0_us = now_us()
         engine.release(t0_us)
         steps: list[Row] = []
-        async with _beside(follow(recorder, steps, emit) if job.warmup else None):
-            await _obey(engine, commands)
-        recorder.finish(now_us())
+        async with _running(_report_warmup(buffer, steps, emit) if job.warmup else None):
+            await _run(engine, commands)
+        buffer.finish(now_us())
     finally:
         loop.set_exception_handler(None)
         gc.enable()
         gc.unfreeze()
         engine.close()
-        recorder.close()
-    return _write(job, recorder, folder, _summary(job, engine, t0_us, steps), engine.dispatch_lag)
+        buffer.close()
+    return _write(job, buffer, folder, _summary(job, engine, t0_us, steps), engine.dispatch_lag)
 
 
 def _stop_on_bug(engine: Engine, context: dict[str, Any]) -> None:
-    """An exception in a callback would otherwise leave the engine waiting for ever. OSErrors are the links' own."""
+    """Ends the load with an exception of a callback, which otherwise would block the engine for ever.
+
+    OSErrors are handled by the connections.
+    """
     error = context.get("exception")
     if error is not None and not isinstance(error, OSError) and not engine.finished.done():
         engine.finished.set_exception(error)
 
 
 def clock() -> dict[str, Any]:
-    """This host's clock now; with the same boot id, two hosts share CLOCK_MONOTONIC."""
+    """This host's clock now; hosts with the same boot id share CLOCK_MONOTONIC."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:
@@ -84,17 +90,17 @@ def clock() -> dict[str, Any]:
 
 
 def _allow_connections(job: Job) -> None:
-    """Raise the soft limit of open files to what the connections need."""
+    """Raises the soft limit of open files to what the connections need; `UsageError` if the hard one is lower."""
     needed = job.stripe(job.clients) + 64
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard != resource.RLIM_INFINITY and needed > hard:
-        raise UsageError(f"{job.load_host}: {needed} open files needed, the limit is {hard} (ulimit -Hn)")
+        raise UsageError(f"{job.load_host}: {needed} open files are needed, the limit is {hard} (ulimit -Hn)")
     if soft != resource.RLIM_INFINITY and needed > soft:
         resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
 
 
 def release_us(line: str) -> int:
-    """The instant a `go` line names; raises `UsageError`."""
+    """The instant given by a `go` line; raises `UsageError`."""
     words = line.split()
     if words[:1] != ["go"] or len(words) > 2:
         raise UsageError(f"expected `go`, `go <delay>` or `go @<monotonic µs>`, got {line!r}")
@@ -103,19 +109,19 @@ def release_us(line: str) -> int:
     try:
         return int(words[1][1:]) if words[1][0] == "@" else now_us() + round(float(words[1]) * 1_000_000)
     except (ValueError, OverflowError):
-        raise UsageError(f"`go` with a time that is no number: {line!r}") from None
+        raise UsageError(f"expected a number after `go`, got {line!r}") from None
 
 
 async def _sleep_until(at_us: int) -> None:
-    """Wait for an instant; the last millisecond by spinning, because the loop's timers are no finer."""
-    while (left := at_us - now_us()) > 2_000:
-        await asyncio.sleep(left / 1e6 - 0.0015)
+    """Waits for an instant; spins for the last millisecond, because the loop's timers are no finer."""
+    while (remaining_us := at_us - now_us()) > 2_000:
+        await asyncio.sleep(remaining_us / 1e6 - 0.0015)
     while now_us() < at_us:
         pass
 
 
-async def _obey(engine: Engine, commands: asyncio.Queue[str | None]) -> None:
-    """Follow the controller until the engine is finished. Only the first word about the measured phase counts."""
+async def _run(engine: Engine, commands: asyncio.Queue[str | None]) -> None:
+    """Executes commands until the engine is finished. Only the first `measure` counts."""
 
     async def listen() -> None:
         measuring = False
@@ -129,14 +135,14 @@ async def _obey(engine: Engine, commands: asyncio.Queue[str | None]) -> None:
                 engine.interrupt()
                 return
 
-    async with _beside(listen()):
+    async with _running(listen()):
         await engine.finished
 
 
 @contextlib.asynccontextmanager
-async def _beside(work: Coroutine[Any, Any, None] | None) -> AsyncIterator[None]:
-    """Something that goes on while the context lasts and ends with it."""
-    task = asyncio.ensure_future(work) if work else None
+async def _running(coroutine: Coroutine[Any, Any, None] | None) -> AsyncIterator[None]:
+    """Runs a coroutine while the context lasts and cancels it at the end."""
+    task = asyncio.ensure_future(coroutine) if coroutine else None
     try:
         yield
     finally:
@@ -147,7 +153,7 @@ async def _beside(work: Coroutine[Any, Any, None] | None) -> AsyncIterator[None]
 
 
 def _summary(job: Job, engine: Engine, t0_us: int, steps: list[Row]) -> LaneSummary:
-    buffer = engine.recorder
+    buffer = engine.buffer
     warmup, measure = buffer.phases
     ok, fail, unknown = buffer.window.outcomes
 
@@ -180,7 +186,7 @@ def _summary(job: Job, engine: Engine, t0_us: int, steps: list[Row]) -> LaneSumm
         late=engine.late,
         not_sent=engine.not_sent,
         connections=ConnectionTotals(opened=engine.opened, reopened=engine.reopened, out_of_step=engine.out_of_step),
-        watch=(engine.watch.report(job.load_host),),
+        watch=(engine.monitor.report(job.load_host),),
         interrupted=engine.interrupted,
         warmup_steps=tuple(steps),
     )
@@ -191,18 +197,18 @@ def _totals(phase: PhaseCounters) -> PhaseTotals:
     return PhaseTotals(sent=phase.sent, ok=ok, fail=fail, unknown=unknown, errors=dict(sorted(phase.errors.items())))
 
 
-def _write(job: Job, recorder: SampleBuffer, folder: Path, summary: LaneSummary, lag: histogram.Counts) -> LaneSummary:
+def _write(job: Job, buffer: SampleBuffer, folder: Path, summary: LaneSummary, lag: histogram.Counts) -> LaneSummary:
     if job.samples:
-        number = sum(sum(p.outcomes) for p in recorder.phases)
+        number = sum(sum(phase.outcomes) for phase in buffer.phases)
         name = "samples.csv.gz" if number >= samples.GZIP_ROWS else "samples.csv"
-        samples.write(folder / name, recorder.rows(), job.captures)
-        if recorder.lists:
+        samples.write(folder / name, buffer.rows(), job.captures)
+        if buffer.lists:
             with (folder / "captures.jsonl").open("w", encoding="utf-8") as file:
-                file.writelines(json.dumps({"seq": seq, **values}) + "\n" for seq, values in recorder.lists)
+                file.writelines(json.dumps({"seq": seq, **values}) + "\n" for seq, values in buffer.lists)
     else:
-        outcome_counts.write(folder / "keys.csv", recorder.tally())
-    phase = recorder.phases[MEASURE]
-    service = {slot: number for slot, number in phase.service.items() if slot}  # one never sent was served for 0 µs
+        outcome_counts.write(folder / "keys.csv", buffer.outcome_counts())
+    phase = buffer.phases[MEASURE]
+    service = {slot: number for slot, number in phase.service.items() if slot}  # 0 µs: never sent
     histograms = {"latency": phase.latency, "service": service, "lag": lag}
     return merge.write(folder, summary, histograms, merge.read_seconds(folder / "seconds.jsonl"))
 
@@ -210,23 +216,23 @@ def _write(job: Job, recorder: SampleBuffer, folder: Path, summary: LaneSummary,
 _STEP_US = STEP_MS * 1000
 
 
-async def follow(recorder: SampleBuffer, rows: list[Row], tell: Callable[[dict[str, Any]], None]) -> None:
-    """Append each step of the warm-up to `rows` when it is over, and tell of it; ends with the warm-up."""
+async def _report_warmup(buffer: SampleBuffer, rows: list[Row], emit: Emit) -> None:
+    """Appends each step of the warm-up to `rows` when it is over, and emits it; returns when the warm-up ends."""
     done_before, before = 0, histogram.Counts()
-    while (at_us := recorder.t0_us + (len(rows) + 1) * _STEP_US) <= recorder.measure_from_us:
+    while (at_us := buffer.t0_us + (len(rows) + 1) * _STEP_US) <= buffer.measure_from_us:
         await asyncio.sleep((at_us - now_us()) / 1e6)
-        recorder.tick(now_us())
-        done, counts = _so_far(recorder)
+        buffer.tick(now_us())
+        done, counts = _warmup_so_far(buffer)
         p95_us = histogram.quantiles_us({slot: n - before.get(slot, 0) for slot, n in counts.items()}, (0.95,))[0]
         row = done - done_before, None if p95_us is None else p95_us / 1000
-        tell({"event": "step", "step": len(rows), "done": row[0], "p95_ms": row[1]})
+        emit({"event": "step", "step": len(rows), "done": row[0], "p95_ms": row[1]})
         rows.append(row)
         done_before, before = done, counts
 
 
-def _so_far(recorder: SampleBuffer) -> tuple[int, histogram.Counts]:
-    """Requests of the warm-up that have their outcome, and their latencies."""
-    phase = recorder.phases[WARMUP]
+def _warmup_so_far(buffer: SampleBuffer) -> tuple[int, histogram.Counts]:
+    """Number and latencies of the completed requests of the warm-up."""
+    phase = buffer.phases[WARMUP]
     counts = dict(phase.latency)
     histogram.add(counts, phase.second_latency)
     return sum(phase.outcomes) + sum(phase.second_outcomes), counts

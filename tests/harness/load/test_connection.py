@@ -232,22 +232,24 @@ async def test_the_same_bytes_mean_to_each_operation_what_it_asked_for(serve: Se
 def test_few_answers_and_no_long_ones_are_remembered_whole() -> None:
     told: list[object] = []
 
-    def answered(link: HttpConnection, done_us: int, status: int, body: bytes, is_json: bool) -> bytes:
+    def answered(connection: HttpConnection, done_us: int, status: int, body: bytes, is_json: bool) -> bytes:
         told.append(body)
         return body
 
-    owner = SimpleNamespace(answered=answered, repeated=lambda link, done_us, meaning: told.append(("again", meaning)))
-    link = HttpConnection(owner)  # type: ignore[arg-type]
-    link.connection_made(SimpleNamespace(write=None))  # type: ignore[arg-type]
+    owner = SimpleNamespace(
+        answered=answered, repeated=lambda connection, done_us, outcome: told.append(("again", outcome))
+    )
+    connection = HttpConnection(owner)  # type: ignore[arg-type]
+    connection.connection_made(SimpleNamespace(write=None))  # type: ignore[arg-type]
     bodies = [b"%04d" % number for number in range(1000)] + [b"x" * 10_000]
     for body in [bodies[0], *bodies, *bodies]:  # the first time httptools reads, and the head is remembered alone
-        link.busy = True
-        link.data_received(http(raw=body))
-        assert not link.busy
+        connection.busy = True
+        connection.data_received(http(raw=body))
+        assert not connection.busy
     assert told[1:1002] == bodies
     again = [entry for entry in told[1002:] if isinstance(entry, tuple)]
     assert again == [("again", body) for body in bodies[: len(again)]]
-    assert 0 < len(again) == len(link.known) <= 64
+    assert 0 < len(again) == len(connection.known_answers) <= 64
     assert told[1002 + len(again) :] == bodies[len(again) :]
 
 
@@ -290,9 +292,9 @@ ENDS: dict[str, tuple[list[bytes], Callable[[HttpConnection], None]]] = {
     "chunked": ([chunked(BODY[:9], BODY[9:])], lambda _: None),
     "in pieces": ([chunked(BODY[:9], BODY[9:])[:90], chunked(BODY[:9], BODY[9:])[90:]], lambda _: None),
     "a head of its own": ([http(raw=BODY, headers="X-Id: 1\r\n")], lambda _: None),
-    "truncated": ([http(raw=BODY)[:-5]], lambda link: link.connection_lost(None)),
-    "until close": ([until_close(BODY)], lambda link: link.connection_lost(None)),
-    "given up": ([http(raw=BODY)[:-5]], lambda link: link.fail("timeout", 0)),
+    "truncated": ([http(raw=BODY)[:-5]], lambda connection: connection.connection_lost(None)),
+    "until close": ([until_close(BODY)], lambda connection: connection.connection_lost(None)),
+    "given up": ([http(raw=BODY)[:-5]], lambda connection: connection.fail("timeout", 0)),
     "garbage": ([b"\x00\x01\x02\x03"], lambda _: None),
 }
 
@@ -303,12 +305,12 @@ def test_an_answer_leaves_nothing_in_memory_that_only_the_collector_would_find(
 ) -> None:
     told: list[str] = []
     owner = SimpleNamespace(answered=lambda *_: told.append("answered"), broken=lambda *_: told.append("broken"))
-    link = HttpConnection(owner)  # type: ignore[arg-type]
-    link.connection_made(SimpleNamespace(write=None, abort=lambda: None))  # type: ignore[arg-type]
-    link.busy = True
+    connection = HttpConnection(owner)  # type: ignore[arg-type]
+    connection.connection_made(SimpleNamespace(write=None, abort=lambda: None))  # type: ignore[arg-type]
+    connection.busy = True
     parts, end = ENDS[name]
     for part in parts:
-        link.data_received(part)
-    end(link)
+        connection.data_received(part)
+    end(connection)
     assert len(told) == 1
     assert [reader() for reader in readers] == [None]

@@ -14,8 +14,8 @@ import pytest
 
 from harness.errors import RigError
 from harness.load.clock import now_us
-from harness.load.engine import Engine
 from harness.load.job import decode_job
+from harness.load.open_model import OpenModel
 from harness.load.sample_buffer import SampleBuffer
 from harness.load.worker import work
 from tests.support.summaries import phase
@@ -179,20 +179,20 @@ async def test_an_open_job_ends_when_its_time_is_over_and_not_with_the_next_arri
 async def test_a_connection_opened_while_interrupted_may_end_like_any(serve: Serve, tmp_path: Path) -> None:
     server = await serve(count_up)
     job = decode_job(job_dict(server.port, tmp_path, mode="open", rate=10.0, seconds=60.0))
-    recorder = SampleBuffer(job, tmp_path, lambda _: None)
-    engine = Engine(job, recorder)
+    buffer = SampleBuffer(job, tmp_path, lambda _: None)
+    engine = OpenModel(job, buffer)
     await engine.open()
     engine.release(now_us())
     engine.interrupt()
-    before = set(engine._links)
+    before = set(engine._connections)
     await engine._connect_and_send(now_us())
-    (link,) = engine._links - before
-    engine.lost(link, out_of_step=False)
-    assert engine._links == before
+    (connection,) = engine._connections - before
+    engine.lost(connection, out_of_step=False)
+    assert engine._connections == before
     engine.lost(*before, out_of_step=False)
-    assert engine._missing == 2
+    assert engine._unopened == 2
     engine.close()
-    recorder.close()
+    buffer.close()
 
 
 async def test_how_late_requests_were_noticed_counts_in_the_measured_phase_alone(serve: Serve, tmp_path: Path) -> None:

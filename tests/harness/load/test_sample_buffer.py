@@ -9,7 +9,7 @@ import pytest
 
 from harness.load.job import decode_job
 from harness.load.outcome import FAIL, OK, OUTCOMES, UNKNOWN, Answer
-from harness.load.sample_buffer import MEASURE, SampleBuffer, Table
+from harness.load.sample_buffer import MEASURE, SampleBuffer, TextNumbers
 from harness.model import OutcomeCounts
 from tests.support.summaries import histogram_of
 
@@ -23,13 +23,13 @@ def call(seq: int, due: int, sent: int) -> Any:
 
 
 def make(tmp_path: Path, seconds: list[dict[str, Any]], **changes: Any) -> SampleBuffer:
-    recorder = SampleBuffer(decode_job(job_dict(80, tmp_path, **changes)), tmp_path, seconds.append)
-    recorder.begin(T0)
-    return recorder
+    buffer = SampleBuffer(decode_job(job_dict(80, tmp_path, **changes)), tmp_path, seconds.append)
+    buffer.begin(T0)
+    return buffer
 
 
 def test_a_table_of_texts_is_bounded() -> None:
-    table = Table()
+    table = TextNumbers()
     numbers = [table[f"text {i}"] for i in range(5000)]
     texts = list(table)
     assert len(texts) <= 1001
@@ -41,27 +41,27 @@ def test_a_table_of_texts_is_bounded() -> None:
 
 def test_a_second_holds_what_became_known_in_it(tmp_path: Path) -> None:
     seconds: list[dict[str, Any]] = []
-    recorder = make(tmp_path, seconds)
+    buffer = make(tmp_path, seconds)
     for seq, (due, done) in enumerate([(0, 10_000), (500_000, 999_999), (600_000, 1_000_000), (0, 3_500_000)]):
         request = call(seq, due, due)
-        recorder.phases[MEASURE].sent += 1
-        recorder.record(request, T0 + done, recorder.meaning(200, Answer(seq % 3)))
-    recorder.finish(T0 + 3_600_000)
+        buffer.phases[MEASURE].sent += 1
+        buffer.record(request, T0 + done, buffer.pack(200, Answer(seq % 3)))
+    buffer.finish(T0 + 3_600_000)
     assert [(row["second"], row["ok"], row["fail"], row["unknown"]) for row in seconds] == [
         (0, 1, 1, 0),
         (1, 0, 0, 1),
         (2, 0, 0, 0),
         (3, 1, 0, 0),
     ]
-    assert recorder.phases[MEASURE].outcomes == [2, 1, 1]
-    assert recorder.phases[MEASURE].latency == histogram_of([10_000, 499_999, 400_000, 3_500_000])
+    assert buffer.phases[MEASURE].outcomes == [2, 1, 1]
+    assert buffer.phases[MEASURE].latency == histogram_of([10_000, 499_999, 400_000, 3_500_000])
 
 
 def test_time_in_flight_is_that_within_the_window(tmp_path: Path) -> None:
     """From 1 s to 3 s: each request counts with the part of its time that lies there."""
-    recorder = make(tmp_path, [], warmup={"seconds": 1.0, "max_seconds": 1.0})
-    recorder.measure_from_second(1)
-    recorder.window.until_us = T0 + 3_000_000
+    buffer = make(tmp_path, [], warmup={"seconds": 1.0, "max_seconds": 1.0})
+    buffer.measure_from_second(1)
+    buffer.window.until_us = T0 + 3_000_000
     for sent, done in (
         (0, 900_000),
         (500_000, 1_200_000),
@@ -69,47 +69,47 @@ def test_time_in_flight_is_that_within_the_window(tmp_path: Path) -> None:
         (0, 9_000_000),
         (3_500_000, 4_000_000),
     ):
-        recorder.record(call(0, 0, sent), T0 + done, recorder.meaning(200, Answer(0)))
-    recorder.finish(T0 + 9_000_000)
-    assert recorder.window.busy_us == 200_000 + 100_000 + 2_000_000
-    assert recorder.window.outcomes == [2, 0, 0]
+        buffer.record(call(0, 0, sent), T0 + done, buffer.pack(200, Answer(0)))
+    buffer.finish(T0 + 9_000_000)
+    assert buffer.window.busy_us == 200_000 + 100_000 + 2_000_000
+    assert buffer.window.outcomes == [2, 0, 0]
 
 
 def test_more_rows_than_a_block_holds(tmp_path: Path) -> None:
-    recorder = make(tmp_path, [])
+    buffer = make(tmp_path, [])
     number = 70_000
     for seq in range(number):
-        recorder.record(call(seq, seq, seq + 1), T0 + seq + 9, recorder.meaning(200, Answer(0, "", "app-1", seq)))
-    recorder.finish(T0 + number)
-    rows = list(recorder.rows())
+        buffer.record(call(seq, seq, seq + 1), T0 + seq + 9, buffer.pack(200, Answer(0, "", "app-1", seq)))
+    buffer.finish(T0 + number)
+    rows = list(buffer.rows())
     assert [row.seq for row in rows] == list(range(number))
     assert rows[-1][:10] == (69_999, "increment", "hot-0", "app-1", 69_999, 70_000, 70_008, "ok", 200, 69_999)
-    assert recorder.phases[MEASURE].service == histogram_of([8] * number)
+    assert buffer.phases[MEASURE].service == histogram_of([8] * number)
 
 
 def test_without_samples_nothing_grows(tmp_path: Path) -> None:
-    recorder = make(tmp_path, [], samples=False)
+    buffer = make(tmp_path, [], samples=False)
     for seq in range(1000):
-        recorder.record(call(seq, seq, seq), T0 + seq + 9, recorder.meaning(200, Answer(0)))
-    recorder.finish(T0 + 2000)
-    assert list(recorder.rows()) == []
-    assert recorder.phases[MEASURE].outcomes == [1000, 0, 0]
+        buffer.record(call(seq, seq, seq), T0 + seq + 9, buffer.pack(200, Answer(0)))
+    buffer.finish(T0 + 2000)
+    assert list(buffer.rows()) == []
+    assert buffer.phases[MEASURE].outcomes == [1000, 0, 0]
 
 
 def test_without_samples_keys_are_counted_in_both_phases(tmp_path: Path) -> None:
     """As many entries as operations, keys and outcomes, however many requests there are."""
     operations = [{"name": name, "path": "/", "body": {"key": "{key}"}} for name in ("increment", "hold")]
     changes = {"operations": operations, "keys": {"kind": "cycle", "prefix": "k", "count": 5}}
-    recorder = make(tmp_path, [], samples=False, warmup={"seconds": 1.0, "max_seconds": 1.0}, **changes)
-    recorder.measure_from_second(1)
+    buffer = make(tmp_path, [], samples=False, warmup={"seconds": 1.0, "max_seconds": 1.0}, **changes)
+    buffer.measure_from_second(1)
     for seq in range(3000):
         request = call(seq, seq * 1000, seq * 1000)
         request.op, request.key = seq % 2, seq % 5
-        recorder.record(request, request.due_us + 9, recorder.meaning(200, Answer(seq % 3)))
-    recorder.finish(T0 + 3_100_000)
-    assert [sum(phase.outcomes) for phase in recorder.phases] == [1000, 2000]
+        buffer.record(request, request.due_us + 9, buffer.pack(200, Answer(seq % 3)))
+    buffer.finish(T0 + 3_100_000)
+    assert [sum(phase.outcomes) for phase in buffer.phases] == [1000, 2000]
     names = [(op, f"k-{key}", outcome) for op in ("increment", "hold") for key in range(5) for outcome in OUTCOMES]
-    assert recorder.tally() == OutcomeCounts(dict.fromkeys(names, 100))
+    assert buffer.outcome_counts() == OutcomeCounts(dict.fromkeys(names, 100))
 
 
 @pytest.mark.parametrize("samples", [True, False])
@@ -117,19 +117,19 @@ def test_captured_numbers_are_totalled_where_measured_of_refused_requests_too(tm
     operations = [{"name": "increment", "path": "/", "capture": ["retries", "ids"]},
                   {"name": "hold", "path": "/", "capture": ["wait_ms", "retries"]}]  # fmt: skip
     changes = {"operations": operations, "samples": samples, "warmup": {"seconds": 1.0, "max_seconds": 1.0}}
-    recorder = make(tmp_path, [], **changes)
-    recorder.measure_from_second(1)
+    buffer = make(tmp_path, [], **changes)
+    buffer.measure_from_second(1)
     answers = [(0, 0, OK, (90, [1])), (1_000_000, 0, OK, (1, [1])), (1_100_000, 0, UNKNOWN, (70, None)),
                (1_200_000, 1, OK, (0.5, 2)), (1_300_000, 1, OK, (None, "x")), (1_400_000, 0, FAIL, ())]  # fmt: skip
     for seq, (due, op, outcome, captured) in enumerate(answers):
         request = call(seq, due, due)
         request.op = op
-        recorder.record(request, T0 + due + 9, recorder.meaning(200, Answer(outcome, "", "", None, captured)))
-    recorder.finish(T0 + 2_000_000)
-    assert recorder.captured_totals() == {"retries": (73.0, 3), "ids": (0.0, 0), "wait_ms": (0.5, 1)}
+        buffer.record(request, T0 + due + 9, buffer.pack(200, Answer(outcome, "", "", None, captured)))
+    buffer.finish(T0 + 2_000_000)
+    assert buffer.captured_totals() == {"retries": (73.0, 3), "ids": (0.0, 0), "wait_ms": (0.5, 1)}
     kept = [(0, {"ids": [1]}), (1, {"ids": [1]}), (4, {"retries": "x"})]
-    assert recorder.lists == (kept if samples else [])
-    rows = [dict(zip(("retries", "ids", "wait_ms"), row.captured, strict=True)) for row in recorder.rows()]
+    assert buffer.lists == (kept if samples else [])
+    rows = [dict(zip(("retries", "ids", "wait_ms"), row.captured, strict=True)) for row in buffer.rows()]
     numbers = [{name: number for name, number in row.items() if not math.isnan(number)} for row in rows]
     wanted = [{"retries": 90}, {"retries": 1}, {"retries": 70}, {"retries": 2, "wait_ms": 0.5}, {}, {}]
     assert numbers == (wanted if samples else [])
@@ -138,20 +138,20 @@ def test_captured_numbers_are_totalled_where_measured_of_refused_requests_too(tm
 @pytest.mark.parametrize("samples", [True, False])
 def test_numbers_that_no_service_means_spoil_no_total(tmp_path: Path, samples: bool) -> None:
     operations = [{"name": "increment", "path": "/", "capture": ["retries"]}]
-    recorder = make(tmp_path, [], operations=operations, samples=samples)
+    buffer = make(tmp_path, [], operations=operations, samples=samples)
     for seq, value in enumerate([1, 10**400, -(10**400), math.inf, -math.inf, math.nan, True]):
-        recorder.record(call(seq, seq, seq), T0 + seq + 9, recorder.meaning(200, Answer(OK, "", "", None, (value,))))
-    recorder.finish(T0 + 100)
-    assert recorder.captured_totals() == {"retries": (2.0, 2)}
-    assert len(list(recorder.rows())) == (7 if samples else 0)
+        buffer.record(call(seq, seq, seq), T0 + seq + 9, buffer.pack(200, Answer(OK, "", "", None, (value,))))
+    buffer.finish(T0 + 100)
+    assert buffer.captured_totals() == {"retries": (2.0, 2)}
+    assert len(list(buffer.rows())) == (7 if samples else 0)
 
 
 def test_the_window_counts_only_what_became_known_in_it(tmp_path: Path) -> None:
-    recorder = make(tmp_path, [], warmup={"seconds": 1.0, "max_seconds": 1.0})
-    recorder.measure_from_second(1)
-    recorder.window.until_us = T0 + 2_000_000
+    buffer = make(tmp_path, [], warmup={"seconds": 1.0, "max_seconds": 1.0})
+    buffer.measure_from_second(1)
+    buffer.window.until_us = T0 + 2_000_000
     for due, done in [(0, 900_000), (900_000, 1_000_000), (1_900_000, 1_999_999), (1_900_000, 2_000_000)]:
-        recorder.record(call(0, due, due), T0 + done, recorder.meaning(200, Answer(0)))
-    recorder.finish(T0 + 2_100_000)
-    assert recorder.window.outcomes == [2, 0, 0]
-    assert [phase.outcomes[0] for phase in recorder.phases] == [2, 2]
+        buffer.record(call(0, due, due), T0 + done, buffer.pack(200, Answer(0)))
+    buffer.finish(T0 + 2_100_000)
+    assert buffer.window.outcomes == [2, 0, 0]
+    assert [phase.outcomes[0] for phase in buffer.phases] == [2, 2]
