@@ -1,4 +1,4 @@
-"""The run that is judged (`--run`, default the newest), its trials read once, and its findings made anew."""
+"""The run under test (`--run`, default the newest), read once, and its findings computed again."""
 
 from __future__ import annotations
 
@@ -20,5 +20,5 @@ def run(request: pytest.FixtureRequest) -> Run:
 
 @pytest.fixture(scope="session")
 def findings(run: Run) -> list[Finding]:
-    """What today's checks say of the stored samples and evidence, whatever the manifest says."""
+    """The findings that the current checks make of the stored samples and evidence."""
     return evaluate(SCENARIOS, run.measured())

@@ -1,6 +1,6 @@
-"""The success criteria of the original page over a collected run, from what is stored alone.
+"""The success criteria, applied to a stored run.
 
-A criterion whose scenario is not in the run is skipped with that reason; it never passes unmeasured.
+A criterion whose scenario is not in the run is skipped with that reason; it never passes without a measurement.
 """
 
 from __future__ import annotations
@@ -16,41 +16,42 @@ from harness.report.criteria import CRITERIA, Criterion, answer
 from harness.store.run_reader import Run
 
 
-def sentences(findings: list[Finding]) -> str:
+def listed(findings: list[Finding]) -> str:
+    """Returns one line per finding."""
     return "\n".join(f"{f.verdict}: {f.cell}: {f.check}: {f.detail}" for f in findings)
 
 
 @pytest.mark.parametrize("criterion", CRITERIA, ids=lambda c: c.name)
 def test_success_criterion(criterion: Criterion, run: Run, findings: list[Finding]) -> None:
-    found = answer(criterion, run, findings)
-    if found.state == "not measured":
-        pytest.skip(f"not measured: {found.because}")
-    assert found.state == "pass", f"{criterion.title} ({criterion.original}): {found.because}"
+    result = answer(criterion, run, findings)
+    if result.state == "not measured":
+        pytest.skip(f"not measured: {result.because}")
+    assert result.state == "pass", f"{criterion.title} ({criterion.original}): {result.because}"
 
 
 def test_every_finding_passes(findings: list[Finding]) -> None:
-    wrong = [f for f in findings if f.verdict != "pass"]
-    assert not wrong, sentences(wrong)
-    assert findings, "nothing was judged"
+    others = [f for f in findings if f.verdict != "pass"]
+    assert not others, listed(others)
+    assert findings, "the run has no findings"
 
 
-def test_scenarios_that_could_not_run(run: Run) -> None:
+def test_no_scenario_was_skipped(run: Run) -> None:
     if run.manifest.skipped:
-        pytest.skip("; ".join(f"{name} skipped: {why}" for name, why in run.manifest.skipped.items()))
+        pytest.skip("; ".join(f"{name} skipped: {reason}" for name, reason in run.manifest.skipped.items()))
     assert run.rows, "the run has no trial"
 
 
-def test_run_is_whole(run: Run) -> None:
+def test_run_is_finished(run: Run) -> None:
     assert run.manifest.status == "finished", f"status: {run.manifest.status}"
 
 
 def test_every_trial_is_valid(run: Run) -> None:
-    wrong = [f"trial {row.trial.order} ({row.cell.name}): {row.reason}" for row in unreplaced(run.rows)]
-    assert not wrong, "\n".join(wrong)
+    invalid = [f"trial {row.trial.order} ({row.cell.name}): {row.reason}" for row in unreplaced(run.rows)]
+    assert not invalid, "\n".join(invalid)
 
 
-def test_samples_are_those_the_figures_were_made_of(run: Run) -> None:
-    """trials.csv and the samples tell the same counts: neither was edited or lost."""
+def test_samples_and_trials_have_the_same_counts(run: Run) -> None:
+    """trials.csv and the samples have the same counts, so neither was edited or lost."""
     for row in run.rows:
         lanes = run.lanes(row.trial.order)
         if not lanes or row.figure("sent") is None:
@@ -63,26 +64,26 @@ def test_samples_are_those_the_figures_were_made_of(run: Run) -> None:
         ), f"trial {row.trial.order}: trials.csv and samples/ differ"
 
 
-def test_counts_by_key_are_those_the_load_hosts_counted(run: Run) -> None:
-    """Where no samples were kept, the counts by key add up to what the summaries say of both phases."""
+def test_counts_by_key_equal_the_summaries(run: Run) -> None:
+    """If no samples were kept, the counts by key add up to the counts of both phases in the summaries."""
     for row in run.rows:
         summaries = run.summaries(row.trial.order)
-        for lane, tally in run.outcome_counts(row.trial.order).items():
+        for lane, by_key in run.outcome_counts(row.trial.order).items():
             warmup, measure = summaries[lane].warmup, summaries[lane].measure
-            told = {
+            expected = {
                 "ok": warmup.ok + measure.ok,
                 "fail": warmup.fail + measure.fail,
                 "unknown": warmup.unknown + measure.unknown,
             }
-            counted = dict.fromkeys(told, 0)
-            for (_, _, outcome), requests in tally.items():
+            counted = dict.fromkeys(expected, 0)
+            for (_, _, outcome), requests in by_key.items():
                 counted[outcome] += requests
-            assert counted == told, f"trial {row.trial.order}: {lane}.keys.csv and its summary differ"
+            assert counted == expected, f"trial {row.trial.order}: {lane}.keys.csv and its summary differ"
 
 
-def test_stored_findings_are_what_the_samples_say(run: Run, findings: list[Finding]) -> None:
-    """The manifest's verdict is the one that the stored samples lead to."""
+def test_stored_findings_follow_from_the_samples(run: Run, findings: list[Finding]) -> None:
+    """The stored verdicts are those that the stored samples give."""
     stored = {(f.cell, f.check): f.verdict for f in run.findings}
-    made = {(f.cell, f.check): f.verdict for f in findings}
-    assert made == stored
+    computed = {(f.cell, f.check): f.verdict for f in findings}
+    assert computed == stored
     assert run.manifest.verdict == verdict_of(findings, invalid_trials=len(unreplaced(run.rows)))
