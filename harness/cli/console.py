@@ -4,5 +4,5 @@ from __future__ import annotations
 
 
 def say(line: str) -> None:
-    """One line of progress, at once, also into a pipe."""
+    """Prints one line of progress and flushes it, so that it also appears at once in a pipe."""
     print(line, flush=True)

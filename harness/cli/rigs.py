@@ -1,4 +1,4 @@
-"""The tasks that build, list and remove rigs: doctor, provision, status, destroy."""
+"""The tasks doctor, provision, status and destroy."""
 
 from __future__ import annotations
 
@@ -9,36 +9,37 @@ from pathlib import Path
 
 from harness.cli.console import say
 from harness.errors import RigError, UsageError
+from harness.model import MAX_HOSTS
 from harness.plan.options import whole
 from harness.rig import state
 
 
 def run_doctor(*, hosts: str | None, as_json: bool) -> None:
-    """Prints the checks, for a rig of so many app hosts; ends with 3 where one is fatal."""
+    """Prints the checks of this machine for a rig with that many app hosts. Raises RigError if one fails."""
     from harness.provision import doctor
 
-    checks = doctor.examine((whole("hosts", hosts, 1, 64) or 8) + 3)
+    checks = doctor.examine((whole("hosts", hosts, 1, MAX_HOSTS) or 8) + 3)
     if as_json:
         print(json.dumps([dataclasses.asdict(check) for check in checks]))
     else:
         for check in checks:
             print(f"{check.status:4}  {check.name:<17} {check.detail}")
             if check.cure and check.status != "ok":
-                print(f"      {'':<17} cure: {check.cure}")
-    bad = [check.name for check in checks if check.status == "fail"]
-    if bad:
-        raise RigError(f"this machine cannot hold a rig yet: {', '.join(bad)}", hint="see the cures above")
+                print(f"      {'':<17} fix: {check.cure}")
+    failed = [check.name for check in checks if check.status == "fail"]
+    if failed:
+        raise RigError(f"this machine cannot host a rig yet: {', '.join(failed)}", hint="apply the fixes listed above")
 
 
 def run_provision(rig: str, *, inventory: str | None, provider: str | None, hosts: str | None) -> None:
-    """Builds the rig and prints what it took."""
+    """Creates or updates the rig and prints the seconds of each stage."""
     from harness.provision.provisioner import provision
 
     report = provision(
         rig,
         inventory=Path(inventory) if inventory else None,
         provider=provider,
-        hosts=whole("hosts", hosts, 1, 64),
+        hosts=whole("hosts", hosts, 1, MAX_HOSTS),
         echo=say,
     )
     for warning in report.warnings:
@@ -49,29 +50,29 @@ def run_provision(rig: str, *, inventory: str | None, provider: str | None, host
 
 
 def run_destroy(rig: str, *, yes: bool, purge: bool) -> None:
-    """Removes a rig; asks first where somebody can answer."""
+    """Removes a rig; asks for confirmation on a terminal."""
     from harness.provision.provisioner import destroy
 
     if not yes and sys.stdin.isatty():
         answer = input(f"destroy rig '{rig}' and everything in it? [y/N] ")
         if answer.strip().lower() not in ("y", "yes"):
-            raise UsageError("not destroyed", hint="answer y, or give --yes")
+            raise UsageError("not destroyed", hint="answer y, or add --yes")
     destroy(rig, purge=purge, echo=say)
-    say(f"rig '{rig}' is destroyed: nothing of it is left")
+    say(f"rig '{rig}' is destroyed")
 
 
 def run_status(rig: str | None, *, as_json: bool) -> None:
-    """Prints each rig's hosts."""
+    """Prints the status of one rig, or of all rigs, host by host."""
     from harness.provision.status import status
 
     names = [rig] if rig else state.names()
-    answers = {name: status(name) for name in names}
+    statuses = {name: status(name) for name in names}
     if as_json:
-        print(json.dumps(answers, default=str))
+        print(json.dumps(statuses, default=str))
         return
     if not names:
-        say("no rig; make one with: ./run provision")
-    for name, answer in answers.items():
+        say("there is no rig; create one with: ./run provision")
+    for name, rig_status in statuses.items():
         say(f"rig {name}")
-        for line in answer.lines():
+        for line in rig_status.lines():
             say(f"  {line}")

@@ -1,6 +1,6 @@
 """Scripts that are piped to the Python of a host.
 
-They use the standard library alone and import nothing of this project, because a host may have neither.
+They import only the standard library: a host may have neither this project nor its packages.
 """
 
 from pathlib import Path

@@ -1,9 +1,8 @@
 """Three small measurements of a host: sent as text (`python3 -`), prints one JSON object. Standard library only.
 
-They tell a machine that is slow today, or slower than its peers, from a tier that is slow: cpu_ms of processor time
-for a fixed piece of arithmetic (so a cap does not show, a slow core does), fsync_ms for a 4 KiB write to stable
-storage, and rtt_ms for a TCP handshake with another host (arguments: its address and the port of its SSH server).
-Medians of a few repetitions. A host that does not answer leaves rtt_ms out, and is no reason not to measure the tier.
+They distinguish a slow machine from a slow tier. cpu_ms: processor time for fixed arithmetic (shows a slow core, not a
+CPU limit). fsync_ms: a 4 KiB write to stable storage. rtt_ms: a TCP handshake with another host (arguments: its
+address and SSH port). Each is the median of a few repetitions. rtt_ms is absent if the other host does not answer.
 """
 
 from __future__ import annotations
@@ -22,13 +21,13 @@ ROUNDS = 5
 
 
 def timed(action: Callable[[], object], clock: Callable[[], float] = time.perf_counter) -> float:
-    """Median milliseconds of calling `action`, by `clock`."""
-    taken = []
+    """Returns the median milliseconds of a call of `action`, by `clock`."""
+    durations_ms = []
     for _ in range(ROUNDS):
         started = clock()
         action()
-        taken.append((clock() - started) * 1000)
-    return round(statistics.median(taken), 4)
+        durations_ms.append((clock() - started) * 1000)
+    return round(statistics.median(durations_ms), 4)
 
 
 def spin() -> None:
@@ -38,19 +37,19 @@ def spin() -> None:
 
 
 def main(peer: str = "", port: str = "22") -> dict[str, float]:
-    found = {"cpu_ms": timed(spin, time.process_time)}
-    with tempfile.TemporaryFile(dir="/var/tmp") as file:  # a disk, where /tmp may be memory
+    results = {"cpu_ms": timed(spin, time.process_time)}
+    with tempfile.TemporaryFile(dir="/var/tmp") as file:  # on disk, whereas /tmp can be in memory
 
         def sync() -> None:
             file.write(b"x" * 4096)
             file.flush()
             os.fsync(file.fileno())
 
-        found["fsync_ms"] = timed(sync)
+        results["fsync_ms"] = timed(sync)
     if peer:
         with contextlib.suppress(OSError):
-            found["rtt_ms"] = timed(lambda: socket.create_connection((peer, int(port)), timeout=5).close())
-    return found
+            results["rtt_ms"] = timed(lambda: socket.create_connection((peer, int(port)), timeout=5).close())
+    return results
 
 
 if __name__ == "__main__":

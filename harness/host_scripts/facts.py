@@ -1,7 +1,7 @@
-"""What a host is: sent as text to every host of a rig (`python3 -`), prints one JSON object. Standard library only.
+"""Facts of a host: sent as text to every host of a rig (`python3 -`), prints one JSON object. Standard library only.
 
-cpus: the cap in force (cgroup quota), else the number of cores. memory: bytes, the cgroup's limit or the machine's.
-boot_id: the running kernel's; hosts with the same one are containers of one machine.
+cpus: the CPU limit (cgroup quota), else the number of cores. memory: bytes, the cgroup's limit or the machine's size.
+boot_id: identifies the running kernel; hosts with the same one are containers of one machine.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ def text(path: str) -> str:
         return ""
 
 
-def cap() -> float | None:
-    """Cores the cgroup allows, or None: version 2 first, then version 1."""
+def cpu_limit() -> float | None:
+    """Returns the cgroup's limit in cores, or None; cgroup version 2 first, then version 1."""
     quota, period = [*text("/sys/fs/cgroup/cpu.max").split(), "", ""][:2]
     if not period:
         quota, period = text("/sys/fs/cgroup/cpu/cpu.cfs_quota_us"), text("/sys/fs/cgroup/cpu/cpu.cfs_period_us")
@@ -43,7 +43,7 @@ def facts() -> dict[str, Any]:
     models = [line.split(":", 1)[1].strip() for line in text("/proc/cpuinfo").splitlines() if "model name" in line]
     cores = float(os.cpu_count() or 1)
     return {
-        "cpus": min(cores, cap() or cores),
+        "cpus": min(cores, cpu_limit() or cores),
         "memory": min([total, *(int(limit) for limit in limits if limit.isdigit())]),
         "kernel": platform.release(),
         "boot_id": text("/proc/sys/kernel/random/boot_id"),

@@ -1,10 +1,11 @@
-"""Whether app hosts can share a SQLite file in a directory: sent to them as text too (`python3 -`). Standard library.
+"""Checks whether app hosts can share a SQLite file in a directory: also sent to them as text (`python3 -`).
 
-SQLite needs one kernel: its locks do not hold across a network, its write-ahead log is shared memory. So the directory
-must not be on a network filesystem, must be the same on every host, and all hosts must run on one kernel.
+SQLite needs one kernel: its locks do not work across a network, and its write-ahead log index is shared memory. So the
+directory must not be on a network filesystem, must be the same on every host, and all hosts must run on one kernel.
 
-Standard input may be this text, so the wish comes as arguments: the directory, a token, and `leave` (the token, as a
-file, for others to see), `look` or `remove`. Prints JSON: {"type", "kernel", "seen"}, or {"error"}.
+Standard library only. Standard input is this text, so the arguments say what to do: the directory, a token, and an
+action: `leave` creates a file named after the token, `look` checks for it, `remove` deletes it.
+Prints JSON: {"type", "kernel", "seen"}, or {"error"}.
 """
 
 from __future__ import annotations
@@ -19,65 +20,65 @@ from typing import Any
 NETWORK = re.compile(
     r"nfs4?|9p|virtiofs|cifs|smb3?|smbfs|afs|ceph|lustre|glusterfs|gfs2|ocfs2|ncpfs|coda|fuse(\..+)?|fuseblk"
 )
-"""Types that are, or may be, reached by more than one kernel (Linux, proc(5), mountinfo). The service refuses the same
-(app/backends/filesystem.py); a test holds them equal."""
+"""Filesystem types that more than one kernel can mount (types as in proc(5), mountinfo). The service refuses the same
+(app/backends/filesystem.py); a test checks that both are equal."""
 
 
 def mounted_type(path: Path, mountinfo: str) -> str:
-    """The type of the filesystem that holds `path` (absolute, no symlinks), from /proc/self/mountinfo's text.
+    """Returns the filesystem type of `path` (absolute, no symlinks) from the text of /proc/self/mountinfo.
 
-    The longest mount point wins, the last of equal ones (it hides the others). Empty if there is none.
+    The longest mount point counts, and the last of equal ones, which hides the others. Empty if there is none.
     """
-    best, found = -1, ""
+    longest, filesystem = -1, ""
     for line in mountinfo.splitlines():
         left, separator, right = line.partition(" - ")
         fields = left.split(" ")
         if not separator or len(fields) < 5:
             continue
         point = Path(re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), fields[4]))
-        if (path == point or point in path.parents) and len(point.parts) >= best:
-            best, found = len(point.parts), right.split(" ")[0]
-    return found
+        if (path == point or point in path.parents) and len(point.parts) >= longest:
+            longest, filesystem = len(point.parts), right.split(" ")[0]
+    return filesystem
 
 
 def type_of(path: Path) -> str:
-    """The type of the filesystem that holds `path` on this host."""
+    """Returns the filesystem type of `path` on this host."""
     mountinfo = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="surrogateescape")
     return mounted_type(path.resolve(), mountinfo)
 
 
-def probe(directory: str, token: str, wish: str) -> dict[str, Any]:
-    """What this host knows of the directory; `kernel` is the boot's id, the same for all containers of one kernel."""
-    left = Path(directory) / f".shared-{token}"
+def probe(directory: str, token: str, action: str) -> dict[str, Any]:
+    """Returns what this host sees of the directory; `kernel` is the boot id, equal for all containers of a kernel."""
+    marker = Path(directory) / f".shared-{token}"
     try:
-        if wish == "leave":
-            left.touch(exist_ok=False)
-        seen = left.exists()
-        if wish == "remove":
-            left.unlink(missing_ok=True)
+        if action == "leave":
+            marker.touch(exist_ok=False)
+        seen = marker.exists()
+        if action == "remove":
+            marker.unlink(missing_ok=True)
         kernel = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
         return {"type": type_of(Path(directory)), "kernel": kernel, "seen": seen}
     except OSError as error:
         return {"error": f"{type(error).__name__}: {error}"}
 
 
-def why_not(directory: str, seen: Mapping[str, Mapping[str, Any]]) -> str:
-    """Why these hosts (name -> what it knows, the first having left the token) cannot share a SQLite file. Pure.
+def why_not(directory: str, probes: Mapping[str, Mapping[str, Any]]) -> str:
+    """Returns why these hosts cannot share a SQLite file, or an empty string. Pure.
 
-    Empty if they can.
+    `probes` are the results of `probe` by host name; the first host has created the file of the token.
     """
-    first = next(iter(seen))
-    for host, known in seen.items():
-        if "error" in known:
-            return f"{host} cannot use {directory}: {known['error']}"
-        if NETWORK.fullmatch(known["type"]):
+    first = next(iter(probes))
+    for host, result in probes.items():
+        if "error" in result:
+            return f"{host} cannot use {directory}: {result['error']}"
+        if NETWORK.fullmatch(result["type"]):
             return (
-                f"{directory} is on {known['type']} on {host}: SQLite's locks do not hold between hosts there, "
+                f"{directory} is on {result['type']} on {host}: SQLite's locks do not work between hosts there, "
                 "and its file gets corrupted"
             )
-        if not known["seen"]:
-            return f"{host} does not see what {first} writes to {directory}: it is not one directory that they share"
-    kernels = {str(known["kernel"]) for known in seen.values()}
+        if not result["seen"]:
+            return f"{host} does not see what {first} writes to {directory}: the hosts do not share the directory"
+    kernels = {str(result["kernel"]) for result in probes.values()}
     if len(kernels) > 1:
         return f"the hosts that share {directory} run on {len(kernels)} kernels: SQLite's locks and log need one"
     return ""

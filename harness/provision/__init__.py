@@ -1,1 +1,1 @@
-"""From an inventory to running hosts: inventory, providers, images, code bundle, Ansible, doctor, status."""
+"""Turns an inventory into running hosts: providers, images, code bundle, Ansible, doctor, status."""

@@ -1,7 +1,7 @@
-"""Is this machine able to hold a rig of containers? Each answer with what was found and the cure.
+"""Checks whether this machine can host a rig of containers, with a fix for each problem.
 
-`probe` collects facts and `check_machine` decides from them alone, so every verdict has a test. Provision runs the
-same checks and stops at the first that fails.
+`probe` collects facts and `check_machine` evaluates only these, so every check has a test. Provision runs the same
+checks and stops at the first one that fails.
 """
 
 from __future__ import annotations
@@ -32,20 +32,20 @@ PACKAGES: Mapping[str, str] = {
     "ssh": "openssh-client",
     "ssh-keygen": "openssh-client",
 }
-"""Commands the podman provider needs, and the Debian packages they come from."""
+"""Commands that the podman provider needs, and their Debian packages."""
 
 RUNTIMES: Mapping[str, tuple[str, ...]] = {"v2": ("crun", "runc"), "v1": ("runc", "crun")}
-"""OCI runtimes in the order in which they are tried, by cgroup version; the first is installed if none is."""
+"""OCI runtimes by cgroup version, in the order in which they are tried; the first is installed if there is none."""
 
 INOTIFY_PER_HOST = 4
-"""inotify instances that root has in one container with systemd and sshd (counted: fs/notify/inotify, /proc/*/fd)."""
+"""inotify instances of root in one container with systemd and sshd (counted in /proc/*/fd)."""
 
-_ELSEWHERE = ("/usr/sbin", "/sbin", "/usr/lib/podman", "/usr/libexec/podman")
+_OTHER_FOLDERS = ("/usr/sbin", "/sbin", "/usr/lib/podman", "/usr/libexec/podman")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Check:
-    """One line of the doctor's answer; `cure` is empty where nothing is wrong."""
+    """One line of the doctor's output; `cure` is empty if the status is ok."""
 
     name: str
     status: Status
@@ -55,7 +55,7 @@ class Check:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MachineFacts:
-    """What `probe` found. Sizes in GiB. `runtime` is the OCI runtime that started a container, or empty."""
+    """Result of `probe`. Sizes in GiB. `runtime` is the OCI runtime that started a container, or empty."""
 
     python: tuple[int, int]
     privileged: bool
@@ -74,20 +74,20 @@ class MachineFacts:
     memory_gib: float
     cores: int
     network: str
-    """The lowest free /24 for a rig, or empty."""
+    """The lowest free /24 for a rig; empty if there is none."""
     ssh: str
-    """The SSH client's version; empty where `ssh` or `ssh-keygen` is missing or does not start."""
+    """The SSH client's version; empty if `ssh` or `ssh-keygen` is missing or does not start."""
     ports: int
-    """TCP ports that the kernel can still give to clients."""
+    """Free ephemeral TCP ports."""
     inotify: int
-    """How many inotify instances one user may have."""
+    """Maximum number of inotify instances per user."""
 
 
 def probe() -> MachineFacts:
-    """Looks at this machine; starts one tiny container for each OCI runtime it tries (0.3 s each)."""
+    """Collects facts of this machine; starts one small container for each OCI runtime that it tries (0.3 s each)."""
     cgroup = "v2" if Path("/sys/fs/cgroup/cgroup.controllers").exists() else "v1"
     missing = missing_packages(cgroup)
-    privileged = os.geteuid() == 0 or _answers("sudo", "-n", "true")
+    privileged = os.geteuid() == 0 or _succeeds("sudo", "-n", "true")
     usable = privileged and "podman" not in missing
     version, runtime, network = "", "", ""
     refused: Mapping[str, str] = {}
@@ -121,7 +121,7 @@ def probe() -> MachineFacts:
 
 
 def missing_packages(cgroup: str) -> tuple[str, ...]:
-    """Debian packages that the podman provider needs and that are not there."""
+    """Returns the Debian packages that the podman provider needs and that are not installed."""
     wanted = {package for command, package in PACKAGES.items() if not _present(command)}
     if not any(_present(runtime) for runtime in RUNTIMES[cgroup]):
         wanted.add(RUNTIMES[cgroup][0])
@@ -129,19 +129,19 @@ def missing_packages(cgroup: str) -> tuple[str, ...]:
 
 
 def routes() -> list[str]:
-    """The networks this machine has routes to (CIDR), the default route left out."""
-    found = []
+    """Returns the networks (CIDR) that this machine has routes to, without the default route."""
+    networks = []
     for line in Path("/proc/net/route").read_text().splitlines()[1:]:
         fields = line.split()
         address, mask = (bytes.fromhex(fields[i])[::-1] for i in (1, 7))
         length = int.from_bytes(mask).bit_count()
         if length:
-            found.append(f"{'.'.join(map(str, address))}/{length}")
-    return found
+            networks.append(f"{'.'.join(map(str, address))}/{length}")
+    return networks
 
 
 def check_machine(machine: MachineFacts, hosts: int) -> list[Check]:
-    """All checks for a rig of so many hosts, in the order in which their cures make sense. Pure."""
+    """Returns all checks for a rig of `hosts` hosts, in the order in which to apply the fixes. Pure."""
     m = machine
     installs = "apt-get install " + " ".join(m.missing)
     checks = [
@@ -158,16 +158,16 @@ def check_machine(machine: MachineFacts, hosts: int) -> list[Check]:
         checks.append(Check(name="packages", status="warn", detail=detail, cure="./run provision installs them"))
     else:
         detail = f"missing: {' '.join(m.missing)}; no apt" if m.missing else "all installed"
-        checks.append(_check("packages", not m.missing, detail, f"{installs} (or what your system calls them)"))
+        checks.append(_check("packages", not m.missing, detail, f"{installs} (or your system's names for them)"))
     if m.ssh or not (m.missing and m.apt):
         cure = "apt-get install openssh-client"
         checks.append(_check("SSH client", bool(m.ssh), m.ssh or "ssh or ssh-keygen does not start", cure))
     else:
-        detail = "ssh or ssh-keygen is missing"
+        detail = "ssh or ssh-keygen is not installed"
         checks.append(Check(name="SSH client", status="warn", detail=detail, cure="./run provision installs it"))
     if m.podman:
         checks.append(Check(name="podman", status="ok", detail=m.podman))
-    reasons = "; ".join(f"{name}: {why}" for name, why in m.refused.items())
+    reasons = "; ".join(f"{name}: {reason}" for name, reason in m.refused.items())
     if m.runtime:
         detail = f"{m.runtime} starts a systemd container" + (f" ({reasons})" if reasons else "")
         checks.append(Check(name="OCI runtime", status="ok", detail=detail))
@@ -176,27 +176,27 @@ def check_machine(machine: MachineFacts, hosts: int) -> list[Check]:
             Check(
                 name="OCI runtime",
                 status="warn",
-                detail="cannot be tried before podman is installed",
-                cure="./run provision tries it",
+                detail="cannot be tested before podman is installed",
+                cure="./run provision tests it",
             )
         )
     else:
         cure = f"apt-get install {RUNTIMES[m.cgroup][0]}; in a container, give it more privileges"
-        checks.append(_check("OCI runtime", False, reasons or "none starts a container", cure))
+        checks.append(_check("OCI runtime", False, reasons or "no runtime starts a container", cure))
     checks += [
-        Check(name="cgroups", status="ok", detail=f"{m.cgroup}, {RUNTIMES[m.cgroup][0]} suits it"),
-        _limit("open files", m.nofile, fail=4096, warn=16384, needs="1,000 connections at once need two each"),
+        Check(name="cgroups", status="ok", detail=f"{m.cgroup}; suitable runtime: {RUNTIMES[m.cgroup][0]}"),
+        _limit("open files", m.nofile, fail=4096, warn=16384, needs="1,000 concurrent connections need two each"),
         _limit("processes", m.nproc, fail=1024, warn=4096, needs="each host runs about 30"),
         Check(
             name="CAP_SYS_RESOURCE",
             status="ok",
-            detail="held" if m.sys_resource else "not held: hosts get this process's own limits",
+            detail="available" if m.sys_resource else "not available: hosts get the limits of this process",
         ),
         _inotify(m.inotify, hosts),
-        _limit("free ports", m.ports, fail=64, warn=4096, needs="to a service known by its URL, load goes from here"),
-        _limit("free disk, GiB", m.disk_gib, fail=3, warn=8, needs="the image takes 1, each host up to 1"),
-        _limit("free memory, GiB", m.memory_gib, fail=1.5, warn=4, needs="eight app hosts take about 2"),
-        _limit("cores", m.cores, fail=1, warn=2, needs="hosts share them all"),
+        _limit("free ports", m.ports, fail=64, warn=4096, needs="this machine sends the load for bench --base-url"),
+        _limit("free disk, GiB", m.disk_gib, fail=3, warn=8, needs="the image uses 1, each host up to 1"),
+        _limit("free memory, GiB", m.memory_gib, fail=1.5, warn=4, needs="eight app hosts use about 2"),
+        _limit("cores", m.cores, fail=1, warn=2, needs="all hosts share them"),
         _check(
             "network",
             bool(m.network),
@@ -208,7 +208,7 @@ def check_machine(machine: MachineFacts, hosts: int) -> list[Check]:
 
 
 def examine(hosts: int) -> list[Check]:
-    """Looks, and judges for a rig of so many hosts."""
+    """Checks this machine for a rig of `hosts` hosts."""
     return check_machine(probe(), hosts)
 
 
@@ -225,18 +225,18 @@ def _limit(name: str, value: float, *, fail: float, warn: float, needs: str) -> 
 
 
 def _inotify(instances: int, hosts: int) -> Check:
-    """Past the limit the next host's systemd does not start, and nothing but its console says why."""
-    enough = instances // INOTIFY_PER_HOST
-    detail = f"{instances:,}, enough for about {enough:,} hosts"
-    if hosts <= enough:
+    """Beyond the limit, systemd of the next host does not start, and only the host's console shows why."""
+    capacity = instances // INOTIFY_PER_HOST
+    detail = f"{instances:,}, enough for about {capacity:,} hosts"
+    if hosts <= capacity:
         return Check(name="inotify instances", status="ok", detail=detail)
-    need = 2 ** (hosts * INOTIFY_PER_HOST * 2).bit_length()
-    cure = f"sysctl -w fs.inotify.max_user_instances={need} (all rigs count together)"
+    needed = 2 ** (hosts * INOTIFY_PER_HOST * 2).bit_length()
+    cure = f"sysctl -w fs.inotify.max_user_instances={needed} (the limit covers all rigs together)"
     return Check(name="inotify instances", status="warn", detail=f"{detail}, not for {hosts}", cure=cure)
 
 
 def _ssh_version() -> str:
-    """`ssh -V` says it on standard error."""
+    """Returns the version that `ssh -V` prints on standard error."""
     try:
         done = subprocess.run(["ssh", "-V"], capture_output=True, text=True, check=False, timeout=10)
     except (OSError, subprocess.TimeoutExpired):
@@ -245,7 +245,7 @@ def _ssh_version() -> str:
 
 
 def _free_ports() -> int:
-    """The ephemeral range without the local ports of all sockets there are (proc(5): /proc/net/tcp)."""
+    """Counts the ephemeral range without the local ports of all sockets (proc(5): /proc/net/tcp)."""
     first, last = map(int, Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split())
     tables = [path for path in (Path("/proc/net/tcp"), Path("/proc/net/tcp6")) if path.exists()]
     lines = [line for path in tables for line in path.read_text().splitlines()[1:]]
@@ -254,10 +254,10 @@ def _free_ports() -> int:
 
 
 def _present(command: str) -> bool:
-    return shutil.which(command) is not None or any(Path(p, command).exists() for p in _ELSEWHERE)
+    return shutil.which(command) is not None or any(Path(p, command).exists() for p in _OTHER_FOLDERS)
 
 
-def _answers(*command: str) -> bool:
+def _succeeds(*command: str) -> bool:
     try:
         return subprocess.run(command, capture_output=True, check=False, timeout=10).returncode == 0
     except (OSError, subprocess.TimeoutExpired):

@@ -1,7 +1,7 @@
-"""Podman as the harness needs it besides the plays: what there is, which runtime works, who may use how much.
+"""Podman commands outside the playbooks: lists, CPU limits, and a probe for a working OCI runtime.
 
-Podman runs as root (a rootless engine cannot give hosts addresses that the controller reaches), through
-`sudo -n` where the user is not.
+Podman runs as root, through `sudo -n` for another user: a rootless engine cannot give hosts addresses that the
+controller reaches.
 """
 
 from __future__ import annotations
@@ -23,66 +23,70 @@ CATATONIT = ("/usr/libexec/podman/catatonit", "/usr/bin/catatonit", "/usr/libexe
 
 
 def run(*arguments: str, timeout_s: float = 60.0) -> str:
-    """What podman prints. Raises RigError with podman's last words."""
+    """Runs podman and returns its standard output. Raises RigError with the end of its standard error."""
     command = ["podman", *arguments]
     if os.geteuid() != 0:
         command = ["sudo", "-n", *command]
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=timeout_s)
     except FileNotFoundError as error:
-        raise RigError(f"{error.filename} is missing", hint="./run provision installs what it needs") from None
+        raise RigError(
+            f"{error.filename} is not installed", hint="./run provision installs the packages that it needs"
+        ) from None
     except subprocess.TimeoutExpired:
-        raise RigError(f"podman {arguments[0]} did not end within {timeout_s:g} s") from None
+        raise RigError(
+            f"podman {arguments[0]} did not finish within {timeout_s:g} s", hint="is the machine overloaded? try again"
+        ) from None
     if done.returncode != 0:
-        raise RigError(f"podman {arguments[0]}: {done.stderr.strip()[-400:] or 'no message'}")
+        raise RigError(f"podman {arguments[0]}: {done.stderr.strip()[-400:] or 'no output'}")
     return done.stdout
 
 
 def containers(rig: str | None = None) -> list[dict[str, Any]]:
-    """Our containers (of one rig, or of all), running or not, as podman's records."""
-    which = LABEL if rig is None else f"{LABEL}={rig}"
-    return list(json.loads(run("ps", "--all", "--filter", f"label={which}", "--format", "json") or "[]"))
+    """Returns podman's records of the containers of one rig, or of all rigs, running or not."""
+    label = LABEL if rig is None else f"{LABEL}={rig}"
+    return list(json.loads(run("ps", "--all", "--filter", f"label={label}", "--format", "json") or "[]"))
 
 
 def labelled_rigs() -> set[str]:
-    """Names of all rigs that podman has something of, with or without a state folder."""
-    found = {str(record["Labels"][LABEL]) for record in containers()}
+    """Returns the names of all rigs with a container, network or volume, even without a state folder."""
+    names = {str(record["Labels"][LABEL]) for record in containers()}
     for kind, labels in (("network", "labels"), ("volume", "Labels")):
         listing = json.loads(run(kind, "ls", "--filter", f"label={LABEL}", "--format", "json") or "[]")
-        found |= {str(record[labels][LABEL]) for record in listing}
-    return found
+        names |= {str(record[labels][LABEL]) for record in listing}
+    return names
 
 
 def networks() -> list[str]:
-    """The subnets (CIDR) of all podman networks, ours and others'."""
+    """Returns the subnets (CIDR) of all podman networks, of rigs or not."""
     listing = json.loads(run("network", "ls", "--format", "json") or "[]")
     return [subnet["subnet"] for record in listing for subnet in record.get("subnets") or ()]
 
 
 def images() -> list[str]:
-    """Tags of the hosts' images that are cached."""
+    """Returns the tags of the cached host images."""
     names = run("images", "--filter", "label=pgcrucible.image=host", "--format", "{{.Repository}}:{{.Tag}}")
     return sorted(set(names.split()))
 
 
 def set_cpus(rig: str, cpus: Mapping[str, float]) -> None:
-    """Caps each host (by name) to so many cores, at once and for running processes too.
+    """Limits each host (by name) to a number of cores, effective at once for running processes.
 
-    Podman cannot take a cap away again, so "no cap" is all the machine's cores.
+    Podman cannot remove a limit, so "no limit" is all cores of the machine.
     """
 
-    def cap(item: tuple[str, float]) -> None:
+    def limit(item: tuple[str, float]) -> None:
         run("update", "--cpus", f"{item[1]:g}", f"pgcrucible-{rig}-{item[0]}")
 
     with ThreadPoolExecutor(4) as pool:
-        list(pool.map(cap, cpus.items()))
+        list(pool.map(limit, cpus.items()))
 
 
 def probe_runtime(candidates: Sequence[str]) -> tuple[str, Mapping[str, str]]:
-    """The first OCI runtime that really starts a container here, and why those before it did not.
+    """Returns the first OCI runtime that starts a container here, and why each one before it did not.
 
-    The container holds nothing but podman's own static init, so no image is needed; it is started as our
-    hosts are (`--systemd=always`), which is what crun refuses on hybrid cgroups. Empty name: none works.
+    The container holds only podman's static init, so no image is needed. It is started like a host
+    (`--systemd=always`), because that is what crun refuses on hybrid cgroups. Empty name: none works.
     """
     refused: dict[str, str] = {}
     init = next((path for path in CATATONIT if Path(path).exists()), None)

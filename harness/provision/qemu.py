@@ -1,12 +1,12 @@
-"""QEMU as the harness needs it besides the play: its acceleration, a machine's command line, its processes.
+"""QEMU outside the playbooks: acceleration, the command line of a machine, and its processes.
 
-A process of ours is known by its command line alone: a QEMU whose `-pidfile` is `<rig's folder>/vm/<host>/pid`.
-So nothing is lost where provisioning is killed between the start of a machine and any note of it; the number
-in the pid file is never believed; and a signal goes through a pidfd to the very process that was looked at.
+The processes of a rig are identified only by their command line: a QEMU whose `-pidfile` is
+`<rig's folder>/vm/<host>/pid`. So a machine is found even if provisioning was killed right after it started. The number
+in the pid file is not used, and signals go through a pidfd to the process whose command line was checked.
 
 A rig's LAN is one more such process: a QEMU without a machine that is a hub for the others. (A multicast socket
-needs no such process, but it drops what a machine cannot take at once: with 1,000 connections opened together
-on a busy two-core machine, receive buffers overflowed and the load balancer sent 6 % of its segments again.)
+needs no process, but it drops packets that a machine cannot receive at once: with 1,000 connections opened together
+on a busy two-core machine, receive buffers overflowed and the load balancer retransmitted 6 % of its segments.)
 """
 
 from __future__ import annotations
@@ -32,46 +32,46 @@ Acceleration = Literal["kvm", "tcg"]
 
 PROGRAM = "qemu-system-x86_64"
 LAN = "lan"
-"""Stands among the hosts' folders for the process that is their network."""
+"""Name of the folder and process of the network, beside those of the hosts."""
 
 SOCKET_PATH_MAX = 107
-"""Bytes of a Unix socket's path (unix(7))."""
+"""Maximum length of a Unix socket's path in bytes (unix(7))."""
 
 CONSOLE_LINES = 25
 STOP_S = 10.0
 
 WAN = {"address": "10.0.2.15/24", "gateway": "10.0.2.2", "dns": "10.0.2.3"}
-"""QEMU's user-mode network, the same for every machine: SSH comes in through it, apt goes out."""
+"""QEMU's user-mode network, the same for every machine: incoming SSH, outgoing apt."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VirtualMachine:
-    """One virtual machine. `folder` holds its disk, console and identity; `base` what its disk lies over."""
+    """One virtual machine. `folder` holds its disk, console and identity; its disk is an overlay of `base`."""
 
     rig: str
     host: Host
     folder: Path
     base: Path
-    """The folder that playbooks/images/vm/base.sh made, or a cloud image of the user's (a qcow2 file)."""
+    """The folder that playbooks/images/vm/base.sh created, or the user's cloud image (a qcow2 file)."""
     cpus: int
     memory: str
     acceleration: Acceleration
 
     @property
     def own_base(self) -> bool:
-        """Whether the disk's base is ours: booted directly, named and keyed without cloud-init."""
+        """Whether the base is ours: booted directly, and given its name and keys without cloud-init."""
         return self.base.suffix != ".qcow2"
 
     @property
     def backing(self) -> Path:
-        """The qcow2 file that the overlay lies over."""
+        """The qcow2 file that the overlay refers to."""
         return self.base / "base.qcow2" if self.own_base else self.base
 
 
 def find_acceleration(cpuinfo: Path = Path("/proc/cpuinfo"), device: Path = Path("/dev/kvm")) -> Acceleration:
-    """`kvm` where the CPU has the extensions and the device opens, else `tcg` (pure emulation).
+    """Returns `kvm` if the CPU has virtualization extensions and the device opens, else `tcg` (emulation).
 
-    The device alone proves nothing: it can open on a machine whose CPU does not virtualize, and guests hang.
+    The device alone is not enough: it can open on a machine whose CPU lacks the extensions, and guests hang.
     """
     flags = re.search(r"^flags\s*:.*\b(vmx|svm)\b", cpuinfo.read_text(), re.MULTILINE)
     if flags is None:
@@ -84,15 +84,17 @@ def find_acceleration(cpuinfo: Path = Path("/proc/cpuinfo"), device: Path = Path
 
 
 def socket_of(vms: Path, host: str) -> Path:
-    """Where a machine is plugged into the LAN. Raises RigError where the path is too long for a socket."""
+    """Returns the path of the socket between a machine and the LAN. Raises RigError if it is too long for a socket."""
     path = vms / LAN / host
     if len(os.fsencode(path)) > SOCKET_PATH_MAX:
-        raise RigError(f"{path}: too long for a socket", hint="move pgcrucible to a shorter path")
+        raise RigError(
+            f"{path}: too long for a socket ({SOCKET_PATH_MAX} bytes)", hint="move pgcrucible to a shorter path"
+        )
     return path
 
 
 def lan_command(rig: str, vms: Path, hosts: Iterable[str]) -> list[str]:
-    """The command line that starts the rig's LAN: a hub with a socket a host, in a folder only its owner enters."""
+    """Returns the command line of the rig's LAN: a hub with one socket per host, in a folder private to its owner."""
     line = [PROGRAM, "-name", f"pgcrucible-{rig}-{LAN}", "-pidfile", str(vms / LAN / "pid"), "-daemonize"]
     line += ["-machine", "none", "-nodefaults", "-no-user-config", "-display", "none", "-monitor", "none"]
     for host in hosts:
@@ -103,12 +105,12 @@ def lan_command(rig: str, vms: Path, hosts: Iterable[str]) -> list[str]:
 
 
 def mac(host: Host, nic: int) -> str:
-    """A locally administered address, from the host's LAN address; `nic`: 0 user-mode, 1 LAN."""
+    """Returns a locally administered MAC address from the host's LAN address; `nic`: 0 user-mode, 1 LAN."""
     return ":".join(f"{byte:02x}" for byte in (0x52, 0x54 + nic, *ipaddress.ip_address(host.address).packed))
 
 
 def command(machine: VirtualMachine) -> list[str]:
-    """The command line that starts the machine in the background. No secret is in it: all may read it."""
+    """Returns the command line that starts the machine in the background. It is world-readable and has no secret."""
     host, folder = machine.host, machine.folder
     cpu = "host" if machine.acceleration == "kvm" else "Nehalem"
     line = [PROGRAM, "-name", f"pgcrucible-{machine.rig}-{host.name}", "-pidfile", str(folder / "pid"), "-daemonize"]
@@ -116,7 +118,7 @@ def command(machine: VirtualMachine) -> list[str]:
     line += ["-m", machine.memory, "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"]
     line += ["-monitor", "none", "-serial", f"file:{folder / 'console.log'}"]
     line += ["-drive", f"file={folder / 'overlay.qcow2'},format=qcow2,if=virtio"]
-    # The slots fix which is eth0 and which eth1.
+    # The PCI slots decide which NIC is eth0 and which is eth1.
     line += ["-netdev", f"user,id=wan,ipv6=off,hostfwd=tcp:{host.ssh_address}:{host.ssh_port}-:22"]
     line += ["-device", f"virtio-net-pci,netdev=wan,mac={mac(host, 0)},addr=10,romfile="]
     line += ["-netdev", f"stream,id=lan,server=off,addr.type=unix,addr.path={socket_of(folder.parent, host.name)}"]
@@ -132,16 +134,16 @@ def command(machine: VirtualMachine) -> list[str]:
 def _kernel(machine: VirtualMachine) -> list[str]:
     words = ["root=/dev/vda", "rw", "console=ttyS0", "panic=-1", "loglevel=4", "systemd.show_status=1"]
     words.append(f"systemd.hostname={machine.host.name}")
-    if machine.acceleration == "tcg":  # an emulated CPU has no side channels to close, and closing them is dear
+    if machine.acceleration == "tcg":  # mitigations are expensive under emulation and useless there
         words.append("mitigations=off")
     return words
 
 
 def identity(host: Host, network: str, host_key: str, authorized: str) -> str:
-    """What a machine of our own base is told at boot, as an SMBIOS string: a systemd credential.
+    """Returns the identity of a machine of our own base: a systemd credential as an SMBIOS string.
 
-    systemd-tmpfiles (252 and later) writes the files that stand in the credential `tmpfiles.extra`: SSH keys,
-    addresses, resolver. systemd.io/CREDENTIALS, tmpfiles.d(5).
+    At boot systemd-tmpfiles (252 and later) writes the files listed in the credential `tmpfiles.extra`: SSH keys,
+    addresses, resolver. See systemd.io/CREDENTIALS and tmpfiles.d(5).
     """
     prefix = ipaddress.ip_network(network).prefixlen
     interfaces = (
@@ -165,16 +167,16 @@ def _base64(text: str) -> str:
 
 
 def processes(vms: Path) -> dict[str, int]:
-    """Host name -> process number of every QEMU whose pid file is `<vms>/<host>/pid`, whoever started it."""
-    found = {}
+    """Returns host name -> process id of every QEMU whose pid file is `<vms>/<host>/pid`."""
+    pids = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit() and (name := _host_of(int(entry.name), vms)):
-            found[name] = int(entry.name)
-    return found
+            pids[name] = int(entry.name)
+    return pids
 
 
 def _host_of(pid: int, vms: Path) -> str:
-    """The host that the process is the machine of, or empty."""
+    """Returns the name of the host whose machine the process is, or an empty string."""
     try:
         words = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")
     except OSError:
@@ -186,52 +188,52 @@ def _host_of(pid: int, vms: Path) -> str:
 
 
 def stop(vms: Path, hosts: Iterable[str] | None = None) -> list[str]:
-    """Ends the machines of these hosts (all: None) at once, disks and all; the names of those that ran.
+    """Stops the machines of these hosts (None: all) without a shutdown; returns the names of those that ran.
 
-    Raises RigError where one outlives SIGKILL.
+    Raises RigError if a process survives SIGKILL.
     """
     wanted = None if hosts is None else set(hosts)
-    ended: list[str] = []
+    stopped: list[str] = []
     deadline = time.monotonic() + 3 * STOP_S
     while running := {n: pid for n, pid in processes(vms).items() if wanted is None or n in wanted}:
         if time.monotonic() > deadline:
-            raise RigError(f"machines do not end: {_numbered(running)}", hint="end these processes by hand")
-        _end(running, vms)
-        ended += [name for name in running if name not in ended]
-    return sorted(ended)
+            raise RigError(f"machines do not stop: {_with_pids(running)}", hint="kill these processes by hand")
+        _kill(running, vms)
+        stopped += [name for name in running if name not in stopped]
+    return sorted(stopped)
 
 
-def _end(running: Mapping[str, int], vms: Path) -> None:
+def _kill(running: Mapping[str, int], vms: Path) -> None:
     with contextlib.ExitStack() as stack:
-        held: list[int] = []
+        pidfds: list[int] = []
         for name, pid in running.items():
             with contextlib.suppress(ProcessLookupError):
                 descriptor = os.pidfd_open(pid)
                 stack.callback(os.close, descriptor)
-                if _host_of(pid, vms) == name:  # the descriptor is of this very process, not of a later one
-                    held.append(descriptor)
+                if _host_of(pid, vms) == name:  # so the pidfd refers to this process and not to a later one
+                    pidfds.append(descriptor)
         for number in (signal.SIGTERM, signal.SIGKILL):
-            for descriptor in held:
+            for descriptor in pidfds:
                 with contextlib.suppress(ProcessLookupError):
                     signal.pidfd_send_signal(descriptor, number)
-            held = _still_there(held, STOP_S)
+            pidfds = _wait_for_exit(pidfds, STOP_S)
 
 
-def _still_there(held: list[int], timeout_s: float) -> list[int]:
-    """Those of the pidfds whose process has not ended within the time."""
+def _wait_for_exit(pidfds: list[int], timeout_s: float) -> list[int]:
+    """Returns the pidfds whose process has not ended within the time."""
     deadline = time.monotonic() + timeout_s
-    while held and (left := deadline - time.monotonic()) > 0:
-        gone, _, _ = select.select(held, [], [], left)
-        held = [descriptor for descriptor in held if descriptor not in gone]
-    return held
+    while pidfds and (remaining := deadline - time.monotonic()) > 0:
+        exited, _, _ = select.select(pidfds, [], [], remaining)
+        pidfds = [descriptor for descriptor in pidfds if descriptor not in exited]
+    return pidfds
 
 
-def _numbered(running: Mapping[str, int]) -> str:
+def _with_pids(running: Mapping[str, int]) -> str:
     return ", ".join(f"{name} (pid {pid})" for name, pid in sorted(running.items()))
 
 
 def console(folder: Path) -> str:
-    """The last lines that the machine wrote to its console, without colours."""
+    """Returns the last lines of the machine's console, without escape sequences."""
     try:
         text = (folder / "console.log").read_bytes()[-16_384:].decode(errors="replace")
     except OSError:
@@ -242,8 +244,8 @@ def console(folder: Path) -> str:
 
 
 def missing_packages(*, own_base: bool) -> tuple[str, ...]:
-    """Debian packages that the provider needs and that are not there."""
-    wanted = {PROGRAM: "qemu-system-x86", "qemu-img": "qemu-utils", "ssh": "openssh-client"}
-    wanted |= {"mmdebstrap": "mmdebstrap", "mke2fs": "e2fsprogs"} if own_base else {"genisoimage": "genisoimage"}
-    places = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
-    return tuple(sorted({package for tool, package in wanted.items() if shutil.which(tool, path=places) is None}))
+    """Returns the Debian packages that the vm provider needs and that are not installed."""
+    packages = {PROGRAM: "qemu-system-x86", "qemu-img": "qemu-utils", "ssh": "openssh-client"}
+    packages |= {"mmdebstrap": "mmdebstrap", "mke2fs": "e2fsprogs"} if own_base else {"genisoimage": "genisoimage"}
+    path = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
+    return tuple(sorted({package for tool, package in packages.items() if shutil.which(tool, path=path) is None}))

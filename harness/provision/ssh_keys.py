@@ -1,4 +1,4 @@
-"""A rig's SSH key, its hosts' keys, and known_hosts."""
+"""Generates a rig's SSH key, its hosts' keys, and known_hosts."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ from harness.rig.state import make_folder, write_private
 
 
 def make_keys(name: str, hosts: Iterable[Host]) -> None:
-    """The rig's SSH key, a host key a host, and known_hosts. What is there already stays."""
+    """Generates the rig's SSH key, one host key per host, and known_hosts. Existing keys are kept."""
     base = make_folder(name)
     if not (base / "id_ed25519").exists():
         _generate(base / "id_ed25519", f"pgcrucible {name}")
     public = (base / "id_ed25519.pub").read_text()
-    known = []
-    wanted = {host.name for host in hosts}
+    known_hosts = []
+    names = {host.name for host in hosts}
     for stale in (base / "hosts").glob("*"):
-        if stale.name not in wanted:
+        if stale.name not in names:
             shutil.rmtree(stale)
     for host in hosts:
-        place = base / "hosts" / host.name
-        place.mkdir(parents=True, exist_ok=True, mode=0o700)
-        if not (place / "host_key.pub").exists():
-            _generate(place / "host_key", host.name)
-        if not (place / "authorized_keys").exists():
-            write_private(place / "authorized_keys", public)
-        kind, key, *_ = (place / "host_key.pub").read_text().split()
-        where = host.ssh_address if host.ssh_port == 22 else f"[{host.ssh_address}]:{host.ssh_port}"
-        known.append(f"{where} {kind} {key}\n")
-    write_private(base / "known_hosts", "".join(known))
+        folder = base / "hosts" / host.name
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if not (folder / "host_key.pub").exists():
+            _generate(folder / "host_key", host.name)
+        if not (folder / "authorized_keys").exists():
+            write_private(folder / "authorized_keys", public)
+        kind, key, *_ = (folder / "host_key.pub").read_text().split()
+        pattern = host.ssh_address if host.ssh_port == 22 else f"[{host.ssh_address}]:{host.ssh_port}"
+        known_hosts.append(f"{pattern} {kind} {key}\n")
+    write_private(base / "known_hosts", "".join(known_hosts))
 
 
 def _generate(path: Path, comment: str) -> None:
@@ -42,6 +42,6 @@ def _generate(path: Path, comment: str) -> None:
     try:
         subprocess.run(command, check=True, capture_output=True, text=True, timeout=30)
     except FileNotFoundError:
-        raise RigError("ssh-keygen is missing", hint="apt-get install openssh-client") from None
+        raise RigError("ssh-keygen is not installed", hint="apt-get install openssh-client") from None
     except subprocess.CalledProcessError as error:
         raise RigError(f"{path}: ssh-keygen failed: {error.stderr.strip()}") from None

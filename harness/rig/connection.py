@@ -1,4 +1,4 @@
-"""Where programs of ours run: this machine, or a host over SSH (harness/rig/ssh.py). Commands, streams and files."""
+"""Connections to hosts: the protocol, and this machine as a host. harness/rig/ssh.py has hosts over SSH."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from harness.errors import RigError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """What a command printed and how it ended."""
+    """Output and exit code of a finished command."""
 
     stdout: str
     stderr: str
@@ -23,7 +23,7 @@ class Result:
 
 
 class RemoteProcess(Protocol):
-    """A running command: lines in, lines out. Closing it ends its standard input, `end` is rid of it at once."""
+    """A running command: lines in, lines out. `close` closes its standard input, `end` kills it."""
 
     def send(self, line: str) -> None: ...
     def lines(self) -> Iterator[str]: ...
@@ -34,21 +34,26 @@ class RemoteProcess(Protocol):
 
 
 class HostConnection(Protocol):
-    """Where a program of ours runs: a host over SSH, or this machine."""
+    """Runs programs on a host, and fetches files from it."""
 
     @property
-    def name(self) -> str: ...
-    def run(
-        self, command: Sequence[str], *, stdin: str = "", timeout_s: float = 60.0, check: bool = True
-    ) -> Result: ...
-    def stream(self, command: Sequence[str]) -> RemoteProcess: ...
-    def fetch(self, folder: str, names: Collection[str], into: Path) -> None: ...
+    def name(self) -> str:
+        """The host's name."""
+
+    def run(self, command: Sequence[str], *, stdin: str = "", timeout_s: float = 60.0, check: bool = True) -> Result:
+        """Runs `command` to its end. Raises RigError on timeout, a lost connection or (`check`) a non-zero exit."""
+
+    def stream(self, command: Sequence[str]) -> RemoteProcess:
+        """Starts `command` and returns it as a process whose output can be read line by line."""
+
+    def fetch(self, folder: str, names: Collection[str], into: Path) -> None:
+        """Copies the named files, as far as they exist, from a folder of the host. Raises RigError."""
 
 
 class _LocalStream:
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self._process = process
-        self._said = ""
+        self._stderr = ""
 
     def send(self, line: str) -> None:
         assert self._process.stdin is not None
@@ -61,7 +66,7 @@ class _LocalStream:
         with self._process.stdout, self._process.stderr:
             for line in self._process.stdout:
                 yield line.rstrip("\n")
-            self._said = self._process.stderr.read()[-4000:]
+            self._stderr = self._process.stderr.read()[-4000:]
         self._process.wait()
 
     def close(self) -> None:
@@ -70,7 +75,7 @@ class _LocalStream:
                 self._process.stdin.close()
 
     def error_output(self) -> str:
-        return self._said
+        return self._stderr
 
     def has_ended(self) -> bool:
         return self._process.poll() is not None
@@ -85,22 +90,22 @@ class _LocalStream:
 
 
 class LocalConnection:
-    """This machine as a Station: for services measured by URL, where there is no rig."""
+    """This machine as a host: sends the load for a service that is measured by URL, without a rig."""
 
     name = "controller"
 
     def run(self, command: Sequence[str], *, stdin: str = "", timeout_s: float = 60.0, check: bool = True) -> Result:
-        """As RemoteHost.run."""
+        """See HostConnection."""
         try:
             done = subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=timeout_s, check=False)
         except (OSError, subprocess.TimeoutExpired) as error:
             raise RigError(f"{self.name}: {error}") from error
         if check and done.returncode != 0:
-            raise RigError(f"{self.name}: `{command[0]}` ended with {done.returncode}", output=done.stderr)
+            raise RigError(f"{self.name}: `{command[0]}` exited with {done.returncode}", output=done.stderr)
         return Result(stdout=done.stdout, stderr=done.stderr, code=done.returncode)
 
     def stream(self, command: Sequence[str]) -> RemoteProcess:
-        """As RemoteHost.stream."""
+        """See HostConnection."""
         return _LocalStream(
             subprocess.Popen(
                 command,
@@ -108,12 +113,12 @@ class LocalConnection:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 text=True,
-                start_new_session=True,  # Ctrl-C reaches the controller, which then closes the stream
+                start_new_session=True,  # Ctrl-C goes to the controller only, which then closes the stream
             )
         )
 
     def fetch(self, folder: str, names: Collection[str], into: Path) -> None:
-        """As RemoteHost.fetch."""
+        """See HostConnection."""
         for name in names:
             with contextlib.suppress(FileNotFoundError):
                 shutil.copyfile(f"{folder}/{name}", into / name)

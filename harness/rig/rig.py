@@ -1,7 +1,7 @@
-"""The provisioned hosts together: who has which role, all of them at once, and the rig's database.
+"""A provisioned rig: its hosts by role, commands on many hosts at once, and a connection to its database.
 
-Many hosts are worked on by a thread pool of our own (fabric's group has neither limit nor time-out, and loses
-results of hosts that share an address).
+A thread pool runs commands on many hosts. Fabric's group has neither limit nor timeout, and loses results of hosts
+that share an address.
 """
 
 from __future__ import annotations
@@ -56,15 +56,15 @@ class Rig:
 
     @property
     def authority_on_hosts(self) -> str:
-        """The path of that certificate on the rig's hosts; empty without TLS."""
+        """Path of the same certificate on the rig's hosts; empty without TLS."""
         return f"{self.variables['common_settings_directory']}/ca.pem" if self.authority else ""
 
     def role(self, role: Role) -> list[Host]:
-        """The hosts of a role, in their order."""
+        """Returns the hosts of a role, in their order."""
         return [host for host in self.hosts if host.role == role]
 
     def at(self, host: Host | str) -> SshConnection:
-        """The Station of a host (by name or record)."""
+        """Returns the connection to a host (a name or a record); it is opened on first use and then shared."""
         name = host if isinstance(host, str) else host.name
         if name not in self._open:
             record = next(h for h in self.hosts if h.name == name)
@@ -72,18 +72,20 @@ class Rig:
         return self._open[name]
 
     def each(self, hosts: Sequence[Host], work: Callable[[SshConnection], T]) -> dict[str, T]:
-        """Runs `work` on all hosts at once; host name -> answer. Raises the first host's error;
-        Ctrl-C lets go of those still at work."""
+        """Runs `work` on all hosts at once; host name -> result. Raises the first host's error.
+
+        Ctrl-C closes the connections of the hosts that are still at work.
+        """
         if not hosts:
             return {}
-        stations = [self.at(host) for host in hosts]
-        with ThreadPoolExecutor(min(WORKERS, len(stations))) as pool:
+        connections = [self.at(host) for host in hosts]
+        with ThreadPoolExecutor(min(WORKERS, len(connections))) as pool:
             try:
-                return dict(zip([s.name for s in stations], pool.map(work, stations), strict=True))
+                return dict(zip([c.name for c in connections], pool.map(work, connections), strict=True))
             except KeyboardInterrupt:
                 pool.shutdown(wait=False, cancel_futures=True)
-                for station in stations:
-                    station.close()  # what still runs there fails at once
+                for connection in connections:
+                    connection.close()  # commands that still run on the host fail at once
                 raise
 
     def connection_options(self, authority: str) -> dict[str, Any]:
@@ -102,7 +104,7 @@ class Rig:
 
     @contextlib.contextmanager
     def database(self) -> Iterator[psycopg.Connection[Any]]:
-        """An autocommit connection to the rig's database as the harness's role, through an SSH tunnel."""
+        """Opens an autocommit connection to the rig's database as the harness's role, through an SSH tunnel."""
         host = self.role("db")[0]
         options = self.connection_options(str(self.authority or ""))
         with self.at(host).tunnel(options["port"]) as local_port:
@@ -118,15 +120,15 @@ class Rig:
             except psycopg.OperationalError as error:
                 raise RigError(
                     f"{host.name}: PostgreSQL does not answer: {' '.join(str(error).split())}",
-                    hint="see ./run status; ./run provision starts what is down",
+                    hint=f"./run provision --rig {self.name} starts PostgreSQL if it is down",
                 ) from None
             with connection:
                 yield connection
 
     def close(self) -> None:
-        """Ends all connections."""
-        for station in self._open.values():
-            station.close()
+        """Closes all connections."""
+        for connection in self._open.values():
+            connection.close()
         self._open.clear()
 
     def __enter__(self) -> Self:
@@ -139,21 +141,24 @@ class Rig:
 
 
 def open_rig(name: str) -> Rig:
-    """The rig as it was provisioned. Raises RigError where there is none, or where it is not ready."""
-    known = state.load(name)
-    if known is None:
+    """Opens a provisioned rig. Raises RigError if it does not exist or is not ready."""
+    stored = state.load(name)
+    if stored is None:
         others = ", ".join(state.names())
         raise RigError(
-            f"there is no rig '{name}' yet" + (f" (there are: {others})" if others else ""),
+            f"there is no rig '{name}'" + (f" (existing rigs: {others})" if others else ""),
             hint="build it with: ./run provision" + ("" if name == "local" else f" --rig {name}"),
         )
-    if not known.ready:
-        raise RigError(f"rig '{name}' was not provisioned to its end", hint=f"./run provision --rig {name}")
+    if not stored.ready:
+        raise RigError(
+            f"rig '{name}' is not ready: its last provision failed or was interrupted",
+            hint=f"./run provision --rig {name}",
+        )
     folder = state.folder(name)
     return Rig(
-        state=known,
+        state=stored,
         key=folder / "id_ed25519" if (folder / "id_ed25519").exists() else None,
         known_hosts=folder / "known_hosts" if (folder / "known_hosts").exists() else None,
         secrets=state.read_secrets(name),
-        authority=authority_file(name) if known.variables.get("tls") else None,
+        authority=authority_file(name) if stored.variables.get("tls") else None,
     )

@@ -1,7 +1,7 @@
-"""A host over SSH as a Station: commands, streams, files and tunnels.
+"""Hosts over SSH: commands, streams, files and tunnels.
 
-Host keys are those recorded when the host was made; an unknown or changed key stops the run. One connection a
-host, shared by all its channels.
+A host must have the key that was recorded when it was created; an unknown or changed key stops the run. There is one
+connection per host, shared by all its channels.
 """
 
 from __future__ import annotations
@@ -26,12 +26,14 @@ from harness.rig.tunnel import tunnel
 
 CONNECT_TIMEOUT_S = 15
 FETCH_S = 60.0
-"""So long a host may send nothing of a file that is fetched."""
-logging.getLogger("paramiko").setLevel(logging.CRITICAL)  # what goes wrong is raised and said once, in our words
+"""Longest pause of a host while it sends files."""
+HOST_DOWN = "./run status shows whether the host is up; ./run provision starts it"
+
+logging.getLogger("paramiko").setLevel(logging.CRITICAL)  # its errors are raised and reported once, by RigError
 
 
 def _ended(channel: paramiko.Channel, timeout_s: float) -> int:
-    """The exit code of the channel's command. Raises TimeoutError: paramiko itself would wait for ever."""
+    """Returns the exit code of the channel's command. Raises TimeoutError; paramiko itself would wait for ever."""
     if not channel.status_event.wait(timeout_s):
         raise TimeoutError
     return int(channel.recv_exit_status())
@@ -65,7 +67,7 @@ class _RemoteStream:
 
 
 class SshConnection:
-    """One host of the rig: a Station over SSH. Commands run as root (sudo -n where the user is not)."""
+    """A HostConnection over SSH. Commands run as root, through `sudo -n` for another user."""
 
     def __init__(self, host: Host, key: Path | None, known_hosts: Path | None) -> None:
         self.host = host
@@ -113,13 +115,14 @@ class SshConnection:
                 except paramiko.BadHostKeyException as error:
                     raise changed_host_key(self.name) from error
                 except (paramiko.SSHException, OSError, EOFError) as error:
-                    unknown = "known_hosts" in str(error)
+                    unknown_key = "known_hosts" in str(error)
                     raise RigError(
                         f"{self.name} ({self.host.ssh_address}:{self.host.ssh_port}) cannot be reached "
                         f"over SSH: {error or type(error).__name__}",
-                        hint=f"ssh-keyscan {self.host.ssh_address}, compare the key with the machine's own, add it"
-                        if unknown
-                        else "see ./run status; ./run provision starts what is down",
+                        hint=f"run ssh-keyscan {self.host.ssh_address}, compare the key with the one that the "
+                        "machine's console shows, and add it to known_hosts"
+                        if unknown_key
+                        else HOST_DOWN,
                     ) from error
             return self._connection
 
@@ -127,14 +130,14 @@ class SshConnection:
         try:
             return self._open().transport.open_session(timeout=CONNECT_TIMEOUT_S)
         except (paramiko.SSHException, OSError, EOFError) as error:
-            raise RigError(f"{self.name}: the SSH connection broke: {error}", hint="see ./run status") from error
+            raise RigError(f"{self.name}: the SSH connection was lost: {error}", hint=HOST_DOWN) from error
 
     def _command(self, command: Sequence[str]) -> str:
         line = shlex.join(command)
         return line if self.host.ssh_user == "root" else f"sudo -n -- {line}"
 
     def run(self, command: Sequence[str], *, stdin: str = "", timeout_s: float = 60.0, check: bool = True) -> Result:
-        """Runs `command` to its end. Raises RigError: time-out, broken connection, non-zero end."""
+        """See HostConnection."""
         channel = self._session()
         channel.settimeout(timeout_s)
         try:
@@ -151,8 +154,8 @@ class SshConnection:
             reader.join(timeout_s)
             code = _ended(channel, timeout_s)
         except (TimeoutError, paramiko.SSHException, OSError, EOFError) as error:
-            said = f"no answer within {timeout_s:g} s" if isinstance(error, TimeoutError) else str(error)
-            raise RigError(f"{self.name}: `{command[0]}`: {said}", hint="see ./run status") from error
+            reason = f"not finished within {timeout_s:g} s" if isinstance(error, TimeoutError) else str(error)
+            raise RigError(f"{self.name}: `{command[0]}`: {reason}", hint=HOST_DOWN) from error
         finally:
             channel.close()
         result = Result(
@@ -161,16 +164,15 @@ class SshConnection:
             code=code,
         )
         if check and code != 0:
-            last = (result.stderr.strip() or result.stdout.strip()).splitlines()[-1:] or ["(it said nothing)"]
+            last_line = (result.stderr.strip() or result.stdout.strip()).splitlines()[-1:] or ["(no output)"]
             raise RigError(
-                f"{self.name}: `{' '.join(command[:4])}` ended with {code}: {last[0]}",
-                hint="see ./run status",
+                f"{self.name}: `{' '.join(command[:4])}` exited with {code}: {last_line[0]}",
                 output=result.stderr[-4000:],
             )
         return result
 
     def stream(self, command: Sequence[str]) -> RemoteProcess:
-        """Starts `command` and hands back its lines as they come."""
+        """See HostConnection."""
         channel = self._session()
         try:
             channel.exec_command(self._command(command))
@@ -179,7 +181,7 @@ class SshConnection:
         return _RemoteStream(channel)
 
     def fetch(self, folder: str, names: Collection[str], into: Path) -> None:
-        """Copies those of the named files that are in a folder of the host, in one go. Raises RigError."""
+        """See HostConnection. One tar stream carries all files."""
         try:
             with self._session() as channel:
                 channel.settimeout(FETCH_S)
@@ -190,18 +192,19 @@ class SshConnection:
                         if name in names and member.isfile() and (content := archive.extractfile(member)):
                             with (into / name).open("wb") as target:
                                 shutil.copyfileobj(content, target)
-                    while source.read(1 << 16):  # what pads the archive
+                    while source.read(1 << 16):  # the padding of the archive
                         pass
                 code = _ended(channel, FETCH_S)
                 if code != 0:
-                    said = channel.makefile_stderr("rb", -1).read().decode(errors="replace").strip().splitlines()[-1:]
-                    raise RigError(f"{self.name}: {folder}: tar ended with {code}: {(said or ['no message'])[0]}")
+                    stderr = channel.makefile_stderr("rb", -1).read().decode(errors="replace")
+                    last_line = stderr.strip().splitlines()[-1:] or ["(no output)"]
+                    raise RigError(f"{self.name}: {folder}: tar exited with {code}: {last_line[0]}")
         except (paramiko.SSHException, OSError, EOFError, tarfile.TarError) as error:
-            said = f"nothing came for {FETCH_S:g} s" if isinstance(error, TimeoutError) else str(error)
-            raise RigError(f"{self.name}: {folder}: {said}", hint="see ./run status") from error
+            reason = f"no data for {FETCH_S:g} s" if isinstance(error, TimeoutError) else str(error)
+            raise RigError(f"{self.name}: {folder}: {reason}", hint=HOST_DOWN) from error
 
     def get(self, address: str, port: int, path: str, *, timeout_s: float = 10.0) -> tuple[int, str]:
-        """(status, body) of an HTTP GET made from this host; status 0 with the reason where nobody answered."""
+        """Sends an HTTP GET from this host; returns (status, body), or status 0 and the reason if no response came."""
         transport = self._open().transport
         try:
             with transport.open_channel(
@@ -209,34 +212,34 @@ class SshConnection:
             ) as channel:
                 channel.settimeout(timeout_s)
                 channel.sendall(f"GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n".encode())
-                answer = channel.makefile("rb", -1).read().decode(errors="replace")
+                response = channel.makefile("rb", -1).read().decode(errors="replace")
         except (paramiko.SSHException, OSError, EOFError) as error:
             return 0, str(error)
-        head, _, body = answer.partition("\r\n\r\n")
+        head, _, body = response.partition("\r\n\r\n")
         words = head.split(maxsplit=2)
         return (int(words[1]), body) if len(words) > 1 and words[1].isdigit() else (0, head[:200])
 
     @contextlib.contextmanager
     def tunnel(self, port: int) -> Iterator[int]:
-        """A local port on loopback that leads to `port` on the host's loopback."""
+        """Yields a local loopback port that is forwarded to `port` on the host's loopback."""
         with tunnel(self._open().transport, port) as local:
             yield local
 
     def close(self) -> None:
-        """Ends the connection; every command still running on it loses its standard input."""
+        """Closes the connection; commands that still run lose their standard input."""
         transport = self._connection.transport
         with contextlib.suppress(Exception):
             self._connection.close()
         if transport is not None and isinstance(transport.sock, paramiko.ProxyCommand):
-            with transport.sock.process as proxy:  # paramiko leaves its pipes open and does not wait for it
+            with transport.sock.process as proxy:  # paramiko leaves the pipes open and does not wait for the process
                 transport.join(CONNECT_TIMEOUT_S)
                 proxy.terminate()
 
 
 def changed_host_key(host: str) -> RigError:
-    """Whoever answers at a host's address does not have the key that was recorded for it."""
+    """Returns the error for a host whose SSH key differs from the recorded one."""
     return RigError(
-        f"{host}: its SSH host key is not the one recorded when it was made",
-        hint="another machine answers at that address: do not go on; if you rebuilt the host yourself, "
+        f"{host}: its SSH host key is not the one recorded when it was created",
+        hint="another machine may answer at that address: do not continue; if you rebuilt the host yourself, "
         "run ./run destroy and ./run provision; a bastion's key must be in your own known_hosts",
     )

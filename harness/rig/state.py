@@ -1,15 +1,16 @@
-"""What is kept about a rig on the controller: `.rigs/<name>/`, readable by its owner alone, never in git.
+"""The state of a rig on the controller: the folder `.rigs/<name>/`, readable only by its owner, never in git.
 
-rig.json        provider, network, hosts, hashes of what is deployed; `ready` once verify.yml passed
-inventory.yml   the effective Ansible inventory (made, not edited)
-group_vars      link to the group_vars beside the source inventory
-secrets.yml     generated passwords, mode 0600, handed to Ansible as a file
-id_ed25519      the key that opens every host of the rig
-known_hosts     the hosts' keys: made here, so they are known before the first contact
-tls/            with `tls: true`: certificate authority and server certificates (harness/provision/certificates.py)
-noise_floor.json  what `bench --aa` measured, and the rig as it was then
-hosts/<name>/   what is mounted into a host: its SSH host key, its authorized_keys
-lock            held while the rig is changed or measured
+rig.json          provider, network, hosts, hashes of the deployed code; `ready` once verify.yml has passed
+inventory.yml     the effective Ansible inventory (generated, not edited)
+secrets.yml       generated passwords, mode 0600, passed to Ansible as a file
+id_ed25519        the SSH key accepted by every host of the rig
+known_hosts       the hosts' SSH keys, generated here and thus known before the first connection
+tls/              with `tls: true`: certificate authority and server certificates (harness/provision/certificates.py)
+noise_floor.json  the noise that `bench --aa` measured, and the rig that it was measured on
+hosts/<name>/     files for one host: its SSH host key, its authorized_keys
+vm/<name>/        with provider vm: disk, console and identity of one machine
+
+`.rigs/.<name>.lock` is held while the rig is changed or measured.
 """
 
 from __future__ import annotations
@@ -43,22 +44,22 @@ _NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,18}[a-z0-9])?")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RigState:
-    """rig.json: what a rig is, as far as the controller knows."""
+    """The content of rig.json."""
 
     name: str
     provider: str
     inventory: str
-    """The source inventory's path."""
+    """Path of the source inventory."""
     network: str
-    """The rig's own subnet, empty where the hosts exist already."""
+    """The rig's subnet; empty for hosts that already existed."""
     hosts: tuple[Host, ...]
     variables: Mapping[str, Any] = field(default_factory=dict)
     cpus: Mapping[str, float] = field(default_factory=dict)
-    """Cores by host, for the hosts that are capped."""
+    """CPU limit in cores by host name, for hosts that have one."""
     image: str = ""
     runtime: str = ""
     acceleration: str = ""
-    """`kvm` or `tcg` where the hosts are virtual machines of ours."""
+    """`kvm` or `tcg` for hosts of provider vm."""
     code_hash: str = ""
     wheels_hash: str = ""
     ready: bool = False
@@ -66,27 +67,27 @@ class RigState:
 
 
 def is_name(name: str) -> bool:
-    """Whether a rig may have this name."""
+    """Whether the name is a valid rig name."""
     return _NAME.fullmatch(name) is not None
 
 
 def check_name(name: str) -> str:
-    """Returns `name` where a rig may have it. Raises UsageError."""
+    """Returns `name` if it is a valid rig name. Raises UsageError."""
     if not is_name(name):
         raise UsageError(
-            f"--rig {name!r} is no name for a rig",
-            hint="1 to 20 of a-z, 0-9 and '-', with no '-' at either end",
+            f"--rig {name!r} is not a valid name",
+            hint="use 1 to 20 of a-z, 0-9 and '-', with no '-' at either end",
         )
     return name
 
 
 def folder(name: str) -> Path:
-    """Where the rig's state is, existing or not."""
+    """Returns the path of the rig's state folder, which may not exist."""
     return RIGS / check_name(name)
 
 
 def make_folder(name: str) -> Path:
-    """The rig's state folder, made where missing (0700)."""
+    """Creates the rig's state folder (0700) if it is missing, and returns it."""
     RIGS.mkdir(mode=0o700, exist_ok=True)
     path = folder(name)
     path.mkdir(mode=0o700, exist_ok=True)
@@ -95,10 +96,10 @@ def make_folder(name: str) -> Path:
 
 @contextlib.contextmanager
 def locked(name: str) -> Iterator[None]:
-    """Held while a rig is made, changed, measured or destroyed; the kernel drops it with the process.
+    """Holds the rig's lock, which the kernel releases if the process ends. Raises RigError at once if it is taken.
 
-    The lock lies beside the folder, which destroy removes, and goes when the folder is gone. Raises RigError
-    at once where another holds it.
+    A rig is locked while it is provisioned, measured or destroyed. The lock file is beside the state folder, because
+    destroy removes the folder; it is deleted with the last state.
     """
     RIGS.mkdir(mode=0o700, exist_ok=True)
     path = RIGS / f".{check_name(name)}.lock"
@@ -109,10 +110,10 @@ def locked(name: str) -> Iterator[None]:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise RigError(
-                    f"rig {name}: another process is changing or measuring it just now", hint="wait until it has ended"
+                    f"rig {name}: another process is changing or measuring it", hint="wait until that process ends"
                 ) from None
             if path.exists() and path.stat().st_ino == os.fstat(handle.fileno()).st_ino:
-                break  # else its last holder removed the file between our open and our lock
+                break  # otherwise its last holder removed the file between our open and our lock
         try:
             yield
         finally:
@@ -121,7 +122,7 @@ def locked(name: str) -> Iterator[None]:
 
 
 def write_private(path: Path, text: str) -> None:
-    """Writes a file that only its owner may read, whole or not at all."""
+    """Writes a file atomically, readable only by its owner."""
     partial = path.with_name(f"{path.name}.partial")
     partial.unlink(missing_ok=True)
     with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as handle:
@@ -130,12 +131,12 @@ def write_private(path: Path, text: str) -> None:
 
 
 def save(state: RigState) -> None:
-    """Stores rig.json."""
+    """Writes rig.json."""
     write_private(folder(state.name) / "rig.json", json.dumps(asdict(state), indent=2) + "\n")
 
 
 def load(name: str) -> RigState | None:
-    """The stored state, or None where there is no such rig. Raises RigError where it cannot be read."""
+    """Returns the stored state, or None if there is no such rig. Raises RigError if rig.json is damaged."""
     path = folder(name) / "rig.json"
     try:
         raw = json.loads(path.read_text())
@@ -147,21 +148,21 @@ def load(name: str) -> RigState | None:
 
 
 def names() -> list[str]:
-    """All rigs that have a state folder."""
+    """Returns the names of all rigs that have a state folder."""
     return sorted(p.name for p in RIGS.iterdir() if p.is_dir()) if RIGS.is_dir() else []
 
 
 def read_secrets(name: str) -> dict[str, str]:
-    """The rig's passwords, generated on first use; a secret added later is added to the file."""
+    """Returns the rig's passwords; generates missing ones and adds them to the file."""
     path = make_folder(name) / "secrets.yml"
-    have: dict[str, str] = yaml.safe_load(path.read_text()) if path.exists() else {}
-    missing = [key for key in SECRET_NAMES if key not in have]
+    passwords: dict[str, str] = yaml.safe_load(path.read_text()) if path.exists() else {}
+    missing = [key for key in SECRET_NAMES if key not in passwords]
     if missing:
-        have |= {key: secrets.token_urlsafe(24) for key in missing}
-        write_private(path, yaml.safe_dump(have))
-    return have
+        passwords |= {key: secrets.token_urlsafe(24) for key in missing}
+        write_private(path, yaml.safe_dump(passwords))
+    return passwords
 
 
 def authority_file(rig: str) -> Path:
-    """The certificate that clients on the controller verify against."""
+    """Returns the path of the certificate authority that clients on the controller verify servers against."""
     return folder(rig) / "tls/ca.pem"

@@ -79,7 +79,7 @@ def test_a_machine_that_does_not_listen_is_ended_all_the_same(
 
 def test_what_outlives_sigkill_is_named(tmp_path: Path, spawn: Spawn, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(qemu, "STOP_S", 0.1)
-    monkeypatch.setattr(qemu, "_end", lambda running, vms: time.sleep(0.05))
+    monkeypatch.setattr(qemu, "_kill", lambda running, vms: time.sleep(0.05))
     pid = spawn(tmp_path / "vm/db-1")
-    with pytest.raises(RigError, match=rf"do not end: db-1 \(pid {pid}\)"):
+    with pytest.raises(RigError, match=rf"do not stop: db-1 \(pid {pid}\)"):
         qemu.stop(tmp_path / "vm")

@@ -130,7 +130,7 @@ def test_a_number_that_another_process_got_is_never_signalled(
     assert qemu.processes(tmp_path / "vm") == {}
     assert qemu.stop(tmp_path / "vm") == []
     # Even where the list of processes is out of date when the signal is due.
-    qemu._end({"db-1": bystander.pid}, tmp_path / "vm")
+    qemu._kill({"db-1": bystander.pid}, tmp_path / "vm")
     assert bystander.poll() is None
 
 

@@ -89,13 +89,13 @@ def test_the_named_files_are_brought_and_no_others(tmp_path: Path, monkeypatch: 
 @pytest.mark.parametrize(
     ("channel", "said"),
     [
-        (Channel(Stopped(archive(a="one" * 5000)[:9000])), "nothing came for 0.1 s"),
-        (Channel(Stopped(b"")), "nothing came for 0.1 s"),
-        (Channel(io.BytesIO(archive(a="one")), code=None), "nothing came for 0.1 s"),
+        (Channel(Stopped(archive(a="one" * 5000)[:9000])), "no data for 0.1 s"),
+        (Channel(Stopped(b"")), "no data for 0.1 s"),
+        (Channel(io.BytesIO(archive(a="one")), code=None), "no data for 0.1 s"),
         (Channel(io.BytesIO(archive(a="one" * 5000)[:9000])), "unexpected end of data"),
         (
             Channel(io.BytesIO(archive(a="one")), code=2, error=b"tar: ./b.csv: Input/output error\n"),
-            "tar ended with 2",
+            "tar exited with 2",
         ),
         (Channel(io.BytesIO(b""), code=2), "/tmp/results: "),
     ],

@@ -28,7 +28,7 @@ def test_good_names(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["", "Upper", "under_score", "-a", "a-", "x" * 21, "../up", "a/b", "a\n", "ä"])
 def test_bad_names(name: str) -> None:
-    with pytest.raises(UsageError, match="no name for a rig"):
+    with pytest.raises(UsageError, match="is not a valid name"):
         state.check_name(name)
 
 
