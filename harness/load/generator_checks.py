@@ -7,29 +7,29 @@ import math
 from harness.load.results.summary import LaneSummary, ProcessUsage
 
 MAX_CPU = 0.90
-"""Of one core, per process, and of all that its host may use: above, requests wait for the generator."""
+"""Share of a core per process, and of all cores its host may use; above it, requests wait for the process."""
 MAX_THROTTLED = 0.50
-"""Share of the periods of the host's CPU quota in which it ran out: most of the time something was held back."""
+"""Share of the periods of the host's CPU quota in which it ran out; above it, the process is mostly throttled."""
 MAX_STALLED = 0.33
-"""Share of the window in which the event loop should have run and did not. On a machine that the generator shares
-with what it measures a tenth is ordinary; a generator held to a tenth of a core it needs shows nine tenths."""
+"""Share of the window in which the event loop should have run but did not. A tenth is normal on a machine shared with
+the system under test; a generator limited to a tenth of the CPU it needs shows nine tenths."""
 MAX_LAG_SHARE = 0.10
 MIN_LAG_MS = 1.0
 MIN_ACHIEVED = 0.98
 MAX_OF_CEILING = 0.80
 MAX_APART_MS = 100.0
-"""Between the instants at which stripes begin to measure: a tenth of the shortest window."""
+"""Distance between the instants at which stripes begin to measure: a tenth of the shortest window."""
 LITTLE_TOLERANCE = 0.05
 _LITTLE_GRAIN = 2.0
-"""In flight: what looking every 10 ms cannot tell apart when few requests are."""
+"""Requests in flight: the resolution of samples every 10 ms when there are few."""
 _SHORT_DELAY_US = 100_000
 """A delay below a tenth of a second at the end of a short trial is no sign of a slow generator."""
 _ENOUGH_LOOKS = 10
 _ENOUGH_FOR_P99 = 1000
 _LITTLE_LOOKS = 50
-"""A window of one second, the shortest, brings 97."""
+"""The shortest window, one second, has 97."""
 _LITTLE_ERRORS = 4.0
-"""Standard errors of a mean of so many looks; how many requests are in flight varies like a count (Poisson) at most."""
+"""Standard errors of the mean over the looks; the number in flight varies at most like a Poisson count."""
 
 
 def reasons(summary: LaneSummary, ceiling_rps: float | None = None) -> list[str]:
@@ -51,7 +51,7 @@ def broken(summary: LaneSummary) -> list[str]:
     """Why not even the outcomes of a lane can be used."""
     problems = ["the load was interrupted"] if summary.interrupted else []
     if out_of_step := summary.connections.out_of_step:
-        problems.append(f"{out_of_step:,} answers came unasked: others may belong to other requests")
+        problems.append(f"{out_of_step:,} responses came without a request: others may belong to the wrong request")
     return problems
 
 
@@ -81,7 +81,7 @@ def _cpu(summary: LaneSummary) -> list[str]:
             )
         if stalled > MAX_STALLED:
             problems.append(
-                f"{process.load_host}: the load generator was held up for {stalled:.0%} of the window "
+                f"{process.load_host}: the load generator was stalled for {stalled:.0%} of the window "
                 f"(limit {MAX_STALLED:.0%}, longest {process.longest_stall_ms:.0f} ms, own CPU {cpu:.0%}): "
                 "its host gave it too little CPU"
             )
@@ -112,7 +112,8 @@ def _lag(summary: LaneSummary) -> list[str]:
     if lag <= limit:
         return []
     return [
-        f"requests were noticed late: send lag {name} {lag:.1f} ms (limit {limit:.1f} ms, a tenth of the service time)"
+        f"the load generator sent late: send lag {name} {lag:.1f} ms "
+        f"(limit {limit:.1f} ms, a tenth of the service time)"
     ]
 
 
@@ -163,7 +164,7 @@ def _little(summary: LaneSummary) -> list[str]:
     if abs(observed - expected) <= tolerance:
         return []
     return [
-        f"Little's law does not hold: {observed:.1f} requests were seen in flight, "
+        f"Little's law does not hold: {observed:.1f} requests were in flight on average, "
         f"their times add up to {expected:.1f} (tolerance {tolerance:.1f})"
     ]
 
@@ -175,5 +176,5 @@ def _same_window(summary: LaneSummary) -> list[str]:
         return []
     return [
         f"the load hosts began to measure {apart_ms:,.0f} ms apart (limit {MAX_APART_MS:.0f} ms): "
-        "their windows are not one"
+        "they did not measure the same time"
     ]

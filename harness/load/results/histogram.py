@@ -1,4 +1,4 @@
-"""Latency histograms: HdrHistogram's layout, counted in plain dictionaries inside the measured window.
+"""Latency histograms in the layout of HdrHistogram, counted in plain dictionaries during the run.
 
 Values are whole microseconds with three significant digits (at most 0.1 % off), up to `HIGHEST_US`.
 `hdrh` gives the standard form on disk (a V2 compressed log), which other HdrHistogram tools read.
@@ -17,14 +17,14 @@ from hdrh.histogram import HdrHistogram
 from harness.errors import FormatError
 
 Counts = dict[int, int]
-"""How many values fell into each slot of the HdrHistogram layout."""
+"""Slot of the HdrHistogram layout -> number of values in it."""
 
 HIGHEST_US = 3_600_000_000
 _DIGITS = 3
 _HALF_BITS = 10  # a slot is 1/1024 of its power of two or finer: three digits
 _MOST_INTERVALS = 100
-_MOST_BYTES = 2**20  # unpacked: all slots of ours, each with the longest count, take a quarter of it
-_HEAD = struct.Struct(">II")  # cookie, length of what is packed after it
+_MOST_BYTES = 2**20  # unpacked: all slots with the longest counts take a quarter of it
+_HEAD = struct.Struct(">II")  # cookie, length of the compressed part
 _LAYOUT = struct.Struct(">IIIIQ")  # cookie, length, offset, significant digits, lowest value
 _MINIMUM = {0.9: 10, 0.95: 20, 0.99: 100, 0.999: 1000}
 
@@ -36,7 +36,7 @@ def slot(value_us: int) -> int:
 
 
 def upper(index: int) -> int:
-    """The greatest value of a slot, which HdrHistogram reports for it."""
+    """The greatest value of a slot: the one that HdrHistogram reports."""
     shift = (index >> _HALF_BITS) - 1
     if shift <= 0:
         return index
@@ -44,32 +44,34 @@ def upper(index: int) -> int:
 
 
 def total(counts: Mapping[int, int]) -> int:
+    """The number of values."""
     return sum(counts.values())
 
 
 def add(into: Counts, other: Mapping[int, int]) -> None:
+    """Adds the counts of `other` to `into`."""
     for index, count in other.items():
         into[index] = into.get(index, 0) + count
 
 
 def quantiles_us(counts: Mapping[int, int], wanted: Sequence[float]) -> list[int | None]:
-    """Nearest-rank quantiles; None where there are too few values to carry one (p95 needs 20, p99 100)."""
+    """Nearest-rank quantiles; None for one that needs more values (p95 needs 20, p99 100)."""
     number = total(counts)
-    targets = [(math.ceil(q * number), place) for place, q in enumerate(wanted) if number >= max(_MINIMUM.get(q, 1), 1)]
-    found: list[int | None] = [None] * len(wanted)
-    seen = 0
+    ranks = [(math.ceil(q * number), place) for place, q in enumerate(wanted) if number >= max(_MINIMUM.get(q, 1), 1)]
+    quantiles: list[int | None] = [None] * len(wanted)
+    passed = 0
     slots = iter(sorted(counts))
     index = 0
-    for rank, place in sorted(targets):
-        while seen < max(rank, 1):
+    for rank, place in sorted(ranks):
+        while passed < max(rank, 1):
             index = next(slots)
-            seen += counts[index]
-        found[place] = upper(index)
-    return found
+            passed += counts[index]
+        quantiles[place] = upper(index)
+    return quantiles
 
 
 def mean_us(counts: Mapping[int, int]) -> float | None:
-    """The mean with the middle of each slot for its values, as HdrHistogram does; None without values."""
+    """The mean, with the middle of each slot for its values, as in HdrHistogram; None without values."""
     number = total(counts)
     if not number:
         return None
@@ -77,7 +79,7 @@ def mean_us(counts: Mapping[int, int]) -> float | None:
 
 
 def encode(counts: Mapping[int, int], *, start_s: float = 0.0, length_s: float = 0.0) -> str:
-    """A HdrHistogram log (format 1.3) with one interval: the text of a .hgrm file."""
+    """Returns a HdrHistogram log (format 1.3) with one interval: the text of a .hgrm file."""
     histogram = HdrHistogram(1, HIGHEST_US, _DIGITS)
     top = 0
     for index, count in counts.items():
@@ -92,7 +94,7 @@ def encode(counts: Mapping[int, int], *, start_s: float = 0.0, length_s: float =
 
 
 def decode(text: str) -> Counts:
-    """The counts of all intervals of a HdrHistogram log added up; raises `FormatError`."""
+    """Returns the sum of all intervals of a HdrHistogram log; raises `FormatError`."""
     counts: Counts = {}
     lines = [line for line in text.splitlines() if line and line[0] not in '#"']
     if len(lines) > _MOST_INTERVALS:
@@ -114,5 +116,5 @@ def _interval(line: str) -> Counts:
     *_, digits, lowest = _LAYOUT.unpack_from(unpacked)
     if (lowest, digits) != (1, _DIGITS):
         raise ValueError("its values are not whole microseconds with three digits")
-    # the layout is ours, so its index is our slot: 50 times as fast as the library's own iterator
+    # with this layout the index is the slot: 50 times as fast as the library's iterator
     return {index: count for index, count in enumerate(HdrHistogram.decode(payload).counts[:]) if count}

@@ -1,16 +1,16 @@
-"""Several stripes' results as one: the processes of a load host, then the load hosts of a rig.
+"""Merges the results of several stripes: the processes of a load host, then the load hosts of a rig.
 
-A results folder always holds the same files, whether of one process or of all hosts, so merging is one function:
+A results folder holds the same files for one process and for all hosts, so merging is one function:
 
-    summary.json    counts, window, percentiles, the generator's view of itself
-    seconds.jsonl   a line a second and phase: counts and the latency histogram of that second
-    timeline.csv    the same for people: second, sent, ok, fail, unknown, p50_ms, p95_ms, p99_ms, phase
+    summary.json    counts, window, percentiles, usage of the load processes (summary.py)
+    seconds.jsonl   one line per second and phase: counts and the latency histogram of that second
+    timeline.csv    the same as a table: second, sent, ok, fail, unknown, p50_ms, p95_ms, p99_ms, phase
     latency.hgrm    HdrHistogram log of the measured phase in µs: from the due instant
     service.hgrm    the same from the send
-    lag.hgrm        open mode: how late the generator noticed that a request was due
-    samples.csv     (or samples.csv.gz) all requests, sorted by done_us, if the job wanted samples
-    keys.csv        how the requests of each key ended in both phases, if the job wanted no samples
-    captures.jsonl  captured fields that are no numbers, by seq
+    lag.hgrm        open mode: from the due instant until the generator noticed it
+    samples.csv     (or samples.csv.gz) all requests, sorted by done_us, if the job keeps samples
+    keys.csv        outcomes by key in both phases, if the job keeps no samples
+    captures.jsonl  captured fields that are not numbers, by seq
 
 Percentiles are never averaged: histograms are added and percentiles taken from the sum.
 """
@@ -18,6 +18,7 @@ Percentiles are never averaged: histograms are added and percentiles taken from 
 from __future__ import annotations
 
 import heapq
+import itertools
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -49,7 +50,7 @@ _TIMELINE = ("second", "sent", *OUTCOMES, "p50_ms", "p95_ms", "p99_ms", "phase")
 
 
 def clear(folder: Path) -> None:
-    """Make a results folder, without the results of an earlier run in it."""
+    """Creates a results folder, or removes the results of an earlier run from it."""
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     for name in FILES:
         (folder / name).unlink(missing_ok=True)
@@ -58,12 +59,12 @@ def clear(folder: Path) -> None:
 def merge(
     folders: Sequence[Path], out: Path, *, since_us: int = 0, offsets_us: Sequence[int] | None = None
 ) -> LaneSummary:
-    """Merge results folders into `out` and return its summary.
+    """Merges results folders into `out` and returns the summary.
 
-    `since_us`: when the load was released on the clock that the samples' times shall count by. `offsets_us`: what to
-    add to each folder's CLOCK_MONOTONIC to make them one clock (see `time_shifts`).
+    `since_us`: the release on the clock of the merged samples. `offsets_us`: what to add to each folder's
+    CLOCK_MONOTONIC to make them one clock (see `time_shifts`).
 
-    Raises `InvalidMeasurement` when one of them is not complete: a load host that died leaves no smaller result.
+    Raises `InvalidMeasurement` if a folder is not complete: without one load host there is no result.
     """
     out.mkdir(parents=True, exist_ok=True)
     summaries = [_read_summary(folder) for folder in folders]
@@ -76,7 +77,7 @@ def merge(
         histograms[name] = counts
     rows = merge_seconds([read_seconds(folder / "seconds.jsonl") for folder in folders])
     _merge_samples(folders, [shift + since_us for shift in shifts], out)
-    _merge_tallies(folders, out)
+    _merge_outcome_counts(folders, out)
     _merge_captures(folders, out)
     return write(out, LaneSummary.merged(summaries, shifts), histograms, rows)
 
@@ -84,7 +85,7 @@ def merge(
 def write(
     out: Path, summary: LaneSummary, histograms: Mapping[str, histogram.Counts], rows: Iterable[dict[str, Any]]
 ) -> LaneSummary:
-    """Write all files but the samples, and return the summary with the percentiles of the histograms."""
+    """Writes all files but the samples, and returns the summary with the percentiles of the histograms."""
     for name in HISTOGRAMS:
         (out / f"{name}.hgrm").write_text(histogram.encode(histograms[name]), encoding="utf-8")
     summary = replace(
@@ -104,10 +105,10 @@ def write(
 
 
 def time_shifts(clocks: Sequence[Clock], offsets_us: Sequence[int] | None = None) -> list[int]:
-    """µs to add to each stripe's times to count from the earliest release.
+    """Returns the µs to add to the times of each stripe to count from the earliest release.
 
-    Exact where all ran on one kernel (same boot id). Else as good as whoever leads the hosts has estimated the offsets
-    of their clocks: some milliseconds. Their wall clocks play no part: nobody vouches that these agree.
+    Exact if all ran on one kernel (same boot id). Otherwise as exact as the controller's estimate of the clock offsets:
+    some milliseconds. Wall clocks are not used, because they may differ by any amount.
     """
     offsets = [0] * len(clocks) if offsets_us is None or is_shared([c.boot_id for c in clocks]) else offsets_us
     starts = [clock.t0_monotonic_us + offset for clock, offset in zip(clocks, offsets, strict=True)]
@@ -115,19 +116,14 @@ def time_shifts(clocks: Sequence[Clock], offsets_us: Sequence[int] | None = None
 
 
 def merge_seconds(stripes: Sequence[Iterable[dict[str, Any]]]) -> Iterator[dict[str, Any]]:
-    """Rows of the same second and phase added up; each stripe's rows are in order."""
-    running: dict[str, Any] | None = None
-    for row in heapq.merge(*stripes, key=_second):
-        if running is None or _second(row) != _second(running):
-            if running is not None:
-                yield running
-            running = row
-        else:
+    """Adds up the rows of the same second and phase; the rows of each stripe are in order."""
+    for _, rows in itertools.groupby(heapq.merge(*stripes, key=_second), key=_second):
+        merged, *others = rows
+        for row in others:
             for name in ("sent", *OUTCOMES):
-                running[name] += row[name]
-            histogram.add(running["latency"], row["latency"])
-    if running is not None:
-        yield running
+                merged[name] += row[name]
+            histogram.add(merged["latency"], row["latency"])
+        yield merged
 
 
 def _second(row: Mapping[str, Any]) -> tuple[int, bool]:
@@ -146,7 +142,7 @@ def _cell(value: Any) -> str:
 
 
 def read_seconds(path: Path) -> Iterator[dict[str, Any]]:
-    """The rows of a seconds.jsonl with histogram slots as numbers again."""
+    """Returns the rows of a seconds.jsonl, with histogram slots as numbers."""
     with path.open(encoding="utf-8") as file:
         for line in file:
             row = json.loads(line)
@@ -160,7 +156,7 @@ def _read_summary(folder: Path) -> LaneSummary:
     except (OSError, ValueError) as error:
         raise InvalidMeasurement(
             f"the results of a load host are not complete: {folder.name}/summary.json: {error}",
-            hint="the trial does not count; look at that host and run it again",
+            hint="the trial is invalid; check that host and repeat the trial",
         ) from error
 
 
@@ -169,30 +165,33 @@ def _merge_samples(folders: Sequence[Path], shifts: Sequence[int], out: Path) ->
     if not any(files):
         return
     if not all(files):
-        raise InvalidMeasurement("a load host brought no samples although others did")
+        raise InvalidMeasurement("a load host returned no samples although others did")
     with ExitStack() as stack:
         streams = [stack.enter_context(open_text(file, "r")) for file in files if file]
         headers = {stream.readline() for stream in streams}
         if len(headers) > 1:
             raise InvalidMeasurement("the load hosts' samples have different columns")
-        big = sum(file.stat().st_size for file in files if file) > GZIP_ROWS * 20 or any(
+        compress = sum(file.stat().st_size for file in files if file) > GZIP_ROWS * 20 or any(
             file.suffix == ".gz" for file in files if file
         )
-        target = stack.enter_context(open_text(out / ("samples.csv.gz" if big else "samples.csv"), "w"))
+        target = stack.enter_context(open_text(out / ("samples.csv.gz" if compress else "samples.csv"), "w"))
         target.write(headers.pop())
         shifted = [_shifted(stream, shift) for stream, shift in zip(streams, shifts, strict=True)]
         target.writelines(line for _, line in heapq.merge(*shifted))
 
 
 def _shifted(lines: Iterable[str], shift: int) -> Iterator[tuple[int, str]]:
-    """(done_us, line) with the three times moved; done_us never falls within a file."""
+    """(done_us, line) with the three times moved; the lines of a file are sorted by done_us."""
     for line in lines:
         seq, op, key, host, due, sent, done, rest = line.split(",", 7)
-        at = int(done) + shift
-        yield at, f"{seq},{op},{key},{host},{int(due) + shift},{int(sent) + shift},{at},{rest}" if shift else line
+        done_us = int(done) + shift
+        yield (
+            done_us,
+            f"{seq},{op},{key},{host},{int(due) + shift},{int(sent) + shift},{done_us},{rest}" if shift else line,
+        )
 
 
-def _merge_tallies(folders: Sequence[Path], out: Path) -> None:
+def _merge_outcome_counts(folders: Sequence[Path], out: Path) -> None:
     files = [folder / "keys.csv" for folder in folders if not sample_file(folder)]
     if not files:
         return
@@ -201,14 +200,14 @@ def _merge_tallies(folders: Sequence[Path], out: Path) -> None:
         for file in files:
             merged.update(outcome_counts.read(file))
     except (OSError, ValueError) as error:
-        raise InvalidMeasurement(f"a load host's count of its keys cannot be read: {error}") from error
+        raise InvalidMeasurement(f"a load host's counts by key cannot be read: {error}") from error
     outcome_counts.write(out / "keys.csv", merged)
 
 
 def _merge_captures(folders: Sequence[Path], out: Path) -> None:
-    parts = [folder / "captures.jsonl" for folder in folders if (folder / "captures.jsonl").exists()]
-    if parts:
+    sources = [folder / "captures.jsonl" for folder in folders if (folder / "captures.jsonl").exists()]
+    if sources:
         with (out / "captures.jsonl").open("w", encoding="utf-8") as file:
-            for part in parts:
-                with part.open(encoding="utf-8") as lines:
+            for source in sources:
+                with source.open(encoding="utf-8") as lines:
                     file.writelines(lines)

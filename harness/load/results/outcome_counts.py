@@ -1,7 +1,7 @@
-"""The tally file: how the requests of each key ended, all that a lane without samples leaves of single requests.
+"""The file of outcomes by key, which a lane without samples keeps instead of single requests.
 
-Written on the load host, read there to be merged and on the controller to be judged. Warm-up and measured phase are
-counted together, as the database has seen them. The texts in it hold no comma or quote (job.py sees to that).
+It is written on the load host, merged there, and checked on the controller. Warm-up and measured phase are counted
+together, as the database applied both. Its texts have no comma or quote (job.py checks that).
 """
 
 from __future__ import annotations
@@ -14,31 +14,32 @@ from harness.model import OutcomeCounts
 
 COLUMNS = ("op", "key", "outcome", "requests")
 MAX_BYTES = 64 * 2**20
-"""Two million keys, and as many as fit the memory of whoever reads a foreign run."""
+"""Enough for two million keys; bounds the memory that reading an untrusted run can take."""
 _DIGITS = 15
 
 
-def write(path: Path, tally: OutcomeCounts) -> None:
+def write(path: Path, counts: OutcomeCounts) -> None:
+    """Writes one row per operation, key and outcome."""
     with path.open("w", encoding="utf-8") as file:
         file.write(",".join(COLUMNS) + "\n")
-        file.writelines(f"{op},{key},{outcome},{number}\n" for (op, key, outcome), number in tally.items())
+        file.writelines(f"{op},{key},{outcome},{number}\n" for (op, key, outcome), number in counts.items())
 
 
 def read(path: Path) -> OutcomeCounts:
-    """Read a tally whose columns may stand in any order, unknown ones ignored; ValueError says what is damaged."""
+    """Reads the counts; columns may be in any order, unknown ones are ignored. Raises ValueError for a damaged file."""
     if path.stat().st_size > MAX_BYTES:
         raise ValueError(f"it is larger than {MAX_BYTES:,} bytes")
-    tally = OutcomeCounts()
+    counts = OutcomeCounts()
     with path.open(encoding="utf-8", newline="") as file:
         reader = csv.reader(file, strict=True)
         try:
             names = next(reader, [])
             op, key, outcome, requests = (names.index(name) for name in COLUMNS)
             for row in reader:
-                tally[row[op], row[key], _outcome(row[outcome])] += _number(row[requests])
+                counts[row[op], row[key], _outcome(row[outcome])] += _number(row[requests])
         except (ValueError, IndexError, csv.Error) as error:
             raise ValueError(f"near line {reader.line_num}: {error}") from error
-    return tally
+    return counts
 
 
 def _outcome(text: str) -> str:
@@ -49,5 +50,5 @@ def _outcome(text: str) -> str:
 
 def _number(text: str) -> int:
     if len(text) > _DIGITS or not text.isdecimal():
-        raise ValueError(f"{text[:20]!r} is no number of requests")
+        raise ValueError(f"{text[:20]!r} is not a number of requests")
     return int(text)

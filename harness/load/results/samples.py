@@ -1,7 +1,7 @@
-"""The samples file: one line a request, the columns that checks and reports rely on.
+"""The samples file: one line per request, with the columns that checks and reports use.
 
-Written on the load host, read on the controller. The texts in it hold no comma, quote or line break (job.py and
-answer.py see to that), so a row is written with a join.
+It is written on the load host and read on the controller. Its texts have no comma, quote or line break (job.py and
+outcome.py ensure that), so a row is written with a join.
 """
 
 from __future__ import annotations
@@ -36,15 +36,15 @@ COLUMNS = (
     "phase",
 )
 MAX_LINE = 2**16
-"""Characters of a line at most: a file without line breaks, small when compressed, must not fill the memory."""
+"""Greatest length of a line: a compressed file without line breaks must not fill the memory."""
 MAX_RATIO = 64
-"""What a file may unpack to, over its size on the disk: samples are packed to a fifth, and a bomb to a thousandth."""
+"""Greatest ratio of unpacked to stored size: samples compress to a fifth, a decompression bomb to a thousandth."""
 GZIP_ROWS = 50_000
-"""From so many rows on the file is compressed (samples.csv.gz)."""
+"""A file with this many rows or more is compressed (samples.csv.gz)."""
 
 
 class Sample(NamedTuple):
-    """One request as stored; `captured` are the numbers of the columns `c_<name>`, NaN where there was none."""
+    """One request as stored; `captured` are the numbers of the columns `c_<name>`, NaN if there was none."""
 
     seq: int
     op: str
@@ -73,7 +73,7 @@ def _line(row: Sample) -> str:
 
 
 def open_text(path: Path, mode: Literal["r", "w"]) -> TextIO:
-    """A text file, compressed if its name ends in .gz (level 1: the samples of a second in a second)."""
+    """Opens a text file, compressed if its name ends in .gz (level 1, which keeps up with the load)."""
     newline = "\n" if mode == "w" else None
     if path.suffix == ".gz":
         raw = gzip.GzipFile(path, f"{mode}b", compresslevel=1, mtime=0)
@@ -88,7 +88,7 @@ def write(path: Path, rows: Iterable[Sample], captures: tuple[str, ...] = ()) ->
 
 
 def sample_file(folder: Path) -> Path | None:
-    """The samples file of a results folder, compressed or not; None if no samples were kept."""
+    """Returns the samples file of a results folder, compressed or not; None if no samples were kept."""
     for name in ("samples.csv.gz", "samples.csv"):
         if (folder / name).exists():
             return folder / name
@@ -97,25 +97,25 @@ def sample_file(folder: Path) -> Path | None:
 
 _INTEGERS = ("seq", "due_us", "sent_us", "done_us", "status")
 _READ = 2**15
-"""Characters at a time: few enough that their texts are still in the processor's cache when they are converted."""
+"""Characters read at once: few enough that their texts are still in the processor's cache when they are converted."""
 
 
 def read_samples(path: Path) -> Samples:
-    """Read a samples file, compressed or not, whose columns may stand in any order, unknown ones ignored.
+    """Reads a samples file, compressed or not; columns may be in any order, unknown ones are ignored.
 
-    Raises ValueError with the reason for a file that is damaged (OSError and EOFError come from the file itself).
+    Raises ValueError with the reason for a damaged file, OSError and EOFError for one that cannot be read.
     """
-    most = max(2**20, MAX_RATIO * path.stat().st_size)
+    max_bytes = max(2**20, MAX_RATIO * path.stat().st_size)
     with open_text(path, "r") as file:
         names = next(csv.reader([file.readline(MAX_LINE)]), [])
         missing = [name for name in COLUMNS if name not in names]
         if missing or len(set(names)) < len(names):
-            raise ValueError(f"columns are missing or double: {', '.join(missing) or ', '.join(names)}")
+            raise ValueError(f"columns are missing or repeated: {', '.join(missing) or ', '.join(names)}")
         columns: dict[str, Any] = {name: array("q") if name in _INTEGERS else [] for name in COLUMNS}
         captured = {name[2:]: array("d") for name in names if name.startswith("c_")}
         line = 1
         try:
-            for lines in _lines(file, most):
+            for lines in _lines(file, max_bytes):
                 line += len(lines)
                 for name, texts in zip(names, _columns(lines, len(names)), strict=True):
                     if name in _INTEGERS:
@@ -131,17 +131,17 @@ def read_samples(path: Path) -> Samples:
                         captured[name[2:]].extend([float(text) if text else math.nan for text in texts])
         except (ValueError, OverflowError, csv.Error) as error:
             raise ValueError(f"near line {line}: {error}") from error
-    strange = set(columns["outcome"]).difference(OUTCOMES)
-    if strange:
-        raise ValueError(f"unknown outcome {strange.pop()!r}")
+    unknown = set(columns["outcome"]).difference(OUTCOMES)
+    if unknown:
+        raise ValueError(f"unknown outcome {unknown.pop()!r}")
     return Samples(**columns, captured=captured)
 
 
-def _lines(file: TextIO, most: int) -> Iterator[list[str]]:
-    """The lines that are left, many at a time; raises ValueError if they are longer or more than they should be."""
+def _lines(file: TextIO, max_bytes: int) -> Iterator[list[str]]:
+    """Yields the remaining lines in batches; raises ValueError if a line or the file is too long."""
     rest = ""
     while text := file.read(_READ):
-        if file.buffer.tell() > most:
+        if file.buffer.tell() > max_bytes:
             raise ValueError(f"it unpacks to more than {MAX_RATIO} times its size")
         *lines, rest = (rest + text).split("\n")
         if len(rest) > MAX_LINE:
@@ -153,11 +153,11 @@ def _lines(file: TextIO, most: int) -> Iterator[list[str]]:
 
 
 def _columns(lines: list[str], width: int) -> Iterable[Sequence[str]]:
-    """The fields of lines by column. Lines of ours quote nothing, and are split together."""
+    """Returns the fields of lines by column. Lines without quotes, as pgcrucible writes them, are split at once."""
     text = ",".join(lines)
     if '"' in text:
         return zip(*csv.reader(lines), strict=True)
     if any(line.count(",") != width - 1 for line in lines):
-        raise ValueError(f"a line that has not {width} fields")
+        raise ValueError(f"a line does not have {width} fields")
     fields = text.split(",")
     return [fields[column::width] for column in range(width)]

@@ -212,7 +212,7 @@ async def test_a_starved_generator_is_found_out(serve: Serve, agent: Start, tmp_
     summary = LaneSummary.from_json((await process.event("done"))["summary"])
     starving.cancel()
     await asyncio.gather(starving, return_exceptions=True)
-    assert any("load-1: the load generator was held up" in reason for reason in reasons(summary))
+    assert any("load-1: the load generator was stalled" in reason for reason in reasons(summary))
 
 
 async def test_the_p99_of_an_open_load_is_the_servers(serve: Serve, agent: Start, tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ def test_an_innocent_generator_has_no_reasons() -> None:
         ),
         ({"apart_us": 1_000_000}, None, "began to measure 1,000 ms apart (limit 100 ms)"),
         ({"watch": (process(throttled=0.8, cores=0.6),)}, None, "quota of 0.6 cores ran out in 80% of its"),
-        ({"watch": (process(stalled=0.85, longest_stall_ms=90.0),)}, None, "held up for 85% of the window"),
+        ({"watch": (process(stalled=0.85, longest_stall_ms=90.0),)}, None, "stalled for 85% of the window"),
         ({"lag_ms": Percentiles(p99_ms=4.0, count=20_000)}, None, "send lag p99 4.0 ms (limit 3.0 ms"),
         ({"lag_ms": Percentiles(p95_ms=4.0, p99_ms=9.0, count=100)}, None, "send lag p95 4.0 ms (limit 2.0 ms"),
         ({"last_sent_us": 12_000_000, "late": 4000}, None, "only 83% of the offered 2000 requests/s"),
@@ -55,7 +55,7 @@ def test_outcomes_that_cannot_be_believed_are_told_from_times_that_cannot() -> N
     assert broken(lane_summary()) == []
     assert broken(lane_summary(watch=(process(cpu=0.95),))) == []
     assert broken(lane_summary(connections=ConnectionTotals(opened=100, reopened=0, out_of_step=2))) == [
-        "2 answers came unasked: others may belong to other requests"
+        "2 responses came without a request: others may belong to the wrong request"
     ]
     assert broken(lane_summary(interrupted=True)) == ["the load was interrupted"]
 

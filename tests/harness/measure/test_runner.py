@@ -196,7 +196,7 @@ def judged_row(
     ("change", "said"),
     [
         ({"interrupted": True}, "the load was interrupted"),
-        ({"connections": OUT_OF_STEP}, "3 answers came unasked: others may belong to other requests"),
+        ({"connections": OUT_OF_STEP}, "3 responses came without a request: others may belong to the wrong request"),
     ],
 )
 def test_outcomes_that_cannot_be_believed_make_any_trial_invalid(
@@ -265,7 +265,7 @@ def test_a_starved_generator_ends_with_4_and_is_named(benches: Bench, monkeypatc
     run = benches.go(plan(Cell(scenario="counting", clients=4, seconds=1.5)))
     assert run.manifest.verdict == "invalid"
     assert {finding.verdict for finding in run.findings} == {"pass"}, "what was counted is right all the same"
-    with pytest.raises(InvalidMeasurement, match="load-2: the load generator was held up for") as ended_with:
+    with pytest.raises(InvalidMeasurement, match="load-2: the load generator was stalled for") as ended_with:
         end_with(run)
     assert ended_with.value.exit_code == 4
     assert "load-1" not in ended_with.value.message

@@ -162,7 +162,7 @@ async def test_hosts_without_samples_add_their_counts_by_key(serve: Serve, tmp_p
         ("increment", f"k-{n}", "ok"): 4 - (n > 0) for n in range(3)
     }
     (tmp_path / "b" / "keys.csv").unlink()
-    with pytest.raises(InvalidMeasurement, match="keys cannot be read"):
+    with pytest.raises(InvalidMeasurement, match="counts by key cannot be read"):
         merge([tmp_path / "a", tmp_path / "b"], tmp_path / "d")
 
 

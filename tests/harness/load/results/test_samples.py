@@ -69,11 +69,14 @@ GOOD = "5,increment,hot-0,app-1,1,2,30,ok,200,7,,id,load-1,measure"
     [
         ("", "columns are missing"),
         ("seq,op\n1,2\n", "columns are missing"),
-        (header() + ",seq\n", "columns are missing or double"),
+        (header() + ",seq\n", "columns are missing or repeated"),
         (header() + "\n" + GOOD.replace("30", "3x") + "\n", "near line 2"),
         (header() + "\n" + GOOD + "\n" + GOOD[:-9] + "\n", "near line 3"),
-        (header() + "\n" + GOOD + "\n" + GOOD[:-8] + "\n" + GOOD + ",\n", "near line 4: a line that has not 14 fields"),
-        (header() + "\n" + GOOD + "\n\n", "a line that has not 14 fields"),
+        (
+            header() + "\n" + GOOD + "\n" + GOOD[:-8] + "\n" + GOOD + ",\n",
+            "near line 4: a line does not have 14 fields",
+        ),
+        (header() + "\n" + GOOD + "\n\n", "a line does not have 14 fields"),
         (header() + "\n" + GOOD + "x" * 70_000, "near line 1: a line of more than 65,536 characters"),
         (header() + "\n" + GOOD.replace("30", "9" * 30) + "\n", "near line 2"),
         (header() + "\n" + GOOD.replace("ok", "fine") + "\n", "unknown outcome 'fine'"),
