@@ -6,12 +6,12 @@ Per key (`ok`, `fail` and `unknown` are the outcomes of the increments sent):
     the acknowledged values lie in initial+1 … final, each once  and exactly fill it where unknown = 0
     a.done < b.sent  =>  a.value < b.value                       linearizable: real-time order
 
-The last line is the whole of linearizability for a counter whose increments answer their new value
+The last line is the whole of linearizability for a counter whose increments return its new value
 (Herlihy and Wing 1990: the order of values is the only candidate order, so it need only respect real time).
-With a ledger: every `ok` id is there once with the value that was answered, no `fail` id is, and
+With a ledger: it holds every `ok` id once with the value that was returned, and no `fail` id, and
 final - initial = rows of the key. Each finding names the first requests that prove it.
 
-Of a trial without samples only the first line can be judged: how many requests of each key ended how is known.
+Without samples only the first line can be checked, from the counts of outcomes per key.
 """
 
 from __future__ import annotations
@@ -25,11 +25,12 @@ from harness.checks import names
 from harness.checks.finding import finding
 from harness.model import Cell, Finding, OutcomeCounts
 from harness.record import Evidence, Samples, count_outcomes
+from harness.text import plural
 
 
 @dataclass(slots=True)
 class _Key:
-    """The increments of one key: those acknowledged as row numbers into the samples, the unknown ones as a count."""
+    """The increments of one key: the acknowledged ones as row numbers of the samples, the unknown ones as a count."""
 
     ok: list[int] = field(default_factory=list)
     unknown: int = 0
@@ -51,80 +52,103 @@ def _no_samples(cell: Cell, check: str) -> Finding:
     return finding(cell, check, "unknown", "no samples were kept")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _KeyBalance:
+    """The increments that the client sent for one key, and the key's value in the database before and after."""
+
+    key: str
+    sent: bool
+    ok: int
+    unknown: int
+    initial: int
+    final: int
+
+    @property
+    def growth(self) -> int:
+        """The increments that the database applied."""
+        return self.final - self.initial
+
+    @property
+    def lost(self) -> int:
+        """Acknowledged increments that are not in the database."""
+        return max(0, self.ok - self.growth) if self.sent else 0
+
+    @property
+    def invented(self) -> int:
+        """Increments in the database that no request explains; any change of a key without requests."""
+        return max(0, self.growth - self.ok - self.unknown) if self.sent else abs(self.growth)
+
+    def describe(self) -> str:
+        """The counts beside the change of the value."""
+        if not self.sent:
+            return f"key '{self.key}' changed by {self.growth:,} though no request named it"
+        return (
+            f"key '{self.key}': {self.ok:,} acknowledged and {self.unknown:,} unknown, "
+            f"but the value went from {self.initial:,} to {self.final:,}"
+        )
+
+
+def _balances(counts: OutcomeCounts, evidence: Evidence, op: str) -> list[_KeyBalance]:
+    """A balance for each key that was sent, then for each other key of the database."""
+    sent: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    for (name, key, outcome), number in counts.items():
+        if name == op:
+            sent[key][outcome] += number
+    return [
+        _KeyBalance(
+            key=key,
+            sent=key in sent,
+            ok=sent[key]["ok"] if key in sent else 0,
+            unknown=sent[key]["unknown"] if key in sent else 0,
+            initial=evidence.initial.get(key, 0),
+            final=evidence.final.get(key, evidence.initial.get(key, 0)),
+        )
+        for key in dict.fromkeys([*sent, *evidence.final])
+    ]
+
+
 def check_final_value(
     cell: Cell, requests: Samples | OutcomeCounts, evidence: Evidence, *, op: str = "increment"
 ) -> Finding:
     """Per key: ok <= final - initial <= ok + unknown. Lost and invented updates are counted over all keys."""
-    lost = invented = ok = unknown = applied = 0
-    first = ""
-    keys: defaultdict[str, Counter[str]] = defaultdict(Counter)
-    for (name, key, outcome), number in count_outcomes(requests).items():
-        if name == op:
-            keys[key][outcome] += number
-    untouched = [key for key in evidence.final if key not in keys]
-    for key, ended in keys.items():
-        ok += ended["ok"]
-        unknown += ended["unknown"]
-        if key not in evidence.final:
-            if not ended["ok"]:
-                continue
-            grown = 0
-        else:
-            grown = evidence.final[key] - evidence.initial.get(key, 0)
-        applied += grown
-        missing, surplus = ended["ok"] - grown, grown - ended["ok"] - ended["unknown"]
-        lost += max(0, missing)
-        invented += max(0, surplus)
-        if not first and (missing > 0 or surplus > 0):
-            first = (
-                f"key '{key}': {ended['ok']:,} acknowledged and {ended['unknown']:,} unknown, "
-                f"but the value went from {evidence.initial.get(key, 0):,} to "
-                f"{evidence.final.get(key, evidence.initial.get(key, 0)):,}"
-            )
-            if missing > 0 and not isinstance(requests, Counter):
-                first += _first_double(requests, _by_key(requests, op)[key].ok)
-    for key in untouched:
-        grown = evidence.final[key] - evidence.initial.get(key, 0)
-        applied += grown
-        if grown:
-            invented += abs(grown)
-            first = first or f"key '{key}' changed by {grown:,} though no request named it"
-    numbers = {"ok": ok, "unknown": unknown, "applied": applied, "lost": lost, "invented": invented}
-    if lost or invented:
-        said = " and ".join(text for n, text in ((lost, f"{lost:,} lost"), (invented, f"{invented:,} invented")) if n)
-        return finding(cell, names.FINAL_VALUE, "fail", f"{said} updates; {first}", **numbers)
+    balances = _balances(count_outcomes(requests), evidence, op)
+    numbers = {
+        "ok": sum(each.ok for each in balances),
+        "unknown": sum(each.unknown for each in balances),
+        "applied": sum(each.growth for each in balances),
+        "lost": sum(each.lost for each in balances),
+        "invented": sum(each.invented for each in balances),
+    }
+    wrong = next((each for each in balances if each.lost or each.invented), None)
+    if wrong is not None:
+        problems = " and ".join(f"{numbers[kind]:,} {kind}" for kind in ("lost", "invented") if numbers[kind])
+        detail = f"{problems} updates; {wrong.describe()}{_duplicate(requests, wrong, op)}"
+        return finding(cell, names.FINAL_VALUE, "fail", detail, **numbers)
+    keys = sum(each.sent for each in balances)
     if not keys:
         return finding(cell, names.FINAL_VALUE, "unknown", f"no request named '{op}' was sent", **numbers)
-    return finding(
-        cell,
-        names.FINAL_VALUE,
-        "pass",
-        f"final - initial = {applied:,} for {ok:,} acknowledged"
-        + (f" and {unknown:,} unknown" if unknown else "")
-        + f" over {len(keys):,} key{'s' if len(keys) != 1 else ''}: no lost update",
-        **numbers,
-    )
+    unknown = f" and {numbers['unknown']:,} unknown" if numbers["unknown"] else ""
+    detail = f"final - initial = {numbers['applied']:,} for {numbers['ok']:,} acknowledged{unknown}"
+    return finding(cell, names.FINAL_VALUE, "pass", f"{detail} over {plural(keys, 'key')}: no lost update", **numbers)
 
 
-def _first_double(samples: Samples, rows: Iterable[int]) -> str:
-    """The lost update's witness: the earliest two requests that were answered the same value."""
-    owner: dict[int, int] = {}
-    best: tuple[int, int, int] | None = None
-    for row in sorted(rows, key=lambda r: samples.done_us[r]):
-        value = samples.value[row]
+def _duplicate(requests: Samples | OutcomeCounts, balance: _KeyBalance, op: str) -> str:
+    """The proof of a lost update: the earliest two requests that returned the same value. Empty without one."""
+    if isinstance(requests, Counter) or not balance.lost:
+        return ""
+    first_row: dict[int, int] = {}
+    for row in sorted(_by_key(requests, op)[balance.key].ok, key=lambda r: requests.done_us[r]):
+        value = requests.value[row]
         if value is None:
             continue
-        if value in owner:
-            best = (owner[value], row, value)
-            break
-        owner[value] = row
-    if best is None:
-        return ""
-    a, b, value = best
-    return (
-        f"; the first: requests {samples.seq[a]} ({samples.host[a]}) and "
-        f"{samples.seq[b]} ({samples.host[b]}) were both answered {value:,}"
-    )
+        if value in first_row:
+            other = first_row[value]
+            return (
+                f"; the first: requests {requests.seq[other]} ({requests.host[other]}) and "
+                f"{requests.seq[row]} ({requests.host[row]}) both returned {value:,}"
+            )
+        first_row[value] = row
+    return ""
 
 
 def check_value_sequence(
@@ -149,43 +173,43 @@ def check_value_sequence(
         if missing > entry.unknown:
             gaps += missing - entry.unknown
             hole = next((v for v in range(low + 1, high + 1) if v not in good), None)
-            first = first or f"value {hole} of '{key}' was answered to nobody"
+            first = first or f"value {hole} of '{key}' was not returned to any request"
     numbers = {"doubles": doubles, "outside": outside, "gaps": gaps}
     if doubles or outside or gaps:
         return finding(
             cell,
             names.VALUE_SEQUENCE,
             "fail",
-            f"{doubles:,} values answered twice, {outside:,} out of range, {gaps:,} answered to nobody; {first}",
+            f"{doubles:,} values returned twice, {outside:,} out of range, {gaps:,} not returned; {first}",
             **numbers,
         )
     acknowledged = sum(len(entry.ok) for entry in keys.values())
     if not acknowledged:
         return finding(cell, names.VALUE_SEQUENCE, "unknown", "no increment was acknowledged", **numbers)
     return finding(
-        cell, names.VALUE_SEQUENCE, "pass", f"{acknowledged:,} values, each answered exactly once", **numbers
+        cell, names.VALUE_SEQUENCE, "pass", f"{acknowledged:,} values, each returned exactly once", **numbers
     )
 
 
 def _first_wrong(samples: Samples, key: str, rows: Iterable[int], low: int, high: int) -> str:
-    """The first request whose value does not lie in low+1 … high, or is another's."""
+    """The first request whose value is outside low+1 … high, or was returned before."""
     owner: dict[int, int] = {}
     for row in rows:
         value = samples.value[row]
         if value is None or not low < value <= high:
-            return f"request {samples.seq[row]} on '{key}' was answered {value}, outside {low + 1}…{high}"
+            return f"request {samples.seq[row]} on '{key}' returned {value}, outside {low + 1}…{high}"
         if value in owner:
             both = f"requests {samples.seq[owner[value]]} and {samples.seq[row]}"
-            return f"{both} on '{key}' were both answered {value:,}"
+            return f"{both} on '{key}' both returned {value:,}"
         owner[value] = row
     return ""
 
 
 def check_real_time_order(cell: Cell, samples: Samples | OutcomeCounts, *, op: str = "increment") -> Finding:
-    """A request that ended before another on its key was sent has the smaller value.
+    """A request that ended before another of its key was sent has the smaller value.
 
-    Instants of different load hosts are compared only through each host's own clock: pairs are formed
-    within a load host. O(n log n): values are walked downwards with the earliest `done` seen so far.
+    Clocks of different load hosts are not compared: both requests of a pair are of one load host.
+    O(n log n): values in descending order, with the earliest `done` of the larger ones.
     """
     if isinstance(samples, Counter):
         return _no_samples(cell, names.REAL_TIME_ORDER)
@@ -200,19 +224,19 @@ def check_real_time_order(cell: Cell, samples: Samples | OutcomeCounts, *, op: s
                 violations += 1
                 first = first or (
                     f"on '{key}' request {samples.seq[ended]} had ended with {samples.value[ended]:,} "
-                    f"before request {samples.seq[row]} was sent, which was answered {samples.value[row]:,}"
+                    f"before request {samples.seq[row]} was sent, which returned {samples.value[row]:,}"
                 )
     if violations:
-        text = f"{violations:,} answers go back in time; {first}"
+        text = f"{violations:,} values violate real-time order; {first}"
         return finding(cell, names.REAL_TIME_ORDER, "fail", text, violations=violations)
     if not compared:
         return finding(cell, names.REAL_TIME_ORDER, "unknown", "no increment was acknowledged", violations=0)
-    text = f"{compared:,} answers respect real time: the counter is linearizable"
+    text = f"{compared:,} values respect real-time order: the counter is linearizable"
     return finding(cell, names.REAL_TIME_ORDER, "pass", text, violations=0)
 
 
 def _by_load_host(samples: Samples, rows: Sequence[int]) -> Iterable[list[int]]:
-    """Rows split by the load host whose clock timed them."""
+    """Rows by the load host whose clock measured them."""
     split: dict[str, list[int]] = defaultdict(list)
     for row in rows:
         split[samples.load_host[row]].append(row)
@@ -220,10 +244,10 @@ def _by_load_host(samples: Samples, rows: Sequence[int]) -> Iterable[list[int]]:
 
 
 def _back_in_time(samples: Samples, rows: list[int]) -> Iterator[tuple[int, int]]:
-    """Pairs (ended, sent later but with a smaller value): for each such later row, the earliest that ended."""
+    """Pairs (ended, sent later but with a smaller value): for each later row the earliest row that ended."""
     value, sent, done = samples.value, samples.sent_us, samples.done_us
     last: int | None = None
-    earliest = soonest = math.inf  # among larger values; among equal ones, which say nothing of each other
+    earliest = soonest = math.inf  # among larger values; among equal ones, which are not compared
     earliest_row = soonest_row = -1
     for row in sorted(rows, key=value.__getitem__, reverse=True):  # type: ignore[arg-type]  # None was left out
         if value[row] != last:
@@ -238,20 +262,20 @@ def _back_in_time(samples: Samples, rows: list[int]) -> Iterator[tuple[int, int]
 
 
 def _mismatch(samples: Samples, row: int, entry: tuple[str, int] | None) -> tuple[str, str] | None:
-    """What is wrong between one request and its ledger row: (kind, sentence), or None."""
+    """The difference between one request and its ledger row as (kind, sentence), or None."""
     seq, outcome, key, value = samples.seq[row], samples.outcome[row], samples.key[row], samples.value[row]
     if outcome == "ok" and entry is None:
-        return "acknowledged but absent", f"request {seq} was acknowledged but its id is not there"
+        return "acknowledged but absent", f"request {seq} was acknowledged but its id is not in the ledger"
     if outcome == "ok" and entry is not None and entry != (key, value):
-        there = f"the ledger holds {entry[1]} on '{entry[0]}'"
-        return "another value", f"request {seq} was answered {value} on '{key}', {there}"
+        stored = f"the ledger holds {entry[1]} on '{entry[0]}'"
+        return "another value", f"request {seq} returned {value} on '{key}', {stored}"
     if outcome == "fail" and entry is not None:
-        return "refused but applied", f"request {seq} was refused but its id is there"
+        return "refused but applied", f"request {seq} was refused but its id is in the ledger"
     return None
 
 
 def check_ledger(cell: Cell, samples: Samples | OutcomeCounts, evidence: Evidence, *, op: str = "increment") -> Finding:
-    """The ledger and the samples tell one story, id by id."""
+    """The ledger and the samples agree, id by id."""
     if isinstance(samples, Counter):
         return _no_samples(cell, names.LEDGER)
     ledger = evidence.ledger
@@ -268,7 +292,7 @@ def check_ledger(cell: Cell, samples: Samples | OutcomeCounts, evidence: Evidenc
         problem = _mismatch(samples, row, ledger.get(ident))
         if problem:
             problems.append(problem)
-    problems += [("never sent", f"the ledger holds {ident}, which nobody sent") for ident in ledger.keys() - ids]
+    problems += [("never sent", f"the ledger holds {ident}, which no request sent") for ident in ledger.keys() - ids]
     rows = Counter(key for key, _ in ledger.values())
     for key in sorted(rows.keys() | evidence.final.keys()):
         grown = evidence.final.get(key, 0) - evidence.initial.get(key, 0)
@@ -278,15 +302,14 @@ def check_ledger(cell: Cell, samples: Samples | OutcomeCounts, evidence: Evidenc
     outcomes = Counter(ids.values())
     if problems:
         kinds = Counter(kind for kind, _ in problems)
-        said = ", ".join(f"{n:,} x {kind}" for kind, n in kinds.most_common())
-        return finding(cell, names.LEDGER, "fail", f"{said}; {problems[0][1]}", problems=dict(kinds))
+        counts = ", ".join(f"{n:,} x {kind}" for kind, n in kinds.most_common())
+        return finding(cell, names.LEDGER, "fail", f"{counts}; {problems[0][1]}", problems=dict(kinds))
     if not ids:
         return finding(cell, names.LEDGER, "unknown", "no request carried an Idempotency-Key")
     return finding(
         cell,
         names.LEDGER,
         "pass",
-        f"{len(ledger):,} rows for {outcomes['ok']:,} acknowledged and {outcomes['unknown']:,} unknown ids, "
-        "none doubled",
+        f"{len(ledger):,} rows for {outcomes['ok']:,} acknowledged and {outcomes['unknown']:,} unknown ids, none twice",
         rows=len(ledger),
     )

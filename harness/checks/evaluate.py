@@ -14,25 +14,28 @@ from harness.record import TrialRecord
 
 
 def judge_trial(scenario: Scenario, measured: TrialRecord) -> list[Finding]:
-    """One trial's findings. A check that crashes says `unknown` with the reason; it never passes."""
+    """One trial's findings. A check that raises an error is `unknown` with the reason; it never passes."""
     try:
-        found = [each for each in scenario.check(measured) if each.check not in measured.evidence.not_applicable]
+        findings = [each for each in scenario.check(measured) if each.check not in measured.evidence.not_applicable]
         missing = measured.evidence.missing_hosts
-        return [_doubted(each, missing[0]) for each in found] if missing else found
+        return [_without_samples(each, missing[0]) for each in findings] if missing else findings
     except Exception as error:  # noqa: BLE001  # the record may be damaged in any way: that is a finding
         return [_crashed(measured, names.CHECKS_COMPLETED, error)]
 
 
-def _doubted(found: Finding, why: str) -> Finding:
-    """What may be said without some load host's samples: nothing, but that what the others were promised is lost."""
+def _without_samples(found: Finding, reason: str) -> Finding:
+    """The finding where some load host's samples are missing: unknown, except for acknowledged updates that are lost.
+
+    The samples that are missing could not explain these.
+    """
     if found.verdict == "fail" and found.numbers.get("lost"):
         return found
-    return replace(found, verdict="unknown", detail=f"samples are missing ({why}): {found.detail}")
+    return replace(found, verdict="unknown", detail=f"samples are missing ({reason}): {found.detail}")
 
 
 def _crashed(measured: TrialRecord, check: str, error: Exception) -> Finding:
-    why = f"the check could not be carried out: {type(error).__name__}: {error}"
-    return finding(measured.cell, check, "unknown", why)
+    detail = f"the check raised an error: {type(error).__name__}: {error}"
+    return finding(measured.cell, check, "unknown", detail)
 
 
 def evaluate(scenarios: Mapping[str, Scenario], trials: Iterable[TrialRecord]) -> list[Finding]:
@@ -46,21 +49,21 @@ def evaluate(scenarios: Mapping[str, Scenario], trials: Iterable[TrialRecord]) -
             single[name].append(finding(measured.cell, names.CHECKS_COMPLETED, "unknown", text))
             continue
         single[name] += judge_trial(scenarios[name], measured)
-        # what judges trials together looks at rows and evidence: the samples may be dropped now
-        distilled = _distilled(scenarios[name], measured)
-        by_scenario[name].append(replace(measured, lanes={}, outcome_counts={}, extracted=distilled))
+        # the comparison of trials reads rows and evidence only, so the samples are dropped here
+        extracted = _extract(scenarios[name], measured)
+        by_scenario[name].append(replace(measured, lanes={}, outcome_counts={}, extracted=extracted))
     findings: list[Finding] = []
-    for name, found in single.items():
-        findings += merge(found)
+    for name, per_trial in single.items():
+        findings += merge(per_trial)
         if name in by_scenario:
             findings += _judge_together(scenarios[name], by_scenario[name])
     return findings
 
 
-def _distilled(scenario: Scenario, measured: TrialRecord) -> Mapping[str, float]:
+def _extract(scenario: Scenario, measured: TrialRecord) -> Mapping[str, float]:
     try:
         return scenario.extract(measured)
-    except Exception:  # noqa: BLE001  # the trial's own findings say what is wrong with it
+    except Exception:  # noqa: BLE001  # the trial's own findings name the damage
         return {}
 
 
@@ -72,7 +75,7 @@ def _judge_together(scenario: Scenario, trials: Sequence[TrialRecord]) -> list[F
 
 
 def verdict_of(findings: Sequence[Finding], *, invalid_trials: int) -> RunVerdict:
-    """fail before invalid before unknown before pass: a lost update stays one however it was measured."""
+    """The verdict of a run: fail before invalid before unknown before pass; a lost update fails an invalid trial too."""
     verdict = worst(f.verdict for f in findings)
     if verdict != "fail" and invalid_trials:
         return "invalid"

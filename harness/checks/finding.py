@@ -9,14 +9,14 @@ from harness.model import VERDICTS, Cell, Finding, Verdict
 
 
 def finding(cell: Cell, check: str, verdict: Verdict | bool, detail: str, **numbers: object) -> Finding:
-    """A Finding about `cell` (True is pass, False is fail); `numbers` are kept beside the sentence for machines."""
+    """A Finding about `cell` (True is pass, False is fail); `numbers` are the figures of `detail` for programs."""
     if isinstance(verdict, bool):
         verdict = "pass" if verdict else "fail"
     return Finding(scenario=cell.scenario, cell=cell.name, check=check, verdict=verdict, detail=detail, numbers=numbers)
 
 
 def worst(verdicts: Iterable[Verdict]) -> Verdict:
-    """Merges verdicts by fixed priority: fail over unknown over pass; nothing checked is unknown."""
+    """Merges verdicts by fixed priority: fail over unknown over pass; unknown without any."""
     return min(verdicts, key=VERDICTS.index, default="unknown")
 
 
@@ -24,7 +24,7 @@ _SUMS = ("lost", "invented")
 
 
 def merge(findings: Sequence[Finding]) -> list[Finding]:
-    """Findings of the same cell and check become one: the worst verdict, how many trials said so, sums of losses."""
+    """Merges findings of the same cell and check: the worst verdict, its number of trials, the sums of losses."""
     groups: dict[tuple[str, str], list[Finding]] = defaultdict(list)
     for one in findings:
         groups[one.cell, one.check].append(one)

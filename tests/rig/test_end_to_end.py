@@ -57,7 +57,7 @@ def test_a_doctored_sample_is_noticed(tool: Tool) -> None:
 def test_the_negative_control_exits_1_and_names_what_was_lost(tool: Tool) -> None:
     done = tool.bench("--scenario", "concurrent-writes", "--strategy", "unsafe", "--backend", "postgres")
     assert done.returncode == 1, done.stdout + done.stderr
-    assert re.search(r"error: verdict fail: .*\d+ lost updates; .*were both answered", done.stderr)
+    assert re.search(r"error: verdict fail: .*\d+ lost updates; .*both returned", done.stderr)
 
 
 def test_other_scenarios_pass_on_both_backends(tool: Tool) -> None:

@@ -234,8 +234,10 @@ def passing(cell: Cell) -> list[Finding]:
             lost=0,
             invented=0,
         ),
-        found(cell, "value sequence", detail=f"{wanted:,} values, each answered exactly once"),
-        found(cell, "real-time order", detail=f"{wanted:,} answers in real-time order"),
+        found(cell, "value sequence", detail=f"{wanted:,} values, each returned exactly once"),
+        found(
+            cell, "real-time order", detail=f"{wanted:,} values respect real-time order: the counter is linearizable"
+        ),
         found(cell, "spread", detail=f"even over {cell.hosts} hosts: app-1 250, app-2 250, app-3 250, app-4 250"),
         found(
             cell,

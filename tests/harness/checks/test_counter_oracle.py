@@ -1,4 +1,4 @@
-"""The counter oracle against histories whose answer is known; every check fails on one of them."""
+"""The counter oracle with histories whose verdict is known; every check fails for one of them."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ def test_an_exact_counter_passes_every_check() -> None:
     assert check_real_time_order(CELL, samples).verdict == "pass"
 
 
-def test_a_lost_update_is_counted_and_its_witness_named() -> None:
+def test_a_lost_update_is_counted_and_the_two_requests_are_named() -> None:
     samples = history((0, 9, "ok", 1), (1, 9, "ok", 1), (20, 29, "ok", 2))
     found = check_final_value(CELL, samples, grown(2))
     assert found.verdict == "fail"
     assert found.numbers["lost"] == 1
-    assert "requests 0 (app-1) and 1 (app-2) were both answered 1" in found.detail
+    assert "requests 0 (app-1) and 1 (app-2) both returned 1" in found.detail
 
 
-def test_a_counter_that_grew_by_itself_is_invented() -> None:
+def test_an_update_without_a_request_is_invented() -> None:
     found = check_final_value(CELL, serial([1, 2]), grown(4))
     assert (found.verdict, found.numbers["invented"]) == ("fail", 2)
 
 
-def test_a_key_that_nobody_named_is_noticed() -> None:
+def test_a_changed_key_without_requests_fails() -> None:
     evidence = Evidence(initial={}, final={"hot-0": 1, "other": 1})
     found = check_final_value(CELL, serial([1]), evidence)
     assert found.verdict == "fail"
@@ -62,7 +62,7 @@ def test_a_refused_request_must_not_be_applied() -> None:
     assert check_final_value(CELL, samples, grown(2)).verdict == "fail"
 
 
-def test_an_initial_value_is_counted_from() -> None:
+def test_values_count_from_the_initial_value() -> None:
     evidence = Evidence(initial={"hot-0": 100}, final={"hot-0": 102})
     assert check_value_sequence(CELL, serial([101, 102]), evidence).verdict == "pass"
     assert check_value_sequence(CELL, serial([1, 2]), evidence).verdict == "fail"
@@ -91,7 +91,7 @@ def test_nothing_acknowledged_is_unknown_never_pass() -> None:
     assert check_real_time_order(CELL, samples).verdict == "unknown"
 
 
-def test_answers_that_go_back_in_time_fail() -> None:
+def test_a_violation_of_real_time_order_fails() -> None:
     found = check_real_time_order(CELL, history((0, 5, "ok", 2), (6, 9, "ok", 1)))
     assert found.verdict == "fail"
     assert "request 0 had ended with 2 before request 1 was sent" in found.detail
@@ -122,7 +122,7 @@ def test_clocks_of_different_load_hosts_are_not_compared() -> None:
 
 
 class TestWithoutSamples:
-    """How many requests of each key ended how is all that is known."""
+    """Only the counts of outcomes per key are known."""
 
     COUNTS = OutcomeCounts({
         ("increment", "a", "ok"): 5, ("increment", "a", "unknown"): 2, ("increment", "b", "ok"): 3,
@@ -136,7 +136,7 @@ class TestWithoutSamples:
             ({"a": 6, "b": 4}, 0, 1), ({"a": 4, "b": 4}, 1, 1), ({"a": 5}, 3, 0), ({"a": 5, "b": 3, "c": 1}, 0, 1),
         ],
     )  # fmt: skip
-    def test_every_key_is_held_to_its_own_bounds(self, final: dict[str, int], lost: int, invented: int) -> None:
+    def test_each_key_has_its_own_bounds(self, final: dict[str, int], lost: int, invented: int) -> None:
         found = check_final_value(CELL, self.COUNTS, Evidence(final=final))
         assert (found.numbers["lost"], found.numbers["invented"]) == (lost, invented)
         assert found.verdict == ("fail" if lost or invented else "pass")
@@ -148,7 +148,7 @@ class TestWithoutSamples:
     def test_nothing_sent_is_unknown(self) -> None:
         assert check_final_value(CELL, OutcomeCounts(), Evidence()).verdict == "unknown"
 
-    def test_what_needs_single_requests_never_passes(self) -> None:
+    def test_checks_of_single_requests_never_pass(self) -> None:
         evidence = Evidence(final={"a": 5, "b": 3}, ledger={})
         found = [
             check_value_sequence(CELL, self.COUNTS, evidence),
@@ -159,7 +159,7 @@ class TestWithoutSamples:
         assert {(f.verdict, f.detail) for f in found} == {("unknown", "no samples were kept")}
 
     @pytest.mark.parametrize(("final", "verdict"), [(7, "fail"), (8, "pass"), (10, "pass"), (11, "fail")])
-    def test_the_layers_counts_are_compared_all_the_same(self, final: int, verdict: str) -> None:
+    def test_the_counts_of_the_layers_are_compared(self, final: int, verdict: str) -> None:
         counts = {"client": 23, "haproxy": 23, "app": 23}
         evidence = Evidence(final={"a": final}, counts=counts)
         assert check_counts(CELL, self.COUNTS, evidence).verdict == verdict

@@ -1,4 +1,4 @@
-"""Findings are merged by the worst, never by the best; what cannot be judged is unknown, never a pass."""
+"""Findings are merged by the worst verdict; a check that has no answer is unknown, never a pass."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def trial(
     return TrialRecord(row=row, lanes=lanes, evidence=Evidence(**evidence))
 
 
-def saying(*verdicts: Verdict, lost: Sequence[int] = ()) -> list[Finding]:
+def findings_of(*verdicts: Verdict, lost: Sequence[int] = ()) -> list[Finding]:
     numbers = [{"lost": n} for n in lost] or [{}] * len(verdicts)
     return [finding(CELL, "c", v, f"trial {i}", **n) for i, (v, n) in enumerate(zip(verdicts, numbers, strict=True), 1)]
 
@@ -52,15 +52,15 @@ def saying(*verdicts: Verdict, lost: Sequence[int] = ()) -> list[Finding]:
         (("fail",), "fail", "trial 1"),
     ],
 )
-def test_the_worst_of_a_cells_trials_is_its_finding(verdicts: tuple[Verdict, ...], verdict: str, detail: str) -> None:
-    (merged,) = merge(saying(*verdicts))
+def test_the_worst_verdict_of_a_cells_trials_is_kept(verdicts: tuple[Verdict, ...], verdict: str, detail: str) -> None:
+    (merged,) = merge(findings_of(*verdicts))
     assert (merged.verdict, merged.detail) == (verdict, detail)
 
 
 def test_losses_of_all_trials_add_up() -> None:
-    (merged,) = merge(saying("pass", "fail", "fail", lost=(0, 2, 3)))
+    (merged,) = merge(findings_of("pass", "fail", "fail", lost=(0, 2, 3)))
     assert merged.numbers["lost"] == 5
-    mixed = [*saying("fail", lost=(2,)), *saying("unknown")]
+    mixed = [*findings_of("fail", lost=(2,)), *findings_of("unknown")]
     assert merge(mixed)[0].numbers["lost"] == 2
 
 
@@ -88,20 +88,20 @@ def test_checks_and_cells_are_not_merged_with_others() -> None:
 def test_fail_before_invalid_before_unknown_before_pass(
     verdicts: tuple[Verdict, ...], invalid: int, verdict: str
 ) -> None:
-    assert verdict_of(saying(*verdicts), invalid_trials=invalid) == verdict
+    assert verdict_of(findings_of(*verdicts), invalid_trials=invalid) == verdict
 
 
 def crash(_: object) -> list[Finding]:
     raise KeyError("main")
 
 
-def test_a_check_that_crashes_says_unknown_and_why() -> None:
+def test_a_check_that_raises_is_unknown_with_the_reason() -> None:
     (found,) = judge_trial(scenario(crash), trial())
     assert (found.check, found.verdict) == ("checks completed", "unknown")
-    assert found.detail == "the check could not be carried out: KeyError: 'main'"
+    assert found.detail == "the check raised an error: KeyError: 'main'"
 
 
-def test_a_check_that_crashes_half_way_has_said_nothing() -> None:
+def test_findings_before_an_error_are_dropped() -> None:
     def half(measured: TrialRecord) -> Any:
         yield finding(measured.cell, "c", True, "fine")
         raise ValueError("but then")
@@ -109,25 +109,25 @@ def test_a_check_that_crashes_half_way_has_said_nothing() -> None:
     assert [f.verdict for f in judge_trial(scenario(half), trial())] == ["unknown"]
 
 
-def test_a_comparison_that_crashes_says_unknown_and_costs_no_other_finding() -> None:
+def test_a_comparison_that_raises_is_unknown_and_keeps_the_other_findings() -> None:
     found = evaluate({"s": scenario(lambda m: [finding(m.cell, "c", True, "")], crash)}, [trial()])
     assert [(f.check, f.verdict) for f in found] == [("c", "pass"), ("comparison completed", "unknown")]
 
 
-def test_a_scenario_that_this_version_does_not_have_is_unknown() -> None:
+def test_an_unknown_scenario_is_unknown() -> None:
     found = evaluate({"s": scenario(lambda m: [finding(m.cell, "c", True, "")])}, [trial(), trial(name="gone")])
     assert [(f.check, f.verdict) for f in found] == [("c", "pass"), ("checks completed", "unknown")]
     assert "no scenario 'gone'" in found[1].detail
     assert verdict_of(found, invalid_trials=0) == "unknown"
 
 
-def test_trials_are_judged_together_without_their_samples() -> None:
+def test_the_comparison_of_trials_gets_no_samples() -> None:
     seen: list[TrialRecord] = []
     evaluate({"s": scenario(judge=lambda trials: seen.extend(trials) or [])}, [trial(1), trial(2, valid=False)])
     assert [(m.row.trial.number, m.row.valid, m.lanes) for m in seen] == [(1, True, {}), (2, False, {})]
 
 
-def test_what_a_target_cannot_answer_is_left_out_and_never_passes() -> None:
+def test_a_check_that_is_not_applicable_is_left_out_and_never_passes() -> None:
     checks = scenario(lambda m: [finding(m.cell, "a", True, ""), finding(m.cell, "b", False, "")])
     found = evaluate({"s": checks}, [trial(not_applicable={"b": "no counts"})])
     assert [f.check for f in found] == ["a"]
@@ -136,31 +136,31 @@ def test_what_a_target_cannot_answer_is_left_out_and_never_passes() -> None:
 
 
 class TestWithoutTheSamplesOfALoadHost:
-    """Its requests are in the database all the same."""
+    """Its requests are in the database, but not in the samples."""
 
     def findings(self, final: int) -> dict[str, Finding]:
         missing = ("load-2: the load agent died",)
         made = trial(valid=False, samples=serial([1, 2, 3]), final={"hot-0": final}, missing_hosts=missing)
         return {f.check: f for f in judge_trial(scenario(check_counters), made)}
 
-    def test_its_increments_are_not_called_invented(self) -> None:
+    def test_its_increments_are_not_reported_as_invented(self) -> None:
         found = self.findings(6)
         assert {f.verdict for f in found.values()} == {"unknown"}
         assert found["final value"].detail.startswith("samples are missing (load-2: the load agent died): ")
 
-    def test_nothing_passes(self) -> None:
+    def test_no_check_passes(self) -> None:
         assert {f.verdict for f in self.findings(3).values()} == {"unknown"}
 
-    def test_what_the_others_were_promised_can_still_be_lost(self) -> None:
+    def test_an_acknowledged_update_of_another_host_can_still_be_lost(self) -> None:
         found = self.findings(2)["final value"]
         assert (found.verdict, found.numbers["lost"]) == ("fail", 1)
 
 
-def test_nothing_recorded_is_not_all_acknowledged() -> None:
+def test_no_recorded_request_is_unknown() -> None:
     assert check_acknowledged(CELL, history(), expected=0).verdict == "unknown"
 
 
-def test_what_is_distilled_from_the_samples_is_there_when_trials_are_judged_together() -> None:
+def test_the_comparison_of_trials_gets_the_figures_extracted_from_the_samples() -> None:
     def together(trials: Sequence[TrialRecord]) -> list[Finding]:
         assert not any(each.lanes for each in trials)
         return [finding(CELL, "together", "pass", str([dict(each.extracted) for each in trials]))]

@@ -1,4 +1,4 @@
-"""The checks of every scenario, each with a record on which it fails."""
+"""The checks for every scenario, each with a record for which it fails."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from harness.record import Evidence
 from tests.support.histories import CELL, history, serial
 
 
-def test_all_acknowledged_passes_and_one_refused_fails() -> None:
+def test_all_acknowledged_passes_and_one_rejected_fails() -> None:
     assert check_acknowledged(CELL, serial([1, 2, 3]), expected=3).verdict == "pass"
     found = check_acknowledged(CELL, history((0, 1, "ok", 1), (0, 1, "unknown", None)), expected=2)
     assert found.verdict == "fail"
@@ -19,7 +19,7 @@ def test_all_acknowledged_passes_and_one_refused_fails() -> None:
 
 
 @pytest.mark.parametrize("expected", [2, 4])
-def test_a_missing_or_surplus_record_is_not_all_acknowledged(expected: int) -> None:
+def test_a_missing_or_extra_record_fails(expected: int) -> None:
     assert check_acknowledged(CELL, serial([1, 2, 3]), expected=expected).verdict == "fail"
 
 
@@ -38,7 +38,7 @@ def test_an_uneven_spread_fails(hosts: list[str]) -> None:
     assert check_spread(CELL, samples, Evidence()).verdict == "fail"
 
 
-def test_a_spread_that_nobody_named_is_unknown() -> None:
+def test_responses_that_name_no_host_are_unknown() -> None:
     samples = serial([1])
     samples.host = [""]
     assert check_spread(CELL, samples, Evidence()).verdict == "unknown"
@@ -51,7 +51,7 @@ def test_a_spread_that_nobody_named_is_unknown() -> None:
         ({"app-1": 40}, "fail"), ({"app-1": 20, "app-2": 20, "app-3": 20}, "fail"), ({}, "unknown"),
     ],
 )  # fmt: skip
-def test_without_samples_the_spread_is_as_haproxy_counted(servers: dict[str, int], verdict: str) -> None:
+def test_without_samples_the_spread_is_haproxys_count(servers: dict[str, int], verdict: str) -> None:
     counts = OutcomeCounts({("increment", "hot-0", "ok"): 40})
     assert check_spread(CELL, counts, Evidence(servers=servers)).verdict == verdict
 
@@ -83,7 +83,7 @@ def test_a_layer_that_was_not_measured_is_unknown() -> None:
     assert check_counts(CELL, serial([1, 2, 3]), evidence(client=3, app=3)).verdict == "unknown"
 
 
-def test_the_worst_verdict_wins_and_nothing_is_unknown() -> None:
+def test_the_worst_verdict_wins_and_none_is_unknown() -> None:
     assert worst(["pass", "unknown", "pass"]) == "unknown"
     assert worst(["pass", "unknown", "fail"]) == "fail"
     assert worst(["pass"]) == "pass"
