@@ -75,7 +75,7 @@ def _judge_together(scenario: Scenario, trials: Sequence[TrialRecord]) -> list[F
 
 
 def verdict_of(findings: Sequence[Finding], *, invalid_trials: int) -> RunVerdict:
-    """The verdict of a run: fail before invalid before unknown before pass; a lost update fails an invalid trial too."""
+    """The verdict of a run: fail before invalid before unknown before pass. A lost update fails even if invalid."""
     verdict = worst(f.verdict for f in findings)
     if verdict != "fail" and invalid_trials:
         return "invalid"
