@@ -47,7 +47,7 @@ def test_sqlite_is_skipped_without_a_shared_directory(connection: RigDatabase) -
 @pytest.mark.parametrize(
     ("attribute", "value", "reason"),
     [
-        ("filesystems", "nfs4", "is on nfs4 on app-3: SQLite's locks do not hold"),
+        ("filesystems", "nfs4", "is on nfs4 on app-3: SQLite's locks do not work"),
         ("directories", 2, "app-3 does not see what app-1 writes to"),
         ("kernels", "another", "run on 2 kernels"),
     ],
