@@ -71,7 +71,9 @@ def test_sqlite_is_skipped_with_the_reason_where_hosts_do_not_share_it(
         site.no_sqlite,
     )
     asked = BenchRequest.parse({"scenario": "isolation", "backend": "sqlite-naive"}, known_scenarios=SCENARIOS)
-    with pytest.raises(UsageError, match="nothing to measure: isolation: needs sqlite-naive; this rig offers postgres") as error:
+    with pytest.raises(
+        UsageError, match="nothing to measure: isolation: needs sqlite-naive; this rig offers postgres"
+    ) as error:
         make_plan(asked, site, SCENARIOS)
     assert reason in error.value.message
 
