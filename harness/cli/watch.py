@@ -124,7 +124,9 @@ def waits(sessions: Sequence[Session]) -> list[str]:
             yield f"{pid} (idle or ended)" if pid else "a prepared transaction"
         else:
             blockers = set(session.blockers)
-            activity = "waits" if depth else "waits in a cycle" if blockers else session.state
+            activity = "waits in a cycle" if blockers else session.state
+            if depth:
+                activity = "waits"
             wanted = f" for {session.lock}" if session.lock else ""
             more = f", behind {len(blockers) - 1} more" if len(blockers) > 1 and depth else ""
             client = session.application or session.address

@@ -20,10 +20,15 @@ def texts(row: Row) -> tuple[str, ...]:
         figure(row.median_b),
         f"{ratio.value:.3f}" if ratio else "-",
         f"{ratio.low:.3f} … {ratio.high:.3f}" if ratio and min(row.n_a, row.n_b) >= CLAIM_TRIALS else "-",
-        "-" if row.p is None else "<0.001" if row.p < 0.001 else f"{row.p:.3f}",
+        "-" if row.p is None else p_value(row.p),
         f"{row.n_a} / {row.n_b}",
         verdict(row),
     )
+
+
+def p_value(p: float) -> str:
+    """`0.012`, or `<0.001`."""
+    return "<0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def verdict(row: Row) -> str:

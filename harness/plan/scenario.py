@@ -90,7 +90,7 @@ def joined(*words: str) -> str:
 class Scenario:
     """A question, a workload, and the checks that answer it.
 
-    `criteria`: the original page's criteria (or `+ ` and our own) in words, for `./run scenarios`.
+    `criteria`: what the scenario checks and reports, in words, for `./run scenarios` and the report.
     `check` judges one trial, `judge` the scenario's trials together (ratios between cells, tables).
     """
 

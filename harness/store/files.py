@@ -176,12 +176,14 @@ def check_yaml(path: Path, text: str) -> None:
     depth = 0
     for count, event in enumerate(yaml.parse(text, Loader=yaml.CSafeLoader)):
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-        wrong = (
-            "aliases are not allowed" if isinstance(event, yaml.AliasEvent)
-            else f"the tag {shown(tag)} is not allowed" if (tag := getattr(event, "tag", None))
-            else "nested too deeply" if depth > MAX_DEPTH
-            else f"more than {MAX_NODES:,} values" if count > MAX_NODES
-            else ""
-        )  # fmt: skip
-        if wrong:
-            raise FormatError(f"{path}: {wrong}", hint="this is not a file of ours")
+        problem = ""
+        if isinstance(event, yaml.AliasEvent):
+            problem = "aliases are not allowed"
+        elif tag := getattr(event, "tag", None):
+            problem = f"the tag {shown(tag)} is not allowed"
+        elif depth > MAX_DEPTH:
+            problem = "nested too deeply"
+        elif count > MAX_NODES:
+            problem = f"more than {MAX_NODES:,} values"
+        if problem:
+            raise FormatError(f"{path}: {problem}", hint="this is not a file of ours")

@@ -134,6 +134,21 @@ def test_host_code_imports_nothing_of_the_controller(path: Path) -> None:
     assert not {n.split(".")[0] for n in imports(path)} & CONTROLLER_ONLY
 
 
+def nested_conditionals(path: Path) -> list[int]:
+    """Lines of conditional expressions that contain another one as an operand (`a if b else c if d else e`)."""
+    return [
+        node.lineno
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.IfExp)
+        and any(isinstance(part, ast.IfExp) for part in (node.body, node.test, node.orelse))
+    ]
+
+
+@pytest.mark.parametrize("path", modules(), ids=name_of)
+def test_no_conditional_expression_is_nested(path: Path) -> None:
+    assert not nested_conditionals(path), "use if statements or model.verdict_from"
+
+
 def test_every_package_has_a_layer() -> None:
     found = {own_layer(path) for path in HARNESS} - {"__init__"}
     assert found == set(LAYERS)
@@ -144,6 +159,8 @@ def test_the_checks_of_this_file_can_fail(tmp_path: Path) -> None:
     file = tmp_path / "x.py"
     file.write_text("def f():\n    from harness.report import page\n    import socket\n")
     assert imports(file) == {"harness.report.page", "socket"}
+    file.write_text("x = 1 if a else 2\ny = 1 if a else 2 if b else 3\n")
+    assert nested_conditionals(file) == [2]
     assert layer_of("harness.report.page") == "report"
     assert "report" not in LAYERS[LAYERS.index("store") :]
 

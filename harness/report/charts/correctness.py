@@ -52,7 +52,11 @@ def convergence(rows: Rows, *, title: str, subtitle: str = "", because: str = "n
         doubt = next(iter(numbers([row], "unknown")), {}).get("unknown", 0.0)
         lost, extra = row["acknowledged"] - row["final"], row["final"] - row["acknowledged"] - doubt
         row["off"] = max(lost, extra, 0.0)
-        row["text"] = f"{lost:,.0f} lost" if lost > 0 else f"{extra:,.0f} too many" if extra > 0 else "equal"
+        row["text"] = "equal"
+        if lost > 0:
+            row["text"] = f"{lost:,.0f} lost"
+        elif extra > 0:
+            row["text"] = f"{extra:,.0f} too many"
         row["sound"] = "as acknowledged" if not row["off"] else "not as acknowledged"
     shown = sorted(keys, key=lambda row: -row["off"])[:SHOWN_KEYS]
     if len(keys) > len(shown):
