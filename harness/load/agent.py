@@ -1,4 +1,4 @@
-"""The load agent: `python -m harness.load.agent` on a load host. See the package's docstring for the protocol."""
+"""The load agent: `python -m harness.load.agent` on a load host. The package's docstring describes the protocol."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from typing import Any
 
 try:
     import uvloop
-except ImportError:  # a host without it measures the same, at a lower ceiling
-    uvloop = None  # type: ignore[assignment]  # asked for before each use
+except ImportError:  # without uvloop the agent works the same, at a lower maximum rate
+    uvloop = None  # type: ignore[assignment]  # checked before each use
 
 from harness.errors import CrucibleError, UsageError
 from harness.load.coordinator import AHEAD_MS, Coordinator
@@ -26,11 +26,11 @@ from harness.load.worker import work
 from harness.load.worker_group import work_in_processes
 
 OVERDUE_S = 4
-"""After the end of its warm-up, a load host that was not told so begins to measure by itself."""
+"""A load host that gets no `measure` line begins to measure so long after the end of its warm-up."""
 
 
 class Agent:
-    """Reads lines from standard input, prints events, keeps the load going only while someone listens."""
+    """Reads commands from standard input and prints events; stops the load when standard input ends."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
@@ -39,10 +39,10 @@ class Agent:
     async def run(self) -> int:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             self._loop.add_signal_handler(number, self._commands.put_nowait, None)
-        # a thread, because event loops watch pipes but not every kind of standard input there is
+        # a thread, because an event loop can watch pipes but not every kind of standard input
         threading.Thread(target=self._listen, daemon=True).start()
         try:
-            summary = await self._carry_out(_job(await self._commands.get()))
+            summary = await self._run_job(_read_job(await self._commands.get()))
         except CrucibleError as error:
             emit({"event": "error", "message": error.message})
             return 2
@@ -54,9 +54,9 @@ class Agent:
         return 0
 
     def _listen(self) -> None:
-        """Queue each line of standard input, and None at its end."""
+        """Queues each line of standard input, and None at its end."""
         parts: list[bytes] = []
-        with contextlib.suppress(RuntimeError):  # the loop has ended first
+        with contextlib.suppress(RuntimeError):  # the loop is already closed
             while data := os.read(0, 1 << 16):
                 *lines, rest = data.split(b"\n")
                 for line in lines:
@@ -66,32 +66,32 @@ class Agent:
                 parts.append(rest)
             self._loop.call_soon_threadsafe(self._commands.put_nowait, None)
 
-    async def _carry_out(self, job: Job) -> LaneSummary | None:
-        """Do the job. When the warm-up is over is decided here, or by the controller that leads several hosts."""
-        conductor = Coordinator(1, job.warmup, ahead_ms=STEP_MS if job.processes == 1 else AHEAD_MS)
+    async def _run_job(self, job: Job) -> LaneSummary | None:
+        """Runs the job. A single load host decides itself when its warm-up ends; else the controller does."""
+        coordinator = Coordinator(1, job.warmup, ahead_ms=STEP_MS if job.processes == 1 else AHEAD_MS)
         work_all = work if job.processes == 1 else work_in_processes
 
-        def tell(event: dict[str, Any]) -> None:
-            lines = conductor.handle(0, event) if job.host_count == 1 else _end_overdue(job, event)
+        def report(event: dict[str, Any]) -> None:
+            lines = coordinator.handle(0, event) if job.host_count == 1 else _end_overdue(job, event)
             for line in lines:
                 if line != "go":
                     self._commands.put_nowait(line)
             emit(event)
 
-        return await work_all(job, self._commands, tell)
+        return await work_all(job, self._commands, report)
 
 
 def _end_overdue(job: Job, event: dict[str, Any]) -> list[str]:
-    """End a warm-up that the controller should have ended: in the same second on every load host."""
+    """Ends a warm-up that the controller should have ended; all load hosts choose the same second."""
     if job.warmup is None or event["event"] != "progress" or event["phase"] != "warmup":
         return []
     overdue = math.ceil(job.warmup.max_seconds) + OVERDUE_S
     return [f"measure {overdue + 2}"] if event["second"] == overdue else []
 
 
-def _job(line: str | None) -> Job:
+def _read_job(line: str | None) -> Job:
     if line is None:
-        raise UsageError("load job: standard input ended before a job came")
+        raise UsageError("load job: standard input ended before the job")
     try:
         data = json.loads(line)
     except (ValueError, RecursionError) as error:
@@ -100,7 +100,7 @@ def _job(line: str | None) -> Job:
 
 
 def emit(event: dict[str, Any]) -> None:
-    """Print one event; one that tells of progress is dropped rather than holding the load up for a slow reader."""
+    """Prints one event. Progress is dropped if the reader is slow, because waiting for it would delay the load."""
     line = (json.dumps(event) + "\n").encode()
     progress = event["event"] in ("progress", "step")
     os.set_blocking(1, not progress)
@@ -110,18 +110,18 @@ def emit(event: dict[str, Any]) -> None:
     except BlockingIOError:
         pass
     except BrokenPipeError:
-        pass  # the controller is gone; its end of standard input tells us to stop
+        pass  # the controller is gone: the end of standard input stops the load
     finally:
         os.set_blocking(1, True)
 
 
 def new_event_loop() -> asyncio.AbstractEventLoop:
-    """uvloop's where present."""
+    """An event loop of uvloop if it is installed, else of asyncio."""
     return uvloop.new_event_loop() if uvloop else asyncio.new_event_loop()
 
 
 def main() -> int:
-    """Run one job; returns the exit code."""
+    """Runs one job; returns the exit code."""
     loop = new_event_loop()
     try:
         return loop.run_until_complete(Agent(loop).run())

@@ -1,7 +1,7 @@
-"""Leads several agents through one trial: all ready, released together, warmed up together, all done.
+"""Coordinates the agents of one trial: they are released together and end their warm-up in the same second.
 
-Sans I/O, so that the same rules serve the processes of one load host and the load hosts of one rig: feed each
-event an agent printed, send the lines that come back to every agent.
+It does no I/O, so the same rules serve the processes of one load host and the load hosts of one rig: pass it each
+event that an agent prints, and send the lines that it returns to every agent.
 """
 
 from __future__ import annotations
@@ -14,15 +14,17 @@ from harness.load.steady_state import STEP_MS, Row, is_steady, together
 
 Event = dict[str, Any]
 AHEAD_MS = 1000
-"""What several processes or hosts need to hear of the measured phase before it begins; one alone needs only a step.
-It is warm-up too: whether the load was steady is seen afterwards, in the last steps before the measured phase
-(merge.py)."""
+"""Advance notice (ms) of the measured phase: enough to reach every process or host. A single process needs one step.
+
+The notice is part of the warm-up: merge.py checks afterwards whether the last steps before the measured phase were
+steady.
+"""
 ENOUGH_ROWS = 5
-"""Steps before a warm-up may end early: a first one that does not count, and half a second twice."""
+"""Steps before a warm-up may end early: a first one that is not compared, and half a second twice."""
 
 
 class Coordinator:
-    """For `count` agents whose job has this warm-up (None: measure from the release on)."""
+    """Coordinates `count` agents whose job has this warm-up (None: they measure from the release on)."""
 
     def __init__(self, count: int, warmup: Warmup | None, *, ahead_ms: int = AHEAD_MS) -> None:
         self._count = count
@@ -34,14 +36,14 @@ class Coordinator:
         self.released = self.measuring = False
         self.done: dict[int, Event] = {}
         self.error = ""
-        """The first thing that went wrong: the trial is invalid."""
+        """The first error; it makes the trial invalid."""
 
     @property
     def finished(self) -> bool:
         return bool(self.error) or len(self.done) == self._count
 
     def handle(self, agent: int, event: Event) -> list[str]:
-        """The lines to send to every agent after `agent` printed this event."""
+        """Returns the lines to send to every agent after `agent` printed `event`."""
         kind = event.get("event")
         if kind == "ready":
             self._ready.add(agent)
@@ -57,7 +59,7 @@ class Coordinator:
         return []
 
     def lost(self, agent: int) -> None:
-        """The agent's stream ended; without a `done` before, the trial is invalid."""
+        """Records that an agent ended; without a `done` event before, the trial is invalid."""
         if agent not in self.done:
             self.error = self.error or f"load agent {agent + 1} of {self._count} ended before its results were complete"
 

@@ -1,4 +1,4 @@
-"""Requests as bytes, built once for each operation, path and key, so that sending costs one dictionary look-up."""
+"""Builds requests as bytes, once per operation, path and key: afterwards a request costs one dictionary look-up."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from harness.load.job import Job
 from harness.load.schedule import key_picker, operation_picker
 from harness.load.spec import Operation
 
-_N = "\ue000" * 4  # stands for {n} while the rest is built; 12 bytes of UTF-8, as many as the digits that replace it
+_N = "\ue000" * 4  # placeholder for {n} in a template: 12 bytes of UTF-8, as long as the digits that replace it
 _N_BYTES = _N.encode()
 _N_PATH = quote(_N).encode()
 _ID = b"\x00id\x00"
@@ -19,7 +19,7 @@ _CACHE = 20_000
 
 
 def _fill(value: Any, key: str) -> Any:
-    """The JSON value with `{key}` and `{n}` replaced in all its strings."""
+    """Replaces `{key}` and `{n}` in all strings of a JSON value."""
     if isinstance(value, str):
         return value.replace("{key}", key).replace("{n}", _N)
     if isinstance(value, list):
@@ -30,10 +30,10 @@ def _fill(value: Any, key: str) -> Any:
 
 
 def _template(job: Job, op: Operation, path: str, key: str) -> bytes:
-    """The whole request, with marks where the sequence number and the Idempotency-Key go."""
+    """The whole request, with placeholders for the sequence number and the Idempotency-Key."""
     body = b"" if op.body is None else json.dumps(_fill(op.body, key), ensure_ascii=False).encode()
-    where = path.replace("{key}", quote(key, safe="")).replace("{n}", quote(_N))
-    lines = [f"{op.method} {where} HTTP/1.1", f"Host: {job.target.host}:{job.target.port}"]
+    target = path.replace("{key}", quote(key, safe="")).replace("{n}", quote(_N))
+    lines = [f"{op.method} {target} HTTP/1.1", f"Host: {job.target.host}:{job.target.port}"]
     if op.body is not None:
         lines += ["Content-Type: application/json", f"Content-Length: {len(body)}"]
     elif op.method != "GET":
@@ -45,7 +45,7 @@ def _template(job: Job, op: Operation, path: str, key: str) -> bytes:
 
 
 def request_maker(job: Job) -> Callable[[int], tuple[int, int, bytes]]:
-    """A function from the sequence number to (operation index, key index, the bytes to send)."""
+    """Returns a function: sequence number -> (operation index, key index, bytes to send)."""
     build = builder(job)
     pick_operation, pick_key = operation_picker(job), key_picker(job)
 
@@ -61,19 +61,19 @@ def request_maker(job: Job) -> Callable[[int], tuple[int, int, bytes]]:
 
 
 def builder(job: Job) -> Callable[[int, int, int], bytes]:
-    """A function (operation index, key index, sequence number) -> the bytes to send."""
+    """Returns a function: (operation index, key index, sequence number) -> bytes to send."""
     cache: dict[tuple[int, int, int], bytes] = {}
     turns = [len(op.targets) for op in job.operations]
 
     def build(op_index: int, key_index: int, seq: int) -> bytes:
         op = job.operations[op_index]
         turn = (seq // job.host_count) % turns[op_index]
-        known = (op_index, key_index, turn)
-        data = cache.get(known)
+        cache_key = (op_index, key_index, turn)
+        data = cache.get(cache_key)
         if data is None:
             data = _template(job, op, op.targets[turn], job.keys.name(key_index))
             if len(cache) < _CACHE:
-                cache[known] = data
+                cache[cache_key] = data
         if op.idempotency:
             data = data.replace(_ID, b"%d" % seq, 1)
         if counted[op_index]:

@@ -1,6 +1,6 @@
-"""When each request is due, and what it asks for: pure functions of the job and a number.
+"""When each request is due, and which operation and key it uses: pure functions of the job and a number.
 
-The idea of a pacer that is a function and not a sleep is vegeta's (lib/pacer.go).
+A pacer that is a function instead of a sleep is an idea of vegeta (lib/pacer.go).
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from collections.abc import Callable, Iterator
 from harness.load.job import Job
 
 
-def _random(job: Job, what: str) -> random.Random:
-    """A generator of this stripe's own: other stripes and other purposes draw other numbers."""
-    return random.Random(f"{job.seed}/{what}/{job.host_index}/{job.host_count}")
+def _random(job: Job, purpose: str) -> random.Random:
+    """A random generator for this stripe and purpose, independent of the others."""
+    return random.Random(f"{job.seed}/{purpose}/{job.host_index}/{job.host_count}")
 
 
 def arrivals(job: Job) -> Iterator[int]:
-    """Due times of this stripe's requests in µs since the release, without end.
+    """Due times of this stripe's requests in µs since the release; never ends.
 
     `fixed`: request k of the whole job is due at k / rate. `poisson`: gaps are exponential, and the stripes'
-    independent processes of rate / count superpose to one of the whole rate (Kingman, Poisson Processes, 2.2).
+    independent processes of rate / count add up to one of the whole rate (Kingman, Poisson Processes, 2.2).
     """
     rate = job.rate or 0.0
     if job.arrivals == "fixed":
@@ -30,14 +30,14 @@ def arrivals(job: Job) -> Iterator[int]:
             yield round(number * 1_000_000 / rate)
     else:
         draw = _random(job, "arrivals").expovariate
-        at = 0.0
+        due_s = 0.0
         while True:
-            at += draw(rate / job.host_count)
-            yield round(at * 1_000_000)
+            due_s += draw(rate / job.host_count)
+            yield round(due_s * 1_000_000)
 
 
 def key_picker(job: Job) -> Callable[[int], int]:
-    """A function from the sequence number to the index of the key, by the job's distribution and seed."""
+    """Returns a function from sequence number to key index, by the job's distribution and seed."""
     keys = job.keys
     if keys.kind == "one" or keys.count == 1:
         return lambda _: 0
@@ -52,7 +52,7 @@ def key_picker(job: Job) -> Callable[[int], int]:
 
 
 def operation_picker(job: Job) -> Callable[[], int]:
-    """A function that draws the index of the next operation by weight."""
+    """Returns a function that draws the index of the next operation by weight."""
     if len(job.operations) == 1:
         return lambda: 0
     sums = list(itertools.accumulate(op.weight for op in job.operations))

@@ -1,4 +1,4 @@
-"""A load host with several processes: each is an agent of its own with a finer stripe of the same job."""
+"""Runs a job in several processes of one load host: each is an agent with a finer stripe of the job."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from harness.load.results.summary import LaneSummary
 from harness.load.worker import Emit, clock, release_us
 
 _LEAD_US = 50_000
-"""From `go` to the release: time for every process to hear of it."""
+"""From `go` to the release: enough for the line to reach every process."""
 _END_S = 5.0
 _LIMIT = 1 << 20
 
@@ -25,16 +25,16 @@ Event = dict[str, Any]
 
 
 async def work_in_processes(job: Job, commands: asyncio.Queue[str | None], emit: Emit) -> LaneSummary | None:
-    """Like `worker.work`, in `job.processes` processes released at the same instant."""
-    crew = WorkerGroup(job, emit)
+    """As `worker.work`, in `job.processes` processes that are released at the same instant."""
+    group = WorkerGroup(job, emit)
     for number in range(job.processes):
-        await crew.start(job.process(number))
-    forwarding = asyncio.ensure_future(crew.forward(commands))
+        await group.start(job.process(number))
+    forwarding = asyncio.ensure_future(group.forward(commands))
     try:
-        complete = await crew.listen()
+        complete = await group.watch()
     finally:
         forwarding.cancel()
-        await crew.end()
+        await group.end()
     if not complete:
         return None
     folders = [Path(job.process(number).out) for number in range(job.processes)]
@@ -46,7 +46,7 @@ async def work_in_processes(job: Job, commands: asyncio.Queue[str | None], emit:
 
 
 class WorkerGroup:
-    """The processes and what they have said so far."""
+    """The processes of one job: forwards commands to them and merges their events."""
 
     def __init__(self, job: Job, emit: Emit) -> None:
         self._job = job
@@ -66,11 +66,11 @@ class WorkerGroup:
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             limit=_LIMIT,
-            start_new_session=True,  # a Ctrl-C on the terminal reaches them through us, in order
+            start_new_session=True,  # Ctrl-C on the terminal reaches them through this process, in order
         )
         self._readers.append(asyncio.ensure_future(self._read(len(self._processes), process)))
         self._processes.append(process)
-        self._tell(process, json.dumps(job.to_dict()))
+        self._send(process, json.dumps(job.to_dict()))
 
     async def _read(self, number: int, process: asyncio.subprocess.Process) -> None:
         assert process.stdout
@@ -78,13 +78,13 @@ class WorkerGroup:
             self._events.put_nowait((number, json.loads(line)))
         self._events.put_nowait((number, None))
 
-    def _tell(self, process: asyncio.subprocess.Process, line: str) -> None:
+    def _send(self, process: asyncio.subprocess.Process, line: str) -> None:
         assert process.stdin
         if not process.stdin.is_closing():
             process.stdin.write(line.encode() + b"\n")
 
     async def forward(self, commands: asyncio.Queue[str | None]) -> None:
-        """Pass the controller's lines on; `go` gets the instant that makes it the same for all."""
+        """Forwards the controller's lines; adds to `go` an instant that is the same for all processes."""
         while True:
             line = await commands.get()
             if line is None or line == "stop":
@@ -94,10 +94,10 @@ class WorkerGroup:
             if line.startswith("go"):
                 line = f"go @{max(release_us(line), now_us() + _LEAD_US)}"
             for process in self._processes:
-                self._tell(process, line)
+                self._send(process, line)
 
-    async def listen(self) -> bool:
-        """Follow the processes to their end; whether all brought results. Raises `RigError` when one fails."""
+    async def watch(self) -> bool:
+        """Handles events until all processes end; returns whether all are done. Raises `RigError` if one fails."""
         ready: list[Event] = []
         done: set[int] = set()
         ended: set[int] = set()
@@ -110,30 +110,30 @@ class WorkerGroup:
             elif event["event"] == "ready":
                 ready.append(event)
                 if len(ready) == len(self._processes):
-                    opened = sum(one["connections"] for one in ready)
+                    opened = sum(row["connections"] for row in ready)
                     self._emit({"event": "ready", "connections": opened, "clock": clock()})
             elif event["event"] in ("progress", "step"):
                 self._progress(event)
             elif event["event"] == "done":
                 done.add(number)
                 self._working -= 1
-                for place in list(self._rows):  # the others go on without it
-                    self._tell_together(place)
+                for key in list(self._rows):  # the other processes continue without it
+                    self._emit_merged(key)
             else:
                 raise RigError(str(event.get("message", "a load process failed")))
         return len(done) == len(self._processes)
 
     def _progress(self, event: Event) -> None:
-        """Emit a second, or a step, when all processes still at work told of it; percentiles are the worst's."""
-        place = tuple(event.get(name) for name in ("event", "step", "second", "phase"))
-        self._rows.setdefault(place, []).append(event)
-        self._tell_together(place)
+        """Emits a second or a step once all running processes have reported it, with the largest percentiles."""
+        key = tuple(event.get(name) for name in ("event", "step", "second", "phase"))
+        self._rows.setdefault(key, []).append(event)
+        self._emit_merged(key)
 
-    def _tell_together(self, place: tuple[Any, ...]) -> None:
-        rows = self._rows[place]
+    def _emit_merged(self, key: tuple[Any, ...]) -> None:
+        rows = self._rows[key]
         if len(rows) < self._working:
             return
-        del self._rows[place]
+        del self._rows[key]
         merged = dict(rows[0])
         for name in merged.keys() & {"sent", "ok", "fail", "unknown", "done"}:
             merged[name] = sum(row[name] for row in rows)
@@ -147,7 +147,7 @@ class WorkerGroup:
                 process.stdin.close()
 
     async def end(self) -> None:
-        """Let every process end by itself, and those that do not, by force."""
+        """Waits for every process to end and kills those that do not end in time."""
         self._close()
         waiting = [asyncio.ensure_future(process.wait()) for process in self._processes]
         if waiting:

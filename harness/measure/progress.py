@@ -1,4 +1,4 @@
-"""What is said of a trial while it runs: now and then one whole second of it, over all load hosts and both phases."""
+"""Prints a trial's progress: one complete second at intervals, added up over all load hosts and both phases."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 EVERY_S = 2.0
-"""Seconds between two lines."""
+"""Time between two lines."""
 
 
 class ProgressPrinter:
-    """Takes the agents' progress events, from several threads, and says the newest second that is surely whole.
+    """Receives the agents' progress events, from several threads, and prints the newest second that is complete.
 
-    A load host tells of a second once for each phase that touched it, and hosts do so one after the other: a second
-    is whole when two later ones have begun. Only the lane `main` is told of.
+    A load host reports a second once for each phase in it, and hosts report at different times: a second counts as
+    complete when two later ones have begun. Only the lane `main` is printed.
     """
 
     def __init__(self, echo: Callable[[str], None], clock: Callable[[], float] = time.monotonic) -> None:
         self._echo = echo
         self._clock = clock
-        self._said_s = clock()
+        self._printed_s = clock()
         self._newest = 0
         self._seconds: dict[int, Counter[str]] = {}
         self._lock = threading.Lock()
@@ -31,16 +31,16 @@ class ProgressPrinter:
         if lane != "main":
             return
         with self._lock:
-            ended = {name: event[name] for name in ("ok", "fail", "unknown")}
-            self._seconds.setdefault(event["second"], Counter()).update(ended)
+            counts = {name: event[name] for name in ("ok", "fail", "unknown")}
+            self._seconds.setdefault(event["second"], Counter()).update(counts)
             if event["second"] > self._newest:
                 self._newest = event["second"]
-                self._say(self._newest - 2)
+                self._print(self._newest - 2)
 
-    def _say(self, second: int) -> None:
-        whole = self._seconds.get(second)
-        if whole is not None and self._clock() - self._said_s >= EVERY_S:
-            self._said_s = self._clock()
-            self._echo(f"      {second:>4} s  {whole['ok']:,} ok/s  {whole['fail'] + whole['unknown']:,} not ok")
-        for past in [known for known in self._seconds if known <= second]:
-            del self._seconds[past]
+    def _print(self, second: int) -> None:
+        counts = self._seconds.get(second)
+        if counts is not None and self._clock() - self._printed_s >= EVERY_S:
+            self._printed_s = self._clock()
+            self._echo(f"      {second:>4} s  {counts['ok']:,} ok/s  {counts['fail'] + counts['unknown']:,} not ok")
+        for earlier in [key for key in self._seconds if key <= second]:
+            del self._seconds[earlier]

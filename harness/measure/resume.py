@@ -1,7 +1,7 @@
-"""Whether an interrupted run may be gone on with: the same options, plan, code, rig and settings.
+"""Checks that an interrupted run may be resumed: with the same options, plan, code, rig and settings.
 
-Half of its trials were measured before. Were the other half measured in another environment, the run's manifest would
-describe one of the two, and a difference between cells could be one between then and now.
+If the rest of its trials were measured in another environment, the manifest would describe only one of the two, and a
+difference between cells could be a difference between environments.
 """
 
 from __future__ import annotations
@@ -17,64 +17,67 @@ from harness.provision.providers import PROVIDERS
 from harness.store.manifest import CodeRecord, RigRecord
 from harness.store.run_reader import Run
 
-NEW = "start a new run: ./run bench"
-READ_LATER = {"generator"} | set(BACKENDS) - {"postgres"}
-"""Settings that a run's own trials bring: the ceiling, and the pragmas of each SQLite set-up."""
-MOST = 6
-"""So many differences are named one by one."""
+NEW_RUN = "start a new run: ./run bench"
+STORED_BY_TRIALS = {"generator"} | set(BACKENDS) - {"postgres"}
+"""Settings that are stored while trials run: the ceiling, and the pragmas of each SQLite backend."""
+MAX_DIFFERENCES = 6
+"""Differences that a message lists."""
 
 
 def require_unfinished(run: Run) -> None:
-    """Raises UsageError where nothing is missing of the run, or where it cannot be gone on with."""
+    """Raises UsageError if the run is complete or cannot be resumed."""
     if run.manifest.status == "finished":
-        raise UsageError(f"run {run.run_id} is finished", hint=NEW)
+        raise UsageError(f"run {run.run_id} is finished", hint=NEW_RUN)
     if run.manifest.rig.provider not in PROVIDERS:
-        raise UsageError(f"run {run.run_id} is of a service known by its URL", hint=NEW)
+        raise UsageError(f"run {run.run_id} cannot be resumed: it measured a service by its URL", hint=NEW_RUN)
     if not run.rows:
-        raise UsageError(f"run {run.run_id} holds no trials: there is nothing to go on with", hint=NEW)
+        raise UsageError(f"run {run.run_id} has no completed trials: nothing to resume", hint=NEW_RUN)
 
 
 def require_same_options(run: Run, given: Mapping[str, Any]) -> None:
-    """Raises UsageError for options (by name; empty: not given) that are not those of the run."""
-    was = {"rig": run.manifest.rig.name, **run.manifest.options}
+    """Raises UsageError for a given option (by name; empty: not given) that differs from the run's."""
+    stored = {"rig": run.manifest.rig.name, **run.manifest.options}
     for name, value in given.items():
-        if value and was.get(name) != value:
-            said = was.get(name)
+        original = stored.get(name)
+        if value and original != value:
             raise UsageError(
-                f"--{name.replace('_', '-')}: run {run.run_id} was begun "
-                + (f"with {said!r}" if said not in (None, False) else "without it"),
+                f"--{name.replace('_', '-')}: run {run.run_id} was started "
+                + (f"with {original!r}" if original not in (None, False) else "without it"),
                 hint="a run keeps its options: give only --resume RUN",
             )
 
 
 def require_same_plan(run: Run, plan: Plan) -> None:
-    """Raises UsageError where the run's trials are not those planned now."""
+    """Raises UsageError if the run's trials differ from the plan."""
     planned = {trial.order: trial for trial in plan.trials}
     for row in run.rows:
-        if planned.get(row.trial.order, row.trial) != row.trial:  # those made up for come after the plan
+        if (
+            planned.get(row.trial.order, row.trial) != row.trial
+        ):  # trials that were measured once more come after the plan
             raise UsageError(
-                f"run {run.run_id}: its trial {row.trial.order} ({row.cell.name}) is not the one planned now",
-                hint="the rig or the scenarios have changed since: start a new run",
+                f"run {run.run_id}: trial {row.trial.order} ({row.cell.name}) differs from the plan",
+                hint="the rig or the scenarios have changed: start a new run",
             )
 
 
 def require_same_environment(run: Run, *, code: CodeRecord, rig: RigRecord, settings: Mapping[str, Any]) -> None:
-    """Raises UsageError, with the list, where the environment is not the one that the run was begun in."""
+    """Raises UsageError that lists the differences if the run was started in another environment."""
     manifest = run.manifest.model_dump()
-    then = _compared(manifest["code"], manifest["rig"], manifest["settings"])
-    found = differences(then, _compared(code.model_dump(), rig.model_dump(), settings))
-    if found:
-        more = f" and {len(found) - MOST} more" if len(found) > MOST else ""
+    original = _compared(manifest["code"], manifest["rig"], manifest["settings"])
+    changes = differences(original, _compared(code.model_dump(), rig.model_dump(), settings))
+    if changes:
+        listed = "; ".join(map(str, changes[:MAX_DIFFERENCES]))
+        more = f" and {len(changes) - MAX_DIFFERENCES} more" if len(changes) > MAX_DIFFERENCES else ""
         raise UsageError(
-            f"run {run.run_id} was begun in another environment: {'; '.join(map(str, found[:MOST]))}{more}",
-            hint="its trials would not belong together: start a new run, or put back what has changed",
+            f"run {run.run_id} was started in another environment: {listed}{more}",
+            hint="its trials would not be comparable: start a new run, or restore the original environment",
         )
 
 
 def _compared(code: Mapping[str, Any], rig: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
-    """As a manifest: the commit, not the command line; the settings, not what trials have found."""
+    """The compared parts of a manifest: not the command line, not the settings that trials store."""
     return {
         "code": {"commit": code["commit"]},
         "rig": rig,
-        "settings": {name: value for name, value in settings.items() if name not in READ_LATER},
+        "settings": {name: value for name, value in settings.items() if name not in STORED_BY_TRIALS},
     }

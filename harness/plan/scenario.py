@@ -1,4 +1,4 @@
-"""The contract between a scenario and the harness: what a scenario is asked, and what it answers. Pure."""
+"""The contract between a scenario and the harness: the functions and flags that define a scenario. Pure."""
 
 from __future__ import annotations
 
@@ -14,36 +14,37 @@ from harness.text import plural
 
 
 class Skip(Exception):
-    """Raised by a scenario's `cells` where it cannot run on this site; the text is the reason, shown to users."""
+    """Raised by a scenario's `cells` when it cannot run on this site; the text is the reason that users see."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Site:
-    """What there is to measure: app hosts, load hosts, backends, and what can be reached besides HTTP."""
+    """What a target offers to a plan: app hosts, load hosts, backends, and access besides HTTP."""
 
     hosts: int
     workers: int = 1
-    """Processes of the service on each app host; they share the host's pool out."""
+    """Processes of the service on each app host; each has a share of the host's pool."""
     load_hosts: int = 1
     backends: tuple[Backend, ...] = ("postgres",)
     no_sqlite: str = ""
-    """On a rig that does not offer SQLite: why not."""
+    """Why the target does not offer SQLite; empty if it does."""
     database: bool = True
+    """Whether the database itself can be read."""
     managed: bool = True
-    """True where we may reconfigure, drain and restart the app hosts. Else strategy and pool are as they are."""
+    """Whether the harness may reconfigure, drain and restart the app hosts. Else strategy and pool stay as they are."""
     absent: tuple[str, ...] = ()
-    """What the service lacks of the contract's endpoints."""
+    """Endpoints of the contract that the service lacks."""
     connections: int = 100
     """The server's max_connections."""
     reserved: int = 10
-    """Connections kept for the oracle, telemetry, drivers and the superuser."""
+    """Connections kept for the oracle, telemetry, remote workloads and the superuser."""
 
     def serving(self, asked: int | None, usual: int) -> int:
-        """How many app hosts serve: as many as were asked for, else the usual number, if there are so many."""
+        """The number of app hosts that serve: `asked`, else `usual`, at most all hosts."""
         return min(asked or usual, self.hosts)
 
     def need(self, *endpoints: str, database: bool = False) -> None:
-        """Raises Skip where the service lacks one of these, or the database itself cannot be reached."""
+        """Raises Skip if the service lacks one of the endpoints, or the database itself cannot be read."""
         if database and not self.database:
             raise Skip("needs the database itself (--dsn, or a rig)")
         if missing := [name for name in endpoints if name in self.absent]:
@@ -52,10 +53,10 @@ class Site:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RemoteWorkload:
-    """A workload that is not HTTP: `python -m <module>` on a host of `role`, a JSON job in, a JSON result out.
+    """A workload that is not HTTP: `python -m <module>` on a host of `role`, with a JSON job in and a JSON result out.
 
-    It has tables or a file of its own and asks nothing of the service, which is therefore left as it is, unless it
-    keeps connections to the database open that the driver may need.
+    It uses its own tables or file and sends nothing to the service. The service is not reconfigured for it, except
+    that it closes its database connections where the workload may need them.
     """
 
     role: Role
@@ -64,7 +65,7 @@ class RemoteWorkload:
 
 
 Workload = Mapping[str, LoadSpec] | RemoteWorkload
-"""Lanes that run side by side, by name (the figures of the first are the trial's), or a workload that is not HTTP."""
+"""Lanes by name, which run at the same time (the first gives the trial's figures), or a workload that is not HTTP."""
 
 
 def _no_judgement(_: Sequence[TrialRecord]) -> list[Finding]:
@@ -91,7 +92,7 @@ class Scenario:
     """A question, a workload, and the checks that answer it.
 
     `criteria`: what the scenario checks and reports, in words, for `./run scenarios` and the report.
-    `check` judges one trial, `judge` the scenario's trials together (ratios between cells, tables).
+    `check` evaluates one trial, `judge` all trials of the scenario together (ratios between cells, tables).
     """
 
     name: str
@@ -106,24 +107,24 @@ class Scenario:
     """Whether the cell's pools may exceed the server's connections, because the scenario measures that."""
     judge: Callable[[Sequence[TrialRecord]], Sequence[Finding]] = _no_judgement
     background: str = ""
-    """What a reader must know to make something of the answer; the report says it below."""
+    """What a reader needs to know to understand the answer; the report prints it below the answer."""
     extract: Callable[[TrialRecord], Mapping[str, float]] = lambda _: {}
-    """What `judge` needs of a trial's samples beyond its figures: the samples are dropped before it is called."""
+    """Numbers from a trial's samples that `judge` needs; the samples are dropped before `judge` is called."""
     reads: tuple[str, ...] = ()
-    """What to read besides the counters after a trial: `ledger`, `data`, `deadlocks`, `dead-rows`."""
+    """What to read after a trial besides the counters: `ledger`, `data`, `deadlocks`, `dead-rows`."""
     timing_matters: bool = True
-    """False where no claim rests on time: a generator that was held up is then noted, not held against a trial."""
+    """Whether a criterion is about times. If not, a trial stays valid when the load generator was the limit."""
     postgres_topic: str = ""
-    """What of PostgreSQL's it asks about, where it asks of PostgreSQL alone: why `--backend sqlite-…` skips it."""
+    """The topic of a scenario that is about PostgreSQL only: the reason that `--backend sqlite-…` skips it."""
     repeat: Callable[[Cell], int] = lambda _: 1
-    """Trials of a cell where `--repeat` is not given: CLAIM_TRIALS where a criterion rests on how the times of cells
-    compare, one where it rests on counts or where times are shown and judged by nobody. `--quick` always makes one."""
+    """Trials per cell without `--repeat`: CLAIM_TRIALS if a criterion compares the times of cells; one if criteria are
+    about counts, or times are only reported. `--quick` always measures one."""
     works_without_samples: bool = False
-    """Whether its checks can do with how the requests of each key ended: long trials then keep no samples."""
+    """Whether its checks work with outcome counts per key alone; long trials then keep no samples."""
     rehearse: bool = False
-    """Whether each trial sends its load once before, unmeasured: connections open, statements known."""
+    """Whether each trial sends its load once before it is measured, to open connections and prepare statements."""
 
     @property
     def judges_together(self) -> bool:
-        """Whether a finding may be about several cells: it names one of them then, which need not be the wrong one."""
+        """Whether a finding may be about several cells. It names one of them, which is not always the wrong one."""
         return self.judge is not _no_judgement

@@ -1,4 +1,4 @@
-"""This machine as several load hosts, and the real service on a real database as what they measure."""
+"""A target for tests: this machine as two load hosts, and the real service on a real database."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ END_S = 40.0
 
 
 class LoadHost(LocalConnection):
-    """A load host by name that is this machine; `processes`: the agents it was told to start."""
+    """This machine as a load host with a name; `processes`: the agents that were started on it."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -33,8 +33,8 @@ class LoadHost(LocalConnection):
         return stream
 
 
-class Tier(UrlTarget):
-    """The service with load hosts of its own; how many trials were prepared, and how often all was put back."""
+class LocalTarget(UrlTarget):
+    """The service with two load hosts; counts the trials that were prepared and the calls of `restore`."""
 
     def __init__(self, url: str, dsn: str, *, tag: str) -> None:
         super().__init__(locate(url), dsn, tag=tag)
@@ -55,19 +55,19 @@ class Tier(UrlTarget):
         return {"load-1": {"cpu_ms": 1.0}}
 
 
-def ended(hosts: Sequence[LoadHost]) -> list[int]:
-    """How every agent ended. Raises TimeoutExpired where one does not."""
+def exit_codes(hosts: Sequence[LoadHost]) -> list[int]:
+    """The exit codes of all agents. Raises TimeoutExpired if one does not end."""
     return [process.wait(END_S) for host in hosts for process in host.processes]
 
 
-def left_over(tag: str) -> list[Path]:
-    """What agents of this tag left on the machine."""
+def remaining_folders(tag: str) -> list[Path]:
+    """The result folders of agents with this tag that are still on the machine."""
     return list(Path("/tmp").glob(f"pgcrucible-{tag}*"))
 
 
 @contextmanager
 def serving(environ: Mapping[str, str], log: Path) -> Iterator[str]:
-    """`python -m app` on a free port; its URL."""
+    """Runs `python -m app` on a free port; yields its URL."""
     environ = {"PATH": os.environ["PATH"], "HOST": "127.0.0.1", "PORT": "0", **environ}
     with log.open("wb") as stderr, subprocess.Popen(
         [sys.executable, "-m", "app"], cwd=ROOT, stderr=stderr, env=environ

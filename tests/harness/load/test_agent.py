@@ -1,4 +1,4 @@
-"""The agent as the controller sees it: a process that is spoken with in lines."""
+"""The agent as the controller sees it: a process that reads and prints lines."""
 
 from __future__ import annotations
 
@@ -60,22 +60,22 @@ async def test_ready_go_progress_done(serve: Serve, agent: Start, tmp_path: Path
 
 
 @pytest.mark.parametrize(
-    ("line", "said"),
+    ("line", "message"),
     [
         ("", "not JSON"),
         ("{", "not JSON"),
-        ("[]", "must be an object"),
-        ('{"format": 1}', "target is missing"),
+        ("[]", "load job: expected an object, got []"),
+        ('{"format": 1}', "mode is missing"),
         ('{"colour": 1}', "unknown key 'colour'"),
     ],
 )
-async def test_a_bad_job_is_one_line_and_exit_2(agent: Start, line: str, said: str) -> None:
+async def test_a_bad_job_prints_one_line_and_exits_with_2(agent: Start, line: str, message: str) -> None:
     process = await agent(line)
-    assert said in (await process.event("error"))["message"]
+    assert message in (await process.event("error"))["message"]
     assert await process.process.wait() == 2
 
 
-async def test_no_job_at_all(agent: Start, tmp_path: Path) -> None:
+async def test_end_of_input_without_a_job_is_an_error(agent: Start, tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "harness.load.agent"],
         stdin=subprocess.DEVNULL,
@@ -84,12 +84,12 @@ async def test_no_job_at_all(agent: Start, tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 2
-    assert b"ended before a job came" in done.stdout
+    assert b"ended before the job" in done.stdout
     assert done.stderr == b""
 
 
 @pytest.mark.parametrize("line", ["run", "go now", "go @x", "go 1 2", "go inf"])
-async def test_a_line_that_is_not_understood_starts_nothing(
+async def test_an_unknown_command_is_an_error_and_sends_nothing(
     serve: Serve, agent: Start, tmp_path: Path, line: str
 ) -> None:
     server = await serve(count_up)
@@ -101,7 +101,7 @@ async def test_a_line_that_is_not_understood_starts_nothing(
     assert server.requests == 0
 
 
-async def test_a_target_that_is_not_there(serve: Serve, agent: Start, tmp_path: Path) -> None:
+async def test_a_refused_connection_is_an_error(serve: Serve, agent: Start, tmp_path: Path) -> None:
     server = await serve(count_up)
     await server.stop()
     process = await agent(job_dict(server.port, tmp_path))
@@ -111,7 +111,7 @@ async def test_a_target_that_is_not_there(serve: Serve, agent: Start, tmp_path: 
 
 @pytest.mark.parametrize("processes", [1, 2])
 @pytest.mark.parametrize("how", ["input ends", "stop", "signal"])
-async def test_no_load_outlives_its_controller(
+async def test_load_stops_when_the_controller_stops_or_ends(
     serve: Serve, agent: Start, tmp_path: Path, how: str, processes: int
 ) -> None:
     server = await serve(count_up)
@@ -128,13 +128,13 @@ async def test_no_load_outlives_its_controller(
     summary = LaneSummary.from_json((await process.event("done"))["summary"])
     assert await process.process.wait() == 0
     assert summary.interrupted is True
-    assert summary.measure.unknown == 0  # what was in flight was waited for
+    assert summary.measure.unknown == 0  # the agent waited for requests in flight
     assert summary.measure.ok == server.requests
     assert server.open == 0
-    assert len(read_samples(sample_file(tmp_path) or tmp_path)) == server.requests  # what was measured is kept
+    assert len(read_samples(sample_file(tmp_path) or tmp_path)) == server.requests  # the samples are kept
 
 
-async def test_nothing_is_sent_if_the_controller_goes_before_the_release(
+async def test_nothing_is_sent_if_the_controller_ends_before_the_release(
     serve: Serve, agent: Start, tmp_path: Path
 ) -> None:
     server = await serve(count_up)
@@ -178,7 +178,7 @@ async def test_a_process_that_dies_is_an_error_and_stops_the_others(serve: Serve
     assert server.requests == sent
 
 
-async def test_a_warmup_ends_by_itself(serve: Serve, agent: Start, tmp_path: Path) -> None:
+async def test_a_single_host_ends_its_warmup_itself(serve: Serve, agent: Start, tmp_path: Path) -> None:
     server = await serve(count_up)
     warmup = {"seconds": 1.0, "max_seconds": 1.0}
     process = await agent(job_dict(server.port, tmp_path, clients=2, requests=20, warmup=warmup, processes=2))
@@ -191,7 +191,7 @@ async def test_a_warmup_ends_by_itself(serve: Serve, agent: Start, tmp_path: Pat
     assert summary.warmup.sent + 20 == server.requests
 
 
-async def test_a_starved_generator_is_found_out(serve: Serve, agent: Start, tmp_path: Path) -> None:
+async def test_a_starved_generator_is_reported(serve: Serve, agent: Start, tmp_path: Path) -> None:
     """The agent runs for 10 ms in each 100 ms, as in a control group with a tenth of a core."""
     server = await serve(count_up)
     process = await agent(job_dict(server.port, tmp_path, clients=20, seconds=2.0))
@@ -215,17 +215,17 @@ async def test_a_starved_generator_is_found_out(serve: Serve, agent: Start, tmp_
     assert any("load-1: the load generator was stalled" in reason for reason in reasons(summary))
 
 
-async def test_the_p99_of_an_open_load_is_the_servers(serve: Serve, agent: Start, tmp_path: Path) -> None:
-    """A server with known delays (log-normal, p99 about 0.3 s) says what it did; the client must say the same."""
+async def test_the_p99_of_an_open_load_equals_the_servers(serve: Serve, agent: Start, tmp_path: Path) -> None:
+    """The server's delays are known (log-normal, p99 about 0.3 s); the client must measure the same."""
     rng = random.Random(7)
     truth: list[int] = []
 
     async def handler(request: Request, writer: asyncio.StreamWriter) -> bool | None:
         loop = asyncio.get_running_loop()
-        came = loop.time()
+        arrived = loop.time()
         await asyncio.sleep(min(rng.lognormvariate(-3.0, 0.8), 1.0))
         writer.write(counted(request.number))
-        truth.append(round((loop.time() - came) * 1e6))
+        truth.append(round((loop.time() - arrived) * 1e6))
         return None
 
     server = await serve(handler)
@@ -238,7 +238,7 @@ async def test_the_p99_of_an_open_load_is_the_servers(serve: Serve, agent: Start
     assert summary.latency_ms.p99_ms == pytest.approx(true_p99, rel=0.1)
 
 
-def test_a_slow_reader_does_not_hold_up_the_load() -> None:
+def test_a_slow_reader_does_not_delay_the_load() -> None:
     """Standard output is full: progress is dropped, nothing blocks."""
     code = (
         "import os, sys\n"
@@ -248,11 +248,11 @@ def test_a_slow_reader_does_not_hold_up_the_load() -> None:
         "    while True: os.write(1, b'x' * 4096)\n"
         "except BlockingIOError: pass\n"
         "emit({'event': 'progress', 'second': 1})\n"
-        "sys.stderr.write('not held up')\n"
+        "sys.stderr.write('not delayed')\n"
     )
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT)
     with process:
         assert process.stderr
-        assert process.stderr.read() == b"not held up"
+        assert process.stderr.read() == b"not delayed"
         assert process.stdout
         assert b"progress" not in process.stdout.read()

@@ -63,7 +63,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("changes", "message"), BAD, ids=[message for _, message in BAD])
-def test_a_bad_job_is_one_clear_line(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+def test_a_bad_job_is_an_error_of_one_line(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError) as caught:
         decode_job(job_dict(80, tmp_path) | changes)
     assert message in caught.value.message
@@ -72,12 +72,12 @@ def test_a_bad_job_is_one_clear_line(tmp_path: Path, changes: dict[str, Any], me
 
 
 @pytest.mark.parametrize("data", [None, [], "job", 7])
-def test_what_is_no_object_is_refused(data: Any) -> None:
+def test_only_an_object_is_a_job(data: Any) -> None:
     with pytest.raises(UsageError, match="load job: expected an object"):
         decode_job(data)
 
 
-def test_a_job_survives_its_own_json(tmp_path: Path) -> None:
+def test_a_job_is_unchanged_by_json(tmp_path: Path) -> None:
     job = decode_job(
         job_dict(
             80,
@@ -91,7 +91,7 @@ def test_a_job_survives_its_own_json(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("total", [1, 7, 8, 1000])
-def test_hosts_and_processes_share_everything_once(tmp_path: Path, total: int) -> None:
+def test_stripes_of_hosts_and_processes_add_up_to_the_whole(tmp_path: Path, total: int) -> None:
     hosts = [decode_job(job_dict(80, tmp_path, clients=12, processes=3, host_index=i, host_count=2)) for i in range(2)]
     stripes = [host.process(number) for host in hosts for number in range(3)]
     assert sorted(stripe.host_index for stripe in stripes) == list(range(6))

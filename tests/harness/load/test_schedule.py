@@ -32,7 +32,7 @@ def open_job(**changes: Any) -> Job:
         (0.5, [0, 2_000_000]),
     ],
 )
-def test_fixed_arrivals_stand_on_the_grid(rate: float, first: list[int]) -> None:
+def test_fixed_arrivals_are_multiples_of_the_interval(rate: float, first: list[int]) -> None:
     assert list(itertools.islice(arrivals(open_job(rate=rate)), len(first))) == first
 
 
@@ -41,7 +41,7 @@ def test_fixed_arrivals_do_not_drift() -> None:
     assert due == 1_000_000_000_000
 
 
-def test_fixed_arrivals_of_the_stripes_are_those_of_one() -> None:
+def test_fixed_arrivals_of_all_stripes_equal_those_of_one_generator() -> None:
     alone = list(itertools.islice(arrivals(open_job(rate=700.0)), 300))
     shared = [list(itertools.islice(arrivals(open_job(rate=700.0, host_index=i, host_count=3)), 100)) for i in range(3)]
     assert sorted(itertools.chain(*shared)) == alone
@@ -66,7 +66,7 @@ def test_poisson_stripes_differ_and_add_up() -> None:
     assert sum(map(len, due)) == pytest.approx(10_000, rel=0.05)
 
 
-def test_one_key_and_keys_in_turn() -> None:
+def test_kinds_one_and_cycle() -> None:
     assert {key_picker(make())(seq) for seq in range(9)} == {0}
     cycle = key_picker(make(keys={"kind": "cycle", "count": 3}))
     assert [cycle(seq) for seq in range(7)] == [0, 1, 2, 0, 1, 2, 0]
@@ -74,19 +74,19 @@ def test_one_key_and_keys_in_turn() -> None:
 
 def test_uniform_keys_are_uniform() -> None:
     pick = key_picker(make(keys={"kind": "uniform", "count": 20}, seed=3))
-    seen = Counter(pick(seq) for seq in range(20_000))
-    assert sorted(seen) == list(range(20))
-    assert sum((n - 1000) ** 2 / 1000 for n in seen.values()) < 43.8  # chi-square, 19 degrees, p = 0.001
+    counts = Counter(pick(seq) for seq in range(20_000))
+    assert sorted(counts) == list(range(20))
+    assert sum((n - 1000) ** 2 / 1000 for n in counts.values()) < 43.8  # chi-square, 19 degrees, p = 0.001
 
 
-def test_zipf_keys_follow_their_law() -> None:
+def test_zipf_keys_follow_the_zipf_law() -> None:
     pick = key_picker(make(keys={"kind": "zipf", "count": 100, "s": 1.1}, seed=3))
-    seen = Counter(pick(seq) for seq in range(50_000))
-    whole = sum(rank**-1.1 for rank in range(1, 101))
+    counts = Counter(pick(seq) for seq in range(50_000))
+    total = sum(rank**-1.1 for rank in range(1, 101))
     for rank in (1, 2, 5, 20):
-        expected = 50_000 * rank**-1.1 / whole
-        assert seen[rank - 1] == pytest.approx(expected, abs=4 * math.sqrt(expected))
-    assert max(seen) <= 99
+        expected = 50_000 * rank**-1.1 / total
+        assert counts[rank - 1] == pytest.approx(expected, abs=4 * math.sqrt(expected))
+    assert max(counts) <= 99
 
 
 def test_keys_depend_on_seed_and_stripe() -> None:

@@ -1,4 +1,4 @@
-"""Two load hosts share a trial: released together, merged, and gone afterwards, whatever happens to one of them."""
+"""Two load hosts share a trial: released together, merged, and ended afterwards, even if one of them fails."""
 
 from __future__ import annotations
 
@@ -27,21 +27,21 @@ from harness.measure.load_controller import LEAD_US, LoadController, LoadResults
 from harness.rig.connection import RemoteProcess
 from harness.targets.url import locate
 from tests.conftest import Database, free_port
-from tests.support.local_target import LoadHost, Tier, ended, left_over, serving
+from tests.support.local_target import LoadHost, LocalTarget, exit_codes, remaining_folders, serving
 
-TAG = f"generator-test-{os.getpid()}"
+TAG = f"controller-test-{os.getpid()}"
 INCREMENT = Operation(name="increment", path="/api/increment", body={"key": "{key}"}, value="value")
 FINITE = LoadSpec(mode="closed", clients=10, requests=101, operations=(INCREMENT,))
 STEADY = replace(FINITE, requests=None, seconds=30.0)
 
 
 class Run:
-    """`go(lanes)`: the lanes on both load hosts, against the real service."""
+    """`go(lanes)` runs the lanes from both load hosts against the real service."""
 
     def __init__(self, url: str, scratch: Path) -> None:
         self.hosts = [LoadHost("load-1"), LoadHost("load-2")]
         self.address, self.scratch = locate(url), scratch
-        self.command = Tier.command(None, "harness.load.agent")  # type: ignore[arg-type]
+        self.command = LocalTarget.command(None, "harness.load.agent")  # type: ignore[arg-type]
 
     def go(
         self, lanes: dict[str, LoadSpec], progress: Callable[..., None] = lambda *_: None, **more: Any
@@ -56,8 +56,8 @@ def run(database: Database, tmp_path: Path) -> Iterator[Run]:
     with serving(database.environ, tmp_path / "log") as url:
         made = Run(url, tmp_path)
         yield made
-        ended(made.hosts)
-        assert left_over(TAG) == []
+        exit_codes(made.hosts)
+        assert remaining_folders(TAG) == []
 
 
 def value_of(database: Database, key: str) -> int:
@@ -66,33 +66,33 @@ def value_of(database: Database, key: str) -> int:
     return 0 if row is None else int(row[0])
 
 
-def test_two_hosts_share_a_trial_and_a_second_lane_runs_beside_it(run: Run, database: Database) -> None:
+def test_two_hosts_share_a_trial_and_run_a_second_lane(run: Run, database: Database) -> None:
     other = replace(FINITE, clients=1, requests=7, keys=Keys(prefix="other"))
-    collected = run.go({"main": FINITE, "other": other})
-    assert collected.failures == ()
-    samples = read_samples(collected.folders["main"] / "samples.csv")
+    results = run.go({"main": FINITE, "other": other})
+    assert results.failures == ()
+    samples = read_samples(results.folders["main"] / "samples.csv")
     assert sorted(samples.seq) == list(range(101))
     assert sorted(v for v in samples.value if v is not None) == list(range(1, 102))
     assert {host: samples.load_host.count(host) for host in ("load-1", "load-2")} == {"load-1": 51, "load-2": 50}
     assert (value_of(database, "hot-0"), value_of(database, "other-0")) == (101, 7)
-    assert collected.summaries["main"].measure.ok == 101
-    assert collected.summaries["other"].load_host == "load-1"  # one client cannot be shared by two
-    assert ended(run.hosts) == [0, 0, 0]
+    assert results.summaries["main"].measure.ok == 101
+    assert results.summaries["other"].load_host == "load-1"  # one client cannot be shared by two
+    assert exit_codes(run.hosts) == [0, 0, 0]
 
 
-def test_every_host_sends_in_as_many_processes_as_its_clients_allow(run: Run, database: Database) -> None:
+def test_every_host_uses_as_many_processes_as_its_clients_allow(run: Run, database: Database) -> None:
     other = replace(FINITE, clients=3, requests=7, keys=Keys(prefix="other"))
-    collected = run.go({"main": FINITE, "other": other}, processes=2)
-    assert collected.failures == ()
-    watched = {lane: [process.load_host for process in summary.watch] for lane, summary in collected.summaries.items()}
+    results = run.go({"main": FINITE, "other": other}, processes=2)
+    assert results.failures == ()
+    watched = {lane: [process.load_host for process in summary.watch] for lane, summary in results.summaries.items()}
     assert watched == {"main": ["load-1", "load-1", "load-2", "load-2"], "other": ["load-1", "load-2"]}
-    assert sorted(read_samples(collected.folders["main"] / "samples.csv").seq) == list(range(101))
+    assert sorted(read_samples(results.folders["main"] / "samples.csv").seq) == list(range(101))
     assert (value_of(database, "hot-0"), value_of(database, "other-0")) == (101, 7)
 
 
-def test_agents_that_share_a_clock_start_at_one_instant_and_others_as_they_hear_of_it() -> None:
-    def agent(boot_id: str, monotonic_us: int, heard_us: int) -> Any:
-        return SimpleNamespace(clock={"boot_id": boot_id}, offset_us=heard_us - monotonic_us)
+def test_agents_that_share_a_clock_start_at_one_instant() -> None:
+    def agent(boot_id: str, monotonic_us: int, ready_us: int) -> Any:
+        return SimpleNamespace(clock={"boot_id": boot_id}, offset_us=ready_us - monotonic_us)
 
     now = time.monotonic_ns() // 1000
     lead_us, line = _release([agent("k", 7_000_000, now), agent("k", 6_000_000, now - 1_000_500)])
@@ -108,7 +108,7 @@ HOUR_US = 3_600_000_000
 
 
 class OtherKernel(LoadHost):
-    """A load host with a kernel of its own, whose clock is an hour ahead."""
+    """A load host with another kernel, whose clock is an hour ahead."""
 
     def stream(self, command: Sequence[str]) -> RemoteProcess:
         stream = super().stream(command)
@@ -133,44 +133,44 @@ class OtherKernel(LoadHost):
 
 
 @pytest.mark.parametrize("ahead", [0, 1])
-def test_hosts_with_kernels_of_their_own_have_measured_at_the_same_time(run: Run, ahead: int) -> None:
+def test_times_of_hosts_with_different_kernels_are_merged(run: Run, ahead: int) -> None:
     run.hosts[ahead] = OtherKernel(run.hosts[ahead].name)
-    collected = run.go({"main": FINITE})
-    assert collected.failures == ()
-    summary = collected.summaries["main"]
+    results = run.go({"main": FINITE})
+    assert results.failures == ()
+    summary = results.summaries["main"]
     assert (summary.clock_shared, summary.load_host) == (False, "load-1+load-2")
     assert summary.apart_us < HOUR_US / 10
-    due_us = read_samples(collected.folders["main"] / "samples.csv").due_us
+    due_us = read_samples(results.folders["main"] / "samples.csv").due_us
     assert max(due_us) - min(due_us) < HOUR_US / 10
-    ended(run.hosts)
+    exit_codes(run.hosts)
 
 
-def test_a_host_that_dies_is_named_and_the_other_ones_results_are_kept(run: Run, database: Database) -> None:
+def test_a_host_that_dies_is_named_and_the_other_results_are_kept(run: Run, database: Database) -> None:
     def kill(lane: str, event: Any) -> None:
         if run.hosts[1].processes[0].poll() is None:
             run.hosts[1].processes[0].kill()
 
-    collected = run.go({"main": replace(STEADY, seconds=2.0)}, kill)
-    (failure,) = collected.failures
+    results = run.go({"main": replace(STEADY, seconds=2.0)}, kill)
+    (failure,) = results.failures
     assert failure.startswith("load-2: the load agent died")
-    assert collected.summaries["main"].load_host == "load-1"
-    ok = collected.summaries["main"].measure.ok
+    assert results.summaries["main"].load_host == "load-1"
+    ok = results.summaries["main"].measure.ok
     assert 0 < ok < value_of(database, "hot-0")
-    assert ended(run.hosts) == [0, -signal.SIGKILL]
+    assert exit_codes(run.hosts) == [0, -signal.SIGKILL]
 
 
-def test_a_host_that_dies_while_warming_up_costs_nobody_elses_results(run: Run) -> None:
+def test_a_host_that_dies_in_the_warmup_leaves_the_other_results(run: Run) -> None:
     def kill(lane: str, event: Any) -> None:
         if event["second"] >= 1 and run.hosts[1].processes[0].poll() is None:
             run.hosts[1].processes[0].kill()
 
     warmup = Warmup(seconds=1.0, max_seconds=2.0)
-    collected = run.go({"main": replace(STEADY, seconds=1.0, warmup=warmup)}, kill)
-    assert [failure.split(":")[0] for failure in collected.failures] == ["load-2"]
-    assert collected.summaries["main"].measure.ok > 0
+    results = run.go({"main": replace(STEADY, seconds=1.0, warmup=warmup)}, kill)
+    assert [failure.split(":")[0] for failure in results.failures] == ["load-2"]
+    assert results.summaries["main"].measure.ok > 0
 
 
-def test_ctrl_c_leaves_no_agent_behind(run: Run) -> None:
+def test_ctrl_c_ends_all_agents(run: Run) -> None:
     sent = threading.Event()
 
     def interrupt(lane: str, event: Any) -> None:
@@ -180,20 +180,20 @@ def test_ctrl_c_leaves_no_agent_behind(run: Run) -> None:
 
     with pytest.raises(KeyboardInterrupt):
         run.go({"main": STEADY}, interrupt)
-    assert len(ended(run.hosts)) == 2
+    assert len(exit_codes(run.hosts)) == 2
 
 
-def test_a_job_that_cannot_be_is_said_at_once_and_by_whom(run: Run) -> None:
+def test_a_bad_job_is_an_error_that_names_the_host(run: Run) -> None:
     change = """head -n 1 | sed 's/"timeout_s":30.0/"timeout_s":-1/'"""
     with pytest.raises(RigError, match="load-1: the load agent did not start: load job: timeout_s: must be above 0"):
         run.go({"main": FINITE}, command=["sh", "-c", f"{change} | {shlex.join(run.command)}"])
-    ended(run.hosts)
+    exit_codes(run.hosts)
 
 
-def test_a_service_that_is_not_there_is_said(run: Run) -> None:
+def test_a_refused_connection_is_an_error_that_names_the_host(run: Run) -> None:
     with pytest.raises(RigError, match=r"load-[12]: the load agent did not start: .*127\.0\.0\.1"):
         run.go({"main": FINITE}, endpoint=Endpoint(host="127.0.0.1", port=free_port()))
-    ended(run.hosts)
+    exit_codes(run.hosts)
 
 
 MUTE = """
@@ -209,27 +209,27 @@ sys.stdin.read()
 
 
 @pytest.mark.parametrize(
-    ("load", "said"),
+    ("load", "message"),
     [
         ({"requests": 60, "timeout_s": 0.5}, "load-1: the load agent sent no event for 3 s"),
         ({"requests": 1, "seconds": 0.1, "timeout_s": 30.0}, "load-1: the load agent did not end within 0 s"),
     ],
 )
-def test_an_agent_is_waited_for_while_it_speaks_and_no_longer(
-    run: Run, monkeypatch: pytest.MonkeyPatch, load: dict[str, Any], said: str
+def test_an_agent_has_as_long_as_it_sends_events(
+    run: Run, monkeypatch: pytest.MonkeyPatch, load: dict[str, Any], message: str
 ) -> None:
-    """A load of so many requests may take as long as it wants: 6 s are reported here, 3 of silence are too much."""
-    heard = list[int]()
+    """A load with a number of requests has no deadline: it reports for 6 s here, and 3 s of silence are too long."""
+    seconds = list[int]()
     monkeypatch.setattr(load_agent, "SILENT_S", 2.5)
     monkeypatch.setattr(load_agent, "GRACE_S", -30.0)
     run.hosts = run.hosts[:1]
-    collected = run.go(
-        {"main": replace(FINITE, clients=1, **load)}, lambda _, event: heard.append(event["second"]),
+    results = run.go(
+        {"main": replace(FINITE, clients=1, **load)}, lambda _, event: seconds.append(event["second"]),
         command=[sys.executable, "-c", MUTE],
     )  # fmt: skip
-    assert collected.failures == (said,)
-    assert len(heard) == load["requests"]
-    ended(run.hosts)
+    assert results.failures == (message,)
+    assert len(seconds) == load["requests"]
+    exit_codes(run.hosts)
 
 
 def lost(folder: str, names: Any, into: Path) -> None:
@@ -237,7 +237,7 @@ def lost(folder: str, names: Any, into: Path) -> None:
 
 
 def nothing(folder: str, names: Any, into: Path) -> None:
-    """As a host whose disk was cleared."""
+    """Fetches nothing, as from a host whose disk was cleared."""
 
 
 def half(folder: str, names: Any, into: Path) -> None:
@@ -246,46 +246,46 @@ def half(folder: str, names: Any, into: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("fetch", "said", "kept"),
+    ("fetch", "message", "kept"),
     [
         (lost, "load-2: cannot fetch the results: load-2: the SSH connection broke", ["load-1"]),
         (nothing, "lane main: cannot merge the results: ", []),
         (half, "lane main: cannot merge the results: ", []),
     ],
 )
-def test_results_that_cannot_be_had_are_a_failure_of_the_trial_alone(
-    run: Run, fetch: Callable[..., None], said: str, kept: list[str]
+def test_results_that_cannot_be_fetched_or_merged_are_failures(
+    run: Run, fetch: Callable[..., None], message: str, kept: list[str]
 ) -> None:
     run.hosts[1].fetch = fetch  # type: ignore[method-assign]
-    collected = run.go({"main": FINITE})
-    (failure,) = collected.failures
-    assert failure.startswith(said)
-    assert [summary.load_host for summary in collected.summaries.values()] == kept
-    assert list(collected.folders) == list(collected.summaries)
-    ended(run.hosts)
+    results = run.go({"main": FINITE})
+    (failure,) = results.failures
+    assert failure.startswith(message)
+    assert [summary.load_host for summary in results.summaries.values()] == kept
+    assert list(results.folders) == list(results.summaries)
+    exit_codes(run.hosts)
 
 
 SLOW = """
 import json, os, sys, time
 job = json.loads(sys.stdin.readline())
 if job["load_host"] == "load-1":
-    sys.exit("no way")
+    sys.exit("cannot start")
 time.sleep(0.5)
 os.makedirs(job["out"])
 """
 
 
-def test_an_agent_that_is_slow_to_start_leaves_no_folder_when_another_cannot(run: Run) -> None:
-    with pytest.raises(RigError, match="load-1: the load agent did not start: no way"):
+def test_a_slow_agent_leaves_no_folder_when_another_fails_to_start(run: Run) -> None:
+    with pytest.raises(RigError, match="load-1: the load agent did not start: cannot start"):
         run.go({"main": FINITE}, command=[sys.executable, "-c", SLOW])
-    ended(run.hosts)
-    assert left_over(TAG) == []
+    exit_codes(run.hosts)
+    assert remaining_folders(TAG) == []
 
 
-def test_an_agent_that_cannot_run_is_said_with_its_own_words(run: Run) -> None:
+def test_the_error_of_an_agent_that_cannot_start_is_reported(run: Run) -> None:
     with pytest.raises(RigError, match="the load agent did not start: no python here"):
         run.go({"main": FINITE}, command=["sh", "-c", "read line; echo 'no python here' >&2; exit 127"])
-    ended(run.hosts)
+    exit_codes(run.hosts)
 
 
 ECHO = [sys.executable, "-c", "print(input())"]

@@ -1,4 +1,4 @@
-"""A run is gone on with in the environment that it was begun in, or not at all: at the door, on a rig on paper."""
+"""A run is resumed only in the environment that it was started in; the rig of these tests exists on paper only."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from harness.store.run_reader import Run, load_run
 from harness.store.run_writer import RunWriter
 from tests.support.builders import CODE, RIG, SETTINGS, Made, concurrent, store
 
-FOUND = {"generator": {"ceiling_rps": 9000.0, "processes": 1}, "sqlite-naive": {"journal_mode": "delete"}}
+TRIAL_SETTINGS = {"generator": {"ceiling_rps": 9000.0, "processes": 1}, "sqlite-naive": {"journal_mode": "delete"}}
 OPTIONS = {"scenario": "concurrent-writes", "hosts": None, "quick": False, "backend": "postgres"}
 
 
 class TargetOnPaper:
-    """A rig as it is when the run is gone on with."""
+    """A rig as it is when the run is resumed."""
 
     def __init__(self) -> None:
-        self.rig, self.set_up, self.steps = RIG.model_copy(deep=True), dict(SETTINGS), list[str]()
+        self.rig, self.current_settings, self.steps = RIG.model_copy(deep=True), dict(SETTINGS), list[str]()
 
     def site(self) -> Site:
         return Site(hosts=4)
@@ -43,7 +43,7 @@ class TargetOnPaper:
         return self.rig
 
     def settings(self) -> dict[str, Any]:
-        return self.set_up
+        return self.current_settings
 
 
 @pytest.fixture
@@ -58,18 +58,18 @@ def target(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> TargetOnPaper:
     monkeypatch.setattr(module, "RESULTS", tmp_path)
     monkeypatch.setattr(module, "open_target", opened)
     monkeypatch.setattr(module, "code_record", lambda _: CODE.model_copy(update={"command": "./run bench --resume x"}))
-    monkeypatch.setattr(module, "bench", lambda *_, **kept: (_ for _ in ()).throw(GoneOn(kept["earlier"])))
+    monkeypatch.setattr(module, "bench", lambda *_, **kept: (_ for _ in ()).throw(BenchCalled(kept["earlier"])))
     return made
 
 
-class GoneOn(Exception):
-    """The bench was reached."""
+class BenchCalled(Exception):
+    """The bench was called."""
 
 
-def cut(root: Path, **more: Any) -> Run:
+def interrupted(root: Path, **more: Any) -> Run:
     """An interrupted run with the first of two trials, as planned."""
     run = store(
-        root, [Made(cell=concurrent(strategy="upsert"))], status="aborted", settings=SETTINGS | FOUND,
+        root, [Made(cell=concurrent(strategy="upsert"))], status="aborted", settings=SETTINGS | TRIAL_SETTINGS,
         options=OPTIONS, **more,
     )  # fmt: skip
     planned = module.make_plan(
@@ -83,31 +83,31 @@ def cut(root: Path, **more: Any) -> Run:
     return load_run(run.path)
 
 
-def test_the_same_environment_is_gone_on_in(target: TargetOnPaper, tmp_path: Path) -> None:
-    """Another command line, and settings that the run's own trials brought, make no difference."""
-    run = cut(tmp_path)
-    with pytest.raises(GoneOn) as caught:
+def test_a_run_resumes_in_the_same_environment(target: TargetOnPaper, tmp_path: Path) -> None:
+    """Another command line, and settings that the run's trials stored, make no difference."""
+    run = interrupted(tmp_path)
+    with pytest.raises(BenchCalled) as caught:
         module.run_bench(resume=str(run.path), scenario="concurrent-writes", quick=False)
     assert [row.trial.order for row in caught.value.args[0]] == [1]
-    assert target.steps == ["local", "restored", "recorded"], "what is compared is the tier as provisioned"
+    assert target.steps == ["local", "restored", "recorded"], "the environment is compared as provisioned"
     assert load_run(run.path).manifest.status == "started"
 
 
-def unlike(target: TargetOnPaper, what: str) -> None:
-    if what == "cap":
+def change(target: TargetOnPaper, part: str) -> None:
+    if part == "cap":
         target.rig.hosts[1].cpus = 0.5
-    elif what == "hosts":
+    elif part == "hosts":
         del target.rig.hosts[2]
-    elif what == "code":
+    elif part == "code":
         target.rig.code_hash = "0ther"
-    elif what == "setting":
-        target.set_up = {**SETTINGS, "postgres": {**SETTINGS["postgres"], "work_mem": "64MB"}}
+    elif part == "setting":
+        target.current_settings = {**SETTINGS, "postgres": {**SETTINGS["postgres"], "work_mem": "64MB"}}
     else:
-        target.set_up = {**SETTINGS, "postgres": {**SETTINGS["postgres"], "synchronous_commit": "off"}}
+        target.current_settings = {**SETTINGS, "postgres": {**SETTINGS["postgres"], "synchronous_commit": "off"}}
 
 
 @pytest.mark.parametrize(
-    ("what", "said"),
+    ("part", "message"),
     [
         ("cap", "app.cpus: 0.25 against 3 x 0.25, 0.5"),
         ("hosts", "topology: 4 app, 1 db, 1 lb, 1 load against 3 app, 1 db, 1 lb, 1 load"),
@@ -116,53 +116,55 @@ def unlike(target: TargetOnPaper, what: str) -> None:
         ("durability", "settings.postgres.synchronous_commit: on against off"),
     ],
 )
-def test_another_environment_is_refused_with_the_list(
-    target: TargetOnPaper, tmp_path: Path, what: str, said: str
+def test_another_environment_is_refused_with_its_differences(
+    target: TargetOnPaper, tmp_path: Path, part: str, message: str
 ) -> None:
-    run = cut(tmp_path)
-    unlike(target, what)
+    run = interrupted(tmp_path)
+    change(target, part)
     before = (run.path / "run.yml").read_text()
-    with pytest.raises(UsageError, match="was begun in another environment") as caught:
+    with pytest.raises(UsageError, match="was started in another environment") as caught:
         module.run_bench(resume=str(run.path))
-    assert said in caught.value.message
-    assert (run.path / "run.yml").read_text() == before, "the run stays as it was"
+    assert message in caught.value.message
+    assert (run.path / "run.yml").read_text() == before, "the run is unchanged"
 
 
 def test_another_commit_is_refused(target: TargetOnPaper, tmp_path: Path) -> None:
-    run = cut(tmp_path, code=CODE.model_copy(update={"commit": "a" * 40}))
+    run = interrupted(tmp_path, code=CODE.model_copy(update={"commit": "a" * 40}))
     with pytest.raises(UsageError, match=r"code\.commit: a{40} against 3f2a"):
         module.run_bench(resume=str(run.path))
 
 
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("given", "message"),
     [
-        ({"rig": "other"}, "--rig: run .* was begun with 'local'"),
-        ({"aa": True}, "--aa: run .* was begun without it"),
-        ({"quick": True}, "--quick: run .* was begun without it"),
-        ({"hosts": "2"}, "--hosts: run .* was begun without it"),
-        ({"scenario": "throughput"}, "--scenario: run .* was begun with 'concurrent-writes'"),
+        ({"rig": "other"}, "--rig: run .* was started with 'local'"),
+        ({"aa": True}, "--aa: run .* was started without it"),
+        ({"quick": True}, "--quick: run .* was started without it"),
+        ({"hosts": "2"}, "--hosts: run .* was started without it"),
+        ({"scenario": "throughput"}, "--scenario: run .* was started with 'concurrent-writes'"),
     ],
 )
 def test_options_that_contradict_the_run_are_refused(
-    target: TargetOnPaper, tmp_path: Path, given: dict[str, Any], said: str
+    target: TargetOnPaper, tmp_path: Path, given: dict[str, Any], message: str
 ) -> None:
-    run = cut(tmp_path)
-    with pytest.raises(UsageError, match=said):
+    run = interrupted(tmp_path)
+    with pytest.raises(UsageError, match=message):
         module.run_bench(**{"resume": str(run.path)} | given)
     assert target.steps == []
 
 
 @pytest.mark.parametrize(
-    ("run", "said"),
+    ("run", "message"),
     [
         ({"status": "finished"}, "is finished"),
-        ({"rig": RIG.model_copy(update={"provider": "url"})}, "a service known by its URL"),
-        ({"trials": ()}, "holds no trials"),
+        ({"rig": RIG.model_copy(update={"provider": "url"})}, "measured a service by its URL"),
+        ({"trials": ()}, "has no completed trials"),
     ],
 )
-def test_nothing_to_go_on_with_is_said(target: TargetOnPaper, tmp_path: Path, run: dict[str, Any], said: str) -> None:
+def test_a_run_that_cannot_be_resumed_is_refused(
+    target: TargetOnPaper, tmp_path: Path, run: dict[str, Any], message: str
+) -> None:
     made = store(tmp_path, **{"trials": [Made(cell=concurrent())], "status": "aborted"} | run)
-    with pytest.raises(UsageError, match=said):
+    with pytest.raises(UsageError, match=message):
         module.run_bench(resume=str(made.path))
     assert target.steps == []

@@ -1,4 +1,4 @@
-"""A bench end to end on two load hosts and a real service: kept when cut short, and gone on with."""
+"""A bench end to end on two load hosts and a real service: measured, interrupted and resumed."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -30,14 +30,14 @@ from harness.record import TrialResult, Validity
 from harness.report.page import write_report
 from harness.report.terminal import lines, print_summary
 from harness.scenarios.increment_workload import check_counters, increment
-from harness.store.manifest import CodeRecord, RigRecord
+from harness.store.manifest import CodeRecord, FindingRecord, RigRecord
 from harness.store.run_reader import Run, load_run
 from harness.store.run_writer import RunWriter
 from harness.targets.base import During
 from tests.conftest import Database
 from tests.harness.analysis.test_figures import summary
 from tests.support.builders import Made, store
-from tests.support.local_target import Tier, ended, left_over, serving
+from tests.support.local_target import LocalTarget, exit_codes, remaining_folders, serving
 
 SCENARIO = Scenario(
     name="counting",
@@ -63,46 +63,48 @@ def plan(*cells: Cell) -> Plan:
 
 
 class Bench:
-    """`go(plan)` from the start, `resume(run, plan)`; `said`: what was echoed."""
+    """`go(plan)` runs a bench, or resumes the `earlier` run; `lines`: what it printed."""
 
-    def __init__(self, tier: Tier, root: Path) -> None:
-        self.tier, self.root, self.said = tier, root, list[str]()
-        self.recorder: RunWriter | None = None
+    def __init__(self, target: LocalTarget, root: Path) -> None:
+        self.target, self.root, self.lines = target, root, list[str]()
+        self.writer: RunWriter | None = None
 
     def go(self, plan: Plan, watch: Callable[[str], None] = lambda _: None, *, earlier: Run | None = None) -> Run:
         def echo(line: str) -> None:
-            self.said.append(line)
+            self.lines.append(line)
             watch(line)
 
         if earlier:
-            self.recorder = RunWriter.resume(earlier)
+            self.writer = RunWriter.resume(earlier)
         else:
             code = CodeRecord(commit="", dirty=False, command="", seed=1)
-            self.recorder = RunWriter.start(self.root, code=code, rig=RigRecord(name="t", provider="url"), options={})
+            self.writer = RunWriter.start(self.root, code=code, rig=RigRecord(name="t", provider="url"), options={})
         rows = earlier.rows if earlier else ()
-        return bench(plan, SCENARIOS, self.tier, self.recorder, echo, earlier=rows)
+        return bench(plan, SCENARIOS, self.target, self.writer, echo, earlier=rows)
 
     def stored(self) -> Run:
-        assert self.recorder is not None
-        return load_run(self.recorder.path)
+        assert self.writer is not None
+        return load_run(self.writer.path)
 
 
 @pytest.fixture
 def benches(database: Database, tmp_path: Path) -> Iterator[Bench]:
-    with serving(database.environ, tmp_path / "log") as url, Tier(url, database.dsn, tag=f"t{os.getpid()}") as tier:
-        made = Bench(tier, tmp_path / "results")
+    with (
+        serving(database.environ, tmp_path / "log") as url,
+        LocalTarget(url, database.dsn, tag=f"t{os.getpid()}") as target,
+    ):
+        made = Bench(target, tmp_path / "results")
         yield made
-        ended(tier.hosts)
-        if made.recorder is not None:
-            assert left_over(made.recorder.manifest.run_id) == []
+        exit_codes(target.hosts)
+        if made.writer is not None:
+            assert remaining_folders(made.writer.manifest.run_id) == []
 
 
-def verdicts(findings: Any) -> dict[tuple[str, str], str]:
-    found: list[Finding] = list(findings)
-    return {(f.cell, f.check): f.verdict for f in found}
+def verdicts(findings: Iterable[Finding | FindingRecord]) -> dict[tuple[str, str], str]:
+    return {(f.cell, f.check): f.verdict for f in findings}
 
 
-def test_a_bench_measures_stores_and_judges(benches: Bench) -> None:
+def test_a_bench_measures_stores_and_evaluates(benches: Bench) -> None:
     run = benches.go(plan(SHORT, SHORT))
     assert (run.manifest.status, run.manifest.verdict) == ("finished", "pass")
     assert [(r.figure("sent"), r.figure("ok"), r.valid) for r in run.rows] == [(40, 40, True)] * 2
@@ -120,10 +122,10 @@ def test_a_bench_measures_stores_and_judges(benches: Bench) -> None:
     assert verdicts(evaluate(SCENARIOS, run.measured())) == verdicts(run.findings)  # from disk alone, the same
 
 
-def test_a_load_host_that_dies_makes_its_trial_invalid_and_no_update_invented(benches: Bench) -> None:
+def test_a_load_host_that_dies_makes_its_trial_invalid_and_its_checks_unknown(benches: Bench) -> None:
     def kill(line: str) -> None:
         if "ok/s" in line:
-            benches.tier.hosts[1].processes[-1].kill()
+            benches.target.hosts[1].processes[-1].kill()
 
     run = benches.go(plan(LONG, SHORT), kill)
     first, second = run.rows
@@ -133,7 +135,7 @@ def test_a_load_host_that_dies_makes_its_trial_invalid_and_no_update_invented(be
     found = verdicts(run.findings)
     assert found[LONG.name, "final value"] == "unknown"
     assert found[SHORT.name, "final value"] == "pass"
-    assert any("invalid: load-2" in line for line in benches.said)
+    assert any("invalid: load-2" in line for line in benches.lines)
 
 
 def test_a_trial_whose_generator_was_held_up_is_measured_once_more(
@@ -157,13 +159,13 @@ def test_a_generator_that_is_always_held_up_stays_invalid(benches: Bench, monkey
 
 @contextmanager
 def starved(agents: Sequence[subprocess.Popen[str]]) -> Iterator[None]:
-    """The last of them runs for 10 ms in each 100 ms, as in a control group with a tenth of a core."""
-    over = threading.Event()
+    """The last agent runs for 10 ms in each 100 ms, as in a control group with a tenth of a core."""
+    finished = threading.Event()
 
     def starve() -> None:
-        while not over.wait(0.01):
+        while not finished.wait(0.01):
             agents[-1].send_signal(signal.SIGSTOP)
-            over.wait(0.09)
+            finished.wait(0.09)
             agents[-1].send_signal(signal.SIGCONT)
 
     thread = threading.Thread(target=starve)
@@ -171,7 +173,7 @@ def starved(agents: Sequence[subprocess.Popen[str]]) -> Iterator[None]:
     try:
         yield
     finally:
-        over.set()
+        finished.set()
         thread.join()
 
 
@@ -179,55 +181,55 @@ CLEAN = summary()
 OUT_OF_STEP = ConnectionTotals(opened=4, reopened=0, out_of_step=3)
 
 
-def judged_row(
+def result_and_repeats(
     summaries: dict[str, LaneSummary], *, timing_matters: bool, doubts: Sequence[str] = (), died: Sequence[str] = ()
 ) -> Any:
-    """The row of a trial with the lanes `main` and `other`, and the trials to be made up."""
-    collected = LoadResults(folders={}, summaries=summaries, failures=tuple(died))
+    """The result of a trial with the lanes `main` and `other`, and the trials to measure once more."""
+    results = LoadResults(folders={}, summaries=summaries, failures=tuple(died))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(generator_checks, "reasons", lambda *_: list(doubts))
-        row = trial_result(plan(SHORT).trials[0], "main", collected, ceiling_rps=None, timing_matters=timing_matters)
+        row = trial_result(plan(SHORT).trials[0], "main", results, ceiling_rps=None, timing_matters=timing_matters)
     return row, trials_to_remeasure([row], plan(SHORT))
 
 
 @pytest.mark.parametrize("timing_matters", [True, False])
 @pytest.mark.parametrize("lane", ["main", "other"])
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         ({"interrupted": True}, "the load was interrupted"),
         ({"connections": OUT_OF_STEP}, "3 responses came without a request: others may belong to the wrong request"),
     ],
 )
-def test_outcomes_that_cannot_be_believed_make_any_trial_invalid(
-    lane: str, change: dict[str, Any], said: str, *, timing_matters: bool
+def test_a_broken_lane_makes_any_trial_invalid(
+    lane: str, change: dict[str, Any], message: str, *, timing_matters: bool
 ) -> None:
-    row, again = judged_row(
+    row, again = result_and_repeats(
         {"main": CLEAN, "other": CLEAN} | {lane: replace(CLEAN, **change)}, timing_matters=timing_matters
     )
-    assert (row.valid, row.reason, again) == (False, f"lane {lane}: {said}", [])
+    assert (row.valid, row.reason, again) == (False, f"lane {lane}: {message}", [])
 
 
 @pytest.mark.parametrize("timing_matters", [True, False])
-def test_no_other_lanes_figures_stand_in_for_those_of_a_main_lane_that_died(*, timing_matters: bool) -> None:
-    row, again = judged_row(
+def test_a_trial_without_results_of_its_main_lane_has_no_figures(*, timing_matters: bool) -> None:
+    row, again = result_and_repeats(
         {"other": CLEAN}, timing_matters=timing_matters, died=["load-1: the load agent died: killed"]
     )
     assert (row.valid, row.figures, again) == (False, {}, [])
     assert row.reason == "load-1: the load agent died: killed; no results of lane main"
 
 
-def test_a_doubt_about_times_stands_in_the_row_of_a_trial_that_is_not_about_them() -> None:
+def test_doubtful_times_are_a_reason_but_not_invalid_where_timing_does_not_matter() -> None:
     doubt = "requests were noticed late"
-    row, again = judged_row({"main": CLEAN}, timing_matters=False, doubts=[doubt])
+    row, again = result_and_repeats({"main": CLEAN}, timing_matters=False, doubts=[doubt])
     assert (row.valid, row.reason, again) == (True, f"times are the generator's too: {doubt}", [])
-    row, again = judged_row({"main": CLEAN}, timing_matters=True, doubts=[doubt])
+    row, again = result_and_repeats({"main": CLEAN}, timing_matters=True, doubts=[doubt])
     assert (row.valid, row.reason, len(again)) == (False, doubt, 1)
-    row, again = judged_row({"main": CLEAN}, timing_matters=True)
+    row, again = result_and_repeats({"main": CLEAN}, timing_matters=True)
     assert (row.valid, row.reason, again) == (True, "", [])
 
 
-def test_a_trial_of_doubtful_times_is_not_called_invalid(benches: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_trial_of_doubtful_times_is_reported_as_valid(benches: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(generator_checks, "reasons", lambda *_: ["the load generator was held up"])
     run = benches.go(plan(SHORT))
     assert [(row.valid, row.reason) for row in run.rows] == [
@@ -235,55 +237,55 @@ def test_a_trial_of_doubtful_times_is_not_called_invalid(benches: Bench, monkeyp
     ]
     assert f"{SHORT.name}: times are the generator's too: the load generator was held up" in run.manifest.warnings
     assert run.manifest.verdict == "pass"
-    assert not any("invalid" in line for line in benches.said)
+    assert not any("invalid" in line for line in benches.lines)
 
 
 @pytest.mark.parametrize(
-    ("path", "said"),
+    ("path", "message"),
     [("/health", ""), ("/nowhere-at-all", "could not be measured: no GET /nowhere-at-all was answered with success")],
 )
-def test_a_null_endpoint_that_is_there_must_answer(
-    benches: Bench, monkeypatch: pytest.MonkeyPatch, path: str, said: str
+def test_a_null_endpoint_that_exists_must_answer(
+    benches: Bench, monkeypatch: pytest.MonkeyPatch, path: str, message: str
 ) -> None:
-    """Else the check of the ceiling would be switched off without a word."""
+    """Otherwise the ceiling check would be off without a message."""
     monkeypatch.setattr("harness.measure.runner.CEILING_S", 0.2)
-    monkeypatch.setattr(benches.tier, "null_path", lambda: path)
-    if not said:
+    monkeypatch.setattr(benches.target, "null_path", lambda: path)
+    if not message:
         assert benches.go(plan(SHORT)).manifest.settings["generator"]["ceiling_rps"] > 0
         return
-    with pytest.raises(RigError, match=said):
+    with pytest.raises(RigError, match=message):
         benches.go(plan(SHORT))
 
 
-def test_a_starved_generator_ends_with_4_and_is_named(benches: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_starved_generator_is_named_and_exits_with_4(benches: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     @contextmanager
     def telemetry(_: RunWriter) -> Iterator[During]:
-        yield lambda _: starved(benches.tier.hosts[1].processes)
+        yield lambda _: starved(benches.target.hosts[1].processes)
 
-    monkeypatch.setattr(benches.tier, "telemetry", telemetry)
+    monkeypatch.setattr(benches.target, "telemetry", telemetry)
     monkeypatch.setitem(SCENARIOS, "counting", replace(SCENARIO, timing_matters=True))
     run = benches.go(plan(Cell(scenario="counting", clients=4, seconds=1.5)))
     assert run.manifest.verdict == "invalid"
-    assert {finding.verdict for finding in run.findings} == {"pass"}, "what was counted is right all the same"
-    with pytest.raises(InvalidMeasurement, match="load-2: the load generator was stalled for") as ended_with:
+    assert {finding.verdict for finding in run.findings} == {"pass"}, "the counts are correct nevertheless"
+    with pytest.raises(InvalidMeasurement, match="load-2: the load generator was stalled for") as caught:
         end_with(run)
-    assert ended_with.value.exit_code == 4
-    assert "load-1" not in ended_with.value.message
+    assert caught.value.exit_code == 4
+    assert "load-1" not in caught.value.message
 
 
-def test_a_doctored_sample_fails_when_the_stored_run_is_judged_again(benches: Bench) -> None:
+def test_a_changed_sample_fails_when_the_stored_run_is_evaluated_again(benches: Bench) -> None:
     run = benches.go(plan(SHORT))
     file = run.path / "samples" / "001-main.csv"
     lines = file.read_text().splitlines()
     file.write_text("\n".join([*lines, lines[-1].replace(lines[-1].split(",")[0], "40", 1)]) + "\n")
-    found = verdicts(evaluate(SCENARIOS, load_run(run.path).measured()))
-    assert found[SHORT.name, "final value"] == "fail"
+    changed = verdicts(evaluate(SCENARIOS, load_run(run.path).measured()))
+    assert changed[SHORT.name, "final value"] == "fail"
 
 
-def test_long_trials_are_judged_and_shown_without_samples(
+def test_long_trials_are_evaluated_and_reported_without_samples(
     benches: Bench, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """From counts by key alone: `upsert` loses nothing, `unsafe` does, a doctored count is found."""
+    """Counts per key are enough: `upsert` loses nothing, `unsafe` does, a changed count fails."""
     monkeypatch.setattr("harness.plan.planner.LONG_S", 0.5)
     monkeypatch.setitem(SCENARIOS, "counting", replace(SCENARIO, works_without_samples=True))
     upsert, unsafe = (Cell(scenario="counting", strategy=name, clients=4, seconds=1.0) for name in ("upsert", "unsafe"))
@@ -291,11 +293,11 @@ def test_long_trials_are_judged_and_shown_without_samples(
     assert sorted(path.name for path in run.path.glob("samples/*.csv*")) == ["001-main.keys.csv", "002-main.keys.csv"]
     assert verdicts(run.findings) == {(upsert.name, "final value"): "pass", (unsafe.name, "final value"): "fail"}
     assert verdicts(evaluate(SCENARIOS, run.measured())) == verdicts(run.findings)
-    said = [text for text in run.manifest.warnings if "--samples" in text]
-    assert [text.split(" is not judged: ")[0] for text in said] == ["'value sequence'", "'real-time order'"]
+    warnings = [text for text in run.manifest.warnings if "--samples" in text]
+    assert [text.split(" is not judged: ")[0] for text in warnings] == ["'value sequence'", "'real-time order'"]
     for row in run.rows:
-        (tally,) = run.outcome_counts(row.trial.order).values()
-        assert tally.total() == row.figure("sent")
+        (counts,) = run.outcome_counts(row.trial.order).values()
+        assert counts.total() == row.figure("sent")
         assert (row.figure("p99_ms") or 0) > 0
         assert (row.figure("transactions") or 0) > 0
     write_report(run)
@@ -307,7 +309,7 @@ def test_long_trials_are_judged_and_shown_without_samples(
     assert verdicts(evaluate(SCENARIOS, load_run(run.path).measured()))[upsert.name, "final value"] == "fail"
 
 
-def test_ctrl_c_keeps_what_was_measured_and_resume_does_only_what_is_missing(benches: Bench) -> None:
+def test_ctrl_c_keeps_finished_trials_and_resume_runs_only_the_rest(benches: Bench) -> None:
     wanted = plan(SHORT, LONG, SHORT)
 
     def interrupt(line: str) -> None:
@@ -316,19 +318,19 @@ def test_ctrl_c_keeps_what_was_measured_and_resume_does_only_what_is_missing(ben
 
     with pytest.raises(KeyboardInterrupt):
         benches.go(wanted, interrupt)
-    ended(benches.tier.hosts)
+    exit_codes(benches.target.hosts)
     cut = benches.stored()
     assert cut.manifest.status == "aborted"
     assert "aborted: interrupted" in cut.manifest.warnings
     assert [row.trial.order for row in cut.rows] == [1]
     assert set(verdicts(cut.findings).values()) == {"pass"}
-    assert f"  finished trials are kept in {cut.path}" in benches.said
-    assert benches.tier.restored == 1
+    assert f"  finished trials are kept in {cut.path}" in benches.lines
+    assert benches.target.restored == 1
     kept = (cut.path / "evidence" / "001.json").stat().st_mtime_ns
 
-    measured_before = benches.tier.trials
+    measured_before = benches.target.trials
     run = benches.go(wanted, earlier=cut)
-    assert benches.tier.trials - measured_before == 2
+    assert benches.target.trials - measured_before == 2
     assert run.path == cut.path
     assert (run.manifest.status, [row.trial.order for row in run.rows]) == ("finished", [1, 2, 3])
     assert [row.trial for row in run.rows] == list(wanted.trials)
@@ -336,35 +338,35 @@ def test_ctrl_c_keeps_what_was_measured_and_resume_does_only_what_is_missing(ben
     assert (run.path / "evidence" / "001.json").stat().st_mtime_ns == kept
 
 
-def test_a_second_ctrl_c_ends_the_putting_back(benches: Bench) -> None:
+def test_a_second_ctrl_c_skips_the_restore(benches: Bench) -> None:
     def restore() -> None:
         raise KeyboardInterrupt
 
     def configure(cell: Cell) -> None:
         raise KeyboardInterrupt
 
-    benches.tier.restore = restore  # type: ignore[method-assign]
-    benches.tier.configure = configure  # type: ignore[method-assign]
+    benches.target.restore = restore  # type: ignore[method-assign]
+    benches.target.configure = configure  # type: ignore[method-assign]
     with pytest.raises(KeyboardInterrupt):
         benches.go(plan(SHORT))
     assert benches.stored().manifest.status == "aborted"
-    assert "Ctrl-C skips this" in benches.said[-1]
+    assert "Ctrl-C skips this" in benches.lines[-1]
 
 
-def test_what_cannot_be_put_back_is_said(benches: Bench) -> None:
+def test_a_failed_restore_is_reported(benches: Bench) -> None:
     def broken(*_: object) -> None:
         raise RigError("app-1 cannot be reached over SSH")
 
-    benches.tier.restore = benches.tier.configure = broken  # type: ignore[method-assign]
+    benches.target.restore = benches.target.configure = broken  # type: ignore[method-assign]
     with pytest.raises(RigError):
         benches.go(plan(SHORT))
-    assert benches.said[-1] == "  not restored: app-1 cannot be reached over SSH; the next bench restores them first"
+    assert benches.lines[-1] == "  not restored: app-1 cannot be reached over SSH; the next bench restores them first"
 
 
-def test_a_trial_that_was_invalid_before_an_interruption_is_measured_once_more(
+def test_a_trial_that_the_generator_limited_before_an_interruption_is_measured_once_more(
     benches: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """And the canaries from before the first trial stay: the hosts may have been others' since."""
+    """The canaries from before the first trial stay: the hosts may have changed since."""
     monkeypatch.setitem(SCENARIOS, "counting", replace(SCENARIOS["counting"], timing_matters=True))
     doubts = iter([["the load generator was held up"]])
     monkeypatch.setattr(generator_checks, "reasons", lambda *_: next(doubts, []))
@@ -376,7 +378,7 @@ def test_a_trial_that_was_invalid_before_an_interruption_is_measured_once_more(
     wanted = plan(SHORT, SHORT)
     with pytest.raises(KeyboardInterrupt):
         benches.go(wanted, interrupt)
-    monkeypatch.setattr(benches.tier, "canaries", lambda: {"load-1": {"cpu_ms": 7.0}})
+    monkeypatch.setattr(benches.target, "canaries", lambda: {"load-1": {"cpu_ms": 7.0}})
     run = benches.go(wanted, earlier=benches.stored())
     assert [(row.trial.order, row.valid) for row in run.rows] == [(1, False), (2, True), (3, True)]
     assert run.rows[2].trial.seed == wanted.trials[0].seed
@@ -389,7 +391,7 @@ def test_a_trial_that_was_invalid_before_an_interruption_is_measured_once_more(
 def test_a_trial_that_was_broken_before_an_interruption_stays_invalid(
     benches: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As in a bench that nobody interrupts: that answers came out of step may be the service's own doing."""
+    """As without an interruption: responses that nothing asked for may be the service's fault."""
     monkeypatch.setitem(SCENARIOS, "counting", replace(SCENARIOS["counting"], timing_matters=True))
     unasked = iter([["3 answers came unasked"]])
     monkeypatch.setattr(generator_checks, "broken", lambda *_: next(unasked, []))
@@ -404,11 +406,11 @@ def test_a_trial_that_was_broken_before_an_interruption_stays_invalid(
     assert [(row.trial.order, row.valid) for row in run.rows] == [(1, False), (2, True)]
 
 
-WANTED = Plan(trials=tuple(Trial(cell=SHORT, number=n, order=n, seed=n) for n in range(1, 41)))
+FORTY_TRIALS = Plan(trials=tuple(Trial(cell=SHORT, number=n, order=n, seed=n) for n in range(1, 41)))
 
 
 def result(number: int, validity: Validity = "generator_bound", *, order: int = 0) -> TrialResult:
-    trial = replace(WANTED.trials[number - 1], order=order or number)
+    trial = replace(FORTY_TRIALS.trials[number - 1], order=order or number)
     return TrialResult(trial=trial, validity=validity, reasons=("why",), figures={})
 
 
@@ -425,18 +427,20 @@ def result(number: int, validity: Validity = "generator_bound", *, order: int = 
         ([result(1), result(2), result(1, "valid", order=41)], [(2, 42)]),
         ([*(result(n) for n in (1, 2, 3)), result(1, "valid", order=41)], []),
     ],
-    ids=["none", "broken", "valid", "doubted", "too many", "made up", "in vain", "one left", "too many by now"],
+    ids=[
+        "none", "broken", "valid", "limited", "too many", "measured again", "limited again", "one left", "too many now",
+    ],
 )  # fmt: skip
-def test_what_is_measured_once_more(rows: list[TrialResult], again: list[tuple[int, int]]) -> None:
-    assert [(trial.number, trial.order) for trial in trials_to_remeasure(rows, WANTED)] == again
+def test_trials_to_remeasure(rows: list[TrialResult], again: list[tuple[int, int]]) -> None:
+    assert [(trial.number, trial.order) for trial in trials_to_remeasure(rows, FORTY_TRIALS)] == again
 
 
-def test_a_target_that_breaks_keeps_what_was_measured(benches: Bench) -> None:
+def test_an_error_of_the_target_keeps_finished_trials(benches: Bench) -> None:
     def configure(cell: Cell) -> None:
         if cell is LONG:
             raise RigError("app-1 cannot be reached over SSH")
 
-    benches.tier.configure = configure  # type: ignore[method-assign]
+    benches.target.configure = configure  # type: ignore[method-assign]
     with pytest.raises(RigError):
         benches.go(plan(SHORT, LONG))
     cut = benches.stored()
@@ -444,27 +448,27 @@ def test_a_target_that_breaks_keeps_what_was_measured(benches: Bench) -> None:
     assert "aborted: app-1 cannot be reached over SSH" in cut.manifest.warnings
 
 
-def test_the_service_is_left_as_it_is_for_a_driver_and_not_asked(
+def test_a_remote_workload_neither_configures_nor_reads_the_service(
     benches: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     driven = replace(
         SCENARIO, name="driven", workload=lambda _: RemoteWorkload(role="load", module="m", job={}), check=lambda _: []
     )
     monkeypatch.setitem(SCENARIOS, "driven", driven)
-    settled: list[Cell] = []
-    monkeypatch.setattr(benches.tier, "configure", settled.append)
-    monkeypatch.setattr(benches.tier, "run_workload", lambda driver: {"module": driver.module})
+    configured: list[Cell] = []
+    monkeypatch.setattr(benches.target, "configure", configured.append)
+    monkeypatch.setattr(benches.target, "run_workload", lambda driver: {"module": driver.module})
     run = benches.go(plan(Cell(scenario="driven", backend="sqlite-naive"), SHORT))
-    assert settled == [SHORT]
+    assert configured == [SHORT]
     first, second = run.measured()
     assert (first.evidence.workload_result, first.evidence.final) == ({"module": "m"}, {})
     assert sum(second.evidence.final.values()) == 40
 
 
-def test_a_finished_run_warns_of_cells_that_began_unsteady_and_the_summary_shows_it(tmp_path: Path) -> None:
+def test_a_finished_run_warns_of_cells_that_began_unsteady(tmp_path: Path) -> None:
     made = store(tmp_path, [Made(cell=SHORT, steady=False), Made(cell=SHORT, number=2, steady=True)], status="started")
-    recorder = RunWriter(made.path.parent, made.manifest, made.path)
-    assert evaluate_run(recorder, {}, finish=False).manifest.warnings == []
-    (warning,) = evaluate_run(recorder, {}, finish=True).manifest.warnings
+    writer = RunWriter(made.path.parent, made.manifest, made.path)
+    assert evaluate_run(writer, {}, finish=False).manifest.warnings == []
+    (warning,) = evaluate_run(writer, {}, finish=True).manifest.warnings
     assert warning.startswith(f"{SHORT.name}: 1 of 2 trials began unsteady")
     assert f"! {SHORT.name}: 1 of 2 trials began unsteady" in " ".join(" ".join(lines(load_run(made.path))).split())

@@ -14,7 +14,7 @@ from harness.scenarios import SCENARIOS
 from harness.store.manifest import CodeRecord, RigRecord
 from harness.store.run_writer import RunWriter
 from tests.conftest import Database
-from tests.support.local_target import Tier, serving
+from tests.support.local_target import LocalTarget, serving
 from tests.support.records import cell
 
 
@@ -24,7 +24,7 @@ def run_cell(of: Cell, database: Database, tmp_path: Path, **settings: object) -
     plan = Plan(trials=(Trial(cell=of, number=1, order=1, seed=1),))
     code = CodeRecord(commit="", dirty=False, command="", seed=1)
     recorder = RunWriter.start(tmp_path / "results", code=code, rig=RigRecord(name="t", provider="url"), options={})
-    with serving(environ, tmp_path / "log") as url, Tier(url, database.dsn, tag=f"t{os.getpid()}") as tier:
+    with serving(environ, tmp_path / "log") as url, LocalTarget(url, database.dsn, tag=f"t{os.getpid()}") as tier:
         run = bench(plan, SCENARIOS, tier, recorder, lambda _: None)
     return {f.check: f for f in run.findings if f.cell == of.name}
 
