@@ -1,4 +1,4 @@
-"""`python -m app`: the service, told by environment variables (`python -m app --help` lists them)."""
+"""`python -m app`: runs the service, configured by environment variables (`python -m app --help` lists them)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from app.settings import Settings, SettingsError
 
 
 def main() -> int:
-    """Exit code: 0 after SIGTERM, 1 if it could not start, 2 for a setting that cannot be used."""
+    """Runs the service. Returns the exit code: 0 after SIGTERM, 1 if it cannot start, 2 for an invalid setting."""
     if len(sys.argv) > 1:
         print("usage: python -m app, with these environment variables:")
         for item in fields(Settings):
@@ -26,7 +26,7 @@ def main() -> int:
         return 2
     configure(settings.container_id, settings.log_level)
     try:
-        import uvloop  # noqa: PLC0415 -- an accelerator: the service runs without it, slower
+        import uvloop  # noqa: PLC0415 -- optional: the service also runs without it, slower
     except ImportError:
         loop = asyncio.new_event_loop()
     else:

@@ -1,14 +1,14 @@
-"""What can go wrong, as one kind of exception: HTTP status, code, outcome, one sentence.
+"""ServiceError, the only exception of a request: HTTP status, code, outcome and message.
 
-`aborted` means surely not applied; `unknown` means that it may have been. The rule, for PostgreSQL:
+`aborted`: the request was certainly not applied. `unknown`: it may have been applied. The rule for PostgreSQL:
 
-- Nothing was sent that could commit (no connection, not yet at COMMIT, a bad request): aborted.
-- The server answered with severity ERROR: it rolled back, so aborted, also at COMMIT
-  (PostgreSQL manual, "Message Formats: ErrorResponse"). Not so for 40003, which says it does not know.
-- The session ended (FATAL, PANIC, connection lost) after a commit was asked for: unknown. 57P01 too: the
-  server may have committed, and been told to go before it could say so.
+- Nothing was sent that can commit (no connection, before COMMIT, a bad request): aborted.
+- The server answered with severity ERROR: it rolled back, so aborted, also at COMMIT (PostgreSQL manual,
+  "Message Formats: ErrorResponse"). The exception is 40003, statement completion unknown.
+- The session ended (FATAL, PANIC, connection lost) after a commit was requested: unknown. This includes 57P01: the
+  server may have committed before it shut down the session.
 
-No message holds a DSN, a password or a traceback.
+No message contains a DSN, a password or a traceback.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from typing import TYPE_CHECKING, Literal
 import psycopg
 
 if TYPE_CHECKING:
-    from app.backends.base import Cost
+    from app.backends.base import RequestCost
 
 Outcome = Literal["aborted", "unknown"]
 
 CONFLICTS = frozenset({"40001", "40P01", "23505"})
-"""Lost against another transaction: serialization failure, deadlock, a twin's unique key. Worth a retry."""
+"""Conflicts with another transaction, worth a retry: serialization failure, deadlock, duplicate ledger id."""
 
 _STATUS = {"23505": 409, "23514": 422, "42501": 503, "42P01": 503}
 _CLASS_STATUS = {
@@ -41,10 +41,10 @@ _CLASS_STATUS = {
     "58": 503,  # system error
 }
 _CONNECT = {
-    # libpq's own words; one of them is "root certificate file … does not exist".
+    # Messages of libpq; one is "root certificate file … does not exist".
     "certificate": "TLS_REFUSED",
     "server does not support SSL": "TLS_REFUSED",
-    # When a login fails, libpq passes the server's words on, not its SQLSTATE.
+    # For a failed login libpq gives the server's message, not its SQLSTATE.
     "too many clients": "53300",
     "too many connections": "53300",
     "remaining connection slots": "53300",
@@ -58,7 +58,7 @@ _CONNECT = {
 
 
 class ServiceError(Exception):
-    """An answer that is not a success."""
+    """A response that is not a success."""
 
     def __init__(
         self,
@@ -75,28 +75,28 @@ class ServiceError(Exception):
         self.code = code
         self.message = message
         self.outcome = outcome
-        self.cost: Cost | None = None
-        """What the request cost all the same; None where no database transaction was begun for it."""
+        self.cost: RequestCost | None = None
+        """The cost of the failed request; None if no database transaction was begun for it."""
 
-    def again(self, cost: Cost | None = None) -> ServiceError:
-        """An equal one, for the next of many requests that fail together, with its share of what they cost."""
+    def again(self, cost: RequestCost | None = None) -> ServiceError:
+        """Returns a copy for the next of several requests that fail together, with its share of their cost."""
         error = ServiceError(self.status, self.code, self.message, self.outcome, headers=self.headers)
         error.cost = cost
         return error
 
 
 def bad_request(code: str, message: str) -> ServiceError:
-    """The request breaks the contract's syntax: a field is missing or of the wrong type."""
+    """Returns a 400: a field is missing or has the wrong type."""
     return ServiceError(400, code, message)
 
 
 def unprocessable(code: str, message: str) -> ServiceError:
-    """The request is well-formed, and asks for what cannot be."""
+    """Returns a 422: the request is well-formed and cannot be fulfilled."""
     return ServiceError(422, code, message)
 
 
 def from_connect(error: Exception) -> ServiceError:
-    """A connection could not be opened: nothing was sent."""
+    """Returns the error for a connection that could not be opened; nothing was sent, so it is aborted."""
     text = str(error)
     code = next((code for words, code in _CONNECT.items() if words in text), "CONNECT_FAILED")
     reason = {
@@ -108,7 +108,7 @@ def from_connect(error: Exception) -> ServiceError:
 
 
 def from_postgres(error: psycopg.Error, *, in_doubt: bool) -> ServiceError:
-    """`in_doubt`: the failed statement could have committed."""
+    """Returns the error for a failed statement; `in_doubt` if that statement could have committed."""
     code = error.sqlstate
     if code is None:
         lost = isinstance(error, psycopg.OperationalError)
@@ -125,7 +125,10 @@ def from_postgres(error: psycopg.Error, *, in_doubt: bool) -> ServiceError:
 
 
 def from_sqlite(error: sqlite3.Error, *, in_doubt: bool) -> ServiceError:
-    """`in_doubt`: COMMIT was asked for. A busy COMMIT leaves the transaction open, to be rolled back: aborted."""
+    """Returns the error for a failed statement; `in_doubt` if COMMIT was sent.
+
+    A busy COMMIT leaves the transaction open and the caller rolls it back: aborted.
+    """
     code = sqlite_code(error)
     if code in {"SQLITE_BUSY", "SQLITE_LOCKED"}:
         return ServiceError(503, "SQLITE_BUSY", "the database file is locked by another connection")
@@ -135,7 +138,7 @@ def from_sqlite(error: sqlite3.Error, *, in_doubt: bool) -> ServiceError:
 
 
 def sqlite_code(error: sqlite3.Error) -> str:
-    """The primary result code's name; Python before 3.11 gives only the words."""
+    """Returns the name of the primary result code; Python before 3.11 has only the message."""
     name: str = getattr(error, "sqlite_errorname", "")
     if not name:
         name = "SQLITE_BUSY" if "locked" in str(error) else "SQLITE_ERROR"

@@ -1,7 +1,7 @@
-"""The endpoints: parse, make one backend call, answer. What each field means is in docs/openapi.yaml.
+"""The endpoints: parse, make one backend call, respond. docs/openapi.yaml describes each field.
 
-Every answer passes through `Handlers.guard`, which counts it and turns an error into the contract's form;
-a middleware would do the same at twice the price a request.
+Every response passes through `Handlers.guard`, which counts it and turns an error into the contract's form.
+A middleware would do the same at twice the cost per request.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 from aiohttp import web
 
 from app import validation
-from app.backends.base import Backend, Cost
+from app.backends.base import Backend, RequestCost
 from app.errors import ServiceError
 from app.logs import LOG, ErrorLog
 from app.metrics import Counters, prometheus
@@ -29,13 +29,13 @@ _PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
 _OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 
 
-def answer(document: object, status: int = 200) -> web.Response:
-    """JSON. A key that came in as a lone surrogate's escape goes out as one, so ASCII."""
+def json_response(document: object, status: int = 200) -> web.Response:
+    """Returns a JSON response, in ASCII: a lone surrogate in a key has no UTF-8 encoding."""
     return web.Response(body=json.dumps(document).encode("ascii"), status=status, headers=_JSON)
 
 
 class Handlers:
-    """All endpoints of one service; `routes()` says where they are."""
+    """All endpoints of one service; `routes()` lists them."""
 
     def __init__(self, settings: Settings, backend: Backend, counters: Counters) -> None:
         self._settings = settings
@@ -47,7 +47,7 @@ class Handlers:
         self._tail = f',"container":{json.dumps(settings.container_id)}}}'
 
     def routes(self) -> list[web.RouteDef]:
-        """Last comes what catches all that is not an endpoint, as JSON too."""
+        """Returns all routes; the last one matches every other path and returns 404 as JSON."""
         posts = {
             "/api/increment": ("increment", self.increment),
             "/api/bulk-insert": ("bulk-insert", self.bulk_insert),
@@ -69,18 +69,20 @@ class Handlers:
         return [web.route(method, path, handler, expect_handler=self.expect) for method, path, handler in routes]
 
     async def expect(self, request: web.Request) -> web.Response | None:
-        """An `Expect` header: 100 for 100-continue, 417 for all else.
+        """Handles an `Expect` header: 100 for 100-continue, 417 for any other value.
 
-        aiohttp's own handler repeats what was expected, and ends in a 500 where that is not UTF-8.
+        aiohttp's own handler repeats the value and fails with 500 if it is not UTF-8.
         """
         if request.headers.get("Expect", "").lower() != "100-continue":
-            return self._refuse("other", ServiceError(417, "BAD_EXPECT", "Expect takes 100-continue only"))
+            return self._refuse(
+                "other", ServiceError(417, "BAD_EXPECT", "the only supported Expect value is 100-continue")
+            )
         await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        request.writer.output_size = 0  # aiohttp takes what was written for the beginning of an answer
+        request.writer.output_size = 0  # aiohttp takes these bytes for the beginning of a response
         return None
 
     def guard(self, op: str, handler: Handler) -> Handler:
-        """Count the answer; make an error the contract's, an unforeseen one too."""
+        """Returns a handler that counts the response and turns any error into the contract's form."""
         results = self._counters.requests[op]
 
         async def guarded(request: web.Request) -> web.StreamResponse:
@@ -88,10 +90,10 @@ class Handlers:
                 response = await handler(request)
             except ServiceError as error:
                 return self._refuse(op, error)
-            except Exception:  # noqa: BLE001 -- the last resort: an answer with a name, and a log line
-                LOG.exception("unforeseen error", extra={"facts": {"op": op}})
+            except Exception:  # noqa: BLE001 -- catch-all: return the contract's 500 body and log the exception
+                LOG.exception("unexpected error", extra={"facts": {"op": op}})
                 return self._refuse(op, ServiceError(500, "INTERNAL", "internal error", "unknown"))
-            except asyncio.CancelledError:  # the time after SIGTERM is over
+            except asyncio.CancelledError:  # the shutdown time after SIGTERM is over
                 results["unknown"] += 1
                 raise
             results["ok"] += 1
@@ -117,18 +119,18 @@ class Handlers:
             }
         if op == "health":
             document["status"] = "unhealthy"
-        response = answer(document, error.status)
+        response = json_response(document, error.status)
         response.headers.update(error.headers)
         if error.status in (408, 413) or error.code == "BAD_BODY":
-            response.force_close()  # the rest of the body is not waited for, or where it ends is not known
+            response.force_close()  # the rest of the body is not read, or its end is unknown
         return response
 
     async def _body(self, request: web.Request) -> dict[str, Any]:
         settings = self._settings
         return await validation.read_json(request, most_bytes=settings.max_body_bytes, seconds=settings.body_seconds)
 
-    def _done(self, cost: Cost, started: float, fields: str) -> web.Response:
-        """A success of an operation that writes; `fields` is JSON, made by hand because this is the hot path."""
+    def _done(self, cost: RequestCost, started: float, fields: str) -> web.Response:
+        """Returns the success of a writing operation; `fields` is JSON text, because this is the hot path."""
         text = (
             f'{{"success":true,{fields},"duration":{(perf_counter() - started) * 1000:.3f},'
             f'"pool_wait_ms":{cost.pool_wait_ms:.3f},"retries":{cost.retries:.6g},'
@@ -163,21 +165,23 @@ class Handlers:
     async def test_isolation(self, request: web.Request) -> web.Response:
         """POST /api/test-isolation"""
         level = validation.level((await self._body(request)).get("level"))
-        seen = await self._backend.isolation(level)
-        return answer({"success": True, "isolationLevel": level, "observedLevel": seen.observed, "rows": seen.rows})
+        result = await self._backend.isolation(level)
+        return json_response(
+            {"success": True, "isolationLevel": level, "observedLevel": result.observed, "rows": result.rows}
+        )
 
     async def counter(self, request: web.Request) -> web.Response:
         """GET /api/counter/{key}"""
         key = validation.counter_key(request.match_info["key"])
         value = await self._backend.counter(key)
         if value is None:
-            raise ServiceError(404, "NO_COUNTER", "this counter was never written")
-        return answer({"key": key, "value": value})
+            raise ServiceError(404, "NO_COUNTER", "no counter with this key")
+        return json_response({"key": key, "value": value})
 
     async def pool_stats(self, request: web.Request) -> web.Response:  # noqa: ARG002
         """GET /api/pool-stats"""
         stats = self._backend.pool_stats()
-        return answer(
+        return json_response(
             {
                 "totalCount": stats.total,
                 "idleCount": stats.idle,
@@ -189,7 +193,7 @@ class Handlers:
     async def health(self, request: web.Request) -> web.Response:  # noqa: ARG002
         """GET /health"""
         now = await self._backend.database_time()
-        return answer(
+        return json_response(
             {
                 "status": "healthy",
                 "container": self._settings.container_id,
@@ -201,10 +205,10 @@ class Handlers:
 
     async def live(self, request: web.Request) -> web.Response:  # noqa: ARG002
         """GET /live"""
-        return answer({"status": "live", "container": self._settings.container_id})
+        return json_response({"status": "live", "container": self._settings.container_id})
 
     async def metrics(self, request: web.Request) -> web.Response:
-        """GET /metrics; with `?database=0` it does not touch the database."""
+        """GET /metrics; with `?database=0` it does not query the database."""
         accept = request.headers.get("Accept", "")
         openmetrics = "application/openmetrics-text" in accept
         text = openmetrics or "text/plain" in accept
@@ -220,8 +224,8 @@ class Handlers:
             "pool": self._pool(),
             "uptime": round(perf_counter() - self._started, 3),
             "requests": self._counters.requests,
-            "retries": self._backend.spent.retries,
-            "transactions": self._backend.spent.transactions,
+            "retries": self._backend.cost_totals.retries,
+            "transactions": self._backend.cost_totals.transactions,
             "pid": os.getpid(),
             "workers": self._settings.workers,
             "code": self._settings.code_hash,
@@ -229,7 +233,7 @@ class Handlers:
             "facts": self._backend.facts(),
         }
         if not text:
-            return answer(document)
+            return json_response(document)
         kind = _OPENMETRICS if openmetrics else _PROMETHEUS
         body = prometheus(document, openmetrics=openmetrics).encode("utf-8")
         return web.Response(body=body, headers={"Content-Type": kind})
@@ -239,13 +243,13 @@ class Handlers:
         return {"total": stats.total, "idle": stats.idle, "waiting": stats.waiting, "peak": stats.peak}
 
     def wrong_method(self, allowed: str) -> Handler:
-        """405 for an endpoint that exists."""
+        """Returns a handler that answers 405 for an existing endpoint."""
 
         async def handler(request: web.Request) -> web.Response:
-            raise ServiceError(405, "WRONG_METHOD", f"{request.path} takes {allowed}", headers={"Allow": allowed})
+            raise ServiceError(405, "WRONG_METHOD", f"{request.path} allows {allowed}", headers={"Allow": allowed})
 
         return handler
 
     async def not_found(self, request: web.Request) -> web.Response:  # noqa: ARG002
-        """404 for all else."""
+        """404 for every other path."""
         raise ServiceError(404, "NO_ENDPOINT", "no such endpoint")

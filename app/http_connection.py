@@ -1,8 +1,8 @@
-"""One client's connection: aiohttp's, with what it lacks: above all a time by which a request's head must be here.
+"""A client's HTTP connection: aiohttp's request handler plus a time limit for the request header.
 
-aiohttp closes a connection on which nothing was asked for a while (`KEEPALIVE_SECONDS`), but to it a head that
-arrives a byte a minute is such a connection too, and that while is long. Without a limit of its own, a few
-thousand sockets that never finish their first line take all that a process may open.
+aiohttp closes a connection that is idle for `KEEPALIVE_SECONDS`. It counts a connection whose header arrives slowly
+as idle, too, and that limit is long. Without a shorter limit, a few thousand sockets that never finish their first
+line use up all file descriptors of the process.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from aiohttp import web
 
 
 class Connection(web.RequestHandler):
-    """Closed without an answer when a head is not whole `head_seconds` after its first byte: nothing was asked."""
+    """Closes without a response if a request header is not complete `head_seconds` after its first byte."""
 
     __slots__ = ("_head_due", "_head_seconds")
 
@@ -24,10 +24,10 @@ class Connection(web.RequestHandler):
         self._head_due: asyncio.TimerHandle | None = None
 
     def data_received(self, data: bytes) -> None:
-        """Without a request in hand or in line, what came is the beginning of a head."""
+        """Starts the timer if these bytes begin a header: no request is in progress or queued."""
         super().data_received(data)
         if self._request_in_progress or self._messages:
-            self._forget()
+            self._cancel_timer()
         elif self._head_due is None:
             self._head_due = self._loop.call_later(self._head_seconds, self.force_close)
 
@@ -38,17 +38,17 @@ class Connection(web.RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,
     ) -> web.StreamResponse:
-        """What aiohttp refuses by itself, it repeats; where that is not UTF-8, its refusal ends in an error too."""
+        """Answers 400 without the offending text if it is not UTF-8: aiohttp would repeat it and fail with 500."""
         if isinstance(exc, UnicodeError):
             status, exc, message = 400, None, "400: Bad Request"
         return super().handle_error(request, status, exc, message)
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        """The timer goes with the connection."""
-        self._forget()
+        """Cancels the timer."""
+        self._cancel_timer()
         super().connection_lost(exc)
 
-    def _forget(self) -> None:
+    def _cancel_timer(self) -> None:
         if self._head_due is not None:
             self._head_due.cancel()
             self._head_due = None

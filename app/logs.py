@@ -1,7 +1,7 @@
-"""Structured logs: one JSON object a line on stderr; a line per start, stop and error, none per request.
+"""Structured logs: one JSON object per line on stderr, for each start, stop and error; none per successful request.
 
-An exception is named by its type and the place it was raised, never by its words: those may hold
-a DSN. Equal errors share one line a second, with their number.
+An exception is logged with its type and location, without its message, which may contain a DSN. Errors with the same
+code share one line per second, with their number.
 """
 
 from __future__ import annotations
@@ -41,24 +41,24 @@ class JsonFormatter(logging.Formatter):
 
 
 def configure(container: str, level: str) -> None:
-    """Send all logging of the process, that of the libraries too, through the formatter."""
+    """Sends all logging of the process, libraries included, through the formatter."""
     handler = logging.StreamHandler()
     handler.setFormatter(JsonFormatter(container))
     logging.basicConfig(level=level, handlers=[handler], force=True)
 
 
 class ErrorLog:
-    """At most one line a second and code; the next one says how many were held back."""
+    """Logs at most one line per second and code; the next line has the number of suppressed ones."""
 
     def __init__(self) -> None:
         self._last: dict[str, float] = {}
-        self._held: Counter[str] = Counter()
+        self._suppressed: Counter[str] = Counter()
 
     def error(self, op: str, code: str, outcome: str, message: str) -> None:
-        """Log a failed request, or count it."""
+        """Logs a failed request, or counts it."""
         now = time.monotonic()
         if now - self._last.get(code, -1.0) < 1.0:
-            self._held[code] += 1
+            self._suppressed[code] += 1
             return
         self._last[code] = now
         facts = {
@@ -66,6 +66,6 @@ class ErrorLog:
             "code": code,
             "outcome": outcome,
             "message": message,
-            "not_logged": self._held.pop(code, 0),
+            "not_logged": self._suppressed.pop(code, 0),
         }
         LOG.warning("request failed", extra={"facts": facts})

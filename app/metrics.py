@@ -1,7 +1,7 @@
-"""What this process counted since it started, and how it is written for Prometheus.
+"""The counters of this process since its start, and their Prometheus format.
 
-The counts are compared with the client's, HAProxy's and the database's, so an answer is counted exactly
-once, whatever it is.
+The harness compares them with the client's, HAProxy's and the database's counts, so each response is counted exactly
+once.
 """
 
 from __future__ import annotations
@@ -14,23 +14,23 @@ OPERATIONS = (
     "live", "metrics", "other",
 )  # fmt: skip
 RESULTS = ("ok", "rejected", "aborted", "unknown")
-"""`rejected`: 4xx, the client's fault. `aborted`: surely not applied. `unknown`: may have been."""
+"""`rejected`: 4xx, a client error. `aborted`: certainly not applied. `unknown`: may have been applied."""
 
 
 class Counters:
-    """Answers by operation and result."""
+    """Responses by operation and result."""
 
     def __init__(self) -> None:
         self.requests = {op: dict.fromkeys(RESULTS, 0) for op in OPERATIONS}
 
     def failed(self, op: str, status: int, outcome: str) -> None:
-        """Count an error answer. 409 is the database's doing, so aborted."""
+        """Counts an error response. The database causes a 409, so it counts as aborted, not rejected."""
         client = 400 <= status < 500 and status != 409
         self.requests[op]["rejected" if client and outcome == "aborted" else outcome] += 1
 
 
 def prometheus(document: Mapping[str, Any], *, openmetrics: bool) -> str:
-    """The JSON document of /metrics as text: Prometheus 0.0.4, or OpenMetrics 1.0.0."""
+    """Returns the JSON document of /metrics as text: Prometheus 0.0.4, or OpenMetrics 1.0.0."""
     lines = list(_families(document, openmetrics=openmetrics))
     if openmetrics:
         lines.append("# EOF")
@@ -42,7 +42,7 @@ def _families(document: Mapping[str, Any], *, openmetrics: bool) -> Iterator[str
     database = document["database"]
 
     def family(name: str, kind: str, help_line: str) -> Iterator[str]:
-        # OpenMetrics names a counter's family without the suffix of its samples.
+        # In OpenMetrics the name of a counter family lacks the suffix _total of its samples.
         head = name[: -len("_total")] if openmetrics and kind == "counter" else name
         yield f"# HELP {head} {help_line}"
         yield f"# TYPE {head} {kind}"
@@ -51,7 +51,7 @@ def _families(document: Mapping[str, Any], *, openmetrics: bool) -> Iterator[str
     for op, results in document["requests"].items():
         for result, number in results.items():
             yield f'pgcrucible_requests_total{{{container},op="{op}",result="{result}"}} {number}'
-    yield from family("pgcrucible_retries_total", "counter", "Attempts run again after a lost conflict.")
+    yield from family("pgcrucible_retries_total", "counter", "Retries after a lost conflict.")
     yield f"pgcrucible_retries_total{{{container}}} {document['retries']}"
     yield from family("pgcrucible_transactions_total", "counter", "Database transactions begun for POST requests.")
     yield f"pgcrucible_transactions_total{{{container}}} {document['transactions']}"
@@ -70,5 +70,5 @@ def _families(document: Mapping[str, Any], *, openmetrics: bool) -> Iterator[str
         yield f"pgcrucible_database_up{{{container}}} {document['database_up']}"
     for name, number in (database or {}).items():
         if number is not None:
-            yield from family(f"pgcrucible_database_{name}", "gauge", "As /metrics in JSON.")
+            yield from family(f"pgcrucible_database_{name}", "gauge", "The same as in /metrics as JSON.")
             yield f"pgcrucible_database_{name}{{{container}}} {number}"

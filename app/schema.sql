@@ -1,9 +1,9 @@
--- The tables of the service, made by their owner when a rig is provisioned. Idempotent: run it again at will.
--- The role that the service logs in with is a member of crucible_app (NOLOGIN, made before this file is run);
--- it owns nothing and gets what is granted at the end, nothing else.
+-- The tables of the service, made by their owner when a rig is provisioned. Idempotent.
+-- The login role of the service is a member of crucible_app (NOLOGIN, made before this file runs). It owns nothing and
+-- has only the rights granted at the end.
 
--- A hot counter leaves one dead row version an increment. Half-empty pages keep its updates HOT (no index
--- entry, pruned in passing), and vacuum comes by row count alone: a share of a small table is never reached
+-- A hot counter leaves one dead row version per increment. Half-empty pages keep its updates HOT (no index entry,
+-- pruned by later accesses). Autovacuum is triggered by row count alone: a fraction of a small table is never reached
 -- or always exceeded.
 CREATE TABLE IF NOT EXISTS counters (
     key varchar(255) PRIMARY KEY,
@@ -17,13 +17,13 @@ CREATE TABLE IF NOT EXISTS data (
     container_id varchar(50),
     created_at timestamptz NOT NULL DEFAULT now()
 );
--- Looked at row by row as rows go in: a bulk insert with such a text last fails when the others are in already.
+-- Checked row by row: a bulk insert whose last text is too long fails after the other rows were inserted.
 ALTER TABLE data DROP CONSTRAINT IF EXISTS data_content_check,
     ADD CONSTRAINT data_content_check CHECK (char_length(content) <= 65536);
 CREATE INDEX IF NOT EXISTS idx_data_created_at ON data (created_at);
 
--- One row an Idempotency-Key: written in the transaction of its increment, so it is there if and only if the
--- increment is. `value` is the answer that a replay gets.
+-- One row per Idempotency-Key, written in the transaction of its increment: the row exists if and only if the
+-- increment was applied. `value` is the response to a replay.
 CREATE TABLE IF NOT EXISTS ledger (
     id text PRIMARY KEY,
     key text NOT NULL,

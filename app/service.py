@@ -1,4 +1,4 @@
-"""The application: settings and backend put together, opened before the first request, closed after the last."""
+"""The application: settings and a backend, opened before the first request and closed after the last."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ COUNTERS: web.AppKey[Counters] = web.AppKey("COUNTERS", Counters)
 
 
 def make_app(settings: Settings) -> web.Application:
-    """The service for these settings; nothing is opened yet."""
+    """Returns the application for these settings; nothing is opened yet."""
     app = web.Application(client_max_size=settings.max_body_bytes)
     app[SETTINGS] = settings
     app[BACKEND] = BACKENDS[settings.backend](settings)
@@ -42,7 +42,7 @@ async def _backend(app: web.Application) -> AsyncIterator[None]:
 
 
 async def serve(app: web.Application) -> None:
-    """Listen until SIGTERM or SIGINT; then finish the requests in flight, close the backend, return."""
+    """Listens until SIGTERM or SIGINT; then finishes the requests in flight and closes the backend."""
     settings = app[SETTINGS]
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()

@@ -1,6 +1,6 @@
-"""What the service is told from outside: environment variables, each with a default, a range and a help line.
+"""The settings of the service: environment variables, each with a default, a range and a help line.
 
-A field's name in capitals is the variable's name. Secrets never show in `repr` or in `public()`.
+The variable's name is the field's name in capitals. `repr` and `public()` omit secrets.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 
 class SettingsError(ValueError):
-    """A variable has a value that cannot be used; the message names it, and what it may be."""
+    """A variable has an invalid value; the message has the variable, the value and what is expected."""
 
 
 def _setting(
@@ -31,12 +31,12 @@ def _setting(
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Units stand last in a name; `0` switches a time-out off only where the help line says so."""
+    """The unit is the last word of a name; `0` disables a time-out only if the help line says so."""
 
-    container_id: str = _setting("app-1", "name of this instance, in every answer", pattern=r"[A-Za-z0-9._-]{1,50}")
-    host: str = _setting("0.0.0.0", "address to listen on")  # noqa: S104 -- its network is the rig's own
-    port: int = _setting(3001, "TCP port to listen on; 0 takes a free one", least=0, most=65535)
-    backlog: int = _setting(4096, "connections the kernel keeps until they are accepted", least=1)
+    container_id: str = _setting("app-1", "name of this instance, in every response", pattern=r"[A-Za-z0-9._-]{1,50}")
+    host: str = _setting("0.0.0.0", "address to listen on")  # noqa: S104 -- the rig's network is private
+    port: int = _setting(3001, "TCP port to listen on; 0 selects a free one", least=0, most=65535)
+    backlog: int = _setting(4096, "listen backlog: connections that wait to be accepted", least=1)
     backend: str = _setting(
         "postgres",
         "postgres, sqlite-naive or sqlite-tuned",
@@ -48,53 +48,53 @@ class Settings:
     postgres_port: int = _setting(5432, "database port", least=1, most=65535)
     postgres_db: str = _setting("appdb", "database name")
     postgres_user: str = _setting("appuser", "role to log in as; a member of crucible_app")
-    postgres_password: str = _setting("", "that role's password", secret=True)
-    postgres_password_file: str = _setting("", "file that holds the password instead (its first line)")
+    postgres_password: str = _setting("", "password of POSTGRES_USER", secret=True)
+    postgres_password_file: str = _setting("", "file with the password in its first line, instead of POSTGRES_PASSWORD")
     postgres_sslmode: str = _setting(
         "prefer",
-        "libpq's sslmode; verify-full with the TLS profile",
+        "libpq's sslmode; verify-full with `tls: true`",
         pattern="disable|allow|prefer|require|verify-ca|verify-full",
     )
-    postgres_sslrootcert: str = _setting("", "file of the certificate authority to trust, for verify-*")
+    postgres_sslrootcert: str = _setting("", "file of the trusted certificate authority, for verify-*")
     prepare: int = _setting(
-        1, "1 prepares statements and sets the time-outs at login; 0 behind PgBouncer", least=0, most=1
+        1, "1: prepare statements and set the time-outs at login; 0: neither, for PgBouncer", least=0, most=1
     )
 
-    pool_size: int = _setting(5, "most database connections of this process", least=1, most=1000)
+    pool_size: int = _setting(5, "maximum number of database connections of this process", least=1, most=1000)
     pool_min: int = _setting(
-        0, "PostgreSQL connections opened at start-up and kept, at most POOL_SIZE", least=0, most=1000
+        0, "PostgreSQL connections opened at start-up and kept open, at most POOL_SIZE", least=0, most=1000
     )
-    pool_idle_seconds: float = _setting(30, "an unused connection beyond POOL_MIN is closed after this", least=0.1)
+    pool_idle_seconds: float = _setting(30, "idle time after which a connection beyond POOL_MIN is closed", least=0.1)
     pool_timeout_seconds: int = _setting(2, "time-out of one attempt to connect (libpq: 2 or more)", least=2)
     pool_wait_seconds: float = _setting(
-        # Not the connect time-out: 1,000 requests at once over 4 hosts with 5 connections each stand in
-        # line for longer than 2 s on a small machine, and all of them must succeed.
+        # Longer than the connect time-out: 1,000 requests at once over 4 hosts with 5 connections each wait longer
+        # than 2 s on a small machine, and all of them must succeed.
         30,
-        "longest wait in line for a free connection, then 503",
+        "maximum wait for a free connection, then 503",
         least=0.1,
     )
-    pool_max_waiting: int = _setting(10_000, "requests that may stand in line, more get 503", least=1)
+    pool_max_waiting: int = _setting(10_000, "requests that may wait for a connection; more get 503", least=1)
     statement_timeout_ms: int = _setting(60_000, "server-side limit of one statement; 0 is none", least=0)
     lock_timeout_ms: int = _setting(0, "server-side limit of one wait for a lock; 0 is none", least=0)
-    retry_limit: int = _setting(100, "attempts after the first when a transaction loses a conflict, then 409", least=0)
-    coalesce_max_batch: int = _setting(1000, "increments that share one statement at most", least=1)
-    coalesce_max_queue: int = _setting(10_000, "increments that may wait for a batch, more get 503", least=1)
+    retry_limit: int = _setting(100, "retries of a transaction that loses a conflict, then 409", least=0)
+    coalesce_max_batch: int = _setting(1000, "maximum number of increments in one statement", least=1)
+    coalesce_max_queue: int = _setting(10_000, "increments that may wait for a batch; more get 503", least=1)
     coalesce_batches: int = _setting(2, "batches in flight at once", least=1)
 
     sqlite_path: str = _setting("crucible.sqlite", "file of the SQLite backends, on a local filesystem")
 
-    max_body_bytes: int = _setting(1024 * 1024, "largest request body, more is 413", least=1024)
-    head_seconds: float = _setting(10, "a request's head must be whole this long after its first byte", least=0.1)
-    body_seconds: float = _setting(10, "a body must have arrived after this, else 408", least=0.1)
-    # More than HAProxy's 60 s, so that HAProxy closes first and a request never meets a closing connection.
-    keepalive_seconds: float = _setting(75, "a connection on which nothing is asked is closed after this", least=0.1)
-    shutdown_seconds: float = _setting(30, "after SIGTERM, requests in flight get this long", least=0.1)
+    max_body_bytes: int = _setting(1024 * 1024, "maximum size of a request body; more is 413", least=1024)
+    head_seconds: float = _setting(10, "time-out for a complete request header, from its first byte", least=0.1)
+    body_seconds: float = _setting(10, "time-out for a complete request body, else 408", least=0.1)
+    # Longer than HAProxy's 60 s: HAProxy closes first, so no request is sent on a connection that closes here.
+    keepalive_seconds: float = _setting(75, "idle time after which an HTTP connection is closed", least=0.1)
+    shutdown_seconds: float = _setting(30, "time for requests in flight after SIGTERM", least=0.1)
     log_level: str = _setting("INFO", "DEBUG, INFO, WARNING or ERROR", pattern="DEBUG|INFO|WARNING|ERROR")
     code_hash: str = _setting("", "hash of the deployed code; only reported in /metrics")
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str]) -> Settings:
-        """Read what is set, the rest by default. Raises `SettingsError`; ignores variables of others."""
+        """Returns the settings, with defaults for unset variables; ignores unknown ones. Raises `SettingsError`."""
         values: dict[str, Any] = {}
         for item in fields(cls):
             name = item.name.upper()
@@ -115,7 +115,7 @@ class Settings:
         return settings
 
     def public(self) -> dict[str, str | float]:
-        """All settings without the secrets, for /metrics and the start-up log line."""
+        """Returns all settings but the secrets, for /metrics and the start-up log line."""
         return {item.name: getattr(self, item.name) for item in fields(self) if item.repr}
 
 

@@ -1,7 +1,7 @@
-"""What a request may say: bytes to checked values, or the 4xx that names what is wrong.
+"""Validates requests: turns bytes into checked values, or raises the 4xx that names the fault.
 
-Whatever passes here can be stored by both backends without an error of theirs, but for texts of a bulk insert that
-are too long for the table: what happens when a database refuses is theirs to show.
+Both backends can store every accepted value. The exception is a text of a bulk insert that is too long for the table:
+there the database refuses it, which is a case to test.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ MAX_HOLD_MS = 60_000
 
 
 async def read_json(request: web.Request, *, most_bytes: int, seconds: float) -> dict[str, Any]:
-    """The body as a JSON object. 400, 408 or 413 otherwise."""
+    """Returns the body as a JSON object. Raises 400, 408 or 413."""
     too_large = ServiceError(413, "BODY_TOO_LARGE", f"the body is larger than {most_bytes} bytes")
     if (request.content_length or 0) > most_bytes:
         raise too_large
     try:
-        if request.content.is_eof():  # all here already: no timer
+        if request.content.is_eof():  # all bytes have arrived: no timer needed
             body = await request.read()
         else:
             body = await asyncio.wait_for(request.read(), seconds)
@@ -51,7 +51,7 @@ async def read_json(request: web.Request, *, most_bytes: int, seconds: float) ->
 
 
 def counter_key(value: object) -> str:
-    """1 to 255 characters, no control characters."""
+    """Returns a valid key: 1 to 255 characters, no control characters."""
     if type(value) is not str:
         raise bad_request("BAD_KEY", "`key` must be a string")
     if not _KEY.fullmatch(value):
@@ -60,14 +60,14 @@ def counter_key(value: object) -> str:
 
 
 def entry_id(header: str | None) -> str | None:
-    """The Idempotency-Key: 1 to 200 visible ASCII characters."""
+    """Returns a valid Idempotency-Key: 1 to 200 visible ASCII characters, or None."""
     if header is not None and not _ENTRY_ID.fullmatch(header):
         raise bad_request("BAD_IDEMPOTENCY_KEY", "Idempotency-Key must be 1 to 200 visible ASCII characters")
     return header
 
 
 def strategy(value: object, offered: tuple[str, ...]) -> str:
-    """One of the backend's; the first of them if none is asked for."""
+    """Returns one of the backend's strategies, by default the first."""
     if value is None:
         return offered[0]
     if type(value) is not str:
@@ -78,25 +78,25 @@ def strategy(value: object, offered: tuple[str, ...]) -> str:
 
 
 def level(value: object) -> str:
-    """One of the standard's four levels, spelt in capitals; never text that could reach SQL."""
+    """Returns one of the standard's four levels, in capitals; no other text reaches SQL."""
     if type(value) is not str or value not in LEVELS:
         raise bad_request("BAD_LEVEL", f"`level` must be one of: {', '.join(LEVELS)}")
     return value
 
 
 def rows(value: object) -> list[str]:
-    """The texts of a bulk insert."""
+    """Returns the texts of a bulk insert."""
     if type(value) is not list or not all(type(row) is str for row in value):
         raise bad_request("BAD_DATA", "`data` must be an array of strings")
     if not 1 <= len(value) <= MAX_BULK_ROWS:
         raise bad_request("BAD_DATA", f"`data` must have 1 to {MAX_BULK_ROWS} strings")
     if not all(map(_TEXT.fullmatch, value)):
-        raise bad_request("BAD_DATA", "no string of `data` may hold U+0000 or a lone surrogate")
+        raise bad_request("BAD_DATA", "no string of `data` may contain U+0000 or a lone surrogate")
     return value
 
 
 def flag(values: list[str]) -> bool:
-    """A query parameter, given once, as 0 or 1."""
+    """Returns a query parameter that must be given once, as 0 or 1."""
     if values not in (["0"], ["1"]):
         raise bad_request("BAD_PARAMETER", "`database` must be given once, as 0 or 1")
     return values == ["1"]
@@ -112,7 +112,7 @@ class Hold:
 
 
 def hold(document: dict[str, Any]) -> Hold:
-    """`key` or `keys` (which may be none), `hold_ms` (default 0) and `retry` (default false)."""
+    """Returns a valid body: `key` or `keys` (which may be empty), `hold_ms` (default 0) and `retry` (default false)."""
     if ("key" in document) == ("keys" in document):
         raise bad_request("BAD_KEY", "give either `key` or `keys`")
     names = document["keys"] if "keys" in document else [document["key"]]
@@ -120,7 +120,7 @@ def hold(document: dict[str, Any]) -> Hold:
         raise bad_request("BAD_KEY", f"`keys` must be an array of at most {MAX_KEYS} keys")
     keys = [counter_key(name) for name in names]
     if len(set(keys)) != len(keys):
-        raise bad_request("BAD_KEY", "`keys` must not hold a key twice")
+        raise bad_request("BAD_KEY", "`keys` must not contain a key twice")
     hold_ms = document.get("hold_ms", 0)
     if type(hold_ms) not in (int, float) or not 0 <= hold_ms <= MAX_HOLD_MS:
         raise bad_request("BAD_HOLD", f"`hold_ms` must be a number from 0 to {MAX_HOLD_MS}")

@@ -1,4 +1,4 @@
-"""Where counters and records are kept. A new backend is one module and one line here."""
+"""The backends, which store counters and records. A new backend is one module and one line here."""
 
 from __future__ import annotations
 

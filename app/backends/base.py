@@ -1,6 +1,6 @@
-"""What a backend must do, and what it answers. Only backends know SQL; only handlers know HTTP.
+"""The protocol of a backend and its results. Only backends know SQL; only handlers know HTTP.
 
-Every method raises `app.errors.ServiceError`, nothing else, for what the database or its absence causes.
+Every method raises `app.errors.ServiceError`, and no other exception, for a failure of the database.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 LEVELS = ("READ UNCOMMITTED", "READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE")
-"""The isolation levels of the SQL standard; the only texts that ever reach a BEGIN."""
+"""The isolation levels of the SQL standard; the only texts that reach a BEGIN."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Cost:
-    """What a request cost, refused or not: wait in line for a connection, lost attempts, transactions begun.
+class RequestCost:
+    """The cost of a request, successful or not: wait for a connection, retries, transactions begun.
 
-    Both counts are a coalesced request's share of its batch's (1 / requests in it), so that they can be added up.
+    A coalesced request has its share of the batch's counts (1 / requests in it), so that sums over requests are right.
     """
 
     pool_wait_ms: float
@@ -26,8 +26,8 @@ class Cost:
 
 
 @dataclass(slots=True, kw_only=True)
-class Spent:
-    """What POST requests have cost since the start, answered or not; counted where it is spent."""
+class CostTotals:
+    """The total cost of POST requests since the start, including requests without a response."""
 
     retries: int = 0
     transactions: int = 0
@@ -35,7 +35,7 @@ class Spent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Isolation:
-    """What a transaction at a level saw: the level it really had, and ten rows."""
+    """The result of a transaction at a level: the level that the database reported, and ten rows."""
 
     observed: str
     rows: Sequence[Mapping[str, Any]]
@@ -43,7 +43,7 @@ class Isolation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PoolStats:
-    """Connections open, connections unused, requests standing in line; most connections ever open at once."""
+    """Open and idle connections, waiting requests, and the maximum of connections open at once."""
 
     total: int
     idle: int
@@ -52,44 +52,44 @@ class PoolStats:
 
 
 class Backend(Protocol):
-    """One database, seen from one service process."""
+    """One database, as one service process uses it."""
 
     strategies: Sequence[str]
-    """What `increment` accepts here."""
-    spent: Spent
+    """The strategies that `increment` accepts; the first is the default."""
+    cost_totals: CostTotals
 
     async def open(self) -> None:
-        """Get ready. A database that is away is no error; a set-up that can never work is (RuntimeError)."""
+        """Prepares the backend. An unreachable database is no error; RuntimeError for a set-up that can never work."""
 
     async def close(self) -> None:
-        """Give everything back."""
+        """Closes all connections."""
 
-    async def increment(self, key: str, strategy: str, entry_id: str | None) -> tuple[int, Cost]:
-        """Add 1 and return the new value; with an `entry_id` seen before, the value it got then."""
+    async def increment(self, key: str, strategy: str, entry_id: str | None) -> tuple[int, RequestCost]:
+        """Adds 1 and returns the new value; with a known `entry_id`, returns the value of its first request."""
 
     async def counter(self, key: str) -> int | None:
-        """The counter's value, None if it was never written."""
+        """Returns the counter's value, None if there is no such counter."""
 
-    async def bulk_insert(self, rows: Sequence[str]) -> tuple[list[int], Cost]:
-        """Insert all or none; the ids in the order of `rows`."""
+    async def bulk_insert(self, rows: Sequence[str]) -> tuple[list[int], RequestCost]:
+        """Inserts all rows or none. Returns their ids in the order of `rows`."""
 
-    async def transaction(self, keys: Sequence[str], hold_ms: float, *, retry: bool) -> tuple[list[int], Cost]:
-        """Increment each key in order, holding what that locks for `hold_ms` after each; one transaction.
+    async def transaction(self, keys: Sequence[str], hold_ms: float, *, retry: bool) -> tuple[list[int], RequestCost]:
+        """Increments each key in order in one transaction, and holds all locks for `hold_ms` after each.
 
-        Without keys nothing is touched: one connection is held for `hold_ms` by one statement.
+        Without keys no table is accessed: one statement holds one connection for `hold_ms`.
         """
 
     async def isolation(self, level: str) -> Isolation:
-        """Read ten counters in one transaction at `level`, one of LEVELS."""
+        """Reads ten counters in one transaction at `level`, one of LEVELS."""
 
     async def database_time(self) -> str:
-        """The database's clock, ISO 8601; the proof that it answers."""
+        """Returns the database's clock in ISO 8601; the health check."""
 
     async def totals(self) -> dict[str, int | None]:
-        """The original's figures: total_records, total_counters, max_counter_value, container_records."""
+        """Returns total_records, total_counters, max_counter_value and container_records, as the original system."""
 
     def pool_stats(self) -> PoolStats:
-        """The pool now."""
+        """Returns the current state of the pool."""
 
     def facts(self) -> dict[str, Any]:
-        """What the database said of itself: version, pragmas read back. Empty until it was reached."""
+        """Returns facts that the database reported: version, effective pragmas. Empty before the first connection."""

@@ -1,9 +1,9 @@
-"""Increments that wait share one statement: one row lock and one WAL flush for all of them.
+"""The strategy `coalesce`: waiting increments share one statement, so one row lock and one WAL flush.
 
-A row lock is held until the flush is over, so one hot row is bound by 1 / (execute + flush) commits a second.
-More commits a second cannot be had; more increments a commit can. A request is answered after the commit that
-holds it. A batch takes its rows in the order of their keys, as every other instance does, so two batches never
-deadlock; the ledger comes after all counters, in the order of its ids, for the same reason.
+A row lock is held until the WAL flush ends, so a hot row allows at most 1 / (execute + flush) commits per second. A
+commit can contain many increments, though. A request is answered after the commit of its batch. Every batch locks its
+rows in the order of their keys, so two batches never deadlock. For the same reason the ledger rows follow after all
+counters, in the order of their ids.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Sequence
 from time import perf_counter
 
-from app.backends.base import Cost
+from app.backends.base import RequestCost
 from app.backends.pg_connection import PgConnection
-from app.backends.strategies import once
+from app.backends.strategies import replayed_value
 from app.errors import ServiceError, unprocessable
 
 _ADD = """
@@ -51,15 +51,15 @@ _BATCH_ONCE = f"""
     UNION ALL SELECT seq, seen.key, value FROM asked JOIN seen USING (id) ORDER BY seq
 """  # noqa: S608 -- constants
 
-Answered = tuple[str, int]
+Increment = tuple[str, int]
 """A counter's key and the value that one increment gave it."""
 
-Run = Callable[[Callable[[PgConnection], Awaitable[list[Answered]]]], Awaitable["tuple[list[Answered], Cost]"]]
-"""The backend's way to run work on a link, with its retries and its errors."""
+Run = Callable[[Callable[[PgConnection], Awaitable[list[Increment]]]], Awaitable["tuple[list[Increment], RequestCost]"]]
+"""The backend's function that runs work on a connection, with retries and error handling."""
 
 
 class _Entry:
-    """One increment that waits: its key, its ledger id, and where its answer goes."""
+    """A waiting increment: its key, its ledger id and the future of its result."""
 
     __slots__ = ("answer", "entry_id", "key", "since")
 
@@ -67,11 +67,11 @@ class _Entry:
         self.key = key
         self.entry_id = entry_id
         self.since = perf_counter()
-        self.answer: asyncio.Future[tuple[int, Cost]] = asyncio.get_running_loop().create_future()
+        self.answer: asyncio.Future[tuple[int, RequestCost]] = asyncio.get_running_loop().create_future()
 
 
 class Coalescer:
-    """A queue of at most `max_queue`, drained in batches of at most `max_batch`, `batches` of them at once."""
+    """A queue of at most `max_queue` increments, committed in batches of at most `max_batch`, `batches` at once."""
 
     def __init__(self, run: Run, *, max_batch: int, max_queue: int, batches: int) -> None:
         self._run = run
@@ -83,25 +83,26 @@ class Coalescer:
         self._running = 0
         self._drains: set[asyncio.Task[None]] = set()
 
-    async def increment(self, key: str, entry_id: str | None) -> tuple[int, Cost]:
-        """Wait for the commit of a batch that holds this increment. A full queue is 503, aborted."""
-        if entry_id is not None and (twin := self._by_id.get(entry_id)):
-            if twin.key != key:
+    async def increment(self, key: str, entry_id: str | None) -> tuple[int, RequestCost]:
+        """Waits for the commit of this increment's batch. A full queue is 503, aborted."""
+        if entry_id is not None and (duplicate := self._by_id.get(entry_id)):
+            if duplicate.key != key:
                 raise unprocessable("IDEMPOTENCY_KEY_REUSED", "this Idempotency-Key was used for another counter")
             try:
-                value, cost = await asyncio.shield(twin.answer)
+                value, cost = await asyncio.shield(duplicate.answer)
             except ServiceError as error:
                 raise error.again() from None
-            return value, Cost(pool_wait_ms=cost.pool_wait_ms, transactions=0)  # the twin's share stands for both
+            # The first request with this id has the share of the batch's counts.
+            return value, RequestCost(pool_wait_ms=cost.pool_wait_ms, transactions=0)
         if len(self._queue) >= self._max_queue:
-            raise ServiceError(503, "COALESCE_FULL", "too many increments wait for a batch")
+            raise ServiceError(503, "COALESCE_FULL", "too many increments are waiting for a batch")
         entry = _Entry(key, entry_id)
         self._queue.append(entry)
         if entry_id is not None:
             self._by_id[entry_id] = entry
         if self._running < self._batches:
-            # A task counts until its last look at the queue, not until its callbacks have run: in between,
-            # an increment would find all drains "running" and none that looks again.
+            # A task counts as running until its last check of the queue, not until its callbacks have run: an
+            # increment in between would count on a drain that does not check the queue again.
             self._running += 1
             task = asyncio.get_running_loop().create_task(self._drain())
             self._drains.add(task)
@@ -109,7 +110,7 @@ class Coalescer:
         return await asyncio.shield(entry.answer)
 
     async def close(self) -> None:
-        """Wait until what was accepted is answered."""
+        """Waits until all accepted increments are answered."""
         await asyncio.gather(*self._drains)
 
     async def _drain(self) -> None:
@@ -134,15 +135,15 @@ class Coalescer:
                 if not entry.answer.done():
                     share = failure.cost and _share(failure.cost, batch, started - entry.since)
                     entry.answer.set_exception(failure.again(share))
-                    entry.answer.exception()  # fetched here: a client that is gone does not
+                    entry.answer.exception()  # marks it as retrieved: a disconnected client does not
 
     async def _commit(self, batch: Sequence[_Entry], started: float) -> None:
         statement = _plain if all(entry.entry_id is None for entry in batch) else _with_ledger
-        answers, cost = await self._run(lambda link: statement(link, batch))
-        for entry, answered in zip(batch, answers, strict=True):
+        results, cost = await self._run(lambda connection: statement(connection, batch))
+        for entry, result in zip(batch, results, strict=True):
             share = _share(cost, batch, started - entry.since)
             try:
-                value = once(entry.key, answered)
+                value = replayed_value(entry.key, result)
             except ServiceError as error:
                 entry.answer.set_exception(error.again(share))
                 entry.answer.exception()
@@ -150,19 +151,19 @@ class Coalescer:
             entry.answer.set_result((value, share))
 
 
-def _share(cost: Cost, batch: Sequence[_Entry], waited: float) -> Cost:
-    """What one request of the batch cost, which waited so many seconds until the batch began."""
-    return Cost(
+def _share(cost: RequestCost, batch: Sequence[_Entry], waited: float) -> RequestCost:
+    """Returns the cost of one request that waited `waited` seconds for its batch of that cost."""
+    return RequestCost(
         pool_wait_ms=waited * 1000 + cost.pool_wait_ms,
         retries=cost.retries / len(batch),
         transactions=cost.transactions / len(batch),
     )
 
 
-async def _plain(link: PgConnection, batch: Sequence[_Entry]) -> list[Answered]:
-    """Without the ledger: send each key once, deal the values out in the order of arrival."""
+async def _plain(connection: PgConnection, batch: Sequence[_Entry]) -> list[Increment]:
+    """Runs a batch without ledger ids: sends each key once, assigns the values in the order of arrival."""
     counts = Counter(entry.key for entry in batch)
-    rows = await link.autocommit(_BATCH, (list(counts), list(counts.values())))
+    rows = await connection.autocommit(_BATCH, (list(counts), list(counts.values())))
     before = {key: value - counts[key] for key, value in rows}
     answers = []
     for entry in batch:
@@ -171,7 +172,7 @@ async def _plain(link: PgConnection, batch: Sequence[_Entry]) -> list[Answered]:
     return answers
 
 
-async def _with_ledger(link: PgConnection, batch: Sequence[_Entry]) -> list[Answered]:
-    """With it: the statement leaves out what the ledger has, and numbers the rest."""
+async def _with_ledger(connection: PgConnection, batch: Sequence[_Entry]) -> list[Increment]:
+    """Runs a batch with ledger ids: the statement skips the ids that the ledger has, and numbers the rest."""
     parameters = ([entry.key for entry in batch], [entry.entry_id for entry in batch])
-    return [(key, value) for _, key, value in await link.autocommit(_BATCH_ONCE, parameters)]
+    return [(key, value) for _, key, value in await connection.autocommit(_BATCH_ONCE, parameters)]

@@ -1,4 +1,4 @@
-"""Which filesystem a path is on: SQLite's locks do not hold across hosts, and WAL corrupts there."""
+"""Detects network filesystems: SQLite's locks do not work across hosts, and WAL corrupts the file there."""
 
 from __future__ import annotations
 
@@ -8,34 +8,34 @@ from pathlib import Path
 NETWORK = re.compile(
     r"nfs4?|9p|virtiofs|cifs|smb3?|smbfs|afs|ceph|lustre|glusterfs|gfs2|ocfs2|ncpfs|coda|fuse(\..+)?|fuseblk"
 )
-"""Types that are, or may be, reached by more than one kernel (Linux, proc(5), mountinfo)."""
+"""Filesystem types that more than one kernel can, or may, access (Linux, proc(5), mountinfo)."""
 
 
 def mounted_type(path: Path, mountinfo: str) -> str:
-    """The type of the filesystem that holds `path` (absolute, no symlinks), from /proc/self/mountinfo's text.
+    """Returns the type of the filesystem of `path` (absolute, no symlinks), from the text of /proc/self/mountinfo.
 
-    The longest mount point wins, the last of equal ones (it hides the others). Empty if there is none.
+    That is the longest matching mount point, the last of equal ones (it hides the others). Empty if there is none.
     """
-    best, found = -1, ""
+    longest, kind = -1, ""
     for line in mountinfo.splitlines():
-        left, separator, right = line.partition(" - ")
-        fields = left.split(" ")
+        mount, separator, source = line.partition(" - ")
+        fields = mount.split(" ")
         if not separator or len(fields) < 5:
             continue
         point = Path(re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), fields[4]))
-        if (path == point or point in path.parents) and len(point.parts) >= best:
-            best, found = len(point.parts), right.split(" ")[0]
-    return found
+        if (path == point or point in path.parents) and len(point.parts) >= longest:
+            longest, kind = len(point.parts), source.split(" ")[0]
+    return kind
 
 
 def refuse_network(path: Path) -> None:
-    """RuntimeError when `path` is on a filesystem that SQLite must not be shared on."""
+    """Raises RuntimeError if `path` is on a filesystem on which SQLite must not be shared."""
     mountinfo = Path("/proc/self/mountinfo")
     if not mountinfo.exists():
-        raise RuntimeError("cannot tell the filesystem of the SQLite file: /proc/self/mountinfo is missing")
+        raise RuntimeError("cannot determine the filesystem of the SQLite file: /proc/self/mountinfo is missing")
     kind = mounted_type(path.resolve(), mountinfo.read_text(encoding="utf-8", errors="surrogateescape"))
     if NETWORK.fullmatch(kind):
         raise RuntimeError(
-            f"the SQLite file {path} is on {kind}: its locks do not hold between hosts and the file gets"
-            " corrupted; put it on a local filesystem (SQLITE_PATH)"
+            f"the SQLite file {path} is on {kind}: locks do not work across hosts and the file would be"
+            " corrupted; set SQLITE_PATH to a local filesystem"
         )

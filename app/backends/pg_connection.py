@@ -1,4 +1,4 @@
-"""One PostgreSQL connection: what is run on it, and what must be known of it when something fails."""
+"""A PostgreSQL connection that runs statements and tracks whether one may have committed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Row = tuple[Any, ...]
 
 
 class PgConnection:
-    """A connection in autocommit with one cursor, and what must be known of it when something fails."""
+    """A connection in autocommit with one cursor, and the state that error handling needs."""
 
     def __init__(self, connection: AsyncConnection[Row], *, prepare: bool) -> None:
         self._connection = connection
@@ -23,19 +23,19 @@ class PgConnection:
         self._poll.register(connection.fileno(), select.POLLIN)
         self.idle_since = 0.0
         self.in_doubt = False
-        """A statement that can commit is under way."""
+        """True while a statement that can commit is running."""
         self.transactions = 0
-        """Database transactions begun since the link was taken from the pool."""
+        """Database transactions begun since the connection was taken from the pool."""
 
     async def query(self, sql: str, parameters: Sequence[Any] | None = None) -> list[Row]:
-        """Run one statement of an open transaction, or one that only reads."""
+        """Runs one statement of an open transaction, or one that only reads."""
         prepare = self._prepare and parameters is not None
         cursor = await self._cursor.execute(sql, parameters, prepare=prepare)
-        result = cursor.pgresult  # `description` would build an object for each column
+        result = cursor.pgresult  # `description` would build an object per column
         return await cursor.fetchall() if result and result.nfields else []
 
     async def autocommit(self, sql: str, parameters: Sequence[Any]) -> list[Row]:
-        """Run one statement that is a transaction of its own and may write."""
+        """Runs one statement as its own transaction, which may write."""
         self.transactions += 1
         self.in_doubt = True
         rows = await self.query(sql, parameters)
@@ -43,14 +43,14 @@ class PgConnection:
         return rows
 
     async def transaction(self, begin: str, work: Callable[[PgConnection], Awaitable[Any]]) -> Any:
-        """Run `work` between `begin` and COMMIT, or roll back what it raises."""
+        """Runs `work` between `begin` and COMMIT; rolls back if it raises."""
         self.transactions += 1
         try:
             await self.query(begin)
             result = await work(self)
             self.in_doubt = True
             await self.query("COMMIT")
-        except Exception:  # whatever it is: it goes on from here, but not with an open transaction
+        except Exception:  # any exception is re-raised, after the open transaction is rolled back
             if self._connection.pgconn.transaction_status in {
                 TransactionStatus.INTRANS,
                 TransactionStatus.INERROR,
@@ -61,8 +61,8 @@ class PgConnection:
         return result
 
     async def _roll_back(self) -> None:
-        # psycopg forgets all prepared statements at a ROLLBACK, lest there was DDL before it. Here is none, and a
-        # strategy that lives by retries would prepare everything again for each.
+        # psycopg drops all prepared statements at a ROLLBACK, because DDL may have run before it. There is no DDL here,
+        # and a strategy with many retries would prepare its statements again at each retry.
         threshold, self._connection.prepare_threshold = self._connection.prepare_threshold, None
         try:
             await self.query("ROLLBACK")
@@ -71,13 +71,13 @@ class PgConnection:
 
     @property
     def idle(self) -> bool:
-        """In working order and outside a transaction, as far as the client knows."""
+        """Whether the connection works and has no open transaction, as far as the client knows."""
         return self._connection.pgconn.transaction_status == TransactionStatus.IDLE
 
     def silent(self) -> bool:
-        """False when the server has spoken unasked: it has closed the connection, or is about to."""
+        """Returns False if the server sent data while the connection was idle: it is closing the connection."""
         return not self._poll.poll(0)
 
     def close(self) -> None:
-        """End the session; at once, without a word to the server if a statement is under way."""
+        """Ends the session at once, even if a statement is running."""
         self._connection.pgconn.finish()

@@ -1,11 +1,10 @@
-"""A pool of PostgreSQL connections that says why it has none.
+"""A pool of PostgreSQL connections that reports why it has none.
 
-psycopg_pool hides a failed login behind its own retries and time-out. The contract here needs the
-reason at once (53300 is a clean 503, a database that is away fails fast and recovers with the next
-request), a line of bounded length, and a wait in line that is longer than the time-out of one login.
-Like the original's pool: opened on demand, first come first served, the last one used is used next so
-that surplus ones age and close. Unlike it, a minimum can be opened beforehand and kept, so that what is
-measured later is not the logins.
+psycopg_pool hides a failed login behind its own retries and time-out. The contract needs the reason at once: 53300 is
+a clean 503, and an unreachable database fails fast and recovers with the next request. It also needs a queue of
+bounded length, and a wait that is longer than the time-out of one login. As in the original system, connections are
+opened on demand, requests are served in order, and the connection used last is used next, so surplus connections
+age and close. In addition, a minimum can be opened in advance and kept open, so that trials do not measure logins.
 """
 
 from __future__ import annotations
@@ -23,11 +22,11 @@ from app.errors import ServiceError, from_connect
 
 _TICK_SECONDS = 1.0
 _LOGINS = 4
-"""Logins at once towards the minimum: a server that is starting, or full, is not stormed."""
+"""Concurrent logins while the minimum is opened: protects a server that is starting or full."""
 
 
 class Pool:
-    """At most `size` links, `minimum` of them kept. `acquire` and `release` come in pairs, in one event loop."""
+    """At most `size` connections, `minimum` of them kept open. Each `acquire` needs one `release`."""
 
     def __init__(
         self,
@@ -45,7 +44,7 @@ class Pool:
         self._idle_seconds = idle_seconds
         self._wait_seconds = wait_seconds
         self._max_waiting = max_waiting
-        self._links: set[PgConnection] = set()
+        self._connections: set[PgConnection] = set()
         self._peak = 0
         self._idle: list[PgConnection] = []
         self._waiting: deque[asyncio.Future[PgConnection]] = deque()
@@ -55,75 +54,77 @@ class Pool:
         self._closed = False
 
     async def acquire(self, *, urgent: bool = False, wait_seconds: float | None = None) -> PgConnection:
-        """A link that works, or `ServiceError` 503. `urgent` goes to the head of the line (health checks)."""
+        """Returns a working connection, or raises `ServiceError` 503. `urgent` goes first (health checks)."""
         while self._idle:
-            link = self._idle.pop()
-            if link.silent():
-                return link
-            self._discard(link)
+            connection = self._idle.pop()
+            if connection.silent():
+                return connection
+            self._discard(connection)
         if self._closed:
             raise ServiceError(503, "SHUTTING_DOWN", "the service is shutting down")
         if len(self._waiting) >= self._max_waiting:
-            raise ServiceError(503, "POOL_FULL", "too many requests wait for a database connection")
-        return await self._stand_in_line(urgent, wait_seconds or self._wait_seconds)
+            raise ServiceError(503, "POOL_FULL", "too many requests are waiting for a database connection")
+        return await self._wait(urgent, wait_seconds or self._wait_seconds)
 
-    async def _stand_in_line(self, urgent: bool, wait_seconds: float) -> PgConnection:
+    async def _wait(self, urgent: bool, wait_seconds: float) -> PgConnection:
         loop = asyncio.get_running_loop()
-        place: asyncio.Future[PgConnection] = loop.create_future()
+        waiter: asyncio.Future[PgConnection] = loop.create_future()
         if urgent:
-            self._waiting.appendleft(place)
+            self._waiting.appendleft(waiter)
         else:
-            self._waiting.append(place)
+            self._waiting.append(waiter)
         self._grow()
-        timer = loop.call_later(wait_seconds, self._give_up, place)
+        timer = loop.call_later(wait_seconds, self._time_out, waiter)
         try:
-            return await place
+            return await waiter
         except asyncio.CancelledError:
-            if place.done() and not place.cancelled() and not place.exception():
-                self.release(place.result())  # handed over in the moment of the cancellation
-            elif place in self._waiting:
-                self._waiting.remove(place)
+            if waiter.done() and not waiter.cancelled() and not waiter.exception():
+                self.release(waiter.result())  # the connection arrived at the same time as the cancellation
+            elif waiter in self._waiting:
+                self._waiting.remove(waiter)
             raise
         finally:
             timer.cancel()
 
-    def _give_up(self, place: asyncio.Future[PgConnection]) -> None:
-        """The line was too long; if the server grants fewer connections than the pool may have, that is why."""
-        if not place.done():
-            self._waiting.remove(place)
-            late = ServiceError(503, "POOL_TIMEOUT", "no database connection became free in time")
-            place.set_exception(self._refused.again() if self._refused else late)
+    def _time_out(self, waiter: asyncio.Future[PgConnection]) -> None:
+        """Fails one waiting request; the reason is the last refused login, if the server has refused one."""
+        if not waiter.done():
+            self._waiting.remove(waiter)
+            timeout = ServiceError(503, "POOL_TIMEOUT", "no database connection became free in time")
+            waiter.set_exception(self._refused.again() if self._refused else timeout)
 
-    def release(self, link: PgConnection) -> None:
-        """Take a link back: hand it on, keep it, or drop it if it is not idle."""
-        if self._closed or not link.idle:
-            self._discard(link)
+    def release(self, connection: PgConnection) -> None:
+        """Takes a connection back: gives it to the next request, keeps it, or closes it if it is not idle."""
+        if self._closed or not connection.idle:
+            self._discard(connection)
             return
-        link.in_doubt = False
-        link.transactions = 0
+        connection.in_doubt = False
+        connection.transactions = 0
         while self._waiting:
-            place = self._waiting.popleft()
-            if not place.done():
-                place.set_result(link)
+            waiter = self._waiting.popleft()
+            if not waiter.done():
+                waiter.set_result(connection)
                 return
-        link.idle_since = monotonic()
-        self._idle.append(link)
+        connection.idle_since = monotonic()
+        self._idle.append(connection)
 
     def stats(self) -> PoolStats:
-        """Now: open, unused, standing in line; and the most ever open."""
-        return PoolStats(total=len(self._links), idle=len(self._idle), waiting=len(self._waiting), peak=self._peak)
+        """Returns the current numbers of open and idle connections and of waiting requests, and the peak."""
+        return PoolStats(
+            total=len(self._connections), idle=len(self._idle), waiting=len(self._waiting), peak=self._peak
+        )
 
     def open(self) -> None:
-        """Open the minimum in the background and keep it, whether or not the database is there yet.
+        """Opens the minimum in the background and keeps it open, even if the database is not reachable yet.
 
-        More connections are opened on demand, and closed when they are unused for too long.
+        More connections are opened on demand, and closed after `idle_seconds` without use.
         """
         self._fill()
         loop = asyncio.get_running_loop()
         self._reaper = loop.call_later(min(_TICK_SECONDS, self._idle_seconds / 2), self._reap)
 
     async def close(self) -> None:
-        """Close all; links in use are closed when they are released."""
+        """Closes all connections; those in use are closed when they are released."""
         self._closed = True
         if self._reaper:
             self._reaper.cancel()
@@ -137,48 +138,48 @@ class Pool:
     def _reap(self) -> None:
         self.open()
         limit = monotonic() - self._idle_seconds
-        while len(self._links) > self._minimum and self._idle and self._idle[0].idle_since < limit:
+        while len(self._connections) > self._minimum and self._idle and self._idle[0].idle_since < limit:
             self._discard(self._idle.pop(0))
 
-    def _discard(self, link: PgConnection) -> None:
-        self._links.discard(link)
-        link.close()
+    def _discard(self, connection: PgConnection) -> None:
+        self._connections.discard(connection)
+        connection.close()
         self._grow()
 
     def _fill(self) -> None:
-        """Towards the minimum: a tick starts some logins, each that succeeds starts the next."""
+        """Opens connections up to the minimum: each tick starts some logins, and each success starts the next."""
         if not self._closed:
-            self._grow(min(_LOGINS, self._minimum - len(self._links)))
+            self._grow(min(_LOGINS, self._minimum - len(self._connections)))
 
     def _grow(self, ahead: int = 0) -> None:
-        """One attempt to connect for each that waits, or `ahead` if that is more, within the size."""
-        wanted = min(self._size - len(self._links), max(ahead, len(self._waiting)))
+        """Starts one login per waiting request, or `ahead` if that is more, up to the size."""
+        wanted = min(self._size - len(self._connections), max(ahead, len(self._waiting)))
         for _ in range(wanted - len(self._opening)):
-            task = asyncio.get_running_loop().create_task(self._open_link())
+            task = asyncio.get_running_loop().create_task(self._open_connection())
             self._opening.add(task)
 
-    async def _open_link(self) -> None:
+    async def _open_connection(self) -> None:
         task = asyncio.current_task()
-        link, failure = None, None
+        connection, failure = None, None
         try:
-            link = await self._connect()
+            connection = await self._connect()
         except (psycopg.Error, OSError) as error:
             failure = from_connect(error)
             self._refused = failure
         finally:
-            self._opening = {other for other in self._opening if other is not task}  # now, not in a callback
-        if link:
+            self._opening = {other for other in self._opening if other is not task}  # at once, not in a callback
+        if connection:
             self._refused = None
-            self._links.add(link)
-            self._peak = max(self._peak, len(self._links))
-            self.release(link)
+            self._connections.add(connection)
+            self._peak = max(self._peak, len(self._connections))
+            self.release(connection)
             self._fill()
-        elif failure and not self._links and not self._opening:
-            # Else those who wait are served by a link that is open, or about to be.
+        elif failure and not self._connections and not self._opening:
+            # Otherwise an open connection, or one being opened, serves the waiting requests.
             self._fail_all(failure)
 
     def _fail_all(self, error: ServiceError) -> None:
         while self._waiting:
-            place = self._waiting.popleft()
-            if not place.done():
-                place.set_exception(error.again())
+            waiter = self._waiting.popleft()
+            if not waiter.done():
+                waiter.set_exception(error.again())

@@ -1,4 +1,4 @@
-"""The PostgreSQL backend: a pool, the strategies, retries with jitter, and errors told apart."""
+"""The PostgreSQL backend: pool, strategies, retries with jitter, classified errors."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import psycopg
 
 from app.backends import base
-from app.backends.base import Cost, Isolation, PoolStats, Spent
+from app.backends.base import CostTotals, Isolation, PoolStats, RequestCost
 from app.backends.coalesce import Coalescer
 from app.backends.pg_connection import PgConnection
 from app.backends.pool import Pool
@@ -32,7 +32,7 @@ _TOTALS = """
            (SELECT count(*) FROM data WHERE container_id = $1)
 """
 _JITTER_MS = (1.0, 50.0)
-"""A loser waits at random up to the first, doubled each time, at most the second."""
+"""Backoff after a lost conflict: a random wait up to the first value, doubled per retry, at most the second."""
 
 
 class PostgresBackend:
@@ -42,7 +42,7 @@ class PostgresBackend:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self.spent = Spent()
+        self.cost_totals = CostTotals()
         self._version = ""
         self._pool = Pool(
             self._connect,
@@ -66,39 +66,39 @@ class PostgresBackend:
         await self._coalescer.close()
         await self._pool.close()
 
-    async def increment(self, key: str, strategy: str, entry_id: str | None) -> tuple[int, Cost]:
+    async def increment(self, key: str, strategy: str, entry_id: str | None) -> tuple[int, RequestCost]:
         if strategy == "coalesce":
             return await self._coalescer.increment(key, entry_id)
         increment = STRATEGIES[strategy]
-        return await self._run(lambda link: increment(link, key, entry_id))
+        return await self._run(lambda connection: increment(connection, key, entry_id))
 
     async def counter(self, key: str) -> int | None:
         rows = await self._read("SELECT value FROM counters WHERE key = $1", (key,))
         return int(rows[0][0]) if rows else None
 
-    async def bulk_insert(self, rows: Sequence[str]) -> tuple[list[int], Cost]:
+    async def bulk_insert(self, rows: Sequence[str]) -> tuple[list[int], RequestCost]:
         parameters = (list(rows), self._settings.container_id)
-        ids, cost = await self._run(lambda link: link.autocommit(_BULK, parameters))
+        ids, cost = await self._run(lambda connection: connection.autocommit(_BULK, parameters))
         return [int(row[0]) for row in ids], cost
 
-    async def transaction(self, keys: Sequence[str], hold_ms: float, *, retry: bool) -> tuple[list[int], Cost]:
+    async def transaction(self, keys: Sequence[str], hold_ms: float, *, retry: bool) -> tuple[list[int], RequestCost]:
         work = lock_and_increment if keys else hold
         limit = self._settings.retry_limit if retry else 0
-        return await self._run(lambda link: work(link, keys, hold_ms), limit=limit)
+        return await self._run(lambda connection: work(connection, keys, hold_ms), limit=limit)
 
     async def isolation(self, level: str) -> Isolation:
-        async def work(link: PgConnection) -> Isolation:
-            ((observed,),) = await link.query("SHOW transaction_isolation")
-            rows = await link.query("SELECT key, value, last_modified FROM counters LIMIT 10")
+        async def work(connection: PgConnection) -> Isolation:
+            ((observed,),) = await connection.query("SHOW transaction_isolation")
+            rows = await connection.query("SELECT key, value, last_modified FROM counters LIMIT 10")
             names = ("key", "value", "last_modified")
             return Isolation(
                 observed=str(observed).upper(),
                 rows=[dict(zip(names, (key, value, at.isoformat()), strict=True)) for key, value, at in rows],
             )
 
-        seen: Isolation
-        seen, _ = await self._run(lambda link: link.transaction(_BEGIN[level], work))
-        return seen
+        result: Isolation
+        result, _ = await self._run(lambda connection: connection.transaction(_BEGIN[level], work))
+        return result
 
     async def database_time(self) -> str:
         ((now,),) = await self._read("SELECT now()", (), urgent=True)
@@ -136,12 +136,12 @@ class PostgresBackend:
             sslrootcert=settings.postgres_sslrootcert or None,
             application_name=settings.container_id,
             connect_timeout=settings.pool_timeout_seconds,
-            # A host that vanishes is noticed after half a minute, not after the kernel's two hours.
+            # Detects a vanished host after half a minute instead of the kernel's two hours.
             keepalives_idle=10,
             keepalives_interval=5,
             keepalives_count=3,
             tcp_user_timeout=30_000,
-            options=options if settings.prepare else None,  # PgBouncer refuses the parameter
+            options=options if settings.prepare else None,  # PgBouncer rejects the parameter
             prepare_threshold=5 if settings.prepare else None,
             autocommit=True,
         )
@@ -149,47 +149,51 @@ class PostgresBackend:
         return PgConnection(connection, prepare=bool(settings.prepare))
 
     async def _read(self, sql: str, parameters: Sequence[Any], *, urgent: bool = False) -> list[tuple[Any, ...]]:
-        """One reading statement; `urgent` ones do not stand in line behind the load they are to watch."""
+        """Runs one reading statement; an `urgent` one (monitoring) does not wait behind the load."""
         wait = float(self._settings.pool_timeout_seconds) if urgent else None
-        link = await self._pool.acquire(urgent=urgent, wait_seconds=wait)
+        connection = await self._pool.acquire(urgent=urgent, wait_seconds=wait)
         try:
-            return await link.query(sql, parameters)
+            return await connection.query(sql, parameters)
         except psycopg.Error as error:
             raise from_postgres(error, in_doubt=False) from None
         finally:
-            self._pool.release(link)
+            self._pool.release(connection)
 
     async def _run(
         self, work: Callable[[PgConnection], Awaitable[Result]], *, limit: int | None = None
-    ) -> tuple[Result, Cost]:
-        """Run work that writes, again when it loses a conflict, `limit` times at most."""
+    ) -> tuple[Result, RequestCost]:
+        """Runs work that writes; retries it after a lost conflict, at most `limit` times."""
         limit = self._settings.retry_limit if limit is None else limit
         started = perf_counter()
-        link = await self._pool.acquire()
+        connection = await self._pool.acquire()
         pool_wait_ms = (perf_counter() - started) * 1000
         retries = 0
         try:
             while True:
-                link.in_doubt = False
+                connection.in_doubt = False
                 again = True
                 try:
-                    result = await work(link)
+                    result = await work(connection)
                 except LostRaceError:
                     failure = ServiceError(409, "LOST_RACE", "another request changed the counter first")
                 except psycopg.Error as error:
-                    failure = from_postgres(error, in_doubt=link.in_doubt)
-                    again = error.sqlstate in CONFLICTS and link.idle
+                    failure = from_postgres(error, in_doubt=connection.in_doubt)
+                    again = error.sqlstate in CONFLICTS and connection.idle
                 except ServiceError as error:
                     failure, again = error, False
                 else:
-                    return result, Cost(pool_wait_ms=pool_wait_ms, retries=retries, transactions=link.transactions)
+                    return result, RequestCost(
+                        pool_wait_ms=pool_wait_ms, retries=retries, transactions=connection.transactions
+                    )
                 if not again or retries == limit:
-                    failure.cost = Cost(pool_wait_ms=pool_wait_ms, retries=retries, transactions=link.transactions)
+                    failure.cost = RequestCost(
+                        pool_wait_ms=pool_wait_ms, retries=retries, transactions=connection.transactions
+                    )
                     raise failure
                 retries += 1
-                first, most = _JITTER_MS
-                await asyncio.sleep(random.uniform(0, min(most, first * 2 ** min(retries, 10))) / 1000)
+                first_ms, most_ms = _JITTER_MS
+                await asyncio.sleep(random.uniform(0, min(most_ms, first_ms * 2 ** min(retries, 10))) / 1000)
         finally:
-            self.spent.retries += retries
-            self.spent.transactions += link.transactions
-            self._pool.release(link)
+            self.cost_totals.retries += retries
+            self.cost_totals.transactions += connection.transactions
+            self._pool.release(connection)

@@ -1,11 +1,11 @@
-"""The SQLite backends: one file shared by all instances, one writer thread and some readers each.
+"""The SQLite backends: one file shared by all instances; each has one writer thread and several reader threads.
 
-    sqlite-naive   what the earlier system did: rollback journal, no busy timeout, deferred transactions
-                   that read first; whoever finds the file locked gets SQLITE_BUSY at once
+    sqlite-naive   as the original system: rollback journal, no busy timeout, deferred transactions that read
+                   first; a locked file is SQLITE_BUSY at once
     sqlite-tuned   WAL, synchronous=FULL (as durable as PostgreSQL's default), BEGIN IMMEDIATE, busy timeout
 
-The profile decides how an increment is done, so `upsert` is the only strategy's name here.
-sqlite3 blocks; all of it runs in threads, never in the event loop.
+The profile determines how an increment is done, so `upsert` is the only strategy.
+sqlite3 blocks, so all calls run in threads, none in the event loop.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any, TypeVar
 
-from app.backends.base import Cost, Isolation, PoolStats, Spent
+from app.backends.base import CostTotals, Isolation, PoolStats, RequestCost
 from app.backends.filesystem import refuse_network
-from app.backends.strategies import once
+from app.backends.strategies import replayed_value
 from app.errors import ServiceError, from_sqlite, sqlite_code, unprocessable
 from app.settings import Settings
 
@@ -50,7 +50,7 @@ class SqliteBackend:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self.spent = Spent()
+        self.cost_totals = CostTotals()
         self._tuned = settings.backend == "sqlite-tuned"
         self._path = Path(settings.sqlite_path)
         self._begin = "BEGIN IMMEDIATE" if self._tuned else "BEGIN DEFERRED"
@@ -73,14 +73,14 @@ class SqliteBackend:
         for connection in self._opened:
             connection.close()
 
-    async def increment(self, key: str, strategy: str, entry_id: str | None) -> tuple[int, Cost]:  # noqa: ARG002
+    async def increment(self, key: str, strategy: str, entry_id: str | None) -> tuple[int, RequestCost]:  # noqa: ARG002
         return await self._write(lambda connection: _increment(connection, key, entry_id))
 
     async def counter(self, key: str) -> int | None:
         rows, _ = await self._read("SELECT value FROM counters WHERE key = ?", (key,))
         return int(rows[0][0]) if rows else None
 
-    async def bulk_insert(self, rows: Sequence[str]) -> tuple[list[int], Cost]:
+    async def bulk_insert(self, rows: Sequence[str]) -> tuple[list[int], RequestCost]:
         container = self._settings.container_id
 
         def work(connection: sqlite3.Connection) -> list[int]:
@@ -94,8 +94,8 @@ class SqliteBackend:
         keys: Sequence[str],
         hold_ms: float,
         *,
-        retry: bool,  # noqa: ARG002 -- one lock for the whole file: nothing deadlocks
-    ) -> tuple[list[int], Cost]:
+        retry: bool,  # noqa: ARG002 -- one lock for the whole file: no deadlocks
+    ) -> tuple[list[int], RequestCost]:
         def work(connection: sqlite3.Connection) -> list[int]:
             for _ in keys:
                 connection.execute("SELECT value FROM counters LIMIT 1").fetchall()
@@ -114,18 +114,18 @@ class SqliteBackend:
 
         def work(connection: sqlite3.Connection) -> Isolation:
             rows = connection.execute("SELECT key, value, last_modified FROM counters LIMIT 10").fetchall()
-            # All that SQLite says of a level: the flag that lets connections which share a cache read dirty pages.
+            # SQLite's only setting of a level: whether connections that share a cache may read dirty pages.
             (dirty,) = connection.execute("PRAGMA read_uncommitted").fetchone()
             observed = "READ UNCOMMITTED" if dirty else "SERIALIZABLE"
             return Isolation(observed=observed, rows=[dict(zip(names, row, strict=True)) for row in rows])
 
-        seen, _ = await self._in_thread(
+        result, _ = await self._in_thread(
             self._readers, lambda: self._transaction(work, begin="BEGIN DEFERRED"), counts=False
         )
-        return seen
+        return result
 
     async def database_time(self) -> str:
-        # The clock alone would be told without a look at the file.
+        # The clock alone would not access the file.
         ((now, _tables),), _ = await self._read(
             "SELECT strftime('%Y-%m-%dT%H:%M:%f+00:00', 'now'), (SELECT count(*) FROM sqlite_master)", ()
         )
@@ -152,14 +152,14 @@ class SqliteBackend:
     def facts(self) -> dict[str, Any]:
         return dict(self._facts)
 
-    # In the event loop.
+    # These run in the event loop.
 
-    async def _write(self, work: Callable[[sqlite3.Connection], Result]) -> tuple[Result, Cost]:
+    async def _write(self, work: Callable[[sqlite3.Connection], Result]) -> tuple[Result, RequestCost]:
         return await self._in_thread(self._writer, lambda: self._transaction(work, begin=self._begin), counts=True)
 
     async def _read(
         self, sql: str, parameters: Sequence[Any], *, counts: bool = False
-    ) -> tuple[list[tuple[Any, ...]], Cost]:
+    ) -> tuple[list[tuple[Any, ...]], RequestCost]:
         def work() -> list[tuple[Any, ...]]:
             try:
                 return self._connection().execute(sql, parameters).fetchall()
@@ -170,9 +170,9 @@ class SqliteBackend:
 
     async def _in_thread(
         self, threads: ThreadPoolExecutor, work: Callable[[], Result], *, counts: bool
-    ) -> tuple[Result, Cost]:
+    ) -> tuple[Result, RequestCost]:
         if self._waiting >= self._settings.pool_max_waiting:
-            raise ServiceError(503, "POOL_FULL", "too many requests wait for the database file")
+            raise ServiceError(503, "POOL_FULL", "too many requests are waiting for the database file")
         queued = perf_counter()
         loop = asyncio.get_running_loop()
         waited_ms, begun = 0.0, 0
@@ -187,7 +187,7 @@ class SqliteBackend:
             try:
                 return work()
             except ServiceError as error:
-                error.cost = Cost(pool_wait_ms=waited_ms)
+                error.cost = RequestCost(pool_wait_ms=waited_ms)
                 raise
 
         self._waiting += 1
@@ -195,31 +195,31 @@ class SqliteBackend:
             result = await loop.run_in_executor(threads, job)
         finally:
             self._running -= 1
-            self.spent.transactions += begun if counts else 0
+            self.cost_totals.transactions += begun if counts else 0
             self._peak = max(self._peak, len(self._opened))
-        return result, Cost(pool_wait_ms=waited_ms)
+        return result, RequestCost(pool_wait_ms=waited_ms)
 
     def _started(self) -> None:
         self._waiting -= 1
         self._running += 1
 
-    # In a thread.
+    # These run in a thread.
 
     def _connection(self) -> sqlite3.Connection:
-        """This thread's connection."""
-        found: sqlite3.Connection | None = getattr(self._local, "connection", None)
-        if found is None:
-            found = sqlite3.connect(
+        """Returns this thread's connection."""
+        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
+        if connection is None:
+            connection = sqlite3.connect(
                 self._path,
                 timeout=_BUSY_SECONDS if self._tuned else 0.0,
-                isolation_level=None,  # BEGIN and COMMIT are ours
-                check_same_thread=False,  # closed by another thread, when its own has ended
+                isolation_level=None,  # no implicit BEGIN and COMMIT
+                check_same_thread=False,  # another thread closes it after its own has ended
             )
-            self._local.connection = found
-            self._opened.append(found)
-            found.create_function("sleep", 1, time.sleep)  # as PostgreSQL's pg_sleep: seconds
-            found.execute("PRAGMA synchronous = FULL")
-        return found
+            self._local.connection = connection
+            self._opened.append(connection)
+            connection.create_function("sleep", 1, time.sleep)  # in seconds, as PostgreSQL's pg_sleep
+            connection.execute("PRAGMA synchronous = FULL")
+        return connection
 
     def _transaction(self, work: Callable[[sqlite3.Connection], Result], *, begin: str) -> Result:
         committing = False
@@ -242,19 +242,19 @@ class SqliteBackend:
             try:
                 connection.execute("ROLLBACK")
             except sqlite3.Error:
-                # Closed, the journal is rolled back by whoever opens the file next.
+                # After the close, the next connection that opens the file rolls back the journal.
                 connection.close()
                 self._opened.remove(connection)
                 del self._local.connection
 
     def _prepare_file(self) -> None:
-        """Make the tables, set the journal mode, read back what was granted. Instances start together: retry."""
+        """Makes the tables, sets the journal mode and reads it back. Retries, because instances start together."""
         wanted = "wal" if self._tuned else "delete"
         deadline = time.monotonic() + _START_SECONDS
         while True:
             try:
                 connection = self._connection()
-                ((granted,),) = connection.execute(f"PRAGMA journal_mode = {wanted}").fetchall()
+                ((effective,),) = connection.execute(f"PRAGMA journal_mode = {wanted}").fetchall()
                 for statement in _SCHEMA:
                     connection.execute(statement)
                 break
@@ -262,21 +262,21 @@ class SqliteBackend:
                 if sqlite_code(error) != "SQLITE_BUSY" or time.monotonic() > deadline:
                     raise RuntimeError(f"the SQLite file {self._path} cannot be prepared: {error}") from None
                 time.sleep(0.05)
-        if granted != wanted:
-            raise RuntimeError(f"the SQLite file {self._path} has journal mode {granted}, {wanted} was asked for")
+        if effective != wanted:
+            raise RuntimeError(f"the SQLite file {self._path} has journal mode {effective}, expected {wanted}")
         self._facts = {name: connection.execute(f"PRAGMA {name}").fetchone()[0] for name in _READ_BACK}
         self._facts |= {"sqlite_version": sqlite3.sqlite_version, "begin": self._begin}
 
 
 def _increment(connection: sqlite3.Connection, key: str, entry_id: str | None) -> int:
-    """Read, then write, in the open transaction: right, because a transaction has the file to itself."""
+    """Reads, then writes, in the open transaction: correct, because a transaction has the file to itself."""
     if entry_id is not None:
-        seen = connection.execute("SELECT key, value FROM ledger WHERE id = ?", (entry_id,)).fetchone()
-        if seen:
-            return once(key, seen)
-    found = connection.execute("SELECT value FROM counters WHERE key = ?", (key,)).fetchone()
-    if found:
-        value = int(found[0]) + 1
+        entry = connection.execute("SELECT key, value FROM ledger WHERE id = ?", (entry_id,)).fetchone()
+        if entry:
+            return replayed_value(key, entry)
+    row = connection.execute("SELECT value FROM counters WHERE key = ?", (key,)).fetchone()
+    if row:
+        value = int(row[0]) + 1
         connection.execute(
             "UPDATE counters SET value = ?, last_modified = CURRENT_TIMESTAMP WHERE key = ?", (value, key)
         )
