@@ -1,14 +1,14 @@
-"""How fast the service is, beside itself and beside pgbench, in one session: `./run selfbench app`.
+"""Compares the speed of the service's strategies with each other and with pgbench: `./run selfbench app`.
 
-A throw-away PostgreSQL as durable as its defaults (fsync, synchronous_commit), one service process with a full pool,
-64 clients in a closed loop, and pgbench with the same upsert and as many connections as the pool. Everything shares
-this machine. The rounds take turns, ratios are made within a round, and the median of the rounds counts: a busy
-machine slows all of a round alike. Values are those on the hot key, one row that everyone writes; the detail has the
-rates, the spread, the ratio on 1,000 keys and the service's CPU time a request. Afterwards the counters must hold
-exactly what was acknowledged: fast and wrong is a failure (InvalidMeasurement).
+It uses a temporary PostgreSQL with the durability of its defaults (fsync, synchronous_commit), one service process with
+a full pool, 64 clients in a closed loop, and pgbench with the same upsert and as many connections as the pool. All
+share this machine. The strategies take turns in each round, ratios are formed within a round, and the median over the
+rounds is reported, because a busy machine slows a whole round alike. The value is the ratio on the hot key, a single
+row that all clients write; the detail has the rates, the spread, the ratio on 1,000 keys and the service's CPU time
+per request. At the end the counters must hold exactly the acknowledged increments, or it fails (InvalidMeasurement).
 
-The targets of 2 and 5 are meant against the original's Node service, which is not here; `for-update` does what it
-does, at its speed (1.0x on the hot key, 0.8x on 1,000 keys, measured side by side).
+The targets of 2 and 5 refer to the original's Node service, which is not part of this repository; `for-update` does
+the same at the same speed (1.0x on the hot key, 0.8x on 1,000 keys, measured side by side).
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from harness.load import generator_checks
 from harness.load.job import Endpoint, Job
 from harness.load.results.summary import LaneSummary
 from harness.load.spec import Keys, LoadSpec, Operation
-from harness.selfbench import local_stack as tier
+from harness.selfbench import local_stack
 
 ROUNDS = 3
 SECONDS = 2.0
@@ -53,14 +53,14 @@ RATIOS = {
     "app.coalesce_hot_vs_pgbench_hot": ("coalesce", "pgbench", ">= 2"),
     "app.upsert_vs_pgbench": ("upsert", "pgbench", "none"),
 }
-"""Name -> what is divided by what, and the target."""
+"""Name -> numerator, denominator and target."""
 
 Entry = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Turn:
-    """What one strategy, or pgbench, did in one round; `doubts` say why the generator may have been the limit."""
+    """One strategy, or pgbench, in one round; `doubts`: why the generator may have been the limit."""
 
     rps: float
     cpu_us: float = math.nan
@@ -68,81 +68,81 @@ class Turn:
 
 
 Turns = Mapping[tuple[str, str], Sequence[Turn]]
-"""(strategy or `pgbench`, kind of keys) -> its turn in each round."""
+"""(strategy or `pgbench`, kind of keys) -> one turn per round."""
 
 
 def main(json_path: Path | None = None) -> None:
-    """Measure, print a line a figure, and write `{name: {value, unit, target, detail}}` to `json_path`."""
-    programs = tier.programs(tier.SERVERS)
-    missing = tier.why_not(programs)
+    """Measures, prints one line per figure, and writes `{name: {value, unit, target, detail}}` to `json_path`."""
+    programs = local_stack.programs(local_stack.SERVERS)
+    missing = local_stack.missing(programs)
     turns: Turns = {}
     if programs and "server" not in missing:
         turns = _measure(programs, with_pgbench="pgbench" not in missing)
     entries = {name: entry(name, turns, missing) for name in RATIOS}
-    for name, found in entries.items():
-        value = "not measured" if found["value"] is None else f"{found['value']:.2f} {found['unit']}"
-        print(f"{name:32} {value:>12}   target {found['target']:6} {found['detail']}")
+    for name, figure in entries.items():
+        value = "not measured" if figure["value"] is None else f"{figure['value']:.2f} {figure['unit']}"
+        print(f"{name:32} {value:>12}   target {figure['target']:6} {figure['detail']}")
     if json_path:
         json_path.write_text(json.dumps(entries, indent=1) + "\n", encoding="utf-8")
 
 
 def entry(name: str, turns: Turns, missing: Mapping[str, str]) -> Entry:
-    """One figure: the median over the rounds in which the generator was not the limit, which most must be."""
-    one, other, target = RATIOS[name]
+    """One figure: the median over the rounds not limited by the generator, which must be the majority."""
+    numerator, denominator, target = RATIOS[name]
     values, details = [], []
-    reason = missing.get("server") or missing.get(other, "")
+    reason = missing.get("server") or missing.get(denominator, "")
     for keys in () if reason else KEYS:
-        pairs = list(zip(turns[one, keys], turns[other, keys], strict=True))
-        sound = [(ours, theirs) for ours, theirs in pairs if not ours.doubts and not theirs.doubts]
-        if 2 * len(sound) <= len(pairs):
+        pairs = list(zip(turns[numerator, keys], turns[denominator, keys], strict=True))
+        valid = [(one, other) for one, other in pairs if not one.doubts and not other.doubts]
+        if 2 * len(valid) <= len(pairs):
             reason = reason or next(doubt for pair in pairs for turn in pair for doubt in turn.doubts)
             continue
-        ratios = [ours.rps / theirs.rps for ours, theirs in sound]
+        ratios = [one.rps / other.rps for one, other in valid]
         values.append(statistics.median(ratios))
         details.append(
-            f"{keys} {values[-1]:.2f}x, {len(sound)} of {len(pairs)} rounds {min(ratios):.2f} to {max(ratios):.2f} "
-            f"({statistics.median(ours.rps for ours, _ in sound):,.0f} against "
-            f"{statistics.median(theirs.rps for _, theirs in sound):,.0f}/s, "
-            f"{statistics.median(ours.cpu_us for ours, _ in sound):,.0f} us CPU of the service a request)"
+            f"{keys} {values[-1]:.2f}x, {len(valid)} of {len(pairs)} rounds {min(ratios):.2f} to {max(ratios):.2f} "
+            f"({statistics.median(one.rps for one, _ in valid):,.0f} against "
+            f"{statistics.median(other.rps for _, other in valid):,.0f}/s, "
+            f"{statistics.median(one.cpu_us for one, _ in valid):,.0f} us CPU of the service per request)"
         )
     if reason:
-        return {"value": None, "unit": "x", "target": target, "detail": f"not measured, because {reason}"}
+        return {"value": None, "unit": "x", "target": target, "detail": f"not measured: {reason}"}
     return {"value": round(values[0], 3), "unit": "x", "target": target, "detail": "; ".join(details)}
 
 
 def _measure(programs: Path, *, with_pgbench: bool) -> Turns:
-    """All turns of all rounds. Raises InvalidMeasurement where a request failed or the counters are wrong."""
+    """Runs all rounds. Raises InvalidMeasurement if a request failed or the counters are wrong."""
     turns: dict[tuple[str, str], list[Turn]] = {}
     acknowledged = 0
     with (
         tempfile.TemporaryDirectory(prefix="pgcrucible-selfbench-") as name,
-        tier.server(programs, Path(name)) as server,
-        tier.service(server, Path(name), pool=POOL) as (port, pid),
+        local_stack.server(programs, Path(name)) as server,
+        local_stack.service(server, Path(name), pool=POOL) as (port, pid),
         server.connect() as admin,
     ):
         for strategy in STRATEGIES:
-            acknowledged += _drive(port, strategy, 1, SECONDS / 4, Path(name)).measure.ok  # warm
-        order = [(who, keys) for keys in KEYS for who in (*STRATEGIES, *["pgbench"] * with_pgbench)]
+            acknowledged += _drive(port, strategy, 1, SECONDS / 4, Path(name)).measure.ok  # warm-up
+        order = [(contender, keys) for keys in KEYS for contender in (*STRATEGIES, *["pgbench"] * with_pgbench)]
         for number in range(ROUNDS):
             admin.execute("CHECKPOINT")
             admin.execute("VACUUM counters")
-            for who, keys in order[number:] + order[:number]:
-                if who == "pgbench":
+            for contender, keys in order[number:] + order[:number]:
+                if contender == "pgbench":
                     turn = Turn(rps=_pgbench(server, KEYS[keys], Path(name)))
                 else:
-                    cpu = tier.cpu_seconds(pid)
-                    summary = _drive(port, who, KEYS[keys], SECONDS, Path(name))
+                    cpu = local_stack.cpu_seconds(pid)
+                    summary = _drive(port, contender, KEYS[keys], SECONDS, Path(name))
                     ok = summary.measure.ok
-                    cpu_us = (tier.cpu_seconds(pid) - cpu) / ok * 1e6
+                    cpu_us = (local_stack.cpu_seconds(pid) - cpu) / ok * 1e6
                     turn = Turn(rps=summary.rps or 0.0, cpu_us=cpu_us, doubts=generator_checks.reasons(summary))
                     acknowledged += ok
-                turns.setdefault((who, keys), []).append(turn)
-        judge(acknowledged, admin)
+                turns.setdefault((contender, keys), []).append(turn)
+        check_counters(acknowledged, admin)
     return turns
 
 
-def judge(acknowledged: int, admin: psycopg.Connection[Any]) -> None:
-    """Every acknowledged increment is there, once."""
+def check_counters(acknowledged: int, admin: psycopg.Connection[Any]) -> None:
+    """Raises InvalidMeasurement unless the counters hold exactly the acknowledged increments."""
     row = admin.execute("SELECT coalesce(sum(value), 0) FROM counters WHERE key LIKE 'app-%'").fetchone()
     assert row
     if row[0] != acknowledged:
@@ -150,7 +150,7 @@ def judge(acknowledged: int, admin: psycopg.Connection[Any]) -> None:
 
 
 def _drive(port: int, strategy: str, keys: int, seconds: float, folder: Path) -> LaneSummary:
-    """The summary of a load agent's job against the service, all of it acknowledged."""
+    """Runs a load agent against the service; raises InvalidMeasurement unless all requests succeeded."""
     out = folder / "out"
     body = {"key": "{key}", "strategy": strategy}
     spec = LoadSpec(
@@ -172,7 +172,9 @@ def _drive(port: int, strategy: str, keys: int, seconds: float, folder: Path) ->
         lines = process.stdout.readlines()
     event = json.loads(lines[-1]) if lines else {}
     if event.get("event") != "done":
-        raise RigError(f"the load agent brought no result: {event.get('message', 'it ended without a word')}")
+        raise RigError(
+            f"the load agent returned no result: {event.get('message', 'it exited without an error message')}"
+        )
     shutil.rmtree(out)
     summary = LaneSummary.from_json(event["summary"])
     counts = summary.measure
@@ -181,8 +183,8 @@ def _drive(port: int, strategy: str, keys: int, seconds: float, folder: Path) ->
     return summary
 
 
-def _pgbench(server: tier.Server, keys: int, folder: Path) -> float:
-    """Transactions a second of the same statement, prepared, without HTTP."""
+def _pgbench(server: local_stack.Server, keys: int, folder: Path) -> float:
+    """Transactions per second of the same statement, prepared, without HTTP."""
     script = folder / "upsert.sql"
     script.write_text(_SCRIPT.format(last=keys - 1), encoding="ascii")
     command = [

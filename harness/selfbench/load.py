@@ -1,13 +1,13 @@
-"""How fast the load engine is, beside other load generators and in one session: `./run selfbench load`.
+"""Compares the speed of the load engine with other load generators in one session: `./run selfbench load`.
 
-Every generator gets one core and the server another (where there are two), 50 connections, and the same canned
-answer of HAProxy (of harness.selfbench.null_server, where there is no haproxy). The rounds take turns, ratios are made
-within a round, and the median of the rounds counts: a busy machine slows all of a round alike. Ours and aiohttp's
-client run in the interpreter that load hosts have. Our figures are with every sample recorded and every answer
-compared with what is known to be right, aiohttp's with every answer decoded; the others only count.
+Every generator gets one core and the server another (if there are two), 50 connections, and the same canned response
+of HAProxy (of harness.selfbench.null_server if there is no haproxy). The generators take turns in each round, ratios
+are formed within a round, and the median over the rounds is reported, because a busy machine slows a whole round
+alike. The engine and aiohttp's client run in the interpreter of the load hosts. The engine records every sample and
+classifies every response, aiohttp decodes every response; the others only count.
 
-HAProxy needs about as much CPU for an answer as our client and more than wrk, so a generator that could do more
-waits for it: the rates say who keeps up, the requests per second of own CPU beside them how thrifty each one is.
+HAProxy needs about as much CPU per response as the engine and more than wrk, so a faster generator waits for it: rates
+show throughput; requests per CPU-second show efficiency.
 """
 
 from __future__ import annotations
@@ -58,10 +58,10 @@ frontend null
 
 
 def main(json_path: str | None = None) -> None:
-    """Measure, print a line a figure, and write `{name: {value, unit, target, detail}}` to `json_path`."""
+    """Measures, prints one line per figure, and writes `{name: {value, unit, target, detail}}` to `json_path`."""
     entries: dict[str, Entry] = {}
     with tempfile.TemporaryDirectory(prefix="pgcrucible-selfbench-") as folder:
-        entries |= _rivals(Path(folder))
+        entries |= _comparison(Path(folder))
         entries |= _open_model(Path(folder))
         entries |= analysis(Path(folder))
     for name, figure in entries.items():
@@ -76,19 +76,19 @@ def main(json_path: str | None = None) -> None:
 
 @functools.cache
 def _python() -> tuple[str, dict[str, str]]:
-    """The interpreter that runs the engine on load hosts, and the environment that gives it this one's packages.
+    """Returns the interpreter of the load hosts, and an environment with the packages of the current one.
 
-    Load hosts run their distribution's /usr/bin/python3, which is built to be fast (profile-guided); one compiled by
-    hand, as a controller's often is, runs the same engine a twentieth slower. This one, where the versions differ.
+    Load hosts run the distribution's /usr/bin/python3, which is built with profile-guided optimisation; a custom build,
+    as controllers often have, runs the engine 5 % slower. If the versions differ, it is the current interpreter.
     """
-    theirs = "/usr/bin/python{}.{}".format(*sys.version_info)
-    if not shutil.which(theirs):
+    distribution = "/usr/bin/python{}.{}".format(*sys.version_info)
+    if not shutil.which(distribution):
         return sys.executable, dict(os.environ)
-    return theirs, os.environ | {"PYTHONPATH": sysconfig.get_path("purelib")}
+    return distribution, os.environ | {"PYTHONPATH": sysconfig.get_path("purelib")}
 
 
 def _cores() -> tuple[list[str], list[str]]:
-    """Command prefixes that pin to the generator's and to the server's core; empty with a single core."""
+    """Returns command prefixes that pin generator and server to a core each; empty with a single core."""
     cores = sorted(os.sched_getaffinity(0))
     if len(cores) < 2 or not shutil.which("taskset"):
         return [], []
@@ -103,9 +103,9 @@ def _free_port() -> int:
 
 @contextlib.contextmanager
 def _null_server(folder: Path) -> Iterator[tuple[int, str]]:
-    """A server of canned answers: its port and what it is."""
+    """Starts a server of canned responses; yields its port and its name."""
     if not shutil.which("haproxy"):
-        with _own_server() as (port, _):
+        with _python_server() as (port, _):
             yield port, "harness.selfbench.null_server"
         return
     port = _free_port()
@@ -123,31 +123,31 @@ def _null_server(folder: Path) -> Iterator[tuple[int, str]]:
         process.wait()
 
 
-def _module(core: Sequence[str], *words: str) -> subprocess.Popen[str]:
-    """A module of ours running on a core, with pipes to talk to it."""
+def _module(core: Sequence[str], *arguments: str) -> subprocess.Popen[str]:
+    """Starts a Python module pinned to a core, with pipes to its standard input and output."""
     python, env = _python()
     pipe = subprocess.PIPE
-    return subprocess.Popen([*core, python, "-m", *words], stdin=pipe, stdout=pipe, text=True, cwd=_ROOT, env=env)
+    return subprocess.Popen([*core, python, "-m", *arguments], stdin=pipe, stdout=pipe, text=True, cwd=_ROOT, env=env)
 
 
 @contextlib.contextmanager
-def _own_server(*options: str) -> Iterator[tuple[int, Callable[[], histogram.Counts]]]:
-    """harness.selfbench.null_server: its port, and a function that ends it and returns the delays it gave."""
+def _python_server(*options: str) -> Iterator[tuple[int, Callable[[], histogram.Counts]]]:
+    """Starts null_server; yields its port, and a function that ends it and returns the actual delays."""
     with _module(_cores()[1], "harness.selfbench.null_server", *options) as process:
         assert process.stdout
         port = int(process.stdout.readline())
 
-        def truth() -> histogram.Counts:
-            said, _ = process.communicate(timeout=30)
-            return {int(slot): count for slot, count in json.loads(said).items()}
+        def actual_delays() -> histogram.Counts:
+            stdout, _ = process.communicate(timeout=30)
+            return {int(slot): count for slot, count in json.loads(stdout).items()}
 
         try:
-            yield port, truth
+            yield port, actual_delays
         finally:
             process.kill()
 
 
-# -- the generators: each returns requests per second, and per second of its own CPU
+# -- the generators: each returns requests per second, and requests per CPU-second
 
 
 CLOSED = LoadSpec(
@@ -158,8 +158,8 @@ CLOSED = LoadSpec(
 )
 
 
-def _ours(port: int, out: Path, spec: LoadSpec = CLOSED) -> LaneSummary:
-    """The summary of an agent's job against the null endpoint."""
+def _run_agent(port: int, out: Path, spec: LoadSpec = CLOSED) -> LaneSummary:
+    """Runs a load agent against the null endpoint and returns its summary."""
     endpoint = Endpoint(host="127.0.0.1", port=port)
     job = Job.of(spec, target=endpoint, load_host="selfbench", run_tag="selfbench", out=str(out))
     with _module(_cores()[0], "harness.load.agent") as process:
@@ -171,11 +171,11 @@ def _ours(port: int, out: Path, spec: LoadSpec = CLOSED) -> LaneSummary:
             event = json.loads(line)
             if event["event"] == "done":
                 return LaneSummary.from_json(event["summary"])
-    raise RuntimeError("the load agent brought no result")
+    raise RuntimeError("the load agent returned no result")
 
 
-def _ours_closed(port: int, out: Path) -> tuple[float, float]:
-    summary = _ours(port, out)
+def _engine(port: int, out: Path) -> tuple[float, float]:
+    summary = _run_agent(port, out)
     rps, cpu = summary.rps, summary.watch[0].cpu
     assert rps
     assert cpu
@@ -195,7 +195,7 @@ def _tool(command: Sequence[str]) -> tuple[float, float]:
 
 
 async def _aiohttp(url: str) -> float:
-    """Requests per second of aiohttp's client: a task a connection, answers decoded, nothing recorded."""
+    """Requests per second of aiohttp's client: one task per connection, responses decoded, nothing recorded."""
     import aiohttp  # noqa: PLC0415 - only this function of the module needs it
 
     done = 0
@@ -205,64 +205,66 @@ async def _aiohttp(url: str) -> float:
         async def client() -> None:
             nonlocal done
             while time.monotonic() < end:
-                async with session.get(url) as answer:
-                    await answer.json()
+                async with session.get(url) as response:
+                    await response.json()
                     done += 1
 
         await asyncio.gather(*(client() for _ in range(CONNECTIONS)))
     return done / SECONDS
 
 
-def _rivals(folder: Path) -> dict[str, Entry]:
-    """The closed loop beside wrk, hey and an aiohttp client."""
+def _comparison(folder: Path) -> dict[str, Entry]:
+    """Compares the closed model with wrk, hey and an aiohttp client."""
     rates: dict[str, list[float]] = {}
-    thrift: dict[str, list[float]] = {}
+    per_cpu_second: dict[str, list[float]] = {}
     seconds, connections = f"{SECONDS}s", str(CONNECTIONS)
     with _null_server(folder) as (port, server):
         url = f"http://127.0.0.1:{port}/null"
         runs: dict[str, Callable[[], tuple[float, float]]] = {
-            "ours": lambda: _ours_closed(port, folder / "ours"),
+            "engine": lambda: _engine(port, folder / "engine"),
             "wrk": lambda: _tool(["wrk", "-t1", f"-c{connections}", f"-d{seconds}", url]),
             "hey": lambda: _tool(["hey", "-cpus", "1", "-z", seconds, "-c", connections, url]),
             "aiohttp": lambda: _tool([_python()[0], "-m", "harness.selfbench.load", "aiohttp", url]),
         }
-        present = [name for name in runs if name in ("ours", "aiohttp") or shutil.which(name)]
+        present = [name for name in runs if name in ("engine", "aiohttp") or shutil.which(name)]
         for number in range(ROUNDS):
             turn = number % len(present)
             for name in present[turn:] + present[:turn]:
-                rate, per_cpu = runs[name]()
+                rate, efficiency = runs[name]()
                 rates.setdefault(name, []).append(rate)
-                thrift.setdefault(name, []).append(per_cpu)
+                per_cpu_second.setdefault(name, []).append(efficiency)
     entries = {}
     for name, target in (("wrk", 0.9), ("hey", 2.0), ("aiohttp", 5.0)):
-        key, wanted = f"load.closed_vs_{name}", f">= {target:g}"
+        key, bound = f"load.closed_vs_{name}", f">= {target:g}"
         if name not in rates:
-            entries[key] = entry(None, "x", wanted, f"not measured: {name} is not installed (apt install {name})")
+            entries[key] = entry(None, "x", bound, f"not measured: {name} is not installed (apt install {name})")
             continue
-        ratios = [ours / theirs for ours, theirs in zip(rates["ours"], rates[name], strict=True)]
+        ratios = [ours / other for ours, other in zip(rates["engine"], rates[name], strict=True)]
         detail = (
-            f"{statistics.median(rates['ours']):,.0f} against {statistics.median(rates[name]):,.0f} requests/s, "
+            f"{statistics.median(rates['engine']):,.0f} against {statistics.median(rates[name]):,.0f} requests/s, "
             f"{ROUNDS} rounds {min(ratios):.2f} to {max(ratios):.2f}, one core each, {server}, {_python()[0]}; "
-            f"per second of own CPU {statistics.median(thrift['ours']):,.0f} "
-            f"against {statistics.median(thrift[name]):,.0f}"
+            f"per CPU-second {statistics.median(per_cpu_second['engine']):,.0f} "
+            f"against {statistics.median(per_cpu_second[name]):,.0f}"
         )
-        entries[key] = entry(statistics.median(ratios), "x", wanted, detail)
+        entries[key] = entry(statistics.median(ratios), "x", bound, detail)
     return entries
 
 
 def _open_model(folder: Path) -> dict[str, Entry]:
-    """At half the ceiling, the p99 we report over the p99 a server with known delays really had."""
-    with _own_server() as (port, _):
-        ceiling = _ours_closed(port, folder / "ceiling")[0]
+    """Compares the reported p99, at half the ceiling, with the actual p99 of a server with known delays."""
+    with _python_server() as (port, _):
+        ceiling = _engine(port, folder / "ceiling")[0]
     rate = ceiling / 2
-    clients = min(1000, round(rate * 0.1))  # mean delay 2.6 ms: enough that none waits for a connection
-    opened = replace(CLOSED, mode="open", rate=rate, arrivals="poisson", clients=clients)
-    with _own_server("--slow-ms", str(SLOW_MS)) as (port, truth):
-        summary = _ours(port, folder / "open", opened)
-        p99_us = histogram.quantiles_us(truth(), [0.99])[0] or 0
-    ours_ms, true_ms = summary.latency_ms.p99_ms or 0.0, p99_us / 1000
-    detail = f"p99 {ours_ms:.1f} ms reported, {true_ms:.1f} ms true, at {rate:,.0f} of {ceiling:,.0f} requests/s"
-    return {"load.open_p99_vs_truth": entry(ours_ms / true_ms, "x", "0.9 to 1.1", detail)}
+    clients = min(1000, round(rate * 0.1))  # mean delay 2.6 ms: enough connections that no request waits
+    open_spec = replace(CLOSED, mode="open", rate=rate, arrivals="poisson", clients=clients)
+    with _python_server("--slow-ms", str(SLOW_MS)) as (port, actual_delays):
+        summary = _run_agent(port, folder / "open", open_spec)
+        p99_us = histogram.quantiles_us(actual_delays(), [0.99])[0] or 0
+    reported_ms, actual_ms = summary.latency_ms.p99_ms or 0.0, p99_us / 1000
+    detail = (
+        f"p99 {reported_ms:.1f} ms reported, {actual_ms:.1f} ms actual, at {rate:,.0f} of {ceiling:,.0f} requests/s"
+    )
+    return {"load.open_p99_vs_truth": entry(reported_ms / actual_ms, "x", "0.9 to 1.1", detail)}
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""A throw-away app tier on this machine, for self-benchmarks: a PostgreSQL of its own, one process of the service.
+"""A temporary PostgreSQL and one process of the service on this machine, for self-benchmarks.
 
-Everything is in a folder of the caller's, listens on the loopback behind a password, and ends with the block that
-started it. As root the server runs as the user `postgres`, because it refuses to run as root.
+All files are in a folder of the caller. Both listen on the loopback behind a password and end with the block that
+started them. As root the server runs as user `postgres`, because it refuses to run as root.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from harness.errors import RigError
 
 _START_S = 30.0
 _ROOT = Path(__file__).parents[2]
-SERVERS = Path("/usr/lib/postgresql")  # where Debian puts them, a folder a version
+SERVERS = Path("/usr/lib/postgresql")  # Debian's place, one folder per version
 _SETTINGS = {
     "listen_addresses": "127.0.0.1",
     "unix_socket_directories": "",
@@ -35,21 +35,21 @@ _SETTINGS = {
     "shared_buffers": "256MB",
     "fsync": "on",
     "synchronous_commit": "on",
-    "max_wal_size": "4GB",  # no checkpoint of its own accord while something is measured
+    "max_wal_size": "4GB",  # no checkpoint starts during a measurement
     "checkpoint_timeout": "1h",
 }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Server:
-    """A running PostgreSQL: its port of the loopback, and the password of `postgres` and `appuser`."""
+    """A running PostgreSQL: its port on the loopback, and the password of `postgres` and `appuser`."""
 
     port: int
     password: str
     bin: Path
 
     def connect(self) -> psycopg.Connection[Any]:
-        """As superuser, in autocommit."""
+        """Connects as superuser, in autocommit mode."""
         return psycopg.connect(
             host="127.0.0.1", port=self.port, dbname="postgres", user="postgres", password=self.password,
             connect_timeout=5, autocommit=True,
@@ -57,20 +57,22 @@ class Server:
 
 
 def programs(parent: Path) -> Path | None:
-    """The newest server's folder of programs below `parent`; None if there is none."""
-    found = [path for path in parent.glob("*/bin") if (path / "initdb").exists() and path.parent.name.isdigit()]
-    return max(found, key=lambda path: int(path.parent.name), default=None)
+    """Returns the folder of the newest server's programs below `parent`; None if there is none."""
+    folders = [path for path in parent.glob("*/bin") if (path / "initdb").exists() and path.parent.name.isdigit()]
+    return max(folders, key=lambda path: int(path.parent.name), default=None)
 
 
-def why_not(folder: Path | None) -> dict[str, str]:
-    """What cannot be measured here (`server`: nothing; `pgbench`), and why."""
+def missing(folder: Path | None) -> dict[str, str]:
+    """What is missing here (`server` or `pgbench`), with the reason."""
     if folder is None:
         return {"server": "no PostgreSQL server is installed (apt install postgresql)"}
     if os.geteuid() == 0:
-        import pwd  # noqa: PLC0415 - asked for by root alone
+        import pwd  # noqa: PLC0415 - needed by root only
 
         if not any(user.pw_name == "postgres" for user in pwd.getpwall()):
-            return {"server": "root may not run PostgreSQL and there is no user `postgres` (apt install postgresql)"}
+            return {
+                "server": "PostgreSQL does not run as root, and there is no user `postgres` (apt install postgresql)"
+            }
     if not (folder / "pgbench").exists():
         return {"pgbench": f"{folder} has no pgbench (apt install postgresql-contrib)"}
     return {}
@@ -90,9 +92,9 @@ def _free_port() -> int:
 
 @contextlib.contextmanager
 def server(programs_at: Path, folder: Path) -> Iterator[Server]:
-    """A cluster of its own in `folder`, with the tables of the service and a role for it."""
+    """Starts a new cluster in `folder`, with a role and the tables of the service."""
     user: dict[str, Any] = {"user": "postgres", "group": "postgres", "extra_groups": []} if os.geteuid() == 0 else {}
-    it = Server(port=_free_port(), password=secrets.token_urlsafe(18), bin=programs_at)
+    server = Server(port=_free_port(), password=secrets.token_urlsafe(18), bin=programs_at)
     home = folder / "server"
     home.mkdir(mode=0o700)
     if user:
@@ -100,32 +102,32 @@ def server(programs_at: Path, folder: Path) -> Iterator[Server]:
         shutil.chown(home, "postgres", "postgres")
     secret = home / "password"
     secret.touch(mode=0o600)
-    secret.write_text(it.password, encoding="ascii")
+    secret.write_text(server.password, encoding="ascii")
     if user:
         shutil.chown(secret, "postgres", "postgres")
     data, log = home / "data", home / "log"
-    made = subprocess.run(
+    initdb = subprocess.run(
         [str(programs_at / "initdb"), "-D", str(data), "--auth=scram-sha-256", "--username=postgres",
          f"--pwfile={secret}", "--encoding=UTF8", "--locale=C", "--no-sync"],
         cwd=home, capture_output=True, text=True, timeout=120, check=False, **user,
     )  # fmt: skip
-    if made.returncode:
-        raise RigError("initdb failed", output=made.stderr[-2000:])
+    if initdb.returncode:
+        raise RigError("initdb failed", output=initdb.stderr[-2000:])
     options = [f"-c{name}={value}" for name, value in _SETTINGS.items()]
-    command = [str(programs_at / "postgres"), "-D", str(data), "-p", str(it.port), *options]
+    command = [str(programs_at / "postgres"), "-D", str(data), "-p", str(server.port), *options]
     with log.open("wb") as stderr:
-        # a session of its own: Ctrl-C reaches us, and we stop it
+        # a new session: Ctrl-C reaches this process, which stops the server
         process = subprocess.Popen(command, cwd=home, stderr=stderr, start_new_session=True, **user)
     try:
-        _await(lambda: _answers(it), process, log, "PostgreSQL")
-        with it.connect() as admin:
-            _fill(admin, it.password)
-        yield it
+        _await(lambda: _accepts(server), process, log, "PostgreSQL")
+        with server.connect() as admin:
+            _fill(admin, server.password)
+        yield server
     finally:
         _stop(process, 2)  # SIGINT: "fast"
 
 
-def _answers(server: Server) -> bool:
+def _accepts(server: Server) -> bool:
     try:
         server.connect().close()
     except psycopg.OperationalError:
@@ -134,7 +136,7 @@ def _answers(server: Server) -> bool:
 
 
 def _fill(admin: psycopg.Connection[Any], password: str) -> None:
-    """Role and tables as on a rig, every counter there: what is measured are updates."""
+    """Creates role and tables as on a rig, and every counter, so that only updates are measured."""
     admin.execute("CREATE ROLE crucible_app NOLOGIN")
     role = sql.SQL("CREATE ROLE appuser LOGIN PASSWORD {} IN ROLE crucible_app")
     admin.execute(role.format(sql.Literal(password)))
@@ -145,7 +147,7 @@ def _fill(admin: psycopg.Connection[Any], password: str) -> None:
 
 @contextlib.contextmanager
 def service(server: Server, folder: Path, *, pool: int) -> Iterator[tuple[int, int]]:
-    """One worker of the service with `pool` connections open: its port and its process id."""
+    """Starts one worker of the service with `pool` open connections; yields its port and its process id."""
     environ = {
         "PATH": os.environ.get("PATH", ""),
         "HOST": "127.0.0.1",

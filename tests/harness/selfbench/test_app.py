@@ -14,7 +14,7 @@ import pytest
 
 from harness.errors import InvalidMeasurement
 from harness.selfbench import app as bench
-from harness.selfbench import local_stack as tier
+from harness.selfbench import local_stack
 from harness.selfbench.app import Turn
 
 
@@ -50,7 +50,7 @@ def test_a_ratio_is_the_median_of_ratios_within_rounds(name: str, value: float) 
 def test_rounds_in_which_the_generator_was_the_limit_do_not_count() -> None:
     assert bench.entry("app.upsert_vs_for_update", turns(doubts=1), {})["value"] == 2.75
     none = bench.entry("app.upsert_vs_for_update", turns(doubts=2), {})
-    assert (none["value"], none["detail"]) == (None, "not measured, because it was held up")
+    assert (none["value"], none["detail"]) == (None, "not measured: it was held up")
     assert bench.entry("app.coalesce_vs_for_update", turns(doubts=3), {})["value"] == 10
 
 
@@ -61,28 +61,28 @@ def test_what_is_missing_is_said() -> None:
         "app.upsert_vs_pgbench",
     ]
     for name in bench.RATIOS:
-        found = bench.entry(name, {}, tier.why_not(None))
+        found = bench.entry(name, {}, local_stack.missing(None))
         assert found["value"] is None
-        assert found["detail"].startswith("not measured, because no PostgreSQL server is installed")
+        assert found["detail"].startswith("not measured: no PostgreSQL server is installed")
 
 
 def test_the_newest_server_is_taken(tmp_path: Path) -> None:
-    assert tier.programs(tmp_path) is None
+    assert local_stack.programs(tmp_path) is None
     for version in ("9", "16", "15", "old"):
         (tmp_path / version / "bin").mkdir(parents=True)
         (tmp_path / version / "bin" / "initdb").touch()
-    newest = tier.programs(tmp_path)
+    newest = local_stack.programs(tmp_path)
     assert newest == tmp_path / "16" / "bin"
-    assert "has no pgbench" in tier.why_not(newest).get("pgbench", "has no pgbench: no server for root either")
+    assert "has no pgbench" in local_stack.missing(newest).get("pgbench", "has no pgbench: no server for root either")
 
 
 def test_increments_that_are_not_there_are_a_failure(database) -> None:
     with psycopg.connect(database.dsn, autocommit=True) as admin:
         admin.execute("INSERT INTO counters (key, value) VALUES ('app-0', 2), ('app-1', 3), ('pgbench-0', 9)")
-        bench.judge(5, admin)
+        bench.check_counters(5, admin)
         for acknowledged in (4, 6):
             with pytest.raises(InvalidMeasurement, match="the counters hold 5"):
-                bench.judge(acknowledged, admin)
+                bench.check_counters(acknowledged, admin)
 
 
 @pytest.fixture
@@ -106,7 +106,7 @@ def test_it_measures_or_says_why_not_and_leaves_nothing(monkeypatch, scratch: Pa
     for name, found in entries.items():
         assert set(found) == {"value", "unit", "target", "detail"}
         assert name in printed
-        assert (found["value"] or 0) > 0 or found["detail"].startswith("not measured, because ")
+        assert (found["value"] or 0) > 0 or found["detail"].startswith("not measured: ")
     assert list(scratch.iterdir()) == []
     for process in Path("/proc").glob("[0-9]*/cmdline"):
         with contextlib.suppress(OSError):  # it has ended meanwhile

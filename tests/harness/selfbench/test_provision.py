@@ -14,9 +14,9 @@ import pytest
 from harness.errors import RigError
 from harness.rig import state
 from harness.selfbench import provision as bench
-from harness.selfbench.provision import Took
+from harness.selfbench.provision import ProvisionTime
 
-WARM = Took(seconds=41.256, changed=88, stages={"doctor": 0.3, "hosts": 3.0, "site": 30.0, "verify": 5.0})
+WARM = ProvisionTime(seconds=41.256, changed=88, stages={"doctor": 0.3, "hosts": 3.0, "site": 30.0, "verify": 5.0})
 AGAIN = replace(WARM, seconds=17.0, changed=0)
 
 
@@ -32,17 +32,17 @@ def test_every_kind_of_every_size_is_a_figure() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "one", "why"),
+    ("kind", "taken", "reason"),
     [
-        ("unchanged", replace(AGAIN, changed=2), "it changed 2 things that the provision before it had made"),
-        ("warm", replace(WARM, changed=0), "there was nothing to make"),
-        ("warm", None, "it did not come to that"),
+        ("unchanged", replace(AGAIN, changed=2), "the second provision made 2 changes"),
+        ("warm", replace(WARM, changed=0), "the provision changed nothing"),
+        ("warm", None, "the benchmark ended before"),
         ("cold", None, "--cold was not given"),
     ],
 )
-def test_what_is_not_what_it_is_called_is_no_figure(kind: str, one: Took | None, why: str) -> None:
-    found = bench.entries({(kind, 8): one} if one else {})[f"provision.{kind}_8_s"]
-    assert (found["value"], found["detail"]) == (None, f"not measured, because {why}")
+def test_what_is_not_what_it_is_called_is_no_figure(kind: str, taken: ProvisionTime | None, reason: str) -> None:
+    found = bench.entries({(kind, 8): taken} if taken else {})[f"provision.{kind}_8_s"]
+    assert (found["value"], found["detail"]) == (None, f"not measured: {reason}")
 
 
 def test_whatever_ends_the_bench_ends_its_rig() -> None:
@@ -50,7 +50,7 @@ def test_whatever_ends_the_bench_ends_its_rig() -> None:
     names = []
 
     def interrupted() -> None:
-        with bench._own_rig() as name:
+        with bench._temporary_rig() as name:
             names.append(name)
             assert state.make_folder(name).is_dir()
             assert signal.getsignal(signal.SIGTERM) is signal.getsignal(signal.SIGHUP) is signal.default_int_handler
