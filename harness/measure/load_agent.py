@@ -26,7 +26,7 @@ Progress = Callable[[str, Mapping[str, Any]], None]
 
 
 @dataclass(kw_only=True)
-class Agent:
+class LoadAgent:
     """One running agent: its host, its job and its latest state."""
 
     lane: str
@@ -78,13 +78,13 @@ class Lane:
 
     def __init__(self, name: str, count: int, spec: LoadSpec, progress: Progress) -> None:
         self.name = name
-        self.agents: list[Agent] = []
+        self.agents: list[LoadAgent] = []
         # a single agent ends its warm-up itself
         self._coordinator = Coordinator(count, spec.warmup if count > 1 else None)
         self._progress = progress
         self._lock = threading.Lock()
 
-    def listen(self, agent: Agent) -> None:
+    def listen(self, agent: LoadAgent) -> None:
         """Reads one agent's events until it ends; runs in its own thread."""
         try:
             for line in agent.process.lines():
@@ -99,7 +99,7 @@ class Lane:
             agent.ended.set()
             agent.ready.set()
 
-    def _handle(self, agent: Agent, event: dict[str, Any]) -> None:
+    def _handle(self, agent: LoadAgent, event: dict[str, Any]) -> None:
         agent.last_event_s = time.monotonic()
         match event.get("event"):
             case "ready":

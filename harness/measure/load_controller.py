@@ -20,7 +20,7 @@ from harness.load.job import Endpoint, Job
 from harness.load.results.merge import FILES, merge
 from harness.load.results.summary import LaneSummary, is_shared
 from harness.load.spec import LoadSpec
-from harness.measure.load_agent import Agent, Lane, Progress
+from harness.measure.load_agent import Lane, LoadAgent, Progress
 from harness.rig.connection import HostConnection, RemoteProcess
 
 READY_S = 60.0
@@ -96,7 +96,7 @@ class LoadController:
         result's failures, because the results of the other agents are kept.
         """
         remote = f"/tmp/pgcrucible-{tag}-{secrets.token_hex(4)}"  # noqa: S108  # made by the agent with mode 0700
-        started: list[Agent] = []
+        started: list[LoadAgent] = []
         try:
             for name, spec in lanes.items():
                 self._start_lane(name, spec, remote, started, tag=tag, seed=seed, progress=progress)
@@ -119,7 +119,15 @@ class LoadController:
                     connection.run(["rm", "-rf", "--", remote], check=False)
 
     def _start_lane(
-        self, name: str, spec: LoadSpec, remote: str, started: list[Agent], *, tag: str, seed: int, progress: Progress
+        self,
+        name: str,
+        spec: LoadSpec,
+        remote: str,
+        started: list[LoadAgent],
+        *,
+        tag: str,
+        seed: int,
+        progress: Progress,
     ) -> None:
         """Starts a lane's agents and sends them their jobs; adds each to `started` at once, for the cleanup."""
         connections = self._connections[: spec.clients]  # each host needs a client
@@ -138,7 +146,7 @@ class LoadController:
                 processes=min(self._processes, spec.clients // count),  # each process needs a client
             )
             process = self._start_agent(connection)
-            lane.agents.append(Agent(lane=name, number=number, connection=connection, job=job, process=process))
+            lane.agents.append(LoadAgent(lane=name, number=number, connection=connection, job=job, process=process))
             started.append(lane.agents[-1])
         for agent in lane.agents:
             threading.Thread(target=lane.listen, args=(agent,), daemon=True).start()
@@ -154,7 +162,7 @@ class LoadController:
         return connection.stream(self._command)
 
 
-def _release(agents: Sequence[Agent]) -> tuple[int, str]:
+def _release(agents: Sequence[LoadAgent]) -> tuple[int, str]:
     """The time until the release in µs, and the line that announces it: one instant for agents that share a clock.
 
     Hosts with different clocks start when the line arrives, which differs by some milliseconds.
@@ -166,7 +174,7 @@ def _release(agents: Sequence[Agent]) -> tuple[int, str]:
     return LEAD_US, f"go @{latest_us + LEAD_US}"
 
 
-def _await_ready(agents: Sequence[Agent]) -> None:
+def _await_ready(agents: Sequence[LoadAgent]) -> None:
     deadline = time.monotonic() + READY_S
     for agent in agents:
         if not agent.ready.wait(max(0.0, deadline - time.monotonic())):
@@ -181,7 +189,7 @@ def _await_ready(agents: Sequence[Agent]) -> None:
             )
 
 
-def _await_end(agents: Sequence[Agent]) -> list[str]:
+def _await_end(agents: Sequence[LoadAgent]) -> list[str]:
     """Waits for all agents; returns a message for each that ended without results."""
     released_s = time.monotonic()
     failures = []
@@ -194,7 +202,7 @@ def _await_end(agents: Sequence[Agent]) -> list[str]:
     return failures
 
 
-def _collect(agents: Sequence[Agent], scratch: Path, failures: list[str], since_us: int) -> LoadResults:
+def _collect(agents: Sequence[LoadAgent], scratch: Path, failures: list[str], since_us: int) -> LoadResults:
     """Fetches and merges the agents' results. Missing results make the trial invalid; they do not end the bench."""
     parts: dict[str, list[tuple[Path, int]]] = {}
     for agent in agents:

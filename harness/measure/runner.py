@@ -125,7 +125,7 @@ def measure_ceiling(target: Target, writer: RunWriter, load: LoadController) -> 
         reason = "; ".join(results.failures) or f"no GET {path} was answered with success"
         raise RigError(
             f"the generator's ceiling could not be measured: {reason}",
-            hint="without it a slow service cannot be told from a slow load generator; see ./run status",
+            hint="it tells a slow service from a slow load generator; ./run status shows which hosts answer",
         )
     writer.settings({"generator": {"ceiling_rps": ceiling_rps, "processes": target.processes()}})
     return ceiling_rps

@@ -43,7 +43,7 @@ def trial_result(
     elif doubts:
         validity = "generator_bound" if timing_matters else "timing_doubtful"
     if not timing_matters:
-        doubts = [f"times are the generator's too: {doubt}" for doubt in doubts]
+        doubts = [f"times are doubtful: {doubt}" for doubt in doubts]
     return TrialResult(
         trial=trial,
         validity=validity,

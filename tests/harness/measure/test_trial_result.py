@@ -1,0 +1,127 @@
+"""What a trial may be used for, what its results add to the evidence, and which trials are measured once more."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.load import generator_checks
+from harness.load.results.summary import ConnectionTotals, LaneSummary
+from harness.measure.load_controller import LoadResults
+from harness.measure.trial_result import (
+    NO_SAMPLES,
+    add_client_counts,
+    leave_out_per_request_checks,
+    trial_result,
+    trials_to_remeasure,
+)
+from harness.model import Cell, Trial
+from harness.plan.planner import Plan
+from harness.record import Evidence, TrialResult, Validity
+from tests.harness.analysis.test_figures import summary
+
+SHORT = Cell(scenario="counting", clients=4, requests=40)
+ONE_TRIAL = Plan(trials=(Trial(cell=SHORT, number=1, order=1, seed=1),))
+
+CLEAN = summary()
+OUT_OF_STEP = ConnectionTotals(opened=4, reopened=0, out_of_step=3)
+
+
+def result_and_repeats(
+    summaries: dict[str, LaneSummary], *, timing_matters: bool, doubts: Sequence[str] = (), died: Sequence[str] = ()
+) -> Any:
+    """The result of a trial with the lanes `main` and `other`, and the trials to measure once more."""
+    results = LoadResults(folders={}, summaries=summaries, failures=tuple(died))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(generator_checks, "reasons", lambda *_: list(doubts))
+        row = trial_result(ONE_TRIAL.trials[0], "main", results, ceiling_rps=None, timing_matters=timing_matters)
+    return row, trials_to_remeasure([row], ONE_TRIAL)
+
+
+@pytest.mark.parametrize("timing_matters", [True, False])
+@pytest.mark.parametrize("lane", ["main", "other"])
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"interrupted": True}, "the load was interrupted"),
+        ({"connections": OUT_OF_STEP}, "3 responses came without a request: others may belong to the wrong request"),
+    ],
+)
+def test_a_broken_lane_makes_any_trial_invalid(
+    lane: str, change: dict[str, Any], message: str, *, timing_matters: bool
+) -> None:
+    row, again = result_and_repeats(
+        {"main": CLEAN, "other": CLEAN} | {lane: replace(CLEAN, **change)}, timing_matters=timing_matters
+    )
+    assert (row.valid, row.reason, again) == (False, f"lane {lane}: {message}", [])
+
+
+@pytest.mark.parametrize("timing_matters", [True, False])
+def test_a_trial_without_results_of_its_main_lane_has_no_figures(*, timing_matters: bool) -> None:
+    row, again = result_and_repeats(
+        {"other": CLEAN}, timing_matters=timing_matters, died=["load-1: the load agent died: killed"]
+    )
+    assert (row.valid, row.figures, again) == (False, {}, [])
+    assert row.reason == "load-1: the load agent died: killed; no results of lane main"
+
+
+def test_doubtful_times_are_a_reason_but_not_invalid_where_timing_does_not_matter() -> None:
+    doubt = "requests were noticed late"
+    row, again = result_and_repeats({"main": CLEAN}, timing_matters=False, doubts=[doubt])
+    assert (row.valid, row.reason, again) == (True, f"times are doubtful: {doubt}", [])
+    row, again = result_and_repeats({"main": CLEAN}, timing_matters=True, doubts=[doubt])
+    assert (row.valid, row.reason, len(again)) == (False, doubt, 1)
+    row, again = result_and_repeats({"main": CLEAN}, timing_matters=True)
+    assert (row.valid, row.reason, again) == (True, "", [])
+
+
+def test_client_counts_and_captures_are_added(tmp_path: Path) -> None:
+    (tmp_path / "captures.jsonl").write_text('{"ids": [1]}\n{"ids": [2]}\n')
+    lanes = {"main": replace(CLEAN, not_sent=2), "other": CLEAN}
+    results = LoadResults(folders={"main": tmp_path}, summaries=lanes, failures=("load-2: gone",))
+    evidence = add_client_counts(Evidence(counts={"app": 7}), results)
+    assert evidence.counts == {"client": 2 * (CLEAN.warmup.sent + CLEAN.measure.sent) - 2, "app": 7}
+    assert evidence.captures == {"main": [json.loads('{"ids": [1]}'), {"ids": [2]}]}
+    assert evidence.missing_hosts == ("load-2: gone",)
+
+
+@pytest.mark.parametrize("ledger", [True, False])
+def test_checks_that_need_samples_are_left_out(*, ledger: bool) -> None:
+    evidence = leave_out_per_request_checks(Evidence(not_applicable={"spread": "one host"}), ledger=ledger)
+    assert evidence.not_applicable["value sequence"] == NO_SAMPLES
+    assert ("ledger" in evidence.not_applicable) == ledger
+    assert evidence.not_applicable["spread"] == "one host"
+
+
+FORTY_TRIALS = Plan(trials=tuple(Trial(cell=SHORT, number=n, order=n, seed=n) for n in range(1, 41)))
+
+
+def result(number: int, validity: Validity = "generator_bound", *, order: int = 0) -> TrialResult:
+    trial = replace(FORTY_TRIALS.trials[number - 1], order=order or number)
+    return TrialResult(trial=trial, validity=validity, reasons=("why",), figures={})
+
+
+@pytest.mark.parametrize(
+    ("rows", "again"),
+    [
+        ([], []),
+        ([result(1, "broken")], []),
+        ([result(1, "timing_doubtful")], []),
+        ([result(7), result(3), result(4, "broken")], [(7, 41), (3, 42)]),
+        ([result(n) for n in (1, 2, 3)], []),
+        ([result(1), result(1, "valid", order=41)], []),
+        ([result(1), result(1, order=41)], []),
+        ([result(1), result(2), result(1, "valid", order=41)], [(2, 42)]),
+        ([*(result(n) for n in (1, 2, 3)), result(1, "valid", order=41)], []),
+    ],
+    ids=[
+        "none", "broken", "valid", "limited", "too many", "measured again", "limited again", "one left", "too many now",
+    ],
+)  # fmt: skip
+def test_trials_to_remeasure(rows: list[TrialResult], again: list[tuple[int, int]]) -> None:
+    assert [(trial.number, trial.order) for trial in trials_to_remeasure(rows, FORTY_TRIALS)] == again
