@@ -6,6 +6,7 @@ What a host should run with is compared with what it runs with, and only the hos
 from __future__ import annotations
 
 import os
+import shlex
 import time
 from collections.abc import Callable, Mapping, Sequence
 
@@ -17,7 +18,8 @@ from harness.targets.app_workers import AppWorkers
 from harness.targets.haproxy import HAProxy
 from harness.targets.sqlite_files import remove
 
-OVERRIDE = "/etc/pgcrucible/override.env"
+OVERRIDE = "override.env"
+"""Settings of one trial; the service reads them after its own."""
 RESTART = "systemctl restart pgcrucible-app.target"
 TIMEOUT_S = 30.0
 POLL_S = 0.2
@@ -42,6 +44,7 @@ class AppConfigurator:
         self._limit_cpus, self._timeout_s = limit_cpus, timeout_s
         self._hosts = workers.hosts
         self._directory = str(rig.variables["app_sqlite_directory"])
+        self._file = f"{rig.variables['common_settings_directory']}/{OVERRIDE}"
         self._provisioned: dict[str, dict[str, str]] = {}
         self._overrides: dict[str, dict[str, str]] = {}
         """App host -> the settings that it runs with; absent where they are not known."""
@@ -55,7 +58,7 @@ class AppConfigurator:
         A host on which an earlier bench left overrides is not asked: the service may be unable to start with them
         (`restore` removes them).
         """
-        overridden = self._rig.each(self._hosts, lambda h: h.run(["test", "-e", OVERRIDE], check=False).code == 0)
+        overridden = self._rig.each(self._hosts, lambda h: h.run(["test", "-e", self._file], check=False).code == 0)
         bodies = self._workers.metrics([host for host in self._hosts if not overridden[host.name]])
         settings = {worker.split(".")[0]: body["settings"] for worker, body in bodies.items()}
         self._provisioned = {
@@ -124,7 +127,8 @@ class AppConfigurator:
     def _restart(self, hosts: Sequence[Host], overrides: Mapping[str, str]) -> None:
         """Writes the overrides (none: removes the file), restarts the service and waits until it is healthy."""
         text = "".join(f"{name}={value}\n" for name, value in overrides.items())
-        put = f"cat > {OVERRIDE}.part && mv {OVERRIDE}.part {OVERRIDE}" if overrides else f"rm -f {OVERRIDE}"
+        file = shlex.quote(self._file)
+        put = f"cat > {file}.part && mv {file}.part {file}" if overrides else f"rm -f {file}"
         for host in hosts:
             self._overrides.pop(host.name, None)
         # a start on a tenth of a core takes ten times as long, and is not measured

@@ -1,4 +1,4 @@
-"""What a bench runs against, opened for its length: a rig's tier, or a service known by its URL."""
+"""Opens the target of a bench: a rig, or an external service by its URL."""
 
 from __future__ import annotations
 
@@ -27,40 +27,41 @@ def open_target(
     owned: bool = False,
     read_only: bool = False,
 ) -> Iterator[tuple[Target, str]]:
-    """The target and where it is, in words; a rig is locked meanwhile, unless it is only looked at.
+    """Yields the target and its address as text; locks the rig, unless `read_only`.
 
-    Raises UsageError for an address that is neither ours nor, by `owned`, the user's; RigError where nothing answers,
-    or where another process changes or measures the rig.
+    Raises UsageError for an address that is neither ours nor declared as `owned`; RigError where nothing answers, or
+    another process changes or measures the rig.
     """
     if base_url is None:
-        with _alone(rig, read_only=read_only), open_rig(rig) as known:
-            _must_be_current(rig, known.state)
-            with RigTarget(known) as tier:
-                place = tier.endpoint()
-                yield tier, f"rig '{rig}' ({known.state.provider}), {place.host}:{place.port}"
+        with _lock(rig, read_only=read_only), open_rig(rig) as opened:
+            _must_be_current(rig, opened.state)
+            with RigTarget(opened) as target:
+                place = target.endpoint()
+                yield target, f"rig '{rig}' ({opened.state.provider}), {place.host}:{place.port}"
         return
-    listed = state.load(rig)
-    own = {host.address for host in (listed.hosts if listed else ())}
-    addresses = {name for host in (listed.hosts if listed else ()) for name in (host.address, host.ssh_address)}
+    stored = state.load(rig)
+    hosts_of_rig = stored.hosts if stored else ()
+    own = {host.address for host in hosts_of_rig}
+    addresses = {address for host in hosts_of_rig for address in (host.address, host.ssh_address)}
     address = locate(base_url)
-    if listed and listed.variables.get("tls") and address.ip in addresses:
+    if stored and stored.variables.get("tls") and address.ip in addresses:
         address = replace(address, ca=str(authority_file(rig)))
     with (
-        _alone(rig, read_only=read_only or address.ip not in own),
+        _lock(rig, read_only=read_only or address.ip not in own),
         UrlTarget(address, dsn, hosts=hosts, known=addresses, owned=owned) as service,
     ):
         yield service, str(service.address)
 
 
-def _alone(rig: str, *, read_only: bool) -> contextlib.AbstractContextManager[None]:
-    """The rig's lock: a second bench would be measured with the first; a provision would change what it measures."""
+def _lock(rig: str, *, read_only: bool) -> contextlib.AbstractContextManager[None]:
+    """Locks the rig: another bench would add load, and provisioning would change the system under test."""
     return contextlib.nullcontext() if read_only else state.locked(rig)
 
 
-def _must_be_current(name: str, known: RigState) -> None:
-    """Raises RigError where the hosts run other code than this checkout: what they measure would not be this."""
-    if known.code_hash != checkout_hash():
+def _must_be_current(name: str, stored: RigState) -> None:
+    """Raises RigError where the hosts do not run the code of this checkout."""
+    if stored.code_hash != checkout_hash():
         raise RigError(
-            f"rig '{name}' runs code {known.code_hash or 'unknown'}, this checkout is {checkout_hash()}",
-            hint="./run provision brings it up to date",
+            f"rig '{name}' runs code {stored.code_hash or 'unknown'}, this checkout is {checkout_hash()}",
+            hint="update it with ./run provision",
         )

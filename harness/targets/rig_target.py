@@ -32,9 +32,6 @@ from harness.targets.snapshot import Snapshot
 from harness.targets.sqlite_files import remove, run_script
 from harness.targets.telemetry import Telemetry
 
-PYTHON = "/opt/pgcrucible/venv/bin/python"
-CODE = "/opt/pgcrucible/code"
-
 
 class RigTarget(Target):
     """Use as a context manager: holds one database connection for the length of a bench."""
@@ -94,7 +91,9 @@ class RigTarget(Target):
 
     def command(self, module: str) -> list[str]:
         """Returns a command of the hosts' virtual environment."""
-        return ["env", f"PYTHONPATH={CODE}", "PYTHONDONTWRITEBYTECODE=1", PYTHON, "-m", module]
+        folder = self._rig.variables["common_directory"]
+        python = f"{folder}/venv/bin/python"
+        return ["env", f"PYTHONPATH={folder}/code", "PYTHONDONTWRITEBYTECODE=1", python, "-m", module]
 
     def endpoint(self) -> Endpoint:
         """Returns the load balancer's address on the rig's network."""

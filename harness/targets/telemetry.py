@@ -1,18 +1,19 @@
-"""What every host and the database did, second by second, while a bench ran: rows of telemetry.csv.
+"""Records metrics of every host and the database each second while a bench runs: the rows of telemetry.csv.
 
-One stream per host (host_scripts/sampler.py; its docstring lists the host metrics) and one connection to the
-database. A host or database that stops answering is named once in the run's warnings; it never ends the bench.
+There is one stream per host (host_scripts/sampler.py; its docstring lists the host metrics) and one connection to the
+database. If a host or the database stops answering, the run's warnings name it once, and the bench goes on.
 
-Metrics of the database, per second unless said otherwise, of the tier's own database where PostgreSQL counts so:
+Metrics of the database, as rates per second unless stated otherwise, and of the service's database only where
+PostgreSQL counts per database:
 
-pg_commits pg_rollbacks pg_deadlocks pg_sessions    pg_stat_database; `pg_sessions` are those that began
+pg_commits pg_rollbacks pg_deadlocks pg_sessions    pg_stat_database; `pg_sessions` are new sessions
 pg_rows_read pg_rows_inserted pg_rows_updated       tup_fetched, tup_inserted, tup_updated
 pg_read_ms                                          blk_read_time: milliseconds spent reading blocks
-pg_wal_bytes                                        from the insert position, which pg_stat_wal follows a second late
-pg_checkpoints                                      begun for any reason
-pg_active pg_idle_in_transaction                    sessions now, ours left out
-pg_wait_lock pg_wait_io                             active sessions that wait now: for a lock; for a file or the WAL
-pg_oldest_xact_seconds                              age of the oldest transaction now
+pg_wal_bytes                                        from the insert position; pg_stat_wal is up to a second late
+pg_checkpoints                                      started for any reason
+pg_active pg_idle_in_transaction                    current number of sessions, without the harness's
+pg_wait_lock pg_wait_io                             current number of sessions that wait for a lock; for a file or WAL
+pg_oldest_xact_seconds                              age of the oldest open transaction
 pg_seconds                                          length of the interval that the rates cover
 """
 
@@ -39,7 +40,7 @@ from harness.store.run_writer import RunWriter
 
 BATCH_S = 2.0
 END_S = 10.0
-"""How long to wait for the streams to end once they are told to."""
+"""The longest wait for the streams to end."""
 
 _GROWING = """
 SELECT xact_commit AS pg_commits, xact_rollback AS pg_rollbacks, deadlocks AS pg_deadlocks, sessions AS pg_sessions,
@@ -65,7 +66,7 @@ WHERE backend_type = 'client backend' AND datname = current_database() AND appli
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
-    """Metrics of one host at one moment; `order`: the trial in which the time they cover lies as a whole, 0: none."""
+    """Metrics of one host at one moment. `order`: the trial that contains the whole interval; 0 for none."""
 
     host: str
     order: int
@@ -77,17 +78,17 @@ Lost = Callable[[str], None]
 
 
 def read_line(line: str, host: str) -> Reading:
-    """What a line of the sampler on `host` says; HAProxy's lines are of the app host they name. Raises ValueError."""
+    """Parses a line of the sampler on `host`; HAProxy's lines name an app host. Raises ValueError."""
     try:
-        said = json.loads(line)
-        metrics = {str(name): float(value) for name, value in said["metrics"].items()}
-        return Reading(host=said.get("server") or host, order=int(said["order"]), metrics=metrics)
+        parsed = json.loads(line)
+        metrics = {str(name): float(value) for name, value in parsed["metrics"].items()}
+        return Reading(host=parsed.get("server") or host, order=int(parsed["order"]), metrics=metrics)
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"not a line of the sampler: {line[:80]!r}") from error
 
 
 def job(host: Host, variables: Mapping[str, Any]) -> dict[str, Any]:
-    """Which services the sampler asks on this host."""
+    """Returns the sampler's job on a host: the services that it asks."""
     if host.role == "app":
         first, workers = int(variables["app_port"]), int(variables["app_workers"])
         return {"ports": list(range(first, first + workers))}
@@ -95,7 +96,7 @@ def job(host: Host, variables: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class Samplers:
-    """Runs the sampler on every host of a rig while the context lasts; `take` is called from several threads."""
+    """Runs the sampler on every host of a rig while the context lasts; calls `take` and `lost` from several threads."""
 
     def __init__(self, rig: Rig, take: Take, lost: Lost) -> None:
         self._rig, self._take, self._lost = rig, take, lost
@@ -106,15 +107,15 @@ class Samplers:
     def __enter__(self) -> Self:
         code = source("sampler")
 
-        def start(station: SshConnection) -> None:
-            work = json.dumps(job(station.host, self._rig.variables))
+        def start(connection: SshConnection) -> None:
+            work = json.dumps(job(connection.host, self._rig.variables))
             try:
-                stream = station.stream(["python3", "-I", "-S", "-u", "-c", code, work])
+                stream = connection.stream(["python3", "-I", "-S", "-u", "-c", code, work])
             except RigError as error:
                 self._lost(error.message)
                 return
-            self._streams[station.name] = stream
-            thread = threading.Thread(target=self._listen, args=(station.name, stream), daemon=True)
+            self._streams[connection.name] = stream
+            thread = threading.Thread(target=self._listen, args=(connection.name, stream), daemon=True)
             thread.start()
             self._threads.append(thread)
 
@@ -134,26 +135,26 @@ class Samplers:
             thread.join(max(0.0, deadline - time.monotonic()))
 
     def begin(self, order: int) -> None:
-        """From here on what is measured belongs to trial `order` (0: to none)."""
+        """Assigns the readings from now on to trial `order` (0: to none)."""
         for stream in self._streams.values():
-            with contextlib.suppress(OSError, EOFError, RigError):  # its thread says that it is lost
+            with contextlib.suppress(OSError, EOFError, RigError):  # its thread reports the loss
                 stream.send(str(order))
 
     def _listen(self, host: str, stream: RemoteProcess) -> None:
-        why = ""
+        reason = ""
         try:
             for line in stream.lines():
                 self._take(read_line(line, host))
         except (OSError, EOFError, ValueError) as error:
-            why = str(error) or type(error).__name__
+            reason = str(error) or type(error).__name__
         if not self._ending:
             with contextlib.suppress(OSError, EOFError):
-                why = why or (stream.error_output().strip().splitlines() or [""])[-1]
-            self._lost(f"{host}: {why or 'the sampler ended'}")
+                reason = reason or (stream.error_output().strip().splitlines() or [""])[-1]
+            self._lost(f"{host}: {reason or 'the sampler ended'}")
 
 
 class Activity:
-    """The database's metrics, read through one connection each time `poll` is called. Raises psycopg.Error."""
+    """Reads the database's metrics over one connection. Raises psycopg.Error."""
 
     def __init__(self, connection: psycopg.Connection[Any]) -> None:
         self._connection = connection
@@ -170,7 +171,7 @@ class Activity:
         return {column.name: float(value) for column, value in zip(cursor.description, row, strict=True)}
 
     def poll(self) -> dict[str, float]:
-        """The metrics, rates since the last poll. Statistics that were reset in between grew by nothing."""
+        """Returns the metrics, rates since the last call; a rate is 0 where the statistics were reset in between."""
         growing, now = self._row(self._growing), time.monotonic()
         seconds, self._since = max(now - self._since, 1e-6), now
         grown = {name: max(0.0, value - self._before[name]) / seconds for name, value in growing.items()}
@@ -179,7 +180,7 @@ class Activity:
 
 
 class Telemetry:
-    """Records a rig while the context lasts. `with telemetry.during(order):` says which trial is under load."""
+    """Records a rig while the context lasts; `with telemetry.during(order):` marks the load of a trial."""
 
     def __init__(self, rig: Rig, recorder: RunWriter) -> None:
         self._rig, self._recorder = rig, recorder
@@ -214,7 +215,7 @@ class Telemetry:
 
     @contextlib.contextmanager
     def during(self, order: int) -> Iterator[None]:
-        """While this lasts, what is measured belongs to trial `order`; before and after, to none."""
+        """Assigns the readings to trial `order` while the context lasts; before and after it, to none."""
         self._begin(order)
         try:
             yield
@@ -232,7 +233,7 @@ class Telemetry:
         self._wake.set()
 
     def _poll(self, activity: Activity) -> None:
-        """Once a second, and at once where a trial begins or ends; runs in a thread of its own."""
+        """Reads once per second, and at the start and end of a trial; runs in its own thread."""
         host, order, due = self._rig.role("db")[0].name, 0, time.monotonic() + 1.0
         try:
             while not self._ending:
@@ -261,8 +262,8 @@ class Telemetry:
             rows, self._rows, self._written = self._rows, [], time.monotonic()
             try:
                 self._recorder.append("telemetry", rows)
-            except RigError as error:  # the bench meets the full disk itself, where it can say what is kept
+            except RigError as error:  # the bench itself reports a full disk and what is kept
                 self._lost(error.message)
 
-    def _lost(self, why: str) -> None:
-        self._recorder.warn(f"telemetry: {why}: nothing more is known of it from here on")
+    def _lost(self, reason: str) -> None:
+        self._recorder.warn(f"telemetry: {reason}: no metrics of it from now on")

@@ -1,6 +1,6 @@
-"""Where a service known by its URL is, and whether load may go there.
+"""The address of an external service, and whether load may be sent to it.
 
-The name is looked up once, and what was found is where everything goes: judged, announced, loaded and asked.
+The name is looked up once. The permission, the announcement, the load and all requests are for that one address.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from harness.rig.network import BENCHMARK_NET
 
 _HOST = re.compile(r"[A-Za-z0-9._:-]{1,253}")
 TIMEOUT_S = 10.0
-CONTRACT = "docs/openapi.yaml says what a service must answer"
+CONTRACT = "docs/openapi.yaml describes the responses that a service must give"
 HINT = "give --base-url http://HOST:PORT"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Address:
-    """A service's place: `host` as the user named it, `ip` as it was looked up.
+    """A service's address: `host` as the user gave it, `ip` as it was looked up.
 
-    `ca`: with `tls`, the file of the authority to verify against; empty means the system's.
+    `ca`: with `tls`, the file of the certificate authority to verify against; empty means the system's.
     """
 
     host: str
@@ -41,37 +41,37 @@ class Address:
 
     @property
     def url(self) -> str:
-        """What the user gave, without a path."""
+        """The URL that the user gave, without a path."""
         return f"http{'s' if self.tls else ''}://{self.named}:{self.port}"
 
     @property
     def named(self) -> str:
-        """The host as it stands in a URL and in the Host header."""
+        """The host as a URL and the Host header write it: an IPv6 address in brackets."""
         return f"[{self.host}]" if ":" in self.host else self.host
 
     def open(self) -> http.client.HTTPConnection:
-        """A connection to the address found at the start. Raises RigError."""
+        """Opens a connection to the IP address. Raises RigError."""
         try:
             plain = socket.create_connection((self.ip, self.port), TIMEOUT_S)
-            line = http.client.HTTPConnection(self.named, self.port)
-            line.auto_open = 0  # it would look the name up anew
-            line.sock = (
+            connection = http.client.HTTPConnection(self.named, self.port)
+            connection.auto_open = 0  # to open it again would look the name up again
+            connection.sock = (
                 ssl.create_default_context(cafile=self.ca or None).wrap_socket(plain, server_hostname=self.host)
                 if self.tls
                 else plain
             )
         except OSError as error:
             raise RigError(f"{self} cannot be reached: {error.strerror or error}", hint="is the service up?") from None
-        return line
+        return connection
 
     def __str__(self) -> str:
         return self.url if self.ip == self.host else f"{self.url} ({self.ip})"
 
 
 def locate(base_url: str) -> Address:
-    """The place a URL names. Raises UsageError for one that cannot be, RigError for a name nobody knows.
+    """Parses a URL and looks its host up. Raises UsageError for an invalid URL, RigError for an unknown name.
 
-    Credentials are refused and not repeated: they would stand in the process list and in the shell's history.
+    Credentials are refused and not printed: in a command they show in the process list and the shell's history.
     """
     try:
         parts = urlsplit(base_url)
@@ -80,13 +80,13 @@ def locate(base_url: str) -> Address:
         raise UsageError("--base-url: not a URL with a valid host and port", hint=HINT) from None
     host = parts.hostname or ""
     if parts.username is not None or parts.password is not None or "@" in base_url:
-        raise UsageError("--base-url: a URL with credentials is not taken", hint=HINT)
+        raise UsageError("--base-url: credentials in the URL are not supported", hint=HINT)
     if parts.scheme not in ("http", "https") or not _HOST.fullmatch(host) or port == 0:
         raise UsageError(f"--base-url {base_url!r}: not http or https with a host name or address", hint=HINT)
     if parts.path not in ("", "/") or parts.query or parts.fragment:
         raise UsageError(
             f"--base-url {base_url!r}: a path is not supported: the endpoints are /api/… and /health",
-            hint=f"{HINT}; let a proxy take the path away",
+            hint=f"{HINT}; a proxy can remove the path",
         )
     tls = parts.scheme == "https"
     port = port or (443 if tls else 80)
@@ -94,7 +94,7 @@ def locate(base_url: str) -> Address:
 
 
 def look_up(host: str, port: int) -> str:
-    """The first address of a name. Raises RigError."""
+    """Returns the first IP address of a name. Raises RigError."""
     try:
         return str(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][4][0])
     except OSError as error:
@@ -102,43 +102,51 @@ def look_up(host: str, port: int) -> str:
 
 
 def is_ours(ip: str, rig_addresses: Collection[str]) -> bool:
-    """Loopback, the range set aside for benchmarks, or a host of the rig's inventory."""
+    """Returns whether an address is loopback, in the range for benchmarks (RFC 2544), or a host of the rig."""
     try:
-        found = ipaddress.ip_address(ip.partition("%")[0])
+        address = ipaddress.ip_address(ip.partition("%")[0])
     except ValueError:
         return False
-    mapped = getattr(found, "ipv4_mapped", None) or found
+    mapped = getattr(address, "ipv4_mapped", None) or address
     return mapped.is_loopback or mapped in BENCHMARK_NET or str(mapped) in rig_addresses
 
 
 def permit(what: str, ip: str, rig_addresses: Collection[str], *, owned: bool) -> None:
-    """Raises UsageError where `ip` is a stranger's, as far as we know, and the user has not vouched for it."""
+    """Raises UsageError unless `ip` is ours or the user declared the service as `owned`."""
     if not owned and not is_ours(ip, rig_addresses):
         raise UsageError(
             f"{what} ({ip}) is neither loopback, nor in {BENCHMARK_NET}, nor a host of the rig's inventory",
-            hint="a bench is a load attack on whoever answers there: if it is yours, say --yes-this-is-mine",
+            hint="load tests can take a service down; if this one is yours, add --yes-this-is-mine",
         )
 
 
 def ask(
-    address: Address, method: str, path: str, body: Any = None, *, line: http.client.HTTPConnection | None = None
+    address: Address,
+    method: str,
+    path: str,
+    body: Any = None,
+    *,
+    connection: http.client.HTTPConnection | None = None,
 ) -> tuple[int, Any]:
-    """Status and answer (JSON where it is JSON, else text) of one request, over `line` where given. Raises RigError."""
-    with contextlib.nullcontext(line) if line else contextlib.closing(address.open()) as used:
+    """Sends one request, over an open connection if given; returns the status and the body.
+
+    The body is parsed where it is JSON, else text. Raises RigError.
+    """
+    with contextlib.nullcontext(connection) if connection else contextlib.closing(address.open()) as opened:
         try:
-            used.request(
+            opened.request(
                 method,
                 path,
                 body=None if body is None else json.dumps(body),
                 headers={} if body is None else {"Content-Type": "application/json"},
             )
-            answer = used.getresponse()
-            text = answer.read().decode(errors="replace")
+            response = opened.getresponse()
+            text = response.read().decode(errors="replace")
         except (OSError, http.client.HTTPException) as error:
             raise RigError(
                 f"{address}: {method} {path}: {str(error) or type(error).__name__}", hint="is the service up?"
             ) from None
     try:
-        return answer.status, json.loads(text)
+        return response.status, json.loads(text)
     except ValueError:
-        return answer.status, text
+        return response.status, text

@@ -1,8 +1,8 @@
-"""A service that nobody provisioned, known by its URL: what a bench needs done around its load.
+"""An external service, known by its URL, as the target of a bench.
 
-It is taken as it is: nothing is configured, drained, emptied or restarted. Every trial has keys that nobody wrote
-before, so whatever else is in its database stays untouched. The oracle reads the counters in the database where
-the user gave a DSN, else it must believe the service's own answers, which is weaker.
+Nothing is configured, drained, emptied or restarted. Every trial uses new keys, so other data in the service's
+database does not change. The oracle reads the counters from the database if the user gave a DSN, else from the
+service's own API, which is weaker evidence.
 """
 
 from __future__ import annotations
@@ -38,16 +38,16 @@ NOT_THERE = (404, 405, 501)
 BY_URL = "the service is known by its URL only"
 AS_IT_IS = f"no table was emptied or vacuumed, and no CHECKPOINT made, before each trial: {BY_URL}"
 WEAKER = (
-    "the oracle is weaker: without --dsn the counters are what the service itself says of them (GET /api/counter), "
-    "so what it loses and denies alike goes unseen"
+    "the oracle is weaker: without --dsn it reads the counters from the service (GET /api/counter), "
+    "and cannot detect an update that the service both loses and reports as stored"
 )
 
 
 class UrlTarget(Target):
-    """Use as a context manager, which holds the connection to the database where there is one.
+    """Use as a context manager: holds the connection to the database, if there is one.
 
-    `hosts`: how many app hosts answer behind the URL, where the user says so. `known`: addresses of the rig's
-    hosts; `owned`: the user vouches for any other. `tag`: stands in every key.
+    `hosts`: the number of app hosts behind the URL (--hosts), if given. `known`: addresses of the rig's hosts;
+    `owned`: the user declared the service as theirs. `tag`: part of every key.
     """
 
     def __init__(
@@ -72,22 +72,22 @@ class UrlTarget(Target):
 
     def __enter__(self) -> Self:
         if self._dsn:
-            what = "the database of --dsn"
-            self._database = DatabaseCounters(self._dsn, lambda ip: permit(what, ip, self._known, owned=self._owned))
+            name = "the database of --dsn"
+            self._database = DatabaseCounters(self._dsn, lambda ip: permit(name, ip, self._known, owned=self._owned))
         return self
 
     def __exit__(self, *_: object) -> None:
         if self._database is not None:
             self._database.close()
 
-    # -- what there is ---------------------------------------------------------------------------------
+    # -- once per bench, before the plan ---------------------------------------------------------------
 
     @property
     def _counters(self) -> CounterSource:
         return self._database or ApiCounters(self.address)
 
     def site(self) -> Site:
-        """What the service offers, found out by requests that write nothing. Raises RigError: it is not healthy."""
+        """See Target.site. Sends requests that write nothing."""
         status, health = ask(self.address, "GET", "/health")
         if status != 200:
             raise RigError(f"{self.address}: GET /health answers {status}", hint=CONTRACT)
@@ -104,36 +104,35 @@ class UrlTarget(Target):
         )
 
     def preflight(self) -> None:
-        """One increment of a fresh key, read back as the oracle will: it must see 1. Raises UsageError.
+        """Increments a new key once and reads it as the oracle does: the value must be 1. Raises UsageError.
 
-        An oracle that looks into another database, or into none, would call every update lost.
+        An oracle that reads another database would report every update as lost.
         """
         key = f"proof-{self._tag}"
-        status, answer = ask(self.address, "POST", "/api/increment", {"key": key})
-        if status != 200 or not isinstance(answer, dict) or answer.get("value") != 1:
-            said = f"{status} {json.dumps(answer)[:200]}"
+        status, body = ask(self.address, "POST", "/api/increment", {"key": key})
+        if status != 200 or not isinstance(body, dict) or body.get("value") != 1:
+            response = f"{status} {json.dumps(body)[:200]}"
             raise UsageError(
-                f"{self.address}: POST /api/increment of a key never used answers {said}, not 200 with the value 1",
+                f"{self.address}: POST /api/increment of a new key answers {response}, not 200 with the value 1",
                 hint=CONTRACT,
             )
-        seen = self._counters.counters([key]).get(key)
-        if seen != 1:
-            where = "the database of --dsn" if self._database else f"GET /api/counter/{key}"
+        value = self._counters.counters([key]).get(key)
+        if value != 1:
+            source_name = "the database of --dsn" if self._database else f"GET /api/counter/{key}"
             raise UsageError(
-                f"the service acknowledged the first increment of '{key}', but {where} holds {seen}",
-                hint="does --dsn lead to the database that the service uses?" if self._database else CONTRACT,
+                f"the service acknowledged the first increment of '{key}', but its value in {source_name} is {value}",
+                hint="is --dsn the database that the service uses?" if self._database else CONTRACT,
             )
 
     def record(self) -> RigRecord:
-        """What stands in a rig's place in the manifest: this machine, which is the load host."""
+        """Returns this machine, which is the load host."""
         facts = json.loads(self._local.run([sys.executable, "-"], stdin=source("facts")).stdout)
-        here = HostRecord(name=self._local.name, role="load", **facts)
-        return RigRecord(
-            name=f"{self.address.named}:{self.address.port}", provider="url", hosts=[here], tls=self.address.tls
-        )
+        host = HostRecord(name=self._local.name, role="load", **facts)
+        name = f"{self.address.named}:{self.address.port}"
+        return RigRecord(name=name, provider="url", hosts=[host], tls=self.address.tls)
 
     def settings(self) -> dict[str, Any]:
-        """Where load went, what the oracle read, and the server's settings that are not its defaults."""
+        """Returns the address, the oracle's source, and the server's settings that are not defaults."""
         service = {
             "url": self.address.url,
             "address": self.address.ip,
@@ -143,50 +142,46 @@ class UrlTarget(Target):
         return {"service": service, **({"postgres": self._database.settings()} if self._database else {})}
 
     def canaries(self) -> dict[str, dict[str, float]]:
-        """The canaries of this machine."""
+        """Runs the canaries on this machine."""
         return {self._local.name: json.loads(self._local.run([sys.executable, "-"], stdin=source("canary")).stdout)}
 
+    # -- where load comes from and goes to -------------------------------------------------------------
+
     def stations(self) -> Sequence[LocalConnection]:
-        """Load comes from this machine."""
+        """Returns this machine."""
         return [self._local]
 
     def processes(self) -> int:
-        """One."""
+        """Returns 1."""
         return 1
 
     def null_path(self) -> str | None:
-        """Nobody promised one."""
+        """Returns None: the contract (docs/openapi.yaml) has no such path."""
         return None
 
     def endpoint(self) -> Endpoint:
-        """Where load goes: the address found at the start, under the name the user gave."""
-        at = self.address
-        return Endpoint(host=at.host if at.tls else at.named, port=at.port, tls=at.tls, ca=at.ca, address=at.ip)
+        """Returns the IP address of the first look-up, with the host name that the user gave."""
+        place = self.address
+        host = place.host if place.tls else place.named
+        return Endpoint(host=host, port=place.port, tls=place.tls, ca=place.ca, address=place.ip)
 
     def command(self, module: str) -> list[str]:
-        """One of our modules on this machine."""
+        """Returns a command with this process's interpreter."""
         return ["env", f"PYTHONPATH={ROOT}", "PYTHONDONTWRITEBYTECODE=1", sys.executable, "-m", module]
 
-    # -- before a trial: nothing is set, emptied or drained ----------------------------------------------
+    # -- once per trial --------------------------------------------------------------------------------
 
     def configure(self, cell: Cell) -> None:
-        """The service is as it is."""
+        """Changes nothing."""
 
     def reset_database(self, cell: Cell) -> Sequence[str]:  # noqa: ARG002  # the protocol's
-        """Nothing is emptied: the next trial has new keys."""
+        """Empties nothing: the next trial gets new keys."""
         self._trial += 1
         self._keys = []
         return (AS_IT_IS,)
 
-    def telemetry(self, recorder: RunWriter) -> contextlib.AbstractContextManager[During]:  # noqa: ARG002
-        """None: there is no host of ours to ask."""
-        return contextlib.nullcontext(lambda _: contextlib.nullcontext())
-
-    def restore(self) -> None:
-        """Nothing was changed."""
-
     def with_unique_keys(self, lanes: Mapping[str, LoadSpec]) -> Mapping[str, LoadSpec]:
-        """The lanes with keys that no other run, trial or user has."""
+        """Returns the lanes with keys that no other run, trial or user has."""
         prepared, names = {}, dict[str, None]()
         for lane, spec in lanes.items():
             keys = replace(spec.keys, prefix=f"{spec.keys.prefix}-{self._tag}-{self._trial}")
@@ -195,8 +190,6 @@ class UrlTarget(Target):
                 names |= dict.fromkeys(keys.name(index) for index in range(keys.count))
         self._keys = list(names)
         return prepared
-
-    # -- around a trial ----------------------------------------------------------------------------------
 
     def snapshot(self, cell: Cell, reads: Collection[str], since: Snapshot | None = None) -> Snapshot:  # noqa: ARG002
         """Reads the counters of the trial's keys, and the ledger and bulk rows where there is a database."""
@@ -216,17 +209,17 @@ class UrlTarget(Target):
 
     def _not_applicable(self, reads: Collection[str]) -> dict[str, str]:
         reasons = {
-            COUNTS_AGREE: f"what proxies and app hosts counted was not measured: {BY_URL}",
-            TRANSACTIONS: f"what the service began in all was not asked: {BY_URL}",
+            COUNTS_AGREE: f"the counters of proxies and app hosts were not read: {BY_URL}",
+            TRANSACTIONS: f"the service's counter of transactions was not read: {BY_URL}",
         }
         if self._hosts is None:
-            reasons[SPREAD] = f"{BY_URL}; --hosts N says how many app hosts answer behind it"
+            reasons[SPREAD] = f"{BY_URL}; add --hosts N, the number of app hosts behind it"
         elif not self._container:
-            reasons[SPREAD] = "the service does not name its `container`"
+            reasons[SPREAD] = "the service does not report its `container`"
         if "deadlocks" in reads:
             reasons[DEADLOCKS_IN_LOG] = f"the server's log was not read: {BY_URL}"
         if "dead-rows" in reads:
-            reasons[DEAD_ROWS] = f"VACUUM was not tried: {BY_URL}"
+            reasons[DEAD_ROWS] = f"VACUUM was not run: {BY_URL}"
         return reasons
 
     def run_workload(self, driver: RemoteWorkload) -> Mapping[str, Any]:
@@ -235,3 +228,12 @@ class UrlTarget(Target):
         with self._database.scratch() as place:
             result: Mapping[str, Any] = run_module(self._local, self.command(driver.module), {**driver.job, **place})
         return result
+
+    # -- around all trials -----------------------------------------------------------------------------
+
+    def telemetry(self, recorder: RunWriter) -> contextlib.AbstractContextManager[During]:  # noqa: ARG002
+        """Records nothing: the hosts of the service are not accessible."""
+        return contextlib.nullcontext(lambda _: contextlib.nullcontext())
+
+    def restore(self) -> None:
+        """Changes nothing: there is nothing to undo."""
