@@ -56,7 +56,7 @@ def bench(
         echo(f"  {name}: skipped: {reason}")
     try:
         with LoadController(
-            target.stations(),
+            target.load_hosts(),
             command=target.command("harness.load.agent"),
             endpoint=target.endpoint(),
             processes=target.processes(),

@@ -47,7 +47,7 @@ class Target(Protocol):
 
     # -- where load comes from and goes to -------------------------------------------------------------
 
-    def stations(self) -> Sequence[HostConnection]:
+    def load_hosts(self) -> Sequence[HostConnection]:
         """Returns the load hosts."""
         ...
 

@@ -81,7 +81,7 @@ class RigTarget(Target):
 
     # -- where load comes from and goes to -------------------------------------------------------------
 
-    def stations(self) -> list[SshConnection]:
+    def load_hosts(self) -> list[SshConnection]:
         """Returns the hosts of the role `load`."""
         return [self._rig.at(host) for host in self._rig.role("load")]
 

@@ -147,7 +147,7 @@ class UrlTarget(Target):
 
     # -- where load comes from and goes to -------------------------------------------------------------
 
-    def stations(self) -> Sequence[LocalConnection]:
+    def load_hosts(self) -> Sequence[LocalConnection]:
         """Returns this machine."""
         return [self._local]
 

@@ -1,11 +1,11 @@
-"""A service of somebody else: the original page's, with its flaw, in its own words. Nothing of ours is imported.
+"""An external service: the original page's, with its defect and its API. It imports nothing of this project.
 
-`SELECT … FOR UPDATE` locks nothing while the row is missing, so concurrent first writes of a key all try to insert
-it, and all but one answer 500 with SQLSTATE 23505. It knows no strategies, no Idempotency-Key, no outcome, no
-/app-N/ and no bulk insert. Arguments: connection string, pool size, container name. Prints its port once it listens.
+`SELECT … FOR UPDATE` locks nothing while the row is missing, so all concurrent first writes of a key try to insert
+it, and all but one answer 500 with SQLSTATE 23505. It has no strategies, no Idempotency-Key, no outcome, no /app-N/
+and no bulk insert. Arguments: connection string, pool size, container name. Prints its port once it listens.
 
-With a fourth argument it is broken in one more way: `deaf` has no GET /api/counter, `forgetful` acknowledges
-every tenth increment of a key without writing it, `nameless` does not say its container.
+A fourth argument adds a fault: `deaf` has no GET /api/counter, `forgetful` acknowledges every tenth increment of a
+key without writing it, `nameless` does not report its container.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ CREATE TABLE IF NOT EXISTS counters (
 """
 SELECT = "SELECT value FROM counters WHERE key = %s FOR UPDATE"
 INSERT = "INSERT INTO counters (key, value) VALUES (%s, 1) RETURNING value"
-FAR_S = 0.1
-"""Between the look and the insert: as on a slow network, so that the flaw shows on a slow machine too."""
+DELAY_S = 0.1
+"""Between SELECT and INSERT, as on a slow network: the defect then shows on slow machines too."""
 UPDATE = "UPDATE counters SET value = value + 1, last_modified = now() WHERE key = %s RETURNING value"
 
 
-class Foreign:
-    """One instance."""
+class Service:
+    """One process of the service."""
 
     def __init__(self, pool: AsyncConnectionPool, container: str, fault: str) -> None:
         self.pool, self.container, self.fault = pool, container, fault
@@ -49,7 +49,7 @@ class Foreign:
             async with self.pool.connection() as connection, connection.transaction():
                 row = await (await connection.execute(SELECT, [key])).fetchone()
                 if row is None:
-                    await asyncio.sleep(FAR_S)
+                    await asyncio.sleep(DELAY_S)
                 if row and self.fault == "forgetful" and row[0] % 10 == 9:
                     value = row[0] + 1
                 else:
@@ -84,7 +84,7 @@ async def main(dsn: str, size: str, container: str, fault: str = "") -> None:
         async with pool.connection() as connection:
             await connection.execute(TABLES)
         app = web.Application()
-        app.add_routes(Foreign(pool, container, fault).routes())
+        app.add_routes(Service(pool, container, fault).routes())
         runner = web.AppRunner(app, access_log=None)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", 0, backlog=1024).start()

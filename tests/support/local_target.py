@@ -41,7 +41,7 @@ class LocalTarget(UrlTarget):
         self.hosts = [LoadHost("load-1"), LoadHost("load-2")]
         self.trials = self.restored = 0
 
-    def stations(self) -> Sequence[LoadHost]:
+    def load_hosts(self) -> Sequence[LoadHost]:
         return self.hosts
 
     def reset_database(self, cell: Any) -> Sequence[str]:

@@ -1,4 +1,4 @@
-"""What a bench runs against: a rig that speaks TLS is verified by its own authority, by URL too."""
+"""Opening a target: TLS with the rig's own authority, the code that runs on the rig, the lock."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.support.builders import rig_state
 
 @pytest.fixture
 def rig(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> state.RigState:
-    """A rig on paper, with TLS."""
+    """The stored state of a rig with TLS; it has no hosts."""
     monkeypatch.setattr(state, "RIGS", tmp_path / "rigs")
     hosts = tuple(
         Host(name=f"{role}-1", role=role, address=f"198.18.0.{number}", ssh_address="127.0.0.1")
@@ -36,14 +36,14 @@ def rig(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> state.RigState:
 
 
 @pytest.mark.parametrize(("url", "ours"), [("https://198.18.0.3:8080", True), ("https://198.18.0.9:8080", False)])
-def test_a_host_of_the_rig_is_verified_by_the_rigs_authority(rig: state.RigState, url: str, ours: bool) -> None:
+def test_the_certificate_of_a_rigs_host_is_verified_by_url_too(rig: state.RigState, url: str, ours: bool) -> None:
     with open_target(rig.name, base_url=url) as (service, _):
         assert isinstance(service, UrlTarget)
         ca = str(authority_file(rig.name)) if ours else ""
         assert (service.endpoint().tls, service.endpoint().ca) == (True, ca)
 
 
-def test_all_clients_of_a_rig_with_tls_verify_and_those_of_another_do_not_ask(rig: state.RigState) -> None:
+def test_all_clients_of_a_rig_with_tls_verify_certificates(rig: state.RigState) -> None:
     with open_rig(rig.name) as opened:
         assert opened.authority == authority_file(rig.name)
         endpoint = RigTarget(opened).endpoint()
@@ -64,17 +64,17 @@ def test_a_rig_that_runs_other_code_is_not_measured(rig: state.RigState) -> None
     assert "./run provision" in caught.value.hint
 
 
-def test_a_rig_is_measured_by_one_at_a_time_and_not_changed_meanwhile(rig: state.RigState) -> None:
-    """By URL too, where load goes to the rig; who only looks, or measures a stranger, asks for no lock."""
-    ours, other = "https://198.18.0.3:8080", "https://198.18.0.9:8080"
+def test_a_rig_is_measured_or_changed_by_one_process_at_a_time(rig: state.RigState) -> None:
+    """Also by URL, where load goes to the rig; a dry run and another address need no lock."""
+    rig_url, other = "https://198.18.0.3:8080", "https://198.18.0.9:8080"
     with state.locked(rig.name):
-        for url in (None, ours):
+        for url in (None, rig_url):
             with pytest.raises(RigError, match="another process is changing or measuring it"):
                 open_target(rig.name, base_url=url).__enter__()
-        with open_target(rig.name, base_url=ours, read_only=True), open_target(rig.name, base_url=other):
+        with open_target(rig.name, base_url=rig_url, read_only=True), open_target(rig.name, base_url=other):
             pass
     with (
-        open_target(rig.name, base_url=ours),
+        open_target(rig.name, base_url=rig_url),
         pytest.raises(RigError, match="another process is changing or measuring it"),
         state.locked(rig.name),
     ):

@@ -1,4 +1,4 @@
-"""A rig is recorded second by second, each row in its trial; who falls silent is named; nothing is left behind."""
+"""Telemetry of a rig whose hosts are this machine: each row has its trial, lost hosts are named, processes end."""
 
 from __future__ import annotations
 
@@ -29,43 +29,43 @@ WAIT_S = 30.0
 
 
 def until(holds: Callable[[], bool], what: str) -> None:
-    """Waits until it holds; the test fails where it never does."""
+    """Waits until `holds` returns true; fails after a timeout."""
     end = time.monotonic() + WAIT_S
     while not holds():
-        assert time.monotonic() < end, f"waited {WAIT_S:g} s in vain until {what}"
+        assert time.monotonic() < end, f"timed out after {WAIT_S:g} s waiting until {what}"
         time.sleep(0.05)
 
 
 class Local(LocalConnection):
-    """This machine in the place of a rig's host; `dead`: its streams end at once and say why."""
+    """This machine in place of a rig's host. `dead`: its streams end at once with an error message."""
 
     def __init__(self, host: Host, *, dead: bool) -> None:
         self.host, self.name, self.dead = host, host.name, dead
         self.streams: list[Any] = []
 
     def stream(self, command: Any) -> RemoteProcess:
-        dying = ["sh", "-c", "echo 'no python here' >&2; exit 127"]
-        command = dying if self.dead else [sys.executable, *command[1:]]
+        failing = ["sh", "-c", "echo 'no python here' >&2; exit 127"]
+        command = failing if self.dead else [sys.executable, *command[1:]]
         self.streams.append(super().stream(command))
         return self.streams[-1]  # type: ignore[no-any-return]
 
 
 @dataclass(kw_only=True)
 class LocalRig(Rig):
-    """A rig all of whose hosts are this machine, with a database that is real."""
+    """A rig whose hosts are all this machine, with a real database."""
 
     dsn: str
     dead: tuple[str, ...] = ()
     unreachable: tuple[str, ...] = ()
-    stations: dict[str, Local] = field(default_factory=dict)
+    opened: dict[str, Local] = field(default_factory=dict)
 
     def at(self, host: Any) -> Any:
         name = host if isinstance(host, str) else host.name
         record = next(h for h in self.hosts if h.name == name)
-        station = self.stations.setdefault(name, Local(record, dead=name in self.dead))
+        host = self.opened.setdefault(name, Local(record, dead=name in self.dead))
         if name in self.unreachable:
-            station.stream = self._refuse  # type: ignore[method-assign]
-        return station
+            host.stream = self._refuse  # type: ignore[method-assign]
+        return host
 
     def _refuse(self, command: Any) -> RemoteProcess:
         raise RigError("app-1 cannot be reached over SSH")
@@ -76,7 +76,7 @@ class LocalRig(Rig):
             yield connection
 
     def processes(self) -> list[subprocess.Popen[str]]:
-        return [stream._process for station in self.stations.values() for stream in station.streams]
+        return [stream._process for host in self.opened.values() for stream in host.streams]
 
     def close_pipes(self) -> None:
         for process in self.processes():
@@ -91,7 +91,7 @@ MakeRig = Callable[..., LocalRig]
 
 @pytest.fixture
 def make_rig(postgres: str) -> Iterator[MakeRig]:
-    """Makes a rig of this machine; its processes must have ended by themselves."""
+    """`make_rig(…)` returns a rig; at the end its processes must have ended."""
     made: list[LocalRig] = []
 
     def make(dsn: str = postgres, **more: Any) -> LocalRig:
@@ -118,13 +118,13 @@ def rows(recorder: RunWriter) -> list[dict[str, str]]:
     return read_table(recorder.path / "telemetry.csv")
 
 
-def seen(telemetry: Telemetry, recorder: RunWriter, order: int, *wanted: tuple[str, str]) -> Callable[[], bool]:
-    """Whether each wanted (host, metric) was recorded for the trial."""
+def recorded(telemetry: Telemetry, recorder: RunWriter, order: int, *wanted: tuple[str, str]) -> Callable[[], bool]:
+    """Returns a function that returns whether each wanted (host, metric) was recorded for the trial."""
 
     def holds() -> bool:
         telemetry._write()
-        have = {(row["host"], row["metric"]) for row in rows(recorder) if row["order"] == str(order)}
-        return set(wanted) <= have
+        pairs = {(row["host"], row["metric"]) for row in rows(recorder) if row["order"] == str(order)}
+        return set(wanted) <= pairs
 
     return holds
 
@@ -135,12 +135,12 @@ EVERY_HOST = [(host, "cpu_used_cores") for host in ("db-1", "app-1", "lb-1", "lo
 @pytest.mark.parametrize(
     "line", ["", "Traceback", "[]", "7", "null", "{}", '{"order": 1}', '{"order": 1, "metrics": {"a": "x"}}']
 )
-def test_what_is_not_a_line_of_the_sampler_is_refused(line: str) -> None:
+def test_an_invalid_line_of_the_sampler_is_an_error(line: str) -> None:
     with pytest.raises(ValueError, match=r"."):
         read_line(line, "app-1")
 
 
-def test_a_line_is_of_its_host_or_of_the_one_it_names() -> None:
+def test_a_line_belongs_to_its_host_or_to_the_server_that_it_names() -> None:
     assert read_line('{"order": 3, "metrics": {"a": 1}}', "lb-1") == Reading(host="lb-1", order=3, metrics={"a": 1.0})
     assert read_line('{"order": 0, "metrics": {}, "server": "app-2"}', "lb-1").host == "app-2"
     assert read_line('{"order": 0, "metrics": {}, "server": ""}', "lb-1").host == "lb-1"
@@ -156,7 +156,7 @@ def test_a_line_is_of_its_host_or_of_the_one_it_names() -> None:
         ("load", {}, {}),
     ],
 )
-def test_what_a_sampler_asks_depends_on_the_role(role: Any, variables: Any, wanted: Any) -> None:
+def test_the_samplers_job_depends_on_the_role(role: Any, variables: Any, wanted: Any) -> None:
     assert job(Host(name="x", role=role, address="", ssh_address=""), variables) == wanted
 
 
@@ -165,10 +165,10 @@ def test_rows_are_recorded_by_trial_for_every_host_and_the_database(make_rig: Ma
     with Telemetry(rig, recorder) as telemetry:
         with telemetry.during(1), psycopg.connect(rig.dsn, autocommit=True) as connection:
             connection.execute("CREATE TEMPORARY TABLE filled AS SELECT generate_series(1, 1000)")
-            until(seen(telemetry, recorder, 1, *EVERY_HOST, ("db-1", "pg_wal_bytes")), "trial 1 is recorded")
+            until(recorded(telemetry, recorder, 1, *EVERY_HOST, ("db-1", "pg_wal_bytes")), "trial 1 is recorded")
         with telemetry.during(2):
-            until(seen(telemetry, recorder, 2, *EVERY_HOST), "trial 2 is recorded")
-        until(seen(telemetry, recorder, 0, *EVERY_HOST), "the time after it is recorded")
+            until(recorded(telemetry, recorder, 2, *EVERY_HOST), "trial 2 is recorded")
+        until(recorded(telemetry, recorder, 0, *EVERY_HOST), "the time after them is recorded")
     table = rows(recorder)
     assert recorder.manifest.warnings == []
     assert all(float(row["second"]) >= 0 for row in table)
@@ -179,63 +179,65 @@ def test_rows_are_recorded_by_trial_for_every_host_and_the_database(make_rig: Ma
     assert not [thread for thread in threading.enumerate() if "_listen" in thread.name or "_poll" in thread.name]
 
 
-def test_a_host_that_falls_silent_is_named_once_and_the_others_go_on(make_rig: MakeRig, recorder: RunWriter) -> None:
+def test_a_lost_host_is_named_once_and_the_others_are_still_recorded(make_rig: MakeRig, recorder: RunWriter) -> None:
     rig = make_rig(dead=("load-1",), unreachable=("app-1",))
     with Telemetry(rig, recorder) as telemetry, telemetry.during(1):
-        until(seen(telemetry, recorder, 1, ("db-1", "pg_active"), ("lb-1", "cpu_used_cores")), "others are recorded")
-        rig.stations["lb-1"].streams[0]._process.terminate()
-        until(lambda: len(recorder.manifest.warnings) == 3, "the third is named")
+        until(
+            recorded(telemetry, recorder, 1, ("db-1", "pg_active"), ("lb-1", "cpu_used_cores")), "others are recorded"
+        )
+        rig.opened["lb-1"].streams[0]._process.terminate()
+        until(lambda: len(recorder.manifest.warnings) == 3, "the third is lost")
         with telemetry.during(2):
-            until(seen(telemetry, recorder, 2, ("db-1", "cpu_used_cores")), "the last goes on")
+            until(recorded(telemetry, recorder, 2, ("db-1", "cpu_used_cores")), "the last host is still recorded")
     assert sorted(recorder.manifest.warnings) == [
-        "telemetry: app-1 cannot be reached over SSH: nothing more is known of it from here on",
-        "telemetry: lb-1: the sampler ended: nothing more is known of it from here on",
-        "telemetry: load-1: no python here: nothing more is known of it from here on",
+        "telemetry: app-1 cannot be reached over SSH: no metrics of it from now on",
+        "telemetry: lb-1: the sampler ended: no metrics of it from now on",
+        "telemetry: load-1: no python here: no metrics of it from now on",
     ]
 
 
-def test_a_database_that_goes_away_is_named_and_the_hosts_go_on(
+def test_a_lost_database_is_named_and_the_hosts_are_still_recorded(
     make_rig: MakeRig, recorder: RunWriter, postgres: str
 ) -> None:
     rig = make_rig()
     with Telemetry(rig, recorder) as telemetry, telemetry.during(1):
-        until(seen(telemetry, recorder, 1, ("db-1", "pg_active")), "it is recorded")
+        until(recorded(telemetry, recorder, 1, ("db-1", "pg_active")), "it is recorded")
         with psycopg.connect(postgres, autocommit=True) as connection:
             connection.execute(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
                 "WHERE application_name = 'pgcrucible' AND pid <> pg_backend_pid()"
             )
-        until(lambda: bool(recorder.manifest.warnings), "it is named")
+        until(lambda: bool(recorder.manifest.warnings), "a warning names it")
         with telemetry.during(2):
-            until(seen(telemetry, recorder, 2, *EVERY_HOST), "the hosts go on")
+            until(recorded(telemetry, recorder, 2, *EVERY_HOST), "the hosts are still recorded")
     (warning,) = recorder.manifest.warnings
     assert warning.startswith("telemetry: db-1: terminating connection due to administrator command")
 
 
-def test_a_bench_goes_on_without_a_database_to_watch(make_rig: MakeRig, recorder: RunWriter) -> None:
+def test_telemetry_works_without_a_database(make_rig: MakeRig, recorder: RunWriter) -> None:
     with Telemetry(make_rig(dsn="host=127.0.0.1 port=1 connect_timeout=2"), recorder) as telemetry, telemetry.during(1):
-        until(seen(telemetry, recorder, 1, *EVERY_HOST), "the hosts are recorded")
+        until(recorded(telemetry, recorder, 1, *EVERY_HOST), "the hosts are recorded")
     (warning,) = recorder.manifest.warnings
     assert warning.startswith("telemetry: database: connection failed")
 
 
-def test_a_full_disk_is_named_and_breaks_nothing(make_rig: MakeRig, recorder: RunWriter) -> None:
-    (recorder.path / "telemetry.csv").mkdir()  # cannot be opened, as on a disk that is full
+def test_a_full_disk_is_a_warning(make_rig: MakeRig, recorder: RunWriter) -> None:
+    (recorder.path / "telemetry.csv").mkdir()  # writing fails, as on a full disk
     rig = make_rig()
     with Telemetry(rig, recorder) as telemetry:
-        until(lambda: bool(telemetry._rows), "there is something to write")
+        until(lambda: bool(telemetry._rows), "there are rows to write")
     assert "telemetry.csv" in recorder.manifest.warnings[0]
 
 
 def test_the_end_of_the_controller_ends_the_samplers(make_rig: MakeRig) -> None:
-    rig, said = make_rig(), list[Reading]()
-    with contextlib.suppress(KeyboardInterrupt), Samplers(rig, said.append, pytest.fail):
-        until(lambda: len({reading.host for reading in said}) == 4, "all speak")
+    rig, taken = make_rig(), list[Reading]()
+    with contextlib.suppress(KeyboardInterrupt), Samplers(rig, taken.append, pytest.fail):
+        until(lambda: len({reading.host for reading in taken}) == 4, "every host is read")
         raise KeyboardInterrupt
     assert [process.wait(WAIT_S) for process in rig.processes()] == [0, 0, 0, 0]
 
 
-def test_what_the_database_does_is_counted(postgres: str) -> None:
+def test_activity_counts_wal_checkpoints_and_waits(postgres: str) -> None:
     with (
         psycopg.connect(postgres, autocommit=True) as ours,
         psycopg.connect(postgres) as holder,
@@ -246,36 +248,36 @@ def test_what_the_database_does_is_counted(postgres: str) -> None:
         def polled(holds: Callable[[dict[str, float]], bool]) -> dict[str, float]:
             end = time.monotonic() + WAIT_S
             while True:
-                found = activity.poll()
+                metrics = activity.poll()
                 for name in grown:
-                    grown[name] += found[name] * found["pg_seconds"]
-                if holds(found):
-                    return found
-                assert time.monotonic() < end, (found, grown)
+                    grown[name] += metrics[name] * metrics["pg_seconds"]
+                if holds(metrics):
+                    return metrics
+                assert time.monotonic() < end, (metrics, grown)
                 time.sleep(0.05)
 
         holder.execute("SELECT pg_advisory_xact_lock(1), pg_logical_emit_message(true, 'x', repeat('x', 100000))")
         blocked = threading.Thread(target=waiter.execute, args=("SELECT pg_advisory_xact_lock(1)",))
         blocked.start()
         try:
-            found = polled(lambda found: found["pg_wait_lock"] == 1)
+            metrics = polled(lambda metrics: metrics["pg_wait_lock"] == 1)
         finally:
             holder.rollback()
             blocked.join()
-        assert found["pg_active"] >= 1
-        assert found["pg_idle_in_transaction"] >= 1
-        assert found["pg_oldest_xact_seconds"] > 0
+        assert metrics["pg_active"] >= 1
+        assert metrics["pg_idle_in_transaction"] >= 1
+        assert metrics["pg_oldest_xact_seconds"] > 0
         assert grown["pg_wal_bytes"] >= 100_000
         ours.execute("CHECKPOINT")
         grown["pg_checkpoints"] = 0.0
         polled(lambda _: round(grown["pg_checkpoints"]) >= 1)
 
 
-def test_each_version_of_postgresql_is_asked_where_it_keeps_its_checkpoints() -> None:
-    def where(version: int) -> str:
+def test_checkpoints_are_read_from_the_view_of_each_version() -> None:
+    def source(version: int) -> str:
         return next(text for least, text in _CHECKPOINTS.items() if version >= least)
 
-    assert "pg_stat_bgwriter" in where(14)
-    assert "pg_stat_bgwriter" in where(16)
-    assert "pg_stat_checkpointer" in where(17)
-    assert "pg_stat_checkpointer" in where(18)
+    assert "pg_stat_bgwriter" in source(14)
+    assert "pg_stat_bgwriter" in source(16)
+    assert "pg_stat_checkpointer" in source(17)
+    assert "pg_stat_checkpointer" in source(18)

@@ -1,4 +1,4 @@
-"""The pinned address: over TLS the certificate must be the name's, whatever the name leads to now."""
+"""URLs and their addresses: what is accepted, where load may go, and TLS to an address that was looked up before."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from harness.errors import RigError
-from harness.targets.url import Address, ask
+from harness.errors import RigError, UsageError
+from harness.targets.url import Address, ask, is_ours, locate
 
 
-class Answer(http.server.BaseHTTPRequestHandler):
+class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         body = json.dumps({"host": self.headers["Host"]}).encode()
         self.send_response(200)
@@ -25,7 +25,7 @@ class Answer(http.server.BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, *_: object) -> None:
-        """Nothing."""
+        """Prints nothing."""
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def port(certificate: Path) -> Iterator[int]:
     """A TLS server on loopback."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate)
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Answer) as server:
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         server.socket = context.wrap_socket(server.socket, server_side=True)
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
@@ -53,10 +53,43 @@ def port(certificate: Path) -> Iterator[int]:
         thread.join()
 
 
-def test_the_certificate_must_be_trusted_and_be_the_names(
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [
+        ("ftp://127.0.0.1", "not http or https"),
+        ("127.0.0.1:80", "not http or https"),
+        ("http://", "not http or https"),
+        ("http://127.0.0.1:0", "not http or https"),
+        ("http://127.0.0.1:99999", "valid host and port"),
+        ("http://127.0.0.1/v1", "a path is not supported"),
+        ("http://127.0.0.1/?a=b", "a path is not supported"),
+        ("http://a b:80", "not http or https"),
+        ("http://user:secret@127.0.0.1", "credentials in the URL are not supported"),
+    ],
+)
+def test_an_invalid_url_is_refused(url: str, reason: str) -> None:
+    with pytest.raises(UsageError, match=reason) as error:
+        locate(url)
+    assert "secret" not in str(error.value)
+
+
+@pytest.mark.parametrize("ip", ["127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1", "198.18.3.4", "198.19.255.254"])
+def test_loopback_and_the_range_for_benchmarks_are_ours(ip: str) -> None:
+    assert is_ours(ip, ())
+
+
+@pytest.mark.parametrize(
+    "ip", ["192.0.2.7", "10.0.0.1", "0.0.0.0", "198.20.0.1", "::ffff:192.0.2.7", "2001:db8::1", "", "localhost"]
+)
+def test_other_addresses_are_not_ours_unless_a_rig_has_them(ip: str) -> None:
+    assert not is_ours(ip, ())
+    assert is_ours("192.0.2.7", {"192.0.2.7"})
+
+
+def test_the_certificate_must_be_trusted_and_match_the_host_name(
     certificate: Path, port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    named = Address(host="crucible.test", port=port, tls=True, ip="127.0.0.1")  # a name that no resolver knows
+    named = Address(host="crucible.test", port=port, tls=True, ip="127.0.0.1")  # the name has no DNS entry
     with pytest.raises(RigError, match=r"cannot be reached: .*self-signed"):
         ask(named, "GET", "/")
     given = Address(host="crucible.test", port=port, tls=True, ip="127.0.0.1", ca=f"{certificate}.crt")

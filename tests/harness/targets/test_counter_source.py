@@ -1,0 +1,115 @@
+"""Counters of an external service, from its database and from its API."""
+
+from __future__ import annotations
+
+import http.server
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import closing
+from typing import Any
+from urllib.parse import unquote
+
+import psycopg
+import pytest
+
+from harness.errors import RigError
+from harness.targets.counter_source import ApiCounters, DatabaseCounters
+from harness.targets.url import Address
+from tests.conftest import Database
+
+RESPONSES = {
+    "hot-0": (200, {"value": 7}),
+    "a/b": (200, {"value": 1}),
+    "absent": (404, {"error": "not found"}),
+    "broken": (500, {"error": "no"}),
+    "text": (200, {"value": "7"}),
+}
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        status, answer = RESPONSES[unquote(self.path.removeprefix("/api/counter/"))]
+        body = json.dumps(answer).encode()
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Prints nothing."""
+
+
+@pytest.fixture
+def api() -> Iterator[ApiCounters]:
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield ApiCounters(Address(host="127.0.0.1", port=server.server_address[1], tls=False, ip="127.0.0.1"))
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def opened(database: Database) -> Iterator[DatabaseCounters]:
+    with closing(DatabaseCounters(database.dsn, lambda _: None)) as counters:
+        yield counters
+
+
+def test_the_api_has_no_value_of_a_key_that_was_never_written(api: ApiCounters) -> None:
+    assert api.counters(["hot-0", "absent", "a/b"]) == {"hot-0": 7, "a/b": 1}
+    assert api.counters([]) == {}
+
+
+@pytest.mark.parametrize("key", ["broken", "text"])
+def test_a_response_without_a_value_is_an_error(api: ApiCounters, key: str) -> None:
+    with pytest.raises(RigError, match=rf"GET /api/counter/{key} answers \d+ ") as error:
+        api.counters(["hot-0", key])
+    assert "docs/openapi.yaml" in error.value.hint
+
+
+def test_the_database_has_counters_ledger_and_bulk_rows(opened: DatabaseCounters, database: Database) -> None:
+    with psycopg.connect(database.dsn) as connection:
+        connection.execute("INSERT INTO data (content) VALUES ('000000000001-0'), ('row of the user')")
+        connection.execute("INSERT INTO counters (key, value) VALUES ('hot-0', 7), ('other', 1)")
+        connection.execute("INSERT INTO ledger (id, key, value) VALUES ('i1', 'hot-0', 7), ('i2', 'other', 1)")
+    assert opened.counters(["hot-0", "absent"]) == {"hot-0": 7}
+    assert opened.ledger(["hot-0"]) == {"i1": ("hot-0", 7)}
+    newest = opened.newest()
+    with psycopg.connect(database.dsn) as connection:
+        connection.execute("INSERT INTO data (content) VALUES ('000000000002-0'), ('row of the user')")
+    assert newest == 2
+    assert (opened.bulk_rows(newest).requests, opened.bulk_rows(0).requests) == ({2: 1}, {1: 1, 2: 1})
+
+
+def test_a_database_without_a_ledger_has_none(server: Any) -> None:
+    with closing(DatabaseCounters(server.dsn(), lambda _: None)) as counters:
+        assert counters.ledger(["hot-0"]) is None
+
+
+def test_the_oracles_connection_cannot_write(opened: DatabaseCounters) -> None:
+    with pytest.raises(RigError, match="read-only transaction"), opened._reading("nothing"):
+        opened._db.execute("CREATE TABLE intruder ()")
+
+
+def test_settings_that_may_hold_secrets_are_left_out(database: Database) -> None:
+    with psycopg.connect(database.dsn, autocommit=True) as connection:
+        for setting in ("work_mem = '5MB'", "password_encryption = 'md5'"):
+            connection.execute(f"ALTER DATABASE {database.name} SET {setting}".encode())
+    with closing(DatabaseCounters(database.dsn, lambda _: None)) as counters:
+        settings = counters.settings()
+    assert settings["server_version"]
+    assert settings["work_mem"] == "5120kB"
+    assert "password_encryption" not in settings
+
+
+def test_a_remote_workload_gets_a_schema_that_is_dropped_at_the_end(
+    opened: DatabaseCounters, database: Database
+) -> None:
+    with opened.scratch() as place:
+        assert place["dsn"] == database.dsn
+        with psycopg.connect(place["dsn"], autocommit=True) as connection:
+            connection.execute(f"CREATE TABLE {place['schema']}.t (id int)".encode())
+    with psycopg.connect(database.dsn) as connection:
+        schemas = connection.execute("SELECT 1 FROM pg_namespace WHERE nspname LIKE 'pgcrucible%'").fetchall()
+    assert schemas == []
