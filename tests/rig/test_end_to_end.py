@@ -1,6 +1,6 @@
-"""The whole tool as a user types it, on the rig of containers that the tests share.
+"""The whole tool as a user runs it, on the rig of containers that the tests share.
 
-The tests of this file come in the order of a user's day; each can run alone.
+The tests are in the order in which a user works; each can run alone.
 """
 
 from __future__ import annotations
@@ -32,29 +32,29 @@ def test_a_thousand_concurrent_writes_lose_nothing(tool: Tool) -> None:
     done = tool.bench("--scenario", "concurrent-writes", "--backend", "postgres")
     assert done.returncode == 0, done.stdout + done.stderr
     assert tool.latest["verdict"] == "pass"
-    said = {f["check"]: f["detail"] for f in tool.latest["findings"]}  # type: ignore[attr-defined]
-    assert said["acknowledged"].endswith("1,000 of 1,000 acknowledged (100 %)")
-    assert said["counts agree"].count("1,000") >= 4
-    judged = tool("check")
-    assert judged.returncode == 0, judged.stdout + judged.stderr
-    assert "passed" in judged.stdout
+    details = {f["check"]: f["detail"] for f in tool.latest["findings"]}  # type: ignore[attr-defined]
+    assert details["acknowledged"].endswith("1,000 of 1,000 acknowledged (100 %)")
+    assert details["counts agree"].count("1,000") >= 4
+    checked = tool("check")
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+    assert "passed" in checked.stdout
     page = (tool.results / "latest/report.html").read_text()
     assert "1,000 of 1,000 acknowledged" in page
     assert not re.search(r"""(src|href)=["']?https?:""", page)
 
 
-def test_a_doctored_sample_is_noticed(tool: Tool) -> None:
+def test_a_forged_sample_is_detected(tool: Tool) -> None:
     tool.bench("--scenario", "concurrent-writes", "--backend", "postgres", "--requests", "50")
     run = (tool.results / "latest").resolve()
     file = next((run / "samples").glob("001-main.csv"))
     lines = file.read_text().splitlines(keepends=True)
-    file.write_text("".join([*lines, lines[-1]]))  # one acknowledged row more
+    file.write_text("".join([*lines, lines[-1]]))  # one more acknowledged row
     done = tool("check", "--run", str(run))
     assert done.returncode == 1
     assert "error: " in done.stderr
 
 
-def test_the_negative_control_exits_1_and_names_what_was_lost(tool: Tool) -> None:
+def test_the_negative_control_exits_with_1_and_reports_lost_updates(tool: Tool) -> None:
     done = tool.bench("--scenario", "concurrent-writes", "--strategy", "unsafe", "--backend", "postgres")
     assert done.returncode == 1, done.stdout + done.stderr
     assert re.search(r"error: verdict fail: .*\d+ lost updates; .*both returned", done.stderr)
@@ -67,7 +67,7 @@ def test_other_scenarios_pass_on_both_backends(tool: Tool) -> None:
     assert names == {"isolation", "deadlocks", "bulk-insert", "connections"}
 
 
-def test_requests_that_cannot_be_are_refused_and_leave_no_error_in_the_database(hosts: Rig) -> None:
+def test_invalid_requests_are_refused_and_cause_no_database_error(hosts: Rig) -> None:
     script = """
 import json, sys, urllib.request, urllib.error
 base, found = sys.argv[1], {}
@@ -99,7 +99,7 @@ def agents(hosts: Rig) -> str:
     return hosts.at("load-1").run(["sh", "-c", "ps -eo args | grep [h]arness.load.agent || true"]).stdout
 
 
-def test_ctrl_c_keeps_what_was_measured_and_leaves_no_load_and_resume_ends_it(tool: Tool, hosts: Rig) -> None:
+def test_ctrl_c_keeps_results_and_stops_the_load_and_resume_completes_the_run(tool: Tool, hosts: Rig) -> None:
     command = [sys.executable, "-m", "harness", "bench", "--rig", tool.rig, "--scenario", "bulk-insert", "--seed", "7"]
     process = subprocess.Popen(
         command, cwd=ROOT, env=tool.env, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
@@ -122,24 +122,24 @@ def test_ctrl_c_keeps_what_was_measured_and_leaves_no_load_and_resume_ends_it(to
         time.sleep(0.2)
     assert agents(hosts) == ""
     rows = (tool.results / "latest/trials.csv").read_text().splitlines()
-    assert len(rows) == 3  # the head and two trials
+    assert len(rows) == 3  # the header and two trials
     done = tool("bench", "--resume", "latest")
     assert done.returncode == 0, done.stdout + done.stderr
     assert (tool.results / "latest/trials.csv").read_text().splitlines()[:3] == rows
     assert (tool.latest["status"], tool.latest["verdict"]) == ("finished", "pass")
 
 
-def test_status_and_watch_tell_of_the_rig(tool: Tool) -> None:
-    told = tool("status", "--rig", tool.rig)
-    assert told.returncode == 0
-    assert "app-2" in told.stdout
+def test_status_and_watch_show_the_hosts(tool: Tool) -> None:
+    status = tool("status", "--rig", tool.rig)
+    assert status.returncode == 0
+    assert "app-2" in status.stdout
     watched = tool("watch", "--rig", tool.rig, "--seconds", "3", "--interval", "1")
     assert watched.returncode == 0, watched.stdout + watched.stderr
     assert "app-1" in watched.stdout
 
 
 @pytest.mark.parametrize(
-    ("options", "code", "said"),
+    ("options", "code", "message"),
     [
         (("--hosts", "0"), 2, "--hosts 0 is out of range"),
         (("--hosts", "500"), 2, "--hosts 500 is out of range"),
@@ -147,9 +147,9 @@ def test_status_and_watch_tell_of_the_rig(tool: Tool) -> None:
         (("--scenario", "concurent-writes"), 2, "did you mean 'concurrent-writes'?"),
     ],
 )
-def test_what_cannot_be_is_one_line_and_a_hint(tool: Tool, options: tuple[str, ...], code: int, said: str) -> None:
+def test_invalid_options_give_one_error_line(tool: Tool, options: tuple[str, ...], code: int, message: str) -> None:
     done = tool.bench(*options)
     assert done.returncode == code
-    assert said in done.stderr
+    assert message in done.stderr
     assert "Traceback" not in done.stderr
     assert len([line for line in done.stderr.splitlines() if line.startswith("error: ")]) == 1

@@ -27,10 +27,8 @@ def twice(tool: Tool) -> tuple[Run, str]:
     return load_run((tool.results / "latest").resolve()), done.stdout
 
 
-def test_what_both_load_hosts_saw_is_one_histogram_and_twice_the_same_makes_a_noise_floor(
-    tool: Tool, twice: tuple[Run, str]
-) -> None:
-    run, said = twice
+def test_two_load_hosts_give_one_histogram_and_aa_gives_a_noise_floor(tool: Tool, twice: tuple[Run, str]) -> None:
+    run, output = twice
     assert {row.trial.number for row in run.rows} == set(range(1, 11))
     for row in run.rows:
         samples = run.lanes(row.trial.order)["main"]
@@ -43,7 +41,7 @@ def test_what_both_load_hosts_saw_is_one_histogram_and_twice_the_same_makes_a_no
     floor = noise_floor_file.noise_floor(tool.rig, run.manifest.rig.model_dump())
     assert run.manifest.noise_floor == floor
     assert floor["rps"] >= LEAST_FLOOR
-    assert f"noise floor of rig '{tool.rig}'" in said
+    assert f"noise floor of rig '{tool.rig}'" in output
 
 
 def test_two_real_runs_are_compared_until_the_rig_has_changed(tool: Tool, hosts: Rig, twice: tuple[Run, str]) -> None:
@@ -64,8 +62,8 @@ def test_two_real_runs_are_compared_until_the_rig_has_changed(tool: Tool, hosts:
     assert forced.returncode == 0
     assert "no claim may rest on this" in forced.stdout
     warnings = load_run((tool.results / "latest").resolve()).manifest.warnings
-    said = f"compared with {before} although the environments differ (--anyway): load.cpus: 0.4 against 0.3, 0.4"
-    assert said in warnings
+    warning = f"compared with {before} although the environments differ (--anyway): load.cpus: 0.4 against 0.3, 0.4"
+    assert warning in warnings
 
 
 def test_a_load_host_that_is_killed_midway_makes_the_trial_invalid(tool: Tool, hosts: Rig) -> None:
@@ -76,14 +74,14 @@ def test_a_load_host_that_is_killed_midway_makes_the_trial_invalid(tool: Tool, h
     )  # fmt: skip
     with process:
         assert process.stdout is not None
-        said = []
+        output = []
         for line in process.stdout:
-            said.append(line)
+            output.append(line)
             if "ok/s" in line:
                 hosts.at("load-2").run(["sh", "-c", "kill -9 $(pgrep -f '[h]arness.load.agent')"])
                 break
         rest, error = process.communicate(timeout=120)
-    assert process.returncode == 4, "".join(said) + rest + error
+    assert process.returncode == 4, "".join(output) + rest + error
     assert "load-2: the load agent died" in error
     run = load_run((tool.results / "latest").resolve())
     assert not run.rows[0].valid

@@ -1,4 +1,4 @@
-"""A rig of containers is made, found unchanged, protected by its host keys, and removed without a trace."""
+"""A rig of containers is created, left unchanged, protected by its host keys, and removed completely."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ all:
 
 
 def quiet(line: str) -> None:
-    """Progress nobody reads."""
+    """Ignores progress lines."""
 
 
 def owner_lives(name: str) -> bool:
-    """A test's rig is called test-<process>-<random>."""
+    """Whether the process that created a test's rig (test-<process>-<random>) still runs."""
     return Path(f"/proc/{name.split('-')[1]}").exists()
 
 
@@ -48,7 +48,7 @@ def _leftovers() -> None:
 
 @pytest.fixture
 def name() -> Iterator[str]:
-    """A rig name of our own; whatever has it is gone afterwards."""
+    """A rig name that no other test uses; the rig is removed afterwards."""
     chosen = f"test-{os.getpid()}-{secrets.token_hex(2)}"
     yield chosen
     provisioner.destroy(chosen, echo=quiet)
@@ -61,22 +61,26 @@ def inventory(tmp_path: Path) -> Path:
     return path
 
 
-def left_of(name: str) -> list[str]:
-    """Everything that podman has and whose name or label says it is the rig's."""
-    found = podman_cli.run("ps", "--all", "--format", "{{.Names}}") + podman_cli.run(
+def leftovers(name: str) -> list[str]:
+    """Everything in podman whose name or label is the rig's."""
+    output = podman_cli.run("ps", "--all", "--format", "{{.Names}}") + podman_cli.run(
         "network", "ls", "--format", "{{.Name}}"
     )
-    found += podman_cli.run("volume", "ls", "--format", "{{.Name}}")
-    named = [line for line in found.splitlines() if name in line]
+    output += podman_cli.run("volume", "ls", "--format", "{{.Name}}")
+    named = [line for line in output.splitlines() if name in line]
     return named + [rig for rig in podman_cli.labelled_rigs() if rig == name]
 
 
-def test_the_life_of_a_rig(name: str, inventory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_rig_is_created_kept_repaired_and_destroyed(
+    name: str, inventory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     deployed = bundle.build_bundle()
-    monkeypatch.setattr(provisioner, "build_bundle", lambda **platform: deployed)  # whatever is edited meanwhile
+    monkeypatch.setattr(
+        provisioner, "build_bundle", lambda **platform: deployed
+    )  # even if the code is edited meanwhile
     first = provisioner.provision(name, echo=quiet, inventory=inventory)
     assert first.changed > 0
-    check_what_was_made(name, first)
+    check_created_rig(name, first)
     again = provisioner.provision(name, echo=quiet)
     assert again.changed == 0
     assert again.rig.hosts == first.rig.hosts
@@ -87,12 +91,12 @@ def test_the_life_of_a_rig(name: str, inventory: Path, monkeypatch: pytest.Monke
     with pytest.raises(RigError, match="another process"), state.locked(name):
         provisioner.provision(name, echo=quiet)
 
-    known = state.folder(name) / "known_hosts"
-    recorded = known.read_text()
+    known_hosts = state.folder(name) / "known_hosts"
+    recorded = known_hosts.read_text()
     host_key = (state.folder(name) / "hosts/app-1/host_key.pub").read_text().split()[1]
     other_key = (state.folder(name) / "hosts/db-1/host_key.pub").read_text().split()[1]
     assert provisioner.provision(name, echo=quiet).changed > 0  # started again
-    known.write_text(recorded.replace(host_key, other_key))
+    known_hosts.write_text(recorded.replace(host_key, other_key))
     refused = subprocess.run(ssh(name, "app-1"), capture_output=True, text=True, check=False)
     assert refused.returncode == 255
     assert "HOST IDENTIFICATION HAS CHANGED" in refused.stderr
@@ -100,9 +104,9 @@ def test_the_life_of_a_rig(name: str, inventory: Path, monkeypatch: pytest.Monke
     bystander = f"bystander-{name}"
     podman_cli.run("volume", "create", bystander)
     try:
-        gone = provisioner.destroy(name, echo=quiet)
-        assert len([line for line in gone.removed if line.startswith("container ")]) == 4
-        assert left_of(name) == [bystander]
+        destroyed = provisioner.destroy(name, echo=quiet)
+        assert len([line for line in destroyed.removed if line.startswith("container ")]) == 4
+        assert leftovers(name) == [bystander]
     finally:
         podman_cli.run("volume", "rm", bystander)
     assert not state.folder(name).exists()
@@ -112,15 +116,15 @@ def test_the_life_of_a_rig(name: str, inventory: Path, monkeypatch: pytest.Monke
 
 
 def ssh(name: str, host: str) -> list[str]:
-    """The command that opens a host as Ansible and the harness do."""
+    """The command that connects to a host with the same options as Ansible and the harness."""
     base = state.folder(name)
     address = next(h.address for h in state.load(name).hosts if h.name == host)  # type: ignore[union-attr]
     options = ["StrictHostKeyChecking=yes", f"UserKnownHostsFile={base}/known_hosts", "BatchMode=yes"]
     return ["ssh", "-i", f"{base}/id_ed25519", *(f"-o{option}" for option in options), f"root@{address}", "true"]
 
 
-def check_what_was_made(name: str, report: ProvisionReport) -> None:
-    """Labels, rights and caps of a rig that was just made."""
+def check_created_rig(name: str, report: ProvisionReport) -> None:
+    """Checks labels, rights and CPU limits of a rig that was just created."""
     assert set(status(name).hosts.values()) == {"up"}
     records = podman_cli.containers(name)
     assert len(records) == len(report.rig.hosts) == 4
@@ -158,11 +162,11 @@ def test_a_half_made_rig_can_be_destroyed(
     if lose_state:
         shutil.rmtree(state.folder(name))
     assert provisioner.destroy(name, echo=quiet).removed
-    assert left_of(name) == []
+    assert leftovers(name) == []
     assert not state.folder(name).exists()
 
 
-def test_a_container_that_cannot_be_made_is_named(name: str, tmp_path: Path) -> None:
+def test_a_container_that_cannot_start_is_named(name: str, tmp_path: Path) -> None:
     path = tmp_path / "tight.yml"
     path.write_text(INVENTORY.replace("256m", "1k"))
     with pytest.raises(RigError, match=f"pgcrucible-{name}-app-1"):

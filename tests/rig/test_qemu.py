@@ -1,4 +1,4 @@
-"""Processes of virtual machines are found and ended, and no others."""
+"""The processes of a rig's virtual machines are found and stopped, and no others."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Spawn = Callable[..., int]
 
 @pytest.fixture(scope="module")
 def _qemu() -> None:
-    """QEMU is installed as provision would install it."""
+    """Installs QEMU in the same way as provision."""
     if qemu.missing_packages(own_base=True):
         name = f"test-{os.getpid()}-install"
         try:
@@ -33,7 +33,7 @@ def _qemu() -> None:
 
 @pytest.fixture
 def spawn(_qemu: None) -> Iterator[Spawn]:
-    """Starts a QEMU without any machine in it, as the machine whose folder is given; ends it after the test."""
+    """Starts a QEMU without a machine as the process of a machine's folder; kills it after the test."""
     started: list[int] = []
 
     def start(folder: Path) -> int:
@@ -49,26 +49,26 @@ def spawn(_qemu: None) -> Iterator[Spawn]:
             os.kill(pid, signal.SIGKILL)
 
 
-def test_a_rigs_machines_are_found_and_ended_and_no_others(tmp_path: Path, spawn: Spawn) -> None:
-    mine, others = tmp_path / "mine/vm", tmp_path / "other/vm"
-    pids = {name: spawn(mine / name) for name in ("db-1", "app-1", "app-2")}
+def test_the_machines_of_a_rig_are_stopped_and_no_others(tmp_path: Path, spawn: Spawn) -> None:
+    rig, others = tmp_path / "rig/vm", tmp_path / "other/vm"
+    pids = {name: spawn(rig / name) for name in ("db-1", "app-1", "app-2")}
     other = spawn(others / "db-1")
-    assert qemu.processes(mine) == pids
-    assert qemu.stop(mine, ["app-2"]) == ["app-2"]
-    assert qemu.stop(mine) == ["app-1", "db-1"]
-    assert qemu.processes(mine) == {}
+    assert qemu.processes(rig) == pids
+    assert qemu.stop(rig, ["app-2"]) == ["app-2"]
+    assert qemu.stop(rig) == ["app-1", "db-1"]
+    assert qemu.processes(rig) == {}
     assert qemu.processes(others) == {"db-1": other}
-    assert qemu.stop(mine) == []
+    assert qemu.stop(rig) == []
 
 
-def test_a_machine_is_found_though_every_note_of_it_is_lost(tmp_path: Path, spawn: Spawn) -> None:
+def test_a_machine_is_found_after_its_folder_is_lost(tmp_path: Path, spawn: Spawn) -> None:
     spawn(tmp_path / "vm/db-1")
     (tmp_path / "vm/db-1/pid").unlink()
     (tmp_path / "vm/db-1").rmdir()
     assert qemu.stop(tmp_path / "vm") == ["db-1"]
 
 
-def test_a_machine_that_does_not_listen_is_ended_all_the_same(
+def test_a_machine_that_ignores_sigterm_is_killed(
     tmp_path: Path, spawn: Spawn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(qemu, "STOP_S", 1.0)
@@ -77,7 +77,9 @@ def test_a_machine_that_does_not_listen_is_ended_all_the_same(
     assert qemu.processes(tmp_path / "vm") == {}
 
 
-def test_what_outlives_sigkill_is_named(tmp_path: Path, spawn: Spawn, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_machine_that_survives_sigkill_is_named(
+    tmp_path: Path, spawn: Spawn, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(qemu, "STOP_S", 0.1)
     monkeypatch.setattr(qemu, "_kill", lambda running, vms: time.sleep(0.05))
     pid = spawn(tmp_path / "vm/db-1")

@@ -1,6 +1,6 @@
-"""Each promise of docs/safety.md that needs hosts, and somebody on the spot who tries to break it.
+"""Attacks on each promise of docs/safety.md that needs hosts.
 
-All on the rig that the tests share; whatever an attack changes is put back.
+All attacks run on the rig that the tests share; a change that an attack makes is reverted.
 """
 
 from __future__ import annotations
@@ -34,19 +34,19 @@ DEFAULT_CAPABILITIES = {
 
 
 def passwords(hosts: Rig) -> list[str]:
-    """What must show nowhere."""
-    found = [value for value in hosts.secrets.values() if len(value) > 8]
-    assert len(found) >= 2
-    return found
+    """The secrets that must not appear anywhere."""
+    secrets = [value for value in hosts.secrets.values() if len(value) > 8]
+    assert len(secrets) >= 2
+    return secrets
 
 
 def on(hosts: Rig, host: str, script: str, *arguments: str, **variables: object) -> Any:
-    """What a Python script, run as root on the host, prints as JSON. Its variables come by its standard input."""
+    """Runs a Python script as root on the host, with these variables, and returns the JSON that it prints."""
     given = "".join(f"{name} = {value!r}\n" for name, value in variables.items())
     return json.loads(hosts.at(host).run(["python3", "-", *arguments], stdin=given + script).stdout)
 
 
-# -- requests that take their time; they do so while the other tests run ---------------------------------------
+# -- slow requests, which run while the other tests run ---------------------------------------
 
 SLOW = """
 import concurrent.futures, json, socket
@@ -77,7 +77,7 @@ print(json.dumps([[name, port, answer] for (name, (_, port)), answer in zip(plac
 
 @pytest.fixture(scope="module", autouse=True)
 def slow_clients(hosts: Rig) -> Iterator[Future[Any]]:
-    """Clients that never finish what they say, to HAProxy and past it to an app host: [what, port, first line]."""
+    """Clients that never finish a request, to HAProxy and directly to an app host: [request, port, status line]."""
     places = [(hosts.role("lb")[0].address, 8080), (hosts.role("app")[0].address, 3001)]
 
     def attack() -> Any:
@@ -124,10 +124,10 @@ for table in ("/proc/net/tcp", "/proc/net/tcp6"):
 print(json.dumps([processes, listeners]))
 """
 OF_ROOT = {"systemd", "systemd-journal", "sshd", "python3", "haproxy"}
-"""Programs that root runs on a host: the system's, this test's, and HAProxy's first process, which serves nobody."""
+"""Programs that root runs on a host: the system's, this test's, and HAProxy's master process (not a worker)."""
 
 
-def test_each_service_has_a_user_of_its_own_and_no_capability(hosts: Rig) -> None:
+def test_each_service_has_a_separate_user_and_no_capability(hosts: Rig) -> None:
     services = set()
     for host in hosts.hosts:
         processes, listeners = on(hosts, host.name, PROCESSES)
@@ -186,8 +186,8 @@ UNIT = "pgcrucible-app@99"
 PLACE = f"/run/systemd/system/{UNIT}.service.d"
 
 
-def test_who_takes_over_the_service_can_do_nothing_but_its_work(hosts: Rig) -> None:
-    """Another worker of the same unit, with all its walls, runs the attacker's program in the service's place."""
+def test_code_in_the_service_can_do_only_what_the_service_needs(hosts: Rig) -> None:
+    """Another worker of the same unit, with its restrictions, runs the attacker's program instead of the service."""
     override = "\n".join(
         (
             "[Service]",
@@ -210,10 +210,10 @@ def test_who_takes_over_the_service_can_do_nothing_but_its_work(hosts: Rig) -> N
     finally:
         host.run(["sh", "-c", f"rm -rf {PLACE} /run/attack.*; systemctl daemon-reload; systemctl reset-failed"])
     assert tried > 30
-    assert done == ["own directory", "own socket"]  # these must work, or the test tried nothing
+    assert done == ["own directory", "own socket"]  # these must work, or the test attempted nothing
 
 
-# -- who may connect ---------------------------------------------------------------------------------------------
+# -- connections to the database --------------------------------------------------------------------------------
 
 STARTUP = """
 import json, socket, struct
@@ -230,8 +230,8 @@ print(json.dumps(answers))
 """
 
 
-def test_the_database_lets_nobody_in_but_those_of_pg_hba(hosts: Rig) -> None:
-    """SQLSTATE 28000 comes before a password is asked for (R): it is the host that is refused."""
+def test_the_database_accepts_only_the_hosts_and_users_of_pg_hba(hosts: Rig) -> None:
+    """SQLSTATE 28000 comes before the password request (R): the host is refused."""
     users, databases = ("appuser", "crucible_harness", "postgres", "nobody"), ("crucible", "postgres", "template1")
     tries = [(user, database) for user in users for database in databases]
     wanted = {"app": {"appuser crucible"}, "load": {"crucible_harness crucible"}}
@@ -245,7 +245,7 @@ def test_the_database_lets_nobody_in_but_those_of_pg_hba(hosts: Rig) -> None:
 
 
 def ssh(shared_rig: str, hosts: Rig, *options: str, key: Path | None = None) -> subprocess.CompletedProcess[str]:
-    """OpenSSH to app-1, as the rig's owner unless told otherwise, who asks for the environment."""
+    """Runs `env` on app-1 with OpenSSH, with the rig's key unless another is given."""
     base = state.folder(shared_rig)
     command = ["ssh", "-F", "none", "-i", str(key or base / "id_ed25519"), "-o", "BatchMode=yes", *options]
     command += ["-o", "StrictHostKeyChecking=yes", "-o", f"UserKnownHostsFile={base}/known_hosts"]
@@ -268,7 +268,7 @@ def test_only_the_rigs_own_key_opens_its_hosts(shared_rig: str, hosts: Rig, tmp_
     assert ssh(shared_rig, hosts).returncode == 0
 
 
-def test_no_agent_is_forwarded_whoever_asks(
+def test_no_agent_is_forwarded_even_on_request(
     shared_rig: str, hosts: Rig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ansible = [sys.executable, "-m", "ansible", "adhoc", "-i", str(state.folder(shared_rig) / "inventory.yml")]
@@ -281,29 +281,29 @@ def test_no_agent_is_forwarded_whoever_asks(
             if added.returncode == 0:
                 break
         assert added.returncode == 0, added.stderr
-        asked = ssh(shared_rig, hosts, "-A")
-        told = subprocess.run(
+        by_openssh = ssh(shared_rig, hosts, "-A")
+        by_ansible = subprocess.run(
             [*ansible, "-m", "raw", "-a", "env", "app-1"],
             env={**os.environ, "ANSIBLE_CONFIG": str(state.PLAYBOOKS / "ansible.cfg")},
             capture_output=True, text=True, timeout=60, check=False,
         )  # fmt: skip
-        with contextlib.closing(SshConnection(hosts.role("app")[0], hosts.key, hosts.known_hosts)) as ours:
-            seen = [asked.stdout, told.stdout, ours.run(["env"]).stdout]
+        with contextlib.closing(SshConnection(hosts.role("app")[0], hosts.key, hosts.known_hosts)) as harness:
+            environments = [by_openssh.stdout, by_ansible.stdout, harness.run(["env"]).stdout]
     finally:
         agent.terminate()
         agent.wait()
-    for environment in seen:
+    for environment in environments:
         assert "SSH_CONNECTION" in environment
         assert "SSH_AUTH_SOCK" not in environment
 
 
-def test_a_host_that_nobody_recorded_is_not_spoken_to(hosts: Rig, tmp_path: Path) -> None:
+def test_a_host_with_an_unknown_key_is_refused(hosts: Rig, tmp_path: Path) -> None:
     (tmp_path / "known_hosts").touch()
     with (
-        contextlib.closing(SshConnection(hosts.role("app")[0], hosts.key, tmp_path / "known_hosts")) as stranger,
+        contextlib.closing(SshConnection(hosts.role("app")[0], hosts.key, tmp_path / "known_hosts")) as connection,
         pytest.raises(RigError, match="not found in known_hosts"),
     ):
-        stranger.run(["true"])
+        connection.run(["true"])
 
 
 SSHD = "/etc/ssh/sshd_config.d/pgcrucible.conf"
@@ -327,22 +327,22 @@ def changed_host_key(shared_rig: str) -> Iterator[None]:
     )
     yield
     inside(f"mv /run/sshd.conf {SSHD}; rm /etc/ssh/other*; {restart}")
-    record.write_text(before)  # a provision that was refused leaves the rig marked as not ready
+    record.write_text(before)  # the refused provision has marked the rig as not ready
 
 
 @pytest.mark.usefixtures("changed_host_key")
-def test_a_changed_host_key_stops_whatever_is_run(tool: Tool) -> None:
+def test_a_changed_host_key_stops_every_task(tool: Tool) -> None:
     for done in (
         tool.bench("--scenario", "concurrent-writes", "--backend", "postgres"),
         tool("provision", "--rig", tool.rig),
     ):
-        said = done.stdout + done.stderr
-        assert done.returncode == 3, said
+        output = done.stdout + done.stderr
+        assert done.returncode == 3, output
         errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
-        assert len(errors) == 1, said
-        assert re.search(r"app-2\b.*host key is not the one recorded", errors[0]), said
-        assert "Traceback" not in said
-        assert "@@@" not in said
+        assert len(errors) == 1, output
+        assert re.search(r"app-2\b.*host key is not the one recorded", errors[0]), output
+        assert "Traceback" not in output
+        assert "@@@" not in output
 
 
 # -- secrets -----------------------------------------------------------------------------------------------------
@@ -363,14 +363,14 @@ print(json.dumps(found))
 """
 
 
-def test_secrets_lie_on_hosts_only_where_the_service_reads_them(hosts: Rig) -> None:
+def test_secrets_are_on_hosts_only_in_the_file_that_the_service_reads(hosts: Rig) -> None:
     settings = {"/etc/pgcrucible/app.env": ["0o600", 0]}
     for host in hosts.hosts:
         found = on(hosts, host.name, ON_DISK, SECRETS=passwords(hosts))
         assert found == (settings if host.role == "app" else {}), host.name
 
 
-def test_secrets_on_the_controller_are_their_owners_alone(shared_rig: str) -> None:
+def test_secrets_on_the_controller_are_readable_only_by_their_owner(shared_rig: str) -> None:
     folder = state.folder(shared_rig)
     assert folder.stat().st_mode & 0o077 == 0
     private = [
@@ -384,17 +384,17 @@ def test_secrets_on_the_controller_are_their_owners_alone(shared_rig: str) -> No
 
 
 class Eavesdropper(threading.Thread):
-    """Reads the command line of every process of this machine, those in its containers too, again and again."""
+    """Repeatedly reads the command line of every process of this machine, including its containers."""
 
     def __init__(self, secrets: list[str]) -> None:
         super().__init__(daemon=True)
         self._secrets = [secret.encode() for secret in secrets]
-        self._over = threading.Event()
+        self._stopped = threading.Event()
         self.found: set[str] = set()
         self.rounds = 0
 
     def run(self) -> None:
-        while not self._over.wait(0.1):
+        while not self._stopped.wait(0.1):
             self.rounds += 1
             for process in Path("/proc").glob("[0-9]*"):
                 with contextlib.suppress(OSError):
@@ -407,22 +407,22 @@ class Eavesdropper(threading.Thread):
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._over.set()
+        self._stopped.set()
         self.join()
 
 
-def test_the_eavesdropper_would_hear_a_secret_on_a_command_line() -> None:
-    with Eavesdropper(["so-secret-that-it-hurts"]) as ear:
+def test_the_eavesdropper_detects_a_secret_on_a_command_line() -> None:
+    with Eavesdropper(["so-secret-that-it-hurts"]) as eavesdropper:
         process = subprocess.Popen(["sh", "-c", "read x", "so-secret-that-it-hurts"], stdin=subprocess.PIPE)
-        while not ear.found:
-            assert ear.rounds < 100
+        while not eavesdropper.found:
+            assert eavesdropper.rounds < 100
         process.communicate(b"\n")
 
 
-def test_no_secret_shows_while_hosts_are_changed_and_measured(
+def test_no_secret_appears_while_hosts_are_changed_and_measured(
     tool: Tool, hosts: Rig, slow_clients: Future[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Neither in Ansible's events at its most talkative, nor in process lists, journals, results or what we print."""
+    """Neither in verbose Ansible events, nor in process lists, journals, results or our output."""
     slow_clients.result()  # the service is restarted here
     secrets, events, printed = passwords(hosts), list[str](), list[str]()
     take = ansible._take
@@ -432,14 +432,14 @@ def test_no_secret_shows_while_hosts_are_changed_and_measured(
     hosts.at("app-1").run(["rm", "/etc/pgcrucible/app.env"])
     drift = "ALTER ROLE appuser PASSWORD 'drift'"
     hosts.at("db-1").run(["runuser", "-u", "postgres", "--", "psql", "-qc", drift, "postgres"])
-    with Eavesdropper(secrets) as ear:
+    with Eavesdropper(secrets) as eavesdropper:
         report = provision(tool.rig, echo=printed.append)
         done = tool.bench("--quick", "--scenario", "deadlocks", "--backend", "postgres", "--repeat", "1")
     assert done.returncode == 0, done.stdout + done.stderr
     assert report.changed >= 2
     assert len(events) > 100
-    assert ear.rounds > 20
-    assert ear.found == set()
+    assert eavesdropper.rounds > 20
+    assert eavesdropper.found == set()
     printed += [done.stdout, done.stderr, *events]
     printed += [path.read_bytes().decode(errors="replace") for path in tool.results.rglob("*") if path.is_file()]
     logs = ["sh", "-c", "journalctl --no-pager; cat /var/log/*.log /var/log/*/*.log"]
@@ -451,7 +451,7 @@ def test_no_secret_shows_while_hosts_are_changed_and_measured(
         assert not secret.search(text), text[:500]
 
 
-def test_slow_and_oversized_requests_are_ended_at_both_doors(slow_clients: Future[Any]) -> None:
+def test_slow_and_oversized_requests_are_refused_by_haproxy_and_by_the_service(slow_clients: Future[Any]) -> None:
     answers = {
         (what, port): line.split(" ")[1] if line.startswith("HTTP/") else line
         for what, port, line in slow_clients.result()

@@ -44,7 +44,7 @@ def written(path: Path, children: dict[str, Any]) -> Path:
 
 @pytest.fixture
 def rigs() -> Iterator[tuple[str, str]]:
-    """Two names of our own: the containers, and the same as machines that exist. Gone at the end, this one first."""
+    """Two rig names: the containers, and the same hosts as existing machines, which are removed first."""
     chosen = f"test-{os.getpid()}-{secrets.token_hex(2)}"
     yield chosen, f"{chosen}-s"
     for name in (f"{chosen}-s", chosen):
@@ -54,11 +54,11 @@ def rigs() -> Iterator[tuple[str, str]]:
 
 
 def as_machines(made: RigState, path: Path) -> Path:
-    """An inventory that lists a rig's containers by address and key; app-2 through a bastion (its load balancer)."""
+    """Writes an inventory of a rig's containers by address and key; app-2 is behind a bastion (the load balancer)."""
     base = state.folder(made.name)
     known = f"-o UserKnownHostsFile={base}/known_hosts -o IdentitiesOnly=yes"
-    gate = next(host.address for host in made.hosts if host.role == "lb")
-    through = f"ssh -i {base}/id_ed25519 -o StrictHostKeyChecking=yes {known} -W %h:%p root@{gate}"
+    bastion = next(host.address for host in made.hosts if host.role == "lb")
+    through = f"ssh -i {base}/id_ed25519 -o StrictHostKeyChecking=yes {known} -W %h:%p root@{bastion}"
     children: dict[str, Any] = {}
     for host in made.hosts:
         own = {"ansible_host": host.address, "address": host.address}
@@ -77,7 +77,7 @@ def as_machines(made: RigState, path: Path) -> Path:
     return path
 
 
-LEFT = """
+LEFTOVERS_SCRIPT = """
 ls -d /opt/pgcrucible /etc/pgcrucible /etc/systemd/system/*/pgcrucible* /etc/systemd/system/pgcrucible* 2> /dev/null
 ls -d /etc/haproxy/pgcrucible* /etc/postgresql/*/main/pgcrucible* 2> /dev/null
 getent passwd pgcrucible
@@ -86,12 +86,14 @@ true
 """
 
 
-def test_containers_handed_over_as_machines_are_the_same_rig(
+def test_containers_listed_as_existing_machines_are_the_same_rig(
     rigs: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, authorities: Any
 ) -> None:
     containers, machines = rigs
     deployed = bundle.build_bundle()
-    monkeypatch.setattr(provisioner, "build_bundle", lambda **platform: deployed)  # whatever is edited meanwhile
+    monkeypatch.setattr(
+        provisioner, "build_bundle", lambda **platform: deployed
+    )  # even if the code is edited meanwhile
     monkeypatch.setattr(bench, "RESULTS", tmp_path / "results")
     source = tmp_path / "containers.yml"
     source.write_text(CONTAINERS)
@@ -107,9 +109,9 @@ def test_containers_handed_over_as_machines_are_the_same_rig(
     assert " -W %h:%p " in next(host.jump for host in same.rig.hosts if host.name == "app-2")
     assert set(status(machines).hosts.values()) == {"up"}
 
-    (tmp_path / "nobody").touch()
-    stranger = replace(same.rig.hosts[0], known_hosts=str(tmp_path / "nobody"))
-    assert "not found in known_hosts" in static.login_error(stranger)
+    (tmp_path / "empty").touch()
+    unknown = replace(same.rig.hosts[0], known_hosts=str(tmp_path / "empty"))
+    assert "not found in known_hosts" in static.login_error(unknown)
 
     run = bench.run_bench(rig=machines, scenario="concurrent-writes", requests="60", repeat="1")
     assert run.manifest.verdict == "pass"
@@ -129,11 +131,13 @@ def test_containers_handed_over_as_machines_are_the_same_rig(
     ):
         pass
 
-    gone = provisioner.destroy(machines, echo=quiet)
-    assert {f"services and files on {host.name}" for host in made.hosts} <= set(gone.removed)
+    destroyed = provisioner.destroy(machines, echo=quiet)
+    assert {f"services and files on {host.name}" for host in made.hosts} <= set(destroyed.removed)
     assert not state.folder(machines).exists()
     for host in made.hosts:  # nothing of ours is left on any machine, and every machine is still there
-        assert podman_cli.run("exec", f"pgcrucible-{containers}-{host.name}", "sh", "-c", LEFT).strip() == "", host.name
+        assert (
+            podman_cli.run("exec", f"pgcrucible-{containers}-{host.name}", "sh", "-c", LEFTOVERS_SCRIPT).strip() == ""
+        ), host.name
     psql = ["runuser", "-u", "postgres", "--", "psql", "-Atc", "SELECT rolname FROM pg_roles WHERE rolname !~ '^pg_'"]
     assert podman_cli.run("exec", f"pgcrucible-{containers}-db-1", *psql).split() == ["postgres"]
     assert set(status(containers).hosts.values()) == {"up"}

@@ -29,13 +29,13 @@ def recorder(tmp_path: Path) -> RunWriter:
 
 
 def samplers_on(rig: Rig) -> dict[str, str]:
-    """Host -> the process ids of the samplers that run there."""
-    found = rig.each(rig.hosts, lambda h: h.run(["pgrep", "-f", "host_second[s]"], check=False).stdout.strip())
-    return {name: pids for name, pids in found.items() if pids}
+    """Returns host -> process ids of the samplers that run there."""
+    pids = rig.each(rig.hosts, lambda h: h.run(["pgrep", "-f", "host_second[s]"], check=False).stdout.strip())
+    return {name: found for name, found in pids.items() if found}
 
 
 def seconds(telemetry: Telemetry, recorder: RunWriter) -> float:
-    """How much of trial 1 was recorded of the host of which least was."""
+    """Returns the seconds of trial 1 recorded of the host with the fewest."""
     telemetry._write()
     found = dict.fromkeys((row["host"] for row in rows(recorder) if row["metric"] == "host_seconds"), 0.0)
     for row in rows(recorder):
@@ -71,9 +71,11 @@ def test_a_rig_is_recorded_and_watched_and_no_process_stays(
         assert {float(value) for value in cap} == {rig.state.cpus["app-1"]}
         trial = Trial(cell=Cell(scenario="throughput"), number=1, order=1, seed=1)
         roles = {host.name: host.role for host in rig.hosts}
-        heard = aggregate(readings(rows(recorder)), roles, {1})
-        told = attribute(heard[1], roles, TrialResult(trial=trial, figures={}))
-        assert {"load CPU", "HAProxy CPU", "app CPU", "database CPU", "machine"} <= set(told.levels), told.line
+        totals = aggregate(readings(rows(recorder)), roles, {1})
+        bottleneck = attribute(totals[1], roles, TrialResult(trial=trial, figures={}))
+        assert {"load CPU", "HAProxy CPU", "app CPU", "database CPU", "machine"} <= set(bottleneck.levels), (
+            bottleneck.line
+        )
 
         for code, ending in ((CONTROLLER, signal.SIGKILL), (CONTROLLER, signal.SIGINT), (WATCHER, signal.SIGINT)):
             command = [sys.executable, "-c", code, shared_rig]

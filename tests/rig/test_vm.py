@@ -32,14 +32,14 @@ def quiet(line: str) -> None:
 
 @pytest.fixture
 def name() -> Iterator[str]:
-    """A rig name of our own; whatever has it is gone afterwards."""
+    """A rig name that no other test uses; the rig is removed afterwards."""
     chosen = f"test-{os.getpid()}-{secrets.token_hex(2)}"
     yield chosen
     provisioner.destroy(chosen, echo=quiet)
 
 
-def only(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
-    """Rigs are made with these hosts alone: a pair shows as much as five machines, in less than half the time."""
+def limit_hosts(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
+    """Limits rigs to these hosts: two machines show as much as five, in less than half the time."""
 
     place_hosts = vm.place_hosts
 
@@ -49,22 +49,22 @@ def only(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
     monkeypatch.setattr(vm, "place_hosts", chosen)
 
 
-def left_of(name: str) -> list[str]:
+def leftovers(name: str) -> list[str]:
     """Every process whose command line has the rig's name, and its folder."""
-    mine = os.getpid()
-    found = []
+    own_pid = os.getpid()
+    lines = []
     for entry in Path("/proc").glob("[0-9]*/cmdline"):
         try:
             line = entry.read_bytes().replace(b"\0", b" ").decode(errors="replace")
         except OSError:
             continue
-        if name in line and int(entry.parent.name) != mine:
-            found.append(line[:200])
-    return found + ([str(state.folder(name))] if state.folder(name).exists() else [])
+        if name in line and int(entry.parent.name) != own_pid:
+            lines.append(line[:200])
+    return lines + ([str(state.folder(name))] if state.folder(name).exists() else [])
 
 
 def ssh(name: str, host: str, *command: str) -> subprocess.CompletedProcess[str]:
-    """A command on a host, its key checked against the one made before the machine was."""
+    """Runs a command on a host, whose key must be the one generated before the machine."""
     base = state.folder(name)
     port = next(str(h.ssh_port) for h in state.load(name).hosts if h.name == host)  # type: ignore[union-attr]
     options = ["StrictHostKeyChecking=yes", f"UserKnownHostsFile={base}/known_hosts", "BatchMode=yes"]
@@ -72,15 +72,17 @@ def ssh(name: str, host: str, *command: str) -> subprocess.CompletedProcess[str]
     return subprocess.run([*line, *command], capture_output=True, text=True, check=False, timeout=120)
 
 
-def test_a_pair_of_machines_boots_takes_the_roles_and_goes(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    only(monkeypatch, "db-1", "app-1")
+def test_two_machines_boot_get_their_roles_and_are_destroyed(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    limit_hosts(monkeypatch, "db-1", "app-1")
     deployed = bundle.build_bundle()
-    monkeypatch.setattr(provisioner, "build_bundle", lambda **platform: deployed)  # whatever is edited meanwhile
+    monkeypatch.setattr(
+        provisioner, "build_bundle", lambda **platform: deployed
+    )  # even if the code is edited meanwhile
     report = provisioner.provision(name, echo=quiet, provider="vm", hosts=1)  # site.yml and verify.yml passed
     assert report.rig.ready
     assert report.rig.acceleration in ("kvm", "tcg")
-    warned = any("speeds mean nothing" in warning for warning in report.warnings)
-    assert warned == (report.rig.acceleration == "tcg")
+    has_warning = any("CPUs are emulated" in warning for warning in report.warnings)
+    assert has_warning == (report.rig.acceleration == "tcg")
     assert status(name).hosts == {"db-1": "up", "app-1": "up"}
 
     app = ssh(name, "app-1", "hostname; systemd-detect-virt; ip -4 -o addr show eth1; getent hosts db-1")
@@ -97,20 +99,20 @@ def test_a_pair_of_machines_boots_takes_the_roles_and_goes(name: str, monkeypatc
     while status(name).hosts["app-1"] != "missing":
         assert time.monotonic() < deadline
 
-    # It starts again with its own disk and keys, and is plugged into the same LAN.
+    # The machine starts again with its disk and keys, and reconnects to the same LAN.
     vm.create(report.rig, read_inventory(INVENTORY, ROLES_DIR), quiet)
     vm.wait_for_hosts(report.rig)
     assert qemu.processes(vm.folder(name))["db-1"] == machines["db-1"]
     reach = f"import socket; socket.create_connection(('{report.rig.hosts[0].address}', 5432), 30); print('reached')"
     again = ssh(name, "app-1", f'test -d /opt/pgcrucible/code && python3 -c "{reach}"')
     assert again.stdout == "reached\n", again.stderr
-    gone = provisioner.destroy(name, echo=quiet)
-    assert gone.removed == ("machine app-1", "machine db-1", "machine lan", "state")
-    assert left_of(name) == []
+    destroyed = provisioner.destroy(name, echo=quiet)
+    assert destroyed.removed == ("machine app-1", "machine db-1", "machine lan", "state")
+    assert leftovers(name) == []
 
 
 def test_a_machine_that_does_not_boot_shows_its_console(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    only(monkeypatch, "db-1")
+    limit_hosts(monkeypatch, "db-1")
     words = qemu._kernel
     monkeypatch.setattr(qemu, "_kernel", lambda machine: [*words(machine), "rdinit=/none", "noinitrd"])
     with pytest.raises(RigError, match=r"db-1 .*stopped while it booted") as failure:
@@ -120,10 +122,10 @@ def test_a_machine_that_does_not_boot_shows_its_console(name: str, monkeypatch: 
     assert "NOT READY" in half.lines()[0]
     assert half.hosts == {"db-1": "missing"}
     assert provisioner.destroy(name, echo=quiet).removed == ("machine db-1", "machine lan", "state")
-    assert left_of(name) == []
+    assert leftovers(name) == []
 
 
-def test_a_provision_that_was_killed_leaves_nothing_that_destroy_does_not_find(name: str) -> None:
+def test_destroy_removes_everything_of_a_killed_provision(name: str) -> None:
     script = (
         f"from harness.provision.provisioner import provision; provision({name!r}, echo=print, provider='vm', hosts=1)"
     )
@@ -138,7 +140,7 @@ def test_a_provision_that_was_killed_leaves_nothing_that_destroy_does_not_find(n
     assert {"machine lan", "state"} < set(removed)
     assert not state.folder(name).exists()
     deadline = time.monotonic() + 60
-    while left := left_of(name):  # the killed controller's Ansible ends by itself: it has nobody to report to
-        assert time.monotonic() < deadline, left
+    while remaining := leftovers(name):  # Ansible of the killed controller ends by itself
+        assert time.monotonic() < deadline, remaining
         assert not qemu.processes(vm.folder(name))
         time.sleep(0.2)

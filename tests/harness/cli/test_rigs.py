@@ -1,4 +1,4 @@
-"""Bad input at the door: one line that says what is wrong, one that helps, the right exit code, no traceback."""
+"""Invalid input: one error line, one hint, the right exit code, and no traceback."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ NO_RIG = "no-such-rig-here"
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """`./run …`, past the part that makes .venv."""
+    """Runs `./run …` without the part that creates .venv."""
     return subprocess.run(
         [sys.executable, "-m", "harness", *arguments],
         cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120, check=False,
@@ -67,7 +67,7 @@ CASES: dict[tuple[str, ...], tuple[int, str, str]] = {
 
 @pytest.fixture(scope="module")
 def answers(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, ...], subprocess.CompletedProcess[str]]:
-    """What each of the commands said; two at a time."""
+    """The output of each command; two commands run at a time."""
     folder = tmp_path_factory.mktemp("runs")
     owned = folder / "owned"
     for name, text in ((FUTURE, "format: 99\n"), (HOSTILE, f"!!python/object/apply:os.mkdir ['{owned}']\n")):
@@ -84,12 +84,12 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, ...], s
 def test_bad_input_is_one_line_a_hint_and_the_right_code(
     case: tuple[str, ...], answers: dict[tuple[str, ...], subprocess.CompletedProcess[str]]
 ) -> None:
-    done, (code, said, hint) = answers[case], CASES[case]
+    done, (code, message, hint) = answers[case], CASES[case]
     lines = done.stderr.splitlines()
     assert done.returncode == code, done.stderr
     assert done.stdout == ""
     assert [line.split(":")[0] for line in lines] == ["error", "hint"]
-    assert said in lines[0]
+    assert message in lines[0]
     assert hint in lines[1]
     assert max(map(len, lines)) < 6000
 

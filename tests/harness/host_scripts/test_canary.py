@@ -1,4 +1,4 @@
-"""The scripts of canaries and facts as they are sent to hosts."""
+"""The scripts canary and facts, run as they are sent to hosts."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ def run(script: str | None, *arguments: str) -> dict[str, object]:
     return dict(json.loads(done.stdout))
 
 
-def test_the_canary_measures_and_leaves_nothing() -> None:
+def test_the_canary_measures_cpu_and_disk() -> None:
     found = run(canary.__file__)
     assert set(found) == {"cpu_ms", "fsync_ms"}
     assert all(isinstance(value, float) and value > 0 for value in found.values())
 
 
-def test_the_round_trip_is_to_the_port_given_and_absent_where_nobody_answers() -> None:
+def test_the_round_trip_is_absent_if_the_port_is_closed() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         found = run(canary.__file__, "127.0.0.1", str(server.getsockname()[1]))
     assert set(found) == {"cpu_ms", "fsync_ms", "rtt_ms"}

@@ -1,4 +1,4 @@
-"""What the sampler reads and says, with cgroup files, services and pipes as a host may have them."""
+"""The lines of the sampler, with cgroup files, services and pipes like those of a host."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ app,BACKEND,3,5,70,1,,
 
 @contextmanager
 def sampling(**job: Any) -> Iterator[subprocess.Popen[str]]:
-    """The sampler as a host runs it: its text on the command line, no site packages."""
+    """Runs the sampler as a host does: its text on the command line, no site packages."""
     text = Path(sampler.__file__).read_text(encoding="utf-8")
     command = [sys.executable, "-I", "-S", "-u", "-c", text, json.dumps({"every": 0.2, **job})]
     pipe = subprocess.PIPE
@@ -44,21 +44,21 @@ def sampling(**job: Any) -> Iterator[subprocess.Popen[str]]:
 
 
 def lines(process: subprocess.Popen[str], enough: Callable[[dict[str, Any]], bool], most: int = 30) -> list[Any]:
-    """What it says, up to and with the first line that is enough."""
+    """Returns the lines up to and including the first one for which `enough` is true."""
     assert process.stdout is not None
-    said: list[Any] = []
-    while len(said) < most:
+    parsed: list[Any] = []
+    while len(parsed) < most:
         line = process.stdout.readline()
         assert line, process.stderr.read() if process.stderr else ""
-        said.append(json.loads(line))
-        if enough(said[-1]):
-            return said
-    raise AssertionError(f"{most} lines, none as wanted: {said[-1]}")
+        parsed.append(json.loads(line))
+        if enough(parsed[-1]):
+            return parsed
+    raise AssertionError(f"{most} lines without a match: {parsed[-1]}")
 
 
 @contextmanager
 def service(address: Any, answer: Callable[[], bytes | None]) -> Iterator[Any]:
-    """Answers each connection with the next answer and closes it; with None it never answers."""
+    """Sends the next answer on each connection and closes it; with None it never answers."""
     listener = socket.socket(socket.AF_UNIX if isinstance(address, str) else socket.AF_INET)
     held: list[socket.socket] = []
 
@@ -68,13 +68,13 @@ def service(address: Any, answer: Callable[[], bytes | None]) -> Iterator[Any]:
                 peer, _ = listener.accept()
             except OSError:
                 return
-            said = answer()
-            if said is None:
+            response = answer()
+            if response is None:
                 held.append(peer)
                 continue
             with peer:
                 peer.recv(4096)
-                peer.sendall(said)
+                peer.sendall(response)
 
     listener.bind(address)
     listener.listen()
@@ -94,7 +94,7 @@ def is_host(line: dict[str, Any]) -> bool:
     return "host_seconds" in line["metrics"]
 
 
-def test_every_line_is_of_one_trial_and_it_ends_with_its_input() -> None:
+def test_every_line_belongs_to_one_trial_and_the_sampler_ends_with_its_input() -> None:
     with sampling() as process:
         assert process.stdin is not None
         first = lines(process, is_host)[-1]
@@ -117,7 +117,7 @@ def test_every_line_is_of_one_trial_and_it_ends_with_its_input() -> None:
     assert 0 <= inside["metrics"]["machine_cpu_share"] <= 1
 
 
-def test_it_ends_when_nobody_reads_any_more() -> None:
+def test_the_sampler_ends_when_its_output_is_closed() -> None:
     with sampling() as process:
         lines(process, is_host)
         assert process.stdout is not None
@@ -127,7 +127,7 @@ def test_it_ends_when_nobody_reads_any_more() -> None:
         assert process.stderr.read() == ""
 
 
-def test_cpu_of_a_busy_host_is_seen() -> None:
+def test_cpu_use_of_a_busy_host_is_measured() -> None:
     with sampling() as process:
         lines(process, is_host)
         for _ in range(2_000_000):
@@ -136,31 +136,31 @@ def test_cpu_of_a_busy_host_is_seen() -> None:
     assert used > 0
 
 
-def test_the_pool_of_each_worker_is_told_and_a_silent_one_delays_nobody() -> None:
+def test_the_pool_of_each_worker_is_reported_and_a_silent_worker_delays_no_line() -> None:
     with (
         service(("127.0.0.1", 0), lambda: METRICS) as (_, one),
         service(("127.0.0.1", 0), lambda: None) as (_, two),
         sampling(ports=[one, two]) as process,
     ):
-        said = lines(process, lambda line: "pool_waiting.1" in line["metrics"])
-        assert said[-1]["metrics"] == {"pool_total.1": 5, "pool_idle.1": 2, "pool_waiting.1": 7}
+        output = lines(process, lambda line: "pool_waiting.1" in line["metrics"])
+        assert output[-1]["metrics"] == {"pool_total.1": 5, "pool_idle.1": 2, "pool_waiting.1": 7}
         for _ in range(2):
-            said = lines(process, is_host)
-            assert not any("pool_total.2" in line["metrics"] for line in said)
+            output = lines(process, is_host)
+            assert not any("pool_total.2" in line["metrics"] for line in output)
 
 
 @pytest.mark.parametrize(
     "broken", [b"", b"HTTP/1.1 503 no\r\n\r\n", b"HTTP/1.1 200 OK\r\n\r\n{", b"\xff\xfe", b"x\r\n\r\n[1]"]
 )
-def test_a_service_that_answers_nonsense_or_nothing_is_no_line(broken: bytes) -> None:
+def test_an_invalid_or_empty_response_gives_no_line(broken: bytes) -> None:
     answers = iter([broken, METRICS])
     with service(("127.0.0.1", 0), lambda: next(answers, None)) as (_, port), sampling(ports=[port]) as process:
-        said = lines(process, lambda line: "pool_total" in line["metrics"])
-    assert sum("pool_total" in line["metrics"] for line in said) == 1
-    assert any(is_host(line) for line in said)
+        output = lines(process, lambda line: "pool_total" in line["metrics"])
+    assert sum("pool_total" in line["metrics"] for line in output) == 1
+    assert any(is_host(line) for line in output)
 
 
-def test_a_service_that_is_not_there_is_no_line_and_asked_again() -> None:
+def test_a_stopped_service_gives_no_line_and_is_asked_again() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # bound, not listening: refused
         port = taken.getsockname()[1]
@@ -171,7 +171,7 @@ def test_a_service_that_is_not_there_is_no_line_and_asked_again() -> None:
                 assert lines(process, lambda line: "pool_total" in line["metrics"])
 
 
-def test_haproxys_servers_are_told_as_app_hosts_and_a_restart_is_not_a_rate(tmp_path: Path) -> None:
+def test_haproxys_servers_are_reported_as_app_hosts_and_a_restart_gives_no_rate(tmp_path: Path) -> None:
     counts = [(100, 40, 50), (160, 70, 80), (3, 1, 1), (9, 4, 4)]
     path = str(tmp_path / "admin.sock")
     answers = (STAT.format(all=a, one=b, two=c).encode() for a, b, c in counts)
@@ -239,7 +239,7 @@ def test_cgroups_of_both_versions(  # noqa: PLR0917
     assert found["host_seconds"] == 2.0
 
 
-def test_without_a_cgroup_the_whole_machine_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_cgroup_the_whole_machine_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sampler, "CGROUP", str(tmp_path))
     found = sampler.totals()
     assert found["cpu_used_cores"] == found["machine_busy"] > 0

@@ -17,17 +17,17 @@ from harness.host_scripts.shared_directory import why_not
 from tests.app.test_filesystem import MOUNTINFO
 
 
-def probe(*wish: str) -> dict[str, Any]:
-    """As a host is asked: the module as text."""
+def probe(*arguments: str) -> dict[str, Any]:
+    """Runs the module as text, as on a host."""
     done = subprocess.run(
-        [sys.executable, "-", *wish],
+        [sys.executable, "-", *arguments],
         input=Path(shared_directory.__file__).read_text(), capture_output=True, text=True, check=True,
     )  # fmt: skip
     known: dict[str, Any] = json.loads(done.stdout)
     return known
 
 
-def test_what_one_host_leaves_is_seen_until_it_is_removed(tmp_path: Path) -> None:
+def test_a_token_is_seen_until_it_is_removed(tmp_path: Path) -> None:
     directory = str(tmp_path)
     assert probe(directory, "a", "look")["seen"] is False
     left = probe(directory, "a", "leave")
@@ -39,7 +39,7 @@ def test_what_one_host_leaves_is_seen_until_it_is_removed(tmp_path: Path) -> Non
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_directory_that_is_not_there_is_said_to_be_missing(tmp_path: Path) -> None:
+def test_a_missing_directory_is_reported(tmp_path: Path) -> None:
     known = probe(str(tmp_path / "none"), "a", "leave")
     assert "app-1 cannot use" in why_not("/srv", {"app-1": known})
     assert "FileNotFoundError" in known["error"]
@@ -60,12 +60,12 @@ GOOD = {"type": "ext4", "kernel": "k", "seen": True}
     ],
 )
 def test_why_hosts_cannot_share_a_directory(other: Mapping[str, Any], reason: str) -> None:
-    said = why_not("/srv", {"app-1": GOOD, "app-2": GOOD | other, "app-3": GOOD})
-    assert reason in said
-    assert bool(said) == bool(reason)
+    message = why_not("/srv", {"app-1": GOOD, "app-2": GOOD | other, "app-3": GOOD})
+    assert reason in message
+    assert bool(message) == bool(reason)
 
 
-def test_harness_and_service_refuse_the_same() -> None:
+def test_harness_and_service_refuse_the_same_filesystems() -> None:
     assert shared_directory.NETWORK.pattern == service.NETWORK.pattern
     for path in ("/var/lib", "/srv", "/srv/nfs/a/b", "/srv/nfs-not", "/with space/x", "/over/x"):
         assert shared_directory.mounted_type(Path(path), MOUNTINFO) == service.mounted_type(Path(path), MOUNTINFO) != ""

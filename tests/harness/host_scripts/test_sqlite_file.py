@@ -1,4 +1,4 @@
-"""The shared SQLite file as it is read after each trial: whole, damaged and locked."""
+"""The shared SQLite file as it is read after each trial: intact, damaged and locked."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ def damage(path: Path, start: int, text: bytes) -> None:
         opened.write(text)
 
 
-def test_a_whole_file_is_read_and_emptied(file: Path) -> None:
-    seen = sqlite_file.main(str(file), "read")
-    assert (len(seen["counters"]), seen["ledger"], seen["integrity"]) == (2000, {"i1": ["a", 7]}, ["ok"])
+def test_an_intact_file_is_read_and_emptied(file: Path) -> None:
+    content = sqlite_file.main(str(file), "read")
+    assert (len(content["counters"]), content["ledger"], content["integrity"]) == (2000, {"i1": ["a", 7]}, ["ok"])
     assert sqlite_file.main(str(file), "empty") == {"not_done": []}
     assert sqlite_file.main(str(file), "read") == {"counters": {}, "ledger": {}, "integrity": ["ok"]}
 
@@ -54,7 +54,7 @@ def test_a_whole_file_is_read_and_emptied(file: Path) -> None:
     ],
     ids=["header", "middle", "zeros", "schema"],
 )
-def test_a_damaged_file_is_an_answer_that_says_so(file: Path, start: int, text: bytes) -> None:
+def test_a_damaged_file_is_a_result_with_the_errors(file: Path, start: int, text: bytes) -> None:
     damage(file, start, text)
     done = subprocess.run(
         [sys.executable, "-", str(file), "read"],
@@ -65,19 +65,19 @@ def test_a_damaged_file_is_an_answer_that_says_so(file: Path, start: int, text: 
     assert "ok" not in integrity
 
 
-def test_a_table_that_is_gone_is_not_a_whole_file(file: Path) -> None:
+def test_a_missing_table_is_damage(file: Path) -> None:
     connection = sqlite3.connect(file)
     connection.execute("DROP TABLE counters")
     connection.close()
     assert sqlite_file.main(str(file), "read")["integrity"] == ["no such table: counters"]
 
 
-def test_a_damaged_file_cannot_be_emptied_and_says_why(file: Path) -> None:
+def test_a_damaged_file_is_not_emptied(file: Path) -> None:
     damage(file, 0, b"not a database, whatever its name says".ljust(100))
     assert sqlite_file.main(str(file), "empty")["integrity"] == ["file is not a database"]
 
 
-def test_a_locked_file_is_not_a_damaged_one(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_locked_file_is_not_reported_as_damaged(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     connect = sqlite3.connect
     monkeypatch.setattr(sqlite3, "connect", lambda *args, **options: connect(*args, **options | {"timeout": 0}))
     other = connect(file, isolation_level=None)

@@ -1,4 +1,4 @@
-"""Each check of the doctor has a machine on which it fails."""
+"""Each check of the doctor fails on some machine."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ GOOD = doctor.MachineFacts(
 )
 
 
-def answer(machine: doctor.MachineFacts, name: str, hosts: int = 11) -> doctor.Check:
+def check_of(machine: doctor.MachineFacts, name: str, hosts: int = 11) -> doctor.Check:
     return next(check for check in doctor.check_machine(machine, hosts) if check.name == name)
 
 
-def test_a_good_machine_has_nothing_to_cure() -> None:
+def test_a_good_machine_needs_no_fix() -> None:
     checks = doctor.check_machine(GOOD, 11)
     assert {check.status for check in checks} == {"ok"}
     assert not any(check.cure for check in checks)
@@ -71,23 +71,21 @@ def test_a_good_machine_has_nothing_to_cure() -> None:
     ],
 )
 def test_every_check_fails_where_it_should(change: dict[str, object], name: str, status: str, cure: str) -> None:
-    check = answer(replace(GOOD, **change), name)  # type: ignore[arg-type]
+    check = check_of(replace(GOOD, **change), name)  # type: ignore[arg-type]
     assert check.status == status
     assert cure in check.cure
 
 
-def test_inotify_is_judged_for_the_rig_that_is_asked_for() -> None:
+def test_inotify_is_checked_for_the_size_of_the_rig() -> None:
     most = 128 // doctor.INOTIFY_PER_HOST
-    assert answer(GOOD, "inotify instances", most).status == "ok"
-    beyond = answer(GOOD, "inotify instances", most + 1)
+    assert check_of(GOOD, "inotify instances", most).status == "ok"
+    beyond = check_of(GOOD, "inotify instances", most + 1)
     assert (beyond.status, beyond.detail) == ("warn", f"128, enough for about {most} hosts, not for {most + 1}")
     cured = replace(GOOD, inotify=int(beyond.cure.split("=")[1].split()[0]))
-    assert answer(cured, "inotify instances", most + 1).status == "ok"
+    assert check_of(cured, "inotify instances", most + 1).status == "ok"
 
 
-def test_an_ssh_client_without_ssh_keygen_or_that_does_not_start_is_none(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_an_ssh_client_needs_ssh_keygen_and_has_to_start(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert doctor._ssh_version().startswith("OpenSSH")
     with monkeypatch.context() as patch:
         patch.setattr(doctor, "_present", lambda command: command != "ssh-keygen")
@@ -103,13 +101,13 @@ def test_an_ssh_client_without_ssh_keygen_or_that_does_not_start_is_none(
 
 def test_a_port_in_use_is_not_free() -> None:
     first, last = map(int, Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split())
-    with contextlib.ExitStack() as held:
-        crowd = [held.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(200)]
-        assert doctor._free_ports() <= last - first + 1 - len({s.getsockname()[1] for s in crowd})
+    with contextlib.ExitStack() as stack:
+        servers = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(200)]
+        assert doctor._free_ports() <= last - first + 1 - len({s.getsockname()[1] for s in servers})
 
 
-def test_why_a_runtime_was_passed_over_is_told() -> None:
-    check = answer(replace(GOOD, runtime="runc", refused={"crun": "hybrid mode"}), "OCI runtime")
+def test_the_reason_against_a_runtime_is_shown() -> None:
+    check = check_of(replace(GOOD, runtime="runc", refused={"crun": "hybrid mode"}), "OCI runtime")
     assert check.status == "ok"
     assert "crun: hybrid mode" in check.detail
 
@@ -122,6 +120,6 @@ def test_missing_packages_follow_the_cgroup_version(monkeypatch: pytest.MonkeyPa
     assert doctor.missing_packages("v2") == ()
 
 
-def test_this_machine_can_be_looked_at() -> None:
+def test_this_machine_can_be_examined() -> None:
     assert {check.status for check in doctor.examine(11)} <= {"ok", "warn", "fail"}
     assert all(Path("/proc/net/route").exists() and "/" in route for route in doctor.routes())

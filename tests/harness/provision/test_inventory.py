@@ -1,4 +1,4 @@
-"""An inventory is taken as it is meant, or refused with file, line and the nearest known key."""
+"""An inventory is read correctly, or refused with file, line and the nearest known key."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ def read(folder: Path, text: str) -> Inventory:
     return read_inventory(path, ROLES_DIR)
 
 
-def test_the_inventory_that_we_ship_is_valid() -> None:
+def test_the_default_inventory_is_valid() -> None:
     source = read_inventory(ROOT / "inventory/local.yml", ROLES_DIR)
     assert source.provider == "podman"
     assert {group.role: group.count for group in source.groups} == {"db": 1, "app": 4, "lb": 1, "load": 1}
 
 
-def test_groups_that_are_not_named_have_their_defaults(tmp_path: Path) -> None:
+def test_groups_that_are_not_listed_have_their_defaults(tmp_path: Path) -> None:
     source = read(tmp_path, GOOD)
     assert {group.role: group.count for group in source.groups} == {"db": 1, "app": 3, "lb": 1, "load": 1}
     assert source.group("app").variables["host_cpus"] == 0.5
@@ -64,7 +64,7 @@ def test_groups_that_are_not_named_have_their_defaults(tmp_path: Path) -> None:
         (("    app:", "    app: ["), 8, "not YAML", "indentation"),
     ],
 )
-def test_what_cannot_be_is_refused_at_its_line(
+def test_an_error_is_reported_at_its_line(
     tmp_path: Path, change: tuple[str, str], line: int, message: str, hint: str
 ) -> None:
     assert change[0] in GOOD
@@ -75,21 +75,21 @@ def test_what_cannot_be_is_refused_at_its_line(
     assert hint in caught.value.hint
 
 
-def test_tls_is_asked_for_once_for_the_whole_rig(tmp_path: Path) -> None:
+def test_tls_is_set_once_for_the_whole_rig(tmp_path: Path) -> None:
     assert "tls" not in read(tmp_path, GOOD).variables
     assert read(tmp_path, GOOD.replace("postgres_port: 5433", "tls: true")).variables["tls"] is True
 
 
-def test_group_vars_beside_the_inventory_win_and_are_judged(tmp_path: Path) -> None:
-    beside = tmp_path / "group_vars"
-    beside.mkdir()
-    (beside / "all.yml").write_text("postgres_port: 6000\n")
+def test_group_vars_override_the_inventory_and_are_checked(tmp_path: Path) -> None:
+    group_vars = tmp_path / "group_vars"
+    group_vars.mkdir()
+    (group_vars / "all.yml").write_text("postgres_port: 6000\n")
     assert read(tmp_path, GOOD).variables["postgres_port"] == 6000
-    (beside / "all.yml").write_text("# a comment\npostgres_prot: 6000\n")
+    (group_vars / "all.yml").write_text("# a comment\npostgres_prot: 6000\n")
     with pytest.raises(UsageError, match=r"group_vars/all\.yml:2: unknown variable 'postgres_prot'"):
         read(tmp_path, GOOD)
-    (beside / "all.yml").unlink()
-    (beside / "ap.yml").write_text("")
+    (group_vars / "all.yml").unlink()
+    (group_vars / "ap.yml").write_text("")
     with pytest.raises(UsageError, match="there is no group 'ap'"):
         read(tmp_path, GOOD)
 
@@ -98,7 +98,7 @@ def test_jinja_expressions_are_left_to_ansible(tmp_path: Path) -> None:
     assert read(tmp_path, GOOD.replace("5433", "'{{ 5400 + 33 }}'")).variables["postgres_port"].startswith("{{")
 
 
-def test_a_file_that_is_missing_or_no_text_is_refused(tmp_path: Path) -> None:
+def test_a_missing_or_binary_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="cannot be read: No such file"):
         read_inventory(tmp_path / "none.yml", ROLES_DIR)
     (tmp_path / "binary.yml").write_bytes(b"\xff\xfe\x00")

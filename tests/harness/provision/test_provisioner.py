@@ -28,7 +28,7 @@ def name() -> Iterator[str]:
     provisioner.destroy(chosen, echo=quiet)
 
 
-def test_numbers_and_providers_that_cannot_be_are_refused(name: str, tmp_path: Path) -> None:
+def test_invalid_numbers_and_unknown_providers_are_refused(name: str, tmp_path: Path) -> None:
     for hosts in (0, 65, 500):
         with pytest.raises(UsageError, match="out of range"):
             provisioner.provision(name, echo=quiet, hosts=hosts)
@@ -39,7 +39,7 @@ def test_numbers_and_providers_that_cannot_be_are_refused(name: str, tmp_path: P
     assert not state.folder(name).exists()
 
 
-def test_destroying_what_is_not_there_is_no_error(name: str) -> None:
+def test_destroying_a_missing_rig_is_no_error(name: str) -> None:
     assert provisioner.destroy(name, echo=quiet).removed == ()
     assert not state.folder(name).exists()
 

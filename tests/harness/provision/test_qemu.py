@@ -1,4 +1,4 @@
-"""What starts a machine and what ends it: command lines, identity, and processes that are surely ours."""
+"""Command lines and identity of virtual machines, and how their processes are recognised."""
 
 from __future__ import annotations
 
@@ -35,14 +35,12 @@ OWN = qemu.VirtualMachine(
         ("flags\t\t: fpu vmx sse2", "/dev/none", "tcg"),
     ],
 )
-def test_kvm_is_used_only_where_the_cpu_has_it_and_the_device_opens(
-    tmp_path: Path, flags: str, device: str, found: str
-) -> None:
+def test_kvm_needs_the_cpu_flag_and_the_device(tmp_path: Path, flags: str, device: str, found: str) -> None:
     (tmp_path / "cpuinfo").write_text(f"processor\t: 0\n{flags}\n")
     assert qemu.find_acceleration(tmp_path / "cpuinfo", Path(device)) == found
 
 
-def test_a_machine_is_reached_through_loopback_only_and_its_lan_never_leaves_the_rigs_folder() -> None:
+def test_a_machine_uses_only_loopback_and_a_lan_socket_in_the_rigs_folder() -> None:
     line = qemu.command(OWN)
     nets = [word for flag, word in itertools.pairwise(line) if flag == "-netdev"]
     assert len(nets) == 2
@@ -51,7 +49,7 @@ def test_a_machine_is_reached_through_loopback_only_and_its_lan_never_leaves_the
     assert line[line.index("-pidfile") + 1] == "/rigs/try/vm/app-1/pid"
 
 
-def test_the_lan_is_a_hub_with_a_socket_a_host() -> None:
+def test_the_lan_is_a_hub_with_one_socket_per_host() -> None:
     line = " ".join(qemu.lan_command("try", Path("/rigs/try/vm"), ["db-1", "app-1"]))
     assert "-machine none" in line
     assert "-pidfile /rigs/try/vm/lan/pid" in line
@@ -62,7 +60,7 @@ def test_the_lan_is_a_hub_with_a_socket_a_host() -> None:
         qemu.lan_command("try", Path("/rigs/" + 100 * "x"), ["db-1"])
 
 
-def test_an_emulated_cpu_is_spared_what_a_real_one_needs() -> None:
+def test_mitigations_are_off_only_on_an_emulated_cpu() -> None:
     emulated, real = (" ".join(qemu.command(replace(OWN, acceleration=how))) for how in ("tcg", "kvm"))
     assert "accel=tcg" in emulated
     assert "mitigations=off" in emulated
@@ -71,7 +69,7 @@ def test_an_emulated_cpu_is_spared_what_a_real_one_needs() -> None:
     assert "mitigations" not in real
 
 
-def test_our_base_boots_directly_and_a_cloud_image_by_itself_with_a_seed() -> None:
+def test_our_base_boots_its_kernel_and_a_cloud_image_gets_a_seed() -> None:
     own = " ".join(qemu.command(OWN))
     assert "-kernel /cache/vm-1/vmlinuz -initrd /cache/vm-1/initrd" in own
     assert "-smbios type=11,path=/rigs/try/vm/app-1/identity" in own
@@ -82,15 +80,15 @@ def test_our_base_boots_directly_and_a_cloud_image_by_itself_with_a_seed() -> No
     assert "file=/rigs/try/vm/app-1/seed.iso,format=raw,if=virtio,readonly=on" in cloud
 
 
-def test_hosts_have_addresses_of_their_own() -> None:
+def test_mac_addresses_are_unique_and_locally_administered() -> None:
     macs = {qemu.mac(host, nic) for host in (APP, DB) for nic in (0, 1)}
     assert len(macs) == 4
     assert all(int(mac[:2], 16) & 3 == 2 for mac in macs), "locally administered, not multicast"
 
 
-def test_the_identity_is_a_credential_that_writes_keys_addresses_and_resolver() -> None:
-    told = qemu.identity(APP, "198.18.7.0/24", "PRIVATE\nKEY\n", "ssh-ed25519 AAAA x%y\n")
-    name, _, value = told.partition("=")
+def test_the_identity_is_a_credential_with_keys_addresses_and_resolver() -> None:
+    credential = qemu.identity(APP, "198.18.7.0/24", "PRIVATE\nKEY\n", "ssh-ed25519 AAAA x%y\n")
+    name, _, value = credential.partition("=")
     assert name == "io.systemd.credential.binary:tmpfiles.extra"
     lines = [line.split(" ", 6) for line in base64.b64decode(value).decode().splitlines()]
     files = {path: (mode, base64.b64decode(text).decode()) for _, path, mode, _, _, _, text in lines}
@@ -101,7 +99,7 @@ def test_the_identity_is_a_credential_that_writes_keys_addresses_and_resolver() 
     assert "address 198.18.7.101/24" in files["/etc/network/interfaces"][1]
 
 
-def test_a_console_is_shown_without_colours_and_only_its_end(tmp_path: Path) -> None:
+def test_only_the_end_of_a_console_is_shown_without_escape_sequences(tmp_path: Path) -> None:
     assert qemu.console(tmp_path) == "(no console)"
     (tmp_path / "console.log").write_bytes(b"")
     assert qemu.console(tmp_path) == "(the console is empty)"
@@ -115,26 +113,24 @@ def test_a_console_is_shown_without_colours_and_only_its_end(tmp_path: Path) -> 
 
 @pytest.fixture
 def bystander() -> Iterator[subprocess.Popen[bytes]]:
-    """A process that is none of ours."""
+    """A process that is no machine."""
     with subprocess.Popen(["sleep", "60"]) as process:
         yield process
         process.kill()
 
 
-def test_a_number_that_another_process_got_is_never_signalled(
-    tmp_path: Path, bystander: subprocess.Popen[bytes]
-) -> None:
+def test_another_process_with_the_pid_is_never_signalled(tmp_path: Path, bystander: subprocess.Popen[bytes]) -> None:
     folder = tmp_path / "vm/db-1"
     folder.mkdir(parents=True)
     (folder / "pid").write_text(f"{bystander.pid}\n")
     assert qemu.processes(tmp_path / "vm") == {}
     assert qemu.stop(tmp_path / "vm") == []
-    # Even where the list of processes is out of date when the signal is due.
+    # Even if the list of processes is out of date when the signal is sent.
     qemu._kill({"db-1": bystander.pid}, tmp_path / "vm")
     assert bystander.poll() is None
 
 
-def test_a_process_that_only_speaks_of_a_machine_is_none(tmp_path: Path) -> None:
+def test_a_process_with_a_machine_only_in_its_arguments_is_ignored(tmp_path: Path) -> None:
     words = ["-c", "read x", "qemu-system-x86_64", "-pidfile", str(tmp_path / "vm/db-1/pid")]
     with subprocess.Popen(["sh", *words], stdin=subprocess.PIPE) as process:
         deadline = time.monotonic() + 10

@@ -1,4 +1,4 @@
-"""All hosts at once: whose error is raised, and who is waited for."""
+"""Commands on many hosts: results by name, the first error, and Ctrl-C."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ HOSTS = tuple(Host(name=name, role="app", address=name, ssh_address=name) for na
 
 @pytest.fixture
 def rig(monkeypatch: pytest.MonkeyPatch) -> Rig:
-    """Hosts whose connections are flags: `closed` is set when they are closed."""
+    """Two hosts with fake connections; `closed` is set when a connection is closed."""
     made = Rig(state=rig_state(HOSTS), key=None, known_hosts=None, secrets={})
     for host in HOSTS:
         closed = threading.Event()
@@ -26,30 +26,30 @@ def rig(monkeypatch: pytest.MonkeyPatch) -> Rig:
     return made
 
 
-def test_every_host_answers_under_its_name(rig: Rig) -> None:
-    assert rig.each(HOSTS, lambda station: station.name[-1]) == {"app-1": "1", "app-2": "2"}
-    assert rig.each((), lambda station: station.name) == {}
+def test_results_are_by_host_name(rig: Rig) -> None:
+    assert rig.each(HOSTS, lambda connection: connection.name[-1]) == {"app-1": "1", "app-2": "2"}
+    assert rig.each((), lambda connection: connection.name) == {}
 
 
 def test_the_first_hosts_error_is_raised(rig: Rig) -> None:
-    def work(station: Any) -> None:
-        raise RigError(station.name)
+    def work(connection: Any) -> None:
+        raise RigError(connection.name)
 
     with pytest.raises(RigError, match="app-1"):
         rig.each(HOSTS, work)
 
 
-def test_ctrl_c_waits_for_no_host_but_lets_go_of_it(rig: Rig) -> None:
-    at_work, let_go = threading.Event(), threading.Event()
+def test_ctrl_c_closes_connections_instead_of_waiting(rig: Rig) -> None:
+    working, closed = threading.Event(), threading.Event()
 
-    def work(station: Any) -> None:
-        if station.name == "app-1":
-            assert at_work.wait(60)
+    def work(connection: Any) -> None:
+        if connection.name == "app-1":
+            assert working.wait(60)
             raise KeyboardInterrupt
-        at_work.set()
-        if station.closed.wait(60):
-            let_go.set()
+        working.set()
+        if connection.closed.wait(60):
+            closed.set()
 
     with pytest.raises(KeyboardInterrupt):
         rig.each(HOSTS, work)
-    assert let_go.wait(60)
+    assert closed.wait(60)

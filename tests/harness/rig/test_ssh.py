@@ -1,4 +1,4 @@
-"""Files of a host over SSH; a channel on paper gives what the host's tar would."""
+"""Files fetched over SSH; a fake channel returns what the host's tar would send."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def archive(**files: str) -> bytes:
     return made.getvalue()
 
 
-class Stopped(io.RawIOBase):
-    """Bytes, and then silence until the channel's time is over: a host that was paused."""
+class PausedStream(io.RawIOBase):
+    """Bytes, then a timeout: a host that was paused."""
 
     def __init__(self, content: bytes) -> None:
         self._content = io.BytesIO(content)
@@ -78,7 +78,7 @@ def fetch(channel: Channel, into: Path, monkeypatch: pytest.MonkeyPatch) -> None
     host.fetch("/tmp/results", ["a.csv", "c.csv"], into)
 
 
-def test_the_named_files_are_brought_and_no_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_the_named_files_are_fetched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     channel = Channel(io.BytesIO(archive(a="one", b="two")))
     fetch(channel, tmp_path, monkeypatch)
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"a.csv": "one"}
@@ -87,10 +87,10 @@ def test_the_named_files_are_brought_and_no_others(tmp_path: Path, monkeypatch: 
 
 
 @pytest.mark.parametrize(
-    ("channel", "said"),
+    ("channel", "reason"),
     [
-        (Channel(Stopped(archive(a="one" * 5000)[:9000])), "no data for 0.1 s"),
-        (Channel(Stopped(b"")), "no data for 0.1 s"),
+        (Channel(PausedStream(archive(a="one" * 5000)[:9000])), "no data for 0.1 s"),
+        (Channel(PausedStream(b"")), "no data for 0.1 s"),
         (Channel(io.BytesIO(archive(a="one")), code=None), "no data for 0.1 s"),
         (Channel(io.BytesIO(archive(a="one" * 5000)[:9000])), "unexpected end of data"),
         (
@@ -100,16 +100,16 @@ def test_the_named_files_are_brought_and_no_others(tmp_path: Path, monkeypatch: 
         (Channel(io.BytesIO(b""), code=2), "/tmp/results: "),
     ],
 )
-def test_what_does_not_arrive_whole_is_one_line_that_names_the_host(
-    channel: Channel, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_an_incomplete_transfer_is_one_line_with_the_host(
+    channel: Channel, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(RigError, match="load-1: /tmp/results: ") as caught:
         fetch(channel, tmp_path, monkeypatch)
-    assert said in caught.value.message
+    assert reason in caught.value.message
     assert "\n" not in caught.value.message
 
 
-def test_a_full_disk_of_our_own_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_of_the_local_disk_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(RigError, match=r"load-1: .*No such file or directory"):
         fetch(Channel(io.BytesIO(archive(a="one"))), tmp_path / "absent", monkeypatch)
 

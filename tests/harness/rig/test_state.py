@@ -1,4 +1,4 @@
-"""What the controller keeps about a rig: names, networks, secrets, keys, the lock."""
+"""The state of a rig on the controller: names, networks, secrets, keys, lock, noise floor."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_bad_names(name: str) -> None:
         state.check_name(name)
 
 
-def test_the_lowest_free_network_is_taken() -> None:
+def test_the_lowest_free_network_is_chosen() -> None:
     assert network.free_network([]) == "198.18.0.0/24"
     assert network.free_network(["198.18.0.0/24", "10.0.0.0/8", "fd00::/64"]) == "198.18.1.0/24"
     assert network.free_network(["198.18.0.128/25", "198.18.1.7/32"]) == "198.18.2.0/24"
@@ -41,7 +41,7 @@ def test_the_lowest_free_network_is_taken() -> None:
         network.free_network(["198.0.0.0/8"])
 
 
-def test_what_is_stored_is_read_back_and_damage_is_told(rigs: Path) -> None:
+def test_stored_state_is_read_back_and_damage_is_reported(rigs: Path) -> None:
     assert state.load("one") is None
     host = Host(name="db1", role="db", address="198.18.0.20", ssh_address="198.18.0.20")
     rig = state.RigState(name="one", provider="podman", inventory="x", network="198.18.0.0/24", hosts=(host,))
@@ -54,7 +54,7 @@ def test_what_is_stored_is_read_back_and_damage_is_told(rigs: Path) -> None:
         state.load("one")
 
 
-def test_secrets_are_made_once_and_are_their_owners_alone(rigs: Path) -> None:
+def test_secrets_are_generated_once_and_private(rigs: Path) -> None:
     first = state.read_secrets("one")
     assert set(first) == set(state.SECRET_NAMES)
     assert all(len(secret) >= 32 for secret in first.values())
@@ -65,7 +65,7 @@ def test_secrets_are_made_once_and_are_their_owners_alone(rigs: Path) -> None:
     assert stat.S_IMODE((rigs / "one").stat().st_mode) == stat.S_IMODE(rigs.stat().st_mode) == 0o700
 
 
-def test_host_keys_are_known_before_the_first_contact(rigs: Path) -> None:
+def test_host_keys_are_known_before_the_first_connection(rigs: Path) -> None:
     def host(name: str, port: int = 22) -> Host:
         return Host(name=name, role="app", address=name, ssh_address=name, ssh_port=port)
 
@@ -79,7 +79,7 @@ def test_host_keys_are_known_before_the_first_contact(rigs: Path) -> None:
     assert stat.S_IMODE((rigs / "one/hosts/a/host_key").stat().st_mode) == 0o600
 
 
-def test_a_rig_is_changed_by_one_at_a_time(rigs: Path) -> None:
+def test_a_rig_is_locked_by_one_process_at_a_time(rigs: Path) -> None:
     with state.locked("one"):
         with pytest.raises(RigError, match="another process"), state.locked("one"):
             raise AssertionError
@@ -88,7 +88,7 @@ def test_a_rig_is_changed_by_one_at_a_time(rigs: Path) -> None:
     with state.locked("one"):
         state.make_folder("one")
     assert (rigs / ".one.lock").exists()
-    assert not (rigs / ".two.lock").exists()  # there is nothing to lock
+    assert not (rigs / ".two.lock").exists()  # removed: the rig has no state
 
 
 def rig(cpus: float = 1.0, **more: object) -> dict[str, object]:
@@ -96,7 +96,7 @@ def rig(cpus: float = 1.0, **more: object) -> dict[str, object]:
     return {"name": "one", "provider": "podman", "hosts": [{"name": "db1", "role": "db", "cpus": cpus}], **more}
 
 
-def test_what_is_known_of_the_noise_is_added_to_and_never_emptied() -> None:
+def test_a_noise_floor_is_updated_and_never_emptied() -> None:
     assert noise_floor_file.noise_floor("one", rig()) == {}
     first = noise_floor_file.store_noise_floor("one", rig(), {"rps x": 1.2, "rps": 1.2})
     assert first == {"rps": 1.2, "rps x": 1.2} == noise_floor_file.noise_floor("one", rig())
@@ -108,7 +108,7 @@ def test_what_is_known_of_the_noise_is_added_to_and_never_emptied() -> None:
 
 
 @pytest.mark.parametrize("other", [rig(cpus=0.5), rig(provider="vm"), rig(hosts=[])])
-def test_noise_is_that_of_a_rig_as_it_was(other: dict[str, object]) -> None:
+def test_a_noise_floor_holds_only_for_the_same_rig(other: dict[str, object]) -> None:
     noise_floor_file.store_noise_floor("one", rig(), {"rps x": 1.2})
     assert noise_floor_file.noise_floor("one", rig(code_hash="new")) == {"rps": 1.2, "rps x": 1.2}
     assert noise_floor_file.noise_floor("one", other) == {}
@@ -116,7 +116,7 @@ def test_noise_is_that_of_a_rig_as_it_was(other: dict[str, object]) -> None:
     assert noise_floor_file.noise_floor("one", rig()) == {}
 
 
-def test_a_floor_of_no_known_rig_is_none_and_damage_is_told(rigs: Path) -> None:
+def test_an_unknown_rig_has_no_noise_floor_and_damage_is_reported(rigs: Path) -> None:
     assert noise_floor_file.noise_floor("../one", rig()) == noise_floor_file.noise_floor("http://one:80", rig()) == {}
     state.make_folder("one")
     (rigs / "one/noise_floor.json").write_text('{"rps": 1.0}')

@@ -1,4 +1,4 @@
-"""The tunnel carries both ways, and outlives whoever hangs up; a socket stands for the SSH channel."""
+"""The tunnel forwards both ways and survives closed connections; a local socket replaces the SSH channel."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from harness.rig.tunnel import tunnel
 
 
 class Loopback:
-    """A transport whose channels are sockets of this machine."""
+    """A transport whose channels are local sockets."""
 
     def open_channel(self, kind: str, behind: tuple[str, int], peer: Any, timeout: float) -> socket.socket:
         assert kind == "direct-tcpip"
@@ -46,7 +46,7 @@ def exactly(line: socket.socket, count: int) -> bytes:
     return line.recv(count, socket.MSG_WAITALL)
 
 
-def test_it_carries_both_ways_for_several_at_once(echo: int) -> None:
+def test_several_connections_are_forwarded_both_ways(echo: int) -> None:
     with tunnel(Loopback(), echo) as port:  # type: ignore[arg-type]
         lines = [socket.create_connection(("127.0.0.1", port)) for _ in range(3)]
         for number, line in enumerate(lines):
@@ -59,7 +59,7 @@ def test_it_carries_both_ways_for_several_at_once(echo: int) -> None:
             line.close()
 
 
-def test_either_end_may_hang_up_and_the_tunnel_stays(echo: int) -> None:
+def test_the_tunnel_survives_a_close_at_either_end(echo: int) -> None:
     with tunnel(Loopback(), echo) as port:  # type: ignore[arg-type]
         with socket.create_connection(("127.0.0.1", port)) as line:
             line.sendall(b"end")
@@ -74,8 +74,8 @@ def test_either_end_may_hang_up_and_the_tunnel_stays(echo: int) -> None:
             assert exactly(line, 5) == b"again"
 
 
-def test_a_busy_controller_with_a_thousand_files_open_is_served_too(echo: int) -> None:
-    wanted = 1100  # descriptors below are taken, so those of the line lie above what select(2) knows
+def test_descriptors_above_1024_work(echo: int) -> None:
+    wanted = 1100  # so the descriptors of the connection exceed the limit of select(2)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, 2 * wanted)), hard))
     taken = [os.open(os.devnull, os.O_RDONLY) for _ in range(wanted)]
@@ -92,15 +92,15 @@ def test_a_busy_controller_with_a_thousand_files_open_is_served_too(echo: int) -
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
-def test_a_port_that_nobody_listens_on_is_a_line_that_ends() -> None:
-    with socket.socket() as nobody:
-        nobody.bind(("127.0.0.1", 0))
-        refused = tunnel(Loopback(), nobody.getsockname()[1])  # type: ignore[arg-type]
+def test_a_port_without_a_listener_closes_the_connection() -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        refused = tunnel(Loopback(), unused.getsockname()[1])  # type: ignore[arg-type]
         with refused as port, socket.create_connection(("127.0.0.1", port)) as line:
             assert line.recv(1) == b""
 
 
-def test_its_end_ends_the_lines_in_it(echo: int) -> None:
+def test_closing_the_tunnel_closes_its_connections(echo: int) -> None:
     threads = threading.active_count()
     with tunnel(Loopback(), echo) as port:  # type: ignore[arg-type]
         line = socket.create_connection(("127.0.0.1", port))
@@ -108,4 +108,4 @@ def test_its_end_ends_the_lines_in_it(echo: int) -> None:
         assert exactly(line, 1) == b"x"
     with line:
         assert line.recv(1) == b""
-    assert threading.active_count() <= threads + 1  # the echo's own thread may still be ending
+    assert threading.active_count() <= threads + 1  # the thread of the echo server may still be ending

@@ -1,4 +1,4 @@
-"""Every provider keeps the contract, and only providers are asked for by name."""
+"""Every provider meets the contract, and other code does not compare provider names."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_a_rig_of_an_unknown_provider_is_refused() -> None:
 
 
 def comparisons(text: str) -> list[str]:
-    """Returns the expressions that compare something with the name of a provider (as a word of its own)."""
+    """Returns the expressions that compare a provider with a name."""
     return [
         ast.unparse(node)
         for node in ast.walk(ast.parse(text))

@@ -1,4 +1,4 @@
-"""Virtual machines as hosts: what is planned for them, what is left of them, and a pair that boots."""
+"""Virtual machines as hosts: their specification, and what is removed or kept."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ INVENTORY = ROOT / "inventory/vm.yml"
 
 
 def quiet(line: str) -> None:
-    """Progress nobody reads."""
+    """Ignores progress lines."""
 
 
 @pytest.fixture
@@ -35,14 +35,14 @@ def source() -> Inventory:
 
 @pytest.fixture
 def name() -> Iterator[str]:
-    """A rig name of our own; whatever has it is gone afterwards."""
+    """A rig name that no other test uses; the rig is removed afterwards."""
     chosen = f"test-{os.getpid()}-{secrets.token_hex(2)}"
     yield chosen
     provisioner.destroy(chosen, echo=quiet)
 
 
 def rig_of(source: Inventory, name: str = "try", **changes: object) -> RigState:
-    """A rig as provision would allot it, with nothing made of it."""
+    """A rig as provision would place it, of which nothing exists."""
     placed = vm.place_hosts(source, "198.18.7.0/24", 2, None, [])
     rig = RigState(
         name=name, provider="vm", inventory=str(source.path), network="198.18.7.0/24", hosts=placed, acceleration="tcg"
@@ -51,15 +51,15 @@ def rig_of(source: Inventory, name: str = "try", **changes: object) -> RigState:
 
 
 def qcow2(path: Path, size: int) -> Path:
-    """The header of a qcow2 file that is `size` bytes to its reader."""
+    """Writes the header of a qcow2 file with a virtual size of `size` bytes."""
     path.write_bytes(b"QFI\xfb" + struct.pack(">IQIIQ", 3, 0, 0, 16, size))
     return path
 
 
-# -- what is planned -------------------------------------------------------------------------------------
+# -- specification -------------------------------------------------------------------------------------
 
 
-def test_the_inventory_asks_for_whole_machines_that_share_no_sqlite_file(source: Inventory) -> None:
+def test_the_inventory_has_whole_cpus_and_no_shared_sqlite_file(source: Inventory) -> None:
     found = vm.machines(rig_of(source), source, Path("/cache/vm-1"))
     assert [machine.host.name for machine in found] == ["db-1", "app-1", "app-2", "lb-1", "load-1"]
     assert {machine.cpus for machine in found} == {1}
@@ -70,7 +70,7 @@ def test_the_inventory_asks_for_whole_machines_that_share_no_sqlite_file(source:
         vm.machines(rig_of(source), part, Path("/cache/vm-1"))
 
 
-def test_every_host_has_a_port_of_its_own_and_keeps_it(source: Inventory) -> None:
+def test_every_host_has_a_unique_port_and_keeps_it(source: Inventory) -> None:
     first = rig_of(source)
     ports = {host.name: host.ssh_port for host in first.hosts}
     assert len(set(ports.values())) == len(ports)
@@ -88,22 +88,22 @@ def test_every_host_has_a_port_of_its_own_and_keeps_it(source: Inventory) -> Non
     assert other[0].ssh_port not in {host.ssh_port for host in again}
 
 
-def test_a_cloud_image_must_be_one(source: Inventory, tmp_path: Path) -> None:
-    def asked(path: str) -> tuple[Path, object]:
+def test_a_cloud_image_must_be_a_qcow2_file(source: Inventory, tmp_path: Path) -> None:
+    def base_of(path: str) -> tuple[Path, object]:
         return vm_base.base_of(replace(source, path=tmp_path / "vm.yml", variables={"vm_image": path}))
 
     image = qcow2(tmp_path / "debian.qcow2", 3 << 30)
-    assert asked("debian.qcow2") == (image, None)  # beside the inventory
-    assert asked(str(image)) == (image, None)
+    assert base_of("debian.qcow2") == (image, None)  # beside the inventory
+    assert base_of(str(image)) == (image, None)
     assert vm_base.disk_size(image) == 3 << 30
     (tmp_path / "text.qcow2").write_text("a text, long enough for a header")
     (tmp_path / "debian.raw").touch()
     for wrong in ("text.qcow2", "debian.raw", "none.qcow2"):
         with pytest.raises(UsageError, match=r"qcow2"):
-            asked(wrong)
+            base_of(wrong)
 
 
-def test_a_cloud_image_gets_the_same_identity_by_its_seed(source: Inventory) -> None:
+def test_a_cloud_image_gets_the_same_identity_from_a_seed(source: Inventory) -> None:
     host = rig_of(source).hosts[0]
     files = vm.seed(host, "198.18.7.0/24", "PRIVATE\n", "ssh-ed25519 AAAA db-1\n", "ssh-ed25519 BBBB us\n")
     assert files["user-data"].startswith("#cloud-config\n")
@@ -116,7 +116,7 @@ def test_a_cloud_image_gets_the_same_identity_by_its_seed(source: Inventory) -> 
     assert nics["wan"] == {"match": {"macaddress": qemu.mac(host, 0)}, "dhcp4": True}
 
 
-def test_the_base_has_the_roles_packages_and_a_kernel_and_a_hash_of_its_own(source: Inventory) -> None:
+def test_the_base_has_the_roles_packages_a_kernel_and_a_separate_hash(source: Inventory) -> None:
     base, recipe = vm_base.base_of(source)
     assert recipe is not None
     assert {"postgresql", "haproxy", *vm_base.KERNEL} <= set(recipe.packages)
@@ -126,17 +126,17 @@ def test_the_base_has_the_roles_packages_and_a_kernel_and_a_hash_of_its_own(sour
     assert base.parent == state.CACHE
 
 
-# -- what is left ----------------------------------------------------------------------------------------
+# -- what is kept ----------------------------------------------------------------------------------------
 
 
-def test_only_what_would_be_made_otherwise_is_made_anew(source: Inventory, name: str) -> None:
+def test_only_changed_machines_are_created_again(source: Inventory, name: str) -> None:
     rig = rig_of(source, name)
     state.make_folder(name)
     ssh_keys.make_keys(name, rig.hosts)
     place = vm.folder(name)
 
-    def settle(rig: RigState, source: Inventory = source) -> set[str]:
-        """The hosts whose disk survives."""
+    def update(rig: RigState, source: Inventory = source) -> set[str]:
+        """Returns the hosts whose disk is kept."""
         vm.remove_stale(rig, vm.machines(rig, source, Path("/cache/vm-1")))
         kept = {path.parent.name for path in place.glob("*/overlay.qcow2")}
         for path in place.iterdir():
@@ -144,21 +144,19 @@ def test_only_what_would_be_made_otherwise_is_made_anew(source: Inventory, name:
         return kept
 
     everything = {host.name for host in rig.hosts} | {qemu.LAN}
-    assert settle(rig) == set()
-    assert settle(rig) == everything
+    assert update(rig) == set()
+    assert update(rig) == everything
     for path in place.rglob("*"):
         assert path.stat().st_mode & 0o077 == 0 or path.name == "overlay.qcow2", path
     (state.folder(name) / "hosts/db-1/host_key.pub").unlink()
-    ssh_keys.make_keys(name, rig.hosts)  # db-1 is another machine now
-    assert settle(rig) == everything - {"db-1"}
+    ssh_keys.make_keys(name, rig.hosts)  # db-1 has a new host key
+    assert update(rig) == everything - {"db-1"}
     smaller = replace(rig, hosts=tuple(host for host in rig.hosts if host.name != "app-2"))
-    assert settle(smaller) == everything - {"app-2", qemu.LAN}
+    assert update(smaller) == everything - {"app-2", qemu.LAN}
     assert not (place / "app-2").exists()
 
 
-def test_bases_that_other_rigs_lie_over_stay(
-    source: Inventory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_bases_of_other_rigs_are_kept(source: Inventory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(state, "CACHE", tmp_path / "cache")
     monkeypatch.setattr(state, "RIGS", tmp_path / "rigs")
     for entry in ("vm-used", "vm-old", "vm-new.partial", "image-1"):
@@ -175,7 +173,7 @@ def test_bases_that_other_rigs_lie_over_stay(
     assert not state.CACHE.exists()
 
 
-def test_nobody_waits_for_a_machine_that_is_gone_and_its_console_is_shown(source: Inventory, name: str) -> None:
+def test_waiting_ends_when_the_machine_stops_and_its_console_is_shown(source: Inventory, name: str) -> None:
     rig = rig_of(source, name)
     (vm.folder(name) / "db-1").mkdir(parents=True)
     (vm.folder(name) / "db-1/console.log").write_text("Kernel panic - not syncing: no root\n")
