@@ -17,8 +17,8 @@ On each load host the controller starts `python -m harness.load.agent` over SSH 
 Standard input is the lifeline: when it ends before `done`, the agent stops as on `stop`. A controller that dies
 or is interrupted leaves no load running.
 
-`coordinator.Coordinator` keeps the order of these lines for any number of agents, without I/O: pass it each event, and
-send the lines it returns to every agent. Collect the folders, then `merge.merge(folders, out)` makes one result of
+`coordinator.Coordinator` decides when the warm-up of any number of agents ends, without I/O: pass it each event, and
+send the line it returns to every agent. Collect the folders, then `merge.merge(folders, out)` makes one result of
 them and `generator_checks.reasons(summary, ceiling_rps)` tells whether the generator was the limit.
 
 Modules, in the order of the data: spec, job, schedule, request_builder (what to send and when: pure), connector,

@@ -72,21 +72,20 @@ class Agent:
         work_all = work if job.processes == 1 else work_in_processes
 
         def report(event: dict[str, Any]) -> None:
-            lines = coordinator.handle(0, event) if job.host_count == 1 else _end_overdue(job, event)
-            for line in lines:
-                if line != "go":
-                    self._commands.put_nowait(line)
+            line = coordinator.handle(0, event) if job.host_count == 1 else _end_overdue(job, event)
+            if line:
+                self._commands.put_nowait(line)
             emit(event)
 
         return await work_all(job, self._commands, report)
 
 
-def _end_overdue(job: Job, event: dict[str, Any]) -> list[str]:
+def _end_overdue(job: Job, event: dict[str, Any]) -> str:
     """Ends a warm-up that the controller should have ended; all load hosts choose the same second."""
     if job.warmup is None or event["event"] != "progress" or event["phase"] != "warmup":
-        return []
+        return ""
     overdue = math.ceil(job.warmup.max_seconds) + OVERDUE_S
-    return [f"measure {overdue + 2}"] if event["second"] == overdue else []
+    return f"measure {overdue + 2}" if event["second"] == overdue else ""
 
 
 def _read_job(line: str | None) -> Job:

@@ -1,7 +1,7 @@
-"""Coordinates the agents of one trial: they are released together and end their warm-up in the same second.
+"""Ends the warm-up of all agents of a lane in the same second, once their load together is steady.
 
 It does no I/O, so the same rules serve the processes of one load host and the load hosts of one rig: pass it each
-event that an agent prints, and send the lines that it returns to every agent.
+event that an agent prints, and send the line that it returns to every agent.
 """
 
 from __future__ import annotations
@@ -30,50 +30,22 @@ class Coordinator:
         self._count = count
         self._warmup = warmup
         self._ahead_ms = ahead_ms
-        self._ready: set[int] = set()
         self._steps: dict[int, dict[int, Event]] = {}
         self._rows: list[Row] = []
-        self.released = self.measuring = False
-        self.done: dict[int, Event] = {}
-        self.error = ""
-        """The first error; it makes the trial invalid."""
+        self.measuring = False
 
-    @property
-    def finished(self) -> bool:
-        return bool(self.error) or len(self.done) == self._count
-
-    def handle(self, agent: int, event: Event) -> list[str]:
-        """Returns the lines to send to every agent after `agent` printed `event`."""
-        kind = event.get("event")
-        if kind == "ready":
-            self._ready.add(agent)
-            if len(self._ready) == self._count and not self.released:
-                self.released = True
-                return ["go"]
-        elif kind == "step":
-            return self._step(agent, event)
-        elif kind == "done":
-            self.done[agent] = event["summary"]
-        elif kind == "error":
-            self.error = self.error or str(event.get("message", "unknown error"))
-        return []
-
-    def lost(self, agent: int) -> None:
-        """Records that an agent ended; without a `done` event before, the trial is invalid."""
-        if agent not in self.done:
-            self.error = self.error or f"load agent {agent + 1} of {self._count} ended before its results were complete"
-
-    def _step(self, agent: int, event: Event) -> list[str]:
-        if self._warmup is None or self.measuring:
-            return []
+    def handle(self, agent: int, event: Event) -> str:
+        """Returns the line to send to every agent after `agent` printed `event`; "" for none."""
+        if self._warmup is None or self.measuring or event.get("event") != "step":
+            return ""
         step = int(event["step"])
         rows = self._steps.setdefault(step, {})
         rows[agent] = event
         if len(rows) < self._count:
-            return []
+            return ""
         del self._steps[step]
         self._rows.append(together((row["done"], row["p95_ms"]) for row in rows.values()))
         start, next_start = (math.ceil(((step + n) * STEP_MS + self._ahead_ms) / 1000) for n in (1, 2))
         enough = start >= self._warmup.seconds and len(self._rows) >= ENOUGH_ROWS
         self.measuring = (enough and is_steady(self._rows)) or next_start > self._warmup.max_seconds
-        return [f"measure {start}"] if self.measuring else []
+        return f"measure {start}" if self.measuring else ""

@@ -105,7 +105,6 @@ class Lane:
             case "ready":
                 agent.clock, agent.ready_us = event["clock"], time.monotonic_ns() // 1000
                 agent.ready.set()
-                return  # the controller releases all lanes together, not the lane's coordinator
             case "progress":
                 self._progress(self.name, event)
             case "done":
@@ -113,7 +112,6 @@ class Lane:
             case "error":
                 agent.error = agent.error or str(event.get("message", ""))
         with self._lock:
-            commands = self._coordinator.handle(agent.number, event)
-        for command in commands:
-            for receiver in self.agents:
-                receiver.send(command)
+            command = self._coordinator.handle(agent.number, event)
+        for receiver in self.agents if command else ():
+            receiver.send(command)

@@ -18,25 +18,17 @@ def first_command(coordinator: Coordinator, agents: int = 1, growth: float = 1.0
     """The first command and after how many seconds it comes; each agent's rate grows by `growth` per step."""
     for step in range(200):
         for agent in range(agents):
-            if commands := coordinator.handle(agent, step_event(step, round(100 * growth**step))):
+            if command := coordinator.handle(agent, step_event(step, round(100 * growth**step))):
                 assert agent == agents - 1
-                return commands[0], (step + 1) * STEP_MS / 1000
+                return command, (step + 1) * STEP_MS / 1000
     return None
-
-
-def test_go_follows_when_the_last_agent_is_ready() -> None:
-    coordinator = Coordinator(3, None)
-    assert coordinator.handle(0, {"event": "ready"}) == []
-    assert coordinator.handle(2, {"event": "ready"}) == []
-    assert coordinator.handle(1, {"event": "ready"}) == ["go"]
-    assert coordinator.handle(1, {"event": "ready"}) == []
 
 
 def test_a_steady_warmup_ends_in_the_same_second_for_all() -> None:
     coordinator = Coordinator(2, Warmup(seconds=2.0, max_seconds=30.0))
     assert first_command(coordinator, agents=2) == ("measure 3", 1.25)
     assert coordinator.measuring
-    assert coordinator.handle(0, step_event(9)) == []
+    assert coordinator.handle(0, step_event(9)) == ""
 
 
 def test_a_steady_load_ends_the_default_warmup_at_its_minimum() -> None:
@@ -68,23 +60,7 @@ def test_a_warmup_of_one_second_lasts_one_second() -> None:
     assert first_command(Coordinator(1, Warmup(seconds=1.0, max_seconds=1.0))) == ("measure 2", 0.25)
 
 
-def test_it_is_finished_when_all_are_done() -> None:
-    coordinator = Coordinator(2, None)
-    coordinator.handle(0, {"event": "done", "summary": {"n": 0}})
-    assert not coordinator.finished
-    coordinator.handle(1, {"event": "done", "summary": {"n": 1}})
-    assert coordinator.finished
-    coordinator.lost(0)
-    assert coordinator.error == ""
-
-
-def test_an_agent_that_fails_or_dies_is_the_error() -> None:
-    coordinator = Coordinator(3, None)
-    coordinator.handle(0, {"event": "done", "summary": {}})
-    coordinator.lost(2)
-    assert coordinator.finished
-    assert coordinator.error == "load agent 3 of 3 ended before its results were complete"
-    other = Coordinator(2, None)
-    other.handle(1, {"event": "error", "message": "cannot connect"})
-    assert other.finished
-    assert other.error == "cannot connect"
+def test_without_a_warmup_and_on_other_events_there_is_no_command() -> None:
+    assert Coordinator(1, None).handle(0, step_event(99)) == ""
+    coordinator = Coordinator(1, Warmup(seconds=1.0, max_seconds=1.0))
+    assert coordinator.handle(0, {"event": "progress", "step": 99, "done": 1, "p95_ms": 1.0}) == ""

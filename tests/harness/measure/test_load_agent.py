@@ -106,13 +106,13 @@ def test_events_of_one_lane_are_handled_one_at_a_time() -> None:
     """Two agents that report the same step would both end the warm-up."""
     inside, most = 0, 0
 
-    def handle(*_: object) -> list[str]:
+    def handle(*_: object) -> str:
         nonlocal inside, most
         inside += 1
         most = max(most, inside)
         time.sleep(0.01)
         inside -= 1
-        return []
+        return ""
 
     lane = Lane("main", 2, SPEC, lambda *_: None)
     lane._coordinator = SimpleNamespace(handle=handle)  # type: ignore[assignment]
