@@ -1,4 +1,4 @@
-"""The tasks of those who work on pgcrucible itself: lint, tests, locks, audits, fuzzing, own benchmarks."""
+"""The tasks for the development of pgcrucible: lint, tests, docs, locks, audits, fuzzing, self-benchmarks."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SELFBENCHES = {
     "provision": "harness.selfbench.provision",
 }
 RIVALS = {"load": ("wrk", "hey", "haproxy")}
-"""What a benchmark of ours is measured beside; program and Debian package have the same name."""
+"""Programs that a self-benchmark is compared with; program and Debian package have the same name."""
 FUZZ_INPUTS = 100_000
 
 
@@ -52,7 +52,7 @@ def run_lint(*, fix: bool = False) -> None:
 
 
 def run_tests(select: str | None, *, fast: bool) -> None:
-    """Lint, then pytest over everything; what the tests need is installed first."""
+    """Runs all linters, then pytest."""
     failed = ""
     try:
         run_lint()
@@ -65,7 +65,7 @@ def run_tests(select: str | None, *, fast: bool) -> None:
         command += ["-k", select]
     done = subprocess.run(command, cwd=ROOT, check=False)
     if failed or done.returncode:
-        raise CriterionFailed(failed or f"pytest ended with {done.returncode}", hint="see above")
+        raise CriterionFailed(failed or f"pytest ended with exit code {done.returncode}", hint="see above")
 
 
 def run_docs() -> None:
@@ -75,7 +75,7 @@ def run_docs() -> None:
 
 
 def run_lock() -> None:
-    """Resolves the requirements files anew with uv."""
+    """Updates the lock files to the newest versions, with uv."""
     if shutil.which("uv") is None:
         raise UsageError("uv is not installed", hint="pip install uv")
     base = [
@@ -90,7 +90,7 @@ def run_lock() -> None:
         "--no-annotate",
     ]
     controller = [*base, "--python-version", "3.11", "pyproject.toml"]
-    hosts = [*base, "--python-version", "3.10"]  # Ubuntu 22.04 may be a host, not a controller
+    hosts = [*base, "--python-version", "3.10"]  # a host may be Ubuntu 22.04, the controller may not
     for command in (
         [*controller, "-o", "requirements.lock"],
         [*hosts, "--group", "host", "-o", "requirements-host.lock"],
@@ -101,14 +101,14 @@ def run_lock() -> None:
 
 
 def run_selfbench(what: str, json_file: str | None, *, cold: bool = False) -> None:
-    """One of our own benchmarks; `cold` is an option of `provision`."""
+    """Runs a self-benchmark; `cold` is an option of `provision`."""
     if what not in SELFBENCHES:
         raise UsageError(f"there is no selfbench '{what}'", hint=nearest(what, SELFBENCHES))
     if cold and what != "provision":
-        raise UsageError(f"--cold means nothing to selfbench {what}", hint="./run selfbench provision --cold")
+        raise UsageError(f"selfbench {what} has no option --cold", hint="./run selfbench provision --cold")
     file = Path(json_file) if json_file else None
     if file and not file.absolute().parent.is_dir():
-        raise UsageError(f"--json {file}: there is no such folder", hint="it is asked for before anything is measured")
+        raise UsageError(f"--json {file}: the folder {file.absolute().parent} does not exist", hint="create it first")
     _install([name for name in RIVALS.get(what, ()) if shutil.which(name, path=_PATH) is None])
     importlib.import_module(SELFBENCHES[what]).main(file, **({"cold": True} if cold else {}))
 
@@ -117,7 +117,7 @@ _PATH = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin"
 
 
 def _install(packages: list[str]) -> None:
-    """Install from apt what can be had without a password; a figure for which something is missing says so itself."""
+    """Installs packages from apt if that needs no password; a benchmark reports a program that is missing."""
     apt = ["apt-get"] if os.geteuid() == 0 else ["sudo", "-n", "apt-get"]
     if not packages or shutil.which(apt[0]) is None:
         return
@@ -128,14 +128,16 @@ def _install(packages: list[str]) -> None:
 
 
 def run_fuzz(count: str | None) -> None:
-    """Random requests against the service: no 5xx that the database did not cause."""
+    """Sends random requests to the service; fails on a 5xx that the database did not cause."""
     inputs = whole("count", count, 1, 100_000_000) or FUZZ_INPUTS
     if not _call(f"fuzz with {inputs:,} inputs", [sys.executable, "-m", "tests.app.fuzz", str(inputs)]):
-        raise CriterionFailed("the fuzzer found a request that the service does not stand", hint="see above")
+        raise CriterionFailed(
+            "the fuzzer found a request that the service answers with an unexpected response", hint="see above"
+        )
 
 
 def run_audit() -> None:
-    """Known vulnerabilities of the pinned packages; says of which nothing could be found out, and why."""
+    """Checks the pinned packages for known vulnerabilities, and prints which could not be checked, and why."""
     bad = []
     for name in ("requirements.lock", "requirements-host.lock", "requirements-dev.lock"):
         command = [sys.executable, "-m", "pip_audit", "--require-hashes", "--disable-pip", "--progress-spinner=off"]
@@ -146,17 +148,17 @@ def run_audit() -> None:
             packages = json.loads(done.stdout)["dependencies"]
         except (ValueError, KeyError):
             last = (done.stderr.strip().splitlines() or [f"pip-audit ended with {done.returncode}"])[-1]
-            say(f"{name}: not audited, because the database of advisories cannot be reached: {last[:200]}")
+            say(f"{name}: not audited, because the database of advisories is not reachable: {last[:200]}")
             continue
         audited = [package for package in packages if "skip_reason" not in package]
         known = [package for package in audited if package["vulns"]]
         if not audited:
-            say(f"{name}: not audited, because the package index that is asked here has no advisories")
+            say(f"{name}: not audited, because the package index has no advisories")
             continue
-        rest = f", {len(packages) - len(audited)} that it does not know" if len(audited) < len(packages) else ""
+        rest = f", {len(packages) - len(audited)} not found in the database" if len(audited) < len(packages) else ""
         say(f"{name}: {len(audited)} packages audited{rest}; {len(known)} with a known vulnerability")
         for package in known:
-            say(f"  {package['name']} {package['version']}: {', '.join(found['id'] for found in package['vulns'])}")
+            say(f"  {package['name']} {package['version']}: {', '.join(entry['id'] for entry in package['vulns'])}")
         bad += [name] if known else []
     if bad:
-        raise CriterionFailed(f"known vulnerabilities in {', '.join(bad)}", hint="./run lock takes newer versions")
+        raise CriterionFailed(f"known vulnerabilities in {', '.join(bad)}", hint="./run lock updates to newer versions")

@@ -1,10 +1,10 @@
-"""Runs Ansible playbooks as a process of its own and reads its events.
+"""Runs Ansible playbooks as a separate process and reads its events.
 
-Ansible's Python API is not made for use as a library, and a process can be ended; our callback `json_lines`
-callback prints one JSON event a line, from which progress, changed counts, failures and timings are read.
+Ansible's Python API is not intended for use as a library, and a process can be ended. The callback plugin `json_lines`
+(playbooks/callback_plugins) prints one JSON event per line: progress, changed counts, failures and timings.
 
-Mitogen (playbooks/strategy_plugins) keeps one Python process a host alive instead of starting one a task.
-It is used for plays on hosts; the provider's plays on the controller have few tasks and do without.
+Mitogen (playbooks/strategy_plugins) keeps one Python process per host alive; without it Ansible starts one per task.
+Only plays on hosts use it: the provider's plays on the controller have few tasks.
 """
 
 from __future__ import annotations
@@ -33,25 +33,25 @@ from harness.rig.state import PLAYBOOKS, folder, write_private
 Echo = Callable[[str], None]
 TAIL_LINES = 20
 _HOST_KEY = ("mismatching host key", "Host key verification failed")
-"""What Mitogen and OpenSSH say of a host key that is unknown or changed."""
+"""Messages of Mitogen and OpenSSH about an unknown or changed host key."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
-    """One task of a play over all its hosts: when it ran and what it did."""
+    """One task of a play on all its hosts: its duration and its changes."""
 
     play: str
     name: str
     seconds: float
     changed: tuple[str, ...]
-    """Names of the hosts it changed."""
+    """Names of the changed hosts."""
     removed: tuple[str, ...] = ()
-    """What it says it removed."""
+    """What the task reports as removed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Play:
-    """One play: the playbook's file name without its ending, the play's name, and how long it took."""
+    """One play: the playbook's file name without suffix, the play's name and its duration."""
 
     playbook: str
     name: str
@@ -60,7 +60,7 @@ class Play:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlayResult:
-    """What a run of playbooks did. Counts are sums over hosts; `seconds` has Ansible's start in it."""
+    """The result of a run of playbooks. Counts are sums over hosts; `seconds` includes Ansible's start."""
 
     ok: int
     changed: int
@@ -70,7 +70,7 @@ class PlayResult:
 
 
 class _Events:
-    """Reads the callback's events, one at a time; pure but for the clock."""
+    """Collects the callback's events, one at a time; opens nothing, the caller passes the time."""
 
     def __init__(self, echo: Echo) -> None:
         self._echo = echo
@@ -99,9 +99,9 @@ class _Events:
 
     def _read_task(self, kind: str, event: Mapping[str, Any], now: float) -> None:
         name = event["task"]["name"]
-        known = {"play": self._play, "name": name, "began": now, "ended": now, "changed": [], "removed": []}
-        task = self._tasks.setdefault(event["task"]["id"], known)
-        if task is known:
+        new = {"play": self._play, "name": name, "began": now, "ended": now, "changed": [], "removed": []}
+        task = self._tasks.setdefault(event["task"]["id"], new)
+        if task is new:
             self._echo(f"{self._play.split(':')[0].lower()}: {name.split(' : ')[-1]}")
         task["ended"] = now
         for host, result in event.get("hosts", {}).items():
@@ -124,23 +124,23 @@ class _Events:
             for t in self._tasks.values()
         )
 
-    def count(self, what: str) -> int:
-        return sum(host[what] for host in self.stats.values())
+    def count(self, key: str) -> int:
+        return sum(host[key] for host in self.stats.values())
 
 
 def _message(result: Mapping[str, Any]) -> str:
-    """The sentence that says why, out of Ansible's many places for it."""
+    """Returns the reason of a failure, from the several keys where Ansible may store it."""
     if result.get("results"):
-        broken = [item for item in result["results"] if item.get("failed")]
-        if broken:
-            return _message(broken[0])
+        failed = [item for item in result["results"] if item.get("failed")]
+        if failed:
+            return _message(failed[0])
     parts = [str(result.get(key) or "") for key in ("msg", "stderr", "module_stderr", "censored")]
     lines = [line for part in parts for line in part.strip().splitlines()[-6:] if line.strip()]
     return " | ".join(dict.fromkeys(lines))[:1500] or "no message"
 
 
 def strategy() -> dict[str, str]:
-    """Environment that makes Ansible use Mitogen, where it is installed."""
+    """Returns the environment variables that make Ansible use Mitogen, if it is installed."""
     if find_spec("ansible_mitogen") is None:
         return {}
     return {"ANSIBLE_STRATEGY": "mitogen_unpinned", "ANSIBLE_STRATEGY_PLUGINS": str(PLAYBOOKS / "strategy_plugins")}
@@ -154,11 +154,11 @@ def run_playbooks(
     echo: Echo,
     mitogen: bool = True,
 ) -> PlayResult:
-    """Runs playbooks (names in playbooks/) one after the other on the rig's inventory.
+    """Runs playbooks (file names in playbooks/) in order on the rig's inventory.
 
-    `variables` go to Ansible in a file that only we can read: a command line is everyone's to see. Raises
-    RigError for the first host that failed or could not be reached, with the task and its message. On
-    Ctrl-C Ansible is ended before KeyboardInterrupt goes on.
+    `variables` are passed in a file that only this user can read, because other users can see command lines. Raises
+    RigError with task and message for the last host that failed or was unreachable. On Ctrl-C it ends Ansible and
+    then raises KeyboardInterrupt.
     """
     base = folder(rig)
     began = time.monotonic()
@@ -189,7 +189,7 @@ def run_playbooks(
             stderr=subprocess.STDOUT,
             text=True,
             errors="replace",
-            start_new_session=True,  # Ctrl-C is ours to pass on
+            start_new_session=True,  # Ctrl-C must reach only this process, which then ends Ansible
         ) as process:
             try:
                 for line in process.stdout or ():
@@ -221,12 +221,12 @@ def _take(line: str, events: _Events, tail: deque[str]) -> None:
 
 
 def _end(process: subprocess.Popen[str]) -> None:
-    """Ends Ansible and all it started: asks first, then insists."""
-    for number, patience_s in ((signal.SIGINT, 5.0), (signal.SIGTERM, 3.0), (signal.SIGKILL, 3.0)):
+    """Ends Ansible and its child processes: SIGINT, then SIGTERM, then SIGKILL."""
+    for number, timeout_s in ((signal.SIGINT, 5.0), (signal.SIGTERM, 3.0), (signal.SIGKILL, 3.0)):
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, number)
         with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(patience_s)
+            process.wait(timeout_s)
             return
 
 
@@ -234,13 +234,13 @@ def _failure(events: _Events, tail: list[str], code: int) -> RigError:
     if not events.failures:
         return RigError(f"ansible-playbook ended with code {code}", output="\n".join(tail))
     host, task, message = events.failures[-1]
-    if any(said in message for said in _HOST_KEY):
+    if any(text in message for text in _HOST_KEY):
         return changed_host_key(host)
     others = len({name for name, _, _ in events.failures} - {host})
     more = f" (and {others} more hosts)" if others else ""
     where = "this machine" if host == "localhost" else host
     return RigError(
         f"{where}{more}: {task}: {message}",
-        hint="./run provision goes on where it stopped; ./run destroy removes what there is",
+        hint="./run provision continues where it stopped; ./run destroy removes the rig",
         output="\n".join(tail),
     )

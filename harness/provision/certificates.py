@@ -1,8 +1,8 @@
-"""The rig's own certificate authority, and the certificates by which clients know its servers (`tls: true`).
+"""Makes the rig's certificate authority and the certificates of its servers (`tls: true`).
 
-Kept with the rig's other secrets, so it is removed with them; nothing outside of the rig trusts it.
+The files are among the rig's other secrets and are removed with them. Nothing outside the rig trusts the authority.
 
-.rigs/<name>/tls/ca.pem       the authority: every client of the rig verifies against it alone
+.rigs/<name>/tls/ca.pem       certificate of the authority; every client of the rig trusts only this one
                  ca.key       its private key
                  <host>.pem   private key and certificate of a server, in one file
 """
@@ -30,15 +30,15 @@ SERVERS = ("db", "lb")
 """Roles that clients connect to."""
 VALID = timedelta(days=365)
 RENEW = timedelta(days=30)
-"""What ends sooner than that is made anew by the next provision."""
+"""The next provision replaces certificates that expire sooner than this."""
 SKEW = timedelta(days=1)
-"""How far a host's clock may be behind ours."""
+"""How far a host's clock may be behind the controller's."""
 
 
 def certify(rig: str, hosts: Iterable[Host]) -> dict[str, Any]:
-    """What Ansible needs to know: `tls_authority`, and `tls_certificates` by host name (PEM: key, certificate).
+    """Returns Ansible's variables: `tls_authority`, and `tls_certificates` by host name (PEM: key, certificate).
 
-    What is there already, fits its host and does not end soon, stays as it is.
+    Keeps existing files that match their host and do not expire soon.
     """
     folder = state.make_folder(rig) / "tls"
     folder.mkdir(mode=0o700, exist_ok=True)
@@ -51,7 +51,11 @@ def _authority(folder: Path, rig: str) -> tuple[x509.Certificate, ec.EllipticCur
     with contextlib.suppress(FileNotFoundError, ValueError):
         kept = x509.load_pem_x509_certificate((folder / "ca.pem").read_bytes())
         key = serialization.load_pem_private_key((folder / "ca.key").read_bytes(), None)
-        if isinstance(key, ec.EllipticCurvePrivateKey) and key.public_key() == kept.public_key() and _lasts(kept):
+        if (
+            isinstance(key, ec.EllipticCurvePrivateKey)
+            and key.public_key() == kept.public_key()
+            and _is_valid_long_enough(kept)
+        ):
             return kept, key
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"pgcrucible rig {rig}")])
@@ -74,9 +78,9 @@ def _server(path: Path, host: Host, authority: x509.Certificate, signer: ec.Elli
         text = path.read_text()
         kept = x509.load_pem_x509_certificate(text.encode())
         kept.verify_directly_issued_by(authority)
-        has = kept.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        kept_names = kept.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
         private = serialization.load_pem_private_key(text.encode(), None)
-        if has == names and private.public_key() == kept.public_key() and _lasts(kept):
+        if kept_names == names and private.public_key() == kept.public_key() and _is_valid_long_enough(kept):
             return text
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, host.name)])
@@ -89,9 +93,9 @@ def _server(path: Path, host: Host, authority: x509.Certificate, signer: ec.Elli
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), critical=False)
         .sign(signer, hashes.SHA256())
     )
-    both = _pem(key) + _pem(made)
-    write_private(path, both)
-    return both
+    pem = _pem(key) + _pem(made)
+    write_private(path, pem)
+    return pem
 
 
 def _builder(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:
@@ -121,14 +125,14 @@ def _name(text: str) -> x509.GeneralName:
         return x509.DNSName(text)
 
 
-def _lasts(certificate: x509.Certificate) -> bool:
+def _is_valid_long_enough(certificate: x509.Certificate) -> bool:
     return certificate.not_valid_after_utc > datetime.now(UTC) + RENEW
 
 
-def _pem(what: x509.Certificate | ec.EllipticCurvePrivateKey) -> str:
-    """As text; a private key without a passphrase, which would have to lie beside it."""
-    if isinstance(what, x509.Certificate):
-        return what.public_bytes(serialization.Encoding.PEM).decode()
-    return what.private_bytes(
+def _pem(item: x509.Certificate | ec.EllipticCurvePrivateKey) -> str:
+    """Returns PEM text; a private key has no passphrase, because that would have to be stored beside it."""
+    if isinstance(item, x509.Certificate):
+        return item.public_bytes(serialization.Encoding.PEM).decode()
+    return item.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     ).decode()

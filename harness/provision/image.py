@@ -1,8 +1,8 @@
-"""The recipe of the hosts' root filesystem: which packages, from which archive, under which hash.
+"""Makes the recipe of the hosts' root filesystem: packages, archive and tag.
 
-The package lists are those of the roles' defaults and nothing else, so that on baked hosts the roles'
-package tasks change nothing. Whatever influences the image goes into its tag; the same recipe is never
-built twice, and a changed role default builds a new image.
+The packages are exactly those of the roles' defaults, so the roles' package tasks change nothing on hosts made from the
+image. The tag contains a hash of all inputs: the same recipe is built once, and a changed role default builds a new
+image.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from harness.rig.state import CACHE, PLAYBOOKS
 SUITE = "bookworm"
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 BASE = ("openssh-server", "python3", "sudo", "systemd", "systemd-sysv")
-"""What makes a Debian root a host that Ansible can reach; the roles' lists come on top."""
+"""The packages that Ansible needs to reach a Debian host; the roles' packages are added."""
 
 _APT_SETTING = re.compile(r'^Acquire::(?:https?::|Check-|Retries)[^"]* "[^"]+";$')
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
-    """All that goes into an image. `tag` is podman's name for it, `folder` where build.sh finds the parts."""
+    """The inputs of an image. `tag` is its name in podman, `folder` contains the files for build.sh."""
 
     tag: str
     folder: Path
@@ -39,7 +39,7 @@ class Recipe:
 
 
 def role_defaults(roles: Path) -> dict[str, Any]:
-    """All variables of all roles' defaults/main.yml."""
+    """Returns all variables of all roles' defaults/main.yml."""
     merged: dict[str, Any] = {}
     for path in sorted(roles.glob("*/defaults/main.yml")):
         merged |= read_yaml(path) or {}
@@ -47,36 +47,36 @@ def role_defaults(roles: Path) -> dict[str, Any]:
 
 
 def role_packages(roles: Path) -> tuple[str, ...]:
-    """The packages of all roles: each role's `<role>_packages`, sorted. Raises UsageError for an expression."""
+    """Returns the packages of all roles (`<role>_packages`), sorted. Raises UsageError for an invalid name."""
     packages = set(BASE)
     for path in sorted(roles.glob("*/defaults/main.yml")):
         name = f"{path.parent.parent.name}_packages"
         for package in (read_yaml(path) or {}).get(name) or []:
             if not re.fullmatch(r"[a-z0-9][a-z0-9+.-]*", str(package)):
-                raise UsageError(f"{path}: {name}: '{package}' is not a package's name")
+                raise UsageError(f"{path}: {name}: '{package}' is not a package name")
             packages.add(package)
     return tuple(sorted(packages))
 
 
 def debian_sources(files: Mapping[str, str]) -> tuple[str, ...]:
-    """The Debian 12 archive as this machine reaches it, as one-line apt sources.
+    """Returns the Debian 12 archive as this machine reaches it, as one-line apt sources.
 
-    `files` are apt's source files by name. Taken are archives of Debian itself (whatever mirror), not
-    third parties' repositories, whose keys the hosts do not have. Without any, Debian's own servers.
+    `files` are apt's source files by name. Uses mirrors of Debian's archive only; the hosts do not have the keys of
+    other repositories. Raises UsageError if there is none.
     """
-    found: list[str] = []
+    sources: list[str] = []
     for name, text in sorted(files.items()):
         entries = _stanzas(text) if name.endswith(".sources") else _one_line(text)
         for uri, suite, components in entries:
             archive = re.search(r"/(debian(?:-security)?)/?$", uri)
             if archive and suite.split("/")[0].split("-")[0] == SUITE and "main" in components:
-                found.append(f"deb [signed-by={KEYRING}] {uri} {suite} main")
-    if not found:
+                sources.append(f"deb [signed-by={KEYRING}] {uri} {suite} main")
+    if not sources:
         raise UsageError(
-            f"apt on this machine knows no archive of Debian's {SUITE}, which the hosts are made of",
-            hint=f"add one to /etc/apt/sources.list.d (its suite: {SUITE}), then ./run provision again",
+            f"apt on this machine has no archive of Debian's {SUITE}, from which the hosts are made",
+            hint=f"add one with suite {SUITE} to /etc/apt/sources.list.d, then run ./run provision again",
         )
-    return tuple(dict.fromkeys(found))
+    return tuple(dict.fromkeys(sources))
 
 
 def _one_line(text: str) -> Iterable[tuple[str, str, list[str]]]:
@@ -101,7 +101,7 @@ def _stanzas(text: str) -> Iterable[tuple[str, str, list[str]]]:
 
 
 def apt_settings(dump: str) -> tuple[str, ...]:
-    """The lines of `apt-config dump` that say how the archive is reached: proxies, time-outs, checks."""
+    """Returns the lines of `apt-config dump` about access to the archive: proxies, time-outs, checks."""
     return tuple(line for line in dump.splitlines() if _APT_SETTING.match(line))
 
 
@@ -113,9 +113,9 @@ def prepare(
     etc: Path = Path("/etc"),
     local: Path = Path("/usr/local"),
 ) -> Recipe:
-    """Writes the recipe's folder (.cache/image-<hash>/) and names the image that it makes.
+    """Writes the recipe's folder (.cache/image-<hash>/) and returns the recipe.
 
-    `packages` come on top of the roles', `scripts` is a folder whose files shape the image besides image/.
+    `packages` are added to the roles'; the files of the folder `scripts` are hashed as well as images/container/.
     """
     apt = etc / "apt"
     files = {

@@ -1,4 +1,4 @@
-"""Ansible as a process: what its events say, how a failure is told, and that secrets stay off command lines."""
+"""Ansible as a process: its events, the message of a failure, and secrets that stay off command lines."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ PLAY = """\
 
 @pytest.fixture
 def rig(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A rig's folder without a rig, and a playbook of our own."""
+    """A rig's folder without hosts, and the playbook of this test."""
     monkeypatch.setattr(state, "RIGS", tmp_path / "rigs")
     for plugins in ("callback_plugins", "strategy_plugins"):
         (tmp_path / plugins).symlink_to(ansible.PLAYBOOKS / plugins)
@@ -66,7 +66,7 @@ def test_changes_plays_and_progress_are_read(rig: Path, tmp_path: Path) -> None:
     assert lines[0] == "first: Ensure a file is there"
     assert [(play.playbook, play.name) for play in first.plays] == [("try", "First: a play")]
     assert 0 < first.plays[0].seconds <= first.seconds
-    assert list(rig.iterdir()) == []  # neither variables nor sockets are left
+    assert list(rig.iterdir()) == []  # no file with variables and no socket remains
 
 
 def test_a_failure_names_host_task_and_reason(rig: Path, tmp_path: Path) -> None:
@@ -121,11 +121,11 @@ def test_results_with_no_log_are_not_printed(
         ansible.run_playbooks("one", ["try.yml"], variables=variables, echo=lines.append, mitogen=mitogen)
     assert "so-secret" not in "".join(lines) + str(caught.value) + caught.value.output
     assert "reason" in "".join(lines)
-    # the ignored failures before it are no failures of the play
+    # earlier failures are ignored, so they are not reported
     assert caught.value.message.startswith("this machine: Fail with a secret: the output has been hidden")
 
 
-def test_what_is_no_playbook_is_told_with_ansibles_own_words(rig: Path, tmp_path: Path) -> None:
+def test_an_invalid_playbook_is_reported_with_ansibles_message(rig: Path, tmp_path: Path) -> None:
     (tmp_path / "try.yml").write_text("- hosts: [")
     with pytest.raises(RigError) as caught:
         ansible.run_playbooks("one", ["try.yml"], variables={}, echo=lambda line: None)
@@ -133,7 +133,7 @@ def test_what_is_no_playbook_is_told_with_ansibles_own_words(rig: Path, tmp_path
     assert "try.yml" in caught.value.output
 
 
-def test_ctrl_c_ends_ansible_before_it_goes_on(rig: Path, tmp_path: Path) -> None:
+def test_ctrl_c_ends_ansible_before_it_is_raised(rig: Path, tmp_path: Path) -> None:
     (tmp_path / "try.yml").write_text(
         "- hosts: localhost\n  connection: local\n  gather_facts: false\n  tasks:\n"
         f"    - ansible.builtin.command: {{argv: [sh, -c, 'echo $$ > {tmp_path}/pid; sleep 300']}}\n"
@@ -146,12 +146,12 @@ def test_ctrl_c_ends_ansible_before_it_goes_on(rig: Path, tmp_path: Path) -> Non
     with pytest.raises(KeyboardInterrupt):
         ansible.run_playbooks("one", ["try.yml"], variables={}, echo=stop)
     pid = tmp_path / "pid"
-    if pid.exists():  # the interrupt may come before the command was started
+    if pid.exists():  # the interrupt may come before the command is started
         assert not Path(f"/proc/{pid.read_text().strip()}").exists()
     assert list(rig.iterdir()) == []
 
 
-def test_the_sentence_that_says_why_is_found() -> None:
+def test_the_reason_of_a_failure_is_found() -> None:
     item = {"results": [{"failed": False}, {"failed": True, "msg": "no", "stderr": "because\n"}]}
     assert ansible._message(item) == "no | because"
     assert ansible._message({}) == "no message"

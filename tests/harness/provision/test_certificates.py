@@ -1,4 +1,4 @@
-"""A rig's certificates are made once, fit their hosts, are trusted by nobody else, and are their owner's alone."""
+"""A rig's certificates are made once, match their hosts, belong to one rig, and only their owner can read them."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def read(pem: str) -> x509.Certificate:
     return x509.load_pem_x509_certificate(pem.encode())
 
 
-def test_servers_have_certificates_of_their_names_and_addresses() -> None:
+def test_servers_have_certificates_with_their_names_and_addresses() -> None:
     made = certify("one", HOSTS)
     authority = read(made["tls_authority"])
     assert made["tls_authority"] == authority_file("one").read_text()
@@ -54,7 +54,7 @@ def test_an_address_may_be_a_name_or_ipv6() -> None:
     assert str(names[1].get_values_for_type(x509.IPAddress)[0]) == "2001:db8::10"
 
 
-def test_they_are_made_once_and_each_rig_has_its_own(rigs: Path) -> None:
+def test_certificates_are_made_once_and_each_rig_has_its_own(rigs: Path) -> None:
     first = certify("one", HOSTS)
     assert certify("one", HOSTS) == first
     assert certify("two", HOSTS)["tls_authority"] != first["tls_authority"]
@@ -63,7 +63,7 @@ def test_they_are_made_once_and_each_rig_has_its_own(rigs: Path) -> None:
         assert stat.S_IMODE(path.stat().st_mode) & 0o077 == 0, path
 
 
-def test_a_host_that_moved_gets_another_and_the_rest_stay() -> None:
+def test_only_a_host_with_a_new_address_gets_a_new_certificate() -> None:
     first = certify("one", HOSTS)
     moved = certify("one", [host("db", "198.18.0.21"), *HOSTS[1:]])
     assert moved["tls_authority"] == first["tls_authority"]
@@ -72,7 +72,7 @@ def test_a_host_that_moved_gets_another_and_the_rest_stay() -> None:
 
 
 @pytest.mark.parametrize("lost", ["ca.pem", "ca.key", "db-1.pem"])
-def test_what_is_lost_or_damaged_is_made_anew(rigs: Path, lost: str) -> None:
+def test_a_lost_or_damaged_file_is_replaced(rigs: Path, lost: str) -> None:
     first = certify("one", HOSTS)
     (rigs / "one/tls" / lost).write_text("damaged")
     again = certify("one", HOSTS)
@@ -84,7 +84,7 @@ def test_what_is_lost_or_damaged_is_made_anew(rigs: Path, lost: str) -> None:
     assert certify("one", HOSTS) != again
 
 
-def test_what_ends_soon_is_made_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_certificate_that_expires_soon_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(certificates, "VALID", certificates.RENEW - timedelta(days=1))
         old = certify("one", HOSTS)

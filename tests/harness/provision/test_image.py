@@ -1,4 +1,4 @@
-"""What goes into the hosts' image, and that its name changes with it."""
+"""The inputs of the hosts' image; its tag changes with them."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ Components: main
 KEY = "[signed-by=/usr/share/keyrings/debian-archive-keyring.gpg]"
 
 
-def test_the_lists_are_exactly_those_of_the_roles() -> None:
+def test_the_packages_are_exactly_those_of_the_roles() -> None:
     packages = image.role_packages(ROLES_DIR)
     listed = {
         package
@@ -53,11 +53,11 @@ def test_an_expression_in_a_package_list_is_refused(tmp_path: Path) -> None:
     defaults = tmp_path / "db/defaults"
     defaults.mkdir(parents=True)
     (defaults / "main.yml").write_text("db_packages: ['postgresql-{{ version }}']\n")
-    with pytest.raises(UsageError, match="is not a package's name"):
+    with pytest.raises(UsageError, match="is not a package name"):
         image.role_packages(tmp_path)
 
 
-def test_debians_archive_is_taken_as_this_machine_reaches_it() -> None:
+def test_debians_archive_is_used_as_this_machine_reaches_it() -> None:
     assert image.debian_sources({"debian.sources": DEB822}) == (
         f"deb {KEY} http://mirror.example/debian bookworm main",
         f"deb {KEY} http://mirror.example/debian bookworm-updates main",
@@ -66,7 +66,7 @@ def test_debians_archive_is_taken_as_this_machine_reaches_it() -> None:
     assert image.debian_sources({"sources.list": one_line}) == (f"deb {KEY} http://m.example/debian/ bookworm main",)
 
 
-def test_another_systems_sources_are_no_use() -> None:
+def test_sources_of_another_system_are_refused() -> None:
     ubuntu = {"sources.list": "deb http://archive.ubuntu.example/ubuntu jammy main\n"}
     with pytest.raises(UsageError, match="no archive of Debian"):
         image.debian_sources(ubuntu)
@@ -77,9 +77,7 @@ def test_proxies_are_kept_and_index_formats_are_not() -> None:
     assert image.apt_settings(dump) == ('Acquire::http::Proxy "http://proxy:3142";',)
 
 
-def test_the_same_parts_have_the_same_tag_and_other_parts_another(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_tag_changes_with_the_inputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(image, "CACHE", tmp_path / "cache")
     etc = tmp_path / "etc"
     (etc / "apt/sources.list.d").mkdir(parents=True)
