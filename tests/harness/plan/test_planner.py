@@ -16,7 +16,7 @@ from harness.errors import UsageError
 from harness.load.job import Endpoint, Job, decode_job
 from harness.model import BACKENDS, STRATEGIES, Cell, OutcomeCounts, Trial
 from harness.plan.options import BenchRequest
-from harness.plan.planner import make_plan, service_settings
+from harness.plan.planner import Plan, make_plan, service_settings, volume
 from harness.plan.scenario import RemoteWorkload, Scenario, Site, Skip
 from harness.record import Evidence, TransactionCounts, TrialRecord, TrialResult
 from harness.scenarios import SCENARIOS
@@ -211,3 +211,26 @@ def test_every_scenario_plans_jobs_that_a_load_host_accepts(name: str, quick: bo
             for lane in work.values():
                 job = Job.of(lane, seed=trial.seed, **place)
                 assert decode_job(json.loads(json.dumps(job.to_dict()))) == job
+
+
+def test_volume_is_the_load_that_a_plan_sends() -> None:
+    cells = [
+        Cell(scenario="s", clients=100, requests=1000),
+        Cell(scenario="s", clients=8, seconds=2.5),
+        Cell(scenario="s", mode="open", rate=50, clients=300, seconds=1.0, requests=40),
+    ]
+    trials = tuple(Trial(cell=cell, number=1, order=n, seed=0) for n, cell in enumerate(cells, 1))
+    text = "3 trials, 1,040 requests and 2.5 s of steady load at up to 50 requests/s, at most 300 connections at once"
+    assert volume(Plan(trials=trials)) == text
+    assert volume(Plan(trials=())) == "0 trials, no HTTP load, at most 0 connections at once"
+
+
+def test_a_plan_for_an_external_service_sets_no_strategy_and_no_pool() -> None:
+    site = Site(hosts=1, managed=False, database=False)
+    plan = make_plan(BenchRequest.parse({}, known_scenarios=SCENARIOS), site, SCENARIOS)
+    assert {trial.cell.scenario for trial in plan.trials} == {"concurrent-writes", "throughput"}
+    assert {(trial.cell.strategy, trial.cell.pool) for trial in plan.trials} == {("", 0)}
+    for trial in plan.trials:
+        assert ".p" not in trial.cell.name.replace(".postgres", "")
+        lanes: Any = SCENARIOS[trial.cell.scenario].workload(trial)
+        assert lanes["main"].operations[0].body == {"key": "{key}"}

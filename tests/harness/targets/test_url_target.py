@@ -15,19 +15,12 @@ from typing import Any
 import psycopg
 import pytest
 
-from harness.checks.evaluate import judge_trial
-from harness.checks.finding import finding
 from harness.cli.bench import run_bench
 from harness.errors import CriterionFailed, InvalidMeasurement, RigError, UsageError
 from harness.load.job import Endpoint
 from harness.load.spec import Keys, LoadSpec, Operation
-from harness.model import Cell, Finding, Trial
-from harness.plan.options import BenchRequest
-from harness.plan.planner import Plan, make_plan, volume
-from harness.plan.scenario import Scenario, Site
-from harness.record import Evidence, TrialRecord, TrialResult
+from harness.model import Cell, Finding
 from harness.rig import state
-from harness.scenarios import SCENARIOS
 from harness.store.run_reader import Run, load_run
 from harness.targets.url import locate, permit
 from harness.targets.url_target import UrlTarget
@@ -293,19 +286,6 @@ def test_each_trial_has_new_keys() -> None:
     assert spec.keys.prefix == "p"
 
 
-def test_a_check_that_is_not_applicable_has_no_finding() -> None:
-    cell = Cell(scenario="s")
-
-    def check(_: TrialRecord) -> list[Finding]:
-        return [finding(cell, "spread", "unknown", "not reported"), finding(cell, "final value", False, "lost")]
-
-    scenario = Scenario(name="s", question="?", criteria=(), cells=lambda *_: [], workload=lambda _: {}, check=check)
-    row = TrialResult(trial=Trial(cell=cell, number=1, order=1, seed=0), figures={})
-    for reasons, findings in ({}, 2), ({"spread": "why"}, 1):
-        measured = TrialRecord(row=row, lanes={}, evidence=Evidence(not_applicable=reasons))
-        assert len(judge_trial(scenario, measured)) == findings
-
-
 @pytest.mark.parametrize(
     ("read", "check"), [("deadlocks", "deadlocks in the log"), ("dead-rows", "dead rows"), ("data", None)]
 )
@@ -313,26 +293,3 @@ def test_checks_that_need_the_servers_log_or_vacuum_are_not_applicable(read: str
     service = UrlTarget(locate("http://127.0.0.1:1"), tag="t")
     always = service._not_applicable(())
     assert service._not_applicable({read}).keys() - always.keys() == ({check} if check else set())
-
-
-def test_volume_is_the_load_that_a_plan_sends() -> None:
-    cells = [
-        Cell(scenario="s", clients=100, requests=1000),
-        Cell(scenario="s", clients=8, seconds=2.5),
-        Cell(scenario="s", mode="open", rate=50, clients=300, seconds=1.0, requests=40),
-    ]
-    trials = tuple(Trial(cell=cell, number=1, order=n, seed=0) for n, cell in enumerate(cells, 1))
-    text = "3 trials, 1,040 requests and 2.5 s of steady load at up to 50 requests/s, at most 300 connections at once"
-    assert volume(Plan(trials=trials)) == text
-    assert volume(Plan(trials=())) == "0 trials, no HTTP load, at most 0 connections at once"
-
-
-def test_a_plan_for_an_external_service_sets_no_strategy_and_no_pool() -> None:
-    site = Site(hosts=1, managed=False, database=False)
-    plan = make_plan(BenchRequest.parse({}, known_scenarios=SCENARIOS), site, SCENARIOS)
-    assert {trial.cell.scenario for trial in plan.trials} == {"concurrent-writes", "throughput"}
-    assert {(trial.cell.strategy, trial.cell.pool) for trial in plan.trials} == {("", 0)}
-    for trial in plan.trials:
-        assert ".p" not in trial.cell.name.replace(".postgres", "")
-        lanes: Any = SCENARIOS[trial.cell.scenario].workload(trial)
-        assert lanes["main"].operations[0].body == {"key": "{key}"}
