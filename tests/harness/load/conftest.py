@@ -1,4 +1,4 @@
-"""Servers on the loopback that answer as a test tells them to, and ways to run a job against them."""
+"""Servers on the loopback with a handler per test, and ways to run a job against them."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from harness.record import Samples
 
 
 def pytest_asyncio_loop_factories(item: pytest.Item) -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
-    """Load hosts have uvloop or do without; each has a TLS of its own."""
+    """Runs the TLS tests with asyncio and uvloop, which implement TLS separately."""
     both = {"uvloop": uvloop.new_event_loop} if item.path.stem == "test_connector" else {}
     return {"asyncio": asyncio.new_event_loop, **both}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """What reached the server; `number` counts from 0 over all connections."""
+    """A request as the server received it; `number` counts from 0 over all connections."""
 
     number: int
     line: str
@@ -39,11 +39,11 @@ class Request:
 
 
 Handler = Callable[[Request, asyncio.StreamWriter], Awaitable[bool | None]]
-"""Writes its answer; False ends the connection."""
+"""Writes a response; False ends the connection."""
 
 
 def http(body: object = None, *, status: int = 200, headers: str = "", raw: bytes | None = None) -> bytes:
-    """A whole answer: JSON of `body`, or `raw` bytes as they are."""
+    """A complete response: JSON of `body`, or `raw` bytes as they are."""
     data = raw if raw is not None else json.dumps(body).encode()
     head = f"HTTP/1.1 {status} X\r\nContent-Type: application/json\r\nContent-Length: {len(data)}\r\n{headers}\r\n"
     return head.encode() + data
@@ -54,7 +54,7 @@ def counted(value: int, container: str = "app-1") -> bytes:
 
 
 class LoopbackServer:
-    """An HTTP/1.1 server; `open` and `peak` count its connections, `busy_peak` requests without an answer."""
+    """An HTTP/1.1 server; `open` and `peak` count its connections, `busy_peak` requests without a response."""
 
     def __init__(self, handler: Handler) -> None:
         self._handler = handler
@@ -106,7 +106,7 @@ class LoopbackServer:
 
 @pytest.fixture
 async def serve() -> AsyncIterator[Callable[..., Awaitable[LoopbackServer]]]:
-    """Starts servers; all are gone when the test ends."""
+    """Starts servers; stops them when the test ends."""
     servers: list[LoopbackServer] = []
 
     async def start(handler: Handler, tls: ssl.SSLContext | None = None) -> LoopbackServer:
@@ -144,7 +144,7 @@ def job_dict(port: int, out: Path, **changes: Any) -> dict[str, Any]:
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What a job left behind."""
+    """The results of a job."""
 
     summary: LaneSummary
     events: list[dict[str, Any]]
@@ -162,7 +162,7 @@ class Outcome:
 
 
 async def run_job(job: dict[str, Any], *lines: str | None) -> Outcome:
-    """Run a job in this process and event loop: `go`, then `lines`."""
+    """Runs a job in this process and event loop with the commands `go` and `lines`."""
     commands: asyncio.Queue[str | None] = asyncio.Queue()
     for line in ("go", *lines):
         commands.put_nowait(line)
@@ -173,7 +173,7 @@ async def run_job(job: dict[str, Any], *lines: str | None) -> Outcome:
 
 
 class AgentProcess:
-    """`python -m harness.load.agent`, spoken with in lines."""
+    """A `python -m harness.load.agent` process."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self.process = process
@@ -198,7 +198,7 @@ class AgentProcess:
 
 @pytest.fixture
 async def agent() -> AsyncIterator[Callable[[dict[str, Any] | str], Awaitable[AgentProcess]]]:
-    """Starts agents with a job (or any first line); none survives the test."""
+    """Starts agents with a job (or any first line); ends them with the test."""
     processes: list[AgentProcess] = []
 
     async def start(job: dict[str, Any] | str) -> AgentProcess:

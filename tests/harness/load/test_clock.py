@@ -5,24 +5,24 @@ import asyncio
 from harness.load.clock import PreciseTimer, now_us
 
 
-async def test_an_alarm_rings_once_at_its_instant_and_not_before() -> None:
-    rung: list[int] = []
-    bell = asyncio.Event()
+async def test_a_timer_fires_once_and_not_before_its_instant() -> None:
+    fired_us: list[int] = []
+    event = asyncio.Event()
 
-    def ring() -> None:
-        rung.append(now_us())
-        bell.set()
+    def fire() -> None:
+        fired_us.append(now_us())
+        event.set()
 
-    alarm = PreciseTimer(asyncio.get_running_loop(), ring)
+    timer = PreciseTimer(asyncio.get_running_loop(), fire)
     try:
         at = now_us() + 3_300
-        alarm.set(at + 60_000_000)
-        alarm.set(at)  # replaces
-        await asyncio.wait_for(bell.wait(), 30)
-        assert rung[0] >= at
-        bell.clear()
-        alarm.set(now_us() - 5)  # past: at once
-        await asyncio.wait_for(bell.wait(), 30)
-        assert len(rung) == 2
+        timer.set(at + 60_000_000)
+        timer.set(at)  # replaces
+        await asyncio.wait_for(event.wait(), 30)
+        assert fired_us[0] >= at
+        event.clear()
+        timer.set(now_us() - 5)  # past: at once
+        await asyncio.wait_for(event.wait(), 30)
+        assert len(fired_us) == 2
     finally:
-        alarm.close()
+        timer.close()

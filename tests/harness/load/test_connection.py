@@ -1,4 +1,4 @@
-"""What the client makes of answers, good and hostile, over real connections."""
+"""Classification of valid and hostile responses, over real connections."""
 
 from __future__ import annotations
 
@@ -32,15 +32,15 @@ def until_close(body: bytes) -> bytes:
 
 
 SEND = {
-    # name: (what the server writes, whether it closes then, outcome, status, error)
+    # name: (bytes the server writes, whether it then closes, outcome, status, error)
     "plain": (http(raw=BODY), False, "ok", 200, ""),
-    "close said": (http(raw=BODY, headers="Connection: close\r\n"), True, "ok", 200, ""),
+    "close announced": (http(raw=BODY, headers="Connection: close\r\n"), True, "ok", 200, ""),
     "chunked": (chunked(BODY[:9], BODY[9:]), False, "ok", 200, ""),
     "chunked with trailer": (chunked(BODY, end=b"0\r\nX-Sum: 1\r\n\r\n"), False, "ok", 200, ""),
     "until close": (until_close(BODY), True, "ok", 200, ""),
     "continue first": (b"HTTP/1.1 100 Continue\r\n\r\n" + http(raw=BODY), False, "ok", 200, ""),
     "old version": (b"HTTP/1.0 200 OK\r\nContent-Length: %d\r\n\r\n" % len(BODY) + BODY, True, "ok", 200, ""),
-    "no answer": (b"", True, "unknown", 0, "eof"),
+    "no response": (b"", True, "unknown", 0, "eof"),
     "half a head": (b"HTTP/1.1 200 OK\r\nContent-Le", True, "unknown", 0, "truncated"),
     "half a body": (http(raw=BODY)[:-5], True, "unknown", 0, "truncated"),
     "half of chunks": (chunked(BODY, end=b""), True, "unknown", 0, "truncated"),
@@ -65,7 +65,7 @@ SEND = {
 
 @pytest.mark.parametrize("name", SEND)
 @pytest.mark.parametrize("piecewise", [False, True], ids=["whole", "bytewise"])
-async def test_each_answer_means_what_it_should(serve: Serve, tmp_path: Path, name: str, piecewise: bool) -> None:
+async def test_each_response_has_the_right_outcome(serve: Serve, tmp_path: Path, name: str, piecewise: bool) -> None:
     data, closes, outcome, status, error = SEND[name]
 
     async def handler(request: Request, writer: asyncio.StreamWriter) -> bool | None:
@@ -87,7 +87,7 @@ async def test_each_answer_means_what_it_should(serve: Serve, tmp_path: Path, na
     assert list(samples.sent_us) == sorted(samples.sent_us)
 
 
-async def test_a_close_that_was_not_announced_leaves_the_next_request_unknown(serve: Serve, tmp_path: Path) -> None:
+async def test_after_an_unannounced_close_the_next_request_is_unknown(serve: Serve, tmp_path: Path) -> None:
     async def handler(request: Request, writer: asyncio.StreamWriter) -> bool | None:
         writer.write(counted(request.number))
         return False
@@ -115,7 +115,7 @@ async def test_a_reset_after_the_request_is_unknown(serve: Serve, tmp_path: Path
     assert server.requests == 2
 
 
-async def test_silence_is_unknown_after_the_timeout(serve: Serve, tmp_path: Path) -> None:
+async def test_no_response_within_the_timeout_is_unknown(serve: Serve, tmp_path: Path) -> None:
     async def handler(request: Request, writer: asyncio.StreamWriter) -> bool | None:
         if request.number == 0:
             await asyncio.sleep(30)
@@ -130,7 +130,7 @@ async def test_silence_is_unknown_after_the_timeout(serve: Serve, tmp_path: Path
     assert done.summary.connections.reopened == 1
 
 
-async def test_an_answer_sent_twice_is_not_the_next_ones(serve: Serve, tmp_path: Path) -> None:
+async def test_a_duplicate_response_is_not_taken_for_the_next_one(serve: Serve, tmp_path: Path) -> None:
     async def handler(request: Request, writer: asyncio.StreamWriter) -> bool | None:
         writer.write(counted(request.number) * 2)
         return None
@@ -142,7 +142,7 @@ async def test_an_answer_sent_twice_is_not_the_next_ones(serve: Serve, tmp_path:
     assert done.summary.connections.reopened == 4
 
 
-async def test_words_without_a_question_are_counted_and_end_the_connection(serve: Serve, tmp_path: Path) -> None:
+async def test_a_response_without_a_request_is_counted_and_ends_the_connection(serve: Serve, tmp_path: Path) -> None:
     async def handler(request: Request, writer: asyncio.StreamWriter) -> bool | None:
         writer.write(counted(request.number))
         await writer.drain()
@@ -157,16 +157,16 @@ async def test_words_without_a_question_are_counted_and_end_the_connection(serve
     assert done.summary.connections.out_of_step == 1
 
 
-async def test_a_goodbye_on_a_connection_never_used_puts_no_answer_out_of_step(tmp_path: Path) -> None:
-    """HAProxy says 408 to who has connected and asks nothing for its `timeout http-request`."""
-    goodbyes = 0
+async def test_an_idle_timeout_on_an_unused_connection_is_not_out_of_step(tmp_path: Path) -> None:
+    """HAProxy sends a 408 on a connection without a request for its `timeout http-request`."""
+    timeouts = 0
 
-    async def impatient(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        nonlocal goodbyes
+    async def serve_with_timeout(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal timeouts
         try:
             await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 0.1)
         except TimeoutError:
-            goodbyes += 1
+            timeouts += 1
             writer.write(http({}, status=408))
         except asyncio.IncompleteReadError:
             pass
@@ -176,11 +176,11 @@ async def test_a_goodbye_on_a_connection_never_used_puts_no_answer_out_of_step(t
             await writer.drain()
         writer.close()
 
-    server = await asyncio.start_server(impatient, "127.0.0.1", 0)
+    server = await asyncio.start_server(serve_with_timeout, "127.0.0.1", 0)
     async with server:
         port = server.sockets[0].getsockname()[1]
         done = await run_job(job_dict(port, tmp_path, mode="open", clients=3, rate=4.0, seconds=0.6))
-    assert goodbyes
+    assert timeouts
     assert done.summary.connections.out_of_step == 0
 
 
@@ -195,7 +195,7 @@ async def test_a_connection_closed_while_idle_is_opened_again(serve: Serve, tmp_
     assert done.summary.connections == ConnectionTotals(opened=5, reopened=4, out_of_step=0)
 
 
-async def test_many_answers_on_one_connection_with_changing_heads(serve: Serve, tmp_path: Path) -> None:
+async def test_many_responses_with_changing_heads_on_one_connection(serve: Serve, tmp_path: Path) -> None:
     async def handler(request: Request, writer: asyncio.StreamWriter) -> bool | None:
         writer.write(http({"success": True, "value": request.number}, headers=f"X-Request: {request.number}\r\n"))
         return None
@@ -206,7 +206,7 @@ async def test_many_answers_on_one_connection_with_changing_heads(serve: Serve, 
     assert done.summary.connections.opened == 1
 
 
-async def test_the_same_bytes_mean_to_each_operation_what_it_asked_for(serve: Serve, tmp_path: Path) -> None:
+async def test_the_same_bytes_are_classified_for_each_operation(serve: Serve, tmp_path: Path) -> None:
     async def handler(request: Request, writer: asyncio.StreamWriter) -> bool | None:
         writer.write(http({"success": True, "value": 7, "other": 8, "tries": 2}))
         return None
@@ -219,8 +219,8 @@ async def test_the_same_bytes_mean_to_each_operation_what_it_asked_for(serve: Se
         {"name": "missing", "path": "/d", "value": "none"},
     ]
     done = await run_job(job_dict(server.port, tmp_path, requests=400, operations=operations))
-    meant = set(zip(done.samples.op, done.samples.outcome, done.samples.value, done.samples.error, strict=True))
-    assert meant == {
+    outcomes = set(zip(done.samples.op, done.samples.outcome, done.samples.value, done.samples.error, strict=True))
+    assert outcomes == {
         ("plain", "ok", None, ""),
         ("value", "ok", 7, ""),
         ("other", "ok", 8, ""),
@@ -229,37 +229,35 @@ async def test_the_same_bytes_mean_to_each_operation_what_it_asked_for(serve: Se
     assert done.summary.captured["tries"] == (2.0 * done.samples.op.count("value"), done.samples.op.count("value"))
 
 
-def test_few_answers_and_no_long_ones_are_remembered_whole() -> None:
-    told: list[object] = []
+def test_only_a_few_short_responses_are_cached_whole() -> None:
+    calls: list[object] = []
 
     def answered(connection: HttpConnection, done_us: int, status: int, body: bytes, is_json: bool) -> bytes:
-        told.append(body)
+        calls.append(body)
         return body
 
     owner = SimpleNamespace(
-        answered=answered, repeated=lambda connection, done_us, outcome: told.append(("again", outcome))
+        answered=answered, repeated=lambda connection, done_us, outcome: calls.append(("again", outcome))
     )
     connection = HttpConnection(owner)  # type: ignore[arg-type]
     connection.connection_made(SimpleNamespace(write=None))  # type: ignore[arg-type]
     bodies = [b"%04d" % number for number in range(1000)] + [b"x" * 10_000]
-    for body in [bodies[0], *bodies, *bodies]:  # the first time httptools reads, and the head is remembered alone
+    for body in [bodies[0], *bodies, *bodies]:  # httptools reads the first, and only its head is remembered
         connection.busy = True
         connection.data_received(http(raw=body))
         assert not connection.busy
-    assert told[1:1002] == bodies
-    again = [entry for entry in told[1002:] if isinstance(entry, tuple)]
-    assert again == [("again", body) for body in bodies[: len(again)]]
-    assert 0 < len(again) == len(connection.known_answers) <= 64
-    assert told[1002 + len(again) :] == bodies[len(again) :]
+    assert calls[1:1002] == bodies
+    repeated = [entry for entry in calls[1002:] if isinstance(entry, tuple)]
+    assert repeated == [("again", body) for body in bodies[: len(repeated)]]
+    assert 0 < len(repeated) == len(connection.known_answers) <= 64
+    assert calls[1002 + len(repeated) :] == bodies[len(repeated) :]
 
 
-async def test_requests_larger_than_the_kernel_takes_at_once_arrive_whole_and_in_order(
-    serve: Serve, tmp_path: Path
-) -> None:
-    came: list[tuple[str, int]] = []
+async def test_requests_larger_than_the_send_buffer_arrive_whole_and_in_order(serve: Serve, tmp_path: Path) -> None:
+    received: list[tuple[str, int]] = []
 
     async def handler(request: Request, writer: asyncio.StreamWriter) -> bool | None:
-        came.append((request.body[-14:-2].decode(), len(request.body)))
+        received.append((request.body[-14:-2].decode(), len(request.body)))
         writer.write(counted(request.number))
         return None
 
@@ -267,31 +265,31 @@ async def test_requests_larger_than_the_kernel_takes_at_once_arrive_whole_and_in
     operation = {"name": "large", "path": "/x", "body": {"data": "x" * 6_000_000 + "{n}"}, "value": "value"}
     done = await run_job(job_dict(server.port, tmp_path, requests=4, operations=[operation]))
     assert done.samples.outcome == ["ok"] * 4
-    assert came == [(f"{number:012d}", 6_000_024) for number in range(4)]
+    assert received == [(f"{number:012d}", 6_000_024) for number in range(4)]
     assert done.summary.connections.opened == 1
 
 
 @pytest.fixture
-def readers(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[weakref.ref[object]]]:
-    """Whatever reads an answer, as long as it lives; nothing is collected, as in the measured window."""
-    made: list[weakref.ref[object]] = []
+def parsers(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[weakref.ref[object]]]:
+    """Weak references to all parsers; the garbage collector is off, as in the measured window."""
+    references: list[weakref.ref[object]] = []
 
     class Parser(connection._Parser):
         def __init__(self) -> None:
             super().__init__()
-            made.append(weakref.ref(self))
+            references.append(weakref.ref(self))
 
     monkeypatch.setattr(connection, "_Parser", Parser)
     monkeypatch.setattr(connection, "_heads", {})
     gc.disable()
-    yield made
+    yield references
     gc.enable()
 
 
 ENDS: dict[str, tuple[list[bytes], Callable[[HttpConnection], None]]] = {
     "chunked": ([chunked(BODY[:9], BODY[9:])], lambda _: None),
     "in pieces": ([chunked(BODY[:9], BODY[9:])[:90], chunked(BODY[:9], BODY[9:])[90:]], lambda _: None),
-    "a head of its own": ([http(raw=BODY, headers="X-Id: 1\r\n")], lambda _: None),
+    "a new head": ([http(raw=BODY, headers="X-Id: 1\r\n")], lambda _: None),
     "truncated": ([http(raw=BODY)[:-5]], lambda connection: connection.connection_lost(None)),
     "until close": ([until_close(BODY)], lambda connection: connection.connection_lost(None)),
     "given up": ([http(raw=BODY)[:-5]], lambda connection: connection.fail("timeout", 0)),
@@ -300,11 +298,9 @@ ENDS: dict[str, tuple[list[bytes], Callable[[HttpConnection], None]]] = {
 
 
 @pytest.mark.parametrize("name", ENDS)
-def test_an_answer_leaves_nothing_in_memory_that_only_the_collector_would_find(
-    readers: list[weakref.ref[object]], name: str
-) -> None:
-    told: list[str] = []
-    owner = SimpleNamespace(answered=lambda *_: told.append("answered"), broken=lambda *_: told.append("broken"))
+def test_a_response_leaves_no_reference_cycle(parsers: list[weakref.ref[object]], name: str) -> None:
+    calls: list[str] = []
+    owner = SimpleNamespace(answered=lambda *_: calls.append("answered"), broken=lambda *_: calls.append("broken"))
     connection = HttpConnection(owner)  # type: ignore[arg-type]
     connection.connection_made(SimpleNamespace(write=None, abort=lambda: None))  # type: ignore[arg-type]
     connection.busy = True
@@ -312,5 +308,5 @@ def test_an_answer_leaves_nothing_in_memory_that_only_the_collector_would_find(
     for part in parts:
         connection.data_received(part)
     end(connection)
-    assert len(told) == 1
-    assert [reader() for reader in readers] == [None]
+    assert len(calls) == 1
+    assert [parser() for parser in parsers] == [None]

@@ -1,4 +1,4 @@
-"""Connections over TLS: the server's certificate is verified before anything is sent, and what fails is said."""
+"""TLS connections: the server's certificate is verified before anything is sent, and errors are reported."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def job_over_tls(port: int, out: Path, ca: Path, **changes: Any) -> dict[str, An
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
-async def test_a_server_of_the_authority_is_talked_to(
+async def test_a_server_certified_by_the_ca_is_accepted(
     serve: Serve, tmp_path: Path, authorities: Any, host: str
 ) -> None:
     server = await serve(count, authorities[0].context())
@@ -36,23 +36,23 @@ async def test_a_server_of_the_authority_is_talked_to(
     assert done.summary.connections == ConnectionTotals(opened=5, reopened=0, out_of_step=0)
 
 
-async def test_a_server_of_another_authority_is_sent_nothing(serve: Serve, tmp_path: Path, authorities: Any) -> None:
+async def test_a_server_certified_by_another_ca_is_sent_nothing(serve: Serve, tmp_path: Path, authorities: Any) -> None:
     server = await serve(count, authorities[1].context())
     with pytest.raises(RigError, match=r"cannot connect to 127\.0\.0\.1:\d+: the certificate is refused: unable to"):
         await run_job(job_over_tls(server.port, tmp_path, authorities[0].file))
     assert server.requests == 0
 
 
-async def test_a_server_of_another_name_is_sent_nothing(serve: Serve, tmp_path: Path, authorities: Any) -> None:
+async def test_a_server_with_another_name_is_sent_nothing(serve: Serve, tmp_path: Path, authorities: Any) -> None:
     server = await serve(count, authorities[0].context("elsewhere"))
-    for host, said in (("127.0.0.1", "IP address"), ("localhost", "Hostname")):
+    for host, message in (("127.0.0.1", "IP address"), ("localhost", "Hostname")):
         job = job_over_tls(server.port, tmp_path, authorities[0].file, host=host, address="127.0.0.1")
-        with pytest.raises(RigError, match=f"certificate is refused: {said} mismatch, .* not valid for '{host}'"):
+        with pytest.raises(RigError, match=f"certificate is refused: {message} mismatch, .* not valid for '{host}'"):
             await run_job(job)
     assert server.requests == 0
 
 
-async def test_a_server_that_does_not_speak_tls_is_told(tmp_path: Path, authorities: Any) -> None:
+async def test_a_server_without_tls_is_reported(tmp_path: Path, authorities: Any) -> None:
     async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read(1)
         writer.write(http({}, status=400))
@@ -63,13 +63,13 @@ async def test_a_server_that_does_not_speak_tls_is_told(tmp_path: Path, authorit
             await run_job(job_over_tls(server.sockets[0].getsockname()[1], tmp_path, authorities[0].file))
 
 
-async def test_a_client_that_does_not_speak_tls_gets_no_answer(serve: Serve, tmp_path: Path, authorities: Any) -> None:
+async def test_a_client_without_tls_gets_no_response(serve: Serve, tmp_path: Path, authorities: Any) -> None:
     server = await serve(count, authorities[0].context())
     done = await run_job(job_dict(server.port, tmp_path))
     assert (server.requests, done.summary.measure.unknown) == (0, 1)
 
 
-async def test_an_authority_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+async def test_a_ca_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     with pytest.raises(RigError, match=r"load-1: cannot read .*none\.pem: No such file"):
         await run_job(job_over_tls(1, tmp_path, tmp_path / "none.pem"))
     (tmp_path / "none.pem").write_text("no certificate")
@@ -77,7 +77,7 @@ async def test_an_authority_that_cannot_be_read_is_named(tmp_path: Path) -> None
         await run_job(job_over_tls(1, tmp_path, tmp_path / "none.pem"))
 
 
-async def test_a_handshake_that_fails_in_the_middle_is_a_request_that_was_not_sent(
+async def test_a_failed_handshake_during_the_run_is_a_request_not_sent(
     serve: Serve, tmp_path: Path, authorities: Any
 ) -> None:
     context = authorities[0].context()

@@ -22,7 +22,7 @@ NONE = Columns([], [], [], b"", [])
         ),
     ],
 )
-def test_requests_are_split_by_the_instant_they_were_due(at_us: float, early: Columns, late: Columns) -> None:
+def test_requests_are_split_by_due_time(at_us: float, early: Columns, late: Columns) -> None:
     assert ROWS.split(at_us) == (early, late)
 
 
@@ -64,7 +64,7 @@ def test_the_errors_of_a_phase_are_bounded() -> None:
         (4000, 5000, [0, 0, 0], 0),
     ],
 )
-def test_a_window_takes_what_lies_in_it(begin_us: int, until_us: int, outcomes: list[int], busy_us: int) -> None:
+def test_a_window_counts_what_is_inside_it(begin_us: int, until_us: int, outcomes: list[int], busy_us: int) -> None:
     window = MeasuredWindow()
     window.begin_us, window.until_us = begin_us, until_us
     window.count(ROWS)

@@ -12,16 +12,16 @@ ONE_SECOND = {
     "measure_to_us": 1_000_000, "window": window(2000), "last_due_us": 999_500, "last_sent_us": 999_900,
     "watch": (process(looks=97),),
 }  # fmt: skip
-"""As it is with --quick."""
+"""A window as with --quick."""
 
 
-def test_an_innocent_generator_has_no_reasons() -> None:
+def test_a_generator_below_all_limits_has_no_reasons() -> None:
     assert reasons(lane_summary(), ceiling_rps=50_000) == []
     assert reasons(lane_summary()) == []
 
 
 @pytest.mark.parametrize(
-    ("changes", "ceiling", "said"),
+    ("changes", "ceiling", "message"),
     [
         ({"watch": (process(cpu=0.95),)}, None, "used 95% of a core"),
         ({"watch": (process(), process(cpu=0.95, load_host="load-2", in_flight=0.0))}, None, "load-2"),
@@ -44,14 +44,14 @@ def test_an_innocent_generator_has_no_reasons() -> None:
         (ONE_SECOND | {"busy_us": 85_000_000, "watch": (process(looks=97, in_flight=100.0),)}, None, "85.0"),
     ],
 )
-def test_each_reason_is_named(changes: dict[str, Any], ceiling: float | None, said: str) -> None:
-    found = reasons(lane_summary(**changes), ceiling)
-    assert len(found) == 1
-    assert said in found[0]
-    assert "\n" not in found[0]
+def test_each_reason_is_named(changes: dict[str, Any], ceiling: float | None, message: str) -> None:
+    problems = reasons(lane_summary(**changes), ceiling)
+    assert len(problems) == 1
+    assert message in problems[0]
+    assert "\n" not in problems[0]
 
 
-def test_outcomes_that_cannot_be_believed_are_told_from_times_that_cannot() -> None:
+def test_unusable_outcomes_are_told_apart_from_unusable_times() -> None:
     assert broken(lane_summary()) == []
     assert broken(lane_summary(watch=(process(cpu=0.95),))) == []
     assert broken(lane_summary(connections=ConnectionTotals(opened=100, reopened=0, out_of_step=2))) == [
@@ -64,17 +64,17 @@ def test_outcomes_that_cannot_be_believed_are_told_from_times_that_cannot() -> N
     "changes",
     [
         {"lag_ms": Percentiles(p99_ms=0.9, count=5000), "service_ms": Percentiles(p99_ms=0.5)},  # below the grain
-        {"lag_ms": Percentiles(p95_ms=0.3, p99_ms=9.0, count=100)},  # a hiccup or two
+        {"lag_ms": Percentiles(p95_ms=0.3, p99_ms=9.0, count=100)},  # one or two outliers
         {"lag_ms": Percentiles(p95_ms=None, p99_ms=None, count=9)},  # too few to carry a p95
-        {"watch": (process(cpu=0.99, looks=3, in_flight=None),)},  # 30 ms: says nothing
+        {"watch": (process(cpu=0.99, looks=3, in_flight=None),)},  # 30 ms: too short
         {"mode": "closed", "offered_rate": None, "last_sent_us": 12_000_000},
         {"watch": (process(in_flight=20.9),)},  # within 5 %
         ONE_SECOND | {"busy_us": 18_000_000},  # chance
         ONE_SECOND | {"busy_us": 15_000_000, "watch": (process(looks=49),)},  # too few looks
-        # a burst: a thousand in flight in the first hundredth of a second, which nobody looked at
+        # a burst: a thousand in flight in the first 10 ms, before the first look
         ONE_SECOND | {"busy_us": 510_000_000, "peak_in_flight": 1000, "watch": (process(looks=97, in_flight=480),)},
         {"measure_to_us": None, "last_sent_us": None},
     ],
 )
-def test_what_proves_nothing_is_no_reason(changes: dict[str, Any]) -> None:
+def test_values_without_significance_are_no_reason(changes: dict[str, Any]) -> None:
     assert reasons(lane_summary(**changes), 50_000.0) == []

@@ -1,6 +1,6 @@
-"""Agent, hostile proxy, real service, real database: every outcome is right, and so is what the oracle makes of it.
+"""Agent, hostile proxy, real service, real database: outcomes and the findings of the oracle are checked.
 
-The proxy knows what it did to each request, and so whether it was applied: the truth that both are held to.
+The proxy records what it did to each request, so it is known whether the request was applied.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ REQUESTS = 400
 TIMEOUT_S = 3.0
 
 FAULTS: Mapping[str, set[tuple[str, str]]] = {
-    # what the proxy does to a request: the outcomes and errors that may come of it
+    # fault injected by the proxy: the allowed outcomes and errors
     "": {("ok", "")},
     "drop the request": {("unknown", "eof"), ("unknown", "reset")},
     "drop the answer": {("unknown", "eof"), ("unknown", "reset")},
@@ -50,17 +50,17 @@ NOT_FORWARDED = ("drop the request", "refuse", "pretend")
 
 
 class Proxy:
-    """Passes requests on to `url` and does to number n what `faults[n]` says; counts both."""
+    """Forwards requests to `url` with the fault `faults[n]` for number n; counts received and forwarded ones."""
 
     def __init__(self, url: str, faults: Mapping[int, str], session: aiohttp.ClientSession) -> None:
         self._url, self._faults, self._session = url, faults, session
-        self.came: Counter[int] = Counter()
+        self.received: Counter[int] = Counter()
         self.forwarded: Counter[int] = Counter()
 
     async def __call__(self, request: Request, writer: asyncio.StreamWriter) -> bool | None:
         number = int(request.line.split("?n=")[1].split()[0])
         fault = self._faults.get(number, "")
-        self.came[number] += 1
+        self.received[number] += 1
         answer = b""
         for _ in range(0 if fault in NOT_FORWARDED else 2 if fault == "replay" else 1):
             answer = await self._forward(number, request)
@@ -98,7 +98,7 @@ async def session() -> AsyncIterator[aiohttp.ClientSession]:
 def bench(
     serve: Serve, agent: Start, session: aiohttp.ClientSession, database: Database, tmp_path: Path
 ) -> Callable[..., Awaitable[tuple[Proxy, Samples, Evidence]]]:
-    """`await bench(faults, keyed=…)`: one agent, one hot key; the proxy, the samples, the database's evidence."""
+    """`await bench(faults, keyed=…)` runs one agent on one hot key; returns the proxy, the samples and the evidence."""
 
     async def run(faults: Mapping[int, str], *, keyed: bool) -> tuple[Proxy, Samples, Evidence]:
         increment = {
@@ -127,30 +127,30 @@ def bench(
     return run
 
 
-def judged(samples: Samples, evidence: Evidence) -> dict[str, Finding]:
-    found = [
+def findings_by_check(samples: Samples, evidence: Evidence) -> dict[str, Finding]:
+    findings = [
         counter_oracle.check_final_value(CELL, samples, evidence),
         counter_oracle.check_value_sequence(CELL, samples, evidence),
         counter_oracle.check_real_time_order(CELL, samples),
         counter_oracle.check_ledger(CELL, samples, evidence),
     ]
-    return {one.check: one for one in found}
+    return {finding.check: finding for finding in findings}
 
 
-def some(fault: str, number: int) -> dict[int, str]:
+def on_some(fault: str, number: int) -> dict[int, str]:
     return dict.fromkeys(random.Random(3).sample(range(REQUESTS), number), fault)
 
 
 Bench = Callable[..., Awaitable[tuple[Proxy, Samples, Evidence]]]
 
 
-async def test_whatever_happens_to_answers_outcomes_and_oracle_are_right(bench: Bench) -> None:
+async def test_outcomes_and_oracle_are_right_under_every_fault(bench: Bench) -> None:
     rng = random.Random(1)
-    wanted = [fault for fault in FAULTS if fault] * 6
-    faults = dict(zip(rng.sample(range(REQUESTS), len(wanted)), wanted, strict=True))
+    injected = [fault for fault in FAULTS if fault] * 6
+    faults = dict(zip(rng.sample(range(REQUESTS), len(injected)), injected, strict=True))
     proxy, samples, evidence = await bench(faults, keyed=True)
     assert sorted(samples.seq) == list(range(REQUESTS))
-    assert proxy.came == Counter(range(REQUESTS)), "each request was sent once"
+    assert proxy.received == Counter(range(REQUESTS)), "each request was sent once"
     for seq, outcome, error in zip(samples.seq, samples.outcome, samples.error, strict=True):
         fault = faults.get(seq, "")
         assert (outcome, error) in FAULTS[fault], (seq, fault)
@@ -158,41 +158,41 @@ async def test_whatever_happens_to_answers_outcomes_and_oracle_are_right(bench: 
     assert evidence.final == {"hot-0": applied}
     ok, unknown = samples.outcome.count("ok"), samples.outcome.count("unknown")
     assert ok < applied < ok + unknown == REQUESTS
-    found = judged(samples, evidence)
-    assert {check: one.verdict for check, one in found.items()} == dict.fromkeys(found, "pass"), found
-    assert (found["final value"].numbers["ok"], found["final value"].numbers["unknown"]) == (ok, unknown)
-    assert found["ledger"].numbers["rows"] == applied
+    findings = findings_by_check(samples, evidence)
+    assert {check: finding.verdict for check, finding in findings.items()} == dict.fromkeys(findings, "pass"), findings
+    assert (findings["final value"].numbers["ok"], findings["final value"].numbers["unknown"]) == (ok, unknown)
+    assert findings["ledger"].numbers["rows"] == applied
 
 
 @pytest.mark.parametrize("keyed", [False, True], ids=["without a key", "with Idempotency-Key"])
-async def test_requests_sent_twice_by_the_proxy_are_found_unless_they_carry_a_key(bench: Bench, keyed: bool) -> None:
-    proxy, samples, evidence = await bench(some("replay", 30), keyed=keyed)
+async def test_replayed_requests_are_detected_unless_they_have_an_idempotency_key(bench: Bench, keyed: bool) -> None:
+    proxy, samples, evidence = await bench(on_some("replay", 30), keyed=keyed)
     assert proxy.forwarded.total() == REQUESTS + 30
     assert samples.outcome == ["ok"] * REQUESTS
-    found = judged(samples, evidence)
+    findings = findings_by_check(samples, evidence)
     if keyed:
         assert evidence.final == {"hot-0": REQUESTS}
-        assert {one.verdict for one in found.values()} == {"pass"}, found
+        assert {finding.verdict for finding in findings.values()} == {"pass"}, findings
     else:
-        assert (found["final value"].verdict, found["final value"].numbers["invented"]) == ("fail", 30)
-        assert (found["value sequence"].verdict, found["value sequence"].numbers["gaps"]) == ("fail", 30)
-        assert found["real-time order"].verdict == "pass"
-        assert found["ledger"].verdict == "unknown"
+        assert (findings["final value"].verdict, findings["final value"].numbers["invented"]) == ("fail", 30)
+        assert (findings["value sequence"].verdict, findings["value sequence"].numbers["gaps"]) == ("fail", 30)
+        assert findings["real-time order"].verdict == "pass"
+        assert findings["ledger"].verdict == "unknown"
 
 
-async def test_answers_that_the_proxy_made_up_are_found(bench: Bench) -> None:
-    _, samples, evidence = await bench(some("pretend", 7), keyed=True)
+async def test_forged_responses_are_detected(bench: Bench) -> None:
+    _, samples, evidence = await bench(on_some("pretend", 7), keyed=True)
     assert samples.outcome == ["ok"] * REQUESTS
-    found = judged(samples, evidence)
-    assert (found["final value"].verdict, found["final value"].numbers["lost"]) == ("fail", 7)
-    assert (found["value sequence"].verdict, found["value sequence"].numbers["doubles"]) == ("fail", 7)
-    assert found["ledger"].numbers["problems"] == {"acknowledged but absent": 7}
+    findings = findings_by_check(samples, evidence)
+    assert (findings["final value"].verdict, findings["final value"].numbers["lost"]) == ("fail", 7)
+    assert (findings["value sequence"].verdict, findings["value sequence"].numbers["doubles"]) == ("fail", 7)
+    assert findings["ledger"].numbers["problems"] == {"acknowledged but absent": 7}
 
 
-async def test_answers_whose_value_the_proxy_altered_are_found(bench: Bench) -> None:
-    _, samples, evidence = await bench(some("alter", 5), keyed=True)
+async def test_altered_values_are_detected(bench: Bench) -> None:
+    _, samples, evidence = await bench(on_some("alter", 5), keyed=True)
     assert samples.outcome == ["ok"] * REQUESTS
-    found = judged(samples, evidence)
-    assert found["final value"].verdict == "pass"
-    assert (found["value sequence"].verdict, found["value sequence"].numbers["outside"]) == ("fail", 5)
-    assert (found["ledger"].verdict, found["ledger"].numbers["problems"]) == ("fail", {"another value": 5})
+    findings = findings_by_check(samples, evidence)
+    assert findings["final value"].verdict == "pass"
+    assert (findings["value sequence"].verdict, findings["value sequence"].numbers["outside"]) == ("fail", 5)
+    assert (findings["ledger"].verdict, findings["ledger"].numbers["problems"]) == ("fail", {"another value": 5})

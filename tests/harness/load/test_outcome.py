@@ -13,7 +13,7 @@ PLAIN = Operation(name="live", path="/live")
 OK = {"success": True, "value": 4, "duration": 1, "container": "app-1"}
 
 
-def verdict(op: Operation, status: int, body: object, *, is_json: bool = True) -> tuple[str, str]:
+def classified(op: Operation, status: int, body: object, *, is_json: bool = True) -> tuple[str, str]:
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
     answer = classify_answer(op, status, data, is_json)
     return OUTCOMES[answer.outcome], answer.error
@@ -51,8 +51,8 @@ def verdict(op: Operation, status: int, body: object, *, is_json: bool = True) -
         (504, b"", ("unknown", "HTTP 504")),
     ],
 )
-def test_what_an_answer_means(status: int, body: object, expected: tuple[str, str]) -> None:
-    assert verdict(COUNTER, status, body) == expected
+def test_classification(status: int, body: object, expected: tuple[str, str]) -> None:
+    assert classified(COUNTER, status, body) == expected
 
 
 @pytest.mark.parametrize(
@@ -64,8 +64,8 @@ def test_what_an_answer_means(status: int, body: object, expected: tuple[str, st
         (b'{"status": "u', True, "unknown"),
     ],
 )
-def test_without_an_expected_value_a_whole_answer_is_enough(body: bytes, is_json: bool, expected: str) -> None:
-    assert verdict(PLAIN, 200, body, is_json=is_json)[0] == expected
+def test_without_an_expected_value_a_complete_response_is_enough(body: bytes, is_json: bool, expected: str) -> None:
+    assert classified(PLAIN, 200, body, is_json=is_json)[0] == expected
 
 
 def test_host_value_and_captures_are_kept() -> None:
@@ -75,10 +75,10 @@ def test_host_value_and_captures_are_kept() -> None:
 
 
 @pytest.mark.parametrize("text", ["a,b", 'a"b', "a\nb", "a\x00b", "x" * 5000, "=1+1", "@SUM(A1)", "-2", "+3"])
-def test_a_strangers_text_cannot_break_the_table(text: str) -> None:
+def test_untrusted_text_cannot_break_the_csv(text: str) -> None:
     data: dict[str, Any] = {"code": text, "container": text}
     answer = classify_answer(COUNTER, 500, json.dumps(data).encode(), True)
-    for kept in (answer.error, answer.host):
-        assert len(kept) <= 64
-        assert not set(kept) & set(',"\n\x00')
-        assert not kept.startswith(("=", "+", "-", "@"))  # a spreadsheet would run it
+    for stored in (answer.error, answer.host):
+        assert len(stored) <= 64
+        assert not set(stored) & set(',"\n\x00')
+        assert not stored.startswith(("=", "+", "-", "@"))  # a spreadsheet would evaluate it

@@ -11,12 +11,12 @@ FLAT: list[Row] = [(1000, 10.0)] * 5
 
 
 def rates(*done: int) -> list[Row]:
-    """A first step, then these at a p95 that stays."""
+    """A first step, then these rates with a constant p95."""
     return [(0, None), *((n, 10.0) for n in done)]
 
 
 def tails(*p95: float | None) -> list[Row]:
-    """A first step, then these at a rate that stays."""
+    """A first step, then these p95s with a constant rate."""
     return [(0, None), *((1000, ms) for ms in p95)]
 
 
@@ -52,36 +52,36 @@ def tails(*p95: float | None) -> list[Row]:
         "dead", "too few to tell", "few but enough",
     ],
 )  # fmt: skip
-def test_steady(rows: list[Row], expected: bool) -> None:
+def test_is_steady(rows: list[Row], expected: bool) -> None:
     assert is_steady(rows) is expected
 
 
 def warmups(rate: Callable[[float], float]) -> float:
-    """Share of 400 warm-ups of two seconds that are found steady; `rate`: arrivals a second, by the second."""
+    """Share of 400 warm-ups of two seconds that are steady; `rate`: arrivals per second at a time in s."""
     draw = random.Random(7)
 
     def arrivals(mean: float) -> int:
-        number, left = 0, mean
-        while (left := left - draw.expovariate(1.0)) > 0:
+        number, remaining = 0, mean
+        while (remaining := remaining - draw.expovariate(1.0)) > 0:
             number += 1
         return number
 
     def p95(number: int) -> float | None:
         return sorted(draw.expovariate(0.1) for _ in range(number))[int(0.95 * number)] if number >= 20 else None
 
-    found = 0
+    steady = 0
     for _ in range(400):
         counts = [arrivals(rate(step / 4) / 4) for step in range(8)]
-        found += is_steady([(number, p95(number)) for number in counts])
-    return found / 400
+        steady += is_steady([(number, p95(number)) for number in counts])
+    return steady / 400
 
 
-def test_chance_alone_makes_no_warmup_unsteady_and_a_ramp_is_none() -> None:
+def test_noise_is_steady_and_a_ramp_is_not() -> None:
     assert warmups(lambda _: 400.0) > 0.95
     assert warmups(lambda _: 60.0) > 0.95
     assert warmups(lambda at: 400.0 * (0.5 + at / 2)) < 0.05
 
 
-def test_stripes_together_are_their_sum_and_the_slowest() -> None:
+def test_stripes_are_merged_by_sum_and_greatest_p95() -> None:
     assert together([(3, 1.5), (4, None), (5, 9.0)]) == (12, 9.0)
     assert together([(0, None)]) == (0, None)

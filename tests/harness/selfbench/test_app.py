@@ -54,7 +54,7 @@ def test_rounds_in_which_the_generator_was_the_limit_do_not_count() -> None:
     assert bench.entry("app.coalesce_vs_for_update", turns(doubts=3), {})["value"] == 10
 
 
-def test_what_is_missing_is_said() -> None:
+def test_a_missing_program_is_named() -> None:
     without = {name: bench.entry(name, turns(), {"pgbench": "there is none"}) for name in bench.RATIOS}
     assert [name for name, found in without.items() if found["value"] is None] == [
         "app.coalesce_hot_vs_pgbench_hot",
@@ -66,7 +66,7 @@ def test_what_is_missing_is_said() -> None:
         assert found["detail"].startswith("not measured: no PostgreSQL server is installed")
 
 
-def test_the_newest_server_is_taken(tmp_path: Path) -> None:
+def test_the_newest_server_is_used(tmp_path: Path) -> None:
     assert local_stack.programs(tmp_path) is None
     for version in ("9", "16", "15", "old"):
         (tmp_path / version / "bin").mkdir(parents=True)
@@ -76,7 +76,7 @@ def test_the_newest_server_is_taken(tmp_path: Path) -> None:
     assert "has no pgbench" in local_stack.missing(newest).get("pgbench", "has no pgbench: no server for root either")
 
 
-def test_increments_that_are_not_there_are_a_failure(database) -> None:
+def test_counters_that_differ_from_acknowledgements_are_a_failure(database) -> None:
     with psycopg.connect(database.dsn, autocommit=True) as admin:
         admin.execute("INSERT INTO counters (key, value) VALUES ('app-0', 2), ('app-1', 3), ('pgbench-0', 9)")
         bench.check_counters(5, admin)
@@ -95,7 +95,7 @@ def scratch(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
-def test_it_measures_or_says_why_not_and_leaves_nothing(monkeypatch, scratch: Path, tmp_path: Path, capsys) -> None:
+def test_it_measures_or_gives_a_reason_and_leaves_nothing(monkeypatch, scratch: Path, tmp_path: Path, capsys) -> None:
     monkeypatch.setattr(bench, "ROUNDS", 1)
     monkeypatch.setattr(bench, "SECONDS", 0.5)
     file = tmp_path / "app.json"

@@ -40,12 +40,12 @@ def test_every_kind_of_every_size_is_a_figure() -> None:
         ("cold", None, "--cold was not given"),
     ],
 )
-def test_what_is_not_what_it_is_called_is_no_figure(kind: str, taken: ProvisionTime | None, reason: str) -> None:
+def test_a_provision_of_another_kind_is_no_figure(kind: str, taken: ProvisionTime | None, reason: str) -> None:
     found = bench.entries({(kind, 8): taken} if taken else {})[f"provision.{kind}_8_s"]
     assert (found["value"], found["detail"]) == (None, f"not measured: {reason}")
 
 
-def test_whatever_ends_the_bench_ends_its_rig() -> None:
+def test_an_interrupted_benchmark_destroys_its_rig() -> None:
     before = signal.getsignal(signal.SIGTERM)
     names = []
 
@@ -63,7 +63,7 @@ def test_whatever_ends_the_bench_ends_its_rig() -> None:
     assert signal.getsignal(signal.SIGTERM) is before
 
 
-def test_what_was_measured_is_kept_where_the_rest_fails(
+def test_completed_measurements_are_kept_if_a_later_one_fails(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def measure(rig: str, *, cold: bool):

@@ -20,7 +20,7 @@ REFERENCE = HdrHistogram(1, histogram.HIGHEST_US, 3)
 
 
 @given(VALUES)
-def test_slots_are_hdrhistograms(value: int) -> None:
+def test_slots_equal_those_of_hdrhistogram(value: int) -> None:
     assert histogram.slot(value) == REFERENCE._counts_index_for(value)
     assert histogram.upper(histogram.slot(value)) == REFERENCE.get_highest_equivalent_value(value)
 
@@ -43,13 +43,13 @@ def test_no_percentile_without_the_values_to_carry_it(q: float, enough: int) -> 
     assert histogram.quantiles_us(histogram_of(range(enough)), [q]) != [None]
 
 
-def test_an_empty_histogram_has_no_figures() -> None:
+def test_an_empty_histogram_has_no_values() -> None:
     assert histogram.quantiles_us({}, [0.5, 1.0]) == [None, None]
     assert histogram.mean_us({}) is None
     assert histogram.decode(histogram.encode({})) == {}
 
 
-def test_the_mean_is_within_the_grain() -> None:
+def test_the_mean_is_within_the_resolution() -> None:
     rng = random.Random(1)
     values = [round(rng.expovariate(1 / 20_000)) for _ in range(5000)]
     assert histogram.mean_us(histogram_of(values)) == pytest.approx(sum(values) / 5000, rel=0.001)
@@ -68,7 +68,7 @@ def test_two_intervals_of_one_log_add_up() -> None:
     assert histogram.decode(both) == histogram_of([5, 5, 50_000, 7_000_000])
 
 
-def test_other_tools_read_what_we_write() -> None:
+def test_other_tools_read_our_log() -> None:
     values = [random.Random(2).randrange(10**7) for _ in range(500)]
     line = histogram.encode(histogram_of(values)).splitlines()[-1]
     theirs = HdrHistogram.decode(line.rsplit(",", 1)[1])
@@ -83,21 +83,21 @@ def test_a_damaged_histogram_is_refused(text: str) -> None:
 
 
 @pytest.mark.parametrize(("lowest", "digits"), [(1000, 3), (1, 2)])
-def test_a_histogram_of_another_grain_is_refused(lowest: int, digits: int) -> None:
+def test_a_histogram_of_another_resolution_is_refused(lowest: int, digits: int) -> None:
     theirs = HdrHistogram(lowest, histogram.HIGHEST_US, digits)
     theirs.record_value(5_000_000)
     with pytest.raises(FormatError, match="not whole microseconds with three digits"):
         histogram.decode(f"0,1,5,{theirs.encode().decode()}")
 
 
-def test_what_other_tools_write_is_read() -> None:
+def test_logs_of_other_tools_are_read() -> None:
     theirs, values = HdrHistogram(1, 10**9, 3), [0, 1, 2047, 2048, 5_000_001, 999_999_999]
     for value in values:
         theirs.record_value(value, 3)
     assert histogram.decode(f"0,1,5,{theirs.encode().decode()}") == histogram_of(values * 3)
 
 
-def test_a_histogram_that_unpacks_without_end_is_refused() -> None:
+def test_a_decompression_bomb_is_refused() -> None:
     bomb = zlib.compress(bytes(2**24))
     line = base64.b64encode(struct.pack(">II", 0x1C849314, len(bomb)) + bomb).decode()
     with pytest.raises(FormatError, match="unpacks to more than 1,048,576 bytes"):

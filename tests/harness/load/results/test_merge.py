@@ -69,7 +69,7 @@ async def lead(
     return summaries
 
 
-async def test_two_load_hosts_make_the_histogram_of_their_union(serve: Serve, agent: Start, tmp_path: Path) -> None:
+async def test_two_load_hosts_are_merged(serve: Serve, agent: Start, tmp_path: Path) -> None:
     server = await serve(count_up)
     agents = [
         await agent(
@@ -105,7 +105,7 @@ async def test_two_load_hosts_make_the_histogram_of_their_union(serve: Serve, ag
     assert [row[0] for row in rows] == sorted({row[0] for row in rows}, key=int)
 
 
-async def test_a_load_host_killed_midway_spoils_the_trial(serve: Serve, agent: Start, tmp_path: Path) -> None:
+async def test_a_killed_load_host_invalidates_the_trial(serve: Serve, agent: Start, tmp_path: Path) -> None:
     server = await serve(count_up)
     agents = [
         await agent(job_dict(server.port, tmp_path / f"load-{i}", seconds=2.5, clients=6, host_index=i, host_count=3))
@@ -143,7 +143,7 @@ async def test_results_can_be_merged_again(serve: Serve, tmp_path: Path) -> None
     assert (tmp_path / "b" / "samples.csv").read_text() == (tmp_path / "a" / "samples.csv").read_text()
 
 
-async def test_a_host_without_samples_spoils_the_trial(serve: Serve, tmp_path: Path) -> None:
+async def test_a_host_without_samples_invalidates_the_trial(serve: Serve, tmp_path: Path) -> None:
     server = await serve(count_up)
     await run_job(job_dict(server.port, tmp_path / "a"))
     shutil.copytree(tmp_path / "a", tmp_path / "b")
@@ -201,7 +201,7 @@ async def two_hosts(serve: Serve, folder: Path, *, second_boot: str = "", late_u
     return [folder / "a", folder / "b"]
 
 
-async def test_hosts_whose_clocks_differ_have_measured_no_longer(serve: Serve, tmp_path: Path) -> None:
+async def test_different_clocks_do_not_lengthen_the_window(serve: Serve, tmp_path: Path) -> None:
     folders = await two_hosts(serve, tmp_path, second_boot="other", mode="open", rate=100.0, seconds=0.5, requests=None)
     one = json.loads((folders[0] / "summary.json").read_text())
     merged = merge(folders, tmp_path / "c", offsets_us=[0, -1_497_000])
@@ -210,9 +210,7 @@ async def test_hosts_whose_clocks_differ_have_measured_no_longer(serve: Serve, t
     assert samples_of(tmp_path / "c").due_us[0] < 1_000_000, "their samples lie in one stretch of time"
 
 
-async def test_a_host_that_heard_late_of_the_measured_phase_is_told_and_stretches_nothing(
-    serve: Serve, tmp_path: Path
-) -> None:
+async def test_a_late_start_is_reported_and_does_not_lengthen_the_window(serve: Serve, tmp_path: Path) -> None:
     job = {"mode": "open", "rate": 100.0, "seconds": 0.5, "requests": None}
     folders = await two_hosts(serve, tmp_path, late_us=1_000_000, **job)
     merged = merge(folders, tmp_path / "c")

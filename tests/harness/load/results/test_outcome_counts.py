@@ -13,7 +13,7 @@ COUNTS = OutcomeCounts(
 HEAD = "op,key,outcome,requests\n"
 
 
-def test_a_tally_survives_the_disk(tmp_path: Path) -> None:
+def test_counts_survive_the_disk(tmp_path: Path) -> None:
     outcome_counts.write(tmp_path / "keys.csv", COUNTS)
     assert outcome_counts.read(tmp_path / "keys.csv") == COUNTS
 
@@ -30,19 +30,19 @@ def test_columns_may_be_added_and_moved(tmp_path: Path) -> None:
         HEAD + "a,b,ok,1.5\n", HEAD + f"a,b,ok,{'9' * 5000}\n", HEAD + 'a,"b\n', HEAD + f"{'a' * 200_000},b,ok,1\n",
     ],
 )  # fmt: skip
-def test_a_damaged_tally_is_refused_with_its_place(tmp_path: Path, text: str) -> None:
+def test_a_damaged_file_is_refused_with_its_line(tmp_path: Path, text: str) -> None:
     (tmp_path / "keys.csv").write_text(text)
     with pytest.raises(ValueError, match=r"near line \d: "):
         outcome_counts.read(tmp_path / "keys.csv")
 
 
-def test_bytes_that_are_no_text_are_refused(tmp_path: Path) -> None:
+def test_bytes_that_are_not_text_are_refused(tmp_path: Path) -> None:
     (tmp_path / "keys.csv").write_bytes(HEAD.encode() + b"\xff\xfe,b,ok,1\n")
     with pytest.raises(ValueError, match="near line"):
         outcome_counts.read(tmp_path / "keys.csv")
 
 
-def test_a_tally_without_end_is_refused_before_it_is_read(tmp_path: Path) -> None:
+def test_a_file_that_is_too_large_is_refused_before_it_is_read(tmp_path: Path) -> None:
     with (tmp_path / "keys.csv").open("wb") as file:
         file.truncate(outcome_counts.MAX_BYTES + 1)
     with pytest.raises(ValueError, match="larger than"):

@@ -50,12 +50,12 @@ def test_many_rows_are_read_as_they_were_written(tmp_path: Path) -> None:
         assert list(getattr(got, column)) == [getattr(row, column) for row in rows]
 
 
-def test_quoted_fields_and_a_last_line_without_its_end_are_read_too(tmp_path: Path) -> None:
+def test_quoted_fields_and_a_last_line_without_newline_are_read(tmp_path: Path) -> None:
     (tmp_path / "samples.csv").write_text(header() + "\n" + GOOD + "\n" + GOOD.replace("hot-0", '"hot,""0"'))
     assert read_samples(tmp_path / "samples.csv").key == ["hot-0", 'hot,"0']
 
 
-def test_nothing_sent_is_no_rows(tmp_path: Path) -> None:
+def test_an_empty_file_has_no_rows(tmp_path: Path) -> None:
     write(tmp_path / "samples.csv", [])
     assert len(read_samples(tmp_path / "samples.csv")) == 0
     assert sample_file(tmp_path / "elsewhere") is None
@@ -82,7 +82,7 @@ GOOD = "5,increment,hot-0,app-1,1,2,30,ok,200,7,,id,load-1,measure"
         (header() + "\n" + GOOD.replace("ok", "fine") + "\n", "unknown outcome 'fine'"),
     ],
 )
-def test_a_damaged_file_says_where(tmp_path: Path, text: str, said: str) -> None:
+def test_a_damaged_file_is_refused_with_its_line(tmp_path: Path, text: str, said: str) -> None:
     (tmp_path / "samples.csv").write_text(text)
     with pytest.raises(ValueError, match=said):
         read_samples(tmp_path / "samples.csv")
