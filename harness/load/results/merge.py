@@ -7,7 +7,7 @@ A results folder holds the same files for one process and for all hosts, so merg
     timeline.csv    the same as a table: second, sent, ok, fail, unknown, p50_ms, p95_ms, p99_ms, phase
     latency.hgrm    HdrHistogram log of the measured phase in µs: from the due instant
     service.hgrm    the same from the send
-    lag.hgrm        open mode: from the due instant until the generator noticed it
+    lag.hgrm        open mode: from the due instant until the generator started to send it
     samples.csv     (or samples.csv.gz) all requests, sorted by done_us, if the job keeps samples
     keys.csv        outcomes by key in both phases, if the job keeps no samples
     captures.jsonl  captured fields that are not numbers, by seq

@@ -165,7 +165,7 @@ class LaneSummary:
     service_ms: Percentiles = Percentiles()
     """From the instant it was sent."""
     lag_ms: Percentiles = Percentiles()
-    """Open mode: from the instant it was due until the generator noticed."""
+    """Open mode: from the instant it was due until the generator started to send it."""
     clock_shared: bool = True
     """False if stripes ran on hosts with different clocks."""
 

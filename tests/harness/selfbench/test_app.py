@@ -1,4 +1,4 @@
-"""The service beside pgbench: the arithmetic by table, the rest once for real, in short."""
+"""The comparison with pgbench: arithmetic by table, and one short real run."""
 
 from __future__ import annotations
 
@@ -19,14 +19,18 @@ from harness.selfbench.app import Turn
 
 
 def turns(*, doubts: int = 0) -> dict[tuple[str, str], list[Turn]]:
-    """Three rounds; in the first `doubts` of them the generator was the limit of `upsert`."""
+    """Three rounds; in the first `doubts` of them the generator limited `upsert`."""
     rates = {"for-update": (10, 10, 20), "upsert": (20, 30, 50), "coalesce": (100, 100, 100), "pgbench": (40, 40, 40)}
     return {
-        (who, keys): [
-            Turn(rps=rps, cpu_us=300.0, doubts=["it was held up"] if who == "upsert" and number < doubts else [])
+        (contender, keys): [
+            Turn(
+                rps=rps,
+                cpu_us=300.0,
+                doubts=["the generator was stalled"] if contender == "upsert" and number < doubts else [],
+            )
             for number, rps in enumerate(of_rounds)
         ]
-        for who, of_rounds in rates.items()
+        for contender, of_rounds in rates.items()
         for keys in bench.KEYS
     }
 
@@ -41,29 +45,29 @@ def turns(*, doubts: int = 0) -> dict[tuple[str, str], list[Turn]]:
     ],
 )
 def test_a_ratio_is_the_median_of_ratios_within_rounds(name: str, value: float) -> None:
-    found = bench.entry(name, turns(), {})
-    assert (found["value"], found["unit"]) == (value, "x")
-    assert "hot " in found["detail"]
-    assert "1,000 keys " in found["detail"]
+    figure = bench.entry(name, turns(), {})
+    assert (figure["value"], figure["unit"]) == (value, "x")
+    assert "hot " in figure["detail"]
+    assert "1,000 keys " in figure["detail"]
 
 
 def test_rounds_in_which_the_generator_was_the_limit_do_not_count() -> None:
     assert bench.entry("app.upsert_vs_for_update", turns(doubts=1), {})["value"] == 2.75
     none = bench.entry("app.upsert_vs_for_update", turns(doubts=2), {})
-    assert (none["value"], none["detail"]) == (None, "not measured: it was held up")
+    assert (none["value"], none["detail"]) == (None, "not measured: the generator was stalled")
     assert bench.entry("app.coalesce_vs_for_update", turns(doubts=3), {})["value"] == 10
 
 
 def test_a_missing_program_is_named() -> None:
     without = {name: bench.entry(name, turns(), {"pgbench": "there is none"}) for name in bench.RATIOS}
-    assert [name for name, found in without.items() if found["value"] is None] == [
+    assert [name for name, figure in without.items() if figure["value"] is None] == [
         "app.coalesce_hot_vs_pgbench_hot",
         "app.upsert_vs_pgbench",
     ]
     for name in bench.RATIOS:
-        found = bench.entry(name, {}, local_stack.missing(None))
-        assert found["value"] is None
-        assert found["detail"].startswith("not measured: no PostgreSQL server is installed")
+        figure = bench.entry(name, {}, local_stack.missing(None))
+        assert figure["value"] is None
+        assert figure["detail"].startswith("not measured: no PostgreSQL server is installed")
 
 
 def test_the_newest_server_is_used(tmp_path: Path) -> None:
@@ -87,7 +91,7 @@ def test_counters_that_differ_from_acknowledgements_are_a_failure(database) -> N
 
 @pytest.fixture
 def scratch(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Where temporary folders are made; the server's user can reach it, as it cannot reach pytest's."""
+    """A folder for temporary folders that the server's user can read, unlike pytest's."""
     folder = Path(tempfile.mkdtemp(prefix="pgcrucible-test-"))
     folder.chmod(0o755)
     monkeypatch.setattr(tempfile, "tempdir", str(folder))
@@ -103,10 +107,10 @@ def test_it_measures_or_gives_a_reason_and_leaves_nothing(monkeypatch, scratch: 
     entries = json.loads(file.read_text())
     assert set(entries) == set(bench.RATIOS)
     printed = capsys.readouterr().out
-    for name, found in entries.items():
-        assert set(found) == {"value", "unit", "target", "detail"}
+    for name, figure in entries.items():
+        assert set(figure) == {"value", "unit", "target", "detail"}
         assert name in printed
-        assert (found["value"] or 0) > 0 or found["detail"].startswith("not measured: ")
+        assert (figure["value"] or 0) > 0 or figure["detail"].startswith("not measured: ")
     assert list(scratch.iterdir()) == []
     for process in Path("/proc").glob("[0-9]*/cmdline"):
         with contextlib.suppress(OSError):  # it has ended meanwhile

@@ -1,4 +1,4 @@
-"""How long provisioning takes: what counts as a figure, by table; what ends the bench ends its rig too."""
+"""The provisioning benchmark: figures by table, and the end of its rig."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ AGAIN = replace(WARM, seconds=17.0, changed=0)
 
 
 def test_every_kind_of_every_size_is_a_figure() -> None:
-    took = {("warm", 8): WARM, ("unchanged", 8): AGAIN, ("cold", 8): replace(WARM, seconds=101.0)}
-    found = bench.entries(took)
-    assert len(found) == 3 * len(bench.APP_HOSTS)
-    warm, again = found["provision.warm_8_s"], found["provision.unchanged_8_s"]
+    times = {("warm", 8): WARM, ("unchanged", 8): AGAIN, ("cold", 8): replace(WARM, seconds=101.0)}
+    figures = bench.entries(times)
+    assert len(figures) == 3 * len(bench.APP_HOSTS)
+    warm, again = figures["provision.warm_8_s"], figures["provision.unchanged_8_s"]
     assert (warm["value"], warm["unit"], warm["target"]) == (41.256, "s", "<= 60")
     assert warm["detail"] == "changed=88 on 11 hosts; longest: site 30.0 s, verify 5.0 s, hosts 3.0 s"
     assert (again["value"], again["target"]) == (17.0, "<= 20")
-    assert found["provision.cold_8_s"]["value"] == 101.0
+    assert figures["provision.cold_8_s"]["value"] == 101.0
 
 
 @pytest.mark.parametrize(
@@ -41,8 +41,8 @@ def test_every_kind_of_every_size_is_a_figure() -> None:
     ],
 )
 def test_a_provision_of_another_kind_is_no_figure(kind: str, taken: ProvisionTime | None, reason: str) -> None:
-    found = bench.entries({(kind, 8): taken} if taken else {})[f"provision.{kind}_8_s"]
-    assert (found["value"], found["detail"]) == (None, f"not measured: {reason}")
+    figure = bench.entries({(kind, 8): taken} if taken else {})[f"provision.{kind}_8_s"]
+    assert (figure["value"], figure["detail"]) == (None, f"not measured: {reason}")
 
 
 def test_an_interrupted_benchmark_destroys_its_rig() -> None:
@@ -73,9 +73,9 @@ def test_completed_measurements_are_kept_if_a_later_one_fails(
     monkeypatch.setattr(bench, "_measure", measure)
     with pytest.raises(RigError, match="no memory"):
         bench.main(tmp_path / "figures.json")
-    found = json.loads((tmp_path / "figures.json").read_text())
-    assert found["provision.warm_1_s"]["value"] == 41.256
-    assert found["provision.warm_8_s"]["value"] is None
+    figures = json.loads((tmp_path / "figures.json").read_text())
+    assert figures["provision.warm_1_s"]["value"] == 41.256
+    assert figures["provision.warm_8_s"]["value"] is None
     printed = capsys.readouterr().out
     assert "warm       1 app hosts    41.3 s: doctor 0.3, hosts 3.0, site 30.0, verify 5.0" in printed
-    assert all(name in printed for name in found)
+    assert all(name in printed for name in figures)

@@ -32,9 +32,9 @@ def test_three_digits_are_kept(value: int) -> None:
 
 @given(st.lists(VALUES, min_size=1, max_size=200))
 def test_quantiles_are_nearest_rank(values: list[int]) -> None:
-    found = histogram.quantiles_us(histogram_of(values), [0.5, 1.0])
-    for q, got in zip((0.5, 1.0), found, strict=True):
-        assert got == histogram.upper(histogram.slot(sorted(values)[math.ceil(q * len(values)) - 1]))
+    quantiles = histogram.quantiles_us(histogram_of(values), [0.5, 1.0])
+    for q, value in zip((0.5, 1.0), quantiles, strict=True):
+        assert value == histogram.upper(histogram.slot(sorted(values)[math.ceil(q * len(values)) - 1]))
 
 
 @pytest.mark.parametrize(("q", "enough"), [(0.9, 10), (0.95, 20), (0.99, 100), (0.999, 1000)])

@@ -65,7 +65,7 @@ GOOD = "5,increment,hot-0,app-1,1,2,30,ok,200,7,,id,load-1,measure"
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("", "columns are missing"),
         ("seq,op\n1,2\n", "columns are missing"),
@@ -82,9 +82,9 @@ GOOD = "5,increment,hot-0,app-1,1,2,30,ok,200,7,,id,load-1,measure"
         (header() + "\n" + GOOD.replace("ok", "fine") + "\n", "unknown outcome 'fine'"),
     ],
 )
-def test_a_damaged_file_is_refused_with_its_line(tmp_path: Path, text: str, said: str) -> None:
+def test_a_damaged_file_is_refused_with_its_line(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "samples.csv").write_text(text)
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(ValueError, match=message):
         read_samples(tmp_path / "samples.csv")
 
 
