@@ -122,10 +122,10 @@ def probe() -> MachineFacts:
 
 def missing_packages(cgroup: str) -> tuple[str, ...]:
     """Returns the Debian packages that the podman provider needs and that are not installed."""
-    wanted = {package for command, package in PACKAGES.items() if not _present(command)}
+    missing = {package for command, package in PACKAGES.items() if not _present(command)}
     if not any(_present(runtime) for runtime in RUNTIMES[cgroup]):
-        wanted.add(RUNTIMES[cgroup][0])
-    return tuple(sorted(wanted))
+        missing.add(RUNTIMES[cgroup][0])
+    return tuple(sorted(missing))
 
 
 def routes() -> list[str]:

@@ -114,6 +114,7 @@ def test_containers_listed_as_existing_machines_are_the_same_rig(
     assert "not found in known_hosts" in static.login_error(unknown)
 
     run = bench.run_bench(rig=machines, scenario="concurrent-writes", requests="60", repeat="1")
+    assert run is not None
     assert run.manifest.verdict == "pass"
     assert run.manifest.rig.provider == "static"
     assert len(run.manifest.rig.hosts) == 5

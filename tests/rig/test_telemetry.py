@@ -19,7 +19,7 @@ from harness.rig.rig import Rig, open_rig
 from harness.store.manifest import CodeRecord, RigRecord
 from harness.store.run_writer import RunWriter
 from harness.targets.telemetry import Telemetry
-from tests.harness.targets.test_telemetry import EVERY_HOST, WAIT_S, rows, seen, until
+from tests.harness.targets.test_telemetry import EVERY_HOST, WAIT_S, recorded, rows, until
 
 
 @pytest.fixture
@@ -37,11 +37,11 @@ def samplers_on(rig: Rig) -> dict[str, str]:
 def seconds(telemetry: Telemetry, recorder: RunWriter) -> float:
     """Returns the seconds of trial 1 recorded of the host with the fewest."""
     telemetry._write()
-    found = dict.fromkeys((row["host"] for row in rows(recorder) if row["metric"] == "host_seconds"), 0.0)
+    by_host = dict.fromkeys((row["host"] for row in rows(recorder) if row["metric"] == "host_seconds"), 0.0)
     for row in rows(recorder):
         if (row["order"], row["metric"]) == ("1", "host_seconds"):
-            found[row["host"]] += float(row["value"])
-    return min(found.values())
+            by_host[row["host"]] += float(row["value"])
+    return min(by_host.values())
 
 
 CONTROLLER = """
@@ -63,8 +63,8 @@ def test_a_rig_is_recorded_and_watched_and_no_process_stays(
             assert set(samplers_on(rig)) == {host.name for host in rig.hosts}
             wanted = [("app-1", "pool_total"), ("app-1", "haproxy_requests"), ("lb-1", "haproxy_requests")]
             wanted += [("db-1", "pg_wal_bytes"), ("app-1", "cpu_throttled_share"), *EVERY_HOST]
-            until(seen(telemetry, recorder, 1, *wanted), "everything is recorded")
-            until(lambda: seconds(telemetry, recorder) >= MIN_SECONDS, "it can be judged")
+            until(recorded(telemetry, recorder, 1, *wanted), "everything is recorded")
+            until(lambda: seconds(telemetry, recorder) >= MIN_SECONDS, "the bottleneck can be attributed")
         assert samplers_on(rig) == {}
         assert recorder.manifest.warnings == []
         cap = {row["value"] for row in rows(recorder) if (row["host"], row["metric"]) == ("app-1", "cpu_cap_cores")}

@@ -195,13 +195,13 @@ def remove_stale(rig: RigState, wanted: Sequence[qemu.VirtualMachine]) -> None:
     for name in stale:
         shutil.rmtree(base / name, ignore_errors=True)
     for name, spec in specs.items():
-        place = base / name
-        if not (place / "spec").exists():
+        machine_folder = base / name
+        if not (machine_folder / "spec").exists():
             for relative, text in boot_files[name].items():
-                (place / relative).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-                state.write_private(place / relative, text)
-            place.mkdir(mode=0o700, exist_ok=True)
-            state.write_private(place / "spec", spec)
+                (machine_folder / relative).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                state.write_private(machine_folder / relative, text)
+            machine_folder.mkdir(mode=0o700, exist_ok=True)
+            state.write_private(machine_folder / "spec", spec)
 
 
 def _lan(rig: RigState) -> list[str]:
