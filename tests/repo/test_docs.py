@@ -25,6 +25,7 @@ from harness.__main__ import CommandLine
 from harness.analysis.figures import FIGURES
 from harness.model import STRATEGIES
 from harness.plan.options import OPTIONS, BenchRequest, Option
+from harness.provision.providers import PROVIDERS
 from harness.scenarios import SCENARIOS
 from harness.store.csv_rows import TELEMETRY_COLUMNS, TIMELINE_COLUMNS, TRIAL_COLUMNS
 from harness.store.manifest import Manifest
@@ -148,6 +149,13 @@ def test_strategies_are_the_same_in_service_harness_and_documents() -> None:
     assert row
     assert re.findall(r"`([a-z-]+)`", row[0]) == list(STRATEGIES)
     assert sorted(contract) == sorted(PostgresBackend.strategies) == sorted(STRATEGIES)
+
+
+@pytest.mark.parametrize("name", PROVIDERS)
+def test_every_provider_is_in_the_readme_and_in_the_help(name: str) -> None:
+    assert f"| `{name}`" in README
+    assert re.search(rf"^\| Provider \|.*`{name}`", README, re.MULTILINE)
+    assert name in tasks.namespace["provision"].help["provider"]
 
 
 @pytest.mark.parametrize("name", SCENARIOS)
