@@ -1,13 +1,13 @@
-"""What can go wrong, and with which exit code the tool then ends.
+"""The errors that users see, and their exit codes.
 
-    CrucibleError                 code 1  base: never raised itself
-    ├── CriterionFailed           code 1  a run was measured and a criterion does not hold
+    CrucibleError                 code 1  base class, never raised itself
+    ├── CriterionFailed           code 1  a criterion of a finished run does not hold
     ├── UsageError                code 2  an option, a configuration or an inventory file is wrong
     │   └── FormatError           code 2  a stored file cannot be read (newer format, damaged, hostile)
-    ├── RigError                  code 3  the rig could not be built or reached
-    └── InvalidMeasurement        code 4  numbers exist, but no claim may rest on them
+    ├── RigError                  code 3  a host, an engine, a playbook or the disk failed
+    └── InvalidMeasurement        code 4  there are figures, but no claim may use them
 
-A message says what happened, on which host or at which file and line; `hint` says what to do next.
+The message names the failure and its host, or its file and line; `hint` is what to do next.
 Only tasks.py turns these into exit codes; a user's mistake never shows a traceback.
 """
 
@@ -16,11 +16,11 @@ from __future__ import annotations
 from typing import ClassVar
 
 INTERRUPTED = 130
-"""Exit code after Ctrl-C: what was measured is kept with `status: aborted`."""
+"""Exit code after Ctrl-C; finished trials are kept with `status: aborted`."""
 
 
 class CrucibleError(Exception):
-    """Base of all errors a user may see: one line of message, one of hint."""
+    """Base of all errors that users see: a message and a hint of one line each."""
 
     exit_code: ClassVar[int] = 1
 
@@ -35,17 +35,17 @@ class CriterionFailed(CrucibleError):
 
 
 class UsageError(CrucibleError):
-    """The user asked for something that cannot be: a bad option, an unknown key, a wrong file."""
+    """An option, a configuration key or a file is wrong."""
 
     exit_code = 2
 
 
 class FormatError(UsageError):
-    """A stored file cannot be read by this version, or is not what it says it is."""
+    """A stored file is damaged, or of a format that this version does not read."""
 
 
 class RigError(CrucibleError):
-    """A host, a container engine or a playbook failed; `output` holds the last lines it printed."""
+    """A host, a container engine, a playbook or the disk failed; `output` holds the last lines of its output."""
 
     exit_code = 3
 
@@ -55,6 +55,6 @@ class RigError(CrucibleError):
 
 
 class InvalidMeasurement(CrucibleError):
-    """The generator was the limit, the state was not steady, or a comparison is refused."""
+    """The generator was the bottleneck, the state was not steady, or runs cannot be compared."""
 
     exit_code = 4

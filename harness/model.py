@@ -1,7 +1,7 @@
-"""The words of the project as data: what is planned, what is measured, what is found.
+"""The terms of the project as data: what is planned, what is measured, what the checks report.
 
 Frozen, keyword-only, standard library only, so that the controller and the load hosts share them.
-Units stand last in a name: `_us` microseconds, `_ms` milliseconds, `_s` or `seconds` seconds.
+Units are last in a name: `_us` microseconds, `_ms` milliseconds, `_s` or `seconds` seconds.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ Role = Literal["db", "app", "lb", "load"]
 ROLES: tuple[Role, ...] = ("db", "app", "lb", "load")
 
 Outcome = Literal["ok", "fail", "unknown"]
-"""`ok`: acknowledged. `fail`: surely not applied. `unknown`: may or may not have been applied."""
+"""`ok`: acknowledged. `fail`: certainly not applied. `unknown`: may or may not have been applied."""
 
 OutcomeCounts = Counter[tuple[str, str, str]]
-"""(operation, key, outcome) -> requests: what is known of a lane's requests where their samples were not kept."""
+"""(operation, key, outcome) -> number of requests, kept for lanes whose samples are not."""
 
 Verdict = Literal["pass", "fail", "unknown"]
 VERDICTS: tuple[Verdict, ...] = ("fail", "unknown", "pass")
@@ -55,7 +55,7 @@ class Host:
     ssh_port: int = 22
     ssh_user: str = "root"
     jump: str = ""
-    """`user@host[:port]` of a bastion, or the command whose input and output lead to the host, or empty."""
+    """`user@host[:port]` of a bastion, or a command whose stdin and stdout connect to the host, or empty."""
     ssh_key: str = ""
     """Path of the private key where the inventory names one; else the rig's, or the user's own."""
     known_hosts: str = ""
@@ -75,7 +75,7 @@ class Cell:
     strategy: str = "upsert"
     hosts: int = 1
     pool: int = 5
-    """Connections of an app host's pool; 0 where it is not known."""
+    """Connections of an app host's pool; 0 if unknown."""
     mode: Mode = "closed"
     clients: int = 1
     rate: float | None = None
@@ -130,7 +130,7 @@ class Trial:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """A check's answer. `detail` is one sentence with the figures; `numbers` the same, for machines."""
+    """The result of a check. `detail` is one sentence with the figures; `numbers` the figures for programs."""
 
     scenario: str
     cell: str

@@ -1,4 +1,4 @@
-"""What one trial left: its samples, its figures, and what the layers behind the client counted. Pure."""
+"""The records of one trial: its samples, its figures, and the evidence of the layers behind the client. Pure."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Samples:
     load_host: list[str]
     phase: list[str]
     captured: Mapping[str, array[float]]
-    """The columns `c_<name>` by name; NaN where an answer had none."""
+    """The columns `c_<name>` by name; NaN where a response had none."""
 
     def __len__(self) -> int:
         return len(self.seq)
@@ -134,7 +134,7 @@ more. `broken`: nothing; it was interrupted, or its results are missing or incon
 
 
 def count_outcomes(requests: Samples | OutcomeCounts) -> OutcomeCounts:
-    """How the requests of each key ended, from the samples or as counted where none were kept."""
+    """The outcomes of the requests per key: from the samples, or as counted where none were kept."""
     if isinstance(requests, Counter):
         return requests
     return Counter(zip(requests.op, requests.key, requests.outcome, strict=True))
@@ -184,21 +184,21 @@ class TrialResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrialRecord:
-    """All that a check may look at: the row, the samples of each lane, and the layers' evidence.
+    """The input of the checks: a trial's row, the samples of each lane, and the layers' evidence.
 
-    `tallies`: of the lanes whose samples were not kept, how the requests of each key ended.
+    `outcome_counts`: the outcomes per key of the lanes whose samples were not kept.
     """
 
     row: TrialResult
     lanes: Mapping[str, Samples]
     evidence: Evidence
     held_back: str = ""
-    """What was saturated while the trial's load ran, in words, from its telemetry (harness/analysis/bottleneck.py)."""
+    """What was saturated while the load ran, as a sentence (harness/analysis/bottleneck.py)."""
     saturated: tuple[str, ...] | None = None
-    """The same, the parts by name; None where it is not known."""
+    """The saturated parts by name; None where they are not known."""
     outcome_counts: Mapping[str, OutcomeCounts] = field(default_factory=dict)
     extracted: Mapping[str, float] = field(default_factory=dict)
-    """Where trials are judged together: what the scenario took out of the samples (Scenario.distil)."""
+    """Where trials are compared: figures that the scenario took from the samples (Scenario.extract)."""
 
     @property
     def cell(self) -> Cell:
@@ -212,5 +212,5 @@ class TrialRecord:
 
     @property
     def requests(self) -> Samples | OutcomeCounts:
-        """The samples of the lane named `main`, or its tally where none were kept."""
+        """The samples of the lane named `main`, or its outcome counts where none were kept."""
         return self.main if "main" in self.lanes else self.outcome_counts["main"]

@@ -1,7 +1,7 @@
-"""From what the load hosts counted to figures: the columns of trials.csv. Pure.
+"""The figures of a trial, the measured columns of trials.csv, from its load summary. Pure.
 
-Latency counts from the instant a request was due, service time from the send; both are kept. A failed
-request counts like any other: nothing is dropped. Only the measured phase counts, never the warm-up.
+Latency counts from the instant a request was due, service time from the send. Failed requests count like any other.
+Only the measured phase counts, not the warm-up.
 """
 
 from __future__ import annotations
@@ -19,12 +19,11 @@ FIGURES = (
 
 
 def figures(summary: LaneSummary) -> dict[str, float | None]:
-    """The figures of one lane, from its merged summary (harness/load/results/summary.py): they need no samples.
+    """The figures of one lane, from its merged summary (harness/load/results/summary.py), without samples.
 
-    Percentiles come from the histograms (three significant digits; None below the samples that carry them). `rps` is
-    acknowledged requests a second of the measured window. What the app says of itself (database transactions and ms
-    waited for a connection) is the mean over the requests whose answer said it, refused or not; retries, all that were
-    said, are per acknowledged request: what a commit costs.
+    Percentiles come from the histograms (three significant digits; None with too few samples). `rps` is acknowledged
+    requests per second of the measured window. `transactions` and `pool_wait_ms` are means over the responses that
+    report them, rejected ones included. `retries` is the total reported per acknowledged request: the cost of a commit.
     """
     measure, latency, service = summary.measure, summary.latency_ms, summary.service_ms
     row: dict[str, float | None] = {

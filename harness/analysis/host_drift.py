@@ -5,20 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 UNEVEN = 0.15
-"""Hosts of one role that differ by more than this share are named."""
-
+"""Hosts of one role that differ by more than this share are reported."""
 
 CANARIES = {"cpu_ms": "CPU canary", "fsync_ms": "fsync", "rtt_ms": "round trip"}
-
-
 GRAIN_MS = {"fsync_ms": 1.0, "rtt_ms": 0.2}
-"""Differences that mean nothing, whatever share they are: medians of five are no steadier on a shared machine."""
+"""Differences below are noise, whatever their share: medians of five vary this much on a shared machine."""
 
 
 def uneven_hosts(canaries: Mapping[str, Mapping[str, float]], roles: Mapping[str, str]) -> list[str]:
-    """A sentence for each role and canary whose slowest host takes over 15 % longer than the fastest; one for each host
-    that has no round trip, where others have. Pure."""
-    said = []
+    """A sentence for each role and canary whose slowest host takes over 15 % longer than the fastest.
+
+    And one for each host without a round trip, where there are several hosts.
+    """
+    warnings = []
     for role in sorted(set(roles.values())):
         hosts = {host: values for host, values in canaries.items() if roles.get(host) == role}
         for name, word in CANARIES.items():
@@ -29,27 +28,26 @@ def uneven_hosts(canaries: Mapping[str, Mapping[str, float]], roles: Mapping[str
             slow = [f"{host} {ms:.3g} ms" for host, ms in times.items() if _is_more(name, times[fastest], ms)]
             if slow:
                 against = f"{fastest} {times[fastest]:.3g} ms"
-                said.append(f"{role} hosts are unlike: {word} {', '.join(slow)} against {against}")
+                warnings.append(f"{role} hosts differ: {word} {', '.join(slow)} against {against}")
     unanswered = [host for host, values in canaries.items() if len(canaries) > 1 and "rtt_ms" not in values]
-    return said + [
-        f"{host}: no round trip was measured, its neighbour's SSH port did not answer" for host in unanswered
+    return warnings + [
+        f"{host}: no round trip was measured: the SSH port of its neighbour did not respond" for host in unanswered
     ]
 
 
 def drifted_hosts(before: Mapping[str, Mapping[str, float]], after: Mapping[str, Mapping[str, float]]) -> list[str]:
-    """A sentence for each canary that took over 15 % longer at one end of the run than at the other, with the hosts
-    of which that is so. Pure."""
-    said = []
+    """A sentence for each canary that took over 15 % longer after the trials than before, or the reverse, by host."""
+    warnings = []
     for name, word in CANARIES.items():
         pairs = {host: (before.get(host, {}).get(name), values.get(name)) for host, values in after.items()}
-        moved = [
-            f"{host} {then:.3g} ms, then {now:.3g} ms"
-            for host, (then, now) in pairs.items()
-            if then is not None and now is not None and _is_more(name, min(then, now), max(then, now))
+        changed = [
+            f"{host} {first:.3g} ms, then {last:.3g} ms"
+            for host, (first, last) in pairs.items()
+            if first is not None and last is not None and _is_more(name, min(first, last), max(first, last))
         ]
-        if moved:
-            said.append(f"hosts are not as they were before the trials: {word} {'; '.join(moved)}")
-    return said
+        if changed:
+            warnings.append(f"hosts changed during the trials: {word} {'; '.join(changed)}")
+    return warnings
 
 
 def _is_more(name: str, less_ms: float, ms: float) -> bool:

@@ -1,6 +1,6 @@
-"""What hosts and database said while trials ran, out of telemetry.csv, added up as it is read. Pure.
+"""Aggregates telemetry.csv into totals per trial and host, in one streaming pass. Pure.
 
-A day of telemetry has millions of rows, so nothing here keeps them: what a trial's judgement needs is sums.
+A day of telemetry has millions of rows, so none are kept: the analysis of a trial needs sums only.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from math import inf, isfinite
 from operator import itemgetter
 
 MAX_METRICS = 1000
-"""Of one host at one instant; a run of ours has about thirty."""
+"""Limit for one host at one instant; a run has about thirty."""
 
 Metrics = Mapping[str, float]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TelemetryReading:
-    """What one host said at one instant: `second` since the run began, `order` of the trial (0: between trials)."""
+    """The metrics of one host at one instant: `second` of the run, `order` of the trial (0: between trials)."""
 
     second: float
     order: int
@@ -28,9 +28,9 @@ class TelemetryReading:
 
 
 def readings(rows: Iterable[Mapping[str, str]]) -> Iterator[TelemetryReading]:
-    """Rows of telemetry.csv by instant and host, one by one: the rows of one reading stand together in the file.
+    """Groups the rows of telemetry.csv by instant and host; the rows of one reading are adjacent in the file.
 
-    Raises ValueError, KeyError or TypeError for what is no such row.
+    Raises ValueError, KeyError or TypeError for a damaged row.
     """
     for (second, order, host), reading in groupby(rows, key=itemgetter("second", "order", "host")):
         metrics: dict[str, float] = {}
@@ -45,14 +45,14 @@ def readings(rows: Iterable[Mapping[str, str]]) -> Iterator[TelemetryReading]:
 
 @dataclass(slots=True)
 class Occurrences:
-    """What was seen by looking now and then, added up: how often one looked, how often something was there."""
+    """Totals of a sampled quantity: the number of readings, how many were above 0, and their sum."""
 
     number: int = 0
     some: int = 0
     total: float = 0.0
 
     def add(self, value: float) -> None:
-        """One more look."""
+        """Adds one reading."""
         self.number += 1
         self.some += value > 0
         self.total += value
@@ -64,11 +64,11 @@ _WAITS = ("pg_wait_lock", "pg_wait_io")
 
 @dataclass(slots=True)
 class TelemetryTotals:
-    """What one host said while one trial ran, added up as it is read: as small after a day as after a second.
+    """The telemetry of one host during one trial, in constant memory.
 
-    `begin`, `end`, `seconds`: what its readings cover. `cpu`: metric -> its integral over `cpu_seconds`; `limited`:
-    whether each reading told of a quota. `pools`: by the name of the metric; `waits`: metric -> looks at the sessions
-    that waited, and at those that were active then.
+    `begin`, `end`, `seconds`: the time that its readings cover. `cpu`: metric -> its integral over `cpu_seconds`;
+    `limited`: whether each reading has a CPU quota. `pools`: by the name of the metric; `waits`: metric -> sessions
+    that waited, and sessions that were active at the same time.
     """
 
     begin: float = inf
@@ -80,11 +80,11 @@ class TelemetryTotals:
     pools: dict[str, Occurrences] = field(default_factory=dict)
     waits: dict[str, tuple[Occurrences, Occurrences]] = field(default_factory=dict)
 
-    def add(self, moment: TelemetryReading) -> None:
-        """One more reading."""
-        metrics = moment.metrics
+    def add(self, reading: TelemetryReading) -> None:
+        """Adds one reading."""
+        metrics = reading.metrics
         if (seconds := metrics.get("host_seconds")) is not None:
-            self.begin, self.end = min(self.begin, moment.second - seconds), max(self.end, moment.second)
+            self.begin, self.end = min(self.begin, reading.second - seconds), max(self.end, reading.second)
             self.seconds += seconds
             if seconds > 0 and metrics.get("cpu_cap_cores", 0.0) > 0 and all(name in metrics for name in _CPU):
                 self.cpu_seconds += seconds
@@ -102,16 +102,16 @@ class TelemetryTotals:
 
     @property
     def silent(self) -> bool:
-        """Whether it never said how it was."""
+        """Whether there is no reading of the host itself."""
         return self.end == -inf
 
 
 def aggregate(
-    said: Iterable[TelemetryReading], hosts: Container[str], orders: Container[int]
+    all_readings: Iterable[TelemetryReading], hosts: Container[str], orders: Container[int]
 ) -> dict[int, dict[str, TelemetryTotals]]:
-    """Trial -> host -> what it said, of these hosts and trials; whatever else is said is passed over."""
-    heard: dict[int, dict[str, TelemetryTotals]] = {}
-    for moment in said:
-        if moment.order in orders and moment.host in hosts:
-            heard.setdefault(moment.order, {}).setdefault(moment.host, TelemetryTotals()).add(moment)
-    return heard
+    """Trial -> host -> totals, for these hosts and trials only."""
+    totals: dict[int, dict[str, TelemetryTotals]] = {}
+    for reading in all_readings:
+        if reading.order in orders and reading.host in hosts:
+            totals.setdefault(reading.order, {}).setdefault(reading.host, TelemetryTotals()).add(reading)
+    return totals

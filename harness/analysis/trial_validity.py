@@ -1,4 +1,4 @@
-"""Which trials a claim may rest on: invalid ones that were not measured again, and ones that began unsteady. Pure."""
+"""Invalid trials that were not replaced by a valid one, and trials that began in an unsteady state. Pure."""
 
 from __future__ import annotations
 
@@ -8,26 +8,26 @@ from harness.record import TrialResult
 
 
 def unreplaced(rows: Iterable[TrialResult]) -> list[TrialResult]:
-    """The invalid trials that were not made up for by a valid one of the same number."""
+    """The invalid trials that were not replaced by a valid one of the same cell and number."""
     rows = list(rows)
     valid = {(row.cell.name, row.trial.number) for row in rows if row.valid}
     return [row for row in rows if not row.valid and (row.cell.name, row.trial.number) not in valid]
 
 
 def unsteady(rows: Iterable[TrialResult]) -> list[str]:
-    """A sentence for each cell of which valid trials began to measure before the load was steady."""
-    said = []
+    """A sentence for each cell with valid trials that began to measure before the load was steady."""
+    warnings = []
     for name, cell_rows in _warmed_up(rows).items():
         began = [row.steady for row in cell_rows]
         if not all(began):
             some = "the trial" if len(began) == 1 else f"{began.count(False)} of {len(began)} trials"
-            said.append(f"{name}: {some} began unsteady: throughput or p95 still moved at the end of the warm-up")
-    return said
+            warnings.append(f"{name}: {some} began unsteady: throughput or p95 still changed at the end of the warm-up")
+    return warnings
 
 
 def never_steady(rows: Iterable[TrialResult]) -> bool:
-    """Whether of some cell no valid trial began from a steady state, although all were warmed up."""
-    return any(not any(row.steady for row in of_cell) for of_cell in _warmed_up(rows).values())
+    """Whether some cell has valid trials with a warm-up, and none of them began from a steady state."""
+    return any(not any(row.steady for row in cell_rows) for cell_rows in _warmed_up(rows).values())
 
 
 def _warmed_up(rows: Iterable[TrialResult]) -> dict[str, list[TrialResult]]:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from harness.analysis.bottleneck import with_bottlenecks
 from harness.analysis.trial_validity import unreplaced
 from harness.checks.evaluate import evaluate, verdict_of
 from harness.cli.console import say
@@ -81,7 +82,7 @@ def run_check(which: str | None) -> None:
 def run_recheck(which: str) -> None:
     """Judges the stored samples of a run with the current checks and prints where their verdicts differ."""
     run = _with_trials(find_run(which, RESULTS))
-    findings = evaluate(SCENARIOS, run.measured())
+    findings = evaluate(SCENARIOS, with_bottlenecks(run.records(), run.telemetry_totals(), run.roles))
     stored = {(f.cell, f.check): f.verdict for f in run.findings}
     for finding in findings:
         before = stored.pop((finding.cell, finding.check), None)

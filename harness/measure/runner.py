@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Literal
 
+from harness.analysis.bottleneck import with_bottlenecks
 from harness.analysis.host_drift import drifted_hosts, uneven_hosts
 from harness.analysis.trial_validity import unreplaced, unsteady
 from harness.checks.evaluate import evaluate, verdict_of
@@ -138,7 +139,7 @@ def evaluate_run(writer: RunWriter, scenarios: Mapping[str, Scenario], *, finish
     """
     with writer.stage("judge"):
         run = load_run(writer.path)
-        findings = evaluate(scenarios, run.measured())
+        findings = evaluate(scenarios, with_bottlenecks(run.records(), run.telemetry_totals(), run.roles))
         writer.findings(findings, verdict_of(findings, invalid_trials=len(unreplaced(run.rows))))
         if finish:
             writer.warn(*unsteady(run.rows))

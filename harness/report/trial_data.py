@@ -85,7 +85,7 @@ def read(run: Run) -> Read:
     seconds: dict[str, list[Mapping[str, str]]] = {}
     for line in table:
         seconds.setdefault(line.get("order") or "", []).append(line)
-    heard: dict[int, dict[str, TelemetryTotals]] = attempt(run.heard, {})
+    heard: dict[int, dict[str, TelemetryTotals]] = attempt(run.telemetry_totals, {})
     readings = []
     rows = sorted(run.rows, key=lambda row: row.trial.order)
     drawn = _drawn(rows)

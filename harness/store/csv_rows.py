@@ -1,6 +1,6 @@
-"""The tables of a run: their columns, and a trial as a row of trials.csv and back. Pure.
+"""The columns of a run's tables, and the conversion of a trial to a row of trials.csv and back. Pure.
 
-Columns may be added, not renamed: other people's tools read them.
+Columns may be added, but not renamed: users' tools read them.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ TELEMETRY_COLUMNS = ("second", "order", "host", "metric", "value")
 
 
 _DIGITS = 15
-"""Of a whole number in a table: no count, seed or size of ours has more."""
+"""Most digits of a whole number in a table; every count, seed and size has fewer."""
 _QUOTED = ("=", "+", "-", "@", "'")
 
 
 def as_cell(value: Any) -> Any:
-    """A table cell: no line breaks, and no text that a spreadsheet would run as a formula (see `as_text`)."""
+    """A table cell without line breaks, and without text that a spreadsheet runs as a formula (see `as_text`)."""
     if not isinstance(value, str):
         return value
     flat = " ".join(value.split())
@@ -39,12 +39,12 @@ def as_cell(value: Any) -> Any:
 
 
 def as_text(cell: str | None) -> str:
-    """What `as_cell` was given, line breaks aside."""
+    """The text that `as_cell` got, except for line breaks."""
     return (cell or "").removeprefix("'")
 
 
 def as_columns(row: TrialResult) -> dict[str, Any]:
-    """A row of trials.csv by column name."""
+    """A trial as a row of trials.csv, by column name."""
     cell, trial = row.cell, row.trial
     return {
         "order": trial.order,
@@ -72,7 +72,7 @@ def as_columns(row: TrialResult) -> dict[str, Any]:
 
 
 def from_columns(path: Path, line: int, raw: Mapping[str, str | None]) -> TrialResult:
-    """The trial of a row of trials.csv. Raises FormatError with file and line."""
+    """A trial from a row of trials.csv. Raises FormatError with file and line."""
 
     def number(name: str) -> float | None:
         return _number(name, raw.get(name))
@@ -82,7 +82,7 @@ def from_columns(path: Path, line: int, raw: Mapping[str, str | None]) -> TrialR
         figures = {name: number(name) for name in FIGURES if name in raw}
         cell = Cell(
             scenario=as_text(raw["scenario"]),
-            backend=as_text(raw["backend"]),  # type: ignore[arg-type]  # judged by the reader of the table
+            backend=as_text(raw["backend"]),  # type: ignore[arg-type]  # an unknown name is kept
             strategy=as_text(raw["strategy"]),
             hosts=_whole("hosts", raw["hosts"]),
             pool=_whole("pool", raw["pool"]),
@@ -113,7 +113,7 @@ def from_columns(path: Path, line: int, raw: Mapping[str, str | None]) -> TrialR
 
 def _whole(name: str, text: str | None) -> int:
     if text and (len(text) > _DIGITS or not text.isdecimal()):
-        raise ValueError(f"{name} is {text!r}, not a whole number of at most {_DIGITS} digits")
+        raise ValueError(f"{name} is {text!r}, expected a whole number of at most {_DIGITS} digits")
     return int(text or 0)
 
 
@@ -126,7 +126,7 @@ def _number(name: str, text: str | None) -> float | None:
 
 def _truth(name: str, text: str | None) -> bool:
     if text not in ("true", "false"):
-        raise ValueError(f"{name} is {text!r}, neither true nor false")
+        raise ValueError(f"{name} is {text!r}, not true or false")
     return text == "true"
 
 

@@ -1,4 +1,4 @@
-"""Files of a run folder: written whole or not at all; read without trusting whoever made them."""
+"""Files of a run folder: written atomically, and read as untrusted input."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ MAX_HISTOGRAM_BYTES = 2**20
 MAX_TABLE_BYTES = 256 * 2**20
 MAX_COLUMNS = 200
 MAX_LINE = 2**20
-"""Characters of a table's line: a file without line breaks must not fill the memory."""
+"""Characters in a line of a table, so that a file without line breaks does not fill the memory."""
 MAX_DEPTH = 24
-"""Of a manifest: parsing time grows with the square of the depth, and composing recurses."""
+"""Nesting of a manifest: parsing takes time with the square of the depth, and composing recurses."""
 MAX_NODES = 500_000
-"""Of a manifest: ten thousand findings have 150,000; each costs about 10 µs and 500 bytes."""
+"""Values of a manifest: ten thousand findings have 150,000; each takes about 10 µs and 500 bytes."""
 
 
-class disk_errors:  # noqa: N801  # reads as a phrase: `with disk_errors(path):`
-    """Turns a full or read-only disk into a RigError that says what is kept."""
+class disk_errors:  # noqa: N801  # used as `with disk_errors(path):`
+    """Turns an OSError, such as a full or read-only disk, into a RigError."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -40,17 +40,17 @@ class disk_errors:  # noqa: N801  # reads as a phrase: `with disk_errors(path):`
         if isinstance(error, OSError):
             raise RigError(
                 f"{self.path}: {error.strerror or error}",
-                hint="free some space; what was measured before is kept, go on with: bench --resume RUN",
+                hint="free disk space; finished trials are kept, continue with: bench --resume RUN",
             ) from error
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Writes UTF-8 text so that a reader sees the old file or the new one. Raises RigError on a full disk."""
+    """Writes UTF-8 text; a reader sees either the old file or the new one. Raises RigError on a full disk."""
     part = path.with_name(f".{path.name}.part")
     with disk_errors(path):
         try:
             part.unlink(missing_ok=True)
-            with part.open("x", encoding="utf-8") as file:  # never through a link that lies there
+            with part.open("x", encoding="utf-8") as file:  # never through a symbolic link
                 file.write(text)
             part.replace(path)
         finally:
@@ -58,7 +58,7 @@ def write_atomically(path: Path, text: str) -> None:
 
 
 def update_symlink(link: Path, target: str) -> None:
-    """Makes the symbolic link lead to `target`, in one step."""
+    """Points the symbolic link at `target` atomically. Raises RigError."""
     part = link.with_name(f".latest-{os.getpid()}")
     with disk_errors(link):
         part.unlink(missing_ok=True)
@@ -67,7 +67,7 @@ def update_symlink(link: Path, target: str) -> None:
 
 
 def append_rows(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
-    """Appends rows to a CSV file, all or none; the header comes with the first. Raises RigError on a full disk."""
+    """Appends rows to a CSV file, all or none, after a header if it is empty. Raises RigError on a full disk."""
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
     with disk_errors(path):
@@ -82,42 +82,46 @@ def append_rows(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, 
                 while rest:
                     rest = rest[os.write(file, rest) :]
             except OSError:
-                os.ftruncate(file, end)  # half a row would make all rows unreadable
+                os.ftruncate(file, end)  # a partial row would make the table unreadable
                 raise
         finally:
             os.close(file)
 
 
 def is_own(path: Path) -> bool:
-    """A regular file of the run folder itself: nothing is read through a link that a foreign folder may hold."""
+    """Whether the path is a regular file of the run folder, not reached through a symbolic link."""
     return path.is_file() and not path.is_symlink() and not path.parent.is_symlink()
 
 
 def read_text(path: Path, limit: int) -> str:
-    """A regular file of at most `limit` bytes as UTF-8 text. Raises FormatError."""
+    """Reads a regular file of at most `limit` bytes as UTF-8 text. Raises FormatError."""
     if path.is_symlink() or not path.is_file():
-        raise FormatError(f"{path} is not a regular file", hint="this is not a file of ours")
+        raise FormatError(f"{path} is not a regular file", hint="this file was not written by pgcrucible")
     if path.stat().st_size > limit:
-        raise FormatError(f"{path} is larger than {limit:,} bytes", hint="this is not a file of ours")
+        raise FormatError(f"{path} is larger than {limit:,} bytes", hint="this file was not written by pgcrucible")
     return path.read_text(encoding="utf-8")
 
 
 def read_table(path: Path) -> list[dict[str, str]]:
-    """The rows of a CSV file as text, all at once; none where the file is absent. Raises FormatError."""
+    """Reads all rows of a CSV file as text; none if the file is absent. Raises FormatError."""
     if path.is_file() and path.stat().st_size > MAX_TABLE_BYTES:
-        raise FormatError(f"{path} is larger than {MAX_TABLE_BYTES:,} bytes", hint="this is not a file of ours")
+        raise FormatError(
+            f"{path} is larger than {MAX_TABLE_BYTES:,} bytes", hint="this file was not written by pgcrucible"
+        )
     return list(read_rows(path))
 
 
 def read_rows(path: Path) -> Iterator[dict[str, str]]:
-    """The rows of a CSV file of any length, one by one, as text; none where the file is absent. Raises FormatError."""
+    """Streams the rows of a CSV file as text; none if the file is absent. Raises FormatError."""
     if not path.is_file() or path.is_symlink():
         return
     try:
         with path.open(newline="", encoding="utf-8") as file:
             reader = csv.DictReader(_lines(file), strict=True)
-            if len(reader.fieldnames or ()) > MAX_COLUMNS:  # each row would be filled up to as many
-                raise FormatError(f"{path}: more than {MAX_COLUMNS} columns", hint="this is not a file of ours")
+            if len(reader.fieldnames or ()) > MAX_COLUMNS:  # DictReader fills each row up to this number
+                raise FormatError(
+                    f"{path}: more than {MAX_COLUMNS} columns", hint="this file was not written by pgcrucible"
+                )
             yield from reader
     except (csv.Error, UnicodeDecodeError) as error:
         raise FormatError(f"{path}: {error}", hint="the table is damaged") from error
@@ -131,7 +135,7 @@ def _lines(file: TextIO) -> Iterator[str]:
 
 
 def keep_rows(path: Path, columns: Sequence[str], keep: Callable[[Mapping[str, str]], bool]) -> None:
-    """Drops the rows of a CSV file that are not to be kept, whole or not at all. Raises RigError on a full disk."""
+    """Atomically removes the rows for which `keep` is false. Raises RigError on a full disk."""
     if all(keep(row) for row in read_rows(path)):
         return
     part = path.with_name(f".{path.name}.part")
@@ -148,10 +152,10 @@ def keep_rows(path: Path, columns: Sequence[str], keep: Callable[[Mapping[str, s
 
 
 class _Plain(yaml.CSafeLoader):
-    """YAML with the values of JSON alone: no dates, no 1:30 for 90, no 0x, no number beyond 19 digits.
+    """YAML with the values of JSON only: no dates, no 1:30 for 90, no 0x, no number with more than 19 digits.
 
-    What is left out costs more than it looks: PyYAML takes time with the square of the length for a number in base
-    60, and Python can hold a hexadecimal number that it then refuses to print.
+    For a number in base 60, PyYAML takes time with the square of its length; a long hexadecimal number raises an error
+    in Python when it is printed.
     """
 
 
@@ -166,24 +170,27 @@ for _tag, _pattern, _first in (
 
 
 def parse_yaml(path: Path, text: str) -> Any:
-    """Plain data. Raises FormatError, or yaml.YAMLError."""
+    """Parses plain data. Raises FormatError or yaml.YAMLError."""
     check_yaml(path, text)
-    return yaml.load(text, Loader=_Plain)  # noqa: S506  # narrower than the safe loader
+    return yaml.load(text, Loader=_Plain)  # noqa: S506  # stricter than the safe loader
 
 
 def check_yaml(path: Path, text: str) -> None:
-    """Raises FormatError for aliases, tags, and more or deeper values than a manifest has, before any is made."""
+    """Raises FormatError for aliases, tags, and too many or too deep values, before any value is built."""
     depth = 0
     for count, event in enumerate(yaml.parse(text, Loader=yaml.CSafeLoader)):
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-        problem = ""
-        if isinstance(event, yaml.AliasEvent):
-            problem = "aliases are not allowed"
-        elif tag := getattr(event, "tag", None):
-            problem = f"the tag {shown(tag)} is not allowed"
-        elif depth > MAX_DEPTH:
-            problem = "nested too deeply"
-        elif count > MAX_NODES:
-            problem = f"more than {MAX_NODES:,} values"
+        problem = _yaml_problem(event, depth, count)
         if problem:
-            raise FormatError(f"{path}: {problem}", hint="this is not a file of ours")
+            raise FormatError(f"{path}: {problem}", hint="this file was not written by pgcrucible")
+
+
+def _yaml_problem(event: yaml.Event, depth: int, count: int) -> str:
+    """Why an event is not accepted: the one at this depth, after `count` others. Empty if it is."""
+    if isinstance(event, yaml.AliasEvent):
+        return "aliases are not allowed"
+    if tag := getattr(event, "tag", None):
+        return f"the tag {shown(tag)} is not allowed"
+    if depth > MAX_DEPTH:
+        return "nested too deeply"
+    return f"more than {MAX_NODES:,} values" if count > MAX_NODES else ""

@@ -1,4 +1,4 @@
-"""run.yml as a model: everything a run says of itself besides its tables. Pure; store.py reads and writes it."""
+"""run.yml as a model: all of a run except its tables. Pure; run_writer.py writes it, run_reader.py reads it."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ Status = Literal["started", "sampled", "finished", "aborted"]
 
 
 class Stored(BaseModel):
-    """A part of the manifest: unknown keys are refused, so a typo or a newer file never passes silently."""
+    """A part of the manifest. Unknown keys are rejected, so that a typo or a newer file is noticed."""
 
     model_config = ConfigDict(extra="forbid", frozen=False)
 
 
 class HostRecord(Stored):
-    """A host as it was: memory in bytes, cpus as the cap in force, versions of what runs there.
+    """A host during the run: memory in bytes, `cpus` as the cap in force, `versions` of its software.
 
-    `boot_id`: of the kernel it ran on, empty where that was not asked.
+    `boot_id`: of its kernel; empty where it was not read.
     """
 
     name: str
@@ -34,7 +34,7 @@ class HostRecord(Stored):
 
 
 class RigRecord(Stored):
-    """The rig as it was. `acceleration`: kvm or tcg for virtual machines, else empty."""
+    """The rig during the run. `acceleration`: kvm or tcg for virtual machines, else empty."""
 
     name: str
     provider: str
@@ -46,7 +46,7 @@ class RigRecord(Stored):
 
 
 class CodeRecord(Stored):
-    """What ran: the controller's commit, whether it was changed, the command line and the seed."""
+    """The code of the run: the controller's commit, whether files were changed, the command line and the seed."""
 
     commit: str
     dirty: bool
@@ -92,7 +92,7 @@ class FindingRecord(Stored):
 
 
 class Manifest(Stored):
-    """run.yml. `settings` is nested by component; `skipped` maps a scenario, or a part of it, to the reason.
+    """run.yml. `settings` is nested by component; `skipped`: scenario, or a part of one -> reason.
 
     `noise_floor` maps `metric cell`, and `metric` for any other cell, to the ratio within which two identical
     measurements on this rig differ (compare/noise_floor.py); `canaries` are `before` and `after`: host -> cpu_ms,

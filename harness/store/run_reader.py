@@ -1,19 +1,19 @@
-"""A run on disk: the only place that reads from results/ (harness/store/run_writer.py alone writes there).
+"""Reads a run from results/. harness/store/run_writer.py writes it; no other module does either.
 
     results/<run-id>/run.yml        the manifest, written at start, after the samples, after the checks
-                     trials.csv     one row a trial
-                     timeline.csv   one row a second and trial
-                     telemetry.csv  one row a second, host and metric
-                     samples/       NNN-<lane>.csv[.gz], one a trial and lane (.keys.csv, where none were kept);
+                     trials.csv     one row per trial
+                     timeline.csv   one row per second and trial
+                     telemetry.csv  one row per second, host and metric
+                     samples/       NNN-<lane>.csv[.gz], one per trial and lane (.keys.csv where none were kept);
                                     summary and histograms beside it
-                     evidence/      NNN.json: what database, HAProxy and apps said about trial NNN
+                     evidence/      NNN.json: the counts of database, HAProxy and apps for trial NNN
                      report.html
 
 Format history
     1  (0.1.0) the first.
 
-A run folder may come from anywhere, so reading trusts nothing: plain YAML without tags or aliases, known
-keys only, sizes bounded, names built here and never taken from the files.
+A run folder may come from anywhere, so its content is not trusted: plain YAML without tags or aliases, known
+keys only, bounded sizes, and file names are built here, never read from the files.
 """
 
 from __future__ import annotations
@@ -31,7 +31,6 @@ from typing import Literal
 import yaml
 from pydantic import ValidationError
 
-from harness.analysis.bottleneck import attribute
 from harness.analysis.telemetry_totals import TelemetryReading, TelemetryTotals, aggregate, readings
 from harness.errors import FormatError, UsageError
 from harness.load.results import histogram, outcome_counts
@@ -52,7 +51,7 @@ from harness.store.files import (
     read_text,
 )
 from harness.store.manifest import Manifest
-from harness.text import shown
+from harness.text import plural, shown
 
 FORMAT = 1
 RESULTS = Path("results")
@@ -62,7 +61,7 @@ _LANE = re.compile(r"(\d{3,6})-([a-z0-9-]{1,40})\.csv(\.gz)?")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """A stored run, read; samples and evidence are read when asked for."""
+    """A stored run. Samples and evidence are read on demand."""
 
     path: Path
     manifest: Manifest
@@ -75,7 +74,7 @@ class Run:
 
     @property
     def findings(self) -> tuple[Finding, ...]:
-        """The findings as they were stored."""
+        """The stored findings."""
         return tuple(Finding(**record.model_dump()) for record in self.manifest.findings)
 
     def lanes(self, order: int) -> dict[str, Samples]:
@@ -102,7 +101,7 @@ class Run:
         return summaries
 
     def outcome_counts(self, order: int) -> dict[str, OutcomeCounts]:
-        """Lane name -> how the requests of each key ended, where no samples were kept. Raises FormatError."""
+        """Lane name -> outcomes per key, where no samples were kept. Raises FormatError."""
         found: dict[str, OutcomeCounts] = {}
         for lane, path in self._of_lanes(order, ".keys.csv"):
             try:
@@ -112,7 +111,7 @@ class Run:
         return found
 
     def _of_lanes(self, order: int, suffix: str) -> Iterator[tuple[str, Path]]:
-        """The run's own files of that kind beside trial `order`'s samples, by lane."""
+        """(lane, path) of the regular files with that suffix beside trial `order`'s samples."""
         for path in sorted((self.path / "samples").glob(f"{order:03d}-*{suffix}")):
             if is_own(path):
                 yield path.name.removesuffix(suffix).split("-", 1)[1], path
@@ -128,7 +127,7 @@ class Run:
             raise FormatError(f"{path}: {error}", hint="the histogram is damaged") from error
 
     def evidence(self, order: int) -> Evidence | None:
-        """What the layers said about trial `order`, or None where nothing is stored."""
+        """The evidence of trial `order`, or None where none is stored. Raises FormatError."""
         path = self.path / "evidence" / f"{order:03d}.json"
         if not is_own(path):
             return None
@@ -137,24 +136,18 @@ class Run:
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise FormatError(f"{path}: {error}", hint="the evidence file is damaged") from error
 
-    def measured(self) -> Iterator[TrialRecord]:
-        """The trials one by one with all that was recorded of them (only one trial's samples are held)."""
-        roles, heard = self.roles, self.heard()
+    def records(self) -> Iterator[TrialRecord]:
+        """The trials one by one with all that is stored of them; only one trial's samples are in memory.
+
+        Raises FormatError.
+        """
         for row in self.rows:
-            attribution = attribute(heard.get(row.trial.order, {}), roles, row)
-            evidence = self.evidence(row.trial.order)
+            order = row.trial.order
+            evidence = self.evidence(order)
             if evidence is None:
-                raise FormatError(
-                    f"{self.path}: trial {row.trial.order} has no evidence",
-                    hint="the run folder is incomplete",
-                )
+                raise FormatError(f"{self.path}: trial {order} has no evidence", hint="the run folder is incomplete")
             yield TrialRecord(
-                row=row,
-                lanes=self.lanes(row.trial.order),
-                outcome_counts=self.outcome_counts(row.trial.order),
-                evidence=evidence,
-                held_back=attribution.line,
-                saturated=None if attribution.unknown else attribution.saturated,
+                row=row, lanes=self.lanes(order), outcome_counts=self.outcome_counts(order), evidence=evidence
             )
 
     @property
@@ -163,18 +156,15 @@ class Run:
         return {host.name: host.role for host in self.manifest.rig.hosts}
 
     def readings(self) -> Iterator[TelemetryReading]:
-        """telemetry.csv by instant and host, read as it is asked for: a day of it has millions of rows.
-
-        Raises FormatError.
-        """
+        """telemetry.csv by instant and host, streamed: a day of it has millions of rows. Raises FormatError."""
         path = self.path / "telemetry.csv"
         try:
             yield from readings(read_rows(path))
         except (ValueError, KeyError, TypeError) as error:
             raise FormatError(f"{path}: {error}", hint="the table is damaged") from error
 
-    def heard(self) -> dict[int, dict[str, TelemetryTotals]]:
-        """Trial -> host -> its telemetry, added up. Raises FormatError."""
+    def telemetry_totals(self) -> dict[int, dict[str, TelemetryTotals]]:
+        """Trial -> host -> the totals of its telemetry. Raises FormatError."""
         return aggregate(self.readings(), self.roles, {row.trial.order for row in self.rows})
 
     def timeline(self) -> list[dict[str, str]]:
@@ -186,18 +176,18 @@ def find_run(which: str | None, root: Path = RESULTS) -> Path:
     """The folder of a run: a path, a run id under results/, or the newest. Raises UsageError."""
     if which:
         for candidate in (Path(which), root / which):
-            with contextlib.suppress(OSError):  # a name too long, a folder that is not ours to enter
+            with contextlib.suppress(OSError):  # a name too long, a folder without permission
                 if (candidate / "run.yml").is_file():
                     return candidate.resolve()
         known = sorted(p.parent.name for p in root.glob("*/run.yml") if p.parent.name != "latest")
         raise UsageError(
             f"no run at '{shown(which)}'",
-            hint=f"the newest are: {', '.join(known[-5:])}" if known else "make one with: ./run bench",
+            hint=f"the newest runs: {', '.join(known[-5:])}" if known else "measure one: ./run bench",
         )
     latest = root / "latest"
     if (latest / "run.yml").is_file():
         return latest.resolve()
-    raise UsageError(f"no run in {root}/ yet", hint="make one with: ./run bench")
+    raise UsageError(f"no run in {root}/ yet", hint="measure one: ./run bench")
 
 
 def load_run(path: Path) -> Run:
@@ -205,17 +195,17 @@ def load_run(path: Path) -> Run:
     manifest_path = path / "run.yml"
     try:
         if not manifest_path.exists():
-            raise UsageError(f"no run.yml in {path}", hint="give a folder under results/")
+            raise UsageError(f"no run.yml in {path}", hint="name a folder of results/")
         text = read_text(manifest_path, MAX_MANIFEST_BYTES)
         raw = parse_yaml(manifest_path, text)
     except (yaml.YAMLError, UnicodeDecodeError, ValueError, RecursionError) as error:
         raise FormatError(f"{manifest_path}: {shown(' '.join(str(error).split()))}", hint="not plain YAML") from error
     if not isinstance(raw, dict) or "format" not in raw:
-        raise FormatError(f"{manifest_path}: no `format`", hint="this is not a run of pgcrucible")
+        raise FormatError(f"{manifest_path}: no `format`", hint="this file was not written by pgcrucible")
     if raw["format"] != FORMAT:
         raise FormatError(
-            f"{manifest_path}: format {shown(raw['format'])} is not {FORMAT}, the one this version reads",
-            hint="update pgcrucible, or read the run with the version that wrote it",
+            f"{manifest_path}: format {shown(raw['format'])}; this version reads format {FORMAT}",
+            hint="update pgcrucible, or use the version that wrote the run",
         )
     try:
         manifest = Manifest.model_validate(raw, strict=True)
@@ -223,13 +213,16 @@ def load_run(path: Path) -> Run:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise FormatError(
-            f"{manifest_path}: {shown(where)}: {shown(first['msg'])}", hint=f"{error.error_count()} such problems"
+            f"{manifest_path}: {shown(where)}: {shown(first['msg'])}",
+            hint=f"{plural(error.error_count(), 'invalid value')}",
         ) from None
     if not _RUN_ID.fullmatch(manifest.run_id):
-        raise FormatError(f"{manifest_path}: run_id {shown(manifest.run_id)!r} is not a name")
+        raise FormatError(f"{manifest_path}: run_id {shown(manifest.run_id)!r} is not a valid name")
     table = path / "trials.csv"
     rows = tuple(from_columns(table, line, raw) for line, raw in enumerate(read_table(table), start=2))
     orders = [row.trial.order for row in rows]
     if len(set(orders)) < len(orders) or min(orders, default=1) < 1:
-        raise FormatError(f"{table}: the trials are not numbered 1, 2, 3 …, each once", hint="the table is damaged")
+        raise FormatError(
+            f"{table}: the trials are not numbered 1, 2, 3 … without repetition", hint="the table is damaged"
+        )
     return Run(path=path, manifest=manifest, rows=rows)

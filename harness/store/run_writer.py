@@ -1,4 +1,4 @@
-"""Writes a run to results/ while it is measured. Nothing else writes there; run_reader.py describes and reads it."""
+"""Writes a run to results/ while it is measured. No other module does; run_reader.py describes the files."""
 
 from __future__ import annotations
 
@@ -35,24 +35,24 @@ LANE_FILES = {
 
 
 def now() -> str:
-    """UTC, to the second, ISO 8601."""
+    """The time in UTC to the second, as ISO 8601."""
     return dt.datetime.now(dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 class RunWriter:
-    """Writes a run while it is being made. Every write is complete or not there (temporary file, rename)."""
+    """Writes a run while it is measured. Every write is atomic (temporary file, rename)."""
 
     def __init__(self, root: Path, manifest: Manifest, path: Path) -> None:
         self.root, self.manifest, self.path = root, manifest, path
 
     @property
     def began_s(self) -> float:
-        """When the run began, in seconds since 1970: what its samples' and telemetry's times count from."""
+        """The start of the run in seconds since 1970; the times of samples and telemetry count from it."""
         return dt.datetime.strptime(self.manifest.started, "%Y-%m-%dT%H:%M:%S%z").timestamp()
 
     @classmethod
     def start(cls, root: Path, *, code: CodeRecord, rig: RigRecord, options: Mapping[str, Any]) -> Self:
-        """Makes results/<run-id>/ with `status: started` and points results/latest at it."""
+        """Creates results/<run-id>/ with `status: started` and points results/latest at it."""
         root.mkdir(parents=True, exist_ok=True)
         stamp = dt.datetime.now(dt.UTC).strftime("%Y%m%d-%H%M%S")
         run_id = stamp
@@ -69,13 +69,13 @@ class RunWriter:
 
     @classmethod
     def resume(cls, run: Run) -> Self:
-        """Goes on writing into a run that was interrupted; seconds of a trial that has no row are dropped.
+        """Continues an interrupted run. The seconds of a trial without a row are dropped.
 
-        Raises FormatError where a folder of it leads elsewhere: nothing is written outside of the run.
+        Raises FormatError if a folder of it is a symbolic link: nothing is written outside of the run.
         """
         for folder in (run.path / "samples", run.path / "evidence"):
             if folder.is_symlink() or not folder.is_dir():
-                raise FormatError(f"{folder} is not a folder of the run itself", hint="start a new run")
+                raise FormatError(f"{folder} is not a folder of the run", hint="start a new run")
         run.manifest.status = "started"
         recorder = cls(run.path.parent, run.manifest, run.path)
         done = {"0", "", *(str(row.trial.order) for row in run.rows)}
@@ -85,7 +85,7 @@ class RunWriter:
         return recorder
 
     def save(self, status: Status | None = None) -> None:
-        """Writes run.yml; `status` is set first where given."""
+        """Writes run.yml, with a new `status` if one is given."""
         if status is not None:
             self.manifest.status = status
         if status in ("finished", "aborted"):
@@ -127,18 +127,18 @@ class RunWriter:
         self.manifest.noise_floor = dict(floor)
 
     def findings(self, findings: Iterable[Finding], verdict: RunVerdict) -> None:
-        """Replaces the manifest's findings and verdict (not yet saved)."""
+        """Replaces the manifest's findings and verdict; `save` writes them."""
         self.manifest.findings = [FindingRecord(**_plain(asdict(f))) for f in findings]
         self.manifest.verdict = verdict
 
     def evidence(self, order: int, evidence: Evidence) -> None:
-        """Stores what the layers said about trial `order`."""
+        """Writes the evidence of trial `order`."""
         write_atomically(self.path / "evidence" / f"{order:03d}.json", evidence_file.dump(evidence))
 
     def lane(self, order: int, lane: str, folder: Path) -> None:
-        """Moves a lane's merged results (load/results/merge.py) to samples/ and replaces what is there.
+        """Moves a lane's merged results (load/results/merge.py) to samples/ and replaces older ones.
 
-        A trial that was cut short may have left some: packed samples of then would be read instead of today's.
+        An interrupted trial may have left compressed samples, which would be read instead of the new ones.
         """
         with disk_errors(self.path):
             for name, suffix in LANE_FILES.items():
@@ -148,7 +148,7 @@ class RunWriter:
                     shutil.move(folder / name, target)
 
     def append(self, name: Literal["trials", "timeline", "telemetry"], rows: Iterable[Mapping[str, Any]]) -> None:
-        """Appends rows to one of the tables; the header comes with the first."""
+        """Appends rows to one of the tables."""
         columns: Sequence[str] = {
             "trials": TRIAL_COLUMNS,
             "timeline": TIMELINE_COLUMNS,
@@ -158,7 +158,7 @@ class RunWriter:
 
 
 def _plain(value: Any) -> Any:
-    """Mappings, tuples and floats as YAML takes them."""
+    """The value as plain YAML data; floats rounded to six digits."""
     if isinstance(value, Mapping):
         return {str(k): _plain(v) for k, v in value.items()}
     if isinstance(value, list | tuple | set):

@@ -87,7 +87,7 @@ def judged(change: Change, **more: Any) -> Attribution:
         (
             {("app-1", "pool_waiting"): 12.0},
             "pool waiting",
-            "pool waiting: on 1 of 2 pools (5 connections a host) in 100% of the looks, 12.0 requests on average",
+            "pool waiting: on 1 of 2 pools (5 connections per host) in 100% of the readings, 12.0 requests on average",
         ),
         (
             {("db-1", "pg_wait_lock"): 3.5},
@@ -190,7 +190,7 @@ def test_what_requests_say_they_waited_counts_more_than_looks(looked: float, wai
 
 def test_each_worker_has_a_pool_of_its_own() -> None:
     change = {("app-1", "pool_waiting"): -1.0, ("app-1", "pool_waiting.1"): 0.0, ("app-1", "pool_waiting.2"): 7.0}
-    assert judged(change).line.startswith("pool waiting: on 1 of 3 pools (5 connections a host)")
+    assert judged(change).line.startswith("pool waiting: on 1 of 3 pools (5 connections per host)")
 
 
 def test_the_mean_is_weighed_by_the_length_of_each_interval() -> None:
@@ -246,13 +246,14 @@ def test_a_reading_over_no_time_weighs_nothing() -> None:
 def test_queues_need_several_looks() -> None:
     found = judged({("app-1", "pool_waiting"): 9.0, ("db-1", "pg_wait_lock"): 4.0}, seconds=2)
     assert found.saturated == ()
-    assert "pool waiting (2 looks), lock waits (2 looks)" in found.line
+    assert "pool waiting (2 readings), lock waits (2 readings)" in found.line
 
 
 def test_a_silent_host_is_named_and_its_part_is_not_known() -> None:
     found = judged({}, without="db-1")
     assert found.line.endswith(
-        "; not known: database CPU (no telemetry), lock waits (0 looks), database I/O (0 looks); no telemetry of db-1"
+        "; not known: database CPU (no telemetry), lock waits (0 readings), database I/O (0 readings)"
+        "; no telemetry of db-1"
     )
     assert judged({}, without="app-2").line.endswith("; no telemetry of app-2")
 

@@ -98,15 +98,15 @@ def canaries(name: str = "cpu_ms", **times_ms: float) -> dict[str, dict[str, flo
 @pytest.mark.parametrize(
     ("found", "said"),
     [
-        (canaries(app_1=10.0, app_2=13.0), "app hosts are unlike: CPU canary app-2 13 ms against app-1 10 ms"),
+        (canaries(app_1=10.0, app_2=13.0), "app hosts differ: CPU canary app-2 13 ms against app-1 10 ms"),
         (
             canaries(app_1=12.0, app_2=10.0, app_3=11.9, db_1=99.0),
-            "app hosts are unlike: CPU canary app-1 12 ms, app-3 11.9 ms against app-2 10 ms",
+            "app hosts differ: CPU canary app-1 12 ms, app-3 11.9 ms against app-2 10 ms",
         ),
-        (canaries("fsync_ms", app_1=3.0, app_2=9.5), "app hosts are unlike: fsync app-2 9.5 ms against app-1 3 ms"),
+        (canaries("fsync_ms", app_1=3.0, app_2=9.5), "app hosts differ: fsync app-2 9.5 ms against app-1 3 ms"),
         (
             canaries("rtt_ms", app_1=0.9, app_2=0.3),
-            "app hosts are unlike: round trip app-1 0.9 ms against app-2 0.3 ms",
+            "app hosts differ: round trip app-1 0.9 ms against app-2 0.3 ms",
         ),
     ],
 )
@@ -130,7 +130,7 @@ def began(*steady: bool | None, valid: bool = True) -> list[TrialResult]:
 
 def test_cells_that_began_unsteady_are_named_once_each() -> None:
     name = TRIAL.cell.name
-    moved = "began unsteady: throughput or p95 still moved at the end of the warm-up"
+    moved = "began unsteady: throughput or p95 still changed at the end of the warm-up"
     assert unsteady(began(True, False, False)) == [f"{name}: 2 of 3 trials {moved}"]
     assert unsteady(began(False)) == [f"{name}: the trial {moved}"]
     assert unsteady([*began(True, None), *began(False, valid=False)]) == []
@@ -156,7 +156,7 @@ def test_a_round_trip_that_failed_is_said_where_there_should_be_one() -> None:
 def test_a_host_that_changed_while_it_was_measured_is_named() -> None:
     before, after = canaries(app_1=10.0, app_2=10.0, db_1=10.0), canaries(app_1=13.0, app_2=11.0, db_1=8.0, new=99.0)
     assert drifted_hosts(before, after) == [
-        "hosts are not as they were before the trials: CPU canary app-1 10 ms, then 13 ms; db-1 10 ms, then 8 ms",
+        "hosts changed during the trials: CPU canary app-1 10 ms, then 13 ms; db-1 10 ms, then 8 ms",
     ]
     assert drifted_hosts(before, before) == []
     assert drifted_hosts({}, after) == []

@@ -105,7 +105,7 @@ def test_a_bench_measures_stores_and_evaluates(benches: Bench) -> None:
     assert {check for _, check in verdicts(run.findings)} == {
         "final value", "value sequence", "real-time order", "ledger",
     }  # fmt: skip
-    for measured in run.measured():
+    for measured in run.records():
         assert len(measured.main) == 40
         assert set(measured.main.load_host) == {"load-1", "load-2"}
         assert measured.evidence.counts["client"] == 40
@@ -113,7 +113,7 @@ def test_a_bench_measures_stores_and_evaluates(benches: Bench) -> None:
         assert len(measured.evidence.ledger) == 40
     assert sum(int(line["sent"]) for line in run.timeline()) == 80
     assert {"load", "store", "settle", "judge"} <= set(run.manifest.stages)
-    assert verdicts(evaluate(SCENARIOS, run.measured())) == verdicts(run.findings)  # from disk alone, the same
+    assert verdicts(evaluate(SCENARIOS, run.records())) == verdicts(run.findings)  # from disk alone, the same
 
 
 def test_a_load_host_that_dies_makes_its_trial_invalid_and_its_checks_unknown(benches: Bench) -> None:
@@ -220,7 +220,7 @@ def test_a_changed_sample_fails_when_the_stored_run_is_evaluated_again(benches: 
     file = run.path / "samples" / "001-main.csv"
     lines = file.read_text().splitlines()
     file.write_text("\n".join([*lines, lines[-1].replace(lines[-1].split(",")[0], "40", 1)]) + "\n")
-    changed = verdicts(evaluate(SCENARIOS, load_run(run.path).measured()))
+    changed = verdicts(evaluate(SCENARIOS, load_run(run.path).records()))
     assert changed[SHORT.name, "final value"] == "fail"
 
 
@@ -234,7 +234,7 @@ def test_long_trials_are_evaluated_and_reported_without_samples(
     run = benches.go(plan(upsert, unsafe))
     assert sorted(path.name for path in run.path.glob("samples/*.csv*")) == ["001-main.keys.csv", "002-main.keys.csv"]
     assert verdicts(run.findings) == {(upsert.name, "final value"): "pass", (unsafe.name, "final value"): "fail"}
-    assert verdicts(evaluate(SCENARIOS, run.measured())) == verdicts(run.findings)
+    assert verdicts(evaluate(SCENARIOS, run.records())) == verdicts(run.findings)
     warnings = [text for text in run.manifest.warnings if "--samples" in text]
     assert [text.split(" is not judged: ")[0] for text in warnings] == ["'value sequence'", "'real-time order'"]
     for row in run.rows:
@@ -248,7 +248,7 @@ def test_long_trials_are_evaluated_and_reported_without_samples(
 
     file = run.path / "samples" / "001-main.keys.csv"
     file.write_text(file.read_text().rstrip() + "5\n")
-    assert verdicts(evaluate(SCENARIOS, load_run(run.path).measured()))[upsert.name, "final value"] == "fail"
+    assert verdicts(evaluate(SCENARIOS, load_run(run.path).records()))[upsert.name, "final value"] == "fail"
 
 
 def test_ctrl_c_keeps_finished_trials_and_resume_runs_only_the_rest(benches: Bench) -> None:
@@ -373,7 +373,7 @@ def test_a_remote_workload_neither_configures_nor_reads_the_service(
     monkeypatch.setattr(benches.target, "run_workload", lambda driver: {"module": driver.module})
     run = benches.go(plan(Cell(scenario="driven", backend="sqlite-naive"), SHORT))
     assert configured == [SHORT]
-    first, second = run.measured()
+    first, second = run.records()
     assert (first.evidence.workload_result, first.evidence.final) == ({"module": "m"}, {})
     assert sum(second.evidence.final.values()) == 40
 
