@@ -84,8 +84,9 @@ class Target(Protocol):
     def snapshot(self, cell: Cell, reads: Collection[str], since: Snapshot | None = None) -> Snapshot:
         """Reads the counters of every layer before a trial's load, and with `since`, the first snapshot, after it.
 
-        `reads`: `counters` (and SQLite's integrity check), `ledger`, `data` (rows of bulk inserts), `deadlocks` (in
-        the server's statistics and log) and `dead-rows` (what a VACUUM after the load removes). Raises RigError.
+        `reads`: `counters` (those of HTTP load in every layer, and SQLite's integrity check), `ledger`, `data` (rows
+        of bulk inserts), `deadlocks` (in the server's statistics and log) and `dead-rows` (what a VACUUM after the
+        load removes). Raises RigError.
         """
         ...
 

@@ -40,26 +40,25 @@ class LayerCounters:
 
     def snapshot(self, cell: Cell, reads: Collection[str], since: Snapshot | None = None) -> Snapshot:
         """See Target.snapshot."""
+        fields = self._service(cell, reads) if "counters" in reads else {}
+        with self._database.errors():
+            return Snapshot(**fields, **self._server(reads, after=since is not None))
+
+    def _service(self, cell: Cell, reads: Collection[str]) -> dict[str, Any]:
+        """Reads what HTTP load changes. A remote workload sends no requests, and `run_workload` may restart workers."""
         metrics = self._workers.metrics()
         total, servers = self._haproxy.request_counts()
-        content = self._sqlite(cell, reads, metrics) if cell.backend != "postgres" else self._postgres(reads)
-        with self._database.errors():
-            server = self._server(cell, reads, after=since is not None)
-        return Snapshot(
-            haproxy_requests=total,
-            server_requests=servers,
-            app_requests={worker: _api_requests(body) for worker, body in metrics.items()},
-            app_transactions={worker: int(body["transactions"]) for worker, body in metrics.items()},
-            **content,
-            **server,
-        )
+        postgres = cell.backend == "postgres"
+        return {
+            "haproxy_requests": total,
+            "server_requests": servers,
+            "app_requests": {worker: _api_requests(body) for worker, body in metrics.items()},
+            "app_transactions": {worker: int(body["transactions"]) for worker, body in metrics.items()},
+            **(self._postgres(reads) if postgres else self._sqlite(cell, reads, metrics)),
+        }
 
-    def _server(self, cell: Cell, reads: Collection[str], *, after: bool) -> dict[str, Any]:
+    def _server(self, reads: Collection[str], *, after: bool) -> dict[str, Any]:
         fields: dict[str, Any] = {}
-        if cell.backend == "postgres":
-            (fields["database_transactions"],) = self._database.one(
-                "SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint"
-            )
         if "deadlocks" in reads:
             fields["deadlocks"] = self._deadlocks()
         if after and "data" in reads:
@@ -69,18 +68,18 @@ class LayerCounters:
         return fields
 
     def _postgres(self, reads: Collection[str]) -> dict[str, Any]:
-        execute, fields = self._database.connection.execute, {}
+        execute, fields = self._database.connection.execute, dict[str, Any]()
         with self._database.errors():
-            if "counters" in reads:
-                fields["counters"] = dict(execute("SELECT key, value FROM counters").fetchall())
+            (fields["database_transactions"],) = self._database.one(
+                "SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint"
+            )
+            fields["counters"] = dict(execute("SELECT key, value FROM counters").fetchall())
             if "ledger" in reads:
                 rows = execute("SELECT id, key, value FROM ledger").fetchall()
                 fields["ledger"] = {i: (key, value) for i, key, value in rows}
         return fields
 
     def _sqlite(self, cell: Cell, reads: Collection[str], metrics: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-        if "counters" not in reads:
-            return {}
         content = run_script(self._rig, sqlite_path(metrics), "read")
         serving = {host.name for host in self._workers.hosts[: cell.hosts]}
         ledger = {i: (key, value) for i, (key, value) in content["ledger"].items()}

@@ -37,6 +37,7 @@ from harness.rig.connection import RemoteProcess
 from harness.rig.rig import Rig
 from harness.rig.ssh import SshConnection
 from harness.store.run_writer import RunWriter
+from harness.targets.haproxy import SOCKET
 
 BATCH_S = 2.0
 END_S = 10.0
@@ -92,7 +93,7 @@ def job(host: Host, variables: Mapping[str, Any]) -> dict[str, Any]:
     if host.role == "app":
         first, workers = int(variables["app_port"]), int(variables["app_workers"])
         return {"ports": list(range(first, first + workers))}
-    return {"haproxy": "/run/haproxy/admin.sock"} if host.role == "lb" else {}
+    return {"haproxy": SOCKET} if host.role == "lb" else {}
 
 
 class Samplers:
