@@ -61,8 +61,14 @@ def exit_codes(hosts: Sequence[LoadHost]) -> list[int]:
 
 
 def remaining_folders(tag: str) -> list[Path]:
-    """The result folders of agents with this tag that are still on the machine."""
-    return list(Path("/tmp").glob(f"pgcrucible-{tag}*"))
+    """The result folders of agents with this tag that stay on the machine.
+
+    A run's id is the second of its start, so the bench of another test session may have the same: its folders go.
+    """
+    deadline = time.monotonic() + END_S
+    while (folders := list(Path("/tmp").glob(f"pgcrucible-{tag}*"))) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    return folders
 
 
 @contextmanager
