@@ -99,7 +99,7 @@ CASES: dict[str, tuple[tuple[str, ...], int, str]] = {
     "as JSON": (("compare", "base", "slower", "--json"), 0, '"verdict": "slower"'),
     "report as JSON": (("report", "--run", "slower", "--compare", "base", "--json"), 0, '"verdict": "slower"'),
     "empty": (("compare", "base", "empty"), 2, "no trials"),
-    "another format": (("compare", "base", "future"), 2, f"format 99 is not {FORMAT}"),
+    "another format": (("compare", "base", "future"), 2, f"format 99; this version reads format {FORMAT}"),
     "no such run": (("compare", "base", "nowhere"), 2, "no run at 'nowhere'"),
     "no such gate": (("compare", "base", "same", "--fail-if", "faster:5%"), 2, "--fail-if 'faster:5%'"),
     "an empty gate": (("compare", "base", "same", "--fail-if", ""), 2, "--fail-if ''"),
