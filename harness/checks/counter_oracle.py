@@ -8,8 +8,7 @@ Per key (`ok`, `fail` and `unknown` are the outcomes of the increments sent):
 
 The last line is the whole of linearizability for a counter whose increments return its new value
 (Herlihy and Wing 1990: the order of values is the only candidate order, so it need only respect real time).
-With a ledger: it holds every `ok` id once with the value that was returned, and no `fail` id, and
-final - initial = rows of the key. Each finding names the first requests that prove it.
+Each finding names the first requests that prove it. The ledger is checked in ledger.py.
 
 Without samples only the first line can be checked, from the counts of outcomes per key.
 """
@@ -22,7 +21,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from harness.checks import names
-from harness.checks.finding import finding
+from harness.checks.finding import finding, no_samples
 from harness.model import Cell, Finding, OutcomeCounts
 from harness.record import Evidence, Samples, count_outcomes
 from harness.text import plural
@@ -46,10 +45,6 @@ def _by_key(samples: Samples, op: str) -> dict[str, _Key]:
         elif outcome == "unknown":
             keys[key].unknown += 1
     return keys
-
-
-def _no_samples(cell: Cell, check: str) -> Finding:
-    return finding(cell, check, "unknown", "no samples were kept")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,7 +151,7 @@ def check_value_sequence(
 ) -> Finding:
     """The acknowledged values of each key are initial+1 … final, each once (gaps only where unknown > 0)."""
     if isinstance(samples, Counter):
-        return _no_samples(cell, names.VALUE_SEQUENCE)
+        return no_samples(cell, names.VALUE_SEQUENCE)
     doubles = outside = gaps = 0
     first = ""
     values, keys = samples.value, _by_key(samples, op)
@@ -212,7 +207,7 @@ def check_real_time_order(cell: Cell, samples: Samples | OutcomeCounts, *, op: s
     O(n log n): values in descending order, with the earliest `done` of the larger ones.
     """
     if isinstance(samples, Counter):
-        return _no_samples(cell, names.REAL_TIME_ORDER)
+        return no_samples(cell, names.REAL_TIME_ORDER)
     violations = compared = 0
     first = ""
     values, several = samples.value, len(set(samples.load_host)) > 1
@@ -259,57 +254,3 @@ def _back_in_time(samples: Samples, rows: list[int]) -> Iterator[tuple[int, int]
             yield earliest_row, row
         if done[row] < soonest:
             soonest, soonest_row = done[row], row
-
-
-def _mismatch(samples: Samples, row: int, entry: tuple[str, int] | None) -> tuple[str, str] | None:
-    """The difference between one request and its ledger row as (kind, sentence), or None."""
-    seq, outcome, key, value = samples.seq[row], samples.outcome[row], samples.key[row], samples.value[row]
-    if outcome == "ok" and entry is None:
-        return "acknowledged but absent", f"request {seq} was acknowledged but its id is not in the ledger"
-    if outcome == "ok" and entry is not None and entry != (key, value):
-        stored = f"the ledger holds {entry[1]} on '{entry[0]}'"
-        return "another value", f"request {seq} returned {value} on '{key}', {stored}"
-    if outcome == "fail" and entry is not None:
-        return "refused but applied", f"request {seq} was refused but its id is in the ledger"
-    return None
-
-
-def check_ledger(cell: Cell, samples: Samples | OutcomeCounts, evidence: Evidence, *, op: str = "increment") -> Finding:
-    """The ledger and the samples agree, id by id."""
-    if isinstance(samples, Counter):
-        return _no_samples(cell, names.LEDGER)
-    ledger = evidence.ledger
-    if ledger is None:
-        return finding(cell, names.LEDGER, "unknown", "no ledger was read for this trial")
-    problems: list[tuple[str, str]] = []
-    ids: dict[str, str] = {}
-    for row, (name, ident) in enumerate(zip(samples.op, samples.id, strict=True)):
-        if name != op or not ident:
-            continue
-        if ident in ids:
-            problems.append(("sent twice", f"id {ident} was sent twice (request {samples.seq[row]})"))
-        ids[ident] = samples.outcome[row]
-        problem = _mismatch(samples, row, ledger.get(ident))
-        if problem:
-            problems.append(problem)
-    problems += [("never sent", f"the ledger holds {ident}, which no request sent") for ident in ledger.keys() - ids]
-    rows = Counter(key for key, _ in ledger.values())
-    for key in sorted(rows.keys() | evidence.final.keys()):
-        grown = evidence.final.get(key, 0) - evidence.initial.get(key, 0)
-        if grown != rows[key]:
-            text = f"'{key}' grew by {grown:,} but the ledger has {rows[key]:,} rows for it"
-            problems.append(("rows differ", text))
-    outcomes = Counter(ids.values())
-    if problems:
-        kinds = Counter(kind for kind, _ in problems)
-        counts = ", ".join(f"{n:,} x {kind}" for kind, n in kinds.most_common())
-        return finding(cell, names.LEDGER, "fail", f"{counts}; {problems[0][1]}", problems=dict(kinds))
-    if not ids:
-        return finding(cell, names.LEDGER, "unknown", "no request carried an Idempotency-Key")
-    return finding(
-        cell,
-        names.LEDGER,
-        "pass",
-        f"{len(ledger):,} rows for {outcomes['ok']:,} acknowledged and {outcomes['unknown']:,} unknown ids, none twice",
-        rows=len(ledger),
-    )

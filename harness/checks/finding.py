@@ -15,6 +15,11 @@ def finding(cell: Cell, check: str, verdict: Verdict | bool, detail: str, **numb
     return Finding(scenario=cell.scenario, cell=cell.name, check=check, verdict=verdict, detail=detail, numbers=numbers)
 
 
+def no_samples(cell: Cell, check: str) -> Finding:
+    """The finding of a check that needs samples, for a trial without them."""
+    return finding(cell, check, "unknown", "no samples were kept")
+
+
 def worst(verdicts: Iterable[Verdict]) -> Verdict:
     """Merges verdicts by fixed priority: fail over unknown over pass; unknown without any."""
     return min(verdicts, key=VERDICTS.index, default="unknown")

@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
 from harness.checks import names
-from harness.checks.counter_oracle import check_final_value, check_ledger, check_real_time_order, check_value_sequence
+from harness.checks.counter_oracle import check_final_value, check_real_time_order, check_value_sequence
 from harness.checks.finding import finding
+from harness.checks.ledger import check_ledger
 from harness.checks.traffic import check_counts
 from harness.isolation.sqlite_profiles import PROFILES
 from harness.load.spec import Keys, LoadSpec, Operation, Warmup

@@ -18,6 +18,7 @@ import psycopg
 import pytest
 
 from harness.checks import counter_oracle
+from harness.checks import ledger as ledger_check
 from harness.load.results.samples import read_samples
 from harness.model import Cell, Finding
 from harness.record import Evidence, Samples
@@ -132,7 +133,7 @@ def findings_by_check(samples: Samples, evidence: Evidence) -> dict[str, Finding
         counter_oracle.check_final_value(CELL, samples, evidence),
         counter_oracle.check_value_sequence(CELL, samples, evidence),
         counter_oracle.check_real_time_order(CELL, samples),
-        counter_oracle.check_ledger(CELL, samples, evidence),
+        ledger_check.check_ledger(CELL, samples, evidence),
     ]
     return {finding.check: finding for finding in findings}
 

@@ -1,0 +1,43 @@
+"""The ledger check with ledgers that agree with the samples and ledgers that do not."""
+
+from __future__ import annotations
+
+import pytest
+
+from harness.checks.ledger import check_ledger
+from tests.support.histories import CELL, grown, history, serial
+
+LEDGER = {"a": ("hot-0", 1), "b": ("hot-0", 2)}
+
+
+def test_a_ledger_that_agrees_passes() -> None:
+    samples = history((0, 5, "ok", 1), (6, 9, "unknown", None), (10, 20, "fail", None), id=["a", "b", "c"])
+    assert check_ledger(CELL, samples, grown(2, ledger=LEDGER)).verdict == "pass"
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "ledger", "final", "problem"),
+    [
+        (("ok", "ok"), {"a": ("hot-0", 1)}, 1, "acknowledged but absent"),
+        (("ok", "fail"), LEDGER, 2, "refused but applied"),
+        (("ok", "ok"), {"a": ("hot-0", 1), "b": ("hot-0", 7)}, 2, "another value"),
+        (("ok", "ok"), {**LEDGER, "z": ("hot-0", 3)}, 3, "never sent"),
+        (("ok", "ok"), LEDGER, 3, "rows differ"),
+    ],
+)
+def test_a_ledger_that_differs_fails(
+    outcomes: tuple[str, str], ledger: dict[str, tuple[str, int]], final: int, problem: str
+) -> None:
+    samples = history((0, 5, outcomes[0], 1), (6, 9, outcomes[1], 2), id=["a", "b"])
+    found = check_ledger(CELL, samples, grown(final, ledger=ledger))
+    assert found.verdict == "fail"
+    assert problem in found.numbers["problems"]
+
+
+def test_an_id_sent_twice_fails() -> None:
+    samples = history((0, 5, "ok", 1), (6, 9, "ok", 1), id=["a", "a"])
+    assert check_ledger(CELL, samples, grown(1, ledger={"a": ("hot-0", 1)})).verdict == "fail"
+
+
+def test_a_ledger_that_was_not_read_is_unknown() -> None:
+    assert check_ledger(CELL, serial([1]), grown(1)).verdict == "unknown"
