@@ -1,4 +1,4 @@
-"""The service in this process, on a port of the loopback, as often as a test wants it."""
+"""Starts the service in this process, on a loopback port, any number of times per test."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from app.settings import Settings
 
 
 def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
-    """The event loop that the service runs on: it differs from asyncio's own in how a lost socket shows."""
+    """The event loop of the service: uvloop reports a lost socket differently than asyncio's loop."""
     return {"uvloop": uvloop.new_event_loop}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """An HTTP answer, read to its end."""
+    """A complete HTTP response."""
 
     status: int
     body: Any
@@ -39,24 +39,24 @@ class Service:
     client: ClientSession
 
     async def post(self, path: str, document: object = None, *, entry_id: str = "", data: Any = None) -> Answer:
-        """POST `document` as JSON, or `data` as it is."""
+        """Sends a POST with `document` as JSON, or with `data` unchanged."""
         headers = {"Idempotency-Key": entry_id} if entry_id else {}
         sent = {"json": document} if data is None else {"data": data}
         async with self.client.post(self.url + path, headers=headers, **sent) as answer:
             return Answer(status=answer.status, body=await answer.json(), headers=answer.headers)
 
     async def get(self, path: str) -> Answer:
-        """GET."""
+        """Sends a GET."""
         async with self.client.get(self.url + path) as answer:
             return Answer(status=answer.status, body=await answer.json(), headers=answer.headers)
 
     async def increment(self, key: str, strategy: str | None = None, *, entry_id: str = "") -> Answer:
-        """One increment."""
+        """Sends one increment."""
         document = {"key": key} if strategy is None else {"key": key, "strategy": strategy}
         return await self.post("/api/increment", document, entry_id=entry_id)
 
     async def value(self, key: str) -> int:
-        """The counter's value."""
+        """Returns the counter's value."""
         answer = await self.get(f"/api/counter/{key}")
         assert answer.status == 200, answer
         return int(answer.body["value"])
@@ -87,7 +87,7 @@ async def start() -> AsyncIterator[Start]:
 
 
 async def until(condition: Callable[[], Awaitable[bool]], seconds: float = 20) -> None:
-    """Wait until it holds, or fail."""
+    """Waits until the condition holds, or fails."""
     deadline = time.monotonic() + seconds
     while not await condition():
         assert time.monotonic() < deadline, "it did not come true in time"

@@ -1,9 +1,9 @@
-"""Requests that no client would send, by the hundred thousand: `python -m tests.app.fuzz [COUNT [SEED]]`.
+"""Sends random requests, most of them invalid: `python -m tests.app.fuzz [COUNT [SEED]]`.
 
-It starts the service as a process (on a PostgreSQL of its own, unless told otherwise), speaks raw TCP to it, and
-holds it to: an answer to whatever came as a whole request; never a 5xx that the database did not cause; errors in the
-contract's form; counts that agree with the service's own; and the process alive at the end. Seeded: a failure is found
-again with the same count and seed. Exit codes: 0 all as promised, 1 a breach, 2 a wrong argument.
+Starts the service as a process (by default on a new PostgreSQL), speaks raw TCP to it, and checks: a response to every
+complete request; no 5xx that the database did not cause; errors in the contract's form; counts that agree with the
+service's counts; the process is alive at the end. The same count and seed reproduce a failure. Exit codes: 0 no
+violation, 1 a violation, 2 an invalid argument.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from tests.conftest import fresh_database, running_server
 
 ROOT = Path(__file__).parents[2]
 CLIENTS = 32
-PATIENCE_S = 30.0
+TIMEOUT_S = 30.0
 CUT_OFF_S = 0.3
-"""How long an answer is waited for: to a whole request, and to one that may never be complete."""
+"""Time-outs for a response: to a complete request, and to one that may never be complete."""
 DATABASE = {"SQLITE_BUSY", "SQLITE_FULL", "57014", "55P03", "53300", "CONNECT_FAILED", "CONNECTION_LOST"}
-"""Codes of the 503 answers that are the database's doing."""
+"""Codes of the 503 responses that the database causes."""
 
 WORDS: list[Any] = [
     None, True, False, 0, -1, 1.5, 1e308, -0.0, 2**63, 10**400, "", " ", "a", "key", "\0", "\x7f",
@@ -71,11 +71,11 @@ Answer = tuple[int, "dict[str, str]", bytes]
 
 
 class FuzzError(AssertionError):
-    """The service broke the contract; the message holds the request."""
+    """The service violated the contract; the message contains the request."""
 
 
 def document(chance: random.Random, path: str) -> bytes:
-    """A body: the right one for this or another endpoint, with something wrong in it, or not."""
+    """Returns a body, valid or not, for this or another endpoint."""
     other = chance.choice(list(ENDPOINTS.values()))
     body: Any = dict(other if chance.random() < 0.2 else ENDPOINTS.get(path, other))
     for _ in range(chance.choice((0, 0, 1, 1, 2))):
@@ -94,7 +94,7 @@ def document(chance: random.Random, path: str) -> bytes:
 
 
 def request(chance: random.Random) -> tuple[bytes, bool]:
-    """One HTTP request, and whether it is whole: no lie in its framing, no byte spoiled."""
+    """Returns an HTTP request, and whether it is complete: correct framing, no corrupted byte."""
     path, method = chance.choice(PATHS), chance.choice(METHODS)
     if chance.random() < 0.6:
         path, method = chance.choice(list(ENDPOINTS)), "POST"
@@ -121,7 +121,7 @@ def request(chance: random.Random) -> tuple[bytes, bool]:
 
 
 async def first_answer(reader: asyncio.StreamReader, *, no_body: bool) -> Answer:
-    """Status, headers and body of the first answer that is not 100 Continue."""
+    """Returns status, headers and body of the first response that is not 100 Continue."""
     status = 100
     while status == 100:
         head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
@@ -131,14 +131,14 @@ async def first_answer(reader: asyncio.StreamReader, *, no_body: bool) -> Answer
 
 
 class Line:
-    """A client's connection, kept for the next request where both sides know where this one ended."""
+    """A client's connection, reused if both sides know where the last request ended."""
 
     def __init__(self, port: int) -> None:
         self._port = port
         self._open: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
     async def exchange(self, raw: bytes, *, whole: bool) -> Answer | None:
-        """Send, read the first final answer. None: closed without one, or none in time."""
+        """Sends a request and returns the first final response; None if closed without one, or after the time-out."""
         if not whole:
             self.close()
         if self._open is None:
@@ -148,7 +148,7 @@ class Line:
         try:
             writer.write(raw)
             no_body = raw.startswith(b"HEAD")
-            answer = await asyncio.wait_for(first_answer(reader, no_body=no_body), PATIENCE_S if whole else CUT_OFF_S)
+            answer = await asyncio.wait_for(first_answer(reader, no_body=no_body), TIMEOUT_S if whole else CUT_OFF_S)
         except (TimeoutError, asyncio.IncompleteReadError, ConnectionError):
             pass
         if not whole or answer is None or not self._goes_on(raw, answer):
@@ -157,27 +157,27 @@ class Line:
 
     @staticmethod
     def _goes_on(raw: bytes, answer: Answer) -> bool:
-        """Whether the service waits for another request: after bytes that aiohttp cannot read, it does not, unsaid."""
+        """Returns whether the service reads another request; after bytes that aiohttp cannot parse it does not."""
         status, headers, _ = answer
         ours = status < 400 or headers.get("content-type", "").startswith("application/json")
-        packed = b"Content-Encoding" in raw  # a body that nobody asked for may yet be found broken
+        packed = b"Content-Encoding" in raw  # an invalid body is detected later, even if it is not read
         return ours and not packed and status != 101 and headers.get("connection", "").lower() != "close"
 
     def close(self) -> None:
-        """The next request has a connection of its own."""
+        """Closes the connection; the next request opens a new one."""
         if self._open is not None:
             self._open[1].transport.abort()
             self._open = None
 
 
 def refused_before(raw: bytes) -> tuple[int, ...]:
-    """What aiohttp refuses in words of its own before an endpoint is chosen: as docs/openapi.yaml says."""
+    """Returns whether aiohttp refused the request as plain text before routing, as docs/openapi.yaml describes."""
     target = raw.split(b" ", 2)[1:2]
     return (400,) if target and target[0].startswith((b"/", b"http://")) else (400, 404, 417)
 
 
-def judge(raw: bytes, answer: Answer | None) -> str:
-    """What kind of answer it was. Raises FuzzError for one that must not be."""
+def classify_response(raw: bytes, answer: Answer | None) -> str:
+    """Returns the kind of a response. Raises FuzzError for a violation."""
     if answer is None:
         return "closed"
     status, headers, body = answer
@@ -196,8 +196,8 @@ def judge(raw: bytes, answer: Answer | None) -> str:
 
 
 async def campaign(port: int, count: int, seed: int) -> Counter[str]:
-    """`count` requests from CLIENTS clients."""
-    seen: Counter[str] = Counter()
+    """Sends `count` requests from CLIENTS clients."""
+    counts: Counter[str] = Counter()
 
     async def client(number: int) -> None:
         chance, line = random.Random(f"{seed}-{number}"), Line(port)
@@ -207,18 +207,18 @@ async def campaign(port: int, count: int, seed: int) -> Counter[str]:
                 answer = await line.exchange(raw, whole=whole)
                 if whole and answer is None:
                     raise FuzzError(f"no answer to {raw[:2000]!r}")
-                seen[judge(raw, answer)] += 1
+                counts[classify_response(raw, answer)] += 1
                 if answer and answer[0] == 200 and raw.startswith(b"POST /api/increment HTTP"):
-                    seen["increments"] += 1
+                    counts["increments"] += 1
         finally:
             line.close()
 
     await asyncio.gather(*(client(number) for number in range(CLIENTS)))
-    return seen
+    return counts
 
 
 async def with_service(count: int, seed: int, environ: dict[str, str], folder: Path) -> Counter[str]:
-    """Start the service, run the campaign, ask the service for its counts, stop it."""
+    """Starts the service, sends the requests, compares the counts, stops the service."""
     log = folder / "log"
     settings = {"PATH": os.environ["PATH"], "HOST": "127.0.0.1", "PORT": "0", "BODY_SECONDS": "5", **environ}
     with log.open("wb") as stderr:
@@ -234,17 +234,17 @@ async def with_service(count: int, seed: int, environ: dict[str, str], folder: P
         if '"listening"' not in first:
             raise FuzzError(f"the service did not start: {first}")
         port = json.loads(first)["port"]
-        seen = await campaign(port, count, seed)
+        counts = await campaign(port, count, seed)
         line = Line(port)
         last = await line.exchange(b"GET /metrics?database=0 HTTP/1.1\r\nHost: fuzz\r\n\r\n", whole=True)
         line.close()
         if last is None:
-            raise FuzzError("the service does not answer any more")
+            raise FuzzError("the service no longer answers")
         counted = json.loads(last[2])["requests"]["increment"]
-        # A request that was cut off after its body may have been answered to no one.
-        if not seen["increments"] <= counted["ok"] <= seen["increments"] + seen["closed"]:
-            raise FuzzError(f"{seen['increments']} increments acknowledged, the service counted {counted}")
-        if counted["unknown"] > seen["closed"]:
+        # A request that was cut off after its body may have no client left to answer.
+        if not counts["increments"] <= counted["ok"] <= counts["increments"] + counts["closed"]:
+            raise FuzzError(f"{counts['increments']} increments acknowledged, the service counted {counted}")
+        if counted["unknown"] > counts["closed"]:
             raise FuzzError(f"{counted['unknown']} increments with an unknown outcome")
     finally:
         if process.returncode is None:
@@ -252,17 +252,17 @@ async def with_service(count: int, seed: int, environ: dict[str, str], folder: P
         code = await process.wait()
     if code != 0:
         raise FuzzError(f"the service ended with {code}: {log.read_text()[-2000:]}")
-    return seen
+    return counts
 
 
 def fuzz(count: int, seed: int, environ: dict[str, str]) -> dict[str, int]:
-    """Run it on the backend of `environ`; how many answers of each kind. Raises FuzzError at the first breach."""
+    """Runs it on the backend of `environ`. Returns the responses per kind; raises FuzzError at the first violation."""
     with tempfile.TemporaryDirectory(prefix="pgcrucible-fuzz-") as name:
         return dict(asyncio.run(with_service(count, seed, environ, Path(name))))
 
 
 def main(arguments: list[str]) -> int:
-    """Run it as told on the command line, print a summary."""
+    """Runs it with the arguments of the command line and prints a summary."""
     if len(arguments) > 2 or not all(argument.isdecimal() and int(argument) for argument in arguments):
         print("usage: python -m tests.app.fuzz [COUNT [SEED]], both 1 or more", file=sys.stderr)
         return 2
@@ -270,13 +270,13 @@ def main(arguments: list[str]) -> int:
     with running_server() as server, fresh_database(server, "fuzz") as database:
         started = time.monotonic()
         try:
-            seen = fuzz(count, seed, database.environ)
+            counts = fuzz(count, seed, database.environ)
         except FuzzError as error:
-            print(f"fuzz: the contract is broken (count {count}, seed {seed}): {error}", file=sys.stderr)
+            print(f"fuzz: contract violation (count {count}, seed {seed}): {error}", file=sys.stderr)
             return 1
         seconds = time.monotonic() - started
-    kinds = ", ".join(f"{seen[kind]:,} {kind}" for kind in sorted(seen))
-    print(f"fuzz: {count:,} requests in {seconds:.0f} s, seed {seed}: {kinds}; none broke the contract")
+    kinds = ", ".join(f"{counts[kind]:,} {kind}" for kind in sorted(counts))
+    print(f"fuzz: {count:,} requests in {seconds:.0f} s, seed {seed}: {kinds}; no violation")
     return 0
 
 

@@ -1,4 +1,4 @@
-"""One suite, every backend: the contract does not depend on where the counters are kept."""
+"""One suite, every backend: the contract does not depend on where the counters are stored."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ async def test_increment_counts_from_one(service: Service) -> None:
     assert await service.value("a") == 3
 
 
-async def test_increments_at_once_lose_nothing(service: Service) -> None:
+async def test_concurrent_increments_lose_nothing(service: Service) -> None:
     answers = await asyncio.gather(*(service.increment("a") for _ in range(200)))
     assert {answer.status for answer in answers} == {200}
     assert sorted(answer.body["value"] for answer in answers) == list(range(1, 201))
 
 
-async def test_a_counter_never_written_is_404(service: Service) -> None:
+async def test_an_unknown_counter_is_404(service: Service) -> None:
     answer = await service.get("/api/counter/nope")
     assert (answer.status, answer.body["code"], answer.body["outcome"]) == (404, "NO_COUNTER", "aborted")
 
@@ -57,7 +57,7 @@ async def test_an_idempotency_key_counts_once(service: Service) -> None:
     assert (await service.get("/api/counter/b")).status == 404
 
 
-async def test_twins_at_once_count_once(service: Service) -> None:
+async def test_concurrent_duplicates_count_once(service: Service) -> None:
     answers = await asyncio.gather(*(service.increment("a", entry_id="twin") for _ in range(20)))
     assert [(answer.status, answer.body["value"]) for answer in answers] == [(200, 1)] * 20
     assert await service.value("a") == 1
@@ -93,7 +93,7 @@ async def test_transaction_increments_each_key(service: Service) -> None:
     assert one.body["retries"] == 0
 
 
-async def test_a_transaction_without_keys_holds_a_connection_and_touches_nothing(service: Service) -> None:
+async def test_a_transaction_without_keys_holds_a_connection_and_writes_nothing(service: Service) -> None:
     answers = await asyncio.gather(
         *(service.post("/api/transaction", {"keys": [], "hold_ms": 50}) for _ in range(6))  # the pool has 5
     )
@@ -227,14 +227,14 @@ async def test_two_megabytes_are_413(service: Service, chunked: bool) -> None:
     assert (answer.status, answer.body["outcome"]) == (413, "aborted")
 
 
-async def test_what_is_no_endpoint_is_answered_in_json(service: Service) -> None:
+async def test_an_unknown_path_or_method_is_answered_in_json(service: Service) -> None:
     nowhere = await service.get("/api")
     assert (nowhere.status, nowhere.body["outcome"]) == (404, "aborted")
     wrong = await service.get("/api/increment")
     assert (wrong.status, wrong.body["code"], wrong.headers["Allow"]) == (405, "WRONG_METHOD", "POST")
 
 
-async def test_what_is_expected_is_continued_or_refused_in_json(service: Service) -> None:
+async def test_an_expect_header_is_continued_or_refused_in_json(service: Service) -> None:
     async def increment(expect: str) -> tuple[int, object]:
         async with service.client.post(
             f"{service.url}/api/increment", json={"key": "a"}, headers={"Expect": expect}
@@ -249,7 +249,7 @@ async def test_what_is_expected_is_continued_or_refused_in_json(service: Service
     assert await service.value("a") == 1
 
 
-async def test_a_connection_whose_bytes_make_no_sense_is_said_to_end(service: Service) -> None:
+async def test_invalid_bytes_close_the_connection(service: Service) -> None:
     answer = await service.client.post(
         f"{service.url}/api/increment", data=b"no gzip", headers={"Content-Encoding": "gzip"}, compress=None
     )

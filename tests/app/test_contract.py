@@ -1,4 +1,4 @@
-"""docs/openapi.yaml is true: schemathesis makes requests from it, right and wrong ones, and judges the answers."""
+"""docs/openapi.yaml is correct: schemathesis generates valid and invalid requests from it and checks the responses."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ EXAMPLES = 40
 
 @pytest.fixture
 def url(database) -> Iterator[str]:
-    """The service in a thread with a loop of its own: schemathesis blocks."""
+    """The service in a thread with its own event loop, because schemathesis blocks."""
     loop = asyncio.new_event_loop()
     app = make_app(Settings.from_environment({**database.environ, "STATEMENT_TIMEOUT_MS": "500"}))
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
@@ -45,14 +45,14 @@ def url(database) -> Iterator[str]:
     loop.close()
 
 
-def test_every_endpoint_is_described_and_none_else(database) -> None:
+def test_the_contract_describes_exactly_the_endpoints(database) -> None:
     app = make_app(Settings.from_environment(database.environ))
     served = {resource.canonical for resource in app.router.resources() if not resource.canonical.startswith("/{")}
     assert served == set(DOCUMENT["paths"])
 
 
 @pytest.mark.parametrize("path", DOCUMENT["paths"])
-def test_answers_are_as_described(url: str, path: str) -> None:
+def test_responses_match_the_contract(url: str, path: str) -> None:
     schema = schemathesis.openapi.from_dict(DOCUMENT)
     (method,) = DOCUMENT["paths"][path]
     operation = schema[path][method.upper()]

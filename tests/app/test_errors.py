@@ -26,7 +26,7 @@ from app.errors import from_connect, from_postgres, from_sqlite
         ("Connection refused", "CONNECT_FAILED"),
     ],
 )
-def test_a_failed_login_is_503_aborted_and_tells_no_names(words: str, code: str) -> None:
+def test_a_failed_login_is_503_aborted_without_names(words: str, code: str) -> None:
     text = f'connection failed: connection to server at "198.18.0.2", port 5432 failed: {words}'
     error = from_connect(psycopg.OperationalError(text))
     assert (error.status, error.code, error.outcome) == (503, code, "aborted")
@@ -49,7 +49,7 @@ def test_a_lost_connection_is_unknown_only_in_doubt(in_doubt: bool, outcome: str
         ("SET TRANSACTION READ ONLY; CREATE TABLE t ()", 503, "25006"),
     ],
 )
-def test_what_the_server_rolled_back_is_aborted_even_in_doubt(postgres: str, sql: str, status: int, code: str) -> None:
+def test_a_server_side_rollback_is_aborted_even_in_doubt(postgres: str, sql: str, status: int, code: str) -> None:
     with psycopg.connect(postgres) as connection, pytest.raises(psycopg.Error) as caught:
         connection.execute(sql)  # type: ignore[arg-type]
     error = from_postgres(caught.value, in_doubt=True)

@@ -41,6 +41,6 @@ def test_network_types_are_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
 
 
 @pytest.mark.parametrize("kind", ["ext4", "xfs", "btrfs", "tmpfs", "overlay", "zfs"])
-def test_local_types_are_taken(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, kind: str) -> None:
+def test_local_types_are_accepted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, kind: str) -> None:
     monkeypatch.setattr(filesystem, "mounted_type", lambda path, mountinfo: kind)
     filesystem.refuse_network(tmp_path)

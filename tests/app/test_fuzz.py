@@ -1,4 +1,4 @@
-"""The short form of `./run fuzz`, and the proof that it would find something."""
+"""A short `./run fuzz`, and tests that it detects violations."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from . import fuzz
 
 
 def test_two_thousand_inputs_on_postgres(database) -> None:
-    seen = fuzz.fuzz(2000, seed=2, environ=database.environ)
-    assert sum(number for kind, number in seen.items() if kind != "increments") == 2000
-    assert min(seen["2xx"], seen["4xx"], seen["increments"]) > 100
+    counts = fuzz.fuzz(2000, seed=2, environ=database.environ)
+    assert sum(number for kind, number in counts.items() if kind != "increments") == 2000
+    assert min(counts["2xx"], counts["4xx"], counts["increments"]) > 100
 
 
 @pytest.mark.parametrize(
@@ -24,9 +24,9 @@ def test_two_thousand_inputs_on_postgres(database) -> None:
         (404, "text/plain", b"Not Found"),
     ],
 )
-def test_answers_that_must_not_be_are_found(status: int, kind: str, body: bytes) -> None:
+def test_forbidden_responses_are_reported(status: int, kind: str, body: bytes) -> None:
     with pytest.raises(fuzz.FuzzError):
-        fuzz.judge(b"GET / HTTP/1.1\r\n\r\n", (status, {"content-type": kind}, body))
+        fuzz.classify_response(b"GET / HTTP/1.1\r\n\r\n", (status, {"content-type": kind}, body))
 
 
 def test_a_service_that_does_not_start_is_a_failure() -> None:
@@ -34,20 +34,20 @@ def test_a_service_that_does_not_start_is_a_failure() -> None:
         fuzz.fuzz(1, seed=1, environ={"BACKEND": "nope"})
 
 
-def test_as_a_script_it_tells_what_it_saw(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_script_prints_a_summary(capsys: pytest.CaptureFixture[str]) -> None:
     assert fuzz.main(["50", "3"]) == 0
     assert capsys.readouterr().out.startswith("fuzz: 50 requests in ")
 
 
-def test_as_a_script_it_ends_with_1_at_a_breach(monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+def test_the_script_exits_with_1_after_a_violation(monkeypatch: pytest.MonkeyPatch, capsys) -> None:
     def refuse(raw: bytes, answer: object) -> str:
         raise fuzz.FuzzError("not the contract's error")
 
-    monkeypatch.setattr(fuzz, "judge", refuse)
+    monkeypatch.setattr(fuzz, "classify_response", refuse)
     assert fuzz.main(["5"]) == 1
     assert "(count 5, seed 1): not the contract's error" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("arguments", [["0"], ["-1"], ["many"], ["1", "2", "3"]])
-def test_as_a_script_it_ends_with_2_at_a_wrong_argument(arguments: list[str]) -> None:
+def test_the_script_exits_with_2_for_an_invalid_argument(arguments: list[str]) -> None:
     assert fuzz.main(arguments) == 2

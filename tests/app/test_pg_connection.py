@@ -1,4 +1,4 @@
-"""One connection: statements of any size, errors, a server that hangs up, a wait that is cancelled."""
+"""One connection: statements of any size, errors, a closed connection, a cancelled wait."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Eventually = Callable[..., Awaitable[None]]
 
 @pytest.fixture
 async def connect(database) -> AsyncIterator[Callable[[], Awaitable[PgConnection]]]:
-    """Links to a fresh database, closed at the end of the test."""
+    """Connections to a fresh database, closed at the end of the test."""
     links: list[PgConnection] = []
 
     async def begin() -> PgConnection:
@@ -38,7 +38,7 @@ async def test_statements_of_any_size_in_turn(connect) -> None:
     assert link.silent()
 
 
-async def test_an_error_leaves_the_link_in_use(connect) -> None:
+async def test_a_connection_is_usable_after_an_error(connect) -> None:
     link = await connect()
     for _ in range(3):
         with pytest.raises(psycopg.errors.DivisionByZero):
@@ -46,21 +46,21 @@ async def test_an_error_leaves_the_link_in_use(connect) -> None:
         assert await link.query("SELECT 1 / $1::int", (1,)) == [(1,)]
 
 
-async def test_a_server_that_hangs_up_is_heard(database, connect, eventually: Eventually) -> None:
+async def test_a_closed_connection_is_detected(database, connect, eventually: Eventually) -> None:
     link = await connect()
     await link.query("SELECT 1")
     await end_sessions(database.dsn)
 
-    async def heard() -> bool:
+    async def detected() -> bool:
         return not link.silent()
 
-    await eventually(heard)
+    await eventually(detected)
     with pytest.raises(psycopg.OperationalError):
         await link.query("SELECT 1")
     assert not link.idle
 
 
-async def test_a_wait_that_is_cancelled_cancels_the_statement(database, connect, eventually: Eventually) -> None:
+async def test_a_cancelled_wait_cancels_the_statement(database, connect, eventually: Eventually) -> None:
     link = await connect()
     sleeping = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND datname = current_database()"
     async with await psycopg.AsyncConnection.connect(database.dsn, autocommit=True) as admin:

@@ -1,4 +1,4 @@
-"""What only PostgreSQL can show: races between strategies, lost connections, a server that goes away."""
+"""Cases of PostgreSQL alone: races between strategies, lost connections, a server that stops and returns."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ async def scalar(connection: psycopg.AsyncConnection, sql: str) -> int:
 
 
 async def one_waits(database) -> bool:  # type: ignore[no-untyped-def]
-    """Whether a session waits for a lock; a connection of its own, outside any transaction's snapshot."""
+    """Returns whether a session waits for a lock; on a separate connection, outside any transaction's snapshot."""
     async with await psycopg.AsyncConnection.connect(database.dsn, autocommit=True) as connection:
         return await scalar(connection, WAITING) == 1
 
@@ -45,7 +45,7 @@ def statuses(answers: list[Answer]) -> dict[int, int]:
 
 
 @pytest.mark.parametrize("strategy", SAFE)
-async def test_no_strategy_loses_an_update_over_two_instances(database, start: Start, strategy: str) -> None:
+async def test_no_strategy_loses_an_update_on_two_instances(database, start: Start, strategy: str) -> None:
     services = [await start(database.environ, CONTAINER_ID=f"app-{number}") for number in (1, 2)]
     keys = ["hot"] * 100 + [f"k{number % 7}" for number in range(100)]
     answers = await asyncio.gather(*(services[number % 2].increment(key, strategy) for number, key in enumerate(keys)))
@@ -59,7 +59,7 @@ async def test_no_strategy_loses_an_update_over_two_instances(database, start: S
 
 
 async def test_unsafe_loses_updates_and_never_fails(database, start: Start) -> None:
-    """The negative control of all that looks for lost updates."""
+    """The negative control of the search for lost updates."""
     services = [await start(database.environ) for _ in range(2)]
     answers = await asyncio.gather(*(services[n % 2].increment("hot", "unsafe") for n in range(400)))
     assert statuses(answers) == {200: 400}
@@ -77,7 +77,7 @@ async def test_a_thousand_first_writes_at_once_all_succeed(database, start: Star
 
 @pytest.mark.parametrize("strategy", [*SAFE, "unsafe"])
 async def test_every_strategy_counts_an_idempotency_key_once(database, start, admin, strategy: str) -> None:
-    """Twins at once on two instances, among others; then a replay, then a replay for another key."""
+    """Concurrent duplicates on two instances, among others; then a replay, then a replay for another key."""
     services = [await start(database.environ) for _ in range(2)]
     ids = [f"id-{number % 20}" for number in range(120)]
     answers = await asyncio.gather(
@@ -120,7 +120,7 @@ SLOW_ROWS = """
 
 
 async def batch(service: Service, asked: Sequence[tuple[str, str | None]]) -> dict[str, int]:
-    """Increments in one batch, and how they ended: not over HTTP, for what is asked in one turn of the loop is one."""
+    """Sends increments as one batch and returns their results; without HTTP, calls in one loop turn form a batch."""
     increment = service.app[BACKEND].increment
     ended = await asyncio.gather(*(increment(key, "coalesce", i) for key, i in asked), return_exceptions=True)
     return dict(Counter(error.code if isinstance(error, ServiceError) else "ok" for error in ended))
@@ -128,7 +128,7 @@ async def batch(service: Service, asked: Sequence[tuple[str, str | None]]) -> di
 
 @pytest.mark.parametrize("crossed", ["counters", "counters, with ledger", "ledger"])
 async def test_batches_of_two_instances_never_deadlock(database, start: Start, admin, crossed: str) -> None:
-    """Each takes 10 ms a row, so batches in opposite orders would meet in the middle; no retry hides a victim."""
+    """Each row takes 10 ms, so batches in opposite orders would deadlock halfway; no retry hides a victim."""
     services = [await start(database.environ, RETRY_LIMIT=0, COALESCE_BATCHES=1) for _ in range(2)]
     for service in services:
         await service.increment("warm")
@@ -136,7 +136,7 @@ async def test_batches_of_two_instances_never_deadlock(database, start: Start, a
     for turn in range(3):
         up = [f"{turn}-{number}" for number in range(10)]
         down = up[::-1]
-        if crossed == "ledger":  # one id for two counters: who comes second is refused, and hears why
+        if crossed == "ledger":  # one id for two counters: the second is refused with the reason
             pairs = [
                 list(zip([f"{who}-{name}" for name in up], ids, strict=True)) for who, ids in enumerate((up, down))
             ]
@@ -147,8 +147,8 @@ async def test_batches_of_two_instances_never_deadlock(database, start: Start, a
                 [(key, f"{who}-{key}" if with_ledger else None) for key in keys] for who, keys in enumerate((up, down))
             ]
             ends = [{"ok": 10}, {"ok": 10}]
-        seen = await asyncio.gather(*(batch(*one) for one in zip(services, pairs, strict=True)))
-        assert sorted(seen, key=str) == ends
+        results = await asyncio.gather(*(batch(*one) for one in zip(services, pairs, strict=True)))
+        assert sorted(results, key=str) == ends
 
 
 async def test_coalesced_requests_share_transactions(database, start: Start, admin) -> None:
@@ -177,7 +177,7 @@ async def test_a_full_queue_of_increments_is_503_aborted(database, start: Start,
     assert await service.value("hot") == 1 + len(answers) - len(refused)
 
 
-async def test_isolation_levels_are_the_ones_asked_for(database, start: Start) -> None:
+async def test_isolation_levels_are_the_requested_ones(database, start: Start) -> None:
     service = await start(database.environ)
     for level in ("READ UNCOMMITTED", "READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE"):
         body = (await service.post("/api/test-isolation", {"level": level})).body
@@ -209,7 +209,7 @@ async def test_crossed_transactions_both_succeed_with_retry(database, start: Sta
     assert await service.value("a") == await service.value("b") == 2
 
 
-async def test_conflicts_past_the_retry_limit_are_409_aborted(database, start: Start) -> None:
+async def test_conflicts_beyond_the_retry_limit_are_409_aborted(database, start: Start) -> None:
     service = await start(database.environ, RETRY_LIMIT=0, POOL_SIZE=20)
     await service.increment("hot")
     for strategy, codes in (("serializable", {"40001"}), ("optimistic", {"LOST_RACE"})):
@@ -221,7 +221,9 @@ async def test_conflicts_past_the_retry_limit_are_409_aborted(database, start: S
 
 
 @pytest.mark.parametrize(("strategy", "each"), [("serializable", 1), ("optimistic", 2)])
-async def test_what_refused_requests_cost_is_said_and_counted(database, start: Start, strategy: str, each: int) -> None:
+async def test_the_cost_of_failed_requests_is_reported_and_counted(
+    database, start: Start, strategy: str, each: int
+) -> None:
     service = await start(database.environ, RETRY_LIMIT=1, POOL_SIZE=20)
     answers = [await service.increment("hot", strategy)]
     answers += await asyncio.gather(*(service.increment("hot", strategy) for _ in range(200)))
@@ -229,37 +231,37 @@ async def test_what_refused_requests_cost_is_said_and_counted(database, start: S
     assert lost
     assert {(body["retries"], body["transactions"]) for body in lost} == {(1, 2 * each)}
     assert all(body["pool_wait_ms"] >= 0 for body in lost)
-    said = (await service.get("/metrics?database=0")).body
+    metrics = (await service.get("/metrics?database=0")).body
     for what in ("retries", "transactions"):
-        assert said[what] == sum(answer.body[what] for answer in answers), what
+        assert metrics[what] == sum(answer.body[what] for answer in answers), what
 
 
 @pytest.mark.parametrize("strategy", [*SAFE, "unsafe"])
-async def test_the_server_gave_out_as_many_transaction_ids_as_the_service_says(
+async def test_the_server_assigns_as_many_transaction_ids_as_the_service_counts(
     database, start: Start, admin, strategy: str
 ) -> None:
     """checks/traffic.py assumes that a transaction takes an id if it locks or writes, and none if it only reads."""
     services = [await start(database.environ, POOL_SIZE=10) for _ in range(2)]
 
     async def counts() -> tuple[int, int]:
-        said = [(await service.get("/metrics?database=0")).body["transactions"] for service in services]
-        return sum(said), await scalar(admin, "SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint")
+        numbers = [(await service.get("/metrics?database=0")).body["transactions"] for service in services]
+        return sum(numbers), await scalar(admin, "SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint")
 
-    said, given = await counts()
+    counted, assigned = await counts()
     answers = await asyncio.gather(*(services[n % 2].increment(f"k{n % 2}", strategy) for n in range(200)))
     assert statuses(answers) == {200: 200}
-    said, given = (after - before for after, before in zip(await counts(), (said, given), strict=True))
-    assert round(sum(answer.body["transactions"] for answer in answers), 3) == said
-    assert given <= said
+    counted, assigned = (after - before for after, before in zip(await counts(), (counted, assigned), strict=True))
+    assert round(sum(answer.body["transactions"] for answer in answers), 3) == counted
+    assert assigned <= counted
     if strategy in ("upsert", "for-update", "coalesce"):
-        assert given == said
+        assert assigned == counted
 
 
 @pytest.mark.parametrize("limit", [0, 100])
 async def test_a_retried_batch_counts_its_retry_once(
     database, start: Start, admin, eventually: Eventually, limit: int
 ) -> None:
-    """Its ledger id is entered by another meanwhile, so the batch fails with 23505 and is run again, if it may."""
+    """Another transaction writes the ledger id first: the batch fails with 23505 and is retried, within the limit."""
     service = await start(database.environ, COALESCE_BATCHES=1, RETRY_LIMIT=limit)
     coalescer = service.app[BACKEND]._coalescer  # type: ignore[attr-defined]
     await service.increment("gate")
@@ -285,11 +287,11 @@ async def test_a_retried_batch_counts_its_retry_once(
     costs = [(answer.body.get("retries"), answer.body.get("transactions")) for answer in answers]
     shares = [cost for cost in costs if cost != ((0, 0) if limit else (None, None))]  # the second twin costs nothing
     assert shares == [(0.1, 0.2) if limit else (0, 0.1)] * 10
-    said = (await service.get("/metrics?database=0")).body
-    assert (said["retries"], said["transactions"]) == ((1, 4) if limit else (0, 3))
+    metrics = (await service.get("/metrics?database=0")).body
+    assert (metrics["retries"], metrics["transactions"]) == ((1, 4) if limit else (0, 3))
 
 
-async def test_a_statement_that_takes_too_long_is_aborted(database, start: Start, admin) -> None:
+async def test_a_statement_beyond_its_time_out_is_aborted(database, start: Start, admin) -> None:
     service = await start(database.environ, STATEMENT_TIMEOUT_MS=200)
     answer = await service.post("/api/transaction", {"key": "a", "hold_ms": 5000})
     assert (answer.status, answer.body["code"], answer.body["outcome"]) == (503, "57014", "aborted")
@@ -303,7 +305,7 @@ async def test_a_statement_that_takes_too_long_is_aborted(database, start: Start
 
 
 async def test_a_bulk_insert_that_fails_inside_the_database_leaves_no_row(database, start: Start, admin) -> None:
-    """At its last row, when the others were inserted already: their ids are used up. Then at a lock."""
+    """At its last row, after the others were inserted: their ids are used up. Then at a lock."""
     service = await start(database.environ, LOCK_TIMEOUT_MS=100)
     answer = await service.post("/api/bulk-insert", {"data": ["a", "b", "x" * 65_537]})
     assert (answer.status, answer.body["code"], answer.body["outcome"]) == (422, "23514", "aborted")
@@ -372,7 +374,7 @@ async def test_a_session_ended_before_the_commit_is_aborted(
     assert (await service.get("/api/counter/a")).status == 404
 
 
-async def test_idle_sessions_that_were_ended_are_replaced_unnoticed(database, start: Start, admin) -> None:
+async def test_terminated_idle_sessions_are_replaced_without_an_error(database, start: Start, admin) -> None:
     service = await start(database.environ)
     await asyncio.gather(*(service.increment("a") for _ in range(20)))
     await admin.execute(
@@ -394,7 +396,7 @@ async def test_unused_connections_are_closed(database, start: Start, eventually:
     assert (await service.increment("a")).status == 200
 
 
-async def test_the_minimum_is_opened_unasked_and_kept(database, start: Start, admin, eventually: Eventually) -> None:
+async def test_the_minimum_is_opened_at_start_and_kept(database, start: Start, admin, eventually: Eventually) -> None:
     service = await start(database.environ, POOL_MIN=3, POOL_SIZE=8, POOL_IDLE_SECONDS=0.1)
 
     async def pool() -> dict[str, int]:
@@ -417,7 +419,7 @@ async def test_the_minimum_is_opened_unasked_and_kept(database, start: Start, ad
     assert await at_minimum()  # the rest stays, long past the idle time
 
 
-async def test_the_minimum_waits_for_a_database_that_is_away(
+async def test_the_minimum_is_opened_once_the_database_is_reachable(
     server, database, start: Start, eventually: Eventually
 ) -> None:
     await asyncio.to_thread(server.stop)
@@ -435,7 +437,7 @@ async def test_the_minimum_waits_for_a_database_that_is_away(
     await eventually(full)
 
 
-async def test_holds_stand_in_line_for_a_pool_that_is_too_small(database, start: Start) -> None:
+async def test_holds_queue_for_a_pool_that_is_too_small(database, start: Start) -> None:
     service = await start(database.environ, POOL_SIZE=1)
     hold = {"keys": [], "hold_ms": 20}
     started = perf_counter()
@@ -466,7 +468,7 @@ async def test_too_many_connections_are_503_aborted_and_recover(database, start:
 async def test_a_server_that_is_full_is_503_aborted_with_its_code(
     database, start: Start, whose: str, words: str
 ) -> None:
-    """Both of its refusals: the last places are the superuser's, and then there is none."""
+    """Both refusals: the last connections are reserved for superusers, then none is left."""
     service = await start(database.environ)
     async with AsyncExitStack() as stack:
         with pytest.raises(psycopg.OperationalError, match=words):  # noqa: PT012 -- until there is no place left
@@ -480,7 +482,7 @@ async def test_a_server_that_is_full_is_503_aborted_with_its_code(
     assert (await service.increment("a")).body["value"] == 1
 
 
-async def test_who_waits_in_vain_hears_that_the_server_grants_no_more(database, start: Start, admin) -> None:
+async def test_a_time_out_reports_that_the_server_refuses_more_connections(database, start: Start, admin) -> None:
     await admin.execute("ALTER ROLE appuser CONNECTION LIMIT 2")
     try:
         service = await start(database.environ, POOL_SIZE=5, POOL_WAIT_SECONDS=1)
@@ -512,7 +514,7 @@ async def test_waiting_for_a_connection_is_bounded(database, start: Start, admin
     assert await service.value("a") == 1
 
 
-async def test_a_wrong_password_is_503_and_is_not_told(database, start: Start) -> None:
+async def test_a_wrong_password_is_503_and_not_printed(database, start: Start) -> None:
     service = await start({**database.environ, "POSTGRES_PASSWORD": "hunter2"})
     answer = await service.increment("a")
     assert (answer.status, answer.body["code"], answer.body["outcome"]) == (503, "28P01", "aborted")
@@ -523,7 +525,7 @@ async def test_a_wrong_password_is_503_and_is_not_told(database, start: Start) -
 async def test_the_server_goes_away_under_load_and_comes_back(
     server, database, start: Start, eventually: Eventually, mode: str
 ) -> None:
-    """DESIGN.md, section 9: ok <= final <= ok + unknown; what is aborted was not applied."""
+    """ok <= final <= ok + unknown; an aborted request was not applied."""
     services = [await start(database.environ) for _ in range(2)]
     answers: list[Answer] = []
     going = True
@@ -580,7 +582,7 @@ async def test_without_prepared_statements_as_behind_pgbouncer(database, start: 
     assert await service.value("a") == 12
 
 
-async def test_the_app_role_can_do_no_more_than_it_needs(database) -> None:
+async def test_the_app_role_has_only_the_needed_rights(database) -> None:
     refused = (
         "CREATE TABLE mine ()",
         "DELETE FROM counters",

@@ -1,4 +1,4 @@
-"""The service as a process: how it starts, what it logs, how it ends."""
+"""The service as a process: start, logs, end."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def run(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture
 async def launch(tmp_path: Path) -> AsyncIterator[Launch]:
-    """Start a process, wait until it listens, return it and its URL; its log is tmp_path/log."""
+    """Starts a process, waits until it listens, returns it and its URL; its log is tmp_path/log."""
     processes: list[asyncio.subprocess.Process] = []
 
     async def begin(**environ: str) -> tuple[asyncio.subprocess.Process, str]:
@@ -60,7 +60,7 @@ async def launch(tmp_path: Path) -> AsyncIterator[Launch]:
 
 
 async def in_flight(client: ClientSession, url: str) -> None:
-    """Wait until a request uses a connection."""
+    """Waits until a request uses a connection."""
     for _ in range(600):
         async with client.get(f"{url}/api/pool-stats") as answer:
             stats = await answer.json()
@@ -70,7 +70,7 @@ async def in_flight(client: ClientSession, url: str) -> None:
     raise AssertionError("the request did not reach the database")
 
 
-async def test_sigterm_finishes_what_is_in_flight(database, launch: Launch, tmp_path: Path) -> None:
+async def test_sigterm_finishes_requests_in_flight(database, launch: Launch, tmp_path: Path) -> None:
     process, url = await launch(**database.environ)
     async with ClientSession() as client:
 
@@ -88,7 +88,7 @@ async def test_sigterm_finishes_what_is_in_flight(database, launch: Launch, tmp_
     assert events == ["listening", "stopping", "stopped"]
 
 
-async def test_what_does_not_finish_in_time_is_cut_off(database, launch: Launch) -> None:
+async def test_requests_beyond_the_shutdown_time_are_cut_off(database, launch: Launch) -> None:
     process, url = await launch(**database.environ, SHUTDOWN_SECONDS="0.3")
     async with ClientSession() as client:
         post = client.post(f"{url}/api/transaction", json={"key": "a", "hold_ms": 30_000})
@@ -124,7 +124,7 @@ ASK = b"GET /live HTTP/1.1\r\nHost: test\r\n\r\n"
 
 @pytest.fixture
 async def raw() -> AsyncIterator[Callable[[str, bytes], Awaitable[Pair]]]:
-    """`await raw(url, sent)`: a connection on which so much was sent."""
+    """`await raw(url, sent)`: a connection on which these bytes were sent."""
     writers = []
 
     async def connect(url: str, sent: bytes) -> Pair:
@@ -148,22 +148,22 @@ async def raw() -> AsyncIterator[Callable[[str, bytes], Awaitable[Pair]]]:
     ],
     ids=["long value", "many", "long name"],
 )
-async def test_a_head_that_is_too_large_is_refused(database, launch: Launch, raw, head: dict[str, str]) -> None:
+async def test_a_header_that_is_too_large_is_refused(database, launch: Launch, raw, head: dict[str, str]) -> None:
     _, url = await launch(**database.environ)
     lines = "".join(f"{name}: {value}\r\n" for name, value in head.items())
     reader, _ = await raw(url, f"GET /live HTTP/1.1\r\nHost: test\r\n{lines}\r\n".encode())
     assert (await reader.readline()).split()[1] == b"400"
 
 
-async def test_bytes_that_are_no_text_are_the_clients_fault(database, launch: Launch, raw) -> None:
+async def test_bytes_that_are_not_text_are_a_client_error(database, launch: Launch, raw) -> None:
     _, url = await launch(**database.environ)
     for target in (b"*", b"/live"):
         reader, _ = await raw(url, b"OPTIONS %b HTTP/1.1\r\nHost: test\r\nExpect: \x9a\r\n\r\n" % target)
         assert (await reader.readline()).split()[1] in (b"400", b"417")
 
 
-async def test_a_head_that_does_not_come_to_its_end_is_cut_off(database, launch: Launch, raw) -> None:
-    """Slowloris: a byte now and then keeps no connection open; neither does a whole request before."""
+async def test_an_incomplete_header_is_cut_off(database, launch: Launch, raw) -> None:
+    """Slowloris: an occasional byte does not keep a connection open, not even after a complete request."""
     _, url = await launch(**database.environ, HEAD_SECONDS="0.5")
     silent = await raw(url, b"")
     stuck = await raw(url, ASK[:-2])
@@ -187,7 +187,7 @@ async def test_a_head_that_does_not_come_to_its_end_is_cut_off(database, launch:
     assert (await asyncio.wait_for(silent[0].readline(), 60)).startswith(b"HTTP/1.1 200 ")
 
 
-async def test_heads_in_time_and_long_requests_are_not_cut_off(database, launch: Launch, raw) -> None:
+async def test_timely_headers_and_long_requests_are_not_cut_off(database, launch: Launch, raw) -> None:
     _, url = await launch(**database.environ, HEAD_SECONDS="0.5", KEEPALIVE_SECONDS="60")
     body = b'{"key": "a", "hold_ms": 1500}'
     post = b"POST /api/transaction HTTP/1.1\r\nHost: test\r\nContent-Length: %d\r\n\r\n" % len(body)
@@ -199,7 +199,7 @@ async def test_heads_in_time_and_long_requests_are_not_cut_off(database, launch:
     assert (await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 60)).startswith(b"HTTP/1.1 200 ")
 
 
-async def test_a_connection_on_which_nothing_is_asked_is_closed(database, launch: Launch, raw) -> None:
+async def test_an_idle_connection_is_closed(database, launch: Launch, raw) -> None:
     _, url = await launch(**database.environ, KEEPALIVE_SECONDS="0.5")
     reader, _ = await raw(url, ASK)
     assert (await asyncio.wait_for(reader.read(), 60)).startswith(b"HTTP/1.1 200 ")
@@ -211,14 +211,14 @@ def test_help_lists_every_setting() -> None:
     assert "POOL_WAIT_SECONDS" in done.stdout
 
 
-def test_a_setting_that_cannot_be_used_is_one_line_and_exit_code_2() -> None:
+def test_an_invalid_setting_is_one_line_and_exit_code_2() -> None:
     done = run(POOL_SIZE="many")
     assert done.returncode == 2
     assert done.stderr.startswith("app: POOL_SIZE='many'")
     assert done.stderr.count("\n") == 1
 
 
-def test_what_cannot_start_says_why_and_ends_with_1(tmp_path: Path) -> None:
+def test_a_failed_start_prints_the_reason_and_exits_with_1(tmp_path: Path) -> None:
     done = run(BACKEND="sqlite-tuned", SQLITE_PATH=str(tmp_path / "nowhere" / "file"))
     assert done.returncode == 1
     (line,) = done.stderr.splitlines()

@@ -20,7 +20,7 @@ def test_reads_numbers_and_texts() -> None:
     assert (settings.pool_size, settings.pool_idle_seconds, settings.container_id) == (20, 0.5, "app-7")
 
 
-def test_the_pool_keeps_no_more_than_it_may_open() -> None:
+def test_the_minimum_may_not_exceed_the_pool_size() -> None:
     assert Settings.from_environment({"POOL_MIN": "20", "POOL_SIZE": "20"}).pool_min == 20
     with pytest.raises(SettingsError, match="POOL_MIN=6: expected at most POOL_SIZE, 5"):
         Settings.from_environment({"POOL_MIN": "6"})
@@ -43,12 +43,12 @@ def test_the_pool_keeps_no_more_than_it_may_open() -> None:
         ("POSTGRES_PASSWORD_FILE", "/nonexistent/password"),
     ],
 )
-def test_refuses_by_name(name: str, text: str) -> None:
+def test_an_invalid_value_is_refused_with_the_variables_name(name: str, text: str) -> None:
     with pytest.raises(SettingsError, match=name):
         Settings.from_environment({name: text})
 
 
-def test_the_password_comes_from_a_file_and_never_shows(tmp_path: Path) -> None:
+def test_the_password_comes_from_a_file_and_is_never_printed(tmp_path: Path) -> None:
     file = tmp_path / "password"
     file.write_text("s3cret\n")
     settings = Settings.from_environment({"POSTGRES_PASSWORD_FILE": str(file)})

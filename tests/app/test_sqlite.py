@@ -1,4 +1,4 @@
-"""What only SQLite can show: one file under several instances."""
+"""Cases of SQLite alone: one file shared by several instances."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ async def test_tuned_instances_wait_for_each_other(start: Start, tmp_path: Path)
 
 
 @pytest.mark.parametrize("backend", [NAIVE, TUNED])
-async def test_a_locked_file_is_busy_or_waited_for(start: Start, tmp_path: Path, backend: str) -> None:
+async def test_a_locked_file_is_busy_or_waits(start: Start, tmp_path: Path, backend: str) -> None:
     service = await start(environ(tmp_path, backend))
     await service.increment("a")
     other = sqlite3.connect(tmp_path / "crucible.sqlite", isolation_level=None)
@@ -60,7 +60,7 @@ async def test_a_locked_file_is_busy_or_waited_for(start: Start, tmp_path: Path,
     assert await service.value("a") == (1 if backend == NAIVE else 2)
 
 
-async def test_naive_instances_get_busy_and_lose_nothing_that_was_acknowledged(start, tmp_path: Path) -> None:
+async def test_naive_instances_get_busy_and_lose_no_acknowledged_write(start, tmp_path: Path) -> None:
     services = [await start(environ(tmp_path, NAIVE)) for _ in range(4)]
     ok: Counter[str] = Counter()
     for _ in range(20):  # until it happens, which is nearly at once
@@ -76,7 +76,7 @@ async def test_naive_instances_get_busy_and_lose_nothing_that_was_acknowledged(s
 
 
 @pytest.mark.parametrize(("backend", "journal", "timeout"), [(NAIVE, "delete", 0), (TUNED, "wal", 10_000)])
-async def test_pragmas_are_read_back_as_the_harness_expects_them(
+async def test_the_effective_pragmas_are_those_the_harness_expects(
     start: Start, tmp_path: Path, backend, journal, timeout
 ) -> None:
     facts = (await (await start(environ(tmp_path, backend))).get("/metrics")).body["facts"]
@@ -85,7 +85,7 @@ async def test_pragmas_are_read_back_as_the_harness_expects_them(
     assert {name: facts[name] for name in promised} == promised
 
 
-async def test_only_its_own_strategy_and_level_are_offered(start: Start, tmp_path: Path) -> None:
+async def test_sqlite_offers_one_strategy_and_one_level(start: Start, tmp_path: Path) -> None:
     service = await start(environ(tmp_path, TUNED))
     assert (await service.increment("a", "upsert")).status == 200
     assert (await service.increment("a", "for-update")).status == 422
@@ -116,7 +116,7 @@ async def test_the_observed_level_is_read_in_the_transaction(
     assert begun < sent.index("PRAGMA read_uncommitted") < sent.index("COMMIT")
 
 
-async def test_the_databases_time_comes_from_the_database_and_its_file(start: Start, tmp_path: Path) -> None:
+async def test_the_database_time_query_reads_the_file(start: Start, tmp_path: Path) -> None:
     service = await start(environ(tmp_path, NAIVE))
     before = datetime.now(UTC)
     health = (await service.get("/health")).body
@@ -147,7 +147,7 @@ async def test_a_network_filesystem_is_refused(start, tmp_path: Path, monkeypatc
         await start(environ(tmp_path, TUNED))
 
 
-async def test_a_file_that_is_no_database_is_refused(start: Start, tmp_path: Path) -> None:
+async def test_a_file_that_is_not_a_database_is_refused(start: Start, tmp_path: Path) -> None:
     (tmp_path / "crucible.sqlite").write_text("not a database, whatever its name says " * 100)
     with pytest.raises(RuntimeError, match="cannot be prepared"):
         await start(environ(tmp_path, TUNED))

@@ -1,4 +1,4 @@
-"""The service and a database that speaks TLS: verified, or not spoken with.
+"""The service and a database with TLS: it verifies the server or refuses the connection.
 
 The server of the tests is built without TLS, so a proxy speaks it for the server, as PgBouncer would.
 """
@@ -25,7 +25,7 @@ Speak = Callable[[ssl.SSLContext], dict[str, str]]
 
 
 class Proxy(socketserver.ThreadingTCPServer):
-    """Demands TLS of its clients and hands what they say on to a server that has none."""
+    """A proxy that requires TLS from its clients and forwards to a server without TLS."""
 
     def __init__(self, context: ssl.SSLContext, port: int) -> None:
         self.context, self.behind, self.over = context, ("127.0.0.1", port), False
@@ -34,7 +34,7 @@ class Proxy(socketserver.ThreadingTCPServer):
         self._thread.start()
 
     def end(self) -> None:
-        """Nothing of it is left: no socket, no thread."""
+        """Stops it; no socket and no thread remains."""
         self.over = True
         self.shutdown()
         self._thread.join()
@@ -64,7 +64,7 @@ class Conversation(socketserver.BaseRequestHandler):
 
 @pytest.fixture
 def speak(database: Any) -> Iterator[Speak]:
-    """`speak(context)`: what the service is started with to reach the database through a proxy."""
+    """`speak(context)`: the service's environment to reach the database through a proxy."""
     proxies = []
 
     def start(context: ssl.SSLContext) -> dict[str, str]:
@@ -85,7 +85,7 @@ async def count(service: Service, strategy: str, number: int = 40) -> None:
     assert [answer.status for answer in answers] == [200] * number
 
 
-async def test_connections_that_are_verified_are_kept_and_replaced(
+async def test_verified_connections_are_kept_and_replaced(
     start: Start, speak: Speak, database: Any, authorities: Any
 ) -> None:
     service = await start(speak(authorities[0].context()), **verify(authorities[0]), POOL_SIZE=2)
@@ -103,7 +103,7 @@ async def test_connections_that_are_verified_are_kept_and_replaced(
 
 
 @pytest.mark.parametrize(("authority", "name"), [(1, "localhost"), (0, "elsewhere")])
-async def test_a_server_that_cannot_be_verified_is_not_spoken_with(
+async def test_a_server_that_cannot_be_verified_is_refused(
     start: Start, speak: Speak, authorities: Any, authority: int, name: str
 ) -> None:
     service = await start(speak(authorities[authority].context(name)), **verify(authorities[0]))
@@ -112,7 +112,7 @@ async def test_a_server_that_cannot_be_verified_is_not_spoken_with(
     assert (refused.status, refused.body["code"], refused.body["outcome"]) == (503, "TLS_REFUSED", "aborted")
 
 
-async def test_a_server_without_tls_is_not_spoken_with(start: Start, database: Any, authorities: Any) -> None:
+async def test_a_server_without_tls_is_refused(start: Start, database: Any, authorities: Any) -> None:
     service = await start(database.environ, **verify(authorities[0]))
     refused = await service.increment("hot")
     assert (refused.status, refused.body["code"], refused.body["outcome"]) == (503, "TLS_REFUSED", "aborted")
