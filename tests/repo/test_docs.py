@@ -142,6 +142,13 @@ def test_lines_have_at_most_120_columns(name: str) -> None:
     assert [line for line in (ROOT / name).read_text(encoding="utf-8").splitlines() if len(line) > 120] == []
 
 
+@pytest.mark.parametrize("name", [*PAGES, "docs/safety.md", "docs/settings.md"])
+def test_every_file_that_a_document_names_exists(name: str) -> None:
+    text = (ROOT / name).read_text(encoding="utf-8")
+    paths = re.findall(r"`((?:app|docs|harness|playbooks|tests)/[\w./-]+\.(?:md|py|sql|yaml|yml))\b", text)
+    assert {path for path in paths if not (ROOT / path).exists()} == set()
+
+
 def test_strategies_are_the_same_in_service_harness_and_documents() -> None:
     row = re.search(r"^\| Strategy \|.*$", README, re.MULTILINE)
     body = OPENAPI["paths"]["/api/increment"]["post"]["requestBody"]["content"]["application/json"]["schema"]
