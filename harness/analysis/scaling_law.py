@@ -1,18 +1,17 @@
-"""How throughput scales with hosts, as two costs: waiting in line (sigma) and keeping in step (kappa).
+"""How throughput scales with hosts, as two costs: contention (sigma) and coherency (kappa).
 
 Gunther's Universal Scalability Law with the rate of one host as its third parameter (A General Theory of
 Computational Scalability Based on Rational Functions, arXiv:0808.1431):
 
     X(N) = lambda N / (1 + sigma (N - 1) + kappa N (N - 1))
 
-N / X(N) is linear in 1/lambda, sigma/lambda and kappa/lambda, so the best fit with none of them negative is
-found exactly, without a start value or an iteration. Each point counts by its relative error, because the noise
-of a throughput grows with it.
+N / X(N) is linear in 1/lambda, sigma/lambda and kappa/lambda, so the best fit without negative values is found
+exactly, without a start value or an iteration. Errors are relative, because the noise of a throughput grows with it.
 
-A curve through any points can be drawn; the claims are what is guarded. Six different host counts or no fit; no peak
-where the interval of kappa touches 0, for then the data do not say that there is one; neither peak nor prediction where
-the hosts share cores, for then the machine's end is measured and not the law's, or where the curve clearly misses a
-host count, for then they follow another law.
+A curve can be drawn through any points, so claims are restricted. A fit needs six different host counts. There is no
+peak where the interval of kappa includes 0: the data do not show one. There is neither peak nor prediction where the
+hosts share cores, because the limit of the machine is measured, or where the curve clearly misses a host count,
+because the data follow another law.
 """
 
 from __future__ import annotations
@@ -26,22 +25,22 @@ from dataclasses import dataclass, field
 from harness.analysis.stats import CLAIM_TRIALS, Interval, central_interval, ratio_of_medians
 
 POINTS_NEEDED = 6
-"""Different host counts a fit asks for: three parameters, and as many again to show how well they hold."""
+"""Different host counts that a fit needs: three parameters, and three more to show how well they fit."""
 
 MISSED, ERRORS_MISSED = 0.05, 3.0
-"""The curve misses a host count if it is off its trials' mean by more than this share, and, where host counts have
-several trials, by more than so many standard errors of that mean."""
+"""The curve misses a host count if it differs from its trials' mean by more than this share, and, where host counts
+have several trials, by more than this number of standard errors of that mean."""
 
 _NOTHING = 1e-9
-"""A share of the time per request below which a cost is rounding error, and so 0."""
+"""Share of the time per request below which a cost is a rounding error and counts as 0."""
 
 _Curve = tuple[float, float, float]
-"""1/lambda, sigma/lambda, kappa/lambda: the time a request costs, and what each further host adds to it."""
+"""1/lambda, sigma/lambda, kappa/lambda: the time per request, and what each further host adds to it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SpeedUp:
-    """The median throughput of `hosts` hosts over that of one; `interval` None where trials are too few to carry it."""
+    """The median throughput of `hosts` hosts over that of one; `interval` is None with too few trials."""
 
     hosts: int
     value: float
@@ -49,7 +48,7 @@ class SpeedUp:
 
     @property
     def efficiency(self) -> float:
-        """The share of `hosts` times one host's throughput that is there: 1 where each host brings what one does."""
+        """The share of `hosts` times one host's throughput: 1 where each host adds as much as the first."""
         return self.value / self.hosts
 
     def __str__(self) -> str:
@@ -58,7 +57,7 @@ class SpeedUp:
 
 
 def speed_ups(rates: Mapping[int, Sequence[float]]) -> dict[int, SpeedUp]:
-    """Host count -> its speed-up, of the throughputs of its valid trials; empty without a throughput of one host.
+    """Host count -> its speed-up, from the throughputs of its valid trials; empty without a throughput of one host.
 
     The 95 % interval is that of `ratio_of_medians`, which resamples the trials of both sides: None for one host, and
     where one of the sides has fewer than `CLAIM_TRIALS` trials.
@@ -66,15 +65,15 @@ def speed_ups(rates: Mapping[int, Sequence[float]]) -> dict[int, SpeedUp]:
     one = rates.get(1, ())
     if not one or not statistics.median(one):
         return {}
-    found = {}
+    speedups = {}
     for hosts, of in sorted(rates.items()):
-        carried = hosts > 1 and min(len(one), len(of)) >= CLAIM_TRIALS and min(*one, *of) > 0
-        found[hosts] = SpeedUp(
+        enough = hosts > 1 and min(len(one), len(of)) >= CLAIM_TRIALS and min(*one, *of) > 0
+        speedups[hosts] = SpeedUp(
             hosts=hosts,
             value=statistics.median(of) / statistics.median(one),
-            interval=ratio_of_medians(one, of, seed=hosts) if carried else None,
+            interval=ratio_of_medians(one, of, seed=hosts) if enough else None,
         )
-    return found
+    return speedups
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +88,7 @@ class UslFit:
     """A fitted law with 95 % intervals. `rate` is lambda, in the unit of the throughput given.
 
     `misfit` is the largest relative gap between the curve and a measured point; `peak` the number of hosts with the
-    highest throughput, None where none may be named; `doubt` why nothing may be said beyond the points, or empty.
+    highest throughput, None where the data show none; `doubt` why nothing beyond the points may be claimed, or empty.
     """
 
     rate: Interval
@@ -101,17 +100,17 @@ class UslFit:
     draws: tuple[_Curve, ...] = field(repr=False)
 
     def at(self, hosts: float) -> float:
-        """The curve's throughput at `hosts`: for drawing it among the points."""
+        """The curve's throughput at `hosts`, for charts."""
         return self.rate.value * hosts / (1 + (hosts - 1) * (self.sigma.value + self.kappa.value * hosts))
 
     def predict(self, hosts: float) -> Interval | None:
-        """Throughput to expect of `hosts`, with its interval; None where there is a `doubt`."""
+        """The expected throughput of `hosts` with its interval; None where there is a `doubt`."""
         if self.doubt:
             return None
         return central_interval(self.at(hosts), [_throughput(curve, hosts) for curve in self.draws])
 
     def sentence(self) -> str:
-        """The fit in words, with what it does not allow to say."""
+        """The fit as a sentence, with what it does not allow to claim."""
         costs = (
             f"sigma {self.sigma.value:.3g} [{self.sigma.low:.3g}, {self.sigma.high:.3g}], "
             f"kappa {self.kappa.value:.2g} [{self.kappa.low:.2g}, {self.kappa.high:.2g}], "
@@ -120,25 +119,25 @@ class UslFit:
         if self.doubt:
             return f"{costs}; no peak and no prediction: {self.doubt}"
         if self.peak is None:
-            return f"{costs}; no peak: the interval of kappa touches 0"
+            return f"{costs}; no peak: the interval of kappa includes 0"
         return f"{costs}; peak at {self.peak.value:.0f} hosts [{self.peak.low:.0f}, {self.peak.high:.0f}]"
 
 
 def fit_usl(
     points: Sequence[tuple[int, float]], *, shared_cores: bool, resamples: int = 1000, seed: int = 0
 ) -> UslFit | NotFitted:
-    """Fit the law to `points`, one (hosts, throughput) per valid trial, several per host count as they come.
+    """Fits the law to `points`: (hosts, throughput) per valid trial, several per host count where there are.
 
     The intervals are of a bootstrap of residuals (Davison & Hinkley, Bootstrap Methods and their Application, 1997,
-    chapter 6), dealt anew to whole host counts: the mean relative error of a count's trials around the curve, widened
-    as small samples ask (`_widening`). What disturbs all trials of a count alike, or a curve that does not fit, is one
-    observation however many trials saw it. Simulated with 3 % noise, of trials or of host counts, they cover sigma
+    chapter 6), resampled per host count: the mean relative error of a count's trials around the curve, widened for
+    small samples (`_widening`). A disturbance of all trials of a count, or a curve that does not fit, is one
+    observation, whatever the number of trials. Simulated with 3 % noise, of trials or of host counts, they cover sigma
     and kappa in 88 to 100 of 100 cases.
-    Super-linear points give sigma = kappa = 0 and a misfit that shows it.
+    Super-linear points give sigma = kappa = 0 and a large misfit.
     ValueError for hosts < 1 or a throughput that is not finite and positive.
     """
     if any(hosts < 1 or not math.isfinite(rate) or rate <= 0 for hosts, rate in points):
-        raise ValueError("the law needs one host or more and a positive, finite throughput at each point")
+        raise ValueError("each point needs at least one host and a positive, finite throughput")
     counts = sorted({hosts for hosts, _ in points})
     if len(counts) < POINTS_NEEDED:
         return NotFitted(reason=f"no scaling law fitted: {len(counts)} host counts measured, {POINTS_NEEDED} needed")
@@ -153,8 +152,8 @@ def fit_usl(
     rng = random.Random(seed)
     draws = []
     for _ in range(resamples):
-        dealt = dict(zip(counts, rng.choices(residuals, k=len(counts)), strict=True))
-        draws.append(_best(where, [n / _throughput(best, n) / math.exp(dealt[n]) for n in where]))
+        drawn = dict(zip(counts, rng.choices(residuals, k=len(counts)), strict=True))
+        draws.append(_best(where, [n / _throughput(best, n) / math.exp(drawn[n]) for n in where]))
     kappa = central_interval(best[2] / best[0], [c / a for a, _, c in draws])
     doubt = "the hosts share cores" if shared_cores else _missed(errors, means)
     peak = None
@@ -172,7 +171,7 @@ def fit_usl(
 
 
 def _missed(errors: Mapping[int, Sequence[float]], means: Mapping[int, float]) -> str:
-    """In words, how far the curve is off the host count that it misses most; empty where it misses none."""
+    """The host count that the curve misses most and by how much, as text; empty where it misses none."""
     deviation = _deviation(errors, means)
     worst = max(means, key=lambda n: abs(means[n]))
     off = abs(means[worst])
@@ -188,18 +187,18 @@ def _throughput(curve: _Curve, hosts: float) -> float:
 
 
 def _deviation(errors: Mapping[int, Sequence[float]], means: Mapping[int, float]) -> float:
-    """How much trials of one host count differ: their standard deviation, 0 where no count has several."""
+    """The standard deviation of the trials within host counts; 0 where no count has several."""
     freedom = sum(map(len, errors.values())) - len(errors)
     spread = math.fsum((error - means[n]) ** 2 for n, of in errors.items() for error in of)
     return math.sqrt(spread / freedom) if freedom else 0.0
 
 
 def _widening(errors: Mapping[int, Sequence[float]], means: Mapping[int, float]) -> float:
-    """What the mean errors of the host counts are multiplied by before they are dealt.
+    """The factor for the mean errors of the host counts before they are resampled.
 
-    As residuals of a three-parameter fit they are too small by the parameters fitted to them; by luck they may be
-    smaller than what trials of one count differ by leaves of a mean; and a percentile interval of few draws lacks
-    the tails of Student's t (its expansion in 1/freedom: Abramowitz & Stegun 26.7.5, at the normal's 97.5 % point).
+    As residuals of a three-parameter fit they are too small by the fitted parameters; by chance they may be smaller
+    than the spread of the trials within a count allows for a mean; and a percentile interval of few draws lacks the
+    tails of Student's t (its expansion in 1/freedom: Abramowitz & Stegun 26.7.5, at the normal's 97.5 % point).
     """
     freedom, z = len(means) - 3, 1.96
     t = z + (z**3 + z) / (4 * freedom) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * freedom**2)
@@ -210,7 +209,7 @@ def _widening(errors: Mapping[int, Sequence[float]], means: Mapping[int, float])
 
 
 def _peak(curve: _Curve) -> float:
-    """Where the curve is highest: sqrt((1 - sigma) / kappa), never below one host."""
+    """The maximum of the curve: sqrt((1 - sigma) / kappa), at least one host."""
     a, b, c = curve
     return math.inf if c == 0 else max(1.0, math.sqrt(max(0.0, (a - b) / c)))
 
@@ -218,14 +217,14 @@ def _peak(curve: _Curve) -> float:
 def _best(where: Sequence[int], costs: Sequence[float]) -> _Curve:
     """The non-negative a, b, c with the least sum of ((a + b (N-1) + c N (N-1)) / cost - 1)^2.
 
-    Least squares with bounds has its optimum where some of b, c are 0 and the others solve the unbounded
-    problem: with two of them the four cases can all be looked at.
+    Bounded least squares has its optimum where some of b, c are 0 and the others solve the unbounded problem; with
+    two of them, all four cases are tried.
     """
     rows = [(1 / cost, (n - 1) / cost, n * (n - 1) / cost) for n, cost in zip(where, costs, strict=True)]
     gram = [[math.fsum(row[i] * row[j] for row in rows) for j in range(3)] for i in range(3)]
     target = [math.fsum(row[i] for row in rows) for i in range(3)]
     largest = max(where)
-    found: list[tuple[float, _Curve]] = []
+    candidates: list[tuple[float, _Curve]] = []
     for free in ((0,), (0, 1), (0, 2), (0, 1, 2)):
         solved = _solve([[gram[i][j] for j in free] for i in free], [target[i] for i in free])
         full = dict(zip(free, solved, strict=True))
@@ -236,8 +235,8 @@ def _best(where: Sequence[int], costs: Sequence[float]) -> _Curve:
         )
         if a > 0 and b >= 0 and c >= 0:
             loss = math.fsum((a * x + b * y + c * z - 1) ** 2 for x, y, z in rows)
-            found.append((loss, (a, b, c)))
-    return min(found)[1]
+            candidates.append((loss, (a, b, c)))
+    return min(candidates)[1]
 
 
 def _solve(matrix: list[list[float]], target: list[float]) -> list[float]:

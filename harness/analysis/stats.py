@@ -1,8 +1,8 @@
-"""The statistics a claim rests on: quantiles, intervals, rank tests. Pure, standard library only.
+"""The statistics behind claims: quantiles, intervals, rank tests. Pure, standard library only.
 
-What is resampled or ranked is always trials, never requests: requests of one trial share its cache, its
-checkpoint and its neighbours, so a million of them are still one observation. The tests hold every function
-to data with a known answer and to SciPy, which is too large (171 MB) to ask of a user.
+Trials are resampled and ranked, never requests: the requests of one trial share its cache, its checkpoint and its
+neighbours, so a million of them are still one observation. The tests compare every function with known answers and
+with SciPy, which at 171 MB is too large to be a dependency.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 ALPHA = 0.05
-"""Chance of a false claim that is accepted, for a whole comparison with all its cells and metrics (see `holm`)."""
+"""Accepted chance of a false claim in a whole comparison, over all its cells and metrics (see `holm`)."""
 
 EXACT_LIMIT = 40
-"""Up to so many trials of both sides together the rank test is exact; above, the normal curve is as good."""
+"""Up to this number of trials of both sides the rank test is exact; above, the normal approximation is as good."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +36,7 @@ class Interval:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Summary:
-    """What a row of a report says about the trials of one cell; `cv` is stdev / mean, None where undefined."""
+    """Descriptive statistics of the trials of one cell; `cv` is stdev / mean, None where undefined."""
 
     n: int
     median: float
@@ -48,7 +48,7 @@ class Summary:
 
 
 def summary(values: Sequence[float]) -> Summary:
-    """Describe `values`, which must be finite and not empty (ValueError). `stdev` is the sample's, n - 1."""
+    """Describes `values`, which must be finite and not empty (ValueError). `stdev` is the sample's, n - 1."""
     numbers = _finite(values)
     mean = statistics.fmean(numbers)
     stdev = statistics.stdev(numbers) if len(numbers) > 1 else None
@@ -64,18 +64,18 @@ def summary(values: Sequence[float]) -> Summary:
 
 
 def samples_needed(percent: float) -> int:
-    """How many samples carry a percentile: enough for one beyond it. p50: 2, p95: 20, p99: 100, p99.9: 1,000."""
+    """The samples that a percentile needs, so that one is beyond it. p50: 2, p95: 20, p99: 100, p99.9: 1,000."""
     if not 0 < percent < 100:
-        raise ValueError(f"a percentile lies between 0 and 100, not at {percent!r}")
+        raise ValueError(f"a percentile must be between 0 and 100, not {percent!r}")
     return math.ceil(round(100 / (100 - percent), 6))
 
 
 def percentiles(values: Sequence[float], percents: Sequence[float]) -> tuple[float | None, ...]:
-    """The `percents` of `values` by nearest rank: the smallest value that so many per cent do not exceed.
+    """The `percents` of `values` by nearest rank: the smallest value that this per cent of them do not exceed.
 
     This is the inverse of the empirical distribution (type 1 of Hyndman & Fan, Sample Quantiles in Statistical
-    Packages, 1996): always a latency that some request really had, never one interpolated between two. None
-    where the sample is too small to carry the percentile (`samples_needed`). `values` need not be sorted.
+    Packages, 1996): always a measured latency, never one interpolated between two. None
+    where the sample is too small (`samples_needed`). `values` need not be sorted.
     """
     ordered = sorted(values)
     size = len(ordered)
@@ -89,18 +89,18 @@ def percentiles(values: Sequence[float], percents: Sequence[float]) -> tuple[flo
 def ratio_of_medians(
     a: Sequence[float], b: Sequence[float], *, confidence: float = 0.95, resamples: int = 2000, seed: int = 0
 ) -> Interval:
-    """median(b) / median(a) and its bootstrap interval, resampling the trials of each side by themselves.
+    """median(b) / median(a) and its bootstrap interval, resampling the trials of each side separately.
 
-    Medians, because the table beside it shows medians and because one trial that met a checkpoint must not move
-    the claim. The percentile method (Efron & Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13),
+    Medians, because the report shows medians and because one trial with a checkpoint must not move the claim.
+    The percentile method (Efron & Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13),
     as Kalibera & Jones, Rigorous Benchmarking in Reasonable Time, 2013, do for ratios of run times. With fewer
-    than about five trials a side it is too narrow: it never stands alone, see `mann_whitney`.
+    than about five trials per side it is too narrow, so it is never used alone; see `mann_whitney`.
     Values must be finite, those of `a` positive, those of `b` not negative (ValueError). The same seed gives the same
     interval.
     """
     left, right = _finite(a), _finite(b)
     if min(left) <= 0 or min(right) < 0:
-        raise ValueError("a ratio needs positive values below it and none that is negative above")
+        raise ValueError("a ratio needs positive values as denominators and no negative numerator")
     rng = random.Random(seed)
     medians_a = _resampled_medians(left, resamples, rng)
     medians_b = _resampled_medians(right, resamples, rng)
@@ -109,7 +109,7 @@ def ratio_of_medians(
 
 
 def central_interval(value: float, draws: Sequence[float], confidence: float = 0.95) -> Interval:
-    """`value` with the ends of the central part of its bootstrap `draws`: a tail cut off at either side."""
+    """`value` with the ends of the central part of its bootstrap `draws`, without the tail at either side."""
     ordered = sorted(draws)
     cut = math.floor(round((1 - confidence) / 2 * len(ordered), 6))
     return Interval(value=value, low=ordered[cut], high=ordered[-1 - cut])
@@ -118,9 +118,9 @@ def central_interval(value: float, draws: Sequence[float], confidence: float = 0
 def mann_whitney(a: Sequence[float], b: Sequence[float]) -> float:
     """Two-sided p of the Mann-Whitney U test that `a` and `b` come from one distribution.
 
-    Exact, given the ties that are there: every way to deal the pooled midranks to the two sides is counted
+    Exact also with ties: all assignments of the pooled midranks to the two sides are counted
     (Lehmann, Nonparametrics, 1975, chapter 1). Above `EXACT_LIMIT` values the normal approximation with the
-    corrections for ties and continuity. Finite values only, none of the sides empty (ValueError).
+    corrections for ties and continuity. Values must be finite and no side empty (ValueError).
     """
     left, right = _finite(a), _finite(b)
     doubled = _doubled_midranks([*left, *right])
@@ -145,15 +145,15 @@ def mann_whitney(a: Sequence[float], b: Sequence[float]) -> float:
 
 
 def least_p(n_a: int, n_b: int) -> float:
-    """The smallest p that so many trials can reach in `mann_whitney`: 3 against 3: 0.1, 4: 0.029, 5: 0.008."""
+    """The smallest p that `mann_whitney` can reach with these trials: 3 against 3: 0.1, 4: 0.029, 5: 0.008."""
     return min(1.0, 2 / math.comb(n_a + n_b, n_a))
 
 
 def holm(ps: Sequence[float]) -> list[float]:
-    """Each p corrected for having asked all these questions at once, in the order given.
+    """Corrects the ps of tests that are made together, in the order given.
 
     Holm, A Simple Sequentially Rejective Multiple Test Procedure, 1979: the chance of one false claim or more in
-    the family stays below the level to which a corrected p is compared, however the questions depend on each other.
+    the family stays below the level to which a corrected p is compared, however the tests depend on each other.
     """
     corrected = [0.0] * len(ps)
     worst = 0.0
@@ -164,23 +164,22 @@ def holm(ps: Sequence[float]) -> list[float]:
 
 
 def carried(least: Sequence[float]) -> list[bool]:
-    """Of questions whose smallest possible ps are `least`, those that can be asked together: each could still be
-    answered yes after Holm's correction over all that are.
+    """Selects the tests that can still reach significance after Holm's correction; `least`: the smallest p of each.
 
-    Tarone, A Modified Bonferroni Method for Discrete Data, 1990: a question that can never be answered yes adds
-    nothing to the chance of a false claim. With few trials a rank test is such a question once there are many of it.
+    Tarone, A Modified Bonferroni Method for Discrete Data, 1990: a test that can never be significant adds nothing to
+    the chance of a false claim. With few trials, rank tests are of this kind once there are many of them.
     """
     size = next(k for k in range(1, len(least) + 2) if sum(p * k < ALPHA for p in least) <= k)
     return [p * size < ALPHA for p in least]
 
 
 def trials_needed(questions: int) -> int:
-    """Trials a side with which so many rank tests can be asked together (`carried`): 1: 4, 4: 5, 12: 6, 48: 7."""
+    """Trials per side that allow this number of rank tests together (`carried`): 1: 4, 4: 5, 12: 6, 48: 7."""
     return next(n for n in itertools.count(2) if least_p(n, n) * max(questions, 1) < ALPHA)
 
 
 def fold(ratio: float) -> float:
-    """How far a ratio is from 1 whichever way: 0.8 and 1.25 are both 1.25. 0 is as far as can be."""
+    """The distance of a ratio from 1 in either direction: 0.8 and 1.25 both give 1.25; 0 gives infinity."""
     return max(ratio, 1 / ratio) if ratio else math.inf
 
 
@@ -213,4 +212,4 @@ def _doubled_midranks(values: Sequence[float]) -> list[int]:
 
 
 CLAIM_TRIALS = 5
-"""Trials a cell where a difference is to be claimed: fewer cannot carry one."""
+"""Trials per cell that a claim of a difference needs."""

@@ -1,4 +1,4 @@
-"""Runs made up for the tests of the report: written with the real Recorder, read back with the real store."""
+"""Runs for the tests of the report, written by the real RunWriter and read by the real run_reader."""
 
 from __future__ import annotations
 

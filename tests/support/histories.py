@@ -1,4 +1,4 @@
-"""Histories written by hand: a line a request, as columns."""
+"""Histories of requests for the tests of checks, as columns."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Columns:
 
 
 def history(*requests: tuple[int, int, str, int | None], **columns: list[Any]) -> Columns:
-    """Requests as (sent_us, done_us, outcome, value) on one key; any column may be given whole."""
+    """Requests as (sent_us, done_us, outcome, value) on one key; any column can be replaced."""
     n = len(requests)
     made = Columns(
         seq=list(range(n)),
@@ -61,12 +61,12 @@ def history(*requests: tuple[int, int, str, int | None], **columns: list[Any]) -
 
 
 def serial(values: list[int | None], outcome: str = "ok") -> Columns:
-    """One request after another, never two at once, answered with `values`."""
+    """Requests one after another that return `values`."""
     return history(*((10 * i, 10 * i + 5, outcome, value) for i, value in enumerate(values)))
 
 
 def grown(n: int, key: str = "hot-0", **more: Any) -> Evidence:
-    """The database holds `n` for the key, from 0."""
+    """The key's value went from 0 to `n` in the database."""
     return Evidence(initial={}, final={key: n}, **more)
 
 

@@ -1,4 +1,4 @@
-"""Records of trials made by hand: good ones, for the tests to doctor."""
+"""Records of trials that pass all checks, for the tests to change."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ def row(cell: Cell = CELL, order: int = 1, **more: Any) -> TrialResult:
 
 
 def recorded(root: Path, *rows: TrialResult) -> RunWriter:
-    """A run as a bench leaves it after these trials."""
+    """A writer whose run holds these trials and their evidence."""
     recorder = RunWriter.start(root, code=CODE, rig=RIG, options={"hosts": "4"})
     for each in rows:
         recorder.evidence(each.trial.order, EVIDENCE)
@@ -77,14 +77,14 @@ def samples(folder: Path, name: str = "samples.csv", count: int = 2) -> Path:
     return folder
 
 
-def rejected(read: Callable[[], object], *said: str) -> CrucibleError:
-    """`read` ends with a FormatError or UsageError that is one printable line, and soon."""
+def rejected(read: Callable[[], object], *texts: str) -> CrucibleError:
+    """`read` raises a FormatError or UsageError with one printable line, in less than 5 s of CPU time."""
     started = time.process_time()
     with pytest.raises(UsageError) as caught:
         read()
     assert time.process_time() - started < 5  # not a measurement: what hangs or explodes takes minutes
     assert caught.value.message.isprintable()
     assert len(caught.value.message) < 1000
-    for text in said:
+    for text in texts:
         assert text in caught.value.message
     return caught.value

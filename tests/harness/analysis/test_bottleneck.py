@@ -1,4 +1,4 @@
-"""Every kind of saturation is told when it is there, and only then; what was not measured is never called idle."""
+"""Each kind of saturation is reported where it occurs and only there; a part without telemetry is never idle."""
 
 from __future__ import annotations
 
@@ -50,16 +50,16 @@ def trial(hosts: int = 2, backend: Backend = "postgres", **figures: float) -> Tr
     return TrialResult(trial=Trial(cell=cell, number=1, order=1, seed=1), figures=figures)
 
 
-def told(rows: list[dict[str, Any]], roles: Mapping[str, str], row: TrialResult) -> Attribution:
+def attribution(rows: list[dict[str, Any]], roles: Mapping[str, str], row: TrialResult) -> Attribution:
     return attribute(aggregate(readings(rows), roles, {row.trial.order}).get(row.trial.order, {}), roles, row)
 
 
-def judged(change: Change, **more: Any) -> Attribution:
-    return told(recorded(change, **more), ROLES, trial())
+def attribution_of(change: Change, **more: Any) -> Attribution:
+    return attribution(recorded(change, **more), ROLES, trial())
 
 
 @pytest.mark.parametrize(
-    ("change", "saturated", "said"),
+    ("change", "saturated", "text"),
     [
         ({("load-1", "cpu_used_cores"): 0.76}, "load CPU", "load CPU: load-1 at 95% of its cap of 0.8 core"),
         ({("lb-1", "cpu_used_cores"): 0.46}, "HAProxy CPU", "HAProxy CPU: lb-1 at 92% of its cap of 0.5 core"),
@@ -101,10 +101,10 @@ def judged(change: Change, **more: Any) -> Attribution:
         ),
     ],
 )
-def test_a_saturated_part_is_named_with_its_figures(change: Change, saturated: str, said: str) -> None:
-    found = judged(change)
+def test_a_saturated_part_is_named_with_its_figures(change: Change, saturated: str, text: str) -> None:
+    found = attribution_of(change)
     assert found.saturated == (saturated,)
-    assert found.line.startswith(said)
+    assert found.line.startswith(text)
     assert "nothing" not in found.line
 
 
@@ -122,32 +122,32 @@ def test_a_saturated_part_is_named_with_its_figures(change: Change, saturated: s
         {("app-3", "cpu_used_cores"): 0.1, ("app-3", "pool_waiting"): 9.0},  # it did not serve
     ],
 )
-def test_a_part_below_its_limit_is_not_blamed(change: Change) -> None:
-    found = judged(change)
+def test_a_part_below_its_limit_is_not_saturated(change: Change) -> None:
+    found = attribution_of(change)
     assert found.saturated == ()
     assert found.line.startswith("nothing was saturated: load CPU ")
     assert set(found.levels) == set(PARTS)
     assert "not known" not in found.line
 
 
-def test_several_parts_are_all_named_in_the_order_of_a_requests_way() -> None:
+def test_several_saturated_parts_are_named_in_the_order_of_a_requests_path() -> None:
     change = {("db-1", "cpu_used_cores"): 1.0, ("app-1", "pool_waiting"): 1.0, ("load-1", "cpu_used_cores"): 0.8}
-    assert judged(change).saturated == ("load CPU", "database CPU", "pool waiting")
+    assert attribution_of(change).saturated == ("load CPU", "database CPU", "pool waiting")
 
 
 def test_a_full_machine_is_not_named_beside_the_host_that_fills_it() -> None:
     alone = {"db-1": "db"}
     change = {("db-1", "cpu_used_cores"): 1.0, ("db-1", "machine_cpu_share"): 1.0}
-    assert told(recorded(change), alone, trial()).saturated == ("database CPU",)
+    assert attribution(recorded(change), alone, trial()).saturated == ("database CPU",)
 
 
 def test_a_host_without_a_cap_is_measured_by_its_cores() -> None:
     change = {("db-1", "cpu_throttled_share"): -1.0, ("db-1", "cpu_cap_cores"): 4.0, ("db-1", "cpu_used_cores"): 3.8}
-    assert judged(change).line == "database CPU: db-1 at 95% of its 4 cores"
+    assert attribution_of(change).line == "database CPU: db-1 at 95% of its 4 cores"
 
 
 @pytest.mark.parametrize(
-    ("workers", "used", "said"),
+    ("workers", "used", "text"),
     [
         (1, 1.0, "app CPU: 1 of 2 hosts at 100% of what 1 worker can use of its cap of 4 cores"),
         (2, 1.9, "app CPU: 1 of 2 hosts at 95% of what 2 workers can use of its cap of 4 cores"),
@@ -156,41 +156,43 @@ def test_a_host_without_a_cap_is_measured_by_its_cores() -> None:
         (8, 3.9, "app CPU: 1 of 2 hosts at 98% of its cap of 4 cores"),
     ],
 )
-def test_workers_that_are_fewer_than_the_cores_are_what_is_full(workers: int, used: float, said: str) -> None:
+def test_fewer_workers_than_cores_are_the_limit(workers: int, used: float, text: str) -> None:
     change = {("app-1", "cpu_cap_cores"): 4.0, ("app-1", "cpu_used_cores"): used, ("app-1", "pool_waiting"): -1.0}
     change |= {("app-1", f"pool_waiting.{n}"): 0.0 for n in range(1, workers + 1)}
-    assert judged(change).line.startswith(said)
+    assert attribution_of(change).line.startswith(text)
 
 
-def test_the_service_time_is_what_waiting_is_a_part_of() -> None:
+def test_the_pool_wait_is_a_share_of_the_service_time() -> None:
     """An open load beyond what the tier can do: most of the latency went by before anything was sent."""
-    found = told(recorded({}), ROLES, trial(pool_wait_ms=60.0, service_mean_ms=80.0, mean_ms=500.0))
+    found = attribution(recorded({}), ROLES, trial(pool_wait_ms=60.0, service_mean_ms=80.0, mean_ms=500.0))
     assert found.saturated == ("pool waiting",)
     assert found.line.startswith("pool waiting: requests waited 60.0 of 80.0 ms on average")
-    assert told(recorded({}), ROLES, trial(pool_wait_ms=30.0, service_mean_ms=80.0, mean_ms=40.0)).saturated == ()
+    assert (
+        attribution(recorded({}), ROLES, trial(pool_wait_ms=30.0, service_mean_ms=80.0, mean_ms=40.0)).saturated == ()
+    )
 
 
-def test_waiting_now_and_then_is_not_saturation() -> None:
+def test_occasional_waits_are_not_saturation() -> None:
     rows = recorded({})
     waiting = [row for row in rows if row["metric"] == "pool_waiting" and row["host"] == "app-1"]
     for row in waiting[:2]:
         row["value"] = "40"
-    assert told(rows, ROLES, trial()).saturated == ()
+    assert attribution(rows, ROLES, trial()).saturated == ()
     waiting[2]["value"] = "40"
-    assert told(rows, ROLES, trial()).saturated == ("pool waiting",)
+    assert attribution(rows, ROLES, trial()).saturated == ("pool waiting",)
 
 
 @pytest.mark.parametrize(("looked", "waited", "full"), [(12.0, 0.4, False), (0.0, 23.1, True), (12.0, 23.1, True)])
-def test_what_requests_say_they_waited_counts_more_than_looks(looked: float, waited: float, *, full: bool) -> None:
+def test_the_wait_that_responses_report_overrides_the_readings(looked: float, waited: float, *, full: bool) -> None:
     rows = recorded({("app-1", "pool_waiting"): looked})
-    found = told(rows, ROLES, trial(pool_wait_ms=waited, mean_ms=40.2))
+    found = attribution(rows, ROLES, trial(pool_wait_ms=waited, mean_ms=40.2))
     assert ("pool waiting" in found.saturated) == full
     assert f"{waited} of 40.2 ms on average" in found.line
 
 
-def test_each_worker_has_a_pool_of_its_own() -> None:
+def test_each_worker_has_its_pool() -> None:
     change = {("app-1", "pool_waiting"): -1.0, ("app-1", "pool_waiting.1"): 0.0, ("app-1", "pool_waiting.2"): 7.0}
-    assert judged(change).line.startswith("pool waiting: on 1 of 3 pools (5 connections per host)")
+    assert attribution_of(change).line.startswith("pool waiting: on 1 of 3 pools (5 connections per host)")
 
 
 def test_the_mean_is_weighed_by_the_length_of_each_interval() -> None:
@@ -199,19 +201,21 @@ def test_the_mean_is_weighed_by_the_length_of_each_interval() -> None:
         {"second": "4.5", "order": "1", "host": "load-1", "metric": metric, "value": str(value)}
         for metric, value in {**idle("load-1"), "cpu_used_cores": 0.0, "host_seconds": 0.01}.items()
     ]
-    assert told(rows, ROLES, trial()).levels["load CPU"] == pytest.approx(4 / 4.01)
+    assert attribution(rows, ROLES, trial()).levels["load CPU"] == pytest.approx(4 / 4.01)
 
 
-def test_rows_of_other_trials_and_of_none_say_nothing() -> None:
+def test_rows_of_other_trials_and_between_trials_are_ignored() -> None:
     rows = recorded({}) + recorded({("load-1", "cpu_used_cores"): 0.8}, order=2, seconds=50)
-    assert told(rows + recorded({}, order=0), ROLES, trial()).saturated == ()
-    assert told(rows[len(recorded({})) :], ROLES, trial()).line == "not known, because there is no telemetry of it"
+    assert attribution(rows + recorded({}, order=0), ROLES, trial()).saturated == ()
+    assert (
+        attribution(rows[len(recorded({})) :], ROLES, trial()).line == "not known, because there is no telemetry of it"
+    )
 
 
 @pytest.mark.parametrize(("each", "why"), [(0.95, "it ran only 1.9 s"), (1.0, "")])
 def test_a_trial_shorter_than_two_seconds_is_not_attributed(each: float, why: str) -> None:
     rows = recorded({("load-1", "cpu_used_cores"): 0.8, **{(host, "host_seconds"): each for host in ROLES}}, seconds=2)
-    found = told(rows, ROLES, trial())
+    found = attribution(rows, ROLES, trial())
     assert (found.unknown, found.saturated) == (why, () if why else ("load CPU",))
     assert found.line.startswith(f"not known, because {why}" if why else "load CPU")
 
@@ -219,13 +223,13 @@ def test_a_trial_shorter_than_two_seconds_is_not_attributed(each: float, why: st
 @pytest.mark.parametrize(
     "damage", [{"value": "x"}, {"value": "nan"}, {"second": "inf"}, {"order": "1.5"}, {"value": ""}]
 )
-def test_what_is_no_row_of_telemetry_is_refused(damage: dict[str, str]) -> None:
+def test_a_damaged_row_of_telemetry_is_rejected(damage: dict[str, str]) -> None:
     rows = recorded({})
     with pytest.raises(ValueError, match=r"."):
         list(readings([{**rows[0], **damage}]))
 
 
-def test_a_reading_without_end_is_refused() -> None:
+def test_a_reading_with_too_many_metrics_is_rejected() -> None:
     row = recorded({})[0]
     with pytest.raises(ValueError, match="more than 1,000 metrics"):
         list(readings({**row, "metric": f"m{n}"} for n in range(2000)))
@@ -234,33 +238,33 @@ def test_a_reading_without_end_is_refused() -> None:
 @pytest.mark.parametrize(
     "metric", ["cpu_used_cores", "cpu_cap_cores", "machine_cpu_share", "pg_wait_lock", "pg_active"]
 )
-def test_a_reading_that_lacks_a_metric_is_passed_over(metric: str) -> None:
-    assert judged({(host, metric): -1.0 for host in ROLES}).saturated == ()
+def test_a_reading_without_a_needed_metric_is_ignored(metric: str) -> None:
+    assert attribution_of({(host, metric): -1.0 for host in ROLES}).saturated == ()
 
 
-def test_a_reading_over_no_time_weighs_nothing() -> None:
+def test_a_reading_over_no_time_has_no_weight() -> None:
     nothing = [{**row, "second": "9.9", "value": "0"} for row in recorded({}, seconds=1)]
-    assert judged({}).levels == told(recorded({}) + nothing, ROLES, trial()).levels
+    assert attribution_of({}).levels == attribution(recorded({}) + nothing, ROLES, trial()).levels
 
 
-def test_queues_need_several_looks() -> None:
-    found = judged({("app-1", "pool_waiting"): 9.0, ("db-1", "pg_wait_lock"): 4.0}, seconds=2)
+def test_queues_need_several_readings() -> None:
+    found = attribution_of({("app-1", "pool_waiting"): 9.0, ("db-1", "pg_wait_lock"): 4.0}, seconds=2)
     assert found.saturated == ()
     assert "pool waiting (2 readings), lock waits (2 readings)" in found.line
 
 
 def test_a_silent_host_is_named_and_its_part_is_not_known() -> None:
-    found = judged({}, without="db-1")
+    found = attribution_of({}, without="db-1")
     assert found.line.endswith(
         "; not known: database CPU (no telemetry), lock waits (0 readings), database I/O (0 readings)"
         "; no telemetry of db-1"
     )
-    assert judged({}, without="app-2").line.endswith("; no telemetry of app-2")
+    assert attribution_of({}, without="app-2").line.endswith("; no telemetry of app-2")
 
 
 def test_the_database_is_no_part_of_a_sqlite_trial() -> None:
     rows = recorded({("db-1", "cpu_used_cores"): 1.0, ("db-1", "pg_wait_lock"): 4.0})
-    found = told(rows, ROLES, trial(backend="sqlite-naive"))
+    found = attribution(rows, ROLES, trial(backend="sqlite-naive"))
     assert found.saturated == ()
     assert set(found.levels) == {"load CPU", "HAProxy CPU", "app CPU", "machine", "pool waiting"}
     assert "database" not in found.line

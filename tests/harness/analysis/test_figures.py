@@ -33,7 +33,7 @@ def test_every_column_is_there() -> None:
     assert list(figures(summary())) == list(FIGURES)
 
 
-def test_counts_and_rate_are_the_summarys() -> None:
+def test_counts_and_rate_come_from_the_summary() -> None:
     row = figures(summary())
     assert [row[name] for name in ("sent", "ok", "fail", "unknown", "seconds", "rps")] == [100, 97, 2, 1, 2.0, 48.5]
 
@@ -46,7 +46,7 @@ def test_latency_and_service_time_are_kept_apart() -> None:
     assert row["mean_ms"] == pytest.approx(101, rel=0.01)
 
 
-def test_a_percentile_without_the_samples_to_carry_it_is_none() -> None:
+def test_a_percentile_with_too_few_samples_is_none() -> None:
     assert figures(summary())["p99_ms"] is not None
     assert figures(summary())["p999_ms"] is None
     assert figures(summary(range(1, 50)))["p99_ms"] is None
@@ -54,22 +54,22 @@ def test_a_percentile_without_the_samples_to_carry_it_is_none() -> None:
     assert figures(summary())["lag_p99_ms"] is None
 
 
-def test_a_trial_of_no_length_has_no_rate() -> None:
+def test_a_trial_without_duration_has_no_rate() -> None:
     assert figures(summary(measure_to_us=None))["rps"] is None
 
 
-def test_what_the_app_says_is_the_mean_over_those_that_said_it() -> None:
+def test_the_apps_figures_are_means_over_the_responses_that_report_them() -> None:
     row = figures(summary(captured={"pool_wait_ms": (3.0, 2), "transactions": (0.0, 0), "other": (1.0, 1)}))
     assert row["pool_wait_ms"] == 1.5
     assert row["transactions"] is None
     assert row["retries"] is None
 
 
-def test_retries_are_set_against_what_was_committed() -> None:
+def test_retries_are_per_acknowledged_request() -> None:
     """100 were sent, 97 acknowledged; the others' retries count, and what was not committed does not dilute them."""
-    said = {"retries": (194.0, 100)}
-    assert figures(summary(captured=said))["retries"] == 2.0
-    assert figures(summary(captured=said, measure=phase(0, fail=100)))["retries"] is None
+    text = {"retries": (194.0, 100)}
+    assert figures(summary(captured=text))["retries"] == 2.0
+    assert figures(summary(captured=text, measure=phase(0, fail=100)))["retries"] is None
 
 
 def test_a_row_and_a_record_give_their_parts() -> None:
@@ -96,7 +96,7 @@ def canaries(name: str = "cpu_ms", **times_ms: float) -> dict[str, dict[str, flo
 
 
 @pytest.mark.parametrize(
-    ("found", "said"),
+    ("found", "text"),
     [
         (canaries(app_1=10.0, app_2=13.0), "app hosts differ: CPU canary app-2 13 ms against app-1 10 ms"),
         (
@@ -110,11 +110,11 @@ def canaries(name: str = "cpu_ms", **times_ms: float) -> dict[str, dict[str, flo
         ),
     ],
 )
-def test_a_host_unlike_its_role_is_named(found: dict[str, dict[str, float]], said: str) -> None:
-    assert uneven_hosts(found, ROLES) == [said]
+def test_a_host_that_differs_from_its_role_is_reported(found: dict[str, dict[str, float]], text: str) -> None:
+    assert uneven_hosts(found, ROLES) == [text]
 
 
-def test_hosts_alike_alone_or_unknown_are_not_named() -> None:
+def test_equal_single_or_unknown_hosts_are_not_reported() -> None:
     assert uneven_hosts(canaries(app_1=10.0, app_2=11.4, app_3=10.0), ROLES) == []
     assert uneven_hosts(canaries("fsync_ms", app_1=0.4, app_2=1.3), ROLES) == [], "noise of a shared disk"
     assert uneven_hosts(canaries("rtt_ms", app_1=0.05, app_2=0.2), ROLES) == [], "noise of a bridge"
@@ -128,7 +128,7 @@ def began(*steady: bool | None, valid: bool = True) -> list[TrialResult]:
     return [TrialResult(trial=TRIAL, steady=one, validity=validity, figures={}) for one in steady]
 
 
-def test_cells_that_began_unsteady_are_named_once_each() -> None:
+def test_cells_that_began_unsteady_are_reported_once_each() -> None:
     name = TRIAL.cell.name
     moved = "began unsteady: throughput or p95 still changed at the end of the warm-up"
     assert unsteady(began(True, False, False)) == [f"{name}: 2 of 3 trials {moved}"]
@@ -136,7 +136,7 @@ def test_cells_that_began_unsteady_are_named_once_each() -> None:
     assert unsteady([*began(True, None), *began(False, valid=False)]) == []
 
 
-def test_a_cell_was_never_steady_if_no_valid_trial_of_it_was() -> None:
+def test_a_cell_without_a_steady_valid_trial_was_never_steady() -> None:
     assert never_steady(began(False, False))
     assert never_steady([*began(False), *began(True, valid=False)])
     assert not never_steady(began(False, True))
@@ -144,16 +144,16 @@ def test_a_cell_was_never_steady_if_no_valid_trial_of_it_was() -> None:
     assert not never_steady([])
 
 
-def test_a_round_trip_that_failed_is_said_where_there_should_be_one() -> None:
+def test_a_missing_round_trip_is_reported_where_there_are_several_hosts() -> None:
     lonely = {"controller": {"cpu_ms": 1.0, "fsync_ms": 1.0}}
     assert uneven_hosts(lonely, {"controller": "load"}) == []
     found = canaries(app_1=10.0, app_2=10.0)
     del found["app-2"]["rtt_ms"]
-    (said,) = uneven_hosts(found, ROLES)
-    assert said.startswith("app-2: no round trip was measured")
+    (text,) = uneven_hosts(found, ROLES)
+    assert text.startswith("app-2: no round trip was measured")
 
 
-def test_a_host_that_changed_while_it_was_measured_is_named() -> None:
+def test_a_host_that_changed_during_the_run_is_reported() -> None:
     before, after = canaries(app_1=10.0, app_2=10.0, db_1=10.0), canaries(app_1=13.0, app_2=11.0, db_1=8.0, new=99.0)
     assert drifted_hosts(before, after) == [
         "hosts changed during the trials: CPU canary app-1 10 ms, then 13 ms; db-1 10 ms, then 8 ms",

@@ -12,7 +12,7 @@ from tests.support.stored_runs import recorded, row, samples
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    """A sound run of one trial, for a test to spoil."""
+    """A valid run of two trials, one with samples."""
     recorder = recorded(tmp_path / "results", row(), row(order=2))
     recorder.lane(1, "main", samples(tmp_path / "a"))
     recorder.save("finished")

@@ -28,7 +28,7 @@ BOMB = "a: &a [x, x]\n" + "".join(f"{b}: &{b} [*{a}, *{a}]\n" for a, b in zip("a
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         (
             "!!python/object/apply:os.system ['touch /tmp/pgcrucible-owned']",
@@ -61,9 +61,9 @@ BOMB = "a: &a [x, x]\n" + "".join(f"{b}: &{b} [*{a}, *{a}]\n" for a, b in zip("a
     ],
     ids=lambda value: value[:20] if isinstance(value, str) else None,
 )
-def test_a_hostile_or_damaged_manifest_is_rejected(path: Path, text: str, said: str) -> None:
+def test_a_hostile_or_damaged_manifest_is_rejected(path: Path, text: str, message: str) -> None:
     (path / "run.yml").write_text(text)
-    rejected(lambda: load_run(path), said)
+    rejected(lambda: load_run(path), message)
     assert not Path("/tmp/pgcrucible-owned").exists()
 
 
@@ -102,7 +102,7 @@ def test_a_huge_manifest_is_rejected_before_it_is_read(path: Path) -> None:
 
 
 def line_of(path: Path, **changed: str) -> None:
-    """Doctors the first trial's row."""
+    """Changes the first trial's row."""
     lines = read_table(path / "trials.csv")
     lines[0] |= changed
     (path / "trials.csv").unlink()

@@ -1,7 +1,7 @@
-"""Run folders that somebody doctored, through the commands a user types: an error in one line, or an answer.
+"""Damaged run folders and the commands that read them: each command ends with a result or an error of one line.
 
-Each folder is results/example with a few values changed at random, seeded. Whatever a command makes of it, it ends
-soon, raises nothing but our own errors, prints no control character, and writes nothing but its own files.
+Each folder is results/example with a few values changed at random, with a seed. Every command terminates, raises only
+CrucibleError, prints no control character, and writes only its own files.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ VALUES: list[Any] = [
 ]  # fmt: skip
 
 
-def spoil(document: Any, chance: random.Random) -> Any:
+def change_value(document: Any, chance: random.Random) -> Any:
     """`document` with one value, somewhere in it, gone or another."""
     place, key, node = None, None, document
     while isinstance(node, dict | list) and node and (place is None or chance.random() < 0.8):
@@ -50,8 +50,8 @@ def spoil(document: Any, chance: random.Random) -> Any:
     return document
 
 
-def doctor(path: Path, chance: random.Random) -> None:
-    """Spoils one file of the run."""
+def damage(path: Path, chance: random.Random) -> None:
+    """Damages one file of the run."""
     if path.suffix == ".csv":
         with path.open(newline="") as file:
             rows = list(csv.reader(file))
@@ -61,13 +61,13 @@ def doctor(path: Path, chance: random.Random) -> None:
         with path.open("w", newline="") as file:
             csv.writer(file, lineterminator="\n").writerows(rows)
     elif path.suffix == ".yml":
-        path.write_text(yaml.safe_dump(spoil(yaml.safe_load(path.read_text()), chance)))
+        path.write_text(yaml.safe_dump(change_value(yaml.safe_load(path.read_text()), chance)))
     elif path.suffix == ".json":
-        path.write_text(json.dumps(spoil(json.loads(path.read_text()), chance)))
+        path.write_text(json.dumps(change_value(json.loads(path.read_text()), chance)))
     else:
-        spoiled = bytearray(path.read_bytes())
-        spoiled[chance.randrange(len(spoiled))] = chance.randrange(256)
-        path.write_bytes(bytes(spoiled))
+        content = bytearray(path.read_bytes())
+        content[chance.randrange(len(content))] = chance.randrange(256)
+        path.write_bytes(bytes(content))
 
 
 COMMANDS: dict[str, Callable[[str], object]] = {
@@ -84,7 +84,7 @@ def test_a_doctored_run_does_no_harm(file: str, tmp_path: Path, capsys: pytest.C
     for seed in range(4):
         chance, run = random.Random(f"{file} {seed}"), tmp_path / "run"
         shutil.copytree(EXAMPLE, run)
-        doctor(chance.choice(sorted(run.glob(file))), chance)
+        damage(chance.choice(sorted(run.glob(file))), chance)
         shown = chance.choice(list(COMMANDS)[1:])
         for name in ("report", shown):
             began = time.process_time()
@@ -92,8 +92,8 @@ def test_a_doctored_run_does_no_harm(file: str, tmp_path: Path, capsys: pytest.C
                 COMMANDS[name](str(run))
             except CrucibleError as error:
                 print(error.message, error.hint, file=sys.stderr)
-            said = "".join(capsys.readouterr())
-            assert not [char for char in said if not char.isprintable() and char != "\n"], (seed, name)
+            output = "".join(capsys.readouterr())
+            assert not [char for char in output if not char.isprintable() and char != "\n"], (seed, name)
             assert time.process_time() - began < 20, (seed, name)
         assert [path.name for path in tmp_path.iterdir()] == ["run"]
         page = (run / "report.html").read_text()

@@ -120,8 +120,8 @@ def test_reading_telemetry_takes_constant_memory(tmp_path: Path) -> None:
         run = run_with_telemetry(tmp_path / str(seconds), seconds)
         tracemalloc.start()
         try:
-            (heard,) = run.telemetry_totals().values()
-            assert {one.seconds for one in heard.values()} == {float(seconds)}
+            (totals,) = run.telemetry_totals().values()
+            assert {one.seconds for one in totals.values()} == {float(seconds)}
             assert read(run).courses
             return tracemalloc.get_traced_memory()[1]
         finally:
@@ -164,10 +164,10 @@ def test_other_files_in_the_folder_are_not_lanes(path: Path) -> None:
 
 def test_bottlenecks_of_the_example_run() -> None:
     run = load_run(ROOT / "results/example")
-    told = [
+    bottlenecks = [
         (m.held_back.split(":")[0], m.saturated)
         for m in with_bottlenecks(run.records(), run.telemetry_totals(), run.roles)
     ]
-    assert ("pool waiting", ("pool waiting",)) in told
-    assert ("nothing was saturated", ()) in told
-    assert ("not known, because it ran only 1.3 s", None) in told
+    assert ("pool waiting", ("pool waiting",)) in bottlenecks
+    assert ("nothing was saturated", ()) in bottlenecks
+    assert ("not known, because it ran only 1.3 s", None) in bottlenecks
