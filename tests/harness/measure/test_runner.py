@@ -324,7 +324,7 @@ def test_a_trial_that_the_generator_limited_before_an_interruption_is_measured_o
     run = benches.go(wanted, earlier=benches.stored())
     assert [(row.trial.order, row.valid) for row in run.rows] == [(1, False), (2, True), (3, True)]
     assert run.rows[2].trial.seed == wanted.trials[0].seed
-    assert "hosts are not as they were before the trials: CPU canary load-1 1 ms, then 7 ms" in run.manifest.warnings
+    assert "hosts changed during the trials: CPU canary load-1 1 ms, then 7 ms" in run.manifest.warnings
     assert {when: found["load-1"]["cpu_ms"] for when, found in run.manifest.canaries.items()} == {
         "before": 1.0, "after": 7.0,
     }  # fmt: skip
