@@ -13,14 +13,12 @@ def nearest(word: str, known: Iterable[str]) -> str:
     return f"did you mean '{close[0]}'?" if close else f"known: {', '.join(names)}"
 
 
-def shown(text: object) -> str:
-    """Text of a foreign file for a message: printable, at most 200 characters."""
-    return "".join(char if char.isprintable() else "?" for char in str(text)[:200])
+def printable(text: object, limit: int | None = None) -> str:
+    """Foreign text (of a file, a host, a service) for a terminal or a message: one line, at most `limit` characters.
 
-
-def plain(text: str) -> str:
-    """Text of a foreign file for the terminal: control characters could move the cursor or change colours."""
-    return "".join(char if char.isprintable() else "?" for char in text)
+    Control characters could move the cursor, change colours or hide text; each becomes a question mark.
+    """
+    return "".join(char if char.isprintable() else "?" for char in str(text)[:limit])
 
 
 def plural(number: int, noun: str, plural_noun: str = "") -> str:

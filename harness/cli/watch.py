@@ -21,7 +21,7 @@ from harness.errors import RigError
 from harness.model import Host
 from harness.rig.rig import open_rig
 from harness.targets.telemetry import Activity, Reading, Samplers
-from harness.text import plain
+from harness.text import printable
 
 PLAIN_S, PLAIN_WIDTH, PLAIN_ROWS = 2.0, 160, 20
 """Without a terminal: seconds between two blocks of lines, characters per line, lines per part."""
@@ -86,7 +86,7 @@ def session_line(session: Session, width: int) -> str:
     )
     client = session.application or session.address
     line = f"{session.pid:>7}  {client:<12.12}  {state:<10.10}  {session.seconds:7.2f} s  {session.wait:<20.20}  "
-    return plain((line + " ".join(session.query.split()))[:width])
+    return printable((line + " ".join(session.query.split()))[:width])
 
 
 def waits(sessions: Sequence[Session]) -> list[str]:
@@ -130,7 +130,7 @@ def waits(sessions: Sequence[Session]) -> list[str]:
             wanted = f" for {session.lock}" if session.lock else ""
             more = f", behind {len(blockers) - 1} more" if len(blockers) > 1 and depth else ""
             client = session.application or session.address
-            yield plain(f"{'  ' * depth}{pid} {client} {activity} {session.seconds:.2f} s{wanted}{more}")
+            yield printable(f"{'  ' * depth}{pid} {client} {activity} {session.seconds:.2f} s{wanted}{more}")
         for waiter in under[pid]:
             yield from tree_lines(waiter, depth + 1)
 
@@ -242,7 +242,7 @@ def run_watch(rig_name: str, seconds: float | None, interval: float | None, *, c
                 yield "\n".join(lines)
 
         try:
-            with Samplers(rig, hosts.take, lambda message: lost_hosts.append(plain(message))):
+            with Samplers(rig, hosts.take, lambda message: lost_hosts.append(printable(message))):
                 if not live:
                     for update in updates():
                         print(update, flush=True)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from harness.analysis.stats import CLAIM_TRIALS
 from harness.compare.compare import Comparison, Row
-from harness.text import plain
+from harness.text import printable
 
 HEAD = ("metric", "A", "B", "B / A", "95 % interval", "p (Holm)", "n", "verdict")
 
@@ -15,7 +15,7 @@ def texts(row: Row) -> tuple[str, ...]:
     """One row under `HEAD`; `-` where there is nothing to say, as of the interval of fewer trials than can make one."""
     ratio = row.ratio
     return (
-        plain(row.metric),
+        printable(row.metric),
         figure(row.median_a),
         figure(row.median_b),
         f"{ratio.value:.3f}" if ratio else "-",
@@ -35,7 +35,7 @@ def verdict(row: Row) -> str:
     """`slower by 12.3 %`, or the verdict with the reason why it is not more."""
     if row.verdict in ("faster", "slower"):
         return f"{row.verdict} by {row.change:.1%}"
-    return f"{row.verdict} ({plain(row.note)})" if row.note else row.verdict
+    return f"{row.verdict} ({printable(row.note)})" if row.note else row.verdict
 
 
 def text(comparison: Comparison) -> str:
@@ -44,12 +44,12 @@ def text(comparison: Comparison) -> str:
 
 
 def _lines(comparison: Comparison) -> Iterator[str]:
-    yield f"A  {plain(comparison.run_a)}"
-    yield f"B  {plain(comparison.run_b)}"
+    yield f"A  {printable(comparison.run_a)}"
+    yield f"B  {printable(comparison.run_b)}"
     if comparison.anyway:
         yield "! compared in spite of different environments (--anyway): no claim may rest on this"
     for one in comparison.differences:
-        yield f"{'!' if one.forbids else ' '} {plain(str(one))}"
+        yield f"{'!' if one.forbids else ' '} {printable(str(one))}"
     table = [texts(row) for row in comparison.rows]
     widths = [max(map(len, column)) for column in zip(HEAD, *table, strict=True)]
     yield ""
@@ -57,14 +57,14 @@ def _lines(comparison: Comparison) -> Iterator[str]:
     before = ""
     for row, line in zip(comparison.rows, table, strict=True):
         if row.cell != before:
-            yield plain(row.cell)
+            yield printable(row.cell)
             before = row.cell
         yield _aligned(line, widths)
     yield ""
     for warning in comparison.warnings:
-        yield f"! {plain(warning)}"
-    floors = ", ".join(f"{plain(m)} {value - 1:.1%}" for m, value in comparison.noise_floor.items())
-    source = plain(", ".join(comparison.floor_sources)) or "assumed"
+        yield f"! {printable(warning)}"
+    floors = ", ".join(f"{printable(m)} {value - 1:.1%}" for m, value in comparison.noise_floor.items())
+    source = printable(", ".join(comparison.floor_sources)) or "assumed"
     yield f"p: {_tested(comparison)}. Noise floor, at most: {floors} ({source})."
 
 

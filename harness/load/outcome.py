@@ -12,6 +12,7 @@ import json
 from typing import Any, NamedTuple
 
 from harness.load.spec import Operation
+from harness.text import printable
 
 NOT_APPLIED = frozenset({400, 404, 413, 422})
 OK, FAIL, UNKNOWN = 0, 1, 2
@@ -37,7 +38,7 @@ def _short(text: object) -> str:
 
 @functools.lru_cache(maxsize=256)
 def _safe(text: str) -> str:
-    safe = "".join(c if c.isprintable() and c not in ',"' else "?" for c in text)
+    safe = printable(text).replace(",", "?").replace('"', "?")
     return f"?{safe[1:]}" if safe.startswith(("=", "+", "-", "@")) else safe
 
 

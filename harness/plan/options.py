@@ -14,7 +14,7 @@ from typing import Any
 
 from harness.errors import UsageError
 from harness.model import BACKENDS, MAX_HOSTS, STRATEGIES, Backend, Mode
-from harness.text import nearest, shown
+from harness.text import nearest, printable
 
 MAX_CLIENTS = 20_000
 MAX_REQUESTS = 50_000_000
@@ -178,7 +178,7 @@ class BenchRequest:
         for keyword, text in texts.items():
             name = by_keyword.get(keyword)
             if name is None:
-                raise UsageError(f"bench has no option '{shown(keyword)}'", hint=nearest(keyword, by_keyword))
+                raise UsageError(f"bench has no option '{printable(keyword, 200)}'", hint=nearest(keyword, by_keyword))
             if text is None:
                 continue
             option = OPTIONS[name]

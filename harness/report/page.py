@@ -31,7 +31,7 @@ from harness.report.trial_data import read
 from harness.scenarios import SCENARIOS
 from harness.store.files import write_atomically
 from harness.store.run_reader import Run
-from harness.text import plain
+from harness.text import printable
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -110,7 +110,7 @@ def render(page: Page) -> str:
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
         undefined=StrictUndefined,
-        finalize=lambda value: plain(value) if type(value) is str else value,
+        finalize=lambda value: printable(value) if type(value) is str else value,
         trim_blocks=True,
         lstrip_blocks=True,
     )

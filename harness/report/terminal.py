@@ -1,7 +1,7 @@
 """What a run prints at its end: cells, findings, verdict and where the report is. At most 100 columns wide.
 
 Lines are built pure and plain; rich only colours the symbols where there is a terminal that wants it. Nothing
-out of a file can move the cursor or colour the screen (`plain`).
+out of a file can move the cursor or colour the screen (`printable`).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from harness.report.formatting import NOTHING, SYMBOLS, count, number
 from harness.report.summary import CellSummary, ScenarioSummary, headline, summarise
 from harness.report.trial_data import anomalies
 from harness.store.run_reader import Run
-from harness.text import plain
+from harness.text import printable
 
 WIDTH = 80
 HEAD = ("sent", "ok", "fail", "unknown", "lost", "req/s", "p50", "p95", "p99", "valid")
@@ -61,7 +61,7 @@ def lines(run: Run, *, report: Path | None = None, width: int = WIDTH) -> Iterat
         yield "nothing was measured"
     yield from _rest(run, scenarios, width)
     if report is not None:
-        yield f"report: {plain(_short(report))}"
+        yield f"report: {printable(_short(report))}"
 
 
 def _matrix(run: Run, scenario: ScenarioSummary, width: int) -> Iterator[str]:
@@ -74,7 +74,7 @@ def _matrix(run: Run, scenario: ScenarioSummary, width: int) -> Iterator[str]:
             except FormatError as error:
                 yield from _wrap(f"trial {row.trial.order}: {error.message}", width, "! ", "  ")
     if rows:
-        yield from (plain(line)[:width] for line in matrix.render(rows, width))
+        yield from (printable(line)[:width] for line in matrix.render(rows, width))
         yield ""
 
 
@@ -121,7 +121,7 @@ def _table(scenario: ScenarioSummary, width: int) -> Iterator[str]:
     table = [_figures(cell) for cell in scenario.cells]
     if not any(cell.sent is not None for cell in scenario.cells):
         return
-    names = [plain(cell.label) if len(table) > 1 else "" for cell in scenario.cells]
+    names = [printable(cell.label) if len(table) > 1 else "" for cell in scenario.cells]
     widths = [max(map(len, column)) for column in zip(HEAD, *table, strict=True)]
     room = width - sum(widths) - 2 * len(widths)
     left = max(map(len, names)) if max(map(len, names)) <= room else 0
@@ -160,7 +160,9 @@ def _aligned(name: str, line: Sequence[str], left: int, widths: Sequence[int]) -
 
 
 def _wrap(text: str, width: int, first: str, rest: str) -> list[str]:
-    wrapped = textwrap.wrap(plain(text), width, initial_indent=first, subsequent_indent=rest, break_on_hyphens=False)
+    wrapped = textwrap.wrap(
+        printable(text), width, initial_indent=first, subsequent_indent=rest, break_on_hyphens=False
+    )
     return wrapped or [first.rstrip()]
 
 

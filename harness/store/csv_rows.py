@@ -15,7 +15,7 @@ from harness.analysis.figures import FIGURES
 from harness.errors import FormatError
 from harness.model import Cell, Mode, Trial
 from harness.record import TrialResult, Validity
-from harness.text import shown
+from harness.text import printable
 
 TRIAL_COLUMNS = (
     "order", "scenario", "backend", "strategy", "hosts", "pool", "mode", "clients", "rate", "requests",
@@ -107,7 +107,7 @@ def from_columns(path: Path, line: int, raw: Mapping[str, str | None]) -> TrialR
             figures=figures,
         )
     except (KeyError, ValueError, TypeError, RecursionError) as error:
-        missing = f"no column {error}" if isinstance(error, KeyError) else shown(error)
+        missing = f"no column {error}" if isinstance(error, KeyError) else printable(error, 200)
         raise FormatError(f"{path}:{line}: {missing}", hint=f"columns: {', '.join(sorted(known))}") from error
 
 

@@ -14,7 +14,7 @@ import yaml
 
 from harness.errors import FormatError, RigError
 from harness.store.csv_rows import as_cell
-from harness.text import shown
+from harness.text import printable
 
 MAX_MANIFEST_BYTES = 32 * 2**20
 MAX_HISTOGRAM_BYTES = 2**20
@@ -190,7 +190,7 @@ def _yaml_problem(event: yaml.Event, depth: int, count: int) -> str:
     if isinstance(event, yaml.AliasEvent):
         return "aliases are not allowed"
     if tag := getattr(event, "tag", None):
-        return f"the tag {shown(tag)} is not allowed"
+        return f"the tag {printable(tag, 200)} is not allowed"
     if depth > MAX_DEPTH:
         return "nested too deeply"
     return f"more than {MAX_NODES:,} values" if count > MAX_NODES else ""

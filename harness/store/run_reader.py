@@ -51,7 +51,7 @@ from harness.store.files import (
     read_text,
 )
 from harness.store.manifest import Manifest
-from harness.text import plural, shown
+from harness.text import plural, printable
 
 FORMAT = 1
 RESULTS = Path("results")
@@ -97,7 +97,9 @@ class Run:
             try:
                 summaries[lane] = LaneSummary.from_json(json.loads(read_text(path, MAX_TABLE_BYTES)))
             except (ValueError, RecursionError) as error:
-                raise FormatError(f"{path}: {shown(str(error))}", hint="the summary file is damaged") from error
+                raise FormatError(
+                    f"{path}: {printable(str(error), 200)}", hint="the summary file is damaged"
+                ) from error
         return summaries
 
     def outcome_counts(self, order: int) -> dict[str, OutcomeCounts]:
@@ -181,7 +183,7 @@ def find_run(which: str | None, root: Path = RESULTS) -> Path:
                     return candidate.resolve()
         known = sorted(p.parent.name for p in root.glob("*/run.yml") if p.parent.name != "latest")
         raise UsageError(
-            f"no run at '{shown(which)}'",
+            f"no run at '{printable(which, 200)}'",
             hint=f"the newest runs: {', '.join(known[-5:])}" if known else "measure one: ./run bench",
         )
     latest = root / "latest"
@@ -199,12 +201,14 @@ def load_run(path: Path) -> Run:
         text = read_text(manifest_path, MAX_MANIFEST_BYTES)
         raw = parse_yaml(manifest_path, text)
     except (yaml.YAMLError, UnicodeDecodeError, ValueError, RecursionError) as error:
-        raise FormatError(f"{manifest_path}: {shown(' '.join(str(error).split()))}", hint="not plain YAML") from error
+        raise FormatError(
+            f"{manifest_path}: {printable(' '.join(str(error).split()), 200)}", hint="not plain YAML"
+        ) from error
     if not isinstance(raw, dict) or "format" not in raw:
         raise FormatError(f"{manifest_path}: no `format`", hint="this file was not written by pgcrucible")
     if raw["format"] != FORMAT:
         raise FormatError(
-            f"{manifest_path}: format {shown(raw['format'])}; this version reads format {FORMAT}",
+            f"{manifest_path}: format {printable(raw['format'], 200)}; this version reads format {FORMAT}",
             hint="update pgcrucible, or use the version that wrote the run",
         )
     try:
@@ -213,11 +217,11 @@ def load_run(path: Path) -> Run:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise FormatError(
-            f"{manifest_path}: {shown(where)}: {shown(first['msg'])}",
+            f"{manifest_path}: {printable(where, 200)}: {printable(first['msg'], 200)}",
             hint=f"{plural(error.error_count(), 'invalid value')}",
         ) from None
     if not _RUN_ID.fullmatch(manifest.run_id):
-        raise FormatError(f"{manifest_path}: run_id {shown(manifest.run_id)!r} is not a valid name")
+        raise FormatError(f"{manifest_path}: run_id {printable(manifest.run_id, 200)!r} is not a valid name")
     table = path / "trials.csv"
     rows = tuple(from_columns(table, line, raw) for line, raw in enumerate(read_table(table), start=2))
     orders = [row.trial.order for row in rows]

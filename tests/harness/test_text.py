@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
-from harness.text import plural
+from harness.text import plural, printable
 
 
 def test_plural() -> None:
     assert [plural(1, "key"), plural(2, "key"), plural(0, "anomaly", "anomalies")] == ["1 key", "2 keys", "0 anomalies"]
     assert plural(1000, "request") == "1,000 requests"
+
+
+def test_printable_is_one_line_that_cannot_move_the_cursor_or_hide_text() -> None:
+    foreign = "a\x1b[2J\x07b\r\nc\x7f\x9b31m\u202ed\u2028e\ud800 ä ✓"
+    assert printable(foreign) == "a?[2J?b??c??31m?d?e? ä ✓"
+    assert printable(foreign, 3) == "a?["
+    assert printable(ValueError("x\ty")) == "x?y"
