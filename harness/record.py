@@ -119,7 +119,7 @@ class Evidence:
     dead_rows: DeadRows | None = None
     bulk_rows: BulkRows | None = None
     captures: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
-    workload_result: Mapping[str, Any] | None = None
+    workload_result: Mapping[str, object] | None = None
     missing_hosts: tuple[str, ...] = ()
     not_applicable: Mapping[str, str] = field(default_factory=dict)
 

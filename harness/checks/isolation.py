@@ -9,7 +9,7 @@ from typing import Any
 from harness.checks import names
 from harness.errors import FormatError
 from harness.isolation.deadlock_pairs import MAX_PAIRS, evaluate_pair, transcript_problems
-from harness.isolation.matrix import IsolationResult, matrix, read
+from harness.isolation.matrix import IsolationResult, MatrixRow, matrix, read
 from harness.isolation.observe import wrong_levels
 from harness.isolation.transcript import LEVEL, from_json
 from harness.model import Finding, verdict_from
@@ -18,7 +18,7 @@ CLOCKS_MS = 1.0
 """Tolerance for clock drift between two hosts and for early timers, within one deadlock_timeout."""
 
 
-def findings_isolation(result: Mapping[str, Any]) -> list[Finding]:
+def findings_isolation(result: Mapping[str, object]) -> list[Finding]:
     """Returns two findings per level: no anomaly documented as prevented occurred; all transactions ran at that level.
     SQLite has a third: the database file is intact.
 
@@ -47,7 +47,7 @@ def _integrity(stored: IsolationResult, output: Any) -> Finding:
     )
 
 
-def _documented(stored: IsolationResult, level: str, rows: list[dict[str, Any]]) -> Finding:
+def _documented(stored: IsolationResult, level: str, rows: list[MatrixRow]) -> Finding:
     prevented = [row for row in rows if row["documented"] == "prevented"]
     broken = [row for row in rows if row["verdict"] == "fail"]
     unknown = [row for row in rows if row["verdict"] == "unknown"]

@@ -11,7 +11,6 @@ import json
 import os
 import platform
 import subprocess
-from typing import Any
 
 
 def text(path: str) -> str:
@@ -35,7 +34,7 @@ def version(package: str) -> str:
     return done.stdout.strip() if done.returncode == 0 else ""
 
 
-def facts() -> dict[str, Any]:
+def facts() -> dict[str, object]:
     servers = [path.split("/")[4] for path in glob.glob("/usr/lib/postgresql/*/bin/postgres")]  # noqa: PTH207
     packages = ["haproxy", "python3", "openssh-server", *("postgresql-" + server for server in servers)]
     limits = [text("/sys/fs/cgroup/memory.max"), text("/sys/fs/cgroup/memory/memory.limit_in_bytes")]

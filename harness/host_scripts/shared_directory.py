@@ -15,7 +15,7 @@ import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 NETWORK = re.compile(
     r"nfs4?|9p|virtiofs|cifs|smb3?|smbfs|afs|ceph|lustre|glusterfs|gfs2|ocfs2|ncpfs|coda|fuse(\..+)?|fuseblk"
@@ -47,7 +47,16 @@ def type_of(path: Path) -> str:
     return mounted_type(path.resolve(), mountinfo)
 
 
-def probe(directory: str, token: str, action: str) -> dict[str, Any]:
+class Probe(TypedDict, total=False):
+    """What a host sees of the directory: `error` alone where it cannot use it."""
+
+    type: str
+    kernel: str
+    seen: bool
+    error: str
+
+
+def probe(directory: str, token: str, action: str) -> Probe:
     """Returns what this host sees of the directory; `kernel` is the boot id, equal for all containers of a kernel."""
     marker = Path(directory) / f".shared-{token}"
     try:
@@ -62,7 +71,7 @@ def probe(directory: str, token: str, action: str) -> dict[str, Any]:
         return {"error": f"{type(error).__name__}: {error}"}
 
 
-def why_not(directory: str, probes: Mapping[str, Mapping[str, Any]]) -> str:
+def why_not(directory: str, probes: Mapping[str, Probe]) -> str:
     """Returns why these hosts cannot share a SQLite file, or an empty string. Pure.
 
     `probes` are the results of `probe` by host name; the first host has created the file of the token.

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import sqlite3
 import sys
-from typing import Any
 
 
 def tidy(connection: sqlite3.Connection) -> list[str]:
@@ -24,9 +23,10 @@ def tidy(connection: sqlite3.Connection) -> list[str]:
     return ["the SQLite file's log was not truncated before each trial: another connection reads it"] if busy else []
 
 
-def main(path: str, action: str) -> dict[str, Any]:
+def main(path: str, action: str) -> dict[str, object]:
     connection = sqlite3.connect(f"file:{path}?mode=rw", uri=True, timeout=20, isolation_level=None)
-    content: dict[str, Any] = {"counters": {}, "ledger": {}, "integrity": []}
+    content: dict[str, object] = {"counters": {}, "ledger": {}}
+    integrity: list[str] = []
     try:
         if action == "empty":
             connection.execute("BEGIN IMMEDIATE")
@@ -35,17 +35,17 @@ def main(path: str, action: str) -> dict[str, Any]:
             connection.execute("COMMIT")
             return {"not_done": tidy(connection)}
         # First, because it is the only query that succeeds on a damaged file.
-        content["integrity"] = [str(row[0]) for row in connection.execute("PRAGMA integrity_check").fetchall()]
+        integrity = [str(row[0]) for row in connection.execute("PRAGMA integrity_check").fetchall()]
         content["counters"] = {str(k): v for k, v in connection.execute("SELECT key, value FROM counters").fetchall()}
         ledger = connection.execute("SELECT id, key, value FROM ledger").fetchall()
         content["ledger"] = {str(i): [k, v] for i, k, v in ledger}
     except sqlite3.DatabaseError as error:
         if "locked" in str(error):
             raise  # by another connection: the file is intact
-        content["integrity"] = [str(error), *(text for text in content["integrity"] if text != "ok")]
+        integrity = [str(error), *(text for text in integrity if text != "ok")]
     finally:
         connection.close()
-    return content
+    return {**content, "integrity": integrity}
 
 
 if __name__ == "__main__":

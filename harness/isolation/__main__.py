@@ -47,7 +47,7 @@ def isolation(
     progress: Progress,
     *,
     limit_s: float = LIMIT_S,
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """Runs each case at each level. Returns the stored form of the matrix, without backend and version."""
     start = monotonic()
     cells = []
@@ -68,7 +68,7 @@ def isolation(
 
 def deadlocks(
     server: Postgres, pairs: Sequence[int], progress: Progress, *, limit_s: float = LIMIT_S
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """Runs one round for each number of pairs. Returns the stored form, without backend and version."""
     rounds = []
     for number, count in enumerate(pairs, start=1):
@@ -133,7 +133,7 @@ def _known(key: str, requested: Iterable[Any], known: Iterable[Any]) -> tuple[An
     return names
 
 
-def work(job: Job, progress: Progress) -> dict[str, Any]:
+def work(job: Job, progress: Progress) -> dict[str, object]:
     """Runs the job and returns its result. Raises CrucibleError."""
     if job.sqlite:
         with Sqlite(job.sqlite, job.profile) as file:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from time import monotonic, sleep
-from typing import Any
 
 from harness.isolation.deadlock_pairs import DEADLOCK_DETECTED, script
 from harness.isolation.postgres_driver import Postgres
@@ -16,7 +15,7 @@ COUNT_LIMIT_S = 5.0
 """Longest wait for the statistics. A backend reports its counts when it ends, and the sessions have ended."""
 
 
-def measure(server: Postgres, pairs: int, *, crossed: bool = True, limit_s: float = LIMIT_S) -> dict[str, Any]:
+def measure(server: Postgres, pairs: int, *, crossed: bool = True, limit_s: float = LIMIT_S) -> dict[str, object]:
     """Runs one round of `pairs` pairs at once (2 connections per pair and the observer's). Returns JSON types.
 
     `started` and `finished` are times of the server's clock and the transcript's `pids` are the backends, to find

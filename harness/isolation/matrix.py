@@ -9,14 +9,14 @@ import math
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, TypedDict, TypeVar
 
 from harness.errors import FormatError
 from harness.isolation.case_model import LEVELS, Case, Level, Rule
 from harness.isolation.cases import CASES
-from harness.isolation.observe import Observation, observe, verdict
+from harness.isolation.observe import Kind, Observation, observe, verdict
 from harness.isolation.transcript import Transcript, from_json
-from harness.model import BACKENDS, VERDICTS, Backend
+from harness.model import BACKENDS, VERDICTS, Backend, Verdict
 
 SQLITE_BASIS = "sqlite.org/isolation.html: all transactions are serializable, except with a shared cache"
 SQLITE_NOTE = (
@@ -53,6 +53,30 @@ class IsolationResult:
     transcripts: Mapping[tuple[str, Level], Transcript]
 
 
+class MatrixRow(TypedDict):
+    """What the standard, the manual and the run say about one case at one level."""
+
+    backend: Backend
+    version: str
+    case: str
+    title: str
+    meaning: str
+    level: Level
+    standard: Rule
+    standard_basis: str
+    standard_silent: bool
+    documented: Rule
+    documented_basis: str
+    observed: str
+    kind: Kind
+    ms: float
+    code: str
+    reason: str
+    verdict: Verdict
+    not_observed: bool
+    witness: list[str]
+
+
 def read(result: Mapping[str, Any]) -> IsolationResult:
     """Parses a stored result. Raises FormatError."""
     try:
@@ -79,12 +103,12 @@ def _one_of(value: Any, known: tuple[Word, ...]) -> Word:
     return known[known.index(value)]
 
 
-def matrix(stored: IsolationResult) -> list[dict[str, Any]]:
+def matrix(stored: IsolationResult) -> list[MatrixRow]:
     """Returns one row for each requested case and level. A case that did not run is `unknown`."""
     return [_row(stored, case, level) for case in stored.cases for level in stored.levels]
 
 
-def _row(stored: IsolationResult, case: Case, level: Level) -> dict[str, Any]:
+def _row(stored: IsolationResult, case: Case, level: Level) -> MatrixRow:
     missing = Transcript(level=level, trouble="the case was not run")
     transcript = stored.transcripts.get((case.name, level), missing)
     observed = observe(case, level, transcript)
@@ -116,7 +140,7 @@ def _not_observed(rule: Rule, observed: Observation) -> bool:
     return rule == "possible" and observed.kind not in ("occurred", "unknown")
 
 
-def render(rows: Sequence[Mapping[str, Any]], width: int) -> list[str]:
+def render(rows: Sequence[MatrixRow], width: int) -> list[str]:
     """Returns the matrix as lines of at most `width` characters: PostgreSQL by level, SQLite by profile, a legend.
 
     If a case was run more than once at a level, the run with the worst verdict is shown.
@@ -133,14 +157,14 @@ def render(rows: Sequence[Mapping[str, Any]], width: int) -> list[str]:
     return [*lines, *textwrap.wrap(f"{titles}.", width), *textwrap.wrap(LEGEND, width)]
 
 
-_Column = tuple[str, str]
+_Column = tuple[Backend, Level]
 
 
-def _system(row: Mapping[str, Any]) -> str:
+def _system(row: MatrixRow) -> str:
     return str(row["backend"]).split("-", maxsplit=1)[0]
 
 
-def _groups(rows: Sequence[Mapping[str, Any]], columns: Sequence[_Column], width: int) -> list[Sequence[_Column]]:
+def _groups(rows: Sequence[MatrixRow], columns: Sequence[_Column], width: int) -> list[Sequence[_Column]]:
     """Splits the columns into as few tables as fit the width, of about equal size."""
     name_width, column_width = _widths(rows)
     fit = max(1, (width - name_width) // (column_width + 2))
@@ -148,13 +172,13 @@ def _groups(rows: Sequence[Mapping[str, Any]], columns: Sequence[_Column], width
     return [columns[start : start + size] for start in range(0, len(columns), size)]
 
 
-def _widths(rows: Sequence[Mapping[str, Any]]) -> tuple[int, int]:
+def _widths(rows: Sequence[MatrixRow]) -> tuple[int, int]:
     """Returns the width of the anomalies' names and of a level's column, in characters."""
     names = (rows[0]["version"], *(_name(row) for row in rows))
     return max(map(len, names)), max(len(text) for row in rows for text in (_cell_text(row), _head(row), MISSING))
 
 
-def _table(rows: Sequence[Mapping[str, Any]], columns: Sequence[_Column]) -> list[str]:
+def _table(rows: Sequence[MatrixRow], columns: Sequence[_Column]) -> list[str]:
     name_width, column_width = _widths(rows)
     worst_last = sorted(rows, key=lambda row: VERDICTS.index(row["verdict"]), reverse=True)
     texts = {(row["case"], row["backend"], row["level"]): _cell_text(row) for row in worst_last}
@@ -170,7 +194,7 @@ def _table(rows: Sequence[Mapping[str, Any]], columns: Sequence[_Column]) -> lis
     ]
 
 
-def _head(row: Mapping[str, Any]) -> str:
+def _head(row: MatrixRow) -> str:
     return str(row["level"] if row["backend"] == "postgres" else row["backend"])
 
 
@@ -179,11 +203,11 @@ def _short(case: str) -> str:
     return case.removesuffix("-read")
 
 
-def _name(row: Mapping[str, Any]) -> str:
+def _name(row: MatrixRow) -> str:
     return _short(row["case"]) + ("*" if row["standard_silent"] else "")
 
 
-def _cell_text(row: Mapping[str, Any]) -> str:
+def _cell_text(row: MatrixRow) -> str:
     word = {"possible": "may", "prevented": "no"}
     mark = " -" if row["not_observed"] else ""
     if row["verdict"] == "fail":

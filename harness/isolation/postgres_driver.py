@@ -98,7 +98,7 @@ class Postgres:
             raise
         return conn
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> dict[str, object]:
         """Returns the version and the settings on which the results depend, to be stored with them."""
         version, number = self.admin("SELECT version(), current_setting('server_version_num')::int")[0]
         settings = {name: self.admin(f"SHOW {name}")[0][0] for name in SETTINGS}

@@ -13,7 +13,6 @@ from collections.abc import Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from harness.errors import RigError, UsageError
 from harness.host_scripts.shared_directory import NETWORK, type_of
@@ -73,7 +72,7 @@ class Sqlite:
         conn.execute(f"PRAGMA synchronous={self._profile.synchronous}")
         return conn
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> dict[str, object]:
         """Returns version, settings (journal mode and synchronous as read back) and the result of integrity_check."""
         settings = asdict(self._profile)
         try:

@@ -96,7 +96,7 @@ class Transcript:
         return (*lines, f"{'trouble':>12}  {self.trouble}") if self.trouble else tuple(lines)
 
 
-def to_json(transcript: Transcript) -> dict[str, Any]:
+def to_json(transcript: Transcript) -> dict[str, object]:
     """Converts a transcript to JSON types."""
     return asdict(transcript)
 

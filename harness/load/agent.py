@@ -10,7 +10,6 @@ import os
 import signal
 import sys
 import threading
-from typing import Any
 
 try:
     import uvloop
@@ -19,6 +18,7 @@ except ImportError:  # without uvloop the agent works the same, at a lower maxim
 
 from harness.errors import CrucibleError, UsageError
 from harness.load.coordinator import AHEAD_MS, Coordinator
+from harness.load.events import Event
 from harness.load.job import Job, decode_job
 from harness.load.results.summary import LaneSummary
 from harness.load.steady_state import STEP_MS
@@ -71,7 +71,7 @@ class Agent:
         coordinator = Coordinator(1, job.warmup, ahead_ms=STEP_MS if job.processes == 1 else AHEAD_MS)
         work_all = work if job.processes == 1 else work_in_processes
 
-        def report(event: dict[str, Any]) -> None:
+        def report(event: Event) -> None:
             line = coordinator.handle(0, event) if job.host_count == 1 else _end_overdue(job, event)
             if line:
                 self._commands.put_nowait(line)
@@ -80,7 +80,7 @@ class Agent:
         return await work_all(job, self._commands, report)
 
 
-def _end_overdue(job: Job, event: dict[str, Any]) -> str:
+def _end_overdue(job: Job, event: Event) -> str:
     """Ends a warm-up that the controller should have ended; all load hosts choose the same second."""
     if job.warmup is None or event["event"] != "progress" or event["phase"] != "warmup":
         return ""
@@ -98,7 +98,7 @@ def _read_job(line: str | None) -> Job:
     return decode_job(data)
 
 
-def emit(event: dict[str, Any]) -> None:
+def emit(event: Event) -> None:
     """Prints one event. Progress is dropped if the reader is slow, because waiting for it would delay the load."""
     line = (json.dumps(event) + "\n").encode()
     progress = event["event"] in ("progress", "step")

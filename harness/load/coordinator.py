@@ -7,12 +7,11 @@ event that an agent prints, and send the line that it returns to every agent.
 from __future__ import annotations
 
 import math
-from typing import Any
 
+from harness.load.events import Event
 from harness.load.spec import Warmup
 from harness.load.steady_state import STEP_MS, Row, is_steady, together
 
-Event = dict[str, Any]
 AHEAD_MS = 1000
 """Advance notice (ms) of the measured phase: enough to reach every process or host. A single process needs one step.
 

@@ -56,7 +56,7 @@ def _name(kind: Any) -> str:
     return str(kind) if get_origin(kind) else str(kind.__name__)
 
 
-def _object(kind: Any, value: dict[str, Any], where: str, strict: bool) -> Any:
+def _object(kind: Any, value: dict[str, object], where: str, strict: bool) -> Any:
     types, values = get_type_hints(kind), {}
     if strict and (unknown := value.keys() - types.keys()):
         raise ValueError(f"{where}: unknown key {min(unknown)!r} (known: {', '.join(types)})")

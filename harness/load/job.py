@@ -77,7 +77,7 @@ class Job(LoadSpec):
         """The job that sends `spec`; `stripe` holds the fields that LoadSpec lacks."""
         return cls(format=FORMAT, **{f.name: getattr(spec, f.name) for f in fields(spec)}, **stripe)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """The JSON object that `decode_job` reads."""
         return asdict(self)
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol, cast
 
 from harness.load.counters import NEVER_US, OTHERS, TABLE_LIMIT, Columns, MeasuredWindow, PhaseCounters
+from harness.load.events import Event
 from harness.load.job import Job
 from harness.load.outcome import OUTCOMES, Answer
 from harness.load.results import histogram
@@ -86,7 +87,7 @@ class PackedOutcome(NamedTuple):
 class SampleBuffer:
     """Records each request once, in the order of completion. Times passed in are absolute µs on CLOCK_MONOTONIC."""
 
-    def __init__(self, job: Job, folder: Path, on_second: Callable[[dict[str, Any]], None]) -> None:
+    def __init__(self, job: Job, folder: Path, on_second: Callable[[Event], None]) -> None:
         self._job = job
         self._on_second = on_second
         self._captures = job.captures
@@ -100,7 +101,7 @@ class SampleBuffer:
         self._offset = self._counted = self._count_at = 0
         """Offsets: of the next row, of the first row not counted yet, and where to stop and count."""
         self._begin_block()
-        self.lists: list[tuple[int, dict[str, Any]]] = []
+        self.lists: list[tuple[int, dict[str, object]]] = []
         """(seq, captured fields that are not numbers)."""
         self._outcome_counts: Counter[tuple[int, int, int]] = Counter()
         """Without samples: (operation, key, outcome) -> requests."""
@@ -217,7 +218,7 @@ class SampleBuffer:
         current = self.t0_us + self._second * _SECOND >= self.measure_from_us
         for number, phase in enumerate(self.phases):
             if (number == current and not last) or phase.second_sent or any(phase.second_outcomes):
-                row: dict[str, Any] = {"second": self._second, "phase": PHASES[number], "sent": phase.second_sent}
+                row: Event = {"second": self._second, "phase": PHASES[number], "sent": phase.second_sent}
                 row |= dict(zip(OUTCOMES, phase.second_outcomes, strict=True))
                 latency = phase.second_latency
                 self._seconds.write(json.dumps(row | {"latency": latency}) + "\n")

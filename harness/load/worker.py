@@ -7,7 +7,7 @@ import contextlib
 import gc
 import json
 import resource
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Coroutine, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from harness.load.clock import now_us
 from harness.load.closed_model import ClosedModel
 from harness.load.counters import NEVER_US, PhaseCounters
 from harness.load.engine import Engine
+from harness.load.events import Emit, HostClock
 from harness.load.job import Job
 from harness.load.open_model import OpenModel
 from harness.load.results import histogram, merge, outcome_counts, samples
@@ -24,7 +25,6 @@ from harness.load.sample_buffer import MEASURE, WARMUP, SampleBuffer
 from harness.load.steady_state import STEP_MS, Row
 
 MODELS: Mapping[str, type[Engine]] = {"closed": ClosedModel, "open": OpenModel}
-Emit = Callable[[dict[str, Any]], None]
 _LEAD_US = 1_000
 """From `go` to the release, unless the line gives an instant."""
 
@@ -70,18 +70,18 @@ async def work(job: Job, commands: asyncio.Queue[str | None], emit: Emit) -> Lan
     return _write(job, buffer, folder, _summary(job, engine, t0_us, steps), engine.dispatch_lag)
 
 
-def _stop_on_bug(engine: Engine, context: dict[str, Any]) -> None:
+def _stop_on_bug(engine: Engine, context: dict[str, object]) -> None:
     """Ends the load with an exception of a callback, which otherwise would block the engine for ever.
 
     OSErrors are handled by the connections.
     """
     error = context.get("exception")
-    if error is not None and not isinstance(error, OSError) and not engine.finished.done():
+    if isinstance(error, BaseException) and not isinstance(error, OSError) and not engine.finished.done():
         engine.finished.set_exception(error)
 
 
-def clock() -> dict[str, Any]:
-    """This host's clock now; hosts with the same boot id share CLOCK_MONOTONIC."""
+def clock() -> HostClock:
+    """This host's clock now."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:

@@ -11,17 +11,16 @@ from typing import Any
 
 from harness.errors import RigError
 from harness.load.clock import now_us
+from harness.load.events import Emit, Event
 from harness.load.job import Job
 from harness.load.results import merge
 from harness.load.results.summary import LaneSummary
-from harness.load.worker import Emit, clock, release_us
+from harness.load.worker import clock, release_us
 
 _LEAD_US = 50_000
 """From `go` to the release: enough for the line to reach every process."""
 _END_S = 5.0
 _LIMIT = 1 << 20
-
-Event = dict[str, Any]
 
 
 async def work_in_processes(job: Job, commands: asyncio.Queue[str | None], emit: Emit) -> LaneSummary | None:

@@ -9,11 +9,11 @@ import contextlib
 import json
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 from harness.load.coordinator import Coordinator
+from harness.load.events import Event, HostClock
 from harness.load.job import Job
 from harness.load.spec import LoadSpec
 from harness.rig.connection import HostConnection, RemoteProcess
@@ -21,7 +21,7 @@ from harness.rig.connection import HostConnection, RemoteProcess
 GRACE_S = 30.0
 SILENT_S = 60.0
 """Longest silence of an agent beyond a request's timeout. It reports every second, but not while it writes results."""
-Progress = Callable[[str, Mapping[str, Any]], None]
+Progress = Callable[[str, Event], None]
 """Called with the lane's name and a progress event, from the thread of each agent."""
 
 
@@ -35,7 +35,7 @@ class LoadAgent:
     job: Job
     process: RemoteProcess
     ready: threading.Event = field(default_factory=threading.Event)
-    clock: Mapping[str, Any] = field(default_factory=dict)
+    clock: HostClock = field(default_factory=lambda: HostClock(boot_id="", monotonic_us=0))
     """The clock of its host when it was ready; `ready_us` is the controller's clock when that event arrived."""
     ready_us: int = 0
     last_event_s: float = field(default_factory=time.monotonic)
@@ -47,7 +47,7 @@ class LoadAgent:
     @property
     def offset_us(self) -> int:
         """What to add to its host's clock to get the controller's; too large by the event's travel time."""
-        return int(self.ready_us - self.clock["monotonic_us"])
+        return self.ready_us - self.clock["monotonic_us"]
 
     def send(self, line: str) -> None:
         """Sends a line; does nothing if the agent has died, because the other agents' results must be kept."""
@@ -99,7 +99,7 @@ class Lane:
             agent.ended.set()
             agent.ready.set()
 
-    def _handle(self, agent: LoadAgent, event: dict[str, Any]) -> None:
+    def _handle(self, agent: LoadAgent, event: Event) -> None:
         agent.last_event_s = time.monotonic()
         match event.get("event"):
             case "ready":

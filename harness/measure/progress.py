@@ -5,8 +5,9 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
+
+from harness.load.events import Event
 
 EVERY_S = 2.0
 """Time between two lines."""
@@ -27,7 +28,7 @@ class ProgressPrinter:
         self._seconds: dict[int, Counter[str]] = {}
         self._lock = threading.Lock()
 
-    def __call__(self, lane: str, event: Mapping[str, Any]) -> None:
+    def __call__(self, lane: str, event: Event) -> None:
         if lane != "main":
             return
         with self._lock:

@@ -7,7 +7,6 @@ difference between cells could be a difference between environments.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from harness.compare.environment import differences
 from harness.errors import UsageError
@@ -34,7 +33,7 @@ def require_unfinished(run: Run) -> None:
         raise UsageError(f"run {run.run_id} has no completed trials: nothing to resume", hint=NEW_RUN)
 
 
-def require_same_options(run: Run, given: Mapping[str, Any]) -> None:
+def require_same_options(run: Run, given: Mapping[str, object]) -> None:
     """Raises UsageError for a given option (by name; empty: not given) that differs from the run's."""
     stored = {"rig": run.manifest.rig.name, **run.manifest.options}
     for name, value in given.items():
@@ -60,7 +59,7 @@ def require_same_plan(run: Run, plan: Plan) -> None:
             )
 
 
-def require_same_environment(run: Run, *, code: CodeRecord, rig: RigRecord, settings: Mapping[str, Any]) -> None:
+def require_same_environment(run: Run, *, code: CodeRecord, rig: RigRecord, settings: Mapping[str, object]) -> None:
     """Raises UsageError that lists the differences if the run was started in another environment."""
     manifest = run.manifest.model_dump()
     original = _compared(manifest["code"], manifest["rig"], manifest["settings"])
@@ -74,7 +73,9 @@ def require_same_environment(run: Run, *, code: CodeRecord, rig: RigRecord, sett
         )
 
 
-def _compared(code: Mapping[str, Any], rig: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+def _compared(
+    code: Mapping[str, object], rig: Mapping[str, object], settings: Mapping[str, object]
+) -> dict[str, object]:
     """The compared parts of a manifest: not the command line, not the settings that trials store."""
     return {
         "code": {"commit": code["commit"]},

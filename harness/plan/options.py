@@ -164,11 +164,11 @@ class BenchRequest:
         "yes-this-is-mine", "allow load on an address that is neither loopback nor a host of the rig", stored=False
     )
     dry_run: bool = _flag("dry-run", "print the plan and change nothing", stored=False)
-    texts: Mapping[str, Any] = field(default_factory=dict)
+    texts: Mapping[str, object] = field(default_factory=dict)
     """The stored options as typed, by keyword, as run.yml keeps them."""
 
     @classmethod
-    def parse(cls, texts: Mapping[str, Any], *, known_scenarios: Collection[str]) -> BenchRequest:
+    def parse(cls, texts: Mapping[str, object], *, known_scenarios: Collection[str]) -> BenchRequest:
         """The request of these options as typed, by keyword; None, False or absent: not given.
 
         Raises UsageError for the first value that is not allowed, and for options that exclude each other.

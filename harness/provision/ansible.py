@@ -19,7 +19,7 @@ import tempfile
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ import yaml
 
 from harness.errors import RigError
 from harness.rig.ssh import changed_host_key
-from harness.rig.state import PLAYBOOKS, folder, write_private
+from harness.rig.state import PLAYBOOKS, Variables, folder, write_private
 
 Echo = Callable[[str], None]
 TAIL_LINES = 20
@@ -69,13 +69,25 @@ class PlayResult:
     tasks: tuple[Task, ...]
 
 
+@dataclass(kw_only=True)
+class _RunningTask:
+    """A task while its events arrive; times in seconds of the caller's clock."""
+
+    play: str
+    name: str
+    began: float
+    ended: float
+    changed: list[str] = field(default_factory=list)
+    removed: list[str] = field(default_factory=list)
+
+
 class _Events:
     """Collects the callback's events, one at a time; opens nothing, the caller passes the time."""
 
     def __init__(self, echo: Echo) -> None:
         self._echo = echo
         self._play, self._playbook, self._play_began = "", "", 0.0
-        self._tasks: dict[str, dict[str, Any]] = {}
+        self._tasks: dict[str, _RunningTask] = {}
         self.plays: list[Play] = []
         self.failures: list[tuple[str, str, str]] = []
         self.stats: dict[str, dict[str, int]] = {}
@@ -99,15 +111,15 @@ class _Events:
 
     def _read_task(self, kind: str, event: Mapping[str, Any], now: float) -> None:
         name = event["task"]["name"]
-        new = {"play": self._play, "name": name, "began": now, "ended": now, "changed": [], "removed": []}
+        new = _RunningTask(play=self._play, name=name, began=now, ended=now)
         task = self._tasks.setdefault(event["task"]["id"], new)
         if task is new:
             self._echo(f"{self._play.split(':')[0].lower()}: {name.split(' : ')[-1]}")
-        task["ended"] = now
+        task.ended = now
         for host, result in event.get("hosts", {}).items():
             if result.get("changed"):
-                task["changed"].append(host)
-            task["removed"] += result.get("removed") or []
+                task.changed.append(host)
+            task.removed += result.get("removed") or []
             failed = kind == "v2_runner_on_failed" and not result.get("ignore_errors")
             if failed or kind == "v2_runner_on_unreachable":
                 self.failures.append((host, name.split(" : ")[-1], _message(result)))
@@ -115,11 +127,11 @@ class _Events:
     def tasks(self) -> tuple[Task, ...]:
         return tuple(
             Task(
-                play=t["play"],
-                name=t["name"],
-                seconds=round(t["ended"] - t["began"], 3),
-                changed=tuple(t["changed"]),
-                removed=tuple(t["removed"]),
+                play=t.play,
+                name=t.name,
+                seconds=round(t.ended - t.began, 3),
+                changed=tuple(t.changed),
+                removed=tuple(t.removed),
             )
             for t in self._tasks.values()
         )
@@ -150,7 +162,7 @@ def run_playbooks(
     rig: str,
     playbooks: Sequence[str],
     *,
-    variables: Mapping[str, Any],
+    variables: Variables,
     echo: Echo,
     mitogen: bool = True,
 ) -> PlayResult:

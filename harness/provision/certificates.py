@@ -14,7 +14,6 @@ import ipaddress
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
@@ -35,7 +34,7 @@ SKEW = timedelta(days=1)
 """How far a host's clock may be behind the controller's."""
 
 
-def certify(rig: str, hosts: Iterable[Host]) -> dict[str, Any]:
+def certify(rig: str, hosts: Iterable[Host]) -> dict[str, object]:
     """Returns Ansible's variables: `tls_authority`, and `tls_certificates` by host name (PEM: key, certificate).
 
     Keeps existing files that match their host and do not expire soon.

@@ -15,7 +15,6 @@ import subprocess
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from harness.errors import UsageError
 from harness.provision.yaml_file import read_yaml
@@ -38,9 +37,9 @@ class Recipe:
     packages: tuple[str, ...]
 
 
-def role_defaults(roles: Path) -> dict[str, Any]:
+def role_defaults(roles: Path) -> dict[str, object]:
     """Returns all variables of all roles' defaults/main.yml."""
-    merged: dict[str, Any] = {}
+    merged: dict[str, object] = {}
     for path in sorted(roles.glob("*/defaults/main.yml")):
         merged |= read_yaml(path) or {}
     return merged

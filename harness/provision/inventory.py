@@ -19,6 +19,7 @@ from harness.model import MAX_HOSTS, ROLES, Role
 from harness.provision.inventory_model import Group, Inventory
 from harness.provision.providers import INVENTORY_DEFAULT, PROVIDERS
 from harness.provision.yaml_file import line_of, mapping_at, read_yaml
+from harness.rig.state import Variables
 from harness.text import nearest
 
 COUNTS: Mapping[Role, tuple[int, int]] = {"db": (1, 1), "app": (1, MAX_HOSTS), "lb": (1, 1), "load": (1, 8)}
@@ -47,14 +48,14 @@ def _literal_or(kind: Any) -> Any:
     return Annotated[kind, WrapValidator(check)]
 
 
-_TYPES: Mapping[str, Any] = {
+_TYPES: Mapping[str, object] = {
     "str": str,
     "path": str,
     "int": int,
     "float": float,
     "bool": bool,
     "list": list[Any],
-    "dict": dict[str, Any],
+    "dict": dict[str, object],
     "raw": Any,
 }
 
@@ -101,7 +102,7 @@ def read_inventory(path: Path, roles: Path) -> Inventory:
     top = mapping_at(path, (), read_yaml(path), ("all",))
     body = mapping_at(path, ("all",), top.get("all"), ("vars", "children"))
     children = mapping_at(path, ("all", "children"), body.get("children"), ROLES)
-    variables = check_variables(path, ("all", "vars"), body.get("vars"), model) | group_vars["all"]
+    variables = check_variables(path, ("all", "vars"), body.get("vars"), model) | dict(group_vars["all"])
     provider = variables.get("provider") or INVENTORY_DEFAULT
     groups = tuple(
         _read_group(path, role, children.get(role), provider=provider, group_vars=group_vars[role], model=model)
@@ -111,7 +112,7 @@ def read_inventory(path: Path, roles: Path) -> Inventory:
 
 
 def _read_group(
-    path: Path, role: Role, value: Any, *, provider: str, group_vars: dict[str, Any], model: type[BaseModel]
+    path: Path, role: Role, value: Any, *, provider: str, group_vars: Variables, model: type[BaseModel]
 ) -> Group:
     keys = ("all", "children", role)
     group = mapping_at(path, keys, value, ("vars", "hosts"))
@@ -119,7 +120,7 @@ def _read_group(
         str(name): check_variables(path, (*keys, "hosts", str(name)), host, model)
         for name, host in mapping_at(path, (*keys, "hosts"), group.get("hosts")).items()
     }
-    variables = check_variables(path, (*keys, "vars"), group.get("vars"), model) | group_vars
+    variables = check_variables(path, (*keys, "vars"), group.get("vars"), model) | dict(group_vars)
     if "tls" in variables or any("tls" in host for host in hosts.values()):
         raise UsageError(
             f"{path}:{line_of(path, (*keys, 'vars', 'tls'))}: `tls` applies to the whole rig, not to one role or host",
@@ -139,8 +140,8 @@ def _read_group(
     return Group(role=role, count=count, variables=variables, hosts=hosts)
 
 
-def _read_group_vars(folder: Path, model: type[BaseModel]) -> dict[str, dict[str, Any]]:
-    variables: dict[str, dict[str, Any]] = {name: {} for name in ("all", *ROLES)}
+def _read_group_vars(folder: Path, model: type[BaseModel]) -> dict[str, Variables]:
+    variables: dict[str, Variables] = {name: {} for name in ("all", *ROLES)}
     for path in sorted(folder.glob("*.y*ml")):
         if path.stem not in variables:
             raise UsageError(f"{path}: there is no group '{path.stem}'", hint=nearest(path.stem, variables))

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from harness.model import Role
+from harness.rig.state import Variables
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,8 +16,8 @@ class Group:
 
     role: Role
     count: int
-    variables: Mapping[str, Any]
-    hosts: Mapping[str, Mapping[str, Any]]
+    variables: Variables
+    hosts: Mapping[str, Variables]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,7 +26,7 @@ class Inventory:
 
     path: Path
     provider: str
-    variables: Mapping[str, Any]
+    variables: Variables
     groups: tuple[Group, ...]
 
     def group(self, role: Role) -> Group:

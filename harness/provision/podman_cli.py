@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 from harness.errors import RigError
 
@@ -42,7 +42,15 @@ def run(*arguments: str, timeout_s: float = 60.0) -> str:
     return done.stdout
 
 
-def containers(rig: str | None = None) -> list[dict[str, Any]]:
+class ContainerRecord(TypedDict):
+    """The fields of `podman ps --format json` that are used here."""
+
+    Names: list[str]
+    State: str
+    Labels: dict[str, str]
+
+
+def containers(rig: str | None = None) -> list[ContainerRecord]:
     """Returns podman's records of the containers of one rig, or of all rigs, running or not."""
     label = LABEL if rig is None else f"{LABEL}={rig}"
     return list(json.loads(run("ps", "--all", "--filter", f"label={label}", "--format", "json") or "[]"))

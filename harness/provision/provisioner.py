@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import yaml
 
@@ -29,7 +28,7 @@ from harness.provision.providers import PROVIDERS, provider_of
 from harness.provision.providers.base import Platform, Provider
 from harness.provision.topology import ansible_inventory, cpu_limits, require_distinct
 from harness.rig import network, state
-from harness.rig.state import RigState
+from harness.rig.state import RigState, Variables
 
 RUNS_CODE = ("app", "load")
 """Roles that our code and its packages are deployed for."""
@@ -180,7 +179,7 @@ def _place(name: str, before: RigState | None, source: Inventory, app_hosts: int
     return rig
 
 
-def _write_inventory(rig: RigState, source: Inventory, host_variables: Mapping[str, Mapping[str, Any]]) -> None:
+def _write_inventory(rig: RigState, source: Inventory, host_variables: Mapping[str, Variables]) -> None:
     effective = ansible_inventory(source, rig, provider_of(rig).variables(rig, source), host_variables)
     state.write_private(state.folder(rig.name) / "inventory.yml", yaml.safe_dump(effective, sort_keys=False))
 
@@ -200,7 +199,7 @@ def _limit_cpus(rig: RigState, maker: Provider, stages: _Stages) -> None:
             maker.limit_cpus(rig.name, rig.cpus)
 
 
-def _secret_variables(rig: RigState) -> dict[str, Any]:
+def _secret_variables(rig: RigState) -> dict[str, object]:
     """Returns the passwords, and with TLS the certificates, that the roles get."""
     certificates = certify(rig.name, rig.hosts) if rig.variables.get("tls") else {}
     return {**state.read_secrets(rig.name), **certificates}

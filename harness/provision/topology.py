@@ -11,12 +11,11 @@ import re
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from harness.errors import UsageError
 from harness.model import Host, Role
 from harness.provision.inventory_model import Group, Inventory
-from harness.rig.state import RigState
+from harness.rig.state import RigState, Variables
 
 FIRST_ADDRESS: Mapping[Role, int] = {"lb": 10, "db": 20, "load": 31, "app": 101}
 """Last octet of the first host of a role."""
@@ -70,7 +69,7 @@ def require_distinct(hosts: Sequence[Host], inventory: Path) -> None:
                 )
 
 
-def _listed(role: Role, name: str, variables: Mapping[str, Any]) -> Host:
+def _listed(role: Role, name: str, variables: Variables) -> Host:
     ssh_address = str(variables.get("ansible_host", name))
     options = ssh_options(str(variables.get("ansible_ssh_common_args", "")))
     return Host(
@@ -112,15 +111,15 @@ def cpu_limits(source: Inventory, hosts: Sequence[Host]) -> dict[str, float]:
 def ansible_inventory(
     source: Inventory,
     rig: RigState,
-    provider_variables: Mapping[str, Any],
-    host_variables: Mapping[str, Mapping[str, Any]],
-) -> dict[str, Any]:
+    provider_variables: Variables,
+    host_variables: Mapping[str, Variables],
+) -> dict[str, object]:
     """Returns the effective inventory: every host with its addresses, and every variable that the roles may read.
 
     `provider_variables` override those of the source inventory, except that SSH options are added to each other.
     `host_variables` are additional variables by host name.
     """
-    common: dict[str, Any] = {
+    common: dict[str, object] = {
         "rig": rig.name,
         "rig_provider": source.provider,
         **_without_ours(source.variables),
@@ -132,7 +131,7 @@ def ansible_inventory(
         source.variables.get("ansible_ssh_common_args", ""),
     )
     common["ansible_ssh_common_args"] = " ".join(str(text) for text in arguments if text)
-    children: dict[str, Any] = {}
+    children: dict[str, object] = {}
     for group in source.groups:
         children[group.role] = {
             "vars": _without_ours(group.variables),
@@ -151,5 +150,5 @@ def ansible_inventory(
     return {"all": {"vars": common, "children": children}}
 
 
-def _without_ours(variables: Mapping[str, Any]) -> dict[str, Any]:
+def _without_ours(variables: Variables) -> dict[str, object]:
     return {name: value for name, value in variables.items() if name not in _OURS}

@@ -57,7 +57,7 @@ def line_of(path: Path, keys: tuple[str | int, ...]) -> int:
     return line
 
 
-def mapping_at(path: Path, keys: tuple[str, ...], value: Any, known: tuple[str, ...] = ()) -> dict[str, Any]:
+def mapping_at(path: Path, keys: tuple[str, ...], value: Any, known: tuple[str, ...] = ()) -> dict[str, object]:
     """Returns `value`, which is at `keys` of the file, as a mapping; an absent value is an empty one.
 
     Raises UsageError with file and line for another type, and for a key outside `known` (empty: any key).
@@ -73,4 +73,4 @@ def mapping_at(path: Path, keys: tuple[str, ...], value: Any, known: tuple[str, 
                 f"{path}:{line_of(path, (*keys, key))}: unknown key '{key}' in {where}",
                 hint=nearest(str(key), known),
             )
-    return cast("dict[str, Any]", value)
+    return cast("dict[str, object]", value)

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import os
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.text import Text
@@ -66,7 +65,7 @@ def lines(run: Run, *, report: Path | None = None, width: int = WIDTH) -> Iterat
 
 def _matrix(run: Run, scenario: ScenarioSummary, width: int) -> Iterator[str]:
     """Anomaly by level, where the scenario's trials ran isolation cases: what may occur, and what was seen."""
-    rows: list[Mapping[str, Any]] = []
+    rows: list[matrix.MatrixRow] = []
     for row in run.rows:
         if row.cell.scenario == scenario.name == "isolation":
             try:

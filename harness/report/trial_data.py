@@ -16,6 +16,7 @@ from harness.analysis.stats import samples_needed
 from harness.analysis.telemetry_totals import TelemetryTotals
 from harness.errors import FormatError
 from harness.isolation import matrix
+from harness.isolation.matrix import MatrixRow
 from harness.load.results import histogram
 from harness.load.results.summary import LaneSummary
 from harness.record import Evidence, TrialResult
@@ -52,7 +53,7 @@ class TrialData:
     seconds: Sequence[Mapping[str, str | float]] = ()
     acknowledged: Mapping[str, int] = field(default_factory=dict)
     unknown: Mapping[str, int] = field(default_factory=dict)
-    matrix: Sequence[Mapping[str, Any]] = ()
+    matrix: Sequence[MatrixRow] = ()
 
     @property
     def errors(self) -> Mapping[str, int]:
@@ -163,7 +164,7 @@ def _by_key(run: Run, order: int) -> _Keys:
     return ok, unknown
 
 
-def anomalies(evidence: Evidence | None) -> Sequence[Mapping[str, Any]]:
+def anomalies(evidence: Evidence | None) -> Sequence[MatrixRow]:
     """Rows of harness.isolation.matrix, where the trial ran isolation cases. Raises FormatError."""
     result = (evidence.workload_result if evidence else None) or {}
     return matrix.matrix(matrix.read(result)) if result.get("what") == "isolation" else ()

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, NotRequired, Self, TypedDict, TypeVar
 
 import psycopg
 
@@ -20,11 +20,22 @@ from harness.errors import RigError
 from harness.model import Host, Role
 from harness.rig import state
 from harness.rig.ssh import CONNECT_TIMEOUT_S, SshConnection
-from harness.rig.state import RigState, authority_file
+from harness.rig.state import RigState, Variables, authority_file
 
 T = TypeVar("T")
 
 WORKERS = 16
+
+
+class ConnectionOptions(TypedDict):
+    """Options of libpq; the last two with TLS."""
+
+    port: int
+    dbname: str
+    user: str
+    password: str
+    sslmode: NotRequired[str]
+    sslrootcert: NotRequired[str]
 
 
 @dataclass(kw_only=True)
@@ -50,7 +61,7 @@ class Rig:
         return self.state.hosts
 
     @property
-    def variables(self) -> Mapping[str, Any]:
+    def variables(self) -> Variables:
         """The variables of the roles, defaults included."""
         return self.state.variables
 
@@ -88,19 +99,20 @@ class Rig:
                     connection.close()  # commands that still run on the host fail at once
                 raise
 
-    def connection_options(self, authority: str) -> dict[str, Any]:
+    def connection_options(self, authority: str) -> ConnectionOptions:
         """Returns libpq's options for a connection as the harness's role, all but the host.
 
         `authority`: the path of the certificate authority on the client's machine; empty without TLS.
         """
-        verify = {"sslmode": "verify-full", "sslrootcert": authority} if authority else {}
-        return {
-            "port": int(self.variables["postgres_port"]),
-            "dbname": str(self.variables["postgres_database"]),
-            "user": str(self.variables["postgres_harness_user"]),
-            "password": self.secrets["harness_password"],
-            **verify,
-        }
+        options = ConnectionOptions(
+            port=int(self.variables["postgres_port"]),
+            dbname=str(self.variables["postgres_database"]),
+            user=str(self.variables["postgres_harness_user"]),
+            password=self.secrets["harness_password"],
+        )
+        if authority:
+            options |= {"sslmode": "verify-full", "sslrootcert": authority}
+        return options
 
     @contextlib.contextmanager
     def database(self) -> Iterator[psycopg.Connection[Any]]:
@@ -108,9 +120,10 @@ class Rig:
         host = self.role("db")[0]
         options = self.connection_options(str(self.authority or ""))
         with self.at(host).tunnel(options["port"]) as local_port:
+            options["port"] = local_port
             try:
                 connection = psycopg.connect(
-                    **options | {"port": local_port},
+                    **options,
                     host=host.name if self.authority else "127.0.0.1",
                     hostaddr="127.0.0.1",
                     application_name="pgcrucible",

@@ -14,7 +14,6 @@ import tarfile
 import threading
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import fabric
 import paramiko
@@ -74,7 +73,7 @@ class SshConnection:
         self._lock = threading.Lock()
         key = Path(host.ssh_key).expanduser() if host.ssh_key else key
         self._known_hosts = Path(host.known_hosts).expanduser() if host.known_hosts else known_hosts
-        options: dict[str, Any] = {"banner_timeout": CONNECT_TIMEOUT_S, "auth_timeout": CONNECT_TIMEOUT_S}
+        options: dict[str, object] = {"banner_timeout": CONNECT_TIMEOUT_S, "auth_timeout": CONNECT_TIMEOUT_S}
         if key is not None:
             options |= {"key_filename": str(key), "allow_agent": False, "look_for_keys": False}
         gateway: fabric.Connection | str | None = None

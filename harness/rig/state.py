@@ -39,6 +39,8 @@ ROLES_DIR = PLAYBOOKS / "roles"
 
 
 SECRET_NAMES = ("app_password", "harness_password")
+Variables = Mapping[str, Any]
+"""Ansible's variables by name. A role's argument_specs.yml, not this program, gives the type of each."""
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,18}[a-z0-9])?")
 
 
@@ -53,7 +55,7 @@ class RigState:
     network: str
     """The rig's subnet; empty for hosts that already existed."""
     hosts: tuple[Host, ...]
-    variables: Mapping[str, Any] = field(default_factory=dict)
+    variables: Variables = field(default_factory=dict)
     cpus: Mapping[str, float] = field(default_factory=dict)
     """CPU limit in cores by host name, for hosts that have one."""
     image: str = ""

@@ -12,7 +12,6 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from harness.checks import counter_oracle
 from harness.load.results import samples
@@ -21,7 +20,7 @@ from harness.record import Evidence
 
 MILLION = 1_000_000
 
-Entry = dict[str, Any]
+Entry = dict[str, object]
 """A figure of `selfbench --json`: value, unit, target, detail."""
 
 

@@ -55,7 +55,7 @@ RATIOS = {
 }
 """Name -> numerator, denominator and target."""
 
-Entry = dict[str, Any]
+Entry = dict[str, object]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

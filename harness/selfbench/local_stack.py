@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import psycopg
 from psycopg import sql
@@ -90,10 +90,18 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+class _User(TypedDict, total=False):
+    """Options of subprocess that run PostgreSQL as its own user; empty where this process is not root's."""
+
+    user: str
+    group: str
+    extra_groups: list[str]
+
+
 @contextlib.contextmanager
 def server(programs_at: Path, folder: Path) -> Iterator[Server]:
     """Starts a new cluster in `folder`, with a role and the tables of the service."""
-    user: dict[str, Any] = {"user": "postgres", "group": "postgres", "extra_groups": []} if os.geteuid() == 0 else {}
+    user = _User(user="postgres", group="postgres", extra_groups=[]) if os.geteuid() == 0 else _User()
     server = Server(port=_free_port(), password=secrets.token_urlsafe(18), bin=programs_at)
     home = folder / "server"
     home.mkdir(mode=0o700)

@@ -43,7 +43,7 @@ def as_text(cell: str | None) -> str:
     return (cell or "").removeprefix("'")
 
 
-def as_columns(row: TrialResult) -> dict[str, Any]:
+def as_columns(row: TrialResult) -> dict[str, object]:
     """A trial as a row of trials.csv, by column name."""
     cell, trial = row.cell, row.trial
     return {
@@ -146,7 +146,7 @@ def _mode(text: str | None, rate: float | None) -> Mode:
     raise ValueError(f"mode is {text!r} with rate {rate}")
 
 
-def _params(text: str) -> dict[str, Any]:
+def _params(text: str) -> dict[str, object]:
     params = json.loads(text or "{}")
     if not isinstance(params, dict):
         raise TypeError(f"params is {text}, not an object")

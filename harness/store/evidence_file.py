@@ -44,8 +44,8 @@ def dump(evidence: Evidence) -> str:
     return json.dumps(fields, separators=(",", ":"))
 
 
-def _extra(evidence: Evidence) -> dict[str, Any]:
-    extra: dict[str, Any] = {}
+def _extra(evidence: Evidence) -> dict[str, object]:
+    extra: dict[str, object] = {}
     if sqlite := evidence.sqlite:
         extra |= _present(
             integrity_check=sqlite.integrity_check or None,
@@ -67,7 +67,7 @@ def _extra(evidence: Evidence) -> dict[str, Any]:
     )
 
 
-def _present(**values: object) -> dict[str, Any]:
+def _present(**values: object) -> dict[str, object]:
     return {name: value for name, value in values.items() if value is not None}
 
 
@@ -109,7 +109,7 @@ def _ledger(value: object) -> dict[str, tuple[str, int]] | None:
     return rows
 
 
-def _sqlite(extra: Mapping[str, Any]) -> SqliteEvidence | None:
+def _sqlite(extra: Mapping[str, object]) -> SqliteEvidence | None:
     if not extra.keys() & {"integrity_check", "sqlite", "sqlite_unlike"}:
         return None
     differing = _table("sqlite_unlike", extra.get("sqlite_unlike", {}))
@@ -121,9 +121,11 @@ def _sqlite(extra: Mapping[str, Any]) -> SqliteEvidence | None:
 
 
 def _pragmas(name: str, value: object) -> Pragmas:
-    pragmas = _table(name, value)
-    if not all(isinstance(pragma, str | int | float | None) for pragma in pragmas.values()):
-        raise TypeError(f"{name} holds a value that is neither text nor a number")
+    pragmas: dict[str, str | int | float | None] = {}
+    for pragma, setting in _table(name, value).items():
+        if not isinstance(setting, str | int | float | None):
+            raise TypeError(f"{name} holds a value that is neither text nor a number")
+        pragmas[pragma] = setting
     return pragmas
 
 
@@ -163,7 +165,7 @@ def _captures(value: object) -> dict[str, list[dict[str, Any]]]:
     }
 
 
-def _table(name: str, value: object) -> dict[str, Any]:
+def _table(name: str, value: object) -> dict[str, object]:
     if not isinstance(value, dict):
         raise TypeError(f"{name} is not an object")
     return value

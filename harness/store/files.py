@@ -66,7 +66,7 @@ def update_symlink(link: Path, target: str) -> None:
         part.replace(link)
 
 
-def append_rows(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
+def append_rows(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> None:
     """Appends rows to a CSV file, all or none, after a header if it is empty. Raises RigError on a full disk."""
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")

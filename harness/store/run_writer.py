@@ -51,7 +51,7 @@ class RunWriter:
         return dt.datetime.strptime(self.manifest.started, "%Y-%m-%dT%H:%M:%S%z").timestamp()
 
     @classmethod
-    def start(cls, root: Path, *, code: CodeRecord, rig: RigRecord, options: Mapping[str, Any]) -> Self:
+    def start(cls, root: Path, *, code: CodeRecord, rig: RigRecord, options: Mapping[str, object]) -> Self:
         """Creates results/<run-id>/ with `status: started` and points results/latest at it."""
         root.mkdir(parents=True, exist_ok=True)
         stamp = dt.datetime.now(dt.UTC).strftime("%Y%m%d-%H%M%S")
@@ -110,7 +110,7 @@ class RunWriter:
             seconds = self.manifest.stages.get(name, 0.0) + time.monotonic() - started
             self.manifest.stages[name] = round(seconds, 3)
 
-    def settings(self, settings: Mapping[str, Any]) -> None:
+    def settings(self, settings: Mapping[str, object]) -> None:
         """Adds settings by component to the manifest (not yet saved)."""
         self.manifest.settings |= settings
 
@@ -147,7 +147,7 @@ class RunWriter:
                 if (folder / name).exists():
                     shutil.move(folder / name, target)
 
-    def append(self, name: Literal["trials", "timeline", "telemetry"], rows: Iterable[Mapping[str, Any]]) -> None:
+    def append(self, name: Literal["trials", "timeline", "telemetry"], rows: Iterable[Mapping[str, object]]) -> None:
         """Appends rows to one of the tables."""
         columns: Sequence[str] = {
             "trials": TRIAL_COLUMNS,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 from harness.load.job import Endpoint
 from harness.load.spec import LoadSpec
@@ -37,7 +37,7 @@ class Target(Protocol):
         """Returns the hosts and their facts, for the manifest."""
         ...
 
-    def settings(self) -> dict[str, Any]:
+    def settings(self) -> dict[str, object]:
         """Returns the settings of the target's parts without secrets, for the manifest."""
         ...
 
@@ -94,7 +94,7 @@ class Target(Protocol):
         """Where `reads` has `dead-rows`, runs VACUUM while the context lasts; yields the growing list of results."""
         ...
 
-    def run_workload(self, driver: RemoteWorkload) -> Mapping[str, Any]:
+    def run_workload(self, driver: RemoteWorkload) -> Mapping[str, object]:
         """Runs a workload that is not HTTP; returns its result. Raises RigError."""
         ...
 

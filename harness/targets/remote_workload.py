@@ -12,7 +12,7 @@ from harness.rig.connection import HostConnection
 TIMEOUT_S = 600.0
 
 
-def run_module(host: HostConnection, command: Sequence[str], job: Mapping[str, Any], *, hint: str = "") -> Any:
+def run_module(host: HostConnection, command: Sequence[str], job: Mapping[str, object], *, hint: str = "") -> Any:
     """Sends the job on standard input and returns `result` of the last line that the command prints.
 
     Raises RigError with the module's own message and hint where there is no result; `hint` is for those without one.

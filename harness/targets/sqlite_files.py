@@ -5,13 +5,22 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Literal, NotRequired, TypedDict
 
 from harness.host_scripts import source
-from harness.host_scripts.shared_directory import why_not
+from harness.host_scripts.shared_directory import Probe, why_not
 from harness.model import Host
 from harness.rig.connection import HostConnection
 from harness.rig.rig import Rig
+
+
+class SqliteContent(TypedDict):
+    """What sqlite_file.py prints: the tables and the integrity check, or after `empty` the steps that failed."""
+
+    counters: dict[str, int]
+    ledger: dict[str, tuple[str, int]]
+    integrity: NotRequired[list[str]]
+    not_done: NotRequired[list[str]]
 
 
 def why_no_sqlite(rig: Rig, directory: str) -> str:
@@ -20,7 +29,7 @@ def why_no_sqlite(rig: Rig, directory: str) -> str:
         return "needs a directory that all app hosts share for the SQLite file (app_sqlite_directory)"
     script, token, apps = source("shared_directory"), secrets.token_hex(8), rig.role("app")
 
-    def probe(action: str, hosts: Sequence[Host]) -> dict[str, Any]:
+    def probe(action: str, hosts: Sequence[Host]) -> dict[str, Probe]:
         command = [*_as_service(rig), "python3", "-", directory, token, action]
         return rig.each(hosts, lambda h: json.loads(h.run(command, stdin=script).stdout))
 
@@ -31,11 +40,11 @@ def why_no_sqlite(rig: Rig, directory: str) -> str:
         probe("remove", apps[:1])
 
 
-def run_script(rig: Rig, path: str, action: Literal["read", "empty"]) -> dict[str, Any]:
+def run_script(rig: Rig, path: str, action: Literal["read", "empty"]) -> SqliteContent:
     """Reads or empties a file on the first app host (harness/host_scripts/sqlite_file.py)."""
     command = [*_as_service(rig), "python3", "-", path, action]
     done = rig.at(rig.role("app")[0]).run(command, stdin=source("sqlite_file"))
-    content: dict[str, Any] = json.loads(done.stdout)
+    content: SqliteContent = json.loads(done.stdout)
     return content
 
 

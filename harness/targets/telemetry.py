@@ -36,6 +36,7 @@ from harness.model import Host
 from harness.rig.connection import RemoteProcess
 from harness.rig.rig import Rig
 from harness.rig.ssh import SshConnection
+from harness.rig.state import Variables
 from harness.store.run_writer import RunWriter
 from harness.targets.haproxy import SOCKET
 
@@ -88,7 +89,7 @@ def read_line(line: str, host: str) -> Reading:
         raise ValueError(f"not a line of the sampler: {line[:80]!r}") from error
 
 
-def job(host: Host, variables: Mapping[str, Any]) -> dict[str, Any]:
+def job(host: Host, variables: Variables) -> dict[str, object]:
     """Returns the sampler's job on a host: the services that it asks."""
     if host.role == "app":
         first, workers = int(variables["app_port"]), int(variables["app_workers"])
@@ -188,7 +189,7 @@ class Telemetry:
         self._stack = contextlib.ExitStack()
         self._samplers = Samplers(rig, self._take, self._lost)
         self._lock = threading.Lock()
-        self._rows: list[dict[str, Any]] = []
+        self._rows: list[dict[str, object]] = []
         self._written = time.monotonic()
         self._orders: list[int] = []
         self._wake, self._order, self._ending = threading.Event(), 0, False

@@ -13,7 +13,7 @@ import secrets
 import sys
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Self
+from typing import Self
 
 from harness.checks.names import COUNTS_AGREE, DEAD_ROWS, DEADLOCKS_IN_LOG, SPREAD, TRANSACTIONS
 from harness.errors import RigError, UsageError
@@ -131,7 +131,7 @@ class UrlTarget(Target):
         name = f"{self.address.named}:{self.address.port}"
         return RigRecord(name=name, provider="url", hosts=[host], tls=self.address.tls)
 
-    def settings(self) -> dict[str, Any]:
+    def settings(self) -> dict[str, object]:
         """Returns the address, the oracle's source, and the server's settings that are not defaults."""
         service = {
             "url": self.address.url,
@@ -222,11 +222,11 @@ class UrlTarget(Target):
             reasons[DEAD_ROWS] = f"VACUUM was not run: {BY_URL}"
         return reasons
 
-    def run_workload(self, driver: RemoteWorkload) -> Mapping[str, Any]:
+    def run_workload(self, driver: RemoteWorkload) -> Mapping[str, object]:
         """Runs a module on this machine, in a new schema of the database. Raises UsageError, RigError."""
         assert self._database is not None  # scenarios with a remote workload need a database (Site.need)
         with self._database.scratch() as place:
-            result: Mapping[str, Any] = run_module(self._local, self.command(driver.module), {**driver.job, **place})
+            result: Mapping[str, object] = run_module(self._local, self.command(driver.module), {**driver.job, **place})
         return result
 
     # -- around all trials -----------------------------------------------------------------------------

@@ -33,6 +33,8 @@ from harness.load.results.samples import GZIP_ROWS, open_text, sample_file
 from harness.load.results.summary import Clock, LaneSummary, Percentiles, is_shared
 from harness.model import OutcomeCounts
 
+SecondRow = dict[str, Any]
+"""A line of seconds.jsonl; `latency` has slots of the histogram as integers."""
 HISTOGRAMS = ("latency", "service", "lag")
 FILES = (
     "summary.json",
@@ -83,7 +85,7 @@ def merge(
 
 
 def write(
-    out: Path, summary: LaneSummary, histograms: Mapping[str, histogram.Counts], rows: Iterable[dict[str, Any]]
+    out: Path, summary: LaneSummary, histograms: Mapping[str, histogram.Counts], rows: Iterable[SecondRow]
 ) -> LaneSummary:
     """Writes all files but the samples, and returns the summary with the percentiles of the histograms."""
     for name in HISTOGRAMS:
@@ -115,7 +117,7 @@ def time_shifts(clocks: Sequence[Clock], offsets_us: Sequence[int] | None = None
     return [start - min(starts) for start in starts]
 
 
-def merge_seconds(stripes: Sequence[Iterable[dict[str, Any]]]) -> Iterator[dict[str, Any]]:
+def merge_seconds(stripes: Sequence[Iterable[SecondRow]]) -> Iterator[SecondRow]:
     """Adds up the rows of the same second and phase; the rows of each stripe are in order."""
     for _, rows in itertools.groupby(heapq.merge(*stripes, key=_second), key=_second):
         merged, *others = rows
@@ -126,11 +128,11 @@ def merge_seconds(stripes: Sequence[Iterable[dict[str, Any]]]) -> Iterator[dict[
         yield merged
 
 
-def _second(row: Mapping[str, Any]) -> tuple[int, bool]:
+def _second(row: SecondRow) -> tuple[int, bool]:
     return row["second"], row["phase"] == "measure"
 
 
-def _timeline(row: dict[str, Any]) -> list[Any]:
+def _timeline(row: SecondRow) -> list[Any]:
     p50, p95, p99 = (
         None if us is None else us / 1000 for us in histogram.quantiles_us(row["latency"], (0.5, 0.95, 0.99))
     )
@@ -141,7 +143,7 @@ def _cell(value: Any) -> str:
     return "" if value is None else str(value)
 
 
-def read_seconds(path: Path) -> Iterator[dict[str, Any]]:
+def read_seconds(path: Path) -> Iterator[SecondRow]:
     """Returns the rows of a seconds.jsonl, with histogram slots as numbers."""
     with path.open(encoding="utf-8") as file:
         for line in file:

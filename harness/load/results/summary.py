@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import reduce
 from operator import add
-from typing import Any, Self, TypeVar
+from typing import Self, TypeVar
 
 from harness.load.decode import decode
 from harness.load.results import histogram
@@ -197,7 +197,7 @@ class LaneSummary:
         """A summary from decoded JSON; raises ValueError that names the field of a wrong type."""
         return decode(cls, data, "summary")
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """The content of summary.json."""
         return asdict(self) | {"seconds": self.seconds, "rps": self.rps, "warmup_steady": self.warmup_steady}
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 from harness.model import Host
 from harness.provision.ansible import Echo, PlayResult
 from harness.provision.doctor import Check
 from harness.provision.inventory_model import Inventory
-from harness.rig.state import RigState
+from harness.rig.state import RigState, Variables
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +64,7 @@ class Provider(Protocol):
         `others` are all other rigs.
         """
 
-    def variables(self, rig: RigState, source: Inventory) -> dict[str, Any]:
+    def variables(self, rig: RigState, source: Inventory) -> Variables:
         """Returns Ansible variables for all hosts: user, keys and SSH options, where the provider decides them."""
 
     def create(self, rig: RigState, source: Inventory, echo: Echo) -> tuple[RigState, PlayResult | None]:

@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 from harness.errors import RigError
 from harness.model import Host
@@ -18,7 +17,7 @@ from harness.provision.ansible import Echo, run_playbooks
 from harness.provision.bundle import HOST_PYTHON
 from harness.provision.providers.base import Platform
 from harness.rig import state
-from harness.rig.state import RigState
+from harness.rig.state import RigState, Variables
 
 WORKERS = 16
 STATUS_WAIT_S = 2.0
@@ -36,7 +35,7 @@ def install_packages(name: str, packages: Sequence[str], echo: Echo) -> int:
     return run_playbooks(name, ["controller_packages.yml"], variables=variables, echo=echo, mitogen=False).changed
 
 
-def ssh_variables(folder: Path) -> dict[str, Any]:
+def ssh_variables(folder: Path) -> Variables:
     """Returns Ansible variables that use the key and the known_hosts of the rig's state folder, and no others."""
     options = (f"UserKnownHostsFile={folder / 'known_hosts'}", "IdentitiesOnly=yes", "IdentityAgent=none")
     return {

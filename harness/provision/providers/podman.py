@@ -8,7 +8,6 @@ from __future__ import annotations
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 from harness.errors import RigError
 from harness.model import Host
@@ -18,7 +17,7 @@ from harness.provision.inventory_model import Inventory
 from harness.provision.providers import local_hosts
 from harness.provision.providers.base import Platform, Preparation
 from harness.rig import state
-from harness.rig.state import RigState
+from harness.rig.state import RigState, Variables
 
 INVENTORY = "inventory/local.yml"
 MAKES_HOSTS = True
@@ -49,7 +48,7 @@ def place_hosts(
     return topology.numbered_hosts(source, network, app_hosts)
 
 
-def variables(rig: RigState, source: Inventory) -> dict[str, Any]:
+def variables(rig: RigState, source: Inventory) -> Variables:
     """Returns Ansible variables for SSH with the rig's own key."""
     del source
     return local_hosts.ssh_variables(state.folder(rig.name))
@@ -60,7 +59,7 @@ def create(rig: RigState, source: Inventory, echo: Echo) -> tuple[RigState, Play
     recipe = image.prepare(state.ROLES_DIR)
     ssh_keys.make_keys(rig.name, rig.hosts)
     backlog = str(rig.variables["haproxy_backlog"])
-    play_variables: dict[str, Any] = {
+    play_variables: dict[str, object] = {
         "controller_become": local_hosts.become(),
         "rig": rig.name,
         "rig_network": rig.network,

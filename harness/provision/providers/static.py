@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from harness.errors import RigError
 from harness.model import Host
@@ -19,7 +19,7 @@ from harness.provision.inventory_model import Inventory
 from harness.provision.providers.base import Platform, Preparation
 from harness.rig import state
 from harness.rig.ssh import SshConnection
-from harness.rig.state import RigState
+from harness.rig.state import RigState, Variables
 
 T = TypeVar("T")
 
@@ -58,7 +58,7 @@ def place_hosts(
     return topology.listed_hosts(source, app_hosts)
 
 
-def variables(rig: RigState, source: Inventory) -> dict[str, Any]:
+def variables(rig: RigState, source: Inventory) -> Variables:
     """No variables: the inventory says how its hosts are reached."""
     del rig, source
     return {}

@@ -16,7 +16,6 @@ from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import yaml
 
@@ -29,7 +28,7 @@ from harness.provision.inventory_model import Inventory
 from harness.provision.providers import local_hosts, vm_base
 from harness.provision.providers.base import Platform, Preparation
 from harness.rig import state
-from harness.rig.state import RigState
+from harness.rig.state import RigState, Variables
 
 INVENTORY = "inventory/vm.yml"
 MAKES_HOSTS = True
@@ -95,7 +94,7 @@ def place_hosts(
     return tuple(hosts)
 
 
-def variables(rig: RigState, source: Inventory) -> dict[str, Any]:
+def variables(rig: RigState, source: Inventory) -> Variables:
     """Returns Ansible variables for SSH with the rig's own key, with a timeout for emulated CPUs."""
     timeout_s = source.variables.get("ansible_ssh_timeout", SSH_TIMEOUT_S)
     return {**local_hosts.ssh_variables(state.folder(rig.name)), "ansible_ssh_timeout": timeout_s}
@@ -147,7 +146,7 @@ def create(rig: RigState, source: Inventory, echo: Echo) -> tuple[RigState, Play
     wanted = machines(rig, source, base)
     remove_stale(rig, wanted)
     processes = qemu.processes(folder(rig.name))
-    play_variables: dict[str, Any] = {
+    play_variables: dict[str, object] = {
         "controller_become": local_hosts.become(),
         "base": str(base),
         "base_is_there": base.exists(),
@@ -224,7 +223,7 @@ def _boot_files(rig: RigState, machine: qemu.VirtualMachine) -> dict[str, str]:
 
 def seed(host: Host, network: str, host_key: str, host_key_public: str, authorized: str) -> Mapping[str, str]:
     """Returns the same identity as files of a NoCloud seed, for a cloud image (cloud-init's NoCloud documentation)."""
-    user: dict[str, Any] = {
+    user: dict[str, object] = {
         "disable_root": False,
         "ssh_pwauth": False,
         "ssh_deletekeys": True,
