@@ -39,10 +39,11 @@ def show(run: Run) -> None:
     """Prints the summary, then writes the page: the summary appears even if the page cannot be drawn."""
     from harness.report import terminal
     from harness.report.page import write_report
+    from harness.report.run_summary import summarise
 
-    path = run.path / "report.html"
-    terminal.print_summary(run, path)
-    write_report(run)
+    summary = summarise(run)
+    terminal.print_summary(summary, run.path / "report.html")
+    write_report(summary)
 
 
 def _with_trials(path: Path) -> Run:

@@ -1,66 +1,77 @@
-"""Names of cells for people: the fewest words that tell a scenario's cells apart, in a reader's order. Pure."""
+"""Names and order of a scenario's cells for readers, from the scenario's own labels. Pure."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
-from harness.model import BACKEND_NAMES, BACKENDS, STRATEGIES, Cell
-from harness.scenarios.increment_workload import KEY_SETS
+from harness.model import BACKENDS, STRATEGIES, Cell
+from harness.plan.scenario import Scenario, backend_name, default_label, joined
+from harness.scenarios.increment_workload import KEY_SETS, keys_name
 from harness.text import plural
 
 PARAMS: Mapping[str, str] = {
     "app_cpus": "CPU cap {}",
-    "app_pool_min": "connections open beforehand",
-    "app_pool_wait_seconds": "{} s patience",
+    "app_pool_min": "at least {} connections open",
+    "app_pool_wait_seconds": "waits {} s for a connection",
     "bound": "{}-bound",
     "control": "negative control",
     "hold_ms": "{} ms held",
     "load": "{}",
-    "long": "long transaction: {}",
     "through": "through the {}",
 }
-"""Parameter -> how it reads; others read `name value`."""
+"""Parameter -> its text; other parameters are shown as `name value`."""
 
 FIRST = ("none", "pool", "burst", "open")
-"""Values that come before others: what the rest is compared with, and what a criterion judges."""
-
-ASIDE = (
-    *(f"param {name}" for name in ("app_pool_min", "app_pool_wait_seconds", "app_cpus", "hold_ms", "control")),
-    "seconds", "requests", "load", "pool", "hosts",
-)  # fmt: skip
-"""What is said last: each is left out of the label where the rest tells the cells apart, the first one first."""
+"""Parameter values that sort before others: the baseline of a comparison, or the value that a criterion judges."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Labels:
-    """By cell name: `short` tells it from the others, `aside` is what else is its own; `common` is all cells'."""
+    """By cell name: `short` tells the scenario's cells apart, `aside` has the other settings in which they differ.
+
+    `common`: the settings that all cells share.
+    """
 
     short: Mapping[str, str] = field(default_factory=dict)
     aside: Mapping[str, str] = field(default_factory=dict)
     common: str = ""
 
 
-def labels(cells: Iterable[Cell]) -> Labels:
-    """The names of a scenario's cells."""
-    words = {cell.name: _dimensions(cell) for cell in cells}
-    names = list(dict.fromkeys(key for one in words.values() for key in one))
-    apart = [key for key in names if len({one.get(key) for one in words.values()}) > 1] or ["backend", "strategy"]
-    kept = list(apart)
-    for name in ASIDE:
-        fewer = [key for key in kept if key != name]
-        if fewer and len({_phrase(one, fewer) for one in words.values()}) == len(words):
-            kept = fewer
+def labels(cells: Sequence[Cell], scenario: Scenario | None) -> Labels:
+    """Returns the labels of a scenario's cells; no two cells have the same.
+
+    A part of the scenario's label that all cells share is left out of `short` and put into `common`. Where the rest is
+    the same for two cells, their other settings are added, or else the cell's name.
+    """
+    label = scenario.label if scenario else default_label
+    full = {cell.name: label(cell) or cell.name for cell in cells}
+    settings = {cell.name: _settings(cell) for cell in cells}
+    parts = {name: text.split(", ") for name, text in full.items()}
+    shared = _in_all(parts.values()) if len(full) > 1 else []
+    short = {name: joined(*(part for part in parts[name] if part not in shared)) or full[name] for name in full}
+    same = _in_all(settings.values())
+    aside = {
+        name: joined(*(text for text in texts if text not in same and not _mentions(full[name], text)))
+        for name, texts in settings.items()
+    }
+    short = _unique(short, {name: joined(short[name], aside[name]) for name in short})
+    short = _unique(short, {name: name for name in short})
     return Labels(
-        short={name: _phrase(one, kept) for name, one in words.items()},
-        aside={name: _phrase(one, [key for key in apart if key not in kept]) for name, one in words.items()},
-        common=_phrase(next(iter(words.values()), {}), [key for key in names if key not in apart]),
+        short=short,
+        aside={name: "" if short[name].endswith(text) else text for name, text in aside.items()},
+        common=joined(*shared, *(text for text in same if not all(_mentions(one, text) for one in full.values()))),
     )
 
 
-def place(cell: Cell) -> tuple[Any, ...]:
-    """Sorts cells: PostgreSQL first, strategies as they are listed, then the parameters and the sizes, growing."""
+def without(label: str, *words: str) -> str:
+    """Returns a label without the parts that begin with one of `words`, such as a strategy or the backend's name."""
+    return joined(*(part for part in label.split(", ") if not any(word and part.startswith(word) for word in words)))
+
+
+def reading_order(cell: Cell) -> tuple[object, ...]:
+    """Sort key of cells: PostgreSQL first, strategies as they are listed, then parameters and sizes, ascending."""
     strategy = STRATEGIES.index(cell.strategy) if cell.strategy in STRATEGIES else -1
     params = sorted(
         (str(name), *_rank(value)) for name, value in cell.params.items() if not str(name).startswith("app_")
@@ -68,45 +79,59 @@ def place(cell: Cell) -> tuple[Any, ...]:
     return BACKENDS.index(cell.backend), strategy, params, cell.hosts, cell.pool, cell.clients, cell.rate or 0.0
 
 
-def _rank(value: Any) -> tuple[bool, float, str]:
-    """Numbers, and key sets by their size, before words."""
+def _rank(value: object) -> tuple[bool, float, str]:
+    """Sorts numbers, and key sets by their size, before words."""
     value = KEY_SETS.get(value, value) if isinstance(value, str) else value
     if isinstance(value, int | float):
         return False, float(value), ""
     return True, float(FIRST.index(value) if value in FIRST else len(FIRST)), str(value)
 
 
-def _dimensions(cell: Cell) -> dict[str, str]:
-    """What a cell is made of, in words, by the name of the dimension."""
-    words = {
-        "backend": BACKEND_NAMES.get(cell.backend, cell.backend),
-        "strategy": cell.strategy if cell.strategy.strip("'-") else "",
-        "hosts": plural(cell.hosts, "app host"),
-        "pool": f"pool {cell.pool}" if cell.pool else "",
-        "load": f"{cell.rate:,g} requests/s offered" if cell.rate is not None else plural(cell.clients, "client"),
-        "requests": plural(cell.requests, "request") if cell.requests else "",
-        "seconds": f"{cell.seconds:g} s" if cell.seconds else "",
-    }
-    return words | {f"param {name}": _param(str(name), value) for name, value in sorted(cell.params.items())}
+def _in_all(lists: Iterable[Sequence[str]]) -> list[str]:
+    """Returns the texts that are in each of the lists, in the order of the first."""
+    first, *rest = list(lists) or [[]]
+    return [text for text in first if all(text in other for other in rest)]
 
 
-def _param(name: str, value: Any) -> str:
-    if name == "keys" and value in KEY_SETS:
-        return "1 hot key" if KEY_SETS[value] == 1 else plural(KEY_SETS[value], "key")
+def _unique(texts: Mapping[str, str], longer: Mapping[str, str]) -> dict[str, str]:
+    """Replaces texts that occur twice by their longer form."""
+    values = list(texts.values())
+    return {name: longer[name] if values.count(text) > 1 else text for name, text in texts.items()}
+
+
+def _mentions(label: str, text: str) -> bool:
+    """Whether the label has the text as whole words."""
+    return bool(re.search(rf"(?<![\w.,]){re.escape(text)}(?!\w)", label, re.IGNORECASE))
+
+
+def _settings(cell: Cell) -> list[str]:
+    """Returns all settings of a cell, one text each; settings without a value are left out."""
+    texts = (
+        backend_name(cell),
+        cell.strategy.strip("'-"),
+        plural(cell.hosts, "host"),
+        f"pool of {plural(cell.pool, 'connection')}" if cell.pool else "",
+        f"{cell.rate:,g} requests/s" if cell.rate is not None else plural(cell.clients, "client"),
+        plural(cell.requests, "request") if cell.requests else "",
+        f"{cell.seconds:g} s" if cell.seconds else "",
+        *(_param(cell, str(name), value) for name, value in sorted(cell.params.items(), key=lambda item: str(item[0]))),
+    )
+    return [text for text in texts if text]
+
+
+def _param(cell: Cell, name: str, value: object) -> str:
+    if name == "keys":
+        return keys_name(cell)
     if name == "rows" and isinstance(value, int):
-        return f"{plural(value, 'row')} a request"
+        return f"{plural(value, 'row')} per request"
     if isinstance(value, bool) and name not in PARAMS:
         return f"{'with' if value else 'without'} {name}"
-    return PARAMS[name].format(_value(value)) if name in PARAMS else f"{name} {_value(value)}"
+    return PARAMS.get(name, name + " {}").format(_value(value))
 
 
-def _value(value: Any) -> str:
+def _value(value: object) -> str:
     if isinstance(value, Mapping):
         return " ".join(f"{key}={one}" for key, one in sorted(value.items(), key=str))
     if isinstance(value, float):
         return f"{value:g}"
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
-
-
-def _phrase(words: Mapping[str, str], keys: Sequence[str]) -> str:
-    return ", ".join(words[key] for key in keys if words.get(key))

@@ -1,7 +1,7 @@
-"""The original page's five success criteria, each answered by the findings of a run, or not at all. Pure.
+"""The five success criteria, each answered by the findings of a run. Pure.
 
-A criterion passes only if every scenario it needs was run and every finding it rests on passes, in valid
-trials. "Not measured" is an answer: nothing is inferred from a scenario that was not run.
+A criterion passes only if every scenario it needs was run and every finding that it is about passes, in valid
+trials. Otherwise it is "not measured": a scenario that was not run proves nothing.
 """
 
 from __future__ import annotations
@@ -22,28 +22,30 @@ from harness.text import plural
 State = Literal["pass", "fail", "unknown", "not measured"]
 
 WRITES = 1000
-"""As many as the page's first criterion names."""
+"""The number of concurrent writes in the first criterion."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Criterion:
-    """A success criterion: its words, the scenarios it needs, the findings it rests on."""
+    """A success criterion: its title, the scenarios it needs, the findings it is about."""
 
     name: str
     original: str
-    """The page's own wording."""
+    """Its wording in Japanese."""
     title: str
     needs: tuple[str, ...]
-    rests_on: Callable[[Finding], bool]
+    covers: Callable[[Finding], bool]
+    postgres_only: bool = False
+    """Whether findings about SQLite are left out."""
     quotes: str = ""
-    """How the checks begin whose findings say most; empty: the first that is found."""
-    short_of: Callable[[Sequence[Finding]], str] = lambda _: ""
-    """Why passing findings are not enough to say that the criterion holds; empty if they are."""
+    """How the checks begin whose finding is quoted; empty: the first finding is."""
+    gap: Callable[[Sequence[Finding]], str] = lambda _: ""
+    """Why findings that pass are not enough for the criterion; empty if they are."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """What a run says about a criterion: `because` is a sentence, `findings` what it rests on."""
+    """A run's answer to a criterion: `because` is a sentence, `findings` are those it follows from."""
 
     title: str
     state: State
@@ -51,16 +53,12 @@ class Answer:
     findings: tuple[Finding, ...]
 
 
-def _postgres(finding: Finding) -> bool:
-    return ".sqlite-" not in finding.cell
-
-
-def _few(findings: Sequence[Finding]) -> str:
+def _too_few_writes(findings: Sequence[Finding]) -> str:
     most = max((int(f.numbers.get("expected", 0)) for f in findings), default=0)
     return "" if most >= WRITES else f"{most:,} writes were sent at once, the criterion asks for {WRITES:,}"
 
 
-def _unscaled(findings: Sequence[Finding]) -> str:
+def _missing_sizes(findings: Sequence[Finding]) -> str:
     judged = {finding.check for finding in findings}
     absent = [f"{hosts}" for hosts in WANTED if names.SPEED_UP.format(hosts) not in judged]
     wanted = f"the criterion asks for {', '.join(map(str, WANTED))} hosts against one (./run provision --hosts 8)"
@@ -71,17 +69,18 @@ CRITERIA: tuple[Criterion, ...] = (
     Criterion(
         name="concurrent-writes",
         original="1000同時書き込みで100%成功",
-        title="1,000 concurrent writes succeed to 100 %",
+        title="1,000 concurrent writes all succeed",
         needs=("concurrent-writes",),
-        rests_on=lambda f: f.scenario == "concurrent-writes" and f.check == names.ACKNOWLEDGED,
-        short_of=_few,
+        covers=lambda f: f.scenario == "concurrent-writes" and f.check == names.ACKNOWLEDGED,
+        gap=_too_few_writes,
     ),
     Criterion(
         name="no-lost-update",
         original="Lost Update問題の完全解決",
         title="The lost-update problem is solved",
         needs=("concurrent-writes",),
-        rests_on=lambda f: f.check in names.ORACLE and _postgres(f),
+        covers=lambda f: f.check in names.ORACLE,
+        postgres_only=True,
         quotes=names.FINAL_VALUE,
     ),
     Criterion(
@@ -89,75 +88,77 @@ CRITERIA: tuple[Criterion, ...] = (
         original="デッドロックの自動検出と解決",
         title="Deadlocks are detected and resolved automatically",
         needs=("deadlocks",),
-        rests_on=lambda f: f.scenario == "deadlocks",
+        covers=lambda f: f.scenario == "deadlocks",
     ),
     Criterion(
         name="scaling",
         original="水平スケーリングの実現",
         title="Horizontal scaling is achieved",
         needs=("scaling",),
-        rests_on=lambda f: f.scenario == "scaling",
+        covers=lambda f: f.scenario == "scaling",
         quotes="speed-up",
-        short_of=_unscaled,
+        gap=_missing_sizes,
     ),
     Criterion(
         name="reliability",
         original="本番環境レベルの信頼性",
-        title="Reliability is fit for production",
+        title="Reliability is sufficient for production",
         needs=("isolation", "long-transactions", "connections"),
-        rests_on=lambda f: (
-            _postgres(f)
-            and (
-                f.scenario in ("isolation", "long-transactions", "connections", "bulk-insert", "pool-sweep")
-                or f.check == names.COUNTS_AGREE
-            )
+        covers=lambda f: (
+            f.scenario in ("isolation", "long-transactions", "connections", "bulk-insert", "pool-sweep")
+            or f.check == names.COUNTS_AGREE
         ),
+        postgres_only=True,
     ),
 )
 
 
 def answers(run: Run) -> tuple[Answer, ...]:
-    """The five criteria as this run's stored findings answer them."""
-    return tuple(answer(one, run, run.findings) for one in CRITERIA)
+    """Returns the answers of a run's stored findings to the five criteria."""
+    return tuple(answer(criterion, run, run.findings) for criterion in CRITERIA)
 
 
 def answer(criterion: Criterion, run: Run, findings: Sequence[Finding]) -> Answer:
-    """One criterion as `findings`, the run's own or made anew from its samples, answer it."""
-    found = tuple(f for f in findings if criterion.rests_on(f))
-    state, because = next(_states(criterion, run, found))
-    return Answer(title=criterion.title, state=state, because=because, findings=found)
+    """Returns the answer of `findings`: the stored ones, or those of a new evaluation of the samples."""
+    on_sqlite = {row.cell.name for row in run.rows if row.cell.backend != "postgres"} if criterion.postgres_only else ()
+    covered = tuple(f for f in findings if criterion.covers(f) and f.cell not in on_sqlite)
+    state, because = next(_states(criterion, run, covered))
+    return Answer(title=criterion.title, state=state, because=because, findings=covered)
 
 
-def _states(criterion: Criterion, run: Run, found: Sequence[Finding]) -> Iterator[tuple[State, str]]:
-    """The states with their reasons, the one that counts first."""
-    verdict = worst(f.verdict for f in found)
-    for finding in found:
+def _states(criterion: Criterion, run: Run, findings: Sequence[Finding]) -> Iterator[tuple[State, str]]:
+    """Yields the states that apply with their reasons; the first one is the answer."""
+    verdict = worst(f.verdict for f in findings)
+    for finding in findings:
         if finding.verdict == verdict == "fail":
             yield "fail", f"{_source(finding)}: {finding.detail}"
-    absent = [name for name in criterion.needs if not any(f.scenario == name for f in found)]
-    if absent or not found:
-        why = "; ".join(_absence(name, run) for name in absent) or "there is no finding"
-        so_far = f" (as far as it was measured, {plural(len(found), 'check')} pass)" if verdict == "pass" else ""
-        yield "not measured", why + so_far
-    for finding in found:
+    absent = [name for name in criterion.needs if not any(f.scenario == name for f in findings)]
+    if absent or not findings:
+        reason = "; ".join(_absence(name, run) for name in absent) or "there are no findings"
+        so_far = f" ({plural(len(findings), 'check')} of the other scenarios pass)" if verdict == "pass" else ""
+        yield "not measured", reason + so_far
+    for finding in findings:
         if finding.verdict == verdict == "unknown":
             yield "unknown", f"{_source(finding)}: {finding.detail}"
-    for finding in found:
-        if why := _doubt(finding, run.rows):
-            yield "unknown", f"{_source(finding)} rests on an invalid trial: {why}"
-    if short := criterion.short_of(found):
-        yield "not measured", short
-    telling = [f for f in found if criterion.quotes and f.check.startswith(criterion.quotes)][-1:] or found[:1]
-    more = f", and {plural(len(found) - 1, 'more check')}" if len(found) > 1 else ""
-    yield "pass", f"{_source(telling[0])}: {telling[0].detail}{more}"
+    for finding in findings:
+        if reason := _invalid(finding, run.rows):
+            yield "unknown", f"{_source(finding)} is based on an invalid trial: {reason}"
+    if gap := criterion.gap(findings):
+        yield "not measured", gap
+    quoted = [f for f in findings if criterion.quotes and f.check.startswith(criterion.quotes)][-1:] or findings[:1]
+    more = f", and {plural(len(findings) - 1, 'more check')}" if len(findings) > 1 else ""
+    yield "pass", f"{_source(quoted[0])}: {quoted[0].detail}{more}"
 
 
-def _doubt(finding: Finding, rows: Sequence[TrialResult]) -> str:
-    """Why a trial it rests on is invalid, or empty. A finding about no single cell rests on its whole scenario."""
-    mine = [row for row in rows if row.cell.scenario == finding.scenario]
-    of_cell = [row for row in mine if row.cell.name == finding.cell]
-    bad = [row.reason or "no reason was recorded" for row in unreplaced(of_cell or mine)]
-    return bad[0] if bad else ""
+def _invalid(finding: Finding, rows: Sequence[TrialResult]) -> str:
+    """Returns why a trial of the finding is invalid, or an empty text.
+
+    A finding that is not about a single cell is based on all trials of its scenario.
+    """
+    of_scenario = [row for row in rows if row.cell.scenario == finding.scenario]
+    of_cell = [row for row in of_scenario if row.cell.name == finding.cell]
+    reasons = [row.reason or "no reason was recorded" for row in unreplaced(of_cell or of_scenario)]
+    return reasons[0] if reasons else ""
 
 
 def _source(finding: Finding) -> str:
@@ -168,7 +169,7 @@ def _absence(name: str, run: Run) -> str:
     if name in run.manifest.skipped:
         return f"{name} was skipped: {run.manifest.skipped[name]}"
     if any(row.cell.scenario == name for row in run.rows):
-        return f"{name} was run, but has no finding that says so"
+        return f"{name} was run, but has no finding about this"
     return f"{name} was not part of this run" + (
         "" if run.manifest.status == "finished" else f" ({run.manifest.status})"
     )

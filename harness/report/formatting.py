@@ -1,6 +1,6 @@
-"""Numbers as a reader wants them: thousands separators, three digits. Pure.
+"""Formats numbers for readers: thousands separators, three significant digits. Pure.
 
-A figure that was not measured, or that no measurement can be (NaN, infinity), is a dash; none is ever made up.
+A figure that was not measured, or that is not finite, is a dash.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import math
 from collections.abc import Mapping
 
 NOTHING, MINUS = "\N{EN DASH}", "\N{MINUS SIGN}"
-"""`NOTHING`: not measured, or too few samples to carry the figure."""
+"""`NOTHING`: not measured, or too few samples for the figure."""
 
 SYMBOLS: Mapping[str, str] = {
     "pass": "✓",
@@ -19,11 +19,11 @@ SYMBOLS: Mapping[str, str] = {
     "warning": "!",
     "not measured": NOTHING,
 }
-"""Never colour alone: each verdict has a symbol, and its word beside it."""
+"""Each verdict has a symbol and its word, never a colour alone."""
 
 
 def number(value: float | None, digits: int = 3) -> str:
-    """A measured figure, rounded to `digits` significant digits: 1,230 or 12.3 or 0.00123."""
+    """Formats a figure, rounded to `digits` significant digits: 1,230 or 12.3 or 0.00123."""
     if value is None or not math.isfinite(value):
         return NOTHING
     if value == 0:
@@ -36,12 +36,12 @@ def number(value: float | None, digits: int = 3) -> str:
 
 
 def count(value: float | None) -> str:
-    """A count, exact: 1,000."""
+    """Formats a count, exact: 1,000."""
     return NOTHING if value is None or not math.isfinite(value) else f"{value:,.0f}"
 
 
 def percent(share: float | None) -> str:
-    """A share as `99.9 %`. What is not all never reads 100 %, what is not nothing never reads 0 %."""
+    """Formats a share as `99.9 %`. A share below 1 is never shown as 100 %, one above 0 never as 0 %."""
     if share is None or not math.isfinite(share):
         return NOTHING
     text = number(share * 100)
@@ -49,12 +49,12 @@ def percent(share: float | None) -> str:
 
 
 def whole_percent(share: float) -> str:
-    """A share that was looked at now and then, as `71 %`: its tenths would mean nothing."""
+    """Formats a share without decimals, such as `71 %`: for samples too few to carry tenths."""
     return f"{100 * share:.0f} %"
 
 
 def change(before: float | None, after: float | None) -> str:
-    """From `before` to `after` as `+233 %` or `-90.0 %`."""
+    """Formats the change from `before` to `after` as `+233 %` or `-90.0 %`."""
     if before is None or after is None or not (math.isfinite(before) and math.isfinite(after)) or before <= 0:
         return NOTHING
     share = after / before - 1
@@ -62,14 +62,14 @@ def change(before: float | None, after: float | None) -> str:
 
 
 def span(low: float | None, high: float | None) -> str:
-    """The smallest and the largest of the trials, as a range; empty where there is but one value."""
+    """Formats the smallest and the largest value as a range; empty if they are the same."""
     if low is None or high is None or low == high:
         return ""
     return f"{number(low)}{NOTHING}{number(high)}"
 
 
 def size(octets: float | None) -> str:
-    """Memory in GiB or MiB; a dash where no limit is known."""
+    """Formats memory in GiB or MiB; a dash where no limit is known."""
     if not octets or not math.isfinite(octets):
         return NOTHING
     return f"{number(octets / 2**30)} GiB" if octets >= 2**30 else f"{number(octets / 2**20)} MiB"

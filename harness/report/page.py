@@ -1,7 +1,8 @@
-"""report.html: one file that needs nothing else, for who has to decide and for who wants to see every figure.
+"""Writes report.html: one self-contained file for decision makers and for readers who want every number.
 
-The page is static: no script, nothing loaded, readable without its style sheet (a CSP may take that away), in
-print, on a phone, in the dark, by ear. It is built pure from what was read of a run; the template lays it out.
+The page has no script and loads nothing. It stays readable without its style sheet (a content security policy may
+block it), in print, on a phone, with a dark theme and with a screen reader. Building it is pure; the template does
+the layout.
 """
 
 from __future__ import annotations
@@ -16,21 +17,21 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from harness.analysis.bottleneck import MEANING
 from harness.plan.scenario import Scenario
-from harness.report.cell_labels import place
-from harness.report.charts.select import pictures
-from harness.report.criteria import Answer, answers
+from harness.report.cell_labels import reading_order
+from harness.report.criteria import Answer
 from harness.report.formatting import SYMBOLS
+from harness.report.looks import LOOKS, look_of
 from harness.report.page_model import Fold, Section, Table
-from harness.report.sections.bottleneck import behind
-from harness.report.sections.environment import environment_tables, hosts_are_ours, reproduction, shares_cores
-from harness.report.sections.scenario import SectionInput, section
-from harness.report.sections.sqlite_vs_postgres import written
+from harness.report.run_summary import Headline, RunSummary
+from harness.report.section_input import SectionInput
+from harness.report.sections.environment import created_hosts, environment_tables, reproduction, shares_cores
+from harness.report.sections.scenario import section
+from harness.report.sections.sqlite_vs_postgres import wrote_to_sqlite
 from harness.report.sections.validity import validity_tables
-from harness.report.summary import Headline, ScenarioSummary, headline, summarise
-from harness.report.trial_data import read
+from harness.report.summary import ScenarioSummary
+from harness.report.trial_data import read_trials
 from harness.scenarios import SCENARIOS
 from harness.store.files import write_atomically
-from harness.store.run_reader import Run
 from harness.text import printable
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -38,7 +39,7 @@ TEMPLATES = Path(__file__).parent / "templates"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Page:
-    """All that the template shows, in the order a reader wants it."""
+    """The content of the page, in reading order."""
 
     run_id: str
     started: str
@@ -53,36 +54,33 @@ class Page:
     validity: tuple[Table | Fold, ...]
     environment: tuple[Table, ...]
     reproduction: tuple[str, ...]
-    hosts_are_ours: bool
+    created_hosts: bool
     damage: tuple[str, ...] = ()
 
 
-def write_report(run: Run) -> Path:
+def write_report(summary: RunSummary) -> Path:
     """Writes report.html into the run's folder and returns its path. Raises RigError on a full disk."""
-    path = run.path / "report.html"
-    write_atomically(path, render(build(run)))
+    path = summary.run.path / "report.html"
+    write_atomically(path, render(build(summary)))
     return path
 
 
-def build(run: Run, scenarios: Mapping[str, Scenario] = SCENARIOS) -> Page:
-    """The page of a run. A damaged samples or evidence file costs what stood in it, and the page says so."""
-    summaries = summarise(run)
-    seen = read(run)
-    manifest = run.manifest
+def build(summary: RunSummary, scenarios: Mapping[str, Scenario] = SCENARIOS) -> Page:
+    """Returns the page of a run. A damaged file costs the data in it, and the page names the file."""
+    run, manifest = summary.run, summary.run.manifest
+    data = read_trials(run, counts_by_key=[name for name, look in LOOKS.items() if look.counts_by_key])
+    on_sqlite = [one.name for one in summary.scenarios if wrote_to_sqlite(one)]
+    explains = sorted(on_sqlite, key=lambda name: not look_of(name).explains_sqlite)[:1]
 
-    on_file = [summary.name for summary in summaries if written(summary)]
-    explains = "sqlite-vs-postgres" if "sqlite-vs-postgres" in on_file else next(iter(on_file), "")
-
-    def of(summary: ScenarioSummary) -> SectionInput:
-        of_it = [reading for reading in seen.readings if reading.row.cell.scenario == summary.name]
-        mine = sorted(of_it, key=lambda reading: place(reading.row.cell))
+    def input_of(one: ScenarioSummary) -> SectionInput:
+        trials = [trial for trial in data.trials if trial.row.cell.scenario == one.name]
         return SectionInput(
-            summary=summary,
-            scenario=scenarios.get(summary.name),
-            readings=mine,
-            pictures=pictures(summary, mine, shared_cores=shares_cores(manifest.rig)),
-            explains=summary.name == explains,
-            behind=behind(summary, of_it, seen.courses.get(summary.name)),
+            summary=one,
+            scenario=scenarios.get(one.name),
+            trials=sorted(trials, key=lambda trial: reading_order(trial.row.cell)),
+            series=data.series.get(one.name),
+            shared_cores=shares_cores(manifest.rig),
+            explains_sqlite=one.name in explains,
         )
 
     return Page(
@@ -91,21 +89,21 @@ def build(run: Run, scenarios: Mapping[str, Scenario] = SCENARIOS) -> Page:
         finished=manifest.finished,
         status=manifest.status,
         command=manifest.code.command,
-        headline=headline(run, summaries),
-        answers=answers(run),
+        headline=summary.headline,
+        answers=summary.answers,
         warnings=tuple(manifest.warnings),
         skipped=tuple(manifest.skipped.items()),
-        sections=tuple(section(of(summary)) for summary in summaries),
-        validity=tuple(validity_tables(manifest, seen.readings, summaries)),
+        sections=tuple(section(input_of(one)) for one in summary.scenarios),
+        validity=tuple(validity_tables(manifest, data.trials, summary.scenarios)),
         environment=tuple(environment_tables(manifest)),
         reproduction=reproduction(manifest),
-        hosts_are_ours=hosts_are_ours(manifest.rig),
-        damage=seen.damage,
+        created_hosts=created_hosts(manifest.rig),
+        damage=data.damage,
     )
 
 
 def render(page: Page) -> str:
-    """The page as HTML. Every text is escaped, and stripped of what cannot be printed."""
+    """Returns the page as HTML. All text is escaped, and characters that cannot be printed are removed."""
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,

@@ -1,4 +1,4 @@
-"""What a page is made of: sections with prose, tables and pictures. Data only; the template lays it out."""
+"""The elements of a page: sections with prose, tables and pictures. Data only; the template does the layout."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _NUMBER = re.compile(rf"(?:[+{MINUS}≥>] ?)?[\d,.]+(?: %| of [\d,]+)?|{NOTHING}
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """What stands in one place of a table: `note` in small below it, `mark` a verdict whose symbol goes before it."""
+    """One field of a table: `note` is small text below it, `mark` a verdict whose symbol is shown before it."""
 
     text: str
     note: str = ""
@@ -24,7 +24,7 @@ class Value:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
-    """A caption, one head, rows of equal length; the first column names the row."""
+    """A caption, one head, and rows of equal length; the first column names the row."""
 
     kind: ClassVar[str] = "table"
     caption: str
@@ -34,25 +34,25 @@ class Table:
 
     @property
     def numeric(self) -> tuple[bool, ...]:
-        """Which columns hold numbers alone, and so are set flush right."""
+        """For each column, whether all its values are numbers; such a column is aligned right."""
         return tuple(all(_NUMBER.fullmatch(v.text) for v in column) for column in zip(*self.rows, strict=True))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prose:
-    """Paragraphs; one that begins with `$ ` is a command."""
+    """Paragraphs with a title; a paragraph that begins with `$ ` is a command."""
 
     kind: ClassVar[str] = "prose"
     title: str
     paragraphs: tuple[str, ...]
     anchor: str = ""
     see: tuple[tuple[str, str], ...] = ()
-    """Places of the page that belong to it: their anchors, and what is said of them."""
+    """Links to related parts of the page: their anchors and texts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Picture:
-    """A chart as SVG text from our own renderer, and the sentence that stands for it where it cannot be seen."""
+    """A chart as SVG text from the project's own renderer, with its text alternative."""
 
     kind: ClassVar[str] = "picture"
     caption: str
@@ -62,7 +62,7 @@ class Picture:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fold:
-    """Blocks that stand behind their title until they are asked for."""
+    """Blocks that are hidden behind their title until the reader opens it."""
 
     kind: ClassVar[str] = "fold"
     title: str
@@ -74,7 +74,7 @@ Block = Table | Prose | Picture | Fold
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Line:
-    """A finding as shown: verdict, check, the cell it is about (and how many are like it), the sentence."""
+    """A finding as shown: verdict, check, its cell (and the number of similar findings), the sentence."""
 
     verdict: str
     check: str
@@ -84,9 +84,9 @@ class Line:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Section:
-    """A scenario: its question, the answer, what it was asked to show, what was found, and the figures.
+    """A scenario: its question, the answer, the criteria, the findings, and the figures.
 
-    `findings`: whatever does not pass, and of each check that does the first; `more`: the other passes.
+    `findings`: all that do not pass, and the first of each check that passes; `more`: the other passes.
     """
 
     name: str
@@ -102,14 +102,13 @@ class Section:
 
 
 def table(caption: str, head: Sequence[str], rows: Iterable[Iterable[Value | str]], *, note: str = "") -> Table:
-    """A Table, whose places may be given as plain text."""
+    """Returns a Table; its values may be given as plain text."""
     filled = tuple(tuple(v if isinstance(v, Value) else Value(v) for v in row) for row in rows)
     return Table(caption=caption, head=tuple(head), rows=filled, note=note)
 
 
-def measured(cell: CellSummary, name: str, scale: float = 1.0) -> Value:
-    """The median of a figure with the smallest and largest trial below it."""
+def measured(cell: CellSummary, name: str) -> Value:
+    """Returns the median of a figure with the smallest and largest trial below it."""
     if name not in cell.medians:
         return Value(NOTHING)
-    low, high = cell.spans[name]
-    return Value(number(cell.medians[name] * scale), span(low * scale, high * scale))
+    return Value(number(cell.medians[name]), span(*cell.spans[name]))

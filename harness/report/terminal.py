@@ -1,7 +1,7 @@
-"""What a run prints at its end: cells, findings, verdict and where the report is. At most 100 columns wide.
+"""Prints the summary of a run: cells, findings, verdict and the path of the report, in at most 100 columns.
 
-Lines are built pure and plain; rich only colours the symbols where there is a terminal that wants it. Nothing
-out of a file can move the cursor or colour the screen (`printable`).
+Lines are built as plain text; rich only colours the symbols on a terminal. Text from a file cannot move the cursor or
+colour the screen (`printable`).
 """
 
 from __future__ import annotations
@@ -17,59 +17,59 @@ from rich.text import Text
 from harness.errors import FormatError
 from harness.isolation import matrix
 from harness.model import Finding
-from harness.report.criteria import answers
 from harness.report.formatting import NOTHING, SYMBOLS, count, number
-from harness.report.summary import CellSummary, ScenarioSummary, headline, summarise
-from harness.report.trial_data import anomalies
+from harness.report.run_summary import RunSummary
+from harness.report.summary import CellSummary, ScenarioSummary
+from harness.report.trial_data import isolation_rows
 from harness.store.run_reader import Run
 from harness.text import printable
 
 WIDTH = 80
 HEAD = ("sent", "ok", "fail", "unknown", "lost", "req/s", "p50", "p95", "p99", "valid")
 LEGEND = (
-    "sent to unknown: of the measured seconds, over all trials; lost: of the warm-up too. req/s (acknowledged), p50, "
-    "p95, p99 (ms, from the instant a request was due): medians over the valid trials."
+    "sent, ok, fail, unknown: requests of the measured phase, over all trials; lost: lost updates, including the "
+    "warm-up. req/s (acknowledged), p50, p95, p99 (ms, from the time at which a request was due): medians over the "
+    "valid trials."
 )
 SERVICE = ("service_p50_ms", "service_p95_ms", "service_p99_ms")
 _STYLES = {"OCCURRED!!": "bold red", "✓": "green", "✗": "bold red", "?": "yellow", "!": "bold yellow"}
 
 
-def print_summary(run: Run, report: Path | None = None, *, console: Console | None = None) -> None:
-    """Prints the summary of `run`; `report` is the path of its page, where one was written."""
+def print_summary(summary: RunSummary, report: Path | None = None, *, console: Console | None = None) -> None:
+    """Prints the summary; `report` is the path of the run's page, if one is written."""
     console = console or Console(highlight=False)
-    for line in lines(run, report=report, width=min(console.width, 100)):
+    for line in lines(summary, report=report, width=min(console.width, 100)):
         text = Text(line)
         for symbol, style in _STYLES.items():
             text.highlight_words([symbol], style)
         console.print(text, soft_wrap=True)
 
 
-def lines(run: Run, *, report: Path | None = None, width: int = WIDTH) -> Iterator[str]:
-    """The summary, line by line, none wider than `width` (80 at least; a path or name is not broken)."""
+def lines(summary: RunSummary, *, report: Path | None = None, width: int = WIDTH) -> Iterator[str]:
+    """Returns the summary by line, none wider than `width` (at least 80; paths and names are not broken)."""
     width = max(width, WIDTH)
-    scenarios = summarise(run)
-    for scenario in scenarios:
+    for scenario in summary.scenarios:
         yield ""
-        common = scenario.common if any(cell.sent is not None for cell in scenario.cells) else ""
+        common = scenario.common if scenario.has_load else ""
         yield from _wrap(scenario.name + (f": {common}" if common else ""), width, "", "  ")
         yield from _table(scenario, width)
-        yield from _matrix(run, scenario, width)
-        for symbol, said in _findings(scenario):
-            yield from _wrap(said, width, f"{symbol} ", "  ")
-    if not scenarios:
+        yield from _matrix(summary.run, scenario, width)
+        for symbol, text in _findings(scenario):
+            yield from _wrap(text, width, f"{symbol} ", "  ")
+    if not summary.scenarios:
         yield "nothing was measured"
-    yield from _rest(run, scenarios, width)
+    yield from _rest(summary, width)
     if report is not None:
-        yield f"report: {printable(_short(report))}"
+        yield f"report: {printable(_relative(report))}"
 
 
 def _matrix(run: Run, scenario: ScenarioSummary, width: int) -> Iterator[str]:
-    """Anomaly by level, where the scenario's trials ran isolation cases: what may occur, and what was seen."""
+    """Returns the matrix of anomalies, if the scenario's trials ran isolation cases."""
     rows: list[matrix.MatrixRow] = []
     for row in run.rows:
-        if row.cell.scenario == scenario.name == "isolation":
+        if row.cell.scenario == scenario.name and row.figure("sent") is None:  # a workload that is not HTTP
             try:
-                rows += anomalies(run.evidence(row.trial.order))
+                rows += isolation_rows(run.evidence(row.trial.order))
             except FormatError as error:
                 yield from _wrap(f"trial {row.trial.order}: {error.message}", width, "! ", "  ")
     if rows:
@@ -78,64 +78,66 @@ def _matrix(run: Run, scenario: ScenarioSummary, width: int) -> Iterator[str]:
 
 
 def _findings(scenario: ScenarioSummary) -> Iterator[tuple[str, str]]:
-    """What fails or is unknown one by one; a check that passes in several cells once, with the first of them."""
+    """Returns symbol and text of each finding that does not pass, and one per check that passes: the first."""
     passed: dict[str, list[Finding]] = {}
     for one in scenario.findings:
         if one.verdict == "pass":
             passed.setdefault(one.check, []).append(one)
         else:
             label = scenario.labels.get(one.cell, "")
-            where = f" [{label}]" if label and len(scenario.cells) > 1 else ""
-            yield SYMBOLS[one.verdict], f"{one.check}{where}: {one.detail}"
+            cell = f" [{label}]" if label and len(scenario.cells) > 1 else ""
+            yield SYMBOLS[one.verdict], f"{one.check}{cell}: {one.detail}"
     for check, group in passed.items():
         times = f", first of {len(group)} passes" if len(group) > 1 else ""
         yield SYMBOLS["pass"], f"{check}{times}: {group[0].detail}"
 
 
-def _rest(run: Run, scenarios: Sequence[ScenarioSummary], width: int) -> Iterator[str]:
-    notes = [f"skipped: {name}: {why}" for name, why in run.manifest.skipped.items()]
-    notes += [f"! {text}" for text in run.manifest.warnings]
+def _rest(summary: RunSummary, width: int) -> Iterator[str]:
+    """Returns what is about the whole run: notes, success criteria, verdict."""
+    manifest = summary.run.manifest
+    notes = [f"skipped: {name}: {why}" for name, why in manifest.skipped.items()]
+    notes += [f"! {text}" for text in manifest.warnings]
     notes += [
-        f"! invalid: {scenario.name}, {cell.label}: {why}"
-        for scenario in scenarios
+        f"! invalid: {scenario.name}, {cell.label}: {reason}"
+        for scenario in summary.scenarios
         for cell in scenario.cells
-        for why in cell.reasons
+        for reason in cell.reasons
     ]
     yield ""
-    if any(cell.medians for scenario in scenarios for cell in scenario.cells):
+    if any(cell.medians for scenario in summary.scenarios for cell in scenario.cells):
         yield from _wrap(LEGEND, width, "", "")
     for note in notes:
         yield from _wrap(note, width, "", "  ")
     yield ""
     yield "success criteria"
-    for answer in answers(run):
+    for answer in summary.answers:
         yield from _wrap(f"{answer.title}: {answer.state}", width, f"{SYMBOLS[answer.state]} ", "  ")
     yield ""
-    top = headline(run, scenarios)
-    yield from _wrap(f"{top.word}: {top.sentence}", width, "", "  ")
+    yield from _wrap(f"{summary.headline.word}: {summary.headline.sentence}", width, "", "  ")
 
 
 def _table(scenario: ScenarioSummary, width: int) -> Iterator[str]:
-    """Cells under `HEAD`, latencies in ms; a cell's name stands before its figures, or above where it is too long."""
-    table = [_figures(cell) for cell in scenario.cells]
-    if not any(cell.sent is not None for cell in scenario.cells):
+    """Returns the cells under `HEAD`. A label is before the figures of its cell, or above them if it is too long."""
+    if not scenario.has_load:
         return
-    names = [printable(cell.label) if len(table) > 1 else "" for cell in scenario.cells]
+    table = [_figures(cell) for cell in scenario.cells]
+    names = [printable(cell.label) for cell in scenario.cells]
     widths = [max(map(len, column)) for column in zip(HEAD, *table, strict=True)]
     room = width - sum(widths) - 2 * len(widths)
-    left = max(map(len, names)) if max(map(len, names)) <= room else 0
-    yield _aligned("", HEAD, left, widths)
+    longest = max(map(len, names))
+    name_width = longest if longest <= room else 0
+    yield _aligned("", HEAD, name_width, widths)
     for cell, name, line in zip(scenario.cells, names, table, strict=True):
-        if len(name) > left:
+        if not name_width:
             yield from _wrap(name, width, "  ", "    ")
-        yield _aligned(name if left else "", line, left, widths)
+        yield _aligned(name if name_width else "", line, name_width, widths)
         yield from _service(cell, width)
 
 
 def _service(cell: CellSummary, width: int) -> list[str]:
-    """Open model: beside the latency, what a tool would report that starts its clock at the send.
+    """Returns the service time of a cell of the open model: what a tool reports that starts its clock at the send.
 
-    In the closed model the two are one, but for the microseconds between reading an answer and writing.
+    In the closed model service time and latency are the same, except for microseconds.
     """
     p50, p95, p99 = (number(cell.medians.get(name)) for name in SERVICE)
     if cell.cell.mode != "open" or p50 == NOTHING:
@@ -154,8 +156,9 @@ def _figures(cell: CellSummary) -> tuple[str, ...]:
     )
 
 
-def _aligned(name: str, line: Sequence[str], left: int, widths: Sequence[int]) -> str:
-    return name.ljust(left) + "".join("  " + text.rjust(width) for text, width in zip(line, widths, strict=True))
+def _aligned(name: str, line: Sequence[str], name_width: int, widths: Sequence[int]) -> str:
+    figures = ("  " + text.rjust(width) for text, width in zip(line, widths, strict=True))
+    return name.ljust(name_width) + "".join(figures)
 
 
 def _wrap(text: str, width: int, first: str, rest: str) -> list[str]:
@@ -165,7 +168,7 @@ def _wrap(text: str, width: int, first: str, rest: str) -> list[str]:
     return wrapped or [first.rstrip()]
 
 
-def _short(path: Path) -> str:
-    """The path from here where it lies below, so that it can be pasted and is short."""
-    here = os.path.relpath(path)
-    return str(path) if here.startswith("..") else here
+def _relative(path: Path) -> str:
+    """Returns the path relative to the working directory, if it is below it."""
+    relative = os.path.relpath(path)
+    return str(path) if relative.startswith("..") else relative

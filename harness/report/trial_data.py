@@ -1,15 +1,15 @@
-"""What a report reads of each trial besides its row. The only module here that opens files of a run.
+"""Reads the data of each trial that a report needs besides its row. Only this module of the report opens run files.
 
-A damaged file costs what stood in it and is named; it never costs the page.
+A damaged file costs the page the data in it, and the page names the file; the rest of the page is written.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Literal, TypeVar
+from typing import Literal, TypeVar
 
 from harness.analysis.bottleneck import Attribution, attribute
 from harness.analysis.stats import samples_needed
@@ -25,24 +25,23 @@ from harness.report.charts.theme import number as number_of
 from harness.store.run_reader import Run
 
 CURVE = (1.0, 5.0, 10.0, 25.0, 50.0, 75.0, 90.0, 95.0, 98.0, 99.0, 99.5, 99.8, 99.9, 99.95, 99.99)
-"""Percentiles of a curve, as far as the samples carry them."""
+"""Percentiles of a curve, as far as the number of samples allows them."""
 
 MOST_CURVES = 8
-"""Cells whose curves can still be told apart in one picture."""
-
-PER_KEY = frozenset({"concurrent-writes"})
-"""Scenarios whose samples are read one by one, to show key by key what was acknowledged."""
+"""Curves of more cells cannot be told apart in one chart."""
 
 T = TypeVar("T")
 _Kind = Literal["latency", "service"]
+Second = Mapping[str, str | float]
+"""A row of timeline.csv."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrialData:
-    """A trial as read: `summary` and `curves` are of its main lane, `curves` kind -> [(percent, ms)].
+    """The data of one trial; `summary` and `curves` are of its main lane, `curves`: kind -> [(percent, ms)].
 
-    `seconds`: its rows of timeline.csv, one a second. `acknowledged` and `unknown`: increments by key, where samples
-    were read. `matrix`: rows of harness.isolation.matrix, where the trial ran isolation cases.
+    `seconds`: its rows of timeline.csv, one per second. `acknowledged` and `unknown`: increments by key, where the
+    samples were read for them. `matrix`: rows of harness.isolation.matrix, where the trial ran isolation cases.
     """
 
     row: TrialResult
@@ -50,7 +49,7 @@ class TrialData:
     evidence: Evidence | None = None
     summary: LaneSummary | None = None
     curves: Mapping[str, Sequence[tuple[float, float]]] = field(default_factory=dict)
-    seconds: Sequence[Mapping[str, str | float]] = ()
+    seconds: Sequence[Second] = ()
     acknowledged: Mapping[str, int] = field(default_factory=dict)
     unknown: Mapping[str, int] = field(default_factory=dict)
     matrix: Sequence[MatrixRow] = ()
@@ -62,22 +61,24 @@ class TrialData:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Read:
-    """All of a run: the readings in the order of the trials, what hosts and database did over each scenario that has
-    telemetry, a sentence for each damaged file."""
+class ReadTrials:
+    """The trials of a run in their order, the telemetry of each scenario that has any, a sentence per damaged file."""
 
-    readings: Sequence[TrialData]
-    courses: Mapping[str, TelemetrySeries] = field(default_factory=dict)
+    trials: Sequence[TrialData]
+    series: Mapping[str, TelemetrySeries] = field(default_factory=dict)
     damage: tuple[str, ...] = ()
 
 
-def read(run: Run) -> Read:
-    """What a report needs of a run besides its manifest and its rows."""
+def read_trials(run: Run, *, counts_by_key: Collection[str] = ()) -> ReadTrials:
+    """Reads what a report needs of a run besides its manifest and its rows.
+
+    `counts_by_key`: the scenarios whose samples are read to count the acknowledged increments of each key.
+    """
     damage: list[str] = []
 
-    def attempt(what: Callable[[], T], otherwise: T) -> T:
+    def attempt(read: Callable[[], T], otherwise: T) -> T:
         try:
-            return what()
+            return read()
         except FormatError as error:
             damage.append(error.message)
             return otherwise
@@ -86,60 +87,68 @@ def read(run: Run) -> Read:
     seconds: dict[str, list[Mapping[str, str]]] = {}
     for line in table:
         seconds.setdefault(line.get("order") or "", []).append(line)
-    heard: dict[int, dict[str, TelemetryTotals]] = attempt(run.telemetry_totals, {})
-    readings = []
+    telemetry: dict[int, dict[str, TelemetryTotals]] = attempt(run.telemetry_totals, {})
+    trials = []
     rows = sorted(run.rows, key=lambda row: row.trial.order)
-    drawn = _drawn(rows)
+    curves_of = _curves_to_read(rows)
     for row in rows:
         order = row.trial.order
         summaries: dict[str, LaneSummary] = attempt(partial(run.summaries, order), {})
         lane = "main" if "main" in summaries or not summaries else next(iter(summaries))
         curves: dict[str, Sequence[tuple[float, float]]] = {
-            kind: attempt(partial(_curve, run, order, lane, kind), []) for kind in drawn.get(order, ())
+            kind: attempt(partial(_curve, run, order, lane, kind), []) for kind in curves_of.get(order, ())
         }
-        per_key = row.cell.scenario in PER_KEY
-        ok, unknown = attempt(partial(_by_key, run, order), _NO_KEYS) if per_key else _NO_KEYS
+        by_key = row.cell.scenario in counts_by_key
+        ok, unknown = attempt(partial(_by_key, run, order), _NO_KEYS) if by_key else _NO_KEYS
         evidence = attempt(partial(run.evidence, order), None)
-        readings.append(
+        lines = (line for line in seconds.get(str(order), ()) if line.get("lane", lane) in (lane, ""))
+        trials.append(
             TrialData(
                 row=row,
                 evidence=evidence,
-                matrix=attempt(partial(anomalies, evidence), ()),
+                matrix=attempt(partial(isolation_rows, evidence), ()),
                 summary=summaries.get(lane),
                 curves=curves,
-                seconds=_whole_seconds(s for s in seconds.get(str(order), ()) if s.get("lane", lane) in (lane, "")),
+                seconds=_whole_seconds(lines),
                 acknowledged=ok,
                 unknown=unknown,
-                attribution=attribute(heard.get(order, {}), run.roles, row),
+                attribution=attribute(telemetry.get(order, {}), run.roles, row),
             )
         )
-    courses: dict[str, TelemetrySeries] = attempt(partial(_courses, run, heard), {})
-    return Read(readings=readings, courses=courses, damage=tuple(dict.fromkeys(damage)))
+    series: dict[str, TelemetrySeries] = attempt(partial(_series, run, telemetry), {})
+    return ReadTrials(trials=trials, series=series, damage=tuple(dict.fromkeys(damage)))
 
 
-def _courses(run: Run, heard: Mapping[int, Mapping[str, TelemetryTotals]]) -> dict[str, TelemetrySeries]:
-    """Scenario -> its course, where it has one. All are drawn in one more pass over the telemetry."""
+def _series(run: Run, telemetry: Mapping[int, Mapping[str, TelemetryTotals]]) -> dict[str, TelemetrySeries]:
+    """Returns the telemetry series by scenario.
+
+    They need a second pass over telemetry.csv: the first one tells how long each lasts, which sets its buckets.
+    """
     serving: dict[str, dict[int, int]] = {}
     for row in run.rows:
-        if row.trial.order in heard:
+        if row.trial.order in telemetry:
             serving.setdefault(row.cell.scenario, {})[row.trial.order] = row.cell.hosts
-    drawings = {
+    builders = {
         name: SeriesBuilder(spans, run.roles, orders)
         for name, orders in serving.items()
-        if (spans := spans_of(heard, orders))
+        if (spans := spans_of(telemetry, orders))
     }
-    for moment in run.readings() if drawings else ():
-        for drawing in drawings.values():
-            drawing.add(moment)
-    return {name: drawing.course() for name, drawing in drawings.items()}
+    for reading in run.readings() if builders else ():
+        for builder in builders.values():
+            builder.add(reading)
+    return {name: builder.series() for name, builder in builders.items()}
 
 
-def _whole_seconds(rows: Iterable[Mapping[str, str]]) -> list[Mapping[str, str | float]]:
-    """One row a second: where warm-up and measuring share one, counts are added, times are of the part with more."""
+def _whole_seconds(rows: Iterable[Mapping[str, str]]) -> list[Second]:
+    """Returns one row per second.
+
+    Where warm-up and measured phase share a second, the counts are added and the times are of the part with more
+    requests.
+    """
     seconds: dict[str, list[Mapping[str, str]]] = {}
     for row in rows:
         seconds.setdefault(row.get("second") or "", []).append(row)
-    whole: list[Mapping[str, str | float]] = []
+    whole: list[Second] = []
     for parts in seconds.values():
         sent = [number_of(part.get("sent")) or 0.0 for part in parts]
         counts = {
@@ -155,6 +164,7 @@ _NO_KEYS: _Keys = ({}, {})
 
 
 def _by_key(run: Run, order: int) -> _Keys:
+    """Returns the acknowledged and the unknown increments of a trial by key."""
     ok: Counter[str] = Counter()
     unknown: Counter[str] = Counter()
     for samples in run.lanes(order).values():
@@ -164,14 +174,14 @@ def _by_key(run: Run, order: int) -> _Keys:
     return ok, unknown
 
 
-def anomalies(evidence: Evidence | None) -> Sequence[MatrixRow]:
-    """Rows of harness.isolation.matrix, where the trial ran isolation cases. Raises FormatError."""
+def isolation_rows(evidence: Evidence | None) -> Sequence[MatrixRow]:
+    """Returns the rows of the matrix, where the trial ran isolation cases. Raises FormatError."""
     result = (evidence.workload_result if evidence else None) or {}
     return matrix.matrix(matrix.read(result)) if result.get("what") == "isolation" else ()
 
 
-def _drawn(rows: Sequence[TrialResult]) -> dict[int, tuple[_Kind, ...]]:
-    """Trial -> the curves to read: the first valid trial of each cell, where a scenario has not too many."""
+def _curves_to_read(rows: Sequence[TrialResult]) -> dict[int, tuple[_Kind, ...]]:
+    """Returns the curves to read by trial: those of the first valid trial of each cell, unless there are too many."""
     first: dict[str, dict[str, int]] = {}
     for row in rows:
         if row.valid:
@@ -190,7 +200,3 @@ def _curve(run: Run, order: int, lane: str, kind: _Kind) -> list[tuple[float, fl
     percents = [percent for percent in CURVE if size >= samples_needed(percent)]
     values = histogram.quantiles_us(counts, [percent / 100 for percent in percents])
     return [(percent, us / 1e3) for percent, us in zip(percents, values, strict=True) if us is not None]
-
-
-def _mapping(value: object) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}

@@ -14,6 +14,8 @@ from harness.load.results.summary import LaneSummary, Percentiles
 from harness.model import Cell, Finding, Host, RunVerdict, Trial
 from harness.provision.image import role_defaults
 from harness.record import Evidence, TrialResult, Validity
+from harness.report.page import Page, build
+from harness.report.run_summary import summarise
 from harness.rig.state import ROLES_DIR, RigState
 from harness.store.csv_rows import as_columns
 from harness.store.manifest import CodeRecord, HostRecord, RigRecord, Status
@@ -82,7 +84,7 @@ class Made:
     figures: Mapping[str, float | None] = field(default_factory=dict)
     evidence: Evidence = field(default_factory=Evidence)
     driven: bool = True
-    course: int = 0
+    timeline_s: int = 0
     """Seconds in timeline.csv."""
 
 
@@ -144,7 +146,7 @@ def _store(recorder: RunWriter, order: int, made: Made) -> None:
                 "order": order, "lane": "main", "phase": "measure", "second": second, "sent": 900 + second,
                 "ok": 900 + second, "fail": 0, "unknown": 0, "p50_ms": 11.0, "p95_ms": 14.0 + second, "p99_ms": 22.0,
             }
-            for second in range(made.course)
+            for second in range(made.timeline_s)
         ],
     )  # fmt: skip
 
@@ -255,3 +257,8 @@ def quickstart(root: Path) -> Run:
         [Made(cell=cells[0], median_ms=310, seconds=0.94), Made(cell=cells[1], median_ms=190, seconds=0.61)],
         [finding for cell in cells for finding in passing(cell)],
     )
+
+
+def page_of(run: Run) -> Page:
+    """The page of a run."""
+    return build(summarise(run))

@@ -1,12 +1,9 @@
-"""The charts of correctness: what was acknowledged and what is there; which anomalies were seen. Pure.
+"""The charts of correctness: acknowledged and stored increments, and the anomalies that occurred. Pure.
 
-As in harness.report.charts.speed, `title` states the finding and `because` says why there is nothing to draw.
+As in harness.report.charts.speed, `title` states the finding, and `because` is the reason if there is nothing to draw.
 """
 
 from __future__ import annotations
-
-from collections.abc import Mapping
-from typing import Any
 
 from harness.report.charts.theme import (
     ALLOWED,
@@ -17,6 +14,8 @@ from harness.report.charts.theme import (
     RED,
     UNTRIED,
     WIDTH,
+    Point,
+    Row,
     Rows,
     Spec,
     axis,
@@ -28,10 +27,10 @@ from harness.report.charts.theme import (
 )  # fmt: skip
 
 SHOWN_KEYS = 20
-"""Bars of `convergence` at most: the keys that are farthest off."""
+"""`convergence` shows at most this many keys: those with the largest difference."""
 
 PREVENTED, POSSIBLE = "prevented", "possible"
-FORBIDDEN, UNKNOWN = "occurred, though documented as prevented", "not known"
+FORBIDDEN, UNKNOWN = "occurred although documented as prevented", "not known"
 PANELS = {
     "standard": ("standard allows", 32),
     "documented": ("manual documents", 32),
@@ -41,16 +40,16 @@ INITIALS = {"READ UNCOMMITTED": "RU", "READ COMMITTED": "RC", "REPEATABLE READ":
 
 
 def convergence(rows: Rows, *, title: str, subtitle: str = "", because: str = "no key was written") -> Spec:
-    """What was acknowledged and what is there. Rows: `key`, `acknowledged`, `final` (change of the counter), `unknown`.
+    """Acknowledged increments and counters. Rows: `key`, `acknowledged`, `final` (change of the counter), `unknown`.
 
-    The keys that are farthest off come first, at most `SHOWN_KEYS` of them; the subtitle says how many there are.
+    Shows at most `SHOWN_KEYS` keys, the largest difference first; the subtitle has the number of all keys.
     """
     keys = numbers(rows, "acknowledged", "final")
     if not keys:
         return nothing(title, because)
     for row in keys:
-        doubt = next(iter(numbers([row], "unknown")), {}).get("unknown", 0.0)
-        lost, extra = row["acknowledged"] - row["final"], row["final"] - row["acknowledged"] - doubt
+        unknown = next(iter(numbers([row], "unknown")), {}).get("unknown", 0.0)
+        lost, extra = row["acknowledged"] - row["final"], row["final"] - row["acknowledged"] - unknown
         row["off"] = max(lost, extra, 0.0)
         row["text"] = "equal"
         if lost > 0:
@@ -60,15 +59,15 @@ def convergence(rows: Rows, *, title: str, subtitle: str = "", because: str = "n
         row["sound"] = "as acknowledged" if not row["off"] else "not as acknowledged"
     shown = sorted(keys, key=lambda row: -row["off"])[:SHOWN_KEYS]
     if len(keys) > len(shown):
-        subtitle = f"{subtitle} {len(shown)} of {len(keys)} keys, those farthest off first.".strip()
+        subtitle = f"{subtitle} {len(shown)} of {len(keys)} keys, the largest difference first.".strip()
     y = axis("key", None, "nominal", sort=in_order(row["key"] for row in shown))
     extent = {"domain": [0, max(room(shown, "acknowledged"), room(shown, "final")) or 1]}
-    x = axis("acknowledged", "increments: acknowledged (bar) and found in the database (tick)", scale=extent)
-    found = {"domain": ["as acknowledged", "not as acknowledged"], "range": [BLUE, RED]}
+    x = axis("acknowledged", "increments: acknowledged (bar) and in the database (tick)", scale=extent)
+    colours = {"domain": ["as acknowledged", "not as acknowledged"], "range": [BLUE, RED]}
     layers = [
         {"mark": {"type": "bar", "color": "#C9D6DF", "height": {"band": 0.75}}, "encoding": {"y": y, "x": x}},
         {"mark": {"type": "tick", "thickness": 4, "size": 22, "opacity": 1},
-         "encoding": {"y": y, "x": x | {"field": "final"}, "color": axis("sound", None, "nominal", scale=found)}},
+         "encoding": {"y": y, "x": x | {"field": "final"}, "color": axis("sound", None, "nominal", scale=colours)}},
         {"transform": [{"calculate": "max(datum.acknowledged, datum.final)", "as": "end"}],
          "mark": {"type": "text", "align": "left", "dx": 8},
          "encoding": {"y": y, "x": x | {"field": "end"}, "text": {"field": "text"}}},
@@ -77,52 +76,53 @@ def convergence(rows: Rows, *, title: str, subtitle: str = "", because: str = "n
 
 
 def isolation(rows: Rows, *, title: str, subtitle: str = "", because: str = "no case was run") -> Spec:
-    """What the standard allows, what the manual documents, what was seen: three matrices of anomalies by level.
+    """Three matrices of anomalies by level: allowed by the standard, documented by the manual, observed.
 
     Rows of harness.isolation.matrix, of one database: `case`, `level`, `standard`, `documented`, `kind`, `code`. A star
-    marks what the standard is silent of (`standard_silent`), and where others had to read it.
+    marks cells on which the standard is silent (`standard_silent`), so its later interpretation is shown.
     """
     cells = [_isolation_cell(row) for row in rows]
     if not cells:
         return nothing(title, because)
     sort = {"y": in_order(cell["case"] for cell in cells), "x": in_order(cell["level"] for cell in cells)}
     meanings = {PREVENTED: GOOD, POSSIBLE: ALLOWED, FORBIDDEN: BAD, UNKNOWN: UNTRIED}
-    seen = {cell[panel][1] for cell in cells for panel in PANELS}
-    meanings = {meaning: fill for meaning, fill in meanings.items() if meaning in seen}
+    used = {cell[panel][1] for cell in cells for panel in PANELS}
+    meanings = {meaning: fill for meaning, fill in meanings.items() if meaning in used}
     colour = axis("meaning", None, "nominal", scale={"domain": list(meanings), "range": list(meanings.values())})
     panels: list[Spec] = []
     level = {"orient": "top", "labelAngle": 0, "domain": False, "ticks": False}
     for name, (heading, width) in PANELS.items():
-        mine = [
+        values = [
             {"case": cell["case"], "level": cell["level"], "text": cell[name][0], "meaning": cell[name][1]}
             for cell in cells
         ]
         names = None if panels else {"domain": False, "ticks": False}
-        place = {
+        position = {
             "x": axis("level", None, "nominal", sort=sort["x"], axis=level),
             "y": axis("case", None, "nominal", sort=sort["y"], axis=names),
         }
         ink = {"condition": {"test": f"datum.meaning === '{FORBIDDEN}'", "value": "white"}, "value": INK}
         panels.append({
-            "width": {"step": width}, "height": {"step": 24}, "data": {"values": mine},
+            "width": {"step": width}, "height": {"step": 24}, "data": {"values": values},
             "title": {"text": heading, "fontSize": 12, "offset": 4, "frame": "group"},
             "layer": [
-                {"mark": {"type": "rect", "stroke": "white", "strokeWidth": 2}, "encoding": {**place, "color": colour}},
+                {"mark": {"type": "rect", "stroke": "white", "strokeWidth": 2},
+                 "encoding": {**position, "color": colour}},
                 {"mark": {"type": "text", "fontSize": 10},
-                 "encoding": {**place, "text": {"field": "text"}, "color": ink}},
+                 "encoding": {**position, "text": {"field": "text"}, "color": ink}},
             ],
         })  # fmt: skip
     return chart(title, subtitle, [], {"hconcat": panels, "spacing": 14})
 
 
-def _isolation_cell(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A row of the matrix as the texts and meanings of its three fields."""
-    said = {
+def _isolation_cell(row: Row) -> Point:
+    """Returns a row of the matrix as text and meaning of its three fields."""
+    rules = {
         name: (("may", POSSIBLE) if row.get(name) == "possible" else ("no", PREVENTED))
         for name in ("standard", "documented")
     }
     if row.get("standard_silent"):
-        said["standard"] = (f"{said['standard'][0]}*", said["standard"][1])
+        rules["standard"] = (f"{rules['standard'][0]}*", rules["standard"][1])
     kind = row.get("kind")
     if kind == "occurred":
         observed = ("OCCURS", FORBIDDEN) if row.get("documented") == "prevented" else ("occurs", POSSIBLE)
@@ -131,4 +131,4 @@ def _isolation_cell(row: Mapping[str, Any]) -> dict[str, Any]:
     else:
         observed = ("?", UNKNOWN)
     level = str(row.get("level"))
-    return {"case": str(row.get("case")), "level": INITIALS.get(level, level), "observed": observed, **said}
+    return {"case": str(row.get("case")), "level": INITIALS.get(level, level), "observed": observed, **rules}

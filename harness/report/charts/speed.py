@@ -1,15 +1,14 @@
-"""The charts of speed: rows of figures in, Vega-Lite specifications out. Pure; nothing here knows where rows come from.
+"""The charts of speed: rows of figures in, Vega-Lite specifications out. Pure.
 
-Each chart takes the `title` that states its finding, a `subtitle` that says how it was measured, and `because`,
-the reason that is shown if there is nothing to draw. Rows may come straight from a CSV file: text of a number is a
-number, and a row without the figure that is drawn is left out.
+Each chart takes the `title` that states its finding, a `subtitle` that tells how it was measured, and `because`, the
+reason that is shown if there is nothing to draw. Rows may come from a CSV file: text of a number is a number, and a
+row without the figure is left out.
 """
 
 from __future__ import annotations
 
 import json
 import statistics
-from typing import Any
 
 import vl_convert
 
@@ -24,6 +23,7 @@ from harness.report.charts.theme import (
     RED,
     SERIES,
     WIDTH,
+    Point,
     Rows,
     Spec,
     axis,
@@ -35,27 +35,21 @@ from harness.report.charts.theme import (
 )  # fmt: skip
 
 VEGA_LITE = "5.20"
-"""The version of Vega-Lite by which pictures and pages are drawn."""
+"""The version of Vega-Lite that draws the charts."""
 
-LATENCY, SERVICE = "latency, from when it was due", "service time, from when it was sent"
+LATENCY, SERVICE = "latency, from the due time", "service time, from the send"
 
 
 def svg(spec: Spec) -> str:
-    """The chart as a picture, drawn without a browser."""
+    """Returns the chart as a picture, drawn without a browser."""
     picture: str = vl_convert.vegalite_to_svg(json.dumps(spec, allow_nan=False), vl_version=VEGA_LITE)
     return picture
 
 
-def script() -> str:
-    """The JavaScript (0.9 MB, no address in it is fetched) that defines `vegaEmbed` for interactive charts."""
-    bundle: str = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", vl_version=VEGA_LITE)
-    return bundle
-
-
 def percentile_curve(rows: Rows, *, title: str, subtitle: str = "", because: str = "no samples were kept") -> Spec:
-    """How slow the slowest are. Rows: `series` (a cell), `kind` (`latency` or `service`), `percent`, `ms`.
+    """Latency by percentile. Rows: `series` (a cell), `kind` (`latency` or `service`), `percent`, `ms`.
 
-    The further right, the rarer: 90, 99 and 99.9 per cent are equally far apart.
+    The x axis is logarithmic in the rest to 100 %: 90, 99 and 99.9 % are equally far apart.
     """
     names = {"latency": LATENCY, "service": SERVICE}
     points = [
@@ -84,7 +78,7 @@ def percentile_curve(rows: Rows, *, title: str, subtitle: str = "", because: str
 
 
 def timeline(rows: Rows, *, title: str, subtitle: str = "", because: str = "no second was recorded") -> Spec:
-    """Second by second, what was answered and how fast. Rows of timeline.csv of one trial."""
+    """Requests by outcome and latency over time. Rows of timeline.csv of one trial."""
     seconds = numbers(rows, "second")
     if not seconds:
         return nothing(title, because)
@@ -92,12 +86,12 @@ def timeline(rows: Rows, *, title: str, subtitle: str = "", because: str = "no s
     outcomes = [
         {"second": row["second"], "outcome": name, "requests": row[name]}
         for name in ("ok", "fail", "unknown")
-        for row in _to_its_end(numbers(seconds, "second", name))
+        for row in _with_end(numbers(seconds, "second", name))
     ]
     tails = [
         {"second": row["second"], "percentile": name.removesuffix("_ms"), "ms": row[name]}
         for name in ("p50_ms", "p95_ms", "p99_ms")
-        for row in _to_its_end([row for row in numbers(seconds, "second", name) if row[name] > 0])
+        for row in _with_end([row for row in numbers(seconds, "second", name) if row[name] > 0])
     ]
     x = axis("second", None, scale={"domain": [0, last + 1], "nice": False})
     rates = {
@@ -130,13 +124,13 @@ def timeline(rows: Rows, *, title: str, subtitle: str = "", because: str = "no s
     return chart(title, subtitle, [], {"vconcat": [rates, latency], "resolve": {"scale": {"color": "independent"}}})
 
 
-def _to_its_end(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The rows of a stepped line with one more, so that the last second has a width too."""
+def _with_end(rows: list[Point]) -> list[Point]:
+    """Returns the rows of a stepped line with one more, which gives the last second a width."""
     return [*rows, rows[-1] | {"second": rows[-1]["second"] + 1}] if rows else []
 
 
 def spread(rows: Rows, *, title: str, subtitle: str = "", because: str = "no host answered") -> Spec:
-    """How evenly requests fell on hosts. Rows: `host`, `requests`. The line is the even share."""
+    """Requests by host. Rows: `host`, `requests`. The line is the even share."""
     bars = numbers(rows, "requests", above=-1)
     total = sum(row["requests"] for row in bars)
     if not total:
@@ -156,18 +150,18 @@ def spread(rows: Rows, *, title: str, subtitle: str = "", because: str = "no hos
     return chart(title, subtitle, bars, {"width": WIDTH - 60, "height": {"step": 30}, "layer": layers})
 
 
-def _medians(points: list[dict[str, Any]], by: str, of: str) -> list[dict[str, Any]]:
-    """The median of `of` for each `by`, in growing order."""
+def _medians(points: list[Point], by: str, of: str) -> list[Point]:
+    """Returns the median of `of` for each value of `by`, in ascending order."""
     return [
-        {by: place, of: statistics.median(row[of] for row in points if row[by] == place), "what": "median"}
-        for place in sorted(in_order(row[by] for row in points))
+        {by: value, of: statistics.median(row[of] for row in points if row[by] == value), "what": "median"}
+        for value in sorted(in_order(row[by] for row in points))
     ]
 
 
 def scaling(
     rows: Rows, fit: UslFit | None = None, *, title: str, subtitle: str = "", because: str = "no trial finished"
 ) -> Spec:
-    """Throughput over hosts. Rows: `hosts`, `rps`, one a trial. The ideal line starts from the fewest hosts' median."""
+    """Throughput by hosts. Rows: `hosts`, `rps`, one per trial. The ideal line begins at the fewest hosts' median."""
     points = numbers(rows, "hosts", "rps", above=0)
     if not points:
         return nothing(title, because)
@@ -177,7 +171,7 @@ def scaling(
     ideal = [{"hosts": n, "rps": first * n, "what": "ideal"} for n in counts]
     steps = [counts[0] + (counts[-1] - counts[0]) * step / 60 for step in range(61)]
     law = [{"hosts": n, "rps": fit.at(n), "what": "scaling law (USL)"} for n in steps] if fit else []
-    where = {
+    position = {
         "x": axis("hosts", "app hosts", axis={"values": counts, "format": "d"}, scale={"domain": [0, counts[-1]]}),
         "y": axis("rps", "acknowledged requests/s"),
     }
@@ -186,17 +180,17 @@ def scaling(
                   scale={"domain": names, "range": [BLUE, QUIET, ORANGE][: len(names)]})  # fmt: skip
     layers: list[Spec] = [
         {"mark": {"type": "line", "strokeDash": [5, 4]}, "data": {"values": ideal},
-         "encoding": where | {"color": colour}},
-        {"mark": "line", "data": {"values": law}, "encoding": where | {"color": colour}},
-        {"mark": {"type": "point", "color": BLUE, "opacity": 0.35, "size": 40}, "encoding": where},
-        {"mark": {"type": "point", "size": 90}, "data": {"values": medians}, "encoding": where | {
+         "encoding": position | {"color": colour}},
+        {"mark": "line", "data": {"values": law}, "encoding": position | {"color": colour}},
+        {"mark": {"type": "point", "color": BLUE, "opacity": 0.35, "size": 40}, "encoding": position},
+        {"mark": {"type": "point", "size": 90}, "data": {"values": medians}, "encoding": position | {
             "color": colour, "tooltip": [axis("hosts", "hosts"), axis("rps", "median requests/s")]}},
     ]  # fmt: skip
     return chart(title, subtitle, points, {"width": WIDTH, "height": 320, "layer": layers})
 
 
 def strategies(rows: Rows, *, title: str, subtitle: str = "", because: str = "no strategy was measured") -> Spec:
-    """Strategies side by side. Rows: `strategy`, `keys` (`hot key` …), `rps`, `lost` (lost updates)."""
+    """Throughput by strategy. Rows: `strategy`, `keys` (`hot key` …), `rps`, `lost` (lost updates)."""
     bars = numbers(rows, "rps", above=-1)
     if not bars:
         return nothing(title, because)
@@ -205,17 +199,17 @@ def strategies(rows: Rows, *, title: str, subtitle: str = "", because: str = "no
         row["text"] = f"{row['rps']:,.0f}"
         row["wrong"] = f"{lost:,} updates lost" if lost else ""
     keys, names = in_order(row["keys"] for row in bars), in_order(row["strategy"] for row in bars)
-    place = {
+    position = {
         "y": axis("strategy", None, "nominal", sort=names, scale={"paddingInner": 0.25}),
         "yOffset": {"field": "keys", "sort": keys},
         "x": axis("rps", "acknowledged requests/s", scale={"domain": [0, room(bars, "rps")]}),
     }
     colour = axis("keys", None, "nominal", sort=keys, scale={"domain": keys, "range": list(SERIES)})
     layers = [
-        {"mark": {"type": "bar"}, "encoding": {**place, "color": colour}},
-        {"mark": {"type": "text", "align": "left", "dx": 5}, "encoding": {**place, "text": {"field": "text"}}},
+        {"mark": {"type": "bar"}, "encoding": {**position, "color": colour}},
+        {"mark": {"type": "text", "align": "left", "dx": 5}, "encoding": {**position, "text": {"field": "text"}}},
         {"mark": {"type": "text", "align": "left", "dx": 48, "color": RED, "fontWeight": 600},
-         "encoding": {**place, "text": {"field": "wrong"}}},
+         "encoding": {**position, "text": {"field": "wrong"}}},
     ]  # fmt: skip
     return chart(title, subtitle, bars, {"width": WIDTH - 60, "height": {"step": 19, "for": "offset"}, "layer": layers})
 
@@ -223,14 +217,14 @@ def strategies(rows: Rows, *, title: str, subtitle: str = "", because: str = "no
 def pool_sweep(
     rows: Rows, *, knee: int | None = None, title: str, subtitle: str = "", because: str = "no pool was measured"
 ) -> Spec:
-    """Time for the same work over pool sizes. Rows: `pool`, `seconds`, one a trial. Both axes are logarithmic."""
+    """Time for the same work by pool size. Rows: `pool`, `seconds`, one per trial. Both axes are logarithmic."""
     points = numbers(rows, "pool", "seconds", above=0)
     if not points:
         return nothing(title, because)
     pools = sorted(in_order(row["pool"] for row in points))
     medians = _medians(points, "pool", "seconds")
     start = medians[0]["pool"] * medians[0]["seconds"]
-    ideal = [{"pool": p, "seconds": start / p, "what": "ideal: twice the pool, half the time"} for p in pools]
+    ideal = [{"pool": p, "seconds": start / p, "what": "ideal: twice the connections, half the time"} for p in pools]
     x = axis(
         "pool",
         "connections in the pool (log)",
@@ -259,7 +253,7 @@ def pool_sweep(
 
 
 def backends(rows: Rows, *, title: str, subtitle: str = "", because: str = "no backend was measured") -> Spec:
-    """The same load on each backend, a panel a measure. Rows: `measure`, `unit`, `backend`, `value`."""
+    """The same load on each backend, one panel per measure. Rows: `measure`, `unit`, `backend`, `value`."""
     bars = numbers(rows, "value", above=-1)
     if not bars:
         return nothing(title, because)
@@ -268,14 +262,14 @@ def backends(rows: Rows, *, title: str, subtitle: str = "", because: str = "no b
     names = in_order(row["backend"] for row in bars)
     panels = []
     for measure in in_order((row["measure"], row.get("unit", "")) for row in bars):
-        mine = [row for row in bars if (row["measure"], row.get("unit", "")) == measure]
+        of_measure = [row for row in bars if (row["measure"], row.get("unit", "")) == measure]
         y = axis("backend", None, "nominal", sort=names)
-        x = axis("value", None, scale={"domain": [0, room(mine, "value") or 1]}, axis=None)
+        x = axis("value", None, scale={"domain": [0, room(of_measure, "value") or 1]}, axis=None)
         colour = {"field": "backend", "legend": None, "scale": {"domain": names, "range": [BLUE, ORANGE, GREEN]}}
         text = f"{measure[0]} ({measure[1]})" if measure[1] else str(measure[0])
         label = {"text": text, "fontSize": 12, "offset": 4, "frame": "group"}
         panels.append({
-            "width": WIDTH - 60, "height": {"step": 22}, "title": label, "data": {"values": mine},
+            "width": WIDTH - 60, "height": {"step": 22}, "title": label, "data": {"values": of_measure},
             "layer": [
                 {"mark": {"type": "bar"}, "encoding": {"y": y, "x": x, "color": colour}},
                 {"mark": {"type": "text", "align": "left", "dx": 5},

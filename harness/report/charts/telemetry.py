@@ -5,16 +5,17 @@ from __future__ import annotations
 from harness.report.charts.theme import FAINT, SERIES, Rows, Spec, axis, chart, in_order, nothing, number, numbers
 
 WIDTH, HEIGHT = 440, 54
-"""Of one panel, in px: its legend stands at its right."""
+"""Size of one panel in px; its legend is to its right."""
 SHORT = "datum.value ? format(datum.value, '~s') : '0'"
 
 
-def course(
+def small_multiples(
     rows: Rows, trials: Rows, *, title: str, subtitle: str = "", because: str = "no telemetry was recorded"
 ) -> Spec:
-    """Rows: `panel` (its title, with the unit), `name`, `second`, `mean`, `peak`; trials: `order`, `begin`, `end`.
+    """Returns one panel per kind of metric.
 
-    The strong line is the mean, the faint one the peak. A point without figures breaks the line.
+    Rows: `panel` (its title, with the unit), `name`, `second`, `mean`, `peak`; trials: `order`, `begin`, `end`. The
+    strong line is the mean, the faint line the peak. A point without figures breaks the line.
     """
     points = [
         row | {name: number(row.get(name)) for name in ("mean", "peak")}
@@ -33,8 +34,8 @@ def course(
     }  # fmt: skip
     views: list[Spec] = []
     for panel in panels:
-        mine = [row for row in points if row["panel"] == panel]
-        names = in_order(row["name"] for row in mine)
+        of_panel = [row for row in points if row["panel"] == panel]
+        names = in_order(row["name"] for row in of_panel)
         colour = axis("name", None, "nominal", sort=names, scale={"domain": names, "range": list(SERIES)},
                       legend={"orient": "right", "columns": 1, "labelLimit": 170, "symbolType": "stroke",
                               "symbolOpacity": 1, "offset": 8})  # fmt: skip
@@ -53,6 +54,6 @@ def course(
         ]
         head = {"text": str(panel), "fontSize": 11, "fontWeight": "normal", "offset": 4, "frame": "group"}
         views.append({
-            "width": WIDTH, "height": HEIGHT, "title": head, "data": {"values": mine}, "layer": [band, *lines],
+            "width": WIDTH, "height": HEIGHT, "title": head, "data": {"values": of_panel}, "layer": [band, *lines],
         })  # fmt: skip
     return chart(title, subtitle, [], {"vconcat": views, "spacing": 10, "resolve": {"scale": {"color": "independent"}}})

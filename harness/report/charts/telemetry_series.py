@@ -1,7 +1,7 @@
-"""What hosts and database did while a scenario ran: readings of telemetry in, points of small multiples out. Pure.
+"""Telemetry of hosts and database while a scenario ran: readings in, points of small multiples out. Pure.
 
-A bucket keeps the mean of all its readings and the highest one, so thinning never drops a peak. App hosts that were
-drained during a trial do not count in it. A curve that never left zero is named, not drawn.
+A bucket keeps the mean and the highest of its readings, so thinning never drops a peak. App hosts that were drained
+during a trial do not count in it. A curve that is zero all the time is named instead of drawn.
 """
 
 from __future__ import annotations
@@ -9,35 +9,35 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from harness.analysis.telemetry_totals import Metrics, TelemetryReading, TelemetryTotals
 from harness.model import Role
+from harness.report.charts.theme import Row
 
 MOST_BUCKETS = 120
-"""Points of a curve at most: one every four pixels."""
+"""Most points of a curve: one every four pixels."""
 SHORTEST_S = 0.5
-"""What is counted over less time gives no rate: the database reports in lumps, CPU is granted in periods."""
+"""A count over less time gives no rate: the database reports in batches, CPU time is granted in periods."""
 LEAST_S = 2.0
-"""Telemetry reads once in 1 to 1.5 seconds, so no shorter bucket is sure to hold a reading."""
+"""Telemetry is read every 1 to 1.5 seconds, so a shorter bucket may be empty."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Curve:
-    """A line of a panel: what it reads off a moment (None: not said there), how long that covers, on which hosts."""
+    """A line of a panel: its value in a reading (None: not in this one), the time that covers, and its hosts."""
 
     panel: str
     name: str
     value: Callable[[Metrics], float | None]
     covers: str = "host_seconds"
-    """The metric that says how many seconds the reading covers; empty for what was seen at one instant."""
+    """The metric with the seconds that the reading covers; empty for a value at one instant."""
     role: Role | None = None
-    silent: str = ""
-    """What to call it where it never left zero; empty: its name."""
+    zero_name: str = ""
+    """Its name in the list of curves that are zero all the time; empty: `name`."""
 
 
 def _of(*names: str, scale: float = 1.0) -> Callable[[Metrics], float | None]:
-    """The first of these metrics that is there."""
+    """Returns the first of these metrics that the reading has."""
     return lambda metrics: next((metrics[name] * scale for name in names if name in metrics), None)
 
 
@@ -47,7 +47,7 @@ def _cpu(metrics: Metrics) -> float | None:
 
 
 def _waiting(metrics: Metrics) -> float | None:
-    """Requests that wait for a connection in one worker."""
+    """Returns the requests that wait for a connection in one worker."""
     return next((value for name, value in metrics.items() if name.startswith("pool_waiting")), None)
 
 
@@ -67,7 +67,7 @@ CURVES: tuple[Curve, ...] = (
         Curve(
             panel=PRESSURE,
             name=f"for {what}",
-            silent=f"pressure for {what}",
+            zero_name=f"pressure for {what}",
             value=_of(f"psi_{kind}_some", f"machine_psi_{kind}_some", scale=100),
         )
         for kind, what in (("cpu", "CPU"), ("io", "I/O"), ("memory", "memory"))
@@ -82,20 +82,24 @@ CURVES: tuple[Curve, ...] = (
     Curve(panel=EVENTS, name="checkpoints", value=_of("pg_checkpoints"), covers="pg_seconds"),
     Curve(panel=WAL, name="WAL", value=_of("pg_wal_bytes"), covers="pg_seconds"),
     Curve(
-        panel=SESSIONS, name="for a lock", silent="sessions that wait for a lock", value=_of("pg_wait_lock"), covers=""
+        panel=SESSIONS,
+        name="for a lock",
+        zero_name="sessions that wait for a lock",
+        value=_of("pg_wait_lock"),
+        covers="",
     ),
-    Curve(panel=SESSIONS, name="for I/O", silent="sessions that wait for I/O", value=_of("pg_wait_io"), covers=""),
+    Curve(panel=SESSIONS, name="for I/O", zero_name="sessions that wait for I/O", value=_of("pg_wait_io"), covers=""),
     Curve(
         panel=REQUESTS,
         name="in the app, for a connection",
-        silent="requests that wait for a connection",
+        zero_name="requests that wait for a connection",
         value=_waiting,
         covers="",
     ),
     Curve(
         panel=REQUESTS,
         name="in HAProxy",
-        silent="requests that wait in HAProxy",
+        zero_name="requests that wait in HAProxy",
         value=_of("haproxy_queued"),
         covers="",
     ),
@@ -103,62 +107,77 @@ CURVES: tuple[Curve, ...] = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TrialSpan:
+    """The time of a trial for which there is telemetry, in seconds since the run began."""
+
+    order: int
+    begin: float
+    end: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TelemetrySeries:
-    """What a chart shows: `points` with `panel`, `name`, `second` (middle of the bucket), `mean` and `peak` (None where
-    nothing was said), `trials` with `order`, `begin` and `end`; `bucket_s`: seconds a point; `silent`: curves at zero.
+    """The content of a chart: `points` have `panel`, `name`, `second` (middle of the bucket), `mean`, `peak`.
+
+    Mean and peak are None in a bucket without readings. `bucket_s`: seconds per point; `zero`: names of the curves
+    that are zero all the time.
     """
 
-    points: Sequence[Mapping[str, Any]]
-    trials: Sequence[Mapping[str, float]]
+    points: Sequence[Row]
+    trials: Sequence[TrialSpan]
     bucket_s: float
-    silent: Sequence[str]
+    zero: Sequence[str]
+
+    @property
+    def bands(self) -> Sequence[Row]:
+        """The trials as rows of a chart: `order`, `begin`, `end`."""
+        return [{"order": span.order, "begin": span.begin, "end": span.end} for span in self.trials]
 
     @property
     def seconds(self) -> float:
-        """From the begin of the first trial to the end of the last."""
-        return max(band["end"] for band in self.trials) - min(band["begin"] for band in self.trials)
+        """The time from the begin of the first trial to the end of the last."""
+        return max(span.end for span in self.trials) - min(span.begin for span in self.trials)
 
 
-Span = tuple[float, float]
-
-
-def spans_of(heard: Mapping[int, Mapping[str, TelemetryTotals]], orders: Iterable[int]) -> dict[int, Span]:
-    """Trial -> from when to when there is telemetry of it, of these trials; none of those without."""
-    spans = {}
-    for order in orders:
-        said = [host for host in heard.get(order, {}).values() if not host.silent]
-        if said:
-            spans[order] = min(host.begin for host in said), max(host.end for host in said)
+def spans_of(telemetry: Mapping[int, Mapping[str, TelemetryTotals]], orders: Iterable[int]) -> list[TrialSpan]:
+    """Returns the spans of these trials in their order, without trials that have no telemetry."""
+    spans = []
+    for order in sorted(orders):
+        hosts = [host for host in telemetry.get(order, {}).values() if not host.silent]
+        if hosts:
+            begin, end = min(host.begin for host in hosts), max(host.end for host in hosts)
+            spans.append(TrialSpan(order=order, begin=begin, end=end))
     return spans
 
 
 class SeriesBuilder:
-    """A course in the making, from the first of `spans` to the last: takes what was said as it is read and keeps
-    buckets. `roles`: host -> role in the rig's order; `serving`: trial -> app hosts.
+    """Builds a TelemetrySeries over `spans` from one reading at a time; it keeps buckets, not readings.
+
+    `roles`: host -> role in the rig's order; `serving`: trial -> number of app hosts.
     """
 
-    def __init__(self, spans: Mapping[int, Span], roles: Mapping[str, str], serving: Mapping[int, int]) -> None:
+    def __init__(self, spans: Sequence[TrialSpan], roles: Mapping[str, str], serving: Mapping[int, int]) -> None:
         self._spans, self._roles, self._serving = spans, roles, serving
-        self._begin, self._end = min(b for b, _ in spans.values()), max(e for _, e in spans.values())
+        self._begin, self._end = min(span.begin for span in spans), max(span.end for span in spans)
         self._bucket_s = max(LEAST_S, (self._end - self._begin) / MOST_BUCKETS)
-        self._apps = {name: place for place, name in enumerate(n for n, role in roles.items() if role == "app")}
+        self._apps = {name: position for position, name in enumerate(n for n, role in roles.items() if role == "app")}
         self._lines = [_Line(curve, self._begin, self._bucket_s) for curve in CURVES]
 
     def add(self, one: TelemetryReading) -> None:
-        """What a host said next, in the order of time."""
+        """Adds the next reading; readings come in the order of time."""
         serves = self._apps.get(one.host, -1) < self._serving.get(one.order, len(self._apps))
         if one.host in self._roles and self._begin <= one.second <= self._end and serves:
             for line in self._lines:
                 if line.curve.role in (None, self._roles[one.host]):
                     line.add(one)
 
-    def course(self) -> TelemetrySeries:
-        """What was drawn; nothing can be added afterwards."""
-        points: list[dict[str, Any]] = []
-        silent = []
+    def series(self) -> TelemetrySeries:
+        """Returns the series; no reading can be added afterwards."""
+        points: list[Row] = []
+        zero = []
         for line in self._lines:
             curve = line.curve
-            drawn = [
+            of_curve = [
                 {
                     "panel": curve.panel,
                     "name": curve.name,
@@ -167,17 +186,19 @@ class SeriesBuilder:
                 }
                 for bucket, figures in line.points()
             ]
-            if any(point["peak"] for point in drawn):
-                points += drawn
-            elif drawn:
-                silent.append(curve.silent or curve.name)
-        trials = [{"order": order, "begin": b, "end": e} for order, (b, e) in sorted(self._spans.items())]
-        return TelemetrySeries(points=points, trials=trials, bucket_s=self._bucket_s, silent=silent)
+            if any(point["peak"] for point in of_curve):
+                points += of_curve
+            elif of_curve:
+                zero.append(curve.zero_name or curve.name)
+        return TelemetrySeries(points=points, trials=self._spans, bucket_s=self._bucket_s, zero=zero)
 
 
 class _Line:
-    """A curve in the making. Readings that are too short for a rate (a trial began or ended) are joined with their
-    neighbours on the host, so the last one of each host waits for the next."""
+    """Builds one curve.
+
+    A reading that is too short for a rate (a trial began or ended) is joined with its neighbour on the host, so the
+    last reading of each host is kept back until the next one.
+    """
 
     def __init__(self, curve: Curve, begin: float, bucket_s: float) -> None:
         self.curve, self._begin, self._bucket_s = curve, begin, bucket_s
@@ -193,7 +214,7 @@ class _Line:
         if not self.curve.covers:
             self._keep(reading)
         elif last and min(last.covers, reading.covers) < SHORTEST_S:
-            self._last[one.host] = last.and_then(reading)
+            self._last[one.host] = last.joined(reading)
         else:
             self._last[one.host] = reading
             if last:
@@ -204,7 +225,7 @@ class _Line:
         self._buckets.setdefault(max(0, bucket), _Bucket()).add(reading)
 
     def points(self) -> Iterator[tuple[int, dict[str, float | None]]]:
-        """Bucket by bucket `mean` and `peak`; None in an empty one between filled ones, which breaks the line."""
+        """Returns `mean` and `peak` by bucket. In an empty bucket between others they are None: the line breaks."""
         for reading in self._last.values():
             self._keep(reading)
         buckets = self._buckets
@@ -218,7 +239,7 @@ class _Line:
 
 @dataclass(slots=True)
 class _Bucket:
-    """Readings added up, each weighing as long as it lasted."""
+    """The sum of its readings, each weighted by the time it covers."""
 
     total: float = 0.0
     weight: float = 0.0
@@ -233,14 +254,14 @@ class _Bucket:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Reading:
-    """A value up to second `end`, over the `covers` seconds before it."""
+    """A value over the `covers` seconds before second `end`."""
 
     value: float
     covers: float
     end: float
 
-    def and_then(self, later: _Reading) -> _Reading:
-        """Both as one."""
+    def joined(self, later: _Reading) -> _Reading:
+        """Returns both readings as one."""
         covers = self.covers + later.covers
         value = (self.value * self.covers + later.value * later.covers) / covers
         return _Reading(value=value, covers=covers, end=later.end)

@@ -1,7 +1,7 @@
-"""One look for all charts, and what a chart is where there are no data.
+"""The common style of all charts, and the chart that is shown where there are no data.
 
-Colours are those of Okabe & Ito (Color Universal Design, 2008), told apart by readers of every colour vision; what is
-good or bad is never said by colour alone. Sizes are for a column of 700 px.
+The colours are those of Okabe & Ito (Color Universal Design, 2008), which readers with any colour vision can
+distinguish; good and bad are never shown by colour alone. Sizes are for a column of 700 px.
 """
 
 from __future__ import annotations
@@ -10,7 +10,11 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-Rows = Iterable[Mapping[str, Any]]
+Row = Mapping[str, Any]
+"""A row of a chart's data."""
+Rows = Iterable[Row]
+Point = dict[str, Any]
+"""A row that a chart has checked and completes."""
 
 Spec = dict[str, Any]
 """A Vega-Lite 5 specification: plain data, ready for JSON."""
@@ -23,7 +27,7 @@ INK, QUIET, FAINT = "#222222", "#595959", "#E3E3E3"
 GOOD, BAD, ALLOWED, UNTRIED = "#A6CFE5", RED, "#F6D48F", "#EFEFEF"
 
 WIDTH = 600
-"""Of the plotting area, in px: with axis and labels the picture stays within 700."""
+"""Width of the plotting area in px; with axis and labels the picture has at most 700."""
 
 CONFIG: Spec = {
     "background": "white",
@@ -52,8 +56,8 @@ CONFIG: Spec = {
 }  # fmt: skip
 
 
-def chart(title: str, subtitle: str, rows: Rows, body: Mapping[str, Any]) -> Spec:
-    """A whole specification: `title` states the finding, `subtitle` how it was measured."""
+def chart(title: str, subtitle: str, rows: Rows, body: Row) -> Spec:
+    """Returns a whole specification: `title` states the finding, `subtitle` how it was measured."""
     return {
         "$schema": "https://vega.github.io/schema/vega-lite/v5.json",
         "title": {"text": _lines(title, 88)} | ({"subtitle": _lines(subtitle, 112)} if subtitle else {}),
@@ -64,15 +68,16 @@ def chart(title: str, subtitle: str, rows: Rows, body: Mapping[str, Any]) -> Spe
 
 
 def nothing(title: str, because: str) -> Spec:
-    """The chart that stands where there is nothing to draw, and says why."""
+    """Returns the chart that replaces one without data and shows the reason."""
     mark = {"type": "text", "fontSize": 13, "color": QUIET, "text": _lines(f"No data: {because}", 84)}
     return chart(title, "", [{}], {"width": WIDTH, "height": 60, "mark": mark})
 
 
-def numbers(rows: Rows, *names: str, above: float = -math.inf) -> list[dict[str, Any]]:
-    """The rows whose `names` are all finite numbers (or text of one, as a CSV file has it) greater than `above`.
+def numbers(rows: Rows, *names: str, above: float = -math.inf) -> list[Point]:
+    """Returns the rows in which all of `names` are finite numbers greater than `above`.
 
-    A row that lacks one cannot be drawn; with `above=0`, one that a logarithmic axis cannot show.
+    Numbers may be text, as in a CSV file. Other rows cannot be drawn; with `above=0`, rows that a logarithmic axis
+    cannot show are left out too.
     """
     kept = []
     for row in rows:
@@ -83,31 +88,31 @@ def numbers(rows: Rows, *names: str, above: float = -math.inf) -> list[dict[str,
 
 
 def number(value: object) -> float | None:
-    """A finite number, or None for everything else."""
+    """Returns a finite number, or None for everything else."""
     try:
-        found = float(value)  # type: ignore[arg-type]  # or it raises
+        parsed = float(value)  # type: ignore[arg-type]  # or it raises
     except (TypeError, ValueError, OverflowError):
         return None
-    return found if math.isfinite(found) else None
+    return parsed if math.isfinite(parsed) else None
 
 
 def axis(field: str, title: str | None, kind: str = "quantitative", **more: Any) -> Spec:
-    """An encoding channel with its axis title, which carries the unit."""
+    """Returns an encoding channel with its axis title, which has the unit."""
     return {"field": field, "type": kind, "title": title, **more}
 
 
 def in_order(values: Iterable[Any]) -> list[Any]:
-    """The different values in the order in which they come: the order of legends and bars."""
+    """Returns the different values in the order of their first occurrence: the order of legends and bars."""
     return list(dict.fromkeys(values))
 
 
 def room(rows: Rows, name: str) -> float:
-    """Where an axis of bars ends, so that the longest leaves space for the text at its end."""
+    """Returns the end of an axis of bars: the longest bar leaves space for the text at its end."""
     return 1.22 * max((row[name] for row in rows), default=0.0)
 
 
 def _lines(text: str, width: int) -> list[str]:
-    """`text` broken into as few lines as fit `width` characters, of about equal length."""
+    """Breaks `text` into as few lines of at most `width` characters as possible, of about equal length."""
     if len(text) > width:
         width = min(width, math.ceil(len(text) / math.ceil(len(text) / width)) + 6)
     lines = [""]

@@ -1,6 +1,6 @@
-"""What stood behind a scenario's figures: which part of the tier was saturated, and the course of hosts and database.
+"""The bottleneck of a scenario's cells, and the telemetry of hosts and database while it ran. Pure but for drawing.
 
-The phrase goes beside each throughput; the course is folded away until somebody asks for it.
+The saturated parts are shown beside each throughput; the telemetry is folded away until the reader opens it.
 """
 
 from __future__ import annotations
@@ -19,67 +19,65 @@ from harness.report.page_model import Fold, Value, table
 from harness.report.summary import ScenarioSummary
 from harness.report.trial_data import TrialData
 
-HEAD = "held back by"
+HEAD = "saturated"
 NOTE = (
-    "Held back by: what was saturated while the load ran, by telemetry (in how many of the trials, where they differ); "
-    "the folded part below has every trial."
+    "Saturated: the parts that telemetry shows as saturated while the load ran (and in how many trials, where trials "
+    "differ); the folded part below has every trial."
 )
 _PROCESSORS = (*CPUS.values(), "machine")
 
 
-def held_back(readings: Sequence[TrialData], cell: str) -> Value:
-    """What was saturated in the valid trials of a cell, in a phrase; or why that is not known."""
-    mine = [reading for reading in readings if reading.row.cell.name == cell]
-    if all(reading.row.figure("sent") is None for reading in mine):
+def saturated_parts(trials: Sequence[TrialData], cell: str) -> Value:
+    """Returns the parts that were saturated in the valid trials of a cell, or why that is not known."""
+    of_cell = [trial for trial in trials if trial.row.cell.name == cell]
+    if all(trial.row.figure("sent") is None for trial in of_cell):
         return Value(NOTHING)
-    valid = [reading for reading in mine if reading.row.valid]
-    known = [reading.attribution for reading in valid if not reading.attribution.unknown]
+    valid = [trial for trial in of_cell if trial.row.valid]
+    known = [trial.attribution for trial in valid if not trial.attribution.unknown]
     if not known:
         return Value("not known", _unknown(valid))
     times = Counter(part for one in known for part in one.saturated)
-    full = [f"{part} in {n} of {len(known)}" if n < len(known) else part for part, n in times.most_common()]
-    return Value(", ".join(full)) if full else Value("nothing saturated", _busiest(known))
+    parts = [f"{part} in {n} of {len(known)}" if n < len(known) else part for part, n in times.most_common()]
+    return Value(", ".join(parts)) if parts else Value("nothing saturated", _busiest(known))
 
 
 def _unknown(valid: Sequence[TrialData]) -> str:
-    """Why; and what the service itself says of waiting, which needs no telemetry."""
+    """Returns the reason, and the share of waiting for a connection as the service reports it without telemetry."""
     if not valid:
         return "because no trial is valid"
-    waits = [told[0] / told[1] for reading in valid if (told := pool_wait(reading.row))]
-    said = f"; {whole_percent(fmean(waits))} of it went by waiting for a connection" if waits else ""
-    return f"because {valid[0].attribution.unknown}{said}"
+    waits = [wait[0] / wait[1] for trial in valid if (wait := pool_wait(trial.row))]
+    share = f"; {whole_percent(fmean(waits))} of the service time was waiting for a connection" if waits else ""
+    return f"because {valid[0].attribution.unknown}{share}"
 
 
 def _busiest(known: Sequence[Attribution]) -> str:
-    """The processor that was used most, in whichever trial."""
+    """Returns the processor with the highest use in any trial."""
     used = {part: max(one.levels.get(part, 0.0) for one in known) for part in _PROCESSORS}
     part = max(used, key=lambda name: used[name])
     return f"{part} {whole_percent(used[part])} at most"
 
 
-def behind(summary: ScenarioSummary, readings: Sequence[TrialData], drawn: TelemetrySeries | None) -> list[Fold]:
-    """The course of hosts and database over a scenario, and its trials one by one; nothing without telemetry."""
-    if drawn is None:
-        return []
-    spans = {band["order"]: band for band in drawn.trials}
-    title = "Hosts and database, second by second"
-    never = f" Zero all the time, and so not drawn: {', '.join(drawn.silent)}." if drawn.silent else ""
+def telemetry_fold(
+    summary: ScenarioSummary, trials: Sequence[TrialData], series: TelemetrySeries | None
+) -> tuple[Fold, ...]:
+    """Returns the telemetry chart of a scenario and a table of its trials; nothing without telemetry."""
+    if series is None:
+        return ()
+    spans = {span.order: span for span in series.trials}
+    title = "Hosts and database over time"
+    zero = f" Not drawn, because zero all the time: {', '.join(series.zero)}." if series.zero else ""
     chart = picture(
-        telemetry.course(drawn.points, drawn.trials, title=title, subtitle="Grey bands are trials."),
-        f"A point covers {number(drawn.bucket_s)} s: the strong line is the mean over it and over the hosts that "
-        f"served, the faint line the highest single reading of any of them (over half a second at least).{never}",
-        f"{title}, over {number(drawn.seconds)} s. The table below says what was saturated in each trial.",
-        own=f"course-{zlib.crc32(summary.name.encode()):x}-",
+        telemetry.small_multiples(series.points, series.bands, title=title, subtitle="Grey bands are trials."),
+        f"A point covers {number(series.bucket_s)} s. The strong line is the mean over this time and over the hosts "
+        f"that served, the faint line the highest single reading of a host (over at least half a second).{zero}",
+        f"{title}, over {number(series.seconds)} s. The table below names the saturated parts of each trial.",
+        prefix=f"telemetry-{zlib.crc32(summary.name.encode()):x}-",
     )
-    rows = [
-        [
-            f"{order}",
-            summary.labels.get(reading.row.cell.name) or summary.common,
-            *(f"{spans[order][edge]:.1f}" if order in spans else NOTHING for edge in ("begin", "end")),
-            reading.attribution.line,
-        ]
-        for reading in readings
-        for order in [reading.row.trial.order]
-    ]
-    head = ("trial", "cell", "from, s", "to, s", "what was saturated")
-    return [Fold(title="What hosts and database did meanwhile", blocks=(chart, table("Trial by trial", head, rows)))]
+    rows = []
+    for trial in sorted(trials, key=lambda trial: trial.row.trial.order):
+        order = trial.row.trial.order
+        span = spans.get(order)
+        edges = (f"{span.begin:.1f}", f"{span.end:.1f}") if span else (NOTHING, NOTHING)
+        rows.append([f"{order}", summary.labels[trial.row.cell.name], *edges, trial.attribution.line])
+    head = ("trial", "cell", "from, s", "to, s", "saturated")
+    return (Fold(title="Telemetry", blocks=(chart, table("Trials", head, rows))),)

@@ -1,9 +1,8 @@
-"""What was measured on: hosts, settings, code, stages; and how to do it again. Pure."""
+"""The environment of a run (hosts, code, settings, stages), and the commands that repeat it. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 from harness.provision.providers import PROVIDERS
 from harness.report.formatting import NOTHING, number, size
@@ -11,24 +10,25 @@ from harness.report.page_model import Table, Value, table
 from harness.store.manifest import Manifest, RigRecord
 
 
-def hosts_are_ours(rig: RigRecord) -> bool:
-    """Whether pgcrucible created the hosts; assumed of a provider that is not known here."""
+def created_hosts(rig: RigRecord) -> bool:
+    """Whether pgcrucible created the hosts; true for a provider that this version does not know."""
     return rig.provider not in PROVIDERS or PROVIDERS[rig.provider].MAKES_HOSTS
 
 
 def shares_cores(rig: RigRecord) -> bool:
-    """Whether hosts run on one machine: all that pgcrucible creates do, others if one kernel runs several of them.
+    """Whether hosts share the cores of one machine.
 
-    Virtual machines of another hypervisor cannot be told from machines.
+    All hosts that pgcrucible creates do; others do if one kernel runs several of them. Virtual machines of another
+    hypervisor cannot be distinguished from machines.
     """
     kernels = [host.boot_id for host in rig.hosts if host.boot_id]
-    return hosts_are_ours(rig) or len(set(kernels)) < len(kernels)
+    return created_hosts(rig) or len(set(kernels)) < len(kernels)
 
 
 def environment_tables(manifest: Manifest) -> Iterator[Table]:
-    """Hosts, then code and seed, then every setting by component, then how long each stage took."""
+    """Returns the hosts, the code and the seed, the settings by component, and the duration of each stage."""
     rig = manifest.rig
-    about = ", ".join(
+    note = ", ".join(
         text
         for text in (
             f"provider {rig.provider}",
@@ -55,14 +55,14 @@ def environment_tables(manifest: Manifest) -> Iterator[Table]:
             ]
             for host in rig.hosts
         ],
-        note=about,
+        note=note,
     )
     code = manifest.code
     yield table(
         "Code",
-        ("what", "value"),
+        ("item", "value"),
         [
-            ["commit", Value(code.commit, "with changes that are not in the commit" if code.dirty else "")],
+            ["commit", Value(code.commit, "with uncommitted changes" if code.dirty else "")],
             ["command", code.command],
             ["seed", str(code.seed)],
             ["started", manifest.started],
@@ -79,36 +79,33 @@ def environment_tables(manifest: Manifest) -> Iterator[Table]:
     if manifest.stages:
         total = sum(manifest.stages.values())
         yield table(
-            "Where the time went",
+            "Duration of each stage",
             ("stage", "seconds"),
-            [*([name, number(seconds)] for name, seconds in manifest.stages.items()), ["together", number(total)]],
+            [*([name, number(seconds)] for name, seconds in manifest.stages.items()), ["total", number(total)]],
         )
 
 
 _SETTINGS: Mapping[str, str] = {
-    "postgres": "PostgreSQL: every setting that is not its default",
+    "postgres": "PostgreSQL settings that differ from their defaults",
     "app": "App settings",
     "haproxy": "HAProxy settings",
-    "sqlite-naive": "Naive SQLite: pragmas, as read back",
-    "sqlite-tuned": "Tuned SQLite: pragmas, as read back",
+    "sqlite-naive": "Naive SQLite: pragmas as read back",
+    "sqlite-tuned": "Tuned SQLite: pragmas as read back",
 }
 
 
-def _flat(tree: Any, prefix: str) -> Iterator[tuple[str, str]]:
+def _flat(tree: object, prefix: str) -> Iterator[tuple[str, str]]:
+    """Returns the settings of a tree with dotted names."""
     if isinstance(tree, Mapping):
         for key, value in tree.items():
             yield from _flat(value, f"{prefix}.{key}" if prefix else str(key))
-    else:
-        yield (
-            prefix or "value",
-            {True: "on", False: "off", None: NOTHING}.get(tree, str(tree))
-            if (tree is None or isinstance(tree, bool))
-            else str(tree),
-        )
+        return
+    word = {True: "on", False: "off"}.get(tree) if isinstance(tree, bool) else None
+    yield prefix or "value", word or (NOTHING if tree is None else str(tree))
 
 
 def reproduction(manifest: Manifest) -> tuple[str, ...]:
-    """The commands that measure the same again, in their order."""
+    """Returns the commands that measure the same again, in order."""
     code, rig = manifest.code, manifest.rig
     hosts = sum(1 for host in rig.hosts if host.role == "app")
     command = code.command if "--seed" in code.command else f"{code.command} --seed {code.seed}"

@@ -1,91 +1,94 @@
-"""How throughput grows with app hosts, as a picture and as a table: speed-up, efficiency, the scaling law.
+"""Throughput by the number of app hosts, as chart and table: speed-up, efficiency, the scaling law. Pure.
 
-One of each for every bound: the cells that differ in the number of hosts alone. Pure.
+There is one of each for every bound and strategy: their cells differ in the number of hosts only.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from harness.analysis.scaling_law import SpeedUp, UslFit, fit_usl, speed_ups
+from harness.plan.scenario import joined
 from harness.report.charts import speed
-from harness.report.charts.theme import Spec
+from harness.report.charts.select import Chart
 from harness.report.formatting import NOTHING, number, whole_percent
 from harness.report.page_model import Table, Value, measured, table
-from harness.report.summary import CellSummary, ScenarioSummary
+from harness.report.section_input import SectionInput
+from harness.report.summary import CellSummary
 from harness.report.trial_data import TrialData
-from harness.text import plural
 
 USL_NOTE = (
-    "In the scaling law (Gunther's USL) sigma is the share of the work that cannot run side by side, kappa what hosts "
-    "cost each other by having to agree; in brackets their confidence intervals."
+    "In the scaling law (Gunther's USL) sigma is the share of the work that cannot run in parallel, kappa the cost of "
+    "coordination between hosts; brackets hold their confidence intervals."
 )
 
 
-def _bounds(summary: ScenarioSummary) -> dict[str, list[CellSummary]]:
-    """The scenario's cells by what they have in common besides the number of hosts, in words."""
+def _bounds(source: SectionInput) -> Mapping[str, Sequence[CellSummary]]:
+    """Returns the scenario's cells by bound and strategy, such as `pool-bound, upsert`."""
     bounds: dict[str, list[CellSummary]] = {}
-    for cell in summary.cells:
-        words = cell.label.split(", ")
-        bound = ", ".join(word for word in words if word != plural(cell.cell.hosts, "app host")) or cell.cell.strategy
-        bounds.setdefault(bound, []).append(cell)
+    for cell in source.summary.cells:
+        bound = cell.cell.params.get("bound")
+        name = joined(f"{bound}-bound" if bound else "", cell.cell.strategy)
+        bounds.setdefault(name, []).append(cell)
     return bounds
 
 
-def _rates(cells: Sequence[CellSummary], readings: Sequence[TrialData]) -> dict[int, list[float]]:
-    """Number of hosts -> throughput of each valid trial."""
+def _rates(cells: Sequence[CellSummary], trials: Sequence[TrialData]) -> dict[int, list[float]]:
+    """Returns the throughput of each valid trial by the number of hosts."""
     names = {cell.cell.name for cell in cells}
     rates: dict[int, list[float]] = {}
-    for reading in readings:
-        rps = reading.row.figure("rps")
-        if reading.row.cell.name in names and reading.row.valid and rps:
-            rates.setdefault(reading.row.cell.hosts, []).append(rps)
+    for trial in trials:
+        rps = trial.row.figure("rps")
+        if trial.row.cell.name in names and trial.row.valid and rps:
+            rates.setdefault(trial.row.cell.hosts, []).append(rps)
     return rates
 
 
-def scaling_charts(
-    summary: ScenarioSummary, readings: Sequence[TrialData], *, shared_cores: bool
-) -> Iterator[tuple[Spec, str, str]]:
-    """Specification, caption and alternative text of each bound's picture, with the law through its points."""
-    for bound, cells in _bounds(summary).items():
-        rates = _rates(cells, readings)
+def scaling_charts(source: SectionInput) -> Iterator[Chart]:
+    """Returns the chart of each bound, with the scaling law through its points."""
+    for bound, cells in _bounds(source).items():
+        rates = _rates(cells, source.trials)
         if len(rates) < 2:
             continue
         points = [(hosts, rps) for hosts, of in rates.items() for rps in of]
-        fit = fit_usl(points, shared_cores=shared_cores)
-        said = fit.sentence() if isinstance(fit, UslFit) else fit.reason
-        twice = 2 * max(rates)
-        if isinstance(fit, UslFit) and (ahead := fit.predict(twice)):
-            expected = f"{number(ahead.value)} [{number(ahead.low)}, {number(ahead.high)}]"
-            said += f"; {twice} hosts: {expected} requests/s to be expected, if nothing else gets full before"
+        fit = fit_usl(points, shared_cores=source.shared_cores)
+        law = _law(fit, 2 * max(rates)) if isinstance(fit, UslFit) else fit.reason
         title = f"Throughput by app hosts: {bound}"
-        rows = [{"hosts": hosts, "rps": rps} for hosts, rps in points]
-        yield (
-            speed.scaling(rows, fit if isinstance(fit, UslFit) else None, title=title),
-            f"One point a trial, valid trials only. {said}. {USL_NOTE}",
-            f"{title}. {said}",
+        yield Chart(
+            spec=speed.scaling(
+                [{"hosts": hosts, "rps": rps} for hosts, rps in points],
+                fit if isinstance(fit, UslFit) else None,
+                title=title,
+            ),
+            caption=f"One point per trial, valid trials only. {law}. {USL_NOTE}",
+            alt=f"{title}. {law}",
         )
 
 
-def scaling_tables(summary: ScenarioSummary, readings: Sequence[TrialData]) -> Iterator[Table]:
-    """Speed-up and efficiency by the number of hosts, where one host was measured too."""
-    for bound, cells in _bounds(summary).items():
-        ups = speed_ups(_rates(cells, readings))
+def _law(fit: UslFit, hosts: int) -> str:
+    """Returns the law in words, with its prediction for more hosts where it allows one."""
+    expected = fit.predict(hosts)
+    if not expected:
+        return fit.sentence()
+    within = f"{number(expected.value)} [{number(expected.low)}, {number(expected.high)}]"
+    return f"{fit.sentence()}; prediction for {hosts} hosts: {within} requests/s, unless another limit is reached first"
+
+
+def scaling_tables(source: SectionInput) -> Iterator[Table]:
+    """Returns speed-up and efficiency by the number of hosts, where one host was measured too."""
+    for bound, cells in _bounds(source).items():
+        ups = speed_ups(_rates(cells, source.trials))
         if len(ups) < 2:
             continue
         yield table(
             f"Speed-up by app hosts: {bound}",
             ("app hosts", "requests/s", "speed-up", "95 % interval", "efficiency"),
             [
-                [
-                    Value(str(cell.cell.hosts)),
-                    measured(cell, "rps"),
-                    *_figures(ups.get(cell.cell.hosts)),
-                ]
+                [Value(str(cell.cell.hosts)), measured(cell, "rps"), *_figures(ups.get(cell.cell.hosts))]
                 for cell in sorted(cells, key=lambda cell: cell.cell.hosts)
             ],
-            note="Speed-up: median throughput over that of one host; its interval resamples the trials of both, and "
-            "needs five of each. Efficiency: speed-up over the number of hosts.",
+            note="Speed-up: median throughput divided by that of one host. Its interval comes from resampling the "
+            "trials of both and needs five trials of each. Efficiency: speed-up divided by the number of hosts.",
         )
 
 

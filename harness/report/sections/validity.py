@@ -1,4 +1,4 @@
-"""Whether the figures may be believed: invalid trials, the generator's own figures, the noise floor. Pure."""
+"""Whether the figures can be trusted: invalid trials, the generator's own figures, the noise floor. Pure."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from harness.load.results.summary import LaneSummary, ProcessUsage
 from harness.record import TrialResult
 from harness.report.formatting import NOTHING, number, percent
 from harness.report.page_model import Fold, Table, Value, table
-from harness.report.summary import ScenarioSummary
+from harness.report.summary import NO_REASON, ScenarioSummary
 from harness.report.trial_data import TrialData
 from harness.store.manifest import Manifest
 
@@ -23,57 +23,57 @@ GENERATOR_HEAD = (
 
 
 def validity_tables(
-    manifest: Manifest, readings: Sequence[TrialData], scenarios: Sequence[ScenarioSummary]
+    manifest: Manifest, trials: Sequence[TrialData], scenarios: Sequence[ScenarioSummary]
 ) -> Iterator[Table | Fold]:
-    """Trials that are not valid, how innocent the load generator was, and the smallest difference to believe."""
-    if not readings:
+    """Returns the invalid trials, the load generator's own figures per trial, and the noise floor."""
+    if not trials:
         return
-    labels = {cell: label or scenario.common for scenario in scenarios for cell, label in scenario.labels.items()}
-    yield _invalid([reading.row for reading in readings], labels)
-    driven = [reading for reading in readings if reading.row.figures.get("sent") is not None]
+    labels = {cell: label for scenario in scenarios for cell, label in scenario.labels.items()}
+    yield _invalid([trial.row for trial in trials], labels)
+    driven = [trial for trial in trials if trial.row.figures.get("sent") is not None]
     if driven:
-        yield Fold(title="What the load generator says of itself, trial by trial", blocks=(_generator(driven, labels),))
-    yield _noise(manifest, {comparable_name(one.row.cell): labels.get(one.row.cell.name, "") for one in readings})
+        yield Fold(title="The load generator in each trial", blocks=(_generator(driven, labels),))
+    yield _noise(manifest, {comparable_name(one.row.cell): labels.get(one.row.cell.name, "") for one in trials})
 
 
 def _invalid(rows: Sequence[TrialResult], labels: Mapping[str, str]) -> Table:
-    bad = [row for row in rows if not row.valid]
-    reasons = Counter((row.cell.scenario, row.cell.name, row.reason or "no reason was recorded") for row in bad)
+    invalid = [row for row in rows if not row.valid]
+    reasons = Counter((row.cell.scenario, row.cell.name, row.reason or NO_REASON) for row in invalid)
     return table(
-        f"Invalid trials: {len(bad) or 'none'} of {len(rows):,}",
+        f"Invalid trials: {len(invalid) or 'none'} of {len(rows):,}",
         ("scenario", "cell", "reason", "trials"),
         [
             [scenario, labels.get(cell, cell), reason, f"{times:,}"]
             for (scenario, cell, reason), times in reasons.items()
         ],
-        note="A trial is invalid if its figures say more about the load generator than about the tier, or if it was "
-        "cut short. Its counts are shown, its times are not, and no claim rests on it. Where the generator was held up "
-        "a trial is measured once more; the invalid one stays in this list.",
+        note="A trial is invalid if the load generator was the limit instead of the service, or if the trial was cut "
+        "short. Its counts are shown, its times are not, and no claim is based on it. A trial in which the generator "
+        "was held up is measured once more; the invalid one stays in this list.",
     )
 
 
-def _generator(readings: Sequence[TrialData], labels: Mapping[str, str]) -> Table:
-    """Of each trial, what the generator says of itself."""
+def _generator(trials: Sequence[TrialData], labels: Mapping[str, str]) -> Table:
     return table(
-        "The generator's part in each trial",
+        "Load generator by trial",
         GENERATOR_HEAD,
-        [[*_where(reading.row, labels), *_innocence(reading)] for reading in readings],
-        note="CPU: own time of the busiest generator process, as a share of one core. Waited: time it was ready to "
-        "run and did not. Stall: it did not run when it should have. Send lag: from the instant a request was "
-        "due to the instant it left; latency includes it, service time does not. In flight: requests on their "
-        "way as the generator saw them, beside what Little's law makes of the times they took: far "
-        "apart, one of the two is wrong. Achieved: how long the schedule was, over how long it took to send it. "
-        "Steady: throughput and p95 had stopped moving when measuring began.",
+        [[*_trial_and_cell(trial.row, labels), *_generator_figures(trial)] for trial in trials],
+        note="CPU: CPU time of the busiest generator process, as a share of one core. Waited: time in which it was "
+        "ready to run but did not. Stall: time in which it did not run although it should have. Send lag: from the "
+        "time at which a request was due to the time at which it was sent; latency includes it, service time does "
+        "not. In flight: open requests as the generator counted them, beside the number that follows from their "
+        "service times by Little's law; if the two are far apart, one is wrong. Achieved: planned duration of the "
+        "schedule divided by the time that sending it took. Steady: throughput and p95 no longer changed when "
+        "measuring began.",
     )
 
 
-def _where(row: TrialResult, labels: Mapping[str, str]) -> list[Value]:
+def _trial_and_cell(row: TrialResult, labels: Mapping[str, str]) -> list[Value]:
     name = row.cell.name
     return [Value(f"{row.trial.order}"), Value(labels.get(name, name), row.cell.scenario)]
 
 
-def _innocence(reading: TrialData) -> list[Value]:
-    row, summary = reading.row, reading.summary
+def _generator_figures(trial: TrialData) -> list[Value]:
+    row, summary = trial.row, trial.summary
     processes = summary.watch if summary else ()
     share = achieved(summary) if summary else None
     return [
@@ -82,7 +82,7 @@ def _innocence(reading: TrialData) -> list[Value]:
         Value(number(_most(process.longest_stall_ms for process in processes))),
         *(Value(number(row.figure(name))) for name in ("lag_p99_ms", "p99_ms", "service_p99_ms")),
         Value(number(_in_flight(processes))),
-        Value(number(_little(row, summary))),
+        Value(number(_by_littles_law(row, summary))),
         Value(NOTHING if share is None else percent(share)),
         Value({None: "none", True: "steady", False: "not steady"}[row.steady]),
         Value("valid" if row.valid else "invalid", mark="pass" if row.valid else "invalid"),
@@ -94,15 +94,16 @@ def _most(values: Iterable[float | None]) -> float | None:
 
 
 def _in_flight(processes: Sequence[ProcessUsage]) -> float | None:
-    """Over all processes together; None unless each was observed."""
+    """Returns the sum over all processes, or None if the value of one is missing."""
     means = [process.in_flight for process in processes if process.in_flight is not None]
     return sum(means) if means and len(means) == len(processes) else None
 
 
-def _little(row: TrialResult, summary: LaneSummary | None) -> float | None:
-    """What should be in flight on the average: the time that requests spent in the window, over its length.
+def _by_littles_law(row: TrialResult, summary: LaneSummary | None) -> float | None:
+    """Returns the mean number of open requests: the time that requests spent in the window, divided by its length.
 
-    Older runs kept no such time: then rate x mean service time, which requests that cross an edge make less exact.
+    Older runs do not have this time. For them it is rate x mean service time, which is less exact, because some
+    requests cross an edge of the window.
     """
     if summary is None:
         return None
@@ -113,7 +114,7 @@ def _little(row: TrialResult, summary: LaneSummary | None) -> float | None:
 
 
 def _noise(manifest: Manifest, labels: Mapping[str, str]) -> Table:
-    """What is known of this run's cells, and what holds for any that was not measured twice."""
+    """Returns the noise floor of this run's cells, and the one that holds for all other cells."""
     floor = [(*name.partition(" ")[::2], ratio) for name, ratio in manifest.noise_floor.items()]
     return table(
         "Noise floor of this rig" if floor else "Noise floor of this rig: not measured",
@@ -123,7 +124,7 @@ def _noise(manifest: Manifest, labels: Mapping[str, str]) -> Table:
             for metric, cell, ratio in floor
             if not cell or cell in labels
         ],
-        note="No smaller difference between two runs means anything."
+        note="A smaller difference between two runs means nothing."
         if floor
-        else "Until it is, nobody knows which differences between two runs mean nothing: ./run bench --aa measures it.",
+        else "Without it, it is unknown which differences between two runs mean nothing. ./run bench --aa measures it.",
     )

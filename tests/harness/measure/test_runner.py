@@ -23,6 +23,7 @@ from harness.model import Cell, Finding, Trial
 from harness.plan.planner import Plan
 from harness.plan.scenario import RemoteWorkload, Scenario
 from harness.report.page import write_report
+from harness.report.run_summary import summarise
 from harness.report.terminal import lines, print_summary
 from harness.scenarios.increment_workload import check_counters, increment
 from harness.store.manifest import CodeRecord, FindingRecord, RigRecord
@@ -242,8 +243,8 @@ def test_long_trials_are_evaluated_and_reported_without_samples(
         assert counts.total() == row.figure("sent")
         assert (row.figure("p99_ms") or 0) > 0
         assert (row.figure("transactions") or 0) > 0
-    write_report(run)
-    print_summary(run)
+    write_report(summarise(run))
+    print_summary(summarise(run))
     assert "updates; key 'hot-" in capsys.readouterr().out
 
     file = run.path / "samples" / "001-main.keys.csv"
@@ -384,4 +385,6 @@ def test_a_finished_run_warns_of_cells_that_began_unsteady(tmp_path: Path) -> No
     assert evaluate_run(writer, {}, finish=False).manifest.warnings == []
     (warning,) = evaluate_run(writer, {}, finish=True).manifest.warnings
     assert warning.startswith(f"{SHORT.name}: 1 of 2 trials began unsteady")
-    assert f"! {SHORT.name}: 1 of 2 trials began unsteady" in " ".join(" ".join(lines(load_run(made.path))).split())
+    assert f"! {SHORT.name}: 1 of 2 trials began unsteady" in " ".join(
+        " ".join(lines(summarise(load_run(made.path)))).split()
+    )

@@ -1,66 +1,97 @@
-"""Names of cells: as few words as tell them apart, none of two cells the same, in an order a reader expects."""
+"""Labels of cells: no two the same, without the parts that all share; cells in reading order."""
 
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import pytest
 
 from harness.model import BACKENDS, Cell
 from harness.plan.options import BenchRequest
 from harness.plan.scenario import Site
-from harness.report.cell_labels import labels, place
+from harness.report.cell_labels import labels, reading_order, without
 from harness.scenarios import SCENARIOS
 
 SITE = Site(hosts=8, backends=BACKENDS)
 
 
-def test_labels_name_what_differs_and_say_once_what_does_not() -> None:
-    named = labels([Cell(scenario="s", hosts=n, clients=8, params={"keys": "hot"}) for n in (1, 2)])
-    assert list(named.short.values()) == ["1 app host", "2 app hosts"]
-    assert named.common == "PostgreSQL, upsert, pool 5, 8 clients, 1 hot key"
+def test_parts_that_all_cells_share_are_common() -> None:
+    named = labels([Cell(scenario="s", hosts=n, clients=8, params={"keys": "hot"}) for n in (1, 2)], None)
+    assert list(named.short.values()) == ["1 host", "2 hosts"]
+    assert named.common == "PostgreSQL, upsert, pool of 5 connections, 8 clients, 1 hot key"
 
 
-def test_what_grows_with_the_hosts_is_said_aside() -> None:
-    named = labels([Cell(scenario="s", hosts=n, clients=4 * n, params={"app_cpus": 0.1 * n}) for n in (1, 2)])
-    assert list(named.short.values()) == ["1 app host", "2 app hosts"]
+def test_other_settings_that_differ_are_aside() -> None:
+    cells = [Cell(scenario="scaling", hosts=n, clients=4 * n, params={"app_cpus": 0.1 * n}) for n in (1, 2)]
+    named = labels(cells, SCENARIOS["scaling"])
+    assert list(named.short.values()) == ["1 host", "2 hosts"]
     assert list(named.aside.values()) == ["4 clients, CPU cap 0.1", "8 clients, CPU cap 0.2"]
 
 
-def test_a_single_cell_is_named_by_backend_and_strategy() -> None:
-    named = labels([Cell(scenario="s", backend="sqlite-tuned", rate=1500.0, mode="open", seconds=10.0)])
-    assert list(named.short.values()) == ["tuned SQLite, upsert"]
-    assert named.common == "1 app host, pool 5, 1,500 requests/s offered, 10 s"
+def test_single_cell_keeps_its_whole_label() -> None:
+    cell = Cell(scenario="throughput", backend="sqlite-tuned", rate=1500.0, mode="open", seconds=10.0)
+    named = labels([cell], SCENARIOS["throughput"])
+    assert list(named.short.values()) == ["tuned SQLite, upsert, 1,500 requests/s"]
+    assert named.common == "1 host, pool of 5 connections, 10 s"
 
 
-def test_a_parameter_that_only_some_cells_have_sets_them_apart() -> None:
-    named = labels([Cell(scenario="s"), Cell(scenario="s", params={"hold_ms": 5000})])
-    assert list(named.short.values()) == ["", "5,000 ms held"]
+def test_cells_with_the_same_label_get_the_settings_in_which_they_differ() -> None:
+    cell = Cell(scenario="pool-sweep", requests=100, clients=10)
+    named = labels([cell, replace(cell, requests=200, clients=20), replace(cell, pool=9)], SCENARIOS["pool-sweep"])
+    assert list(named.short.values()) == [
+        "pool of 5 connections, 10 clients, 100 requests",
+        "pool of 5 connections, 20 clients, 200 requests",
+        "pool of 9 connections",
+    ]
+    assert list(named.aside.values()) == ["", "", "10 clients, 100 requests"]
 
 
-def test_a_parameter_called_like_a_dimension_does_not_hide_it() -> None:
-    cells = [Cell(scenario="s", clients=n, params={"load": "steady"}) for n in (1, 10)]
-    assert list(labels(cells).short.values()) == ["1 client", "10 clients"]
+def test_cells_that_differ_in_nothing_but_their_name_are_called_by_it() -> None:
+    cells = [Cell(scenario="s", params={"n": n}) for n in (1, "1")]
+    cells.append(Cell(scenario="s", clients=2, params={"n": 1}))
+    assert len(set(labels(cells, None).short.values())) == len({cell.name for cell in cells})
 
 
-def test_a_cell_without_strategy_does_not_name_one() -> None:
-    assert labels([Cell(scenario="isolation", strategy="-")]).short == {"isolation.postgres.-.h1.p5.c1": "PostgreSQL"}
+def test_cell_whose_label_is_a_part_of_the_others_keeps_it() -> None:
+    cells = [
+        Cell(scenario="throughput", params={"keys": "hot"}, rate=rate, mode="open" if rate else "closed")
+        for rate in (None, 250.0)
+    ]
+    assert next(iter(labels(cells, SCENARIOS["throughput"]).short.values())) == "PostgreSQL, upsert, 1 hot key"
+
+
+def test_cell_without_strategy_names_none() -> None:
+    cell = Cell(scenario="isolation", strategy="-")
+    named = labels([cell], SCENARIOS["isolation"])
+    assert (named.short, named.aside) == ({cell.name: "PostgreSQL"}, {cell.name: ""})
+    assert "-" not in named.common
+
+
+def test_number_that_ends_like_another_is_not_taken_for_it() -> None:
+    cells = [Cell(scenario="connections", clients=1200, requests=200, params={"load": "open"})]
+    assert "200 requests" in labels(cells, SCENARIOS["connections"]).common
 
 
 def test_no_cells_no_labels() -> None:
-    named = labels([])
+    named = labels([], None)
     assert (named.short, named.aside, named.common) == ({}, {}, "")
 
 
 @pytest.mark.parametrize("name", SCENARIOS)
-def test_no_two_cells_of_a_scenario_are_called_the_same_and_none_is_long(name: str) -> None:
+def test_labels_of_planned_cells_are_unique_and_short(name: str) -> None:
     cells = SCENARIOS[name].cells(BenchRequest(scenarios=(name,)), SITE)
-    short = labels(cells).short
+    short = labels(cells, SCENARIOS[name]).short
     assert len(set(short.values())) == len(short) == len(cells)
-    assert max(map(len, short.values())) <= 40
+    assert max(map(len, short.values())) <= 50
 
 
-def test_cells_stand_in_the_order_a_reader_expects() -> None:
+def test_without_removes_strategy_and_backend() -> None:
+    assert without("PostgreSQL, unsafe (negative control), 1 hot key", "unsafe", "PostgreSQL") == "1 hot key"
+    assert without("8 hosts", "") == "8 hosts"
+
+
+def test_reading_order() -> None:
     wanted = [
         Cell(scenario="s", strategy="for-update"),
         Cell(scenario="s", params={"rows": 2, "app_cpus": 9}),
@@ -71,4 +102,4 @@ def test_cells_stand_in_the_order_a_reader_expects() -> None:
         Cell(scenario="s", backend="sqlite-tuned", clients=3),
     ]
     for shuffled in itertools.islice(itertools.permutations(wanted), 0, 5040, 500):
-        assert sorted(shuffled, key=place) == wanted
+        assert sorted(shuffled, key=reading_order) == wanted

@@ -1,4 +1,4 @@
-"""report.html as a reader, a browser and an attacker meet it: runs made with the real Recorder, parsed as HTML."""
+"""report.html for readers, browsers and attackers: runs written with RunWriter, the page parsed as HTML."""
 
 from __future__ import annotations
 
@@ -12,18 +12,19 @@ import pytest
 
 from harness.model import Cell
 from harness.report.charts import select
-from harness.report.page import build, render, write_report
+from harness.report.page import render, write_report
 from harness.report.page_model import Picture, Table
+from harness.report.run_summary import summarise
 from harness.store.manifest import CodeRecord
 from harness.store.run_reader import Run
-from tests.support.builders import CODE, Made, concurrent, found, passing, quickstart, store
+from tests.support.builders import CODE, Made, concurrent, found, page_of, passing, quickstart, store
 
 VOID = {"meta", "br", "link", "img", "input", "hr"}
 HOSTILE = "<script>alert(1)</script>\"' onload=x " + "\x1b[31m\u202e\x00 =HYPERLINK(1) {{ 7*7 }}"
 
 
 class Parsed(HTMLParser):
-    """The page taken apart; an element that is closed twice or never, or in the wrong order, is a fault."""
+    """A parsed page; an element that is closed twice, never or in the wrong order is a fault."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -62,11 +63,11 @@ class Parsed(HTMLParser):
 
 
 def parsed(run: Run) -> Parsed:
-    return Parsed(write_report(run).read_text(encoding="utf-8"))
+    return Parsed(write_report(summarise(run)).read_text(encoding="utf-8"))
 
 
 def assert_sound(page: Parsed) -> None:
-    """Well-formed, self-contained, without script, every reference within the page."""
+    """Asserts that the page is well-formed and self-contained, without script, with all references within the page."""
     assert page.faults == []
     assert not {"script", "iframe", "object", "embed", "link", "img", "form", "base", "foreignobject"} & set(page.tags)
     ids = page.values("id")
@@ -81,7 +82,7 @@ def assert_sound(page: Parsed) -> None:
             assert reference.removeprefix("#") in ids
 
 
-def test_the_page_of_a_passing_run(tmp_path: Path) -> None:
+def test_page_of_a_passing_run(tmp_path: Path) -> None:
     run = quickstart(tmp_path)
     page = parsed(run)
     assert_sound(page)
@@ -95,7 +96,7 @@ def test_the_page_of_a_passing_run(tmp_path: Path) -> None:
     assert "share the cores" in page.text
 
 
-def test_tables_and_pictures_have_names_for_who_cannot_see_them(tmp_path: Path) -> None:
+def test_tables_and_pictures_have_text_alternatives(tmp_path: Path) -> None:
     page = parsed(quickstart(tmp_path))
     assert page.tags.count("caption") == page.tags.count("table") > 5
     assert page.tags.count("svg") >= 3
@@ -106,7 +107,7 @@ def test_tables_and_pictures_have_names_for_who_cannot_see_them(tmp_path: Path) 
     assert "lang" in {name for tag, name, _ in page.attributes if tag == "html"}
 
 
-def test_the_page_of_a_run_with_sqlite_links_to_why_it_fails(tmp_path: Path) -> None:
+def test_page_of_a_run_with_sqlite_links_to_the_explanation_of_its_errors(tmp_path: Path) -> None:
     other = Cell(scenario="sqlite-vs-postgres", backend="sqlite-naive")
     busy = {"SQLITE_BUSY": 100}
     trials = [Made(cell=concurrent(backend="sqlite-naive"), fail=100, errors=busy), Made(cell=other, ok=200)]
@@ -117,16 +118,16 @@ def test_the_page_of_a_run_with_sqlite_links_to_why_it_fails(tmp_path: Path) -> 
     assert page.values("href").count("#outcome") == 2
 
 
-def test_the_policy_lets_nothing_in_but_the_page_s_own_style(tmp_path: Path) -> None:
-    text = write_report(quickstart(tmp_path)).read_text(encoding="utf-8")
+def test_content_policy_allows_only_the_style_sheet_of_the_page(tmp_path: Path) -> None:
+    text = write_report(summarise(quickstart(tmp_path))).read_text(encoding="utf-8")
     assert "default-src 'none'; style-src 'sha256-" in text.replace("&#39;", "'")
     assert len(text) < 400_000
 
 
-def test_writing_twice_leaves_one_page_and_nothing_else(tmp_path: Path) -> None:
+def test_writing_twice_leaves_one_page_and_no_other_file(tmp_path: Path) -> None:
     run = quickstart(tmp_path)
     before = {path.name for path in run.path.iterdir()}
-    assert write_report(run) == write_report(run) == run.path / "report.html"
+    assert write_report(summarise(run)) == write_report(summarise(run)) == run.path / "report.html"
     assert {path.name for path in run.path.iterdir()} - before == {"report.html"}
 
 
@@ -134,7 +135,7 @@ def test_hostile_text_stays_text(tmp_path: Path) -> None:
     cell = Cell(scenario=HOSTILE, strategy=HOSTILE, hosts=2, params={HOSTILE: HOSTILE, "n" * 5000: {"a": "<b>"}})
     trials = [
         Made(cell=cell, fail=3, errors={HOSTILE: 3}, valid=False, reason=HOSTILE),
-        Made(cell=replace(cell, strategy="</style><script>"), ok=200, course=8),
+        Made(cell=replace(cell, strategy="</style><script>"), ok=200, timeline_s=8),
         Made(cell=concurrent("</svg><script>"), ok=900, lost=3),
     ]
     run = store(
@@ -149,7 +150,7 @@ def test_hostile_text_stays_text(tmp_path: Path) -> None:
         stages={HOSTILE: 1.0},
         noise_floor={HOSTILE: 1.1},
     )
-    text = write_report(run).read_text(encoding="utf-8")
+    text = write_report(summarise(run)).read_text(encoding="utf-8")
     page = Parsed(text)
     assert_sound(page)
     assert "\x1b" not in text
@@ -159,25 +160,29 @@ def test_hostile_text_stays_text(tmp_path: Path) -> None:
     assert page.text.count("<script>alert(1)</script>") >= 8
 
 
-def test_a_figure_that_is_none_is_a_dash(tmp_path: Path) -> None:
+def test_figure_that_is_not_finite_is_a_dash(tmp_path: Path) -> None:
     nothing = {"rps": float("nan"), "p50_ms": float("inf"), "p99_ms": None, "mean_ms": -0.0}
     run = store(tmp_path, [Made(cell=concurrent(), ok=50, figures=nothing)], passing(concurrent()))
     page = parsed(run)
     assert_sound(page)
     assert not re.search(r"\b(nan|inf|None)\b", page.text)
-    (row,) = [row for row in re.findall(r"requests/s .*? valid trials (.*?)Counts are", page.text) if "50" in row]
+    (row,) = [
+        row
+        for row in re.findall(r"requests/s .*? valid trials (.*?)(?:All cells|Counts are)", page.text)
+        if "50" in row
+    ]
     assert row.count("\N{EN DASH}") >= 3
 
 
-def test_a_run_without_trials(tmp_path: Path) -> None:
+def test_run_without_trials(tmp_path: Path) -> None:
     page = parsed(store(tmp_path, verdict="unknown", status="aborted", warnings=["aborted: no space left on app-1"]))
     assert_sound(page)
     assert "ABORTED no space left on app-1; 0 trials and 0 findings are kept" in page.text
-    assert "This run holds no trial and no finding" in page.text
+    assert "This run has no trials and no findings" in page.text
     assert "aborted: no space left on app-1" in page.text
 
 
-def test_an_aborted_run_shows_what_was_measured(tmp_path: Path) -> None:
+def test_aborted_run_shows_the_measured_trials(tmp_path: Path) -> None:
     cell = concurrent()
     page = parsed(store(tmp_path, [Made(cell=cell)], passing(cell), verdict="pass", status="aborted"))
     assert_sound(page)
@@ -186,27 +191,30 @@ def test_an_aborted_run_shows_what_was_measured(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("status", ["started", "sampled"])
-def test_an_unfinished_run_is_not_called_passed(tmp_path: Path, status: str) -> None:
+def test_unfinished_run_is_not_shown_as_passed(tmp_path: Path, status: str) -> None:
     run = store(tmp_path, [Made(cell=concurrent())], passing(concurrent()), status=status)  # type: ignore[arg-type]
     assert f"UNFINISHED the run's status is '{status}'" in parsed(run).text
 
 
-def test_an_invalid_trial_keeps_its_counts_and_loses_its_times(tmp_path: Path) -> None:
-    cell, why = concurrent(), "the generator was the limit: CPU 97 %"
+def test_invalid_trial_shows_counts_but_no_times(tmp_path: Path) -> None:
+    cell, reason = concurrent(), "the generator was the limit: CPU 97 %"
     run = store(
-        tmp_path, [Made(cell=cell, ok=777, valid=False, reason=why, seconds=0.25)], passing(cell), verdict="invalid"
+        tmp_path,
+        [Made(cell=cell, ok=777, valid=False, reason=reason, seconds=0.25)],
+        passing(cell),
+        verdict="invalid",
     )
     page = parsed(run)
     assert_sound(page)
-    assert f"INVALID 1 of 1 trial is invalid, so no claim rests on them; first: {why}" in page.text
+    assert f"INVALID 1 of 1 trial is invalid; no claim is based on them; first: {reason}" in page.text
     assert "777" in page.text
     assert "3,110" not in page.text  # 777 acknowledged in 0.25 s: requests/s of an invalid trial
     assert "Invalid trials: 1 of 1" in page.text
-    assert page.text.count(why) >= 2
-    assert "1,000 concurrent writes succeed to 100 % ? unknown" in page.text
+    assert page.text.count(reason) >= 2
+    assert "1,000 concurrent writes all succeed ? unknown" in page.text
 
 
-def test_lost_updates_are_shown_wherever_they_are_asked_for(tmp_path: Path) -> None:
+def test_lost_updates_are_in_headline_criteria_chart_and_findings(tmp_path: Path) -> None:
     cell = concurrent(strategy="unsafe")
     detail = "137 lost updates; key 'hot-000': 1,000 acknowledged and 0 unknown, but the value went from 0 to 863"
     findings = [
@@ -220,7 +228,7 @@ def test_lost_updates_are_shown_wherever_they_are_asked_for(tmp_path: Path) -> N
     assert detail in page.text
 
 
-def test_a_damaged_file_costs_what_stood_in_it_and_is_named(tmp_path: Path) -> None:
+def test_damaged_file_is_named_and_the_rest_of_the_page_written(tmp_path: Path) -> None:
     run = quickstart(tmp_path)
     for name in ("evidence/001.json", "samples/001-main.summary.json", "samples/001-main.latency.hgrm"):
         (run.path / name).write_text("{broken", encoding="utf-8")
@@ -232,7 +240,7 @@ def test_a_damaged_file_costs_what_stood_in_it_and_is_named(tmp_path: Path) -> N
     assert "1,000 of 1,000 acknowledged" in page.text
 
 
-def test_an_unknown_scenario_still_gets_findings_and_figures(tmp_path: Path) -> None:
+def test_unknown_scenario_still_has_findings_and_figures(tmp_path: Path) -> None:
     cell = Cell(scenario="of-the-future", clients=3)
     page = parsed(store(tmp_path, [Made(cell=cell, ok=321)], [found(cell, "novel", detail="all is novel")]))
     assert "This version of pgcrucible has no scenario of this name" in page.text
@@ -240,19 +248,19 @@ def test_an_unknown_scenario_still_gets_findings_and_figures(tmp_path: Path) -> 
     assert "321" in page.text
 
 
-def test_percentiles_that_the_samples_cannot_carry_are_not_shown(tmp_path: Path) -> None:
+def test_percentiles_of_too_few_samples_are_not_shown(tmp_path: Path) -> None:
     cell = concurrent(requests=30, clients=30)
     run = store(tmp_path, [Made(cell=cell, ok=30)], passing(cell))
     assert run.rows[0].figure("p95_ms") is not None
     assert run.rows[0].figure("p99_ms") is None
-    page = build(run)
+    page = page_of(run)
     cells = next(block for block in page.sections[0].blocks if isinstance(block, Table))
     by_name = dict(zip(cells.head, cells.rows[0], strict=True))
     assert by_name["p95, ms"].text != "\N{EN DASH}"
     assert by_name["p99, ms"].text == "\N{EN DASH}"
 
 
-def test_a_drawing_with_anything_but_shapes_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_drawing_with_anything_but_shapes_is_rejected(monkeypatch: pytest.MonkeyPatch) -> None:
     for drawing in (
         "<svg><script>1</script></svg>",
         '<svg><a href="http://x"><text>x</text></a></svg>',
@@ -262,39 +270,39 @@ def test_a_drawing_with_anything_but_shapes_is_refused(monkeypatch: pytest.Monke
     ):
         monkeypatch.setattr("harness.report.charts.speed.svg", lambda _, drawing=drawing: drawing)
         with pytest.raises(select.Forbidden):
-            select.picture({}, "", "", own="a-")
+            select.picture({}, "", "", prefix="a-")
 
 
-def test_two_drawings_share_no_ids(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ids_of_two_drawings_differ(monkeypatch: pytest.MonkeyPatch) -> None:
     drawing = '<svg><defs><clipPath id="clip0"><rect/></clipPath></defs><g clip-path="url(#clip0)"/></svg>'
     monkeypatch.setattr("harness.report.charts.speed.svg", lambda _: drawing)
-    one, two = (select.picture({}, "", "", own=own).svg for own in ("a-", "b-"))
+    one, two = (select.picture({}, "", "", prefix=prefix).svg for prefix in ("a-", "b-"))
     assert one != two
     for svg in (one, two):
         (own,) = re.findall(r'id="([^"]+)"', svg)
         assert f"url(#{own})" in svg
 
 
-def test_rendering_again_gives_the_same_page(tmp_path: Path) -> None:
-    run = store(tmp_path, [Made(cell=Cell(scenario="throughput"), ok=200, course=9)])
-    assert render(build(run)) == render(build(run))
+def test_rendering_twice_gives_the_same_page(tmp_path: Path) -> None:
+    run = store(tmp_path, [Made(cell=Cell(scenario="throughput"), ok=200, timeline_s=9)])
+    assert render(page_of(run)) == render(page_of(run))
 
 
-def test_the_dirty_commit_is_said_to_be_so(tmp_path: Path) -> None:
+def test_dirty_commit_is_marked(tmp_path: Path) -> None:
     run = store(tmp_path, code=CODE.model_copy(update={"dirty": True}))
-    assert "with changes that are not in the commit" in parsed(run).text
+    assert "with uncommitted changes" in parsed(run).text
 
 
-def test_the_course_of_a_long_trial_is_drawn_in_steps_that_keep_every_peak(
+def test_timeline_of_a_long_trial_is_drawn_in_steps_that_keep_every_peak(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = store(tmp_path, [Made(cell=Cell(scenario="throughput"), ok=200, course=8)])
+    run = store(tmp_path, [Made(cell=Cell(scenario="throughput"), ok=200, timeline_s=8)])
     drawn: list[list[dict[str, Any]]] = []
     monkeypatch.setattr(select.speed, "timeline", lambda rows, **_: drawn.append(list(rows)) or {})
     monkeypatch.setattr(select.speed, "svg", lambda _: "<svg></svg>")
-    whole = build(run)
+    whole = page_of(run)
     monkeypatch.setattr(select, "MOST_STEPS", 3)
-    (picture,) = [b for b in build(run).sections[0].blocks if isinstance(b, Picture) and "Second by" in b.alt]
+    (picture,) = [b for b in page_of(run).sections[0].blocks if isinstance(b, Picture) and "over time" in b.alt]
     assert [len(rows) for rows in drawn] == [8, 3]
     assert not any("A step is" in b.caption for b in whole.sections[0].blocks if isinstance(b, Picture))
     assert "A step is 3 s" in picture.caption

@@ -1,4 +1,4 @@
-"""The summary as printed: 80 columns, plain without a terminal, nothing that matters left out."""
+"""The printed summary: 80 columns, plain text without a terminal, complete."""
 
 from __future__ import annotations
 
@@ -11,38 +11,43 @@ from rich.console import Console
 from harness.isolation.case_model import LEVELS
 from harness.model import Cell
 from harness.record import Evidence
-from harness.report.terminal import lines, print_summary
+from harness.report import terminal
+from harness.report.run_summary import summarise
 from harness.store.run_reader import Run, load_run
 from tests.support.builders import Made, concurrent, found, passing, quickstart, store
 
 
 def printed(run: Run, report: Path | None = None, **console: object) -> str:
     file = io.StringIO()
-    print_summary(run, report, console=Console(file=file, **console))  # type: ignore[arg-type]
+    terminal.print_summary(summarise(run), report, console=Console(file=file, **console))  # type: ignore[arg-type]
     return file.getvalue()
+
+
+def lines(run: Run) -> list[str]:
+    return list(terminal.lines(summarise(run)))
 
 
 def flat(text: str) -> str:
     return " ".join(text.split())
 
 
-def test_a_passing_run(tmp_path: Path) -> None:
+def test_passing_run(tmp_path: Path) -> None:
     run = quickstart(tmp_path)
     text = printed(run, tmp_path / "report.html", width=80)
     assert max(map(len, text.splitlines()[:-1])) <= 80
     assert "\x1b" not in text
-    said = flat(text)
-    assert "sent ok fail unknown lost req/s p50 p95 p99 valid" in said
-    assert "1 hot key 1,000 1,000 0 0 0 1,060 312" in said
-    assert "✓ 1/1" in said
-    assert "✓ acknowledged, first of 2 passes: 1,000 of 1,000 acknowledged (100 %)" in said
-    assert "✓ The lost-update problem is solved: pass" in said
-    assert "Horizontal scaling is achieved: not measured" in said
-    assert "PASS: 2,000 of 2,000 concurrent writes acknowledged over 4 app hosts" in said
+    output = flat(text)
+    assert "sent ok fail unknown lost req/s p50 p95 p99 valid" in output
+    assert "1 hot key 1,000 1,000 0 0 0 1,060 312" in output
+    assert "✓ 1/1" in output
+    assert "✓ acknowledged, first of 2 passes: 1,000 of 1,000 acknowledged (100 %)" in output
+    assert "✓ The lost-update problem is solved: pass" in output
+    assert "Horizontal scaling is achieved: not measured" in output
+    assert "PASS: 2,000 of 2,000 concurrent writes acknowledged over 4 app hosts" in output
     assert text.splitlines()[-1] == f"report: {tmp_path / 'report.html'}"
 
 
-def test_what_fails_comes_first_and_in_full(tmp_path: Path) -> None:
+def test_failed_findings_come_first_and_in_full(tmp_path: Path) -> None:
     cells = [concurrent("hot"), concurrent("spread")]
     detail = "137 lost updates; key 'hot-000': " + "and so on " * 30
     findings = [*passing(cells[1]), found(cells[0], "final value", "fail", detail, lost=137)]
@@ -54,25 +59,25 @@ def test_what_fails_comes_first_and_in_full(tmp_path: Path) -> None:
         skipped={"deadlocks": "no database"},
         warnings=["app-3 is slow"],
     )
-    said = flat(printed(run, width=80))
-    assert f"✗ final value [1 hot key]: {detail.strip()}" in said
-    assert said.index("✗ final value") < said.index("✓ acknowledged")
-    assert "FAIL: 1 of 7 checks fails; concurrent-writes, final value: 137 lost updates" in said
-    assert "skipped: deadlocks: no database" in said
-    assert "! app-3 is slow" in said
-    assert "✗ The lost-update problem is solved: fail" in said
+    output = flat(printed(run, width=80))
+    assert f"✗ final value [1 hot key]: {detail.strip()}" in output
+    assert output.index("✗ final value") < output.index("✓ acknowledged")
+    assert "FAIL: 1 of 7 checks fails; concurrent-writes, final value: 137 lost updates" in output
+    assert "skipped: deadlocks: no database" in output
+    assert "! app-3 is slow" in output
+    assert "✗ The lost-update problem is solved: fail" in output
 
 
-def test_an_invalid_trial_is_marked_and_its_reason_given(tmp_path: Path) -> None:
+def test_invalid_trial_is_marked_with_its_reason(tmp_path: Path) -> None:
     made = Made(cell=concurrent(), valid=False, reason="the generator was the limit")
-    said = flat(printed(store(tmp_path, [made], passing(made.cell), verdict="invalid"), width=80))
-    assert "! 0/1" in said
-    assert "! invalid: concurrent-writes, PostgreSQL, upsert: the generator was the limit" in said
-    assert "INVALID: 1 of 1 trial is invalid" in said
+    output = flat(printed(store(tmp_path, [made], passing(made.cell), verdict="invalid"), width=80))
+    assert "! 0/1" in output
+    assert "! invalid: concurrent-writes, PostgreSQL, upsert, 1 hot key, 4 hosts: the generator was the limit" in output
+    assert "INVALID: 1 of 1 trial is invalid" in output
 
 
 @pytest.mark.parametrize("requests", [7, 1_000, 100_000])
-def test_no_line_is_wider_than_asked(tmp_path: Path, requests: int) -> None:
+def test_no_line_is_wider_than_the_given_width(tmp_path: Path, requests: int) -> None:
     cells = [
         Cell(scenario="throughput", strategy=s, clients=20, params={"keys": "k" * n})
         for s, n in (("upsert", 1), ("for-update", 300))
@@ -82,17 +87,17 @@ def test_no_line_is_wider_than_asked(tmp_path: Path, requests: int) -> None:
     assert f"{requests * 500:,}" in "\n".join(lines(run))  # a number is never cut
 
 
-def test_open_cells_show_the_service_time_beside_the_latency_and_closed_ones_do_not(tmp_path: Path) -> None:
+def test_only_open_cells_show_the_service_time_below_the_latency(tmp_path: Path) -> None:
     naive = {"p99_ms": 1380.0, "service_p50_ms": 0.4, "service_p95_ms": 0.9, "service_p99_ms": 1.5}
     cells = [
         Cell(scenario="throughput", strategy="upsert", clients=64, mode="open", rate=2000.0),
         Cell(scenario="throughput", strategy="upsert", clients=64),
     ]
-    said = list(lines(store(tmp_path, [Made(cell=cell, figures=naive) for cell in cells])))
-    (beside,) = [number for number, line in enumerate(said) if "service time, from the send" in line]
-    assert said[beside].strip() == "service time, from the send: p50 0.400, p95 0.900, p99 1.50"
-    assert "1,380" in said[beside - 1]
-    assert "2,000" in said[beside - 1] or "2,000" in said[beside - 2]
+    output = lines(store(tmp_path, [Made(cell=cell, figures=naive) for cell in cells]))
+    (position,) = [number for number, line in enumerate(output) if "service time, from the send" in line]
+    assert output[position].strip() == "service time, from the send: p50 0.400, p95 0.900, p99 1.50"
+    assert "1,380" in output[position - 1]
+    assert "2,000" in output[position - 1] or "2,000" in output[position - 2]
 
 
 def test_hostile_names_cannot_move_the_cursor_or_colour_the_screen(tmp_path: Path) -> None:
@@ -113,19 +118,19 @@ def test_hostile_names_cannot_move_the_cursor_or_colour_the_screen(tmp_path: Pat
     assert "[bold red]x[/]" in text
 
 
-def test_a_terminal_gets_colour_beside_the_symbols(tmp_path: Path) -> None:
+def test_symbols_are_coloured_on_a_terminal(tmp_path: Path) -> None:
     text = printed(quickstart(tmp_path), force_terminal=True, color_system="standard", width=80)
     assert "\x1b[32m✓" in text
 
 
-def test_an_empty_and_an_aborted_run(tmp_path: Path) -> None:
-    said = flat(printed(store(tmp_path, verdict="unknown", status="aborted"), width=80))
-    assert "nothing was measured" in said
-    assert "ABORTED: interrupted; 0 trials" in said
-    assert "PASS" not in said
+def test_empty_and_aborted_run(tmp_path: Path) -> None:
+    output = flat(printed(store(tmp_path, verdict="unknown", status="aborted"), width=80))
+    assert "nothing was measured" in output
+    assert "ABORTED: interrupted; 0 trials" in output
+    assert "PASS" not in output
 
 
-def test_the_anomalies_stand_level_by_level_with_what_was_seen() -> None:
+def test_anomalies_are_listed_by_level() -> None:
     run = load_run(Path(__file__).parents[3] / "results/example")
     text = printed(run, width=100)
     head, _, *rows = text[text.index("PostgreSQL 15.20 ") :].splitlines()
@@ -138,7 +143,7 @@ def test_the_anomalies_stand_level_by_level_with_what_was_seen() -> None:
     assert max(len(line) for line in narrow.splitlines()) <= 80
 
 
-def test_a_hostile_or_damaged_matrix_cannot_move_the_cursor_nor_cost_the_summary(tmp_path: Path) -> None:
+def test_hostile_or_damaged_matrix_neither_moves_the_cursor_nor_stops_the_summary(tmp_path: Path) -> None:
     cell = Cell(scenario="isolation", strategy="")
     result = {"what": "isolation", "backend": "postgres", "version": "\x1b[2J x" * 50, "cases": ["G0"],
               "levels": ["SERIALIZABLE"], "cells": []}  # fmt: skip

@@ -12,7 +12,7 @@ import pytest
 from harness.analysis.bottleneck import with_bottlenecks
 from harness.errors import FormatError, UsageError
 from harness.record import Evidence
-from harness.report.trial_data import read
+from harness.report.trial_data import read_trials
 from harness.store.files import read_table
 from harness.store.run_reader import Run, find_run, load_run
 from harness.store.run_writer import RunWriter
@@ -122,7 +122,7 @@ def test_reading_telemetry_takes_constant_memory(tmp_path: Path) -> None:
         try:
             (totals,) = run.telemetry_totals().values()
             assert {one.seconds for one in totals.values()} == {float(seconds)}
-            assert read(run).courses
+            assert read_trials(run).series
             return tracemalloc.get_traced_memory()[1]
         finally:
             tracemalloc.stop()

@@ -1,4 +1,4 @@
-"""Every chart draws, says why when it cannot, and shows the figures it was given."""
+"""Every chart draws its figures, and shows the reason where it has none."""
 
 from __future__ import annotations
 
@@ -65,8 +65,8 @@ CHARTS: dict[str, tuple[Callable[..., theme.Spec], Rows, dict[str, Any]]] = {
         [{"key": f"key-{n}", "acknowledged": 100, "final": 100 - n % 3, "unknown": 0} for n in range(30)],
         {},
     ),
-    "course": (
-        telemetry.course,
+    "small_multiples": (
+        telemetry.small_multiples,
         [
             {"panel": panel, "name": f"{panel} {n}", "second": s, "mean": None if s == 4 else s, "peak": 2 * s}
             for panel in ("CPU used, % of the host's cap", "memory, MiB a host")
@@ -94,7 +94,7 @@ def draw(spec: theme.Spec) -> str:
 
 
 def values(spec: Any, key: str) -> Iterator[Any]:
-    """All values stored under `key` anywhere in a specification."""
+    """Returns all values stored under `key` anywhere in a specification."""
     if isinstance(spec, Mapping):
         for name, value in spec.items():
             if name == key:
@@ -126,23 +126,23 @@ def test_no_chart_makes_vega_lite_warn(name: str, capfd: pytest.CaptureFixture[s
     assert "WARN" not in "".join(capfd.readouterr())
 
 
-def test_the_check_for_warnings_would_see_one(capfd: pytest.CaptureFixture[str]) -> None:
+def test_check_for_warnings_notices_one(capfd: pytest.CaptureFixture[str]) -> None:
     spec = {"mark": "point", "encoding": {"x": {"value": 1}, "text": {"value": "a"}}, "data": {"values": [{}]}}
     vl_convert.vegalite_to_vega(json.dumps(spec), vl_version=speed.VEGA_LITE, show_warnings=True)
     assert "WARN" in "".join(capfd.readouterr())
 
 
 @pytest.mark.parametrize("name", CHARTS)
-def test_nothing_to_draw_says_why(name: str) -> None:
+def test_chart_without_data_shows_the_reason(name: str) -> None:
     make, _, more = CHARTS[name]
     assert "No data: the run was stopped" in draw(make([], title="t", because="the run was stopped", **more))
     assert "No data: " in draw(make(iter(()), title="t", **more))
 
 
 @pytest.mark.parametrize("name", [name for name in CHARTS if name != "isolation"])
-@pytest.mark.parametrize("evil", [math.nan, math.inf, -math.inf, "abc", "", None, [1], "nan", 10**400])
-def test_what_is_no_number_is_left_out(name: str, evil: object) -> None:
-    """One good row and one whose every figure is damaged give the chart of the good row alone."""
+@pytest.mark.parametrize("damage", [math.nan, math.inf, -math.inf, "abc", "", None, [1], "nan", 10**400])
+def test_rows_without_a_number_are_left_out(name: str, damage: object) -> None:
+    """A valid row and a row with damaged figures give the chart of the valid row."""
     make, rows, more = CHARTS[name]
     figures = {
         "percent",
@@ -157,14 +157,14 @@ def test_what_is_no_number_is_left_out(name: str, evil: object) -> None:
         "acknowledged",
         "final",
     }
-    damaged = {key: evil if key in figures else value for key, value in rows[0].items()}
+    damaged = {key: damage if key in figures else value for key, value in rows[0].items()}
     good = make([rows[0]], title="t", **more)
     assert make([rows[0], damaged], title="t", **more) == good
     draw(good)
     assert "No data" in draw(make([damaged], title="t", **more))
 
 
-def test_a_logarithmic_axis_leaves_out_what_it_cannot_show() -> None:
+def test_logarithmic_axis_leaves_out_zero() -> None:
     zero = {"pool": 0, "seconds": 1}
     assert speed.pool_sweep([zero], title="t")["mark"]["text"][0].startswith("No data")
     spec = speed.pool_sweep([zero, {"pool": 5, "seconds": 1}], title="t")
@@ -172,8 +172,8 @@ def test_a_logarithmic_axis_leaves_out_what_it_cannot_show() -> None:
 
 
 def test_names_from_files_stay_text() -> None:
-    evil = "</text><script>alert(1)</script>"
-    text = draw(speed.spread([{"host": evil, "requests": 1}], title=evil))
+    script = "</text><script>alert(1)</script>"
+    text = draw(speed.spread([{"host": script, "requests": 1}], title=script))
     assert "<script>" not in text
     assert "&lt;script&gt;" in text
 
@@ -185,13 +185,7 @@ def test_specifications_fetch_nothing() -> None:
         json.dumps(spec, allow_nan=False)
 
 
-def test_the_script_defines_what_the_page_calls() -> None:
-    text = speed.script()
-    assert "window.vegaEmbed" in text
-    assert 500_000 < len(text) < 1_500_000
-
-
-def test_ideal_line_starts_from_the_median_of_the_fewest_hosts() -> None:
+def test_ideal_line_begins_at_the_median_of_the_fewest_hosts() -> None:
     rows = [{"hosts": 2, "rps": rps} for rps in (100, 200, 240)] + [{"hosts": 8, "rps": 500}]
     layers = speed.scaling(rows, title="t")["layer"]
     assert [(row["hosts"], row["rps"]) for row in layers[0]["data"]["values"]] == [(2, 200), (8, 800)]
@@ -211,27 +205,27 @@ def test_the_even_share_counts_hosts_without_requests() -> None:
     assert "0 (0.0%)" in draw(spec)
 
 
-def test_lost_updates_are_said_beside_the_bar() -> None:
+def test_lost_updates_are_shown_beside_the_bar() -> None:
     make, rows, _ = CHARTS["strategies"]
     assert re.findall(r">(\d+) updates lost</text>", draw(make(rows, title="t"))) == ["412", "412"]
 
 
 @pytest.mark.parametrize(
-    ("final", "unknown", "said"),
+    ("final", "unknown", "text"),
     [(100, 0, "equal"), (97, 0, "3 lost"), (97, 5, "3 lost"), (104, 5, "equal"), (104, 1, "3 too many")],
 )
-def test_convergence_says_what_the_oracle_says(final: int, unknown: int, said: str) -> None:
+def test_convergence_agrees_with_the_oracle(final: int, unknown: int, text: str) -> None:
     row = {"key": "k", "acknowledged": 100, "final": final, "unknown": unknown}
     (value,) = correctness.convergence([row], title="t")["data"]["values"]
-    assert value["text"] == said
-    assert (value["off"] == 0) == (said == "equal")
+    assert value["text"] == text
+    assert (value["off"] == 0) == (text == "equal")
 
 
-def test_convergence_shows_the_worst_keys_first_and_says_how_many_there_are() -> None:
+def test_convergence_shows_the_worst_keys_first_and_the_number_of_keys() -> None:
     make, rows, _ = CHARTS["convergence"]
     spec = make(rows, title="t", subtitle="4 hosts.")
     assert [row["text"] for row in spec["data"]["values"]] == ["2 lost"] * 10 + ["1 lost"] * 10
-    assert spec["title"]["subtitle"] == ["4 hosts. 20 of 30 keys, those farthest off first."]
+    assert spec["title"]["subtitle"] == ["4 hosts. 20 of 30 keys, the largest difference first."]
 
 
 @pytest.mark.parametrize(
@@ -245,7 +239,9 @@ def test_convergence_shows_the_worst_keys_first_and_says_how_many_there_are() ->
         (None, "prevented", "?", correctness.UNKNOWN),
     ],
 )
-def test_isolation_cell_tells_a_breach_from_what_may_be(kind: str, documented: str, shown: str, meaning: str) -> None:
+def test_isolation_cell_distinguishes_a_violation_from_a_documented_anomaly(
+    kind: str, documented: str, shown: str, meaning: str
+) -> None:
     row = {"case": "G2", "level": "SERIALIZABLE", "standard": "prevented", "standard_silent": True}
     spec = correctness.isolation([row | {"kind": kind, "documented": documented, "code": "40001"}], title="t")
     panels = [panel["data"]["values"][0] for panel in spec["hconcat"]]

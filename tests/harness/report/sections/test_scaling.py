@@ -1,4 +1,4 @@
-"""Scaling on the page: speed-up and efficiency by hosts; a law that looks ahead only where each host is a machine."""
+"""Scaling on the page: speed-up and efficiency by hosts; a prediction only if hosts do not share cores."""
 
 from __future__ import annotations
 
@@ -8,17 +8,16 @@ from pathlib import Path
 import pytest
 
 from harness.model import Cell
-from harness.report.page import build
 from harness.report.page_model import Picture, Table
 from harness.report.sections.environment import shares_cores
 from harness.store.manifest import HostRecord, RigRecord
-from tests.support.builders import RIG, Made, store
+from tests.support.builders import RIG, Made, page_of, store
 
 DASH = "\N{EN DASH}"
 
 
 def trials(rates: Mapping[int, int], each: int = 5, *, noise: int = 0) -> list[Made]:
-    """`each` trials of a second on so many hosts, at so many requests/s and up to `noise` more."""
+    """Returns `each` trials of one second per number of hosts, at its rate plus up to `noise` requests/s."""
     return [
         Made(
             cell=Cell(scenario="scaling", hosts=n, clients=4 * n, params={"bound": "pool"}),
@@ -32,15 +31,15 @@ def trials(rates: Mapping[int, int], each: int = 5, *, noise: int = 0) -> list[M
 
 
 def shown(root: Path, made: list[Made], rig: RigRecord = RIG) -> tuple[list[tuple[str, ...]], str]:
-    """The rows of the table of speed-ups, and what stands below the picture."""
-    (section,) = build(store(root, made, rig=rig)).sections
+    """Returns the rows of the table of speed-ups, and the caption of the chart."""
+    (section,) = page_of(store(root, made, rig=rig)).sections
     tables = [b for b in section.blocks if isinstance(b, Table) and b.caption.startswith("Speed-up by app hosts")]
-    captions = [b.caption for b in section.blocks if isinstance(b, Picture) and "One point a trial" in b.caption]
+    captions = [b.caption for b in section.blocks if isinstance(b, Picture) and "One point per trial" in b.caption]
     rows = [tuple(value.text for value in row) for table in tables for row in table.rows]
     return rows, " ".join(captions)
 
 
-def test_each_host_count_has_its_speed_up_and_efficiency(tmp_path: Path) -> None:
+def test_each_number_of_hosts_has_its_speed_up_and_efficiency(tmp_path: Path) -> None:
     rows, _ = shown(tmp_path, [*trials({1: 40, 4: 120}), *trials({2: 70}, each=3)])
     assert rows == [
         ("1", "40.0", "1.00", DASH, "100 %"),
@@ -49,7 +48,7 @@ def test_each_host_count_has_its_speed_up_and_efficiency(tmp_path: Path) -> None
     ]
 
 
-def test_no_speed_up_without_one_host_or_with_it_alone(tmp_path: Path) -> None:
+def test_no_speed_up_without_one_host_or_with_one_host_only(tmp_path: Path) -> None:
     assert shown(tmp_path / "a", trials({2: 70, 4: 120}))[0] == []
     assert shown(tmp_path / "b", trials({1: 70}))[0] == []
 
@@ -71,11 +70,9 @@ def machines(kernel: Callable[[int], str], provider: str = "static") -> RigRecor
         (machines(str, "vm"), True),
     ],
 )
-def test_the_law_looks_ahead_only_where_hosts_do_not_share_cores(
-    tmp_path: Path, rig: RigRecord, *, shared: bool
-) -> None:
+def test_prediction_only_if_hosts_do_not_share_cores(tmp_path: Path, rig: RigRecord, *, shared: bool) -> None:
     assert shares_cores(rig) == shared
     law = {n: round(60 * n / (1 + 0.05 * (n - 1))) for n in (1, 2, 3, 4, 6, 8)}
     _, caption = shown(tmp_path, trials(law, each=2, noise=2), rig)
     assert ("no peak and no prediction: the hosts share cores" in caption) == shared
-    assert ("; 16 hosts: 5" in caption and "requests/s to be expected" in caption) != shared
+    assert ("; prediction for 16 hosts: 5" in caption) != shared

@@ -1,0 +1,90 @@
+"""The result of a run: verdict, reason, success criteria and scenarios, computed once for terminal and page. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from harness.analysis.trial_validity import unreplaced
+from harness.model import Finding
+from harness.plan.scenario import Scenario
+from harness.record import TrialResult
+from harness.report.criteria import Answer, answers
+from harness.report.looks import look_of
+from harness.report.summary import NO_REASON, ScenarioSummary, summarise_scenarios
+from harness.scenarios import SCENARIOS
+from harness.store.run_reader import Run
+from harness.text import plural
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Headline:
+    """The verdict in a word, and the reason in a sentence."""
+
+    verdict: str
+    word: str
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunSummary:
+    """A stored run with its scenarios, the answers to the success criteria, and its headline."""
+
+    run: Run
+    scenarios: tuple[ScenarioSummary, ...]
+    answers: tuple[Answer, ...]
+    headline: Headline
+
+
+def summarise(run: Run, scenarios: Mapping[str, Scenario] = SCENARIOS) -> RunSummary:
+    """Returns the summary of a run. It reads no file besides those that `run` has already read."""
+    summaries = summarise_scenarios(run, scenarios)
+    return RunSummary(run=run, scenarios=summaries, answers=answers(run), headline=headline(run, summaries))
+
+
+def headline(run: Run, scenarios: Sequence[ScenarioSummary]) -> Headline:
+    """Returns `PASS` with what was shown, or the verdict with the first reason for it."""
+    manifest, findings = run.manifest, run.findings
+    verdict: str = manifest.verdict
+    if manifest.status == "aborted":
+        kept = f"{plural(len(run.rows), 'trial')} and {plural(len(findings), 'finding')} are kept"
+        reasons = (w.removeprefix("aborted: ") for w in manifest.warnings if w.startswith("aborted: "))
+        return Headline(verdict=verdict, word="ABORTED", sentence=f"{next(reasons, 'interrupted')}; {kept}")
+    if manifest.status != "finished":
+        sentence = f"the run's status is '{manifest.status}': not judged"
+        return Headline(verdict="unknown", word="UNFINISHED", sentence=sentence)
+    sentence = {
+        "pass": lambda: _passed(scenarios, findings),
+        "fail": lambda: _against(findings, "fail"),
+        "unknown": lambda: _against(findings, "unknown"),
+        "invalid": lambda: _invalid(run.rows),
+    }[manifest.verdict]()
+    return Headline(verdict=verdict, word=verdict.upper(), sentence=sentence)
+
+
+def _passed(scenarios: Sequence[ScenarioSummary], findings: Sequence[Finding]) -> str:
+    checks = f"all {plural(len(findings), 'check')} pass"
+    shown = next((text for one in scenarios if (text := look_of(one.name).headline(one))), "")
+    if not shown:
+        return checks
+    return f"{shown}; {checks} in {len(scenarios)} scenarios" if len(scenarios) > 1 else shown
+
+
+def _against(findings: Sequence[Finding], verdict: str) -> str:
+    against = [finding for finding in findings if finding.verdict == verdict]
+    if not against:
+        return "no finding gives the reason" if findings else "no check was made"
+    verb = {"fail": "fail" if len(against) > 1 else "fails", "unknown": "could not be answered"}[verdict]
+    first = against[0]
+    lead = "first: " if len(against) > 1 else ""
+    return (
+        f"{len(against)} of {plural(len(findings), 'check')} {verb}; "
+        f"{lead}{first.scenario}, {first.check}: {first.detail.split('; ')[0]}"
+    )
+
+
+def _invalid(rows: Sequence[TrialResult]) -> str:
+    invalid = unreplaced(rows)
+    reason = f"; first: {invalid[0].reason or NO_REASON}" if invalid else ""
+    verb = "is" if len(invalid) == 1 else "are"
+    return f"{len(invalid)} of {plural(len(rows), 'trial')} {verb} invalid; no claim is based on them{reason}"
