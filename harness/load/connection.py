@@ -17,11 +17,10 @@ import asyncio
 from time import monotonic_ns
 from typing import Any, NamedTuple, Protocol, cast
 
-import httptools
-
 from harness.load.clock import now_us
+from harness.load.response_parser import ResponseParser
 
-_MAX_HEADS = 512
+_MAX_HEADS, _MAX_HEAD_BYTES = 512, 4096
 _MAX_ANSWERS, _MAX_ANSWER_BYTES = 64, 4096
 """Whole responses remembered per operation, the first to come, and their greatest length."""
 _END = b"\r\n\r\n"
@@ -39,6 +38,15 @@ _NO_HEAD = _Head(b"", 0, False, -1)
 _heads: dict[bytes, _Head] = {}
 
 
+def _remember(parser: ResponseParser, data: bytes) -> None:
+    """Keeps the head if the response has a Content-Length and came in one piece."""
+    end = data.find(_END) + 4
+    if end <= _MAX_HEAD_BYTES and 0 <= parser.length == len(parser.body) == len(data) - end:
+        if len(_heads) >= _MAX_HEADS:
+            _heads.clear()  # the server puts something new into each head
+        _heads[data[:end]] = _Head(data[:end], parser.status, parser.is_json, len(data))
+
+
 class Owner(Protocol):
     """The engine that sends over a connection."""
 
@@ -52,7 +60,10 @@ class Owner(Protocol):
         """A complete response came whose bytes have had this outcome before."""
 
     def broken(self, connection: HttpConnection, done_us: int, error: str) -> None:
-        """The request was written, and no complete response will come: reset, eof, truncated, protocol, timeout."""
+        """The request was written, and no complete response will come.
+
+        `error`: reset, eof, truncated, protocol, too large, timeout.
+        """
 
     def lost(self, connection: HttpConnection, out_of_step: bool) -> None:
         """An idle connection ended; `out_of_step`: the server sent a response that no request asked for."""
@@ -79,7 +90,7 @@ class HttpConnection(asyncio.Protocol):
 
     def __init__(self, owner: Owner) -> None:
         self._owner = owner
-        self._parser: _Parser | None = None
+        self._parser: ResponseParser | None = None
         self._head = _NO_HEAD
         """Head of the last response, which is nearly always that of the next."""
         self.known_answers: dict[bytes, Any] = {}
@@ -118,23 +129,23 @@ class HttpConnection(asyncio.Protocol):
             # on a connection never used it is an idle timeout (408), not an unexpected response
             self._owner.lost(self, out_of_step=self.sent_us > 0)
             return
-        parser = self._parser or _Parser()
+        parser = self._parser or ResponseParser()
         self._parser = parser
         parser.feed(data)
         if parser.complete:
             if parser.reusable:
-                parser.remember(data)
+                _remember(parser, data)
             else:
                 self._drop()
             self._answered(parser, done_us)
         elif parser.error:
-            self.fail("protocol", done_us)
+            self.fail(parser.error, done_us)
 
-    def _answered(self, parser: _Parser, done_us: int) -> None:
+    def _answered(self, parser: ResponseParser, done_us: int) -> None:
         parser.end()
         self._parser = None
         self.busy = False
-        self._owner.answered(self, done_us, parser.status, b"".join(parser.body), parser.is_json)
+        self._owner.answered(self, done_us, parser.status, bytes(parser.body), parser.is_json)
 
     def fail(self, error: str, done_us: int) -> None:
         """End the request in flight without a response, and the connection with it."""
@@ -166,75 +177,3 @@ class HttpConnection(asyncio.Protocol):
                 self.fail("eof" if exc is None else "reset", now_us())
         elif was_usable:
             self._owner.lost(self, out_of_step=False)
-
-
-class _Parser:
-    """Reads one response with httptools."""
-
-    def __init__(self) -> None:
-        self._parser = httptools.HttpResponseParser(self)
-        self._framed = self._headers_done = False
-        self._length = -1
-        self.status = 0
-        self.is_json = self.complete = self.error = self.reusable = False
-        self.body: list[bytes] = []
-
-    def feed(self, data: bytes) -> None:
-        try:
-            self._parser.feed_data(data)
-        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
-            self.error = True
-            self.reusable = False
-
-    def end(self) -> None:
-        """Break the reference cycle with httptools' parser: the garbage collector is off during the run."""
-        del self._parser
-
-    @property
-    def until_close(self) -> bool:
-        """Whether the end of the connection is the end of the body (RFC 9112, 6.3, rule 8)."""
-        return self._headers_done and not self._framed
-
-    def remember(self, data: bytes) -> None:
-        """Keep the head if the response has a Content-Length and came in one piece."""
-        end = data.find(_END) + 4
-        if self._length >= 0 and len(data) == end + self._length and len(b"".join(self.body)) == self._length:
-            if len(_heads) >= _MAX_HEADS:
-                _heads.clear()  # the server puts something new into each head
-            _heads[data[:end]] = _Head(data[:end], self.status, self.is_json, len(data))
-
-    # called by httptools; anything after a complete response was not asked for
-    def on_message_begin(self) -> None:
-        if self.complete:
-            self.reusable = False
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        if self.complete:
-            return
-        lower = name.lower()
-        if lower == b"content-length":
-            self._framed = True
-            self._length = int(value) if value.isdigit() else -1
-        elif lower == b"transfer-encoding":
-            self._framed = True
-        elif lower == b"content-type":
-            self.is_json = b"json" in value.lower()
-
-    def on_headers_complete(self) -> None:
-        if not self.complete:
-            self._headers_done = True
-            self.status = self._parser.get_status_code()
-
-    def on_body(self, part: bytes) -> None:
-        if not self.complete:
-            self.body.append(part)
-
-    def on_message_complete(self) -> None:
-        if self.complete:
-            return
-        if self.status < 200:  # an interim response (100 Continue): the final one is still to come
-            self._headers_done = self._framed = False
-            self.body.clear()
-            return
-        self.complete = True
-        self.reusable = self._parser.should_keep_alive()

@@ -1,7 +1,7 @@
 """Classifies a response: applied, certainly not applied, or unknown (the contract of the service under test).
 
 - `ok`: 2xx, complete, with the value that the operation expects.
-- `fail`: 400, 404, 413, 422, and any complete response with `"outcome": "aborted"`.
+- `fail`: a status of NOT_APPLIED, and any complete response with `"outcome": "aborted"`.
 - `unknown`: everything else, also a 2xx without the expected content, because its write may have been applied.
 """
 
@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 from harness.load.spec import Operation
 from harness.text import printable
 
-NOT_APPLIED = frozenset({400, 404, 413, 422})
+NOT_APPLIED = frozenset({400, 404, 405, 408, 413, 415, 417, 422})
+"""Statuses that mean: certainly not applied. docs/openapi.yaml lists the same, under Outcome."""
 OK, FAIL, UNKNOWN = 0, 1, 2
 OUTCOMES = ("ok", "fail", "unknown")
 _TEXT_LIMIT = 64
@@ -40,6 +41,11 @@ def _short(text: object) -> str:
 def _safe(text: str) -> str:
     safe = printable(text).replace(",", "?").replace('"', "?")
     return f"?{safe[1:]}" if safe.startswith(("=", "+", "-", "@")) else safe
+
+
+def integer(value: object) -> int | None:
+    """Returns the value of a JSON integer of 64 bits, else None: 1.0, true and "1" are no counts."""
+    return value if type(value) is int and -(2**63) <= value < 2**63 else None
 
 
 def _decoded(text: str) -> Any:
@@ -71,7 +77,7 @@ def classify_answer(op: Operation, status: int, body: bytes, is_json: bool) -> A
         return Answer(UNKNOWN, "not a success", host, None, captured)
     if not op.value:
         return Answer(OK, "", host, None, captured)
-    value = fields.get(op.value)
-    if not isinstance(value, int) or isinstance(value, bool) or not -(2**63) <= value < 2**63:
+    value = integer(fields.get(op.value))
+    if value is None:
         return Answer(UNKNOWN, "no value", host, None, captured)
     return Answer(OK, "", host, value, captured)

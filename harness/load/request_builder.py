@@ -1,9 +1,13 @@
-"""Builds requests as bytes, once per operation, path and key: afterwards a request costs one dictionary look-up."""
+"""Builds requests as bytes, once per operation, path and key: afterwards a request costs one dictionary look-up.
+
+All requests to a service are built here, those of the load and those that come before and after it: a service that
+reads the request's header must treat them alike.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import quote
 
@@ -16,6 +20,35 @@ _N_BYTES = _N.encode()
 _N_PATH = quote(_N).encode()
 _ID = b"\x00id\x00"
 _CACHE = 20_000
+HEADERS = {"Accept-Encoding": "identity", "User-Agent": "pgcrucible"}
+"""Without Accept-Encoding a server may compress (RFC 9110, 12.5.3), which the load agent does not decode."""
+
+
+def authority(host: str, port: int) -> str:
+    """Returns host and port as the Host header and a URL write them: an IPv6 address in brackets."""
+    return f"[{host}]:{port}" if ":" in host and not host.startswith("[") else f"{host}:{port}"
+
+
+def request_bytes(
+    method: str,
+    target: str,
+    *,
+    host: str,
+    port: int,
+    body: bytes | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> bytes:
+    """Returns a whole HTTP/1.1 request. `headers` replace those of the same name in HEADERS."""
+    given = headers or {}
+    names = {name.lower() for name in given}
+    lines = [f"{method} {target} HTTP/1.1", f"Host: {authority(host, port)}"]
+    lines += [f"{name}: {text}" for name, text in HEADERS.items() if name.lower() not in names]
+    if body is not None:
+        lines += ["Content-Type: application/json", f"Content-Length: {len(body)}"]
+    elif method != "GET":
+        lines.append("Content-Length: 0")
+    lines += [f"{name}: {text}" for name, text in given.items()]
+    return "\r\n".join([*lines, "", ""]).encode() + (body or b"")
 
 
 def _fill(value: Any, key: str) -> Any:
@@ -31,17 +64,12 @@ def _fill(value: Any, key: str) -> Any:
 
 def _template(job: Job, op: Operation, path: str, key: str) -> bytes:
     """The whole request, with placeholders for the sequence number and the Idempotency-Key."""
-    body = b"" if op.body is None else json.dumps(_fill(op.body, key), ensure_ascii=False).encode()
+    body = None if op.body is None else json.dumps(_fill(op.body, key), ensure_ascii=False).encode()
     target = path.replace("{key}", quote(key, safe="")).replace("{n}", quote(_N))
-    lines = [f"{op.method} {target} HTTP/1.1", f"Host: {job.target.host}:{job.target.port}"]
-    if op.body is not None:
-        lines += ["Content-Type: application/json", f"Content-Length: {len(body)}"]
-    elif op.method != "GET":
-        lines.append("Content-Length: 0")
-    lines += [f"{name}: {text}" for name, text in op.headers.items()]
+    headers = dict(op.headers)
     if op.idempotency:
-        lines.append(f"Idempotency-Key: {job.run_tag}-{job.load_host}-{_ID.decode()}")
-    return "\r\n".join([*lines, "", ""]).encode() + body
+        headers["Idempotency-Key"] = f"{job.run_tag}-{job.load_host}-{_ID.decode()}"
+    return request_bytes(op.method, target, host=job.target.host, port=job.target.port, body=body, headers=headers)
 
 
 def request_maker(job: Job) -> Callable[[int], tuple[int, int, bytes]]:

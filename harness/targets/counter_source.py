@@ -6,7 +6,6 @@ The connection to the database is read-only. A remote workload that writes gets 
 from __future__ import annotations
 
 import contextlib
-import json
 import re
 import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,9 +17,11 @@ import psycopg
 from psycopg import sql
 
 from harness.errors import RigError, UsageError
+from harness.load.outcome import integer
 from harness.record import BulkRows
 from harness.targets.postgres_queries import bulk_rows, server_settings
-from harness.targets.url import CONTRACT, TIMEOUT_S, Address, ask
+from harness.targets.service_client import TIMEOUT_S, ServiceClient
+from harness.targets.url import CONTRACT, Address
 
 READERS = 8
 SECRET_SETTINGS = re.compile("conninfo|command|passphrase|key|password")
@@ -49,15 +50,13 @@ class ApiCounters:
 
     def _read(self, keys: Sequence[str]) -> dict[str, int]:
         values = {}
-        with contextlib.closing(self._address.open()) as connection:
+        with ServiceClient(self._address) as client:
             for key in keys:
-                path = f"/api/counter/{quote(key, safe='')}"
-                status, body = ask(self._address, "GET", path, connection=connection)
-                value = body.get("value") if isinstance(body, dict) else None
-                if status == 200 and type(value) is int:
+                response = client.get(f"/api/counter/{quote(key, safe='')}")
+                value = integer(response.fields.get("value"))
+                if response.status == 200 and value is not None:
                     values[key] = value
-                elif status != 404:
-                    response = f"{status} {json.dumps(body)[:200]}"
+                elif response.status != 404:
                     raise RigError(f"{self._address}: GET /api/counter/{key} answers {response}", hint=CONTRACT)
         return values
 

@@ -44,10 +44,11 @@ def open_target(
     own = {host.address for host in hosts_of_rig}
     addresses = {address for host in hosts_of_rig for address in (host.address, host.ssh_address)}
     address = locate(base_url)
-    if stored and stored.variables.get("tls") and address.ip in addresses:
+    places = {address.ip, *address.others}
+    if stored and stored.variables.get("tls") and places & addresses:
         address = replace(address, ca=str(authority_file(rig)))
     with (
-        _lock(rig, read_only=read_only or address.ip not in own),
+        _lock(rig, read_only=read_only or not places & own),
         UrlTarget(address, dsn, hosts=hosts, known=addresses, owned=owned) as service,
     ):
         yield service, str(service.address)

@@ -1,34 +1,30 @@
 """The address of an external service, and whether load may be sent to it.
 
-The name is looked up once. The permission, the announcement, the load and all requests are for that one address.
+The name is looked up once. If it has several addresses, all need the permission, and the first one that answers is
+kept: the announcement, the load and all requests are for that one.
 """
 
 from __future__ import annotations
 
-import contextlib
-import http.client
 import ipaddress
-import json
 import re
 import socket
-import ssl
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Any
 from urllib.parse import urlsplit
 
 from harness.errors import RigError, UsageError
+from harness.load.request_builder import authority
 from harness.rig.network import BENCHMARK_NET
 
 _HOST = re.compile(r"[A-Za-z0-9._:-]{1,253}")
-TIMEOUT_S = 10.0
 CONTRACT = "docs/openapi.yaml describes the responses that a service must give"
 HINT = "give --base-url http://HOST:PORT"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Address:
-    """A service's address: `host` as the user gave it, `ip` as it was looked up.
+    """A service's address: `host` as the user gave it, `ip` as it was looked up, `others` if it has more addresses.
 
     `ca`: with `tls`, the file of the certificate authority to verify against; empty means the system's.
     """
@@ -38,31 +34,12 @@ class Address:
     tls: bool
     ip: str
     ca: str = ""
+    others: tuple[str, ...] = ()
 
     @property
     def url(self) -> str:
         """The URL that the user gave, without a path."""
-        return f"http{'s' if self.tls else ''}://{self.named}:{self.port}"
-
-    @property
-    def named(self) -> str:
-        """The host as a URL and the Host header write it: an IPv6 address in brackets."""
-        return f"[{self.host}]" if ":" in self.host else self.host
-
-    def open(self) -> http.client.HTTPConnection:
-        """Opens a connection to the IP address. Raises RigError."""
-        try:
-            plain = socket.create_connection((self.ip, self.port), TIMEOUT_S)
-            connection = http.client.HTTPConnection(self.named, self.port)
-            connection.auto_open = 0  # to open it again would look the name up again
-            connection.sock = (
-                ssl.create_default_context(cafile=self.ca or None).wrap_socket(plain, server_hostname=self.host)
-                if self.tls
-                else plain
-            )
-        except OSError as error:
-            raise RigError(f"{self} cannot be reached: {error.strerror or error}", hint="is the service up?") from None
-        return connection
+        return f"http{'s' if self.tls else ''}://{authority(self.host, self.port)}"
 
     def __str__(self) -> str:
         return self.url if self.ip == self.host else f"{self.url} ({self.ip})"
@@ -90,13 +67,15 @@ def locate(base_url: str) -> Address:
         )
     tls = parts.scheme == "https"
     port = port or (443 if tls else 80)
-    return Address(host=host, port=port, tls=tls, ip=look_up(host, port))
+    first, *others = look_up(host, port)
+    return Address(host=host, port=port, tls=tls, ip=first, others=tuple(others))
 
 
-def look_up(host: str, port: int) -> str:
-    """Returns the first IP address of a name. Raises RigError."""
+def look_up(host: str, port: int) -> list[str]:
+    """Returns the IP addresses of a name, without repetitions, in the resolver's order. Raises RigError."""
     try:
-        return str(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][4][0])
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        return list(dict.fromkeys(str(entry[4][0]) for entry in found))
     except OSError as error:
         raise RigError(f"{host}: {error.strerror or error}", hint="is the name spelt right?") from None
 
@@ -118,35 +97,3 @@ def permit(what: str, ip: str, rig_addresses: Collection[str], *, owned: bool) -
             f"{what} ({ip}) is neither loopback, nor in {BENCHMARK_NET}, nor a host of the rig's inventory",
             hint="load tests can take a service down; if this one is yours, add --yes-this-is-mine",
         )
-
-
-def ask(
-    address: Address,
-    method: str,
-    path: str,
-    body: Any = None,
-    *,
-    connection: http.client.HTTPConnection | None = None,
-) -> tuple[int, Any]:
-    """Sends one request, over an open connection if given; returns the status and the body.
-
-    The body is parsed where it is JSON, else text. Raises RigError.
-    """
-    with contextlib.nullcontext(connection) if connection else contextlib.closing(address.open()) as opened:
-        try:
-            opened.request(
-                method,
-                path,
-                body=None if body is None else json.dumps(body),
-                headers={} if body is None else {"Content-Type": "application/json"},
-            )
-            response = opened.getresponse()
-            text = response.read().decode(errors="replace")
-        except (OSError, http.client.HTTPException) as error:
-            raise RigError(
-                f"{address}: {method} {path}: {str(error) or type(error).__name__}", hint="is the service up?"
-            ) from None
-    try:
-        return response.status, json.loads(text)
-    except ValueError:
-        return response.status, text

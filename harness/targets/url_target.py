@@ -19,7 +19,9 @@ from harness.checks.names import COUNTS_AGREE, DEAD_ROWS, DEADLOCKS_IN_LOG, SPRE
 from harness.errors import RigError, UsageError
 from harness.host_scripts import source
 from harness.load.job import Endpoint
-from harness.load.spec import LoadSpec
+from harness.load.outcome import OK, classify_answer
+from harness.load.request_builder import authority
+from harness.load.spec import LoadSpec, Operation
 from harness.model import Cell
 from harness.plan.scenario import RemoteWorkload, Site
 from harness.rig.connection import LocalConnection
@@ -30,11 +32,17 @@ from harness.targets.base import During, Target
 from harness.targets.counter_source import ApiCounters, CounterSource, DatabaseCounters
 from harness.targets.dead_rows import VacuumReading
 from harness.targets.remote_workload import run_module
+from harness.targets.service_client import Response, ServiceClient
 from harness.targets.snapshot import Snapshot
-from harness.targets.url import CONTRACT, Address, ask, permit
+from harness.targets.url import CONTRACT, Address, permit
 
 POSTS = ("/api/increment", "/api/bulk-insert", "/api/transaction")
 NOT_THERE = (404, 405, 501)
+PROBE_S = 3.0
+"""For one address of several."""
+PROOFS = 3
+"""Increments of a new key before the load."""
+INCREMENT = Operation(name="increment", path="/api/increment", body={"key": "{key}"}, value="value")
 BY_URL = "the service is known by its URL only"
 AS_IT_IS = f"no table was emptied or vacuumed, and no CHECKPOINT made, before each trial: {BY_URL}"
 WEAKER = (
@@ -68,9 +76,11 @@ class UrlTarget(Target):
         self._container = ""
         self._database: DatabaseCounters | None = None
         self._local = LocalConnection()
-        permit("the service", address.ip, known, owned=owned)
+        for ip in (address.ip, *address.others):
+            permit("the service", ip, known, owned=owned)
 
     def __enter__(self) -> Self:
+        self.address = answering(self.address)
         if self._dsn:
             name = "the database of --dsn"
             self._database = DatabaseCounters(self._dsn, lambda ip: permit(name, ip, self._known, owned=self._owned))
@@ -88,12 +98,12 @@ class UrlTarget(Target):
 
     def site(self) -> Site:
         """See Target.site. Sends requests that write nothing."""
-        status, health = ask(self.address, "GET", "/health")
-        if status != 200:
-            raise RigError(f"{self.address}: GET /health answers {status}", hint=CONTRACT)
-        self._container = str(health.get("container", "")) if isinstance(health, dict) else ""
-        absent = [path for path in POSTS if ask(self.address, "POST", path, {})[0] in NOT_THERE]
-        if any(ask(self.address, "GET", f"/app-{n}/health")[0] != 200 for n in range(1, (self._hosts or 0) + 1)):
+        health = self._get("/health")
+        if health.status != 200:
+            raise RigError(f"{self.address}: GET /health answers {health}", hint=CONTRACT)
+        self._container = str(health.fields.get("container", ""))
+        absent = [path for path in POSTS if self._post(path, {}).status in NOT_THERE]
+        if any(self._get(f"/app-{n}/health").status != 200 for n in range(1, (self._hosts or 0) + 1)):
             absent.append("/app-N/…")
         return Site(
             hosts=self._hosts or 1,
@@ -104,31 +114,44 @@ class UrlTarget(Target):
         )
 
     def preflight(self) -> None:
-        """Increments a new key once and reads it as the oracle does: the value must be 1. Raises UsageError.
+        """Increments a new key, and after each increment reads it as the oracle does. Raises UsageError.
 
-        An oracle that reads another database would report every update as lost.
+        The load agent's code judges the responses. An oracle that reads another database, or one that follows the
+        service's with a delay, would report updates as lost.
         """
         key = f"proof-{self._tag}"
-        status, body = ask(self.address, "POST", "/api/increment", {"key": key})
-        if status != 200 or not isinstance(body, dict) or body.get("value") != 1:
-            response = f"{status} {json.dumps(body)[:200]}"
-            raise UsageError(
-                f"{self.address}: POST /api/increment of a new key answers {response}, not 200 with the value 1",
-                hint=CONTRACT,
-            )
-        value = self._counters.counters([key]).get(key)
-        if value != 1:
-            source_name = "the database of --dsn" if self._database else f"GET /api/counter/{key}"
-            raise UsageError(
-                f"the service acknowledged the first increment of '{key}', but its value in {source_name} is {value}",
-                hint="is --dsn the database that the service uses?" if self._database else CONTRACT,
-            )
+        for expected in range(1, PROOFS + 1):
+            response = self._post("/api/increment", {"key": key})
+            answer = classify_answer(INCREMENT, response.status, response.body, response.is_json)
+            if answer.outcome != OK or answer.value != expected:
+                number = "a new key" if expected == 1 else f"a key that was incremented {expected - 1} times"
+                raise UsageError(
+                    f"{self.address}: POST /api/increment of {number} answers {response}, "
+                    f"not 200 with the value {expected}",
+                    hint=CONTRACT,
+                )
+            value = self._counters.counters([key]).get(key)
+            if value != expected:
+                source_name = "the database of --dsn" if self._database else f"GET /api/counter/{key}"
+                raise UsageError(
+                    f"the service acknowledged increment {expected} of '{key}', but its value in {source_name} is "
+                    f"{value}",
+                    hint="is --dsn the database that the service uses?" if self._database else CONTRACT,
+                )
+
+    def _get(self, path: str) -> Response:
+        with ServiceClient(self.address) as client:
+            return client.get(path)
+
+    def _post(self, path: str, body: Any) -> Response:
+        with ServiceClient(self.address) as client:
+            return client.post(path, body)
 
     def record(self) -> RigRecord:
         """Returns this machine, which is the load host."""
         facts = json.loads(self._local.run([sys.executable, "-"], stdin=source("facts")).stdout)
         host = HostRecord(name=self._local.name, role="load", **facts)
-        name = f"{self.address.named}:{self.address.port}"
+        name = authority(self.address.host, self.address.port)
         return RigRecord(name=name, provider="url", hosts=[host], tls=self.address.tls)
 
     def settings(self) -> dict[str, object]:
@@ -160,10 +183,9 @@ class UrlTarget(Target):
         return None
 
     def endpoint(self) -> Endpoint:
-        """Returns the IP address of the first look-up, with the host name that the user gave."""
+        """Returns the IP address that answered, with the host name that the user gave."""
         place = self.address
-        host = place.host if place.tls else place.named
-        return Endpoint(host=host, port=place.port, tls=place.tls, ca=place.ca, address=place.ip)
+        return Endpoint(host=place.host, port=place.port, tls=place.tls, ca=place.ca, address=place.ip)
 
     def command(self, module: str) -> list[str]:
         """Returns a command with this process's interpreter."""
@@ -237,3 +259,22 @@ class UrlTarget(Target):
 
     def restore(self) -> None:
         """Changes nothing: there is nothing to undo."""
+
+
+def answering(address: Address) -> Address:
+    """Returns the address with the first IP at which GET /health is 200, else the first that accepts a request.
+
+    `localhost` is often ::1 and 127.0.0.1, and the service listens on one of them.
+    """
+    best = address
+    for ip in (address.ip, *address.others) if address.others else ():
+        candidate = replace(address, ip=ip, others=())
+        try:
+            with ServiceClient(candidate, timeout_s=PROBE_S) as client:
+                status = client.get("/health").status
+        except RigError:
+            continue
+        if status == 200:
+            return candidate
+        best = candidate if best is address else best
+    return best

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import resource
 import weakref
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
@@ -12,7 +13,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from harness.load import connection
+from harness.load import connection, response_parser
 from harness.load.connection import HttpConnection
 from harness.load.results.summary import ConnectionTotals
 
@@ -39,6 +40,8 @@ SEND = {
     "chunked with trailer": (chunked(BODY, end=b"0\r\nX-Sum: 1\r\n\r\n"), False, "ok", 200, ""),
     "until close": (until_close(BODY), True, "ok", 200, ""),
     "continue first": (b"HTTP/1.1 100 Continue\r\n\r\n" + http(raw=BODY), False, "ok", 200, ""),
+    "early hints first": (b"HTTP/1.1 103 E\r\nLink: </x>\r\n\r\n" + http(raw=BODY), False, "ok", 200, ""),
+    "three interim responses": (b"HTTP/1.1 199 X\r\n\r\n" * 3 + http(raw=BODY), False, "ok", 200, ""),
     "old version": (b"HTTP/1.0 200 OK\r\nContent-Length: %d\r\n\r\n" % len(BODY) + BODY, True, "ok", 200, ""),
     "no response": (b"", True, "unknown", 0, "eof"),
     "half a head": (b"HTTP/1.1 200 OK\r\nContent-Le", True, "unknown", 0, "truncated"),
@@ -274,12 +277,12 @@ def parsers(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[weakref.ref[object
     """Weak references to all parsers; the garbage collector is off, as in the measured window."""
     references: list[weakref.ref[object]] = []
 
-    class Parser(connection._Parser):
+    class Parser(connection.ResponseParser):
         def __init__(self) -> None:
             super().__init__()
             references.append(weakref.ref(self))
 
-    monkeypatch.setattr(connection, "_Parser", Parser)
+    monkeypatch.setattr(connection, "ResponseParser", Parser)
     monkeypatch.setattr(connection, "_heads", {})
     gc.disable()
     yield references
@@ -310,3 +313,48 @@ def test_a_response_leaves_no_reference_cycle(parsers: list[weakref.ref[object]]
     end(connection)
     assert len(calls) == 1
     assert [parser() for parser in parsers] == [None]
+
+
+ENDLESS = {
+    "body": (b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n", b" " * 65536),
+    "chunks": (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"2\r\nxx\r\n" * 8192),
+    "head": (b"HTTP/1.1 200 OK\r\n", b"X-Y: z\r\n" * 8192),
+    "interim responses": (b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 2048),
+}
+
+
+@pytest.mark.parametrize("name", ENDLESS)
+async def test_an_endless_response_is_unknown_before_it_fills_the_memory(
+    serve: Serve, tmp_path: Path, name: str
+) -> None:
+    first, then = ENDLESS[name]
+
+    async def handler(request: Request, writer: asyncio.StreamWriter) -> bool | None:
+        writer.write(first)
+        while True:
+            writer.write(then)
+            await writer.drain()
+
+    server = await serve(handler)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    done = await run_job(job_dict(server.port, tmp_path, requests=8, clients=4, timeout_s=20.0))
+    assert set(zip(done.samples.outcome, done.samples.error, strict=True)) == {("unknown", "too large")}
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 64 * 1024  # KiB; the server is in it too
+    assert connection.ResponseParser.held_bytes == 0
+
+
+async def test_all_responses_of_a_process_are_bounded_together(
+    serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(response_parser, "MAX_HELD_BYTES", 1_000_000)
+
+    async def handler(request: Request, writer: asyncio.StreamWriter) -> bool | None:
+        writer.write(until_close(b" " * 300_000))
+        await writer.drain()
+        await asyncio.sleep(30)
+        return False
+
+    server = await serve(handler)
+    done = await run_job(job_dict(server.port, tmp_path, requests=5, clients=5, timeout_s=2.0))
+    assert set(done.samples.error) == {"too large", "timeout"}
+    assert connection.ResponseParser.held_bytes == 0

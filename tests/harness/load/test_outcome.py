@@ -1,16 +1,25 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from harness.load.outcome import OUTCOMES, classify_answer
+from harness.load.outcome import NOT_APPLIED, OUTCOMES, classify_answer
 from harness.load.spec import Operation
 
 COUNTER = Operation(name="increment", path="/x", value="value")
 PLAIN = Operation(name="live", path="/live")
 OK = {"success": True, "value": 4, "duration": 1, "container": "app-1"}
+
+
+def test_the_contract_lists_the_statuses_that_the_agent_takes_for_not_applied() -> None:
+    text = (Path(__file__).parents[3] / "docs/openapi.yaml").read_text()
+    listed = re.search(r"\*\*Outcome\.\*\* ([\d, ]+) and every response with `outcome: aborted`", text)
+    assert listed
+    assert {int(status) for status in listed[1].split(",")} == NOT_APPLIED
 
 
 def classified(op: Operation, status: int, body: object, *, is_json: bool = True) -> tuple[str, str]:
@@ -39,7 +48,10 @@ def classified(op: Operation, status: int, body: object, *, is_json: bool = True
         (200, {**OK, "outcome": "aborted", "code": "40001"}, ("fail", "40001")),
         (400, {"error": "x", "code": "BAD"}, ("fail", "BAD")),
         (404, b"nothing here", ("fail", "HTTP 404")),
+        (405, b"", ("fail", "HTTP 405")),
+        (408, b"", ("fail", "HTTP 408")),
         (413, b"", ("fail", "HTTP 413")),
+        (417, b"", ("fail", "HTTP 417")),
         (422, {"outcome": "unknown"}, ("fail", "HTTP 422")),
         (409, {"error": "x"}, ("unknown", "HTTP 409")),
         (302, b"", ("unknown", "HTTP 302")),

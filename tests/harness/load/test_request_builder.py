@@ -4,8 +4,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from harness.load.job import decode_job
-from harness.load.request_builder import builder
+from harness.load.request_builder import builder, request_bytes
 
 from .conftest import job_dict
 
@@ -22,6 +24,8 @@ def test_a_post_is_built_whole() -> None:
     assert head == [
         "POST /api/increment HTTP/1.1",
         "Host: 127.0.0.1:8080",
+        "Accept-Encoding: identity",
+        "User-Agent: pgcrucible",
         "Content-Type: application/json",
         f"Content-Length: {len(body)}",
     ]
@@ -30,7 +34,12 @@ def test_a_post_is_built_whole() -> None:
 
 def test_a_get_has_no_body_and_an_empty_post_says_so() -> None:
     assert build({"method": "GET", "path": "/api/counter/{key}"}, key=3) == (
-        ["GET /api/counter/hot-3 HTTP/1.1", "Host: 127.0.0.1:8080"],
+        [
+            "GET /api/counter/hot-3 HTTP/1.1",
+            "Host: 127.0.0.1:8080",
+            "Accept-Encoding: identity",
+            "User-Agent: pgcrucible",
+        ],
         b"",
     )
     assert "Content-Length: 0" in build({"path": "/x"})[0]
@@ -56,3 +65,21 @@ def test_headers_are_sent_and_paths_are_taken_in_turn() -> None:
     lines = [build(operation, seq=seq, clients=2, host_count=2)[0] for seq in (0, 2, 4, 6)]
     assert [line[0].split("/")[1] for line in lines] == ["app-2", "app-3", "app-2", "app-3"]
     assert all("X-Who: me" in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("host", "line"), [("::1", "Host: [::1]:80"), ("[::1]", "Host: [::1]:80"), ("a.b", "Host: a.b:80")]
+)
+def test_an_ipv6_address_is_in_brackets_once(host: str, line: str) -> None:
+    assert line in build({"path": "/x"}, target={"host": host, "port": 80})[0]
+
+
+def test_a_header_of_the_operation_replaces_the_common_one() -> None:
+    head, _ = build({"path": "/x", "headers": {"user-agent": "me"}})
+    assert [line for line in head if line.lower().startswith("user-agent")] == ["user-agent: me"]
+
+
+def test_single_requests_are_those_of_the_load() -> None:
+    head, body = build({"path": "/api/increment", "body": {"key": "{key}"}})
+    single = request_bytes("POST", "/api/increment", host="127.0.0.1", port=8080, body=body)
+    assert single == "\r\n".join([*head, "", ""]).encode() + body

@@ -46,7 +46,7 @@ class Run:
     def go(
         self, lanes: dict[str, LoadSpec], progress: Callable[..., None] = lambda *_: None, **more: Any
     ) -> LoadResults:
-        endpoint = Endpoint(host=self.address.named, port=self.address.port)
+        endpoint = Endpoint(host=self.address.host, port=self.address.port)
         with LoadController(self.hosts, **{"endpoint": endpoint, "command": self.command} | more) as controller:
             return controller.run(lanes, scratch=self.scratch, progress=progress, tag=TAG, seed=1, began_s=0.0)
 
@@ -329,7 +329,7 @@ def test_the_end_of_the_context_ends_prestarted_agents() -> None:
 
 
 def test_a_run_uses_the_prestarted_agents(run: Run) -> None:
-    endpoint = Endpoint(host=run.address.named, port=run.address.port)
+    endpoint = Endpoint(host=run.address.host, port=run.address.port)
     with LoadController(run.hosts, command=run.command, endpoint=endpoint) as controller:
         controller.prestart()
         results = controller.run({"main": FINITE}, scratch=run.scratch, tag=TAG, seed=1, began_s=0.0)

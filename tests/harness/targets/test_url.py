@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from harness.errors import RigError, UsageError
-from harness.targets.url import Address, ask, is_ours, locate
+from harness.targets.service_client import ServiceClient
+from harness.targets.url import Address, is_ours, locate
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -26,6 +27,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def log_message(self, *_: object) -> None:
         """Prints nothing."""
+
+
+def get(address: Address) -> tuple[int, object]:
+    with ServiceClient(address) as client:
+        response = client.get("/")
+    return response.status, response.data
 
 
 @pytest.fixture
@@ -91,11 +98,11 @@ def test_the_certificate_must_be_trusted_and_match_the_host_name(
 ) -> None:
     named = Address(host="crucible.test", port=port, tls=True, ip="127.0.0.1")  # the name has no DNS entry
     with pytest.raises(RigError, match=r"cannot be reached: .*self-signed"):
-        ask(named, "GET", "/")
+        get(named)
     given = Address(host="crucible.test", port=port, tls=True, ip="127.0.0.1", ca=f"{certificate}.crt")
-    assert ask(given, "GET", "/") == (200, {"host": f"crucible.test:{port}"})
+    assert get(given) == (200, {"host": f"crucible.test:{port}"})
     monkeypatch.setenv("SSL_CERT_FILE", f"{certificate}.crt")
-    assert ask(named, "GET", "/") == (200, {"host": f"crucible.test:{port}"})
+    assert get(named) == (200, {"host": f"crucible.test:{port}"})
     other = Address(host="localhost", port=port, tls=True, ip="127.0.0.1")
     with pytest.raises(RigError, match=r"cannot be reached: .*localhost"):
-        ask(other, "GET", "/")
+        get(other)
