@@ -18,7 +18,7 @@ from harness.errors import RigError
 from harness.load.request_builder import request_bytes
 from harness.load.response_parser import ResponseParser
 from harness.targets.url import Address
-from harness.text import shown
+from harness.text import printable
 
 TIMEOUT_S = 10.0
 """For one request: connecting, sending, and the last byte of the response."""
@@ -52,7 +52,7 @@ class Response:
 
     def __str__(self) -> str:
         text = self.body[:200].decode(errors="replace")
-        return f"{self.status} {shown(' '.join(text.split()))}"
+        return f"{self.status} {printable(' '.join(text.split()))}"
 
 
 class ServiceClient:
@@ -104,7 +104,7 @@ class ServiceClient:
             raise self._failure("POST", path, error) from None
 
     def _failure(self, method: str, path: str, error: OSError) -> RigError:
-        reason = shown(error.strerror or error) or type(error).__name__
+        reason = printable(error.strerror or error) or type(error).__name__
         if isinstance(error, TimeoutError):
             reason = f"no complete response within {self._timeout_s:g} s"
         return RigError(f"{self._address}: {method} {path}: {reason}", hint=HINT)
@@ -152,7 +152,7 @@ class ServiceClient:
             raise self._unreachable(error) from None
 
     def _unreachable(self, error: OSError) -> RigError:
-        return RigError(f"{self._address} cannot be reached: {shown(error.strerror or error)}", hint=HINT)
+        return RigError(f"{self._address} cannot be reached: {printable(error.strerror or error)}", hint=HINT)
 
 
 def _remaining(deadline: float) -> float:
