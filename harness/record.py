@@ -140,6 +140,16 @@ def count_outcomes(requests: Samples | OutcomeCounts) -> OutcomeCounts:
     return Counter(zip(requests.op, requests.key, requests.outcome, strict=True))
 
 
+NO_OTHERS: OutcomeCounts = Counter()
+"""No increments by requests of other lanes."""
+
+
+def increments(requests: Samples | OutcomeCounts, op: str, others: OutcomeCounts = NO_OTHERS) -> OutcomeCounts:
+    """The outcomes per key of the operation `op` of `requests`, and of all `others`."""
+    own = count_outcomes(requests)
+    return Counter({each: number for each, number in own.items() if each[0] == op}) + others
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrialResult:
     """A trial's figures by column name of trials.csv (None: not measured, or too few samples to carry it)."""

@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from harness.checks import names
 from harness.checks.finding import finding, no_samples
 from harness.model import Cell, Finding, OutcomeCounts
-from harness.record import Evidence, Samples, count_outcomes
+from harness.record import NO_OTHERS, Evidence, Samples, increments
 from harness.text import plural
 
 
@@ -83,12 +83,11 @@ class _KeyBalance:
         )
 
 
-def _balances(counts: OutcomeCounts, evidence: Evidence, op: str) -> list[_KeyBalance]:
+def _balances(counts: OutcomeCounts, evidence: Evidence) -> list[_KeyBalance]:
     """A balance for each key that was sent, then for each other key of the database."""
     sent: defaultdict[str, Counter[str]] = defaultdict(Counter)
-    for (name, key, outcome), number in counts.items():
-        if name == op:
-            sent[key][outcome] += number
+    for (_, key, outcome), number in counts.items():
+        sent[key][outcome] += number
     return [
         _KeyBalance(
             key=key,
@@ -103,10 +102,18 @@ def _balances(counts: OutcomeCounts, evidence: Evidence, op: str) -> list[_KeyBa
 
 
 def check_final_value(
-    cell: Cell, requests: Samples | OutcomeCounts, evidence: Evidence, *, op: str = "increment"
+    cell: Cell,
+    requests: Samples | OutcomeCounts,
+    evidence: Evidence,
+    *,
+    op: str = "increment",
+    others: OutcomeCounts = NO_OTHERS,
 ) -> Finding:
-    """Per key: ok <= final - initial <= ok + unknown. Lost and invented updates are counted over all keys."""
-    balances = _balances(count_outcomes(requests), evidence, op)
+    """Per key: ok <= final - initial <= ok + unknown. Lost and invented updates are counted over all keys.
+
+    `others`: requests of other lanes, each of which increments its key once if it is applied.
+    """
+    balances = _balances(increments(requests, op, others), evidence)
     numbers = {
         "ok": sum(each.ok for each in balances),
         "unknown": sum(each.unknown for each in balances),

@@ -10,7 +10,7 @@ from collections import Counter
 from harness.checks import names
 from harness.checks.finding import finding
 from harness.model import Cell, Finding, OutcomeCounts
-from harness.record import Evidence, Samples, count_outcomes
+from harness.record import NO_OTHERS, Evidence, Samples, count_outcomes, increments
 
 ALWAYS_WRITE = ("upsert", "for-update", "coalesce")
 """Strategies whose every transaction locks or writes a row; the others also read in separate transactions."""
@@ -88,7 +88,12 @@ def check_transactions(cell: Cell, requests: Samples | OutcomeCounts, evidence: 
 
 
 def check_counts(
-    cell: Cell, requests: Samples | OutcomeCounts, evidence: Evidence, *, op: str | None = "increment"
+    cell: Cell,
+    requests: Samples | OutcomeCounts,
+    evidence: Evidence,
+    *,
+    op: str | None = "increment",
+    others: OutcomeCounts = NO_OTHERS,
 ) -> Finding:
     """Client, HAProxy, app and database counted the same requests; layers that differ are named.
 
@@ -97,16 +102,16 @@ def check_counts(
     layers are what this check looks for.
 
     `op`: the operation whose acknowledged requests the database's counters must match; None where the scenario does
-    not increment. With a layer that was not measured the verdict is unknown, never pass.
+    not increment. `others`: requests of other lanes, each of which increments once if it is applied.
+    With a layer that was not measured the verdict is unknown, never pass.
     """
-    outcomes = count_outcomes(requests)
-    client = evidence.counts.get("client", outcomes.total())
+    client = evidence.counts.get("client", (count_outcomes(requests) + others).total())
     layers = {layer: evidence.counts[layer] for layer in ("haproxy", "app") if layer in evidence.counts}
     differing = [layer for layer, count in layers.items() if count != client]
     counts = dict(evidence.counts)
     if op is not None:
         layers["database"] = counts["database"] = _growth(evidence)
-        if not _explained(layers["database"], outcomes, op):
+        if not _explained(layers["database"], increments(requests, op, others)):
             differing.append("database")
     words = [f"{layer} {count:,}" for layer, count in {"client": client, **layers}.items()]
     if differing:
@@ -126,10 +131,9 @@ def _growth(evidence: Evidence) -> int:
     return sum(value - evidence.initial.get(key, 0) for key, value in evidence.final.items())
 
 
-def _explained(applied: int, outcomes: OutcomeCounts, op: str) -> bool:
-    """Whether the acknowledged requests of the operation, and some of the unknown ones, make `applied` increments."""
+def _explained(applied: int, outcomes: OutcomeCounts) -> bool:
+    """Whether the acknowledged increments, and some of the unknown ones, make `applied` increments."""
     ended: Counter[str] = Counter()
-    for (name, _, outcome), number in outcomes.items():
-        if name == op:
-            ended[outcome] += number
+    for (_, _, outcome), number in outcomes.items():
+        ended[outcome] += number
     return ended["ok"] <= applied <= ended["ok"] + ended["unknown"]

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
 
 from harness.checks import names
 from harness.checks.finding import finding
@@ -18,7 +17,7 @@ from harness.load.spec import Keys, LoadSpec, Operation
 from harness.model import Cell, Finding, Trial
 from harness.plan.options import BenchRequest
 from harness.plan.scenario import Scenario, Site, Skip
-from harness.record import Samples, TrialRecord
+from harness.record import Samples, TrialRecord, count_outcomes
 from harness.scenarios.increment_workload import check_counters, increment
 from harness.text import plural
 
@@ -94,7 +93,7 @@ def workload(trial: Trial) -> dict[str, LoadSpec]:
 
 def check(measured: TrialRecord) -> Sequence[Finding]:
     """No update is lost in either cell; all requests are served, or rejected cleanly until the service recovers."""
-    cell, samples, evidence = measured.cell, measured.main, measured.evidence
+    cell, samples = measured.cell, measured.main
     if cell.params["load"] == "open":
         return [
             check_acknowledged(cell, samples, expected=len(samples)),
@@ -102,9 +101,11 @@ def check(measured: TrialRecord) -> Sequence[Finding]:
             *check_counters(measured),
         ]
     pressure = measured.lanes["pressure"]
-    counters = {key: value for key, value in evidence.final.items() if not key.startswith("pressure")}
-    increments = TrialRecord(row=measured.row, lanes={"main": samples}, evidence=replace(evidence, final=counters))
-    return [_check_rejections(cell, samples, pressure), _recovery(cell, samples, pressure), *check_counters(increments)]
+    return [
+        _check_rejections(cell, samples, pressure),
+        _recovery(cell, samples, pressure),
+        *check_counters(measured, others=count_outcomes(pressure)),
+    ]
 
 
 def _peak(cell: Cell, samples: Samples) -> Finding:

@@ -12,10 +12,10 @@ from harness.checks.ledger import check_ledger
 from harness.checks.traffic import check_counts
 from harness.isolation.sqlite_profiles import PROFILES
 from harness.load.spec import Keys, LoadSpec, Operation, Warmup
-from harness.model import Backend, Cell, Finding
+from harness.model import Backend, Cell, Finding, OutcomeCounts
 from harness.plan.options import BenchRequest
 from harness.plan.scenario import Site, Skip
-from harness.record import Evidence, TrialRecord
+from harness.record import NO_OTHERS, Evidence, TrialRecord
 from harness.text import plural
 
 CAPTURE = ("retries", "transactions", "pool_wait_ms")
@@ -106,14 +106,17 @@ def strategies(options: BenchRequest, site: Site, backend: Backend, default: Seq
     return options.strategies or (default if site.managed else ("",))
 
 
-def check_counters(measured: TrialRecord) -> list[Finding]:
-    """Runs all checks of the counter oracle on a trial's increments, and compares the counts of all layers."""
+def check_counters(measured: TrialRecord, others: OutcomeCounts = NO_OTHERS) -> list[Finding]:
+    """Runs all checks of the counter oracle on a trial's increments, and compares the counts of all layers.
+
+    `others`: requests of other lanes, each of which increments its key once if it is applied.
+    """
     cell, requests, evidence = measured.cell, measured.requests, measured.evidence
     findings = [
-        check_final_value(cell, requests, evidence),
+        check_final_value(cell, requests, evidence, others=others),
         check_value_sequence(cell, requests, evidence),
         check_real_time_order(cell, requests),
-        check_counts(cell, requests, evidence),
+        check_counts(cell, requests, evidence, others=others),
     ]
     if evidence.ledger is not None:
         findings.append(check_ledger(cell, requests, evidence))

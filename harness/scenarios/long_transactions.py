@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 
 from harness.checks import names
 from harness.checks.counter_oracle import check_final_value
@@ -18,7 +18,7 @@ from harness.load.spec import Keys, LoadSpec, Operation
 from harness.model import Cell, Finding, Trial, verdict_from
 from harness.plan.options import BenchRequest
 from harness.plan.scenario import Scenario, Site, Skip
-from harness.record import DeadRows, Samples, TrialRecord
+from harness.record import NO_OTHERS, DeadRows, Samples, TrialRecord, count_outcomes
 from harness.scenarios.increment_workload import increment
 
 HOLD_MS = 5000
@@ -85,10 +85,10 @@ def check(measured: TrialRecord) -> Sequence[Finding]:
         findings.append(_check_waits(cell, samples, measured.lanes["long"]))
     else:
         findings.append(_check_deadlines(cell, samples, measured.lanes.get("long")))
-    final = {key: value for key, value in evidence.final.items() if kind == "same-row" or not key.startswith("held")}
-    initial = dict.fromkeys(final, 1) if kind == "same-row" else {}  # the long transaction increments its row too
-    counters = replace(evidence, initial=initial, final=final)
-    findings += [check_final_value(cell, samples, counters), check_counts(cell, samples, counters)]
+    # the long transaction increments its row too, unless it is refused
+    others = count_outcomes(measured.lanes["long"]) if kind != "none" else NO_OTHERS
+    findings.append(check_final_value(cell, samples, evidence, others=others))
+    findings.append(check_counts(cell, samples, evidence, others=others))
     findings.append(_check_dead_rows(cell, evidence.dead_rows))
     return findings
 

@@ -28,15 +28,25 @@ def open_record(samples: Columns, of: Cell = OPEN) -> TrialRecord:
     return measured(of, samples, final={"hot-0": n}, counts=counted(n))
 
 
+def held(refused: int = 1, **columns: list[Any]) -> Columns:
+    """Returns five transactions that hold a connection each and increment a key each; the first are refused."""
+    times = ((0, 4_000_000, "fail" if i < refused else "ok", None) for i in range(5))
+    return history(*times, **{"op": ["hold"] * 5, "key": [f"pressure-{i}" for i in range(5)]} | columns)
+
+
+def applied(pressure: Columns) -> dict[str, int]:
+    """Returns the counters that the acknowledged ones leave."""
+    return {key: 1 for key, outcome in zip(pressure.key, pressure.outcome, strict=True) if outcome == "ok"}
+
+
 def past_limit(main: Columns | None = None, pressure: Columns | None = None, **evidence: Any) -> TrialRecord:
     """Ten increments, one per second; the pressure ends at 4 s, one of its five requests is rejected."""
     main = requests(10, apart_us=1_000_000) if main is None else main
     if pressure is None:
-        times = ((0, 4_000_000, "ok" if i else "fail", None) for i in range(5))
-        pressure = history(*times, error=["53300"] + [""] * 4, status=[503] + [200] * 4)
+        pressure = held(error=["53300"] + [""] * 4, status=[503] + [200] * 4)
     n = len(main) + len(pressure)
     ok = main.outcome.count("ok")
-    known = {"final": {"hot-0": ok, "pressure-1": 4}, "counts": counted(n)}
+    known = {"final": {"hot-0": ok, **applied(pressure)}, "counts": counted(n)}
     return measured(PAST, {"main": main, "pressure": pressure}, **known | evidence)
 
 
@@ -103,14 +113,21 @@ def test_too_many_connections_with_another_status_than_503_fails(status: int) ->
 
 
 def test_no_rejection_is_unknown() -> None:
-    pressure = history(*((0, 4_000_000, "ok", None) for _ in range(5)))
+    pressure = held(refused=0)
     assert wrong(check(past_limit(pressure=pressure))) == {"clean refusal": "unknown"}
 
 
 def test_rejections_for_another_reason_are_unknown() -> None:
-    times = ((0, 4_000_000, "ok" if i else "fail", None) for i in range(5))
-    pressure = history(*times, error=["POOL_TIMEOUT"] + [""] * 4)
+    pressure = held(error=["POOL_TIMEOUT"] + [""] * 4)
     assert wrong(check(past_limit(pressure=pressure))) == {"clean refusal": "unknown"}
+
+
+def test_a_refused_transaction_that_was_applied_fails() -> None:
+    """A refusal is clean only if the database shows nothing of it."""
+    findings = check(past_limit(final={"hot-0": 10, **applied(held()), "pressure-0": 1}))
+    assert (findings["final value"].verdict, findings["final value"].numbers["invented"]) == ("fail", 1)
+    lost = check(past_limit(final={"hot-0": 10, **applied(held()), "pressure-4": 0}))["final value"]
+    assert (lost.verdict, lost.numbers["lost"]) == ("fail", 1)
 
 
 def test_no_recovery_fails() -> None:
@@ -123,7 +140,7 @@ def test_no_increment_after_the_pressure_is_unknown() -> None:
 
 
 def test_an_increment_lost_under_pressure_fails() -> None:
-    findings = check(past_limit(final={"hot-0": 9, "pressure-1": 4}))
+    findings = check(past_limit(final={"hot-0": 9, **applied(held())}))
     assert findings["final value"].verdict == "fail"
     assert findings["final value"].numbers["lost"] == 1
     assert check(past_limit(counts=counted(15) | {"haproxy": 14}))["counts agree"].verdict == "fail"

@@ -14,7 +14,14 @@ from tests.support.histories import Columns, history
 from tests.support.records import cell, cells, check, counted, doctored, judge, measured, requests, wrong
 
 NONE, OTHER, SAME = (cell("long-transactions", long=kind) for kind in ("none", "other-row", "same-row"))
-LONG = history((0, 5_010_000, "ok", None))
+
+
+def long_one(sent_us: int, done_us: int, outcome: str = "ok") -> Columns:
+    """Returns the long transaction, which locks and increments `held-0`."""
+    return history((sent_us, done_us, outcome, None), op=["long"], key=["held-0"])
+
+
+LONG = long_one(0, 5_010_000)
 QUICK = requests(100, hosts=3, apart_us=20_000, took_us=8_000, key=["quick-0"] * 100)
 FINAL = {"quick-0": 100, "held-0": 1}
 DEAD = DeadRows(kept=95, removed=101, not_removable=0)
@@ -26,14 +33,16 @@ def waiting() -> Columns:
 
 
 def beside(quick: Columns = QUICK, long: Columns = LONG, **evidence: Any) -> TrialRecord:
+    final = FINAL | {"held-0": int(long.outcome == ["ok"])}
     return measured(
-        OTHER, {"main": quick, "long": long}, **{"final": FINAL, "counts": counted(101), "dead_rows": DEAD} | evidence
+        OTHER, {"main": quick, "long": long}, **{"final": final, "counts": counted(101), "dead_rows": DEAD} | evidence
     )
 
 
 def same_row(quick: Columns | None = None, long: Columns = LONG, **evidence: Any) -> TrialRecord:
     quick = waiting() if quick is None else quick
-    known = {"final": {"held-0": 1 + quick.outcome.count("ok")}, "counts": counted(len(quick) + 1)}
+    applied = quick.outcome.count("ok") + long.outcome.count("ok")
+    known = {"final": {"held-0": applied}, "counts": counted(len(quick) + 1)}
     return measured(SAME, {"main": quick, "long": long}, **known | {"dead_rows": DEAD} | evidence)
 
 
@@ -93,7 +102,7 @@ def test_rejected_or_missing_quick_transactions_are_not_in_time() -> None:
     assert check(beside(requests(99, apart_us=20_000)))["quick transactions in time"].verdict == "fail"
 
 
-@pytest.mark.parametrize("long", [history((0, 4_900_000, "ok", None)), history((0, 5_010_000, "fail", None))])
+@pytest.mark.parametrize("long", [long_one(0, 4_900_000), long_one(0, 5_010_000, "fail")])
 def test_a_long_transaction_that_ends_early_or_fails_is_a_failure(long: Columns) -> None:
     assert wrong(check(beside(long=long))) == {"long transaction": "fail"}
 
@@ -131,12 +140,29 @@ def test_a_rejection_does_not_count_as_waiting() -> None:
         waiting(), outcome=["fail"] * 100, value=[None] * 100, done_us=[20_000 * n + 1 for n in range(100)]
     )
     assert check(same_row(refused))["waits for the held row"].verdict == "unknown"
-    assert check(same_row(waiting(), history((0, 900_000, "ok", None))))["long transaction"].verdict == "fail"
+    assert check(same_row(waiting(), long_one(0, 900_000)))["long transaction"].verdict == "fail"
 
 
-def test_the_long_transactions_increment_is_expected() -> None:
-    assert check(same_row(final={"held-0": 102}))["final value"].verdict == "fail"
-    assert check(same_row(final={"held-0": 100}))["final value"].numbers["lost"] == 1
+@pytest.mark.parametrize(
+    ("outcome", "applied", "lost", "invented"),
+    [("ok", 0, 1, 0), ("ok", 1, 0, 0), ("ok", 2, 0, 1), ("fail", 0, 0, 0), ("fail", 1, 0, 1),
+     ("unknown", -1, 1, 0), ("unknown", 0, 0, 0), ("unknown", 1, 0, 0), ("unknown", 2, 0, 1)],
+)  # fmt: skip
+def test_the_long_transactions_increment_is_expected_as_it_ended(
+    outcome: str, applied: int, lost: int, invented: int
+) -> None:
+    """`applied`: what the long transaction leaves on its row; on the same row beside 100 quick increments."""
+    long = long_one(0, 5_010_000, outcome)
+    for record in (
+        same_row(long=long, final={"held-0": 100 + applied}),
+        beside(long=long, final={"quick-0": 100, "held-0": applied}),
+    ):
+        findings = check(record)
+        value, counts = findings["final value"], findings["counts agree"]
+        if lost and record.cell == OTHER and outcome == "unknown":
+            continue  # nothing acknowledged can be lost there
+        assert (value.numbers["lost"], value.numbers["invented"]) == (lost, invented)
+        assert value.verdict == counts.verdict == ("fail" if lost or invented else "pass")
 
 
 @pytest.mark.parametrize(
@@ -179,9 +205,9 @@ def test_dead_rows_are_not_compared_where_vacuum_is_impossible() -> None:
 @pytest.mark.parametrize(
     ("long", "why"),
     [
-        (history((2_500_000, 7_510_000, "ok", None)), "began 2,500 ms after the first quick one was due"),
-        (history((101_000, 5_111_000, "ok", None)), "began 101 ms after"),
-        (history((-4_000_000, 1_010_000, "ok", None)), "ended 978 ms before the last quick one"),
+        (long_one(2_500_000, 7_510_000), "began 2,500 ms after the first quick one was due"),
+        (long_one(101_000, 5_111_000), "began 101 ms after"),
+        (long_one(-4_000_000, 1_010_000), "ended 978 ms before the last quick one"),
     ],
 )
 def test_a_long_transaction_that_does_not_overlap_all_quick_ones_is_unknown(long: Columns, why: str) -> None:
@@ -192,7 +218,7 @@ def test_a_long_transaction_that_does_not_overlap_all_quick_ones_is_unknown(long
 
 def test_late_quick_transactions_fail_whenever_the_long_one_ran() -> None:
     late = replace(QUICK, done_us=[t + 6_000_000 for t in QUICK.due_us])
-    for long in (LONG, history((2_500_000, 7_510_000, "ok", None))):
+    for long in (LONG, long_one(2_500_000, 7_510_000)):
         assert check(beside(late, long))["quick transactions in time"].verdict == "fail"
 
 
@@ -203,7 +229,7 @@ def test_a_late_quick_transaction_does_not_make_the_others_unknown() -> None:
 
 def test_waiting_for_a_long_transaction_that_began_late_is_unknown() -> None:
     early = replace(waiting(), done_us=[20_000 * n + 8_000 for n in range(100)])
-    assert wrong(check(same_row(early, history((2_500_000, 7_510_000, "ok", None))))) == {
+    assert wrong(check(same_row(early, long_one(2_500_000, 7_510_000)))) == {
         "waits for the held row": "unknown"
     }
 
