@@ -229,9 +229,7 @@ def test_a_late_quick_transaction_does_not_make_the_others_unknown() -> None:
 
 def test_waiting_for_a_long_transaction_that_began_late_is_unknown() -> None:
     early = replace(waiting(), done_us=[20_000 * n + 8_000 for n in range(100)])
-    assert wrong(check(same_row(early, long_one(2_500_000, 7_510_000)))) == {
-        "waits for the held row": "unknown"
-    }
+    assert wrong(check(same_row(early, long_one(2_500_000, 7_510_000)))) == {"waits for the held row": "unknown"}
 
 
 def test_p99_with_and_without_the_long_transaction_is_compared() -> None:
