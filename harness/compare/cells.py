@@ -1,21 +1,21 @@
-"""Stored trials grouped into cells, with their figures: the input of a comparison.
+"""Groups stored trials into cells with their figures: the input of a comparison.
 
-A figure that is absent is left out. A figure that cannot have been measured is an error, because a median over the rest
-of a damaged file would look like any other.
+An absent figure is left out. A figure that cannot have been measured is an error, because the
+median of the rest of a damaged file would look like any other.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from harness.compare.environment import PlainData
 from harness.errors import FormatError
 from harness.model import Cell
 from harness.record import TrialResult
 
 _LARGEST = 1e15
-"""A larger figure is damage, not a measurement: a millisecond count of 30,000 years."""
+"""A larger figure is damage: as milliseconds it would be 30,000 years."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,7 +23,7 @@ class RunData:
     """A stored run as a comparison needs it: the manifest as plain data, and the rows of trials.csv."""
 
     run_id: str
-    manifest: Mapping[str, Any]
+    manifest: PlainData
     rows: Sequence[TrialResult]
 
 
@@ -40,7 +40,7 @@ class CellFigures:
 
 
 def by_cell(run: RunData, metrics: Iterable[str]) -> dict[str, CellFigures]:
-    """The cells of a run in the order of their first trial. Raises FormatError for an impossible figure."""
+    """Returns the cells of a run in the order of their first trial. Raises FormatError for an impossible figure."""
     grouped: dict[str, list[TrialResult]] = {}
     for row in run.rows:
         grouped.setdefault(comparable_name(row.cell), []).append(row)
@@ -62,10 +62,10 @@ def by_cell(run: RunData, metrics: Iterable[str]) -> dict[str, CellFigures]:
 
 
 def comparable_name(cell: Cell) -> str:
-    """The name under which trials of two runs are the same measurement: the cell's name and the size of a trial.
+    """Returns the name that identifies a measurement in two runs: the cell's name and the size of a trial.
 
-    The size is the number of requests, or else the seconds. The tail of 1,000 requests at once is not that of 100, and
-    half a second sees no checkpoint.
+    The size is the number of requests, or else the seconds: the latencies of 1,000 simultaneous requests are not those
+    of 100, and a trial of half a second has no checkpoint.
     """
     if cell.requests is not None:
         return f"{cell.name}.n{cell.requests}"

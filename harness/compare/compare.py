@@ -1,10 +1,9 @@
-"""Two runs side by side: per cell and metric, is B faster than A, slower, or can nobody say?
+"""Compares two runs: for each cell and metric, whether B is faster than A, slower, or no difference is shown. Pure.
 
-A difference is claimed only if all three agree: the 95 % interval of the ratio excludes 1, the rank test stays below
-5 % after Holm's correction over the whole comparison, and the ratio is beyond the noise floor, which is what two
-identical measurements on the same rig differed by (`bench --aa`). Otherwise the verdict says why not. Runs of
-different environments are refused with the list. Pure: what is compared is what the store has read, whatever the
-machine it runs on.
+A difference is claimed only if three tests agree: the 95 % interval of the ratio excludes 1, the p of the rank test is
+below 5 % after Holm's correction over the whole comparison, and the ratio is beyond the noise floor, the difference
+between two identical measurements on the same rig (`bench --aa`). Otherwise the verdict has the reason. Runs of
+different environments are rejected with a list of the differences.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ from harness.analysis.stats import (
 )
 from harness.compare.cells import CellFigures, RunData, by_cell
 from harness.compare.environment import Difference, differences, moved_canaries
-from harness.compare.noise_floor import ASSUMED_FLOOR, Floor, Known
+from harness.compare.noise_floor import ASSUMED_FLOOR, Floor, KnownFloors
 from harness.errors import FormatError, InvalidMeasurement, UsageError
 
 Verdict = Literal["faster", "slower", "~", "too few trials", "MISSING", "invalid"]
@@ -39,22 +38,23 @@ METRICS: Mapping[str, Literal["higher", "lower"]] = {
     "p95_ms": "lower",
     "p99_ms": "lower",
 }
-"""The columns compared, and which way is better. Not max_ms: the worst of a million grows with the million."""
+"""The compared columns, and which direction is better. Not max_ms: it grows with the number of requests."""
 
 LEAST_REFUSED = 0.001
-"""Share of requests not acknowledged by which two sides must differ for their latencies to be those of different work:
-less moves a p99 by no more than a tenth of what lies beyond it."""
+"""If the shares of requests that were not acknowledged differ by more, the latencies are not comparable.
+
+A smaller difference is at most a tenth of the requests beyond the p99."""
 
 ALL_METRICS = "all"
-"""In the place of a metric, where the row speaks of the whole cell."""
+"""The metric of a row about the whole cell."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One cell and metric. `ratio` is median B / median A; `n` counts valid trials that have the figure.
+    """One cell and metric. `ratio` is median B / median A; `n_a` and `n_b` count the valid trials with the figure.
 
-    `p` is corrected over the comparison, None where the trials are too few to be tested. `new`: the whole cell is
-    B's alone, so there is nothing that it could have lost.
+    `p` is corrected over the comparison, None where the trials are too few for the test. `new`: only B has the cell, so
+    nothing can be worse than in A.
     """
 
     cell: str
@@ -71,17 +71,17 @@ class Row:
 
     @property
     def change(self) -> float:
-        """How far B is from A as a share of A: 0.05 for 5 % more or less. 0 where there is no ratio."""
+        """The difference of B from A as a share of A: 0.05 for 5 % more or less. 0 without a ratio."""
         return abs(self.ratio.value - 1) if self.ratio else 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """All rows, and what a reader has to know before believing one of them.
+    """All rows, and what a reader must know to interpret them.
 
-    `tested`: the rows over which p is corrected. `needed`: trials a side with which every row would be one of them.
-    `verdict_b`: what B's own checks said of it.
-    `noise_floor`: by metric the largest that holds for a cell; `floor_sources`: where the floors are known from.
+    `tested`: number of rows over which p is corrected. `needed`: trials per side with which every row is tested.
+    `verdict_b`: the verdict of B's own checks. `noise_floor`: the largest ratio that holds for a cell, by metric;
+    `floor_sources`: the sources of the floors.
     """
 
     run_a: str
@@ -105,59 +105,64 @@ def compare(
     metrics: Mapping[str, Literal["higher", "lower"]] = METRICS,
     floors: Mapping[str, Floor] | None = None,
 ) -> Comparison:
-    """Compare run `b` with run `a`, the baseline. `floors`: by source, what is known of the noise besides the runs'
-    own; the largest holds.
+    """Compares run `b` with run `a`, the baseline.
 
-    UsageError if a run holds no trials, FormatError if the formats differ or a figure is not a number,
-    InvalidMeasurement if the environments differ in what matters and `anyway` is not set.
+    `floors`: noise floors by source, besides those of the runs; the largest holds. Raises UsageError if a run has no
+    trials, FormatError if the formats differ or a figure is impossible, InvalidMeasurement if the environments differ
+    in a fact that forbids a comparison and `anyway` is not set.
     """
     for run in (a, b):
         if not run.rows:
-            raise UsageError(f"run {run.run_id} holds no trials: nothing to compare", hint="bench it again")
+            raise UsageError(f"run {run.run_id} has no trials: nothing to compare", hint="start a new run: ./run bench")
     formats = a.manifest.get("format"), b.manifest.get("format")
     if formats[0] != formats[1]:
         raise FormatError(
             f"run {a.run_id} has format {formats[0]}, run {b.run_id} has format {formats[1]}",
-            hint="bench one of them again with this version",
+            hint="repeat the older run with this version",
         )
     unlike = differences(a.manifest, b.manifest)
     forbidding = [str(one) for one in unlike if one.forbids]
     if forbidding and not anyway:
         raise InvalidMeasurement(
             f"runs {a.run_id} and {b.run_id} were measured in different environments: " + "; ".join(forbidding),
-            hint="bench both on one rig, or see them side by side with --anyway, which is recorded",
+            hint="bench both on one rig, or compare them with --anyway, which is recorded as a warning",
         )
-    known = Known(floors=[*((f"run {run.run_id}", _floor(run)) for run in (a, b)), *(floors or {}).items()])
+    known = KnownFloors(floors=[*((f"run {run.run_id}", _floor(run)) for run in (a, b)), *(floors or {}).items()])
     cells_a, cells_b = by_cell(a, metrics), by_cell(b, metrics)
     rows: list[Row] = []
     for cell in list(dict.fromkeys([*cells_a, *cells_b])):
         if cell not in cells_a or cell not in cells_b:
             rows.append(_missing(cell, cells_a.get(cell), cells_b.get(cell), a, b))
         else:
-            rows += _measure(cell, cells_a[cell], cells_b[cell], metrics)
+            rows += _rows(cell, cells_a[cell], cells_b[cell], metrics)
     refused = {cell: _refused(cells_a[cell], cells_b[cell]) for cell in cells_a if cell in cells_b}
-    asked = sum(len(metrics) if row.metric == ALL_METRICS else 1 for row in rows if row.verdict != "MISSING")
-    needed = trials_needed(asked)
-    judged = [_of_equal_work(row, refused.get(row.cell), metrics) for row in _judge(rows, needed, known, metrics)]
-    compared = {metric: [known.of(row.cell, metric) for row in rows if row.metric == metric] for metric in metrics}
-    holds = {metric: found or [known.of("", metric)] for metric, found in compared.items()}
+    questions = sum(len(metrics) if row.metric == ALL_METRICS else 1 for row in rows if row.verdict != "MISSING")
+    needed = trials_needed(questions)
+    with_verdicts = [
+        _of_equal_work(row, refused.get(row.cell), metrics) for row in _verdicts(rows, needed, known, metrics)
+    ]
+    of_rows = {metric: [known.of(row.cell, metric) for row in rows if row.metric == metric] for metric in metrics}
+    used = {metric: of_metric or [known.of("", metric)] for metric, of_metric in of_rows.items()}
     return Comparison(
         run_a=a.run_id,
         run_b=b.run_id,
-        rows=tuple(judged),
+        rows=tuple(with_verdicts),
         differences=unlike,
         anyway=bool(forbidding),
-        tested=sum(row.p is not None for row in judged),
+        tested=sum(row.p is not None for row in with_verdicts),
         needed=needed,
         verdict_b=str(b.manifest.get("verdict")),
-        noise_floor={metric: max(ratio for ratio, _ in found) for metric, found in holds.items()},
-        floor_sources=tuple(dict.fromkeys(source for found in holds.values() for _, source in found if source)),
-        warnings=(*_warnings(a, b, holds), *(f"{cell}: {_shares(*two)}" for cell, two in refused.items() if two)),
+        noise_floor={metric: max(ratio for ratio, _ in of_metric) for metric, of_metric in used.items()},
+        floor_sources=tuple(dict.fromkeys(source for of_metric in used.values() for _, source in of_metric if source)),
+        warnings=(
+            *_warnings(a, b, used),
+            *(f"{cell}: {_acknowledged(*shares)}" for cell, shares in refused.items() if shares),
+        ),
     )
 
 
-def _measure(cell: str, a: CellFigures, b: CellFigures, metrics: Mapping[str, str]) -> Iterator[Row]:
-    """The rows of a cell with medians, ratio and raw p; verdicts come when all rows are there."""
+def _rows(cell: str, a: CellFigures, b: CellFigures, metrics: Mapping[str, str]) -> Iterator[Row]:
+    """Returns the rows of a cell with medians, ratio and uncorrected p; the verdicts need all rows."""
     if not a.valid or not b.valid:
         which = " and ".join(side for side, one in (("A", a), ("B", b)) if not one.valid)
         note = f"no valid trial in {which}"
@@ -177,8 +182,8 @@ def _measure(cell: str, a: CellFigures, b: CellFigures, metrics: Mapping[str, st
             median_b=statistics.median(right) if right else None,
         )
         if not left or not right:
-            yield replace(row, verdict="MISSING", note=f"no trial of {'A' if right else 'B'} carries it")
-        elif min(left) <= 0 or (min(right) <= 0 and metrics[metric] == "lower"):  # a rate of B may well be 0
+            yield replace(row, verdict="MISSING", note=f"no trial of {'A' if right else 'B'} has the figure")
+        elif min(left) <= 0 or (min(right) <= 0 and metrics[metric] == "lower"):  # only the rate of B may be 0
             zero = " and ".join(side for side, one in (("A", left), ("B", right)) if min(one) <= 0)
             yield replace(row, verdict="invalid", note=f"a figure of 0 in {zero} has no ratio")
         else:
@@ -186,27 +191,27 @@ def _measure(cell: str, a: CellFigures, b: CellFigures, metrics: Mapping[str, st
             yield replace(row, ratio=ratio_of_medians(left, right, seed=seed), p=mann_whitney(left, right))
 
 
-def _judge(rows: Sequence[Row], needed: int, known: Known, metrics: Mapping[str, str]) -> list[Row]:
-    """Correct the ps over all rows whose trials can carry so many questions, and give the verdicts.
+def _verdicts(rows: Sequence[Row], needed: int, known: KnownFloors, metrics: Mapping[str, str]) -> list[Row]:
+    """Corrects p over all rows with enough trials for so many tests, and sets the verdicts.
 
-    Which rows these are depends on how many trials and rows there are, never on what they say: it is not chosen to
-    please. The others claim nothing, and so cost the rest nothing.
+    The choice of rows depends on the numbers of trials and rows, never on their values, so it cannot favour a result.
+    Other rows claim nothing and do not count in the correction.
     """
     measured = [row for row in rows if row.p is not None]
     tested = carried([least_p(row.n_a, row.n_b) for row in measured])
     chosen = [row for row, can in zip(measured, tested, strict=True) if can]
     ps = holm([row.p for row in chosen if row.p is not None])
     corrected = {(row.cell, row.metric): p for row, p in zip(chosen, ps, strict=True)}
-    judged = []
+    with_verdicts = []
     for row in rows:
         if (row.cell, row.metric) in corrected:
-            answered = replace(row, p=corrected[row.cell, row.metric])
-            judged.append(_verdict(answered, known.of(row.cell, row.metric)[0], metrics[row.metric]))
+            tested_row = replace(row, p=corrected[row.cell, row.metric])
+            with_verdicts.append(_verdict(tested_row, known.of(row.cell, row.metric)[0], metrics[row.metric]))
         elif row.p is not None:
-            judged.append(replace(row, p=None, verdict="too few trials", note=f"{needed} a side needed"))
+            with_verdicts.append(replace(row, p=None, verdict="too few trials", note=f"{needed} per side are needed"))
         else:
-            judged.append(row)
-    return judged
+            with_verdicts.append(row)
+    return with_verdicts
 
 
 def _verdict(row: Row, floor: float, better: str) -> Row:
@@ -218,7 +223,7 @@ def _verdict(row: Row, floor: float, better: str) -> Row:
 
 
 def _refused(a: CellFigures, b: CellFigures) -> tuple[float, float] | None:
-    """The median shares of requests not acknowledged, if one side's is larger than in any trial of the other."""
+    """Returns the median shares of requests not acknowledged, if one is larger than in any trial of the other side."""
     if not a.refused or not b.refused:
         return None
     one, other = statistics.median(a.refused), statistics.median(b.refused)
@@ -227,14 +232,17 @@ def _refused(a: CellFigures, b: CellFigures) -> tuple[float, float] | None:
 
 
 def _of_equal_work(row: Row, refused: tuple[float, float] | None, metrics: Mapping[str, str]) -> Row:
-    """The row, unless it is a latency that speaks for the side which refused more: to refuse is quickly done."""
+    """Returns the row; a latency that favours the side with more rejections becomes invalid.
+
+    A rejection is quick, and it leaves less work for the other requests.
+    """
     if refused is None or metrics.get(row.metric) != "lower":
         return row
     in_favour = ("faster", "~") if refused[1] > refused[0] else ("slower",)
-    return replace(row, verdict="invalid", note=_shares(*refused)) if row.verdict in in_favour else row
+    return replace(row, verdict="invalid", note=_acknowledged(*refused)) if row.verdict in in_favour else row
 
 
-def _shares(a: float, b: float) -> str:
+def _acknowledged(a: float, b: float) -> str:
     return f"A acknowledged {1 - a:.2%} of its requests, B {1 - b:.2%}"
 
 
@@ -259,26 +267,26 @@ def _warnings(a: RunData, b: RunData, floors: Mapping[str, Sequence[tuple[float,
     for side, run in (("A", a), ("B", b)):
         status, verdict = run.manifest.get("status"), run.manifest.get("verdict")
         if status not in (None, "finished"):
-            yield f"{side} ({run.run_id}) is {status}: only the trials it finished are compared"
+            yield f"{side} ({run.run_id}) is {status}: only its finished trials are compared"
         if verdict in ("fail", "unknown"):
             findings = run.manifest.get("findings") or ()
             failed = sorted({str(one.get("cell")) for one in findings if one.get("verdict") == verdict})
             where = f" in {', '.join(failed)}" if failed else ""
-            yield f"{side} ({run.run_id}) has the verdict {verdict}{where}: fast and wrong is a failure"
+            yield f"{side} ({run.run_id}) has the verdict {verdict}{where}: its speed does not count"
         invalid = sum(not row.valid for row in run.rows)
         if invalid:
             yield f"{side} ({run.run_id}): {invalid} of {len(run.rows)} trials are invalid and left out"
         timed = [row for row in run.rows if row.times_valid]
-        if doubted := len(run.rows) - invalid - len(timed):
-            yield f"{side} ({run.run_id}): {doubted} of {len(run.rows)} trials are left out, their times are doubted"
+        if doubtful := len(run.rows) - invalid - len(timed):
+            yield f"{side} ({run.run_id}): {doubtful} of {len(run.rows)} trials are left out: their times are doubtful"
         if unsteady := sum(row.steady is False for row in timed):
             yield f"{side} ({run.run_id}): {unsteady} of {len(run.rows)} trials began before the load was steady"
     if a.run_id == b.run_id:
         yield "A and B are the same run"
     if not any((run.manifest.get("rig") or {}).get("hosts") for run in (a, b)):
-        yield "neither run describes its hosts: their environments could not be compared"
+        yield "neither run has a record of its hosts: their environments could not be compared"
     yield from moved_canaries(a.manifest, b.manifest)
-    unmeasured = [metric for metric, found in floors.items() if not all(source for _, source in found)]
+    unmeasured = [metric for metric, of_metric in floors.items() if not all(source for _, source in of_metric)]
     if unmeasured:
         yield (
             f"the noise floor of {', '.join(unmeasured)} has not been measured: {ASSUMED_FLOOR - 1:.0%} is assumed; "

@@ -1,9 +1,8 @@
-"""Whether two runs were measured in the same environment: what may differ, and what forbids to compare them.
+"""Whether two runs were measured in the same environment: facts that may differ, and facts that forbid a comparison.
 
-Every recorded fact of a host counts unless it is known to be a name or a figure of the moment, so a fact that
-is recorded tomorrow is compared tomorrow. Of the settings only durability and TLS forbid: to see what another
-`shared_buffers`, pool or code does is what a comparison is for, but a database that need not flush its log
-would win against any other.
+Every recorded fact of a host counts, except those known to be names or momentary values; so a fact that a later version
+records is compared too. Of the settings only durability and TLS forbid a comparison. A comparison is meant to show the
+effect of another `shared_buffers`, pool or code, but a database that need not flush its log is not comparable.
 """
 
 from __future__ import annotations
@@ -17,6 +16,9 @@ from typing import Any
 
 from harness.analysis.host_drift import UNEVEN
 
+PlainData = Mapping[str, Any]
+"""A manifest, or a part of it, as read from YAML or JSON."""
+
 DURABILITY: dict[str, str | None] = {
     "fsync": "on",
     "synchronous_commit": "on",
@@ -28,41 +30,44 @@ DURABILITY: dict[str, str | None] = {
     "journal_mode": None,
     "synchronous": None,
 }
-"""Settings that change what an acknowledgement promises, with PostgreSQL's default: a run stores only the others'
-values, so a setting that is absent has this one. None: no default is the same everywhere. The last two are SQLite's."""
+"""Settings that change the durability of an acknowledged write, with PostgreSQL's defaults.
+
+A run stores only settings that differ from their default, so an absent setting has this value. None: the default
+depends on the platform. The last two are SQLite's."""
 
 SQLITE = ("sqlite-naive", "sqlite-tuned")
-"""The backends whose pragmas, as read back, stand under `settings` where a run measured them."""
+"""The backends whose pragmas, as read back, are under `settings` of a run that measured them."""
 
 SECURITY: dict[str, str | None] = {"tls": "off", "ssl": "off", "sslmode": None}
-"""Settings that encrypt, with what holds when they are absent."""
+"""Settings of encryption, with their value where they are absent."""
 
 _GUARDED = DURABILITY | SECURITY | {"server_version": None}
 
 MOMENTARY = frozenset(
     {"name", "address", "ssh_address", "ssh_port", "ssh_user", "jump", "id", "boot_id", "canary", "canaries"}
 )
-"""Facts of a host that say which one it is or how it felt, not what it is."""
+"""Host facts that identify a host or vary from run to run; ignored when environments are compared."""
 
 RIG_NAMES = frozenset({"name", "hosts", "code_hash", "image"})
-"""Keys of `rig` that name this rig, are looked at host by host, or (the last two) are hashes that are shown only:
-the image's contents that matter are versions of the hosts."""
+"""Keys of `rig` that are not compared: its name, the hosts (compared by role), and two hashes that are only shown.
+
+The relevant contents of the image are versions of the hosts."""
 
 OUR_CODE = frozenset({"app", "app_code", "code", "harness", "content", "pgcrucible"})
-"""Versions that are ours: shown, never refused, because to compare two of them is the purpose."""
+"""Versions of pgcrucible itself. They are shown and never forbid: comparing two of them is the purpose."""
 
 _MEMORY_TOLERANCE = 0.02
-"""The same machine reports a little more or less memory from one kernel or boot to the next."""
+"""A machine reports slightly different memory with another kernel or after a reboot."""
 
 _ABSENT = "not recorded"
 
 Facts = dict[str, tuple[str, ...]]
-"""Fact -> its value; of hosts, on each host of the role."""
+"""Fact -> its values; a fact of hosts has one value for each host of the role."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Difference:
-    """One fact in which two runs differ; `forbids` if no claim may rest on a comparison in spite of it."""
+    """A fact in which two runs differ; `forbids`: a comparison in spite of it proves nothing."""
 
     fact: str
     a: str
@@ -73,21 +78,22 @@ class Difference:
         return f"{self.fact}: {self.a} against {self.b}"
 
 
-def differences(a: Mapping[str, Any], b: Mapping[str, Any]) -> tuple[Difference, ...]:
-    """What differs between the environments of two manifests, the forbidding facts first, each by name."""
-    found = []
+def differences(a: PlainData, b: PlainData) -> tuple[Difference, ...]:
+    """Returns the differences between the environments of two manifests by name, those that forbid first."""
+    unlike = []
     for forbids, facts in ((True, environment), (False, _shown)):
         left, right = facts(a), facts(b)
         for fact in sorted(left.keys() | right.keys()):
             one, other = (side.get(fact, (_default(fact),)) for side in (left, right))
-            if not _same(fact, one, other) and _of_both(fact, a, b):
-                found.append(Difference(fact=fact, a=_words(one), b=_words(other), forbids=forbids))
-    return tuple(found)
+            if not _same(fact, one, other) and _in_both(fact, a, b):
+                unlike.append(Difference(fact=fact, a=_summary(one), b=_summary(other), forbids=forbids))
+    return tuple(unlike)
 
 
-def environment(manifest: Mapping[str, Any]) -> Facts:
-    """The facts of a manifest that have to be equal: of the rig, of its durability, and of the hosts of each role,
-    where a fact has as many values as there are hosts.
+def environment(manifest: PlainData) -> Facts:
+    """Returns the facts that must be equal: of the rig, of its durability, and of the hosts of each role.
+
+    A fact of a role has one value per host.
     """
     rig = _mapping(manifest.get("rig"))
     facts: Facts = {f"rig.{key}": (text,) for key, text in _flat(rig) if key.split(".")[0] not in RIG_NAMES}
@@ -99,9 +105,11 @@ def environment(manifest: Mapping[str, Any]) -> Facts:
     return facts | {key: (text,) for key, text in _settings(manifest) if _leaf(key) in _GUARDED}
 
 
-def moved_canaries(a: Mapping[str, Any], b: Mapping[str, Any]) -> Iterator[str]:
-    """A sentence for each role and canary whose median, before and after the trials, is another in B: machines that
-    are the same by their facts and were not as fast.
+def moved_canaries(a: PlainData, b: PlainData) -> Iterator[str]:
+    """Returns a sentence for each role and canary whose median differs between the runs.
+
+    Such machines have the same facts but were not equally fast. The median is over the values before and after the
+    trials.
     """
     left, right = _canaries(a), _canaries(b)
     for key in sorted(left.keys() & right.keys()):
@@ -110,19 +118,19 @@ def moved_canaries(a: Mapping[str, Any], b: Mapping[str, Any]) -> Iterator[str]:
             yield f"canary {' '.join(key)}: {one:.3g} in A, {other:.3g} in B: the machines were not equally fast"
 
 
-def _canaries(manifest: Mapping[str, Any]) -> dict[tuple[str, str], list[float]]:
+def _canaries(manifest: PlainData) -> dict[tuple[str, str], list[float]]:
     roles = {str(host.get("name")): _text(host.get("role")) for host in _hosts(manifest)}
-    found: dict[tuple[str, str], list[float]] = {}
+    measured: dict[tuple[str, str], list[float]] = {}
     for when in _mapping(manifest.get("canaries")).values():
         for host, values in _mapping(when).items():
             for name, value in _mapping(values).items():
                 if isinstance(value, int | float) and 0 < value < math.inf:
-                    found.setdefault((roles.get(str(host), str(host)), str(name)), []).append(value)
-    return found
+                    measured.setdefault((roles.get(str(host), str(host)), str(name)), []).append(value)
+    return measured
 
 
-def _shown(manifest: Mapping[str, Any]) -> Facts:
-    """What is worth showing when it differs: code, and every setting that does not forbid."""
+def _shown(manifest: PlainData) -> Facts:
+    """Returns the facts whose differences are shown only: code, and settings that do not forbid."""
     facts: Facts = {f"code.{key}": (text,) for key, text in _flat(_mapping(manifest.get("code")))}
     facts |= {key: (text,) for key, text in _settings(manifest) if _leaf(key) not in _GUARDED}
     rig = _mapping(manifest.get("rig"))
@@ -131,7 +139,7 @@ def _shown(manifest: Mapping[str, Any]) -> Facts:
 
 
 def _by_role(hosts: Sequence[Mapping[Any, Any]], wanted: Callable[[list[str]], bool]) -> Facts:
-    """`role.fact` -> its value on each host of the role, of the facts whose path is wanted."""
+    """Returns `role.fact` -> its value on each host of the role, for the facts whose path is wanted."""
     roles: dict[str, list[dict[str, str]]] = {}
     for host in hosts:
         facts = {key: text for key, text in _flat(host) if wanted(key.split("."))}
@@ -143,16 +151,16 @@ def _by_role(hosts: Sequence[Mapping[Any, Any]], wanted: Callable[[list[str]], b
     }
 
 
-def _hosts(manifest: Mapping[str, Any]) -> list[Mapping[Any, Any]]:
+def _hosts(manifest: PlainData) -> list[Mapping[Any, Any]]:
     return [host for host in _list(_mapping(manifest.get("rig")).get("hosts")) if isinstance(host, Mapping)]
 
 
-def _settings(manifest: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def _settings(manifest: PlainData) -> Iterator[tuple[str, str]]:
     return ((f"settings.{key}", text) for key, text in _flat(_mapping(manifest.get("settings"))))
 
 
-def _of_both(fact: str, *manifests: Mapping[str, Any]) -> bool:
-    """False for the pragmas of a SQLite set-up that only one of the runs measured: there is nothing to compare."""
+def _in_both(fact: str, *manifests: PlainData) -> bool:
+    """False for the pragmas of a SQLite backend that only one run measured: there is nothing to compare."""
     component = fact.removeprefix("settings.").split(".")[0]
     return component not in SQLITE or all(component in _mapping(each.get("settings")) for each in manifests)
 
@@ -162,8 +170,9 @@ def _ours(path: list[str]) -> bool:
 
 
 def _same(fact: str, a: Sequence[str], b: Sequence[str]) -> bool:
-    """Whether as many hosts have each value. Of unlike numbers of hosts, which is a difference of its own, whether
-    there are other values.
+    """Whether each value is on the same number of hosts.
+
+    If the runs have different numbers of hosts, which is a difference in itself, only the set of values counts.
     """
     if len(a) != len(b):
         return set(a) == set(b)
@@ -178,8 +187,8 @@ def _same(fact: str, a: Sequence[str], b: Sequence[str]) -> bool:
     return all(abs(one - other) <= _MEMORY_TOLERANCE * max(abs(one), abs(other)) for one, other in pairs)
 
 
-def _words(values: Sequence[str]) -> str:
-    """The value, or each with how many hosts have it."""
+def _summary(values: Sequence[str]) -> str:
+    """Returns the value, or each value with its number of hosts."""
     counts = sorted(Counter(values).items())
     return ", ".join(value if n == 1 or len(counts) == 1 else f"{n} x {value}" for value, n in counts)
 
@@ -193,7 +202,7 @@ def _flat(tree: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, str]
 
 
 def _text(value: object) -> str:
-    """One spelling for what YAML reads in several: on, true and True; 4 and 4.0."""
+    """Returns one spelling for values that YAML writes in several ways: on, true and True; 4 and 4.0."""
     if isinstance(value, bool):
         return "on" if value else "off"
     if isinstance(value, float) and value.is_integer():
@@ -211,7 +220,7 @@ def _leaf(fact: str) -> str:
     return fact.rsplit(".", 1)[-1]
 
 
-def _mapping(value: object) -> Mapping[str, Any]:
+def _mapping(value: object) -> PlainData:
     return value if isinstance(value, Mapping) else {}
 
 

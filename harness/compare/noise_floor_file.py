@@ -1,18 +1,17 @@
-"""The noise floor of a rig on disk: what `bench --aa` measured, and the rig as it was then."""
+"""Reads and writes the noise floor of a rig: the result of `bench --aa`, with the record of the rig at that time."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
 
-from harness.compare.environment import differences
+from harness.compare.environment import PlainData, differences
 from harness.compare.noise_floor import with_largest
 from harness.errors import RigError
 from harness.rig import state
 
 
-def noise_floor(name: str, rig: Mapping[str, Any]) -> dict[str, float]:
+def noise_floor(name: str, rig: PlainData) -> dict[str, float]:
     """Returns the noise floor stored for a rig, by metric and cell (see harness/compare/noise_floor.py).
 
     `rig` is the manifest's record of the rig as it is now. The result is empty where nothing was measured or the rig
@@ -27,11 +26,13 @@ def noise_floor(name: str, rig: Mapping[str, Any]) -> dict[str, float]:
             return {}
         return {str(key): float(ratio) for key, ratio in stored["floor"].items()}
     except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise RigError(f"{path}: damaged: {error}", hint="remove it, and measure it anew: ./run bench --aa") from None
+        raise RigError(
+            f"{path}: damaged: {error}", hint="remove the file and measure again: ./run bench --aa"
+        ) from None
 
 
-def store_noise_floor(name: str, rig: Mapping[str, Any], floor: Mapping[str, float]) -> dict[str, float]:
-    """Keeps what `bench --aa` measured beside what is known of cells that it did not measure; both together."""
+def store_noise_floor(name: str, rig: PlainData, floor: Mapping[str, float]) -> dict[str, float]:
+    """Stores a measured noise floor, keeps the stored one of other cells, and returns both together."""
     known = with_largest(noise_floor(name, rig) | dict(floor))
     text = json.dumps({"rig": dict(rig), "floor": known}, indent=2)
     state.write_private(state.make_folder(name) / "noise_floor.json", text + "\n")

@@ -1,4 +1,4 @@
-"""A comparison as rows of text, for the page's table and for the terminal."""
+"""Formats a comparison as plain text for the terminal."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ HEAD = ("metric", "A", "B", "B / A", "95 % interval", "p (Holm)", "n", "verdict"
 
 
 def texts(row: Row) -> tuple[str, ...]:
-    """One row under `HEAD`; `-` where there is nothing to say, as of the interval of fewer trials than can make one."""
+    """Returns one row under `HEAD`; `-` where there is no value, such as the interval of too few trials."""
     ratio = row.ratio
     return (
         printable(row.metric),
@@ -27,19 +27,19 @@ def texts(row: Row) -> tuple[str, ...]:
 
 
 def p_value(p: float) -> str:
-    """`0.012`, or `<0.001`."""
+    """Returns `0.012`, or `<0.001`."""
     return "<0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def verdict(row: Row) -> str:
-    """`slower by 12.3 %`, or the verdict with the reason why it is not more."""
+    """Returns `slower by 12.3%`, or the verdict with its reason."""
     if row.verdict in ("faster", "slower"):
         return f"{row.verdict} by {row.change:.1%}"
     return f"{row.verdict} ({printable(row.note)})" if row.note else row.verdict
 
 
 def text(comparison: Comparison) -> str:
-    """The whole comparison as plain text: what differs between the runs, one block a cell, then the warnings."""
+    """Returns the whole comparison as text: differences of the environments, one block per cell, warnings."""
     return "\n".join(_lines(comparison)) + "\n"
 
 
@@ -47,7 +47,7 @@ def _lines(comparison: Comparison) -> Iterator[str]:
     yield f"A  {printable(comparison.run_a)}"
     yield f"B  {printable(comparison.run_b)}"
     if comparison.anyway:
-        yield "! compared in spite of different environments (--anyway): no claim may rest on this"
+        yield "! compared in spite of different environments (--anyway): this proves nothing"
     for one in comparison.differences:
         yield f"{'!' if one.forbids else ' '} {printable(str(one))}"
     table = [texts(row) for row in comparison.rows]
@@ -69,17 +69,17 @@ def _lines(comparison: Comparison) -> Iterator[str]:
 
 
 def _tested(comparison: Comparison) -> str:
-    many = f"with --repeat {comparison.needed} on both sides each row can be"
+    all_rows = f"with --repeat {comparison.needed} on both sides each row is"
     few = sum(row.verdict == "too few trials" for row in comparison.rows)
     if not comparison.tested:
-        return f"no row was tested{f'; {many}' if few else ''}"
+        return f"no row was tested{f'; {all_rows}' if few else ''}"
     rows = f"{comparison.tested} row{'s' if comparison.tested > 1 else ''}"
-    rest = f"; {few} had too few trials to be tested among so many, {many}" if few else ""
+    rest = f"; {few} had too few trials for a test of so many rows, {all_rows}" if few else ""
     return f"Mann-Whitney, exact to 40 trials, Holm-corrected over the {rows} tested{rest}"
 
 
 def figure(value: float | None) -> str:
-    """Four digits and no exponent, as far as a figure has them."""
+    """Returns a figure with four significant digits and no exponent."""
     if value is None:
         return "-"
     return f"{value:,.0f}" if value >= 1000 else f"{value:#.4g}"

@@ -1,4 +1,4 @@
-"""What makes two environments different, and what does not."""
+"""Facts that make two environments different, and facts that do not."""
 
 from __future__ import annotations
 
@@ -96,24 +96,24 @@ def changed(change: Change) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("fact", FORBID)
-def test_what_matters_forbids(fact: str) -> None:
+def test_difference_that_forbids_a_comparison(fact: str) -> None:
     for a, b in ((manifest(), changed(FORBID[fact])), (changed(FORBID[fact]), manifest())):
         found = differences(a, b)
         assert [one.fact for one in found if one.forbids] == [fact]
 
 
 @pytest.mark.parametrize("fact", SHOWN)
-def test_what_a_comparison_is_for_is_shown(fact: str) -> None:
+def test_difference_that_is_only_shown(fact: str) -> None:
     (found,) = differences(manifest(), changed(SHOWN[fact]))
     assert (found.fact, found.forbids) == (fact, False)
 
 
 @pytest.mark.parametrize("name", EQUAL)
-def test_what_is_the_same_is_no_difference(name: str) -> None:
+def test_no_difference(name: str) -> None:
     assert differences(manifest(), changed(EQUAL[name])) == ()
 
 
-def test_a_difference_reads_as_a_sentence_and_forbidding_ones_come_first() -> None:
+def test_differences_that_forbid_come_first() -> None:
     other = changed(SHOWN["code.commit"])
     other["settings"]["postgres"]["fsync"] = "off"
     assert [str(one) for one in differences(manifest(), other)] == [
@@ -122,7 +122,7 @@ def test_a_difference_reads_as_a_sentence_and_forbidding_ones_come_first() -> No
     ]
 
 
-def test_a_fact_of_one_side_only_is_said_to_be_missing() -> None:
+def test_fact_of_one_side_only_is_not_recorded_on_the_other() -> None:
     other = manifest()
     for host in other["rig"]["hosts"]:
         del host["kernel"]
@@ -130,7 +130,7 @@ def test_a_fact_of_one_side_only_is_said_to_be_missing() -> None:
 
 
 def of_apps(fact: str, values: list[object]) -> dict[str, Any]:
-    """The manifest with as many app hosts as there are values of the fact."""
+    """Returns the manifest with one app host per value of the fact."""
     changed = manifest()
     app = changed["rig"]["hosts"].pop()
     changed["rig"]["hosts"] = [host for host in changed["rig"]["hosts"] if host["role"] != "app"]
@@ -138,13 +138,13 @@ def of_apps(fact: str, values: list[object]) -> dict[str, Any]:
     return changed
 
 
-def test_as_many_hosts_must_have_each_value() -> None:
+def test_each_value_must_be_on_the_same_number_of_hosts() -> None:
     (found,) = differences(of_apps("cpus", [0.5, 0.5, 0.5, 4]), of_apps("cpus", [4, 0.5, 4, 4]))
     assert (str(found), found.forbids) == ("app.cpus: 3 x 0.5, 4 against 0.5, 3 x 4", True)
     assert differences(of_apps("cpus", [0.5, 4, 4]), of_apps("cpus", [4, 0.5, 4])) == ()
 
 
-def test_memory_of_hosts_of_two_sizes_may_differ_a_little() -> None:
+def test_memory_of_hosts_may_differ_slightly() -> None:
     small, large = 2_000_000_000, 10_000_000_000
     here = of_apps("memory", [small, large, large])
     assert differences(here, of_apps("memory", [large + 4096, small - 4096, large])) == ()
@@ -152,27 +152,27 @@ def test_memory_of_hosts_of_two_sizes_may_differ_a_little() -> None:
     assert [one.fact for one in differences(here, of_apps("memory", [small, large, "much"]))] == ["app.memory"]
 
 
-def felt(before: dict[str, float], after: dict[str, float]) -> dict[str, Any]:
+def with_canaries(before: dict[str, float], after: dict[str, float]) -> dict[str, Any]:
     return manifest() | {"canaries": {"before": {"app-1": before, "app-2": before}, "after": {"app-1": after}}}
 
 
-def test_canaries_that_moved_between_two_runs_are_named_by_role() -> None:
-    calm = felt({"cpu_ms": 10.0, "fsync_ms": 1.0}, {"cpu_ms": 10.0})
-    assert list(moved_canaries(calm, felt({"cpu_ms": 11.4, "fsync_ms": 0.9}, {"cpu_ms": 30.0}))) == []
-    hot = felt({"cpu_ms": 11.6, "fsync_ms": 1.0}, {"cpu_ms": 10.0})
-    said = "the machines were not equally fast"
-    assert list(moved_canaries(calm, hot)) == [f"canary app cpu_ms: 10 in A, 11.6 in B: {said}"]
-    assert list(moved_canaries(hot, calm)) == [f"canary app cpu_ms: 11.6 in A, 10 in B: {said}"]
+def test_canaries_that_differ_between_two_runs_are_named_by_role() -> None:
+    calm = with_canaries({"cpu_ms": 10.0, "fsync_ms": 1.0}, {"cpu_ms": 10.0})
+    assert list(moved_canaries(calm, with_canaries({"cpu_ms": 11.4, "fsync_ms": 0.9}, {"cpu_ms": 30.0}))) == []
+    hot = with_canaries({"cpu_ms": 11.6, "fsync_ms": 1.0}, {"cpu_ms": 10.0})
+    reason = "the machines were not equally fast"
+    assert list(moved_canaries(calm, hot)) == [f"canary app cpu_ms: 10 in A, 11.6 in B: {reason}"]
+    assert list(moved_canaries(hot, calm)) == [f"canary app cpu_ms: 11.6 in A, 10 in B: {reason}"]
     assert list(moved_canaries(calm, manifest())) == []
 
 
 @pytest.mark.parametrize("canaries", [None, "x", {"before": 7}, {"before": {"app-1": "x"}}, {1: {2: {3: "nan"}}}])
-def test_hostile_canaries_do_no_harm(canaries: object) -> None:
+def test_damaged_canaries_are_ignored(canaries: object) -> None:
     assert list(moved_canaries({"canaries": canaries}, {"canaries": canaries})) == []
 
 
 @pytest.mark.parametrize("rig", [None, "x", [], {"hosts": "x"}, {"hosts": [1, None]}, {"hosts": [{}]}])
-def test_hostile_manifests_do_no_harm(rig: object) -> None:
+def test_damaged_manifests_are_compared_without_an_error(rig: object) -> None:
     assert differences({"rig": rig}, {"rig": rig}) == ()
     assert not any(one.forbids for one in differences({"settings": rig, "code": rig}, {}))
     assert differences(manifest(), {"rig": rig})

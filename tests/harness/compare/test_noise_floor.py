@@ -1,4 +1,4 @@
-"""The noise floor of simulated rigs: what it protects from, and what it is not taken from."""
+"""The noise floor of simulated rigs, and the cells that have none."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 
 from harness.analysis.stats import fold
 from harness.compare.cells import RunData, comparable_name
-from harness.compare.noise_floor import HALF_TRIALS, LEAST_FLOOR, Known, measured_floor, with_largest
+from harness.compare.noise_floor import HALF_TRIALS, LEAST_FLOOR, KnownFloors, measured_floor, with_largest
 from harness.errors import FormatError
 from harness.model import Cell, Trial
 from harness.record import TrialResult
@@ -38,14 +38,14 @@ def measured(trials: Sequence[TrialResult], half: int = 5, **more: Any) -> tuple
 
 
 def halves(first: float, second: float, scenario: str = "x", trials: int = 5) -> list[TrialResult]:
-    """Two measurements without noise whose rates differ."""
+    """Returns two measurements without noise whose rates differ."""
     rates = [first] * trials + [second] * trials
     return [trial(number, scenario=scenario, rps=rate) for number, rate in enumerate(rates, start=1)]
 
 
 @pytest.mark.parametrize("drift", [0.0, 0.01])
-def test_a_later_pair_of_the_same_is_seldom_farther_apart_than_the_floor(drift: float) -> None:
-    """Noise of 3 % from trial to trial, and of `drift` from one measurement to the next."""
+def test_later_identical_measurements_seldom_differ_by_more_than_the_floor(drift: float) -> None:
+    """The noise is 3 % between trials and `drift` between measurements."""
     beyond = 0
     for seed in range(200):
         rng = random.Random(seed)
@@ -60,19 +60,21 @@ def test_a_later_pair_of_the_same_is_seldom_farther_apart_than_the_floor(drift: 
     assert beyond <= 10
 
 
-def test_two_measurements_are_the_first_trials_and_the_later_ones() -> None:
+def test_first_trials_and_later_trials_are_the_two_measurements() -> None:
     drifted, _ = measured(halves(3000.0, 2500.0))
     assert drifted == pytest.approx({"rps": 1.2, "p50_ms": LEAST_FLOOR, f"rps {X}": 1.2, f"p50_ms {X}": LEAST_FLOOR})
     interleaved = [trial(n, scenario="x", rps=3000.0 if n % 2 else 2500.0) for n in range(1, 13)]
-    assert measured(interleaved, half=6)[0]["rps"] == pytest.approx(1.2), "the far end, though the medians are alike"
+    assert measured(interleaved, half=6)[0]["rps"] == pytest.approx(1.2), (
+        "the far end of the interval, although the medians are alike"
+    )
 
 
-def test_each_cell_has_its_own_and_the_largest_holds_for_the_others() -> None:
+def test_each_cell_has_its_floor_and_the_largest_holds_for_other_cells() -> None:
     floor, without = measured(halves(3000.0, 2500.0) + halves(3000.0, 3300.0, "y"))
     assert without == []
-    known = Known(floors=[("rig", floor)])
-    found = {cell: known.of(cell, "rps") for cell in (X, Y, "another")}
-    assert found == {
+    known = KnownFloors(floors=[("rig", floor)])
+    ratios = {cell: known.of(cell, "rps") for cell in (X, Y, "another")}
+    assert ratios == {
         X: (pytest.approx(1.2), "rig"),
         Y: (pytest.approx(1.1), "rig"),
         "another": (pytest.approx(1.2), "rig"),
@@ -80,36 +82,36 @@ def test_each_cell_has_its_own_and_the_largest_holds_for_the_others() -> None:
     assert known.of(X, "p99_ms") == (1.05, "")
 
 
-def test_a_lucky_floor_is_not_believed() -> None:
+def test_floor_has_a_minimum() -> None:
     assert measured(halves(3000.0, 3001.0))[0]["rps"] == LEAST_FLOOR
-    assert Known(floors=[("run A", {"rps": 1.002})]).of(X, "rps") == (LEAST_FLOOR, "run A")
+    assert KnownFloors(floors=[("run A", {"rps": 1.002})]).of(X, "rps") == (LEAST_FLOOR, "run A")
 
 
-def test_what_is_left_out_and_why() -> None:
+def test_cells_without_a_floor_have_a_reason() -> None:
     few = [trial(n, scenario="y", valid=n != 3) for n in range(1, 11)]
     once = [trial(1, scenario="z")]
     floor, without = measured([*halves(3000.0, 2500.0), *few, *once])
     assert set(floor) == {"rps", "p50_ms", f"rps {X}", f"p50_ms {X}"}
-    need = f"{HALF_TRIALS} and {HALF_TRIALS} needed (--repeat)"
+    need = f"{HALF_TRIALS} and {HALF_TRIALS} are needed (--repeat)"
     assert without == [f"{Y}: 4 and 5 valid trials, {need}", f"{Z}: 1 and 0 valid trials, {need}"]
     wrong = measured(halves(3000.0, 2500.0) + halves(3000.0, 2500.0, "y"), wrong={X, Y})
-    assert wrong == ({}, [f"{X} and 1 more: it failed a check, alone or with others"])
+    assert wrong == ({}, [f"{X} and 1 more: it failed a check, alone or together with other cells"])
     assert measured([trial(n, valid=False) for n in range(1, 11)])[0] == {}
 
 
 @pytest.mark.parametrize("figure", [None, 0.0])
-def test_a_figure_that_has_no_ratio_makes_no_floor(figure: float | None) -> None:
+def test_figure_without_a_ratio_has_no_floor(figure: float | None) -> None:
     trials = halves(3000.0, 2500.0)
     trials[7] = replace(trials[7], figures={**trials[7].figures, "p50_ms": figure})
     assert set(measured(trials)[0]) == {"rps", f"rps {X}"}
 
 
-def test_a_figure_that_cannot_be_is_refused() -> None:
+def test_impossible_figure_is_rejected() -> None:
     with pytest.raises(FormatError, match="rps is nan"):
         measured([trial(1, rps=math.nan)])
 
 
-def test_the_largest_is_found_anew() -> None:
+def test_largest_ratio_is_computed_again() -> None:
     assert with_largest({"rps": 9.0, f"rps {X}": 1.2, f"rps {Y}": 1.3}) == {
         "rps": 1.3,
         f"rps {X}": 1.2,
