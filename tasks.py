@@ -210,12 +210,25 @@ def status(_: Context, rig: str | None = None, json: bool = False) -> None:
     run_status(rig, as_json=json)
 
 
-@_task(rig=COMMON["rig"], yes="do not ask for confirmation", purge="also remove cached images and wheels")
-def destroy(_: Context, rig: str = "local", yes: bool = False, purge: bool = False) -> None:
+@_task(
+    rig=COMMON["rig"],
+    yes="do not ask for confirmation",
+    purge="also remove cached images and wheels",
+    take_over="also remove what another checkout of this machine created under this name",
+    forget="delete the rig's state even if a machine cannot be cleaned, because it is gone",
+)
+def destroy(
+    _: Context,
+    rig: str = "local",
+    yes: bool = False,
+    purge: bool = False,
+    take_over: bool = False,
+    forget: bool = False,
+) -> None:
     """Remove the rig and verify that nothing remains."""
     from harness.cli.rigs import run_destroy
 
-    run_destroy(rig, yes=yes, purge=purge)
+    run_destroy(rig, yes=yes, purge=purge, take_over=take_over, forget=forget)
 
 
 @_task(rig=COMMON["rig"], hosts=COMMON["hosts"])

@@ -11,7 +11,6 @@ from harness.cli.console import say
 from harness.errors import RigError, UsageError
 from harness.model import MAX_HOSTS
 from harness.plan.options import whole
-from harness.rig import state
 
 
 def run_doctor(*, hosts: str | None, as_json: bool) -> None:
@@ -49,7 +48,7 @@ def run_provision(rig: str, *, inventory: str | None, provider: str | None, host
     say(f"rig '{rig}' is ready: changed={report.changed}")
 
 
-def run_destroy(rig: str, *, yes: bool, purge: bool) -> None:
+def run_destroy(rig: str, *, yes: bool, purge: bool, take_over: bool, forget: bool) -> None:
     """Removes a rig; asks for confirmation on a terminal."""
     from harness.provision.provisioner import destroy
 
@@ -57,20 +56,21 @@ def run_destroy(rig: str, *, yes: bool, purge: bool) -> None:
         answer = input(f"destroy rig '{rig}' and everything in it? [y/N] ")
         if answer.strip().lower() not in ("y", "yes"):
             raise UsageError("not destroyed", hint="answer y, or add --yes")
-    destroy(rig, purge=purge, echo=say)
+    report = destroy(rig, purge=purge, take_over=take_over, forget=forget, echo=say)
+    for line in report.remaining:
+        say(f"warning: {line}")
     say(f"rig '{rig}' is destroyed")
 
 
 def run_status(rig: str | None, *, as_json: bool) -> None:
     """Prints the status of one rig, or of all rigs, host by host."""
-    from harness.provision.status import status
+    from harness.provision.status import status, status_of_all
 
-    names = [rig] if rig else state.names()
-    statuses = {name: status(name) for name in names}
+    statuses = {rig: status(rig)} if rig else status_of_all()
     if as_json:
-        print(json.dumps(statuses, default=str))
+        print(json.dumps({name: rig_status.as_json() for name, rig_status in statuses.items()}))
         return
-    if not names:
+    if not statuses:
         say("there is no rig; create one with: ./run provision")
     for name, rig_status in statuses.items():
         say(f"rig {name}")

@@ -165,8 +165,9 @@ def run_playbooks(
     variables: Variables,
     echo: Echo,
     mitogen: bool = True,
+    only: Sequence[str] = (),
 ) -> PlayResult:
-    """Runs playbooks (file names in playbooks/) in order on the rig's inventory.
+    """Runs playbooks (file names in playbooks/) in order on the rig's inventory, or on `only` these hosts of it.
 
     `variables` are passed in a file that only this user can read, because other users can see command lines. Raises
     RigError with task and message for the last host that failed or was unreachable. On Ctrl-C it ends Ansible and
@@ -182,6 +183,8 @@ def run_playbooks(
         command = [sys.executable, "-m", "ansible", "playbook", "--extra-vars", f"@{extra}"]
         if (base / "inventory.yml").exists():
             command += ["--inventory", str(base / "inventory.yml")]
+        if only:
+            command += ["--limit", ",".join(only)]
         command += [str(PLAYBOOKS / name) for name in playbooks]
         environment = {
             **os.environ,

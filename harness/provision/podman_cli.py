@@ -19,6 +19,8 @@ from typing import TypedDict
 from harness.errors import RigError
 
 LABEL = "pgcrucible.rig"
+OWNER_LABEL = "pgcrucible.owner"
+"""Label with the folder of the checkout that created a container, network or volume."""
 CATATONIT = ("/usr/libexec/podman/catatonit", "/usr/bin/catatonit", "/usr/libexec/catatonit/catatonit")
 
 
@@ -56,13 +58,21 @@ def containers(rig: str | None = None) -> list[ContainerRecord]:
     return list(json.loads(run("ps", "--all", "--filter", f"label={label}", "--format", "json") or "[]"))
 
 
-def labelled_rigs() -> set[str]:
-    """Returns the names of all rigs with a container, network or volume, even without a state folder."""
-    names = {str(record["Labels"][LABEL]) for record in containers()}
-    for kind, labels in (("network", "labels"), ("volume", "Labels")):
+def owner(record: ContainerRecord) -> str:
+    """Returns the folder of the checkout that created a container, as its label says; empty without the label."""
+    return (record["Labels"] or {}).get(OWNER_LABEL, "")
+
+
+def labelled_rigs() -> dict[str, set[str]]:
+    """Returns the owners of each rig with a container, network or volume, even without a state folder."""
+    labels = [record["Labels"] for record in containers()]
+    for kind, key in (("network", "labels"), ("volume", "Labels")):
         listing = json.loads(run(kind, "ls", "--filter", f"label={LABEL}", "--format", "json") or "[]")
-        names |= {str(record[labels][LABEL]) for record in listing}
-    return names
+        labels += [record[key] for record in listing]
+    owners: dict[str, set[str]] = {}
+    for labels_of_one in labels:
+        owners.setdefault(str(labels_of_one[LABEL]), set()).add(str(labels_of_one.get(OWNER_LABEL, "")))
+    return owners
 
 
 def networks() -> list[str]:

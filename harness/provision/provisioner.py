@@ -10,13 +10,13 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import yaml
 
-from harness.errors import UsageError
+from harness.errors import RigError, UsageError
 from harness.model import MAX_HOSTS, Host
 from harness.provision import doctor, image, podman_cli, providers
 from harness.provision.ansible import Echo, Play, PlayResult, run_playbooks
@@ -46,10 +46,14 @@ class ProvisionReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DestroyReport:
-    """Result of a destroy: what was removed (`container …`, `network …`, `volume …`, `machine …`, `state`)."""
+    """Result of a destroy: what was removed (`container …`, `network …`, `volume …`, `machine …`, `state`).
+
+    `remaining`: with `forget`, what could not be removed, and why.
+    """
 
     rig: str
     removed: tuple[str, ...]
+    remaining: tuple[str, ...] = ()
 
 
 class _Stages(dict[str, float]):
@@ -90,18 +94,20 @@ def provision(
     """
     if hosts is not None and not 1 <= hosts <= MAX_HOSTS:
         raise UsageError(f"--hosts {hosts} is out of range", hint=f"give 1 to {MAX_HOSTS}")
-    with state.locked(name):
+    with state.locked(name), ExitStack() as held:
         stages = _Stages()
         if venv_s := os.environ.get("PGCRUCIBLE_VENV_S"):
             stages.add("venv", float(venv_s))
         before = state.load(name)
         source = _read_source(before, inventory, provider)
         maker = PROVIDERS[source.provider]
+        if owner := maker.foreign_owner(name):
+            raise _foreign(name, owner)
         if hosts is None and inventory is None and before is not None:
             hosts = sum(host.role == "app" for host in before.hosts)
         with stages.timed("doctor"):
             ready = maker.prepare(name, source, hosts, echo)
-        rig = _place(name, before, source, hosts)
+        rig = _place(name, before, source, hosts, held)
         rig = replace(rig, runtime=ready.runtime, acceleration=ready.acceleration)
         _write_inventory(rig, source, {})
         _lift_cpu_limits(rig, maker, stages)
@@ -151,16 +157,29 @@ def _read_source(before: RigState | None, inventory: Path | None, provider: str 
     return source
 
 
-def _place(name: str, before: RigState | None, source: Inventory, app_hosts: int | None) -> RigState:
-    """Returns the wanted rig, with its network if it needs one; stores it as not ready."""
+def _foreign(name: str, owner: str) -> RigError:
+    """Returns the error for a rig whose hosts belong to another checkout."""
+    return RigError(
+        f"rig '{name}' belongs to the checkout in {owner}",
+        hint=f"choose another --rig; or destroy it there; or here, if you own both: ./run destroy --rig {name} "
+        "--take-over",
+    )
+
+
+def _place(name: str, before: RigState | None, source: Inventory, app_hosts: int | None, held: ExitStack) -> RigState:
+    """Returns the wanted rig, with its network if it needs one; stores it as not ready.
+
+    A new network is reserved until `held` closes.
+    """
     state.make_folder(name)
     maker = PROVIDERS[source.provider]
-    with network.network_lock():
+    with network.choosing():
         subnet = before.network if before else ""
-        others = [other for rig in state.names() if rig != name and (other := state.load(rig))]
+        others = state.readable(without=name)
         if not subnet and maker.MAKES_HOSTS:
             engine = podman_cli.networks() if shutil.which("podman") else []
-            subnet = network.free_network([*engine, *doctor.routes(), *(o.network for o in others if o.network)])
+            taken = [*engine, *doctor.routes(), *(other.network for other in others if other.network)]
+            subnet = network.reserve(taken, held)
         hosts = maker.place_hosts(source, subnet, app_hosts, before, others)
         require_distinct(hosts, source.path)
         variables = {**image.role_defaults(state.ROLES_DIR), **source.variables}
@@ -219,14 +238,40 @@ def build_bundles(hosts: Sequence[Host], platforms: Mapping[str, Platform], echo
     return {host.name: built.get(platforms[host.name], first) for host in hosts}
 
 
-def destroy(name: str, *, echo: Echo, purge: bool = False) -> DestroyReport:
+def destroy(
+    name: str, *, echo: Echo, purge: bool = False, take_over: bool = False, forget: bool = False
+) -> DestroyReport:
     """Removes everything that the providers find of the rig, checks that nothing is left, then deletes its state.
 
-    Works on a half-made rig and on one whose state is lost; a rig that does not exist is no error. `purge` also
-    removes cached images and bundles that no other rig uses.
+    Works on a half-made rig and on one whose state is lost or damaged; a rig that does not exist is no error. `purge`
+    also removes cached images and bundles that no other rig uses. `take_over` also removes what another checkout
+    created. `forget` deletes the state even if something cannot be removed, such as files on a machine that is gone.
     """
     with state.locked(name):
         known = state.folder(name).exists()
-        removed = [line for provider in PROVIDERS.values() for line in provider.remove(name, echo, purge=purge)]
+        stored = _readable_state(name, echo)
+        removed: list[str] = []
+        remaining: list[str] = []
+        for kind, provider in PROVIDERS.items():
+            try:
+                if not take_over and (owner := provider.foreign_owner(name)):
+                    if stored is not None and stored.provider != kind:
+                        continue  # the other checkout's rig has the same name and is of another kind
+                    raise _foreign(name, owner)
+                removed += provider.remove(name, echo, purge=purge, take_over=take_over)
+            except RigError as error:
+                if not forget:
+                    raise
+                remaining.append(error.message)
+        if stored is not None and not forget:
+            provider_of(stored)  # a provider that this version does not know has removed nothing
         shutil.rmtree(state.folder(name), ignore_errors=not known)
-    return DestroyReport(rig=name, removed=(*removed, "state") if known else tuple(removed))
+    return DestroyReport(rig=name, removed=(*removed, "state") if known else tuple(removed), remaining=tuple(remaining))
+
+
+def _readable_state(name: str, echo: Echo) -> RigState | None:
+    try:
+        return state.load(name)
+    except RigError as error:
+        echo(f"{error.message}: the rig is removed without it")
+        return None

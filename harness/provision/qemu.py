@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import hashlib
 import ipaddress
 import os
 import re
@@ -23,7 +24,9 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
+
+import yaml
 
 from harness.errors import RigError
 from harness.model import Host
@@ -164,6 +167,29 @@ def identity(host: Host, network: str, host_key: str, authorized: str) -> str:
 
 def _base64(text: str) -> str:
     return base64.b64encode(text.encode()).decode()
+
+
+def seed(host: Host, network: str, host_key: str, host_key_public: str, authorized: str) -> Mapping[str, str]:
+    """Returns the same identity as files of a NoCloud seed, for a cloud image (cloud-init's NoCloud documentation)."""
+    user: dict[str, Any] = {
+        "disable_root": False,
+        "ssh_pwauth": False,
+        "ssh_deletekeys": True,
+        "ssh_genkeytypes": [],
+        "ssh_keys": {"ed25519_private": host_key, "ed25519_public": host_key_public.strip()},
+        "users": [{"name": "root", "lock_passwd": True, "ssh_authorized_keys": [authorized.strip()]}],
+    }
+    prefix = network.rpartition("/")[2]
+    nics = {
+        "wan": {"match": {"macaddress": mac(host, 0)}, "dhcp4": True},
+        "lan": {"match": {"macaddress": mac(host, 1)}, "addresses": [f"{host.address}/{prefix}"]},
+    }
+    instance = hashlib.sha256(host_key_public.encode()).hexdigest()[:16]
+    return {
+        "user-data": "#cloud-config\n" + yaml.safe_dump(user),
+        "meta-data": yaml.safe_dump({"instance-id": instance, "local-hostname": host.name}),
+        "network-config": yaml.safe_dump({"version": 2, "ethernets": nics}),
+    }
 
 
 def processes(vms: Path) -> dict[str, int]:

@@ -48,7 +48,7 @@ def listed_hosts(source: Inventory, app_hosts: int | None) -> tuple[Host, ...]:
                 f"--hosts {count}: {source.path} lists {group.count} app hosts", hint="list more, or ask for fewer"
             )
         for name, variables in list(group.hosts.items())[:count]:
-            hosts.append(_listed(group.role, name, {**source.variables, **group.variables, **variables}))
+            hosts.append(listed_host(group.role, name, {**source.variables, **group.variables, **variables}))
     return tuple(hosts)
 
 
@@ -69,7 +69,8 @@ def require_distinct(hosts: Sequence[Host], inventory: Path) -> None:
                 )
 
 
-def _listed(role: Role, name: str, variables: Variables) -> Host:
+def listed_host(role: Role, name: str, variables: Variables) -> Host:
+    """Returns a host that an inventory lists, from all variables that apply to it."""
     ssh_address = str(variables.get("ansible_host", name))
     options = ssh_options(str(variables.get("ansible_ssh_common_args", "")))
     return Host(

@@ -167,6 +167,12 @@ def open_rig(name: str) -> Rig:
             f"rig '{name}' is not ready: its last provision failed or was interrupted",
             hint=f"./run provision --rig {name}",
         )
+    return rig_of(stored)
+
+
+def rig_of(stored: RigState) -> Rig:
+    """Returns the rig of a stored state, ready or not."""
+    name = stored.name
     folder = state.folder(name)
     return Rig(
         state=stored,

@@ -94,10 +94,16 @@ class SshConnection:
         self._strict(self._connection)
 
     def _strict(self, connection: fabric.Connection) -> None:
-        if self._known_hosts is not None:
-            connection.client.load_host_keys(str(self._known_hosts))
-        else:
-            connection.client.load_system_host_keys()
+        try:
+            if self._known_hosts is not None:
+                connection.client.load_host_keys(str(self._known_hosts))
+            else:
+                connection.client.load_system_host_keys()
+        except (OSError, ValueError, paramiko.hostkeys.InvalidHostKey) as error:
+            raise RigError(
+                f"{self.name}: its recorded SSH host keys cannot be read: {error}",
+                hint="restore the file, or have the inventory name another one",
+            ) from None
         connection.client.set_missing_host_key_policy(paramiko.RejectPolicy())
 
     @property

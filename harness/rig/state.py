@@ -10,29 +10,32 @@ noise_floor.json  the noise that `bench --aa` measured, and the rig that it was 
 hosts/<name>/     files for one host: its SSH host key, its authorized_keys
 vm/<name>/        with provider vm: disk, console and identity of one machine
 
-`.rigs/.<name>.lock` is held while the rig is changed or measured.
+The rig's lock (harness/rig/machine_lock.py) is held while it is changed or measured.
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import re
 import secrets
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 import yaml
+from pydantic import TypeAdapter, ValidationError
 
 from harness.errors import RigError, UsageError
 from harness.model import Host
+from harness.rig import machine_lock
 
 ROOT = Path(__file__).resolve().parents[2]
 RIGS = ROOT / ".rigs"
+OWNER = str(ROOT)
+"""The folder of this checkout, by which the machine's rigs of several checkouts are told apart."""
 CACHE = ROOT / ".cache"
 PLAYBOOKS = ROOT / "playbooks"
 ROLES_DIR = PLAYBOOKS / "roles"
@@ -100,27 +103,11 @@ def make_folder(name: str) -> Path:
 def locked(name: str) -> Iterator[None]:
     """Holds the rig's lock, which the kernel releases if the process ends. Raises RigError at once if it is taken.
 
-    A rig is locked while it is provisioned, measured or destroyed. The lock file is beside the state folder, because
-    destroy removes the folder; it is deleted with the last state.
+    A rig is locked while it is provisioned, measured or destroyed. The lock is the machine's, because the names of
+    containers and networks are: two checkouts never change rigs of one name at the same time.
     """
-    RIGS.mkdir(mode=0o700, exist_ok=True)
-    path = RIGS / f".{check_name(name)}.lock"
-    with contextlib.ExitStack() as stack:
-        while True:
-            handle = stack.enter_context(path.open("w"))
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise RigError(
-                    f"rig {name}: another process is changing or measuring it", hint="wait until that process ends"
-                ) from None
-            if path.exists() and path.stat().st_ino == os.fstat(handle.fileno()).st_ino:
-                break  # otherwise its last holder removed the file between our open and our lock
-        try:
-            yield
-        finally:
-            if not folder(name).exists():
-                path.unlink()
+    with machine_lock.held(f"rig {check_name(name)}"):
+        yield
 
 
 def write_private(path: Path, text: str) -> None:
@@ -138,26 +125,65 @@ def save(state: RigState) -> None:
 
 
 def load(name: str) -> RigState | None:
-    """Returns the stored state, or None if there is no such rig. Raises RigError if rig.json is damaged."""
+    """Returns the stored state, or None if there is no such rig.
+
+    Raises RigError if rig.json is damaged, or has keys that this version does not know.
+    """
     path = folder(name) / "rig.json"
     try:
-        raw = json.loads(path.read_text())
-        return RigState(**raw | {"hosts": tuple(Host(**host) for host in raw["hosts"])})
+        return _parse(name, path.read_bytes())
     except FileNotFoundError:
         return None
-    except (ValueError, TypeError, KeyError) as error:
-        raise RigError(f"{path}: damaged: {error}", hint=f"./run destroy --rig {name}") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        reason = f"damaged: {'.'.join(map(str, first['loc']))}: {first['msg']}"
+    except _OtherVersionError as error:
+        reason = str(error)
+    except (ValueError, RecursionError, OSError) as error:
+        reason = f"damaged: {error}"
+    raise RigError(f"{path}: {reason}", hint=f"./run destroy --rig {name} removes the rig without this file")
+
+
+class _OtherVersionError(Exception):
+    """rig.json has keys that this version does not know."""
+
+
+def _parse(name: str, text: bytes) -> RigState:
+    raw = json.loads(text)
+    if isinstance(raw, dict) and (unknown := raw.keys() - {key.name for key in fields(RigState)}):
+        raise _OtherVersionError(f"written by another version of pgcrucible: unknown key {', '.join(sorted(unknown))}")
+    stored = TypeAdapter(RigState).validate_python(raw)
+    if stored.name != name:
+        raise ValueError(f"it describes the rig {stored.name!r}")
+    return stored
+
+
+def readable(*, without: str = "") -> list[RigState]:
+    """Returns the stored states of all rigs but one; a rig without a readable state is left out."""
+    states = []
+    for name in names():
+        with contextlib.suppress(RigError):
+            if name != without and (stored := load(name)):
+                states.append(stored)
+    return states
 
 
 def names() -> list[str]:
     """Returns the names of all rigs that have a state folder."""
-    return sorted(p.name for p in RIGS.iterdir() if p.is_dir()) if RIGS.is_dir() else []
+    return sorted(p.name for p in RIGS.iterdir() if p.is_dir() and is_name(p.name)) if RIGS.is_dir() else []
 
 
 def read_secrets(name: str) -> dict[str, str]:
-    """Returns the rig's passwords; generates missing ones and adds them to the file."""
+    """Returns the rig's passwords; adds missing ones to the file. Raises RigError if the file is damaged."""
     path = make_folder(name) / "secrets.yml"
-    passwords: dict[str, str] = yaml.safe_load(path.read_text()) if path.exists() else {}
+    try:
+        passwords = TypeAdapter(dict[str, str]).validate_python(
+            yaml.safe_load(path.read_bytes()) if path.exists() else {}
+        )
+    except (ValueError, OSError, yaml.YAMLError):  # the error's text could hold a password
+        raise RigError(
+            f"{path}: damaged", hint="remove it; ./run provision then generates passwords and sets them"
+        ) from None
     missing = [key for key in SECRET_NAMES if key not in passwords]
     if missing:
         passwords |= {key: secrets.token_urlsafe(24) for key in missing}

@@ -3,7 +3,8 @@
 
 A loop over containers would cost one Ansible round trip and one `podman inspect` per container. Here one `podman ps`
 lists the existing containers, and a few threads make the missing ones. Everything has the label
-`pgcrucible.rig=<name>`; what has the label and is not in the arguments is removed.
+`pgcrucible.rig=<name>`; what has the label and is not in the arguments is removed. A second label names the checkout
+that owns the rig; the caller has checked before that no other checkout does.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ description:
   - Makes the network, the shared volume and the containers of a rig, or removes everything with its label.
 options:
   rig: {type: str, required: true, description: The rig's name.}
+  owner: {type: str, description: Folder of the checkout that owns the rig.}
   state: {type: str, choices: [present, absent], default: present, description: Whether the rig exists.}
   network: {type: str, description: The rig's subnet (CIDR).}
   image: {type: str, description: The image of all hosts.}
@@ -56,6 +58,7 @@ removed: {type: list, elements: str, returned: always, description: "Removed thi
 """
 
 LABEL = "pgcrucible.rig"
+OWNER_LABEL = "pgcrucible.owner"
 WORKERS = 4
 """Podman serializes much behind its own locks, so more threads gain nothing."""
 
@@ -75,6 +78,10 @@ def labelled(rig: str, kind: str) -> list[Any]:
     """Returns all containers, networks or volumes of the rig, as podman's JSON."""
     listing = ["ps", "--all"] if kind == "container" else [kind, "ls"]
     return json.loads(podman(*listing, "--filter", f"label={LABEL}={rig}", "--format", "json", what=kind) or "[]")
+
+
+def labels(p: dict[str, Any]) -> list[str]:
+    return ["--label", f"{LABEL}={p['rig']}", "--label", f"{OWNER_LABEL}={p['owner']}"]
 
 
 def name_of(kind: str, record: dict[str, Any]) -> str:
@@ -147,7 +154,7 @@ def run_arguments(p: dict[str, Any], host: dict[str, Any]) -> list[str]:
     if host["role"] in SHARES:
         arguments += ["--cpu-shares", str(SHARES[host["role"]])]
     # The engine's console log would be a second journal, without a size limit.
-    return [*arguments, "--log-driver", "none", "--label", f"{LABEL}={p['rig']}", p["image"]]
+    return [*arguments, "--log-driver", "none", *labels(p), p["image"]]
 
 
 def fingerprint(p: dict[str, Any], host: dict[str, Any], arguments: list[str]) -> str:
@@ -166,7 +173,7 @@ def ensure_network(p: dict[str, Any]) -> bool:
         remove_all(p["rig"])
     podman(
         *("network", "create", "--disable-dns", "--subnet", p["network"]),
-        *("--label", f"{LABEL}={p['rig']}", f"pgcrucible-{p['rig']}"),
+        *(*labels(p), f"pgcrucible-{p['rig']}"),
         what=f"network {p['network']}",
     )
     return True
@@ -180,7 +187,7 @@ def ensure(p: dict[str, Any], *, check: bool) -> dict[str, Any]:
     changed = False if check else ensure_network(p)
     if p["shared_directory"] and not labelled(p["rig"], "volume") and not check:
         podman(
-            *("volume", "create", "--label", f"{LABEL}={p['rig']}", f"pgcrucible-{p['rig']}-shared"),
+            *("volume", "create", *labels(p), f"pgcrucible-{p['rig']}-shared"),
             what="shared volume",
         )
         changed = True
@@ -219,6 +226,7 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "rig": {"type": "str", "required": True},
+            "owner": {"type": "str"},
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
             "network": {"type": "str"},
             "image": {"type": "str"},
@@ -229,7 +237,7 @@ def main() -> None:
             "purge": {"type": "bool", "default": False},
             "hosts": {"type": "list", "elements": "dict", "default": [], "options": host},
         },
-        required_if=[("state", "present", ["network", "image", "runtime", "keys", "hosts"])],
+        required_if=[("state", "present", ["owner", "network", "image", "runtime", "keys", "hosts"])],
         supports_check_mode=True,
     )
     p = module.params

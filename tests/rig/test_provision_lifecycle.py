@@ -72,7 +72,7 @@ def leftovers(name: str) -> list[str]:
 
 
 def test_a_rig_is_created_kept_repaired_and_destroyed(
-    name: str, inventory: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, inventory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     deployed = bundle.build_bundle()
     monkeypatch.setattr(
@@ -81,6 +81,8 @@ def test_a_rig_is_created_kept_repaired_and_destroyed(
     first = provisioner.provision(name, echo=quiet, inventory=inventory)
     assert first.changed > 0
     check_created_rig(name, first)
+    (tmp_path / "other").mkdir()
+    refuses_another_checkout(name, monkeypatch, tmp_path / "other")
     again = provisioner.provision(name, echo=quiet)
     assert again.changed == 0
     assert again.rig.hosts == first.rig.hosts
@@ -113,6 +115,20 @@ def test_a_rig_is_created_kept_repaired_and_destroyed(
     assert first.rig.image in podman_cli.images(), "cached for the next provision"
     with pytest.raises(RigError, match="there is no rig"):
         status(name)
+
+
+def refuses_another_checkout(name: str, monkeypatch: pytest.MonkeyPatch, other: Path) -> None:
+    """Another checkout on this machine neither changes nor removes the rig, and names its owner."""
+    with monkeypatch.context() as patch:
+        patch.setattr(state, "OWNER", str(other))
+        patch.setattr(state, "RIGS", other / ".rigs")
+        for task in (provisioner.provision, provisioner.destroy):
+            with pytest.raises(RigError, match=f"rig '{name}' belongs to the checkout in {state.ROOT}$") as caught:
+                task(name, echo=quiet)
+            assert "--take-over" in caught.value.hint
+        with pytest.raises(RigError, match=f"there is no rig '{name}' in this checkout; .* {state.ROOT}$"):
+            status(name)
+    assert set(status(name).hosts.values()) == {"up"}
 
 
 def ssh(name: str, host: str) -> list[str]:
@@ -161,6 +177,8 @@ def test_a_half_made_rig_can_be_destroyed(
     assert len(podman_cli.containers(name)) == 4
     if lose_state:
         shutil.rmtree(state.folder(name))
+    else:
+        (state.folder(name) / "rig.json").write_text("{")  # damaged, which is no obstacle either
     assert provisioner.destroy(name, echo=quiet).removed
     assert leftovers(name) == []
     assert not state.folder(name).exists()

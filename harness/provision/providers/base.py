@@ -73,8 +73,14 @@ class Provider(Protocol):
     def wait_for_hosts(self, rig: RigState) -> Mapping[str, Platform]:
         """Returns each host's platform, by host name, once all of them accept SSH."""
 
+    def foreign_owner(self, name: str) -> str:
+        """Returns the folder of the other checkout that owns the created hosts of this name, or an empty string."""
+
     def running(self, name: str) -> Mapping[str, str]:
-        """Returns the state (`running`, `exited`, …) of each created host, by host name; works without stored state."""
+        """Returns the state (`running`, `exited`, …) of each host that this checkout created, by host name.
+
+        Works without stored state.
+        """
 
     def host_status(self, rig: RigState) -> Mapping[str, str]:
         """Returns `up`, or what is wrong, for each host, by host name."""
@@ -82,8 +88,9 @@ class Provider(Protocol):
     def limit_cpus(self, name: str, cpus: Mapping[str, float]) -> None:
         """Limits hosts (by name) to a number of cores, effective at once; does nothing without LIMITS_CPUS."""
 
-    def remove(self, name: str, echo: Echo, *, purge: bool) -> tuple[str, ...]:
+    def remove(self, name: str, echo: Echo, *, purge: bool, take_over: bool) -> tuple[str, ...]:
         """Removes all that the provider created for the rig, checks that nothing is left, and lists what it removed.
 
-        Works on a half-made rig and without stored state. `purge` also removes cached images that no rig uses.
+        Works on a half-made rig and without stored state. `purge` also removes cached images that no rig uses;
+        `take_over` also removes what another checkout created. Raises RigError with what is left, and where.
         """

@@ -1,6 +1,7 @@
 """Provider podman: hosts as system containers of this machine, created by playbooks/podman_create.yml.
 
-Everything created has the label `pgcrucible.rig=<name>`, by which it is found and removed.
+Everything created has the label `pgcrucible.rig=<name>`, by which it is found and removed, and one that names the
+checkout that owns it: names of containers and networks are the machine's, and another checkout's are left alone.
 """
 
 from __future__ import annotations
@@ -62,6 +63,7 @@ def create(rig: RigState, source: Inventory, echo: Echo) -> tuple[RigState, Play
     play_variables: dict[str, object] = {
         "controller_become": local_hosts.become(),
         "rig": rig.name,
+        "rig_owner": state.OWNER,
         "rig_network": rig.network,
         "rig_keys": str(state.folder(rig.name) / "hosts"),
         "rig_sysctl": {"net.core.somaxconn": backlog, "net.ipv4.tcp_max_syn_backlog": backlog},
@@ -89,12 +91,29 @@ def wait_for_hosts(rig: RigState) -> Mapping[str, Platform]:
     return local_hosts.platforms(rig.hosts)
 
 
+def foreign_owner(name: str) -> str:
+    """Returns the folder of the other checkout that owns containers, network or volume of this name, or nothing.
+
+    Objects without an owner are of an earlier version: they are ours if this checkout has the rig's state.
+    """
+    if shutil.which("podman") is None:
+        return ""
+    foreign = podman_cli.labelled_rigs().get(name, set()) - {state.OWNER}
+    if state.folder(name).exists():
+        foreign -= {""}
+    return next((owner or "a folder that an earlier version did not record" for owner in sorted(foreign)), "")
+
+
 def running(name: str) -> Mapping[str, str]:
-    """Returns the state (running, exited, paused …) of each container of the rig, by host name."""
+    """Returns the state (running, exited, paused …) of each container of this checkout's rig, by host name."""
     if shutil.which("podman") is None:
         return {}
     prefix = f"pgcrucible-{name}-"
-    return {record["Names"][0].removeprefix(prefix): str(record["State"]) for record in podman_cli.containers(name)}
+    return {
+        record["Names"][0].removeprefix(prefix): str(record["State"])
+        for record in podman_cli.containers(name)
+        if podman_cli.owner(record) in ("", state.OWNER)
+    }
 
 
 def host_status(rig: RigState) -> Mapping[str, str]:
@@ -107,8 +126,9 @@ def limit_cpus(name: str, cpus: Mapping[str, float]) -> None:
     podman_cli.set_cpus(name, cpus)
 
 
-def remove(name: str, echo: Echo, *, purge: bool) -> tuple[str, ...]:
+def remove(name: str, echo: Echo, *, purge: bool, take_over: bool) -> tuple[str, ...]:
     """Removes everything with the rig's label, checks that nothing is left, and lists what it removed."""
+    del take_over  # the caller has asked foreign_owner
     if shutil.which("podman") is None:
         return ()
     if not (purge or state.folder(name).exists() or name in podman_cli.labelled_rigs()):

@@ -6,16 +6,21 @@ host key must be known beforehand; the user runs ssh-keyscan and compares the ke
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TypeVar
+
+import yaml
 
 from harness.errors import RigError
 from harness.model import Host
-from harness.provision import topology
+from harness.provision import image, topology
 from harness.provision.ansible import Echo, run_playbooks
 from harness.provision.inventory_model import Inventory
+from harness.provision.providers import host_owner
 from harness.provision.providers.base import Platform, Preparation
 from harness.rig import state
 from harness.rig.ssh import SshConnection
@@ -65,8 +70,9 @@ def variables(rig: RigState, source: Inventory) -> Variables:
 
 
 def create(rig: RigState, source: Inventory, echo: Echo) -> tuple[RigState, None]:
-    """Nothing to create."""
+    """Creates nothing; marks each host as this rig's. Raises RigError if a host is another rig's."""
     del source, echo
+    host_owner.claim(rig, _each)
     return rig, None
 
 
@@ -84,6 +90,12 @@ def wait_for_hosts(rig: RigState) -> Mapping[str, Platform]:
         return Platform(**json.loads(result.stdout))
 
     return _each(rig.hosts, read_platform)
+
+
+def foreign_owner(name: str) -> str:
+    """Returns nothing: each host names its owner (host_owner), and create and remove ask it."""
+    del name
+    return ""
 
 
 def running(name: str) -> Mapping[str, str]:
@@ -113,25 +125,108 @@ def limit_cpus(name: str, cpus: Mapping[str, float]) -> None:
     del name, cpus
 
 
-def remove(name: str, echo: Echo, *, purge: bool) -> tuple[str, ...]:
+def remove(name: str, echo: Echo, *, purge: bool, take_over: bool) -> tuple[str, ...]:
     """Removes our services, files, user, database and roles, and checks that none is left; the machines stay.
 
-    Raises RigError if a host cannot be reached or something is left on it; the rig's state is then kept.
+    Hosts of another rig are left as they are. Raises RigError with each host that was not cleaned, and why.
     """
     del purge
-    rig = state.load(name)
-    if rig is None or rig.provider != "static" or not (state.folder(name) / "inventory.yml").exists():
+    rig = _installed(name)
+    if rig is None:
         return ()
-    result = run_playbooks(name, ["static_uninstall.yml"], variables=state.read_secrets(name), echo=echo)
-    paths = [str(rig.variables[key]) for key in ("common_directory", "common_settings_directory")]
-    script = _LEFTOVERS_SCRIPT.format(user=rig.variables["common_user"])
-    command = ["sh", "-c", script, "sh", *paths]
-    outputs = _each(rig.hosts, lambda connection: connection.run(command).stdout)
-    for host, output in outputs.items():
-        if leftovers := [line for line in output.splitlines() if line.strip()]:
-            raise RigError(f"{host}: not removed: {'; '.join(leftovers)}", hint=f"./run destroy --rig {name} again")
-    changed = {host for task in result.tasks for host in task.changed}
+    owners = _try_each(rig.hosts, partial(host_owner.read, rig))
+    uncleaned = {host: owner.message for host, owner in owners.items() if isinstance(owner, RigError)}
+    ours = []
+    for host, owner in owners.items():
+        if isinstance(owner, str) and owner and not take_over:
+            echo(f"{host} is left as it is: it belongs to {owner}")
+        elif isinstance(owner, str):
+            ours.append(host)
+    if not ours:
+        changed: set[str] = set()
+    else:
+        changed = _uninstall(rig, ours, uncleaned, echo)
+    if uncleaned:
+        raise RigError(
+            f"rig '{name}': not cleaned: " + "; ".join(uncleaned.values()),
+            hint=f"./run destroy --rig {name} again once these hosts answer; if they are gone for good: "
+            f"./run destroy --rig {name} --forget",
+        )
     return tuple(f"services and files on {host.name}" for host in rig.hosts if host.name in changed)
+
+
+def _uninstall(rig: RigState, names: Sequence[str], uncleaned: dict[str, str], echo: Echo) -> set[str]:
+    """Uninstalls on hosts that answer; returns those that changed, and adds those that have leftovers to `uncleaned`.
+
+    Raises the play's RigError if it failed although every host is clean.
+    """
+    failure, changed = None, set()
+    try:
+        variables = state.read_secrets(rig.name)
+        result = run_playbooks(rig.name, ["static_uninstall.yml"], variables=variables, echo=echo, only=names)
+        changed = {host for task in result.tasks for host in task.changed}
+    except RigError as error:
+        failure = error
+    paths = [str(rig.variables[key]) for key in ("common_directory", "common_settings_directory")]
+    command = ["sh", "-c", _LEFTOVERS_SCRIPT.format(user=rig.variables["common_user"]), "sh", *paths]
+    hosts = tuple(host for host in rig.hosts if host.name in names)
+    outputs = _try_each(hosts, lambda connection: connection.run(command).stdout)
+    for host, output in outputs.items():
+        if isinstance(output, RigError):
+            uncleaned[host] = output.message
+        elif leftovers := [line for line in output.splitlines() if line.strip()]:
+            uncleaned[host] = f"{host}: not removed: {', '.join(leftovers)}"
+    if failure is not None:
+        if not uncleaned:
+            raise failure
+        uncleaned["the play"] = failure.message
+    return changed
+
+
+def _installed(name: str) -> RigState | None:
+    """Returns the rig as its effective inventory has it, or None if nothing was ever installed on existing machines.
+
+    rig.json is not read: the inventory has all that is needed, and a rig can be removed if one of both is damaged.
+    Raises RigError if the inventory is unreadable too.
+    """
+    with contextlib.suppress(RigError):
+        stored = state.load(name)
+        if stored is not None and stored.provider != "static":
+            return None
+    path = state.folder(name) / "inventory.yml"
+    try:
+        groups = yaml.safe_load(path.read_bytes())["all"]
+        variables = groups["vars"]
+        if variables["rig_provider"] != "static":
+            return None
+        hosts = tuple(
+            topology.listed_host(role, host, {**variables, **group["vars"], **own})
+            for role, group in groups["children"].items()
+            for host, own in group["hosts"].items()
+        )
+        settings = {**image.role_defaults(state.ROLES_DIR), **variables}
+        for group in groups["children"].values():
+            settings |= group["vars"]
+    except FileNotFoundError:
+        return None
+    except (ValueError, TypeError, LookupError, AttributeError, OSError, yaml.YAMLError) as error:
+        raise RigError(
+            f"{path}: damaged, so it is unknown which machines have to be cleaned: {' '.join(str(error).split())}",
+            hint=f"./run destroy --rig {name} --forget, if nothing of the rig is on any existing machine",
+        ) from None
+    return RigState(name=name, provider="static", inventory=str(path), network="", hosts=hosts, variables=settings)
+
+
+def _try_each(hosts: tuple[Host, ...], work: Callable[[SshConnection], T]) -> dict[str, T | RigError]:
+    """Runs `work` on all hosts at once; host name -> result, or the host's error."""
+
+    def attempt(connection: SshConnection) -> T | RigError:
+        try:
+            return work(connection)
+        except RigError as error:
+            return error
+
+    return _each(hosts, attempt) if hosts else {}
 
 
 def _each(hosts: tuple[Host, ...], work: Callable[[SshConnection], T]) -> dict[str, T]:

@@ -17,8 +17,6 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-import yaml
-
 from harness.errors import RigError, UsageError
 from harness.model import Host
 from harness.provision import qemu, ssh_keys, topology
@@ -218,29 +216,8 @@ def _boot_files(rig: RigState, machine: qemu.VirtualMachine) -> dict[str, str]:
     authorized = (keys / "authorized_keys").read_text()
     if machine.own_base:
         return {"identity": qemu.identity(machine.host, rig.network, private, authorized)}
-    return {f"seed/{name}": text for name, text in seed(machine.host, rig.network, private, public, authorized).items()}
-
-
-def seed(host: Host, network: str, host_key: str, host_key_public: str, authorized: str) -> Mapping[str, str]:
-    """Returns the same identity as files of a NoCloud seed, for a cloud image (cloud-init's NoCloud documentation)."""
-    user: dict[str, object] = {
-        "disable_root": False,
-        "ssh_pwauth": False,
-        "ssh_deletekeys": True,
-        "ssh_genkeytypes": [],
-        "ssh_keys": {"ed25519_private": host_key, "ed25519_public": host_key_public.strip()},
-        "users": [{"name": "root", "lock_passwd": True, "ssh_authorized_keys": [authorized.strip()]}],
-    }
-    prefix = network.rpartition("/")[2]
-    nics = {
-        "wan": {"match": {"macaddress": qemu.mac(host, 0)}, "dhcp4": True},
-        "lan": {"match": {"macaddress": qemu.mac(host, 1)}, "addresses": [f"{host.address}/{prefix}"]},
-    }
-    instance = hashlib.sha256(host_key_public.encode()).hexdigest()[:16]
     return {
-        "user-data": "#cloud-config\n" + yaml.safe_dump(user),
-        "meta-data": yaml.safe_dump({"instance-id": instance, "local-hostname": host.name}),
-        "network-config": yaml.safe_dump({"version": 2, "ethernets": nics}),
+        f"seed/{name}": text for name, text in qemu.seed(machine.host, rig.network, private, public, authorized).items()
     }
 
 
@@ -250,6 +227,12 @@ def wait_for_hosts(rig: RigState) -> Mapping[str, Platform]:
         rig.hosts, SSH_WAIT_S, gone_reason=partial(gone_reason, rig.name), console=partial(console, rig.name)
     )
     return local_hosts.platforms(rig.hosts)
+
+
+def foreign_owner(name: str) -> str:
+    """No other checkout: machines are found by their folder, which is in this one."""
+    del name
+    return ""
 
 
 def running(name: str) -> Mapping[str, str]:
@@ -277,12 +260,12 @@ def limit_cpus(name: str, cpus: Mapping[str, float]) -> None:
     del name, cpus
 
 
-def remove(name: str, echo: Echo, *, purge: bool) -> tuple[str, ...]:
+def remove(name: str, echo: Echo, *, purge: bool, take_over: bool) -> tuple[str, ...]:
     """Stops the rig's machines, removes their disks, checks that nothing is left, and lists what it removed.
 
     Needs only the folder's path, so it also works after a crash. Raises RigError.
     """
-    del echo
+    del echo, take_over
     base = folder(name)
     names = {*qemu.stop(base), *(path.name for path in base.glob("*"))}
     shutil.rmtree(base, ignore_errors=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from harness.errors import UsageError
+from harness.errors import RigError, UsageError
 from harness.provision import image
 from harness.provision.inventory_model import Inventory
 from harness.rig import state
@@ -39,8 +39,11 @@ def disk_size(path: Path) -> int:
 
 
 def bases_in_use(*, without: str = "") -> set[Path]:
-    """Returns the disk bases of all rigs, or of all rigs but one."""
-    rigs = [rig for name in state.names() if name != without and (rig := state.load(name))]
+    """Returns the disk bases of all rigs, or of all rigs but one; every base, while a rig's state cannot be read."""
+    try:
+        rigs = [rig for name in state.names() if name != without and (rig := state.load(name))]
+    except RigError:
+        return set(state.CACHE.glob("vm-*"))
     return {Path(rig.image) for rig in rigs if rig.provider == "vm"}
 
 

@@ -107,6 +107,9 @@ class FakeProvider:
         self.calls.append("wait_for_hosts")
         return dict.fromkeys((host.name for host in rig.hosts), Platform(python="3.11", machine="x86_64"))
 
+    def foreign_owner(self, name: str) -> str:
+        return ""
+
     def running(self, name: str) -> dict[str, str]:
         return {"app-1": "running", "db-1": "exited"}
 
@@ -116,7 +119,7 @@ class FakeProvider:
 
 
 def test_a_rig_is_provisioned_step_by_step_and_stored_as_ready(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    provider = FakeProvider()
+    provider, name = FakeProvider(), f"fake-{os.getpid()}"
     monkeypatch.setattr(state, "RIGS", tmp_path / "rigs")
     monkeypatch.setitem(PROVIDERS, "podman", provider)
     monkeypatch.setattr(podman_cli, "networks", list)
@@ -133,7 +136,7 @@ def test_a_rig_is_provisioned_step_by_step_and_stored_as_ready(tmp_path: Path, m
         return PlayResult(ok=1, changed=4, seconds=2.5, plays=plays, tasks=())
 
     monkeypatch.setattr(provisioner, "run_playbooks", run_playbooks)
-    report = provisioner.provision("fake", echo=quiet, hosts=2)
+    report = provisioner.provision(name, echo=quiet, hosts=2)
     assert provider.calls == [
         "prepare", "place_hosts", "limit_cpus", "create", "wait_for_hosts", "site.yml verify.yml", "limit_cpus",
     ]  # fmt: skip
@@ -143,9 +146,9 @@ def test_a_rig_is_provisioned_step_by_step_and_stored_as_ready(tmp_path: Path, m
     assert (report.rig.ready, report.rig.image, report.rig.runtime, report.rig.code_hash) == (
         True, "tag", "crun", "c0de",
     )  # fmt: skip
-    assert state.load("fake") == report.rig
+    assert state.load(name) == report.rig
 
-    again = provisioner.provision("fake", echo=quiet)
+    again = provisioner.provision(name, echo=quiet)
     assert again.rig.hosts == report.rig.hosts, "the number of app hosts is remembered"
-    with pytest.raises(UsageError, match="rig fake was created by provider podman"):
-        provisioner.provision("fake", echo=quiet, inventory=state.ROOT / "inventory/vm.yml")
+    with pytest.raises(UsageError, match=f"rig {name} was created by provider podman"):
+        provisioner.provision(name, echo=quiet, inventory=state.ROOT / "inventory/vm.yml")

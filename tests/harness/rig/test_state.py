@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import stat
 from pathlib import Path
@@ -49,9 +50,64 @@ def test_stored_state_is_read_back_and_damage_is_reported(rigs: Path) -> None:
     state.save(rig)
     assert state.load("one") == rig
     assert state.names() == ["one"]
-    (rigs / "one/rig.json").write_text('{"name": "one"')
+
+
+def _stored(name: str) -> dict[str, object]:
+    return {"name": name, "provider": "podman", "inventory": "x", "network": "", "hosts": []}
+
+
+def _damages() -> dict[str, tuple[bytes, str]]:
+    """What rig.json can hold instead of a state, and the reason in the message."""
+
+    def changed(**keys: object) -> bytes:
+        return json.dumps(_stored("one") | keys).encode()
+
+    host = {"name": "db1", "role": "db", "address": "a", "ssh_address": "a"}
+    return {
+        "empty": (b"", "damaged"),
+        "cut": (b'{"name": "one"', "damaged"),
+        "not UTF-8": (b'{"name": "\xff"}', "damaged"),
+        "a list": (b"[]", "damaged"),
+        "null": (b"null", "damaged"),
+        "deep": (b"[" * 200_000, "damaged"),
+        "without hosts": (b'{"name": "one"}', "damaged: provider"),
+        "hosts of another type": (changed(hosts=5), "damaged: hosts"),
+        "host that is a number": (changed(hosts=[5]), "damaged: hosts.0"),
+        "unknown role": (changed(hosts=[host | {"role": "queue"}]), "damaged: hosts.0.role"),
+        "port as text": (changed(hosts=[host | {"ssh_port": "ssh"}]), "damaged: hosts.0.ssh_port"),
+        "another rig": (changed(name="two"), "describes the rig 'two'"),
+        "newer": (changed(zone="b", api=2), "written by another version of pgcrucible: unknown key api, zone"),
+    }
+
+
+@pytest.mark.parametrize("damage", _damages())
+def test_a_damaged_or_newer_state_is_reported_and_keeps_no_other_rig_from_being_read(rigs: Path, damage: str) -> None:
+    for name in ("one", "two"):
+        state.make_folder(name)
+        (rigs / name / "rig.json").write_text(json.dumps(_stored(name)))
+    text, reason = _damages()[damage]
+    (rigs / "one/rig.json").write_bytes(text)
+    with pytest.raises(RigError, match=re.escape(reason)) as caught:
+        state.load("one")
+    assert str(rigs / "one/rig.json") in caught.value.message
+    assert "./run destroy --rig one" in caught.value.hint
+    assert [stored.name for stored in state.readable()] == ["two"]
+
+
+def test_a_state_that_is_no_file_is_damaged_and_other_folders_are_no_rigs(rigs: Path) -> None:
+    (state.make_folder("one") / "rig.json").mkdir()
     with pytest.raises(RigError, match="damaged"):
         state.load("one")
+    for other in ("Old Rig", "lost+found", "one.bak"):
+        (rigs / other).mkdir()
+    assert state.names() == ["one"]
+
+
+@pytest.mark.parametrize("text", ["{", "- a", "5", "app_password: [1]", "\0"])
+def test_damaged_passwords_are_reported_without_their_text(rigs: Path, text: str) -> None:
+    (state.make_folder("one") / "secrets.yml").write_text(text)
+    with pytest.raises(RigError, match=r"secrets\.yml: damaged$"):
+        state.read_secrets("one")
 
 
 def test_secrets_are_generated_once_and_private(rigs: Path) -> None:
@@ -77,18 +133,6 @@ def test_host_keys_are_known_before_the_first_connection(rigs: Path) -> None:
     assert again.splitlines()[0] == known.splitlines()[0]
     assert not (rigs / "one/hosts/b").exists()
     assert stat.S_IMODE((rigs / "one/hosts/a/host_key").stat().st_mode) == 0o600
-
-
-def test_a_rig_is_locked_by_one_process_at_a_time(rigs: Path) -> None:
-    with state.locked("one"):
-        with pytest.raises(RigError, match="another process"), state.locked("one"):
-            raise AssertionError
-        with state.locked("two"):
-            pass
-    with state.locked("one"):
-        state.make_folder("one")
-    assert (rigs / ".one.lock").exists()
-    assert not (rigs / ".two.lock").exists()  # removed: the rig has no state
 
 
 def rig(cpus: float = 1.0, **more: object) -> dict[str, object]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,7 +29,7 @@ def rig(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> state.RigState:
         Host(name=f"{role}-1", role=role, address=f"198.18.0.{number}", ssh_address="127.0.0.1")
         for number, role in enumerate(("db", "app", "lb", "load"), start=1)
     )
-    made = rig_state(hosts, name="one", variables={"tls": True}, ready=True)
+    made = rig_state(hosts, name=f"one-{os.getpid()}", variables={"tls": True}, ready=True)
     state.make_folder(made.name)
     state.save(made)
     certify(made.name, hosts)

@@ -105,7 +105,7 @@ def test_a_cloud_image_must_be_a_qcow2_file(source: Inventory, tmp_path: Path) -
 
 def test_a_cloud_image_gets_the_same_identity_from_a_seed(source: Inventory) -> None:
     host = rig_of(source).hosts[0]
-    files = vm.seed(host, "198.18.7.0/24", "PRIVATE\n", "ssh-ed25519 AAAA db-1\n", "ssh-ed25519 BBBB us\n")
+    files = qemu.seed(host, "198.18.7.0/24", "PRIVATE\n", "ssh-ed25519 AAAA db-1\n", "ssh-ed25519 BBBB us\n")
     assert files["user-data"].startswith("#cloud-config\n")
     user = yaml.safe_load(files["user-data"])
     assert user["ssh_keys"] == {"ed25519_private": "PRIVATE\n", "ed25519_public": "ssh-ed25519 AAAA db-1"}

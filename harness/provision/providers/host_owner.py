@@ -1,0 +1,76 @@
+"""The owner of an existing machine: one rig of one checkout, written down on the machine itself.
+
+Two checkouts that provision the same machines would replace each other's passwords and database. The file `owner` in
+the settings directory of the roles prevents that; it goes with that directory when the rig is destroyed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from harness.errors import RigError
+from harness.model import Host
+from harness.rig import state
+from harness.rig.ssh import SshConnection
+from harness.rig.state import RigState
+
+_READ = '[ ! -e "$1/owner" ] || cat "$1/owner"'
+_CLAIM = """
+set -eu
+mkdir -p "$1"
+new=$(mktemp "$1/.owner.XXXXXX")
+printf '%s\\n' "$2" > "$new"
+ln "$new" "$1/owner" 2> /dev/null || true # atomic: of two rigs only one gets the machine
+rm "$new"
+cat "$1/owner"
+"""
+
+
+def claim(rig: RigState, each: Callable[[tuple[Host, ...], Callable[[SshConnection], str]], Mapping[str, str]]) -> None:
+    """Writes the owner on each host of the rig. Raises RigError if a host belongs to another rig; changes none then.
+
+    `each` runs a function on all hosts and returns the results by host name.
+    """
+    record = json.dumps(_own(rig))
+    for script in (_READ, _CLAIM):
+        foreign = each(rig.hosts, lambda connection, script=script: _run(rig, connection, script, record))  # type: ignore[misc]
+        for host, owner in foreign.items():
+            if owner:
+                raise RigError(
+                    f"{host} belongs to {owner}",
+                    hint="use other machines; or destroy that rig; or, if you own both: "
+                    f"./run destroy --rig {rig.name} --take-over",
+                )
+
+
+def read(rig: RigState, connection: SshConnection) -> str:
+    """Returns the other rig that the host belongs to, as text, or an empty string."""
+    return _run(rig, connection, _READ, "")
+
+
+def _run(rig: RigState, connection: SshConnection, script: str, record: str) -> str:
+    settings = str(rig.variables["common_settings_directory"])
+    text = connection.run(["sh", "-c", script, "sh", settings, record]).stdout.strip()
+    return _foreign(_own(rig), text) if text else ""
+
+
+def _own(rig: RigState) -> dict[str, str]:
+    """Returns the record of this rig. The token goes with the rig's state, also to another folder or controller."""
+    token = hashlib.sha256(b"owner " + state.read_secrets(rig.name)["harness_password"].encode()).hexdigest()[:32]
+    return {"controller": platform.node(), "checkout": state.OWNER, "rig": rig.name, "token": token}
+
+
+def _foreign(own: Mapping[str, str], text: str) -> str:
+    try:
+        other: dict[str, Any] = json.loads(text)
+        place = {key: str(other[key]) for key in ("controller", "checkout", "rig")}
+        token = other["token"]
+    except (ValueError, TypeError, LookupError):
+        return "an unknown rig: its file 'owner' is damaged"
+    if token == own["token"] or all(place[key] == own[key] for key in place):
+        return ""
+    return f"the rig {place['rig']!r} of the checkout in {place['checkout']!r} on {place['controller']!r}"

@@ -1,0 +1,76 @@
+"""Locks of this machine: each name is held by one process at a time, whatever its checkout, user or folder.
+
+A lock is a listening socket in Linux's abstract namespace (unix(7)). It needs no file and no access rights, and the
+kernel releases it when the last process that holds its descriptor has ended.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import struct
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from harness.errors import RigError
+
+POLL_S = 0.1
+_held: dict[str, socket.socket] = {}
+
+
+def acquire(name: str) -> socket.socket | None:
+    """Returns the lock of that name, or None if it is held; closing the socket releases it."""
+    lock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        lock.bind(_address(name))
+        lock.listen()  # the kernel then tells who connects the process id of the holder
+    except OSError:
+        lock.close()
+        return None
+    return lock
+
+
+@contextlib.contextmanager
+def held(name: str, *, timeout_s: float = 0.0) -> Iterator[None]:
+    """Holds the lock `name`. Raises RigError with the holder if it is not free within the time."""
+    deadline = time.monotonic() + timeout_s
+    while (lock := acquire(name)) is None:
+        if time.monotonic() >= deadline:
+            waited = f" after {timeout_s:g} s" if timeout_s else ""
+            raise RigError(
+                f"{name}: another process is changing or measuring it{waited}{holder(name)}",
+                hint="wait until that process ends",
+            )
+        time.sleep(POLL_S)
+    with lock:
+        _held[name] = lock
+        try:
+            yield
+        finally:
+            del _held[name]
+
+
+def descriptors() -> tuple[int, ...]:
+    """Returns the descriptors of all locks that this process holds, for a child that has to hold them as well."""
+    return tuple(lock.fileno() for lock in _held.values())
+
+
+def holder(name: str) -> str:
+    """Returns ` (process 123 in /folder)` for the process that took the lock, or an empty string."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+        client.setblocking(False)
+        try:
+            client.connect(_address(name))
+            record = client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+        except OSError:
+            return ""
+    pid = struct.unpack("3i", record)[0]
+    try:
+        return f" (process {pid} in {Path(f'/proc/{pid}/cwd').readlink()})"
+    except OSError:  # a process of another user
+        return f" (process {pid})"
+
+
+def _address(name: str) -> str:
+    return f"\0pgcrucible {name}"
