@@ -63,7 +63,7 @@ def headline(run: Run, scenarios: Sequence[ScenarioSummary]) -> Headline:
 
 
 def _passed(scenarios: Sequence[ScenarioSummary], findings: Sequence[Finding]) -> str:
-    checks = f"all {plural(len(findings), 'check')} pass"
+    checks = f"all {len(findings):,} checks pass" if len(findings) != 1 else "the check passes"
     shown = next((text for one in scenarios if (text := look_of(one.name).headline(one))), "")
     if not shown:
         return checks
@@ -86,5 +86,5 @@ def _against(findings: Sequence[Finding], verdict: str) -> str:
 def _invalid(rows: Sequence[TrialResult]) -> str:
     invalid = unreplaced(rows)
     reason = f"; first: {invalid[0].reason or NO_REASON}" if invalid else ""
-    verb = "is" if len(invalid) == 1 else "are"
-    return f"{len(invalid)} of {plural(len(rows), 'trial')} {verb} invalid; no claim is based on them{reason}"
+    verb, them = ("is", "it") if len(invalid) == 1 else ("are", "them")
+    return f"{len(invalid)} of {plural(len(rows), 'trial')} {verb} invalid; no claim is based on {them}{reason}"

@@ -14,8 +14,6 @@ from harness.load.results.summary import LaneSummary, Percentiles
 from harness.model import Cell, Finding, Host, RunVerdict, Trial
 from harness.provision.image import role_defaults
 from harness.record import Evidence, TrialResult, Validity
-from harness.report.page import Page, build
-from harness.report.run_summary import summarise
 from harness.rig.state import ROLES_DIR, RigState
 from harness.store.csv_rows import as_columns
 from harness.store.manifest import CodeRecord, HostRecord, RigRecord, Status
@@ -257,8 +255,3 @@ def quickstart(root: Path) -> Run:
         [Made(cell=cells[0], median_ms=310, seconds=0.94), Made(cell=cells[1], median_ms=190, seconds=0.61)],
         [finding for cell in cells for finding in passing(cell)],
     )
-
-
-def page_of(run: Run) -> Page:
-    """The page of a run."""
-    return build(summarise(run))

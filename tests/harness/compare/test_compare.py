@@ -14,7 +14,7 @@ import pytest
 
 from harness.analysis.stats import Interval
 from harness.compare import compare as module
-from harness.compare.cells import RunData, comparable_name
+from harness.compare.cells import RunData
 from harness.compare.compare import METRICS, Comparison, Row, compare
 from harness.compare.table import HEAD, figure, text, texts
 from harness.errors import FormatError, InvalidMeasurement, UsageError
@@ -410,22 +410,6 @@ def test_machines_that_were_not_equally_fast_are_named() -> None:
     a, b = (run([trial(1)], name, canaries={"before": {"db": {"cpu_ms": ms}}}) for name, ms in (("A", 10), ("B", 13)))
     assert any(one.startswith("canary db cpu_ms: 10 in A, 13 in B") for one in compare(a, b).warnings)
     assert not any("canary" in one for one in compare(a, a).warnings)
-
-
-@pytest.mark.parametrize(
-    ("columns", "name"),
-    [
-        ({}, "throughput.postgres.upsert.h4.p5.c64"),
-        ({"requests": 1000, "params": '{"keys": 100}'}, "throughput.postgres.upsert.h4.p5.c64.keys=100.n1000"),
-        ({"mode": "open", "rate": 2000.0}, "throughput.postgres.upsert.h4.p5.r2000"),
-        ({"wanted_seconds": 0.5}, "throughput.postgres.upsert.h4.p5.c64.s0.5"),
-        ({"wanted_seconds": "60.0"}, "throughput.postgres.upsert.h4.p5.c64.s60"),
-        ({"wanted_seconds": 9, "requests": 5}, "throughput.postgres.upsert.h4.p5.c64.n5"),
-        ({"requests": 1_000_001}, "throughput.postgres.upsert.h4.p5.c64.n1000001"),
-    ],
-)
-def test_comparable_name_is_the_cells_name_and_the_size_of_a_trial(columns: dict[str, Any], name: str) -> None:
-    assert comparable_name(read(trial(1, **columns)).cell) == name
 
 
 def test_text_shows_every_row_and_reason() -> None:

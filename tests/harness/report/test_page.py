@@ -6,18 +6,17 @@ import re
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from harness.model import Cell
-from harness.report.charts import select
 from harness.report.page import render, write_report
-from harness.report.page_model import Picture, Table
+from harness.report.page_model import Table
 from harness.report.run_summary import summarise
 from harness.store.manifest import CodeRecord
 from harness.store.run_reader import Run
-from tests.support.builders import CODE, Made, concurrent, found, page_of, passing, quickstart, store
+from tests.support.builders import CODE, Made, concurrent, found, passing, quickstart, store
+from tests.support.pages import page_of
 
 VOID = {"meta", "br", "link", "img", "input", "hr"}
 HOSTILE = "<script>alert(1)</script>\"' onload=x " + "\x1b[31m\u202e\x00 =HYPERLINK(1) {{ 7*7 }}"
@@ -206,7 +205,7 @@ def test_invalid_trial_shows_counts_but_no_times(tmp_path: Path) -> None:
     )
     page = parsed(run)
     assert_sound(page)
-    assert f"INVALID 1 of 1 trial is invalid; no claim is based on them; first: {reason}" in page.text
+    assert f"INVALID 1 of 1 trial is invalid; no claim is based on it; first: {reason}" in page.text
     assert "777" in page.text
     assert "3,110" not in page.text  # 777 acknowledged in 0.25 s: requests/s of an invalid trial
     assert "Invalid trials: 1 of 1" in page.text
@@ -260,29 +259,6 @@ def test_percentiles_of_too_few_samples_are_not_shown(tmp_path: Path) -> None:
     assert by_name["p99, ms"].text == "\N{EN DASH}"
 
 
-def test_drawing_with_anything_but_shapes_is_rejected(monkeypatch: pytest.MonkeyPatch) -> None:
-    for drawing in (
-        "<svg><script>1</script></svg>",
-        '<svg><a href="http://x"><text>x</text></a></svg>',
-        '<svg onload="x"></svg>',
-        "<svg><foreignObject/></svg>",
-        '<svg><g style="fill:url(http://x)"/></svg>',
-    ):
-        monkeypatch.setattr("harness.report.charts.speed.svg", lambda _, drawing=drawing: drawing)
-        with pytest.raises(select.Forbidden):
-            select.picture({}, "", "", prefix="a-")
-
-
-def test_ids_of_two_drawings_differ(monkeypatch: pytest.MonkeyPatch) -> None:
-    drawing = '<svg><defs><clipPath id="clip0"><rect/></clipPath></defs><g clip-path="url(#clip0)"/></svg>'
-    monkeypatch.setattr("harness.report.charts.speed.svg", lambda _: drawing)
-    one, two = (select.picture({}, "", "", prefix=prefix).svg for prefix in ("a-", "b-"))
-    assert one != two
-    for svg in (one, two):
-        (own,) = re.findall(r'id="([^"]+)"', svg)
-        assert f"url(#{own})" in svg
-
-
 def test_rendering_twice_gives_the_same_page(tmp_path: Path) -> None:
     run = store(tmp_path, [Made(cell=Cell(scenario="throughput"), ok=200, timeline_s=9)])
     assert render(page_of(run)) == render(page_of(run))
@@ -291,21 +267,3 @@ def test_rendering_twice_gives_the_same_page(tmp_path: Path) -> None:
 def test_dirty_commit_is_marked(tmp_path: Path) -> None:
     run = store(tmp_path, code=CODE.model_copy(update={"dirty": True}))
     assert "with uncommitted changes" in parsed(run).text
-
-
-def test_timeline_of_a_long_trial_is_drawn_in_steps_that_keep_every_peak(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    run = store(tmp_path, [Made(cell=Cell(scenario="throughput"), ok=200, timeline_s=8)])
-    drawn: list[list[dict[str, Any]]] = []
-    monkeypatch.setattr(select.speed, "timeline", lambda rows, **_: drawn.append(list(rows)) or {})
-    monkeypatch.setattr(select.speed, "svg", lambda _: "<svg></svg>")
-    whole = page_of(run)
-    monkeypatch.setattr(select, "MOST_STEPS", 3)
-    (picture,) = [b for b in page_of(run).sections[0].blocks if isinstance(b, Picture) and "over time" in b.alt]
-    assert [len(rows) for rows in drawn] == [8, 3]
-    assert not any("A step is" in b.caption for b in whole.sections[0].blocks if isinstance(b, Picture))
-    assert "A step is 3 s" in picture.caption
-    assert [(int(row["second"]), row["ok"], row["p95_ms"]) for row in drawn[1]] == [
-        (0, 901.0, 16.0), (3, 904.0, 19.0), (6, 906.5, 21.0),
-    ]  # fmt: skip

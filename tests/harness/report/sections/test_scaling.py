@@ -11,7 +11,8 @@ from harness.model import Cell
 from harness.report.page_model import Picture, Table
 from harness.report.sections.environment import shares_cores
 from harness.store.manifest import HostRecord, RigRecord
-from tests.support.builders import RIG, Made, page_of, store
+from tests.support.builders import RIG, Made, store
+from tests.support.pages import page_of
 
 DASH = "\N{EN DASH}"
 

@@ -1,0 +1,44 @@
+"""Summaries of cells and scenarios, and the answer of a scenario."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from harness.model import Cell
+from harness.report.run_summary import summarise
+from tests.support.builders import Made, concurrent, found, store
+from tests.support.pages import only_section
+
+
+def test_medians_are_over_valid_trials_and_counts_over_all(tmp_path: Path) -> None:
+    cell = concurrent()
+    trials = [
+        Made(cell=cell, number=n, seconds=s, valid=v, reason="" if v else "CPU")
+        for n, s, v in ((1, 1.0, True), (2, 2.0, True), (3, 4.0, True), (4, 0.001, False))
+    ]
+    (summary,) = summarise(store(tmp_path, trials)).scenarios
+    (one,) = summary.cells
+    assert (one.trials, one.valid, one.sent, one.ok) == (4, 3, 4000.0, 4000.0)
+    assert (one.medians["rps"], one.spans["rps"]) == (500.0, (250.0, 1000.0))
+    assert one.reasons == ("CPU",)
+
+
+def test_lost_updates_of_several_trials_are_a_lower_bound(tmp_path: Path) -> None:
+    cell = concurrent()
+    findings = [found(cell, "final value", "fail", "3 lost", lost=3)]
+    for trials, text in ((1, "3"), (2, "≥ 3")):
+        made = [Made(cell=cell, number=n, lost=3) for n in range(1, trials + 1)]
+        (summary,) = summarise(store(tmp_path / str(trials), made, findings)).scenarios
+        assert summary.cells[0].lost_text == text
+
+
+def test_answer_names_the_findings_that_decide(tmp_path: Path) -> None:
+    cells = [Cell(scenario="scaling", hosts=n) for n in (1, 2)]
+    findings = [*(found(cell, "spread") for cell in cells), found(cells[1], "speed-up 2 hosts", detail="1.9x")]
+    assert only_section(store(tmp_path, [Made(cell=c) for c in cells], findings)).answer == (
+        "All 3 checks pass; speed-up 2 hosts: 1.9x."
+    )
+    claims = [found(cells[0], f"claim: {name}", held=held) for name, held in (("rate", True), ("errors", False))]
+    assert only_section(store(tmp_path, [Made(cell=c) for c in cells], claims)).answer == (
+        "All 2 checks pass; 1 of 2 claims hold (errors does not)."
+    )
