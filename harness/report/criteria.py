@@ -65,6 +65,13 @@ def _missing_sizes(findings: Sequence[Finding]) -> str:
     return f"no judged speed-up of {', '.join(absent)} hosts; {wanted}" if absent else ""
 
 
+def _no_fault(findings: Sequence[Finding]) -> str:
+    """A scenario that stops a process, a host or a connection while its load runs reports the number as `faults`."""
+    if any(finding.numbers.get("faults") for finding in findings):
+        return ""
+    return "no fault was injected: no process, host or connection was stopped while the load ran"
+
+
 CRITERIA: tuple[Criterion, ...] = (
     Criterion(
         name="concurrent-writes",
@@ -109,6 +116,7 @@ CRITERIA: tuple[Criterion, ...] = (
             or f.check == names.COUNTS_AGREE
         ),
         postgres_only=True,
+        gap=_no_fault,
     ),
 )
 
@@ -134,7 +142,8 @@ def _states(criterion: Criterion, run: Run, findings: Sequence[Finding]) -> Iter
             yield "fail", f"{_source(finding)}: {finding.detail}"
     absent = [name for name in criterion.needs if not any(f.scenario == name for f in findings)]
     if absent or not findings:
-        reason = "; ".join(_absence(name, run) for name in absent) or "there are no findings"
+        gaps = [gap for gap in (criterion.gap(findings),) if gap and findings]
+        reason = "; ".join([*gaps, *(_absence(name, run) for name in absent)]) or "there are no findings"
         so_far = f" ({plural(len(findings), 'check')} of the other scenarios pass)" if verdict == "pass" else ""
         yield "not measured", reason + so_far
     for finding in findings:

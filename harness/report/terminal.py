@@ -111,7 +111,8 @@ def _rest(summary: RunSummary, width: int) -> Iterator[str]:
     yield ""
     yield "success criteria"
     for answer in summary.answers:
-        yield from _wrap(f"{answer.title}: {answer.state}", width, f"{SYMBOLS[answer.state]} ", "  ")
+        why = f": {answer.because}" if answer.state == "not measured" else ""
+        yield from _wrap(f"{answer.title}: {answer.state}{why}", width, f"{SYMBOLS[answer.state]} ", "  ")
     yield ""
     yield from _wrap(f"{summary.headline.word}: {summary.headline.sentence}", width, "", "  ")
 

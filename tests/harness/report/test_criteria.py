@@ -121,12 +121,29 @@ def test_scenario_that_was_not_run_is_not_measured_with_the_reason(tmp_path: Pat
 def test_reliability_needs_all_its_scenarios(tmp_path: Path) -> None:
     names = ("isolation", "long-transactions", "connections")
     every = [found(name, "all well") for name in names]
-    assert answer(RELIABLE, tmp_path, every).state == "pass"
     for absent in names:
         result = answer(RELIABLE, tmp_path, [one for one in every if one.scenario != absent])
         assert result.state == "not measured"
         assert f"{absent} was not part of this run" in result.because
         assert "2 checks of the other scenarios pass" in result.because
+
+
+@pytest.mark.parametrize("extra", [[], passing(concurrent())])
+def test_reliability_is_not_measured_unless_a_fault_was_injected(tmp_path: Path, extra: list[Finding]) -> None:
+    every = [found(name, "all well") for name in ("isolation", "long-transactions", "connections")]
+    for findings in (every, extra):
+        result = answer(RELIABLE, tmp_path / f"{len(findings)}", findings)
+        assert result.state == "not measured"
+        if findings:
+            assert result.because.startswith("no fault was injected: no process, host or connection was stopped")
+    with_faults = [*every, *extra, found("connections", "recovery", faults=2)]
+    assert answer(RELIABLE, tmp_path / "faults", with_faults).state == "pass"
+
+
+def test_failure_without_an_injected_fault_is_a_failure(tmp_path: Path) -> None:
+    every = [found(name, "all well") for name in ("isolation", "long-transactions")]
+    bad = found("connections", "recovery", "fail", "8 of 10 were served")
+    assert answer(RELIABLE, tmp_path, [*every, bad]).state == "fail"
 
 
 def test_scenario_without_a_finding_is_not_measured(tmp_path: Path) -> None:

@@ -43,6 +43,7 @@ def test_passing_run(tmp_path: Path) -> None:
     assert "✓ acknowledged, first of 2 passes: 1,000 of 1,000 acknowledged (100 %)" in output
     assert "✓ The lost-update problem is solved: pass" in output
     assert "Horizontal scaling is achieved: not measured" in output
+    assert "production: not measured: no fault was injected: no process, host or connection was stopped" in output
     assert "PASS: 2,000 of 2,000 concurrent writes acknowledged over 4 app hosts" in output
     assert text.splitlines()[-1] == f"report: {tmp_path / 'report.html'}"
 
