@@ -15,7 +15,7 @@ from harness.model import Cell, Trial
 from harness.plan.planner import Plan
 from harness.plan.scenario import RemoteWorkload, Scenario
 from harness.record import Evidence, TrialResult
-from harness.store.csv_rows import as_columns
+from harness.store.csv_rows import TIMELINE_COLUMNS, as_columns
 from harness.store.files import read_rows
 from harness.store.run_writer import RunWriter
 from harness.targets.base import During, Target
@@ -128,7 +128,7 @@ class TrialRunner:
         writer, trial = self._writer, result.trial
         with writer.stage("store"):
             for lane, folder in (results.folders if results else {}).items():
-                rows = read_rows(folder / "timeline.csv")
+                rows = read_rows(folder / "timeline.csv", TIMELINE_COLUMNS[2:])
                 writer.append("timeline", [{**row, "order": trial.order, "lane": lane} for row in rows])
                 writer.lane(trial.order, lane, folder)
             writer.evidence(trial.order, evidence)

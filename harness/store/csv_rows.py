@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,12 +22,20 @@ TRIAL_COLUMNS = (
     "order", "scenario", "backend", "strategy", "hosts", "pool", "mode", "clients", "rate", "requests",
     "wanted_seconds", "params", "trial", "seed", *FIGURES, "steady", "valid", "reason", "doubted",
 )  # fmt: skip
+LATER_COLUMNS = ("service_mean_ms", "doubted")
+"""Columns that older runs do not have."""
+MAX_TRIALS = 20_000
 TIMELINE_COLUMNS = ("order", "lane", "phase", "second", "sent", "ok", "fail", "unknown", "p50_ms", "p95_ms", "p99_ms")
 TELEMETRY_COLUMNS = ("second", "order", "host", "metric", "value")
 
 
 _DIGITS = 15
 """Most digits of a whole number in a table; every count, seed and size has fewer."""
+_NUMBER = re.compile(r"-?(?:0|[1-9]\d{0,30})(?:\.(?:0|\d{0,30}[1-9]))?(?:e[+-]\d{2,3})?", re.ASCII)
+"""As Python prints numbers: no separator of thousands, no 1E+05, and no zero at the end but in `1.0`."""
+COUNTS = ("sent", "ok", "fail", "unknown")
+_MAX_PARAMS = 4000
+"""Characters of the column `params`."""
 _QUOTED = ("=", "+", "-", "@", "'")
 
 
@@ -71,55 +80,74 @@ def as_columns(row: TrialResult) -> dict[str, object]:
     }
 
 
-def from_columns(path: Path, line: int, raw: Mapping[str, str | None]) -> TrialResult:
-    """A trial from a row of trials.csv. Raises FormatError with file and line."""
+def from_columns(path: Path, line: int, raw: Mapping[str, str]) -> TrialResult:
+    """A trial from a row of trials.csv that has all columns. Raises FormatError with file and line.
+
+    A value in a form that `as_columns` does not write is refused: another program may have changed it (`1E+05`,
+    `1.000`, an empty cell).
+    """
 
     def number(name: str) -> float | None:
-        return _number(name, raw.get(name))
+        return _number(name, raw[name])
 
-    known = set(TRIAL_COLUMNS)
+    def whole(name: str) -> int:
+        return _whole(name, raw[name])
+
     try:
-        figures = {name: number(name) for name in FIGURES if name in raw}
         cell = Cell(
-            scenario=as_text(raw["scenario"]),
-            backend=as_text(raw["backend"]),  # type: ignore[arg-type]  # an unknown name is kept
+            scenario=_name("scenario", raw["scenario"]),
+            backend=_name("backend", raw["backend"]),  # type: ignore[arg-type]  # an unknown name is kept
             strategy=as_text(raw["strategy"]),
-            hosts=_whole("hosts", raw["hosts"]),
-            pool=_whole("pool", raw["pool"]),
+            hosts=whole("hosts"),
+            pool=whole("pool"),
             mode=_mode(raw["mode"], number("rate")),
-            clients=_whole("clients", raw["clients"]),
+            clients=whole("clients"),
             rate=number("rate"),
-            requests=_whole("requests", raw["requests"]) if raw.get("requests") else None,
+            requests=whole("requests") if raw["requests"] else None,
             seconds=number("wanted_seconds"),
-            params=_params(as_text(raw.get("params"))),
+            params=_params(as_text(raw["params"])),
         )
-        trial = Trial(
-            cell=cell,
-            number=_whole("trial", raw["trial"]),
-            order=_whole("order", raw.get("order") or str(line - 1)),
-            seed=_whole("seed", raw.get("seed")),
-        )
+        trial = Trial(cell=cell, number=whole("trial"), order=whole("order"), seed=whole("seed"))
         return TrialResult(
             trial=trial,
             validity=_validity(raw),
-            reasons=(reason,) if (reason := as_text(raw.get("reason"))) else (),
-            steady=_truth("steady", raw["steady"]) if raw.get("steady") else None,
-            figures=figures,
+            reasons=(reason,) if (reason := as_text(raw["reason"])) else (),
+            steady=_truth("steady", raw["steady"]) if raw["steady"] else None,
+            figures=_figures(raw),
         )
     except (KeyError, ValueError, TypeError, RecursionError) as error:
-        missing = f"no column {error}" if isinstance(error, KeyError) else printable(error, 200)
-        raise FormatError(f"{path}:{line}: {missing}", hint=f"columns: {', '.join(sorted(known))}") from error
+        problem = f"no column {error}" if isinstance(error, KeyError) else printable(error, 200)
+        raise FormatError(f"{path}:{line}: {problem}", hint="was the table saved by another program?") from error
 
 
-def _whole(name: str, text: str | None) -> int:
-    if text and (len(text) > _DIGITS or not text.isdecimal()):
+def _figures(raw: Mapping[str, str]) -> dict[str, float | None]:
+    figures = {name: _number(name, raw[name]) for name in FIGURES if name in raw}
+    for name in COUNTS:
+        if (count := figures.get(name)) is not None and (count < 0 or count != int(count)):
+            raise ValueError(f"{name} is {raw[name]!r}, not a number of requests")
+    return figures
+
+
+def _name(column: str, text: str) -> str:
+    name = as_text(text)
+    if not name:
+        raise ValueError(f"{column} is empty")
+    return name
+
+
+def _whole(name: str, text: str) -> int:
+    if len(text) > _DIGITS or not (text.isascii() and text.isdecimal()):
         raise ValueError(f"{name} is {text!r}, expected a whole number of at most {_DIGITS} digits")
-    return int(text or 0)
+    return int(text)
 
 
-def _number(name: str, text: str | None) -> float | None:
-    value = float(text) if text else None
-    if value is not None and not math.isfinite(value):
+def _number(name: str, text: str) -> float | None:
+    if not text:
+        return None
+    if not _NUMBER.fullmatch(text):
+        raise ValueError(f"{name} is {text!r}, expected a number like 1234.5")
+    value = float(text)
+    if not math.isfinite(value):
         raise ValueError(f"{name} is {value}")
     return value
 
@@ -130,7 +158,7 @@ def _truth(name: str, text: str | None) -> bool:
     return text == "true"
 
 
-def _validity(raw: Mapping[str, str | None]) -> Validity:
+def _validity(raw: Mapping[str, str]) -> Validity:
     """The validity that `as_columns` stored in the columns `valid`, `reason` and `doubted` (absent from old runs)."""
     doubted = _truth("doubted", raw["doubted"]) if raw.get("doubted") else False
     if _truth("valid", raw["valid"]):
@@ -147,6 +175,8 @@ def _mode(text: str | None, rate: float | None) -> Mode:
 
 
 def _params(text: str) -> dict[str, object]:
+    if len(text) > _MAX_PARAMS:
+        raise ValueError(f"params has more than {_MAX_PARAMS:,} characters")
     params = json.loads(text or "{}")
     if not isinstance(params, dict):
         raise TypeError(f"params is {text}, not an object")

@@ -6,7 +6,7 @@ import csv
 import io
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -18,8 +18,15 @@ from harness.text import printable
 
 MAX_MANIFEST_BYTES = 32 * 2**20
 MAX_HISTOGRAM_BYTES = 2**20
-MAX_TABLE_BYTES = 256 * 2**20
+MAX_SUMMARY_BYTES = 4 * 2**20
+MAX_TRIALS_BYTES = 8 * 2**20
+"""Size of trials.csv, whose rows are all in memory: 10,000 trials take about 4 MB. Other tables are streamed."""
+MAX_EVIDENCE_BYTES = 64 * 2**20
+MAX_JSON_VALUES = 3_000_000
+"""Separators in an evidence file; a ledger has four per request, and each takes at most 100 bytes in memory."""
 MAX_COLUMNS = 200
+MAX_CELLS = 2_000_000
+"""Cells of a table that is held in memory; each takes at most 100 bytes."""
 MAX_LINE = 2**20
 """Characters in a line of a table, so that a file without line breaks does not fill the memory."""
 MAX_DEPTH = 24
@@ -67,15 +74,21 @@ def update_symlink(link: Path, target: str) -> None:
 
 
 def append_rows(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> None:
-    """Appends rows to a CSV file, all or none, after a header if it is empty. Raises RigError on a full disk."""
+    """Appends rows to a CSV file, all or none, after a header if it is empty.
+
+    Raises FormatError if the file has another header or no line break at its end: the rows would be read wrong.
+    Raises RigError on a full disk.
+    """
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
     with disk_errors(path):
-        file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o644)
+        file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o644)
         try:
             end = os.fstat(file).st_size
             if end == 0:
                 writer.writeheader()
+            else:
+                _check_end(path, file, columns, end)
             writer.writerows({k: as_cell(v) for k, v in row.items()} for row in rows)
             rest = memoryview(text.getvalue().encode())
             try:
@@ -88,6 +101,14 @@ def append_rows(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, 
             os.close(file)
 
 
+def _check_end(path: Path, file: int, columns: Sequence[str], end: int) -> None:
+    header = f"{','.join(columns)}\n".encode()
+    if os.pread(file, len(header), 0) != header or os.pread(file, 1, end - 1) != b"\n":
+        raise FormatError(
+            f"{path}: the table was changed by another program, or by another version", hint="start a new run"
+        )
+
+
 def is_own(path: Path) -> bool:
     """Whether the path is a regular file of the run folder, not reached through a symbolic link."""
     return path.is_file() and not path.is_symlink() and not path.parent.is_symlink()
@@ -95,36 +116,88 @@ def is_own(path: Path) -> bool:
 
 def read_text(path: Path, limit: int) -> str:
     """Reads a regular file of at most `limit` bytes as UTF-8 text. Raises FormatError."""
+    _require_regular(path, limit)
+    return path.read_text(encoding="utf-8")
+
+
+def _require_regular(path: Path, limit: int) -> None:
     if path.is_symlink() or not path.is_file():
         raise FormatError(f"{path} is not a regular file", hint="this file was not written by pgcrucible")
     if path.stat().st_size > limit:
         raise FormatError(f"{path} is larger than {limit:,} bytes", hint="this file was not written by pgcrucible")
-    return path.read_text(encoding="utf-8")
 
 
-def read_table(path: Path) -> list[dict[str, str]]:
-    """Reads all rows of a CSV file as text; none if the file is absent. Raises FormatError."""
-    if path.is_file() and path.stat().st_size > MAX_TABLE_BYTES:
+def read_json_text(path: Path, limit: int) -> str:
+    """Reads a JSON file as the writer writes it: ASCII, so that a character takes one byte in memory.
+
+    Raises FormatError for another file, and for one whose values would take more than about 300 MB.
+    """
+    _require_regular(path, limit)
+    try:
+        text = path.read_text(encoding="ascii")
+    except UnicodeDecodeError:
+        raise FormatError(f"{path} is not ASCII", hint="this file was not written by pgcrucible") from None
+    if sum(map(text.count, ",:[{")) > MAX_JSON_VALUES:
         raise FormatError(
-            f"{path} is larger than {MAX_TABLE_BYTES:,} bytes", hint="this file was not written by pgcrucible"
+            f"{path}: more than {MAX_JSON_VALUES:,} values", hint="this file was not written by pgcrucible"
         )
-    return list(read_rows(path))
+    return text
 
 
-def read_rows(path: Path) -> Iterator[dict[str, str]]:
-    """Streams the rows of a CSV file as text; none if the file is absent. Raises FormatError."""
+def read_table(path: Path, columns: Sequence[str], *, later: Collection[str] = ()) -> list[dict[str, str]]:
+    """Reads `columns` of all rows of a CSV file as text; none if the file is absent. Raises FormatError.
+
+    Equal texts share their memory.
+    """
+    texts: dict[str, str] = {}
+    rows: list[dict[str, str]] = []
+    for row in read_rows(path, columns, later=later):
+        if len(rows) * len(columns) >= MAX_CELLS:
+            raise FormatError(f"{path}: more than {MAX_CELLS:,} cells", hint="the table is too large to be drawn")
+        rows.append({name: texts.setdefault(row[name], row[name]) for name in columns if name in row})
+    return rows
+
+
+def read_rows(path: Path, columns: Sequence[str], *, later: Collection[str] = ()) -> Iterator[dict[str, str]]:
+    """Streams the rows of a CSV file as text; none if the file is absent.
+
+    The columns may be in any order, and unknown ones are kept; those in `later` may be absent, because older versions
+    did not write them. Raises FormatError for a missing or repeated column and for a row with too many or too few
+    fields: a table that another program has saved is read right, or not at all.
+    """
     if not path.is_file() or path.is_symlink():
         return
     try:
-        with path.open(newline="", encoding="utf-8") as file:
-            reader = csv.DictReader(_lines(file), strict=True)
-            if len(reader.fieldnames or ()) > MAX_COLUMNS:  # DictReader fills each row up to this number
-                raise FormatError(
-                    f"{path}: more than {MAX_COLUMNS} columns", hint="this file was not written by pgcrucible"
-                )
-            yield from reader
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.reader(_lines(file), strict=True)
+            names = next(reader, [])
+            _check_header(path, names, [name for name in columns if name not in later])
+            for fields in reader:
+                if len(fields) == len(names):
+                    yield dict(zip(names, fields, strict=True))
+                elif fields:
+                    raise FormatError(
+                        f"{path}:{reader.line_num}: {len(fields)} fields, but the header has {len(names)}",
+                        hint="the table is damaged, or was saved by another program",
+                    )
     except (csv.Error, UnicodeDecodeError) as error:
-        raise FormatError(f"{path}: {error}", hint="the table is damaged") from error
+        raise FormatError(f"{path}: {printable(error, 200)}", hint="the table is damaged") from error
+
+
+def _check_header(path: Path, names: Sequence[str], required: Sequence[str]) -> None:
+    if not names:
+        return
+    if len(names) > MAX_COLUMNS:
+        raise FormatError(f"{path}: more than {MAX_COLUMNS} columns", hint="this file was not written by pgcrucible")
+    repeated = next((name for name in names if names.count(name) > 1), None)
+    if repeated is not None:
+        raise FormatError(f"{path}:1: the column '{printable(repeated, 80)}' is there twice", hint="remove one of them")
+    if missing := [name for name in required if name not in names]:
+        other = next((char for char in (";", "\t") if len(names) == 1 and char in names[0]), "")
+        raise FormatError(
+            f"{path}:1: no column '{missing[0]}'",
+            hint="fields are separated by commas" if other else f"columns: {', '.join(required)}",
+        )
 
 
 def _lines(file: TextIO) -> Iterator[str]:
@@ -136,7 +209,7 @@ def _lines(file: TextIO) -> Iterator[str]:
 
 def keep_rows(path: Path, columns: Sequence[str], keep: Callable[[Mapping[str, str]], bool]) -> None:
     """Atomically removes the rows for which `keep` is false. Raises RigError on a full disk."""
-    if all(keep(row) for row in read_rows(path)):
+    if all(keep(row) for row in read_rows(path, columns)):
         return
     part = path.with_name(f".{path.name}.part")
     with disk_errors(path):
@@ -145,7 +218,7 @@ def keep_rows(path: Path, columns: Sequence[str], keep: Callable[[Mapping[str, s
             with part.open("x", encoding="utf-8", newline="") as file:
                 writer = csv.DictWriter(file, columns, restval="", extrasaction="ignore", lineterminator="\n")
                 writer.writeheader()
-                writer.writerows(row for row in read_rows(path) if keep(row))
+                writer.writerows(row for row in read_rows(path, columns) if keep(row))
             part.replace(path)
         finally:
             part.unlink(missing_ok=True)

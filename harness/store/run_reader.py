@@ -25,12 +25,14 @@ import re
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Literal
 
 import yaml
 from pydantic import ValidationError
 
+from harness.analysis.figures import figures
 from harness.analysis.telemetry_totals import TelemetryReading, TelemetryTotals, aggregate, readings
 from harness.errors import FormatError, UsageError
 from harness.load.results import histogram, outcome_counts
@@ -39,13 +41,23 @@ from harness.load.results.summary import LaneSummary
 from harness.model import Finding, OutcomeCounts
 from harness.record import Evidence, Samples, TrialRecord, TrialResult
 from harness.store import evidence_file
-from harness.store.csv_rows import from_columns
+from harness.store.csv_rows import (
+    LATER_COLUMNS,
+    MAX_TRIALS,
+    TELEMETRY_COLUMNS,
+    TIMELINE_COLUMNS,
+    TRIAL_COLUMNS,
+    from_columns,
+)
 from harness.store.files import (
+    MAX_EVIDENCE_BYTES,
     MAX_HISTOGRAM_BYTES,
     MAX_MANIFEST_BYTES,
-    MAX_TABLE_BYTES,
+    MAX_SUMMARY_BYTES,
+    MAX_TRIALS_BYTES,
     is_own,
     parse_yaml,
+    read_json_text,
     read_rows,
     read_table,
     read_text,
@@ -55,6 +67,8 @@ from harness.text import plural, printable
 
 FORMAT = 1
 RESULTS = Path("results")
+_BINDING = ("sent", "ok", "fail", "unknown", "mean_ms", "max_ms")
+"""The figures that bind a row of trials.csv to the samples of its trial."""
 _RUN_ID = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{0,80}")
 _LANE = re.compile(r"(\d{3,6})-([a-z0-9-]{1,40})\.csv(\.gz)?")
 
@@ -95,7 +109,7 @@ class Run:
         summaries: dict[str, LaneSummary] = {}
         for lane, path in self._of_lanes(order, ".summary.json"):
             try:
-                summaries[lane] = LaneSummary.from_json(json.loads(read_text(path, MAX_TABLE_BYTES)))
+                summaries[lane] = LaneSummary.from_json(json.loads(read_text(path, MAX_SUMMARY_BYTES)))
             except (ValueError, RecursionError) as error:
                 raise FormatError(
                     f"{path}: {printable(str(error), 200)}", hint="the summary file is damaged"
@@ -134,9 +148,9 @@ class Run:
         if not is_own(path):
             return None
         try:
-            return evidence_file.parse(read_text(path, MAX_TABLE_BYTES))
+            return evidence_file.parse(read_json_text(path, MAX_EVIDENCE_BYTES))
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-            raise FormatError(f"{path}: {error}", hint="the evidence file is damaged") from error
+            raise FormatError(f"{path}: {printable(error, 200)}", hint="the evidence file is damaged") from error
 
     def records(self) -> Iterator[TrialRecord]:
         """The trials one by one with all that is stored of them; only one trial's samples are in memory.
@@ -145,11 +159,26 @@ class Run:
         """
         for row in self.rows:
             order = row.trial.order
+            self._require_results_of(row)
             evidence = self.evidence(order)
             if evidence is None:
                 raise FormatError(f"{self.path}: trial {order} has no evidence", hint="the run folder is incomplete")
             yield TrialRecord(
                 row=row, lanes=self.lanes(order), outcome_counts=self.outcome_counts(order), evidence=evidence
+            )
+
+    def _require_results_of(self, row: TrialResult) -> None:
+        """Raises FormatError if no summary of the trial has the figures of its row.
+
+        The row then belongs to other samples: its `order` was changed, for example by sorting the table.
+        """
+        stored = {name: value for name in _BINDING if (value := row.figure(name)) is not None}
+        measured = [figures(summary) for summary in self.summaries(row.trial.order).values()]
+        same = any(all(value == round(of[name] or 0.0, 6) for name, value in stored.items()) for of in measured)
+        if measured and row.valid and not (stored and same):
+            raise FormatError(
+                f"{self.path / 'trials.csv'}: the figures of trial {row.trial.order} are not those of its samples",
+                hint="the table was changed; judge an unchanged copy of the run",
             )
 
     @property
@@ -161,7 +190,7 @@ class Run:
         """telemetry.csv by instant and host, streamed: a day of it has millions of rows. Raises FormatError."""
         path = self.path / "telemetry.csv"
         try:
-            yield from readings(read_rows(path))
+            yield from readings(read_rows(path, TELEMETRY_COLUMNS))
         except (ValueError, KeyError, TypeError) as error:
             raise FormatError(f"{path}: {error}", hint="the table is damaged") from error
 
@@ -171,7 +200,7 @@ class Run:
 
     def timeline(self) -> list[dict[str, str]]:
         """The rows of timeline.csv, as text. Raises FormatError."""
-        return read_table(self.path / "timeline.csv")
+        return read_table(self.path / "timeline.csv", TIMELINE_COLUMNS)
 
 
 def find_run(which: str | None, root: Path = RESULTS) -> Path:
@@ -223,10 +252,22 @@ def load_run(path: Path) -> Run:
     if not _RUN_ID.fullmatch(manifest.run_id):
         raise FormatError(f"{manifest_path}: run_id {printable(manifest.run_id, 200)!r} is not a valid name")
     table = path / "trials.csv"
-    rows = tuple(from_columns(table, line, raw) for line, raw in enumerate(read_table(table), start=2))
+    rows = _trials(table)
     orders = [row.trial.order for row in rows]
     if len(set(orders)) < len(orders) or min(orders, default=1) < 1:
         raise FormatError(
             f"{table}: the trials are not numbered 1, 2, 3 … without repetition", hint="the table is damaged"
         )
     return Run(path=path, manifest=manifest, rows=rows)
+
+
+def _trials(table: Path) -> tuple[TrialResult, ...]:
+    if table.is_file() and table.stat().st_size > MAX_TRIALS_BYTES:
+        raise FormatError(
+            f"{table} is larger than {MAX_TRIALS_BYTES:,} bytes", hint="this file was not written by pgcrucible"
+        )
+    rows = read_rows(table, TRIAL_COLUMNS, later=LATER_COLUMNS)
+    trials = tuple(from_columns(table, line, row) for line, row in enumerate(islice(rows, MAX_TRIALS + 1), start=2))
+    if len(trials) > MAX_TRIALS:
+        raise FormatError(f"{table}: more than {MAX_TRIALS:,} trials", hint="this file was not written by pgcrucible")
+    return trials

@@ -103,7 +103,7 @@ def test_a_huge_manifest_is_rejected_before_it_is_read(path: Path) -> None:
 
 def line_of(path: Path, **changed: str) -> None:
     """Changes the first trial's row."""
-    lines = read_table(path / "trials.csv")
+    lines = read_table(path / "trials.csv", TRIAL_COLUMNS)
     lines[0] |= changed
     (path / "trials.csv").unlink()
     append_rows(path / "trials.csv", TRIAL_COLUMNS, lines)

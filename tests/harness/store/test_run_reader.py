@@ -13,6 +13,7 @@ from harness.analysis.bottleneck import with_bottlenecks
 from harness.errors import FormatError, UsageError
 from harness.record import Evidence
 from harness.report.trial_data import read_trials
+from harness.store.csv_rows import TELEMETRY_COLUMNS
 from harness.store.files import read_table
 from harness.store.run_reader import Run, find_run, load_run
 from harness.store.run_writer import RunWriter
@@ -134,11 +135,11 @@ def test_reading_telemetry_takes_constant_memory(tmp_path: Path) -> None:
 
 def test_telemetry_may_be_larger_than_other_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = run_with_telemetry(tmp_path, 10)
-    monkeypatch.setattr("harness.store.files.MAX_TABLE_BYTES", (run.path / "telemetry.csv").stat().st_size - 1)
+    monkeypatch.setattr("harness.store.files.MAX_CELLS", 10)
     assert run.telemetry_totals()[1]
     assert RunWriter.resume(run).path == run.path
-    with pytest.raises(FormatError, match="larger than"):
-        read_table(run.path / "telemetry.csv")
+    with pytest.raises(FormatError, match="more than 10 cells"):
+        read_table(run.path / "telemetry.csv", TELEMETRY_COLUMNS)
 
 
 def test_telemetry_without_line_breaks_is_rejected_before_it_fills_the_memory(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from harness.errors import RigError
-from harness.store.csv_rows import as_columns
+from harness.store.csv_rows import TELEMETRY_COLUMNS, as_columns
 from harness.store.files import read_table
 from harness.store.run_reader import load_run
 from harness.store.run_writer import RunWriter
@@ -32,7 +32,7 @@ def test_resume_drops_the_seconds_of_an_interrupted_trial(tmp_path: Path) -> Non
     run = load_run(again.path)
     assert run.manifest.status == "started"
     assert [line["order"] for line in run.timeline()] == ["1"]
-    assert [line["order"] for line in read_table(run.path / "telemetry.csv")] == ["0", "1"]
+    assert [line["order"] for line in read_table(run.path / "telemetry.csv", TELEMETRY_COLUMNS)] == ["0", "1"]
     again.append("timeline", [{"order": 2, "lane": "main", "second": 0, "ok": 6}])
     assert [line["ok"] for line in run.timeline()] == ["5", "6"]
 

@@ -19,8 +19,9 @@ from harness.errors import RigError
 from harness.model import Host
 from harness.rig.connection import LocalConnection, RemoteProcess
 from harness.rig.rig import Rig
+from harness.store.csv_rows import TELEMETRY_COLUMNS
+from harness.store.files import read_table
 from harness.store.manifest import CodeRecord, RigRecord
-from harness.store.run_reader import read_table
 from harness.store.run_writer import RunWriter
 from harness.targets.telemetry import _CHECKPOINTS, Activity, Reading, Samplers, Telemetry, job, read_line
 from tests.support.builders import rig_state
@@ -115,7 +116,7 @@ def recorder(tmp_path: Path) -> RunWriter:
 
 
 def rows(recorder: RunWriter) -> list[dict[str, str]]:
-    return read_table(recorder.path / "telemetry.csv")
+    return read_table(recorder.path / "telemetry.csv", TELEMETRY_COLUMNS)
 
 
 def recorded(telemetry: Telemetry, recorder: RunWriter, order: int, *wanted: tuple[str, str]) -> Callable[[], bool]:
