@@ -34,7 +34,7 @@ _DIGITS = 15
 _NUMBER = re.compile(r"-?(?:0|[1-9]\d{0,30})(?:\.(?:0|\d{0,30}[1-9]))?(?:e[+-]\d{2,3})?", re.ASCII)
 """As Python prints numbers: no separator of thousands, no 1E+05, and no zero at the end but in `1.0`."""
 COUNTS = ("sent", "ok", "fail", "unknown")
-_MAX_PARAMS = 4000
+_MAX_PARAMS = 20_000
 """Characters of the column `params`."""
 _QUOTED = ("=", "+", "-", "@", "'")
 
