@@ -102,7 +102,7 @@ def parse(text: str) -> Evidence:
 def _ledger(value: object) -> dict[str, tuple[str, int]] | None:
     if value is None:
         return None
-    rows = _table("ledger", value)
+    rows: dict[str, Any] = _table("ledger", value)
     for ident, row in rows.items():  # in place: a ledger of a million rows takes 300 MB
         key, number = _list("ledger", row)
         rows[ident] = (_string("ledger", key), _whole("ledger", number))
