@@ -13,7 +13,7 @@ from harness.text import plural
 
 PARAMS: Mapping[str, str] = {
     "app_cpus": "CPU cap {}",
-    "app_pool_min": "at least {} connections open",
+    "app_pool_min": "connections opened at start: {}",
     "app_pool_wait_seconds": "waits {} s for a connection",
     "bound": "{}-bound",
     "control": "negative control",

@@ -125,13 +125,12 @@ def _table(scenario: ScenarioSummary, width: int) -> Iterator[str]:
     names = [printable(cell.label) for cell in scenario.cells]
     widths = [max(map(len, column)) for column in zip(HEAD, *table, strict=True)]
     room = width - sum(widths) - 2 * len(widths)
-    longest = max(map(len, names))
-    name_width = longest if longest <= room else 0
+    name_width = max((len(name) for name in names if len(name) <= room), default=0)
     yield _aligned("", HEAD, name_width, widths)
     for cell, name, line in zip(scenario.cells, names, table, strict=True):
-        if not name_width:
-            yield from _wrap(name, width, "  ", "    ")
-        yield _aligned(name if name_width else "", line, name_width, widths)
+        if len(name) > name_width:
+            yield from _wrap(name, width, "", "  ")
+        yield _aligned(name if len(name) <= name_width else "", line, name_width, widths)
         yield from _service(cell, width)
 
 

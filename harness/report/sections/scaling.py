@@ -27,8 +27,8 @@ def _bounds(source: SectionInput) -> Mapping[str, Sequence[CellSummary]]:
     """Returns the scenario's cells by bound and strategy, such as `pool-bound, upsert`."""
     bounds: dict[str, list[CellSummary]] = {}
     for cell in source.summary.cells:
-        bound = cell.cell.params.get("bound")
-        name = joined(f"{bound}-bound" if bound else "", cell.cell.strategy)
+        bound = str(cell.cell.params.get("bound", ""))
+        name = joined({"pool": "pool-bound", "cpu": "CPU-bound"}.get(bound, bound), cell.cell.strategy)
         bounds.setdefault(name, []).append(cell)
     return bounds
 
