@@ -121,7 +121,7 @@ class Handlers:
             document["status"] = "unhealthy"
         response = json_response(document, error.status)
         response.headers.update(error.headers)
-        if error.status in (408, 413) or error.code == "BAD_BODY":
+        if error.status in (408, 413, 415) or error.code == "BAD_BODY":
             response.force_close()  # the rest of the body is not read, or its end is unknown
         return response
 

@@ -56,6 +56,7 @@ async def serve(app: web.Application) -> None:
         runner.server,
         loop=loop,
         access_log=None,
+        auto_decompress=False,  # it decompresses in the event loop, whatever the size
         keepalive_timeout=settings.keepalive_seconds,
         head_seconds=settings.head_seconds,
     )

@@ -26,7 +26,13 @@ MAX_HOLD_MS = 60_000
 
 
 async def read_json(request: web.Request, *, most_bytes: int, seconds: float) -> dict[str, Any]:
-    """Returns the body as a JSON object. Raises 400, 408 or 413."""
+    """Returns the body as a JSON object. Raises 400, 408, 413 or 415."""
+    codings = ",".join(request.headers.getall("Content-Encoding", []))
+    if any(coding.strip().lower() not in ("", "identity") for coding in codings.split(",")):
+        # A limit of the size after decompression would come too late: the CPU time is spent by then.
+        raise ServiceError(
+            415, "ENCODED_BODY", "a compressed body is not accepted", headers={"Accept-Encoding": "identity"}
+        )
     too_large = ServiceError(413, "BODY_TOO_LARGE", f"the body is larger than {most_bytes} bytes")
     if (request.content_length or 0) > most_bytes:
         raise too_large

@@ -61,12 +61,15 @@ Run = Callable[[Callable[[PgConnection], Awaitable[list[Increment]]]], Awaitable
 class _Entry:
     """A waiting increment: its key, its ledger id and the future of its result."""
 
-    __slots__ = ("answer", "entry_id", "key", "since")
+    __slots__ = ("answer", "entry_id", "key", "retries", "since", "transactions")
 
     def __init__(self, key: str, entry_id: str | None) -> None:
         self.key = key
         self.entry_id = entry_id
         self.since = perf_counter()
+        self.retries = 0.0
+        self.transactions = 0.0
+        """The share of the cost of refused batches."""
         self.answer: asyncio.Future[tuple[int, RequestCost]] = asyncio.get_running_loop().create_future()
 
 
@@ -122,26 +125,40 @@ class Coalescer:
             self._running -= 1
 
     async def _answer(self, batch: Sequence[_Entry]) -> None:
+        """Commits a batch and answers its requests. A refused batch is halved until the refused request is alone.
+
+        PostgreSQL refuses (422) the whole statement if one counter is at its limit; the other counters are not.
+        """
         started = perf_counter()
         failure = ServiceError(500, "INTERNAL", "the batch was interrupted", "unknown")
+        halves: tuple[Sequence[_Entry], ...] = ()
         try:
             await self._commit(batch, started)
         except ServiceError as error:
             failure = error
+            if error.status == 422 and len(batch) > 1:
+                middle = len(batch) // 2
+                halves = (batch[:middle], batch[middle:])
         finally:
-            for entry in batch:
+            for entry in () if halves else batch:
                 if entry.entry_id is not None:
                     del self._by_id[entry.entry_id]
                 if not entry.answer.done():
-                    share = failure.cost and _share(failure.cost, batch, started - entry.since)
+                    share = failure.cost and _share(failure.cost, batch, started, entry)
                     entry.answer.set_exception(failure.again(share))
                     entry.answer.exception()  # marks it as retrieved: a disconnected client does not
+        for half in halves:
+            for entry in half:
+                if failure.cost:
+                    entry.retries += failure.cost.retries / len(batch)
+                    entry.transactions += failure.cost.transactions / len(batch)
+            await self._answer(half)
 
     async def _commit(self, batch: Sequence[_Entry], started: float) -> None:
         statement = _plain if all(entry.entry_id is None for entry in batch) else _with_ledger
         results, cost = await self._run(lambda connection: statement(connection, batch))
         for entry, result in zip(batch, results, strict=True):
-            share = _share(cost, batch, started - entry.since)
+            share = _share(cost, batch, started, entry)
             try:
                 value = replayed_value(entry.key, result)
             except ServiceError as error:
@@ -151,12 +168,12 @@ class Coalescer:
             entry.answer.set_result((value, share))
 
 
-def _share(cost: RequestCost, batch: Sequence[_Entry], waited: float) -> RequestCost:
-    """Returns the cost of one request that waited `waited` seconds for its batch of that cost."""
+def _share(cost: RequestCost, batch: Sequence[_Entry], started: float, entry: _Entry) -> RequestCost:
+    """Returns the cost of one request of a batch of that cost, which began at `started`."""
     return RequestCost(
-        pool_wait_ms=waited * 1000 + cost.pool_wait_ms,
-        retries=cost.retries / len(batch),
-        transactions=cost.transactions / len(batch),
+        pool_wait_ms=(started - entry.since) * 1000 + cost.pool_wait_ms,
+        retries=entry.retries + cost.retries / len(batch),
+        transactions=entry.transactions + cost.transactions / len(batch),
     )
 
 

@@ -38,6 +38,8 @@ _SCHEMA = (
     "CREATE TABLE IF NOT EXISTS ledger (id TEXT PRIMARY KEY, key TEXT NOT NULL, value INTEGER NOT NULL,"
     " created_at TEXT NOT NULL DEFAULT CURRENT_TIMESTAMP)",
 )
+_MAX_VALUE = 2**63 - 1
+"""The largest INTEGER (SQLite, "Datatypes"); `value + 1` in SQL would become a REAL, and sqlite3 cannot bind it."""
 _BUSY_SECONDS = 10.0
 _START_SECONDS = 20.0
 _READ_BACK = ("journal_mode", "synchronous", "busy_timeout", "wal_autocheckpoint", "page_size", "cache_size")
@@ -229,11 +231,11 @@ class SqliteBackend:
             result = work(connection)
             committing = True
             connection.execute("COMMIT")
-        except (sqlite3.Error, ServiceError) as error:
+        except BaseException as error:  # any: an open transaction would keep the lock of the whole file
             self._roll_back()
-            if isinstance(error, ServiceError):
-                raise
-            raise from_sqlite(error, in_doubt=committing) from None
+            if isinstance(error, sqlite3.Error):
+                raise from_sqlite(error, in_doubt=committing) from None
+            raise
         return result
 
     def _roll_back(self) -> None:
@@ -276,7 +278,9 @@ def _increment(connection: sqlite3.Connection, key: str, entry_id: str | None) -
             return replayed_value(key, entry)
     row = connection.execute("SELECT value FROM counters WHERE key = ?", (key,)).fetchone()
     if row:
-        value = int(row[0]) + 1
+        if type(row[0]) is not int or row[0] >= _MAX_VALUE:
+            raise unprocessable("OUT_OF_RANGE", f"the counter's value is {_MAX_VALUE}, the largest, or not an integer")
+        value = row[0] + 1
         connection.execute(
             "UPDATE counters SET value = ?, last_modified = CURRENT_TIMESTAMP WHERE key = ?", (value, key)
         )

@@ -74,7 +74,7 @@ async def start() -> AsyncIterator[Start]:
     async def begin(environ: dict[str, str], **settings: object) -> Service:
         changed = {name: str(value) for name, value in settings.items()}
         app = make_app(Settings.from_environment({**environ, "HOST": "127.0.0.1", "PORT": "0", **changed}))
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=5)
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=5, auto_decompress=False)
         await runner.setup()
         runners.append(runner)
         await web.TCPSite(runner, "127.0.0.1", 0, backlog=4096).start()

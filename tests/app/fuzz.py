@@ -160,8 +160,7 @@ class Line:
         """Returns whether the service reads another request; after bytes that aiohttp cannot parse it does not."""
         status, headers, _ = answer
         ours = status < 400 or headers.get("content-type", "").startswith("application/json")
-        packed = b"Content-Encoding" in raw  # an invalid body is detected later, even if it is not read
-        return ours and not packed and status != 101 and headers.get("connection", "").lower() != "close"
+        return ours and status != 101 and headers.get("connection", "").lower() != "close"
 
     def close(self) -> None:
         """Closes the connection; the next request opens a new one."""

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import io
 import json
+import sqlite3
 from pathlib import Path
 from urllib.parse import quote
 
+import psycopg
 import pytest
 from yarl import URL
+
+from app.service import BACKEND, SETTINGS
 
 from .conftest import Service, Start
 
@@ -172,6 +177,42 @@ BAD = {
 }
 
 
+LIMIT = 2**63 - 1
+"""The largest value of a counter: bigint, and INTEGER of SQLite."""
+
+
+async def set_counter(service: Service, key: str, value: int) -> None:
+    """Writes a counter's value directly into the database of the service."""
+    settings = service.app[SETTINGS]
+    if settings.backend != "postgres":
+        with contextlib.closing(sqlite3.connect(settings.sqlite_path, timeout=20)) as file, file:
+            file.execute("INSERT INTO counters (key, value) VALUES (?, ?)", (key, value))
+        return
+    place = {"host": settings.postgres_host, "port": settings.postgres_port, "dbname": settings.postgres_db}
+    login = {"user": settings.postgres_user, "password": settings.postgres_password}
+    async with await psycopg.AsyncConnection.connect(**place, **login) as connection:
+        await connection.execute("INSERT INTO counters (key, value) VALUES (%s, %s)", (key, value))
+
+
+async def test_a_counter_at_its_limit_is_422_and_other_counters_go_on(service: Service) -> None:
+    await set_counter(service, "full", LIMIT - 1)
+    assert (await service.increment("full")).body["value"] == LIMIT
+    strategies = service.app[BACKEND].strategies
+    for strategy in strategies:
+        for entry_id in ("", f"id-{strategy}"):
+            answer = await service.increment("full", strategy, entry_id=entry_id)
+            assert (answer.status, answer.body["outcome"]) == (422, "aborted"), (strategy, answer)
+            assert answer.body["code"] in ("22003", "OUT_OF_RANGE")
+            # Nothing is locked, and the id was not used.
+            assert (await service.increment("other", strategy, entry_id=entry_id)).status == 200, strategy
+    held = await service.post("/api/transaction", {"keys": ["first", "full"]})
+    assert (held.status, held.body["outcome"]) == (422, "aborted")
+    assert (await service.get("/api/counter/first")).status == 404
+    assert await service.value("full") == LIMIT
+    assert await service.value("other") == 2 * len(strategies)
+    assert (await service.get("/metrics")).body["database"]["max_counter_value"] == LIMIT
+
+
 async def test_a_bad_increment_is_refused_and_counts_nothing(service: Service) -> None:
     for name, data in BAD.items():
         answer = await service.post("/api/increment", data=data)
@@ -249,11 +290,11 @@ async def test_an_expect_header_is_continued_or_refused_in_json(service: Service
     assert await service.value("a") == 1
 
 
-async def test_invalid_bytes_close_the_connection(service: Service) -> None:
+async def test_a_compressed_body_closes_the_connection(service: Service) -> None:
     answer = await service.client.post(
         f"{service.url}/api/increment", data=b"no gzip", headers={"Content-Encoding": "gzip"}, compress=None
     )
-    assert (answer.status, (await answer.json())["code"]) == (400, "BAD_BODY")
+    assert (answer.status, (await answer.json())["code"]) == (415, "ENCODED_BODY")
     assert answer.headers["Connection"] == "close"
 
 

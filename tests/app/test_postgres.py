@@ -596,3 +596,24 @@ async def test_the_app_role_has_only_the_needed_rights(database) -> None:
         for sql in refused:
             with pytest.raises(psycopg.errors.InsufficientPrivilege):
                 await connection.execute(sql)  # type: ignore[arg-type]
+
+
+async def test_one_full_counter_fails_only_its_own_requests_of_a_batch(database, start: Start, admin) -> None:
+    """Counters of one batch share a statement; one value out of range must not refuse the others."""
+    service = await start(database.environ, POOL_SIZE=1, COALESCE_BATCHES=1)
+    await admin.execute("INSERT INTO counters (key, value) VALUES ('full', %s)", (2**63 - 1 - 3,))
+    keys = ["full", "a", "b", "full", "a"] * 10
+    for ids in ([""] * len(keys), [f"id-{number}" for number in range(len(keys))]):
+        before = (await service.get("/metrics")).body["transactions"]
+        answers = await asyncio.gather(
+            *(service.increment(key, "coalesce", entry_id=name) for key, name in zip(keys, ids, strict=True))
+        )
+        failed = Counter(key for key, answer in zip(keys, answers, strict=True) if answer.status != 200)
+        assert {answer.status for answer in answers} == {200, 422}
+        assert {answer.body["outcome"] for answer in answers if answer.status == 422} == {"aborted"}
+        assert failed == {"full": 20 - 3 if ids[0] == "" else 20}
+        # The cost of the requests is that of the transactions, also of the failed ones.
+        spent = (await service.get("/metrics")).body["transactions"] - before
+        assert sum(answer.body["transactions"] for answer in answers) == pytest.approx(spent, rel=1e-3)
+    assert [await service.value(key) for key in ("full", "a", "b")] == [2**63 - 1, 40, 20]
+    assert await scalar(admin, "SELECT count(*) FROM ledger") == 30

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sqlite3
 from collections import Counter
 from dataclasses import asdict
@@ -12,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from app.backends import filesystem
+from app.backends import filesystem, sqlite
 from harness.isolation.sqlite_profiles import PROFILES
 
 from .conftest import Start
@@ -151,3 +152,29 @@ async def test_a_file_that_is_not_a_database_is_refused(start: Start, tmp_path: 
     (tmp_path / "crucible.sqlite").write_text("not a database, whatever its name says " * 100)
     with pytest.raises(RuntimeError, match="cannot be prepared"):
         await start(environ(tmp_path, TUNED))
+
+
+@pytest.mark.parametrize("backend", [NAIVE, TUNED])
+@pytest.mark.parametrize("value", ["9223372036854775807", "9.3e18", "'text'", "x'00'", "9e999"])
+async def test_a_stored_value_that_cannot_be_counted_on_keeps_no_lock(
+    start: Start, tmp_path: Path, backend: str, value: str
+) -> None:
+    service = await start(environ(tmp_path, backend))
+    path = tmp_path / "crucible.sqlite"
+    with contextlib.closing(sqlite3.connect(path)) as other, other:
+        other.execute(f"INSERT INTO counters (key, value) VALUES ('odd', {value})")  # noqa: S608 -- constants
+    answer = await service.increment("odd")
+    assert (answer.status, answer.body["code"], answer.body["outcome"]) == (422, "OUT_OF_RANGE", "aborted")
+    with contextlib.closing(sqlite3.connect(path, timeout=0)) as other, other:
+        other.execute("UPDATE counters SET value = 1")
+    assert (await service.increment("odd")).body["value"] == 2
+
+
+async def test_an_unexpected_error_is_rolled_back(start: Start, tmp_path: Path, monkeypatch: Any) -> None:
+    service = await start(environ(tmp_path, TUNED))
+    monkeypatch.setattr(sqlite, "replayed_value", lambda *_: 1 / 0)
+    assert (await service.increment("a", entry_id="x")).status == 200
+    assert (await service.increment("a", entry_id="x")).status == 500
+    with contextlib.closing(sqlite3.connect(tmp_path / "crucible.sqlite", timeout=0)) as other, other:
+        other.execute("UPDATE counters SET value = 7")
+    assert (await service.increment("a")).body["value"] == 8
