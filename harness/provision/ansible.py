@@ -27,6 +27,8 @@ from typing import Any
 import yaml
 
 from harness.errors import RigError
+from harness.provision import play_processes
+from harness.rig import machine_lock
 from harness.rig.ssh import changed_host_key
 from harness.rig.state import PLAYBOOKS, Variables, folder, write_private
 
@@ -177,7 +179,10 @@ def run_playbooks(
     began = time.monotonic()
     events = _Events(echo)
     tail: deque[str] = deque(maxlen=TAIL_LINES)
-    with tempfile.TemporaryDirectory(prefix="play-", dir=base) as temporary:
+    with (
+        tempfile.TemporaryDirectory(prefix=play_processes.PREFIX, dir=base) as temporary,
+        play_processes.watched(Path(temporary), machine_lock.descriptors()),
+    ):
         extra = Path(temporary) / "variables.yml"
         write_private(extra, yaml.safe_dump(dict(variables)))
         command = [sys.executable, "-m", "ansible", "playbook", "--extra-vars", f"@{extra}"]
@@ -194,6 +199,7 @@ def run_playbooks(
             "ANSIBLE_LOCAL_TEMP": str(Path(temporary) / "ansible"),
             "ANSIBLE_SSH_CONTROL_PATH_DIR": str(Path(temporary) / "cp"),
             "PYTHONWARNINGS": "ignore",
+            play_processes.VARIABLE: temporary,
             **(strategy() if mitogen else {}),
         }
         with subprocess.Popen(
@@ -211,6 +217,7 @@ def run_playbooks(
                     _take(line, events, tail)
             except BaseException:
                 _end(process)
+                play_processes.end(Path(temporary))  # its workers leave the process group
                 raise
         code = process.returncode
     if code != 0:

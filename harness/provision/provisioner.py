@@ -18,7 +18,7 @@ import yaml
 
 from harness.errors import RigError, UsageError
 from harness.model import MAX_HOSTS, Host
-from harness.provision import doctor, image, podman_cli, providers
+from harness.provision import doctor, image, play_processes, podman_cli, providers
 from harness.provision.ansible import Echo, Play, PlayResult, run_playbooks
 from harness.provision.bundle import Bundle, build_bundle
 from harness.provision.certificates import certify
@@ -95,6 +95,7 @@ def provision(
     if hosts is not None and not 1 <= hosts <= MAX_HOSTS:
         raise UsageError(f"--hosts {hosts} is out of range", hint=f"give 1 to {MAX_HOSTS}")
     with state.locked(name), ExitStack() as held:
+        play_processes.remove_leftovers(state.folder(name))
         stages = _Stages()
         if venv_s := os.environ.get("PGCRUCIBLE_VENV_S"):
             stages.add("venv", float(venv_s))
@@ -248,6 +249,7 @@ def destroy(
     created. `forget` deletes the state even if something cannot be removed, such as files on a machine that is gone.
     """
     with state.locked(name):
+        play_processes.remove_leftovers(state.folder(name))
         known = state.folder(name).exists()
         stored = _readable_state(name, echo)
         removed: list[str] = []

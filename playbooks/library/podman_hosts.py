@@ -67,8 +67,12 @@ class PodmanError(Exception):
     """A podman command failed; the message names the host or object and podman's last output."""
 
 
+LASTING = {key: value for key, value in os.environ.items() if key != "PGCRUCIBLE_PLAY"}
+"""The environment of what outlives the play: its own processes are found by this variable, and ended with it."""
+
+
 def podman(*arguments: str, what: str) -> str:
-    done = subprocess.run(["podman", *arguments], capture_output=True, text=True, check=False)
+    done = subprocess.run(["podman", *arguments], capture_output=True, text=True, check=False, env=LASTING)
     if done.returncode != 0:
         raise PodmanError(f"{what}: {done.stderr.strip()[-600:]}")
     return done.stdout
