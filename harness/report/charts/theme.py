@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-Row = Mapping[str, Any]
+Row = Mapping[str, object]
 """A row of a chart's data."""
 Rows = Iterable[Row]
 Point = dict[str, Any]
@@ -56,7 +56,7 @@ CONFIG: Spec = {
 }  # fmt: skip
 
 
-def chart(title: str, subtitle: str, rows: Rows, body: Row) -> Spec:
+def chart(title: str, subtitle: str, rows: Rows, body: Spec) -> Spec:
     """Returns a whole specification: `title` states the finding, `subtitle` how it was measured."""
     return {
         "$schema": "https://vega.github.io/schema/vega-lite/v5.json",
@@ -106,7 +106,7 @@ def in_order(values: Iterable[Any]) -> list[Any]:
     return list(dict.fromkeys(values))
 
 
-def room(rows: Rows, name: str) -> float:
+def room(rows: Iterable[Point], name: str) -> float:
     """Returns the end of an axis of bars: the longest bar leaves space for the text at its end."""
     return 1.22 * max((row[name] for row in rows), default=0.0)
 
