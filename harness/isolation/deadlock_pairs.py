@@ -51,7 +51,9 @@ def script(pairs: int, *, crossed: bool = True) -> Script:
         ),
         rounds=(
             tuple(Step(name, f"BEGIN ISOLATION LEVEL {LEVEL_USED}") for name in names),
-            tuple(Step(name, "SHOW transaction_isolation", LEVEL) for name in names),
+            tuple(
+                Step(name, "SELECT current_setting('transaction_isolation'), pg_backend_pid()", LEVEL) for name in names
+            ),
             tuple(first),
             tuple(second),
             tuple(Step(name, "COMMIT") for name in names),

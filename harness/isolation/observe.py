@@ -49,12 +49,17 @@ class Observation:
 
 
 def wrong_levels(level: str, transcript: Transcript) -> list[str]:
-    """Returns one sentence for each transaction that reports another level than the requested one."""
-    return [
-        f"{event.session} requested {level} but ran at {_level(event.rows)}"
-        for event in transcript.events
-        if event.label == LEVEL and not event.code and _level(event.rows) != level
-    ]
+    """Returns one sentence for each transaction at another level, or in another server process, than requested."""
+    problems = []
+    for event in transcript.events:
+        if event.label != LEVEL or event.code:
+            continue
+        if _level(event.rows) != level:
+            problems.append(f"{event.session} requested {level} but ran at {_level(event.rows)}")
+        pids = [row[1] for row in event.rows if len(row) > 1]
+        if any(pid != transcript.pids.get(event.session) for pid in pids):
+            problems.append(f"{event.session} ran in another server process than its own: is a pooler between?")
+    return problems
 
 
 def _level(rows: tuple[tuple[object, ...], ...]) -> str:

@@ -6,15 +6,15 @@ that this step led to.
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import psycopg
-from psycopg.conninfo import make_conninfo
 
 from harness.errors import RigError, UsageError
 from harness.isolation.case_model import Level
+from harness.isolation.postgres_connection import Connection, apply, connect, message, require_sessions
 from harness.isolation.stepper import LIMIT_S, StatementError
 from harness.isolation.transcript import Rows
 
@@ -38,7 +38,7 @@ SETTINGS = (
 class Postgres:
     """One server, one scratch schema. Context manager; an advisory lock keeps a second run out of the schema."""
 
-    level_sql = "SHOW transaction_isolation"
+    level_sql = "SELECT current_setting('transaction_isolation'), pg_backend_pid()"
 
     def __init__(self, dsn: str, schema: str, *, limit_s: float = LIMIT_S) -> None:
         """Connects the observer. The role needs CREATE on `schema`, which must exist.
@@ -50,23 +50,20 @@ class Postgres:
                 f"invalid schema name {schema!r}", hint="use lower case letters, digits and _, 63 characters at most"
             )
         self._schema = schema
-        self._statement_timeout_ms = int(limit_s * 2000)  # ends a statement on the server if this process fails to
+        self._limit_s = limit_s
+        self._dsn = dsn
+        self._sessions: dict[str, Connection] = {}
+        self._observer = self._connect()
         try:
-            self._dsn = make_conninfo(
-                dsn, connect_timeout=5, tcp_user_timeout=10_000, application_name="pgcrucible isolation"
-            )
-        except psycopg.Error:  # its message may quote the DSN, and with it the password
-            raise UsageError("the DSN cannot be parsed", hint="give host=… dbname=… user=…") from None
-        self._sessions: dict[str, psycopg.Connection[Any]] = {}
-        try:
-            self._observer = self._connect()
-        except psycopg.Error as error:
-            raise RigError(f"cannot connect to PostgreSQL: {error}") from error
-        try:
+            self._require_sessions()
             self._lock_schema()
         except BaseException:
             self._observer.close()
             raise
+
+    def _require_sessions(self) -> None:
+        with contextlib.closing(self._connect()) as other:
+            require_sessions([self._observer, other], self._observer)
 
     def _lock_schema(self) -> None:
         """Checks that the schema exists and takes its advisory lock, which ends with the observer's connection."""
@@ -86,17 +83,25 @@ class Postgres:
         self.end_sessions()
         self._observer.close()
 
-    def _connect(self) -> psycopg.Connection[Any]:
-        conn = psycopg.connect(self._dsn, autocommit=True, prepare_threshold=None)
+    def _connect(self) -> Connection:
+        """Raises UsageError or RigError. The server ends a statement if this process fails to."""
+        connection = connect(self._dsn, limit_s=self._limit_s * 2 + 5, place="cannot connect to PostgreSQL")
+        timeout_ms = str(int(self._limit_s * 2000))
         try:
-            conn.execute(
-                "SELECT set_config('search_path', %s, false), set_config('statement_timeout', %s, false)",
-                (self._schema, str(self._statement_timeout_ms)),
-            )
-        except BaseException:
-            conn.close()
-            raise
-        return conn
+            apply(connection, {"search_path": self._schema, "statement_timeout": timeout_ms}, local=False)
+            self._detect_deadlocks(connection)
+        except psycopg.Error as error:
+            connection.close()
+            raise RigError(f"PostgreSQL: {message(error, {})}", hint="is the database up?") from error
+        return connection
+
+    def _detect_deadlocks(self, connection: Connection) -> None:
+        """Lowers a deadlock_timeout that is longer than a case may last, where the role may do so."""
+        most_ms = round(self._limit_s * 1000 / 3)
+        longer = f"SELECT setting::int > {most_ms} FROM pg_settings WHERE name = 'deadlock_timeout'"  # noqa: S608
+        if connection.execute(longer.encode()).fetchone() == (True,):
+            with contextlib.suppress(psycopg.errors.InsufficientPrivilege):  # its cases are `unknown` then
+                connection.execute(f"SET deadlock_timeout = {most_ms}".encode())
 
     def facts(self) -> dict[str, object]:
         """Returns the version and the settings on which the results depend, to be stored with them."""
@@ -119,8 +124,9 @@ class Postgres:
         for session in sessions:
             try:
                 self._sessions[session] = self._connect()
-            except psycopg.Error as error:
-                raise StatementError(error.sqlstate or "08001", f"{session} cannot connect: {error}") from error
+            except RigError as error:
+                raise StatementError("08001", f"{session} cannot connect: {error}") from error
+        require_sessions(list(self._sessions.values()), self._observer)
         self._names = {conn.info.backend_pid: name for name, conn in self._sessions.items()}
         return {name: pid for pid, name in self._names.items()}
 
@@ -165,7 +171,7 @@ class Postgres:
             raise
 
 
-def _execute(conn: psycopg.Connection[Any], sql: str, parameters: Sequence[object] | None = None) -> Rows:
+def _execute(conn: Connection, sql: str, parameters: Sequence[object] | None = None) -> Rows:
     try:
         cursor = conn.execute(sql.encode(), parameters)
         return tuple(cursor.fetchall()) if cursor.description else ()

@@ -182,6 +182,10 @@ class BenchRequest:
             if text is None:
                 continue
             option = OPTIONS[name]
+            if option.value and not str(text).strip():
+                raise UsageError(
+                    f"--{option.name} is empty", hint="is a variable unset? leave the option out, or give a value"
+                )
             parse = partial(names, known=known_scenarios) if name == "scenarios" else option.parse
             values[name] = parse(option.name, str(text)) if option.value else bool(text)
         stored = {o.keyword: texts.get(o.keyword, o.default) for o in OPTIONS.values() if o.stored}

@@ -1,6 +1,6 @@
 """Reads the counters of an external service: from its database (--dsn), or from its API (weaker evidence).
 
-The connection to the database is read-only. A remote workload that writes gets a new schema and its own connection.
+Readings of the database are read-only. A remote workload that writes gets a new schema and its own connection.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import re
 import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from time import monotonic, sleep
 from typing import Any, Protocol
 from urllib.parse import quote
 
@@ -17,13 +18,25 @@ import psycopg
 from psycopg import sql
 
 from harness.errors import RigError, UsageError
+from harness.isolation.postgres_connection import (
+    Connection,
+    apply,
+    connect,
+    message,
+    require_primary,
+    require_sessions,
+)
 from harness.load.outcome import integer
 from harness.record import BulkRows
 from harness.targets.postgres_queries import bulk_rows, server_settings
-from harness.targets.service_client import TIMEOUT_S, ServiceClient
+from harness.targets.service_client import ServiceClient
 from harness.targets.url import CONTRACT, Address
+from harness.text import printable
 
 READERS = 8
+READ_S = 60.0
+"""For one statement."""
+RESTART_S = 30.0
 SECRET_SETTINGS = re.compile("conninfo|command|passphrase|key|password")
 """Names of server settings that may hold secrets."""
 
@@ -62,24 +75,21 @@ class ApiCounters:
 
 
 class DatabaseCounters:
-    """Reads from the service's database. `permit` raises UsageError for an address that must not be used."""
+    """Reads from the service's database. `permit` raises UsageError for an address that must not be used.
+
+    Every reading has a new connection: one that lasts as long as a trial may be closed by the server or on the way.
+    """
 
     def __init__(self, dsn: str, permit: Callable[[str], None]) -> None:
         self._dsn, self._permit = dsn, permit
-        self._db = self._connect(read_only=True)
+        self._answered = False
+        with self._reading("nothing yet"):
+            pass
 
-    def _connect(self, *, read_only: bool) -> psycopg.Connection[Any]:
+    def _connect(self) -> Connection:
         """Raises UsageError or RigError; neither contains the DSN."""
+        connection = connect(self._dsn, limit_s=READ_S)
         try:
-            connection = psycopg.connect(
-                self._dsn, autocommit=True, connect_timeout=int(TIMEOUT_S), application_name="pgcrucible"
-            )
-        except psycopg.ProgrammingError:  # its message may quote the DSN with the password
-            raise UsageError("--dsn is not a connection string", hint="--dsn 'host=… dbname=… user=…'") from None
-        except psycopg.OperationalError as error:
-            raise RigError(f"--dsn: {' '.join(str(error).split())}", hint="is the database up?") from None
-        try:
-            connection.read_only = read_only
             if connection.info.hostaddr:  # empty for a Unix socket
                 self._permit(connection.info.hostaddr)
         except UsageError:
@@ -87,74 +97,115 @@ class DatabaseCounters:
             raise
         return connection
 
-    def close(self) -> None:
-        """Closes the connection."""
-        self._db.close()
-
     @contextlib.contextmanager
-    def _reading(self, what: str) -> Iterator[None]:
-        try:
-            with self._db.transaction():  # BEGIN READ ONLY: psycopg applies read_only to transactions
-                yield
-        except psycopg.Error as error:
-            raise RigError(
-                f"--dsn: {' '.join(str(error).split())}",
-                hint=f"the oracle reads {what}; without --dsn it reads from the service",
-            ) from None
+    def _reading(self, what: str) -> Iterator[Connection]:
+        """A transaction that cannot write, on the primary, at our own settings. Raises UsageError, RigError."""
+        with contextlib.closing(self._reconnect()) as connection:
+            try:
+                connection.read_only = True
+                with connection.transaction():  # BEGIN READ ONLY: psycopg applies read_only to transactions
+                    apply(connection, {"statement_timeout": str(int(READ_S * 1000))}, local=True)
+                    require_primary(connection)
+                    yield connection
+            except psycopg.Error as error:
+                raise RigError(
+                    f"--dsn: {message(error, {})}",
+                    hint=f"the oracle reads {what}; without --dsn it reads from the service",
+                ) from None
+
+    def _reconnect(self) -> Connection:
+        """Connects; after the first time it waits for a database that restarts, at most RESTART_S."""
+        deadline = monotonic() + (RESTART_S if self._answered else 0)
+        while True:
+            try:
+                connection = self._connect()
+            except RigError:
+                if monotonic() > deadline:
+                    raise
+                sleep(1)
+            else:
+                self._answered = True
+                return connection
 
     def counters(self, keys: Sequence[str]) -> dict[str, int]:
-        """See CounterSource. Reads the table `counters`."""
-        with self._reading("the table counters (key, value)"):
-            rows = self._db.execute("SELECT key, value FROM counters WHERE key = ANY(%s)", [list(keys)]).fetchall()
-        return {str(key): int(value) for key, value in rows}
+        """See CounterSource. Reads the table `counters`; a padded key (char(n)) is the key without its blanks."""
+        with self._reading("the table counters (key, value)") as db:
+            rows = db.execute(
+                "SELECT wanted.key, value FROM counters JOIN unnest(%s::text[]) AS wanted (key) "
+                "ON counters.key = wanted.key",
+                [list(keys)],
+            ).fetchall()
+        values: dict[str, int] = {}
+        for key, value in rows:
+            if key in values or value is None or isinstance(value, bool | str) or int(value) != value:
+                reason = "more than one row" if key in values else f"the value {printable(value, 40)}"
+                raise RigError(f"--dsn: the table counters has {reason} for the key '{key}'", hint=CONTRACT)
+            values[key] = int(value)
+        return values
 
     def ledger(self, keys: Sequence[str]) -> dict[str, tuple[str, int]] | None:
         """Returns the rows of the ledger for these keys; None without such a table. Raises RigError."""
-        with self._reading("the table ledger (id, key, value)"):
-            if self._one("SELECT to_regclass('ledger')") is None:
+        with self._reading("the table ledger (id, key, value)") as db:
+            if _one(db, "SELECT to_regclass('ledger')") is None:
                 return None
-            rows = self._db.execute("SELECT id, key, value FROM ledger WHERE key = ANY(%s)", [list(keys)]).fetchall()
+            rows = db.execute(
+                "SELECT rtrim(id::text), rtrim(key::text), value FROM ledger WHERE key = ANY(%s)", [list(keys)]
+            ).fetchall()
         return {i: (k, v) for i, k, v in rows}
 
     def newest(self) -> int:
         """Returns the largest id of the table `data`. Raises RigError."""
-        with self._reading("the table data (id, content)"):
-            return int(self._one("SELECT coalesce(max(id), 0) FROM data"))
+        with self._reading("the table data (id, content)") as db:
+            return int(_one(db, "SELECT coalesce(max(id), 0) FROM data"))
 
     def bulk_rows(self, after: int) -> BulkRows:
         """Returns the rows that the load inserted into `data` above the id `after`. Raises RigError."""
-        with self._reading("the table data (id, content)"):
-            return bulk_rows(self._db, after=after, form=r"^9?\d{12}-\d+$")
+        with self._reading("the table data (id, content)") as db:
+            return bulk_rows(db, after=after, form=r"^9?\d{12}-\d+$")
 
     def connections(self) -> int:
         """Returns the server's max_connections."""
-        with self._reading("its settings"):
-            return int(self._one("SELECT current_setting('max_connections')::int"))
+        with self._reading("its settings") as db:
+            return int(_one(db, "SELECT current_setting('max_connections')::int"))
 
     def settings(self) -> Mapping[str, str]:
         """Returns the server's settings as `server_settings` does, without those that may hold a secret."""
-        with self._reading("its settings"):
-            settings = server_settings(self._db)
+        with self._reading("its settings") as db:
+            settings = server_settings(db)
         return {name: value for name, value in settings.items() if not SECRET_SETTINGS.search(name)}
-
-    def _one(self, query: str) -> Any:
-        row = self._db.execute(query.encode()).fetchone()
-        assert row is not None
-        return row[0]
 
     @contextlib.contextmanager
     def scratch(self) -> Iterator[dict[str, str]]:
         """Creates a schema, drops it at the end; yields the fields of a remote workload's job: `dsn` and `schema`."""
         schema = f"pgcrucible_{secrets.token_hex(6)}"
-        with contextlib.closing(self._connect(read_only=False)) as connection:
+        with contextlib.closing(self._connect()) as connection, contextlib.closing(self._connect()) as observer:
+            require_sessions([connection], observer)
             try:
+                apply(connection, {}, local=False)
                 connection.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(schema)))
             except psycopg.Error as error:
                 raise UsageError(
-                    f"--dsn: {' '.join(str(error).split())}",
+                    f"--dsn: {message(error, {})}",
                     hint="isolation and deadlocks create a schema: the role needs CREATE on the database",
                 ) from None
             try:
                 yield {"dsn": self._dsn, "schema": schema}
             finally:
+                self._drop(schema)
+
+    def _drop(self, schema: str) -> None:
+        """Drops the schema over a new connection: the first may have been closed while the workload ran."""
+        with contextlib.closing(self._reconnect()) as connection:
+            try:
+                apply(connection, {"lock_timeout": "10s"}, local=False)
                 connection.execute(sql.SQL("DROP SCHEMA {} CASCADE").format(sql.Identifier(schema)))
+            except psycopg.Error as error:
+                raise RigError(
+                    f"--dsn: the schema {schema} was not dropped: {message(error, {})}", hint="drop it by hand"
+                ) from None
+
+
+def _one(connection: Connection, query: str) -> Any:
+    row = connection.execute(query.encode()).fetchone()
+    assert row is not None
+    return row[0]

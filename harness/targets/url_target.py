@@ -87,8 +87,7 @@ class UrlTarget(Target):
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._database is not None:
-            self._database.close()
+        """Holds nothing open."""
 
     # -- once per bench, before the plan ---------------------------------------------------------------
 

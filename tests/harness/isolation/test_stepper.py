@@ -7,6 +7,7 @@ from time import monotonic, sleep
 import psycopg
 import pytest
 
+from harness.errors import RigError
 from harness.isolation.case_model import LEVELS, Script, Step
 from harness.isolation.cases import CASES, CLEANUP, FINAL, SETUP
 from harness.isolation.observe import observe
@@ -14,7 +15,7 @@ from harness.isolation.stepper import StatementError, drive, script
 
 RC, SER = LEVELS[1], LEVELS[3]
 ADD = "UPDATE test SET value = value + 1 WHERE id = 1"
-CONNECTIONS = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'pgcrucible isolation'"
+CONNECTIONS = "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'pgcrucible%'"
 TABLES = "SELECT count(*) FROM pg_tables WHERE schemaname = 'isolation'"
 
 
@@ -136,7 +137,7 @@ def test_a_session_that_cannot_connect_is_recorded(pg, query, monkeypatch) -> No
 
 
 def _connection_refused() -> None:
-    raise psycopg.OperationalError("sorry, too many clients already")
+    raise RigError("sorry, too many clients already")
 
 
 def test_an_interrupted_run_cleans_up(pg, query, monkeypatch) -> None:

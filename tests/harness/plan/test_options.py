@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from harness.errors import UsageError
-from harness.plan.options import OPTIONS, BenchRequest
+from harness.plan.options import OPTIONS, BenchRequest, Option
 from harness.text import nearest
 
 KNOWN = ["concurrent-writes", "deadlocks"]
@@ -77,3 +77,11 @@ def test_run_yml_keeps_the_options_as_typed_and_no_secret() -> None:
 def test_stored_options_give_the_same_request_again() -> None:
     request = BenchRequest.parse({"hosts": "4", "rate": "2.5", "scenario": "deadlocks"}, known_scenarios=KNOWN)
     assert BenchRequest.parse(request.texts, known_scenarios=KNOWN) == request
+
+
+@pytest.mark.parametrize("option", [option for option in OPTIONS.values() if option.value], ids=lambda o: o.name)
+@pytest.mark.parametrize("text", ["", " "])
+def test_an_empty_option_is_refused(option: Option, text: str) -> None:
+    """An unset variable in a script must not select a default, or an oracle that is weaker."""
+    with pytest.raises(UsageError, match=f"--{option.name} is empty"):
+        BenchRequest.parse({option.keyword: text}, known_scenarios=("a",))

@@ -6,17 +6,18 @@ import http.server
 import json
 import threading
 from collections.abc import Iterator
-from contextlib import closing
 from typing import Any
 from urllib.parse import unquote
 
 import psycopg
 import pytest
+from psycopg.conninfo import make_conninfo
 
-from harness.errors import RigError
+from harness.errors import RigError, UsageError
 from harness.targets.counter_source import ApiCounters, DatabaseCounters
 from harness.targets.url import Address
-from tests.conftest import Database
+from tests.conftest import Database, Server
+from tests.support.pooler import Pooler
 
 RESPONSES = {
     "hot-0": (200, {"value": 7}),
@@ -51,9 +52,8 @@ def api() -> Iterator[ApiCounters]:
 
 
 @pytest.fixture
-def opened(database: Database) -> Iterator[DatabaseCounters]:
-    with closing(DatabaseCounters(database.dsn, lambda _: None)) as counters:
-        yield counters
+def opened(database: Database) -> DatabaseCounters:
+    return DatabaseCounters(database.dsn, lambda _: None)
 
 
 def test_the_api_has_no_value_of_a_key_that_was_never_written(api: ApiCounters) -> None:
@@ -83,21 +83,20 @@ def test_the_database_has_counters_ledger_and_bulk_rows(opened: DatabaseCounters
 
 
 def test_a_database_without_a_ledger_has_none(server: Any) -> None:
-    with closing(DatabaseCounters(server.dsn(), lambda _: None)) as counters:
-        assert counters.ledger(["hot-0"]) is None
+    counters = DatabaseCounters(server.dsn(), lambda _: None)
+    assert counters.ledger(["hot-0"]) is None
 
 
 def test_the_oracles_connection_cannot_write(opened: DatabaseCounters) -> None:
-    with pytest.raises(RigError, match="read-only transaction"), opened._reading("nothing"):
-        opened._db.execute("CREATE TABLE intruder ()")
+    with pytest.raises(RigError, match="read-only transaction"), opened._reading("nothing") as db:
+        db.execute("CREATE TABLE intruder ()")
 
 
 def test_settings_that_may_hold_secrets_are_left_out(database: Database) -> None:
     with psycopg.connect(database.dsn, autocommit=True) as connection:
         for setting in ("work_mem = '5MB'", "password_encryption = 'md5'"):
             connection.execute(f"ALTER DATABASE {database.name} SET {setting}".encode())
-    with closing(DatabaseCounters(database.dsn, lambda _: None)) as counters:
-        settings = counters.settings()
+    settings = DatabaseCounters(database.dsn, lambda _: None).settings()
     assert settings["server_version"]
     assert settings["work_mem"] == "5120kB"
     assert "password_encryption" not in settings
@@ -113,3 +112,69 @@ def test_a_remote_workload_gets_a_schema_that_is_dropped_at_the_end(
     with psycopg.connect(database.dsn) as connection:
         schemas = connection.execute("SELECT 1 FROM pg_namespace WHERE nspname LIKE 'pgcrucible%'").fetchall()
     assert schemas == []
+
+
+def test_the_counters_of_an_encoding_free_database_and_of_padded_keys_are_read(server: Server) -> None:
+    with psycopg.connect(server.dsn(), autocommit=True) as connection:
+        connection.execute("CREATE DATABASE ascii ENCODING 'SQL_ASCII' TEMPLATE template0")
+    try:
+        with psycopg.connect(server.dsn("ascii"), client_encoding="UTF8") as connection:
+            connection.execute("CREATE TABLE counters (key char(40) PRIMARY KEY, value bigint)")
+            connection.execute("CREATE TABLE ledger (id char(9), key char(40), value bigint)")
+            connection.execute("INSERT INTO counters VALUES ('hot-0', 7), ('ü', 2)")
+            connection.execute("INSERT INTO ledger VALUES ('i1', 'hot-0', 7)")
+        counters = DatabaseCounters(server.dsn("ascii"), lambda _: None)
+        assert counters.counters(["hot-0", "ü", "absent"]) == {"hot-0": 7, "ü": 2}
+        assert counters.ledger(["hot-0"]) == {"i1": ("hot-0", 7)}
+    finally:
+        with psycopg.connect(server.dsn(), autocommit=True) as connection:
+            connection.execute("DROP DATABASE ascii WITH (FORCE)")
+
+
+@pytest.mark.parametrize(
+    ("columns", "rows", "reason"),
+    [
+        ("key text, value int", "('a', 1), ('a', 2)", "more than one row"),
+        ("key text, value text", "('a', '1')", "the value 1"),
+        ("key text, value numeric", "('a', 1.5)", "the value 1.5"),
+        ("key text, value bool", "('a', true)", "the value True"),
+        ("key text, value int", "('a', NULL)", "the value None"),
+    ],
+)
+def test_a_counter_that_is_no_single_number_is_an_error(
+    opened: DatabaseCounters, database: Database, columns: str, rows: str, reason: str
+) -> None:
+    with psycopg.connect(database.dsn) as connection:
+        connection.execute("DROP TABLE counters")
+        connection.execute(f"CREATE TABLE counters ({columns})".encode())
+        connection.execute(f"INSERT INTO counters VALUES {rows}".encode())
+    with pytest.raises(RigError, match=reason):
+        opened.counters(["a"])
+
+
+def test_counters_are_read_after_the_server_ended_all_connections(opened: DatabaseCounters, database: Database) -> None:
+    with psycopg.connect(database.dsn, autocommit=True) as connection:
+        connection.execute("INSERT INTO counters (key, value) VALUES ('hot-0', 7)")
+        connection.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'pgcrucible'"
+        )
+    assert opened.counters(["hot-0"]) == {"hot-0": 7}
+
+
+def test_counters_are_read_through_a_pooler_but_no_workload_runs(database: Database) -> None:
+    with psycopg.connect(database.dsn, autocommit=True) as connection:
+        connection.execute("INSERT INTO counters (key, value) VALUES ('hot-0', 7)")
+    with Pooler(database.dsn, 2) as pooler:
+        counters = DatabaseCounters(make_conninfo(database.dsn, port=pooler.port), lambda _: None)
+        assert [counters.counters(["hot-0"]) for _ in range(3)] == [{"hot-0": 7}] * 3
+        with pytest.raises(UsageError, match="connections"), counters.scratch():
+            pass
+
+
+def test_settings_of_the_role_do_not_end_a_reading(database: Database) -> None:
+    with psycopg.connect(database.dsn, autocommit=True) as connection:
+        for setting in ("statement_timeout = '200ms'", "client_encoding = 'LATIN1'", "lock_timeout = '200ms'"):
+            connection.execute(f"ALTER DATABASE {database.name} SET {setting}".encode())
+    counters = DatabaseCounters(database.dsn, lambda _: None)
+    with counters._reading("nothing") as db:
+        db.execute("SELECT pg_sleep(0.5)")
