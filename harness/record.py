@@ -124,6 +124,8 @@ class Evidence:
     not_applicable: Mapping[str, str] = field(default_factory=dict)
 
 
+NO_EVIDENCE = Evidence()
+
 Validity = Literal["valid", "timing_doubtful", "generator_bound", "broken"]
 """What a trial may be used for.
 
@@ -207,6 +209,8 @@ class TrialRecord:
     saturated: tuple[str, ...] | None = None
     """The saturated parts by name; None where they are not known."""
     outcome_counts: Mapping[str, OutcomeCounts] = field(default_factory=dict)
+    clock_shared: bool = False
+    """Whether the load hosts have one clock, so that their times can be compared."""
     extracted: Mapping[str, float] = field(default_factory=dict)
     """Where trials are compared: figures that the scenario took from the samples (Scenario.extract)."""
 

@@ -4,10 +4,8 @@ Per key (`ok`, `fail` and `unknown` are the outcomes of the increments sent):
 
     ok <= final - initial <= ok + unknown                        nothing lost, nothing invented
     the acknowledged values lie in initial+1 … final, each once  and exactly fill it where unknown = 0
-    a.done < b.sent  =>  a.value < b.value                       linearizable: real-time order
+    the order of the values respects real time                   linearizable, see real_time_order.py
 
-The last line is the whole of linearizability for a counter whose increments return its new value
-(Herlihy and Wing 1990: the order of values is the only candidate order, so it need only respect real time).
 Each finding names the first requests that prove it. The ledger is checked in ledger.py.
 
 Without samples only the first line can be checked, from the counts of outcomes per key.
@@ -15,24 +13,24 @@ Without samples only the first line can be checked, from the counts of outcomes 
 
 from __future__ import annotations
 
-import math
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from harness.checks import names
 from harness.checks.finding import finding, no_samples
+from harness.checks.real_time_order import back_in_time, by_load_host, floors, unexplained, values_of
 from harness.model import Cell, Finding, OutcomeCounts
-from harness.record import NO_OTHERS, Evidence, Samples, increments
+from harness.record import NO_EVIDENCE, NO_OTHERS, Evidence, Samples, increments
 from harness.text import plural
 
 
 @dataclass(slots=True)
 class _Key:
-    """The increments of one key: the acknowledged ones as row numbers of the samples, the unknown ones as a count."""
+    """The acknowledged and the unknown increments of one key, as row numbers of the samples."""
 
     ok: list[int] = field(default_factory=list)
-    unknown: int = 0
+    unknown: list[int] = field(default_factory=list)
 
 
 def _by_key(samples: Samples, op: str) -> dict[str, _Key]:
@@ -43,7 +41,7 @@ def _by_key(samples: Samples, op: str) -> dict[str, _Key]:
         if outcome == "ok":
             keys[key].ok.append(row)
         elif outcome == "unknown":
-            keys[key].unknown += 1
+            keys[key].unknown.append(row)
     return keys
 
 
@@ -172,8 +170,8 @@ def check_value_sequence(
             doubles += len(answered) - beyond - len(good)
             first = first or _first_wrong(samples, key, entry.ok, low, high)
         missing = max(0, high - low) - len(good)
-        if missing > entry.unknown:
-            gaps += missing - entry.unknown
+        if missing > len(entry.unknown):
+            gaps += missing - len(entry.unknown)
             hole = next((v for v in range(low + 1, high + 1) if v not in good), None)
             first = first or f"value {hole} of '{key}' was not returned to any request"
     numbers = {"doubles": doubles, "outside": outside, "gaps": gaps}
@@ -207,57 +205,53 @@ def _first_wrong(samples: Samples, key: str, rows: Iterable[int], low: int, high
     return ""
 
 
-def check_real_time_order(cell: Cell, samples: Samples | OutcomeCounts, *, op: str = "increment") -> Finding:
-    """A request that ended before another of its key was sent has the smaller value.
+def check_real_time_order(
+    cell: Cell,
+    samples: Samples | OutcomeCounts,
+    evidence: Evidence = NO_EVIDENCE,
+    *,
+    op: str = "increment",
+    clock_shared: bool = False,
+) -> Finding:
+    """A request that ended before another of its key was sent has the smaller value; unknown ones fill gaps in time.
 
-    Clocks of different load hosts are not compared: both requests of a pair are of one load host.
-    O(n log n): values in descending order, with the earliest `done` of the larger ones.
+    Times of different load hosts are compared only if they have one clock (`clock_shared`).
     """
     if isinstance(samples, Counter):
         return no_samples(cell, names.REAL_TIME_ORDER)
     violations = compared = 0
     first = ""
-    values, several = samples.value, len(set(samples.load_host)) > 1
+    apart = not clock_shared and len(set(samples.load_host)) > 1
     for key, entry in _by_key(samples, op).items():
-        valued = [row for row in entry.ok if values[row] is not None]
-        for rows in _by_load_host(samples, valued) if several else [valued]:
-            compared += len(rows)
-            for ended, row in _back_in_time(samples, rows):
+        initial = evidence.initial.get(key, 0)
+        valued = [row for row in entry.ok if samples.value[row] is not None]
+        groups = by_load_host(samples, valued) if apart else {"": valued}
+        compared += len(valued)
+        for rows in groups.values():
+            for ended, row in back_in_time(samples, rows):
                 violations += 1
                 first = first or (
                     f"on '{key}' request {samples.seq[ended]} had ended with {samples.value[ended]:,} "
                     f"before request {samples.seq[row]} was sent, which returned {samples.value[row]:,}"
                 )
+        unknown = by_load_host(samples, entry.unknown) if apart else {"": entry.unknown}
+        least = [v for host, rows in unknown.items() for v in floors(samples, groups.get(host, ()), rows, initial)]
+        late, gap = unexplained(values_of(samples, valued), least, initial)
+        violations += late
+        if late:
+            first = first or (
+                f"value {gap:,} of '{key}' was not returned, and too few of {plural(len(least), 'unknown request')} "
+                "were sent before a larger value was returned"
+            )
     if violations:
         text = f"{violations:,} values violate real-time order; {first}"
         return finding(cell, names.REAL_TIME_ORDER, "fail", text, violations=violations)
     if not compared:
         return finding(cell, names.REAL_TIME_ORDER, "unknown", "no increment was acknowledged", violations=0)
     text = f"{compared:,} values respect real-time order: the counter is linearizable"
+    if apart:
+        text = (
+            f"{compared:,} values respect real-time order within each load host: the counter is linearizable as each "
+            "of them sees it; their clocks differ, so times of different load hosts are not compared"
+        )
     return finding(cell, names.REAL_TIME_ORDER, "pass", text, violations=0)
-
-
-def _by_load_host(samples: Samples, rows: Sequence[int]) -> Iterable[list[int]]:
-    """Rows by the load host whose clock measured them."""
-    split: dict[str, list[int]] = defaultdict(list)
-    for row in rows:
-        split[samples.load_host[row]].append(row)
-    return split.values()
-
-
-def _back_in_time(samples: Samples, rows: list[int]) -> Iterator[tuple[int, int]]:
-    """Pairs (ended, sent later but with a smaller value): for each later row the earliest row that ended."""
-    value, sent, done = samples.value, samples.sent_us, samples.done_us
-    last: int | None = None
-    earliest = soonest = math.inf  # among larger values; among equal ones, which are not compared
-    earliest_row = soonest_row = -1
-    for row in sorted(rows, key=value.__getitem__, reverse=True):  # type: ignore[arg-type]  # None was left out
-        if value[row] != last:
-            last = value[row]
-            if soonest < earliest:
-                earliest, earliest_row = soonest, soonest_row
-            soonest = math.inf
-        if earliest < sent[row]:
-            yield earliest_row, row
-        if done[row] < soonest:
-            soonest, soonest_row = done[row], row

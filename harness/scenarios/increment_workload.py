@@ -115,7 +115,7 @@ def check_counters(measured: TrialRecord, others: OutcomeCounts = NO_OTHERS) -> 
     findings = [
         check_final_value(cell, requests, evidence, others=others),
         check_value_sequence(cell, requests, evidence),
-        check_real_time_order(cell, requests),
+        check_real_time_order(cell, requests, evidence, clock_shared=measured.clock_shared),
         check_counts(cell, requests, evidence, others=others),
     ]
     if evidence.ledger is not None:

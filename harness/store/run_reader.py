@@ -164,7 +164,11 @@ class Run:
             if evidence is None:
                 raise FormatError(f"{self.path}: trial {order} has no evidence", hint="the run folder is incomplete")
             yield TrialRecord(
-                row=row, lanes=self.lanes(order), outcome_counts=self.outcome_counts(order), evidence=evidence
+                row=row,
+                lanes=self.lanes(order),
+                outcome_counts=self.outcome_counts(order),
+                evidence=evidence,
+                clock_shared=self._clock_shared(order),
             )
 
     def _require_results_of(self, row: TrialResult) -> None:
@@ -180,6 +184,11 @@ class Run:
                 f"{self.path / 'trials.csv'}: the figures of trial {row.trial.order} are not those of its samples",
                 hint="the table was changed; judge an unchanged copy of the run",
             )
+
+    def _clock_shared(self, order: int) -> bool:
+        """Whether the load hosts of a trial are known to have one clock."""
+        summaries = self.summaries(order).values()
+        return bool(summaries) and all(summary.clock_shared for summary in summaries)
 
     @property
     def roles(self) -> dict[str, str]:

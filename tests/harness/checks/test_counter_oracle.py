@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
+from itertools import combinations, permutations
+from typing import Any
 
 import pytest
 
@@ -119,6 +122,99 @@ def test_real_time_order_agrees_with_the_definition() -> None:
 def test_clocks_of_different_load_hosts_are_not_compared() -> None:
     samples = history((0, 5, "ok", 2), (6, 9, "ok", 1), load_host=["load-1", "load-2"])
     assert check_real_time_order(CELL, samples).verdict == "pass"
+
+
+def test_times_of_load_hosts_with_one_clock_are_compared() -> None:
+    samples = history((0, 5, "ok", 2), (6, 9, "ok", 1), load_host=["load-1", "load-2"])
+    assert check_real_time_order(CELL, samples, clock_shared=True).verdict == "fail"
+    in_order = history((0, 5, "ok", 1), (6, 9, "ok", 2), load_host=["load-1", "load-2"])
+    apart = check_real_time_order(CELL, in_order)
+    assert apart.verdict == "pass"
+    assert "within each load host" in apart.detail
+    assert "within each load host" not in check_real_time_order(CELL, in_order, clock_shared=True).detail
+
+
+@pytest.mark.parametrize(
+    ("requests", "verdict"),
+    [
+        ([(0, 5, "ok", 1), (10, 20, "ok", 3), (25, 30, "unknown", None)], "fail"),
+        ([(0, 5, "ok", 1), (10, 20, "ok", 3), (20, 30, "unknown", None)], "pass"),
+        ([(0, 5, "ok", 1), (10, 20, "ok", 3), (25, 30, "unknown", None), (1, 2, "unknown", None)], "pass"),
+        ([(0, 5, "ok", 2), (10, 20, "ok", 4), (6, 30, "unknown", None), (7, 30, "unknown", None)], "fail"),
+        ([(0, 5, "ok", 2), (10, 20, "ok", 4), (4, 30, "unknown", None), (7, 30, "unknown", None)], "pass"),
+    ],
+)
+def test_a_gap_is_filled_only_by_an_unknown_that_was_sent_in_time(requests: list[Any], verdict: str) -> None:
+    """An unknown increment that was sent after a larger value was returned cannot have taken the smaller one."""
+    found = check_real_time_order(CELL, history(*requests), grown(4))
+    assert found.verdict == verdict
+    if verdict == "fail":
+        assert "was not returned, and too few of" in found.detail
+
+
+def test_a_huge_gap_is_counted_and_not_listed() -> None:
+    samples = history((0, 5, "ok", 10**15), (10, 20, "unknown", None))
+    assert check_real_time_order(CELL, samples, grown(10**15)).numbers["violations"] == 1
+
+
+def test_linearizability_with_unknowns_agrees_with_brute_force() -> None:
+    """Against all orders of all subsets of the unknown increments, with one clock and with one for each load host."""
+    rng = random.Random(12)
+    results = Counter[tuple[bool, bool]]()
+    for _ in range(4000):
+        shared, initial = rng.random() < 0.5, rng.randint(0, 1)
+        requests = random_history(rng, initial)
+        hosts = [rng.choice(["load-1", "load-2"]) for _ in requests]
+        samples = history(*requests, load_host=hosts)
+        evidence = Evidence(initial={"hot-0": initial}, final={"hot-0": initial + rng.randint(1, len(requests))})
+        found = [
+            check_final_value(CELL, samples, evidence),
+            check_value_sequence(CELL, samples, evidence),
+            check_real_time_order(CELL, samples, evidence, clock_shared=shared),
+        ]
+        linearizable = is_linearizable(requests, hosts, initial, evidence.final["hot-0"], shared=shared)
+        assert all(f.verdict != "fail" for f in found) == linearizable, (requests, hosts, evidence, shared)
+        results[shared, linearizable] += 1
+    assert min(results[shared, good] for shared in (True, False) for good in (True, False)) > 100
+
+
+Request = tuple[int, int, str, int | None]
+
+
+def random_history(rng: random.Random, initial: int) -> list[Request]:
+    """Returns up to six increments; their values are those of a correct counter, with some of them exchanged."""
+    spans = sorted((start := rng.randint(0, 14), start + rng.randint(1, 8)) for _ in range(rng.randint(2, 6)))
+    unknown = [rng.random() < 0.4 for _ in spans]
+    at = [rng.uniform(start, end + (20 if lost else 0)) for (start, end), lost in zip(spans, unknown, strict=True)]
+    if rng.random() < 0.5:
+        at = [rng.uniform(0, 30) for _ in spans]
+    applied = [not lost or rng.random() < 0.7 for lost in unknown]
+    order = sorted((i for i in range(len(spans)) if applied[i]), key=at.__getitem__)
+    value = {i: initial + place for place, i in enumerate(order, start=1)}
+    return [
+        (*span, "unknown" if lost else "ok", None if lost else value[i])
+        for i, (span, lost) in enumerate(zip(spans, unknown, strict=True))
+    ]
+
+
+def is_linearizable(requests: list[Request], hosts: list[str], initial: int, final: int, *, shared: bool) -> bool:
+    ok = [i for i, request in enumerate(requests) if request[2] == "ok"]
+    unknown = [i for i, request in enumerate(requests) if request[2] == "unknown"]
+    wanted = final - initial - len(ok)
+    if wanted < 0:
+        return False
+
+    def may_precede(a: int, b: int) -> bool:
+        """Whether `a` may take effect before `b`: `b` had not ended before `a` was sent."""
+        ended = requests[b][2] == "ok" and requests[b][1] < requests[a][0]
+        return not ended or not (shared or hosts[a] == hosts[b])
+
+    return any(
+        all(requests[i][2] != "ok" or requests[i][3] == value for value, i in enumerate(order, start=initial + 1))
+        and all(may_precede(a, b) for a, b in combinations(order, 2))
+        for chosen in combinations(unknown, wanted)
+        for order in permutations([*ok, *chosen])
+    )
 
 
 class TestWithoutSamples:

@@ -18,6 +18,7 @@ from harness.store.files import read_table
 from harness.store.run_reader import Run, find_run, load_run
 from harness.store.run_writer import RunWriter
 from tests.support.stored_runs import EVIDENCE, recorded, row, samples
+from tests.support.summaries import lane_summary
 
 ROOT = Path(__file__).parents[3]
 
@@ -30,6 +31,17 @@ def test_evidence_is_read_back_unchanged(tmp_path: Path, evidence: Evidence) -> 
     recorder.evidence(12, evidence)
     assert load_run(recorder.path).evidence(12) == evidence
     assert load_run(recorder.path).evidence(13) is None
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_a_trials_clock_is_shared_if_its_summaries_say_so(tmp_path: Path, shared: bool) -> None:
+    recorder = recorded(tmp_path, row(validity="broken", reasons=("stopped",)))
+    assert [m.clock_shared for m in load_run(recorder.path).records()] == [False]
+    folder = samples(tmp_path / "a")
+    summary = replace(lane_summary(), clock_shared=shared)
+    (folder / "summary.json").write_text(json.dumps(summary.to_json()), encoding="utf-8")
+    recorder.lane(1, "main", folder)
+    assert [m.clock_shared for m in load_run(recorder.path).records()] == [shared]
 
 
 def test_lanes_are_stored_and_read_per_trial(tmp_path: Path) -> None:
