@@ -49,9 +49,24 @@ def open_target(
         address = replace(address, ca=str(authority_file(rig)))
     with (
         _lock(rig, read_only=read_only or not places & own),
-        UrlTarget(address, dsn, hosts=hosts, known=addresses, owned=owned) as service,
+        UrlTarget(address, dsn, hosts=hosts, known=_rig_addresses(), owned=owned) as service,
     ):
         yield service, str(service.address)
+
+
+def _rig_addresses() -> set[str]:
+    """Returns the addresses at which this machine reaches hosts of its provisioned rigs.
+
+    Virtual machines have a network that this machine is not in: packets to their addresses would leave it.
+    """
+    addresses: set[str] = set()
+    for name in state.names():
+        with contextlib.suppress(RigError):  # the state of another rig may be damaged
+            stored = state.load(name)
+            if stored and stored.ready:
+                addresses |= {host.ssh_address for host in stored.hosts}
+                addresses |= set() if stored.provider == "vm" else {host.address for host in stored.hosts}
+    return addresses
 
 
 def _lock(rig: str, *, read_only: bool) -> contextlib.AbstractContextManager[None]:

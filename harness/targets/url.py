@@ -15,7 +15,6 @@ from urllib.parse import urlsplit
 
 from harness.errors import RigError, UsageError
 from harness.load.request_builder import authority
-from harness.rig.network import BENCHMARK_NET
 
 _HOST = re.compile(r"[A-Za-z0-9._:-]{1,253}")
 CONTRACT = "docs/openapi.yaml describes the responses that a service must give"
@@ -81,19 +80,22 @@ def look_up(host: str, port: int) -> list[str]:
 
 
 def is_ours(ip: str, rig_addresses: Collection[str]) -> bool:
-    """Returns whether an address is loopback, in the range for benchmarks (RFC 2544), or a host of the rig."""
+    """Returns whether an address is loopback or of a rig's host.
+
+    The range for benchmarks (RFC 2544) is not enough: resolvers of proxies give its addresses to public names.
+    """
     try:
         address = ipaddress.ip_address(ip.partition("%")[0])
     except ValueError:
         return False
     mapped = getattr(address, "ipv4_mapped", None) or address
-    return mapped.is_loopback or mapped in BENCHMARK_NET or str(mapped) in rig_addresses
+    return mapped.is_loopback or str(mapped) in rig_addresses
 
 
 def permit(what: str, ip: str, rig_addresses: Collection[str], *, owned: bool) -> None:
     """Raises UsageError unless `ip` is ours or the user declared the service as `owned`."""
     if not owned and not is_ours(ip, rig_addresses):
         raise UsageError(
-            f"{what} ({ip}) is neither loopback, nor in {BENCHMARK_NET}, nor a host of the rig's inventory",
+            f"{what} ({ip}) is neither loopback nor a host of a provisioned rig",
             hint="load tests can take a service down; if this one is yours, add --yes-this-is-mine",
         )

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from harness.errors import RigError
+from harness.errors import RigError, UsageError
 from harness.load.job import Endpoint
 from harness.model import Host
 from harness.provision.certificates import certify
@@ -38,10 +39,34 @@ def rig(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> state.RigState:
 
 @pytest.mark.parametrize(("url", "ours"), [("https://198.18.0.3:8080", True), ("https://198.18.0.9:8080", False)])
 def test_the_certificate_of_a_rigs_host_is_verified_by_url_too(rig: state.RigState, url: str, ours: bool) -> None:
-    with open_target(rig.name, base_url=url) as (service, _):
+    with open_target(rig.name, base_url=url, owned=not ours) as (service, _):
         assert isinstance(service, UrlTarget)
         ca = str(authority_file(rig.name)) if ours else ""
         assert (service.endpoint().tls, service.endpoint().ca) == (True, ca)
+
+
+@pytest.mark.parametrize(
+    ("change", "ours"),
+    [
+        ({}, True),
+        ({"ready": False}, False),  # its hosts may be gone, and another machine may have the address
+        ({"provider": "vm"}, False),  # no interface of this machine is in that network
+    ],
+    ids=["provisioned", "not ready", "vm"],
+)
+def test_only_addresses_of_provisioned_rigs_are_ours(rig: state.RigState, change: dict[str, Any], ours: bool) -> None:
+    """A proxy's resolver gives addresses of 198.18.0.0/15 to public names."""
+    state.save(replace(rig, **change))
+    state.make_folder("damaged")
+    (state.folder("damaged") / "rig.json").write_text("{")
+    for name in (rig.name, "another"):
+        for address in ("198.18.0.3", "198.18.0.99"):
+            url = f"http://{address}:8080"
+            if ours and address == "198.18.0.3":
+                open_target(name, base_url=url, read_only=True).__enter__()
+            else:
+                with pytest.raises(UsageError, match="neither loopback nor a host of a provisioned rig"):
+                    open_target(name, base_url=url, read_only=True).__enter__()
 
 
 def test_all_clients_of_a_rig_with_tls_verify_certificates(rig: state.RigState) -> None:
@@ -72,7 +97,7 @@ def test_a_rig_is_measured_or_changed_by_one_process_at_a_time(rig: state.RigSta
         for url in (None, rig_url):
             with pytest.raises(RigError, match="another process is changing or measuring it"):
                 open_target(rig.name, base_url=url).__enter__()
-        with open_target(rig.name, base_url=rig_url, read_only=True), open_target(rig.name, base_url=other):
+        with open_target(rig.name, base_url=rig_url, read_only=True), open_target(rig.name, base_url=other, owned=True):
             pass
     with (
         open_target(rig.name, base_url=rig_url),
