@@ -86,8 +86,20 @@ def test_loopback_is_ours(ip: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "ip", ["192.0.2.7", "10.0.0.1", "0.0.0.0", "198.18.3.4", "198.19.255.254", "198.20.0.1", "::ffff:198.18.0.1", "::ffff:192.0.2.7",
-     "2001:db8::1", "", "localhost"]
+    "ip",
+    [
+        "192.0.2.7",
+        "10.0.0.1",
+        "0.0.0.0",
+        "198.18.3.4",
+        "198.19.255.254",
+        "198.20.0.1",
+        "::ffff:198.18.0.1",
+        "::ffff:192.0.2.7",
+        "2001:db8::1",
+        "",
+        "localhost",
+    ],
 )
 def test_other_addresses_are_not_ours_unless_a_rig_has_them(ip: str) -> None:
     assert not is_ours(ip, ())
