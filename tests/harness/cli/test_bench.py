@@ -68,9 +68,9 @@ def test_a_measured_floor_is_added_to_the_known_one(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("half", "invalid", "failed", "reason"),
     [
-        (1, 0, None, "1 and 1 valid trials, 5 and 5 needed"),
-        (5, 10, None, "0 and 0 valid trials, 5 and 5 needed"),
-        (5, 1, None, "4 and 5 valid trials, 5 and 5 needed"),
+        (1, 0, None, "1 and 1 valid trials, 5 and 5 are needed"),
+        (5, 10, None, "0 and 0 valid trials, 5 and 5 are needed"),
+        (5, 1, None, "4 and 5 valid trials, 5 and 5 are needed"),
         (5, 0, CELL, "it failed a check"),
     ],
 )

@@ -88,7 +88,7 @@ CASES: dict[str, tuple[tuple[str, ...], int, str]] = {
     "below the noise floor": (("compare", "base", "slightly"), 0, "within the noise floor of 3.0%"),
     "below the rig's own noise floor": (("compare", "base", "noisy"), 0, "within the noise floor of 30.0%"),
     "missing": (("compare", "both", "base"), 0, "MISSING (not in B, run "),
-    "missing fails the gate": (("compare", "both", "base", "--fail-if", "slower:5%"), 4, "1 of 5 rows cannot be"),
+    "missing fails the gate": (("compare", "both", "base", "--fail-if", "slower:5%"), 4, "1 of 5 rows have no verdict"),
     "too few": (("compare", "base", "few"), 0, "too few trials ("),
     "too few fails the gate": (("compare", "base", "few", "--fail-if", "slower:5%"), 4, "too few trials, "),
     "elsewhere": (("compare", "base", "elsewhere"), 4, "settings.postgres.fsync: on against off"),
