@@ -28,6 +28,7 @@ import yaml
 
 from harness.errors import RigError
 from harness.provision import play_processes
+from harness.provision.paths import ssh_parses
 from harness.rig import machine_lock
 from harness.rig.ssh import changed_host_key
 from harness.rig.state import PLAYBOOKS, Variables, folder, write_private
@@ -81,6 +82,10 @@ class _RunningTask:
     ended: float
     changed: list[str] = field(default_factory=list)
     removed: list[str] = field(default_factory=list)
+
+
+_WITHOUT_CONTROL_PATH = {"ANSIBLE_SSH_ARGS": "-o ControlMaster=no -o ForwardAgent=no"}
+"""One connection per task, which costs time only if Mitogen is missing."""
 
 
 class _Events:
@@ -200,6 +205,7 @@ def run_playbooks(
             "ANSIBLE_SSH_CONTROL_PATH_DIR": str(Path(temporary) / "cp"),
             "PYTHONWARNINGS": "ignore",
             play_processes.VARIABLE: temporary,
+            **(_WITHOUT_CONTROL_PATH if ssh_parses(base) else {}),
             **(strategy() if mitogen else {}),
         }
         with subprocess.Popen(

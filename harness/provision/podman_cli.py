@@ -30,7 +30,9 @@ def run(*arguments: str, timeout_s: float = 60.0) -> str:
     if os.geteuid() != 0:
         command = ["sudo", "-n", *command]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=timeout_s)
+        done = subprocess.run(
+            command, capture_output=True, encoding="utf-8", errors="replace", check=False, timeout=timeout_s
+        )
     except FileNotFoundError as error:
         raise RigError(
             f"{error.filename} is not installed", hint="./run provision installs the packages that it needs"

@@ -24,6 +24,7 @@ from harness.provision.bundle import Bundle, build_bundle
 from harness.provision.certificates import certify
 from harness.provision.inventory import read_inventory
 from harness.provision.inventory_model import Inventory
+from harness.provision.paths import check_path
 from harness.provision.providers import PROVIDERS, provider_of
 from harness.provision.providers.base import Platform, Provider
 from harness.provision.topology import ansible_inventory, cpu_limits, require_distinct
@@ -94,6 +95,8 @@ def provision(
     """
     if hosts is not None and not 1 <= hosts <= MAX_HOSTS:
         raise UsageError(f"--hosts {hosts} is out of range", hint=f"give 1 to {MAX_HOSTS}")
+    check_path(state.folder(name))
+    check_path(state.PLAYBOOKS)
     with state.locked(name), ExitStack() as held:
         play_processes.remove_leftovers(state.folder(name))
         stages = _Stages()

@@ -30,6 +30,7 @@ import yaml
 
 from harness.errors import RigError
 from harness.model import Host
+from harness.provision.paths import qemu_value
 
 Acceleration = Literal["kvm", "tcg"]
 
@@ -102,7 +103,7 @@ def lan_command(rig: str, vms: Path, hosts: Iterable[str]) -> list[str]:
     line += ["-machine", "none", "-nodefaults", "-no-user-config", "-display", "none", "-monitor", "none"]
     for host in hosts:
         path = socket_of(vms, host)
-        line += ["-netdev", f"stream,id=at-{host},server=on,addr.type=unix,addr.path={path}"]
+        line += ["-netdev", f"stream,id=at-{host},server=on,addr.type=unix,addr.path={qemu_value(path)}"]
         line += ["-netdev", f"hubport,id=port-{host},hubid=0,netdev=at-{host}"]
     return line
 
@@ -120,17 +121,20 @@ def command(machine: VirtualMachine) -> list[str]:
     line += ["-machine", f"pc,accel={machine.acceleration}", "-cpu", cpu, "-smp", str(machine.cpus)]
     line += ["-m", machine.memory, "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"]
     line += ["-monitor", "none", "-serial", f"file:{folder / 'console.log'}"]
-    line += ["-drive", f"file={folder / 'overlay.qcow2'},format=qcow2,if=virtio"]
+    line += ["-drive", f"file={qemu_value(folder / 'overlay.qcow2')},format=qcow2,if=virtio"]
     # The PCI slots decide which NIC is eth0 and which is eth1.
     line += ["-netdev", f"user,id=wan,ipv6=off,hostfwd=tcp:{host.ssh_address}:{host.ssh_port}-:22"]
     line += ["-device", f"virtio-net-pci,netdev=wan,mac={mac(host, 0)},addr=10,romfile="]
-    line += ["-netdev", f"stream,id=lan,server=off,addr.type=unix,addr.path={socket_of(folder.parent, host.name)}"]
+    line += [
+        "-netdev",
+        f"stream,id=lan,server=off,addr.type=unix,addr.path={qemu_value(socket_of(folder.parent, host.name))}",
+    ]
     line += ["-device", f"virtio-net-pci,netdev=lan,mac={mac(host, 1)},addr=11,romfile="]
     line += ["-device", "virtio-rng-pci"]
     if not machine.own_base:
-        return [*line, "-drive", f"file={folder / 'seed.iso'},format=raw,if=virtio,readonly=on"]
+        return [*line, "-drive", f"file={qemu_value(folder / 'seed.iso')},format=raw,if=virtio,readonly=on"]
     line += ["-kernel", str(machine.base / "vmlinuz"), "-initrd", str(machine.base / "initrd")]
-    line += ["-append", " ".join(_kernel(machine)), "-smbios", f"type=11,path={folder / 'identity'}"]
+    line += ["-append", " ".join(_kernel(machine)), "-smbios", f"type=11,path={qemu_value(folder / 'identity')}"]
     return line
 
 

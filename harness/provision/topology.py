@@ -15,6 +15,7 @@ from pathlib import Path
 from harness.errors import UsageError
 from harness.model import Host, Role
 from harness.provision.inventory_model import Group, Inventory
+from harness.provision.paths import ssh_path
 from harness.rig.state import RigState, Variables
 
 FIRST_ADDRESS: Mapping[Role, int] = {"lb": 10, "db": 20, "load": 31, "app": 101}
@@ -82,7 +83,7 @@ def listed_host(role: Role, name: str, variables: Variables) -> Host:
         ssh_user=str(variables.get("ansible_user", "root")),
         jump=options.get("proxyjump", "") or options.get("proxycommand", ""),
         ssh_key=str(variables.get("ansible_ssh_private_key_file", "")),
-        known_hosts=options.get("userknownhostsfile", ""),
+        known_hosts=ssh_path(options.get("userknownhostsfile", "")),
     )
 
 

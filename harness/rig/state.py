@@ -34,8 +34,8 @@ from harness.rig import machine_lock
 
 ROOT = Path(__file__).resolve().parents[2]
 RIGS = ROOT / ".rigs"
-OWNER = str(ROOT)
-"""The folder of this checkout, by which the machine's rigs of several checkouts are told apart."""
+OWNER = os.fsencode(ROOT).decode(errors="backslashreplace")
+"""The folder of this checkout, the same text in every locale: it tells apart the rigs of several checkouts."""
 CACHE = ROOT / ".cache"
 PLAYBOOKS = ROOT / "playbooks"
 ROLES_DIR = PLAYBOOKS / "roles"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-import shlex
 import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -15,6 +14,7 @@ from harness.errors import RigError
 from harness.model import Host
 from harness.provision.ansible import Echo, run_playbooks
 from harness.provision.bundle import HOST_PYTHON
+from harness.provision.paths import ssh_option
 from harness.provision.providers.base import Platform
 from harness.rig import state
 from harness.rig.state import RigState, Variables
@@ -37,12 +37,12 @@ def install_packages(name: str, packages: Sequence[str], echo: Echo) -> int:
 
 def ssh_variables(folder: Path) -> Variables:
     """Returns Ansible variables that use the key and the known_hosts of the rig's state folder, and no others."""
-    options = (f"UserKnownHostsFile={folder / 'known_hosts'}", "IdentitiesOnly=yes", "IdentityAgent=none")
-    return {
-        "ansible_user": "root",
-        "ansible_ssh_private_key_file": str(folder / "id_ed25519"),
-        "ansible_ssh_common_args": " ".join(f"-o {shlex.quote(option)}" for option in options),
-    }
+    options = (
+        ssh_option("UserKnownHostsFile", folder / "known_hosts"),
+        ssh_option("IdentityFile", folder / "id_ed25519"),  # Ansible's own variable does not quote it as ssh reads it
+        "-o IdentitiesOnly=yes -o IdentityAgent=none",
+    )
+    return {"ansible_user": "root", "ansible_ssh_common_args": " ".join(options)}
 
 
 def platforms(hosts: Sequence[Host]) -> dict[str, Platform]:

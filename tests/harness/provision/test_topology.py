@@ -114,9 +114,9 @@ def test_ansible_uses_only_the_rigs_key_and_known_hosts(tmp_path: Path) -> None:
         "app-1": {"ansible_host": "198.18.0.101", "ansible_port": 22, "address": "198.18.0.101", "extra": 1}
     }
     options = effective["vars"]["ansible_ssh_common_args"]
-    for option in ("StrictHostKeyChecking=yes", f"UserKnownHostsFile={tmp_path}/known_hosts", "IdentitiesOnly=yes"):
+    paths = (f'UserKnownHostsFile="{tmp_path}/known_hosts"', f'IdentityFile="{tmp_path}/id_ed25519"')
+    for option in ("StrictHostKeyChecking=yes", *paths, "IdentitiesOnly=yes"):
         assert option in options
-    assert effective["vars"]["ansible_ssh_private_key_file"] == f"{tmp_path}/id_ed25519"
     assert "host_count" not in effective["children"]["app"]["vars"]
 
 
