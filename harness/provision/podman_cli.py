@@ -15,12 +15,16 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypedDict
+from urllib.parse import unquote
 
 from harness.errors import RigError
 
 LABEL = "pgcrucible.rig"
 OWNER_LABEL = "pgcrucible.owner"
-"""Label with the folder of the checkout that created a container, network or volume."""
+"""Label with the folder of the checkout that created a container, network or volume, percent-encoded.
+
+Podman reads the label of a volume as a line of CSV, and that of a container as it is.
+"""
 CATATONIT = ("/usr/libexec/podman/catatonit", "/usr/bin/catatonit", "/usr/libexec/catatonit/catatonit")
 
 
@@ -62,7 +66,7 @@ def containers(rig: str | None = None) -> list[ContainerRecord]:
 
 def owner(record: ContainerRecord) -> str:
     """Returns the folder of the checkout that created a container, as its label says; empty without the label."""
-    return (record["Labels"] or {}).get(OWNER_LABEL, "")
+    return unquote((record["Labels"] or {}).get(OWNER_LABEL, ""))
 
 
 def labelled_rigs() -> dict[str, set[str]]:
@@ -73,7 +77,7 @@ def labelled_rigs() -> dict[str, set[str]]:
         labels += [record[key] for record in listing]
     owners: dict[str, set[str]] = {}
     for labels_of_one in labels:
-        owners.setdefault(str(labels_of_one[LABEL]), set()).add(str(labels_of_one.get(OWNER_LABEL, "")))
+        owners.setdefault(str(labels_of_one[LABEL]), set()).add(unquote(labels_of_one.get(OWNER_LABEL, "")))
     return owners
 
 

@@ -27,7 +27,7 @@ description:
   - Makes the network, the shared volume and the containers of a rig, or removes everything with its label.
 options:
   rig: {type: str, required: true, description: The rig's name.}
-  owner: {type: str, description: Folder of the checkout that owns the rig.}
+  owner: {type: str, description: "Folder of the checkout that owns the rig, percent-encoded."}
   state: {type: str, choices: [present, absent], default: present, description: Whether the rig exists.}
   network: {type: str, description: The rig's subnet (CIDR).}
   image: {type: str, description: The image of all hosts.}

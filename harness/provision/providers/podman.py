@@ -9,6 +9,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from urllib.parse import quote
 
 from harness.errors import RigError
 from harness.model import Host
@@ -63,7 +64,7 @@ def create(rig: RigState, source: Inventory, echo: Echo) -> tuple[RigState, Play
     play_variables: dict[str, object] = {
         "controller_become": local_hosts.become(),
         "rig": rig.name,
-        "rig_owner": state.OWNER,
+        "rig_owner": quote(state.OWNER),
         "rig_network": rig.network,
         "rig_keys": str(state.folder(rig.name) / "hosts"),
         "rig_sysctl": {"net.core.somaxconn": backlog, "net.ipv4.tcp_max_syn_backlog": backlog},
