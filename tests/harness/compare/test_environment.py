@@ -98,14 +98,14 @@ def changed(change: Change) -> dict[str, Any]:
 @pytest.mark.parametrize("fact", FORBID)
 def test_difference_that_forbids_a_comparison(fact: str) -> None:
     for a, b in ((manifest(), changed(FORBID[fact])), (changed(FORBID[fact]), manifest())):
-        found = differences(a, b)
-        assert [one.fact for one in found if one.forbids] == [fact]
+        unlike = differences(a, b)
+        assert [one.fact for one in unlike if one.forbids] == [fact]
 
 
 @pytest.mark.parametrize("fact", SHOWN)
 def test_difference_that_is_only_shown(fact: str) -> None:
-    (found,) = differences(manifest(), changed(SHOWN[fact]))
-    assert (found.fact, found.forbids) == (fact, False)
+    (unlike,) = differences(manifest(), changed(SHOWN[fact]))
+    assert (unlike.fact, unlike.forbids) == (fact, False)
 
 
 @pytest.mark.parametrize("name", EQUAL)
@@ -139,8 +139,8 @@ def of_apps(fact: str, values: list[object]) -> dict[str, Any]:
 
 
 def test_each_value_must_be_on_the_same_number_of_hosts() -> None:
-    (found,) = differences(of_apps("cpus", [0.5, 0.5, 0.5, 4]), of_apps("cpus", [4, 0.5, 4, 4]))
-    assert (str(found), found.forbids) == ("app.cpus: 3 x 0.5, 4 against 0.5, 3 x 4", True)
+    (unlike,) = differences(of_apps("cpus", [0.5, 0.5, 0.5, 4]), of_apps("cpus", [4, 0.5, 4, 4]))
+    assert (str(unlike), unlike.forbids) == ("app.cpus: 3 x 0.5, 4 against 0.5, 3 x 4", True)
     assert differences(of_apps("cpus", [0.5, 4, 4]), of_apps("cpus", [4, 0.5, 4])) == ()
 
 

@@ -58,7 +58,7 @@ def machines(kernel: Callable[[int], str], provider: str = "static") -> RigRecor
     hosts = [
         HostRecord(name=f"app-{n}", role="app", cpus=4, memory=2**30, kernel="6.1", boot_id=kernel(n)) for n in range(8)
     ]
-    return RigRecord(name="mine", provider=provider, hosts=hosts)
+    return RigRecord(name="lab", provider=provider, hosts=hosts)
 
 
 @pytest.mark.parametrize(
