@@ -5,10 +5,14 @@ What a host should run with is compared with what it runs with, and only the hos
 
 from __future__ import annotations
 
+import json
+import math
 import os
 import shlex
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from harness.errors import RigError
 from harness.model import Cell, Host
@@ -28,8 +32,30 @@ LimitCpus = Callable[[Mapping[str, float]], None]
 """Caps hosts by name to so many cores; has no effect where the provider cannot."""
 
 
+_READ_STATE = """
+for file in cpu.max cpu/cpu.cfs_quota_us cpu/cpu.cfs_period_us; do
+  [ ! -r /sys/fs/cgroup/$file ] || echo "$file $(cat /sys/fs/cgroup/$file)"
+done
+[ ! -e "$1" ] || { echo overrides; cat "$1"; }
+"""
+"""Prints the CPU limit of a host that is a container, then its overrides where it has any."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AppState:
+    """What an app host has now, as read from it.
+
+    `overrides`: the content of its file (None: no file). `cores`: its CPU cap, infinite without one, None where it
+    cannot be read. `running`: the settings of each worker that answers, by worker.
+    """
+
+    overrides: Mapping[str, str] | None
+    cores: float | None
+    running: Mapping[str, Mapping[str, Any]]
+
+
 class AppConfigurator:
-    """Changes the app hosts, and keeps what each of them runs with."""
+    """Changes the app hosts. What they have is read before each change; nothing that was set earlier is trusted."""
 
     def __init__(
         self,
@@ -45,12 +71,8 @@ class AppConfigurator:
         self._hosts = workers.hosts
         self._directory = str(rig.variables["app_sqlite_directory"])
         self._file = f"{rig.variables['common_settings_directory']}/{OVERRIDE}"
-        self._provisioned: dict[str, dict[str, str]] = {}
-        self._overrides: dict[str, dict[str, str]] = {}
-        """App host -> the settings that it runs with; absent where they are not known."""
-        self._caps: dict[str, float] = {}
-        """App host -> its cap in cores, where this bench set it; another bench may have left any cap."""
-        self._active = 0
+        self._provisioned: dict[str, dict[str, float | str]] = {}
+        """Worker -> its settings without overrides; absent where the service never ran without them in this bench."""
 
     def read_provisioned(self) -> None:
         """Reads what each app host runs with, before anything is changed.
@@ -58,14 +80,12 @@ class AppConfigurator:
         A host on which an earlier bench left overrides is not asked: the service may be unable to start with them
         (`restore` removes them).
         """
-        overridden = self._rig.each(self._hosts, lambda h: h.run(["test", "-e", self._file], check=False).code == 0)
-        bodies = self._workers.metrics([host for host in self._hosts if not overridden[host.name]])
-        settings = {worker.split(".")[0]: body["settings"] for worker, body in bodies.items()}
-        self._provisioned = {
-            name: {"BACKEND": str(values["backend"]), "POOL_SIZE": str(values["pool_size"])}
-            for name, values in settings.items()
-        }
-        self._overrides = dict(self._provisioned)
+        files = {name: state.overrides for name, state in self._read(ask_workers=False).items()}
+        self._learn([host for host in self._hosts if files[host.name] is None])
+
+    def _learn(self, hosts: Sequence[Host]) -> None:
+        """Reads the settings of hosts that run without overrides. Raises RigError where a worker does not answer."""
+        self._provisioned |= {worker: _plain(body["settings"]) for worker, body in self._workers.metrics(hosts).items()}
 
     def configure(self, cell: Cell) -> None:
         """Makes the first `cell.hosts` app hosts serve with the cell's backend, pool and CPU cap; drains the others.
@@ -73,35 +93,41 @@ class AppConfigurator:
         The cap has no effect on hosts whose provider cannot cap them.
         """
         settings = service_settings(cell, self._workers.per_host)
+        states = self._read()
         if cell.backend != "postgres":
             # One file per backend: the file keeps its journal mode, and a host cannot change it while another host,
             # which may be drained, has the file open.
             path = settings["SQLITE_PATH"] = f"{self._directory}/{cell.backend}.db"
-            if all(overrides.get("SQLITE_PATH") != path for overrides in self._overrides.values()):
+            if not any(_runs_with(state, "SQLITE_PATH", path) for state in states.values()):
                 remove(self._rig.at(self._hosts[0]), path)  # an earlier bench may have left a damaged one
         serving = self._hosts[: cell.hosts]
-        self.release_connections(self._hosts[cell.hosts :])
-        changed = [host for host in serving if self._overrides.get(host.name) != settings]
+        self._release(self._hosts[cell.hosts :], states)
+        changed = [host for host in serving if not self._has(states[host.name], host, settings)]
         if changed:
             self._restart(changed, settings)
         self.cap(cell.cpus_per_host)
-        if cell.hosts != self._active:
-            self._serve_from(cell.hosts)
+        self._serve_from(cell.hosts)
 
-    def release_connections(self, hosts: Sequence[Host] | None = None) -> None:
-        """Resets the hosts (all, or these) whose pool keeps idle connections open, to free them in the database."""
-        keeping = [
-            host
-            for host in (self._hosts if hosts is None else hosts)
-            if int(self._overrides.get(host.name, {}).get("POOL_MIN", 0)) > 1
-        ]
+    def release_connections(self) -> None:
+        """Resets the hosts whose pool keeps idle connections open, to free them in the database."""
+        self._release(self._hosts, self._read())
+
+    def _release(self, hosts: Sequence[Host], states: Mapping[str, AppState]) -> None:
+        keeping = [host for host in hosts if self._keeps_connections(states[host.name], host)]
         if keeping:
             self._restart(keeping, {})
 
+    def _keeps_connections(self, state: AppState, host: Host) -> bool:
+        """Returns whether overrides make the host keep idle connections open."""
+        if int((state.overrides or {}).get("POOL_MIN", 0)) > 1:
+            return True
+        kept = max((int(settings.get("pool_min", 0)) for settings in state.running.values()), default=0)
+        return kept > 1 and not self._has(state, host, {})
+
     def close_sqlite(self, backend: str) -> None:
         """Resets the hosts that run with this SQLite backend, so that none has its file open."""
-        holders = [host for host in self._hosts if self._overrides.get(host.name, {}).get("BACKEND") == backend]
-        self._restart(holders, {})
+        states = self._read()
+        self._restart([host for host in self._hosts if _runs_with(states[host.name], "BACKEND", backend)], {})
 
     def cap(self, cpus: float | None = None) -> None:
         """Caps every app host to so many cores; None: to the inventory's cap, else to all cores of the machine."""
@@ -115,22 +141,42 @@ class AppConfigurator:
         capped to a tenth of a core would take long for the rest.
         """
         self.cap()
-        changed = [
-            host for host in self._hosts if self._overrides.get(host.name) != self._provisioned.get(host.name, {})
-        ]
+        states = self._read()
+        changed = [host for host in self._hosts if not self._has(states[host.name], host, {})]
+        changed += [host for host in self._hosts if states[host.name].overrides is not None and host not in changed]
         if changed:
             self._restart(changed, {})
             self.cap()
-        if self._active != len(self._hosts):
-            self._serve_from(len(self._hosts))
+        self._serve_from(len(self._hosts))
+
+    def _read(self, *, ask_workers: bool = True) -> dict[str, AppState]:
+        """Reads the state of all app hosts, by name. A worker that does not answer is absent from its state."""
+        texts = self._rig.each(self._hosts, lambda h: h.run(["sh", "-c", _READ_STATE, "sh", self._file]).stdout)
+        running: dict[str, dict[str, Mapping[str, Any]]] = {host.name: {} for host in self._hosts}
+        if ask_workers:
+            for worker, (status, body) in self._workers.get(self._hosts, "/metrics?database=0").items():
+                if status == 200:
+                    running[worker.split(".")[0]][worker] = json.loads(body)["settings"]
+        return {name: _parse_state(text, running[name]) for name, text in texts.items()}
+
+    def _has(self, state: AppState, host: Host, overrides: Mapping[str, str]) -> bool:
+        """Returns whether the host's file and all its workers have the settings that these overrides give."""
+        for number in range(self._workers.per_host):
+            worker = f"{host.name}.{number + 1}"
+            running, provisioned = _plain(state.running.get(worker, {})), self._provisioned.get(worker)
+            if not running or (provisioned is None and not overrides):
+                return False
+            if provisioned is None:  # it began with overrides: what else it runs with is as provisioned
+                provisioned = running
+            if not running == provisioned | _plain(overrides) == provisioned | _plain(state.overrides or {}):
+                return False
+        return True
 
     def _restart(self, hosts: Sequence[Host], overrides: Mapping[str, str]) -> None:
         """Writes the overrides (none: removes the file), restarts the service and waits until it is healthy."""
         text = "".join(f"{name}={value}\n" for name, value in overrides.items())
         file = shlex.quote(self._file)
         put = f"cat > {file}.part && mv {file}.part {file}" if overrides else f"rm -f {file}"
-        for host in hosts:
-            self._overrides.pop(host.name, None)
         # a start on a tenth of a core takes ten times as long, and is not measured
         self._limit(dict.fromkeys((host.name for host in hosts), _all_cores()))
         self._rig.each(hosts, lambda h: h.run(["sh", "-c", f"umask 077; {put} && {RESTART}"], stdin=text))
@@ -138,22 +184,23 @@ class AppConfigurator:
             self._wait("the app hosts to become healthy", lambda: self._workers.healthy(hosts))
         except RigError as error:
             raise RigError(f"{error.message}{self._workers.start_errors(hosts)}", hint=error.hint) from None
-        self._overrides |= {host.name: dict(overrides) for host in hosts}
+        if not overrides:
+            self._learn(hosts)
 
     def _limit(self, caps: Mapping[str, float]) -> None:
         """Caps hosts by name; a host that has the cap is skipped, because Podman takes 0.1 s per host."""
-        changed = {name: cpus for name, cpus in caps.items() if self._caps.get(name) != cpus}
+        states = self._read(ask_workers=False)
+        changed = {name: cores for name, cores in caps.items() if not _is_capped(states[name].cores, cores)}
         if changed:
-            for name in changed:
-                self._caps.pop(name, None)
             self._limit_cpus(changed)
-            self._caps |= changed
 
     def _serve_from(self, count: int) -> None:
+        """Makes HAProxy serve from the first hosts, and only from them. A reload of HAProxy forgets what was set."""
         names = {host.name for host in self._hosts[:count]}
+        if self._haproxy.serving() == names:
+            return
         self._haproxy.serve_from(names)
         self._wait(f"HAProxy to serve from {', '.join(sorted(names))}", lambda: self._haproxy.serving() == names)
-        self._active = count
 
     def _wait(self, condition: str, holds: Callable[[], bool]) -> None:
         deadline = time.monotonic() + self._timeout_s
@@ -163,6 +210,48 @@ class AppConfigurator:
                     f"timed out after {self._timeout_s:g} s waiting for {condition}", hint="see ./run status"
                 )
             time.sleep(POLL_S)
+
+
+def _parse_state(text: str, running: Mapping[str, Mapping[str, Any]]) -> AppState:
+    """Parses the output of _READ_STATE."""
+    head, has_overrides, tail = text.partition("overrides\n")
+    limits = {name: value.split() for name, _, value in (line.partition(" ") for line in head.splitlines())}
+    quota = limits.get("cpu.max") or [
+        *limits.get("cpu/cpu.cfs_quota_us", []), *limits.get("cpu/cpu.cfs_period_us", []),
+    ]  # fmt: skip
+    cores = None
+    if len(quota) == 2:
+        cores = math.inf if quota[0] in ("max", "-1") else int(quota[0]) / int(quota[1])
+    overrides = {name: value for name, _, value in (line.partition("=") for line in tail.splitlines())}
+    return AppState(overrides=overrides if has_overrides else None, cores=cores, running=running)
+
+
+def _plain(settings: Mapping[str, Any]) -> dict[str, float | str]:
+    """Returns settings by lower-case name, numbers as numbers: `POOL_SIZE=10` in a file is `pool_size: 10` in /metrics.
+
+    A cell sets no setting of one worker only.
+    """
+    plain: dict[str, float | str] = {}
+    for name, value in settings.items():
+        try:
+            plain[name.lower()] = float(value)
+        except (TypeError, ValueError):
+            plain[name.lower()] = str(value)
+    return plain
+
+
+def _runs_with(state: AppState, name: str, value: str) -> bool:
+    """Returns whether a worker of the host runs with this setting, or its file has it."""
+    if (state.overrides or {}).get(name) == value:
+        return True
+    return any(settings.get(name.lower()) == value for settings in state.running.values())
+
+
+def _is_capped(cores: float | None, wanted: float) -> bool:
+    """Returns whether a cap that was read is the wanted one; a machine without a cap has all its cores."""
+    if cores is None:
+        return False
+    return math.isclose(min(cores, _all_cores()), min(wanted, _all_cores()), rel_tol=0.01)
 
 
 def _all_cores() -> float:

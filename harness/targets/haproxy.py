@@ -10,6 +10,7 @@ from collections.abc import Collection, Mapping
 from harness.rig.rig import Rig
 
 SOCKET = "/run/haproxy/admin.sock"
+ANSWER_S = 15.0
 
 
 class HAProxy:
@@ -30,8 +31,14 @@ class HAProxy:
         return total, dict(servers)
 
     def serving(self) -> set[str]:
-        """Returns the names of the app hosts that get requests."""
-        return {_app_host(row) for row in self._servers() if row["status"].startswith("UP")}
+        """Returns the names of the app hosts that get requests: with a worker that is up and has a weight."""
+        return {_app_host(row) for row in self._servers() if row["status"].startswith("UP") and _weight(row) > 0}
+
+    def process(self) -> str:
+        """Returns what identifies the process that counts: a reload starts another one, which counts from zero."""
+        lines = (line.partition(": ") for line in self._send("show info").splitlines())
+        facts = {name: value for name, _, value in lines}
+        return f"pid {facts.get('Pid', '?')}, started {facts.get('Start_time_sec', '?')}"
 
     def serve_from(self, hosts: Collection[str]) -> None:
         """Makes these app hosts ready and takes all others out of service; does not wait until that is done."""
@@ -39,6 +46,7 @@ class HAProxy:
             f"set server {row['pxname']}/{row['svname']} state {'ready' if _app_host(row) in hosts else 'maint'}"
             for row in self._servers()
         ]
+        commands += [f"set weight {row['pxname']}/{row['svname']} 100%" for row in self._servers() if not _weight(row)]
         self._send("; ".join(commands))
 
     def _servers(self) -> list[dict[str, str]]:
@@ -49,9 +57,13 @@ class HAProxy:
 
     def _send(self, commands: str) -> str:
         command = ["socat", "-t5", "stdio", SOCKET]
-        return self._rig.at(self.host).run(command, stdin=commands + "\n").stdout
+        return self._rig.at(self.host).run(command, stdin=commands + "\n", timeout_s=ANSWER_S).stdout
 
 
 def _app_host(row: Mapping[str, str]) -> str:
     """Returns the app host of a server: `app-2` for `app-2`, and for its worker `app-2.1`."""
     return row["svname"].split(".")[0]
+
+
+def _weight(row: Mapping[str, str]) -> int:
+    return int(row.get("weight") or 1)

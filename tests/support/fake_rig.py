@@ -42,8 +42,8 @@ class FakeHost:
     def _run(self, command: list[str], stdin: str) -> Result:
         printed, code = "", 0
         match command:
-            case ["test", "-e", path] if path.endswith(OVERRIDE):
-                code = int(self.name not in self.rig.overrides)
+            case ["sh", "-c", script, "sh", path] if "cgroup" in script and path.endswith(OVERRIDE):
+                printed = self.rig.state_of(self.name)
             case ["socat", *_]:
                 printed = self.rig.haproxy(stdin.strip())
             case ["sh", "-c", script] if OVERRIDE in script:
@@ -75,6 +75,7 @@ class FakeHost:
         worker = f"{address}.{port - FIRST_PORT + 1}"
         runs = self.rig.runs[address]
         settings = {"backend": runs["BACKEND"], "pool_size": runs["POOL_SIZE"], "sqlite_path": runs.get("SQLITE_PATH")}
+        settings["pool_min"] = int(runs.get("POOL_MIN", 0))
         body = {
             "settings": settings,
             "requests": self.rig.requests.get(worker, {}),
@@ -107,6 +108,8 @@ class FakeRig(Rig):
         self.start_fails: set[str] = set()
         self.logs: dict[str, str] = {}
         self.caps: dict[str, float] = {}
+        self.capped: list[str] = []
+        """The hosts that were capped, in order."""
         self.drained: set[str] = set()
         # SQLite
         self.journals: dict[str, str] = {}
@@ -119,6 +122,7 @@ class FakeRig(Rig):
         # counters
         self.requests: dict[str, dict[str, dict[str, int]]] = {}
         self.transactions: dict[str, int] = {}
+        self.haproxy_pid = 100
         self.frontend_requests = 0
         self.server_requests: dict[str, int] = {}
         self.logged_deadlocks = ""
@@ -138,6 +142,21 @@ class FakeRig(Rig):
     def limit_cpus(self, caps: Mapping[str, float]) -> None:
         """Keeps the caps, as the container engine does."""
         self.caps |= caps
+        self.capped += caps
+
+    def state_of(self, name: str) -> str:
+        """The host's CPU limit and its file of overrides, as the configurator's script prints them."""
+        quota = f"{self.caps[name] * 100_000:.0f}" if name in self.caps else "max"
+        lines = [f"cpu.max {quota} 100000"]
+        if name in self.overrides:
+            lines += ["overrides", *(f"{key}={value}" for key, value in self.overrides[name].items())]
+        return "\n".join(lines) + "\n"
+
+    def reload_haproxy(self) -> None:
+        """Starts another HAProxy: it counts from zero and serves from every host, whatever was set before."""
+        self.haproxy_pid += 1
+        self.drained.clear()
+        self.frontend_requests, self.server_requests = 0, dict[str, int]()
 
     def restart(self, name: str, text: str | None) -> None:
         """Starts the host's service with what its file of overrides says; None: the file is removed."""
@@ -178,6 +197,8 @@ class FakeRig(Rig):
 
     def haproxy(self, commands: str) -> str:
         """Obeys the commands and prints the statistics."""
+        if commands == "show info":
+            return f"Name: HAProxy\nPid: {self.haproxy_pid}\nStart_time_sec: 1700000000\n"
         for words in map(str.split, commands.split("; ")):
             if words[:2] == ["set", "server"]:
                 server = words[2].split("/")[1]

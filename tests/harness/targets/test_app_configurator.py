@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from dataclasses import replace
 from typing import Any
@@ -15,10 +16,10 @@ from harness.plan.options import BenchRequest
 from harness.plan.planner import make_plan
 from harness.plan.scenario import RemoteWorkload, Site
 from harness.scenarios import SCENARIOS
-from harness.targets.app_configurator import AppConfigurator
+from harness.targets.app_configurator import AppConfigurator, _parse_state
 from harness.targets.app_workers import AppWorkers
 from harness.targets.haproxy import HAProxy
-from tests.support.fake_rig import SHARED, FakeRig
+from tests.support.fake_rig import PROVISIONED, SHARED, FakeRig
 
 CELL = Cell(scenario="s", hosts=2)
 CORES = float(os.cpu_count() or 1)
@@ -67,9 +68,9 @@ def test_the_first_cell_sets_every_cap_and_a_cap_that_holds_is_not_set_again(rig
     assert rig.caps == {"app-1": 0.5, "app-2": CORES}
     apps.configure(replace(CELL, params={"app_cpus": 0.08}))
     assert rig.caps == {"app-1": 0.08, "app-2": 0.08}
-    rig.caps.clear()
+    rig.capped.clear()
     apps.configure(replace(CELL, params={"app_cpus": 0.08}))
-    assert rig.caps == {}
+    assert rig.capped == []
 
 
 def test_a_restarted_host_keeps_the_cap_of_its_cell(rig: FakeRig) -> None:
@@ -86,6 +87,71 @@ def test_hosts_that_do_not_serve_are_drained_until_restore(rig: FakeRig) -> None
     assert rig.drained == {"app-2"}
     apps.restore()
     assert rig.drained == set()
+
+
+def test_a_reload_of_haproxy_between_two_trials_drains_the_hosts_again(rig: FakeRig) -> None:
+    apps = configurator(rig)
+    apps.configure(replace(CELL, hosts=1))
+    rig.reload_haproxy()
+    apps.configure(replace(CELL, hosts=1))
+    assert rig.drained == {"app-2"}
+
+
+def test_a_host_that_the_operator_drained_serves_again(rig: FakeRig) -> None:
+    apps = configurator(rig)
+    apps.configure(CELL)
+    rig.drained.add("app-1")
+    apps.configure(CELL)
+    assert rig.drained == set()
+    rig.drained.add("app-1")
+    apps.restore()
+    assert rig.drained == set()
+
+
+def test_caps_that_the_machine_lost_are_set_again(rig: FakeRig) -> None:
+    """Podman applies `update --cpus` to the running container only: a restarted one has all cores."""
+    apps, capped = configurator(rig), replace(CELL, params={"app_cpus": 0.08})
+    apps.configure(capped)
+    rig.caps.clear()
+    apps.configure(capped)
+    assert rig.caps == {"app-1": 0.08, "app-2": 0.08}
+
+
+@pytest.mark.parametrize("lost", ["file", "process", "both"])
+def test_overrides_that_a_host_lost_are_written_again(rig: FakeRig, lost: str) -> None:
+    apps, cell = configurator(rig), replace(CELL, pool=3)
+    apps.configure(cell)
+    if lost != "process":
+        del rig.overrides["app-2"]
+    if lost != "file":
+        rig.runs["app-2"] = PROVISIONED
+    rig.restarts.clear()
+    apps.configure(cell)
+    assert (rig.restarts, rig.runs["app-2"]["POOL_SIZE"], rig.overrides["app-2"]["POOL_SIZE"]) == (["app-2"], "3", "3")
+
+
+def test_restore_restarts_a_host_that_still_runs_with_overrides_which_were_removed(rig: FakeRig) -> None:
+    apps = configurator(rig)
+    apps.configure(replace(CELL, pool=3))
+    rig.overrides.clear()
+    rig.restarts.clear()
+    apps.restore()
+    assert sorted(rig.restarts) == ["app-1", "app-2"]
+    assert rig.runs == {"app-1": PROVISIONED, "app-2": PROVISIONED}
+
+
+@pytest.mark.parametrize(
+    ("printed", "cores"),
+    [
+        ("cpu.max 50000 100000\n", 0.5), ("cpu.max max 100000\n", math.inf), ("", None),
+        ("cpu/cpu.cfs_quota_us 8000\ncpu/cpu.cfs_period_us 100000\n", 0.08),
+        ("cpu/cpu.cfs_quota_us -1\ncpu/cpu.cfs_period_us 100000\n", math.inf),
+    ],
+)  # fmt: skip
+def test_the_cpu_cap_is_read_from_either_version_of_control_groups(printed: str, cores: float | None) -> None:
+    state = _parse_state(printed, {})
+    assert (state.cores, state.overrides) == (cores, None)
+    assert _parse_state(f"{printed}overrides\nPOOL_SIZE=3\n", {}).overrides == {"POOL_SIZE": "3"}
 
 
 def test_configure_waits_for_haproxy_up_to_a_timeout(rig: FakeRig, monkeypatch: pytest.MonkeyPatch) -> None:

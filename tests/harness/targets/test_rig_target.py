@@ -45,10 +45,10 @@ def test_only_containers_are_capped(
 ) -> None:
     calls: list[tuple[Any, ...]] = []
     monkeypatch.setattr(podman_cli, "set_cpus", lambda *arguments: calls.append(arguments))
-    rig = FakeRig(dsn=database.dsn, provider=provider, cpus={"app-1": 0.5, "app-2": 2.0})
+    rig = FakeRig(dsn=database.dsn, provider=provider, cpus={"app-1": 0.5, "app-2": 0.75})
     with RigTarget(rig) as target:
         target.restore()
-    assert calls == ([("paper", {"app-1": 0.5, "app-2": 2.0})] if capped else [])
+    assert calls == ([("paper", {"app-1": 0.5, "app-2": 0.75})] if capped else [])
 
 
 def test_a_damaged_sqlite_file_is_replaced_once_no_host_has_it_open(rig: FakeRig, target: RigTarget) -> None:
