@@ -10,7 +10,7 @@ import asyncio
 import json
 import os
 from collections.abc import Awaitable, Callable
-from time import perf_counter
+from time import perf_counter, time
 from typing import Any
 
 from aiohttp import web
@@ -44,6 +44,7 @@ class Handlers:
         self._strategies = tuple(backend.strategies)
         self._errors = ErrorLog()
         self._started = perf_counter()
+        self._started_at = round(time(), 3)
         self._tail = f',"container":{json.dumps(settings.container_id)}}}'
 
     def routes(self) -> list[web.RouteDef]:
@@ -227,6 +228,7 @@ class Handlers:
             "retries": self._backend.cost_totals.retries,
             "transactions": self._backend.cost_totals.transactions,
             "pid": os.getpid(),
+            "started": self._started_at,
             "workers": self._settings.workers,
             "code": self._settings.code_hash,
             "settings": self._settings.public(),

@@ -105,6 +105,8 @@ class Evidence:
     `captures`: lane -> fields of its responses that are not numbers, one object per request.
     `workload_result`: the JSON object that a RemoteWorkload printed. `missing_hosts`: the load hosts without results,
     each with the reason.
+    `unread`: part -> why it was not measured, of harness/checks/needs.py; its fields are empty, and no check may use
+    them. `misrouted`: sentences about requests that went to other hosts than the cell says.
     """
 
     initial: Mapping[str, int] = field(default_factory=dict)
@@ -122,6 +124,8 @@ class Evidence:
     workload_result: Mapping[str, object] | None = None
     missing_hosts: tuple[str, ...] = ()
     not_applicable: Mapping[str, str] = field(default_factory=dict)
+    unread: Mapping[str, str] = field(default_factory=dict)
+    misrouted: tuple[str, ...] = ()
 
 
 NO_EVIDENCE = Evidence()

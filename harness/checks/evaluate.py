@@ -8,19 +8,31 @@ from dataclasses import replace
 
 from harness.checks import names
 from harness.checks.finding import finding, merge, worst
+from harness.checks.needs import ABOUT_DATA, NEEDS
 from harness.model import Finding, RunVerdict
 from harness.plan.scenario import Scenario
-from harness.record import TrialRecord
+from harness.record import Evidence, TrialRecord
 
 
 def judge_trial(scenario: Scenario, measured: TrialRecord) -> list[Finding]:
     """One trial's findings. A check that raises an error is `unknown` with the reason; it never passes."""
     try:
         findings = [each for each in scenario.check(measured) if each.check not in measured.evidence.not_applicable]
+        findings = [_judged(each, measured.evidence) for each in findings]
         missing = measured.evidence.missing_hosts
         return [_without_samples(each, missing[0]) for each in findings] if missing else findings
     except Exception as error:  # noqa: BLE001  # the record may be damaged in any way: that is a finding
         return [_crashed(measured, names.CHECKS_COMPLETED, error)]
+
+
+def _judged(found: Finding, evidence: Evidence) -> Finding:
+    """The finding; unknown where it needs a part that was not measured, or hosts that are not the cell's served."""
+    reasons = [evidence.unread[part] for part in NEEDS.get(found.check, ()) if part in evidence.unread]
+    if reasons:
+        return replace(found, verdict="unknown", detail=f"not measured: {reasons[0]}", numbers={})
+    if evidence.misrouted and found.check not in ABOUT_DATA:
+        return replace(found, verdict="unknown", detail=f"{evidence.misrouted[0]}: {found.detail}")
+    return found
 
 
 def _without_samples(found: Finding, reason: str) -> Finding:

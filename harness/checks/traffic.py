@@ -9,6 +9,7 @@ from collections import Counter
 
 from harness.checks import names
 from harness.checks.finding import finding
+from harness.checks.needs import APP, COUNTERS, HAPROXY
 from harness.model import Cell, Finding, OutcomeCounts
 from harness.record import NO_OTHERS, Evidence, Samples, count_outcomes, increments
 
@@ -45,7 +46,11 @@ def check_spread(
 
     Counted by the hosts that the responses name; without samples by HAProxy.
     """
+    if APP in evidence.unread:  # a host that restarted answers fewer requests
+        return finding(cell, names.SPREAD, "unknown", f"not measured: {evidence.unread[APP]}")
     if isinstance(requests, Counter):
+        if HAPROXY in evidence.unread:
+            return finding(cell, names.SPREAD, "unknown", f"not measured: {evidence.unread[HAPROXY]}")
         shares = Counter({host: count for host, count in evidence.servers.items() if count})
     else:
         shares = Counter(host for host in requests.host if host)
@@ -106,10 +111,10 @@ def check_counts(
     With a layer that was not measured the verdict is unknown, never pass.
     """
     client = evidence.counts.get("client", (count_outcomes(requests) + others).total())
-    layers = {layer: evidence.counts[layer] for layer in ("haproxy", "app") if layer in evidence.counts}
+    layers = {layer: evidence.counts[layer] for layer in (HAPROXY, APP) if layer in evidence.counts}
     differing = [layer for layer, count in layers.items() if count != client]
     counts = dict(evidence.counts)
-    if op is not None:
+    if op is not None and COUNTERS not in evidence.unread:
         layers["database"] = counts["database"] = _growth(evidence)
         if not _explained(layers["database"], increments(requests, op, others)):
             differing.append("database")
@@ -118,10 +123,12 @@ def check_counts(
         verb = "differs" if len(differing) == 1 else "differ"
         detail = f"{' and '.join(differing)} {verb}: {', '.join(words)}"
         return finding(cell, names.COUNTS_AGREE, "fail", detail, counts=counts)
-    missing = [layer for layer in ("haproxy", "app") if layer not in layers]
+    missing = [evidence.unread.get(layer, layer) for layer in (HAPROXY, APP) if layer not in layers]
+    if op is not None and COUNTERS in evidence.unread:
+        missing.append(evidence.unread[COUNTERS])
     if missing:
         notes = f" ({'; '.join(evidence.notes)})" if evidence.notes else ""
-        detail = f"{' = '.join(words)}; not measured: {', '.join(missing)}{notes}"
+        detail = f"{' = '.join(words)}; not measured: {', '.join(dict.fromkeys(missing))}{notes}"
         return finding(cell, names.COUNTS_AGREE, "unknown", detail, counts=counts)
     return finding(cell, names.COUNTS_AGREE, "pass", " = ".join(words), counts=counts)
 

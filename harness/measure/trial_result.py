@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -22,15 +22,22 @@ NO_SAMPLES = "trials this long keep no samples (--samples keeps them)"
 
 
 def trial_result(
-    trial: Trial, first: str, results: LoadResults, *, ceiling_rps: float | None, timing_matters: bool
+    trial: Trial,
+    first: str,
+    results: LoadResults,
+    *,
+    ceiling_rps: float | None,
+    timing_matters: bool,
+    misrouted: Sequence[str] = (),
 ) -> TrialResult:
     """Returns the trial's row: the figures of its `first` lane only, and what it may be used for.
 
     A lane that was interrupted, or whose responses cannot be matched to requests, breaks any trial. A load generator
     that was the limit makes only the times wrong: where no criterion is about times (not `timing_matters`), the trial
-    stays valid, and its times are not compared. `ceiling_rps`: see generator_checks.reasons.
+    stays valid, and its times are not compared. `ceiling_rps`: see generator_checks.reasons. `misrouted`: see Evidence;
+    such a trial measured other hosts than its cell says.
     """
-    broken = list(results.failures)
+    broken = [*results.failures, *misrouted]
     for lane, summary in results.summaries.items():
         broken += [f"lane {lane}: {why}" for why in generator_checks.broken(summary)]
     if first not in results.summaries:
@@ -53,15 +60,24 @@ def trial_result(
     )
 
 
-def add_client_counts(evidence: Evidence, results: LoadResults) -> Evidence:
-    """Adds the number of requests that the client sent, the captured fields and the load hosts without results."""
-    lanes = results.summaries.values()
-    sent = sum(lane.warmup.sent + lane.measure.sent - lane.not_sent for lane in lanes)
+Captures = Mapping[str, Sequence[Mapping[str, Any]]]
+"""Lane -> the captured fields of its responses, one object per request."""
+
+
+def read_captures(results: LoadResults) -> Captures:
+    """Returns the captured fields; call it before the lanes' files are moved into the run."""
     captures: dict[str, list[Any]] = {}
     for lane, folder in results.folders.items():
         if (folder / "captures.jsonl").exists():
             lines = (folder / "captures.jsonl").read_text(encoding="utf-8").splitlines()
             captures[lane] = [json.loads(line) for line in lines]
+    return captures
+
+
+def add_client_counts(evidence: Evidence, results: LoadResults, captures: Captures) -> Evidence:
+    """Adds the number of requests that the client sent, the captured fields and the load hosts without results."""
+    lanes = results.summaries.values()
+    sent = sum(lane.warmup.sent + lane.measure.sent - lane.not_sent for lane in lanes)
     return replace(
         evidence,
         counts={"client": sent, **evidence.counts},

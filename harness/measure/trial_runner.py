@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from harness.checks.needs import LEDGER, PARTS
 from harness.load.spec import LoadSpec
 from harness.measure.load_controller import LoadController, LoadResults
 from harness.measure.progress import ProgressPrinter
-from harness.measure.trial_result import add_client_counts, leave_out_per_request_checks, trial_result
+from harness.measure.trial_result import (
+    add_client_counts,
+    leave_out_per_request_checks,
+    read_captures,
+    trial_result,
+)
 from harness.model import Cell, Trial
 from harness.plan.planner import Plan
 from harness.plan.scenario import RemoteWorkload, Scenario
@@ -19,7 +26,12 @@ from harness.store.csv_rows import TIMELINE_COLUMNS, as_columns
 from harness.store.files import read_rows
 from harness.store.run_writer import RunWriter
 from harness.targets.base import During, Target
-from harness.targets.snapshot import difference
+from harness.targets.quiet import reason_of
+from harness.targets.snapshot import Snapshot, difference
+
+ANSWER_S = 30.0
+"""Longest wait for the target's counters after a load."""
+RETRY_S = 0.5
 
 
 class TrialRunner:
@@ -59,7 +71,7 @@ class TrialRunner:
             self.rehearse(trial, lanes)
         with tempfile.TemporaryDirectory(prefix="pgcrucible-") as scratch:
             results, evidence = self.measure_load(trial, lanes, Path(scratch))
-            return self.record(self.result(trial, lanes, results), evidence, results)
+        return self.record(self.result(trial, lanes, results, evidence), evidence)
 
     def configure(self, cell: Cell) -> None:
         """Makes the target ready for the trial, while the next agents start."""
@@ -102,16 +114,47 @@ class TrialRunner:
                 progress=ProgressPrinter(self._echo),
                 during=self._during(trial.order),
             )
-        with self._writer.stage("store"):
-            after = self._target.snapshot(trial.cell, reads, before)
-            evidence = add_client_counts(difference(before, after, vacuums), results)
+        captures = read_captures(results)
+        self.store_samples(trial, results)
+        with self._writer.stage("evidence"):
+            after = self.read_after(trial.cell, reads, before)
+        evidence = add_client_counts(difference(before, after, vacuums), results, captures)
         return results, evidence if samples else leave_out_per_request_checks(evidence, ledger=ledger)
 
-    def result(self, trial: Trial, lanes: Mapping[str, LoadSpec], results: LoadResults) -> TrialResult:
+    def store_samples(self, trial: Trial, results: LoadResults) -> None:
+        """Stores what the clients measured, before anything else is asked of a host."""
+        with self._writer.stage("store"):
+            for lane, folder in results.folders.items():
+                rows = read_rows(folder / "timeline.csv", TIMELINE_COLUMNS[2:])
+                self._writer.append("timeline", [{**row, "order": trial.order, "lane": lane} for row in rows])
+                self._writer.lane(trial.order, lane, folder)
+
+    def read_after(self, cell: Cell, reads: Collection[str], before: Snapshot) -> Snapshot:
+        """Reads the counters after the load; tries again until a deadline where the target does not answer.
+
+        Returns a snapshot without any part where it still fails: the load is measured, so its trial is stored.
+        """
+        deadline = time.monotonic() + ANSWER_S
+        while True:
+            try:
+                return self._target.snapshot(cell, reads, before)
+            except Exception as error:  # noqa: BLE001  # whatever fails, the measured load is kept
+                if time.monotonic() > deadline:
+                    reason = f"{reason_of(error)} (asked for {ANSWER_S:g} s)"
+                    parts = [part for part in PARTS if part != LEDGER or "ledger" in reads]
+                    return Snapshot(unread=dict.fromkeys(parts, reason), not_applicable=before.not_applicable)
+            time.sleep(RETRY_S)
+
+    def result(
+        self, trial: Trial, lanes: Mapping[str, LoadSpec], results: LoadResults, evidence: Evidence
+    ) -> TrialResult:
         """The trial's row: the figures of its first lane."""
         timing_matters = self._scenarios[trial.cell.scenario].timing_matters
         first = next(iter(lanes))
-        return trial_result(trial, first, results, ceiling_rps=self._ceiling_rps, timing_matters=timing_matters)
+        return trial_result(
+            trial, first, results,
+            ceiling_rps=self._ceiling_rps, timing_matters=timing_matters, misrouted=evidence.misrouted,
+        )  # fmt: skip
 
     def run_workload(self, trial: Trial, workload: RemoteWorkload) -> Evidence:
         """Runs a workload that is not HTTP between two snapshots; the service is not configured for it."""
@@ -120,20 +163,18 @@ class TrialRunner:
             before = self._target.snapshot(trial.cell, reads)
             with self._during(trial.order), self._target.vacuuming(reads) as vacuums:
                 output = self._target.run_workload(workload)
-            after = self._target.snapshot(trial.cell, reads, before)
+            after = self.read_after(trial.cell, reads, before)
         return replace(difference(before, after, vacuums), workload_result=output)
 
-    def record(self, result: TrialResult, evidence: Evidence, results: LoadResults | None = None) -> TrialResult:
-        """Stores a trial: its lanes, its evidence, its warnings, and last its row, which makes it count on --resume."""
+    def record(self, result: TrialResult, evidence: Evidence) -> TrialResult:
+        """Stores a trial: its evidence, its warnings, and last its row, which makes it count on --resume."""
         writer, trial = self._writer, result.trial
         with writer.stage("store"):
-            for lane, folder in (results.folders if results else {}).items():
-                rows = read_rows(folder / "timeline.csv", TIMELINE_COLUMNS[2:])
-                writer.append("timeline", [{**row, "order": trial.order, "lane": lane} for row in rows])
-                writer.lane(trial.order, lane, folder)
             writer.evidence(trial.order, evidence)
             writer.warn(*evidence.notes)
             writer.warn(*(f"'{check}' is not judged: {why}" for check, why in evidence.not_applicable.items()))
+            reasons = dict.fromkeys(evidence.unread.values())
+            writer.warn(*(f"{trial.cell.name}: trial {trial.number}: not measured: {why}" for why in reasons))
             if result.valid and result.reason:
                 writer.warn(f"{trial.cell.name}: {result.reason}")
             pragmas = evidence.sqlite.pragmas if evidence.sqlite else {}
@@ -141,6 +182,8 @@ class TrialRunner:
                 writer.settings({trial.cell.backend: dict(pragmas)})
             writer.append("trials", [as_columns(result)])
             writer.save()
+        for reason in reasons:
+            self._echo(f"      not measured: {reason}")
         if not result.valid:
             self._echo(f"      invalid: {result.reason}")
         return result

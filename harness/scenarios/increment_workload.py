@@ -9,6 +9,7 @@ from harness.checks import names
 from harness.checks.counter_oracle import check_final_value, check_real_time_order, check_value_sequence
 from harness.checks.finding import finding
 from harness.checks.ledger import check_ledger
+from harness.checks.needs import LEDGER
 from harness.checks.traffic import check_counts
 from harness.isolation.sqlite_profiles import PROFILES
 from harness.load.spec import Keys, LoadSpec, Operation, Warmup
@@ -118,7 +119,7 @@ def check_counters(measured: TrialRecord, others: OutcomeCounts = NO_OTHERS) -> 
         check_real_time_order(cell, requests, evidence, clock_shared=measured.clock_shared),
         check_counts(cell, requests, evidence, others=others),
     ]
-    if evidence.ledger is not None:
+    if evidence.ledger is not None or LEDGER in evidence.unread:
         findings.append(check_ledger(cell, requests, evidence))
     if cell.backend != "postgres":
         findings += [_integrity(cell, evidence), _pragmas(cell, evidence)]

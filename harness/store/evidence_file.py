@@ -2,7 +2,8 @@
 
 The keys are the fields of `Evidence`, except for `unjudged` (`not_applicable`), and for `extra`, a table of what only
 some trials have: `integrity_check`, `sqlite` and `sqlite_unlike` (together `sqlite`), `transactions`, `deadlocks`,
-`dead_rows`, `data` (`bulk_rows`), `captures`, `result` (`workload_result`), `missing` (`missing_hosts`).
+`dead_rows`, `data` (`bulk_rows`), `captures`, `result` (`workload_result`), `missing` (`missing_hosts`), `unread`,
+`misrouted`.
 A key of `extra` is absent where there is nothing to store.
 """
 
@@ -25,7 +26,7 @@ from harness.record import (
 _KEYS = {"initial", "final", "ledger", "counts", "servers", "notes", "extra", "unjudged"}
 _EXTRA = {
     "integrity_check", "sqlite", "sqlite_unlike", "transactions", "deadlocks", "dead_rows", "data", "captures",
-    "result", "missing",
+    "result", "missing", "unread", "misrouted",
 }  # fmt: skip
 
 
@@ -64,6 +65,8 @@ def _extra(evidence: Evidence) -> dict[str, object]:
         captures=evidence.captures or None,
         result=evidence.workload_result,
         missing=evidence.missing_hosts or None,
+        unread=evidence.unread or None,
+        misrouted=evidence.misrouted or None,
     )
 
 
@@ -93,6 +96,8 @@ def parse(text: str) -> Evidence:
         captures=_captures(extra.get("captures", {})),
         workload_result=None if result is None else _table("result", result),
         missing_hosts=_strings("missing", extra.get("missing", [])),
+        unread={part: _string("unread", why) for part, why in _table("unread", extra.get("unread", {})).items()},
+        misrouted=_strings("misrouted", extra.get("misrouted", [])),
         not_applicable={
             key: _string("unjudged", why) for key, why in _table("unjudged", raw.get("unjudged", {})).items()
         },

@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from harness.checks.needs import (
+    APP,
+    BULK_ROWS,
+    COUNTERS,
+    DEAD_ROWS,
+    DEADLOCKS,
+    HAPROXY,
+    LEDGER,
+    SQLITE,
+    TRANSACTIONS,
+)
 from harness.model import Cell
 from harness.rig.rig import Rig
 from harness.targets.app_workers import AppWorkers
 from harness.targets.dead_rows import vacuum
 from harness.targets.haproxy import HAProxy
 from harness.targets.postgres_queries import bulk_rows
+from harness.targets.quiet import QUIET_S, PartReader, wait_until_quiet
 from harness.targets.rig_database import RigDatabase
-from harness.targets.snapshot import Snapshot
+from harness.targets.snapshot import DATABASE, Snapshot
 from harness.targets.sqlite_files import run_script
 
 LOG_FOLDER = "/var/log/postgresql"
@@ -35,55 +48,95 @@ NOT_API = ("health", "live", "metrics", "pool-stats")
 class LayerCounters:
     """Reads through SSH and one database connection; the service does nothing for it but answer GET /metrics."""
 
-    def __init__(self, rig: Rig, database: RigDatabase, workers: AppWorkers, haproxy: HAProxy) -> None:
+    def __init__(
+        self,
+        rig: Rig,
+        database: RigDatabase,
+        workers: AppWorkers,
+        haproxy: HAProxy,
+        *,
+        quiet_s: float = QUIET_S,
+    ) -> None:
         self._rig, self._database, self._workers, self._haproxy = rig, database, workers, haproxy
+        self._quiet_s = quiet_s
 
     def snapshot(self, cell: Cell, reads: Collection[str], since: Snapshot | None = None) -> Snapshot:
-        """See Target.snapshot."""
-        fields = self._service(cell, reads) if "counters" in reads else {}
-        with self._database.errors():
-            return Snapshot(**fields, **self._server(reads, after=since is not None))
+        """See Target.snapshot. What cannot be read after the load is in the snapshot's `unread`, with the reason."""
+        reader = PartReader(keep_errors=since is not None)
+        if since is not None and reads:
+            busy = wait_until_quiet(self._workers if "counters" in reads else None, self._database, self._quiet_s)
+            reader.unread |= dict.fromkeys((APP, TRANSACTIONS), busy) if busy else {}
+        fields = self._service(reader, cell, reads, since) if "counters" in reads else {}
+        fields |= self._server(reader, reads, after=since is not None)
+        return Snapshot(**fields, unread=reader.unread)
 
-    def _service(self, cell: Cell, reads: Collection[str]) -> dict[str, Any]:
+    def _service(
+        self, reader: PartReader, cell: Cell, reads: Collection[str], since: Snapshot | None
+    ) -> dict[str, Any]:
         """Reads what HTTP load changes. A remote workload sends no requests, and `run_workload` may restart workers."""
-        metrics = self._workers.metrics()
+        hosts = tuple(host.name for host in self._workers.hosts[: cell.hosts])
+        haproxy = reader.read((HAPROXY,), self._read_haproxy)
+        metrics = reader.read((APP, TRANSACTIONS), self._workers.metrics)
+        processes = {
+            worker: f"pid {body.get('pid')}, started {body.get('started')}" for worker, body in metrics.items()
+        }
+        apps: dict[str, Any] = {
+            "app_requests": {worker: _api_requests(body) for worker, body in metrics.items()},
+            "app_transactions": {worker: int(body["transactions"]) for worker, body in metrics.items()},
+        }
+        if cell.backend == "postgres":
+            stored = reader.read((TRANSACTIONS,), self._transactions)
+            stored |= reader.read((COUNTERS, *([LEDGER] if "ledger" in reads else [])), lambda: self._tables(reads))
+        else:
+            path = sqlite_path(metrics) if metrics else since.sqlite_path if since else ""
+            parts = (COUNTERS, SQLITE, *([LEDGER] if "ledger" in reads else []))
+            stored = reader.read(parts, lambda: self._sqlite(path, hosts, reads, metrics))
+        processes |= haproxy.pop("processes", {}) | stored.pop("processes", {})
+        return {"hosts": hosts, **haproxy, **(apps if metrics else {}), **stored, "processes": processes}
+
+    def _read_haproxy(self) -> dict[str, Any]:
         total, servers = self._haproxy.request_counts()
-        postgres = cell.backend == "postgres"
         return {
             "haproxy_requests": total,
             "server_requests": servers,
-            "app_requests": {worker: _api_requests(body) for worker, body in metrics.items()},
-            "app_transactions": {worker: int(body["transactions"]) for worker, body in metrics.items()},
-            **(self._postgres(reads) if postgres else self._sqlite(cell, reads, metrics)),
+            "serving": tuple(sorted(self._haproxy.serving())),
+            "processes": {HAPROXY: self._haproxy.process()},
         }
 
-    def _server(self, reads: Collection[str], *, after: bool) -> dict[str, Any]:
+    def _server(self, reader: PartReader, reads: Collection[str], *, after: bool) -> dict[str, Any]:
         fields: dict[str, Any] = {}
         if "deadlocks" in reads:
-            fields["deadlocks"] = self._deadlocks()
+            fields |= reader.read((DEADLOCKS,), lambda: {"deadlocks": self._deadlocks()})
         if after and "data" in reads:
-            fields["bulk_rows"] = bulk_rows(self._database.connection)
+            with_errors = self._database.reading
+            fields |= reader.read((BULK_ROWS,), lambda: {"bulk_rows": with_errors(bulk_rows)})
         if after and "dead-rows" in reads:
-            fields["vacuum"] = vacuum(self._database.connection, VACUUMED_TABLE)
+            query = functools.partial(vacuum, table=VACUUMED_TABLE)
+            fields |= reader.read((DEAD_ROWS,), lambda: {"vacuum": self._database.reading(query)})
         return fields
 
-    def _postgres(self, reads: Collection[str]) -> dict[str, Any]:
-        execute, fields = self._database.connection.execute, dict[str, Any]()
-        with self._database.errors():
-            (fields["database_transactions"],) = self._database.one(
-                "SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint"
-            )
-            fields["counters"] = dict(execute("SELECT key, value FROM counters").fetchall())
-            if "ledger" in reads:
-                rows = execute("SELECT id, key, value FROM ledger").fetchall()
-                fields["ledger"] = {i: (key, value) for i, key, value in rows}
+    def _transactions(self) -> dict[str, Any]:
+        next_id, process = self._database.one(
+            "SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint, concat_ws(', ', pg_postmaster_start_time(), "
+            "(SELECT backend_start FROM pg_stat_activity WHERE backend_type = 'checkpointer'))"
+        )
+        return {"database_transactions": next_id, "processes": {DATABASE: process}}
+
+    def _tables(self, reads: Collection[str]) -> dict[str, Any]:
+        rows = self._database.reading(lambda db: db.execute("SELECT key, value FROM counters").fetchall())
+        fields: dict[str, Any] = {"counters": dict(rows)}
+        if "ledger" in reads:
+            rows = self._database.reading(lambda db: db.execute("SELECT id, key, value FROM ledger").fetchall())
+            fields["ledger"] = {i: (key, value) for i, key, value in rows}
         return fields
 
-    def _sqlite(self, cell: Cell, reads: Collection[str], metrics: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-        content = run_script(self._rig, sqlite_path(metrics), "read")
-        serving = {host.name for host in self._workers.hosts[: cell.hosts]}
+    def _sqlite(
+        self, path: str, serving: Collection[str], reads: Collection[str], metrics: Mapping[str, Mapping[str, Any]]
+    ) -> dict[str, Any]:
+        content = run_script(self._rig, path, "read")
         ledger = {i: (key, value) for i, (key, value) in content["ledger"].items()}
         return {
+            "sqlite_path": path,
             "counters": content["counters"],
             "ledger": ledger if "ledger" in reads else None,
             "integrity": content["integrity"],

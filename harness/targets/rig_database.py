@@ -3,19 +3,48 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, Self, TypeVar
 
 import psycopg
 
 from harness.errors import RigError
 
+Connection = psycopg.Connection[Any]
+T = TypeVar("T")
+
 
 class RigDatabase:
-    """One autocommit connection as the harness's role. `host`: the name of the database host."""
+    """An autocommit connection as the harness's role, opened again where it was lost. Use as a context manager.
 
-    def __init__(self, connection: psycopg.Connection[Any], host: str) -> None:
-        self.connection, self._host = connection, host
+    `connect` opens one, `host` is the name of the database host.
+    """
+
+    def __init__(self, connect: Callable[[], contextlib.AbstractContextManager[Connection]], host: str) -> None:
+        self._connect, self._host = connect, host
+        self._connection: Connection | None = None
+        self._stack = contextlib.ExitStack()
+
+    def __enter__(self) -> Self:
+        self.connection  # noqa: B018  # opens it, so that a server that is down is reported at the start
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def connection(self) -> Connection:
+        """The open connection; a new one after an error that ended the last. Raises RigError."""
+        if self._connection is None or self._connection.closed:
+            self.close()
+            self._connection = self._stack.enter_context(self._connect())
+        return self._connection
+
+    def close(self) -> None:
+        """Closes the connection; the next use opens another."""
+        self._connection = None
+        with contextlib.suppress(psycopg.Error, OSError):
+            self._stack.close()
 
     @contextlib.contextmanager
     def errors(self) -> Iterator[None]:
@@ -23,14 +52,27 @@ class RigDatabase:
         try:
             yield
         except psycopg.Error as error:
+            if isinstance(error, psycopg.OperationalError):
+                self.close()
             raise RigError(
                 f"{self._host}: PostgreSQL: {' '.join(str(error).split())[:300]}",
                 hint="measured trials are kept; see ./run status, then resume with: bench --resume RUN",
             ) from error
 
+    def reading(self, query: Callable[[Connection], T]) -> T:
+        """Returns the result of a query that may run twice: once more on a new connection where the first is lost.
+
+        Raises RigError.
+        """
+        with self.errors(), contextlib.suppress(psycopg.OperationalError):
+            return query(self.connection)
+        self.close()
+        with self.errors():
+            return query(self.connection)
+
     def one(self, sql: str) -> tuple[Any, ...]:
-        """Returns the first row of a query that has one."""
-        row = self.connection.execute(sql.encode()).fetchone()
+        """Returns the first row of a query that has one. Raises RigError."""
+        row = self.reading(lambda connection: connection.execute(sql.encode()).fetchone())
         assert row is not None
         return tuple(row)
 
@@ -43,6 +85,7 @@ class RigDatabase:
         end of an ordinary trial's window.
         Returns a message for each step that the harness's role may not do.
         """
+        self.one("SELECT 1")  # opens the connection again where the last trial lost it
         with self.errors(), self._warnings() as warnings:
             self.connection.execute("TRUNCATE counters, data, ledger RESTART IDENTITY")
             self.connection.execute("VACUUM ANALYZE counters, data, ledger")
@@ -62,8 +105,9 @@ class RigDatabase:
             if notice.severity_nonlocalized == "WARNING":
                 warnings.append(notice.message_primary or "")
 
-        self.connection.add_notice_handler(collect)
+        connection = self.connection
+        connection.add_notice_handler(collect)
         try:
             yield warnings
         finally:
-            self.connection.remove_notice_handler(collect)
+            connection.remove_notice_handler(collect)

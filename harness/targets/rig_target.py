@@ -34,7 +34,7 @@ from harness.targets.telemetry import Telemetry
 
 
 class RigTarget(Target):
-    """Use as a context manager: holds one database connection for the length of a bench."""
+    """Use as a context manager: holds a database connection, which is opened again where it was lost."""
 
     def __init__(self, rig: Rig) -> None:
         self._rig = rig
@@ -43,8 +43,8 @@ class RigTarget(Target):
     def __enter__(self) -> RigTarget:
         limit_cpus = functools.partial(provider_of(self._rig.state).limit_cpus, self._rig.name)
         with self._stack as stack:  # closes the connection if a host does not answer
-            connection = stack.enter_context(self._rig.database())
-            self._database = RigDatabase(connection, self._rig.role("db")[0].name)
+            host = self._rig.role("db")[0].name
+            self._database = stack.enter_context(RigDatabase(self._rig.database, host))
             self._workers, haproxy = AppWorkers(self._rig), HAProxy(self._rig)
             self._facts = RigFacts(self._rig, self._database, self._workers)
             self._layers = LayerCounters(self._rig, self._database, self._workers, haproxy)

@@ -9,8 +9,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from harness.checks.needs import APP, DEADLOCKS, HAPROXY, TRANSACTIONS
 from harness.record import BulkRows, DeadlockCounts, Evidence, SqliteEvidence, TransactionCounts
 from harness.targets.dead_rows import VacuumReading, summary
+
+DATABASE = "database"
+"""PostgreSQL among the processes that count."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,12 +45,22 @@ class Snapshot:
     """Idempotency-Key -> (key, value)."""
     bulk_rows: BulkRows | None = None
     """Rows of the table `data` above `newest_row`."""
+    sqlite_path: str = ""
+    """The SQLite file that the workers used."""
     integrity: Sequence[str] | None = None
     """The result of SQLite's `PRAGMA integrity_check`."""
     pragmas: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """App worker that serves -> its SQLite pragmas."""
     vacuum: VacuumReading | None = None
     """The result of a VACUUM after the load."""
+    processes: Mapping[str, str] = field(default_factory=dict)
+    """Who counts (`haproxy`, `database` or an app worker) -> pid and start; another one counts from zero."""
+    hosts: tuple[str, ...] = ()
+    """App hosts that should serve."""
+    serving: tuple[str, ...] | None = None
+    """App hosts that HAProxy sends requests to."""
+    unread: Mapping[str, str] = field(default_factory=dict)
+    """Part of the evidence (harness/checks/needs.py) -> why it could not be read."""
     notes: tuple[str, ...] = ()
     """What weakens this snapshot as evidence."""
     not_applicable: Mapping[str, str] = field(default_factory=dict)
@@ -56,32 +70,58 @@ class Snapshot:
 def difference(before: Snapshot, after: Snapshot, vacuums: Sequence[VacuumReading | None] = ()) -> Evidence:
     """Returns the evidence of a trial: what each layer counted between two snapshots.
 
-    `vacuums`: the results of VACUUM while the load ran (harness/targets/dead_rows.py). A counter that is lower after
-    the trial than before it restarted; its difference is kept as it is, and a note names it.
+    `vacuums`: the results of VACUUM while the load ran (harness/targets/dead_rows.py). Where a process that counts
+    restarted in between, the part is not measured.
     """
+    unread = {**_restarts(before, after), **after.unread}
+    servers = _servers(before, after)
     return Evidence(
         initial=before.counters,
         final=after.counters,
         ledger=after.ledger,
-        counts=_request_counts(before, after),
-        servers={name: count - before.server_requests.get(name, 0) for name, count in after.server_requests.items()},
+        counts=_request_counts(before, after, unread),
+        servers=servers,
         sqlite=_sqlite(after),
-        transactions=_transactions(before, after),
-        deadlocks=_deadlocks(before, after),
+        transactions=None if TRANSACTIONS in unread else _transactions(before, after),
+        deadlocks=None if DEADLOCKS in unread else _deadlocks(before, after),
         dead_rows=summary(vacuums, after.vacuum),
         bulk_rows=after.bulk_rows,
-        notes=(*after.notes, *_restarts(before, after)),
+        notes=after.notes,
         not_applicable=after.not_applicable,
+        unread=unread,
+        misrouted=_misrouted(after, servers),
     )
 
 
-def _request_counts(before: Snapshot, after: Snapshot) -> dict[str, int]:
+def _request_counts(before: Snapshot, after: Snapshot, unread: Mapping[str, str]) -> dict[str, int]:
     counts = {}
-    if before.haproxy_requests is not None and after.haproxy_requests is not None:
-        counts["haproxy"] = after.haproxy_requests - before.haproxy_requests
-    if before.app_requests is not None and after.app_requests is not None:
-        counts["app"] = sum(after.app_requests.values()) - sum(before.app_requests.values())
+    if before.haproxy_requests is not None and after.haproxy_requests is not None and HAPROXY not in unread:
+        counts[HAPROXY] = after.haproxy_requests - before.haproxy_requests
+    if before.app_requests is not None and after.app_requests is not None and APP not in unread:
+        counts[APP] = sum(after.app_requests.values()) - sum(before.app_requests.values())
     return counts
+
+
+def _servers(before: Snapshot, after: Snapshot) -> dict[str, int]:
+    """Returns the requests that HAProxy sent to each app host; all that a HAProxy counted which started in between."""
+    earlier = before.server_requests
+    if _has_restarted(before, after, HAPROXY):
+        earlier = {}
+    return {name: count - earlier.get(name, 0) for name, count in after.server_requests.items()}
+
+
+def _misrouted(after: Snapshot, servers: Mapping[str, int]) -> tuple[str, ...]:
+    """Returns a sentence for each way in which other hosts served than should."""
+    if after.serving is None:
+        return ()
+    sentences = []
+    others = [f"{name} ({count:,})" for name, count in servers.items() if name not in after.hosts and count > 0]
+    if others:
+        sentences.append(f"HAProxy sent requests to hosts that do not serve in this trial: {', '.join(others)}")
+    if set(after.serving) != set(after.hosts):
+        names, wanted = ", ".join(sorted(after.serving)) or "no host", ", ".join(after.hosts)
+        sentences.append(f"HAProxy served from {names} after the load, not from {wanted}")
+    return tuple(sentences)
 
 
 def _transactions(before: Snapshot, after: Snapshot) -> TransactionCounts | None:
@@ -96,27 +136,44 @@ def _deadlocks(before: Snapshot, after: Snapshot) -> DeadlockCounts | None:
         return None
     counts = {source: count - before.deadlocks.get(source, count) for source, count in after.deadlocks.items()}
     log = counts.get("log") if "log" in before.deadlocks else None
+    if log is not None and log < 0:  # the log was removed or replaced
+        log = None
     return DeadlockCounts(statistics=counts["statistics"], log=log)
 
 
 def _sqlite(after: Snapshot) -> SqliteEvidence | None:
     if after.integrity is None:
         return None
-    first = next(iter(after.pragmas.values()))
+    first = next(iter(after.pragmas.values()), {})
     differing = {worker: pragmas for worker, pragmas in after.pragmas.items() if pragmas != first}
     return SqliteEvidence(integrity_check=tuple(after.integrity), pragmas=first, differing=differing)
 
 
-def _restarts(before: Snapshot, after: Snapshot) -> list[str]:
-    """Returns a note for each counter that is lower after the trial than before it."""
-    earlier, later = _growing(before), _growing(after)
-    lower = [name for name, count in earlier.items() if later.get(name, count) < count]
-    return [f"{name} started again from zero during a trial: its count is too low" for name in lower]
+def _has_restarted(before: Snapshot, after: Snapshot, name: str) -> bool:
+    """Returns whether another process counts after the load, or the same one fewer than before it."""
+    if before.processes.get(name) != after.processes.get(name, before.processes.get(name)):
+        return True
+    if name == HAPROXY:
+        return (after.haproxy_requests or 0) < (before.haproxy_requests or 0) and after.haproxy_requests is not None
+    if name == DATABASE:
+        earlier = {"deadlocks": (before.deadlocks or {}).get("statistics", 0)}
+        later = {"deadlocks": (after.deadlocks or earlier).get("statistics", earlier["deadlocks"])}
+    else:
+        earlier = {"requests": (before.app_requests or {}).get(name, 0), "begun": before.app_transactions.get(name, 0)}
+        later = {"requests": (after.app_requests or {}).get(name, 0), "begun": after.app_transactions.get(name, 0)}
+        if name not in (after.app_requests or {}):
+            return False
+    return any(later.get(counter, count) < count for counter, count in earlier.items())
 
 
-def _growing(snapshot: Snapshot) -> dict[str, int]:
-    frontend = {} if snapshot.haproxy_requests is None else {"HAProxy's counter of requests": snapshot.haproxy_requests}
-    requests = {f"{name}: the counter of requests": count for name, count in (snapshot.app_requests or {}).items()}
-    transactions = {f"{name}: the counter of transactions": count for name, count in snapshot.app_transactions.items()}
-    deadlocks = {f"the counter of deadlocks ({name})": count for name, count in (snapshot.deadlocks or {}).items()}
-    return frontend | requests | transactions | deadlocks
+def _restarts(before: Snapshot, after: Snapshot) -> dict[str, str]:
+    """Returns why a part was not measured, for the parts that a process counted which restarted."""
+    unread: dict[str, str] = {}
+    if _has_restarted(before, after, DATABASE):
+        unread |= dict.fromkeys((TRANSACTIONS, DEADLOCKS), "PostgreSQL restarted")
+    restarted = {name.split(".")[0] for name in before.app_requests or () if _has_restarted(before, after, name)}
+    if restarted:
+        unread |= dict.fromkeys((APP, TRANSACTIONS), f"{' and '.join(sorted(restarted))} restarted")
+    if _has_restarted(before, after, HAPROXY):
+        unread[HAPROXY] = "HAProxy restarted"
+    return unread

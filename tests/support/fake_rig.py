@@ -135,7 +135,7 @@ class FakeRig(Rig):
 
     @contextlib.contextmanager
     def database(self) -> Iterator[psycopg.Connection[Any]]:
-        with psycopg.connect(self.dsn, autocommit=True) as connection:
+        with psycopg.connect(self.dsn, autocommit=True, application_name="pgcrucible") as connection:
             self.connections.append(connection)
             yield connection
 

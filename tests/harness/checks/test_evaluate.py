@@ -10,6 +10,7 @@ import pytest
 
 from harness.checks.evaluate import evaluate, judge_trial, verdict_of
 from harness.checks.finding import finding, merge
+from harness.checks.needs import NEEDS, PARTS
 from harness.checks.traffic import check_acknowledged
 from harness.model import Cell, Finding, Trial, Verdict
 from harness.plan.scenario import Scenario
@@ -154,6 +155,30 @@ class TestWithoutTheSamplesOfALoadHost:
     def test_an_acknowledged_update_of_another_host_can_still_be_lost(self) -> None:
         found = self.findings(2)["final value"]
         assert (found.verdict, found.numbers["lost"]) == ("fail", 1)
+
+
+@pytest.mark.parametrize("check", NEEDS)
+def test_a_check_is_unknown_where_a_part_that_it_needs_was_not_measured(check: str) -> None:
+    for part in NEEDS[check]:
+        for verdict in (True, False):
+            checks = scenario(lambda m, v=verdict: [finding(m.cell, check, v, "wrong")])
+            (found,) = judge_trial(checks, trial(unread={part: "db-1: PostgreSQL does not answer"}))
+            assert (found.verdict, found.detail) == ("unknown", "not measured: db-1: PostgreSQL does not answer")
+
+
+def test_without_any_evidence_no_check_of_the_counters_fails_or_passes() -> None:
+    measured = trial(samples=serial([1, 2, 3]), unread=dict.fromkeys(PARTS, "db-1 is down"), counts={"client": 3})
+    found = {f.check: f.verdict for f in judge_trial(scenario(check_counters), measured)}
+    assert found.pop("real-time order") == "pass", "it is about the samples only"
+    assert set(found.values()) == {"unknown"}
+    assert {"final value", "value sequence", "ledger", "counts agree"} <= found.keys()
+
+
+@pytest.mark.parametrize(("check", "verdict"), [("final value", "fail"), ("spread", "unknown"), ("knee", "unknown")])
+def test_a_trial_that_other_hosts_served_is_judged_by_its_data_only(check: str, verdict: str) -> None:
+    checks = scenario(lambda m: [finding(m.cell, check, False, "not as it should be")])
+    (found,) = judge_trial(checks, trial(valid=False, misrouted=("HAProxy sent requests to app-3",)))
+    assert found.verdict == verdict
 
 
 def test_no_recorded_request_is_unknown() -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from harness.checks.finding import worst
+from harness.checks.needs import PARTS
 from harness.checks.traffic import check_acknowledged, check_counts, check_spread
 from harness.model import OutcomeCounts
 from harness.record import Evidence
@@ -81,6 +84,32 @@ def test_the_layer_that_differs_is_named(counts: dict[str, int], named: str) -> 
 
 def test_a_layer_that_was_not_measured_is_unknown() -> None:
     assert check_counts(CELL, serial([1, 2, 3]), evidence(client=3, app=3)).verdict == "unknown"
+
+
+def test_counts_of_an_app_that_restarted_are_unknown_with_the_reason() -> None:
+    """An app that is killed counts from zero again: the client sent 40, the app has 3."""
+    killed = replace(evidence(client=3, haproxy=3), unread={"app": "app-2 restarted"})
+    found = check_counts(CELL, serial([1, 2, 3]), killed)
+    assert (found.verdict, found.detail) == (
+        "unknown",
+        "client 3 = haproxy 3 = database 3; not measured: app-2 restarted",
+    )
+    lost = check_counts(CELL, serial([1, 2, 3]), replace(killed, final={"hot-0": 2}))
+    assert lost.verdict == "fail", "a layer that was measured is still compared"
+
+
+def test_counters_that_were_not_read_are_no_layer() -> None:
+    found = check_counts(
+        CELL, serial([1, 2, 3]), Evidence(counts={"client": 3}, unread=dict.fromkeys(PARTS, "db-1 is down"))
+    )
+    assert (found.verdict, found.detail) == ("unknown", "client 3; not measured: db-1 is down")
+
+
+@pytest.mark.parametrize("part", ["app", "haproxy"])
+def test_the_spread_over_a_host_that_restarted_is_unknown(part: str) -> None:
+    counts, servers = OutcomeCounts({("increment", "hot-0", "ok"): 40}), {"app-1": 30, "app-2": 10}
+    found = check_spread(CELL, counts, Evidence(servers=servers, unread={part: "it restarted"}))
+    assert (found.verdict, found.detail) == ("unknown", "not measured: it restarted")
 
 
 def test_the_worst_verdict_wins_and_none_is_unknown() -> None:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -30,6 +31,7 @@ from harness.store.manifest import CodeRecord, FindingRecord, RigRecord
 from harness.store.run_reader import Run, load_run
 from harness.store.run_writer import RunWriter
 from harness.targets.base import During
+from harness.targets.snapshot import Snapshot
 from tests.conftest import Database
 from tests.support.builders import Made, store
 from tests.support.local_target import LocalTarget, exit_codes, remaining_folders, serving
@@ -360,6 +362,84 @@ def test_an_error_of_the_target_keeps_finished_trials(benches: Bench) -> None:
     cut = benches.stored()
     assert (cut.manifest.status, len(cut.rows)) == ("aborted", 1)
     assert "aborted: app-1 cannot be reached over SSH" in cut.manifest.warnings
+
+
+@pytest.mark.parametrize("error", [RigError("db-1: PostgreSQL: the server is gone"), KeyError("settings")])
+def test_a_trial_whose_evidence_cannot_be_read_is_stored_and_not_measured_again(
+    benches: Bench, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    """A database restart after the load cost the whole trial: nothing was kept, and --resume refused the run."""
+    monkeypatch.setattr("harness.measure.trial_runner.ANSWER_S", 0.2)
+    snapshot = benches.target.snapshot
+
+    def read(cell: Cell, reads: Any, since: Snapshot | None = None) -> Snapshot:
+        if since is not None:
+            raise error
+        if benches.target.trials > 1:
+            raise RigError("db-1: PostgreSQL: the server is gone")
+        return snapshot(cell, reads, since)
+
+    monkeypatch.setattr(benches.target, "snapshot", read)
+    with pytest.raises(RigError, match="the server is gone"):
+        benches.go(plan(SHORT, SHORT))
+    cut = benches.stored()
+    assert [(row.trial.order, row.valid, row.figure("ok")) for row in cut.rows] == [(1, True, 40)]
+    (measured,) = cut.records()
+    assert len(measured.main) == 40
+    reason = "db-1: PostgreSQL: the server is gone" if isinstance(error, RigError) else "KeyError: 'settings'"
+    assert set(measured.evidence.unread.values()) == {f"{reason} (asked for 0.2 s)"}
+    found = {f.check: f for f in cut.findings}
+    assert {found[check].verdict for check in ("final value", "value sequence", "ledger")} == {"unknown"}
+    assert found["final value"].detail == f"not measured: {reason} (asked for 0.2 s)"
+    assert found["real-time order"].verdict == "pass"
+    assert f"      not measured: {reason} (asked for 0.2 s)" in benches.lines
+    monkeypatch.setattr(benches.target, "snapshot", snapshot)
+    run = benches.go(plan(SHORT, SHORT), earlier=cut)
+    assert [row.trial.order for row in run.rows] == [1, 2]
+
+
+def test_samples_are_stored_before_the_target_is_asked(benches: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    stored: list[bool] = []
+    snapshot = benches.target.snapshot
+
+    def read(cell: Cell, reads: Any, since: Snapshot | None = None) -> Snapshot:
+        assert benches.writer is not None
+        stored.append((benches.writer.path / "samples" / "001-main.csv").exists())
+        return snapshot(cell, reads, since)
+
+    monkeypatch.setattr(benches.target, "snapshot", read)
+    benches.go(plan(SHORT))
+    assert stored == [False, True]
+
+
+def test_a_target_that_answers_late_after_the_load_is_read(benches: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    fails = iter([RigError("the database system is starting up")] * 2)
+    snapshot = benches.target.snapshot
+
+    def read(cell: Cell, reads: Any, since: Snapshot | None = None) -> Snapshot:
+        if since is not None and (error := next(fails, None)):
+            raise error
+        return snapshot(cell, reads, since)
+
+    monkeypatch.setattr(benches.target, "snapshot", read)
+    assert benches.go(plan(SHORT)).manifest.verdict == "pass"
+
+
+def test_a_trial_that_other_hosts_served_is_invalid(benches: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    snapshot = benches.target.snapshot
+
+    def read(cell: Cell, reads: Any, since: Snapshot | None = None) -> Snapshot:
+        taken = snapshot(cell, reads, since)
+        return replace(
+            taken, hosts=("app-1",), serving=("app-1",), server_requests={"app-1": 0, "app-2": 9 if since else 0}
+        )
+
+    monkeypatch.setattr(benches.target, "snapshot", read)
+    run = benches.go(plan(SHORT))
+    reason = "HAProxy sent requests to hosts that do not serve in this trial: app-2 (9)"
+    assert [(row.valid, row.reason) for row in run.rows] == [(False, reason)]
+    assert run.manifest.verdict == "invalid"
+    assert load_run(run.path).evidence(1).misrouted == (reason,)
 
 
 def test_a_remote_workload_neither_configures_nor_reads_the_service(

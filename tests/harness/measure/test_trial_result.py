@@ -17,6 +17,7 @@ from harness.measure.trial_result import (
     NO_SAMPLES,
     add_client_counts,
     leave_out_per_request_checks,
+    read_captures,
     trial_result,
     trials_to_remeasure,
 )
@@ -84,7 +85,7 @@ def test_client_counts_and_captures_are_added(tmp_path: Path) -> None:
     (tmp_path / "captures.jsonl").write_text('{"ids": [1]}\n{"ids": [2]}\n')
     lanes = {"main": replace(CLEAN, not_sent=2), "other": CLEAN}
     results = LoadResults(folders={"main": tmp_path}, summaries=lanes, failures=("load-2: gone",))
-    evidence = add_client_counts(Evidence(counts={"app": 7}), results)
+    evidence = add_client_counts(Evidence(counts={"app": 7}), results, read_captures(results))
     assert evidence.counts == {"client": 2 * (CLEAN.warmup.sent + CLEAN.measure.sent) - 2, "app": 7}
     assert evidence.captures == {"main": [json.loads('{"ids": [1]}'), {"ids": [2]}]}
     assert evidence.missing_hosts == ("load-2: gone",)

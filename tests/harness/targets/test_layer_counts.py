@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,6 +13,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from harness.errors import RigError
 from harness.model import Cell
 from harness.record import BulkRows, DeadlockCounts, DeadRows, SqliteEvidence, TransactionCounts
 from harness.targets.app_workers import AppWorkers
@@ -33,7 +35,8 @@ def rig(database: Database) -> FakeRig:
 @pytest.fixture
 def counters(rig: FakeRig) -> Iterator[LayerCounters]:
     with rig.database() as connection:
-        yield LayerCounters(rig, RigDatabase(connection, "db-1"), AppWorkers(rig), HAProxy(rig))
+        database = RigDatabase(lambda: contextlib.nullcontext(connection), "db-1")
+        yield LayerCounters(rig, database, AppWorkers(rig), HAProxy(rig), quiet_s=0.5)
 
 
 def test_a_trial_on_postgresql_is_counted_by_every_layer(
@@ -83,6 +86,86 @@ def test_a_remote_workload_reads_nothing_from_the_service(rig: FakeRig, counters
     for backend in ("postgres", "sqlite-naive"):
         assert counters.snapshot(Cell(scenario="s", backend=backend), ()) == Snapshot()  # type: ignore[arg-type]
     assert rig.commands == []
+
+
+def test_a_reload_of_haproxy_during_a_trial_is_named_with_the_hosts_that_got_requests(
+    rig: FakeRig, counters: LayerCounters
+) -> None:
+    rig.drained.add("app-2")
+    cell = Cell(scenario="s", hosts=1)
+    before = counters.snapshot(cell, {"counters"})
+    rig.reload_haproxy()
+    rig.frontend_requests, rig.server_requests = 9, {"app-1": 4, "app-2": 5}
+    evidence = difference(before, counters.snapshot(cell, {"counters"}, before))
+    assert evidence.misrouted == (
+        "HAProxy sent requests to hosts that do not serve in this trial: app-2 (5)",
+        "HAProxy served from app-1, app-2 after the load, not from app-1",
+    )
+    assert evidence.unread == {"haproxy": "HAProxy restarted"}
+    assert "haproxy" not in evidence.counts
+
+
+def test_parts_that_do_not_answer_after_the_load_are_unread_and_the_others_are_read(
+    rig: FakeRig, counters: LayerCounters
+) -> None:
+    """`podman kill app-2`: it cost the whole trial."""
+    reads = {"counters", "ledger"}
+    before = counters.snapshot(CELL, reads)
+    rig.silent.add("app-2")
+    evidence = difference(before, counters.snapshot(CELL, reads, before))
+    assert evidence.unread.keys() == {"app", "transactions"}
+    assert evidence.unread["app"].startswith("app-2.1: /metrics answered nothing")
+    assert (evidence.counts, evidence.ledger) == ({"haproxy": 0}, {})
+
+
+def test_a_database_that_is_gone_is_unread_and_raises_before_the_load(rig: FakeRig, database: Database) -> None:
+    with rig.database() as connection:
+        connections = [contextlib.nullcontext(connection)]
+        lost = RigDatabase(connections.pop, "db-1")
+        counters = LayerCounters(rig, lost, AppWorkers(rig), HAProxy(rig), quiet_s=0.0)
+        reads = {"counters", "ledger", "data", "dead-rows"}
+        before = counters.snapshot(CELL, reads)
+        connection.close()
+        refused = psycopg.OperationalError("connection refused")
+        lost._connect = lambda: (_ for _ in ()).throw(refused)
+        evidence = difference(before, counters.snapshot(CELL, reads, before))
+        assert evidence.unread["counters"] == "db-1: PostgreSQL: connection refused"
+        assert evidence.unread.keys() >= {"counters", "ledger", "transactions", "bulk rows", "dead rows"}
+        assert evidence.counts == {"haproxy": 0}
+        with pytest.raises(RigError, match="db-1: PostgreSQL: connection refused"):
+            counters.snapshot(CELL, reads)
+
+
+def test_a_database_that_restarted_is_read_over_a_new_connection(rig: FakeRig, database: Database) -> None:
+    with RigDatabase(rig.database, "db-1") as opened, psycopg.connect(database.dsn, autocommit=True) as admin:
+        counters = LayerCounters(rig, opened, AppWorkers(rig), HAProxy(rig))
+        before = counters.snapshot(CELL, {"counters"})
+        admin.execute("INSERT INTO counters (key, value) VALUES ('hot-0', 1)")
+        admin.execute("SELECT pg_terminate_backend(%s)", [opened.connection.info.backend_pid])
+        evidence = difference(before, counters.snapshot(CELL, {"counters"}, before))
+        assert (evidence.final, evidence.unread) == ({"hot-0": 1}, {})
+
+
+def test_the_counters_are_read_once_the_services_sessions_are_idle(rig: FakeRig, database: Database) -> None:
+    """Requests that the client gave up on still run: the service counts them later."""
+    with RigDatabase(rig.database, "db-1") as opened, psycopg.connect(database.dsn, autocommit=True) as service:
+        counters = LayerCounters(rig, opened, AppWorkers(rig), HAProxy(rig))
+        before = counters.snapshot(CELL, {"counters"})
+        slow = "BEGIN; INSERT INTO counters VALUES ('hot-0', 1); SELECT pg_sleep(1.5); COMMIT"
+        thread = threading.Thread(target=service.execute, args=(slow.encode(),))
+        thread.start()
+        time.sleep(0.3)
+        evidence = difference(before, counters.snapshot(CELL, {"counters"}, before))
+        thread.join(10)
+        assert (evidence.final, evidence.unread) == ({"hot-0": 1}, {})
+        counters = LayerCounters(rig, opened, AppWorkers(rig), HAProxy(rig), quiet_s=0.3)
+        thread = threading.Thread(target=service.execute, args=(b"SELECT pg_sleep(2)",))
+        thread.start()
+        time.sleep(0.3)
+        evidence = difference(before, counters.snapshot(CELL, {"counters"}, before))
+        thread.join(10)
+        reason = "1 sessions of the service were still at work in the database 0.3 s after the load"
+        assert evidence.unread == {"app": reason, "transactions": reason}
 
 
 def cross(dsn: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -17,7 +18,7 @@ from tests.conftest import Database
 @pytest.fixture
 def opened(database: Database) -> Iterator[RigDatabase]:
     with psycopg.connect(database.dsn, autocommit=True) as connection:
-        yield RigDatabase(connection, "db-1")
+        yield RigDatabase(lambda: contextlib.nullcontext(connection), "db-1")
 
 
 def test_reset_empties_and_vacuums_the_tables_and_makes_a_checkpoint(opened: RigDatabase, database: Database) -> None:
@@ -44,7 +45,7 @@ def test_reset_reports_what_the_role_may_not_do(database: Database) -> None:
     try:
         dsn = psycopg.conninfo.make_conninfo(database.dsn, user="little")
         with psycopg.connect(dsn, autocommit=True) as connection:
-            messages = RigDatabase(connection, "db-1").reset()
+            messages = RigDatabase(lambda: contextlib.nullcontext(connection), "db-1").reset()
     finally:
         with psycopg.connect(database.dsn, autocommit=True) as connection:
             connection.execute("REASSIGN OWNED BY little TO postgres")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -24,7 +25,7 @@ from tests.support.fake_rig import FACTS, FakeRig
 @pytest.fixture
 def connection(postgres: str) -> Iterator[RigDatabase]:
     with psycopg.connect(postgres, autocommit=True) as connection:
-        yield RigDatabase(connection, "db-1")
+        yield RigDatabase(lambda: contextlib.nullcontext(connection), "db-1")
 
 
 def facts(rig: FakeRig, database: RigDatabase) -> RigFacts:
@@ -91,7 +92,7 @@ def test_settings_are_those_of_the_server_the_load_balancer_and_one_worker(datab
     with psycopg.connect(database.dsn, autocommit=True) as connection:
         connection.execute(f"ALTER DATABASE {database.name} SET work_mem = '5MB'")
     with psycopg.connect(database.dsn, autocommit=True) as connection:
-        settings = facts(FakeRig(), RigDatabase(connection, "db-1")).settings()
+        settings = facts(FakeRig(), RigDatabase(lambda: contextlib.nullcontext(connection), "db-1")).settings()
     assert settings["postgres"]["work_mem"] == "5120kB"
     assert settings["postgres"]["server_version"]
     assert settings["haproxy"]["haproxy_port"] == 8080

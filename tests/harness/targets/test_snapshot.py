@@ -97,7 +97,15 @@ def test_dead_rows_are_summed_up_over_all_vacuums(during: Any, after: Any, dead_
     assert evidence.dead_rows == dead_rows
 
 
+PROCESSES = {
+    "haproxy": "pid 1, started 1",
+    "app-1.1": "pid 2, started 1",
+    "app-2.1": "pid 3, started 1",
+    "database": "1",
+}
 FULL = Snapshot(
+    processes=PROCESSES,
+    database_transactions=5,
     haproxy_requests=10,
     app_requests={"app-1.1": 6, "app-2.1": 4},
     app_transactions={"app-1.1": 6, "app-2.1": 4},
@@ -106,17 +114,72 @@ FULL = Snapshot(
 
 
 @pytest.mark.parametrize(
-    ("change", "counters"),
+    ("change", "unread"),
     [
-        ({}, []),
-        ({"haproxy_requests": 3}, ["HAProxy's counter of requests"]),
+        ({}, {}),
+        ({"haproxy_requests": 3}, {"haproxy": "HAProxy restarted"}),
         (
             {"app_requests": {"app-1.1": 9, "app-2.1": 1}, "app_transactions": {"app-1.1": 9, "app-2.1": 0}},
-            ["app-2.1: the counter of requests", "app-2.1: the counter of transactions"],
+            {"app": "app-2 restarted", "transactions": "app-2 restarted"},
         ),
-        ({"deadlocks": {"statistics": 0}}, ["the counter of deadlocks (statistics)"]),
+        (
+            {"processes": PROCESSES | {"app-1.1": "pid 9, started 2"}},
+            {"app": "app-1 restarted", "transactions": "app-1 restarted"},
+        ),
+        ({"processes": PROCESSES | {"haproxy": "pid 9, started 2"}}, {"haproxy": "HAProxy restarted"}),
+        (
+            {"processes": PROCESSES | {"database": "later"}},
+            {"transactions": "PostgreSQL restarted", "deadlocks": "PostgreSQL restarted"},
+        ),
+        ({"deadlocks": {"statistics": 0}}, dict.fromkeys(("transactions", "deadlocks"), "PostgreSQL restarted")),
+        ({"deadlocks": {"statistics": 1, "log": 0}}, {}),
     ],
 )
-def test_a_counter_that_restarted_is_named_in_a_note(change: dict[str, Any], counters: list[str]) -> None:
-    notes = difference(FULL, replace(FULL, **change)).notes
-    assert notes == tuple(f"{name} started again from zero during a trial: its count is too low" for name in counters)
+def test_counts_of_a_process_that_restarted_are_not_measured(change: dict[str, Any], unread: dict[str, str]) -> None:
+    """Also where the new process has counted more than the old one had before the trial."""
+    evidence = difference(FULL, replace(FULL, **change))
+    assert evidence.unread == unread
+    assert {"haproxy", "app"} - evidence.counts.keys() == {"haproxy", "app"} & unread.keys()
+    assert (evidence.transactions is None) == ("transactions" in unread)
+    assert (evidence.deadlocks is None) == ("deadlocks" in unread)
+
+
+def test_what_could_not_be_read_after_the_load_is_unread() -> None:
+    evidence = difference(FULL, Snapshot(unread={"counters": "db-1 is down"}))
+    assert evidence.unread == {"counters": "db-1 is down"}
+    assert evidence.counts == {}
+
+
+SERVED = Snapshot(
+    hosts=("app-1", "app-2"), serving=("app-1", "app-2"), haproxy_requests=100, processes={"haproxy": "pid 1"},
+    server_requests={"app-1": 50, "app-2": 50, "app-3": 40, "app-4": 0},
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("change", "sentences"),
+    [
+        ({"server_requests": {"app-1": 55, "app-2": 55, "app-3": 40, "app-4": 0}}, []),
+        (
+            {"server_requests": {"app-1": 55, "app-2": 55, "app-3": 1_041, "app-4": 7}},
+            ["HAProxy sent requests to hosts that do not serve in this trial: app-3 (1,001), app-4 (7)"],
+        ),
+        (
+            {
+                "server_requests": {"app-1": 5, "app-2": 5, "app-3": 5, "app-4": 0},
+                "processes": {"haproxy": "pid 2"},
+                "serving": ("app-1", "app-2", "app-3", "app-4"),
+            },
+            [
+                "HAProxy sent requests to hosts that do not serve in this trial: app-3 (5)",
+                "HAProxy served from app-1, app-2, app-3, app-4 after the load, not from app-1, app-2",
+            ],
+        ),
+        ({"serving": ("app-1",)}, ["HAProxy served from app-1 after the load, not from app-1, app-2"]),
+        ({"serving": ()}, ["HAProxy served from no host after the load, not from app-1, app-2"]),
+        ({"serving": None}, []),
+    ],
+    ids=["as it should", "other hosts", "reloaded in the trial", "one of two", "none", "not read"],
+)  # fmt: skip
+def test_requests_to_hosts_that_do_not_serve_are_named(change: dict[str, Any], sentences: list[str]) -> None:
+    assert difference(SERVED, replace(SERVED, **change)).misrouted == tuple(sentences)

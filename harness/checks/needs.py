@@ -1,0 +1,35 @@
+"""The parts of a trial's evidence, and the checks that need them. Pure.
+
+A part that was not measured makes the checks that need it unknown. It never makes them fail.
+"""
+
+from __future__ import annotations
+
+from harness.checks import names
+
+HAPROXY, APP, COUNTERS, LEDGER = "haproxy", "app", "counters", "ledger"
+TRANSACTIONS, DEADLOCKS, BULK_ROWS, DEAD_ROWS, SQLITE = "transactions", "deadlocks", "bulk rows", "dead rows", "sqlite"
+PARTS = (HAPROXY, APP, COUNTERS, LEDGER, TRANSACTIONS, DEADLOCKS, BULK_ROWS, DEAD_ROWS, SQLITE)
+
+NEEDS = {
+    names.FINAL_VALUE: (COUNTERS,),
+    names.VALUE_SEQUENCE: (COUNTERS,),
+    names.LEDGER: (LEDGER, COUNTERS),
+    names.TRANSACTIONS: (TRANSACTIONS,),
+    names.INTEGRITY: (SQLITE,),
+    names.PRAGMAS: (SQLITE,),
+    names.ALL_OR_NOTHING: (BULK_ROWS,),
+    names.FAILED_REQUEST_ROWS: (BULK_ROWS,),
+    names.IDS_EXIST_ONCE: (BULK_ROWS,),
+    names.UPDATES_APPLIED: (COUNTERS,),
+    names.DEADLOCK_COUNTS_AGREE: (DEADLOCKS,),
+    names.DEADLOCKS_IN_LOG: (DEADLOCKS,),
+    names.DEAD_ROWS: (DEAD_ROWS,),
+}
+"""Check -> the parts that it cannot do without. `counts agree` and `spread` use what was measured of theirs."""
+
+ABOUT_DATA = (
+    *names.ORACLE, names.INTEGRITY, names.ALL_OR_NOTHING, names.FAILED_REQUEST_ROWS, names.IDS_EXIST_ONCE,
+    names.UPDATES_APPLIED, names.COUNTS_AGREE,
+)  # fmt: skip
+"""Checks that hold whichever hosts serve. The others judge what the hosts of the cell can do."""
