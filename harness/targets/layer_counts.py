@@ -88,7 +88,8 @@ class LayerCounters:
             stored = reader.read((TRANSACTIONS,), self._transactions)
             stored |= reader.read((COUNTERS, *([LEDGER] if "ledger" in reads else [])), lambda: self._tables(reads))
         else:
-            path = sqlite_path(metrics) if metrics else since.sqlite_path if since else ""
+            known = since.sqlite_path if since else ""
+            path = sqlite_path(metrics) if metrics else known
             parts = (COUNTERS, SQLITE, *([LEDGER] if "ledger" in reads else []))
             stored = reader.read(parts, lambda: self._sqlite(path, hosts, reads, metrics))
         processes |= haproxy.pop("processes", {}) | stored.pop("processes", {})
