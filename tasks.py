@@ -4,7 +4,7 @@ Only options and exit codes are here; harness/cli/ does the work. Heavy imports 
 completion imports this file on every TAB.
 
 Exit codes: 0 all criteria pass, 1 a criterion fails, 2 usage or configuration, 3 the rig could not be built or
-reached, 4 the measurement is invalid, 130 interrupted (completed trials are kept).
+reached, 4 the measurement is invalid, 70 a defect of pgcrucible, 130 interrupted (completed trials are kept).
 """
 
 from __future__ import annotations
@@ -28,28 +28,37 @@ COMMON = {
 }
 
 
+MEASURING = {"bench", "quickstart"}
+"""Tasks whose results are stored: their exit code is that of the verdict, even if their output was lost."""
+
+
 def _guard(body: Callable[..., None]) -> Callable[..., None]:
-    """Turns a CrucibleError into one line, a hint and its exit code, and Ctrl-C into 130."""
+    """Turns a CrucibleError into one line, a hint and its exit code, Ctrl-C into 130, any other error into 3 or 70."""
 
     @functools.wraps(body)
     def guarded(*args: Any, **kwargs: Any) -> None:
+        from harness.cli.console import complain, protect_standard_files, report_crash, require_written_output
         from harness.errors import INTERRUPTED, CrucibleError, RigError
 
+        protect_standard_files()
         try:
             body(*args, **kwargs)
+            if body.__name__ not in MEASURING:
+                require_written_output()
         except CrucibleError as error:
-            if isinstance(error, RigError) and error.output:
-                print(error.output.rstrip(), file=sys.stderr)
-            print(f"error: {error.message}", file=sys.stderr)
+            for line in error.output.splitlines() if isinstance(error, RigError) else ():
+                complain(line)
+            complain(f"error: {error.message}")
             if error.hint:
-                print(f"hint: {error.hint}", file=sys.stderr)
+                complain(f"hint: {error.hint}")
             raise Exit(code=error.exit_code) from None
         except KeyboardInterrupt:
             print("\ninterrupted", file=sys.stderr)
             raise Exit(code=INTERRUPTED) from None
-        except BrokenPipeError:  # `./run report | head`
-            sys.stderr.close()
-            raise Exit(code=0) from None
+        except (SystemExit, Exit):
+            raise
+        except BaseException as error:  # noqa: BLE001  # a panic of a library in Rust is no Exception
+            raise Exit(code=report_crash(error)) from None
 
     return guarded
 

@@ -5,21 +5,30 @@ Plain Invoke exits with 1 there, which is the exit code of a failed criterion.
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
+from pathlib import Path
 
 from invoke import Exit, Program
 from invoke.exceptions import ParseError
 
 from harness import __version__
+from harness.cli.console import complain, protect_standard_files, report_crash
+from harness.errors import INTERRUPTED
 
 USAGE = 2
 
 
 class CommandLine(Program):
     """Invoke's program; a command line that it cannot parse gives one line, a hint and exit code 2."""
+
+    def create_config(self) -> None:
+        """Looks for tasks.py in the checkout, wherever the user is."""
+        super().create_config()
+        self.config.tasks.search_root = str(Path(__file__).resolve().parents[1])
 
     def parse_core(self, argv: list[str] | None) -> None:
         """Parses the options before the first task."""
@@ -71,6 +80,34 @@ class CommandLine(Program):
         return f"there is no task '{word}'", nearest(word, self.collection.task_names)
 
 
-if __name__ == "__main__":
-    with suppress(BrokenPipeError):  # ./run --list | head
+def enter_callers_folder() -> None:
+    """Goes back to the folder from which `run` was called: paths of options and environment are relative to it."""
+    folder = os.environ.pop("PGCRUCIBLE_CWD", None)
+    if folder is None:
+        return
+    try:
+        os.chdir(folder)
+    except OSError as error:
+        complain(f"error: {folder}: {error.strerror}")
+        complain("hint: call ./run from a folder that exists")
+        sys.exit(USAGE)
+
+
+def main() -> None:
+    """Runs the command line. Exit code 1 is left to a failed criterion: any other end has its own."""
+    protect_standard_files()
+    enter_callers_folder()
+    try:
         CommandLine(name="pgcrucible", binary="./run", binary_names=["./run"], version=__version__).run()
+    except SystemExit as end:
+        if isinstance(end.__context__, KeyboardInterrupt):  # Invoke ends with 1 then
+            sys.exit(INTERRUPTED)
+        raise
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+    except BaseException as error:  # noqa: BLE001  # a panic of a library in Rust is no Exception
+        sys.exit(report_crash(error))
+
+
+if __name__ == "__main__":
+    main()

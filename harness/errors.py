@@ -15,6 +15,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+INTERNAL = 70
+"""Exit code of an error that nothing expects, a defect of pgcrucible (EX_SOFTWARE of sysexits.h)."""
 INTERRUPTED = 130
 """Exit code after Ctrl-C; finished trials are kept with `status: aborted`."""
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+import json
+import math
+from collections.abc import Iterable, Mapping
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
@@ -19,6 +21,19 @@ def printable(text: object, limit: int | None = None) -> str:
     Control characters could move the cursor, change colours or hide text; each becomes a question mark.
     """
     return "".join(char if char.isprintable() else "?" for char in str(text)[:limit])
+
+
+def strict_json(value: object, *, indent: int | None = None) -> str:
+    """Strict JSON (RFC 8259), which has no NaN and no Infinity: such a number becomes null."""
+    return json.dumps(_finite(value), allow_nan=False, indent=indent)
+
+
+def _finite(value: object) -> object:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    return [_finite(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def plural(number: int, noun: str, plural_noun: str = "") -> str:

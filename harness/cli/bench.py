@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 from harness.analysis.stats import CLAIM_TRIALS
 from harness.analysis.trial_validity import unreplaced
-from harness.cli.console import say
+from harness.cli.console import complain, say
 from harness.cli.runs import RESULTS, show
 from harness.compare import noise_floor_file
 from harness.compare.cells import RunData, comparable_name
 from harness.compare.compare import METRICS
 from harness.compare.noise_floor import measured_floor
-from harness.errors import CriterionFailed, InvalidMeasurement
+from harness.errors import CriterionFailed, InvalidMeasurement, RigError
 from harness.measure.resume import require_same_environment, require_same_options, require_same_plan, require_unfinished
 from harness.measure.runner import bench
 from harness.plan.options import BenchRequest
@@ -32,6 +34,8 @@ from harness.targets.base import Target
 from harness.targets.open import open_target
 
 DEFAULT_RIG = "local"
+GIT_S = 20.0
+"""Longest time that git may take to say what the commit is."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,8 +60,15 @@ def run_bench(**texts: Any) -> Run | None:
         run = execute(prepared)
     if prepared.request.aa:
         run = _store_floor(run, half=_trials_per_half(prepared.request))
-    show(run)
+    failure: RigError | None = None
+    try:
+        show(run)
+    except RigError as error:  # the run is stored, and its verdict counts
+        failure = error
+        complain(f"warning: the report was not written: {error.message}")
     end_with(run)
+    if failure:
+        raise failure
     return run
 
 
@@ -147,9 +158,9 @@ def _store_floor(run: Run, *, half: int) -> Run:
 def print_plan(plan: Plan) -> None:
     """Prints the trials in their order, then what is skipped and why."""
     for trial in plan.trials:
-        print(f"{trial.order:4}  {trial.cell.name}  trial {trial.number}")
+        say(f"{trial.order:4}  {trial.cell.name}  trial {trial.number}")
     for name, reason in plan.skipped.items():
-        print(f"   -  {name}  skipped: {reason}")
+        say(f"   -  {name}  skipped: {reason}")
 
 
 def end_with(run: Run) -> None:
@@ -170,15 +181,26 @@ def end_with(run: Run) -> None:
 def code_record(seed: int) -> CodeRecord:
     """The controller's commit, and the command as typed with the value of --dsn masked."""
 
-    def git(*arguments: str) -> str:
-        done = subprocess.run(["git", *arguments], cwd=state.ROOT, capture_output=True, text=True, check=False)
-        return done.stdout.strip() if done.returncode == 0 else ""
-
     words = [word if before != "--dsn" else "***" for before, word in pairwise(sys.argv)]
     typed = " ".join(["./run", *("--dsn=***" if word.startswith("--dsn=") else word for word in words)])
+    known = Path(_git("rev-parse", "--show-toplevel") or os.devnull).resolve() == state.ROOT
     return CodeRecord(
-        commit=git("rev-parse", "HEAD") or "unknown",
-        dirty=bool(git("status", "--porcelain")),
+        commit=(_git("rev-parse", "HEAD") if known else "") or "unknown",
+        dirty=known and bool(_git("status", "--porcelain")),
         command=typed,
         seed=seed,
     )
+
+
+def _git(*arguments: str) -> str:
+    """The output of git in the checkout; empty where git is missing, fails, refuses the folder or takes long."""
+    env = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}  # as set in a git hook
+    try:
+        done = subprocess.run(
+            ["git", *arguments],
+            cwd=state.ROOT, env=env | {"GIT_OPTIONAL_LOCKS": "0"}, stdin=subprocess.DEVNULL,
+            capture_output=True, text=True, errors="replace", timeout=GIT_S, check=False,
+        )  # fmt: skip
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""

@@ -1,8 +1,127 @@
-"""Printing for the tasks."""
+"""Printing for the tasks. Output that cannot be written or encoded never ends a task."""
 
 from __future__ import annotations
+
+import codecs
+import errno
+import io
+import os
+import select
+import sys
+from typing import Any
+
+from harness.errors import INTERNAL, RigError
+from harness.text import printable
+
+_MARKS = {"✓": "+", "✗": "x", "…": "...", "→": "->", "≥": ">=", "≤": "<=", "\u00d7": "x", "µ": "u", "√": "sqrt"}
+_MARKS |= {"─": "-", "│": "|", "└": "`", "├": "|", "\u2013": "-", "\u2014": "-", "·": "-", "•": "*"}
+"""Marks of a report in ASCII. A `?` would mean that a criterion is unknown."""
 
 
 def say(line: str) -> None:
     """Prints one line of progress and flushes it, so that it also appears at once in a pipe."""
-    print(line, flush=True)
+    print(printable(line), flush=True)
+
+
+def complain(line: str) -> None:
+    """Prints one line to standard error."""
+    print(printable(line), file=sys.stderr, flush=True)
+
+
+def protect_standard_files() -> None:
+    """Makes standard output and error never fail, and opens those of the three standard files that are closed.
+
+    A closed one would be given to the next file that is opened. Does nothing where a caller has replaced the streams.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            opened = os.open(os.devnull, os.O_RDWR)
+            if opened != number:
+                os.dup2(opened, number)
+                os.close(opened)
+            os.set_inheritable(number, True)  # the signature of the standard library
+    codecs.register_error("marks", _in_marks)
+    if sys.stdin is None:
+        sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115  # open as long as the process
+    for name, number in (("stdout", 1), ("stderr", 2)):
+        stream = getattr(sys, name)
+        if stream is None or stream is getattr(sys, f"__{name}__"):
+            setattr(sys, name, _stream(number, "utf-8" if stream is None else stream.encoding))
+
+
+def _stream(number: int, encoding: str) -> io.TextIOWrapper:
+    buffer = io.BufferedWriter(_Output(number))
+    lines = number == 2 or os.isatty(number)  # the number of standard error
+    return io.TextIOWrapper(buffer, encoding=encoding, errors="marks", line_buffering=lines)
+
+
+def _in_marks(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    return "".join(_MARKS.get(char, "?") for char in error.object[error.start : error.end]), error.end
+
+
+class _Output(io.RawIOBase):
+    """A standard file; what cannot be written is dropped. `problem`: the first reason, unless the reader went away."""
+
+    def __init__(self, number: int) -> None:
+        self._number = number
+        self._gone = False
+        self.problem: OSError | None = None
+
+    def writable(self) -> bool:
+        return True
+
+    def fileno(self) -> int:
+        return self._number
+
+    def isatty(self) -> bool:
+        return os.isatty(self._number)
+
+    def write(self, data: Any) -> int:
+        view = memoryview(data)
+        while not self._gone:
+            try:
+                return os.write(self._number, view)
+            except BlockingIOError:
+                select.select([], [self._number], [])
+            except OSError as error:  # the reader has ended (`| head`), the disk is full, the terminal is closed
+                self._gone = True
+                self.problem = None if error.errno == errno.EPIPE else error
+        return view.nbytes
+
+
+def require_written_output() -> None:
+    """Raises RigError if standard output was not written for another reason than that its reader has ended."""
+    sys.stdout.flush()
+    output = getattr(getattr(sys.stdout, "buffer", None), "raw", None)
+    if isinstance(output, _Output) and output.problem:
+        raise RigError(
+            f"standard output could not be written: {output.problem.strerror}", hint="free disk space, then repeat"
+        )
+
+
+def report_crash(error: BaseException) -> int:
+    """Stores the traceback of an unexpected error, prints one line and a hint, and returns the exit code.
+
+    3 where the machine is the cause (a file, memory), else 70, a defect of pgcrucible. Never 1: that is the exit code
+    of a failed criterion.
+    """
+    import tempfile  # for errors only: they would delay every start
+    import traceback
+
+    try:
+        number, path = tempfile.mkstemp(prefix="pgcrucible-traceback-", suffix=".txt")
+        with open(number, "w", encoding="utf-8", errors="backslashreplace") as file:  # noqa: PTH123
+            traceback.print_exception(error, file=file)
+        where = f"the traceback is in {path}"
+    except OSError:
+        where = "the traceback could not be stored"
+    complain(f"error: {type(error).__name__}: {printable(error, 300) or 'no message'}")
+    if isinstance(error, OSError | MemoryError):
+        complain(f"hint: a file, the network or the memory failed; {where}")
+        return RigError.exit_code
+    complain(f"hint: this is a defect of pgcrucible, please report it; {where}")
+    return INTERNAL

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import sys
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from harness.cli.console import say
 from harness.errors import RigError, UsageError
 from harness.model import MAX_HOSTS
 from harness.plan.options import whole
+from harness.text import strict_json
 
 
 def run_doctor(*, hosts: str | None, as_json: bool) -> None:
@@ -19,12 +19,12 @@ def run_doctor(*, hosts: str | None, as_json: bool) -> None:
 
     checks = doctor.examine((whole("hosts", hosts, 1, MAX_HOSTS) or 8) + 3)
     if as_json:
-        print(json.dumps([dataclasses.asdict(check) for check in checks]))
+        print(strict_json([dataclasses.asdict(check) for check in checks]))
     else:
         for check in checks:
-            print(f"{check.status:4}  {check.name:<17} {check.detail}")
+            say(f"{check.status:4}  {check.name:<17} {check.detail}")
             if check.cure and check.status != "ok":
-                print(f"      {'':<17} fix: {check.cure}")
+                say(f"      {'':<17} fix: {check.cure}")
     failed = [check.name for check in checks if check.status == "fail"]
     if failed:
         raise RigError(f"this machine cannot host a rig yet: {', '.join(failed)}", hint="apply the fixes listed above")
@@ -36,7 +36,7 @@ def run_provision(rig: str, *, inventory: str | None, provider: str | None, host
 
     report = provision(
         rig,
-        inventory=Path(inventory) if inventory else None,
+        inventory=Path(inventory).absolute() if inventory else None,
         provider=provider,
         hosts=whole("hosts", hosts, 1, MAX_HOSTS),
         echo=say,
@@ -53,7 +53,10 @@ def run_destroy(rig: str, *, yes: bool, purge: bool, take_over: bool, forget: bo
     from harness.provision.provisioner import destroy
 
     if not yes and sys.stdin.isatty():
-        answer = input(f"destroy rig '{rig}' and everything in it? [y/N] ")
+        try:
+            answer = input(f"destroy rig '{rig}' and everything in it? [y/N] ")
+        except EOFError:  # Ctrl-D
+            answer = ""
         if answer.strip().lower() not in ("y", "yes"):
             raise UsageError("not destroyed", hint="answer y, or add --yes")
     report = destroy(rig, purge=purge, take_over=take_over, forget=forget, echo=say)
@@ -68,7 +71,7 @@ def run_status(rig: str | None, *, as_json: bool) -> None:
 
     statuses = {rig: status(rig)} if rig else status_of_all()
     if as_json:
-        print(json.dumps({name: rig_status.as_json() for name, rig_status in statuses.items()}))
+        print(strict_json({name: rig_status.as_json() for name, rig_status in statuses.items()}))
         return
     if not statuses:
         say("there is no rig; create one with: ./run provision")

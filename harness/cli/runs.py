@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 import subprocess
 import sys
@@ -12,22 +11,24 @@ from pathlib import Path
 from harness.analysis.bottleneck import with_bottlenecks
 from harness.analysis.trial_validity import unreplaced
 from harness.checks.evaluate import evaluate, verdict_of
-from harness.cli.console import say
+from harness.cli.console import complain, say
 from harness.compare import noise_floor_file
 from harness.errors import CriterionFailed, InvalidMeasurement, RigError, UsageError
 from harness.rig import state
 from harness.scenarios import SCENARIOS
 from harness.store.run_reader import Run, find_run, load_run
 from harness.store.run_writer import RunWriter
+from harness.text import strict_json
 
 ROOT = state.ROOT
 RESULTS = Path(os.environ.get("PGCRUCIBLE_RESULTS") or ROOT / "results")
+"""Where runs are; a relative path counts from the folder of the user (harness/__main__.py)."""
 
 
 def run_scenarios(*, as_json: bool) -> None:
     """Prints the scenarios with their questions and criteria."""
     if as_json:
-        print(json.dumps({s.name: {"question": s.question, "criteria": s.criteria} for s in SCENARIOS.values()}))
+        print(strict_json({s.name: {"question": s.question, "criteria": s.criteria} for s in SCENARIOS.values()}))
         return
     for scenario in SCENARIOS.values():
         print(f"{scenario.name}\n    {scenario.question}")
@@ -58,26 +59,36 @@ def run_check(which: str | None) -> None:
     """Judges a stored run with pytest; raises the error whose exit code stands for the result."""
     path = find_run(which, RESULTS)
     run = _with_trials(path)  # an unreadable file is a usage error, not a failed test
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-c",
-        "tests/acceptance/pytest.ini",
-        "--rootdir",
-        ".",
-        "--confcutdir",
-        ".",
-    ]
-    command += ["tests/acceptance", "-q", f"--run={path}"]
-    done = subprocess.run(command, cwd=ROOT, check=False)
-    if done.returncode == 0:
+    for _ in run.records():  # a damaged file is a usage error too
+        pass
+    run.telemetry_totals()
+    code = _pytest("tests/acceptance", "-q", f"--run={path}")
+    if code == 0:
         return
-    if done.returncode != 1:
-        raise RigError(f"pytest exited with {done.returncode}", hint="see its output above")
+    if code != 1:
+        raise RigError(f"pytest exited with {code}", hint="see its output above")
     if run.manifest.verdict == "invalid" and all(f.verdict == "pass" for f in run.findings):
         raise InvalidMeasurement(f"run {run.run_id}: trials are invalid", hint=f"./run report --run {run.run_id}")
     raise CriterionFailed(f"run {run.run_id} does not meet every criterion", hint="the failing tests are named above")
+
+
+def _pytest(*arguments: str) -> int:
+    """Runs pytest in the checkout and prints its output, which has foreign text; returns its exit code."""
+    command = [sys.executable, "-m", "pytest", "-c", "tests/acceptance/pytest.ini", "--rootdir=.", "--confcutdir=."]
+    env = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+    with subprocess.Popen(
+        [*command, *arguments],
+        cwd=ROOT,
+        env=env | {"PYTHONIOENCODING": "utf-8", "COLUMNS": "100"},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        encoding="utf-8",
+        errors="replace",
+    ) as process:
+        for line in process.stdout or ():
+            say(line.rstrip("\n"))
+    return process.returncode
 
 
 def run_recheck(which: str) -> None:
@@ -88,9 +99,9 @@ def run_recheck(which: str) -> None:
     for finding in findings:
         before = stored.pop((finding.cell, finding.check), None)
         note = "" if before == finding.verdict else f"   (stored: {before or 'absent'})"
-        print(f"{finding.verdict:7} {finding.cell}: {finding.check}: {finding.detail}{note}")
+        say(f"{finding.verdict:7} {finding.cell}: {finding.check}: {finding.detail}{note}")
     for (cell, check), verdict_before in stored.items():
-        print(f"gone    {cell}: {check}   (stored: {verdict_before})")
+        say(f"gone    {cell}: {check}   (stored: {verdict_before})")
     verdict = verdict_of(findings, invalid_trials=len(unreplaced(run.rows)))
     say(f"verdict now {verdict}, stored {run.manifest.verdict}")
     if verdict != "pass":
@@ -104,7 +115,7 @@ def run_report(which: str | None, *, as_json: bool) -> None:
     """Prints the summary of a run and rewrites its report.html; `as_json`: prints its manifest."""
     run = load_run(find_run(which, RESULTS))
     if as_json:
-        print(json.dumps(run.manifest.model_dump(mode="json")))
+        print(strict_json(run.manifest.model_dump(mode="json")))
     else:
         show(run)
 
@@ -125,7 +136,7 @@ def run_compare(a: str, b: str, *, anyway: bool, fail_if: str | None, as_json: b
         if (floor := noise_floor_file.noise_floor(rig.name, rig.model_dump()))
     }
     comparison = compare(*sides, anyway=anyway, floors=floors)
-    print(json.dumps(dataclasses.asdict(comparison)) if as_json else text(comparison))
+    print(strict_json(dataclasses.asdict(comparison)) if as_json else text(comparison))
     if comparison.anyway:
         unlike = "; ".join(str(difference) for difference in comparison.differences if difference.forbids)
         _warn_in(runs[1], f"compared with {runs[0].run_id} although the environments differ (--anyway): {unlike}")
@@ -146,4 +157,4 @@ def _warn_in(run: Run, note: str) -> None:
         except RigError as error:
             reason = error.message
     if reason:
-        print(f"warning: --anyway is not recorded in run {run.run_id}: {reason}", file=sys.stderr)
+        complain(f"warning: --anyway is not recorded in run {run.run_id}: {reason}")

@@ -33,6 +33,7 @@ from harness.isolation.postgres_driver import Postgres
 from harness.isolation.sqlite_driver import Sqlite
 from harness.isolation.stepper import LIMIT_S, SessionDriver, drive, script
 from harness.isolation.transcript import to_json
+from harness.text import strict_json
 
 KEYS = {"what", "dsn", "schema", "levels", "cases", "pairs", "sqlite", "limit_s"}
 
@@ -114,7 +115,7 @@ def parse(line: str) -> Job:
             sqlite=Path(file["path"]) if on_file else None,
             profile=str(file["profile"]) if on_file else "",
         )
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
         raise UsageError(
             f"the job on stdin is invalid: {type(error).__name__}: {error}", hint="see harness/isolation/__main__.py"
         ) from None
@@ -183,7 +184,7 @@ def main() -> int:
 
 
 def _print(event: str, **fields: Any) -> None:
-    print(json.dumps({"event": event, **fields}), flush=True)
+    print(strict_json({"event": event, **fields}), flush=True)
 
 
 if __name__ == "__main__":

@@ -190,7 +190,7 @@ def run_playbooks(
     ):
         extra = Path(temporary) / "variables.yml"
         write_private(extra, yaml.safe_dump(dict(variables)))
-        command = [sys.executable, "-m", "ansible", "playbook", "--extra-vars", f"@{extra}"]
+        command = [sys.executable, "-P", "-m", "ansible", "playbook", "--extra-vars", f"@{extra}"]
         if (base / "inventory.yml").exists():
             command += ["--inventory", str(base / "inventory.yml")]
         if only:

@@ -153,7 +153,7 @@ def _install(tree: Path, python: str, machine: str) -> None:
     platforms = [f"manylinux_2_{minor}_{machine}" for minor in range(GLIBC_MINOR, 16, -1)]
     platforms += [f"manylinux{tag}_{machine}" for tag in ("2014", "2010", "1")]
     command = [
-        *(sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-compile"),
+        *(sys.executable, "-P", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-compile"),
         *("--require-hashes", "--no-deps", "--only-binary=:all:", "--requirement", str(lock)),
         *("--target", str(tree), "--python-version", python, "--implementation", "cp"),
         *(part for tag in platforms for part in ("--platform", tag)),

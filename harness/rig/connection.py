@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 from harness.errors import RigError
+from harness.rig.state import ROOT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,7 +98,9 @@ class LocalConnection:
     def run(self, command: Sequence[str], *, stdin: str = "", timeout_s: float = 60.0, check: bool = True) -> Result:
         """See HostConnection."""
         try:
-            done = subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=timeout_s, check=False)
+            done = subprocess.run(
+                command, cwd=ROOT, input=stdin, capture_output=True, text=True, timeout=timeout_s, check=False
+            )
         except (OSError, subprocess.TimeoutExpired) as error:
             raise RigError(f"{self.name}: {error}") from error
         if check and done.returncode != 0:
@@ -109,6 +112,7 @@ class LocalConnection:
         return _LocalStream(
             subprocess.Popen(
                 command,
+                cwd=ROOT,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,

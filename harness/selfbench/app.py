@@ -35,6 +35,7 @@ from harness.load.job import Endpoint, Job
 from harness.load.results.summary import LaneSummary
 from harness.load.spec import Keys, LoadSpec, Operation
 from harness.selfbench import local_stack
+from harness.text import strict_json
 
 ROUNDS = 3
 SECONDS = 2.0
@@ -83,7 +84,7 @@ def main(json_path: Path | None = None) -> None:
         value = "not measured" if figure["value"] is None else f"{figure['value']:.2f} {figure['unit']}"
         print(f"{name:32} {value:>12}   target {figure['target']:6} {figure['detail']}")
     if json_path:
-        json_path.write_text(json.dumps(entries, indent=1) + "\n", encoding="utf-8")
+        json_path.write_text(strict_json(entries, indent=1) + "\n", encoding="utf-8")
 
 
 def entry(name: str, turns: Turns, missing: Mapping[str, str]) -> Entry:

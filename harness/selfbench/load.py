@@ -36,6 +36,7 @@ from harness.load.results import histogram
 from harness.load.results.summary import LaneSummary
 from harness.load.spec import LoadSpec, Operation
 from harness.selfbench.analysis import Entry, analysis, entry
+from harness.text import strict_json
 
 ROUNDS = 9
 SECONDS = 2
@@ -68,7 +69,7 @@ def main(json_path: str | None = None) -> None:
         value = "not measured" if figure["value"] is None else f"{figure['value']:.2f} {figure['unit']}"
         print(f"{name:32} {value:>16}   target {figure['target']:10} {figure['detail']}")
     if json_path:
-        Path(json_path).write_text(json.dumps(entries, indent=1) + "\n", encoding="utf-8")
+        Path(json_path).write_text(strict_json(entries, indent=1) + "\n", encoding="utf-8")
 
 
 # -- processes and cores

@@ -14,7 +14,6 @@ are not touched.
 
 from __future__ import annotations
 
-import json
 import os
 import secrets
 import signal
@@ -33,6 +32,7 @@ from harness.provision.providers import podman
 from harness.provision.provisioner import destroy, provision
 from harness.rig import state
 from harness.selfbench.analysis import Entry, entry
+from harness.text import strict_json
 
 INVENTORY = state.ROOT / podman.INVENTORY
 APP_HOSTS = (1, 2, 4, 8)
@@ -81,7 +81,7 @@ def main(json_path: Path | None = None, *, cold: bool = False) -> None:
             value = "not measured" if figure["value"] is None else f"{figure['value']:.1f} {figure['unit']}"
             print(f"{name:26} {value:>12}   target {figure['target']:6} {figure['detail']}")
         if json_path:
-            json_path.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+            json_path.write_text(strict_json(figures, indent=1) + "\n", encoding="utf-8")
 
 
 def entries(times: Mapping[tuple[str, int], ProvisionTime]) -> dict[str, Entry]:

@@ -177,7 +177,13 @@ def _mode(text: str | None, rate: float | None) -> Mode:
 def _params(text: str) -> dict[str, object]:
     if len(text) > _MAX_PARAMS:
         raise ValueError(f"params has more than {_MAX_PARAMS:,} characters")
-    params = json.loads(text or "{}")
+    params = json.loads(text or "{}", parse_constant=_finite, parse_float=_finite)
     if not isinstance(params, dict):
         raise TypeError(f"params is {text}, not an object")
     return params
+
+
+def _finite(text: str) -> float:
+    if not math.isfinite(value := float(text)):
+        raise ValueError(f"params has the number {text[:40]}")
+    return value

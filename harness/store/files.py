@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import io
 import os
 import re
@@ -45,9 +46,12 @@ class disk_errors:  # noqa: N801  # used as `with disk_errors(path):`
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if isinstance(error, OSError):
+            full = error.errno in (errno.ENOSPC, errno.EDQUOT)
             raise RigError(
                 f"{self.path}: {error.strerror or error}",
-                hint="free disk space; finished trials are kept, continue with: bench --resume RUN",
+                hint="free disk space; finished trials are kept, continue with: bench --resume RUN"
+                if full
+                else "results are in results/ or in PGCRUCIBLE_RESULTS: name a folder that can be written",
             ) from error
 
 
@@ -225,7 +229,7 @@ def keep_rows(path: Path, columns: Sequence[str], keep: Callable[[Mapping[str, s
 
 
 class _Plain(yaml.CSafeLoader):
-    """YAML with the values of JSON only: no dates, no 1:30 for 90, no 0x, no number with more than 19 digits.
+    """YAML with the values of JSON only: no dates, no 1:30 for 90, no 0x, no number of 20 digits, no Infinity.
 
     For a number in base 60, PyYAML takes time with the square of its length; a long hexadecimal number raises an error
     in Python when it is printed.
@@ -237,7 +241,7 @@ for _tag, _pattern, _first in (
     ("null", r"~|null|", ["~", "n", ""]),
     ("bool", r"true|false", ["t", "f"]),
     ("int", r"-?(?:0|[1-9][0-9]{0,18})", list("-0123456789")),
-    ("float", r"-?(?:0|[1-9][0-9]{0,18})\.[0-9]{1,30}(?:e[+-]?[0-9]{1,3})?", list("-0123456789")),
+    ("float", r"-?(?:0|[1-9][0-9]{0,18})\.[0-9]{1,30}(?:e[+-]?[0-9]{1,2})?", list("-0123456789")),
 ):
     _Plain.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(rf"(?:{_pattern})\Z"), _first)
 

@@ -214,20 +214,18 @@ class Run:
 
 def find_run(which: str | None, root: Path = RESULTS) -> Path:
     """The folder of a run: a path, a run id under results/, or the newest. Raises UsageError."""
-    if which:
-        for candidate in (Path(which), root / which):
-            with contextlib.suppress(OSError):  # a name too long, a folder without permission
-                if (candidate / "run.yml").is_file():
-                    return candidate.resolve()
+    known: list[str] = []
+    for candidate in (Path(which), root / which) if which else (root / "latest",):
+        with contextlib.suppress(OSError, ValueError):  # a name too long, a folder without permission, a zero byte
+            if (candidate / "run.yml").is_file():
+                return candidate.resolve()
+    with contextlib.suppress(OSError, ValueError):
         known = sorted(p.parent.name for p in root.glob("*/run.yml") if p.parent.name != "latest")
-        raise UsageError(
-            f"no run at '{printable(which, 200)}'",
-            hint=f"the newest runs: {', '.join(known[-5:])}" if known else "measure one: ./run bench",
-        )
-    latest = root / "latest"
-    if (latest / "run.yml").is_file():
-        return latest.resolve()
-    raise UsageError(f"no run in {root}/ yet", hint="measure one: ./run bench")
+    newest = printable(", ".join(known[-5:]))
+    raise UsageError(
+        f"no run at '{printable(which, 200)}'" if which else f"no run in {printable(root)}/ yet",
+        hint=f"the newest runs: {newest}" if known else "measure one: ./run bench",
+    )
 
 
 def load_run(path: Path) -> Run:

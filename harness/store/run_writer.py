@@ -14,7 +14,7 @@ from typing import Any, Literal, Self
 
 import yaml
 
-from harness.errors import FormatError
+from harness.errors import FormatError, RigError
 from harness.model import Finding, RunVerdict
 from harness.record import Evidence
 from harness.store import evidence_file
@@ -52,19 +52,29 @@ class RunWriter:
 
     @classmethod
     def start(cls, root: Path, *, code: CodeRecord, rig: RigRecord, options: Mapping[str, object]) -> Self:
-        """Creates results/<run-id>/ with `status: started` and points results/latest at it."""
-        root.mkdir(parents=True, exist_ok=True)
+        """Creates results/<run-id>/ with `status: started` and points results/latest at it.
+
+        Raises RigError, and leaves nothing, where the folder of the results cannot be written.
+        """
         stamp = dt.datetime.now(dt.UTC).strftime("%Y%m%d-%H%M%S")
         run_id = stamp
-        while (root / run_id).exists():
-            run_id = f"{stamp}-{secrets.token_hex(2)}"
-        path = root / run_id
-        (path / "samples").mkdir(parents=True)
-        (path / "evidence").mkdir()
+        with disk_errors(root):
+            root.mkdir(parents=True, exist_ok=True)
+            while (root / run_id).exists():
+                run_id = f"{stamp}-{secrets.token_hex(2)}"
+            path = root / run_id
+            path.mkdir()
         manifest = Manifest(run_id=run_id, started=now(), code=code, rig=rig, options=dict(options))
         recorder = cls(root, manifest, path)
-        recorder.save()
-        update_symlink(root / "latest", run_id)
+        try:
+            with disk_errors(path):
+                (path / "samples").mkdir()
+                (path / "evidence").mkdir()
+            recorder.save()
+            update_symlink(root / "latest", run_id)
+        except RigError:
+            shutil.rmtree(path, ignore_errors=True)
+            raise
         return recorder
 
     @classmethod

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from harness.text import plural, printable
+import json
+import math
+
+import pytest
+
+from harness.text import plural, printable, strict_json
 
 
 def test_plural() -> None:
@@ -15,3 +20,9 @@ def test_printable_is_one_line_that_cannot_move_the_cursor_or_hide_text() -> Non
     assert printable(foreign) == "a?[2J?b??c??31m?d?e? ä ✓"
     assert printable(foreign, 3) == "a?["
     assert printable(ValueError("x\ty")) == "x?y"
+
+
+def test_strict_json_has_null_for_a_number_that_is_not_finite() -> None:
+    value = {"a": [math.inf, -math.inf, math.nan, 1.5, (1e308, "NaN")], "b": {"c": math.inf}, "d": None}
+    parsed = json.loads(strict_json(value), parse_constant=pytest.fail)
+    assert parsed == {"a": [None, None, None, 1.5, [1e308, "NaN"]], "b": {"c": None}, "d": None}
