@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Literal
 
 from harness.isolation.case_model import Case, Level, Rule
-from harness.isolation.transcript import LEVEL, Transcript
+from harness.isolation.transcript import LEVEL, ROLLBACK_AFTER_ERROR, Transcript
 from harness.model import Verdict
 
 Kind = Literal["occurred", "waited", "aborted", "snapshot", "unknown"]
 
+OPENING = ("begin", "report the level")
+"""The statements of each session before the steps of its case."""
 PREVENTING = {
     "40001": "serialization failure",
     "40P01": "deadlock detected",
@@ -109,8 +112,31 @@ def _problems(case: Case, level: Level, transcript: Transcript) -> Iterator[str]
             yield f"{session} did not run the steps of {case.name}"
 
 
+def not_interleaved(case: Case, transcript: Transcript) -> str:
+    """Returns the first statement that was sent out of the schedule's order, by the times of the transcript, or "".
+
+    Only a session that is observed to wait may fall behind the schedule. Sessions that run one after the other cannot
+    show an anomaly, so the case would prove nothing.
+    """
+    own = {
+        session: [event for event in transcript.of(session) if event.label != ROLLBACK_AFTER_ERROR]
+        for session in case.sessions
+    }
+    queues = {session: iter(events) for session, events in own.items()}
+    order = [*(session for session in case.sessions for _ in OPENING), *(step.session for step in case.steps)]
+    planned = [event for session in order if (event := next(queues[session], None)) is not None]
+    for earlier, later in combinations(planned, 2):
+        waited = any(e.waited_for and e.sent_ms <= later.sent_ms <= e.done_ms for e in own[earlier.session])
+        if earlier.sent_ms >= later.sent_ms and not waited:
+            return (
+                f"the sessions did not interleave: {later.session}: {later.sql} was not sent after "
+                f"{earlier.session}: {earlier.sql}"
+            )
+    return ""
+
+
 def verdict(documented: Rule, observation: Observation) -> Verdict:
-    """Returns `fail` if the anomaly occurred although documented as prevented. Possible but not observed is a pass."""
+    """Returns `fail` if the anomaly occurred although documented as prevented."""
     if observation.kind == "unknown":
         return "unknown"
     return "fail" if documented == "prevented" and observation.kind == "occurred" else "pass"
