@@ -49,8 +49,9 @@ def run(trials: Sequence[Mapping[str, Any]], run_id: str = "A", **changes: Any) 
 
 def trial(number: int, *, scenario: str = "throughput", **figures: Any) -> dict[str, Any]:
     cell = {"scenario": scenario, "backend": "postgres", "strategy": "upsert", "hosts": 4, "pool": 5}
-    load = {"mode": "closed", "clients": 64, "rate": "", "requests": "", "params": "{}"}
-    return cell | load | {"trial": number, "valid": "true"} | LEVEL | figures
+    load = {"mode": "closed", "clients": 64, "rate": "", "requests": "", "wanted_seconds": "", "params": "{}"}
+    columns = {"order": 1, "trial": number, "seed": 1, "steady": "", "valid": "true", "reason": ""}
+    return cell | load | columns | LEVEL | figures
 
 
 def simulated(
