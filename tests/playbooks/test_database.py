@@ -98,8 +98,19 @@ def test_a_second_run_changes_nothing_and_drift_is_undone(texts: dict[str, str],
         "REVOKE SELECT ON counters FROM crucible_app",
         "DROP TABLE ledger",
         "GRANT CONNECT ON DATABASE postgres TO PUBLIC",
+        "ALTER ROLE appuser IN DATABASE crucible SET statement_timeout = 0",
+        "ALTER ROLE crucible_app SET work_mem = '1GB'",
+        "ALTER DATABASE crucible SET lock_timeout = 0",
+        "SET ROLE appuser; ALTER ROLE appuser SET statement_timeout = 0; RESET ROLE",
+        "SET ROLE appuser; ALTER DEFAULT PRIVILEGES GRANT ALL ON TABLES TO PUBLIC; RESET ROLE",
+        "GRANT EXECUTE ON FUNCTION lo_create(oid) TO PUBLIC",
+        "GRANT EXECUTE ON FUNCTION pg_advisory_lock(bigint) TO appuser",
+        "SELECT lo_create(0)",
+        "SELECT lo_create(77) \\gset\nALTER LARGE OBJECT 77 OWNER TO crucible_app",
+        "CREATE FUNCTION public.f() RETURNS int LANGUAGE sql AS 'SELECT 1'; ALTER FUNCTION f OWNER TO appuser",
+        "CREATE SCHEMA s; ALTER SCHEMA s OWNER TO appuser",
     ):
-        assert psql("crucible", f"{drift};").returncode == 0
+        assert psql("crucible", f"{drift};").returncode == 0, drift
         assert len(states(psql("postgres", texts[SQL]))) == 2, drift
         assert len(states(psql("postgres", texts[SQL]))) == 1, drift
     assert psql("crucible", texts[VERIFY]).returncode == 0
@@ -114,6 +125,23 @@ def test_a_second_run_changes_nothing_and_drift_is_undone(texts: dict[str, str],
         ("ALTER ROLE appuser CREATEROLE", "role appuser has rights it must not have"),
         ("GRANT CONNECT ON DATABASE postgres TO PUBLIC", "appuser may connect to database postgres"),
         ("ALTER DATABASE crucible SET password_encryption = md5", "setting password_encryption is md5"),
+        ("GRANT EXECUTE ON FUNCTION lo_create(oid) TO PUBLIC", "appuser may execute lo_create(oid)"),
+        ("GRANT EXECUTE ON FUNCTION lo_put(oid, bigint, bytea) TO crucible_app", "appuser may execute lo_put(oid"),
+        ("GRANT EXECUTE ON FUNCTION pg_try_advisory_lock(int, int) TO PUBLIC", "appuser may execute pg_try_advis"),
+        ("SELECT lo_create(77)", "the database holds 1 large objects"),
+        ("SELECT lo_create(78) \\gset\nALTER LARGE OBJECT 78 OWNER TO appuser", "appuser owns large object 78"),
+        ("CREATE SCHEMA s; ALTER SCHEMA s OWNER TO crucible_app", "crucible_app owns schema s"),
+        ("SET ROLE appuser; ALTER DEFAULT PRIVILEGES GRANT ALL ON TABLES TO PUBLIC", "appuser owns default privileges"),
+        (
+            "SET ROLE appuser; ALTER ROLE appuser SET statement_timeout = 0",
+            "appuser has the setting statement_timeout=0",
+        ),
+        (
+            "SET ROLE appuser; ALTER ROLE appuser IN DATABASE crucible SET lock_timeout = 0",
+            "appuser has the setting lock_timeout=0 in database crucible",
+        ),
+        ("ALTER DATABASE crucible SET lock_timeout = 0", "every role has the setting lock_timeout=0 in database"),
+        ("ALTER ROLE appuser RESET lock_timeout", "appuser lacks the setting lock_timeout=60s"),
     ],
 )
 def test_verification_reports_drift(texts: dict[str, str], psql: Psql, drift: str, message: str) -> None:
@@ -121,6 +149,8 @@ def test_verification_reports_drift(texts: dict[str, str], psql: Psql, drift: st
     done = psql("crucible", texts[VERIFY])
     assert done.returncode != 0
     assert message in done.stderr
+    assert psql("postgres", texts[SQL]).returncode == 0
+    assert psql("crucible", texts[VERIFY]).returncode == 0
 
 
 @pytest.mark.parametrize(
@@ -173,6 +203,18 @@ def test_the_service_logs_in_with_its_password_and_has_only_the_needed_rights(fr
             "TRUNCATE counters",
             "SET ROLE crucible_owner",
             "SELECT pg_read_file('PG_VERSION')",
+            "SELECT lo_create(0)",
+            "SELECT lo_creat(-1)",
+            "SELECT lo_from_bytea(0, 'x')",
+            "SELECT lo_import('/etc/hostname')",
+            "SELECT lo_put(1, 0, 'x')",
+            "SELECT lo_open(1, 131072)",
+            "SELECT lo_unlink(1)",
+            "SELECT lowrite(0, 'x')",
+            "SELECT pg_advisory_lock(1)",
+            "SELECT pg_try_advisory_xact_lock_shared(1, 2)",
+            "SELECT pg_logical_emit_message(false, 'x', 'x')",
+            "SET ROLE crucible_app; SELECT lo_create(0)",
         ):
             with pytest.raises(psycopg.errors.InsufficientPrivilege):
                 app.execute(statement.encode())
@@ -209,6 +251,7 @@ def test_the_harness_can_reset_measure_and_stop_without_superuser_rights(fresh: 
         harness.execute("VACUUM ANALYZE counters, data, ledger")
         harness.execute("CHECKPOINT")
         harness.execute("CREATE TABLE isolation.t (id int); DROP TABLE isolation.t")
+        assert harness.execute("SELECT pg_try_advisory_lock(1)").fetchone() == (True,)
         row = harness.execute("SELECT query FROM pg_stat_activity WHERE pid = %s", [app.info.backend_pid]).fetchone()
         assert row is not None
         assert "privilege" not in row[0]
