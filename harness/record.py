@@ -101,7 +101,7 @@ class Evidence:
     `counts`: requests seen by each layer during the trial: `client`, `haproxy`, `app` (absent: not measured,
     and `notes` says why). `servers`: HAProxy's count for each app host.
     `not_applicable`: check -> why it cannot be answered on this target; the check is then left out, not passed.
-    `sqlite` to `bulk_rows`: None where the scenario does not ask for them, or they could not be read.
+    `sqlite` to `durability`: None where the scenario does not ask for them, or they could not be read.
     `captures`: lane -> fields of its responses that are not numbers, one object per request.
     `workload_result`: the JSON object that a RemoteWorkload printed. `missing_hosts`: the load hosts without results,
     each with the reason.
@@ -120,6 +120,7 @@ class Evidence:
     deadlocks: DeadlockCounts | None = None
     dead_rows: DeadRows | None = None
     bulk_rows: BulkRows | None = None
+    durability: Mapping[str, str] | None = None
     captures: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
     workload_result: Mapping[str, object] | None = None
     missing_hosts: tuple[str, ...] = ()

@@ -22,6 +22,7 @@ LEDGER = "ledger"
 TRANSACTIONS = "transactions"
 INTEGRITY = "integrity"
 PRAGMAS = "pragmas"
+DURABILITY = "durability"
 NEGATIVE_CONTROL = "negative control"
 PER_REQUEST = (VALUE_SEQUENCE, REAL_TIME_ORDER, LEDGER)
 """The checks that need samples."""

@@ -8,8 +8,15 @@ from __future__ import annotations
 from harness.checks import names
 
 HAPROXY, APP, COUNTERS, LEDGER = "haproxy", "app", "counters", "ledger"
-TRANSACTIONS, DEADLOCKS, BULK_ROWS, DEAD_ROWS, SQLITE = "transactions", "deadlocks", "bulk rows", "dead rows", "sqlite"
-PARTS = (HAPROXY, APP, COUNTERS, LEDGER, TRANSACTIONS, DEADLOCKS, BULK_ROWS, DEAD_ROWS, SQLITE)
+TRANSACTIONS, DEADLOCKS, BULK_ROWS, DEAD_ROWS, SQLITE, DURABILITY = (
+    "transactions",
+    "deadlocks",
+    "bulk rows",
+    "dead rows",
+    "sqlite",
+    "durability",
+)
+PARTS = (HAPROXY, APP, COUNTERS, LEDGER, TRANSACTIONS, DEADLOCKS, BULK_ROWS, DEAD_ROWS, SQLITE, DURABILITY)
 
 NEEDS = {
     names.FINAL_VALUE: (COUNTERS,),
@@ -18,6 +25,7 @@ NEEDS = {
     names.TRANSACTIONS: (TRANSACTIONS,),
     names.INTEGRITY: (SQLITE,),
     names.PRAGMAS: (SQLITE,),
+    names.DURABILITY: (DURABILITY,),
     names.ALL_OR_NOTHING: (BULK_ROWS,),
     names.FAILED_REQUEST_ROWS: (BULK_ROWS,),
     names.IDS_EXIST_ONCE: (BULK_ROWS,),

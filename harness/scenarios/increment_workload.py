@@ -9,17 +9,18 @@ from harness.checks import names
 from harness.checks.counter_oracle import check_final_value, check_real_time_order, check_value_sequence
 from harness.checks.finding import finding
 from harness.checks.ledger import check_ledger
-from harness.checks.needs import LEDGER
+from harness.checks.needs import DURABILITY, LEDGER
 from harness.checks.traffic import check_counts
 from harness.isolation.sqlite_profiles import PROFILES
 from harness.load.spec import Keys, LoadSpec, Operation, Warmup
-from harness.model import Backend, Cell, Finding, OutcomeCounts
+from harness.model import Backend, Cell, Finding, OutcomeCounts, verdict_from
 from harness.plan.options import BenchRequest
 from harness.plan.scenario import Site, Skip
 from harness.record import NO_OTHERS, Evidence, TrialRecord
 from harness.text import plural
 
 CAPTURE = ("retries", "transactions", "pool_wait_ms")
+DURABLE = ("fsync", "full_page_writes", "synchronous_commit")
 KEY_SETS: Mapping[str, int] = {"hot": 1, "spread": 100, "1000": 1000}
 """Name of a key set -> its number of keys."""
 QUICK_SECONDS = 1.0
@@ -149,3 +150,20 @@ def _pragmas(cell: Cell, evidence: Evidence) -> Finding:
     ]
     values = ", ".join(f"{name} {sqlite.pragmas.get(name)}" for name in profile)
     return finding(cell, names.PRAGMAS, not wrong, "; ".join(wrong[:3]) or f"read back on every host: {values}")
+
+
+def check_durability(measured: TrialRecord) -> list[Finding]:
+    """The server flushes each commit; no role or database turns that off. No finding for runs that did not read it."""
+    cell, evidence = measured.cell, measured.evidence
+    if evidence.durability is None:
+        unread = evidence.unread.get(DURABILITY)
+        return [finding(cell, names.DURABILITY, "unknown", f"not measured: {unread}")] if unread else []
+    off = [f"{name} {value}" for name, value in evidence.durability.items() if value == "off"]
+    missing = [name for name in DURABLE if name not in evidence.durability]
+    values = ", ".join(f"{name} {value}" for name, value in evidence.durability.items())
+    text = f"read back after the load: {values}"
+    if off:
+        text = f"{', '.join(off)}: an acknowledged write may be lost in a crash, as SQLite's FULL does not allow"
+    elif missing:
+        text = f"not read back: {', '.join(missing)}"
+    return [finding(cell, names.DURABILITY, verdict_from(failed=bool(off), passed=not missing), text)]

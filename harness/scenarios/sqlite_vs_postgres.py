@@ -30,7 +30,14 @@ from harness.model import BACKENDS, Backend, Cell, Finding, Trial
 from harness.plan.options import BenchRequest
 from harness.plan.scenario import Scenario, Site, Skip, backend_name, joined
 from harness.record import TrialRecord, TrialResult
-from harness.scenarios.increment_workload import QUICK_SECONDS, UNSTEADY, check_counters, increment, load
+from harness.scenarios.increment_workload import (
+    QUICK_SECONDS,
+    UNSTEADY,
+    check_counters,
+    check_durability,
+    increment,
+    load,
+)
 from harness.text import plural
 
 REQUESTS = 1000
@@ -124,8 +131,11 @@ def workload(trial: Trial) -> dict[str, LoadSpec]:
 
 
 def check(measured: TrialRecord) -> Sequence[Finding]:
-    """No acknowledged increment is lost, on any backend."""
-    return check_counters(measured)
+    """No acknowledged increment is lost, on any backend; PostgreSQL's durability is judged as SQLite's pragmas are."""
+    findings = check_counters(measured)
+    if measured.cell.backend == "postgres":
+        findings += check_durability(measured)
+    return findings
 
 
 def extract(measured: TrialRecord) -> Mapping[str, float]:
@@ -142,7 +152,7 @@ def extract(measured: TrialRecord) -> Mapping[str, float]:
 
 
 def figures(trials: Sequence[TrialRecord]) -> Mapping[Backend, Mapping[str, float]]:
-    """Returns the measured value of each claim by backend: medians over valid trials.
+    """Returns the value of each claim by backend over valid trials: shares of all requests, medians of times.
 
     `mean response` is absent if no response was acknowledged or no samples were kept. Values about time are also absent
     if a cell has no trial with trusted times (`_doubted_times`): the best of the other loads need not be the best.
@@ -160,7 +170,7 @@ def figures(trials: Sequence[TrialRecord]) -> Mapping[Backend, Mapping[str, floa
 
 
 def _burst_figures(trials: Sequence[TrialRecord]) -> dict[str, float]:
-    values = {"success rate": 100 * statistics.median(_acknowledged_share(m) for m in trials)}
+    values = {"success rate": 100 * _acknowledged_share(*trials)}
     timed = [m for m in trials if m.row.times_valid]
     if acknowledged := [m.extracted["acknowledged_ms"] for m in timed if "acknowledged_ms" in m.extracted]:
         values["mean response"] = statistics.median(acknowledged)
@@ -171,10 +181,11 @@ def _burst_figures(trials: Sequence[TrialRecord]) -> dict[str, float]:
 
 def _steady_figures(trials: Sequence[TrialRecord]) -> dict[str, float]:
     most_clients = max(m.cell.clients for m in trials)
-    errors = [1 - _acknowledged_share(m) for m in trials if m.cell.clients == most_clients]
-    without_errors = [m.cell.clients for m in trials if _acknowledged_share(m) == 1.0 and m.row.figure("ok")]
+    errors = 1 - _acknowledged_share(*(m for m in trials if m.cell.clients == most_clients))
+    refusing = {m.cell.clients for m in trials if _acknowledged_share(m) < 1.0 or not m.row.figure("ok")}
+    without_errors = [m.cell.clients for m in trials if m.cell.clients not in refusing]
     values = {
-        "error rate": 100 * statistics.median(errors),
+        "error rate": 100 * errors,
         "concurrent connections": float(max(without_errors, default=0)),
     }
     if not _doubted_times(trials):
@@ -199,8 +210,9 @@ def _is_burst(measured: TrialRecord) -> bool:
     return bool(measured.cell.params["load"] == "burst")
 
 
-def _acknowledged_share(measured: TrialRecord) -> float:
-    sent, ok = measured.row.figure("sent") or 0.0, measured.row.figure("ok") or 0.0
+def _acknowledged_share(*trials: TrialRecord) -> float:
+    """The share over all these trials together: a median would leave out what the worse trials refused."""
+    sent, ok = (sum(measured.row.figure(name) or 0.0 for measured in trials) for name in ("sent", "ok"))
     return ok / sent if sent else 0.0
 
 
@@ -276,7 +288,8 @@ SCENARIO = Scenario(
         "measured beside claimed, held or not held",
         "tuned SQLite (WAL, FULL, BEGIN IMMEDIATE, busy timeout) for comparison",
         "no acknowledged write is lost on any backend; SQLite's file stays intact (PRAGMA integrity_check)",
-        "the pragmas of each SQLite profile, read back on every host, are the expected ones",
+        "the pragmas of each SQLite profile, read back on every host, are the expected ones; PostgreSQL's fsync, "
+        "full_page_writes and synchronous_commit are on",
     ),
     cells=cells,
     workload=workload,
@@ -284,6 +297,7 @@ SCENARIO = Scenario(
     label=label,
     extract=extract,
     judge=judge,
+    reads=("durability",),
     timing_matters=False,
     works_without_samples=True,
 )

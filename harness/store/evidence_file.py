@@ -2,8 +2,8 @@
 
 The keys are the fields of `Evidence`, except for `unjudged` (`not_applicable`), and for `extra`, a table of what only
 some trials have: `integrity_check`, `sqlite` and `sqlite_unlike` (together `sqlite`), `transactions`, `deadlocks`,
-`dead_rows`, `data` (`bulk_rows`), `captures`, `result` (`workload_result`), `missing` (`missing_hosts`), `unread`,
-`misrouted`.
+`dead_rows`, `data` (`bulk_rows`), `captures`, `durability`, `result` (`workload_result`), `missing` (`missing_hosts`),
+`unread`, `misrouted`.
 A key of `extra` is absent where there is nothing to store.
 """
 
@@ -26,7 +26,7 @@ from harness.record import (
 _KEYS = {"initial", "final", "ledger", "counts", "servers", "notes", "extra", "unjudged"}
 _EXTRA = {
     "integrity_check", "sqlite", "sqlite_unlike", "transactions", "deadlocks", "dead_rows", "data", "captures",
-    "result", "missing", "unread", "misrouted",
+    "durability", "result", "missing", "unread", "misrouted",
 }  # fmt: skip
 
 
@@ -62,6 +62,7 @@ def _extra(evidence: Evidence) -> dict[str, object]:
     if (bulk := evidence.bulk_rows) is not None:
         extra["data"] = {"rows": sum(bulk.requests.values()), "ranges": bulk.ranges, "requests": bulk.requests}
     return extra | _present(
+        durability=evidence.durability,
         captures=evidence.captures or None,
         result=evidence.workload_result,
         missing=evidence.missing_hosts or None,
@@ -93,6 +94,7 @@ def parse(text: str) -> Evidence:
         deadlocks=_deadlocks(extra.get("deadlocks")),
         dead_rows=_dead_rows(extra.get("dead_rows")),
         bulk_rows=_bulk_rows(extra.get("data")),
+        durability=_texts("durability", extra.get("durability")),
         captures=_captures(extra.get("captures", {})),
         workload_result=None if result is None else _table("result", result),
         missing_hosts=_strings("missing", extra.get("missing", [])),
@@ -168,6 +170,10 @@ def _captures(value: object) -> dict[str, list[dict[str, Any]]]:
         lane: [_table("captures", line) for line in _list("captures", lines)]
         for lane, lines in _table("captures", value).items()
     }
+
+
+def _texts(name: str, value: object) -> dict[str, str] | None:
+    return None if value is None else {key: _string(name, text) for key, text in _table(name, value).items()}
 
 
 def _table(name: str, value: object) -> dict[str, object]:

@@ -85,8 +85,8 @@ class Target(Protocol):
         """Reads the counters of every layer before a trial's load, and with `since`, the first snapshot, after it.
 
         `reads`: `counters` (those of HTTP load in every layer, and SQLite's integrity check), `ledger`, `data` (rows
-        of bulk inserts), `deadlocks` (in the server's statistics and log) and `dead-rows` (what a VACUUM after the
-        load removes). Raises RigError.
+        of bulk inserts), `deadlocks` (in the server's statistics and log), `durability` (PostgreSQL's settings) and
+        `dead-rows` (what a VACUUM after the load removes). Raises RigError.
         """
         ...
 

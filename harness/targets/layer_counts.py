@@ -13,6 +13,7 @@ from harness.checks.needs import (
     COUNTERS,
     DEAD_ROWS,
     DEADLOCKS,
+    DURABILITY,
     HAPROXY,
     LEDGER,
     SQLITE,
@@ -23,7 +24,7 @@ from harness.rig.rig import Rig
 from harness.targets.app_workers import AppWorkers
 from harness.targets.dead_rows import vacuum
 from harness.targets.haproxy import HAProxy
-from harness.targets.postgres_queries import bulk_rows
+from harness.targets.postgres_queries import bulk_rows, durability
 from harness.targets.quiet import QUIET_S, PartReader, wait_until_quiet
 from harness.targets.rig_database import RigDatabase
 from harness.targets.snapshot import DATABASE, Snapshot
@@ -67,7 +68,7 @@ class LayerCounters:
             busy = wait_until_quiet(self._workers if "counters" in reads else None, self._database, self._quiet_s)
             reader.unread |= dict.fromkeys((APP, TRANSACTIONS), busy) if busy else {}
         fields = self._service(reader, cell, reads, since) if "counters" in reads else {}
-        fields |= self._server(reader, reads, after=since is not None)
+        fields |= self._server(reader, reads, after=since is not None, postgres=cell.backend == "postgres")
         return Snapshot(**fields, unread=reader.unread)
 
     def _service(
@@ -104,13 +105,15 @@ class LayerCounters:
             "processes": {HAPROXY: self._haproxy.process()},
         }
 
-    def _server(self, reader: PartReader, reads: Collection[str], *, after: bool) -> dict[str, Any]:
+    def _server(self, reader: PartReader, reads: Collection[str], *, after: bool, postgres: bool) -> dict[str, Any]:
         fields: dict[str, Any] = {}
         if "deadlocks" in reads:
             fields |= reader.read((DEADLOCKS,), lambda: {"deadlocks": self._deadlocks()})
         if after and "data" in reads:
             with_errors = self._database.reading
             fields |= reader.read((BULK_ROWS,), lambda: {"bulk_rows": with_errors(bulk_rows)})
+        if after and postgres and "durability" in reads:
+            fields |= reader.read((DURABILITY,), lambda: {"durability": self._database.reading(durability)})
         if after and "dead-rows" in reads:
             query = functools.partial(vacuum, table=VACUUMED_TABLE)
             fields |= reader.read((DEAD_ROWS,), lambda: {"vacuum": self._database.reading(query)})

@@ -32,6 +32,22 @@ def server_settings(db: psycopg.Connection[Any]) -> dict[str, str]:
     return {"server_version": str(version[0]), **dict(db.execute(_SETTINGS).fetchall())}
 
 
+_DURABILITY = """
+SELECT name, setting FROM pg_settings WHERE name = ANY(%(names)s)
+UNION ALL
+SELECT concat_ws(' of ', split_part(setting, '=', 1), nullif(setrole, 0)::regrole), split_part(setting, '=', 2)
+FROM pg_db_role_setting, unnest(setconfig) AS setting
+WHERE setdatabase IN (0, (SELECT oid FROM pg_database WHERE datname = current_database()))
+  AND split_part(setting, '=', 1) = ANY(%(names)s)
+"""
+DURABILITY = ("fsync", "full_page_writes", "synchronous_commit")
+
+
+def durability(db: psycopg.Connection[Any]) -> dict[str, str]:
+    """Returns the settings that decide whether an acknowledged write survives a crash: of the server, then of roles."""
+    return dict(db.execute(_DURABILITY, {"names": list(DURABILITY)}).fetchall())
+
+
 def bulk_rows(db: psycopg.Connection[Any], *, after: int = 0, form: str = "") -> BulkRows:
     """Returns the rows of `data` above the id `after`: their ids as ranges, and the rows per request (sequence number).
 

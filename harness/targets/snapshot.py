@@ -51,6 +51,8 @@ class Snapshot:
     """The result of SQLite's `PRAGMA integrity_check`."""
     pragmas: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """App worker that serves -> its SQLite pragmas."""
+    durability: Mapping[str, str] | None = None
+    """PostgreSQL's settings that decide whether an acknowledged write survives a crash."""
     vacuum: VacuumReading | None = None
     """The result of a VACUUM after the load."""
     processes: Mapping[str, str] = field(default_factory=dict)
@@ -86,6 +88,7 @@ def difference(before: Snapshot, after: Snapshot, vacuums: Sequence[VacuumReadin
         deadlocks=None if DEADLOCKS in unread else _deadlocks(before, after),
         dead_rows=summary(vacuums, after.vacuum),
         bulk_rows=after.bulk_rows,
+        durability=after.durability,
         notes=after.notes,
         not_applicable=after.not_applicable,
         unread=unread,

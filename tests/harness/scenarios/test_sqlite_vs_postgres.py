@@ -217,3 +217,43 @@ def test_no_acknowledged_write_is_lost_and_the_file_is_intact() -> None:
     assert wrong(findings) == {"integrity": "fail"}
     assert "Page 3 is never used" in findings["integrity"].detail
     assert wrong(check(increments(burst, 9))) == {"integrity": "unknown", "pragmas": "unknown"}
+
+
+def test_a_trial_in_five_without_refusals_does_not_make_a_load_one_without_errors() -> None:
+    """The most clients that were served without errors are those of which no trial refused a request."""
+    refusing: Backends = {"postgres": SERVER | {"served": 10}}
+    made = [m for m in trials(ALL) if m.cell.backend != "postgres"]
+    made += trials({"postgres": SERVER}) + 4 * trials(refusing)
+    finding = judge(made)["claim: concurrent connections"]
+    assert (finding.numbers["postgres"], finding.numbers["held"]) == (10.0, False)
+    few = [m for m in trials(ALL) if m.cell.backend != "postgres"]
+    few += 4 * trials({"postgres": SERVER | {"ok": 1000.0}}) + trials(refusing | {"postgres": SERVER | {"ok": 500.0}})
+    findings = judge(few)
+    assert findings["claim: concurrent connections"].numbers["postgres"] == 100.0
+    assert findings["claim: success rate"].numbers["postgres"] == 90.0
+
+
+@pytest.mark.parametrize(
+    ("changes", "verdict"),
+    [
+        ({}, "pass"),
+        ({"synchronous_commit": "remote_apply"}, "pass"),
+        ({"fsync": "off"}, "fail"),
+        ({"full_page_writes": "off"}, "fail"),
+        ({"synchronous_commit": "off"}, "fail"),
+        ({"synchronous_commit of crucible": "off"}, "fail"),
+    ],
+)
+def test_postgresqls_durability_is_judged_as_sqlites_pragmas_are(changes: dict[str, str], verdict: str) -> None:
+    burst = replace(cell(NAME, backend="postgres", load="burst"), hosts=1)
+    settings = dict.fromkeys(("fsync", "full_page_writes", "synchronous_commit"), "on")
+    finding = check(increments(burst, 9, durability=settings | changes))["durability"]
+    assert finding.verdict == verdict
+    assert all(f"{name} {value}" in finding.detail for name, value in changes.items())
+
+
+def test_durability_that_was_not_read_is_unknown() -> None:
+    burst = replace(cell(NAME, backend="postgres", load="burst"), hosts=1)
+    assert check(increments(burst, 9, durability={"fsync": "on"}))["durability"].verdict == "unknown"
+    unread = check(increments(burst, 9, unread={"durability": "db: no route"}))["durability"]
+    assert (unread.verdict, unread.detail) == ("unknown", "not measured: db: no route")

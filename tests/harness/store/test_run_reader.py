@@ -24,7 +24,14 @@ ROOT = Path(__file__).parents[3]
 
 
 @pytest.mark.parametrize(
-    "evidence", [EVIDENCE, replace(EVIDENCE, ledger=None), replace(EVIDENCE, ledger={}), Evidence()]
+    "evidence",
+    [
+        EVIDENCE,
+        replace(EVIDENCE, durability={"fsync": "on"}),
+        replace(EVIDENCE, ledger=None),
+        replace(EVIDENCE, ledger={}),
+        Evidence(),
+    ],
 )
 def test_evidence_is_read_back_unchanged(tmp_path: Path, evidence: Evidence) -> None:
     recorder = recorded(tmp_path)

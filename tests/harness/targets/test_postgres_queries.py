@@ -5,7 +5,7 @@ from __future__ import annotations
 import psycopg
 
 from harness.record import BulkRows
-from harness.targets.postgres_queries import bulk_rows
+from harness.targets.postgres_queries import bulk_rows, durability
 from tests.conftest import Database
 
 
@@ -17,3 +17,16 @@ def test_bulk_rows_are_ranges_of_ids_and_rows_per_request(database: Database) ->
         form = r"^\d+-\d+$"
         assert bulk_rows(connection, form=form) == BulkRows(requests={1: 2, 2: 3}, ranges=((1, 2), (4, 6)))
         assert bulk_rows(connection, after=4, form=form) == BulkRows(requests={2: 2}, ranges=((5, 6),))
+
+
+def test_durability_is_that_of_the_server_and_of_roles_and_databases(database: Database) -> None:
+    with psycopg.connect(database.dsn, autocommit=True) as connection:
+        known = durability(connection)
+        assert list(known) == ["fsync", "full_page_writes", "synchronous_commit"]
+        assert known["full_page_writes"] == known["synchronous_commit"] == "on"
+        connection.execute("CREATE ROLE hasty")
+        try:
+            connection.execute("ALTER ROLE hasty SET synchronous_commit = off")
+            assert durability(connection) == known | {"synchronous_commit of hasty": "off"}
+        finally:
+            connection.execute("DROP ROLE hasty")
