@@ -21,11 +21,13 @@ class ClosedModel(Engine):
     def _start(self, connections: list[HttpConnection], t0_us: int) -> None:
         if self._job.release == "together":
             for connection in connections:
+                connection.first_due_us = t0_us
                 self._next(connection, t0_us)
             return
         step = RAMP_US / len(connections)
         for number, connection in enumerate(connections):
-            self._loop.call_later(number * step / 1e6, self._next, connection, t0_us + round(number * step))
+            connection.first_due_us = t0_us + round(number * step)
+            self._loop.call_later(number * step / 1e6, self._next, connection, connection.first_due_us)
 
     def _next(self, connection: HttpConnection | None, now: int) -> None:
         if connection is not None and not connection.usable:
@@ -37,6 +39,9 @@ class ClosedModel(Engine):
             self._send(connection, now)
         else:
             self._reopen(now)
+
+    def _was_idle(self, connection: HttpConnection) -> bool:
+        return connection.due_us == connection.first_due_us
 
     def repeated(self, connection: HttpConnection, done_us: int, outcome: PackedOutcome) -> None:
         self._record(connection, done_us, outcome)

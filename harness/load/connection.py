@@ -78,6 +78,8 @@ class HttpConnection(asyncio.Protocol):
         "_parser",
         "busy",
         "due_us",
+        "first_due_us",
+        "idle_since_us",
         "key",
         "known_answers",
         "op",
@@ -97,11 +99,14 @@ class HttpConnection(asyncio.Protocol):
         """Whole responses of the current operation and their outcomes; set by the owner."""
         self.busy = self.usable = False
         self.seq = self.op = self.key = self.due_us = self.sent_us = 0
+        self.idle_since_us = self.first_due_us = 0
+        """When the connection was opened, or last became idle (open model); when its first request is due."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
         self.write = self.transport.write
         self.usable = True
+        self.idle_since_us = now_us()
 
     def data_received(self, data: bytes) -> None:
         done_us = monotonic_ns() // 1000

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import socket
 import ssl
@@ -55,14 +56,29 @@ class Connector:
             raise RigError(f"{self._job.load_host}: cannot read {self._target.ca}: {reason(error)}") from error
 
     async def connect(self) -> HttpConnection:
-        """Returns a new connection; raises OSError, also for a timeout."""
-        loop = asyncio.get_running_loop()
-        if not self._address:
-            addresses = await loop.getaddrinfo(self._target.host, self._target.port, type=socket.SOCK_STREAM)
-            self._address = str(addresses[0][4][0])
-        connecting = loop.create_connection(
+        """Returns a new connection; raises OSError, also for a timeout.
+
+        Of several addresses of a name, such as ::1 and 127.0.0.1 of `localhost`, it keeps the first that accepts.
+        """
+        if self._address:
+            return await self._connect(self._address)
+        found = await asyncio.get_running_loop().getaddrinfo(
+            self._target.host, self._target.port, type=socket.SOCK_STREAM
+        )
+        *others, last = dict.fromkeys(str(entry[4][0]) for entry in found)
+        for address in others:
+            with contextlib.suppress(ConnectionError, TimeoutError):
+                return self._keep(address, await self._connect(address))
+        return self._keep(last, await self._connect(last))
+
+    def _keep(self, address: str, connection: HttpConnection) -> HttpConnection:
+        self._address = address
+        return connection
+
+    async def _connect(self, address: str) -> HttpConnection:
+        connecting = asyncio.get_running_loop().create_connection(
             self._make_connection,
-            self._address,
+            address,
             self._target.port,
             ssl=self._tls,
             server_hostname=self._target.host if self._tls else None,

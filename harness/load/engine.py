@@ -17,12 +17,14 @@ from harness.load.connection import HttpConnection
 from harness.load.connector import Connector, reason
 from harness.load.counters import NEVER_US
 from harness.load.job import Job
-from harness.load.outcome import FAIL, UNKNOWN, Answer, classify_answer
+from harness.load.outcome import CLOSED_WHILE_IDLE, FAIL, UNKNOWN, Answer, classify_answer
 from harness.load.request_builder import request_maker
 from harness.load.results import histogram
 from harness.load.sample_buffer import PackedOutcome, SampleBuffer
 from harness.load.self_monitor import TICK_US, SelfMonitor
 
+_IDLE_US = 1_000_000
+"""A connection idle for so long may meet the idle time-out of the service, which closes it as the request is sent."""
 _GRACE_S = 2.0
 """Time for requests in flight to complete after an interruption."""
 
@@ -188,8 +190,15 @@ class Engine(ABC):
 
     def broken(self, connection: HttpConnection, done_us: int, error: str) -> None:
         self.in_flight -= 1
+        idle_us, waited_us = connection.sent_us - connection.idle_since_us, done_us - connection.sent_us
+        if error in ("eof", "reset") and waited_us < _IDLE_US <= idle_us and self._was_idle(connection):
+            error = CLOSED_WHILE_IDLE
         self._record(connection, done_us, self._pack(0, Answer(UNKNOWN, error)))
         self._next(connection, done_us)
+
+    @abstractmethod
+    def _was_idle(self, connection: HttpConnection) -> bool:
+        """Whether the connection carried no request between `idle_since_us` and the current one."""
 
     def lost(self, connection: HttpConnection, out_of_step: bool) -> None:
         self.out_of_step += out_of_step

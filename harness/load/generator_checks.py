@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from harness.load.outcome import CLOSED_WHILE_IDLE
 from harness.load.results.summary import LaneSummary, ProcessUsage
 
 MAX_CPU = 0.90
@@ -44,6 +45,7 @@ def reasons(summary: LaneSummary, ceiling_rps: float | None = None) -> list[str]
         *_ceiling(summary, ceiling_rps),
         *_little(summary),
         *_same_window(summary),
+        *_idle_connections(summary),
     ]
 
 
@@ -177,4 +179,15 @@ def _same_window(summary: LaneSummary) -> list[str]:
     return [
         f"the load hosts began to measure {apart_ms:,.0f} ms apart (limit {MAX_APART_MS:.0f} ms): "
         "they did not measure the same time"
+    ]
+
+
+def _idle_connections(summary: LaneSummary) -> list[str]:
+    """A request over a connection that ends at that moment says nothing about the service under load."""
+    count = summary.warmup.errors.get(CLOSED_WHILE_IDLE, 0) + summary.measure.errors.get(CLOSED_WHILE_IDLE, 0)
+    if not count:
+        return []
+    return [
+        f"{count:,} requests met connections that the service closed after a second or more without a request: "
+        "its idle time-out must be longer than the opening of all connections takes; or use fewer clients"
     ]

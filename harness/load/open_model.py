@@ -56,7 +56,10 @@ class OpenModel(Engine):
             self._due_us = self.buffer.t0_us + next(self._arrivals)
         self._timer.set(self._due_us)
 
-    def _next(self, connection: HttpConnection | None, now: int) -> None:  # noqa: ARG002 - closed model only
+    def _was_idle(self, connection: HttpConnection) -> bool:  # noqa: ARG002
+        return True
+
+    def _next(self, connection: HttpConnection | None, now: int) -> None:
         if connection is not None and not connection.usable:
             self._connections.discard(connection)
             connection = None
@@ -68,6 +71,7 @@ class OpenModel(Engine):
                 self._reopen(due_us)
             return
         if connection is not None:
+            connection.idle_since_us = now
             self._idle.append(connection)
         else:
             self._unopened += 1

@@ -95,3 +95,21 @@ async def test_a_failed_handshake_during_the_run_is_a_request_not_sent(
     assert measure.fail + measure.unknown == 2
     assert [text for text in done.errors if text.startswith("connect: the certificate is refused: ")]
     assert done.summary.not_sent >= 1
+
+
+async def test_of_several_addresses_the_one_that_accepts_is_kept(
+    serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = await serve(count)
+    loop = asyncio.get_running_loop()
+    looked_up = []
+
+    async def both(host: str, port: int, **_: Any) -> list[Any]:
+        looked_up.append(host)
+        return [(0, 0, 0, "", (ip, port)) for ip in ("::1", "127.0.0.1")]
+
+    monkeypatch.setattr(type(loop), "getaddrinfo", lambda _, host, port, **more: both(host, port, **more))
+    job = job_dict(server.port, tmp_path, requests=20, clients=2, target={"host": "localhost", "port": server.port})
+    done = await run_job(job)
+    assert done.summary.measure.ok == 20
+    assert set(looked_up) == {"localhost"}

@@ -197,3 +197,32 @@ async def test_an_exception_in_a_callback_ends_the_job(
     monkeypatch.setattr("harness.load.sample_buffer.SampleBuffer.record", broken)
     with pytest.raises(ZeroDivisionError, match="a bug"):
         await run_job(job_dict(server.port, tmp_path, requests=5))
+
+
+@pytest.mark.parametrize(
+    "more", [{}, {"release": "ramp"}, {"mode": "open", "rate": 1000.0}], ids=["together", "ramp", "open"]
+)
+@pytest.mark.parametrize(("delay_s", "error"), [(1.2, "closed while idle"), (0.01, "eof")])
+async def test_the_end_of_a_connection_that_was_idle_before_the_request_is_named(
+    serve: Serve, tmp_path: Path, more: dict[str, Any], delay_s: float, error: str
+) -> None:
+    """The service closes at the moment in which the load begins; a second request on a connection was not idle."""
+
+    async def handler(request: Request, writer: asyncio.StreamWriter) -> bool | None:
+        if request.number < 4:
+            return False
+        if request.number < 8:
+            writer.write(counted(1))
+            return None
+        return False
+
+    server = await serve(handler)
+    commands: asyncio.Queue[str | None] = asyncio.Queue()
+    commands.put_nowait(f"go {delay_s}")
+    job = job_dict(server.port, tmp_path, clients=4, requests=12, **more)
+    summary = await work(decode_job(job), commands, lambda _: None)
+    assert summary is not None
+    errors = summary.measure.errors
+    assert sum(errors.values()) == 8
+    assert 1 <= errors[error] <= (4 if delay_s > 1 else 8)
+    assert ("closed while idle" in errors) == (delay_s > 1)

@@ -6,7 +6,7 @@ import pytest
 
 from harness.load.generator_checks import broken, reasons
 from harness.load.results.summary import ConnectionTotals, Percentiles
-from tests.support.summaries import lane_summary, process, window
+from tests.support.summaries import lane_summary, phase, process, window
 
 ONE_SECOND = {
     "measure_to_us": 1_000_000, "window": window(2000), "last_due_us": 999_500, "last_sent_us": 999_900,
@@ -78,3 +78,8 @@ def test_unusable_outcomes_are_told_apart_from_unusable_times() -> None:
 )
 def test_values_without_significance_are_no_reason(changes: dict[str, Any]) -> None:
     assert reasons(lane_summary(**changes), 50_000.0) == []
+
+
+def test_requests_over_connections_that_were_closed_while_idle_are_named_as_the_cause() -> None:
+    summary = lane_summary(measure=phase(2000, errors={"closed while idle": 1479}))
+    assert any("1,479 requests met connections that the service closed" in reason for reason in reasons(summary))
