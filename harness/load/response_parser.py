@@ -36,8 +36,6 @@ class ResponseParser:
 
     def feed(self, data: bytes) -> None:
         """Reads the next bytes."""
-        self._bytes += len(data)
-        ResponseParser.held_bytes += len(data)
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
@@ -45,6 +43,8 @@ class ResponseParser:
             self.reusable = False
             return
         if not self.complete:
+            self._bytes += len(data)
+            ResponseParser.held_bytes += len(data)
             limit = MAX_BYTES if self._headers_done else MAX_HEAD_BYTES
             if self._bytes > limit or ResponseParser.held_bytes > MAX_HELD_BYTES:
                 self.error = "too large"
