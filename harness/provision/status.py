@@ -46,8 +46,14 @@ class RigStatus:
         return lines
 
     def as_json(self) -> dict[str, Any]:
-        """Returns the status as plain data."""
-        return asdict(self)
+        """Returns the status as plain data, without the inventory's variables, which may hold passwords.
+
+        docs/results.md describes its keys.
+        """
+        record = asdict(self)
+        if record["rig"]:
+            del record["rig"]["variables"]
+        return record
 
 
 def status(name: str) -> RigStatus:

@@ -72,9 +72,12 @@ def update_symlink(link: Path, target: str) -> None:
     """Points the symbolic link at `target` atomically. Raises RigError."""
     part = link.with_name(f".latest-{os.getpid()}")
     with disk_errors(link):
-        part.unlink(missing_ok=True)
-        part.symlink_to(target)
-        part.replace(link)
+        try:
+            part.unlink(missing_ok=True)
+            part.symlink_to(target)
+            part.replace(link)
+        finally:
+            part.unlink(missing_ok=True)
 
 
 def append_rows(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> None:

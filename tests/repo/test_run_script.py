@@ -149,3 +149,24 @@ def test_a_folder_that_is_no_checkout_is_refused(checkout: Path) -> None:
     done = run(checkout / "run", "status")
     assert done.returncode == 2
     assert "is not a checkout of pgcrucible" in done.stderr
+
+
+def test_the_folder_of_the_user_and_closed_standard_files_reach_the_program(checkout: Path, tmp_path: Path) -> None:
+    (checkout / "harness/__main__.py").write_text(
+        "import os\n"
+        "if __name__ == '__main__':\n"
+        "    names = [os.readlink(f'/proc/self/fd/{n}') for n in range(3)]\n"
+        "    open(os.environ['OUT'], 'w').write('\\n'.join([os.environ['PGCRUCIBLE_CWD'], os.getcwd(), *names]))\n"
+    )
+    (tmp_path / "a user's").mkdir()
+    out = tmp_path / "out"
+    run(checkout / "run", "status")
+    for closed in ("<&-", ">&-", "2>&-", "<&- >&- 2>&-"):
+        (tmp_path / "call").write_text(f'#!/bin/sh\nexec "{checkout}/run" status {closed}\n')
+        (tmp_path / "call").chmod(0o755)
+        done = run(tmp_path / "call", cwd=tmp_path / "a user's", OUT=str(out), PGCRUCIBLE_CWD="/of an outer call")
+        assert done.returncode == 0, done.stderr
+        caller, folder, *files = out.read_text().splitlines()
+        assert (caller, folder) == (str(tmp_path / "a user's"), str(checkout))
+        assert ("/dev/null" in files) == bool(closed)
+        assert not [name for name in files if str(checkout) in name]

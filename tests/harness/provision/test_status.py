@@ -92,6 +92,8 @@ def test_each_service_is_asked_and_shown_with_its_time(
     record = json.loads(capsys.readouterr().out)[name]
     assert record["services"]["db-1"] == [{"name": "PostgreSQL", "ok": False, "detail": "no response", "since": 0.0}]
     assert record["hosts"]["lb-1"] == "exited"
+    assert set(record) == {"rig", "hosts", "services", "error"}
+    assert "variables" not in record["rig"], "they may hold passwords"
 
 
 @pytest.mark.parametrize("answer", ["", "[]]", '{"a": 1}', '[{"name": "x"}]', "[1]"])
