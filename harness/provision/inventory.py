@@ -1,7 +1,8 @@
 """Reads and validates the user's Ansible inventory before anything is created.
 
-An inventory is plain Ansible YAML with one group per role. With a provider that creates hosts (`podman`, `vm`) a
-group gives their number and size; with `static` it lists existing hosts. Every variable must be one of the
+An inventory is plain Ansible YAML with one group per role. Ansible itself reads it, with the group_vars and host_vars
+beside it (ansible_reader.py); this module judges what Ansible read. With a provider that creates hosts (`podman`,
+`vm`) a group gives their number and size; with `static` it lists existing hosts. Every variable must be one of the
 harness's, one of Ansible's (`ansible_…`) or one that a role declares in meta/argument_specs.yml; any other variable
 is a UsageError that names file, line and the nearest known name.
 """
@@ -16,14 +17,34 @@ from pydantic import BaseModel, ConfigDict, Field, StrictBool, ValidationError, 
 
 from harness.errors import UsageError
 from harness.model import MAX_HOSTS, ROLES, Role
+from harness.provision.ansible_reader import ansible_listing
+from harness.provision.connection_variables import address_problem, connection_variables, has_jinja
+from harness.provision.inventory_files import Part, parts, read_files
 from harness.provision.inventory_model import Group, Inventory
 from harness.provision.providers import INVENTORY_DEFAULT, PROVIDERS
-from harness.provision.yaml_file import line_of, mapping_at, read_yaml
+from harness.provision.yaml_file import read_yaml
 from harness.rig.state import Variables
-from harness.text import nearest
+from harness.text import nearest, printable
 
 COUNTS: Mapping[Role, tuple[int, int]] = {"db": (1, 1), "app": (1, MAX_HOSTS), "lb": (1, 1), "load": (1, 8)}
 """Minimum and maximum number of hosts per role."""
+READ_HERE = (
+    "app_port",
+    "app_sqlite_directory",
+    "app_workers",
+    "common_directory",
+    "common_settings_directory",
+    "common_user",
+    "haproxy_backlog",
+    "haproxy_port",
+    "load_processes",
+    "postgres_database",
+    "postgres_harness_user",
+    "postgres_port",
+)
+"""Variables of roles that this program reads too: they are the same on all hosts of a role, and have no Jinja."""
+_OF_THE_RIG = ("provider", "tls", "vm_image")
+_OF_A_ROLE = ("host_count", "host_cpus", "host_memory")
 
 
 class _Vars(BaseModel):
@@ -75,75 +96,99 @@ def variables_model(roles: Path) -> type[BaseModel]:
     return create_model("Variables", __base__=_Vars, **fields)
 
 
-def check_variables(path: Path, keys: tuple[str, ...], value: Any, model: type[BaseModel]) -> dict[str, Any]:
-    """Returns the variables at `keys` of the file if they are valid. Raises UsageError with file and line."""
-    variables = mapping_at(path, keys, value)
-    try:
-        model.model_validate({k: v for k, v in variables.items() if not str(k).startswith("ansible_")})
-    except ValidationError as failure:
-        error = failure.errors()[0]
-        name = str(error["loc"][0])
-        line = line_of(path, (*keys, name))
-        if error["type"] == "extra_forbidden":
-            raise UsageError(
-                f"{path}:{line}: unknown variable '{name}'", hint=nearest(name, model.model_fields)
-            ) from None
-        raise UsageError(f"{path}:{line}: {name}: {error['msg'].lower()}") from None
-    return variables
-
-
 def read_inventory(path: Path, roles: Path) -> Inventory:
-    """Returns the inventory at `path` with the group_vars beside it. Raises UsageError with file and line.
+    """Returns the inventory at `path` with the group_vars and host_vars beside it. Raises UsageError.
 
-    As in Ansible, a variable in group_vars/<group>.yml overrides the same variable in the inventory file.
+    As in Ansible, a variable in group_vars or host_vars overrides the same variable in the inventory file. An error
+    names the file and the line.
     """
     model = variables_model(roles)
-    group_vars = _read_group_vars(path.parent / "group_vars", model)
-    top = mapping_at(path, (), read_yaml(path), ("all",))
-    body = mapping_at(path, ("all",), top.get("all"), ("vars", "children"))
-    children = mapping_at(path, ("all", "children"), body.get("children"), ROLES)
-    variables = check_variables(path, ("all", "vars"), body.get("vars"), model) | dict(group_vars["all"])
-    provider = variables.get("provider") or INVENTORY_DEFAULT
-    groups = tuple(
-        _read_group(path, role, children.get(role), provider=provider, group_vars=group_vars[role], model=model)
-        for role in ROLES
+    files = read_files(path)
+    groups, hosts = parts(files, ansible_listing(path))
+    provider = _provider(groups["all"])
+    check = _Checker(model, provider)
+    return Inventory(
+        path=path,
+        provider=provider,
+        variables=check.variables(groups["all"], "all"),
+        groups=tuple(_group(role, groups[role], hosts[role], check) for role in ROLES),
     )
-    return Inventory(path=path, provider=provider, variables=variables, groups=groups)
 
 
-def _read_group(
-    path: Path, role: Role, value: Any, *, provider: str, group_vars: Variables, model: type[BaseModel]
-) -> Group:
-    keys = ("all", "children", role)
-    group = mapping_at(path, keys, value, ("vars", "hosts"))
-    hosts = {
-        str(name): check_variables(path, (*keys, "hosts", str(name)), host, model)
-        for name, host in mapping_at(path, (*keys, "hosts"), group.get("hosts")).items()
-    }
-    variables = check_variables(path, (*keys, "vars"), group.get("vars"), model) | dict(group_vars)
-    if "tls" in variables or any("tls" in host for host in hosts.values()):
+def _provider(part: Part) -> str:
+    provider = part.variables.get("provider", INVENTORY_DEFAULT)
+    if provider not in PROVIDERS:
+        known = ", ".join(f"'{name}'" for name in PROVIDERS)
+        raise UsageError(f"{part.where('provider')}: provider: input should be one of {known}")
+    return str(provider)
+
+
+class _Checker:
+    """Checks the variables of one part of an inventory: names, values, and whether they may be set there."""
+
+    def __init__(self, model: type[BaseModel], provider: str) -> None:
+        self._model = model
+        self.provider = provider
+        self.makes_hosts = PROVIDERS[provider].MAKES_HOSTS
+
+    def variables(self, part: Part, level: Literal["all", "role", "host"]) -> Variables:
+        """Returns the variables, those of the connection under one name each. Raises UsageError."""
+        for name, value in part.variables.items():
+            shown = printable(name, 80)
+            if value is None or (value == "" and name.startswith(("ansible_", "address"))):
+                raise UsageError(f"{part.where(name)}: {shown} is empty", hint="give a value, or delete the line")
+        connection = connection_variables(part, self.provider, makes_hosts=self.makes_hosts)
+        others = {name: value for name, value in part.variables.items() if not name.startswith("ansible_")}
+        self._check_values(part, others)
+        for name, value in others.items():
+            self._check_level(part, name, level)
+            if name in (*READ_HERE, "address", *_OF_THE_RIG) and has_jinja(value):
+                raise UsageError(f"{part.where(name)}: {name}: Jinja is not evaluated here", hint="write the value")
+            if name == "address" and (problem := address_problem(value)):
+                raise UsageError(f"{part.where(name)}: {name}: '{printable(value, 80)}' {problem}")
+        return others | connection
+
+    def _check_values(self, part: Part, variables: Variables) -> None:
+        try:
+            self._model.model_validate(variables)
+        except ValidationError as failure:
+            error = failure.errors()[0]
+            name = str(error["loc"][0])
+            where = part.where(name)
+            if error["type"] == "extra_forbidden":
+                raise UsageError(
+                    f"{where}: unknown variable '{printable(name, 80)}'", hint=nearest(name, self._model.model_fields)
+                ) from None
+            raise UsageError(f"{where}: {name}: {printable(error['msg'].lower(), 300)}") from None
+
+    def _check_level(self, part: Part, name: str, level: Literal["all", "role", "host"]) -> None:
+        if level != "all" and name in _OF_THE_RIG:
+            raise UsageError(
+                f"{part.where(name)}: `{name}` applies to the whole rig, not to one role or host",
+                hint=f"put `{name}` under all: vars:",
+            )
+        if level != "role" and name in _OF_A_ROLE:
+            raise UsageError(
+                f"{part.where(name)}: `{name}` applies to one role", hint=f"put `{name}` under vars: of a group"
+            )
+        if level == "host" and name in READ_HERE:
+            raise UsageError(
+                f"{part.where(name)}: `{name}` is the same on all hosts of a role",
+                hint="put it under vars: of the group",
+            )
+
+
+def _group(role: Role, part: Part, hosts: Mapping[str, Part], check: _Checker) -> Group:
+    variables = check.variables(part, "role")
+    host_variables = {name: check.variables(host, "host") for name, host in hosts.items()}
+    if check.makes_hosts and hosts:
+        place = next(iter(hosts.values()))
         raise UsageError(
-            f"{path}:{line_of(path, (*keys, 'vars', 'tls'))}: `tls` applies to the whole rig, not to one role or host",
-            hint="put `tls` under all: vars:",
-        )
-    makes_hosts = PROVIDERS[provider].MAKES_HOSTS
-    if makes_hosts and hosts:
-        raise UsageError(
-            f"{path}:{line_of(path, (*keys, 'hosts'))}: provider {provider} creates its hosts itself",
+            f"{place.where('')}: provider {check.provider} creates its hosts itself",
             hint="give host_count, or use `provider: static` for machines that exist",
         )
-    count = variables.get("host_count") or (4 if role == "app" else 1) if makes_hosts else len(hosts)
+    count = variables.get("host_count") or (4 if role == "app" else 1) if check.makes_hosts else len(hosts)
     least, most = COUNTS[role]
     if not least <= count <= most:
-        line = line_of(path, (*keys, "vars", "host_count"))
-        raise UsageError(f"{path}:{line}: {count} hosts in {role}", hint=f"give {least} to {most}")
-    return Group(role=role, count=count, variables=variables, hosts=hosts)
-
-
-def _read_group_vars(folder: Path, model: type[BaseModel]) -> dict[str, Variables]:
-    variables: dict[str, Variables] = {name: {} for name in ("all", *ROLES)}
-    for path in sorted(folder.glob("*.y*ml")):
-        if path.stem not in variables:
-            raise UsageError(f"{path}: there is no group '{path.stem}'", hint=nearest(path.stem, variables))
-        variables[path.stem] = check_variables(path, (), read_yaml(path), model)
-    return variables
+        raise UsageError(f"{part.where('host_count')}: {count} hosts in {role}", hint=f"give {least} to {most}")
+    return Group(role=role, count=count, variables=variables, hosts=host_variables)

@@ -192,7 +192,7 @@ def _place(name: str, before: RigState | None, source: Inventory, app_hosts: int
         rig = RigState(
             name=name,
             provider=source.provider,
-            inventory=str(source.path.resolve()),
+            inventory=str(source.path.absolute()),  # group_vars are beside a symbolic link, not its target
             network=subnet,
             hosts=hosts,
             cpus=cpu_limits(source, hosts) if maker.LIMITS_CPUS else {},

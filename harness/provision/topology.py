@@ -14,6 +14,7 @@ from pathlib import Path
 
 from harness.errors import UsageError
 from harness.model import Host, Role
+from harness.provision.inventory_files import ONE_ROLE
 from harness.provision.inventory_model import Group, Inventory
 from harness.provision.paths import ssh_path
 from harness.rig.state import RigState, Variables
@@ -22,6 +23,7 @@ FIRST_ADDRESS: Mapping[Role, int] = {"lb": 10, "db": 20, "load": 31, "app": 101}
 """Last octet of the first host of a role."""
 
 _OURS = ("provider", "host_count", "host_cpus", "host_memory", "vm_image", "tls")
+_ARGUMENTS = "ansible_ssh_common_args"
 
 
 def numbered_hosts(source: Inventory, network: str, app_hosts: int | None) -> tuple[Host, ...]:
@@ -66,14 +68,14 @@ def require_distinct(hosts: Sequence[Host], inventory: Path) -> None:
             if other is not host:
                 raise UsageError(
                     f"{inventory}: {other.name} ({other.role}) and {host.name} ({host.role}) are the same machine",
-                    hint="assign one role per machine: roles on one machine compete for CPU and disk; see app_workers",
+                    hint=ONE_ROLE,
                 )
 
 
 def listed_host(role: Role, name: str, variables: Variables) -> Host:
     """Returns a host that an inventory lists, from all variables that apply to it."""
     ssh_address = str(variables.get("ansible_host", name))
-    options = ssh_options(str(variables.get("ansible_ssh_common_args", "")))
+    options = ssh_options(str(variables.get(_ARGUMENTS, "")))
     return Host(
         name=name,
         role=role,
@@ -121,27 +123,33 @@ def ansible_inventory(
     `provider_variables` override those of the source inventory, except that SSH options are added to each other.
     `host_variables` are additional variables by host name.
     """
-    common: dict[str, object] = {
+
+    def arguments(variables: Variables) -> str:
+        own = ("-o StrictHostKeyChecking=yes -o ForwardAgent=no", provider_variables.get(_ARGUMENTS, ""))
+        return " ".join(str(text) for text in (*own, variables.get(_ARGUMENTS, "")) if text)
+
+    def level(variables: Variables) -> dict[str, object]:
+        """The variables of a group or a host. Its SSH options override those of `all`, so they are complete."""
+        complete = {_ARGUMENTS: arguments(variables)} if _ARGUMENTS in variables else {}
+        return {**_without_ours(variables), **complete}
+
+    common = {
         "rig": rig.name,
         "rig_provider": source.provider,
         **_without_ours(source.variables),
         **provider_variables,
+        _ARGUMENTS: arguments(source.variables),
     }
-    arguments = (
-        "-o StrictHostKeyChecking=yes -o ForwardAgent=no",
-        provider_variables.get("ansible_ssh_common_args", ""),
-        source.variables.get("ansible_ssh_common_args", ""),
-    )
-    common["ansible_ssh_common_args"] = " ".join(str(text) for text in arguments if text)
     children: dict[str, object] = {}
     for group in source.groups:
         children[group.role] = {
-            "vars": _without_ours(group.variables),
+            "vars": level(group.variables),
             "hosts": {
                 host.name: {
-                    **group.hosts.get(host.name, {}),
+                    **level(group.hosts.get(host.name, {})),
                     "ansible_host": host.ssh_address,
                     "ansible_port": host.ssh_port,
+                    "ansible_user": host.ssh_user,
                     "address": host.address,
                     **host_variables.get(host.name, {}),
                 }

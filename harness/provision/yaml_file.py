@@ -27,6 +27,8 @@ def read_yaml(path: Path) -> Any:
     that are larger or deeper than the limits above.
     """
     text = _read_text(path)
+    if text.startswith("$ANSIBLE_VAULT"):
+        raise UsageError(f"{path}:1: a file encrypted with ansible-vault is not supported", hint="decrypt it")
     try:
         _require_shallow(text, path)
         loader = _Loader(text)
@@ -39,7 +41,12 @@ def read_yaml(path: Path) -> Any:
         mark = error.problem_mark
         if error.context_mark and "end of stream" in str(error.problem):
             mark = error.context_mark  # where the open quote or bracket is
-        _refuse(path, mark, f"not YAML: {printable(error.problem)}", "check the indentation and the quotes")
+        hint = (
+            "tags of Ansible are not supported"
+            if "tag" in str(error.problem)
+            else "check the indentation and the quotes"
+        )
+        _refuse(path, mark, f"not YAML: {printable(error.problem)}", hint)
     except yaml.YAMLError as error:
         raise UsageError(f"{path}:1: not YAML: {printable(error)}") from None
 

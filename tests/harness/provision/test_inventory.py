@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
 from harness.errors import UsageError
-from harness.provision.inventory import read_inventory
+from harness.model import Host
+from harness.provision.inventory import READ_HERE, read_inventory
 from harness.provision.inventory_model import Inventory
+from harness.provision.topology import listed_hosts
 from harness.rig.state import ROLES_DIR, ROOT
 
 GOOD = """\
@@ -94,13 +97,112 @@ def test_group_vars_override_the_inventory_and_are_checked(tmp_path: Path) -> No
         read(tmp_path, GOOD)
 
 
-def test_jinja_expressions_are_left_to_ansible(tmp_path: Path) -> None:
-    assert read(tmp_path, GOOD.replace("5433", "'{{ 5400 + 33 }}'")).variables["postgres_port"].startswith("{{")
+def test_jinja_expressions_of_variables_that_only_roles_read_are_left_to_ansible(tmp_path: Path) -> None:
+    text = GOOD.replace("postgres_port: 5433", "postgres_extra_settings: {work_mem: '{{ 4 }}MB'}")
+    assert read(tmp_path, text).variables["postgres_extra_settings"] == {"work_mem": "{{ 4 }}MB"}
 
 
-def test_a_missing_or_binary_file_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="cannot be read: No such file"):
-        read_inventory(tmp_path / "none.yml", ROLES_DIR)
-    (tmp_path / "binary.yml").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(UsageError, match="cannot be read: not UTF-8"):
-        read_inventory(tmp_path / "binary.yml", ROLES_DIR)
+def test_all_variables_of_roles_that_the_harness_reads_are_known() -> None:
+    texts = [path.read_text() for path in (ROOT / "harness").rglob("*.py")]
+    used = {name for text in texts for name in re.findall(r"variables\[[\"']([a-z_]+)[\"']\]", text)}
+    assert used - {"vm_image", "rig_provider"} <= set(READ_HERE)
+
+
+STATIC = """\
+all:
+  vars:
+    provider: static
+    ansible_user: ops
+  children:
+    db:
+      hosts:
+        d: {ansible_host: 192.0.2.1}
+    app:
+      hosts:
+        z:
+          ansible_port: 2222
+        a: {ansible_host: 192.0.2.3}
+    lb:
+      hosts: {l: }
+    load:
+      hosts: {g: }
+"""
+
+
+def hosts_of(source: Inventory) -> dict[str, Host]:
+    return {host.name: host for host in listed_hosts(source, None)}
+
+
+def test_other_names_of_connection_variables_mean_the_same(tmp_path: Path) -> None:
+    names = "ansible_ssh_host: 192.0.2.9, ansible_ssh_port: '2223', ansible_ssh_user: u, ansible_private_key_file: ~/k"
+    source = read(tmp_path, STATIC.replace("ansible_host: 192.0.2.1", names))
+    host = hosts_of(source)["d"]
+    assert (host.ssh_address, host.ssh_port, host.ssh_user, host.ssh_key) == ("192.0.2.9", 2223, "u", "~/k")
+    assert set(source.group("db").hosts["d"]) == {
+        "ansible_host", "ansible_port", "ansible_user", "ansible_ssh_private_key_file",
+    }  # fmt: skip
+
+
+def test_hosts_keep_the_order_of_the_file(tmp_path: Path) -> None:
+    assert list(read(tmp_path, STATIC).group("app").hosts) == ["z", "a"]
+
+
+@pytest.mark.parametrize(
+    ("change", "line", "message"),
+    [
+        (("{ansible_host: 192.0.2.1}", "{ansible_host: }"), 8, "ansible_host is empty"),
+        (("{ansible_host: 192.0.2.1}", "{ansible_host: ''}"), 8, "ansible_host is empty"),
+        (("{ansible_host: 192.0.2.1}", "{address: null}"), 8, "address is empty"),
+        (("ansible_user: ops", "ansible_user:"), 4, "ansible_user is empty"),
+        (("ansible_user: ops", "postgres_port: ~"), 4, "postgres_port is empty"),
+        (("192.0.2.1", "'{{ address }}'"), 8, "ansible_host: Jinja is not evaluated"),
+        (("192.0.2.1", "'{% if x %}'"), 8, "ansible_host: Jinja is not evaluated"),
+        (("ansible_host: 192.0.2.1", "address: '{{ x }}'"), 8, "address: Jinja is not evaluated"),
+        (("ansible_user: ops", "ansible_ssh_common_args: '-J {{ gate }}'"), 4, "Jinja is not evaluated"),
+        (("ansible_user: ops", "postgres_port: '{{ 5432 }}'"), 4, "postgres_port: Jinja is not evaluated"),
+        (("ansible_user: ops", "ansible_ssh_common_args: -o 'A"), 4, "no closing quotation"),
+        (("2222", "ssh"), 12, "'ssh' is not a port"),
+        (("2222", "0"), 12, "'0' is not a port"),
+        (("2222", "70000"), 12, "'70000' is not a port"),
+        (("2222", "true"), 12, "'True' is not a port"),
+        (("2222", "22.5"), 12, "'22.5' is not a port"),
+        (("2222", "[22]"), 12, "is not a port"),
+        (("192.0.2.1", "10"), 8, "'10' is not text"),
+        (("192.0.2.1", "'-oProxyCommand=x'"), 8, "is not a name or an address"),
+        (("192.0.2.1", "[a]"), 8, "is not text"),
+        (("ansible_user: ops", "ansible_user: 1000"), 4, "is not a user's name"),
+        (("ansible_user: ops", "ansible_connection: local"), 4, "is not supported, only ssh"),
+        (("ansible_user: ops", "ansible_become_password: x"), 4, "'ansible_become_password' is not supported"),
+        (("ansible_user: ops", "ansible_password: x"), 4, "'ansible_password' is not supported"),
+        (("ansible_user: ops", "ansible_ssh_pass: x"), 4, "'ansible_ssh_pass' is not supported"),
+        (("ansible_user: ops", "ansible_ssh_extra_args: -v"), 4, "'ansible_ssh_extra_args' is not supported"),
+        (("ansible_user: ops", "ansible_become_user: x"), 4, "is not supported, only root"),
+        (("ansible_user: ops", "ansible_group_priority: 2"), 4, "'ansible_group_priority'"),
+        (("ansible_user: ops", "groups: 2"), 4, "'groups'"),
+        (("ansible_user: ops", "ansible_user: ops\n    ansible_ssh_user: b"), 5, "ansible_user has another value"),
+        (("        a: {", "        a[1:3]: {"), 13, "'a[1:3]' is not a host name"),
+        (("        a: {", "        a:22: {"), 13, "'a:22' is not a host name"),
+        (("        a: {", "        7: {"), 13, "the key '7' in all.children.app.hosts is not text"),
+        (("        a: {", "        d: {"), 13, "d (db) and d (app) are the same machine"),
+        (("      hosts:\n        d", "      children: {app: }\n      hosts:\n        d"), 7, "unknown key 'children'"),
+        (("  children:", "  hosts: {x: }\n  children:"), 5, "unknown key 'hosts' in all"),
+        (("ansible_user: ops", "ansible_user: !vault |\n      x"), 4, "'!vault'"),
+        (("ansible_user: ops", "host_count: 3"), 4, "`host_count` applies to one role"),
+        (("ansible_port: 2222", "provider: podman"), 12, "`provider` applies to the whole rig"),
+        (("ansible_port: 2222", "app_workers: 3"), 12, "`app_workers` is the same on all hosts of a role"),
+    ],
+)
+def test_what_only_one_of_harness_and_ansible_would_follow_is_refused(
+    tmp_path: Path, change: tuple[str, str], line: int, message: str
+) -> None:
+    assert change[0] in STATIC
+    with pytest.raises(UsageError) as caught:
+        hosts_of(read(tmp_path, STATIC.replace(*change, 1)))
+    assert caught.value.message.startswith(f"{tmp_path}/hosts.yml:{line}: ")
+    assert message in caught.value.message
+
+
+@pytest.mark.parametrize("name", ["ansible_host", "ansible_port", "ansible_ssh_user", "ansible_private_key_file"])
+def test_a_provider_that_creates_hosts_decides_how_they_are_reached(tmp_path: Path, name: str) -> None:
+    with pytest.raises(UsageError, match=rf"hosts\.yml:4: {name}: provider podman sets it"):
+        read(tmp_path, GOOD.replace("postgres_port: 5433", f"{name}: '22'"))

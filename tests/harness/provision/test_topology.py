@@ -111,7 +111,13 @@ def test_ansible_uses_only_the_rigs_key_and_known_hosts(tmp_path: Path) -> None:
     rig = rig_state(numbered_hosts(source, "198.18.0.0/24", 1))
     effective = ansible_inventory(source, rig, local_hosts.ssh_variables(tmp_path), {"app-1": {"extra": 1}})["all"]
     assert effective["children"]["app"]["hosts"] == {
-        "app-1": {"ansible_host": "198.18.0.101", "ansible_port": 22, "address": "198.18.0.101", "extra": 1}
+        "app-1": {
+            "ansible_host": "198.18.0.101",
+            "ansible_port": 22,
+            "ansible_user": "root",
+            "address": "198.18.0.101",
+            "extra": 1,
+        }
     }
     options = effective["vars"]["ansible_ssh_common_args"]
     paths = (f'UserKnownHostsFile="{tmp_path}/known_hosts"', f'IdentityFile="{tmp_path}/id_ed25519"')
@@ -135,3 +141,29 @@ def test_cpu_limits_are_by_host() -> None:
     source = read_inventory(ROOT / "inventory/local.yml", ROLES_DIR)
     hosts = numbered_hosts(source, "198.18.0.0/24", 2)
     assert cpu_limits(source, hosts)["app-2"] == source.group("app").variables["host_cpus"]
+
+
+@pytest.mark.parametrize("level", ["role", "host"])
+def test_ssh_options_of_one_level_keep_those_of_every_host(tmp_path: Path, level: str) -> None:
+    arguments = {"ansible_ssh_common_args": "-o ServerAliveInterval=5 -J gate"}
+    db = {"vars": arguments, "hosts": {"d": {}}} if level == "role" else {"hosts": {"d": arguments}}
+    others = {role: {"hosts": {role[0]: {"address": role[0]}}} for role in ("app", "lb", "load")}
+    others["lb"] = {"hosts": {"b": {}}}
+    path = tmp_path / "i.yml"
+    path.write_text(yaml.safe_dump({"all": {"vars": {"provider": "static"}, "children": {"db": db, **others}}}))
+    source = read_inventory(path, ROLES_DIR)
+    hosts = listed_hosts(source, None)
+    assert [host.jump for host in hosts if host.role == "db"] == ["gate"]
+    written = ansible_inventory(source, rig_state(hosts), {}, {})["all"]["children"]["db"]
+    options = (written["vars"] if level == "role" else written["hosts"]["d"])["ansible_ssh_common_args"]
+    assert options == "-o StrictHostKeyChecking=yes -o ForwardAgent=no -o ServerAliveInterval=5 -J gate"
+
+
+def test_ansible_logs_in_as_the_user_of_the_harness(tmp_path: Path) -> None:
+    path = tmp_path / "static.yml"
+    path.write_text(STATIC)
+    source = read_inventory(path, ROLES_DIR)
+    hosts = listed_hosts(source, None)
+    children = ansible_inventory(source, rig_state(hosts), {}, {})["all"]["children"]
+    for host in hosts:
+        assert children[host.role]["hosts"][host.name]["ansible_user"] == host.ssh_user
