@@ -4,7 +4,8 @@ Only options and exit codes are here; harness/cli/ does the work. Heavy imports 
 completion imports this file on every TAB.
 
 Exit codes: 0 all criteria pass, 1 a criterion fails, 2 usage or configuration, 3 the rig could not be built or
-reached, 4 the measurement is invalid, 70 a defect of pgcrucible, 130 interrupted (completed trials are kept).
+reached, 4 the measurement is invalid, 70 a defect of pgcrucible, 130 interrupted (143 by SIGTERM, 129 by
+SIGHUP; completed trials are kept).
 """
 
 from __future__ import annotations
@@ -33,16 +34,18 @@ MEASURING = {"bench", "quickstart"}
 
 
 def _guard(body: Callable[..., None]) -> Callable[..., None]:
-    """Turns a CrucibleError into one line, a hint and its exit code, Ctrl-C into 130, any other error into 3 or 70."""
+    """Turns a CrucibleError into one line, a hint and its exit code, a signal into 128 + its number, others into 3 or 70."""
 
     @functools.wraps(body)
     def guarded(*args: Any, **kwargs: Any) -> None:
         from harness.cli.console import complain, protect_standard_files, report_crash, require_written_output
+        from harness.cli.signals import interruptible
         from harness.errors import INTERRUPTED, CrucibleError, RigError
 
         protect_standard_files()
         try:
-            body(*args, **kwargs)
+            with interruptible():
+                body(*args, **kwargs)
             if body.__name__ not in MEASURING:
                 require_written_output()
         except CrucibleError as error:
@@ -52,9 +55,9 @@ def _guard(body: Callable[..., None]) -> Callable[..., None]:
             if error.hint:
                 complain(f"hint: {error.hint}")
             raise Exit(code=error.exit_code) from None
-        except KeyboardInterrupt:
-            print("\ninterrupted", file=sys.stderr)
-            raise Exit(code=INTERRUPTED) from None
+        except KeyboardInterrupt as error:
+            complain("\ninterrupted")
+            raise Exit(code=getattr(error, "exit_code", INTERRUPTED)) from None
         except (SystemExit, Exit):
             raise
         except BaseException as error:  # noqa: BLE001  # a panic of a library in Rust is no Exception

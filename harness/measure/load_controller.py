@@ -26,6 +26,8 @@ from harness.rig.connection import HostConnection, RemoteProcess
 READY_S = 60.0
 GONE_S = 5.0
 """Time for an agent to end after its input is closed; it waits two seconds for requests in flight."""
+CLEAN_S = 15.0
+"""Longest wait for a load host that removes the agents' folder."""
 LEAD_US = 100_000
 """From sending `go` to the instant of the release: enough for the line to reach the slowest host."""
 
@@ -116,7 +118,7 @@ class LoadController:
                 agent.ended.wait(max(0.0, deadline - time.monotonic()))
             for connection in {agent.connection.name: agent.connection for agent in started}.values():
                 with contextlib.suppress(RigError):
-                    connection.run(["rm", "-rf", "--", remote], check=False)
+                    connection.run(["rm", "-rf", "--", remote], timeout_s=CLEAN_S, check=False)
 
     def _start_lane(
         self,

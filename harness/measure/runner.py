@@ -154,15 +154,21 @@ def _abort(
     writer: RunWriter,
     echo: Callable[[str], None],
 ) -> None:
-    """Saves and evaluates what is stored, then puts the target back."""
-    reason = "interrupted" if isinstance(error, KeyboardInterrupt) else str(error) or type(error).__name__
+    """Saves what is stored, puts the target back, then evaluates: who sends SIGTERM may kill the process soon."""
+    by_signal = f"interrupted by {error}" if str(error) else "interrupted"
+    reason = by_signal if isinstance(error, KeyboardInterrupt) else str(error) or type(error).__name__
     writer.warn(f"aborted: {reason}")
     writer.save("aborted")
-    with contextlib.suppress(CrucibleError):
-        evaluate_run(writer, scenarios, finish=False)
-    echo(f"  finished trials are kept in {writer.path}")
-    echo("  restoring hosts and load balancer (Ctrl-C skips this)")
+
+    def tell(line: str) -> None:
+        with contextlib.suppress(OSError):  # the terminal may be gone (SIGHUP)
+            echo(line)
+
+    tell(f"  finished trials are kept in {writer.path}")
+    tell("  restoring hosts and load balancer (Ctrl-C skips this)")
     try:
         target.restore()
     except CrucibleError as failure:
-        echo(f"  not restored: {failure}; the next bench restores them first")
+        tell(f"  not restored: {failure}; the next bench restores them first")
+    with contextlib.suppress(CrucibleError):
+        evaluate_run(writer, scenarios, finish=False)

@@ -13,6 +13,9 @@ from typing import Protocol
 from harness.errors import RigError
 from harness.rig.state import ROOT
 
+END_S = 30.0
+"""Longest wait for a local process that has closed its output."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
@@ -68,7 +71,10 @@ class _LocalStream:
             for line in self._process.stdout:
                 yield line.rstrip("\n")
             self._stderr = self._process.stderr.read()[-4000:]
-        self._process.wait()
+        try:
+            self._process.wait(END_S)
+        except subprocess.TimeoutExpired:  # it closed its output and goes on
+            self._process.kill()
 
     def close(self) -> None:
         if self._process.stdin is not None:

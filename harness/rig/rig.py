@@ -18,7 +18,8 @@ import psycopg
 
 from harness.errors import RigError
 from harness.model import Host, Role
-from harness.rig import state
+from harness.rig import database_connection, state
+from harness.rig.database_connection import DeadlineConnection
 from harness.rig.ssh import CONNECT_TIMEOUT_S, SshConnection
 from harness.rig.state import RigState, Variables, authority_file
 
@@ -115,18 +116,21 @@ class Rig:
         return options
 
     @contextlib.contextmanager
-    def database(self) -> Iterator[psycopg.Connection[Any]]:
-        """Opens an autocommit connection to the rig's database as the harness's role, through an SSH tunnel."""
+    def database(self, limit_s: float = database_connection.ANSWER_S) -> Iterator[psycopg.Connection[Any]]:
+        """Opens an autocommit connection to the rig's database as the harness's role, through an SSH tunnel.
+
+        `limit_s`: the longest wait for the result of a statement.
+        """
         host = self.role("db")[0]
         options = self.connection_options(str(self.authority or ""))
         with self.at(host).tunnel(options["port"]) as local_port:
             options["port"] = local_port
             try:
-                connection = psycopg.connect(
+                connection = DeadlineConnection.connect(
                     **options,
+                    **database_connection.options(limit_s),
                     host=host.name if self.authority else "127.0.0.1",
                     hostaddr="127.0.0.1",
-                    application_name="pgcrucible",
                     connect_timeout=CONNECT_TIMEOUT_S,
                     autocommit=True,
                 )
@@ -135,7 +139,8 @@ class Rig:
                     f"{host.name}: PostgreSQL does not answer: {' '.join(str(error).split())}",
                     hint=f"./run provision --rig {self.name} starts PostgreSQL if it is down",
                 ) from None
-            with connection:
+            connection.limit_s = limit_s + database_connection.GRACE_S
+            with contextlib.closing(connection):  # a `with` of its own would wait for a statement of another thread
                 yield connection
 
     def close(self) -> None:

@@ -38,6 +38,34 @@ def _ended(channel: paramiko.Channel, timeout_s: float) -> int:
     return int(channel.recv_exit_status())
 
 
+@contextlib.contextmanager
+def _deadline(channel: paramiko.Channel, timeout_s: float) -> Iterator[None]:
+    """Closes the channel after `timeout_s`, which ends each wait on it. Raises TimeoutError then.
+
+    Paramiko bounds single reads only: a command whose host is paused before it starts would wait for ever, and one
+    that prints now and then too.
+    """
+    expired = threading.Event()
+
+    def expire() -> None:
+        expired.set()
+        channel.close()
+
+    timer = threading.Timer(timeout_s, expire)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    except (paramiko.SSHException, OSError, EOFError, ValueError):
+        if expired.is_set():
+            raise TimeoutError from None
+        raise
+    finally:
+        timer.cancel()
+    if expired.is_set():
+        raise TimeoutError
+
+
 class _RemoteStream:
     def __init__(self, channel: paramiko.Channel) -> None:
         self._channel = channel
@@ -45,7 +73,8 @@ class _RemoteStream:
         self._err = channel.makefile_stderr("r", -1)
 
     def send(self, line: str) -> None:
-        self._channel.sendall(line.encode() + b"\n")
+        with _deadline(self._channel, CONNECT_TIMEOUT_S):  # the window of a host that is paused fills up
+            self._channel.sendall(line.encode() + b"\n")
 
     def lines(self) -> Iterator[str]:
         for line in self._out:
@@ -73,7 +102,9 @@ class SshConnection:
         self._lock = threading.Lock()
         key = Path(host.ssh_key).expanduser() if host.ssh_key else key
         self._known_hosts = Path(host.known_hosts).expanduser() if host.known_hosts else known_hosts
-        options: dict[str, object] = {"banner_timeout": CONNECT_TIMEOUT_S, "auth_timeout": CONNECT_TIMEOUT_S}
+        options: dict[str, object] = dict.fromkeys(
+            ("banner_timeout", "auth_timeout", "channel_timeout"), CONNECT_TIMEOUT_S
+        )
         if key is not None:
             options |= {"key_filename": str(key), "allow_agent": False, "look_for_keys": False}
         gateway: fabric.Connection | str | None = None
@@ -146,18 +177,19 @@ class SshConnection:
         channel = self._session()
         channel.settimeout(timeout_s)
         try:
-            channel.exec_command(self._command(command))
-            if stdin:
-                channel.sendall(stdin.encode())
-            channel.shutdown_write()
-            errors: list[bytes] = []
-            reader = threading.Thread(
-                target=lambda: errors.append(channel.makefile_stderr("rb", -1).read()), daemon=True
-            )
-            reader.start()
-            out = channel.makefile("rb", -1).read()
-            reader.join(timeout_s)
-            code = _ended(channel, timeout_s)
+            with _deadline(channel, timeout_s):
+                channel.exec_command(self._command(command))
+                if stdin:
+                    channel.sendall(stdin.encode())
+                channel.shutdown_write()
+                errors: list[bytes] = []
+                reader = threading.Thread(
+                    target=lambda: errors.append(channel.makefile_stderr("rb", -1).read()), daemon=True
+                )
+                reader.start()
+                out = channel.makefile("rb", -1).read()
+                reader.join(timeout_s)
+                code = _ended(channel, timeout_s)
         except (TimeoutError, paramiko.SSHException, OSError, EOFError) as error:
             reason = f"not finished within {timeout_s:g} s" if isinstance(error, TimeoutError) else str(error)
             raise RigError(f"{self.name}: `{command[0]}`: {reason}", hint=HOST_DOWN) from error
@@ -180,9 +212,11 @@ class SshConnection:
         """See HostConnection."""
         channel = self._session()
         try:
-            channel.exec_command(self._command(command))
+            with _deadline(channel, CONNECT_TIMEOUT_S):
+                channel.exec_command(self._command(command))
         except (paramiko.SSHException, OSError, EOFError) as error:
-            raise RigError(f"{self.name}: `{command[0]}` could not be started: {error}") from error
+            reason = f"no response within {CONNECT_TIMEOUT_S} s" if isinstance(error, TimeoutError) else str(error)
+            raise RigError(f"{self.name}: `{command[0]}` could not be started: {reason}", hint=HOST_DOWN) from error
         return _RemoteStream(channel)
 
     def fetch(self, folder: str, names: Collection[str], into: Path) -> None:
@@ -190,7 +224,8 @@ class SshConnection:
         try:
             with self._session() as channel:
                 channel.settimeout(FETCH_S)
-                channel.exec_command(self._command(["tar", "-C", folder, "-cf", "-", "."]))
+                with _deadline(channel, FETCH_S):
+                    channel.exec_command(self._command(["tar", "-C", folder, "-cf", "-", "."]))
                 with channel.makefile("rb", -1) as source, tarfile.open(fileobj=source, mode="r|") as archive:
                     for member in archive:
                         name = member.name.removeprefix("./")
@@ -216,10 +251,11 @@ class SshConnection:
                 "direct-tcpip", (address, port), ("127.0.0.1", 0), timeout=timeout_s
             ) as channel:
                 channel.settimeout(timeout_s)
-                channel.sendall(f"GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n".encode())
-                response = channel.makefile("rb", -1).read().decode(errors="replace")
+                with _deadline(channel, timeout_s):
+                    channel.sendall(f"GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n".encode())
+                    response = channel.makefile("rb", -1).read().decode(errors="replace")
         except (paramiko.SSHException, OSError, EOFError) as error:
-            return 0, str(error)
+            return 0, str(error) or f"no response within {timeout_s:g} s"
         head, _, body = response.partition("\r\n\r\n")
         words = head.split(maxsplit=2)
         return (int(words[1]), body) if len(words) > 1 and words[1].isdigit() else (0, head[:200])

@@ -37,6 +37,8 @@ class _Forwarder(socketserver.BaseRequestHandler):
             channel = self.server.transport.open_channel(
                 "direct-tcpip", self.server.destination, self.client_address, timeout=OPEN_S
             )
+            channel.settimeout(OPEN_S)  # a host that is paused takes no more bytes
+            self.request.settimeout(OPEN_S)
             with contextlib.closing(channel):
                 self._forward({self.request: channel, channel: self.request})
 
@@ -63,4 +65,4 @@ def tunnel(transport: paramiko.Transport, port: int) -> Iterator[int]:
         finally:
             server.closed = True
             server.shutdown()
-            thread.join()
+            thread.join(OPEN_S)

@@ -16,6 +16,8 @@ import psycopg
 from harness.record import DeadRows
 
 EVERY_S = 0.5
+END_S = 90.0
+"""Longest wait for the last VACUUM, which has the connection's own deadline."""
 _TUPLES = re.compile(r"tuples: (\d+) removed, (\d+) remain, (\d+) are dead but not yet removable")
 """The wording since PostgreSQL 15."""
 
@@ -58,7 +60,7 @@ def vacuuming(
         yield readings
     finally:
         stop.set()
-        thread.join()
+        thread.join(END_S)  # the connection itself has a deadline; its next user gets the error
 
 
 def summary(during: Sequence[VacuumReading | None], after: VacuumReading | None) -> DeadRows | None:

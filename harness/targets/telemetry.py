@@ -41,6 +41,8 @@ from harness.store.run_writer import RunWriter
 from harness.targets.haproxy import SOCKET
 
 BATCH_S = 2.0
+ANSWER_S = 4.0
+"""Longest wait for a reading of the database; shorter than END_S, so that the poller ends in time."""
 END_S = 10.0
 """The longest wait for the streams to end."""
 
@@ -200,7 +202,7 @@ class Telemetry:
         with contextlib.ExitStack() as stack:
             stack.callback(self._write)
             try:
-                activity = Activity(stack.enter_context(self._rig.database()))
+                activity = Activity(stack.enter_context(self._rig.database(limit_s=ANSWER_S)))
             except (RigError, psycopg.Error) as error:
                 self._lost(f"database: {' '.join(str(error).split())}")
             else:

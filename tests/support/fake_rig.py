@@ -134,7 +134,7 @@ class FakeRig(Rig):
         return FakeHost(self, host if isinstance(host, str) else host.name)
 
     @contextlib.contextmanager
-    def database(self) -> Iterator[psycopg.Connection[Any]]:
+    def database(self, limit_s: float = 60.0) -> Iterator[psycopg.Connection[Any]]:
         with psycopg.connect(self.dsn, autocommit=True, application_name="pgcrucible") as connection:
             self.connections.append(connection)
             yield connection

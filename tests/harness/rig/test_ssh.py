@@ -8,6 +8,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import paramiko
 import pytest
 
 from harness.errors import RigError
@@ -117,3 +118,48 @@ def test_an_error_of_the_local_disk_is_reported(tmp_path: Path, monkeypatch: pyt
 def test_a_user_other_than_root_runs_commands_through_sudo_without_a_prompt() -> None:
     host = Host(name="h", role="app", address="h", ssh_address="h", ssh_user="ops")
     assert SshConnection(host, None, None)._command(["cat", "a b"]) == "sudo -n -- cat 'a b'"
+
+
+class DeafChannel(Channel):
+    """The channel of a host that is paused: nothing is answered until it is closed."""
+
+    def __init__(self) -> None:
+        super().__init__(io.BytesIO(), code=None)
+        self.closed = threading.Event()
+
+    def _wait(self, *_: object) -> None:
+        assert self.closed.wait(20), "waits for ever"
+        raise paramiko.SSHException("Channel closed.")
+
+    exec_command = sendall = _wait
+
+    def close(self) -> None:
+        self.closed.set()
+
+
+def deaf_host(monkeypatch: pytest.MonkeyPatch) -> SshConnection:
+    host = SshConnection(Host(name="db-1", role="db", address="", ssh_address="192.0.2.1"), None, None)
+    monkeypatch.setattr(host, "_session", DeafChannel)
+    monkeypatch.setattr(ssh, "CONNECT_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(ssh, "FETCH_S", 0.2)
+    return host
+
+
+def test_every_wait_for_a_host_that_is_paused_ends_at_a_deadline_that_is_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """`podman pause db-1`: the bench hung for ever, because paramiko waits without limit for a command to start."""
+    host = deaf_host(monkeypatch)
+    with pytest.raises(RigError, match=r"db-1: `true`: not finished within 0.2 s"):
+        host.run(["true"], timeout_s=0.2)
+    with pytest.raises(RigError, match=r"db-1: `true` could not be started: no response within 0.2 s"):
+        host.stream(["true"])
+    with pytest.raises(RigError, match=r"db-1: /tmp/results: no data for 0.2 s"):
+        host.fetch("/tmp/results", ["a.csv"], tmp_path)
+
+
+def test_a_line_to_a_stream_of_a_paused_host_ends_at_a_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ssh, "CONNECT_TIMEOUT_S", 0.2)
+    stream = ssh._RemoteStream(DeafChannel())  # type: ignore[arg-type]
+    with pytest.raises(TimeoutError):
+        stream.send("go")

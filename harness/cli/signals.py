@@ -1,0 +1,49 @@
+"""Signals that end a task: the first one as Ctrl-C does, a second one at once."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from types import FrameType
+
+NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class Interrupted(KeyboardInterrupt):
+    """A signal ended the task; `exit_code` is 128 plus its number, as shells report it (Ctrl-C: 130)."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(signal.Signals(number).name)
+        self.exit_code = 128 + number
+
+
+@contextlib.contextmanager
+def interruptible() -> Iterator[None]:
+    """Makes SIGINT, SIGTERM and SIGHUP raise Interrupted in the main thread while the context lasts.
+
+    What is open is then put back. A second signal ends the process without that. A signal that the parent ignores
+    (nohup) stays ignored.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    pending: list[int] = []
+
+    def handle(number: int, frame: FrameType | None) -> None:  # noqa: ARG001  # a signal handler's signature
+        if pending:
+            os._exit(128 + number)
+        pending.append(number)
+        raise Interrupted(number)
+
+    earlier = {number: signal.getsignal(number) for number in NUMBERS}
+    for number, handler in earlier.items():
+        if handler is not signal.SIG_IGN:
+            signal.signal(number, handle)
+    try:
+        yield
+    finally:
+        for number, handler in earlier.items():
+            signal.signal(number, handler)

@@ -1,0 +1,92 @@
+"""A cancelled job (SIGTERM, SIGHUP) leaves what Ctrl-C leaves: an aborted run and none of our objects."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psycopg
+import pytest
+import yaml
+
+from harness.rig.state import ROOT
+from tests.conftest import Database
+from tests.support.local_target import serving
+
+WAIT_S = 60.0
+OURS = "SELECT count(*) FROM pg_namespace WHERE nspname LIKE 'pgcrucible%'"
+
+
+def schemas(database: Database) -> int:
+    with psycopg.connect(database.dsn, autocommit=True) as connection:
+        row = connection.execute(OURS).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGINT, 130)])
+def test_a_signal_ends_a_bench_as_ctrl_c_does(database: Database, tmp_path: Path, number: int, code: int) -> None:
+    results = tmp_path / "results"
+    environ = {**os.environ, "PGCRUCIBLE_RESULTS": str(results)}
+    with serving(database.environ, tmp_path / "log") as url:
+        command = [sys.executable, "-m", "harness", "bench", "--base-url", url, "--dsn", database.dsn]
+        command += ["--scenario", "isolation", "--yes-this-is-mine"]
+        with subprocess.Popen(
+            command, cwd=ROOT, env=environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        ) as process:
+            try:
+                deadline = time.monotonic() + WAIT_S
+                while not schemas(database):
+                    assert process.poll() is None, process.stdout and process.stdout.read()
+                    assert time.monotonic() < deadline, "the workload did not start"
+                    time.sleep(0.02)
+                process.send_signal(number)
+                output, _ = process.communicate(timeout=WAIT_S)
+            finally:
+                process.kill()
+    assert process.returncode == code, output
+    assert schemas(database) == 0
+    (run,) = results.glob("2*/run.yml")
+    manifest = yaml.safe_load(run.read_text())
+    assert manifest["status"] == "aborted"
+    assert f"aborted: interrupted by {signal.Signals(number).name}" in manifest["warnings"]
+
+
+SLOW_CLEANUP = """
+import time
+from harness.cli.signals import interruptible
+with interruptible():
+    try:
+        print("ready", flush=True)
+        time.sleep(30)
+    finally:
+        print("cleaning", flush=True)
+        time.sleep(30)
+"""
+
+
+@pytest.mark.parametrize(("first", "second", "code"), [("SIGTERM", "SIGTERM", 143), ("SIGINT", "SIGHUP", 129)])
+def test_a_second_signal_ends_the_process_at_once(first: str, second: str, code: int) -> None:
+    with subprocess.Popen([sys.executable, "-c", SLOW_CLEANUP], cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "ready\n"
+            process.send_signal(signal.Signals[first])
+            assert process.stdout.readline() == "cleaning\n"
+            process.send_signal(signal.Signals[second])
+            assert process.wait(10) == code
+        finally:
+            process.kill()
+
+
+def test_a_signal_that_the_parent_ignores_stays_ignored() -> None:
+    """As under nohup."""
+    script = "import signal\nfrom harness.cli.signals import interruptible\n"
+    script += "with interruptible(): print(signal.getsignal(signal.SIGHUP) is signal.SIG_IGN)"
+    command = ["sh", "-c", 'trap "" HUP; exec "$0" -c "$1"', sys.executable, script]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=WAIT_S, check=True)
+    assert done.stdout == "True\n"
