@@ -72,7 +72,7 @@ class LocalRig(Rig):
         raise RigError("app-1 cannot be reached over SSH")
 
     @contextlib.contextmanager
-    def database(self) -> Iterator[psycopg.Connection[Any]]:
+    def database(self, limit_s: float = 60.0) -> Iterator[psycopg.Connection[Any]]:
         with psycopg.connect(self.dsn, autocommit=True, application_name="pgcrucible") as connection:
             yield connection
 
