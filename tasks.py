@@ -34,7 +34,7 @@ MEASURING = {"bench", "quickstart"}
 
 
 def _guard(body: Callable[..., None]) -> Callable[..., None]:
-    """Turns a CrucibleError into one line, a hint and its exit code, a signal into 128 + its number, others to 3 or 70."""
+    """Turns a CrucibleError into one line and its exit code, a signal into 128 + its number, others into 3 or 70."""
 
     @functools.wraps(body)
     def guarded(*args: Any, **kwargs: Any) -> None:
