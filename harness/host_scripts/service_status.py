@@ -5,8 +5,9 @@ The argument is a JSON list of questions: `name`, `units` (systemd units, globs 
   url      an address that answers 200 if the service works
   socket   a Unix socket that answers `send` with text that contains `expect`
 A service without units has a `path`: its program, which is as old as the service.
-An answer has `name`, `ok`, `detail` and `since`: when the unit entered its state, or the path was changed, in seconds
-since 1970, or null. systemd's times are converted from its monotonic clock, which needs no recent systemd.
+An answer has `name`, `ok`, `detail`, `running` (whether all units are active) and `since`: when the unit entered its
+state, or the path was changed, in seconds since 1970, or null. systemd's times are converted from its monotonic clock,
+which needs no recent systemd.
 """
 
 from __future__ import annotations
@@ -96,6 +97,7 @@ def answer(question: dict[str, Any]) -> dict[str, Any]:
         "name": question["name"],
         "ok": not problem,
         "detail": detail,
+        "running": bool(units) and not down,
         "since": max(times) if times else None,
     }
 

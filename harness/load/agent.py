@@ -7,9 +7,11 @@ import contextlib
 import json
 import math
 import os
+import shutil
 import signal
 import sys
 import threading
+from pathlib import Path
 
 try:
     import uvloop
@@ -42,15 +44,16 @@ class Agent:
         # a thread, because an event loop can watch pipes but not every kind of standard input
         threading.Thread(target=self._listen, daemon=True).start()
         try:
-            summary = await self._run_job(_read_job(await self._commands.get()))
+            job = _read_job(await self._commands.get())
+            summary = await self._run_job(job)
         except CrucibleError as error:
             emit({"event": "error", "message": error.message})
             return 2
         except OSError as error:  # a full disk, a folder that cannot be written
             emit({"event": "error", "message": f"load host: {error.strerror}: {error.filename or 'results'}"})
             return 2
-        if summary:
-            emit({"event": "done", "summary": summary.to_json()})
+        if not (summary and emit({"event": "done", "summary": summary.to_json()})):
+            _remove(Path(job.out))  # no controller fetches it
         return 0
 
     def _listen(self) -> None:
@@ -88,6 +91,13 @@ def _end_overdue(job: Job, event: Event) -> str:
     return f"measure {overdue + 2}" if event["second"] == overdue else ""
 
 
+def _remove(folder: Path) -> None:
+    """Removes the results, and the folder that the agents of one load share once the last of them has gone."""
+    shutil.rmtree(folder, ignore_errors=True)
+    with contextlib.suppress(OSError):
+        folder.parent.rmdir()
+
+
 def _read_job(line: str | None) -> Job:
     if line is None:
         raise UsageError("load job: standard input ended before the job")
@@ -98,8 +108,11 @@ def _read_job(line: str | None) -> Job:
     return decode_job(data)
 
 
-def emit(event: Event) -> None:
-    """Prints one event. Progress is dropped if the reader is slow, because waiting for it would delay the load."""
+def emit(event: Event) -> bool:
+    """Prints one event; returns whether a controller is there to read it.
+
+    Progress is dropped if the reader is slow, because waiting for it would delay the load.
+    """
     line = (json.dumps(event) + "\n").encode()
     progress = event["event"] in ("progress", "step")
     os.set_blocking(1, not progress)
@@ -109,9 +122,10 @@ def emit(event: Event) -> None:
     except BlockingIOError:
         pass
     except BrokenPipeError:
-        pass  # the controller is gone: the end of standard input stops the load
+        return False  # the end of standard input stops the load
     finally:
         os.set_blocking(1, True)
+    return True
 
 
 def new_event_loop() -> asyncio.AbstractEventLoop:

@@ -22,11 +22,15 @@ ANSWER_S = 40.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceStatus:
-    """The answer of one service; `since`: when it started, or stopped, in seconds since 1970 (None: unknown)."""
+    """The answer of one service; `since`: when it started, or stopped, in seconds since 1970 (None: unknown).
+
+    A service that is not `ok` may be `running`: then it has been so since that time, and does not work now.
+    """
 
     name: str
     ok: bool
     detail: str = ""
+    running: bool = False
     since: float | None = None
 
     def line(self, now: float) -> str:
@@ -34,7 +38,8 @@ class ServiceStatus:
         text = f"{self.name}: {'up' if self.ok else 'DOWN'}"
         if self.since is not None:
             started = datetime.fromtimestamp(self.since, UTC)
-            text += f" since {started:%Y-%m-%d %H:%M:%S}Z ({_age(now - self.since)})"
+            verb = " now, running" if self.running and not self.ok else ""
+            text += f"{verb} since {started:%Y-%m-%d %H:%M:%S}Z ({_age(now - self.since)})"
         return f"{text}: {printable(self.detail)}" if self.detail else text
 
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 from harness.errors import RigError
 from harness.provision.bundle import checkout_hash
 from harness.rig import state
-from harness.rig.rig import open_rig
+from harness.rig.rig import Rig, open_rig
 from harness.rig.state import RigState, authority_file
 from harness.targets.base import Target
 from harness.targets.rig_target import RigTarget
@@ -35,6 +35,8 @@ def open_target(
     if base_url is None:
         with _lock(rig, read_only=read_only), open_rig(rig) as opened:
             _must_be_current(rig, opened.state)
+            if not read_only:
+                _remove_leftovers(opened)
             with RigTarget(opened) as target:
                 place = target.endpoint()
                 yield target, f"rig '{rig}' ({opened.state.provider}), {place.host}:{place.port}"
@@ -52,6 +54,12 @@ def open_target(
         UrlTarget(address, dsn, hosts=hosts, known=_rig_addresses(), owned=owned) as service,
     ):
         yield service, str(service.address)
+
+
+def _remove_leftovers(rig: Rig) -> None:
+    """Removes what a killed bench left on the load hosts; the rig is locked, so no other bench uses it."""
+    find = ["find", "/tmp", "-maxdepth", "1", "-type", "d", "-name", "pgcrucible-*"]  # noqa: S108
+    rig.each(rig.role("load"), lambda host: host.run([*find, "-exec", "rm", "-rf", "--", "{}", "+"], check=False))
 
 
 def _rig_addresses() -> set[str]:

@@ -95,6 +95,7 @@ def test_an_app_that_runs_but_cannot_serve_is_down(web: int, monkeypatch: pytest
     )
     assert (good["ok"], good["detail"]) == (True, "")
     assert (bad["ok"], bad["detail"]) == (False, "answers 503 the database does not answer")
+    assert (bad["running"], refused["running"]) == (True, False)
     assert refused["ok"] is False
     assert "refused" in refused["detail"]
 

@@ -34,6 +34,25 @@ async def count_up(request: Request, writer: asyncio.StreamWriter) -> bool | Non
     return None
 
 
+@pytest.mark.parametrize("processes", [1, 2])
+@pytest.mark.parametrize("released", [True, False])
+async def test_an_agent_whose_controller_was_killed_leaves_nothing(
+    serve: Serve, agent: Start, tmp_path: Path, *, processes: int, released: bool
+) -> None:
+    server = await serve(count_up)
+    out = tmp_path / "pgcrucible-run" / "lane-0"
+    process = await agent(job_dict(server.port, out, clients=4, seconds=30, processes=processes))
+    await process.event("ready")
+    if released:
+        process.tell("go")
+        await process.event("progress")
+        assert out.exists()
+    process.process._transport.get_pipe_transport(1).close()  # type: ignore[attr-defined]
+    process.hang_up()  # the kernel closes both pipes when the controller is killed
+    await asyncio.wait_for(process.process.wait(), 20)
+    assert not out.parent.exists()
+
+
 async def test_ready_go_progress_done(serve: Serve, agent: Start, tmp_path: Path) -> None:
     server = await serve(count_up)
     process = await agent(job_dict(server.port, tmp_path / "deep" / "out", clients=3, seconds=1.2))

@@ -90,10 +90,17 @@ def test_each_service_is_asked_and_shown_with_its_time(
     ]
     cli.run_status(name, as_json=True)
     record = json.loads(capsys.readouterr().out)[name]
-    assert record["services"]["db-1"] == [{"name": "PostgreSQL", "ok": False, "detail": "no response", "since": 0.0}]
+    assert record["services"]["db-1"] == [
+        {"name": "PostgreSQL", "ok": False, "detail": "no response", "running": False, "since": 0.0}
+    ]
     assert record["hosts"]["lb-1"] == "exited"
     assert set(record) == {"rig", "hosts", "services", "error"}
     assert "variables" not in record["rig"], "they may hold passwords"
+
+
+def test_a_service_that_runs_but_does_not_work_has_no_time_of_its_failure() -> None:
+    shown = services.ServiceStatus(name="app", ok=False, detail="answers 503", running=True, since=0.0)
+    assert shown.line(30.0) == "app: DOWN now, running since 1970-01-01 00:00:00Z (30 s): answers 503"
 
 
 @pytest.mark.parametrize("answer", ["", "[]]", '{"a": 1}', '[{"name": "x"}]', "[1]"])
