@@ -183,6 +183,8 @@ def run_playbooks(
     base = folder(rig)
     began = time.monotonic()
     events = _Events(echo)
+    if mitogen and not strategy():
+        echo("ansible: Mitogen is not installed: each task starts a Python process per host, about twice as slow")
     tail: deque[str] = deque(maxlen=TAIL_LINES)
     with (
         tempfile.TemporaryDirectory(prefix=play_processes.PREFIX, dir=base) as temporary,

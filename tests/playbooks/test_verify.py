@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import io
 import itertools
 import json
 import socketserver
@@ -24,7 +25,7 @@ def load(monkeypatch: pytest.MonkeyPatch) -> Load:
     """`load(role, wanted)`: the role's verify.py as a module, with the expected state `wanted`."""
 
     def module_of(role: str, wanted: dict[str, Any]) -> ModuleType:
-        monkeypatch.setenv("WANTED", json.dumps(wanted))
+        monkeypatch.setattr("sys.stdin", io.StringIO(json.dumps(wanted)))
         spec = importlib.util.spec_from_file_location(f"verify_{role}", ROLES / role / "files" / "verify.py")
         assert spec is not None
         assert spec.loader is not None
@@ -83,10 +84,10 @@ def test_reports_an_unknown_host_in_the_round_robin(load: Load, monkeypatch: pyt
 
 
 def test_reports_a_database_that_accepts_the_service_without_tls(
-    load: Load, database: Any, monkeypatch: pytest.MonkeyPatch
+    load: Load, database: Any
 ) -> None:
-    monkeypatch.setenv("PGPASSWORD", database.environ["POSTGRES_PASSWORD"])
     names = {"host": "POSTGRES_HOST", "port": "POSTGRES_PORT", "dbname": "POSTGRES_DB", "user": "POSTGRES_USER"}
+    names |= {"password": "POSTGRES_PASSWORD"}
     place = {name: database.environ[variable] for name, variable in names.items()} | {"sslmode": "verify-full"}
     assert load("app", {"database": place}).refuses_plain_text() == [
         "PostgreSQL accepts the service's role without TLS"

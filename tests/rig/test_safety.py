@@ -422,7 +422,7 @@ def test_the_eavesdropper_detects_a_secret_on_a_command_line() -> None:
 def test_no_secret_appears_while_hosts_are_changed_and_measured(
     tool: Tool, hosts: Rig, slow_clients: Future[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Neither in verbose Ansible events, nor in process lists, journals, results or our output."""
+    """Neither in verbose Ansible events, nor in process lists, journals, results or our output; without Mitogen too."""
     slow_clients.result()  # the service is restarted here
     secrets, events, printed = passwords(hosts), list[str](), list[str]()
     take = ansible._take
@@ -434,9 +434,13 @@ def test_no_secret_appears_while_hosts_are_changed_and_measured(
     hosts.at("db-1").run(["runuser", "-u", "postgres", "--", "psql", "-qc", drift, "postgres"])
     with Eavesdropper(secrets) as eavesdropper:
         report = provision(tool.rig, echo=printed.append)
+        with monkeypatch.context() as without_mitogen:
+            without_mitogen.setattr(ansible, "strategy", dict)
+            provision(tool.rig, echo=printed.append)
         done = tool.bench("--quick", "--scenario", "deadlocks", "--backend", "postgres", "--repeat", "1")
     assert done.returncode == 0, done.stdout + done.stderr
     assert report.changed >= 2
+    assert "Mitogen is not installed" in "\n".join(printed)
     assert len(events) > 100
     assert eavesdropper.rounds > 20
     assert eavesdropper.found == set()

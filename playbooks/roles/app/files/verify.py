@@ -1,14 +1,12 @@
 """Checks an app host (run by verify.yml): the service is healthy, runs the deployed code, has only the needed rights.
 
-Reads the expected state as JSON from the environment variable WANTED, the database's password from PGPASSWORD. Prints
-all failed checks in one line and exits with 1.
+Reads the expected state as JSON from standard input. Prints all failed checks in one line and exits with 1.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
-import os
 import pwd
 import sys
 import time
@@ -19,7 +17,7 @@ from typing import Any
 
 import psycopg
 
-WANTED: dict[str, Any] = json.loads(os.environ["WANTED"])
+WANTED: dict[str, Any] = json.load(sys.stdin)
 START_S = 20.0
 FORBIDDEN = (
     "CREATE TABLE public.intruder ()",
@@ -31,6 +29,9 @@ FORBIDDEN = (
     "SET ROLE {owner}",
     "COPY counters TO PROGRAM 'true'",
     "SELECT pg_read_file('PG_VERSION')",
+    "SELECT lo_create(0)",
+    "SELECT lo_from_bytea(0, '')",
+    "SELECT pg_advisory_xact_lock(1)",
 )
 """Statements that PostgreSQL must refuse the service's role with 42501 (insufficient privilege)."""
 
@@ -95,7 +96,8 @@ def rights() -> list[str]:
         for statement in FORBIDDEN:
             sql = statement.format(owner=WANTED["owner"])
             try:
-                connection.execute(sql.encode())
+                with connection.transaction(force_rollback=True):
+                    connection.execute(sql.encode())
                 failures.append(f"the service's role has the right to: {sql}")
             except psycopg.errors.InsufficientPrivilege:
                 pass

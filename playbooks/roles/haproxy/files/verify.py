@@ -1,14 +1,13 @@
 """Checks the load balancer (run by verify.yml): each request is routed to the right host, the database refuses it.
 
-Standard library only. Reads the expected state as JSON from the environment variable WANTED. Prints all failed checks
-in one line and exits with 1.
+Standard library only. Reads the expected state as JSON from standard input. Prints all failed checks in one
+line and exits with 1.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
-import os
 import socket
 import ssl
 import struct
@@ -19,7 +18,7 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-WANTED: dict[str, Any] = json.loads(os.environ["WANTED"])
+WANTED: dict[str, Any] = json.load(sys.stdin)
 TLS = ssl.create_default_context(cafile=WANTED["authority"]) if WANTED["authority"] else None
 READY_S = 20.0
 ROUND = 16

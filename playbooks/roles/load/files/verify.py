@@ -1,13 +1,11 @@
 """Checks a load host (run by verify.yml): it reaches the tier and the database, and may open enough connections.
 
-Reads the expected state as JSON from the environment variable WANTED, the harness's password from PGPASSWORD. Prints
-all failed checks in one line and exits with 1.
+Reads the expected state as JSON from standard input. Prints all failed checks in one line and exits with 1.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import resource
 import ssl
 import sys
@@ -16,7 +14,7 @@ from typing import Any
 
 import psycopg
 
-WANTED: dict[str, Any] = json.loads(os.environ["WANTED"])
+WANTED: dict[str, Any] = json.load(sys.stdin)
 SPARE = 200
 """Open files of an agent besides its clients' sockets."""
 
