@@ -83,9 +83,7 @@ def test_reports_an_unknown_host_in_the_round_robin(load: Load, monkeypatch: pyt
     assert module.hosts_in_round_robin({"app-1", "app-2"}) == {"app-1", "app-2", "app-9"}
 
 
-def test_reports_a_database_that_accepts_the_service_without_tls(
-    load: Load, database: Any
-) -> None:
+def test_reports_a_database_that_accepts_the_service_without_tls(load: Load, database: Any) -> None:
     names = {"host": "POSTGRES_HOST", "port": "POSTGRES_PORT", "dbname": "POSTGRES_DB", "user": "POSTGRES_USER"}
     names |= {"password": "POSTGRES_PASSWORD"}
     place = {name: database.environ[variable] for name, variable in names.items()} | {"sslmode": "verify-full"}
