@@ -6,8 +6,6 @@ bounded, and so is what all responses of this process hold at once.
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import httptools
 
 MAX_HEAD_BYTES = 64 * 1024
@@ -17,11 +15,13 @@ MAX_BYTES = 4 * 1024 * 1024
 MAX_HELD_BYTES = 128 * 1024 * 1024
 """Of all responses of this process that are not complete."""
 
+held_bytes = 0
+"""Of all responses of this process that are not complete. A class attribute would be slow: each write to one empties
+the interpreter's cache of the class."""
+
 
 class ResponseParser:
     """Reads one response. `error`: why it cannot be read (`protocol`, `too large`), or empty."""
-
-    held_bytes: ClassVar[int] = 0
 
     def __init__(self) -> None:
         self._parser = httptools.HttpResponseParser(self)
@@ -43,16 +43,21 @@ class ResponseParser:
             self.reusable = False
             return
         if not self.complete:
-            self._bytes += len(data)
-            ResponseParser.held_bytes += len(data)
+            self._hold(len(data))
             limit = MAX_BYTES if self._headers_done else MAX_HEAD_BYTES
-            if self._bytes > limit or ResponseParser.held_bytes > MAX_HELD_BYTES:
+            if self._bytes > limit or held_bytes > MAX_HELD_BYTES:
                 self.error = "too large"
+
+    def _hold(self, count: int) -> None:
+        global held_bytes  # noqa: PLW0603
+        self._bytes += count
+        held_bytes += count
 
     def end(self) -> None:
         """Breaks the reference cycle with httptools' parser: the garbage collector is off during the run."""
         del self._parser
-        ResponseParser.held_bytes -= self._bytes
+        if self._bytes:
+            self._hold(-self._bytes)
 
     @property
     def until_close(self) -> bool:

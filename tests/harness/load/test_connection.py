@@ -340,7 +340,7 @@ async def test_an_endless_response_is_unknown_before_it_fills_the_memory(
     done = await run_job(job_dict(server.port, tmp_path, requests=8, clients=4, timeout_s=20.0))
     assert set(zip(done.samples.outcome, done.samples.error, strict=True)) == {("unknown", "too large")}
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 64 * 1024  # KiB; the server is in it too
-    assert connection.ResponseParser.held_bytes == 0
+    assert response_parser.held_bytes == 0
 
 
 async def test_all_responses_of_a_process_are_bounded_together(
@@ -357,4 +357,4 @@ async def test_all_responses_of_a_process_are_bounded_together(
     server = await serve(handler)
     done = await run_job(job_dict(server.port, tmp_path, requests=5, clients=5, timeout_s=2.0))
     assert set(done.samples.error) == {"too large", "timeout"}
-    assert connection.ResponseParser.held_bytes == 0
+    assert response_parser.held_bytes == 0

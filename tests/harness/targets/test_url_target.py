@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -14,6 +15,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from psycopg.conninfo import make_conninfo
 
 from harness.cli.bench import run_bench
 from harness.errors import CriterionFailed, InvalidMeasurement, RigError, UsageError
@@ -24,6 +26,8 @@ from harness.rig import state
 from harness.store.run_reader import Run, load_run
 from harness.targets.url import locate, permit
 from harness.targets.url_target import UrlTarget
+from tests.support.odd_service import EARLY_HINTS, OddService
+from tests.support.pooler import Pooler
 
 SERVICE = Path(__file__).parents[3] / "tests/support/external_service.py"
 Start = Callable[..., str]
@@ -293,3 +297,29 @@ def test_checks_that_need_the_servers_log_or_vacuum_are_not_applicable(read: str
     service = UrlTarget(locate("http://127.0.0.1:1"), tag="t")
     always = service._not_applicable(())
     assert service._not_applicable({read}).keys() - always.keys() == ({check} if check else set())
+
+
+@pytest.mark.parametrize(
+    "habits",
+    [
+        {"gzip_unless_identity": True, "interim": EARLY_HINTS},
+        {"announce_close": True},
+        {"per_connection": 100, "framing": "chunked"},
+        {"family": socket.AF_INET6, "needs_brackets": True},
+    ],
+    ids=["gzip and Early Hints", "closes", "100 requests a connection", "IPv6"],
+)
+def test_a_service_with_unusual_habits_of_http_passes_a_bench(results: Path, habits: dict[str, Any]) -> None:
+    with OddService(**habits) as odd:
+        run, error = bench(results, base_url=odd.url, scenario="concurrent-writes", requests="150", quick=True)
+    assert error is None
+    assert run.manifest.verdict == "pass"
+
+
+def test_deadlocks_behind_a_pooler_are_refused_and_accuse_nobody(external: Start, server: Any, results: Path) -> None:
+    url = external("pooled")
+    with Pooler(server.dsn("pooled"), 4) as pooler:
+        dsn = make_conninfo(server.dsn("pooled"), port=pooler.port)
+        with pytest.raises(UsageError, match="its connections ") as refused:
+            run_bench(rig="none", base_url=url, dsn=dsn, scenario="deadlocks", quick=True)
+    assert refused.value.exit_code == 2
