@@ -20,8 +20,9 @@ Outcome = Literal["ok", "fail", "unknown"]
 OutcomeCounts = Counter[tuple[str, str, str]]
 """(operation, key, outcome) -> number of requests, kept for lanes whose samples are not."""
 
-Verdict = Literal["pass", "fail", "unknown"]
-VERDICTS: tuple[Verdict, ...] = ("fail", "unknown", "pass")
+Verdict = Literal["pass", "fail", "unknown", "shown"]
+"""`shown`: a figure that is reported and cannot fail. It decides nothing and is not counted as a check."""
+VERDICTS: tuple[Verdict, ...] = ("fail", "unknown", "pass", "shown")
 """Worst first: merging takes the first that occurs."""
 RunVerdict = Literal["pass", "fail", "unknown", "invalid"]
 Mode = Literal["closed", "open"]

@@ -91,4 +91,4 @@ def verdict_of(findings: Sequence[Finding], *, invalid_trials: int) -> RunVerdic
     verdict = worst(f.verdict for f in findings)
     if verdict != "fail" and invalid_trials:
         return "invalid"
-    return verdict
+    return "unknown" if verdict == "shown" else verdict

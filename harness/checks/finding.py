@@ -21,8 +21,13 @@ def no_samples(cell: Cell, check: str) -> Finding:
 
 
 def worst(verdicts: Iterable[Verdict]) -> Verdict:
-    """Merges verdicts by fixed priority: fail over unknown over pass; unknown without any."""
+    """Merges verdicts by fixed priority: fail, unknown, pass, shown; unknown without any."""
     return min(verdicts, key=VERDICTS.index, default="unknown")
+
+
+def judged(findings: Iterable[Finding]) -> list[Finding]:
+    """The findings of checks that can fail, without what is only shown."""
+    return [one for one in findings if one.verdict != "shown"]
 
 
 _SUMS = ("lost", "invented")

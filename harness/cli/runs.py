@@ -11,6 +11,7 @@ from pathlib import Path
 from harness.analysis.bottleneck import with_bottlenecks
 from harness.analysis.trial_validity import unreplaced
 from harness.checks.evaluate import evaluate, verdict_of
+from harness.checks.finding import judged
 from harness.cli.console import complain, say
 from harness.compare import noise_floor_file
 from harness.errors import CriterionFailed, InvalidMeasurement, RigError, UsageError
@@ -67,7 +68,7 @@ def run_check(which: str | None) -> None:
         return
     if code != 1:
         raise RigError(f"pytest exited with {code}", hint="see its output above")
-    if run.manifest.verdict == "invalid" and all(f.verdict == "pass" for f in run.findings):
+    if run.manifest.verdict == "invalid" and all(f.verdict == "pass" for f in judged(run.findings)):
         raise InvalidMeasurement(f"run {run.run_id}: trials are invalid", hint=f"./run report --run {run.run_id}")
     raise CriterionFailed(f"run {run.run_id} does not meet every criterion", hint="the failing tests are named above")
 

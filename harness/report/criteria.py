@@ -12,7 +12,7 @@ from typing import Literal
 
 from harness.analysis.trial_validity import unreplaced
 from harness.checks import names
-from harness.checks.finding import worst
+from harness.checks.finding import judged, worst
 from harness.model import Finding
 from harness.record import TrialResult
 from harness.scenarios.scaling import WANTED
@@ -39,6 +39,8 @@ class Criterion:
     """Whether findings about SQLite are left out."""
     quotes: str = ""
     """How the checks begin whose finding is quoted; empty: the first finding is."""
+    bound: Callable[[Sequence[Finding]], str] = lambda _: ""
+    """What the number of requests can show, to be added to a pass; empty: nothing."""
     gap: Callable[[Sequence[Finding]], str] = lambda _: ""
     """Why findings that pass are not enough for the criterion; empty if they are."""
 
@@ -65,6 +67,14 @@ def _missing_sizes(findings: Sequence[Finding]) -> str:
     return f"no judged speed-up of {', '.join(absent)} hosts; {wanted}" if absent else ""
 
 
+def _loss_below(findings: Sequence[Finding]) -> str:
+    """The upper bound of the share lost where none of n was lost: 1 - 0.05^(1/n), about 3/n (the rule of three)."""
+    sent = sum(int(f.numbers.get("ok", 0)) for f in findings if f.check == names.FINAL_VALUE)
+    if not sent:
+        return ""
+    return f"; 0 of {sent:,} lost: a share below {100 * (1 - 0.05 ** (1 / sent)):.2g} % at 95 % confidence"
+
+
 def _no_fault(findings: Sequence[Finding]) -> str:
     """A scenario that stops a process, a host or a connection while its load runs reports the number as `faults`."""
     if any(finding.numbers.get("faults") for finding in findings):
@@ -89,6 +99,7 @@ CRITERIA: tuple[Criterion, ...] = (
         covers=lambda f: f.check in names.ORACLE,
         postgres_only=True,
         quotes=names.FINAL_VALUE,
+        bound=_loss_below,
     ),
     Criterion(
         name="deadlocks",
@@ -129,7 +140,7 @@ def answers(run: Run) -> tuple[Answer, ...]:
 def answer(criterion: Criterion, run: Run, findings: Sequence[Finding]) -> Answer:
     """Returns the answer of `findings`: the stored ones, or those of a new evaluation of the samples."""
     on_sqlite = {row.cell.name for row in run.rows if row.cell.backend != "postgres"} if criterion.postgres_only else ()
-    covered = tuple(f for f in findings if criterion.covers(f) and f.cell not in on_sqlite)
+    covered = tuple(f for f in judged(findings) if criterion.covers(f) and f.cell not in on_sqlite)
     state, because = next(_states(criterion, run, covered))
     return Answer(title=criterion.title, state=state, because=because, findings=covered)
 
@@ -156,7 +167,7 @@ def _states(criterion: Criterion, run: Run, findings: Sequence[Finding]) -> Iter
         yield "not measured", gap
     quoted = [f for f in findings if criterion.quotes and f.check.startswith(criterion.quotes)][-1:] or findings[:1]
     more = f", and {plural(len(findings) - 1, 'more check')}" if len(findings) > 1 else ""
-    yield "pass", f"{_source(quoted[0])}: {quoted[0].detail}{more}"
+    yield "pass", f"{_source(quoted[0])}: {quoted[0].detail}{more}{criterion.bound(findings)}"
 
 
 def _invalid(finding: Finding, rows: Sequence[TrialResult]) -> str:

@@ -13,6 +13,7 @@ NOTHING, MINUS = "\N{EN DASH}", "\N{MINUS SIGN}"
 
 SYMBOLS: Mapping[str, str] = {
     "pass": "✓",
+    "shown": "•",
     "fail": "✗",
     "unknown": "?",
     "invalid": "!",

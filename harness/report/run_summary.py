@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from harness.analysis.trial_validity import unreplaced
+from harness.checks.finding import judged
 from harness.model import Finding
 from harness.plan.scenario import Scenario
 from harness.record import TrialResult
@@ -63,7 +64,8 @@ def headline(run: Run, scenarios: Sequence[ScenarioSummary]) -> Headline:
 
 
 def _passed(scenarios: Sequence[ScenarioSummary], findings: Sequence[Finding]) -> str:
-    checks = f"all {len(findings):,} checks pass" if len(findings) != 1 else "the check passes"
+    number = len(judged(findings))
+    checks = f"all {number:,} checks pass" if number != 1 else "the check passes"
     shown = next((text for one in scenarios if (text := look_of(one.name).headline(one))), "")
     if not shown:
         return checks
@@ -78,7 +80,7 @@ def _against(findings: Sequence[Finding], verdict: str) -> str:
     first = against[0]
     lead = "first: " if len(against) > 1 else ""
     return (
-        f"{len(against)} of {plural(len(findings), 'check')} {verb}; "
+        f"{len(against)} of {plural(len(judged(findings)), 'check')} {verb}; "
         f"{lead}{first.scenario}, {first.check}: {first.detail.split('; ')[0]}"
     )
 

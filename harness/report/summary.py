@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from harness.analysis.trial_validity import unreplaced
 from harness.checks import names
-from harness.checks.finding import worst
+from harness.checks.finding import judged, worst
 from harness.model import Cell, Finding
 from harness.plan.scenario import Scenario
 from harness.record import TrialResult
@@ -154,11 +154,13 @@ def scenario_answer(scenario: ScenarioSummary) -> str:
 
     These are the findings about several cells together, or else the first one.
     """
-    findings = scenario.findings
+    findings = judged(scenario.findings)
     if not findings:
-        return "Not judged: there are no findings."
+        figures = "; ".join(f"{f.check}: {f.detail}" for f in scenario.findings[:MOST_DECIDING])
+        return f"Not judged: {figures}." if figures else "Not judged: there are no findings."
     verdict = worst(f.verdict for f in findings)
     same = [f for f in findings if f.verdict == verdict]
+    shown = [f for f in scenario.findings if f.verdict == "shown"]
     total = plural(len(findings), "check")
     counts = {
         "pass": f"All {total} pass" if len(findings) > 1 else "The check passes",
@@ -167,11 +169,14 @@ def scenario_answer(scenario: ScenarioSummary) -> str:
     }[verdict]
     invalid = sum(cell.trials - cell.valid for cell in scenario.cells)
     warning = f" No claim is based on {plural(invalid, 'invalid trial')}." if invalid else ""
-    claims = {f.check.removeprefix(names.CLAIM): bool(f.numbers["held"]) for f in findings if "held" in f.numbers}
+    claims = {
+        f.check.removeprefix(names.CLAIM): bool(f.numbers["held"]) for f in scenario.findings if "held" in f.numbers
+    }
     if claims and verdict == "pass":
         return f"{counts}; {_claims(claims)}.{warning}"
-    times = Counter(f.check for f in same)
-    deciding = [f for f in same if times[f.check] == 1 and len(scenario.cells) > 1] or same[:1]
+    likely = [*same, *shown] if verdict == "pass" else same
+    times = Counter(f.check for f in likely)
+    deciding = [f for f in likely if times[f.check] == 1 and len(scenario.cells) > 1] or same[:1]
     details = "; ".join(f"{f.check}: {f.detail}" for f in deciding[:MOST_DECIDING])
     return f"{counts}; {details}.{warning}"
 

@@ -153,8 +153,10 @@ def _pragmas(cell: Cell, evidence: Evidence) -> Finding:
 
 
 def check_durability(measured: TrialRecord) -> list[Finding]:
-    """The server flushes each commit; no role or database turns that off. No finding for runs that did not read it."""
+    """PostgreSQL flushes each commit; no role or database turns that off. No finding for runs that did not read it."""
     cell, evidence = measured.cell, measured.evidence
+    if cell.backend != "postgres":
+        return []
     if evidence.durability is None:
         unread = evidence.unread.get(DURABILITY)
         return [finding(cell, names.DURABILITY, "unknown", f"not measured: {unread}")] if unread else []

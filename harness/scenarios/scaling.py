@@ -169,7 +169,7 @@ def _report_cpu_bound(trials: Sequence[TrialRecord], speedups: Mapping[int, Spee
     return finding(
         cell,
         names.SPEED_UP_CPU,
-        "pass",
+        "shown",
         f"{values} (reported only). Bottleneck with {plural(cell.hosts, 'host')}: {bottleneck}",
         speedup={n: speedup.value for n, speedup in speedups.items()},
         efficiency={n: speedup.efficiency for n, speedup in speedups.items()},

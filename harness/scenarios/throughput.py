@@ -89,9 +89,11 @@ def _check_control(measured: TrialRecord) -> Finding:
     if final_value.verdict == "unknown":
         return finding(cell, names.NEGATIVE_CONTROL, "unknown", final_value.detail, lost=0)
     if cell.params["keys"] != "hot":
-        return finding(cell, names.NEGATIVE_CONTROL, "pass", f"unsafe lost {lost:,} updates over 1,000 keys", lost=lost)
+        return finding(
+            cell, names.NEGATIVE_CONTROL, "shown", f"unsafe lost {lost:,} updates over 1,000 keys", lost=lost
+        )
     if lost:
-        return finding(cell, names.NEGATIVE_CONTROL, "pass", f"unsafe lost {lost:,} updates, as expected", lost=lost)
+        return finding(cell, names.NEGATIVE_CONTROL, "shown", f"unsafe lost {lost:,} updates, as expected", lost=lost)
     text = "unsafe lost no update: the load is too light to show that the others are safe"
     return finding(cell, names.NEGATIVE_CONTROL, "unknown", text, lost=0)
 

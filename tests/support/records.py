@@ -109,5 +109,5 @@ def verdicts(found: Mapping[str, Finding]) -> dict[str, str]:
 
 
 def wrong(found: Mapping[str, Finding]) -> dict[str, str]:
-    """The findings that do not pass."""
-    return {name: f.verdict for name, f in found.items() if f.verdict != "pass"}
+    """The findings that fail or are unknown."""
+    return {name: f.verdict for name, f in found.items() if f.verdict not in ("pass", "shown")}

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from harness.checks.evaluate import evaluate, judge_trial, verdict_of
-from harness.checks.finding import finding, merge
+from harness.checks.finding import finding, judged, merge, worst
 from harness.checks.needs import NEEDS, PARTS
 from harness.checks.traffic import check_acknowledged
 from harness.model import Cell, Finding, Trial, Verdict
@@ -194,3 +194,16 @@ def test_the_comparison_of_trials_gets_the_figures_extracted_from_the_samples() 
     whole, damaged = trial(samples=serial([1, 2, 3])), replace(trial(2), lanes={})
     (found,) = evaluate({"s": counting}, [whole, damaged])
     assert found.detail == "[{'n': 3.0}, {}]"
+
+
+def test_what_is_only_shown_decides_nothing() -> None:
+    """A figure that cannot fail is no check: neither does it make a run pass, nor is it counted."""
+    assert worst(["shown", "pass"]) == "pass"
+    assert worst(["shown", "unknown", "pass"]) == "unknown"
+    assert worst(["shown", "fail"]) == "fail"
+    figure = finding(CELL, "knee", "shown", "knee at 10")
+    good = finding(CELL, "final value", "pass", "no lost update")
+    assert verdict_of([figure, good], invalid_trials=0) == "pass"
+    assert verdict_of([figure], invalid_trials=0) == "unknown"
+    assert judged([figure, good]) == [good]
+    assert merge([figure, finding(CELL, "knee", "unknown", "?")])[0].verdict == "unknown"

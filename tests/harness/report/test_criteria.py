@@ -149,3 +149,18 @@ def test_failure_without_an_injected_fault_is_a_failure(tmp_path: Path) -> None:
 def test_scenario_without_a_finding_is_not_measured(tmp_path: Path) -> None:
     result = answer(SCALING, tmp_path, [], [Made(cell=Cell(scenario="scaling"))])
     assert result.because == "scaling was run, but has no finding about this"
+
+
+def test_figures_that_cannot_fail_are_no_part_of_an_answer(tmp_path: Path) -> None:
+    shown = found("scaling", "cpu-bound speed-up", "shown", "2 hosts 1.1x")
+    assert answer(SCALING, tmp_path / "alone", [shown]).state == "not measured"
+    result = answer(SCALING, tmp_path / "both", [shown, *speed_ups(2, 4, 8)])
+    assert result.because.endswith("and 2 more checks")
+
+
+def test_no_lost_update_is_claimed_with_its_bound(tmp_path: Path) -> None:
+    """0 of 2,000: below 0.15 % at 95 %."""
+    cells = [concurrent("hot"), concurrent("spread")]
+    findings = [found(cell, "final value", lost=0, ok=1000) for cell in cells]
+    result = answer(LOST, tmp_path, findings)
+    assert result.because.endswith("; 0 of 2,000 lost: a share below 0.15 % at 95 % confidence")

@@ -12,7 +12,9 @@ from harness.isolation.case_model import LEVELS
 from harness.model import Cell
 from harness.record import Evidence
 from harness.report import terminal
+from harness.report.page import build, render
 from harness.report.run_summary import summarise
+from harness.report.summary import scenario_answer
 from harness.store.run_reader import Run, load_run
 from tests.support.builders import Made, concurrent, found, passing, quickstart, store
 
@@ -155,3 +157,14 @@ def test_hostile_or_damaged_matrix_neither_moves_the_cursor_nor_stops_the_summar
     assert max(map(len, lines(run))) <= 80
     assert "! trial 2: not an isolation result" in text
     assert "success criteria" in text
+
+
+def test_figures_that_cannot_fail_are_shown_and_not_counted(tmp_path: Path) -> None:
+    cell = concurrent()
+    knee = found(cell, "knee", "shown", "knee at 10 connections")
+    run = store(tmp_path, [Made(cell=cell)], [found(cell, "final value"), found(cell, "spread"), knee])
+    output = flat(printed(run, width=80))
+    assert "• knee: knee at 10 connections" in output
+    assert "all 3 checks" not in output.lower()
+    assert scenario_answer(summarise(run).scenarios[0]).startswith("All 2 checks pass; ")
+    assert "shown (a figure that cannot fail" in render(build(summarise(run)))

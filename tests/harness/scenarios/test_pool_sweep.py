@@ -114,7 +114,7 @@ def test_a_ratio_that_is_not_met_fails(seconds: dict[int, float], failing: str) 
 
 
 def test_pools_without_a_valid_trial_are_unknown() -> None:
-    assert verdicts(judge(times({1: 2.0, 10: 0.2}))) == dict.fromkeys(RATIOS, "unknown") | {"knee": "pass"}
+    assert verdicts(judge(times({1: 2.0, 10: 0.2}))) == dict.fromkeys(RATIOS, "unknown") | {"knee": "shown"}
     invalid = times({1: 2.0, 5: 0.4}) + times({10: 0.2}, valid=False)
     assert verdicts(judge(invalid))[RATIOS[1]] == "unknown"
     assert set(verdicts(judge(times({1: 2.0}, valid=False))).values()) == {"unknown"}

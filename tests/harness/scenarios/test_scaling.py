@@ -155,7 +155,7 @@ def test_unmeasured_speed_ups_are_unknown_and_unplanned_ones_absent() -> None:
 
 def test_the_cpu_bound_is_reported() -> None:
     findings = judge(trials({1: 100.0, 2: 120.0}, "cpu"))
-    assert verdicts(findings) == {"cpu-bound speed-up": "pass"}
+    assert verdicts(findings) == {"cpu-bound speed-up": "shown"}
     assert findings["cpu-bound speed-up"].numbers == {"speedup": {1: 1.0, 2: 1.2}, "efficiency": {1: 1.0, 2: 0.6}}
     assert findings["cpu-bound speed-up"].detail.startswith("2 hosts 1.20x, efficiency 60% (reported only).")
     assert verdicts(judge(trials({1: 100.0, 2: 120.0}, "cpu", valid=False))) == {"cpu-bound speed-up": "unknown"}
