@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable, Iterator
 from typing import Any, Self, TypeVar
 
@@ -12,6 +13,8 @@ from harness.errors import RigError
 
 Connection = psycopg.Connection[Any]
 T = TypeVar("T")
+LOST_S = 2.0
+"""A connection that was lost earlier fails within this time."""
 
 
 class RigDatabase:
@@ -62,10 +65,15 @@ class RigDatabase:
     def reading(self, query: Callable[[Connection], T]) -> T:
         """Returns the result of a query that may run twice: once more on a new connection where the first is lost.
 
-        Raises RigError.
+        A server that was silent until the deadline is not asked again. Raises RigError.
         """
-        with self.errors(), contextlib.suppress(psycopg.OperationalError):
-            return query(self.connection)
+        started = time.monotonic()
+        with self.errors():
+            try:
+                return query(self.connection)
+            except psycopg.OperationalError:
+                if time.monotonic() - started > LOST_S:
+                    raise
         self.close()
         with self.errors():
             return query(self.connection)

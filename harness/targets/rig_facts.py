@@ -37,8 +37,7 @@ class RigFacts:
 
     def site(self) -> Site:
         """Returns what this rig offers to a plan."""
-        with self._database.errors():
-            (connections,) = self._database.one("SELECT current_setting('max_connections')::int")
+        (connections,) = self._database.one("SELECT current_setting('max_connections')::int")
         no_sqlite = why_no_sqlite(self._rig, str(self._rig.variables["app_sqlite_directory"]))
         return Site(
             hosts=len(self._workers.hosts),
@@ -76,9 +75,8 @@ class RigFacts:
 
     def settings(self) -> dict[str, Any]:
         """Returns the settings of PostgreSQL that are not defaults, of HAProxy and of one app worker; no secrets."""
-        with self._database.errors():
-            postgres = server_settings(self._database.connection)
-            tls = {"tls": self._ciphers()} if self._rig.authority else {}
+        postgres = self._database.reading(server_settings)
+        tls = {"tls": self._ciphers()} if self._rig.authority else {}
         metrics = self._workers.metrics()
         worker = min(metrics)
         return {

@@ -89,13 +89,27 @@ def test_a_remote_workload_on_postgresql_gets_the_database_and_free_connections(
     assert sorted(job["dsn"].split()) == sorted(dsn.split())
 
 
-def test_a_lost_database_is_reported_with_its_host(rig: FakeRig, target: RigTarget, database: Database) -> None:
+def test_a_connection_that_the_server_closed_is_opened_again(
+    rig: FakeRig, target: RigTarget, database: Database
+) -> None:
+    """A restart of PostgreSQL between two trials ends no bench."""
     before = target.snapshot(CELL, {"counters"})
-    with psycopg.connect(database.dsn, autocommit=True) as connection:
-        connection.execute("SELECT pg_terminate_backend(%s)", [rig.connections[0].info.backend_pid])
     for ask in (
         lambda: target.reset_database(CELL), target.settings, target.site,
         lambda: target.snapshot(CELL, {"counters"}), lambda: target.snapshot(CELL, {"counters"}, before),
+    ):  # fmt: skip
+        with psycopg.connect(database.dsn, autocommit=True) as connection:
+            connection.execute("SELECT pg_terminate_backend(%s)", [rig.connections[-1].info.backend_pid])
+        ask()
+    assert len(rig.connections) == 6
+
+
+def test_a_database_that_is_down_is_reported_with_its_host(rig: FakeRig, target: RigTarget) -> None:
+    rig.connections[-1].close()
+    rig.dsn = "host=127.0.0.1 port=1 connect_timeout=2"
+    for ask in (
+        lambda: target.reset_database(CELL), target.settings, target.site,
+        lambda: target.snapshot(CELL, {"counters"}),
     ):  # fmt: skip
         with pytest.raises(RigError, match="db-1: PostgreSQL: ") as error:
             ask()

@@ -1,0 +1,69 @@
+"""Faults of a rig while a bench runs: what other hosts served is invalid, and a host that is paused hangs nothing."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from harness.provision import podman_cli
+from harness.rig.rig import Rig
+from harness.store.run_reader import Run, load_run
+from tests.conftest import ROOT, Tool
+
+
+def bench_with_fault(tool: Tool, fault: Callable[[], object], *options: str) -> tuple[subprocess.Popen[str], str, Run]:
+    """Runs two trials on one app host; the fault comes while the first is measured."""
+    command = [sys.executable, "-m", "harness", "bench", "--rig", tool.rig, "--scenario", "throughput"]
+    command += ["--hosts", "1", "--repeat", "2", "--backend", "postgres", "--strategy", "upsert", *options]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, cwd=ROOT, env=tool.env, stdout=pipe, stderr=subprocess.STDOUT, text=True) as process:
+        try:
+            assert process.stdout is not None
+            lines = []
+            for line in process.stdout:
+                lines.append(line)
+                if "ok/s" in line:
+                    fault()
+                    break
+            output, _ = process.communicate(timeout=400)
+        finally:
+            process.kill()
+    return process, "".join(lines) + output, load_run(Path(tool.results / "latest").resolve())
+
+
+def test_a_reload_of_haproxy_in_a_trial_makes_it_invalid_and_the_next_one_is_right(tool: Tool, hosts: Rig) -> None:
+    """HAProxy forgets which hosts are drained. All trials after the reload were measured on all hosts, unnoticed."""
+    lb = hosts.at(hosts.role("lb")[0])
+    process, output, run = bench_with_fault(tool, lambda: lb.run(["systemctl", "reload", "haproxy"]), "--seconds", "6")
+    assert process.returncode == 4, output
+    first, *rest = run.rows
+    assert not first.valid
+    assert "HAProxy sent requests to hosts that do not serve in this trial: app-2" in first.reason
+    assert [row.valid for row in rest] == [True] * len(rest)
+    assert rest
+    assert {finding.verdict for finding in run.findings} <= {"pass", "unknown"}, output
+    for row in rest:
+        evidence = run.evidence(row.trial.order)
+        assert evidence is not None
+        assert evidence.servers["app-2"] == 0
+
+
+def test_a_database_host_that_is_paused_ends_the_bench_with_its_trial_stored(tool: Tool, hosts: Rig) -> None:
+    """The bench hung for ever, and Ctrl-C needed two tries."""
+    container = f"pgcrucible-{hosts.name}-{hosts.role('db')[0].name}"
+    started = time.monotonic()
+    try:
+        process, output, run = bench_with_fault(tool, lambda: podman_cli.run("pause", container), "--seconds", "4")
+    finally:
+        podman_cli.run("unpause", container)
+    assert process.returncode == 3, output
+    assert time.monotonic() - started < 400
+    assert [row.trial.order for row in run.rows] == [1]
+    evidence = run.evidence(1)
+    assert evidence is not None
+    assert "gave no response within" in evidence.unread["counters"] or "does not answer" in evidence.unread["counters"]
+    assert run.manifest.status == "aborted"
+    assert "fail" not in {f.verdict for f in run.findings if f.check in ("final value", "counts agree")}, output
