@@ -98,6 +98,16 @@ def test_counts_of_an_app_that_restarted_are_unknown_with_the_reason() -> None:
     assert lost.verdict == "fail", "a layer that was measured is still compared"
 
 
+def test_requests_that_a_restarted_haproxy_never_sent_on_are_not_the_services_fault() -> None:
+    samples = history((0, 1, "ok", 1), (0, 1, "unknown", None), (0, 1, "ok", 2))
+    reloaded = replace(evidence(client=3, app=2, database=2), unread={"haproxy": "HAProxy restarted"})
+    found = check_counts(CELL, samples, reloaded)
+    assert (found.verdict, found.detail) == ("unknown", "client 3, app 2, database 2; not measured: HAProxy restarted")
+    for app in (1, 4):
+        doubled = replace(reloaded, counts={"client": 3, "app": app})
+        assert check_counts(CELL, samples, doubled).verdict == "fail"
+
+
 def test_counters_that_were_not_read_are_no_layer() -> None:
     found = check_counts(
         CELL, serial([1, 2, 3]), Evidence(counts={"client": 3}, unread=dict.fromkeys(PARTS, "db-1 is down"))
