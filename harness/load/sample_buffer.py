@@ -15,10 +15,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol, cast
 
+from harness.errors import RigError
 from harness.load.counters import NEVER_US, OTHERS, TABLE_LIMIT, Columns, MeasuredWindow, PhaseCounters
 from harness.load.events import Event
 from harness.load.job import Job
-from harness.load.outcome import OUTCOMES, Answer
+from harness.load.outcome import OUTCOMES, Answer, captured_bytes
 from harness.load.results import histogram
 from harness.load.results.samples import Sample
 from harness.load.results.summary import CapturedTotal
@@ -29,6 +30,8 @@ _BATCH = 256
 """Rows counted at once: a few tenths of a millisecond in which no response is read."""
 _SECOND = 1_000_000
 _MOST = 1e200  # a total of larger numbers might overflow; this excludes infinity and NaN, which json reads too
+_MAX_LISTS_BYTES = 512 * 1024 * 1024
+_HINT = "give fewer --requests, or repair the service: it sends more than the ids of its rows"
 WARMUP, MEASURE = 0, 1
 PHASES = ("warmup", "measure")
 
@@ -103,6 +106,7 @@ class SampleBuffer:
         self._begin_block()
         self.lists: list[tuple[int, dict[str, object]]] = []
         """(seq, captured fields that are not numbers)."""
+        self._lists_bytes = 0
         self._outcome_counts: Counter[tuple[int, int, int]] = Counter()
         """Without samples: (operation, key, outcome) -> requests."""
         self._pack_into = _ROW.pack_into
@@ -164,6 +168,11 @@ class SampleBuffer:
                 others[self._captures[column]] = value
         if others and self._job.samples:
             self.lists.append((seq, others))
+            self._lists_bytes += sum(map(captured_bytes, others.values()))
+            if self._lists_bytes > _MAX_LISTS_BYTES:
+                raise RigError(
+                    f"{self._job.load_host}: the captured fields of the responses take too much memory", hint=_HINT
+                )
         self._numbers.pack_into(self._block, offset, *numbers)
 
     # -- counting

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from harness.errors import RigError
+from harness.load import sample_buffer
 from harness.load.job import decode_job
 from harness.load.worker import work
 
@@ -226,3 +227,19 @@ async def test_the_end_of_a_connection_that_was_idle_before_the_request_is_named
     assert sum(errors.values()) == 8
     assert 1 <= errors[error] <= (4 if delay_s > 1 else 8)
     assert ("closed while idle" in errors) == (delay_s > 1)
+
+
+async def test_captured_fields_that_fill_the_memory_end_the_load_with_a_message(
+    serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sample_buffer, "_MAX_LISTS_BYTES", 1_000_000)
+
+    async def handler(request: Request, writer: asyncio.StreamWriter) -> bool | None:
+        writer.write(http({"ids": [request.number] * 5000}))
+        return None
+
+    server = await serve(handler)
+    operation = {"name": "bulk", "path": "/x", "capture": ["ids"]}
+    with pytest.raises(RigError, match="too much memory"):
+        await run_job(job_dict(server.port, tmp_path, requests=1000, clients=4, operations=[operation]))
+    assert server.requests < 50

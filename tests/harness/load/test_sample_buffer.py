@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from harness.errors import RigError
 from harness.load import sample_buffer
 from harness.load.job import decode_job
 from harness.load.outcome import FAIL, OK, OUTCOMES, UNKNOWN, Answer
@@ -174,3 +175,22 @@ def test_each_column_holds_what_was_recorded(tmp_path: Path) -> None:
         "key": [7, 8, 9], "op": [0, 0, 0], "host": [1, 2, 3], "error": [1, 2, 3], "status": [500, 501, 502],
         "outcome": [0, 1, 2], "has_value": [1, 1, 1], "value": [0, -1, -2],
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("value", [list(range(1000)), "x" * 4000, {"deep": [[[1]]] * 1000}])
+def test_captured_fields_that_are_no_numbers_are_bounded_in_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: object
+) -> None:
+    monkeypatch.setattr(sample_buffer, "_MAX_LISTS_BYTES", 1_000_000)
+    operation = {"name": "bulk", "path": "/x", "capture": ["ids"]}
+    buffer = make(tmp_path, [], operations=[operation], requests=100)
+    packed = buffer.pack(200, Answer(OK, captured=(value,)))
+
+    def record_all() -> None:
+        for seq in range(100):
+            buffer.record(request_at(seq, 0, 0), T0 + 1, packed)
+
+    with pytest.raises(RigError, match=r"load-1: the captured fields .* too much memory"):
+        record_all()
+    assert 5 < len(buffer.lists) < 30
+    buffer.close()
