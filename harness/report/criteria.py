@@ -15,6 +15,7 @@ from harness.checks import names
 from harness.checks.finding import judged, worst
 from harness.model import Finding
 from harness.record import TrialResult
+from harness.report.sections.environment import shares_cores
 from harness.scenarios.scaling import WANTED
 from harness.store.run_reader import Run
 from harness.text import plural
@@ -39,8 +40,8 @@ class Criterion:
     """Whether findings about SQLite are left out."""
     quotes: str = ""
     """How the checks begin whose finding is quoted; empty: the first finding is."""
-    bound: Callable[[Sequence[Finding]], str] = lambda _: ""
-    """What the number of requests can show, to be added to a pass; empty: nothing."""
+    bound: Callable[[Run, Sequence[Finding]], str] = lambda *_: ""
+    """What a pass cannot show, to be added to it; empty: nothing."""
     gap: Callable[[Sequence[Finding]], str] = lambda _: ""
     """Why findings that pass are not enough for the criterion; empty if they are."""
 
@@ -67,12 +68,18 @@ def _missing_sizes(findings: Sequence[Finding]) -> str:
     return f"no judged speed-up of {', '.join(absent)} hosts; {wanted}" if absent else ""
 
 
-def _loss_below(findings: Sequence[Finding]) -> str:
+def _loss_below(_: Run, findings: Sequence[Finding]) -> str:
     """The upper bound of the share lost where none of n was lost: 1 - 0.05^(1/n), about 3/n (the rule of three)."""
     sent = sum(int(f.numbers.get("ok", 0)) for f in findings if f.check == names.FINAL_VALUE)
     if not sent:
         return ""
     return f"; 0 of {sent:,} lost: a share below {100 * (1 - 0.05 ** (1 / sent)):.2g} % at 95 % confidence"
+
+
+def _only_pool_bound(run: Run, _: Sequence[Finding]) -> str:
+    """The judged speed-ups are of waits; work scales only over cores that the hosts do not share."""
+    reason = "shared cores" if shares_cores(run.manifest.rig) else "only shown"
+    return f"; pool-bound: pass; CPU-bound: not judged, {reason}"
 
 
 def _no_fault(findings: Sequence[Finding]) -> str:
@@ -115,6 +122,7 @@ CRITERIA: tuple[Criterion, ...] = (
         needs=("scaling",),
         covers=lambda f: f.scenario == "scaling",
         quotes="speed-up",
+        bound=_only_pool_bound,
         gap=_missing_sizes,
     ),
     Criterion(
@@ -167,7 +175,7 @@ def _states(criterion: Criterion, run: Run, findings: Sequence[Finding]) -> Iter
         yield "not measured", gap
     quoted = [f for f in findings if criterion.quotes and f.check.startswith(criterion.quotes)][-1:] or findings[:1]
     more = f", and {plural(len(findings) - 1, 'more check')}" if len(findings) > 1 else ""
-    yield "pass", f"{_source(quoted[0])}: {quoted[0].detail}{more}{criterion.bound(findings)}"
+    yield "pass", f"{_source(quoted[0])}: {quoted[0].detail}{more}{criterion.bound(run, findings)}"
 
 
 def _invalid(finding: Finding, rows: Sequence[TrialResult]) -> str:

@@ -23,12 +23,15 @@ USL_NOTE = (
 )
 
 
+POOL_BOUND = "pool-bound (waits that the pools allow, not the hosts' own work)"
+
+
 def _bounds(source: SectionInput) -> Mapping[str, Sequence[CellSummary]]:
     """Returns the scenario's cells by bound and strategy, such as `pool-bound, upsert`."""
     bounds: dict[str, list[CellSummary]] = {}
     for cell in source.summary.cells:
         bound = str(cell.cell.params.get("bound", ""))
-        name = joined({"pool": "pool-bound", "cpu": "CPU-bound"}.get(bound, bound), cell.cell.strategy)
+        name = joined({"pool": POOL_BOUND, "cpu": "CPU-bound"}.get(bound, bound), cell.cell.strategy)
         bounds.setdefault(name, []).append(cell)
     return bounds
 

@@ -9,7 +9,7 @@ import pytest
 from harness.model import Cell, Finding
 from harness.report.criteria import CRITERIA, Answer, answers
 from harness.store.run_reader import Run
-from tests.support.builders import Made, concurrent, found, passing, store
+from tests.support.builders import RIG, Made, concurrent, found, passing, store
 
 WRITES, LOST, DEADLOCKS, SCALING, RELIABLE = range(5)
 
@@ -39,7 +39,11 @@ def test_thousand_writes_pass(tmp_path: Path) -> None:
 
 def test_the_last_speed_up_is_quoted(tmp_path: Path) -> None:
     result = answer(SCALING, tmp_path, [found(Cell(scenario="scaling"), "spread"), *speed_ups(2, 4, 8)])
-    assert (result.state, result.because) == ("pass", "scaling, speed-up 8 hosts: as it should be, and 3 more checks")
+    assert (result.state, result.because) == (
+        "pass",
+        "scaling, speed-up 8 hosts: as it should be, and 3 more checks; pool-bound: pass; "
+        "CPU-bound: not judged, shared cores",
+    )
 
 
 @pytest.mark.parametrize(
@@ -155,7 +159,13 @@ def test_figures_that_cannot_fail_are_no_part_of_an_answer(tmp_path: Path) -> No
     shown = found("scaling", "cpu-bound speed-up", "shown", "2 hosts 1.1x")
     assert answer(SCALING, tmp_path / "alone", [shown]).state == "not measured"
     result = answer(SCALING, tmp_path / "both", [shown, *speed_ups(2, 4, 8)])
-    assert result.because.endswith("and 2 more checks")
+    assert "and 2 more checks; pool-bound: pass" in result.because
+
+
+def test_hosts_with_cores_of_their_own_are_not_called_shared(tmp_path: Path) -> None:
+    hosts = [host.model_copy(update={"boot_id": f"kernel-{n}"}) for n, host in enumerate(RIG.hosts)]
+    rig = RIG.model_copy(update={"provider": "static", "hosts": hosts})
+    assert answer(SCALING, tmp_path, speed_ups(2, 4, 8), rig=rig).because.endswith("CPU-bound: not judged, only shown")
 
 
 def test_no_lost_update_is_claimed_with_its_bound(tmp_path: Path) -> None:

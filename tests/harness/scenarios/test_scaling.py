@@ -119,6 +119,22 @@ def test_sufficient_speed_ups_pass() -> None:
     assert 7.6 < sure.numbers["low"] <= sure.numbers["speedup"] <= sure.numbers["high"] < 8
 
 
+@pytest.mark.parametrize(
+    ("rates", "verdict"),
+    [
+        ([300.0, 350.0, 351.0, 352.0, 360.0], "unknown"),  # 7.02 times one host
+        ([300.0, 348.0, 349.0, 352.0, 360.0], "unknown"),  # 6.98
+        ([351.0, 351.0, 352.0, 353.0, 354.0], "pass"),
+        ([345.0, 346.0, 347.0, 348.0, 349.0], "fail"),
+    ],
+)
+def test_a_speed_up_whose_interval_includes_the_bound_is_unknown(rates: list[float], verdict: str) -> None:
+    made = [m for rate in rates for m in trials({1: 50.0, 8: rate})]
+    finding = judge(made)["speed-up 8 hosts"]
+    assert finding.verdict == verdict, finding.detail
+    assert "pool-bound" in finding.detail
+
+
 @pytest.mark.parametrize(("hosts", "rate"), [(2, 89.0), (4, 174.0), (8, 349.0)])
 def test_an_insufficient_speed_up_fails(hosts: int, rate: float) -> None:
     assert wrong(judge(trials(IDEAL | {hosts: rate}))) == {f"speed-up {hosts} hosts": "fail"}
