@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 
 from harness.compare.environment import PlainData, differences
 from harness.compare.noise_floor import with_largest
 from harness.errors import RigError
 from harness.rig import state
+from harness.text import printable
 
 
 def noise_floor(name: str, rig: PlainData) -> dict[str, float]:
@@ -24,10 +26,10 @@ def noise_floor(name: str, rig: PlainData) -> dict[str, float]:
         stored = json.loads(path.read_text())
         if "rig" not in stored or any(one.forbids for one in differences({"rig": stored["rig"]}, {"rig": rig})):
             return {}
-        return {str(key): float(ratio) for key, ratio in stored["floor"].items()}
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        return {str(key): _ratio(value) for key, value in stored["floor"].items()}
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError, OSError) as error:
         raise RigError(
-            f"{path}: damaged: {error}", hint="remove the file and measure again: ./run bench --aa"
+            f"{path}: damaged: {printable(error, 200)}", hint="remove the file and measure again: ./run bench --aa"
         ) from None
 
 
@@ -37,3 +39,9 @@ def store_noise_floor(name: str, rig: PlainData, floor: Mapping[str, float]) -> 
     text = json.dumps({"rig": dict(rig), "floor": known}, indent=2)
     state.write_private(state.make_folder(name) / "noise_floor.json", text + "\n")
     return known
+
+
+def _ratio(value: object) -> float:
+    if type(value) not in (int, float) or not math.isfinite(ratio := float(str(value))):
+        raise ValueError(f"{value!r} is no ratio")
+    return ratio

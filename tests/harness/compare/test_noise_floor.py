@@ -7,16 +7,19 @@ import random
 import statistics
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from harness.analysis.stats import fold
+from harness.compare import noise_floor_file
 from harness.compare.cells import RunData, comparable_name
 from harness.compare.noise_floor import HALF_TRIALS, LEAST_FLOOR, KnownFloors, measured_floor, with_largest
-from harness.errors import FormatError
+from harness.errors import FormatError, RigError
 from harness.model import Cell, Trial
 from harness.record import TrialResult
+from harness.rig import state
 
 METRICS = ("rps", "p50_ms")
 
@@ -117,3 +120,18 @@ def test_largest_ratio_is_computed_again() -> None:
         f"rps {X}": 1.2,
         f"rps {Y}": 1.3,
     }
+
+
+ODD = ("[" * 200_000, *(f'{{"rig": {{}}, "floor": {{"rps": {value}}}}}' for value in ("NaN", "1e999", '"1.1"', "true")))
+
+
+@pytest.mark.parametrize("text", ODD, ids=lambda text: text[-20:])
+def test_a_floor_file_that_holds_no_numbers_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    monkeypatch.setattr(state, "RIGS", tmp_path)
+    (tmp_path / "odd").mkdir()
+    (tmp_path / "odd/noise_floor.json").write_text(text)
+    with pytest.raises(RigError, match="damaged") as caught:
+        noise_floor_file.noise_floor("odd", {})
+    assert caught.value.message.isprintable()

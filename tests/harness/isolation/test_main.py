@@ -97,7 +97,15 @@ def test_an_invalid_job_is_rejected(change: dict[str, Any], message: str) -> Non
         parse(json.dumps(job))
 
 
-@pytest.mark.parametrize("line", ["", "{", "[]", "3", '{"what": "isolation"}'])
+DEEP = f'{{"what": "isolation", "dsn": "x", "schema": "s", "cases": {"[" * 200_000}{"]" * 200_000}}}'
+INFINITE = '{"what": "deadlocks", "dsn": "x", "schema": "s", "pairs": [1e999]}'
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["", "{", "[]", "3", '{"what": "isolation"}', "[" * 200_000, '{"a":' * 200_000, DEEP, INFINITE],
+    ids=lambda line: line[:20],
+)
 def test_a_line_that_is_not_a_job_is_rejected(line: str) -> None:
     with pytest.raises(UsageError):
         parse(line)
