@@ -35,6 +35,7 @@ from harness.targets.remote_workload import run_module
 from harness.targets.service_client import Response, ServiceClient
 from harness.targets.snapshot import Snapshot
 from harness.targets.url import CONTRACT, Address, permit
+from harness.text import printable
 
 POSTS = ("/api/increment", "/api/bulk-insert", "/api/transaction")
 NOT_THERE = (404, 405, 501)
@@ -100,7 +101,7 @@ class UrlTarget(Target):
         health = self._get("/health")
         if health.status != 200:
             raise RigError(f"{self.address}: GET /health answers {health}", hint=CONTRACT)
-        self._container = str(health.fields.get("container", ""))
+        self._container = printable(health.fields.get("container", ""), 64)
         absent = [path for path in POSTS if self._post(path, {}).status in NOT_THERE]
         if any(self._get(f"/app-{n}/health").status != 200 for n in range(1, (self._hosts or 0) + 1)):
             absent.append("/app-N/…")
