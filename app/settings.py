@@ -74,8 +74,14 @@ class Settings:
         least=0.1,
     )
     pool_max_waiting: int = _setting(10_000, "requests that may wait for a connection; more get 503", least=1)
-    statement_timeout_ms: int = _setting(60_000, "server-side limit of one statement; 0 is none", least=0)
-    lock_timeout_ms: int = _setting(0, "server-side limit of one wait for a lock; 0 is none", least=0)
+    statement_timeout_ms: int = _setting(
+        60_000,
+        "limit of one statement, also of an idle transaction, unless the role's is shorter; 0 sets none",
+        least=0,
+    )
+    lock_timeout_ms: int = _setting(
+        0, "limit of one wait for a lock, unless the role's is shorter; 0 sets none", least=0
+    )
     retry_limit: int = _setting(100, "retries of a transaction that loses a conflict, then 409", least=0)
     coalesce_max_batch: int = _setting(1000, "maximum number of increments in one statement", least=1)
     coalesce_max_queue: int = _setting(10_000, "increments that may wait for a batch; more get 503", least=1)

@@ -31,6 +31,12 @@ _TOTALS = """
     SELECT (SELECT count(*) FROM data), (SELECT count(*) FROM counters), (SELECT max(value) FROM counters),
            (SELECT count(*) FROM data WHERE container_id = $1)
 """
+_LOWER_LIMITS = """
+    SELECT set_config(name, most || 'ms', false) FROM unnest($1::text[], $2::int[]) AS wanted (name, most)
+    WHERE (SELECT now = interval '0' OR now > most * interval '1 ms'
+           FROM (SELECT current_setting(name)::interval) AS setting (now))
+"""
+"""Sets each time-out that the role or the server does not limit already to as much or less; 0 is no limit."""
 _JITTER_MS = (1.0, 50.0)
 """Backoff after a lost conflict: a random wait up to the first value, doubled per retry, at most the second."""
 
@@ -121,11 +127,6 @@ class PostgresBackend:
 
     async def _connect(self) -> PgConnection:
         settings = self._settings
-        options = (
-            f"-c statement_timeout={settings.statement_timeout_ms}"
-            f" -c lock_timeout={settings.lock_timeout_ms}"
-            f" -c idle_in_transaction_session_timeout={settings.statement_timeout_ms}"
-        )
         connection = await psycopg.AsyncConnection.connect(
             host=settings.postgres_host,
             port=settings.postgres_port,
@@ -141,12 +142,32 @@ class PostgresBackend:
             keepalives_interval=5,
             keepalives_count=3,
             tcp_user_timeout=30_000,
-            options=options if settings.prepare else None,  # PgBouncer rejects the parameter
             prepare_threshold=5 if settings.prepare else None,
             autocommit=True,
         )
+        if settings.prepare:  # behind PgBouncer a setting would stay with a session that other clients use
+            await self._lower_limits(connection)
         self._version = connection.info.parameter_status("server_version") or ""
         return PgConnection(connection, prepare=bool(settings.prepare))
+
+    async def _lower_limits(self, connection: psycopg.AsyncConnection[tuple[Any, ...]]) -> None:
+        """Applies the service's own time-outs where they are shorter than those of the role. Closes it on failure."""
+        settings = self._settings
+        limits = {
+            "statement_timeout": settings.statement_timeout_ms,
+            "lock_timeout": settings.lock_timeout_ms,
+            "idle_in_transaction_session_timeout": settings.statement_timeout_ms,
+        }
+        limits = {name: most for name, most in limits.items() if most}
+        cursor = psycopg.AsyncRawCursor(connection)
+        try:
+            query = cursor.execute(_LOWER_LIMITS, (list(limits), list(limits.values())))
+            await asyncio.wait_for(query, settings.pool_timeout_seconds)
+        except BaseException as error:
+            connection.pgconn.finish()
+            if isinstance(error, asyncio.TimeoutError):
+                raise psycopg.OperationalError("the login did not end in time") from None
+            raise
 
     async def _read(self, sql: str, parameters: Sequence[Any], *, urgent: bool = False) -> list[tuple[Any, ...]]:
         """Runs one reading statement; an `urgent` one (monitoring) does not wait behind the load."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import select
@@ -15,11 +16,15 @@ from typing import Any
 import psycopg
 import pytest
 
+from app.backends.postgres import PostgresBackend
+from app.settings import Settings
+
 from .conftest import Render
 
 SQL, VERIFY = "postgres/templates/database.sql.j2", "postgres/templates/verify.sql.j2"
 HBA, REMOVE = "postgres/templates/pg_hba.conf.j2", "postgres/templates/remove.sql.j2"
 PASSWORDS = {"appuser": 'pass"word', "crucible_harness": "harness-password"}
+TIMEOUTS = ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout")
 SETTINGS = {"max_connections": 100, "shared_buffers": "65536kB", "password_encryption": "scram-sha-256", "fsync": "off"}
 
 Psql = Callable[[str, str], "subprocess.CompletedProcess[str]"]
@@ -242,6 +247,38 @@ def test_the_server_enforces_the_time_outs_of_the_services_role(texts: dict[str,
     with pytest.raises(psycopg.errors.IdleInTransactionSessionTimeout):
         idle.execute("SELECT 1")
     idle.close()
+
+
+@pytest.mark.usefixtures("texts")
+@pytest.mark.parametrize(
+    ("role", "service", "effective"),
+    [
+        ("60s 60s 70s", (60_000, 0), ("1min", "1min", "1min")),
+        ("1s 200ms 3s", (60_000, 0), ("1s", "200ms", "3s")),
+        ("1s 200ms 3s", (0, 0), ("1s", "200ms", "3s")),
+        ("1s 200ms 3s", (2000, 50), ("1s", "50ms", "2s")),
+        ("0 0 0", (2000, 50), ("2s", "50ms", "2s")),
+        ("0 0 0", (0, 0), ("0", "0", "0")),
+    ],
+)
+def test_the_shorter_time_out_of_role_and_service_applies(
+    psql: Psql, fresh: Any, role: str, service: tuple[int, int], effective: tuple[str, ...]
+) -> None:
+    """The service as it logs in, with its own time-outs or none: it lifts none of its role."""
+    for name, value in zip(TIMEOUTS, role.split(), strict=True):
+        assert psql("postgres", f"ALTER ROLE appuser SET {name} = '{value}';").returncode == 0
+    environ = {"POSTGRES_HOST": "127.0.0.1", "POSTGRES_PORT": str(fresh.port), "POSTGRES_DB": "crucible"}
+    environ |= {"POSTGRES_USER": "appuser", "POSTGRES_PASSWORD": PASSWORDS["appuser"], "POSTGRES_SSLMODE": "disable"}
+    environ |= {"STATEMENT_TIMEOUT_MS": str(service[0]), "LOCK_TIMEOUT_MS": str(service[1])}
+
+    async def log_in() -> tuple[str, ...]:
+        connection = await PostgresBackend(Settings.from_environment(environ))._connect()
+        try:
+            return tuple([(await connection.query(f"SHOW {name}"))[0][0] for name in TIMEOUTS])
+        finally:
+            connection.close()
+
+    assert asyncio.run(log_in()) == effective
 
 
 @pytest.mark.usefixtures("texts")
