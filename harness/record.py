@@ -92,6 +92,10 @@ class BulkRows:
     ranges: tuple[tuple[int, int], ...]
 
 
+Captures = Mapping[str, Sequence[Mapping[str, Any]]]
+"""Lane -> fields of its responses that are not numbers: one JSON object per request."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
     """What the layers behind the client recorded of one trial; with the samples, all that a check needs.
@@ -121,7 +125,7 @@ class Evidence:
     dead_rows: DeadRows | None = None
     bulk_rows: BulkRows | None = None
     durability: Mapping[str, str] | None = None
-    captures: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
+    captures: Captures = field(default_factory=dict)
     workload_result: Mapping[str, object] | None = None
     missing_hosts: tuple[str, ...] = ()
     not_applicable: Mapping[str, str] = field(default_factory=dict)

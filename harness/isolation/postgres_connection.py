@@ -61,7 +61,7 @@ class Connection(psycopg.Connection[Any]):
             raise psycopg.OperationalError(f"the server gave no response within {self.limit_s:g} s") from None
 
 
-def parse_dsn(dsn: str) -> dict[str, Any]:
+def parse_dsn(dsn: str) -> dict[str, str | int | None]:
     """Returns the fields of a connection string. Raises UsageError without repeating any of it.
 
     In a URL a password with an unescaped @ or / ends up in part as host, port or database name, which libpq's messages
@@ -84,7 +84,7 @@ def parse_dsn(dsn: str) -> dict[str, Any]:
     return fields
 
 
-def message(error: psycopg.Error, fields: Mapping[str, Any]) -> str:
+def message(error: psycopg.Error, fields: Mapping[str, object]) -> str:
     """Returns an error's text in one line, without the password."""
     text = " ".join(str(error).split())
     for key in ("password", "sslpassword"):

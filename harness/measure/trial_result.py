@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,7 +13,7 @@ from harness.load import generator_checks
 from harness.measure.load_controller import LoadResults
 from harness.model import Trial
 from harness.plan.planner import Plan
-from harness.record import Evidence, TrialResult, Validity
+from harness.record import Captures, Evidence, TrialResult, Validity
 
 REMEASURED_SHARE = 0.05
 """Largest share of the trials (at least one trial) that is measured once more. If the load generator limited more
@@ -58,10 +58,6 @@ def trial_result(
         steady=summary.warmup_steady,
         figures=figures(summary),
     )
-
-
-Captures = Mapping[str, Sequence[Mapping[str, Any]]]
-"""Lane -> the captured fields of its responses, one object per request."""
 
 
 def read_captures(results: LoadResults) -> Captures:

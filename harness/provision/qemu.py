@@ -24,7 +24,7 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import yaml
 
@@ -175,7 +175,7 @@ def _base64(text: str) -> str:
 
 def seed(host: Host, network: str, host_key: str, host_key_public: str, authorized: str) -> Mapping[str, str]:
     """Returns the same identity as files of a NoCloud seed, for a cloud image (cloud-init's NoCloud documentation)."""
-    user: dict[str, Any] = {
+    user: dict[str, object] = {
         "disable_root": False,
         "ssh_pwauth": False,
         "ssh_deletekeys": True,

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
 
 from harness.errors import RigError
 from harness.host_scripts import source
 from harness.model import Host
 from harness.rig.rig import Rig
+from harness.rig.state import Variables
 from harness.text import printable
 
 WORKERS = 16
@@ -66,7 +65,7 @@ def _ask(rig: Rig, host: Host) -> tuple[ServiceStatus, ...]:
         return (ServiceStatus(name="services", ok=False, detail=f"unknown: {error}"),)
 
 
-def _questions(variables: Mapping[str, Any], host: Host) -> list[dict[str, Any]]:
+def _questions(variables: Variables, host: Host) -> list[dict[str, object]]:
     """Returns what service_status.py asks on the host."""
     if host.role == "db":
         command = ["pg_isready", "--port", str(variables["postgres_port"]), "--timeout", "5"]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
 
 from harness.errors import RigError
 from harness.provision.providers import PROVIDERS, provider_of
@@ -45,7 +44,7 @@ class RigStatus:
             lines += [f"{'':<{width}}  {service.line(now)}" for service in self.services.get(host.name, ())]
         return lines
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, object]:
         """Returns the status as plain data, without the inventory's variables, which may hold passwords.
 
         docs/results.md describes its keys.

@@ -15,6 +15,7 @@ from typing import Any
 
 from harness.record import (
     BulkRows,
+    Captures,
     DeadlockCounts,
     DeadRows,
     Evidence,
@@ -165,7 +166,7 @@ def _bulk_rows(value: object) -> BulkRows | None:
     return BulkRows(requests={int(number): rows for number, rows in requests.items()}, ranges=tuple(ranges))
 
 
-def _captures(value: object) -> dict[str, list[dict[str, Any]]]:
+def _captures(value: object) -> Captures:
     return {
         lane: [_table("captures", line) for line in _list("captures", lines)]
         for lane, lines in _table("captures", value).items()

@@ -41,6 +41,10 @@ done
 """Prints the CPU limit of a host that is a container, then its overrides where it has any."""
 
 
+WorkerSettings = Mapping[str, Any]
+"""A worker's settings by name: values of its /metrics, or texts of its settings file."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AppState:
     """What an app host has now, as read from it.
@@ -51,7 +55,7 @@ class AppState:
 
     overrides: Mapping[str, str] | None
     cores: float | None
-    running: Mapping[str, Mapping[str, Any]]
+    running: Mapping[str, WorkerSettings]
 
 
 class AppConfigurator:
@@ -152,7 +156,7 @@ class AppConfigurator:
     def _read(self, *, ask_workers: bool = True) -> dict[str, AppState]:
         """Reads the state of all app hosts, by name. A worker that does not answer is absent from its state."""
         texts = self._rig.each(self._hosts, lambda h: h.run(["sh", "-c", _READ_STATE, "sh", self._file]).stdout)
-        running: dict[str, dict[str, Mapping[str, Any]]] = {host.name: {} for host in self._hosts}
+        running: dict[str, dict[str, WorkerSettings]] = {host.name: {} for host in self._hosts}
         if ask_workers:
             for worker, (status, body) in self._workers.get(self._hosts, "/metrics?database=0").items():
                 if status == 200:
@@ -212,7 +216,7 @@ class AppConfigurator:
             time.sleep(POLL_S)
 
 
-def _parse_state(text: str, running: Mapping[str, Mapping[str, Any]]) -> AppState:
+def _parse_state(text: str, running: Mapping[str, WorkerSettings]) -> AppState:
     """Parses the output of _READ_STATE."""
     head, has_overrides, tail = text.partition("overrides\n")
     limits = {name: value.split() for name, _, value in (line.partition(" ") for line in head.splitlines())}
@@ -226,7 +230,7 @@ def _parse_state(text: str, running: Mapping[str, Mapping[str, Any]]) -> AppStat
     return AppState(overrides=overrides if has_overrides else None, cores=cores, running=running)
 
 
-def _plain(settings: Mapping[str, Any]) -> dict[str, float | str]:
+def _plain(settings: WorkerSettings) -> dict[str, float | str]:
     """Returns settings by lower-case name, numbers as numbers: `POOL_SIZE=10` in a file is `pool_size: 10` in /metrics.
 
     A cell sets no setting of one worker only.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -18,6 +18,10 @@ _START_ERROR = [
     "journalctl -u 'pgcrucible-app@*' -o cat --since -1min | grep '\"cannot start\"' | tail -n 1",
 ]
 """Prints the newest start error in the service's log of the last minute."""
+
+
+WorkerMetrics = Mapping[str, Any]
+"""The JSON object of a worker's /metrics, as the service documents it (docs/openapi.yaml)."""
 
 
 class AppWorkers:
@@ -38,7 +42,7 @@ class AppWorkers:
             answers = pool.map(lambda w: load.get(w[0].address, self._first_port + w[1], path), workers)
             return {f"{host.name}.{n + 1}": answer for (host, n), answer in zip(workers, answers, strict=True)}
 
-    def metrics(self, hosts: Sequence[Host] | None = None) -> dict[str, dict[str, Any]]:
+    def metrics(self, hosts: Sequence[Host] | None = None) -> dict[str, WorkerMetrics]:
         """Returns the parsed /metrics of every worker, of all hosts or of these; the database is not queried.
 
         Raises RigError.

@@ -21,7 +21,7 @@ from harness.checks.needs import (
 )
 from harness.model import Cell
 from harness.rig.rig import Rig
-from harness.targets.app_workers import AppWorkers
+from harness.targets.app_workers import AppWorkers, WorkerMetrics
 from harness.targets.dead_rows import vacuum
 from harness.targets.haproxy import HAProxy
 from harness.targets.postgres_queries import bulk_rows, durability
@@ -135,7 +135,7 @@ class LayerCounters:
         return fields
 
     def _sqlite(
-        self, path: str, serving: Collection[str], reads: Collection[str], metrics: Mapping[str, Mapping[str, Any]]
+        self, path: str, serving: Collection[str], reads: Collection[str], metrics: Mapping[str, WorkerMetrics]
     ) -> dict[str, Any]:
         content = run_script(self._rig, path, "read")
         ledger = {i: (key, value) for i, (key, value) in content["ledger"].items()}
@@ -163,11 +163,11 @@ class LayerCounters:
         return {"statistics": count, **({"log": int(log)} if log else {})}
 
 
-def sqlite_path(metrics: Mapping[str, Mapping[str, Any]]) -> str:
+def sqlite_path(metrics: Mapping[str, WorkerMetrics]) -> str:
     """Returns the path of the SQLite file that the workers use, from their /metrics."""
     return str(next(iter(metrics.values()))["settings"]["sqlite_path"])
 
 
-def _api_requests(metrics: Mapping[str, Any]) -> int:
+def _api_requests(metrics: WorkerMetrics) -> int:
     """Returns how many API requests a worker received since it started, from its /metrics."""
     return sum(sum(outcomes.values()) for op, outcomes in metrics["requests"].items() if op not in NOT_API)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Collection
-from typing import Any
+from typing import TypeVar
 
 from harness.errors import CrucibleError
 from harness.targets.app_workers import AppWorkers
 from harness.targets.rig_database import RigDatabase
+
+T = TypeVar("T")
 
 QUIET_S = 30.0
 """Longest wait for requests that clients gave up on, and for a server that restarts."""
@@ -28,7 +30,7 @@ class PartReader:
         self.keep_errors = keep_errors
         self.unread: dict[str, str] = {}
 
-    def read(self, parts: Collection[str], source: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    def read(self, parts: Collection[str], source: Callable[[], dict[str, T]]) -> dict[str, T]:
         """Returns what `source` returns; an empty dict where it fails, with the reason for all these parts."""
         try:
             return source()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
 from harness.host_scripts import source
 from harness.model import BACKENDS
@@ -73,7 +72,7 @@ class RigFacts:
             results[host.name] = json.loads(self._rig.at(host).run(command, stdin=script).stdout)
         return results
 
-    def settings(self) -> dict[str, Any]:
+    def settings(self) -> dict[str, object]:
         """Returns the settings of PostgreSQL that are not defaults, of HAProxy and of one app worker; no secrets."""
         postgres = self._database.reading(server_settings)
         tls = {"tls": self._ciphers()} if self._rig.authority else {}

@@ -6,7 +6,6 @@ import contextlib
 import functools
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from types import TracebackType
-from typing import Any
 
 import psycopg.conninfo
 
@@ -71,7 +70,7 @@ class RigTarget(Target):
         """See RigFacts.record."""
         return self._facts.record()
 
-    def settings(self) -> dict[str, Any]:
+    def settings(self) -> dict[str, object]:
         """See RigFacts.settings."""
         return self._facts.settings()
 
@@ -136,7 +135,7 @@ class RigTarget(Target):
         wanted = "dead-rows" in reads
         return vacuuming(self._database.connection, VACUUMED_TABLE) if wanted else contextlib.nullcontext(())
 
-    def run_workload(self, driver: RemoteWorkload) -> Mapping[str, Any]:
+    def run_workload(self, driver: RemoteWorkload) -> Mapping[str, object]:
         """Runs a module on the first host of its role, and adds to its job where its database or SQLite file is."""
         host, job = self._rig.at(self._rig.role(driver.role)[0]), dict(driver.job)
         self._apps.cap()  # `configure` is not called for it, so the cap of the trial before may still be set
@@ -147,7 +146,7 @@ class RigTarget(Target):
         else:
             self._apps.release_connections()
             job |= {"dsn": self._dsn(), "schema": "isolation"}
-        result: Mapping[str, Any] = run_module(host, self.command(driver.module), job, hint="see ./run status")
+        result: Mapping[str, object] = run_module(host, self.command(driver.module), job, hint="see ./run status")
         return result
 
     def _dsn(self) -> str:

@@ -46,7 +46,7 @@ class Response:
             return text
 
     @property
-    def fields(self) -> dict[str, Any]:
+    def fields(self) -> dict[str, object]:
         """The body's JSON object; empty if it is something else."""
         return self.data if isinstance(self.data, dict) else {}
 

@@ -7,10 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from harness.checks.needs import APP, DEADLOCKS, HAPROXY, TRANSACTIONS
-from harness.record import BulkRows, DeadlockCounts, Evidence, SqliteEvidence, TransactionCounts
+from harness.record import BulkRows, DeadlockCounts, Evidence, Pragmas, SqliteEvidence, TransactionCounts
 from harness.targets.dead_rows import VacuumReading, summary
 
 DATABASE = "database"
@@ -49,7 +48,7 @@ class Snapshot:
     """The SQLite file that the workers used."""
     integrity: Sequence[str] | None = None
     """The result of SQLite's `PRAGMA integrity_check`."""
-    pragmas: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    pragmas: Mapping[str, Pragmas] = field(default_factory=dict)
     """App worker that serves -> its SQLite pragmas."""
     durability: Mapping[str, str] | None = None
     """PostgreSQL's settings that decide whether an acknowledged write survives a crash."""

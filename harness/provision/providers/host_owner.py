@@ -10,7 +10,6 @@ import hashlib
 import json
 import platform
 from collections.abc import Callable, Mapping
-from typing import Any
 
 from harness.errors import RigError
 from harness.model import Host
@@ -66,7 +65,7 @@ def _own(rig: RigState) -> dict[str, str]:
 
 def _foreign(own: Mapping[str, str], text: str) -> str:
     try:
-        other: dict[str, Any] = json.loads(text)
+        other: dict[str, object] = json.loads(text)
         place = {key: str(other[key]) for key in ("controller", "checkout", "rig")}
         token = other["token"]
     except (ValueError, TypeError, LookupError):
