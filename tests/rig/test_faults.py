@@ -22,12 +22,15 @@ def bench_with_fault(tool: Tool, fault: Callable[[], object], *options: str) -> 
     with subprocess.Popen(command, cwd=ROOT, env=tool.env, stdout=pipe, stderr=subprocess.STDOUT, text=True) as process:
         try:
             assert process.stdout is not None
-            lines = []
+            lines: list[str] = []
+            measured = False
             for line in process.stdout:
                 lines.append(line)
                 if "ok/s" in line:
+                    measured = True
                     fault()
                     break
+            assert measured, "".join(lines)
             output, _ = process.communicate(timeout=400)
         finally:
             process.kill()
