@@ -18,6 +18,8 @@ MAX_LAG_SHARE = 0.10
 MIN_LAG_MS = 1.0
 MIN_ACHIEVED = 0.98
 MAX_OF_CEILING = 0.80
+ALL_BUSY = 0.90
+"""Share of the connections that wait for a response, on average, where the tier and not the generator is the limit."""
 MAX_APART_MS = 100.0
 """Distance between the instants at which stripes begin to measure: a tenth of the shortest window."""
 LITTLE_TOLERANCE = 0.05
@@ -47,6 +49,36 @@ def reasons(summary: LaneSummary, ceiling_rps: float | None = None) -> list[str]
         *_same_window(summary),
         *_idle_connections(summary),
     ]
+
+
+def notes(summary: LaneSummary, ceiling_rps: float | None = None) -> list[str]:
+    """What a reader must know of a trial whose times hold: the tier was saturated, or nearly as fast as the generator.
+
+    Neither makes the times doubtful: what the generator reaches is judged by its own counters, not by the result.
+    """
+    found = [tier_saturated(summary)] if tier_saturated(summary) else []
+    rate = summary.window.total / summary.seconds if summary.seconds else 0.0
+    if ceiling_rps and summary.mode == "closed" and rate > MAX_OF_CEILING * ceiling_rps and not _cpu(summary):
+        found.append(
+            f"{rate:,.0f} requests/s is {rate / ceiling_rps:.0%} of what the generator reaches against a null endpoint "
+            f"({ceiling_rps:,.0f}/s); a faster tier may show no more"
+        )
+    return found
+
+
+def tier_saturated(summary: LaneSummary) -> str:
+    """A sentence if an open load was sent late because the tier was saturated: all connections waited for responses
+    while the generator was not limited by its own CPU or delays. Empty otherwise."""
+    share, rate = achieved(summary), summary.offered_rate
+    if share is None or share >= MIN_ACHIEVED or not summary.seconds or not rate:
+        return ""
+    busy = sum(process.in_flight or 0.0 for process in summary.watch)
+    if busy < ALL_BUSY * summary.clients or _cpu(summary) or _lag(summary):
+        return ""
+    return (
+        f"tier saturated: {rate:,.0f} requests/s were offered, {summary.window.total / summary.seconds:,.0f}/s were "
+        f"answered, and on average {busy:,.0f} of {summary.clients:,} connections waited for a response"
+    )
 
 
 def broken(summary: LaneSummary) -> list[str]:
@@ -121,7 +153,7 @@ def _lag(summary: LaneSummary) -> list[str]:
 
 def _achieved(summary: LaneSummary) -> list[str]:
     share = achieved(summary)
-    if share is None or share >= MIN_ACHIEVED:
+    if share is None or share >= MIN_ACHIEVED or tier_saturated(summary):
         return []
     if (summary.last_sent_us or 0) - (summary.last_due_us or 0) < _SHORT_DELAY_US:
         return []
@@ -132,9 +164,10 @@ def _achieved(summary: LaneSummary) -> list[str]:
 
 
 def _ceiling(summary: LaneSummary, ceiling_rps: float | None) -> list[str]:
-    if not ceiling_rps or not summary.seconds:
+    """Judged by the rate that was planned: a rule about the measured rate would leave out the best results."""
+    rate = summary.offered_rate
+    if not ceiling_rps or summary.mode != "open" or rate is None or tier_saturated(summary):
         return []
-    rate = summary.window.total / summary.seconds
     if rate <= MAX_OF_CEILING * ceiling_rps:
         return []
     return [

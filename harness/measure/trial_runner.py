@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from harness.checks.needs import LEDGER, PARTS
+from harness.load import generator_checks
 from harness.load.spec import LoadSpec
 from harness.measure.load_controller import LoadController, LoadResults
 from harness.measure.progress import ProgressPrinter
@@ -119,6 +120,9 @@ class TrialRunner:
         with self._writer.stage("evidence"):
             after = self.read_after(trial.cell, reads, before)
         evidence = add_client_counts(difference(before, after, vacuums), results, captures)
+        for summary in results.summaries.values():
+            for note in generator_checks.notes(summary, self._ceiling_rps):
+                evidence = replace(evidence, notes=(*evidence.notes, f"{trial.cell.name}: {note}"))
         return results, evidence if samples else leave_out_per_request_checks(evidence, ledger=ledger)
 
     def store_samples(self, trial: Trial, results: LoadResults) -> None:

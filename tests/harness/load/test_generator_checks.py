@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from harness.load.generator_checks import broken, reasons
+from harness.load.generator_checks import broken, notes, reasons
 from harness.load.results.summary import ConnectionTotals, Percentiles
 from tests.support.summaries import lane_summary, phase, process, window
 
@@ -49,6 +49,47 @@ def test_each_reason_is_named(changes: dict[str, Any], ceiling: float | None, me
     assert len(problems) == 1
     assert message in problems[0]
     assert "\n" not in problems[0]
+
+
+SATURATED = {
+    "offered_rate": 3000.0, "window": window(17_120), "last_sent_us": 17_500_000, "late": 12_000, "clients": 64,
+    "watch": (process(cpu=0.2, in_flight=63.9),), "busy_us": 639_000_000, "peak_in_flight": 64,
+}  # fmt: skip
+"""Offered 3,000/s, answered 1,712/s; the generator is idle and all its connections wait."""
+
+
+def test_a_saturated_tier_is_no_limit_of_the_generator() -> None:
+    summary = lane_summary(**SATURATED)
+    assert reasons(summary, 50_000) == []
+    assert reasons(summary, 3_200) == []
+    (note,) = notes(summary)
+    assert note.startswith(
+        "tier saturated: 3,000 requests/s were offered, 1,712/s were answered, and on average 64 of 64"
+    )
+    assert notes(lane_summary()) == []
+
+
+@pytest.mark.parametrize(
+    "limit",
+    [
+        {"watch": (process(cpu=0.95, in_flight=63.9),)},
+        {"watch": (process(stalled=0.85, longest_stall_ms=90.0, in_flight=63.9),)},
+        {"watch": (process(cpu=0.2, in_flight=30.0),), "busy_us": 300_000_000},
+        {"lag_ms": Percentiles(p99_ms=40.0, count=20_000)},
+    ],
+)
+def test_a_generator_that_was_limited_itself_does_not_blame_the_tier(limit: dict[str, Any]) -> None:
+    summary = lane_summary(**SATURATED | limit)
+    assert any("offered 3000 requests/s were sent" in reason for reason in reasons(summary))
+    assert notes(summary) == []
+
+
+def test_a_fast_tier_is_not_left_out_for_its_rate() -> None:
+    """The share of the ceiling is that of the planned rate; a closed load has none, and its CPU is judged."""
+    closed = lane_summary(mode="closed", offered_rate=None)
+    assert reasons(closed, 2_100) == []
+    (note,) = notes(closed, 2_100)
+    assert "of what the generator reaches against a null endpoint (2,100/s)" in note
 
 
 def test_unusable_outcomes_are_told_apart_from_unusable_times() -> None:
