@@ -93,6 +93,7 @@ def read_trials(run: Run, *, counts_by_key: Collection[str] = ()) -> ReadTrials:
     curves_of = _curves_to_read(rows)
     for row in rows:
         order = row.trial.order
+        attempt(partial(run.require_results_of, row), None)
         summaries: dict[str, LaneSummary] = attempt(partial(run.summaries, order), {})
         lane = "main" if "main" in summaries or not summaries else next(iter(summaries))
         curves: dict[str, Sequence[tuple[float, float]]] = {

@@ -159,7 +159,7 @@ class Run:
         """
         for row in self.rows:
             order = row.trial.order
-            self._require_results_of(row)
+            self.require_results_of(row)
             evidence = self.evidence(order)
             if evidence is None:
                 raise FormatError(f"{self.path}: trial {order} has no evidence", hint="the run folder is incomplete")
@@ -171,7 +171,7 @@ class Run:
                 clock_shared=self._clock_shared(order),
             )
 
-    def _require_results_of(self, row: TrialResult) -> None:
+    def require_results_of(self, row: TrialResult) -> None:
         """Raises FormatError if no summary of the trial has the figures of its row.
 
         The row then belongs to other samples: its `order` was changed, for example by sorting the table.

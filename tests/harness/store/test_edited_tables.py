@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from harness.errors import FormatError
+from harness.report.trial_data import read_trials
 from harness.store.csv_rows import LATER_COLUMNS, TELEMETRY_COLUMNS, TIMELINE_COLUMNS, TRIAL_COLUMNS
 from harness.store.files import append_rows
 from harness.store.run_reader import Run, load_run
@@ -139,6 +140,8 @@ def test_a_row_is_not_judged_by_the_samples_of_another_trial(run: Path) -> None:
 
     rewrite(run / "trials.csv", renumbered)
     rejected(lambda: list(load_run(run).records()), "the figures of trial 1 are not those of its samples")
+    assert "the figures of trial 1 are not those of its samples" in " ".join(read_trials(load_run(run)).damage)
+    assert read_trials(load_run(EXAMPLE)).damage == ()
 
 
 @pytest.mark.parametrize(
