@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from harness.errors import RigError
 from harness.provision.bundle import checkout_hash
+from harness.provision.providers import provider_of
 from harness.rig import state
 from harness.rig.rig import Rig, open_rig
 from harness.rig.state import RigState, authority_file
@@ -73,7 +74,8 @@ def _rig_addresses() -> set[str]:
             stored = state.load(name)
             if stored and stored.ready:
                 addresses |= {host.ssh_address for host in stored.hosts}
-                addresses |= set() if stored.provider == "vm" else {host.address for host in stored.hosts}
+                if provider_of(stored).NETWORK_IS_LOCAL:
+                    addresses |= {host.address for host in stored.hosts}
     return addresses
 
 

@@ -44,6 +44,8 @@ class Provider(Protocol):
     """Inventory file used if the user names none, relative to the project; empty: the user has to name one."""
     MAKES_HOSTS: bool
     """Whether hosts are created and removed here. Such hosts share this machine's cores and have a network there."""
+    NETWORK_IS_LOCAL: bool
+    """Whether this machine reaches the hosts at their own addresses; else packets to these would leave it."""
     LIMITS_CPUS: bool
     """Whether `host_cpus` is a limit that limit_cpus sets on running hosts."""
 

@@ -23,6 +23,7 @@ from harness.rig.state import RigState, Variables
 
 INVENTORY = "inventory/local.yml"
 MAKES_HOSTS = True
+NETWORK_IS_LOCAL = True
 LIMITS_CPUS = True
 
 SSH_WAIT_S = 60.0

@@ -30,6 +30,7 @@ T = TypeVar("T")
 
 INVENTORY = ""
 MAKES_HOSTS = False
+NETWORK_IS_LOCAL = True
 LIMITS_CPUS = False
 
 WORKERS = 16

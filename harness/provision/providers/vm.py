@@ -30,6 +30,7 @@ from harness.rig.state import RigState, Variables
 
 INVENTORY = "inventory/vm.yml"
 MAKES_HOSTS = True
+NETWORK_IS_LOCAL = False
 LIMITS_CPUS = False
 
 SSH_PORTS = range(20022, 32000)

@@ -80,7 +80,7 @@ def test_each_platform_gets_its_own_packages(monkeypatch: pytest.MonkeyPatch) ->
 class FakeProvider:
     """A provider that records the order of calls, and makes hosts that exist nowhere."""
 
-    INVENTORY, MAKES_HOSTS, LIMITS_CPUS = "inventory/local.yml", True, True
+    INVENTORY, MAKES_HOSTS, NETWORK_IS_LOCAL, LIMITS_CPUS = "inventory/local.yml", True, True, True
 
     def __init__(self) -> None:
         self.calls: list[str] = []
