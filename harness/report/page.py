@@ -20,9 +20,9 @@ from harness.plan.scenario import Scenario
 from harness.report.cell_labels import reading_order
 from harness.report.criteria import Answer
 from harness.report.formatting import SYMBOLS
-from harness.report.looks import LOOKS, look_of
 from harness.report.page_model import Fold, Section, Table
 from harness.report.run_summary import Headline, RunSummary
+from harness.report.scenario_extras import SCENARIO_EXTRAS, extras_of
 from harness.report.section_input import SectionInput
 from harness.report.sections.environment import created_hosts, environment_tables, reproduction, shares_cores
 from harness.report.sections.scenario import section
@@ -68,9 +68,9 @@ def write_report(summary: RunSummary) -> Path:
 def build(summary: RunSummary, scenarios: Mapping[str, Scenario] = SCENARIOS) -> Page:
     """Returns the page of a run. A damaged file costs the data in it, and the page names the file."""
     run, manifest = summary.run, summary.run.manifest
-    data = read_trials(run, counts_by_key=[name for name, look in LOOKS.items() if look.counts_by_key])
+    data = read_trials(run, counts_by_key=[name for name, extras in SCENARIO_EXTRAS.items() if extras.counts_by_key])
     on_sqlite = [one.name for one in summary.scenarios if wrote_to_sqlite(one)]
-    explains = sorted(on_sqlite, key=lambda name: not look_of(name).explains_sqlite)[:1]
+    explains = sorted(on_sqlite, key=lambda name: not extras_of(name).explains_sqlite)[:1]
 
     def input_of(one: ScenarioSummary) -> SectionInput:
         trials = [trial for trial in data.trials if trial.row.cell.scenario == one.name]

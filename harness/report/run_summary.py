@@ -11,7 +11,7 @@ from harness.model import Finding
 from harness.plan.scenario import Scenario
 from harness.record import TrialResult
 from harness.report.criteria import Answer, answers
-from harness.report.looks import look_of
+from harness.report.scenario_extras import extras_of
 from harness.report.summary import NO_REASON, ScenarioSummary, summarise_scenarios
 from harness.scenarios import SCENARIOS
 from harness.store.run_reader import Run
@@ -66,7 +66,7 @@ def headline(run: Run, scenarios: Sequence[ScenarioSummary]) -> Headline:
 def _passed(scenarios: Sequence[ScenarioSummary], findings: Sequence[Finding]) -> str:
     number = len(judged(findings))
     checks = f"all {number:,} checks pass" if number != 1 else "the check passes"
-    shown = next((text for one in scenarios if (text := look_of(one.name).headline(one))), "")
+    shown = next((text for one in scenarios if (text := extras_of(one.name).headline(one))), "")
     if not shown:
         return checks
     return f"{shown}; {checks} in {len(scenarios)} scenarios" if len(scenarios) > 1 else shown

@@ -1,4 +1,4 @@
-"""A scenario's section of the page: what all scenarios show, and the scenario's own look. Pure.
+"""A scenario's section of the page: what all scenarios show, and the scenario's extras. Pure.
 
 A scenario that this version does not know still gets its answer, its findings and its figures.
 """
@@ -13,8 +13,8 @@ from harness.model import VERDICTS, Finding
 from harness.report.cell_labels import without
 from harness.report.charts.select import charts, drawn
 from harness.report.formatting import count, number
-from harness.report.looks import look_of
 from harness.report.page_model import Block, Line, Section, Table, Value, measured, table
+from harness.report.scenario_extras import extras_of
 from harness.report.section_input import SectionInput
 from harness.report.sections.bottleneck import HEAD, NOTE, saturated_parts, telemetry_fold
 from harness.report.sections.sqlite_vs_postgres import sqlite_prose
@@ -27,14 +27,14 @@ SERVICE = (("service_p99_ms", "service time p99"),)
 
 def section(source: SectionInput) -> Section:
     """Returns the section of a scenario."""
-    summary, scenario, look = source.summary, source.scenario, look_of(source.summary.name)
+    summary, scenario, extras = source.summary, source.scenario, extras_of(source.summary.name)
     verdict: str = worst(f.verdict for f in summary.findings)
     if verdict != "fail" and any(cell.valid < cell.trials for cell in summary.cells):
         verdict = "invalid"
     groups = _grouped(summary.findings)
     blocks: list[Block] = [
-        *drawn(summary.name, [*look.charts(source), *charts(source)]),
-        *look.blocks(source),
+        *drawn(summary.name, [*extras.charts(source), *charts(source)]),
+        *extras.blocks(source),
         *_cells(source),
         *_strategies(source),
         *_errors(source),

@@ -1,4 +1,4 @@
-"""The looks of scenarios: each belongs to a scenario that exists; the sentence of the headline."""
+"""The extras of scenarios: each belongs to a scenario that exists; the sentence of the headline."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ from pathlib import Path
 
 import pytest
 
-from harness.report.looks import LOOKS, kept_writes, look_of
 from harness.report.run_summary import summarise
+from harness.report.scenario_extras import SCENARIO_EXTRAS, extras_of, kept_writes
 from harness.scenarios import SCENARIOS
 from tests.support.builders import Made, concurrent, found, quickstart, store
 
 
 def test_every_look_belongs_to_a_scenario() -> None:
-    assert LOOKS.keys() <= SCENARIOS.keys()
-    assert [name for name, look in LOOKS.items() if look.explains_sqlite] == ["sqlite-vs-postgres"]
+    assert SCENARIO_EXTRAS.keys() <= SCENARIOS.keys()
+    assert [name for name, extras in SCENARIO_EXTRAS.items() if extras.explains_sqlite] == ["sqlite-vs-postgres"]
 
 
 def test_scenario_without_a_look_has_nothing_of_its_own(tmp_path: Path) -> None:
     (scenario,) = summarise(quickstart(tmp_path)).scenarios
-    assert look_of("unknown").headline(scenario) == ""
-    assert not look_of("unknown").counts_by_key
+    assert extras_of("unknown").headline(scenario) == ""
+    assert not extras_of("unknown").counts_by_key
 
 
 def test_kept_writes_sums_the_cells_on_postgresql(tmp_path: Path) -> None:

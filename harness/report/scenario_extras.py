@@ -19,7 +19,7 @@ from harness.text import plural
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Look:
+class ScenarioExtras:
     """A scenario's own charts, which come before those of all, and its own tables and texts."""
 
     charts: Callable[[SectionInput], Iterator[Chart]] = lambda _: iter(())
@@ -46,11 +46,13 @@ def kept_writes(summary: ScenarioSummary) -> str:
     return f"{ok:,.0f} of {sent:,.0f} concurrent writes acknowledged over {over}{each}, none lost"
 
 
-LOOKS: Mapping[str, Look] = {
-    "bulk-insert": Look(blocks=numbers_table("Rows per second", names.ALL_OR_NOTHING, {"rows_per_s": "rows/s"})),
-    "concurrent-writes": Look(charts=select.convergence, headline=kept_writes, counts_by_key=True),
-    "isolation": Look(charts=select.isolation, blocks=isolation_blocks),
-    "pool-sweep": Look(
+SCENARIO_EXTRAS: Mapping[str, ScenarioExtras] = {
+    "bulk-insert": ScenarioExtras(
+        blocks=numbers_table("Rows per second", names.ALL_OR_NOTHING, {"rows_per_s": "rows/s"})
+    ),
+    "concurrent-writes": ScenarioExtras(charts=select.convergence, headline=kept_writes, counts_by_key=True),
+    "isolation": ScenarioExtras(charts=select.isolation, blocks=isolation_blocks),
+    "pool-sweep": ScenarioExtras(
         charts=select.pool_sweep,
         blocks=numbers_table(
             "Time and connections by pool size",
@@ -64,12 +66,12 @@ LOOKS: Mapping[str, Look] = {
             },
         ),
     ),
-    "scaling": Look(charts=scaling_charts, blocks=scaling_tables),
-    "sqlite-vs-postgres": Look(charts=select.backends, blocks=claims_tables, explains_sqlite=True),
+    "scaling": ScenarioExtras(charts=scaling_charts, blocks=scaling_tables),
+    "sqlite-vs-postgres": ScenarioExtras(charts=select.backends, blocks=claims_tables, explains_sqlite=True),
 }
-"""Scenario -> its look. A scenario without an entry has only what all scenarios have."""
+"""Scenario -> its extras. A scenario without an entry has only what all scenarios have."""
 
 
-def look_of(name: str) -> Look:
-    """Returns the look of a scenario."""
-    return LOOKS.get(name, Look())
+def extras_of(name: str) -> ScenarioExtras:
+    """Returns the extras of a scenario."""
+    return SCENARIO_EXTRAS.get(name, ScenarioExtras())
