@@ -1,4 +1,4 @@
-"""Signals that end a task: the first one as Ctrl-C does, a second one at once."""
+"""Signals that end a task: the first one as Ctrl-C does, a deliberate second one at once."""
 
 from __future__ import annotations
 
@@ -6,10 +6,17 @@ import contextlib
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from types import FrameType
 
 NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+SAME_REQUEST_S = 1.0
+"""A signal that follows the first one sooner belongs to the same request; a second Ctrl-C never does.
+
+A terminal that closes sends SIGHUP twice (the shell to its job, then the kernel), and CI systems send SIGTERM to the
+process and to its group.
+"""
 
 
 class Interrupted(KeyboardInterrupt):
@@ -24,19 +31,22 @@ class Interrupted(KeyboardInterrupt):
 def interruptible() -> Iterator[None]:
     """Makes SIGINT, SIGTERM and SIGHUP raise Interrupted in the main thread while the context lasts.
 
-    What is open is then put back. A second signal ends the process without that. A signal that the parent ignores
-    (nohup) stays ignored.
+    What is open is then put back. A second SIGINT ends the process without that, and so does any signal that comes
+    SAME_REQUEST_S after the first one or later. A signal that the parent ignores (nohup) stays ignored.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    pending: list[int] = []
+    pending: list[tuple[int, float]] = []
 
     def handle(number: int, frame: FrameType | None) -> None:  # noqa: ARG001  # a signal handler's signature
-        if pending:
+        now = time.monotonic()
+        if not pending:
+            pending.append((number, now))
+            raise Interrupted(number)
+        first, since = pending[0]
+        if number == first == signal.SIGINT or now - since >= SAME_REQUEST_S:
             os._exit(128 + number)
-        pending.append(number)
-        raise Interrupted(number)
 
     earlier = {number: signal.getsignal(number) for number in NUMBERS}
     for number, handler in earlier.items():

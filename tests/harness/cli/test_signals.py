@@ -57,6 +57,7 @@ def test_a_signal_ends_a_bench_as_ctrl_c_does(database: Database, tmp_path: Path
 
 
 SLOW_CLEANUP = """
+import sys
 import time
 from harness.cli.signals import interruptible
 with interruptible():
@@ -65,20 +66,51 @@ with interruptible():
         time.sleep(30)
     finally:
         print("cleaning", flush=True)
-        time.sleep(30)
+        time.sleep(float(sys.argv[1]))
+        print("clean", flush=True)
 """
 
 
-@pytest.mark.parametrize(("first", "second", "code"), [("SIGTERM", "SIGTERM", 143), ("SIGINT", "SIGHUP", 129)])
-def test_a_second_signal_ends_the_process_at_once(first: str, second: str, code: int) -> None:
-    with subprocess.Popen([sys.executable, "-c", SLOW_CLEANUP], cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+@pytest.mark.parametrize(
+    ("first", "second", "pause_s", "code"),
+    [
+        ("SIGINT", "SIGINT", 0.0, 130),
+        ("SIGTERM", "SIGTERM", 1.1, 143),
+        ("SIGHUP", "SIGHUP", 1.1, 129),
+        ("SIGINT", "SIGHUP", 1.1, 129),
+    ],
+)
+def test_a_deliberate_second_signal_ends_the_process_at_once(
+    first: str, second: str, pause_s: float, code: int
+) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", SLOW_CLEANUP, "30"], cwd=ROOT, stdout=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "ready\n"
+            process.send_signal(signal.Signals[first])
+            assert process.stdout.readline() == "cleaning\n"
+            time.sleep(pause_s)
+            process.send_signal(signal.Signals[second])
+            assert process.wait(10) == code
+            assert process.stdout.read() == ""
+        finally:
+            process.kill()
+
+
+@pytest.mark.parametrize(("first", "second"), [("SIGHUP", "SIGHUP"), ("SIGTERM", "SIGTERM"), ("SIGHUP", "SIGTERM")])
+def test_a_repeat_of_the_same_request_lets_the_cleanup_end(first: str, second: str) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", SLOW_CLEANUP, "0.3"], cwd=ROOT, stdout=subprocess.PIPE, text=True
+    ) as process:
         try:
             assert process.stdout is not None
             assert process.stdout.readline() == "ready\n"
             process.send_signal(signal.Signals[first])
             assert process.stdout.readline() == "cleaning\n"
             process.send_signal(signal.Signals[second])
-            assert process.wait(10) == code
+            assert process.stdout.read() == "clean\n"
         finally:
             process.kill()
 
