@@ -20,7 +20,7 @@ from rich.text import Text
 from harness.errors import RigError
 from harness.model import Host
 from harness.rig.rig import open_rig
-from harness.targets.telemetry import Activity, Reading, Samplers
+from harness.targets.telemetry import Activity, SamplerLine, Samplers
 from harness.text import printable
 
 PLAIN_S, PLAIN_WIDTH, PLAIN_ROWS = 2.0, 160, 20
@@ -144,11 +144,11 @@ class Hosts:
         self._hosts = hosts
         self._readings: dict[tuple[str, str], tuple[float, float]] = {}
 
-    def take(self, reading: Reading) -> None:
-        """Stores a reading."""
+    def take(self, line: SamplerLine) -> None:
+        """Stores the readings of a line."""
         now = time.monotonic()
-        for metric, value in reading.metrics.items():
-            self._readings[reading.host, metric] = (now, value)
+        for metric, value in line.metrics.items():
+            self._readings[line.host, metric] = (now, value)
 
     def lines(self) -> Iterator[str]:
         """Yields one line per host."""

@@ -69,24 +69,24 @@ WHERE backend_type = 'client backend' AND datname = current_database() AND appli
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reading:
-    """Metrics of one host at one moment. `order`: the trial that contains the whole interval; 0 for none."""
+class SamplerLine:
+    """Metrics of a host or a database at one moment. `order`: trial that contains the whole interval; 0 for none."""
 
     host: str
     order: int
     metrics: Mapping[str, float]
 
 
-Take = Callable[[Reading], None]
+Take = Callable[[SamplerLine], None]
 Lost = Callable[[str], None]
 
 
-def read_line(line: str, host: str) -> Reading:
+def read_line(line: str, host: str) -> SamplerLine:
     """Parses a line of the sampler on `host`; HAProxy's lines name an app host. Raises ValueError."""
     try:
         parsed = json.loads(line)
         metrics = {str(name): float(value) for name, value in parsed["metrics"].items()}
-        return Reading(host=parsed.get("server") or host, order=int(parsed["order"]), metrics=metrics)
+        return SamplerLine(host=parsed.get("server") or host, order=int(parsed["order"]), metrics=metrics)
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"not a line of the sampler: {line[:80]!r}") from error
 
@@ -245,17 +245,17 @@ class Telemetry:
                 self._wake.clear()
                 with self._lock:
                     orders, self._orders = self._orders, []
-                self._take(Reading(host=host, order=order, metrics=activity.poll()))
+                self._take(SamplerLine(host=host, order=order, metrics=activity.poll()))
                 order = orders[-1] if orders else order
                 now = time.monotonic()
                 due = max(due + 1.0, now + 0.5) if now >= due else due
         except psycopg.Error as error:
             self._lost(f"{host}: {' '.join(str(error).split())}")
 
-    def _take(self, reading: Reading) -> None:
+    def _take(self, line: SamplerLine) -> None:
         now = time.monotonic()
-        place = {"second": round(now - self._started, 2), "order": reading.order, "host": reading.host}
-        rows = [{**place, "metric": name, "value": round(value, 6)} for name, value in reading.metrics.items()]
+        place = {"second": round(now - self._started, 2), "order": line.order, "host": line.host}
+        rows = [{**place, "metric": name, "value": round(value, 6)} for name, value in line.metrics.items()]
         with self._lock:
             self._rows += rows
         if now - self._written > BATCH_S:

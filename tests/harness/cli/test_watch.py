@@ -28,7 +28,7 @@ from harness.cli.watch import (
 )
 from harness.errors import RigError
 from harness.model import Host
-from harness.targets.telemetry import Reading
+from harness.targets.telemetry import SamplerLine
 
 WAIT_S = 30.0
 DATABASE = {
@@ -133,7 +133,7 @@ def test_a_host_is_one_line_of_its_known_metrics(metrics: dict[str, float], line
 
 def test_stale_readings_of_a_host_are_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     hosts = Hosts([APP])
-    hosts.take(Reading(host="app-1", order=0, metrics=CPU))
+    hosts.take(SamplerLine(host="app-1", order=0, metrics=CPU))
     assert list(hosts.lines()) == [host_line(APP, CPU)]
     later = time.monotonic() + STALE_S + 1
     monkeypatch.setattr(time, "monotonic", lambda: later)

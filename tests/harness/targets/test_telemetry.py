@@ -23,7 +23,7 @@ from harness.store.csv_rows import TELEMETRY_COLUMNS
 from harness.store.files import read_table
 from harness.store.manifest import CodeRecord, RigRecord
 from harness.store.run_writer import RunWriter
-from harness.targets.telemetry import _CHECKPOINTS, Activity, Reading, Samplers, Telemetry, job, read_line
+from harness.targets.telemetry import _CHECKPOINTS, Activity, SamplerLine, Samplers, Telemetry, job, read_line
 from tests.support.builders import rig_state
 
 WAIT_S = 30.0
@@ -142,7 +142,9 @@ def test_an_invalid_line_of_the_sampler_is_an_error(line: str) -> None:
 
 
 def test_a_line_belongs_to_its_host_or_to_the_server_that_it_names() -> None:
-    assert read_line('{"order": 3, "metrics": {"a": 1}}', "lb-1") == Reading(host="lb-1", order=3, metrics={"a": 1.0})
+    assert read_line('{"order": 3, "metrics": {"a": 1}}', "lb-1") == SamplerLine(
+        host="lb-1", order=3, metrics={"a": 1.0}
+    )
     assert read_line('{"order": 0, "metrics": {}, "server": "app-2"}', "lb-1").host == "app-2"
     assert read_line('{"order": 0, "metrics": {}, "server": ""}', "lb-1").host == "lb-1"
 
@@ -231,7 +233,7 @@ def test_a_full_disk_is_a_warning(make_rig: MakeRig, recorder: RunWriter) -> Non
 
 
 def test_the_end_of_the_controller_ends_the_samplers(make_rig: MakeRig) -> None:
-    rig, taken = make_rig(), list[Reading]()
+    rig, taken = make_rig(), list[SamplerLine]()
     with contextlib.suppress(KeyboardInterrupt), Samplers(rig, taken.append, pytest.fail):
         until(lambda: len({reading.host for reading in taken}) == 4, "every host is read")
         raise KeyboardInterrupt
