@@ -1,4 +1,4 @@
-"""Runs the deadlocking pairs and reads the server's deadlock counter. findings.py evaluates the result."""
+"""Runs the deadlocking pairs and reads the server's deadlock counter. checks/isolation.py evaluates the result."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The isolation scenario: where the cases run, and results that are missing.
 
-Findings from transcripts are tested in tests/harness/isolation/test_findings.py.
+Findings from transcripts are tested in tests/harness/isolation/test_matrix.py.
 """
 
 from __future__ import annotations
