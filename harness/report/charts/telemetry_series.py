@@ -202,14 +202,14 @@ class _Line:
 
     def __init__(self, curve: Curve, begin: float, bucket_s: float) -> None:
         self.curve, self._begin, self._bucket_s = curve, begin, bucket_s
-        self._last: dict[str, _Reading] = {}
+        self._last: dict[str, _IntervalValue] = {}
         self._buckets: dict[int, _Bucket] = {}
 
     def add(self, one: TelemetryReading) -> None:
         value, covers = self.curve.value(one.metrics), one.metrics.get(self.curve.covers, 0.0)
         if value is None or (self.curve.covers and covers <= 0):
             return
-        reading = _Reading(value=value, covers=covers, end=one.second)
+        reading = _IntervalValue(value=value, covers=covers, end=one.second)
         last = self._last.get(one.host)
         if not self.curve.covers:
             self._keep(reading)
@@ -220,7 +220,7 @@ class _Line:
             if last:
                 self._keep(last)
 
-    def _keep(self, reading: _Reading) -> None:
+    def _keep(self, reading: _IntervalValue) -> None:
         bucket = int((reading.end - reading.covers / 2 - self._begin) / self._bucket_s)
         self._buckets.setdefault(max(0, bucket), _Bucket()).add(reading)
 
@@ -245,7 +245,7 @@ class _Bucket:
     weight: float = 0.0
     peak: float = -math.inf
 
-    def add(self, reading: _Reading) -> None:
+    def add(self, reading: _IntervalValue) -> None:
         weight = reading.covers or 1.0
         self.total += reading.value * weight
         self.weight += weight
@@ -253,15 +253,15 @@ class _Bucket:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Reading:
+class _IntervalValue:
     """A value over the `covers` seconds before second `end`."""
 
     value: float
     covers: float
     end: float
 
-    def joined(self, later: _Reading) -> _Reading:
+    def joined(self, later: _IntervalValue) -> _IntervalValue:
         """Returns both readings as one."""
         covers = self.covers + later.covers
         value = (self.value * self.covers + later.value * later.covers) / covers
-        return _Reading(value=value, covers=covers, end=later.end)
+        return _IntervalValue(value=value, covers=covers, end=later.end)
