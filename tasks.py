@@ -19,7 +19,7 @@ from typing import Any
 from invoke import Collection, Context, Exit, task
 
 from harness.model import MAX_HOSTS
-from harness.plan.options import OPTIONS, Option
+from harness.plan.options import OPTIONS, Option, require_texts
 
 COMMON = {
     "rig": "name of the rig (default: local); several rigs can exist at the same time",
@@ -44,6 +44,7 @@ def _guard(body: Callable[..., None]) -> Callable[..., None]:
 
         protect_standard_files()
         try:
+            require_texts(kwargs)
             with interruptible():
                 body(*args, **kwargs)
             if body.__name__ not in MEASURING:

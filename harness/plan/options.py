@@ -51,6 +51,14 @@ def positive(option: str, text: str | None, high: float) -> float | None:
     return value
 
 
+def require_texts(values: Mapping[str, object]) -> None:
+    """Raises UsageError for an empty value, by keyword: an unset shell variable would select another run or rig."""
+    for keyword, value in values.items():
+        if isinstance(value, str) and not value.strip():
+            option = ("--" if len(keyword) > 1 else "-") + printable(keyword.replace("_", "-"), 200)
+            raise UsageError(f"{option} is empty", hint="is a variable unset? leave the option out, or give a value")
+
+
 def names(option: str, text: str, known: Collection[str]) -> tuple[str, ...]:
     """A comma-separated list of known names, each once. Raises UsageError."""
     chosen = tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
@@ -173,6 +181,7 @@ class BenchRequest:
 
         Raises UsageError for the first value that is not allowed, and for options that exclude each other.
         """
+        require_texts(texts)
         by_keyword = {option.keyword: name for name, option in OPTIONS.items()}
         values: dict[str, Any] = {"scenarios": tuple(known_scenarios)}
         for keyword, text in texts.items():
@@ -182,10 +191,6 @@ class BenchRequest:
             if text is None:
                 continue
             option = OPTIONS[name]
-            if option.value and not str(text).strip():
-                raise UsageError(
-                    f"--{option.name} is empty", hint="is a variable unset? leave the option out, or give a value"
-                )
             parse = partial(names, known=known_scenarios) if name == "scenarios" else option.parse
             values[name] = parse(option.name, str(text)) if option.value else bool(text)
         stored = {o.keyword: texts.get(o.keyword, o.default) for o in OPTIONS.values() if o.stored}
