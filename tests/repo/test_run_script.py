@@ -112,6 +112,7 @@ ELSEWHERE = {
     "PIP_CONSTRAINT": "/nowhere",
     "PYTHONUSERBASE": "/tmp/elsewhere",
     "PYTHONHOME": "/nowhere",
+    "PYTHONSAFEPATH": "1",
     "PYTHONPATH": "/nowhere",
     "VIRTUAL_ENV": "/nowhere",
     "UV_SYSTEM_PYTHON": "1",
@@ -125,6 +126,16 @@ def test_settings_of_pip_cannot_send_packages_elsewhere(checkout: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert str(checkout / ".venv") in done.stdout
     assert not Path("/tmp/elsewhere").exists()
+    again = run(checkout / "run", "status", **ELSEWHERE)  # with a finished .venv too
+    assert (again.returncode, again.stdout) == (0, done.stdout), again.stderr
+
+
+def test_a_folder_that_cannot_hold_the_environment_ends_with_2(checkout: Path) -> None:
+    odd = checkout.rename(checkout.with_name("a:b"))  # venv refuses the separator of PATH
+    done = run(odd / "run", "status")
+    assert done.returncode == 2
+    assert "could not make a virtual environment" in done.stderr
+    assert not (odd / ".venv").exists()
 
 
 def test_a_configuration_file_that_sends_packages_elsewhere_is_named(checkout: Path, tmp_path: Path) -> None:
