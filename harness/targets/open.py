@@ -28,7 +28,7 @@ def open_target(
     owned: bool = False,
     read_only: bool = False,
 ) -> Iterator[tuple[Target, str]]:
-    """Yields the target and its address as text; locks the rig, unless `read_only`.
+    """Yields the target and its address as text; unless `read_only`, locks the rig, or the rigs at the URL's address.
 
     Raises UsageError for an address that is neither ours nor declared as `owned`; RigError where nothing answers, or
     another process changes or measures the rig.
@@ -42,18 +42,17 @@ def open_target(
                 place = target.endpoint()
                 yield target, f"rig '{rig}' ({opened.state.provider}), {place.host}:{place.port}"
         return
-    stored = state.load(rig)
-    hosts_of_rig = stored.hosts if stored else ()
-    own = {host.address for host in hosts_of_rig}
-    addresses = {address for host in hosts_of_rig for address in (host.address, host.ssh_address)}
     address = locate(base_url)
-    places = {address.ip, *address.others}
-    if stored and stored.variables.get("tls") and places & addresses:
-        address = replace(address, ca=str(authority_file(rig)))
-    with (
-        _lock(rig, read_only=read_only or not places & own),
-        UrlTarget(address, dsn, hosts=hosts, known=_rig_addresses(), owned=owned) as service,
-    ):
+    places = {address.host, address.ip, *address.others}
+    rigs = [stored for stored in state.readable() if places & _addresses(stored)]
+    authorities = [authority_file(stored.name) for stored in rigs if stored.ready and stored.variables.get("tls")]
+    if authorities:
+        address = replace(address, ca=str(authorities[0]))
+    known = {place for stored in state.readable() if stored.ready for place in _addresses(stored)}
+    with contextlib.ExitStack() as stack:
+        for stored in rigs:
+            stack.enter_context(_lock(stored.name, read_only=read_only))
+        service = stack.enter_context(UrlTarget(address, dsn, hosts=hosts, known=known, owned=owned))
         yield service, str(service.address)
 
 
@@ -63,19 +62,15 @@ def _remove_leftovers(rig: Rig) -> None:
     rig.each(rig.role("load"), lambda host: host.run([*find, "-exec", "rm", "-rf", "--", "{}", "+"], check=False))
 
 
-def _rig_addresses() -> set[str]:
-    """Returns the addresses at which this machine reaches hosts of its provisioned rigs.
+def _addresses(rig: RigState) -> set[str]:
+    """Returns the addresses at which this machine reaches the rig's hosts, without loopback ports forwarded to sshd.
 
     Virtual machines have a network that this machine is not in: packets to their addresses would leave it.
     """
-    addresses: set[str] = set()
-    for name in state.names():
-        with contextlib.suppress(RigError):  # the state of another rig may be damaged
-            stored = state.load(name)
-            if stored and stored.ready:
-                addresses |= {host.ssh_address for host in stored.hosts}
-                if provider_of(stored).NETWORK_IS_LOCAL:
-                    addresses |= {host.address for host in stored.hosts}
+    addresses = {host.ssh_address for host in rig.hosts} - {"127.0.0.1"}
+    with contextlib.suppress(RigError):  # another version's provider
+        if provider_of(rig).NETWORK_IS_LOCAL:
+            addresses |= {host.address for host in rig.hosts}
     return addresses
 
 

@@ -39,10 +39,25 @@ def rig(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> state.RigState:
 
 @pytest.mark.parametrize(("url", "ours"), [("https://198.18.0.3:8080", True), ("https://198.18.0.9:8080", False)])
 def test_the_certificate_of_a_rigs_host_is_verified_by_url_too(rig: state.RigState, url: str, ours: bool) -> None:
-    with open_target(rig.name, base_url=url, owned=not ours) as (service, _):
-        assert isinstance(service, UrlTarget)
-        ca = str(authority_file(rig.name)) if ours else ""
-        assert (service.endpoint().tls, service.endpoint().ca) == (True, ca)
+    for name in (rig.name, "another"):
+        with open_target(name, base_url=url, owned=not ours) as (service, _):
+            assert isinstance(service, UrlTarget)
+            ca = str(authority_file(rig.name)) if ours else ""
+            assert (service.endpoint().tls, service.endpoint().ca) == (True, ca)
+
+
+def test_a_loopback_port_for_ssh_is_no_address_of_a_rigs_service(rig: state.RigState) -> None:
+    with (
+        state.locked(rig.name),
+        open_target(rig.name, base_url="https://127.0.0.1:8080") as (service, _),
+    ):
+        assert service.endpoint().ca == ""
+
+
+def test_a_damaged_rig_does_not_prevent_a_bench_by_url(rig: state.RigState) -> None:
+    (state.folder(rig.name) / "rig.json").write_text("{")
+    with open_target(rig.name, base_url="http://127.0.0.1:8080") as (_, address):
+        assert address == "http://127.0.0.1:8080"
 
 
 @pytest.mark.parametrize(
@@ -94,9 +109,9 @@ def test_a_rig_is_measured_or_changed_by_one_process_at_a_time(rig: state.RigSta
     """Also by URL, where load goes to the rig; a dry run and another address need no lock."""
     rig_url, other = "https://198.18.0.3:8080", "https://198.18.0.9:8080"
     with state.locked(rig.name):
-        for url in (None, rig_url):
-            with pytest.raises(RigError, match="another process is changing or measuring it"):
-                open_target(rig.name, base_url=url).__enter__()
+        for name, url in ((rig.name, None), (rig.name, rig_url), ("another", rig_url)):
+            with pytest.raises(RigError, match=f"rig {rig.name}: another process is changing or measuring it"):
+                open_target(name, base_url=url).__enter__()
         with open_target(rig.name, base_url=rig_url, read_only=True), open_target(rig.name, base_url=other, owned=True):
             pass
     with (
