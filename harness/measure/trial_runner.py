@@ -56,6 +56,7 @@ class TrialRunner:
         self._plan, self._scenarios = plan, scenarios
         self._target, self._writer, self._load, self._echo = target, writer, load, echo
         self._during, self._ceiling_rps = during, ceiling_rps
+        self._interruption: BaseException | None = None
 
     def run(self, trial: Trial) -> TrialResult:
         """Runs one trial; returns the result that is stored."""
@@ -136,18 +137,23 @@ class TrialRunner:
     def read_after(self, cell: Cell, reads: Collection[str], before: Snapshot) -> Snapshot:
         """Reads the counters after the load; tries again until a deadline where the target does not answer.
 
-        Returns a snapshot without any part where it still fails: the load is measured, so its trial is stored.
+        Returns a snapshot without any part where it still fails: the load is measured, so its trial is stored. A
+        signal ends the reading; `record` raises it again once the trial is stored.
         """
         deadline = time.monotonic() + ANSWER_S
-        while True:
-            try:
-                return self._target.snapshot(cell, reads, before)
-            except Exception as error:  # noqa: BLE001  # whatever fails, the measured load is kept
-                if time.monotonic() > deadline:
-                    reason = f"{reason_of(error)} (asked for {ANSWER_S:g} s)"
-                    parts = [part for part in PARTS if part != LEDGER or "ledger" in reads]
-                    return Snapshot(unread=dict.fromkeys(parts, reason), not_applicable=before.not_applicable)
-            time.sleep(RETRY_S)
+        try:
+            while True:
+                try:
+                    return self._target.snapshot(cell, reads, before)
+                except Exception as error:  # noqa: BLE001  # whatever fails, the measured load is kept
+                    if time.monotonic() > deadline:
+                        reason = f"{reason_of(error)} (asked for {ANSWER_S:g} s)"
+                        break
+                time.sleep(RETRY_S)
+        except BaseException as error:  # noqa: BLE001  # Ctrl-C or SIGTERM: the measured load is kept as well
+            self._interruption, reason = error, "interrupted"
+        parts = [part for part in PARTS if part != LEDGER or "ledger" in reads]
+        return Snapshot(unread=dict.fromkeys(parts, reason), not_applicable=before.not_applicable)
 
     def result(
         self, trial: Trial, lanes: Mapping[str, LoadSpec], results: LoadResults, evidence: Evidence
@@ -171,7 +177,10 @@ class TrialRunner:
         return replace(difference(before, after, vacuums), workload_result=output)
 
     def record(self, result: TrialResult, evidence: Evidence) -> TrialResult:
-        """Stores a trial: its evidence, its warnings, and last its row, which makes it count on --resume."""
+        """Stores a trial: its evidence, its warnings, and last its row, which makes it count on --resume.
+
+        Raises the signal that ended the reading of its evidence.
+        """
         writer, trial = self._writer, result.trial
         with writer.stage("store"):
             writer.evidence(trial.order, evidence)
@@ -186,6 +195,8 @@ class TrialRunner:
                 writer.settings({trial.cell.backend: dict(pragmas)})
             writer.append("trials", [as_columns(result)])
             writer.save()
+        if self._interruption is not None:
+            raise self._interruption
         for reason in reasons:
             self._echo(f"      not measured: {reason}")
         if not result.valid:

@@ -16,6 +16,7 @@ import pytest
 
 from harness.checks.evaluate import evaluate
 from harness.cli.bench import end_with
+from harness.cli.signals import Interrupted
 from harness.errors import InvalidMeasurement, RigError
 from harness.load import generator_checks
 from harness.load.spec import LoadSpec
@@ -393,6 +394,33 @@ def test_a_trial_whose_evidence_cannot_be_read_is_stored_and_not_measured_again(
     assert found["final value"].detail == f"not measured: {reason} (asked for 0.2 s)"
     assert found["real-time order"].verdict == "pass"
     assert f"      not measured: {reason} (asked for 0.2 s)" in benches.lines
+    monkeypatch.setattr(benches.target, "snapshot", snapshot)
+    run = benches.go(plan(SHORT, SHORT), earlier=cut)
+    assert [row.trial.order for row in run.rows] == [1, 2]
+
+
+def test_a_trial_is_stored_where_ctrl_c_ends_the_reading_of_its_evidence(
+    benches: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a paused database the reading takes a minute; --resume refused the run where its first trial had ended."""
+    snapshot = benches.target.snapshot
+
+    def read(cell: Cell, reads: Any, since: Snapshot | None = None) -> Snapshot:
+        if since is not None:
+            raise Interrupted(signal.SIGTERM)
+        return snapshot(cell, reads, since)
+
+    monkeypatch.setattr(benches.target, "snapshot", read)
+    with pytest.raises(Interrupted) as caught:
+        benches.go(plan(SHORT, SHORT))
+    assert caught.value.exit_code == 143
+    cut = benches.stored()
+    assert cut.manifest.status == "aborted"
+    assert "aborted: interrupted by SIGTERM" in cut.manifest.warnings
+    assert [(row.trial.order, row.valid, row.figure("ok")) for row in cut.rows] == [(1, True, 40)]
+    (measured,) = cut.records()
+    assert set(measured.evidence.unread.values()) == {"interrupted"}
+    assert {f.detail for f in cut.findings if f.verdict == "unknown"} == {"not measured: interrupted"}
     monkeypatch.setattr(benches.target, "snapshot", snapshot)
     run = benches.go(plan(SHORT, SHORT), earlier=cut)
     assert [row.trial.order for row in run.rows] == [1, 2]
