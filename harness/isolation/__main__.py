@@ -31,7 +31,7 @@ from harness.isolation.deadlock_pairs import MAX_PAIRS
 from harness.isolation.observe import observe
 from harness.isolation.postgres_driver import Postgres
 from harness.isolation.sqlite_driver import Sqlite
-from harness.isolation.stepper import LIMIT_S, SessionDriver, drive, script
+from harness.isolation.stepper import LIMIT_S, SessionDriver, run_schedule, script
 from harness.isolation.transcript import to_json
 from harness.text import strict_json
 
@@ -55,7 +55,7 @@ def isolation(
     plan = [(name, level) for level in levels for name in cases]
     for number, (name, level) in enumerate(plan, start=1):
         case = CASES[name]
-        transcript = drive(driver, script(case, level, driver), limit_s=limit_s)
+        transcript = run_schedule(driver, script(case, level, driver), limit_s=limit_s)
         progress(number, len(plan), f"{name} at {level}: {observe(case, level, transcript)}")
         cells.append({"case": name, "level": level, "transcript": to_json(transcript)})
     return {

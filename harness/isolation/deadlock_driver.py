@@ -6,7 +6,7 @@ from time import monotonic, sleep
 
 from harness.isolation.deadlock_pairs import DEADLOCK_DETECTED, script
 from harness.isolation.postgres_driver import Postgres
-from harness.isolation.stepper import LIMIT_S, drive
+from harness.isolation.stepper import LIMIT_S, run_schedule
 from harness.isolation.transcript import to_json
 
 COUNT = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"
@@ -23,7 +23,7 @@ def measure(server: Postgres, pairs: int, *, crossed: bool = True, limit_s: floa
     """
     started = server.admin("SELECT clock_timestamp()::text")[0][0]
     before = server.admin(COUNT)[0][0]
-    transcript = drive(server, script(pairs, crossed=crossed), limit_s=limit_s)
+    transcript = run_schedule(server, script(pairs, crossed=crossed), limit_s=limit_s)
     victims = sum(event.code == DEADLOCK_DETECTED for event in transcript.events)
     deadline = monotonic() + COUNT_LIMIT_S
     while (after := server.admin(COUNT)[0][0]) - before < victims and monotonic() < deadline:

@@ -86,7 +86,7 @@ def script(case: Case, level: Level, driver: SessionDriver) -> Script:
     return Script(level=level, setup=SETUP, rounds=rounds, final=FINAL, cleanup=CLEANUP)
 
 
-def drive(driver: SessionDriver, plan: Script, *, limit_s: float = LIMIT_S) -> Transcript:
+def run_schedule(driver: SessionDriver, plan: Script, *, limit_s: float = LIMIT_S) -> Transcript:
     """Runs the script and returns its transcript. Always closes the sessions and drops the tables.
 
     A database error during set-up, connecting or clean-up becomes the transcript's `trouble`.

@@ -11,7 +11,7 @@ from harness.isolation.case_model import LEVELS, Case, Level, Script, Step
 from harness.isolation.cases import CASES, CLEANUP, FINAL, SETUP
 from harness.isolation.observe import observe, verdict
 from harness.isolation.sqlite_driver import Sqlite
-from harness.isolation.stepper import drive, script
+from harness.isolation.stepper import run_schedule, script
 from harness.isolation.transcript import LEVEL
 
 RU, RC, RR, SER = LEVELS
@@ -43,7 +43,7 @@ def test_silent_where_sql_92_does_not_name_the_anomaly() -> None:
 @pytest.mark.parametrize("level", LEVELS)
 @pytest.mark.parametrize("case", CASES.values(), ids=str)
 def test_an_engine_without_isolation_shows_each_anomaly(case: Case, level: Level, no_isolation) -> None:
-    transcript = drive(no_isolation, script(case, level, no_isolation))
+    transcript = run_schedule(no_isolation, script(case, level, no_isolation))
     observed = observe(case, level, transcript)
     assert observed.kind == "occurred", transcript.witness()
     assert verdict(case.documented(level), observed) == ("fail" if case.name in DOCUMENTED[level] else "pass")
@@ -59,5 +59,5 @@ def test_a_serial_order_shows_no_anomaly(case: Case, tmp_path: Path) -> None:
                 steps += [step for step in case.steps if step.session == session]
                 rounds += [(step,) for step in steps]
             plan = Script(level=SER, setup=SETUP, rounds=tuple(rounds), final=FINAL, cleanup=CLEANUP)
-            observed = observe(case, SER, drive(driver, plan))
+            observed = observe(case, SER, run_schedule(driver, plan))
         assert observed.kind == "snapshot", order

@@ -10,7 +10,7 @@ from harness.isolation.cases import CASES
 from harness.isolation.matrix import matrix, read
 from harness.isolation.observe import observe
 from harness.isolation.postgres_driver import BEGIN, Postgres
-from harness.isolation.stepper import drive, script
+from harness.isolation.stepper import run_schedule, script
 
 RU, RC, RR, SER = LEVELS
 
@@ -60,7 +60,7 @@ class AlwaysReadCommitted(Postgres):
 
 def test_a_session_at_the_wrong_level_is_detected(dsn: str) -> None:
     with AlwaysReadCommitted(dsn, "isolation") as driver:
-        observed = observe(CASES["G2-item"], SER, drive(driver, script(CASES["G2-item"], SER, driver)))
+        observed = observe(CASES["G2-item"], SER, run_schedule(driver, script(CASES["G2-item"], SER, driver)))
     assert observed.kind == "unknown"
     assert observed.reason.startswith("T1 requested SERIALIZABLE but ran at READ COMMITTED")
 
@@ -99,4 +99,4 @@ def test_a_lost_observer_connection_is_a_rig_error(dsn: str, postgres: str) -> N
         with psycopg.connect(postgres, autocommit=True) as other:
             other.execute("SELECT pg_terminate_backend(%s)", (driver._observer.info.backend_pid,))
         with pytest.raises(RigError, match="observer's connection"):
-            drive(driver, script(CASES["G0"], RC, driver))
+            run_schedule(driver, script(CASES["G0"], RC, driver))

@@ -15,7 +15,7 @@ from harness.isolation.case_model import Script, Step
 from harness.isolation.cases import CASES, CLEANUP, FINAL, SETUP
 from harness.isolation.matrix import matrix, read
 from harness.isolation.sqlite_driver import Sqlite
-from harness.isolation.stepper import drive
+from harness.isolation.stepper import run_schedule
 
 WAITED = {"G0", "G1c", "OTV", "P4", "G2-item", "G2"}
 
@@ -105,7 +105,7 @@ def test_a_writer_fails_after_the_busy_timeout(tmp_path: Path, monkeypatch) -> N
         plan = Script(
             level="SERIALIZABLE", setup=SETUP, rounds=((steps[0],), (steps[1],)), final=FINAL, cleanup=CLEANUP
         )
-        event = drive(driver, plan).event("T2 begins")
+        event = run_schedule(driver, plan).event("T2 begins")
     assert (event.code, event.waited_for) == ("SQLITE_BUSY", ("the holder of the write lock",))
 
 
@@ -113,5 +113,5 @@ def test_a_hung_statement_is_interrupted(tmp_path: Path) -> None:
     endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n"
     with Sqlite(tmp_path / "a.db", "naive") as driver:
         plan = Script(level="SERIALIZABLE", setup=SETUP, rounds=((Step("T1", endless),),), final=FINAL, cleanup=CLEANUP)
-        assert "neither ended nor observed to wait" in drive(driver, plan, limit_s=0.2).trouble
+        assert "neither ended nor observed to wait" in run_schedule(driver, plan, limit_s=0.2).trouble
     assert not list(tmp_path.iterdir())

@@ -11,7 +11,7 @@ from harness.errors import RigError
 from harness.isolation.case_model import LEVELS, Script, Step
 from harness.isolation.cases import CASES, CLEANUP, FINAL, SETUP
 from harness.isolation.observe import observe
-from harness.isolation.stepper import StatementError, drive, script
+from harness.isolation.stepper import StatementError, run_schedule, script
 
 RC, SER = LEVELS[1], LEVELS[3]
 ADD = "UPDATE test SET value = value + 1 WHERE id = 1"
@@ -32,7 +32,7 @@ def cleaned_up(query) -> bool:
 
 
 def test_a_waiting_session_keeps_its_order_and_the_others_go_on(pg, query) -> None:
-    transcript = drive(
+    transcript = run_schedule(
         pg,
         plan(
             Step("T1", "BEGIN"),
@@ -56,13 +56,13 @@ def test_a_waiting_session_keeps_its_order_and_the_others_go_on(pg, query) -> No
 
 
 def test_a_slow_statement_is_not_recorded_as_waiting(pg) -> None:
-    transcript = drive(pg, plan(Step("T1", "SELECT pg_sleep(0.05)", "slow"), Step("T2", "SELECT 1", "next")))
+    transcript = run_schedule(pg, plan(Step("T1", "SELECT pg_sleep(0.05)", "slow"), Step("T2", "SELECT 1", "next")))
     assert not transcript.event("slow").waited_for
     assert transcript.ended_before("slow", "next")
 
 
 def test_a_slow_statement_ends_before_the_next_step_while_another_session_waits(pg) -> None:
-    transcript = drive(
+    transcript = run_schedule(
         pg,
         plan(
             Step("T1", "BEGIN"),
@@ -80,7 +80,7 @@ def test_a_slow_statement_ends_before_the_next_step_while_another_session_waits(
 def test_after_an_error_the_sessions_remaining_steps_are_not_sent(pg) -> None:
     steps = (Step("T1", "BEGIN"), Step("T1", ADD), Step("T2", "BEGIN"), Step("T2", ADD), Step("T2", "SELECT 1 / 0"))
     later = (Step("T2", "SELECT 'queued'"), Step("T1", "COMMIT"), Step("T2", "SELECT 'sent'"), Step("T2", "COMMIT"))
-    transcript = drive(pg, plan(*steps, *later))
+    transcript = run_schedule(pg, plan(*steps, *later))
     assert [e.sql for e in transcript.of("T2")] == ["BEGIN", ADD, "SELECT 1 / 0", "ROLLBACK"]
     assert transcript.final == ((1, 11), (2, 20))
 
@@ -88,7 +88,7 @@ def test_after_an_error_the_sessions_remaining_steps_are_not_sent(pg) -> None:
 def test_the_server_ends_a_deadlock_and_the_victim_is_rolled_back(pg, query) -> None:
     other = ADD.replace("id = 1", "id = 2")
     steps = [Step(t, sql) for t, sql in (("T1", ADD), ("T2", other), ("T1", other), ("T2", ADD))]
-    transcript = drive(
+    transcript = run_schedule(
         pg, plan(*(Step(t, "BEGIN") for t in ("T1", "T2")), *steps, Step("T1", "COMMIT"), Step("T2", "COMMIT"))
     )
     assert [e.code for e in transcript.events if e.code] == ["40P01"]
@@ -99,7 +99,7 @@ def test_the_server_ends_a_deadlock_and_the_victim_is_rolled_back(pg, query) -> 
 
 def test_a_hung_statement_is_unknown(pg, query) -> None:
     hung = Step("T1", "SELECT pg_sleep(600)")
-    transcript = drive(pg, plan(Step("T1", "BEGIN"), hung, Step("T2", "SELECT 1")), limit_s=0.3)
+    transcript = run_schedule(pg, plan(Step("T1", "BEGIN"), hung, Step("T2", "SELECT 1")), limit_s=0.3)
     assert transcript.trouble == "neither ended nor observed to wait within 0.3 s: T1: SELECT pg_sleep(600)"
     observed = observe(CASES["G0"], RC, transcript)
     assert observed.kind == "unknown"
@@ -110,20 +110,22 @@ def test_a_hung_statement_is_unknown(pg, query) -> None:
 def test_a_wait_for_another_client_is_not_recorded_as_waiting(pg, dsn, query) -> None:
     with psycopg.connect(dsn, autocommit=True) as other:
         other.execute("SELECT pg_advisory_lock(7)")
-        transcript = drive(pg, plan(Step("T1", "SELECT pg_advisory_lock(7)"), Step("T2", "SELECT 1")), limit_s=0.3)
+        transcript = run_schedule(
+            pg, plan(Step("T1", "SELECT pg_advisory_lock(7)"), Step("T2", "SELECT 1")), limit_s=0.3
+        )
     assert "neither ended nor observed to wait" in transcript.trouble
     assert cleaned_up(query)
 
 
 def test_a_lock_that_is_never_released_is_unknown(pg, query) -> None:
-    transcript = drive(pg, plan(Step("T1", "BEGIN"), Step("T1", ADD), Step("T2", ADD)), limit_s=0.3)
+    transcript = run_schedule(pg, plan(Step("T1", "BEGIN"), Step("T1", ADD), Step("T2", ADD)), limit_s=0.3)
     assert transcript.trouble == f"still waiting after 0.3 s: T2 waits for T1 in {ADD}"
     assert cleaned_up(query)
 
 
 @pytest.mark.parametrize("broken", [{"setup": ("SELECT 1 / 0",)}, {"final": "SELECT 1 / 0"}])
 def test_an_error_outside_the_sessions_is_recorded(pg, query, broken) -> None:
-    transcript = drive(pg, plan(Step("T1", "SELECT 1"), **broken))
+    transcript = run_schedule(pg, plan(Step("T1", "SELECT 1"), **broken))
     assert transcript.trouble == "22012 division by zero"
     assert cleaned_up(query)
 
@@ -131,7 +133,7 @@ def test_an_error_outside_the_sessions_is_recorded(pg, query, broken) -> None:
 def test_a_session_that_cannot_connect_is_recorded(pg, query, monkeypatch) -> None:
     connect = pg._connect
     monkeypatch.setattr(pg, "_connect", lambda: connect() if len(pg._sessions) < 1 else _connection_refused())
-    transcript = drive(pg, script(CASES["G0"], SER, pg))
+    transcript = run_schedule(pg, script(CASES["G0"], SER, pg))
     assert "T2 cannot connect" in transcript.trouble
     assert cleaned_up(query)
 
@@ -146,7 +148,7 @@ def test_an_interrupted_run_cleans_up(pg, query, monkeypatch) -> None:
 
     monkeypatch.setattr(pg, "waiting", interrupt)
     with pytest.raises(KeyboardInterrupt):
-        drive(pg, plan(Step("T1", "BEGIN"), Step("T1", "SELECT pg_sleep(600)")))
+        run_schedule(pg, plan(Step("T1", "BEGIN"), Step("T1", "SELECT pg_sleep(600)")))
     assert cleaned_up(query)
 
 
@@ -160,6 +162,6 @@ def test_a_failed_clean_up_is_recorded(pg, monkeypatch) -> None:
 
     monkeypatch.setattr(pg, "admin", failing_drop)
     broken = Script(level=RC, setup=SETUP, rounds=((Step("T1", "SELECT 1"),),), final=FINAL, cleanup=("drop it",))
-    assert drive(pg, broken).trouble == "clean-up failed: 42501 must be owner"
+    assert run_schedule(pg, broken).trouble == "clean-up failed: 42501 must be owner"
     for sql in CLEANUP:
         admin(sql)
