@@ -10,6 +10,7 @@ from collections import Counter
 from harness.checks import names
 from harness.checks.finding import finding
 from harness.checks.needs import APP, COUNTERS, HAPROXY
+from harness.load.outcome import CLOSED_WHILE_IDLE
 from harness.model import Cell, Finding, OutcomeCounts
 from harness.record import NO_OTHERS, Evidence, Samples, count_outcomes, increments
 
@@ -28,6 +29,9 @@ def check_acknowledged(cell: Cell, samples: Samples, *, expected: int) -> Findin
     text = f"{ok:,} of {expected:,} acknowledged"
     if ok == expected == sent:
         return finding(cell, names.ACKNOWLEDGED, "pass", f"{text} (100 %)", ok=ok, expected=expected)
+    idle = sum(closed_while_idle(samples, row) for row in range(sent))
+    if idle and ok + idle == expected == sent:
+        return finding(cell, names.ACKNOWLEDGED, "unknown", f"{text}: {idle_cause(idle)}", ok=ok, expected=expected)
     errors = Counter(
         error or outcome for outcome, error in zip(samples.outcome, samples.error, strict=True) if outcome != "ok"
     )
@@ -37,6 +41,19 @@ def check_acknowledged(cell: Cell, samples: Samples, *, expected: int) -> Findin
     share = ok / expected if expected else 0.0
     detail = f"{text} ({share:.1%}): {'; '.join(reasons)}"
     return finding(cell, names.ACKNOWLEDGED, "fail", detail, ok=ok, expected=expected, errors=dict(errors))
+
+
+def closed_while_idle(samples: Samples, row: int) -> bool:
+    """Whether the request met the end of an idle connection. A response has a status; its text could say the same."""
+    return samples.error[row] == CLOSED_WHILE_IDLE and not samples.status[row]
+
+
+def idle_cause(count: int) -> str:
+    """Why these requests ended, for a finding: their connections were idle, so they show nothing about the load."""
+    return (
+        f"{count:,} x {CLOSED_WHILE_IDLE}: the service closes connections without a request for 0.2 s or longer, "
+        "and the load opens them before it begins; raise the service's idle time-out, or use fewer clients"
+    )
 
 
 def check_spread(

@@ -23,8 +23,13 @@ from harness.load.results import histogram
 from harness.load.sample_buffer import PackedOutcome, SampleBuffer
 from harness.load.self_monitor import TICK_US, SelfMonitor
 
-_IDLE_US = 1_000_000
-"""A connection idle for so long may meet the idle time-out of the service, which closes it as the request is sent."""
+_IDLE_US = 200_000
+"""A connection idle for so long may meet the idle time-out of the service, which closes it as the request is sent.
+
+Services with an idle time-out of 0.5 s exist. In less time a busy connection could be taken for an idle one.
+"""
+_WAIT_US = 1_000_000
+"""A connection that was closed while idle ends within a round trip, but the release of many delays its reading."""
 _GRACE_S = 2.0
 """Time for requests in flight to complete after an interruption."""
 
@@ -191,7 +196,7 @@ class Engine(ABC):
     def broken(self, connection: HttpConnection, done_us: int, error: str) -> None:
         self.in_flight -= 1
         idle_us, waited_us = connection.sent_us - connection.idle_since_us, done_us - connection.sent_us
-        if error in ("eof", "reset") and waited_us < _IDLE_US <= idle_us and self._was_idle(connection):
+        if error in ("eof", "reset") and waited_us < _WAIT_US and idle_us >= _IDLE_US and self._was_idle(connection):
             error = CLOSED_WHILE_IDLE
         self._record(connection, done_us, self._pack(0, Answer(UNKNOWN, error)))
         self._next(connection, done_us)

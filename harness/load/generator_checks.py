@@ -221,6 +221,6 @@ def _idle_connections(summary: LaneSummary) -> list[str]:
     if not count:
         return []
     return [
-        f"{count:,} requests met connections that the service closed after a second or more without a request: "
+        f"{count:,} requests met connections that the service closed after 0.2 s or more without a request: "
         "its idle time-out must be longer than the opening of all connections takes; or use fewer clients"
     ]

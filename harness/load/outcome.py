@@ -17,7 +17,7 @@ from harness.text import printable
 NOT_APPLIED = frozenset({400, 404, 405, 408, 413, 415, 417, 422})
 """Statuses that mean: certainly not applied. docs/openapi.yaml lists the same, under Outcome."""
 CLOSED_WHILE_IDLE = "closed while idle"
-"""Error of a request that met the end of a connection which had been idle for more than a second."""
+"""Error of a request that met the end of a connection which had been idle for 0.2 s or longer."""
 OK, FAIL, UNKNOWN = 0, 1, 2
 OUTCOMES = ("ok", "fail", "unknown")
 _TEXT_LIMIT = 64

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from harness.checks import names
 from harness.checks.finding import finding
-from harness.checks.traffic import check_acknowledged
+from harness.checks.traffic import check_acknowledged, closed_while_idle, idle_cause
 from harness.load.spec import Keys, LoadSpec, Operation
 from harness.model import Cell, Finding, Trial
 from harness.plan.options import BenchRequest
@@ -132,7 +132,8 @@ def _check_rejections(cell: Cell, samples: Samples, pressure: Samples) -> Findin
         if result[0] != "ok"
     ]
     kinds = Counter(error for _, error, _ in rejected)
-    unknown = sum(1 for outcome, _, _ in rejected if outcome == "unknown")
+    idle = sum(closed_while_idle(lane, row) for lane in (samples, pressure) for row in range(len(lane)))
+    unknown = sum(1 for outcome, _, _ in rejected if outcome == "unknown") - idle
     wrong_status = Counter(status for _, error, status in rejected if error == TOO_MANY and status != UNAVAILABLE)
     counts = ", ".join(f"{count:,} x {kind}" for kind, count in kinds.most_common(4)) or "none"
     if unknown:
@@ -142,6 +143,8 @@ def _check_rejections(cell: Cell, samples: Samples, pressure: Samples) -> Findin
         ((status, count),) = wrong_status.most_common(1)
         text = f"{count:,} x {TOO_MANY} were answered with status {status}, not {UNAVAILABLE}"
         return finding(cell, name, "fail", text, kinds=dict(kinds))
+    if idle:
+        return finding(cell, name, "unknown", idle_cause(idle), kinds=dict(kinds))
     if not rejected:
         text = f"no request was rejected although the pools may open {cell.hosts * cell.pool} connections"
         return finding(cell, name, "unknown", text)
@@ -159,6 +162,9 @@ def _recovery(cell: Cell, samples: Samples, pressure: Samples) -> Finding:
     if not later:
         return finding(cell, names.RECOVERY, "unknown", f"no increment was due {RECOVERY_S:g} s after the pressure")
     text = f"{len(later) - rejected} of {len(later)} increments due {RECOVERY_S:g} s after the pressure were served"
+    idle = sum(closed_while_idle(samples, r) for r in later)
+    if idle and idle == rejected:
+        return finding(cell, names.RECOVERY, "unknown", f"{text}: {idle_cause(idle)}")
     return finding(cell, names.RECOVERY, not rejected, text)
 
 

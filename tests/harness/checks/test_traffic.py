@@ -26,6 +26,23 @@ def test_a_missing_or_extra_record_fails(expected: int) -> None:
     assert check_acknowledged(CELL, serial([1, 2, 3]), expected=expected).verdict == "fail"
 
 
+@pytest.mark.parametrize(
+    ("errors", "status", "verdict"),
+    [
+        (["", "closed while idle", "closed while idle"], 0, "unknown"),
+        (["", "closed while idle", "eof"], 0, "fail"),
+        (["", "closed while idle", "closed while idle"], 500, "fail"),
+    ],
+    ids=["only idle", "another error too", "the words of a response"],
+)
+def test_connections_closed_while_idle_do_not_fail(errors: list[str], status: int, verdict: str) -> None:
+    samples = history((0, 1, "ok", 1), *[(0, 1, "unknown", None)] * 2, error=errors, status=[200, status, status])
+    found = check_acknowledged(CELL, samples, expected=3)
+    assert found.verdict == verdict
+    assert ("raise the service's idle time-out" in found.detail) == (verdict == "unknown")
+    assert check_acknowledged(CELL, samples, expected=4).verdict == "fail"
+
+
 def test_an_even_spread_passes() -> None:
     assert check_spread(CELL, serial([*range(40)]), Evidence()).verdict == "pass"
 

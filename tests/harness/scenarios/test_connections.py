@@ -104,6 +104,15 @@ def test_an_unknown_outcome_fails() -> None:
     assert "1 x reset" in finding.detail
 
 
+def test_connections_closed_while_idle_are_unknown_and_do_not_hide_another_failure() -> None:
+    main = doctored(requests(10, apart_us=1_000_000), 9, outcome="unknown", error="closed while idle", status=0)
+    findings = check(past_limit(main))
+    assert wrong(findings) == {"clean refusal": "unknown", "recovery": "unknown"}
+    assert "1 x closed while idle" in findings["clean refusal"].detail
+    both = doctored(main, 8, outcome="unknown", error="reset", status=0)
+    assert {"clean refusal": "fail", "recovery": "fail"}.items() <= wrong(check(past_limit(both))).items()
+
+
 @pytest.mark.parametrize("status", [500, 409, 200])
 def test_too_many_connections_with_another_status_than_503_fails(status: int) -> None:
     main = doctored(requests(10, apart_us=1_000_000), 2, outcome="fail", value=None, error="53300", status=status)
