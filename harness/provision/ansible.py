@@ -188,7 +188,7 @@ def run_playbooks(
     tail: deque[str] = deque(maxlen=TAIL_LINES)
     with (
         tempfile.TemporaryDirectory(prefix=play_processes.PREFIX, dir=base) as temporary,
-        play_processes.watched(Path(temporary), machine_lock.descriptors()),
+        play_processes.watcher(Path(temporary), machine_lock.descriptors()),
     ):
         extra = Path(temporary) / "variables.yml"
         write_private(extra, yaml.safe_dump(dict(variables)))

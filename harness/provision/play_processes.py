@@ -29,7 +29,7 @@ KILL_S = 10.0
 """Longest wait for killed processes: one in a system call that does not end stays."""
 POLL_S = 0.1
 STABLE = 3
-"""Number of looks without a process that show the end: between fork and exec a process is not recognized."""
+"""Number of polls without a process that show the end: between fork and exec a process is not recognized."""
 
 
 def processes(folder: Path) -> list[int]:
@@ -74,19 +74,19 @@ def remove_leftovers(rig_folder: Path) -> None:
 
 
 @contextmanager
-def watched(folder: Path, locks: tuple[int, ...]) -> Iterator[None]:
+def watcher(folder: Path, locks: tuple[int, ...]) -> Iterator[None]:
     """Has a watcher end the play if this process is killed; `locks` are the descriptors that it holds until then."""
     command = [sys.executable, "-I", "-S", __file__, str(folder)]
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, pass_fds=locks, start_new_session=True
-    ) as watcher:
-        assert watcher.stdin is not None
+    ) as process:
+        assert process.stdin is not None
         try:
             yield
         finally:
             with contextlib.suppress(OSError):
-                watcher.stdin.write(b"done\n")
-                watcher.stdin.close()
+                process.stdin.write(b"done\n")
+                process.stdin.close()
 
 
 def main() -> None:
