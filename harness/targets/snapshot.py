@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from harness.checks.needs import APP, DEADLOCKS, HAPROXY, TRANSACTIONS
+from harness.checks.needs import APP, DEAD_ROWS, DEADLOCKS, HAPROXY, TRANSACTIONS
 from harness.record import BulkRows, DeadlockCounts, Evidence, Pragmas, SqliteEvidence, TransactionCounts
 from harness.targets.dead_rows import VacuumReading, summary
 
@@ -85,7 +85,7 @@ def difference(before: Snapshot, after: Snapshot, vacuums: Sequence[VacuumReadin
         sqlite=_sqlite(after),
         transactions=None if TRANSACTIONS in unread else _transactions(before, after),
         deadlocks=None if DEADLOCKS in unread else _deadlocks(before, after),
-        dead_rows=summary(vacuums, after.vacuum),
+        dead_rows=None if DEAD_ROWS in unread else summary(vacuums, after.vacuum),
         bulk_rows=after.bulk_rows,
         durability=after.durability,
         notes=after.notes,
@@ -172,7 +172,7 @@ def _restarts(before: Snapshot, after: Snapshot) -> dict[str, str]:
     """Returns why a part was not measured, for the parts that a process counted which restarted."""
     unread: dict[str, str] = {}
     if _has_restarted(before, after, DATABASE):
-        unread |= dict.fromkeys((TRANSACTIONS, DEADLOCKS), "PostgreSQL restarted")
+        unread |= dict.fromkeys((TRANSACTIONS, DEADLOCKS, DEAD_ROWS), "PostgreSQL restarted")
     restarted = {name.split(".")[0] for name in before.app_requests or () if _has_restarted(before, after, name)}
     if restarted:
         unread |= dict.fromkeys((APP, TRANSACTIONS), f"{' and '.join(sorted(restarted))} restarted")

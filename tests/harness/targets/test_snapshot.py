@@ -110,6 +110,7 @@ FULL = Snapshot(
     app_requests={"app-1.1": 6, "app-2.1": 4},
     app_transactions={"app-1.1": 6, "app-2.1": 4},
     deadlocks={"statistics": 1, "log": 1},
+    vacuum=(1, 2, 3),
 )
 
 
@@ -129,9 +130,12 @@ FULL = Snapshot(
         ({"processes": PROCESSES | {"haproxy": "pid 9, started 2"}}, {"haproxy": "HAProxy restarted"}),
         (
             {"processes": PROCESSES | {"database": "later"}},
-            {"transactions": "PostgreSQL restarted", "deadlocks": "PostgreSQL restarted"},
+            dict.fromkeys(("transactions", "deadlocks", "dead rows"), "PostgreSQL restarted"),
         ),
-        ({"deadlocks": {"statistics": 0}}, dict.fromkeys(("transactions", "deadlocks"), "PostgreSQL restarted")),
+        (
+            {"deadlocks": {"statistics": 0}},
+            dict.fromkeys(("transactions", "deadlocks", "dead rows"), "PostgreSQL restarted"),
+        ),
         ({"deadlocks": {"statistics": 1, "log": 0}}, {}),
     ],
 )
@@ -142,6 +146,7 @@ def test_counts_of_a_process_that_restarted_are_not_measured(change: dict[str, A
     assert {"haproxy", "app"} - evidence.counts.keys() == {"haproxy", "app"} & unread.keys()
     assert (evidence.transactions is None) == ("transactions" in unread)
     assert (evidence.deadlocks is None) == ("deadlocks" in unread)
+    assert (evidence.dead_rows is None) == ("dead rows" in unread)
 
 
 def test_what_could_not_be_read_after_the_load_is_unread() -> None:
