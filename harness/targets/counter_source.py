@@ -8,8 +8,10 @@ from __future__ import annotations
 import contextlib
 import re
 import secrets
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from decimal import Decimal
 from time import monotonic, sleep
 from typing import Any, Protocol
 from urllib.parse import quote
@@ -34,6 +36,8 @@ from harness.targets.url import CONTRACT, Address
 from harness.text import printable
 
 READERS = 8
+READING_S = 300.0
+"""For all counters of one reading of the API: 10,000 of them, if each response takes 0.2 s."""
 READ_S = 60.0
 """For one statement."""
 RESTART_S = 30.0
@@ -58,14 +62,31 @@ class ApiCounters:
     def counters(self, keys: Sequence[str]) -> dict[str, int]:
         """See CounterSource. Sends requests over several connections; 404: never written."""
         stripes = [keys[first::READERS] for first in range(min(READERS, len(keys)))]
+        deadline, stop = monotonic() + READING_S, threading.Event()
         with ThreadPoolExecutor(READERS) as pool:
-            return {key: value for part in pool.map(self._read, stripes) for key, value in part.items()}
+            try:
+                parts = list(pool.map(lambda stripe: self._read(stripe, deadline, stop), stripes))
+            except BaseException:
+                stop.set()  # the pool waits for the other readers
+                raise
+        return {key: value for part in parts for key, value in part.items()}
 
-    def _read(self, keys: Sequence[str]) -> dict[str, int]:
+    def _read(self, keys: Sequence[str], deadline: float, stop: threading.Event) -> dict[str, int]:
         values = {}
         with ServiceClient(self._address) as client:
-            for key in keys:
-                response = client.get(f"/api/counter/{quote(key, safe='')}")
+            for number, key in enumerate(keys):
+                if stop.is_set():
+                    break
+                try:
+                    response = client.get(f"/api/counter/{quote(key, safe='')}", limit_s=deadline - monotonic())
+                except RigError:
+                    if monotonic() < deadline:
+                        raise
+                    raise RigError(
+                        f"{self._address}: the counters were not read within {READING_S:g} s: one of {READERS} readers "
+                        f"has {number:,} of {len(keys):,}",
+                        hint="GET /api/counter is too slow; use --dsn, or a load with fewer keys",
+                    ) from None
                 value = integer(response.fields.get("value"))
                 if response.status == 200 and value is not None:
                     values[key] = value
@@ -112,6 +133,9 @@ class DatabaseCounters:
                     f"--dsn: {message(error, {})}",
                     hint=f"the oracle reads {what}; without --dsn it reads from the service",
                 ) from None
+            except ValueError as error:  # psycopg cannot decode a value: a number of 5,000 digits in jsonb, a bad text
+                reason = printable(error, 200)
+                raise RigError(f"--dsn: {what} has a value that cannot be read: {reason}", hint=CONTRACT) from None
 
     def _reconnect(self) -> Connection:
         """Connects; after the first time it waits for a database that restarts, at most RESTART_S."""
@@ -137,10 +161,11 @@ class DatabaseCounters:
             ).fetchall()
         values: dict[str, int] = {}
         for key, value in rows:
-            if key in values or value is None or isinstance(value, bool | str) or int(value) != value:
+            count = _count(value)
+            if key in values or count is None:
                 reason = "more than one row" if key in values else f"the value {printable(value, 40)}"
                 raise RigError(f"--dsn: the table counters has {reason} for the key '{key}'", hint=CONTRACT)
-            values[key] = int(value)
+            values[key] = count
         return values
 
     def ledger(self, keys: Sequence[str]) -> dict[str, tuple[str, int]] | None:
@@ -203,6 +228,17 @@ class DatabaseCounters:
                 raise RigError(
                     f"--dsn: the schema {schema} was not dropped: {message(error, {})}", hint="drop it by hand"
                 ) from None
+
+
+def _count(value: object) -> int | None:
+    """Returns a column's value as an integer of 64 bits; None if it is something else, as NaN or an interval."""
+    if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
+        return None
+    try:
+        count = int(value)
+    except (ValueError, OverflowError):  # NaN, infinity
+        return None
+    return integer(count) if count == value else None
 
 
 def _one(connection: Connection, query: str) -> Any:

@@ -78,20 +78,24 @@ class ServiceClient:
             self._socket.close()
             self._socket = None
 
-    def get(self, path: str) -> Response:
-        """Sends a GET, again over a new connection if the connection ends before the response. Raises RigError."""
-        deadline = monotonic() + self._timeout_s
+    def get(self, path: str, *, limit_s: float = TIMEOUT_S) -> Response:
+        """Sends a GET, again over a new connection if the connection ends before the response. Raises RigError.
+
+        `limit_s`: a shorter time for this request.
+        """
+        limit_s = min(limit_s, self._timeout_s)
+        deadline = monotonic() + limit_s
         for attempt in range(1, READS + 1):
             try:
                 return self._exchange("GET", path, None, deadline)
             except (ConnectionError, ssl.SSLEOFError) as error:
                 self.close()
                 if attempt == READS:
-                    raise self._failure("GET", path, error) from None
+                    raise self._failure("GET", path, error, limit_s) from None
                 sleep(PAUSE_S * (attempt - 1))
             except OSError as error:
                 self.close()
-                raise self._failure("GET", path, error) from None
+                raise self._failure("GET", path, error, limit_s) from None
         raise AssertionError
 
     def post(self, path: str, body: Any) -> Response:
@@ -101,12 +105,12 @@ class ServiceClient:
             return self._exchange("POST", path, json.dumps(body).encode(), monotonic() + self._timeout_s)
         except OSError as error:
             self.close()
-            raise self._failure("POST", path, error) from None
+            raise self._failure("POST", path, error, self._timeout_s) from None
 
-    def _failure(self, method: str, path: str, error: OSError) -> RigError:
+    def _failure(self, method: str, path: str, error: OSError, limit_s: float) -> RigError:
         reason = printable(error.strerror or error) or type(error).__name__
         if isinstance(error, TimeoutError):
-            reason = f"no complete response within {self._timeout_s:g} s"
+            reason = f"no complete response within {limit_s:g} s"
         return RigError(f"{self._address}: {method} {path}: {reason}", hint=HINT)
 
     def _exchange(self, method: str, path: str, body: bytes | None, deadline: float) -> Response:

@@ -6,6 +6,7 @@ import http.server
 import json
 import threading
 from collections.abc import Iterator
+from time import monotonic, sleep
 from typing import Any
 from urllib.parse import unquote
 
@@ -14,6 +15,7 @@ import pytest
 from psycopg.conninfo import make_conninfo
 
 from harness.errors import RigError, UsageError
+from harness.targets import counter_source
 from harness.targets.counter_source import ApiCounters, DatabaseCounters
 from harness.targets.url import Address
 from tests.conftest import Database, Server
@@ -25,6 +27,8 @@ RESPONSES = {
     "absent": (404, {"error": "not found"}),
     "broken": (500, {"error": "no"}),
     "text": (200, {"value": "7"}),
+    "slow-whole": (200, {"value": 1}),
+    "slow-drip": (200, {"value": 1}),
 }
 
 
@@ -35,6 +39,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.send_response(status)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
+        if self.path.endswith("slow-whole"):
+            sleep(0.2)
+        if self.path.endswith("slow-drip"):
+            sleep(2)
         self.wfile.write(body)
 
     def log_message(self, *_: object) -> None:
@@ -66,6 +74,23 @@ def test_a_response_without_a_value_is_an_error(api: ApiCounters, key: str) -> N
     with pytest.raises(RigError, match=rf"GET /api/counter/{key} answers \d+ ") as error:
         api.counters(["hot-0", key])
     assert "docs/openapi.yaml" in error.value.hint
+
+
+@pytest.mark.parametrize("slow", ["slow-whole", "slow-drip"])
+def test_a_reading_has_one_deadline(api: ApiCounters, slow: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each response comes in time, or only the last does not; together they would take 8 s."""
+    monkeypatch.setattr(counter_source, "READING_S", 0.5)
+    start = monotonic()
+    with pytest.raises(RigError, match=r"the counters were not read within 0.5 s: one of 8 readers has \d of 40"):
+        api.counters([slow] * 320)
+    assert monotonic() - start < 4
+
+
+def test_a_failed_reader_stops_the_others(api: ApiCounters) -> None:
+    start = monotonic()
+    with pytest.raises(RigError, match="answers 500"):
+        api.counters(["broken", *["slow-whole"] * 319])
+    assert monotonic() - start < 4
 
 
 def test_the_database_has_counters_ledger_and_bulk_rows(opened: DatabaseCounters, database: Database) -> None:
@@ -139,6 +164,15 @@ def test_the_counters_of_an_encoding_free_database_and_of_padded_keys_are_read(s
         ("key text, value numeric", "('a', 1.5)", "the value 1.5"),
         ("key text, value bool", "('a', true)", "the value True"),
         ("key text, value int", "('a', NULL)", "the value None"),
+        ("key text, value numeric", "('a', 'NaN')", "the value NaN for the key 'a'"),
+        ("key text, value numeric", "('a', 'Infinity')", "the value Infinity for the key 'a'"),
+        ("key text, value float8", "('a', 'NaN')", "the value nan for the key 'a'"),
+        ("key text, value numeric", "('a', 1e5000)", "the value 1"),
+        ("key text, value interval", "('a', '1 day')", "the value 1 day, 0:00:00 for the key 'a'"),
+        ("key text, value jsonb", "('a', '[1]')", r"the value \[1\] for the key 'a'"),
+        ("key text, value jsonb", "('a', '1e400')", "the value "),
+        ("key text, value jsonb", "('a', '1e5000')", r"the table counters \(key, value\) has a value that cannot be"),
+        ("key text, value bytea", "('a', 'x')", "the value "),
     ],
 )
 def test_a_counter_that_is_no_single_number_is_an_error(
@@ -150,6 +184,20 @@ def test_a_counter_that_is_no_single_number_is_an_error(
         connection.execute(f"INSERT INTO counters VALUES {rows}".encode())
     with pytest.raises(RigError, match=reason):
         opened.counters(["a"])
+
+
+def test_a_text_that_is_no_utf8_is_an_error(server: Server) -> None:
+    with psycopg.connect(server.dsn(), autocommit=True) as connection:
+        connection.execute("CREATE DATABASE latin ENCODING 'SQL_ASCII' TEMPLATE template0")
+    try:
+        with psycopg.connect(server.dsn("latin"), client_encoding="LATIN1") as connection:
+            connection.execute("CREATE TABLE counters (key text, value text)")
+            connection.execute(r"INSERT INTO counters VALUES ('a', E'm\xfcll')")
+        with pytest.raises(RigError, match=r"^--dsn: .*0xfc"):
+            DatabaseCounters(server.dsn("latin"), lambda _: None).counters(["a"])
+    finally:
+        with psycopg.connect(server.dsn(), autocommit=True) as connection:
+            connection.execute("DROP DATABASE latin WITH (FORCE)")
 
 
 def test_counters_are_read_after_the_server_ended_all_connections(opened: DatabaseCounters, database: Database) -> None:
