@@ -163,18 +163,18 @@ def holm(ps: Sequence[float]) -> list[float]:
     return corrected
 
 
-def carried(least: Sequence[float]) -> list[bool]:
-    """Selects the tests that can still reach significance after Holm's correction; `least`: the smallest p of each.
+def testable(smallest_ps: Sequence[float]) -> list[bool]:
+    """Returns for each test, by its smallest possible p, whether it can be significant after Holm's correction.
 
     Tarone, A Modified Bonferroni Method for Discrete Data, 1990: a test that can never be significant adds nothing to
     the chance of a false claim. With few trials, rank tests are of this kind once there are many of them.
     """
-    size = next(k for k in range(1, len(least) + 2) if sum(p * k < ALPHA for p in least) <= k)
-    return [p * size < ALPHA for p in least]
+    size = next(k for k in range(1, len(smallest_ps) + 2) if sum(p * k < ALPHA for p in smallest_ps) <= k)
+    return [p * size < ALPHA for p in smallest_ps]
 
 
 def trials_needed(questions: int) -> int:
-    """Trials per side that allow this number of rank tests together (`carried`): 1: 4, 4: 5, 12: 6, 48: 7."""
+    """Trials per side that allow this number of rank tests together (`testable`): 1: 4, 4: 5, 12: 6, 48: 7."""
     return next(n for n in itertools.count(2) if least_p(n, n) * max(questions, 1) < ALPHA)
 
 

@@ -17,12 +17,12 @@ from typing import Literal
 from harness.analysis.stats import (
     ALPHA,
     Interval,
-    carried,
     fold,
     holm,
     least_p,
     mann_whitney,
     ratio_of_medians,
+    testable,
     trials_needed,
 )
 from harness.compare.cells import CellFigures, RunData, by_cell
@@ -198,7 +198,7 @@ def _verdicts(rows: Sequence[Row], needed: int, known: KnownFloors, metrics: Map
     Other rows claim nothing and do not count in the correction.
     """
     measured = [row for row in rows if row.p is not None]
-    tested = carried([least_p(row.n_a, row.n_b) for row in measured])
+    tested = testable([least_p(row.n_a, row.n_b) for row in measured])
     chosen = [row for row, can in zip(measured, tested, strict=True) if can]
     ps = holm([row.p for row in chosen if row.p is not None])
     corrected = {(row.cell, row.metric): p for row, p in zip(chosen, ps, strict=True)}

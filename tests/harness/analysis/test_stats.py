@@ -100,18 +100,18 @@ def test_least_p_is_that_of_full_separation(n: int, least: float) -> None:
 
 def test_of_questions_those_are_carried_that_could_all_be_answered_yes() -> None:
     """Tarone's own rule, on his kind of data: the smallest k so that at most k questions can reach 5 % / k."""
-    assert stats.carried([]) == []
-    assert stats.carried([0.008] * 6) == [True] * 6
-    assert stats.carried([0.008] * 7) == [False] * 7
-    assert stats.carried([0.0001] * 40 + [0.008] * 8) == [True] * 40 + [False] * 8
-    assert stats.carried([0.008, 0.03, 0.1]) == [True, False, False]
+    assert stats.testable([]) == []
+    assert stats.testable([0.008] * 6) == [True] * 6
+    assert stats.testable([0.008] * 7) == [False] * 7
+    assert stats.testable([0.0001] * 40 + [0.008] * 8) == [True] * 40 + [False] * 8
+    assert stats.testable([0.008, 0.03, 0.1]) == [True, False, False]
 
 
 @pytest.mark.parametrize(("questions", "trials"), [(0, 4), (1, 4), (2, 5), (4, 5), (6, 5), (7, 6), (48, 7), (400, 9)])
 def test_trials_needed_are_those_with_which_so_many_questions_are_carried(questions: int, trials: int) -> None:
     assert stats.trials_needed(questions) == trials
-    assert all(stats.carried([stats.least_p(trials, trials)] * questions))
-    assert not any(stats.carried([stats.least_p(trials - 1, trials - 1)] * questions))
+    assert all(stats.testable([stats.least_p(trials, trials)] * questions))
+    assert not any(stats.testable([stats.least_p(trials - 1, trials - 1)] * questions))
 
 
 def test_holm_known_answers() -> None:
