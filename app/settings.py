@@ -31,7 +31,7 @@ def _setting(
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """The unit is the last word of a name; `0` disables a time-out only if the help line says so."""
+    """The unit is the last word of a name; `0` disables a time-out only where the help line states it."""
 
     container_id: str = _setting("app-1", "name of this instance, in every response", pattern=r"[A-Za-z0-9._-]{1,50}")
     host: str = _setting("0.0.0.0", "address to listen on")  # noqa: S104 -- the rig's network is private

@@ -1,6 +1,6 @@
 """Writes the tables in README.md and docs/ that are made from the code: `./run docs`. A test fails when one is stale.
 
-A table stands between `<!-- NAME: written by ./run docs -->` and `<!-- end of NAME -->`.
+A table is between `<!-- NAME: written by ./run docs -->` and `<!-- end of NAME -->`.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ _PLACEHOLDERS = {
     "compare": "RUN", "count": "N", "fail-if": "slower:P%", "interval": "S", "inventory": "FILE", "json": "FILE",
     "recheck": "RUN", "select": "EXPRESSION",
 }  # fmt: skip
-"""What stands for the value of an option that bench does not have, where it is not the option's own name."""
+"""Placeholders for the values of options that bench does not have. Others use the option's name."""
 
 
 def scenarios() -> str:

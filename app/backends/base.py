@@ -59,7 +59,7 @@ class Backend(Protocol):
     cost_totals: CostTotals
 
     async def open(self) -> None:
-        """Prepares the backend. An unreachable database is no error; RuntimeError for a set-up that can never work."""
+        """Prepares the backend. Raises RuntimeError for a set-up that cannot work, not for an unreachable database."""
 
     async def close(self) -> None:
         """Closes all connections."""

@@ -164,7 +164,7 @@ def print_plan(plan: Plan) -> None:
 
 
 def end_with(run: Run) -> None:
-    """Raises the error whose exit code stands for the run's verdict; returns for `pass`."""
+    """Raises the error with the exit code of the run's verdict; returns for `pass`."""
     verdict = run.manifest.verdict
     if verdict == "pass":
         return

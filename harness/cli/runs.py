@@ -57,7 +57,7 @@ def _with_trials(path: Path) -> Run:
 
 
 def run_check(which: str | None) -> None:
-    """Judges a stored run with pytest; raises the error whose exit code stands for the result."""
+    """Judges a stored run with pytest; raises the error with the exit code of the result."""
     path = find_run(which, RESULTS)
     run = _with_trials(path)  # an unreadable file is a usage error, not a failed test
     for _ in run.records():  # a damaged file is a usage error too

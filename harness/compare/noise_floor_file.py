@@ -43,5 +43,5 @@ def store_noise_floor(name: str, rig: PlainData, floor: Mapping[str, float]) -> 
 
 def _ratio(value: object) -> float:
     if type(value) not in (int, float) or not math.isfinite(ratio := float(str(value))):
-        raise ValueError(f"{value!r} is no ratio")
+        raise ValueError(f"{value!r} is not a ratio")
     return ratio

@@ -1,4 +1,4 @@
-"""Connections to a database that testify: bounded waits, settings of our own choice, and proof of a session.
+"""Connections for checks of a database: bounded waits, explicit settings, and proof of a session.
 
 Nothing is inherited that changes a result: a role, a database or a pooler may set time-outs, a default isolation level
 or a client encoding. No message contains a part of the password.
@@ -20,7 +20,7 @@ from harness.text import printable
 
 CONNECT_S = 10
 NAME = "pgcrucible isolation"
-"""The start of the application_name of sessions whose identity is proved."""
+"""The start of the application_name of sessions that `require_sessions` checks."""
 SETTINGS: Mapping[str, str] = {
     "client_encoding": "UTF8",
     "DateStyle": "ISO",
@@ -122,10 +122,10 @@ def apply(connection: Connection, settings: Mapping[str, str], *, local: bool) -
 
 
 def require_sessions(connections: Sequence[Connection], observer: Connection) -> None:
-    """Raises UsageError unless each connection is one server process of its own, on the observer's server.
+    """Raises UsageError unless each connection has one server process to itself, on the observer's server.
 
-    Each gets a name, and says later, in another transaction, its name and process. Through a pooler these change, or
-    the process is not the one that the connection was told when it was opened.
+    Each connection sets a name and reads it back in another transaction, with its process id. Through a pooler these
+    change, or the process id differs from the one that the server sent when the connection was opened.
     """
     names = [f"{NAME} {secrets.token_hex(8)}" for _ in connections]
     try:

@@ -126,7 +126,7 @@ def measure_ceiling(target: Target, writer: RunWriter, load: LoadController) -> 
         reason = "; ".join(results.failures) or f"no GET {path} was answered with success"
         raise RigError(
             f"the generator's ceiling could not be measured: {reason}",
-            hint="it tells a slow service from a slow load generator; ./run status shows which hosts answer",
+            hint="without it a slow load generator cannot be excluded; ./run status shows which hosts answer",
         )
     writer.settings({"generator": {"ceiling_rps": ceiling_rps, "processes": target.processes()}})
     return ceiling_rps
@@ -154,7 +154,7 @@ def _abort(
     writer: RunWriter,
     echo: Callable[[str], None],
 ) -> None:
-    """Saves what is stored, puts the target back, then evaluates: who sends SIGTERM may kill the process soon."""
+    """Saves what is stored, restores the target, then evaluates: a SIGKILL may soon follow a SIGTERM."""
     by_signal = f"interrupted by {error}" if str(error) else "interrupted"
     reason = by_signal if isinstance(error, KeyboardInterrupt) else str(error) or type(error).__name__
     writer.warn(f"aborted: {reason}")

@@ -83,7 +83,7 @@ class TrialRunner:
             self._writer.warn(*self._target.reset_database(cell))
 
     def lanes(self, trial: Trial, workload: Mapping[str, LoadSpec]) -> dict[str, LoadSpec]:
-        """The lanes as they are sent: with keys of their own, with or without samples."""
+        """Returns the lanes as they are sent: with unique keys, with or without samples."""
         samples = self._plan.keeps_samples(self._scenarios[trial.cell.scenario], trial.cell)
         return {name: replace(spec, samples=samples) for name, spec in self._target.with_unique_keys(workload).items()}
 

@@ -101,7 +101,7 @@ class Option:
 
     @property
     def default(self) -> bool | None:
-        """What stands for "not given": None, or False for a flag."""
+        """The value of an option that is not given: None, or False for a flag."""
         return None if self.value else False
 
 

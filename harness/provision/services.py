@@ -45,7 +45,7 @@ class ServiceStatus:
 def ask_services(rig: Rig, hosts: list[Host]) -> dict[str, tuple[ServiceStatus, ...]]:
     """Returns the status of each service of these hosts, by host name.
 
-    A host that does not answer has one status that says so.
+    A host that does not answer has one status, with the reason.
     """
     if not hosts:
         return {}

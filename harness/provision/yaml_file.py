@@ -14,7 +14,7 @@ from harness.text import nearest, printable
 
 MAX_BYTES = 2**20
 MAX_EXPANDED = 2**22
-"""Characters of a file after its aliases are replaced by what they stand for: a few lines can make gigabytes."""
+"""Characters of a file after its aliases are expanded: a few lines can make gigabytes."""
 MAX_DEPTH = 50
 """Levels of nesting. The C parser overflows the stack at some ten thousand."""
 _NOT_TEXT = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")

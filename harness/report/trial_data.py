@@ -28,7 +28,7 @@ CURVE = (1.0, 5.0, 10.0, 25.0, 50.0, 75.0, 90.0, 95.0, 98.0, 99.0, 99.5, 99.8, 9
 """Percentiles of a curve, as far as the number of samples allows them."""
 
 MOST_CURVES = 8
-"""Curves of more cells cannot be told apart in one chart."""
+"""Curves of more cells cannot be distinguished in one chart."""
 
 T = TypeVar("T")
 _Kind = Literal["latency", "service"]

@@ -24,7 +24,7 @@ def acquire(name: str) -> socket.socket | None:
     lock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         lock.bind(_address(name))
-        lock.listen()  # the kernel then tells who connects the process id of the holder
+        lock.listen()  # a process that connects can then read the holder's process id from the kernel
     except OSError:
         lock.close()
         return None

@@ -140,7 +140,7 @@ class Rig:
                     hint=f"./run provision --rig {self.name} starts PostgreSQL if it is down",
                 ) from None
             connection.limit_s = limit_s + database_connection.GRACE_S
-            with contextlib.closing(connection):  # a `with` of its own would wait for a statement of another thread
+            with contextlib.closing(connection):  # psycopg's own `with` would wait for a statement of another thread
                 yield connection
 
     def close(self) -> None:

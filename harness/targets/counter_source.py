@@ -226,7 +226,8 @@ class DatabaseCounters:
                 connection.execute(sql.SQL("DROP SCHEMA {} CASCADE").format(sql.Identifier(schema)))
             except psycopg.Error as error:
                 raise RigError(
-                    f"--dsn: the schema {schema} was not dropped: {message(error, {})}", hint="drop it by hand"
+                    f"--dsn: the schema {schema} was not dropped: {message(error, {})}",
+                    hint=f"drop it with: DROP SCHEMA {schema} CASCADE",
                 ) from None
 
 

@@ -87,7 +87,7 @@ def test_stored_findings_follow_from_the_samples(run: Run, findings: list[Findin
     computed = {(f.cell, f.check): f.verdict for f in findings}
     stored = {(f.cell, f.check): f.verdict for f in run.findings}
     for each, verdict in computed.items():
-        if verdict == "shown" and stored.get(each) == "pass":  # a run stored before figures had a verdict of their own
+        if verdict == "shown" and stored.get(each) == "pass":  # a run stored before figures had the verdict `shown`
             stored[each] = verdict
     assert computed == stored
     assert run.manifest.verdict == verdict_of(findings, invalid_trials=len(unreplaced(run.rows)))

@@ -22,7 +22,7 @@ def base_of(source: Inventory) -> tuple[Path, image.Recipe | None]:
         path = Path(str(source.variables["vm_image"])).expanduser()
         path = path if path.is_absolute() else source.path.resolve().parent / path
         if path.suffix != ".qcow2" or not path.is_file():
-            raise UsageError(f"{source.path}: vm_image: {path} is no qcow2 file", hint="name a cloud image, *.qcow2")
+            raise UsageError(f"{source.path}: vm_image: {path} is not a qcow2 file", hint="name a cloud image, *.qcow2")
         disk_size(path)
         return path.resolve(), None
     recipe = image.prepare(state.ROLES_DIR, packages=KERNEL, scripts=RECIPE)
@@ -34,7 +34,7 @@ def disk_size(path: Path) -> int:
     with path.open("rb") as file:
         header = file.read(32)
     if header[:4] != b"QFI\xfb" or len(header) < 32:
-        raise UsageError(f"{path} is no qcow2 file", hint="convert it with: qemu-img convert -O qcow2")
+        raise UsageError(f"{path} is not a qcow2 file", hint="convert it with: qemu-img convert -O qcow2")
     return int.from_bytes(header[24:32])
 
 

@@ -160,7 +160,7 @@ def test_super_linear_points_show_as_misfit() -> None:
 
 
 @pytest.mark.parametrize("point", [(0, 10.0), (2, 0.0), (2, -1.0), (2, math.nan), (2, math.inf)])
-def test_refuses_what_no_throughput_can_be(point: tuple[int, float]) -> None:
+def test_refuses_impossible_host_counts_and_throughputs(point: tuple[int, float]) -> None:
     with pytest.raises(ValueError, match="positive, finite"):
         fit_usl([*points(100, 0.1, 0.01), point], shared_cores=False)
 

@@ -196,8 +196,8 @@ def test_the_comparison_of_trials_gets_the_figures_extracted_from_the_samples() 
     assert found.detail == "[{'n': 3.0}, {}]"
 
 
-def test_what_is_only_shown_decides_nothing() -> None:
-    """A figure that cannot fail is no check: neither does it make a run pass, nor is it counted."""
+def test_figures_do_not_affect_the_verdict() -> None:
+    """A figure (`shown`) neither makes a run pass nor counts as a check."""
     assert worst(["shown", "pass"]) == "pass"
     assert worst(["shown", "unknown", "pass"]) == "unknown"
     assert worst(["shown", "fail"]) == "fail"

@@ -122,7 +122,7 @@ def test_an_unexpected_error_is_one_line_and_its_traceback_is_stored(tmp_path: P
         assert "Traceback" in stored.read_text()
 
 
-def test_ctrl_c_outside_of_a_task_is_no_failed_criterion() -> None:
+def test_ctrl_c_outside_of_a_task_exits_with_130() -> None:
     code = CRASH.format(statement="pass") + "\n"
     code = code.replace("program.main()", "program.CommandLine.parse_tasks = interrupt\nprogram.main()")
     done = subprocess.run(

@@ -99,7 +99,7 @@ def harness(*arguments: str, cwd: Path, **env: str) -> subprocess.CompletedProce
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A folder of a user with results of their own, and files that Python would import from the current folder."""
+    """A folder of a user with a folder of results, and files that Python would import from the current folder."""
     run = RunWriter.start(tmp_path / "mine", code=CODE, rig=RIG, options={}).path
     run.rename(tmp_path / "mine/one")
     for name in ("json.py", "harness.py", "ansible.py", "tasks.py"):

@@ -32,7 +32,7 @@ def test_a_post_is_built_whole() -> None:
     assert json.loads(body) == {"key": "hot-7", "strategy": "upsert"}
 
 
-def test_a_get_has_no_body_and_an_empty_post_says_so() -> None:
+def test_a_get_has_no_body_and_an_empty_post_sends_content_length_0() -> None:
     assert build({"method": "GET", "path": "/api/counter/{key}"}, key=3) == (
         [
             "GET /api/counter/hot-3 HTTP/1.1",

@@ -104,9 +104,7 @@ def test_a_service_that_runs_but_does_not_work_has_no_time_of_its_failure() -> N
 
 
 @pytest.mark.parametrize("answer", ["", "[]]", '{"a": 1}', '[{"name": "x"}]', "[1]"])
-def test_an_answer_that_is_none_is_reported(
-    rigs: Path, name: str, monkeypatch: pytest.MonkeyPatch, answer: str
-) -> None:
+def test_an_invalid_answer_is_reported(rigs: Path, name: str, monkeypatch: pytest.MonkeyPatch, answer: str) -> None:
     rig = rig_of(stored(name))
 
     class Odd:

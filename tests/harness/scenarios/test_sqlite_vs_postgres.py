@@ -219,7 +219,7 @@ def test_no_acknowledged_write_is_lost_and_the_file_is_intact() -> None:
     assert wrong(check(increments(burst, 9))) == {"integrity": "unknown", "pragmas": "unknown"}
 
 
-def test_a_trial_in_five_without_refusals_does_not_make_a_load_one_without_errors() -> None:
+def test_a_load_counts_as_free_of_errors_only_if_no_trial_refused_a_request() -> None:
     """The most clients that were served without errors are those of which no trial refused a request."""
     refusing: Backends = {"postgres": SERVER | {"served": 10}}
     made = [m for m in trials(ALL) if m.cell.backend != "postgres"]

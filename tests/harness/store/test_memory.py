@@ -1,4 +1,4 @@
-"""The memory that reading a hostile run takes: the peak of a process of its own."""
+"""The memory that reading a hostile run takes: the peak of a separate process."""
 
 from __future__ import annotations
 

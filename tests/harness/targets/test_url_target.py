@@ -141,9 +141,7 @@ def test_the_external_service_passes_where_the_keys_exist(
     assert by_check(run, "keys=hot")["acknowledged"].numbers["ok"] == 200
 
 
-def test_without_a_dsn_the_counters_are_read_from_the_service_and_a_warning_says_so(
-    external: Start, results: Path
-) -> None:
+def test_without_a_dsn_the_counters_are_read_from_the_service_with_a_warning(external: Start, results: Path) -> None:
     run, error = bench(results, base_url=external("asked"), scenario="concurrent-writes", requests="200", hosts="1")
     assert isinstance(error, CriterionFailed)
     hot = by_check(run, "keys=hot")
@@ -309,14 +307,16 @@ def test_checks_that_need_the_servers_log_or_vacuum_are_not_applicable(read: str
     ],
     ids=["gzip and Early Hints", "closes", "100 requests a connection", "IPv6"],
 )
-def test_a_service_with_unusual_habits_of_http_passes_a_bench(results: Path, habits: dict[str, Any]) -> None:
+def test_a_service_with_unusual_but_valid_http_passes_a_bench(results: Path, habits: dict[str, Any]) -> None:
     with OddService(**habits) as odd:
         run, error = bench(results, base_url=odd.url, scenario="concurrent-writes", requests="150", quick=True)
     assert error is None
     assert run.manifest.verdict == "pass"
 
 
-def test_deadlocks_behind_a_pooler_are_refused_and_accuse_nobody(external: Start, server: Any, results: Path) -> None:
+def test_deadlocks_behind_a_pooler_are_refused_without_a_failed_check(
+    external: Start, server: Any, results: Path
+) -> None:
     url = external("pooled")
     with Pooler(server.dsn("pooled"), 4) as pooler:
         dsn = make_conninfo(server.dsn("pooled"), port=pooler.port)
