@@ -21,7 +21,7 @@ from harness.load.results.merge import FILES, merge
 from harness.load.results.summary import LaneSummary, is_shared
 from harness.load.spec import LoadSpec
 from harness.measure.load_agent import Lane, LoadAgent, Progress
-from harness.rig.connection import HostConnection, RemoteProcess
+from harness.rig.connection import HostConnection, RemoteProcess, folder_prefix
 
 READY_S = 60.0
 GONE_S = 5.0
@@ -44,7 +44,8 @@ class LoadResults:
 class LoadController:
     """Runs lanes of load against one endpoint, from all load hosts, with up to `processes` processes on each.
 
-    `command` starts an agent. Use as a context manager, which ends the prestarted agents.
+    `command` starts an agent. `rig`: the name of the hosts' rig, if they have one. Use as a context manager, which ends
+    the prestarted agents.
     """
 
     def __init__(
@@ -54,11 +55,13 @@ class LoadController:
         command: Sequence[str],
         endpoint: Endpoint,
         processes: int = 1,
+        rig: str = "",
     ) -> None:
         self._connections = connections
         self._command = command
         self._endpoint = endpoint
         self._processes = processes
+        self._rig = rig
         self._prestarted: dict[str, RemoteProcess] = {}
 
     def __enter__(self) -> LoadController:
@@ -97,7 +100,7 @@ class LoadController:
         Raises RigError where an agent cannot start (bad job, host unreachable). An agent that dies later is one of the
         result's failures, because the results of the other agents are kept.
         """
-        remote = f"/tmp/pgcrucible-{tag}-{secrets.token_hex(4)}"  # noqa: S108  # made by the agent with mode 0700
+        remote = f"/tmp/{folder_prefix(self._rig)}{tag}-{secrets.token_hex(4)}"  # noqa: S108  # the agent makes it (0700)
         started: list[LoadAgent] = []
         try:
             for name, spec in lanes.items():

@@ -61,6 +61,7 @@ def bench(
             command=target.command("harness.load.agent"),
             endpoint=target.endpoint(),
             processes=target.processes(),
+            rig="" if writer.manifest.rig.provider == "url" else writer.manifest.rig.name,
         ) as load:
             writer.settings(target.settings())
             writer.save()

@@ -37,6 +37,11 @@ class RemoteProcess(Protocol):
     def end(self) -> None: ...
 
 
+def folder_prefix(rig: str) -> str:
+    """Returns the start of the names of the agents' folders under /tmp; no other rig's, and no other folder, has it."""
+    return f"pgcrucible-load+{rig}+"
+
+
 class HostConnection(Protocol):
     """Runs programs on a host, and fetches files from it."""
 

@@ -10,6 +10,7 @@ from harness.errors import RigError
 from harness.provision.bundle import checkout_hash
 from harness.provision.providers import provider_of
 from harness.rig import state
+from harness.rig.connection import folder_prefix
 from harness.rig.rig import Rig, open_rig
 from harness.rig.state import RigState, authority_file
 from harness.targets.base import Target
@@ -57,8 +58,11 @@ def open_target(
 
 
 def _remove_leftovers(rig: Rig) -> None:
-    """Removes what a killed bench left on the load hosts; the rig is locked, so no other bench uses it."""
-    find = ["find", "/tmp", "-maxdepth", "1", "-type", "d", "-name", "pgcrucible-*"]  # noqa: S108
+    """Removes what a killed bench of the rig left on the load hosts; the rig is locked, so no other bench uses it.
+
+    A load host may be this machine, where a bench by URL runs, or the load host of another rig as well.
+    """
+    find = ["find", "/tmp", "-maxdepth", "1", "-type", "d", "-name", f"{folder_prefix(rig.name)}*"]  # noqa: S108
     rig.each(rig.role("load"), lambda host: host.run([*find, "-exec", "rm", "-rf", "--", "{}", "+"], check=False))
 
 

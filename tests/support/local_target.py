@@ -66,7 +66,7 @@ def remaining_folders(tag: str) -> list[Path]:
     A run's id is the second of its start, so the bench of another test session may have the same: its folders go.
     """
     deadline = time.monotonic() + END_S
-    while (folders := list(Path("/tmp").glob(f"pgcrucible-{tag}*"))) and time.monotonic() < deadline:
+    while (folders := list(Path("/tmp").glob(f"pgcrucible-load+*+{tag}*"))) and time.monotonic() < deadline:
         time.sleep(0.2)
     return folders
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import tempfile
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,9 +17,10 @@ from harness.load.job import Endpoint
 from harness.model import Host
 from harness.provision.certificates import certify
 from harness.rig import state
+from harness.rig.connection import LocalConnection, folder_prefix
 from harness.rig.rig import open_rig
 from harness.rig.state import authority_file
-from harness.targets.open import open_target
+from harness.targets.open import _remove_leftovers, open_target
 from harness.targets.rig_target import RigTarget
 from harness.targets.url_target import UrlTarget
 from tests.support.builders import rig_state
@@ -122,3 +126,19 @@ def test_a_rig_is_measured_or_changed_by_one_process_at_a_time(rig: state.RigSta
         raise AssertionError
     with state.locked(rig.name):
         pass
+
+
+def test_only_the_folders_of_this_rigs_agents_are_removed() -> None:
+    """The load host is this machine: it has folders of other rigs, of benches by URL, and the controller's own."""
+    name = f"one-{os.getpid()}"
+    prefixes = [*(folder_prefix(rig) for rig in (name, f"{name}-b", f"a-{name}", "")), "pgcrucible-"]
+    with contextlib.ExitStack() as stack:
+        folders = [
+            Path(
+                stack.enter_context(tempfile.TemporaryDirectory(prefix=prefix, dir="/tmp", ignore_cleanup_errors=True))
+            )
+            for prefix in prefixes
+        ]
+        rig = SimpleNamespace(name=name, role=lambda _: [], each=lambda _, work: work(LocalConnection()))
+        _remove_leftovers(rig)  # type: ignore[arg-type]
+        assert [folder.exists() for folder in folders] == [False, True, True, True, True]
