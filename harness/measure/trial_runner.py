@@ -27,7 +27,7 @@ from harness.store.csv_rows import TIMELINE_COLUMNS, as_columns
 from harness.store.files import read_rows
 from harness.store.run_writer import RunWriter
 from harness.targets.base import During, Target
-from harness.targets.quiet import reason_of
+from harness.targets.idle import reason_of
 from harness.targets.snapshot import Snapshot, difference
 
 ANSWER_S = 30.0

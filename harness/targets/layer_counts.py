@@ -24,8 +24,8 @@ from harness.rig.rig import Rig
 from harness.targets.app_workers import AppWorkers, WorkerMetrics
 from harness.targets.dead_rows import vacuum
 from harness.targets.haproxy import HAProxy
+from harness.targets.idle import IDLE_TIMEOUT_S, PartReader, wait_until_idle
 from harness.targets.postgres_queries import bulk_rows, durability
-from harness.targets.quiet import QUIET_S, PartReader, wait_until_quiet
 from harness.targets.rig_database import RigDatabase
 from harness.targets.snapshot import DATABASE, Snapshot
 from harness.targets.sqlite_files import run_script
@@ -56,16 +56,16 @@ class LayerCounters:
         workers: AppWorkers,
         haproxy: HAProxy,
         *,
-        quiet_s: float = QUIET_S,
+        idle_timeout_s: float = IDLE_TIMEOUT_S,
     ) -> None:
         self._rig, self._database, self._workers, self._haproxy = rig, database, workers, haproxy
-        self._quiet_s = quiet_s
+        self._quiet_s = idle_timeout_s
 
     def snapshot(self, cell: Cell, reads: Collection[str], since: Snapshot | None = None) -> Snapshot:
         """See Target.snapshot. What cannot be read after the load is in the snapshot's `unread`, with the reason."""
         reader = PartReader(keep_errors=since is not None)
         if since is not None and reads:
-            busy = wait_until_quiet(self._workers if "counters" in reads else None, self._database, self._quiet_s)
+            busy = wait_until_idle(self._workers if "counters" in reads else None, self._database, self._quiet_s)
             reader.unread |= dict.fromkeys((APP, TRANSACTIONS), busy) if busy else {}
         fields = self._service(reader, cell, reads, since) if "counters" in reads else {}
         fields |= self._server(reader, reads, after=since is not None, postgres=cell.backend == "postgres")

@@ -36,7 +36,7 @@ def rig(database: Database) -> FakeRig:
 def counters(rig: FakeRig) -> Iterator[LayerCounters]:
     with rig.database() as connection:
         database = RigDatabase(lambda: contextlib.nullcontext(connection), "db-1")
-        yield LayerCounters(rig, database, AppWorkers(rig), HAProxy(rig), quiet_s=0.5)
+        yield LayerCounters(rig, database, AppWorkers(rig), HAProxy(rig), idle_timeout_s=0.5)
 
 
 def test_a_trial_on_postgresql_is_counted_by_every_layer(
@@ -122,7 +122,7 @@ def test_a_database_that_is_gone_is_unread_and_raises_before_the_load(rig: FakeR
     with rig.database() as connection:
         connections = [contextlib.nullcontext(connection)]
         lost = RigDatabase(connections.pop, "db-1")
-        counters = LayerCounters(rig, lost, AppWorkers(rig), HAProxy(rig), quiet_s=0.0)
+        counters = LayerCounters(rig, lost, AppWorkers(rig), HAProxy(rig), idle_timeout_s=0.0)
         reads = {"counters", "ledger", "data", "dead-rows"}
         before = counters.snapshot(CELL, reads)
         connection.close()
@@ -158,7 +158,7 @@ def test_the_counters_are_read_once_the_services_sessions_are_idle(rig: FakeRig,
         evidence = difference(before, counters.snapshot(CELL, {"counters"}, before))
         thread.join(10)
         assert (evidence.final, evidence.unread) == ({"hot-0": 1}, {})
-        counters = LayerCounters(rig, opened, AppWorkers(rig), HAProxy(rig), quiet_s=0.3)
+        counters = LayerCounters(rig, opened, AppWorkers(rig), HAProxy(rig), idle_timeout_s=0.3)
         thread = threading.Thread(target=service.execute, args=(b"SELECT pg_sleep(2)",))
         thread.start()
         time.sleep(0.3)

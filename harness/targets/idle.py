@@ -13,7 +13,7 @@ from harness.targets.rig_database import RigDatabase
 
 T = TypeVar("T")
 
-QUIET_S = 30.0
+IDLE_TIMEOUT_S = 30.0
 """Longest wait for requests that clients gave up on, and for a server that restarts."""
 POLL_S = 0.2
 _AT_WORK = """
@@ -47,7 +47,7 @@ def reason_of(error: Exception) -> str:
     return " ".join(message.split())[:300]
 
 
-def wait_until_quiet(workers: AppWorkers | None, database: RigDatabase, timeout_s: float) -> str:
+def wait_until_idle(workers: AppWorkers | None, database: RigDatabase, timeout_s: float) -> str:
     """Waits until no worker and no session of the service is busy; returns what still was at the deadline, or "".
 
     A server that does not answer counts as busy, because it may be starting again.
