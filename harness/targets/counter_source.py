@@ -176,7 +176,14 @@ class DatabaseCounters:
             rows = db.execute(
                 "SELECT rtrim(id::text), rtrim(key::text), value FROM ledger WHERE key = ANY(%s)", [list(keys)]
             ).fetchall()
-        return {i: (k, v) for i, k, v in rows}
+        entries: dict[str, tuple[str, int]] = {}
+        for ident, key, value in rows:
+            count = _count(value)
+            if count is None:
+                reason = f"the value {printable(value, 40)} for the id '{ident}' and the key '{key}'"
+                raise RigError(f"--dsn: the table ledger has {reason}", hint=CONTRACT)
+            entries[ident] = (key, count)
+        return entries
 
     def newest(self) -> int:
         """Returns the largest id of the table `data`. Raises RigError."""

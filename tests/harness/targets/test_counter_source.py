@@ -186,6 +186,20 @@ def test_a_counter_that_is_no_single_number_is_an_error(
         opened.counters(["a"])
 
 
+def test_values_of_the_ledger_are_numbers(opened: DatabaseCounters, database: Database) -> None:
+    with psycopg.connect(database.dsn) as connection:
+        connection.execute("DROP TABLE ledger")
+        connection.execute("CREATE TABLE ledger (id text, key text, value numeric)")
+        connection.execute("INSERT INTO ledger VALUES ('i1', 'hot-0', 7)")
+    ledger = opened.ledger(["hot-0"])
+    assert ledger == {"i1": ("hot-0", 7)}
+    assert type(ledger["i1"][1]) is int
+    with psycopg.connect(database.dsn) as connection:
+        connection.execute("INSERT INTO ledger VALUES ('i2', 'hot-0', 'NaN')")
+    with pytest.raises(RigError, match="ledger has the value NaN for the id 'i2' and the key 'hot-0'"):
+        opened.ledger(["hot-0"])
+
+
 def test_a_text_that_is_no_utf8_is_an_error(server: Server) -> None:
     with psycopg.connect(server.dsn(), autocommit=True) as connection:
         connection.execute("CREATE DATABASE latin ENCODING 'SQL_ASCII' TEMPLATE template0")
