@@ -1,7 +1,8 @@
 """Records metrics of every host and the database each second while a bench runs: the rows of telemetry.csv.
 
 There is one stream per host (host_scripts/sampler.py; its docstring lists the host metrics) and one connection to the
-database. If a host or the database stops answering, the run's warnings name it once, and the bench goes on.
+database, which is opened again after a restart of the database. If a host or the database stops answering, the run's
+warnings name it, and the bench goes on.
 
 Metrics of the database, as rates per second unless stated otherwise, and of the service's database only where
 PostgreSQL counts per database:
@@ -43,6 +44,8 @@ from harness.targets.haproxy import SOCKET
 BATCH_S = 2.0
 ANSWER_S = 4.0
 """Longest wait for a reading of the database; shorter than END_S, so that the poller ends in time."""
+REOPEN_S = 2.0
+"""Time between two attempts to reach a database that has stopped answering."""
 END_S = 10.0
 """The longest wait for the streams to end."""
 
@@ -190,6 +193,7 @@ class Telemetry:
         self._rig, self._recorder = rig, recorder
         self._stack = contextlib.ExitStack()
         self._samplers = Samplers(rig, self._take, self._lost)
+        self._database = contextlib.ExitStack()
         self._lock = threading.Lock()
         self._rows: list[dict[str, object]] = []
         self._written = time.monotonic()
@@ -201,14 +205,14 @@ class Telemetry:
     def __enter__(self) -> Self:
         with contextlib.ExitStack() as stack:
             stack.callback(self._write)
+            activity = None
             try:
-                activity = Activity(stack.enter_context(self._rig.database(limit_s=ANSWER_S)))
-            except (RigError, psycopg.Error) as error:
-                self._lost(f"database: {' '.join(str(error).split())}")
-            else:
-                poller = threading.Thread(target=self._poll, args=(activity,), daemon=True)
-                poller.start()
-                stack.callback(poller.join, END_S)
+                activity = self._open_database()
+            except (RigError, OSError, psycopg.Error) as error:
+                self._lost_database("database", error)
+            poller = threading.Thread(target=self._poll, args=(activity,), daemon=True)
+            poller.start()
+            stack.callback(poller.join, END_S)
             stack.callback(self._end)
             stack.enter_context(self._samplers)
             self._stack = stack.pop_all()
@@ -236,21 +240,38 @@ class Telemetry:
         self._ending = True
         self._wake.set()
 
-    def _poll(self, activity: Activity) -> None:
-        """Reads once per second, and at the start and end of a trial; runs in its own thread."""
+    def _open_database(self) -> Activity:
+        """Opens the connection to the database, and closes the one before it."""
+        self._database.close()
+        return Activity(self._database.enter_context(self._rig.database(limit_s=ANSWER_S)))
+
+    def _poll(self, activity: Activity | None) -> None:
+        """Reads once per second, and at the start and end of a trial; runs in its own thread.
+
+        Opens the connection again where it is lost: a restart of the database costs only the readings in between.
+        """
         host, order, due = self._rig.role("db")[0].name, 0, time.monotonic() + 1.0
-        try:
+        with self._database:
             while not self._ending:
                 self._wake.wait(max(0.0, due - time.monotonic()))
                 self._wake.clear()
                 with self._lock:
                     orders, self._orders = self._orders, []
-                self._take(SamplerLine(host=host, order=order, metrics=activity.poll()))
+                if activity is not None:
+                    try:
+                        self._take(SamplerLine(host=host, order=order, metrics=activity.poll()))
+                    except psycopg.Error as error:
+                        self._lost_database(host, error)
+                        activity = None
+                elif not self._ending:
+                    with contextlib.suppress(RigError, OSError, psycopg.Error):  # the loss is a warning already
+                        activity = self._open_database()
                 order = orders[-1] if orders else order
                 now = time.monotonic()
-                due = max(due + 1.0, now + 0.5) if now >= due else due
-        except psycopg.Error as error:
-            self._lost(f"{host}: {' '.join(str(error).split())}")
+                if activity is None:
+                    due = now + REOPEN_S
+                elif now >= due:
+                    due = max(due + 1.0, now + 0.5)
 
     def _take(self, line: SamplerLine) -> None:
         now = time.monotonic()
@@ -271,3 +292,7 @@ class Telemetry:
 
     def _lost(self, reason: str) -> None:
         self._recorder.warn(f"telemetry: {reason}: no metrics of it from now on")
+
+    def _lost_database(self, name: str, error: Exception) -> None:
+        reason = " ".join(str(error).split())
+        self._recorder.warn(f"telemetry: {name}: {reason}: no metrics of the database until it answers again")
