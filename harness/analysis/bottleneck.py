@@ -4,7 +4,8 @@ Each part is evaluated alone, over the whole time in which the load ran, warm-up
 the cap, because counters have no gaps; the pool by the wait that responses report; other queues by the share of
 readings in which they were not empty.
 Several parts may be saturated, and one may cause another: connections run out sooner where the CPU that serves them
-is short. A part without telemetry is named, and never counts as idle.
+is short. A part without telemetry is named, and never counts as idle: where no other part was saturated, the bottleneck
+is not known.
 """
 
 from __future__ import annotations
@@ -96,7 +97,7 @@ def attribute(totals: Mapping[str, TelemetryTotals], roles: Mapping[str, str], r
     if not totals:
         return _no_result("there is no telemetry of it")
     totals = {name: totals.get(name, TelemetryTotals()) for name in roles}
-    silent = [name for name in hosts if name not in totals or totals[name].silent]
+    silent = [name for name, role in hosts.items() if totals[name].silent or (role == "db" and not totals[name].waits)]
     longest_s = max((each.seconds for each in totals.values()), default=0.0)
     if longest_s < MIN_SECONDS:
         return _no_result(f"it ran only {longest_s:.1f} s")
@@ -110,9 +111,12 @@ def attribute(totals: Mapping[str, TelemetryTotals], roles: Mapping[str, str], r
         parts.append(_sessions("database I/O", "waited for a file or the WAL", waits.get("pg_wait_io")))
     else:
         parts = [part for part in parts if part.name != CPUS["db"]]
+    saturated = tuple(part.name for part in parts if part.full)
+    unknown = f"there is no telemetry of {', '.join(silent)}" if silent and not saturated else ""
     return Attribution(
-        line=_line(parts, silent),
-        saturated=tuple(part.name for part in parts if part.full),
+        line=_line(parts, silent, unknown),
+        saturated=saturated,
+        unknown=unknown,
         levels={part.name: part.level for part in parts if part.level is not None},
     )
 
@@ -121,17 +125,18 @@ def _no_result(reason: str) -> Attribution:
     return Attribution(line=f"not known, because {reason}", unknown=reason)
 
 
-def _line(parts: Sequence[Part], silent: Sequence[str]) -> str:
+def _line(parts: Sequence[Part], silent: Sequence[str], no_result: str) -> str:
     full = [part for part in parts if part.full]
     known = [part for part in parts if part.level is not None]
     unknown = [part for part in parts if part.level is None]
     if full:
         line = "; ".join(part.description for part in full)
     else:
-        line = "nothing was saturated: " + ", ".join(f"{part.name} {part.short}" for part in known)
+        line = f"not known, because {no_result}; not saturated: " if no_result else "nothing was saturated: "
+        line += ", ".join(f"{part.name} {part.short}" for part in known)
     if unknown:
         line += "; not known: " + ", ".join(f"{part.name} ({part.short})" for part in unknown)
-    return line + (f"; no telemetry of {', '.join(silent)}" if silent else "")
+    return line + (f"; no telemetry of {', '.join(silent)}" if silent and full else "")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -253,13 +253,25 @@ def test_queues_need_several_readings() -> None:
     assert "pool waiting (2 readings), lock waits (2 readings)" in found.line
 
 
-def test_a_silent_host_is_named_and_its_part_is_not_known() -> None:
+def test_a_silent_host_makes_the_bottleneck_unknown_where_nothing_else_is_saturated() -> None:
     found = attribution_of({}, without="db-1")
+    assert (found.unknown, found.saturated) == ("there is no telemetry of db-1", ())
+    assert found.line.startswith("not known, because there is no telemetry of db-1; not saturated: load CPU 20%, ")
     assert found.line.endswith(
         "; not known: database CPU (no telemetry), lock waits (0 readings), database I/O (0 readings)"
-        "; no telemetry of db-1"
     )
-    assert attribution_of({}, without="app-2").line.endswith("; no telemetry of app-2")
+    assert attribution_of({}, without="app-2").unknown == "there is no telemetry of app-2"
+    found = attribution_of({("load-1", "cpu_used_cores"): 0.8}, without="app-2")
+    assert (found.unknown, found.saturated) == ("", ("load CPU",))
+    assert found.line.endswith("; no telemetry of app-2")
+
+
+def test_a_database_without_readings_makes_the_bottleneck_unknown() -> None:
+    """Its host is still read where only the connection to PostgreSQL is lost."""
+    lost: Change = {("db-1", metric): -1.0 for metric in ("pg_active", "pg_wait_lock", "pg_wait_io")}
+    found = attribution_of(lost)
+    assert found.unknown == "there is no telemetry of db-1"
+    assert found.levels["database CPU"] == pytest.approx(0.2)
 
 
 def test_the_database_is_no_part_of_a_sqlite_trial() -> None:

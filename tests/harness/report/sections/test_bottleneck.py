@@ -75,7 +75,10 @@ def test_telemetry_is_folded_with_a_row_per_trial(tmp_path: Path) -> None:
     assert isinstance(picture, Picture)
     assert isinstance(trials, Table)
     assert [row[0].text for row in trials.rows] == ["1", "2"]
-    assert trials.rows[0][-1].text.startswith("nothing was saturated: load CPU 50%")
+    line = trials.rows[0][-1].text
+    assert line.startswith(
+        "not known, because there is no telemetry of db, app-2, app-3, app-4; not saturated: load CPU 50%"
+    )
     assert trials.rows[1][-1].text == "not known, because there is no telemetry of it"
     text = write_report(summarise(run)).read_text(encoding="utf-8")
     assert text.count("<details>") == text.count("</details>") >= 2
