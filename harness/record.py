@@ -109,8 +109,8 @@ class Evidence:
     `captures`: lane -> fields of its responses that are not numbers, one object per request.
     `workload_result`: the JSON object that a RemoteWorkload printed. `missing_hosts`: the load hosts without results,
     each with the reason.
-    `unread`: part -> why it was not measured, of harness/checks/needs.py; its fields are empty, and no check may use
-    them. `misrouted`: sentences about requests that went to other hosts than the cell says.
+    `unread`: part of harness/checks/required_evidence.py -> why it was not measured; its fields are empty, and no check
+    may use them. `misrouted`: sentences about requests that went to other hosts than the cell says.
     """
 
     initial: Mapping[str, int] = field(default_factory=dict)

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from harness.checks import names
 from harness.checks.finding import finding, merge, worst
-from harness.checks.needs import ABOUT_DATA, NEEDS
+from harness.checks.required_evidence import ABOUT_DATA, NEEDS
 from harness.model import Finding, RunVerdict
 from harness.plan.scenario import Scenario
 from harness.record import Evidence, TrialRecord

@@ -9,7 +9,7 @@ from collections import Counter
 
 from harness.checks import names
 from harness.checks.finding import finding
-from harness.checks.needs import APP, COUNTERS, HAPROXY
+from harness.checks.required_evidence import APP, COUNTERS, HAPROXY
 from harness.load.outcome import CLOSED_WHILE_IDLE
 from harness.model import Cell, Finding, OutcomeCounts
 from harness.record import NO_OTHERS, Evidence, Samples, count_outcomes, increments

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from harness.checks.needs import LEDGER, PARTS
+from harness.checks.required_evidence import LEDGER, PARTS
 from harness.load import generator_checks
 from harness.load.spec import LoadSpec
 from harness.measure.load_controller import LoadController, LoadResults

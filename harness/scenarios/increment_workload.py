@@ -9,7 +9,7 @@ from harness.checks import names
 from harness.checks.counter_oracle import check_final_value, check_real_time_order, check_value_sequence
 from harness.checks.finding import finding
 from harness.checks.ledger import check_ledger
-from harness.checks.needs import DURABILITY, LEDGER
+from harness.checks.required_evidence import DURABILITY, LEDGER
 from harness.checks.traffic import check_counts
 from harness.isolation.sqlite_profiles import PROFILES
 from harness.load.spec import Keys, LoadSpec, Operation, Warmup

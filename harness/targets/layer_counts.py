@@ -7,7 +7,7 @@ import time
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from harness.checks.needs import (
+from harness.checks.required_evidence import (
     APP,
     BULK_ROWS,
     COUNTERS,

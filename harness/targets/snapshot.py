@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from harness.checks.needs import APP, DEAD_ROWS, DEADLOCKS, HAPROXY, TRANSACTIONS
+from harness.checks.required_evidence import APP, DEAD_ROWS, DEADLOCKS, HAPROXY, TRANSACTIONS
 from harness.record import BulkRows, DeadlockCounts, Evidence, Pragmas, SqliteEvidence, TransactionCounts
 from harness.targets.dead_rows import VacuumReading, summary
 
@@ -61,7 +61,7 @@ class Snapshot:
     serving: tuple[str, ...] | None = None
     """App hosts that HAProxy sends requests to."""
     unread: Mapping[str, str] = field(default_factory=dict)
-    """Part of the evidence (harness/checks/needs.py) -> why it could not be read."""
+    """Part of the evidence (harness/checks/required_evidence.py) -> why it could not be read."""
     notes: tuple[str, ...] = ()
     """What weakens this snapshot as evidence."""
     not_applicable: Mapping[str, str] = field(default_factory=dict)

@@ -10,7 +10,7 @@ import pytest
 
 from harness.checks.evaluate import evaluate, judge_trial, verdict_of
 from harness.checks.finding import finding, judged, merge, worst
-from harness.checks.needs import NEEDS, PARTS
+from harness.checks.required_evidence import NEEDS, PARTS
 from harness.checks.traffic import check_acknowledged
 from harness.model import Cell, Finding, Trial, Verdict
 from harness.plan.scenario import Scenario

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from harness.checks.finding import worst
-from harness.checks.needs import PARTS
+from harness.checks.required_evidence import PARTS
 from harness.checks.traffic import check_acknowledged, check_counts, check_spread
 from harness.model import OutcomeCounts
 from harness.record import Evidence
