@@ -31,7 +31,7 @@ from harness.store.manifest import CodeRecord
 from harness.store.run_reader import Run, find_run, load_run
 from harness.store.run_writer import RunWriter
 from harness.targets.base import Target
-from harness.targets.open import open_target
+from harness.targets.open_target import open_target
 
 DEFAULT_RIG = "local"
 GIT_S = 20.0

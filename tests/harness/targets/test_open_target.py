@@ -20,7 +20,7 @@ from harness.rig import state
 from harness.rig.connection import LocalConnection, folder_prefix
 from harness.rig.rig import open_rig
 from harness.rig.state import authority_file
-from harness.targets.open import _remove_leftovers, open_target
+from harness.targets.open_target import _remove_leftovers, open_target
 from harness.targets.rig_target import RigTarget
 from harness.targets.url_target import UrlTarget
 from tests.support.builders import rig_state
