@@ -10,8 +10,8 @@ from harness.report.charts import select
 from harness.report.charts.select import Chart
 from harness.report.page_model import Block
 from harness.report.section_input import SectionInput
+from harness.report.sections.findings_table import numbers_table
 from harness.report.sections.isolation import isolation_blocks
-from harness.report.sections.numbers import numbers_table
 from harness.report.sections.scaling import scaling_charts, scaling_tables
 from harness.report.sections.sqlite_vs_postgres import claims_tables
 from harness.report.summary import ScenarioSummary
