@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import os
 import shutil
+import signal
 import subprocess
+import sys
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -101,16 +105,37 @@ class _LocalStream:
         self._process.wait()
 
 
+_PR_SET_PDEATHSIG = 1
+"""From <linux/prctl.h>."""
+_LIBC = ctypes.CDLL(None)
+
+
+def _end_with_parent(parent: int) -> None:
+    """Makes Linux kill this process when the thread that started it ends; runs between fork and exec."""
+    if sys.platform == "linux":
+        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:  # it ended before the call
+            os._exit(1)
+
+
 class LocalConnection:
     """This machine as a host: sends the load for a service that is measured by URL, without a rig."""
 
     name = "controller"
 
     def run(self, command: Sequence[str], *, stdin: str = "", timeout_s: float = 60.0, check: bool = True) -> Result:
-        """See HostConnection."""
+        """See HostConnection. The command ends with the harness, also where that is killed (SIGKILL)."""
+        parent = os.getpid()
         try:
             done = subprocess.run(
-                command, cwd=ROOT, input=stdin, capture_output=True, text=True, timeout=timeout_s, check=False
+                command,
+                cwd=ROOT,
+                input=stdin,
+                capture_output=True,
+                text=True,
+                timeout=timeout_s,
+                check=False,
+                preexec_fn=lambda: _end_with_parent(parent),  # one system call of a library that is loaded
             )
         except (OSError, subprocess.TimeoutExpired) as error:
             raise RigError(f"{self.name}: {error}") from error
