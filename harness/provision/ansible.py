@@ -28,7 +28,7 @@ import yaml
 
 from harness.errors import RigError
 from harness.provision import play_processes
-from harness.provision.paths import ssh_parses
+from harness.provision.path_quoting import ssh_parses
 from harness.rig import machine_lock
 from harness.rig.ssh import changed_host_key
 from harness.rig.state import PLAYBOOKS, Variables, folder, write_private

@@ -24,7 +24,7 @@ from harness.provision.bundle import Bundle, build_bundle
 from harness.provision.certificates import certify
 from harness.provision.inventory import read_inventory
 from harness.provision.inventory_model import Inventory
-from harness.provision.paths import check_path
+from harness.provision.path_quoting import check_path
 from harness.provision.providers import PROVIDERS, provider_of
 from harness.provision.providers.base import Platform, Provider
 from harness.provision.topology import ansible_inventory, cpu_limits, require_distinct

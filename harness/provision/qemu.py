@@ -30,7 +30,7 @@ import yaml
 
 from harness.errors import RigError
 from harness.model import Host
-from harness.provision.paths import qemu_value
+from harness.provision.path_quoting import qemu_value
 
 Acceleration = Literal["kvm", "tcg"]
 

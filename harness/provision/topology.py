@@ -16,7 +16,7 @@ from harness.errors import UsageError
 from harness.model import Host, Role
 from harness.provision.inventory_files import ONE_ROLE
 from harness.provision.inventory_model import Group, Inventory
-from harness.provision.paths import ssh_path
+from harness.provision.path_quoting import ssh_path
 from harness.rig.state import RigState, Variables
 
 FIRST_ADDRESS: Mapping[Role, int] = {"lb": 10, "db": 20, "load": 31, "app": 101}

@@ -14,7 +14,7 @@ from harness.errors import RigError
 from harness.model import Host
 from harness.provision.ansible import Echo, run_playbooks
 from harness.provision.bundle import HOST_PYTHON
-from harness.provision.paths import ssh_option
+from harness.provision.path_quoting import ssh_option
 from harness.provision.providers.base import Platform
 from harness.rig import state
 from harness.rig.state import RigState, Variables

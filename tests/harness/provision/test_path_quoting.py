@@ -16,7 +16,7 @@ import pytest
 from harness.errors import RigError, UsageError
 from harness.model import Host
 from harness.provision import ansible, provisioner, qemu, ssh_keys
-from harness.provision.paths import check_path, ssh_path
+from harness.provision.path_quoting import check_path, ssh_path
 from harness.provision.providers.local_hosts import ssh_variables
 from harness.provision.topology import listed_host
 from harness.rig import state
