@@ -12,7 +12,6 @@ from harness.compare.environment import differences
 from harness.errors import UsageError
 from harness.model import BACKENDS
 from harness.plan.planner import Plan
-from harness.provision.providers import PROVIDERS
 from harness.store.manifest import CodeRecord, RigRecord
 from harness.store.run_reader import Run
 
@@ -27,7 +26,7 @@ def require_unfinished(run: Run) -> None:
     """Raises UsageError if the run is complete or cannot be resumed."""
     if run.manifest.status == "finished":
         raise UsageError(f"run {run.run_id} is finished", hint=NEW_RUN)
-    if run.manifest.rig.provider not in PROVIDERS:
+    if run.manifest.rig.by_url:
         raise UsageError(f"run {run.run_id} cannot be resumed: it measured a service by its URL", hint=NEW_RUN)
     if not run.rows:
         raise UsageError(f"run {run.run_id} has no completed trials: nothing to resume", hint=NEW_RUN)

@@ -44,6 +44,11 @@ class RigRecord(Stored):
     code_hash: str = ""
     image: str = ""
 
+    @property
+    def by_url(self) -> bool:
+        """Whether the run measured a service by its URL, not a rig."""
+        return self.provider == "url"
+
 
 class CodeRecord(Stored):
     """The code of the run: the controller's commit, whether files were changed, the command line and the seed."""

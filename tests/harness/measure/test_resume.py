@@ -11,6 +11,7 @@ import pytest
 
 from harness.cli import bench as module
 from harness.errors import UsageError
+from harness.measure.resume import require_unfinished
 from harness.plan.scenario import Site
 from harness.record import TrialResult
 from harness.store.csv_rows import as_columns
@@ -168,3 +169,9 @@ def test_a_run_that_cannot_be_resumed_is_refused(
     with pytest.raises(UsageError, match=message):
         module.run_bench(resume=str(made.path))
     assert target.steps == []
+
+
+def test_a_run_of_an_unknown_provider_was_not_measured_by_its_url(tmp_path: Path) -> None:
+    rig = RIG.model_copy(update={"provider": "unknown"})
+    made = store(tmp_path, trials=[Made(cell=concurrent())], status="aborted", rig=rig)
+    require_unfinished(load_run(made.path))

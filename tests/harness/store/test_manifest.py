@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from harness.model import Finding
+from harness.store.manifest import RigRecord
 from harness.store.run_reader import load_run
 from tests.support.stored_runs import CELL, recorded, row
 
@@ -44,3 +45,9 @@ def test_numbers_of_a_finding_become_plain_yaml(tmp_path: Path) -> None:
     assert read.numbers == {
         "speedup": {"2": 1.912346}, "set": ["a", "b"], "path": "x", "none": None, "yes": True,
     }  # fmt: skip
+
+
+def test_only_the_provider_url_marks_a_service_measured_by_its_url() -> None:
+    assert RigRecord(name="service", provider="url").by_url
+    assert not RigRecord(name="local", provider="podman").by_url
+    assert not RigRecord(name="local", provider="unknown").by_url
