@@ -26,9 +26,12 @@ VERDICTS: tuple[Verdict, ...] = ("fail", "unknown", "pass", "shown")
 """Worst first: merging takes the first that occurs."""
 RunVerdict = Literal["pass", "fail", "unknown", "invalid"]
 Mode = Literal["closed", "open"]
-Strategy = Literal["for-update", "upsert", "coalesce", "optimistic", "serializable", "unsafe"]
+WritingStrategy = Literal["for-update", "upsert", "coalesce"]
+"""Every transaction locks or writes a row; those of the other strategies also read in separate transactions."""
+Strategy = Literal[WritingStrategy, "optimistic", "serializable", "unsafe"]
 STRATEGIES: tuple[Strategy, ...] = get_args(Strategy)
 """In the order of tables; tests/repo/test_docs.py compares them with those of app/ and of the documentation."""
+ALWAYS_WRITE: tuple[WritingStrategy, ...] = get_args(WritingStrategy)
 Backend = Literal["postgres", "sqlite-naive", "sqlite-tuned"]
 BACKENDS: tuple[Backend, ...] = get_args(Backend)
 BACKEND_NAMES: Mapping[str, str] = {

@@ -11,11 +11,9 @@ from harness.checks import names
 from harness.checks.finding import finding
 from harness.checks.required_evidence import APP, COUNTERS, HAPROXY
 from harness.load.outcome import CLOSED_WHILE_IDLE
-from harness.model import Cell, Finding, OutcomeCounts
+from harness.model import ALWAYS_WRITE, Cell, Finding, OutcomeCounts
 from harness.record import NO_OTHERS, Evidence, Samples, count_outcomes, increments
 
-ALWAYS_WRITE = ("upsert", "for-update", "coalesce")
-"""Strategies whose every transaction locks or writes a row; the others also read in separate transactions."""
 OTHERS = 20
 """Transactions during a trial that may not be the load's: autovacuum, or requests that timed out and still run."""
 
