@@ -30,15 +30,15 @@ class PartReader:
         self.keep_errors = keep_errors
         self.unread: dict[str, str] = {}
 
-    def read(self, parts: Collection[str], source: Callable[[], dict[str, T]]) -> dict[str, T]:
-        """Returns what `source` returns; an empty dict where it fails, with the reason for all these parts."""
+    def read(self, parts: Collection[str], source: Callable[[], T], default: T) -> T:
+        """Returns what `source` returns; `default` where it fails, with the reason for all these parts."""
         try:
             return source()
         except Exception as error:
             if not self.keep_errors:
                 raise
             self.unread |= dict.fromkeys(parts, reason_of(error))
-            return {}
+            return default
 
 
 def reason_of(error: Exception) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import time
 from collections.abc import Collection, Mapping
-from typing import Any
+from dataclasses import replace
 
 from harness.checks.required_evidence import (
     APP,
@@ -67,85 +67,84 @@ class LayerCounters:
         if since is not None and reads:
             busy = wait_until_idle(self._workers if "counters" in reads else None, self._database, self._quiet_s)
             reader.unread |= dict.fromkeys((APP, TRANSACTIONS), busy) if busy else {}
-        fields = self._service(reader, cell, reads, since) if "counters" in reads else {}
-        fields |= self._server(reader, reads, after=since is not None, postgres=cell.backend == "postgres")
-        return Snapshot(**fields, unread=reader.unread)
+        snapshot = Snapshot()
+        if "counters" in reads:
+            snapshot = self._service(reader, cell, reads, since)
+        snapshot = self._server(reader, snapshot, reads, after=since is not None, postgres=cell.backend == "postgres")
+        return replace(snapshot, unread=reader.unread)
 
-    def _service(
-        self, reader: PartReader, cell: Cell, reads: Collection[str], since: Snapshot | None
-    ) -> dict[str, Any]:
+    def _service(self, reader: PartReader, cell: Cell, reads: Collection[str], since: Snapshot | None) -> Snapshot:
         """Reads what HTTP load changes. A remote workload sends no requests, and `run_workload` may restart workers."""
-        hosts = tuple(host.name for host in self._workers.hosts[: cell.hosts])
-        haproxy = reader.read((HAPROXY,), self._read_haproxy)
-        metrics = reader.read((APP, TRANSACTIONS), self._workers.metrics)
-        processes = {
-            worker: f"pid {body.get('pid')}, started {body.get('started')}" for worker, body in metrics.items()
-        }
-        apps: dict[str, Any] = {
-            "app_requests": {worker: _api_requests(body) for worker, body in metrics.items()},
-            "app_transactions": {worker: int(body["transactions"]) for worker, body in metrics.items()},
-        }
+        snapshot = Snapshot(hosts=tuple(host.name for host in self._workers.hosts[: cell.hosts]))
+        snapshot = reader.read((HAPROXY,), lambda: self._with_haproxy(snapshot), snapshot)
+        metrics: Mapping[str, WorkerMetrics] = reader.read((APP, TRANSACTIONS), self._workers.metrics, {})
+        if metrics:
+            snapshot = _with_workers(snapshot, metrics)
+        ledger = (LEDGER,) if "ledger" in reads else ()
         if cell.backend == "postgres":
-            stored = reader.read((TRANSACTIONS,), self._transactions)
-            stored |= reader.read((COUNTERS, *([LEDGER] if "ledger" in reads else [])), lambda: self._tables(reads))
-        else:
-            known = since.sqlite_path if since else ""
-            path = sqlite_path(metrics) if metrics else known
-            parts = (COUNTERS, SQLITE, *([LEDGER] if "ledger" in reads else []))
-            stored = reader.read(parts, lambda: self._sqlite(path, hosts, reads, metrics))
-        processes |= haproxy.pop("processes", {}) | stored.pop("processes", {})
-        return {"hosts": hosts, **haproxy, **(apps if metrics else {}), **stored, "processes": processes}
+            snapshot = reader.read((TRANSACTIONS,), lambda: self._with_transactions(snapshot), snapshot)
+            return reader.read((COUNTERS, *ledger), lambda: self._with_tables(snapshot, reads), snapshot)
+        known = since.sqlite_path if since else ""
+        path = sqlite_path(metrics) if metrics else known
+        parts = (COUNTERS, SQLITE, *ledger)
+        return reader.read(parts, lambda: self._with_sqlite(snapshot, path, reads, metrics), snapshot)
 
-    def _read_haproxy(self) -> dict[str, Any]:
+    def _with_haproxy(self, snapshot: Snapshot) -> Snapshot:
         total, servers = self._haproxy.request_counts()
-        return {
-            "haproxy_requests": total,
-            "server_requests": servers,
-            "serving": tuple(sorted(self._haproxy.serving())),
-            "processes": {HAPROXY: self._haproxy.process()},
-        }
+        return replace(
+            snapshot,
+            haproxy_requests=total,
+            server_requests=servers,
+            serving=tuple(sorted(self._haproxy.serving())),
+            processes={**snapshot.processes, HAPROXY: self._haproxy.process()},
+        )
 
-    def _server(self, reader: PartReader, reads: Collection[str], *, after: bool, postgres: bool) -> dict[str, Any]:
-        fields: dict[str, Any] = {}
+    def _server(
+        self, reader: PartReader, snapshot: Snapshot, reads: Collection[str], *, after: bool, postgres: bool
+    ) -> Snapshot:
+        """Adds what only the database server reports."""
+        reading = self._database.reading
         if "deadlocks" in reads:
-            fields |= reader.read((DEADLOCKS,), lambda: {"deadlocks": self._deadlocks()})
+            snapshot = replace(snapshot, deadlocks=reader.read((DEADLOCKS,), self._deadlocks, None))
         if after and "data" in reads:
-            with_errors = self._database.reading
-            fields |= reader.read((BULK_ROWS,), lambda: {"bulk_rows": with_errors(bulk_rows)})
+            snapshot = replace(snapshot, bulk_rows=reader.read((BULK_ROWS,), lambda: reading(bulk_rows), None))
         if after and postgres and "durability" in reads:
-            fields |= reader.read((DURABILITY,), lambda: {"durability": self._database.reading(durability)})
+            snapshot = replace(snapshot, durability=reader.read((DURABILITY,), lambda: reading(durability), None))
         if after and "dead-rows" in reads:
             query = functools.partial(vacuum, table=VACUUMED_TABLE)
-            fields |= reader.read((DEAD_ROWS,), lambda: {"vacuum": self._database.reading(query)})
-        return fields
+            snapshot = replace(snapshot, vacuum=reader.read((DEAD_ROWS,), lambda: reading(query), None))
+        return snapshot
 
-    def _transactions(self) -> dict[str, Any]:
+    def _with_transactions(self, snapshot: Snapshot) -> Snapshot:
         next_id, process = self._database.one(
             "SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint, concat_ws(', ', pg_postmaster_start_time(), "
             "(SELECT backend_start FROM pg_stat_activity WHERE backend_type = 'checkpointer'))"
         )
-        return {"database_transactions": next_id, "processes": {DATABASE: process}}
+        return replace(snapshot, database_transactions=next_id, processes={**snapshot.processes, DATABASE: process})
 
-    def _tables(self, reads: Collection[str]) -> dict[str, Any]:
+    def _with_tables(self, snapshot: Snapshot, reads: Collection[str]) -> Snapshot:
         rows = self._database.reading(lambda db: db.execute("SELECT key, value FROM counters").fetchall())
-        fields: dict[str, Any] = {"counters": dict(rows)}
+        snapshot = replace(snapshot, counters=dict(rows))
         if "ledger" in reads:
             rows = self._database.reading(lambda db: db.execute("SELECT id, key, value FROM ledger").fetchall())
-            fields["ledger"] = {i: (key, value) for i, key, value in rows}
-        return fields
+            snapshot = replace(snapshot, ledger={i: (key, value) for i, key, value in rows})
+        return snapshot
 
-    def _sqlite(
-        self, path: str, serving: Collection[str], reads: Collection[str], metrics: Mapping[str, WorkerMetrics]
-    ) -> dict[str, Any]:
+    def _with_sqlite(
+        self, snapshot: Snapshot, path: str, reads: Collection[str], metrics: Mapping[str, WorkerMetrics]
+    ) -> Snapshot:
         content = run_script(self._rig, path, "read")
         ledger = {i: (key, value) for i, (key, value) in content["ledger"].items()}
-        return {
-            "sqlite_path": path,
-            "counters": content["counters"],
-            "ledger": ledger if "ledger" in reads else None,
-            "integrity": content["integrity"],
-            "pragmas": {worker: body["facts"] for worker, body in metrics.items() if worker.split(".")[0] in serving},
-        }
+        return replace(
+            snapshot,
+            sqlite_path=path,
+            counters=content["counters"],
+            ledger=ledger if "ledger" in reads else None,
+            integrity=content["integrity"],
+            pragmas={
+                worker: body["facts"] for worker, body in metrics.items() if worker.split(".")[0] in snapshot.hosts
+            },
+        )
 
     def _deadlocks(self) -> dict[str, int]:
         """Reads the deadlocks of pg_stat_database, once their number is stable, and those of the server's log."""
@@ -161,6 +160,16 @@ class LayerCounters:
         database = self._rig.at(self._rig.role("db")[0])
         log = database.run(["sh", "-c", COUNT_LOGGED, "sh", LOG_FOLDER]).stdout.strip()
         return {"statistics": count, **({"log": int(log)} if log else {})}
+
+
+def _with_workers(snapshot: Snapshot, metrics: Mapping[str, WorkerMetrics]) -> Snapshot:
+    processes = {worker: f"pid {body.get('pid')}, started {body.get('started')}" for worker, body in metrics.items()}
+    return replace(
+        snapshot,
+        app_requests={worker: _api_requests(body) for worker, body in metrics.items()},
+        app_transactions={worker: int(body["transactions"]) for worker, body in metrics.items()},
+        processes={**snapshot.processes, **processes},
+    )
 
 
 def sqlite_path(metrics: Mapping[str, WorkerMetrics]) -> str:
