@@ -59,13 +59,13 @@ class LayerCounters:
         idle_timeout_s: float = IDLE_TIMEOUT_S,
     ) -> None:
         self._rig, self._database, self._workers, self._haproxy = rig, database, workers, haproxy
-        self._quiet_s = idle_timeout_s
+        self._idle_timeout_s = idle_timeout_s
 
     def snapshot(self, cell: Cell, reads: Collection[str], since: Snapshot | None = None) -> Snapshot:
         """See Target.snapshot. What cannot be read after the load is in the snapshot's `unread`, with the reason."""
         reader = PartReader(keep_errors=since is not None)
         if since is not None and reads:
-            busy = wait_until_idle(self._workers if "counters" in reads else None, self._database, self._quiet_s)
+            busy = wait_until_idle(self._workers if "counters" in reads else None, self._database, self._idle_timeout_s)
             reader.unread |= dict.fromkeys((APP, TRANSACTIONS), busy) if busy else {}
         snapshot = Snapshot()
         if "counters" in reads:
