@@ -46,7 +46,7 @@ class disk_errors:  # noqa: N801  # used as `with disk_errors(path):`
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if isinstance(error, OSError):
-            full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+            full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
             raise RigError(
                 f"{self.path}: {error.strerror or error}",
                 hint="free disk space; finished trials are kept, continue with: bench --resume RUN"

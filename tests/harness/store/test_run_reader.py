@@ -182,8 +182,8 @@ def test_other_files_in_the_folder_are_not_lanes(path: Path) -> None:
     assert run.summaries(1) == {}
 
 
-def test_bottlenecks_of_the_example_run() -> None:
-    run = load_run(ROOT / "results/example")
+def test_bottlenecks_of_a_stored_run() -> None:
+    run = load_run(ROOT / "tests/data/run_of_the_flat_layout")
     bottlenecks = [
         (m.held_back.split(":")[0], m.saturated)
         for m in with_bottlenecks(run.records(), run.telemetry_totals(), run.roles)
