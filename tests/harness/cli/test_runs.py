@@ -102,7 +102,7 @@ CASES: dict[str, tuple[tuple[str, ...], int, str]] = {
     "another format": (("compare", "base", "future"), 2, f"format 99; this version reads format {FORMAT}"),
     "no such run": (("compare", "base", "nowhere"), 2, "no run at 'nowhere'"),
     "no such gate": (("compare", "base", "same", "--fail-if", "faster:5%"), 2, "--fail-if 'faster:5%'"),
-    "an empty gate": (("compare", "base", "same", "--fail-if", ""), 2, "--fail-if ''"),
+    "an empty gate": (("compare", "base", "same", "--fail-if", ""), 2, "--fail-if is empty"),
     "no percentage": (("compare", "base", "same", "--fail-if", "slower:5"), 2, "--fail-if 'slower:5'"),
     "check of an empty run": (("check", "--run", "empty"), 2, "no trials"),
     "recheck of an empty run": (("check", "--recheck", "empty"), 2, "no trials"),
