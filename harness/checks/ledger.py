@@ -11,7 +11,7 @@ from collections import Counter
 from harness.checks import names
 from harness.checks.finding import finding, no_samples
 from harness.model import Cell, Finding, OutcomeCounts
-from harness.record import Evidence, Samples
+from harness.record import NO_OTHERS, Evidence, Samples
 
 
 def _mismatch(samples: Samples, row: int, entry: tuple[str, int] | None) -> tuple[str, str] | None:
@@ -27,8 +27,18 @@ def _mismatch(samples: Samples, row: int, entry: tuple[str, int] | None) -> tupl
     return None
 
 
-def check_ledger(cell: Cell, samples: Samples | OutcomeCounts, evidence: Evidence, *, op: str = "increment") -> Finding:
-    """The ledger and the samples agree, id by id."""
+def check_ledger(
+    cell: Cell,
+    samples: Samples | OutcomeCounts,
+    evidence: Evidence,
+    *,
+    op: str = "increment",
+    others: OutcomeCounts = NO_OTHERS,
+) -> Finding:
+    """The ledger and the samples agree, id by id.
+
+    `others`: requests of other lanes without an id; each that is applied increments its key once, with no row.
+    """
     if isinstance(samples, Counter):
         return no_samples(cell, names.LEDGER)
     ledger = evidence.ledger
@@ -47,9 +57,13 @@ def check_ledger(cell: Cell, samples: Samples | OutcomeCounts, evidence: Evidenc
             problems.append(problem)
     problems += [("never sent", f"the ledger holds {ident}, which no request sent") for ident in ledger.keys() - ids]
     rows = Counter(key for key, _ in ledger.values())
+    applied, perhaps_applied = Counter[str](), Counter[str]()
+    for (_, key, outcome), count in others.items():
+        applied[key] += count * (outcome == "ok")
+        perhaps_applied[key] += count * (outcome == "unknown")
     for key in sorted(rows.keys() | evidence.final.keys()):
         grown = evidence.final.get(key, 0) - evidence.initial.get(key, 0)
-        if grown != rows[key]:
+        if not rows[key] + applied[key] <= grown <= rows[key] + applied[key] + perhaps_applied[key]:
             text = f"'{key}' grew by {grown:,} but the ledger has {rows[key]:,} rows for it"
             problems.append(("rows differ", text))
     outcomes = Counter(ids.values())

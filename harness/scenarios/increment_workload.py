@@ -121,7 +121,7 @@ def check_counters(measured: TrialRecord, others: OutcomeCounts = NO_OTHERS) -> 
         check_counts(cell, requests, evidence, others=others),
     ]
     if evidence.ledger is not None or LEDGER in evidence.unread:
-        findings.append(check_ledger(cell, requests, evidence))
+        findings.append(check_ledger(cell, requests, evidence, others=others))
     if cell.backend != "postgres":
         findings += [_integrity(cell, evidence), _pragmas(cell, evidence)]
     return findings

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from dataclasses import replace
+
 import pytest
 
 from harness.checks.ledger import check_ledger
@@ -41,3 +44,15 @@ def test_an_id_sent_twice_fails() -> None:
 
 def test_a_ledger_that_was_not_read_is_unknown() -> None:
     assert check_ledger(CELL, serial([1]), grown(1)).verdict == "unknown"
+
+
+@pytest.mark.parametrize(
+    ("outcome", "grown_by", "verdict"),
+    [("ok", 1, "pass"), ("ok", 0, "fail"), ("ok", 2, "fail"), ("fail", 1, "fail"), ("fail", 0, "pass"),
+     ("unknown", 0, "pass"), ("unknown", 1, "pass"), ("unknown", 2, "fail")],
+)  # fmt: skip
+def test_a_request_without_an_id_increments_its_key_without_a_row(outcome: str, grown_by: int, verdict: str) -> None:
+    samples, evidence = history((0, 10, "ok", 1), id=["a"]), grown(1, ledger={"a": ("hot-0", 1)})
+    others = Counter({("transaction", "other", outcome): 1})
+    evidence = replace(evidence, final={**evidence.final, "other": grown_by})
+    assert check_ledger(CELL, samples, evidence, others=others).verdict == verdict
