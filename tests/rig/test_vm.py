@@ -20,7 +20,7 @@ from harness.provision import bundle, provisioner, qemu
 from harness.provision.inventory import read_inventory
 from harness.provision.providers import vm
 from harness.provision.status import status
-from harness.rig import state
+from harness.rig import machine_lock, state
 from harness.rig.state import ROLES_DIR, ROOT
 
 INVENTORY = ROOT / "inventory/vm.yml"
@@ -136,6 +136,8 @@ def test_destroy_removes_everything_of_a_killed_provision(name: str) -> None:
             assert time.monotonic() < deadline
             time.sleep(0.1)
         controller.kill()
+    with machine_lock.held(f"rig {name}", timeout_s=60):  # the watcher of the play holds it until Ansible has ended
+        pass
     removed = provisioner.destroy(name, echo=quiet).removed
     assert {"machine lan", "state"} < set(removed)
     assert not state.folder(name).exists()
