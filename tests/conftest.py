@@ -129,6 +129,7 @@ class Server:
             "shared_buffers": "64MB",
             "fsync": "off",  # losing a test database in a crash is harmless
             "deadlock_timeout": "100ms",
+            "autovacuum": "off",  # its transactions would be counted as those of the test
         }
         with (self._data / "postgresql.conf").open("a", encoding="ascii") as conf:
             conf.writelines(f"{name} = '{value}'\n" for name, value in settings.items())
