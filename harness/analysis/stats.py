@@ -123,7 +123,7 @@ def mann_whitney(a: Sequence[float], b: Sequence[float]) -> float:
     corrections for ties and continuity. Values must be finite and no side empty (ValueError).
     """
     left, right = _finite(a), _finite(b)
-    doubled = _doubled_midranks([*left, *right])
+    doubled = doubled_midranks([*left, *right])
     n, size = len(left), len(doubled)
     observed = sum(doubled[:n])
     if size <= EXACT_LIMIT:
@@ -200,7 +200,7 @@ def _resampled_medians(values: Sequence[float], resamples: int, rng: random.Rand
     return [(one[low] + one[high]) / 2 for one in ordered]
 
 
-def _doubled_midranks(values: Sequence[float]) -> list[int]:
+def doubled_midranks(values: Sequence[float]) -> list[int]:
     """Twice the rank of each value, ties sharing the mean of their ranks: doubled, these are integers."""
     count = Counter(values)
     rank: dict[float, int] = {}
