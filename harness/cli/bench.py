@@ -18,8 +18,8 @@ from harness.cli.console import complain, say
 from harness.cli.runs import RESULTS, show
 from harness.compare import noise_floor_file
 from harness.compare.cells import RunData, comparable_name
-from harness.compare.compare import METRICS
 from harness.compare.noise_floor import measured_floor
+from harness.compare.rows import METRICS
 from harness.errors import CriterionFailed, InvalidMeasurement, RigError
 from harness.measure.resume import require_same_environment, require_same_options, require_same_plan, require_unfinished
 from harness.measure.runner import bench

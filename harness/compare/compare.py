@@ -16,7 +16,6 @@ from typing import Literal
 
 from harness.analysis.stats import (
     ALPHA,
-    Interval,
     fold,
     holm,
     least_p,
@@ -28,51 +27,8 @@ from harness.analysis.stats import (
 from harness.compare.cells import CellFigures, RunData, by_cell
 from harness.compare.environment import Difference, differences, moved_canaries
 from harness.compare.noise_floor import ASSUMED_FLOOR, Floor, KnownFloors
+from harness.compare.rows import ALL_METRICS, METRICS, Row, acknowledged, of_equal_work, refused_shares
 from harness.errors import FormatError, InvalidMeasurement, UsageError
-
-Verdict = Literal["faster", "slower", "~", "too few trials", "MISSING", "invalid"]
-
-METRICS: Mapping[str, Literal["higher", "lower"]] = {
-    "rps": "higher",
-    "p50_ms": "lower",
-    "p95_ms": "lower",
-    "p99_ms": "lower",
-}
-"""The compared columns, and which direction is better. Not max_ms: it grows with the number of requests."""
-
-LEAST_REFUSED = 0.001
-"""If the shares of requests that were not acknowledged differ by more, the latencies are not comparable.
-
-A smaller difference is at most a tenth of the requests beyond the p99."""
-
-ALL_METRICS = "all"
-"""The metric of a row about the whole cell."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
-    """One cell and metric. `ratio` is median B / median A; `n_a` and `n_b` count the valid trials with the figure.
-
-    `p` is corrected over the comparison, None where the trials are too few for the test. `new`: only B has the cell, so
-    nothing can be worse than in A.
-    """
-
-    cell: str
-    metric: str
-    n_a: int
-    n_b: int
-    verdict: Verdict
-    median_a: float | None = None
-    median_b: float | None = None
-    ratio: Interval | None = None
-    p: float | None = None
-    note: str = ""
-    new: bool = False
-
-    @property
-    def change(self) -> float:
-        """The difference of B from A as a share of A: 0.05 for 5 % more or less. 0 without a ratio."""
-        return abs(self.ratio.value - 1) if self.ratio else 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,11 +91,11 @@ def compare(
             rows.append(_missing(cell, cells_a.get(cell), cells_b.get(cell), a, b))
         else:
             rows += _rows(cell, cells_a[cell], cells_b[cell], metrics)
-    refused = {cell: _refused(cells_a[cell], cells_b[cell]) for cell in cells_a if cell in cells_b}
+    refused = {cell: refused_shares(cells_a[cell], cells_b[cell]) for cell in cells_a if cell in cells_b}
     questions = sum(len(metrics) if row.metric == ALL_METRICS else 1 for row in rows if row.verdict != "MISSING")
     needed = trials_needed(questions)
     with_verdicts = [
-        _of_equal_work(row, refused.get(row.cell), metrics) for row in _verdicts(rows, needed, known, metrics)
+        of_equal_work(row, refused.get(row.cell), metrics) for row in _verdicts(rows, needed, known, metrics)
     ]
     of_rows = {metric: [known.of(row.cell, metric) for row in rows if row.metric == metric] for metric in metrics}
     used = {metric: of_metric or [known.of("", metric)] for metric, of_metric in of_rows.items()}
@@ -156,7 +112,7 @@ def compare(
         floor_sources=tuple(dict.fromkeys(source for of_metric in used.values() for _, source in of_metric if source)),
         warnings=(
             *_warnings(a, b, used),
-            *(f"{cell}: {_acknowledged(*shares)}" for cell, shares in refused.items() if shares),
+            *(f"{cell}: {acknowledged(*shares)}" for cell, shares in refused.items() if shares),
         ),
     )
 
@@ -220,30 +176,6 @@ def _verdict(row: Row, floor: float, better: str) -> Row:
     if fold(row.ratio.value) <= floor:
         return replace(row, note=f"within the noise floor of {floor - 1:.1%}")
     return replace(row, verdict="faster" if (row.ratio.value > 1) == (better == "higher") else "slower")
-
-
-def _refused(a: CellFigures, b: CellFigures) -> tuple[float, float] | None:
-    """Returns the median shares of requests not acknowledged, if one is larger than in any trial of the other side."""
-    if not a.refused or not b.refused:
-        return None
-    one, other = statistics.median(a.refused), statistics.median(b.refused)
-    rose, fell = other > max(a.refused) + LEAST_REFUSED, one > max(b.refused) + LEAST_REFUSED
-    return (one, other) if rose or fell else None
-
-
-def _of_equal_work(row: Row, refused: tuple[float, float] | None, metrics: Mapping[str, str]) -> Row:
-    """Returns the row; a latency that favours the side with more rejections becomes invalid.
-
-    A rejection is quick, and it leaves less work for the other requests.
-    """
-    if refused is None or metrics.get(row.metric) != "lower":
-        return row
-    in_favour = ("faster", "~") if refused[1] > refused[0] else ("slower",)
-    return replace(row, verdict="invalid", note=_acknowledged(*refused)) if row.verdict in in_favour else row
-
-
-def _acknowledged(a: float, b: float) -> str:
-    return f"A acknowledged {1 - a:.2%} of its requests, B {1 - b:.2%}"
 
 
 def _missing(cell: str, in_a: CellFigures | None, in_b: CellFigures | None, a: RunData, b: RunData) -> Row:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from harness.analysis.stats import CLAIM_TRIALS
-from harness.compare.compare import Comparison, Row
+from harness.compare.compare import Comparison
+from harness.compare.rows import Row
 from harness.text import printable
 
 HEAD = ("metric", "A", "B", "B / A", "95 % interval", "p (Holm)", "n", "verdict")

@@ -15,7 +15,8 @@ import pytest
 from harness.analysis.stats import Interval
 from harness.compare import compare as module
 from harness.compare.cells import RunData
-from harness.compare.compare import METRICS, Comparison, Row, compare
+from harness.compare.compare import Comparison, compare
+from harness.compare.rows import METRICS, Row
 from harness.compare.table import HEAD, figure, text, texts
 from harness.errors import FormatError, InvalidMeasurement, UsageError
 from harness.record import TrialResult
