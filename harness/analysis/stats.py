@@ -178,6 +178,36 @@ def trials_needed(questions: int) -> int:
     return next(n for n in itertools.count(2) if least_p(n, n) * max(questions, 1) < ALPHA)
 
 
+def student_t(share: float, freedom: int) -> float:
+    """The quantile of Student's t: the value below which this share of it lies, by bisection of its distribution.
+
+    The distribution is the finite series for whole degrees of freedom (Abramowitz & Stegun, Handbook of Mathematical
+    Functions, 26.7.3 and 26.7.4). `share` must be at least a half and below 1, `freedom` at least 1 (ValueError).
+    """
+    if not 0.5 <= share < 1 or freedom < 1:
+        raise ValueError(f"no quantile {share} of Student's t with {freedom} degrees of freedom")
+    low, high = 0.0, 1.0
+    while _within(high, freedom) < 2 * share - 1:
+        high *= 2
+    for _ in range(80):
+        middle = (low + high) / 2
+        low, high = (middle, high) if _within(middle, freedom) < 2 * share - 1 else (low, middle)
+    return high
+
+
+def _within(t: float, freedom: int) -> float:
+    """The share of Student's t between -t and t."""
+    angle = math.atan(t / math.sqrt(freedom))
+    square = math.cos(angle) ** 2
+    term = total = math.cos(angle) if freedom % 2 else 1.0
+    for step in range(2 + freedom % 2, freedom - 1, 2):
+        term *= square * (step - 1) / step
+        total += term
+    if freedom % 2 == 0:
+        return math.sin(angle) * total
+    return 2 / math.pi * (angle + (math.sin(angle) * total if freedom > 1 else 0.0))
+
+
 def fold(ratio: float) -> float:
     """The distance of a ratio from 1 in either direction: 0.8 and 1.25 both give 1.25; 0 gives infinity."""
     return max(ratio, 1 / ratio) if ratio else math.inf

@@ -12,14 +12,10 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from harness.analysis.stats import CLAIM_TRIALS
 from harness.analysis.trial_validity import unreplaced
 from harness.cli.console import complain, say
 from harness.cli.runs import RESULTS, show
 from harness.compare import noise_floor_file
-from harness.compare.cells import RunData, comparable_name
-from harness.compare.noise_floor import measured_floor
-from harness.compare.rows import METRICS
 from harness.errors import CriterionFailed, InvalidMeasurement, RigError
 from harness.measure.resume import require_same_environment, require_same_options, require_same_plan, require_unfinished
 from harness.measure.runner import bench
@@ -53,13 +49,16 @@ def run_bench(**texts: Any) -> Run | None:
 
     Raises CriterionFailed or InvalidMeasurement where the verdict is not `pass`; the run is stored before.
     """
-    with prepare(BenchRequest.parse(texts, known_scenarios=SCENARIOS)) as prepared:
+    request = BenchRequest.parse(texts, known_scenarios=SCENARIOS)
+    if request.aa:
+        from harness.cli.aa import run_aa
+
+        return run_aa(request)
+    with prepare(request) as prepared:
         if prepared.request.dry_run:
             print_plan(prepared.plan)
             return None
         run = execute(prepared)
-    if prepared.request.aa:
-        run = _store_floor(run, half=_trials_per_half(prepared.request))
     failure: RigError | None = None
     try:
         show(run)
@@ -91,8 +90,7 @@ def prepare(request: BenchRequest) -> Iterator[PreparedRun]:
         owned=request.yes_this_is_mine,
         read_only=request.dry_run,
     ) as (target, place):
-        planned = dataclasses.replace(request, repeat=2 * _trials_per_half(request)) if request.aa else request
-        plan = make_plan(planned, target.site(), SCENARIOS)
+        plan = make_plan(request, target.site(), SCENARIOS)
         say(f"load goes to {place}: {volume(plan)}")
         if earlier:
             require_same_plan(earlier, plan)
@@ -124,35 +122,6 @@ def _resumed(request: BenchRequest, run: Run) -> BenchRequest:
     require_same_options(run, {**request.texts, "rig": request.rig})
     texts = {**run.manifest.options, "rig": run.manifest.rig.name, "dry_run": request.dry_run}
     return BenchRequest.parse(texts, known_scenarios=SCENARIOS)
-
-
-def _trials_per_half(request: BenchRequest) -> int:
-    """Trials of each cell in each of the two measurements of --aa."""
-    return request.repeat or CLAIM_TRIALS
-
-
-def _store_floor(run: Run, *, half: int) -> Run:
-    """Stores how much the two measurements of a finished --aa run differ; its trials up to number `half` are the first.
-
-    A metric that they do not show keeps its known floor. Where one cell of a scenario that judges its cells together
-    fails, all cells of the scenario are left out.
-    """
-    bad = [finding for finding in run.findings if finding.verdict == "fail"]
-    failed = {f.scenario if SCENARIOS[f.scenario].judges_together else f.cell for f in bad}
-    data = RunData(run_id=run.run_id, manifest={}, rows=run.rows)
-    wrong = {comparable_name(row.cell) for row in run.rows if failed & {row.cell.name, row.cell.scenario}}
-    floor, without = measured_floor(data, METRICS, half=half, wrong=wrong)
-    rig = run.manifest.rig
-    for line in without:
-        say(f"no noise floor of {line}")
-    if not floor:
-        say(f"noise floor of rig '{rig.name}': nothing was measured, the known values are kept")
-        return run
-    run.manifest.noise_floor = noise_floor_file.store_noise_floor(rig.name, rig.model_dump(), floor)
-    RunWriter(RESULTS, run.manifest, run.path).save()
-    values = ", ".join(f"{metric} {floor[metric] - 1:.1%}" for metric in METRICS if metric in floor)
-    say(f"noise floor of rig '{rig.name}', at most: {values}; smaller differences will not be reported as differences")
-    return load_run(run.path)
 
 
 def print_plan(plan: Plan) -> None:

@@ -2,7 +2,7 @@
 
 A difference is claimed only if three tests agree: the 95 % interval of the ratio excludes 1, the p of the rank test is
 below 5 % after Holm's correction over the whole comparison, and the ratio is beyond the noise floor, the difference
-between two identical measurements on the same rig (`bench --aa`). Otherwise the verdict has the reason. Runs of
+between two identical runs on the same rig (`bench --aa N`). Otherwise the verdict has the reason. Runs of
 different environments are rejected with a list of the differences.
 """
 
@@ -222,5 +222,5 @@ def _warnings(a: RunData, b: RunData, floors: Mapping[str, Sequence[tuple[float,
     if unmeasured:
         yield (
             f"the noise floor of {', '.join(unmeasured)} has not been measured: {ASSUMED_FLOOR - 1:.0%} is assumed; "
-            "`bench --aa` measures it"
+            "`bench --aa 5` measures it"
         )

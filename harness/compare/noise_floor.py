@@ -1,29 +1,36 @@
-"""The noise floor: the difference between two identical measurements on one rig (`bench --aa`). Pure.
+"""The noise floor: the ratio within which two identical runs on one rig differ (`bench --aa N`). Pure.
 
-The two measurements follow each other like two runs, so they contain the drift between runs, which interleaved trials
-would cancel. One ratio of medians is a single sample and may be small by chance. So the noise floor is the far end of
-its 95 % interval, and at least `LEAST_FLOOR`.
+`bench --aa N` makes N runs of the same thing in separate sessions. Sessions differ (placement in memory, hour,
+neighbours), and trials within a run do not show by how much: the trials of one run are alike and those of another are
+not. So a run is one observation of each figure, the median of its trials. The logarithms of the N medians have the
+standard deviation s; the difference of two further runs then is beyond s x sqrt(2) x t(N - 1) with the chance of t's
+tail (a prediction interval: Student's t because s is estimated from N runs). The floor is that distance for 5 % over
+all figures measured together (Bonferroni), and at least `LEAST_FLOOR`.
 
-A floor maps `metric cell` to a ratio of 1 or more, and `metric` alone to the largest ratio of all cells, which holds
-for cells that were never measured twice.
+A floor maps `metric cell` to a ratio of 1 or more, `metric` alone to the largest ratio of all cells, and `runs cell`
+to the number of runs of that cell. Without `runs cell` it comes from an earlier version, which compared two halves of
+one session: it says nothing about two sessions.
 """
 
 from __future__ import annotations
 
-import zlib
+import math
+import statistics
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from harness.analysis.stats import CLAIM_TRIALS, fold, ratio_of_medians
-from harness.compare.cells import RunData, by_cell, checked_figure
+from harness.analysis.stats import ALPHA, fold, student_t
+from harness.compare.cells import CellFigures, RunData, by_cell, checked_figure
+from harness.plan.options import AA_RUNS
 
 LEAST_FLOOR = 1.02
 """No smaller ratio is reported as a difference: a reboot alone can cause it."""
 ASSUMED_FLOOR = 1.05
-"""No smaller ratio is reported as a difference as long as the noise floor of the rig has not been measured."""
-HALF_TRIALS = CLAIM_TRIALS
-"""Valid trials of a cell that each of the two measurements needs; with fewer the interval is too narrow."""
+"""No smaller ratio is reported as a difference for a cell whose noise between runs has not been measured."""
+LARGEST_LOG = 20.0
+"""A floor of more than e^20 is stored as that: no ratio is beyond it, and it is a number that files can hold."""
+_RUNS = "runs"
 
 Floor = Mapping[str, float]
 
@@ -35,60 +42,74 @@ class KnownFloors:
     floors: Sequence[tuple[str, Floor]]
 
     def of(self, cell: str, metric: str) -> tuple[float, str]:
-        """Returns the largest ratio for the cell's metric with its source; if there is none, the assumed ratio and "".
+        """Returns the ratio that holds for the cell's metric, with its source ("": assumed).
 
-        Raises FormatError for an impossible ratio.
+        It is the largest that was measured for the cell between runs. A cell without one keeps the larger of what is
+        known (of it, or of other cells) and the assumed ratio. Raises FormatError for an impossible ratio.
         """
-        ratios = []
-        for source, floor in self.floors:
+        between = [(source, floor) for source, floor in self.floors if _is_between_runs(floor, cell, metric)]
+        ratios = [(ASSUMED_FLOOR, "")] if not between else []
+        for source, floor in between or self.floors:
             stored = floor.get(f"{metric} {cell}", floor.get(metric))
             ratio = checked_figure(stored, source.removeprefix("run "), "noise_floor", metric)
             if ratio:
                 ratios.append((max(fold(ratio), LEAST_FLOOR), source))
         return max(ratios, key=lambda one: one[0], default=(ASSUMED_FLOOR, ""))
 
+    def between_runs(self, cell: str, metric: str) -> bool:
+        """Returns whether the cell's metric was measured in several runs: `of` then holds for two single runs."""
+        return any(_is_between_runs(floor, cell, metric) for _, floor in self.floors)
+
+
+def _is_between_runs(floor: Floor, cell: str, metric: str) -> bool:
+    return floor.get(f"{_RUNS} {cell}", 0) >= AA_RUNS and f"{metric} {cell}" in floor
+
 
 def measured_floor(
-    run: RunData, metrics: Iterable[str], *, half: int, wrong: Collection[str] = ()
+    runs: Sequence[RunData], metrics: Iterable[str], *, wrong: Collection[str] = ()
 ) -> tuple[dict[str, float], list[str]]:
-    """Returns the floor from an A/A run, whose trials 1 to `half` were measured first, and why cells have none.
+    """Returns the floor from identical runs, and why cells have none.
 
     `wrong`: cells (by `comparable_name`) that failed a check; their figures mean nothing. The second value has one
     sentence per reason. Raises FormatError for an impossible figure.
     """
-    halves = [
-        replace(run, rows=[row for row in run.rows if (row.trial.number <= half) == first]) for first in (True, False)
-    ]
     metrics = tuple(metrics)
-    one, other = (by_cell(side, metrics) for side in halves)
-    floor: dict[str, float] = {}
+    sides = [by_cell(run, metrics) for run in runs]
+    medians: dict[str, dict[str, list[float]]] = {}
     without: dict[str, str] = {}
-    for cell in dict.fromkeys([*one, *other]):
-        valid = [side[cell].valid if cell in side else 0 for side in (one, other)]
+    for cell in dict.fromkeys(cell for side in sides for cell in side):
+        measured = [side[cell] for side in sides if cell in side and side[cell].valid]
         if cell in wrong:
             without[cell] = "it failed a check, alone or together with other cells"
-        elif min(valid) < HALF_TRIALS:
-            counts = f"{valid[0]} and {valid[1]}"
-            without[cell] = f"{counts} valid trials, {HALF_TRIALS} and {HALF_TRIALS} are needed (--repeat)"
+        elif len(measured) < AA_RUNS:
+            without[cell] = f"valid trials in {len(measured)} of {len(runs)} runs, {AA_RUNS} are needed"
         else:
-            floor |= _of_cell(cell, one[cell].values, other[cell].values)
+            medians[cell] = {
+                metric: of_runs for metric in metrics if len(of_runs := _medians(measured, metric)) >= AA_RUNS
+            }
+    together = sum(len(of_metric) for of_metric in medians.values())
+    floor: dict[str, float] = {}
+    for cell, of_metric in medians.items():
+        floor |= {f"{metric} {cell}": _distance(values, together) for metric, values in of_metric.items()}
+        if of_metric:
+            floor[f"{_RUNS} {cell}"] = float(min(map(len, of_metric.values())))
     reasons = Counter(without.values())
     first = {why: cell for cell, why in reversed(without.items())}
     sentences = [f"{first[why]}{f' and {n - 1} more' if n > 1 else ''}: {why}" for why, n in reasons.items()]
     return with_largest(floor), sentences
 
 
-def _of_cell(
-    cell: str, one: Mapping[str, Collection[float]], other: Mapping[str, Collection[float]]
-) -> dict[str, float]:
-    floor = {}
-    for metric in one:
-        left, right = list(one[metric]), list(other[metric])
-        if min(len(left), len(right)) < HALF_TRIALS or min(*left, *right) <= 0:
-            continue  # too few trials have the figure, or it is 0 and has no ratio
-        ratio = ratio_of_medians(left, right, seed=zlib.crc32(f"{cell} {metric}".encode()))
-        floor[f"{metric} {cell}"] = max(LEAST_FLOOR, fold(ratio.low), fold(ratio.high))
-    return floor
+def _medians(runs: Sequence[CellFigures], metric: str) -> list[float]:
+    """Returns the median of each run that has the figure; none where one is 0, which has no ratio."""
+    medians = [statistics.median(values) for run in runs if (values := run.values[metric])]
+    return medians if min(medians, default=0) > 0 else []
+
+
+def _distance(medians: Sequence[float], figures: int) -> float:
+    """Returns the ratio that two further runs seldom reach; `figures`: those that are judged together."""
+    spread = statistics.stdev(map(math.log, medians))
+    t = student_t(1 - ALPHA / (2 * figures), len(medians) - 1)
+    return max(LEAST_FLOOR, math.exp(min(t * math.sqrt(2) * spread, LARGEST_LOG)))
 
 
 def with_largest(floor: Floor) -> dict[str, float]:
@@ -97,5 +118,12 @@ def with_largest(floor: Floor) -> dict[str, float]:
     largest: dict[str, float] = {}
     for key, ratio in cells.items():
         metric = key.split(" ")[0]
-        largest[metric] = max(ratio, largest.get(metric, 1.0))
+        if metric != _RUNS:
+            largest[metric] = max(ratio, largest.get(metric, 1.0))
     return largest | cells
+
+
+def figures_of(floor: Floor) -> list[tuple[str, str, float]]:
+    """Returns the ratios as (metric, cell or "", ratio), without the numbers of runs."""
+    parts = [(*key.partition(" ")[::2], ratio) for key, ratio in floor.items()]
+    return [(metric, cell, ratio) for metric, cell, ratio in parts if metric != _RUNS]

@@ -1,4 +1,7 @@
-"""Reads and writes the noise floor of a rig: the result of `bench --aa`, with the record of the rig at that time."""
+"""Reads and writes the noise floor of a rig: the result of `bench --aa N`, with the record of the rig at that time.
+
+`between`: what separated the runs. A file without it was written by a version that compared halves of one session.
+"""
 
 from __future__ import annotations
 
@@ -29,14 +32,16 @@ def noise_floor(name: str, rig: PlainData) -> dict[str, float]:
         return {str(key): _ratio(value) for key, value in stored["floor"].items()}
     except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError, OSError) as error:
         raise RigError(
-            f"{path}: damaged: {printable(error, 200)}", hint="remove the file and measure again: ./run bench --aa"
+            f"{path}: damaged: {printable(error, 200)}", hint="remove the file and measure again: ./run bench --aa 5"
         ) from None
 
 
-def store_noise_floor(name: str, rig: PlainData, floor: Mapping[str, float]) -> dict[str, float]:
+def store_noise_floor(
+    name: str, rig: PlainData, floor: Mapping[str, float], *, between: str = "none"
+) -> dict[str, float]:
     """Stores a measured noise floor, keeps the stored one of other cells, and returns both together."""
     known = with_largest(noise_floor(name, rig) | dict(floor))
-    text = json.dumps({"rig": dict(rig), "floor": known}, indent=2)
+    text = json.dumps({"rig": dict(rig), "between": between, "floor": known}, indent=2)
     state.write_private(state.make_folder(name) / "noise_floor.json", text + "\n")
     return known
 

@@ -21,6 +21,10 @@ MAX_REQUESTS = 50_000_000
 MAX_SECONDS = 86_400.0
 MAX_RATE = 1_000_000.0
 MAX_REPEAT = 1_000
+MAX_RUNS = 100
+AA_RUNS = 5
+"""The fewest runs that show how much runs differ: Student's t makes the noise floor of fewer too wide to be of use."""
+BETWEEN = ("restart", "provision", "none")
 
 
 def whole(option: str, text: str | None, low: int, high: int) -> int | None:
@@ -68,6 +72,13 @@ def names(option: str, text: str, known: Collection[str]) -> tuple[str, ...]:
         if name not in known:
             raise UsageError(f"--{option}: there is no '{name}'", hint=nearest(name, known))
     return chosen
+
+
+def one_of(option: str, text: str, known: Collection[str]) -> str:
+    """One known word. Raises UsageError."""
+    if text not in known:
+        raise UsageError(f"--{option}: there is no '{printable(text, 200)}'", hint=nearest(text, known))
+    return text
 
 
 def _backends(option: str, text: str) -> tuple[str, ...]:
@@ -160,7 +171,14 @@ class BenchRequest:
     )  # fmt: skip
     quick: bool = _flag("quick", "one trial per cell, shorter windows, some scenarios on fewer cells")
     samples: bool = _flag("samples", "keep every request of long trials too (beyond 60 s or a million requests)")
-    aa: bool = _flag("aa", "measure everything twice and store the noise floor of this rig")
+    aa: int | None = _option(
+        "aa", "N", f"make N runs of the same, {AA_RUNS} or more, and store how much they differ: the rig's noise floor",
+        partial(whole, low=AA_RUNS, high=MAX_RUNS), stored=False,
+    )  # fmt: skip
+    aa_between: str | None = _option(
+        "aa-between", "WHAT", "between the runs of --aa: restart the services (default), provision anew, or none",
+        partial(one_of, known=BETWEEN), stored=False,
+    )  # fmt: skip
     resume: str | None = _option("resume", "RUN", "measure what an interrupted run still lacks", stored=False)
     base_url: str | None = _option(
         "base-url", "URL", "measure the service at http(s)://HOST:PORT instead of a rig (docs/openapi.yaml)"
@@ -188,7 +206,7 @@ class BenchRequest:
             name = by_keyword.get(keyword)
             if name is None:
                 raise UsageError(f"bench has no option '{printable(keyword, 200)}'", hint=nearest(keyword, by_keyword))
-            if text is None:
+            if text is None or text is False:  # not given; older runs stored False for some
                 continue
             option = OPTIONS[name]
             parse = partial(names, known=known_scenarios) if name == "scenarios" else option.parse
@@ -206,13 +224,12 @@ class BenchRequest:
             )
         if self.base_url and (self.aa or self.resume):
             raise UsageError("--base-url cannot be combined with --aa or --resume", hint="both need a provisioned rig")
+        if self.aa and self.resume:
+            raise UsageError("--aa cannot be combined with --resume", hint="--resume RUN finishes one run of them")
+        if self.aa_between and not self.aa:
+            raise UsageError("--aa-between needs --aa", hint=f"for example --aa {AA_RUNS}")
         if self.dsn and not self.base_url:
             raise UsageError("--dsn needs --base-url", hint="a rig's own database is known; leave out --dsn")
-        if self.aa and self.repeat and 2 * self.repeat > MAX_REPEAT:
-            raise UsageError(
-                f"--repeat {self.repeat:,} with --aa is {2 * self.repeat:,} trials",
-                hint=f"give 1 to {MAX_REPEAT // 2:,}",
-            )
 
     @property
     def mode(self) -> Mode:

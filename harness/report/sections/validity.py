@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from harness.compare.cells import comparable_name
+from harness.compare.noise_floor import figures_of
 from harness.load.generator_checks import achieved
 from harness.load.results.summary import LaneSummary, ProcessUsage
 from harness.record import TrialResult
@@ -115,10 +116,10 @@ def _by_littles_law(row: TrialResult, summary: LaneSummary | None) -> float | No
 
 def _noise(manifest: Manifest, labels: Mapping[str, str]) -> Table:
     """Returns the noise floor of this run's cells, and the one that holds for all other cells."""
-    floor = [(*name.partition(" ")[::2], ratio) for name, ratio in manifest.noise_floor.items()]
+    floor = figures_of(manifest.noise_floor)
     return table(
         "Noise floor of this rig" if floor else "Noise floor of this rig: not measured",
-        ("metric", "cell", "two identical measurements differ by up to"),
+        ("metric", "cell", "two identical runs differ by up to"),
         [
             [metric, labels[cell] or cell if cell else "any other", percent(ratio - 1)]
             for metric, cell, ratio in floor
@@ -126,5 +127,5 @@ def _noise(manifest: Manifest, labels: Mapping[str, str]) -> Table:
         ],
         note="A smaller difference between two runs means nothing."
         if floor
-        else "Without it, it is unknown which differences between two runs mean nothing. ./run bench --aa measures it.",
+        else "Without it, it is unknown which differences between runs mean nothing. ./run bench --aa 5 measures it.",
     )

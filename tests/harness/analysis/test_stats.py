@@ -114,6 +114,18 @@ def test_trials_needed_are_those_with_which_so_many_questions_are_carried(questi
     assert not any(stats.testable([stats.least_p(trials - 1, trials - 1)] * questions))
 
 
+@pytest.mark.parametrize("freedom", [1, 2, 3, 4, 5, 9, 10, 31])
+@pytest.mark.parametrize("share", [0.5, 0.9, 0.975, 0.99999])
+def test_students_t_is_that_of_scipy(share: float, freedom: int) -> None:
+    assert stats.student_t(share, freedom) == pytest.approx(scipy.stats.t.ppf(share, freedom), rel=1e-9, abs=1e-12)
+
+
+@pytest.mark.parametrize(("share", "freedom"), [(0.4, 3), (1.0, 3), (0.9, 0), (math.nan, 3)])
+def test_students_t_refuses_what_has_no_quantile(share: float, freedom: int) -> None:
+    with pytest.raises(ValueError, match="no quantile"):
+        stats.student_t(share, freedom)
+
+
 def test_holm_known_answers() -> None:
     assert stats.holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
     assert stats.holm([0.5, 0.9]) == [1, 1]

@@ -144,10 +144,10 @@ def test_faster_is_a_higher_rate_or_a_lower_latency() -> None:
 
 def test_difference_below_the_measured_noise_floor_is_not_claimed() -> None:
     floor = dict.fromkeys(METRICS, 1.2)
-    loud, quiet = (
-        compared(slower=1.1, noise_floor=floor),
-        compared(slower=1.1, noise_floor=dict.fromkeys(METRICS, 1.01)),
-    )
+    loud = compared(slower=1.1, noise_floor=floor)
+    cell = loud.rows[0].cell
+    between = {f"{metric} {cell}": 1.01 for metric in METRICS} | {f"runs {cell}": 5}
+    quiet = compared(slower=1.1, noise_floor=between)
     assert verdicts(loud) == {"~"}
     assert loud.rows[0].note == "within the noise floor of 20.0%"
     assert verdicts(quiet) == {"slower"}

@@ -5,19 +5,29 @@ from __future__ import annotations
 import math
 import random
 import statistics
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from harness.analysis.stats import fold
+from harness.analysis.stats import fold, student_t
 from harness.compare import noise_floor_file
 from harness.compare.cells import RunData, comparable_name
-from harness.compare.noise_floor import HALF_TRIALS, LEAST_FLOOR, KnownFloors, measured_floor, with_largest
+from harness.compare.compare import compare
+from harness.compare.noise_floor import (
+    ASSUMED_FLOOR,
+    LARGEST_LOG,
+    LEAST_FLOOR,
+    KnownFloors,
+    figures_of,
+    measured_floor,
+    with_largest,
+)
+from harness.compare.rows import METRICS as COMPARED
 from harness.errors import FormatError, RigError
 from harness.model import Cell, Trial
+from harness.plan.options import AA_RUNS
 from harness.record import TrialResult
 from harness.rig import state
 
@@ -36,90 +46,170 @@ def trial(number: int, *, scenario: str = "throughput", valid: bool = True, **fi
 X, Y, Z = (comparable_name(trial(1, scenario=name).cell) for name in "xyz")
 
 
-def measured(trials: Sequence[TrialResult], half: int = 5, **more: Any) -> tuple[dict[str, float], list[str]]:
-    return measured_floor(RunData(run_id="A", manifest={}, rows=trials), METRICS, half=half, **more)
+def runs(*trials_of_runs: Sequence[TrialResult]) -> list[RunData]:
+    return [RunData(run_id=f"{n}", manifest={}, rows=rows) for n, rows in enumerate(trials_of_runs, start=1)]
 
 
-def halves(first: float, second: float, scenario: str = "x", trials: int = 5) -> list[TrialResult]:
-    """Returns two measurements without noise whose rates differ."""
-    rates = [first] * trials + [second] * trials
-    return [trial(number, scenario=scenario, rps=rate) for number, rate in enumerate(rates, start=1)]
+def levels(*rates: float, scenario: str = "x", **figures: float | None) -> list[list[TrialResult]]:
+    """Returns runs without noise within; one rate each."""
+    return [[trial(n, scenario=scenario, **({"rps": rate} | figures)) for n in range(1, 4)] for rate in rates]
 
 
-@pytest.mark.parametrize("drift", [0.0, 0.01])
-def test_later_identical_measurements_seldom_differ_by_more_than_the_floor(drift: float) -> None:
-    """The noise is 3 % between trials and `drift` between measurements."""
-    beyond = 0
-    for seed in range(200):
+def both(one: Iterable[list[TrialResult]], other: Iterable[list[TrialResult]]) -> list[list[TrialResult]]:
+    return [[*a, *b] for a, b in zip(one, other, strict=True)]
+
+
+def measured(trials_of_runs: Sequence[Sequence[TrialResult]], **more: Any) -> tuple[dict[str, float], list[str]]:
+    return measured_floor(runs(*trials_of_runs), METRICS, **more)
+
+
+def test_the_floor_is_the_prediction_interval_of_two_more_runs() -> None:
+    rates = [3000.0, 3030.0, 2970.0, 3060.0, 2940.0]
+    floor, without = measured(levels(*rates, p50_ms=None))
+    spread = statistics.stdev(math.log(rate) for rate in rates)
+    assert floor == {
+        "rps": pytest.approx(math.exp(2.7764451 * math.sqrt(2) * spread)),
+        f"rps {X}": pytest.approx(math.exp(2.7764451 * math.sqrt(2) * spread)),
+        f"runs {X}": 5,
+    }
+    assert without == []
+
+
+def test_figures_that_are_judged_together_need_more() -> None:
+    rates = [3000.0, 3030.0, 2970.0, 3060.0, 2940.0]
+    alone, _ = measured(levels(*rates, p50_ms=None))
+    together, _ = measured(both(levels(*rates), levels(*rates, scenario="y")))
+    ratio = math.log(together[f"rps {X}"]) / math.log(alone[f"rps {X}"])
+    assert ratio == pytest.approx(student_t(1 - 0.05 / 8, 4) / student_t(0.975, 4))
+
+
+def test_a_run_is_one_observation_however_many_trials_it_has() -> None:
+    """Trials that differ within the runs, and runs that do not differ between them: no noise between runs."""
+    noisy = [[trial(n, rps=3000.0 + 300 * (n - 3)) for n in range(1, 6)] for _ in range(5)]
+    assert measured(noisy)[0]["rps"] == LEAST_FLOOR
+
+
+def sessions(between: float, within: float, drift: float) -> Callable[[random.Random, float], list[TrialResult]]:
+    """Returns what makes a run of 8 trials that starts after so many trials of its rig."""
+
+    def run(rng: random.Random, after: float) -> list[TrialResult]:
+        level = rng.gauss(0, between)
+        return [
+            trial(n, p50_ms=None, rps=3000 * math.exp(level + drift * (after + n) + rng.gauss(0, within)))
+            for n in range(1, 9)
+        ]
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("between", "within", "drift"),
+    [(0.0, 0.01, 0.0), (0.01, 0.01, 0.0), (0.02, 0.01, 0.0), (0.03, 0.03, 0.0), (0.01, 0.01, 0.005)],
+)
+def test_two_further_runs_seldom_differ_by_more_than_the_floor(between: float, within: float, drift: float) -> None:
+    make = sessions(between, within, drift)
+    beyond, claims, count = 0, 0, 400
+    for seed in range(count):
         rng = random.Random(seed)
-
-        def once(rng: random.Random = rng) -> list[float]:
-            level = 3000 * math.exp(rng.gauss(0, drift))
-            return [level * math.exp(rng.gauss(0, 0.03)) for _ in range(5)]
-
-        rates = once() + once()
-        floor, _ = measured([trial(number, rps=rate, p50_ms=None) for number, rate in enumerate(rates, start=1)])
-        beyond += fold(statistics.median(once()) / statistics.median(once())) > floor["rps"]
-    assert beyond <= 10
-
-
-def test_first_trials_and_later_trials_are_the_two_measurements() -> None:
-    drifted, _ = measured(halves(3000.0, 2500.0))
-    assert drifted == pytest.approx({"rps": 1.2, "p50_ms": LEAST_FLOOR, f"rps {X}": 1.2, f"p50_ms {X}": LEAST_FLOOR})
-    interleaved = [trial(n, scenario="x", rps=3000.0 if n % 2 else 2500.0) for n in range(1, 13)]
-    assert measured(interleaved, half=6)[0]["rps"] == pytest.approx(1.2), (
-        "the far end of the interval, although the medians are alike"
-    )
+        floor, _ = measured([make(rng, 8 * n) for n in range(5)])
+        a, b = runs(make(rng, 40), make(rng, 48))
+        ratio = statistics.median(r.figures["rps"] or 0 for r in b.rows) / statistics.median(
+            r.figures["rps"] or 0 for r in a.rows
+        )
+        beyond += fold(ratio) > floor["rps"]
+        if seed < 100:  # the whole comparison, which asks for more than the floor
+            rows = compare(a, b, metrics={"rps": "higher"}, floors={"rig": floor}).rows
+            claims += any(row.verdict in ("faster", "slower") for row in rows)
+    assert beyond <= 0.05 * count + 2 * math.sqrt(0.05 * 0.95 * count)
+    assert claims <= 0.05 * 100 + 2 * math.sqrt(0.05 * 0.95 * 100)
 
 
-def test_each_cell_has_its_floor_and_the_largest_holds_for_other_cells() -> None:
-    floor, without = measured(halves(3000.0, 2500.0) + halves(3000.0, 3300.0, "y"))
+def test_halves_of_one_session_would_not_have_covered_it() -> None:
+    """The control of the simulation: floors of an earlier version, below what sessions differ by, do claim."""
+    make, claims = sessions(0.03, 0.01, 0.0), 0
+    for seed in range(100):
+        rng = random.Random(seed)
+        a, b = runs(make(rng, 0), make(rng, 8))
+        floor = {"rps": 1.02, f"rps {comparable_name(trial(1).cell)}": 1.02}
+        claims += (
+            fold(
+                statistics.median(r.figures["rps"] or 0 for r in b.rows)
+                / statistics.median(r.figures["rps"] or 0 for r in a.rows)
+            )
+            > KnownFloors(floors=[("rig", floor | {f"runs {comparable_name(trial(1).cell)}": 5})]).of(
+                comparable_name(trial(1).cell), "rps"
+            )[0]
+        )
+    assert claims > 30
+
+
+def test_a_measured_cell_has_its_floor_and_others_the_largest_known_or_assumed() -> None:
+    wide = [3000.0, 3300.0, 2700.0, 3100.0, 2900.0]
+    floor, without = measured(both(levels(*wide), levels(*[3000.0] * 5, scenario="y")))
     assert without == []
     known = KnownFloors(floors=[("rig", floor)])
-    ratios = {cell: known.of(cell, "rps") for cell in (X, Y, "another")}
-    assert ratios == {
-        X: (pytest.approx(1.2), "rig"),
-        Y: (pytest.approx(1.1), "rig"),
-        "another": (pytest.approx(1.2), "rig"),
-    }
-    assert known.of(X, "p99_ms") == (1.05, "")
+    assert known.of(Y, "rps") == (LEAST_FLOOR, "rig"), "below the assumed one: it was measured"
+    assert known.of(X, "rps") == (floor[f"rps {X}"], "rig") == known.of("another", "rps")
+    assert floor[f"rps {X}"] > ASSUMED_FLOOR
+    assert known.of("another", "p50_ms") == (ASSUMED_FLOOR, ""), "the largest known, 2 %, protects no other cell"
+    assert known.of(X, "p99_ms") == (ASSUMED_FLOOR, "")
+    assert [known.between_runs(cell, "rps") for cell in (X, Y, "another")] == [True, True, False]
+    assert not known.between_runs(X, "p99_ms")
 
 
-def test_floor_has_a_minimum() -> None:
-    assert measured(halves(3000.0, 3001.0))[0]["rps"] == LEAST_FLOOR
-    assert KnownFloors(floors=[("run A", {"rps": 1.002})]).of(X, "rps") == (LEAST_FLOOR, "run A")
+@pytest.mark.parametrize(("stored", "ratio"), [(1.02, ASSUMED_FLOOR), (1.3, 1.3)])
+def test_a_floor_of_an_earlier_version_protects_no_less_than_the_assumed_one(stored: float, ratio: float) -> None:
+    old = {"rps": stored, f"rps {X}": stored}
+    known = KnownFloors(floors=[("rig", old)])
+    assert known.of(X, "rps")[0] == ratio
+    assert not known.between_runs(X, "rps")
+    new = {"rps": 1.04, f"rps {X}": 1.04, f"runs {X}": 5.0}
+    both_known = KnownFloors(floors=[("run A", old), ("run B", {}), ("rig", new)])
+    assert both_known.of(X, "rps") == (1.04, "rig"), "what was measured between runs replaces it"
+    few = KnownFloors(floors=[("rig", new | {f"runs {X}": 4.0})])
+    assert not few.between_runs(X, "rps")
+
+
+def test_floor_has_a_minimum_and_a_maximum() -> None:
+    assert measured(levels(3000.0, 3001.0, 3000.0, 2999.0, 3000.0))[0]["rps"] == LEAST_FLOOR
+    assert measured(levels(1e-9, 1e9, 1.0, 1e9, 1e-9))[0]["rps"] == pytest.approx(math.exp(LARGEST_LOG))
 
 
 def test_cells_without_a_floor_have_a_reason() -> None:
-    few = [trial(n, scenario="y", valid=n != 3) for n in range(1, 11)]
-    once = [trial(1, scenario="z")]
-    floor, without = measured([*halves(3000.0, 2500.0), *few, *once])
-    assert set(floor) == {"rps", "p50_ms", f"rps {X}", f"p50_ms {X}"}
-    need = f"{HALF_TRIALS} and {HALF_TRIALS} are needed (--repeat)"
-    assert without == [f"{Y}: 4 and 5 valid trials, {need}", f"{Z}: 1 and 0 valid trials, {need}"]
-    wrong = measured(halves(3000.0, 2500.0) + halves(3000.0, 2500.0, "y"), wrong={X, Y})
+    same = [3000.0] * AA_RUNS
+    few = [[trial(1, scenario="y", valid=n != 3)] for n in range(AA_RUNS)]
+    once = [[trial(1, scenario="z")] if n == 0 else [] for n in range(AA_RUNS)]
+    floor, without = measured(both(both(levels(*same), few), once))
+    assert set(floor) == {"rps", "p50_ms", f"rps {X}", f"p50_ms {X}", f"runs {X}"}
+    assert without == [
+        f"{Y}: valid trials in 4 of 5 runs, 5 are needed",
+        f"{Z}: valid trials in 1 of 5 runs, 5 are needed",
+    ]
+    wrong = measured(both(levels(*same), levels(*same, scenario="y")), wrong={X, Y})
     assert wrong == ({}, [f"{X} and 1 more: it failed a check, alone or together with other cells"])
-    assert measured([trial(n, valid=False) for n in range(1, 11)])[0] == {}
+    assert measured([[trial(n, valid=False)] for n in range(5)])[0] == {}
 
 
 @pytest.mark.parametrize("figure", [None, 0.0])
 def test_figure_without_a_ratio_has_no_floor(figure: float | None) -> None:
-    trials = halves(3000.0, 2500.0)
-    trials[7] = replace(trials[7], figures={**trials[7].figures, "p50_ms": figure})
-    assert set(measured(trials)[0]) == {"rps", f"rps {X}"}
+    measurements = levels(*[3000.0] * 5)
+    measurements[3] = [trial(n, scenario="x", p50_ms=figure) for n in range(1, 4)]
+    assert set(measured(measurements)[0]) == {"rps", f"rps {X}", f"runs {X}"}
 
 
 def test_impossible_figure_is_rejected() -> None:
     with pytest.raises(FormatError, match="rps is nan"):
-        measured([trial(1, rps=math.nan)])
+        measured([[trial(1, rps=math.nan)]])
 
 
-def test_largest_ratio_is_computed_again() -> None:
-    assert with_largest({"rps": 9.0, f"rps {X}": 1.2, f"rps {Y}": 1.3}) == {
-        "rps": 1.3,
-        f"rps {X}": 1.2,
-        f"rps {Y}": 1.3,
-    }
+def test_largest_ratio_is_computed_again_and_the_numbers_of_runs_are_no_ratio() -> None:
+    floor = with_largest({"rps": 9.0, f"rps {X}": 1.2, f"rps {Y}": 1.3, f"runs {X}": 7.0})
+    assert floor == {"rps": 1.3, f"rps {X}": 1.2, f"rps {Y}": 1.3, f"runs {X}": 7.0}
+    assert figures_of(floor) == [("rps", "", 1.3), ("rps", X, 1.2), ("rps", Y, 1.3)]
+
+
+def test_the_compared_metrics_are_not_named_like_the_number_of_runs() -> None:
+    assert "runs" not in COMPARED
 
 
 ODD = ("[" * 200_000, *(f'{{"rig": {{}}, "floor": {{"rps": {value}}}}}' for value in ("NaN", "1e999", '"1.1"', "true")))

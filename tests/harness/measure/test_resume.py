@@ -139,7 +139,7 @@ def test_another_commit_is_refused(target: TargetOnPaper, tmp_path: Path) -> Non
     ("given", "message"),
     [
         ({"rig": "other"}, "--rig: run .* was started with 'local'"),
-        ({"aa": True}, "--aa: run .* was started without it"),
+        ({"samples": True}, "--samples: run .* was started without it"),
         ({"quick": True}, "--quick: run .* was started without it"),
         ({"hosts": "2"}, "--hosts: run .* was started without it"),
         ({"scenario": "throughput"}, "--scenario: run .* was started with 'concurrent-writes'"),

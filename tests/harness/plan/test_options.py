@@ -48,10 +48,13 @@ def test_defaults_and_lists() -> None:
     ("texts", "message"),
     [
         ({"rate": "10", "clients": "5"}, "mutually exclusive"),
-        ({"base_url": "http://127.0.0.1", "aa": True}, "cannot be combined with --aa or --resume"),
+        ({"base_url": "http://127.0.0.1", "aa": "5"}, "cannot be combined with --aa or --resume"),
         ({"base_url": "http://127.0.0.1", "resume": "RUN"}, "cannot be combined with --aa or --resume"),
         ({"dsn": "host=x"}, "--dsn needs --base-url"),
-        ({"aa": True, "repeat": "501"}, "--repeat 501 with --aa is 1,002 trials"),
+        ({"aa": "4"}, "--aa 4 is out of range"),
+        ({"aa": "5", "resume": "RUN"}, "--aa cannot be combined with --resume"),
+        ({"aa_between": "none"}, "--aa-between needs --aa"),
+        ({"aa": "5", "aa_between": "restrat"}, "--aa-between: there is no 'restrat'"),
         ({"hostz": "5"}, "bench has no option 'hostz'"),
     ],
 )
@@ -71,7 +74,13 @@ def test_run_yml_keeps_the_options_as_typed_and_no_secret() -> None:
     assert {name: text for name, text in stored.items() if text} == {
         "hosts": "04", "quick": True, "base_url": "http://h",
     }  # fmt: skip
-    assert (stored["scenario"], stored["aa"]) == (None, False)
+    assert (stored["scenario"], stored["quick"]) == (None, True)
+    assert "aa" not in stored, "each run of --aa is an ordinary one"
+
+
+def test_the_flag_of_an_older_run_is_not_given() -> None:
+    """`bench --aa` had no value: run.yml of every run had `aa: false`."""
+    assert BenchRequest.parse({"aa": False, "hosts": "2"}, known_scenarios=KNOWN).aa is None
 
 
 def test_stored_options_give_the_same_request_again() -> None:
