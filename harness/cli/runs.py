@@ -67,16 +67,19 @@ def run_check(which: str | None) -> None:
     if code == 0:
         return
     if code != 1:
-        raise RigError(f"pytest exited with {code}", hint="see its output above")
+        raise RigError(f"run {run.run_id} could not be judged: pytest exited with {code}", hint="see its output above")
     if run.manifest.verdict == "invalid" and all(f.verdict == "pass" for f in judged(run.findings)):
         raise InvalidMeasurement(f"run {run.run_id}: trials are invalid", hint=f"./run report --run {run.run_id}")
     raise CriterionFailed(f"run {run.run_id} does not meet every criterion", hint="the failing tests are named above")
 
 
 def _pytest(*arguments: str) -> int:
-    """Runs pytest in the checkout and prints its output, which has foreign text; returns its exit code."""
+    """Runs pytest in the checkout and prints its output, which has foreign text; returns its exit code.
+
+    Settings of the environment have no effect: with PYTHONOPTIMIZE no assertion could fail.
+    """
     command = [sys.executable, "-m", "pytest", "-c", "tests/acceptance/pytest.ini", "--rootdir=.", "--confcutdir=."]
-    env = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+    env = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "PYTHON"))}
     with subprocess.Popen(
         [*command, *arguments],
         cwd=ROOT,

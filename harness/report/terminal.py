@@ -38,6 +38,7 @@ _STYLES = {"OCCURRED!!": "bold red", "✓": "green", "✗": "bold red", "?": "ye
 def print_summary(summary: RunSummary, report: Path | None = None, *, console: Console | None = None) -> None:
     """Prints the summary; `report` is the path of the run's page, if one is written."""
     console = console or Console(highlight=False)
+    console.width = max(console.width, WIDTH)  # with COLUMNS=0 rich would print nothing
     for line in lines(summary, report=report, width=min(console.width, 100)):
         text = Text(line)
         for symbol, style in _STYLES.items():

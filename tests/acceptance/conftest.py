@@ -13,6 +13,13 @@ from harness.scenarios import SCENARIOS
 from harness.store.run_reader import Run, find_run, load_run
 
 
+def pytest_exception_interact(call: pytest.CallInfo[object]) -> None:
+    """Ends the session where something else than a criterion failed, such as a file that could not be opened."""
+    error = call.excinfo.value if call.excinfo else None
+    if not isinstance(error, AssertionError):
+        pytest.exit(f"{type(error).__name__}: {error}", returncode=3)
+
+
 @pytest.fixture(scope="session")
 def run(request: pytest.FixtureRequest) -> Run:
     chosen = request.config.getoption("--run")

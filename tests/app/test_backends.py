@@ -6,7 +6,9 @@ import asyncio
 import contextlib
 import io
 import json
+import os
 import sqlite3
+import time
 from pathlib import Path
 from urllib.parse import quote
 
@@ -136,6 +138,7 @@ async def test_metrics_count_every_answer_once(service: Service) -> None:
     assert body["requests"]["increment"] == {"ok": 1, "rejected": 1, "aborted": 0, "unknown": 0}
     assert body["requests"]["other"]["rejected"] == 1
     assert body["database"] is None
+    assert (body["pid"], 0 < time.time() - body["started"] < 600) == (os.getpid(), True), "who counts, since when"
     assert body["settings"]["pool_size"] == 5
     assert "postgres_password" not in body["settings"]
     assert (await service.get("/metrics")).body["database"]["max_counter_value"] == 1

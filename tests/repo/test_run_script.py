@@ -117,8 +117,13 @@ ELSEWHERE = {
     "VIRTUAL_ENV": "/nowhere",
     "UV_SYSTEM_PYTHON": "1",
     "UV_TARGET": "/tmp/elsewhere",
+    "PIP_user": "1",
+    "PIP_Dry_Run": "1",
+    "PYTHONHASHSEED": "abc",
+    "PYTHONUTF8": "yes",
+    "PYTHONIOENCODING": "no-such-encoding",
 }
-"""Each of these alone makes pip or uv install to another place, or nothing."""
+"""Each of these alone makes pip or uv install to another place, or nothing, or keeps Python from starting."""
 
 
 def test_settings_of_pip_cannot_send_packages_elsewhere(checkout: Path) -> None:

@@ -81,6 +81,8 @@ class FakeHost:
             "requests": self.rig.requests.get(worker, {}),
             "transactions": self.rig.transactions.get(worker, 0),
             "facts": {"journal_mode": JOURNAL_MODES.get(runs["BACKEND"])},
+            "pid": 100,
+            "started": 1_700_000_000 + self.rig.restarts.count(address),
         }
         return 200, json.dumps(body)
 

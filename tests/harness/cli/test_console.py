@@ -80,7 +80,7 @@ def test_closed_standard_files_change_no_exit_code_and_no_page(example: Path, cl
     [
         {"PYTHONIOENCODING": "ascii"}, {"PYTHONIOENCODING": "latin-1"}, {"PYTHONIOENCODING": "ascii:strict"},
         {"PYTHONUTF8": "0", "LC_ALL": "POSIX", "PYTHONCOERCECLOCALE": "0"}, {"LANG": "C", "LC_ALL": ""},
-        {"PYTHONIOENCODING": "cp437"},
+        {"PYTHONIOENCODING": "cp437"}, {"COLUMNS": "0"}, {"COLUMNS": "1", "LINES": "0"},
     ],
     ids=str,
 )  # fmt: skip
@@ -148,6 +148,22 @@ def test_check_of_a_damaged_file_is_a_usage_error_and_no_failed_criterion(exampl
     done = shell(f"$HARNESS check --run {run}")
     assert done.returncode == 2
     assert b"the evidence file is damaged" in done.stderr
+
+
+def test_check_that_cannot_open_a_file_is_no_failed_criterion(example: Path) -> None:
+    done = shell(f"ulimit -n 12; $HARNESS check --run {example}")
+    assert done.returncode == 3, done.stdout
+    assert b"could not be judged" in done.stderr
+
+
+def test_check_sees_a_wrong_run_whatever_the_environment_says(example: Path, tmp_path: Path) -> None:
+    """With PYTHONOPTIMIZE no assertion fails."""
+    run = Path(shutil.copytree(example, tmp_path / "wrong"))
+    samples = next((run / "samples").glob("001-main.csv"))
+    lines = samples.read_text().splitlines(keepends=True)
+    samples.write_text("".join([*lines, lines[-1]]))
+    done = shell(f"$HARNESS check --run {run}", PYTHONOPTIMIZE="2", PYTHONWARNINGS="ignore", PYTEST_ADDOPTS="-k nothing")
+    assert done.returncode == 1, done.stdout
 
 
 @pytest.mark.parametrize("task", ["report --run {run} --json", "compare {run} {run} --json", "scenarios --json"])

@@ -61,6 +61,8 @@ def test_a_trial_on_postgresql_is_counted_by_every_layer(
     assert evidence.counts == {"haproxy": 2, "app": 2}
     assert evidence.servers == {"app-1": 1, "app-2": 1}
     assert evidence.transactions == TransactionCounts(app=2, database=3)
+    assert evidence.unread == {}
+    assert before.processes.keys() == {"haproxy", "database", "app-1.1", "app-2.1"}
     assert evidence.bulk_rows == BulkRows(requests={1: 2}, ranges=((1, 2),))
     assert evidence.dead_rows == DeadRows(removed=0, not_removable=0)
     assert (before.vacuum, before.bulk_rows) == (None, None), "they are read after the load only"
@@ -103,6 +105,17 @@ def test_a_reload_of_haproxy_during_a_trial_is_named_with_the_hosts_that_got_req
     )
     assert evidence.unread == {"haproxy": "HAProxy restarted"}
     assert "haproxy" not in evidence.counts
+
+
+def test_counts_of_a_worker_that_restarted_are_unread(rig: FakeRig, counters: LayerCounters) -> None:
+    """It counts from zero again; by then it may have counted more requests than before the load."""
+    rig.requests["app-2.1"] = {"increment": {"ok": 2}}
+    before = counters.snapshot(CELL, {"counters"})
+    rig.restart("app-2", None)
+    rig.requests["app-2.1"] = {"increment": {"ok": 9}}
+    evidence = difference(before, counters.snapshot(CELL, {"counters"}, before))
+    assert evidence.unread == {"app": "app-2 restarted", "transactions": "app-2 restarted"}
+    assert "app" not in evidence.counts
 
 
 def test_parts_that_do_not_answer_after_the_load_are_unread_and_the_others_are_read(
