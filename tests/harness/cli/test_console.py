@@ -162,7 +162,9 @@ def test_check_sees_a_wrong_run_whatever_the_environment_says(example: Path, tmp
     samples = next((run / "samples").glob("001-main.csv"))
     lines = samples.read_text().splitlines(keepends=True)
     samples.write_text("".join([*lines, lines[-1]]))
-    done = shell(f"$HARNESS check --run {run}", PYTHONOPTIMIZE="2", PYTHONWARNINGS="ignore", PYTEST_ADDOPTS="-k nothing")
+    done = shell(
+        f"$HARNESS check --run {run}", PYTHONOPTIMIZE="2", PYTHONWARNINGS="ignore", PYTEST_ADDOPTS="-k nothing"
+    )
     assert done.returncode == 1, done.stdout
 
 
