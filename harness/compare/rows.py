@@ -10,7 +10,7 @@ from typing import Literal
 from harness.analysis.stats import Interval
 from harness.compare.cells import CellFigures
 
-Verdict = Literal["faster", "slower", "~", "too few trials", "MISSING", "invalid"]
+Verdict = Literal["faster", "slower", "~", "too few trials", "too few blocks", "MISSING", "invalid"]
 
 METRICS: Mapping[str, Literal["higher", "lower"]] = {
     "rps": "higher",

@@ -1,0 +1,234 @@
+"""Compares what one run measured side by side: its variants, or the strategies and backends of one load. Pure.
+
+The cells of a group differ only in what is compared, and a block is one repetition (`Trial.number`) of the group.
+Ratios are taken within a block (harness/analysis/paired.py), so a difference needs no noise floor. The first cell is
+the baseline, and every other one is compared with it.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+import zlib
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from harness.analysis import paired
+from harness.analysis.stats import ALPHA, Interval, testable
+from harness.analysis.trial_validity import never_steady
+from harness.compare.cells import CellFigures, checked_figure, comparable_name
+from harness.compare.rows import ALL_METRICS, METRICS, Row, of_equal_work, refused_shares
+from harness.model import BACKENDS, STRATEGIES, Cell
+from harness.record import TrialResult
+from harness.text import plural
+
+By = Literal["strategy", "backend"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pair:
+    """Two cells of a group: `a` is the baseline. `rows`: one per metric; their `n_a` and `n_b` are blocks."""
+
+    by: By
+    a: Cell
+    b: Cell
+    rows: tuple[Row, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VariantComparison:
+    """All pairs of a run. `tested`: rows over which p is corrected. `blocks`: the most blocks of a pair.
+
+    `needed`: blocks with which each row is significant whose blocks all agree.
+    """
+
+    pairs: tuple[Pair, ...] = ()
+    tested: int = 0
+    blocks: int = 0
+    needed: int = 0
+
+    @property
+    def rows(self) -> tuple[Row, ...]:
+        """The rows of all pairs."""
+        return tuple(row for pair in self.pairs for row in pair.rows)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Measured:
+    """One pair before the verdicts: the values of both sides and log(B / A) by block, for each metric."""
+
+    by: By
+    a: Cell
+    b: Cell
+    rows: Sequence[Row]
+    differences: Mapping[str, paired.Differences]
+    refused: tuple[float, float] | None = None
+    blocks: int = 0
+
+    @property
+    def least_p(self) -> float:
+        """The smallest p that the pair can reach; 1 where it has no row to test."""
+        return paired.least_p(self.blocks) if self.differences else 1.0
+
+
+def compare_within(
+    rows: Sequence[TrialResult],
+    *,
+    run_id: str = "",
+    failed: Collection[str] = (),
+    metrics: Mapping[str, Literal["higher", "lower"]] = METRICS,
+) -> VariantComparison:
+    """Compares the cells of a run within blocks. A control that is meant to be wrong is left out.
+
+    `failed`: names of cells that failed a check: their speed does not count. Raises FormatError for a figure that
+    cannot have been measured.
+    """
+    by_cell: dict[str, list[TrialResult]] = {}
+    for row in rows:
+        by_cell.setdefault(row.cell.name, []).append(row)
+    measured = []
+    for by, a, b in pairs([of_cell[0].cell for of_cell in by_cell.values()]):
+        wrong = [cell for cell in (a, b) if cell.name in failed]
+        note = f"{_name(by, wrong[0])} failed a check" if wrong else ""
+        measured.append(_measure(by, by_cell[a.name], by_cell[b.name], metrics, note=note, run_id=run_id))
+    return _judged(measured, metrics)
+
+
+def pairs(cells: Iterable[Cell]) -> Iterator[tuple[By, Cell, Cell]]:
+    """Returns what is compared with what: by strategy, then by backend, the baseline first."""
+    groups: dict[tuple[By, str], list[Cell]] = {}
+    for cell in cells:
+        if not cell.params.get("control"):
+            for by, (without, _) in _BY.items():
+                groups.setdefault((by, comparable_name(without(cell))), []).append(cell)
+    for (by, _), group in groups.items():
+        first, *others = sorted(group, key=_BY[by][1])
+        yield from ((by, first, other) for other in others)
+
+
+def _order(names: Sequence[str], name: str) -> int:
+    return names.index(name) if name in names else len(names)
+
+
+_BY: Mapping[By, tuple[Callable[[Cell], Cell], Callable[[Cell], int]]] = {
+    "strategy": (lambda cell: replace(cell, strategy=""), lambda cell: _order(STRATEGIES, cell.strategy)),
+    "backend": (lambda cell: replace(cell, backend=BACKENDS[0]), lambda cell: _order(BACKENDS, cell.backend)),
+}
+"""What may differ -> the cell without it, and its place in the order of the comparison."""
+
+
+def _measure(
+    by: By, a: Sequence[TrialResult], b: Sequence[TrialResult], metrics: Mapping[str, str], *, note: str, run_id: str
+) -> _Measured:
+    """Takes the ratios of a pair within the blocks in which both have a trial with valid times.
+
+    `note`: why the pair cannot be compared, if that is known.
+    """
+    of_a, of_b = ({row.trial.number: row for row in side if row.times_valid} for side in (a, b))
+    blocks = [(of_a[number], of_b[number]) for number in sorted(of_a.keys() & of_b.keys())]
+    cell_a, cell_b = a[0].cell, b[0].cell
+    whole = Row(cell=cell_b.name, metric=ALL_METRICS, n_a=len(of_a), n_b=len(of_b), verdict="invalid")
+    measured = _Measured(by=by, a=cell_a, b=cell_b, rows=(whole,), differences={}, blocks=len(blocks))
+    if not blocks:
+        note = note or "no block in which both trials are valid"
+    elif never_steady([*of_a.values(), *of_b.values()]):
+        note = note or "no trial of one side began from a steady state"
+    if note:
+        return replace(measured, rows=(replace(whole, note=note),))
+    differences, found = {}, []
+    for metric, better in metrics.items():
+        values = [
+            (
+                checked_figure(x.figure(metric), run_id, cell_a.name, metric),
+                checked_figure(y.figure(metric), run_id, cell_b.name, metric),
+            )
+            for x, y in blocks
+        ]
+        known = [(x, y) for x, y in values if x is not None and y is not None]
+        if not known:
+            continue
+        row = Row(
+            cell=cell_b.name,
+            metric=metric,
+            n_a=len(known),
+            n_b=len(known),
+            verdict="~",
+            median_a=statistics.median(x for x, _ in known),
+            median_b=statistics.median(y for _, y in known),
+        )
+        if any(x <= 0 or (y <= 0 and better == "lower") for x, y in known):  # only the rate of B may be 0
+            found.append(replace(row, verdict="invalid", note="a figure of 0 has no ratio"))
+            continue
+        differences[metric] = [None if x is None or y is None else _log_ratio(x, y) for x, y in values]
+        found.append(replace(row, ratio=_ratio(differences[metric])))
+    refused = refused_shares(_shares(row for row, _ in blocks), _shares(row for _, row in blocks))
+    return replace(measured, rows=found, differences=differences, refused=refused)
+
+
+def _log_ratio(a: float, b: float) -> float:
+    return math.log(b / a) if b else -math.inf
+
+
+def _ratio(differences: paired.Differences) -> Interval:
+    """Returns the ratio with its interval; from 0 to infinity where there are too few blocks for one."""
+    found = paired.interval(differences)
+    if found is None:
+        return Interval(value=math.exp(paired.estimate(differences)), low=0.0, high=math.inf)
+    return Interval(value=math.exp(found.value), low=math.exp(found.low), high=math.exp(found.high))
+
+
+def _shares(rows: Iterable[TrialResult]) -> CellFigures:
+    counts = [(row.figure("sent"), row.figure("ok")) for row in rows]
+    return CellFigures(
+        values={},
+        valid=len(counts),
+        refused=[max(0.0, 1 - ok / sent) for sent, ok in counts if sent and ok is not None],
+    )
+
+
+def _judged(measured: Sequence[_Measured], metrics: Mapping[str, str]) -> VariantComparison:
+    """Corrects p over all pairs with enough blocks for so many, and sets the verdicts.
+
+    The choice of pairs depends on the numbers of blocks and pairs, never on the figures.
+    """
+    can = [one for one, able in zip(measured, testable([one.least_p for one in measured]), strict=True) if able]
+    corrected = paired.holm_over_pairs(
+        [
+            paired.metric_ps(list(one.differences.values()), seed=zlib.crc32(f"{one.a.name} {one.b.name}".encode()))
+            for one in can
+        ]
+    )
+    p_of = {
+        (one.a.name, one.b.name, metric): p
+        for one, ps in zip(can, corrected, strict=True)
+        for metric, p in zip(one.differences, ps, strict=True)
+    }
+    needed = paired.blocks_needed(sum(len(one.differences) for one in measured))
+    least = paired.blocks_needed(sum(bool(one.differences) for one in measured))
+    found = []
+    for one in measured:
+        rows = []
+        for row in one.rows:
+            p = p_of.get((one.a.name, one.b.name, row.metric))
+            if row.verdict == "invalid":
+                rows.append(row)
+            elif p is None:
+                note = f"{plural(one.blocks, 'block')}, a claim needs {least} or more"
+                rows.append(replace(row, verdict="too few blocks", note=note))
+            else:
+                rows.append(of_equal_work(_verdict(replace(row, p=p), metrics[row.metric]), one.refused, metrics))
+        found.append(Pair(by=one.by, a=one.a, b=one.b, rows=tuple(rows)))
+    return VariantComparison(
+        pairs=tuple(found), tested=len(p_of), blocks=max((one.blocks for one in measured), default=0), needed=needed
+    )
+
+
+def _verdict(row: Row, better: str) -> Row:
+    if row.ratio is None or row.p is None or row.p >= ALPHA or row.ratio.holds(1):
+        return row
+    return replace(row, verdict="faster" if (row.ratio.value > 1) == (better == "higher") else "slower")
+
+
+def _name(by: By, cell: Cell) -> str:
+    return {"strategy": cell.strategy, "backend": cell.backend}[by]

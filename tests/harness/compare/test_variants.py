@@ -1,0 +1,159 @@
+"""Strategies and backends of one run compared within blocks: what is paired with what, and what is claimed."""
+
+from __future__ import annotations
+
+import math
+import random
+from typing import Any
+
+import pytest
+
+from harness.compare.rows import Row
+from harness.compare.variants import VariantComparison, compare_within
+from harness.errors import FormatError
+from harness.record import TrialResult
+from tests.harness.compare.test_compare import LEVEL, read, trial
+
+
+def blocks(
+    number: int = 8,
+    *,
+    effect: float = 1.0,
+    noise: float = 0.01,
+    drift: float = 0.0,
+    strategies: tuple[str, ...] = ("for-update", "upsert"),
+    **columns: Any,
+) -> list[dict[str, Any]]:
+    """Trials in shuffled blocks; the last strategy is slower by `effect`, each trial by `drift` than the one before."""
+    rng = random.Random(1)
+    rows = []
+    for block in range(1, number + 1):
+        for strategy in rng.sample(strategies, len(strategies)):
+            slower = (effect if strategy == strategies[-1] else 1.0) * math.exp(rng.gauss(0, noise) + drift * len(rows))
+            figures = {name: level * (1 / slower if name == "rps" else slower) for name, level in LEVEL.items()}
+            rows.append(trial(block, strategy=strategy, order=len(rows) + 1, **figures) | columns)
+    return rows
+
+
+def within(rows: list[dict[str, Any]], **more: Any) -> VariantComparison:
+    return compare_within([read(row) for row in rows], **more)
+
+
+def verdicts(comparison: VariantComparison) -> set[str]:
+    return {row.verdict for row in comparison.rows}
+
+
+def test_slower_strategy_is_found_in_spite_of_drift() -> None:
+    found = within(blocks(effect=1.1, drift=0.02))
+    (pair,) = found.pairs
+    assert (pair.by, pair.a.strategy, pair.b.strategy) == ("strategy", "for-update", "upsert")
+    assert [row.verdict for row in pair.rows] == ["slower"] * 4
+    rps = pair.rows[0]
+    assert (rps.metric, rps.n_a, rps.n_b) == ("rps", 8, 8)
+    assert rps.ratio is not None
+    assert rps.ratio.low < 1 / 1.1 < rps.ratio.high
+    assert rps.p == 2 / 2**8  # the metrics move together: no loss by their number
+    assert (found.tested, found.blocks, found.needed) == (4, 8, 8)
+
+
+def test_equal_strategies_are_not_called_different() -> None:
+    assert verdicts(within(blocks(drift=0.02))) == {"~"}
+
+
+def test_backends_are_compared_at_the_same_strategy_and_postgres_is_the_baseline() -> None:
+    rows = [row for name in ("sqlite-tuned", "postgres") for row in blocks(2, backend=name)]
+    pairs = {(p.by, p.a.backend, p.a.strategy, p.b.backend, p.b.strategy) for p in within(rows).pairs}
+    assert pairs == {
+        ("strategy", "sqlite-tuned", "for-update", "sqlite-tuned", "upsert"),
+        ("strategy", "postgres", "for-update", "postgres", "upsert"),
+        ("backend", "postgres", "for-update", "sqlite-tuned", "for-update"),
+        ("backend", "postgres", "upsert", "sqlite-tuned", "upsert"),
+    }
+
+
+def test_cells_of_other_loads_hosts_and_lengths_are_not_compared() -> None:
+    one = blocks(8, strategies=("upsert",))
+    for change in ({"clients": 1}, {"hosts": 2}, {"pool": 9}, {"params": '{"keys": "hot"}'}, {"requests": 10}):
+        assert within([*one, *blocks(8, strategies=("coalesce",), **change)]).pairs == ()
+    assert len(within([*one, *blocks(8, strategies=("coalesce",))]).pairs) == 1
+
+
+def test_the_negative_control_is_left_out() -> None:
+    control = blocks(8, strategies=("unsafe",), params='{"control": true}')
+    assert within([*blocks(8, strategies=("upsert",)), *control]).pairs == ()
+
+
+def only(comparison: VariantComparison) -> Row:
+    (row,) = comparison.rows
+    return row
+
+
+def test_few_blocks_claim_nothing_and_say_how_many_are_needed() -> None:
+    found = within(blocks(5, effect=2.0))
+    assert verdicts(found) == {"too few blocks"}
+    assert found.rows[0].note == "5 blocks, a claim needs 6 or more"
+    assert found.tested == 0
+    assert verdicts(within(blocks(6, effect=2.0))) == {"slower"}
+    many = within(blocks(6, effect=2.0, strategies=("for-update", "upsert", "coalesce")))
+    assert verdicts(many) == {"too few blocks"}
+    assert many.rows[0].note == "6 blocks, a claim needs 7 or more"
+    assert many.needed == 9
+
+
+@pytest.mark.parametrize("change", [{"valid": "false"}, {"reason": "the generator was the limit", "doubted": True}])
+def test_block_counts_only_if_both_trials_have_valid_times(change: dict[str, Any]) -> None:
+    rows = blocks(9, effect=1.5)
+    rows[3] |= change
+    assert {row.n_a for row in within(rows).rows} == {8}
+    for row in rows:
+        if row["strategy"] == "upsert":
+            row.update(change)
+    assert only(within(rows)).note == "no block in which both trials are valid"
+
+
+def test_trial_that_was_measured_once_more_takes_the_place_of_the_invalid_one() -> None:
+    rows = blocks(8, effect=1.5)
+    again = dict(rows[3], order=99)
+    rows[3] |= {"valid": "false", "reason": "broken", "rps": 1.0}
+    assert {row.n_a for row in within([*rows, again]).rows} == {8}
+    assert {row.n_a for row in within([again, *rows]).rows} == {8}
+
+
+def test_cell_that_failed_a_check_or_was_never_steady_is_not_compared() -> None:
+    rows = blocks(8, effect=0.5)
+    failed = read(rows[0]).cell if rows[0]["strategy"] == "upsert" else read(rows[1]).cell
+    row = only(within(rows, failed={failed.name}))
+    assert (row.verdict, row.note) == ("invalid", "upsert failed a check")
+    for one in rows:
+        one["steady"] = one["strategy"] != "upsert"
+    assert only(within(rows)).note == "no trial of one side began from a steady state"
+
+
+def test_figures_of_zero_and_missing_ones() -> None:
+    rows = blocks(8, effect=1.5)
+    for row in rows:
+        if row["strategy"] == "upsert":
+            row |= {"rps": 0.0, "p99_ms": ""}
+    found = {row.metric: row for row in within(rows).rows}
+    assert set(found) == {"rps", "p50_ms", "p95_ms"}
+    assert (found["rps"].verdict, found["rps"].change) == ("slower", 1.0)
+    for row in rows:
+        row |= {"rps": 0.0, "p50_ms": 0.0}
+    found = {row.metric: row for row in within(rows).rows}
+    assert {found[name].verdict for name in ("rps", "p50_ms")} == {"invalid"}
+    rows[0]["rps"] = "-1"
+    with pytest.raises(FormatError, match=r"run R, .*rps is -1"):
+        within(rows, run_id="R")
+
+
+def test_latencies_of_the_side_that_refused_more_are_not_called_faster() -> None:
+    rows = blocks(8, effect=0.5)
+    for row in rows:
+        row |= {"sent": 1000, "ok": 900 if row["strategy"] == "upsert" else 1000}
+    found = {row.metric: row.verdict for row in within(rows).rows}
+    assert found == {"rps": "faster", "p50_ms": "invalid", "p95_ms": "invalid", "p99_ms": "invalid"}
+
+
+def test_a_run_without_rows_has_no_comparison() -> None:
+    none: list[TrialResult] = []
+    assert compare_within(none) == VariantComparison(needed=6)
