@@ -19,6 +19,7 @@ pairs the correction is Holm's.
 from __future__ import annotations
 
 import itertools
+import math
 import random
 import statistics
 from collections import Counter
@@ -30,6 +31,7 @@ EXACT_BLOCKS = 14
 """Up to this number of blocks all flips are counted, 2^13 because a flip and its opposite are alike."""
 FLIPS = 10_000
 """Random flips where there are more blocks."""
+EXACT_SUMS = 40
 
 Differences = Sequence[float | None]
 """log(B / A) by block; None: the block has no such figure. Minus infinity: a rate of 0 in B."""
@@ -144,7 +146,13 @@ def _ps_of_flips(sums: Sequence[int]) -> list[float]:
 
 
 def _rejected_sums(blocks: int, alpha: float) -> int | None:
-    """The largest sum of ranks of one sign that the two-sided test rejects; None if it rejects none."""
+    """The largest sum of ranks of one sign that the two-sided test rejects; None if it rejects none.
+
+    Exact up to `EXACT_SUMS` blocks, above by the normal approximation with the correction for continuity.
+    """
+    if blocks > EXACT_SUMS:
+        mean, variance = blocks * (blocks + 1) / 4, blocks * (blocks + 1) * (2 * blocks + 1) / 24
+        return math.floor(mean - 0.5 + statistics.NormalDist().inv_cdf(alpha / 2) * math.sqrt(variance))
     ways = [1]
     for rank in range(1, blocks + 1):
         longer = ways + [0] * rank

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 from harness.analysis.stats import CLAIM_TRIALS
@@ -20,11 +21,18 @@ def texts(row: Row) -> tuple[str, ...]:
         figure(row.median_a),
         figure(row.median_b),
         f"{ratio.value:.3f}" if ratio else "-",
-        f"{ratio.low:.3f} … {ratio.high:.3f}" if ratio and min(row.n_a, row.n_b) >= CLAIM_TRIALS else "-",
+        _interval(row),
         "-" if row.p is None else p_value(row.p),
         f"{row.n_a} / {row.n_b}",
         verdict(row),
     )
+
+
+def _interval(row: Row) -> str:
+    """Returns both ends of the interval; `-` where the trials or blocks are too few for one."""
+    if row.ratio is None or math.isinf(row.ratio.high) or min(row.n_a, row.n_b) < CLAIM_TRIALS:
+        return "-"
+    return f"{row.ratio.low:.3f} … {row.ratio.high:.3f}"
 
 
 def p_value(p: float) -> str:

@@ -79,6 +79,7 @@ def build(summary: RunSummary, scenarios: Mapping[str, Scenario] = SCENARIOS) ->
             scenario=scenarios.get(one.name),
             trials=sorted(trials, key=lambda trial: reading_order(trial.row.cell)),
             series=data.series.get(one.name),
+            within=summary.within,
             shared_cores=shares_cores(manifest.rig),
             explains_sqlite=one.name in explains,
         )

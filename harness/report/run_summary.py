@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from harness.analysis.trial_validity import unreplaced
 from harness.checks.finding import judged
+from harness.compare.variants import VariantComparison, compare_within
+from harness.errors import FormatError
 from harness.model import Finding
 from harness.plan.scenario import Scenario
 from harness.record import TrialResult
@@ -35,12 +37,29 @@ class RunSummary:
     scenarios: tuple[ScenarioSummary, ...]
     answers: tuple[Answer, ...]
     headline: Headline
+    within: VariantComparison
+    """What the run measured side by side, compared within blocks."""
 
 
 def summarise(run: Run, scenarios: Mapping[str, Scenario] = SCENARIOS) -> RunSummary:
     """Returns the summary of a run. It reads no file besides those that `run` has already read."""
     summaries = summarise_scenarios(run, scenarios)
-    return RunSummary(run=run, scenarios=summaries, answers=answers(run), headline=headline(run, summaries))
+    return RunSummary(
+        run=run,
+        scenarios=summaries,
+        answers=answers(run),
+        headline=headline(run, summaries),
+        within=_within(run),
+    )
+
+
+def _within(run: Run) -> VariantComparison:
+    """Returns the comparisons within a run; none where a figure cannot have been measured: `compare` names it."""
+    failed = {finding.cell for finding in run.findings if finding.verdict == "fail"}
+    try:
+        return compare_within(run.rows, run_id=run.run_id, failed=failed)
+    except FormatError:
+        return VariantComparison()
 
 
 def headline(run: Run, scenarios: Sequence[ScenarioSummary]) -> Headline:

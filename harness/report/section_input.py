@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from harness.compare.variants import VariantComparison
 from harness.plan.scenario import Scenario
 from harness.report.charts.telemetry_series import TelemetrySeries
 from harness.report.summary import ScenarioSummary
@@ -20,6 +21,8 @@ class SectionInput:
     trials: Sequence[TrialData] = ()
     series: TelemetrySeries | None = None
     """Load of hosts and database while the scenario ran; None without telemetry."""
+    within: VariantComparison = field(default_factory=VariantComparison)
+    """What the whole run measured side by side, compared within blocks."""
     shared_cores: bool = False
     """Whether hosts of the rig share the cores of one machine."""
     explains_sqlite: bool = False

@@ -17,6 +17,7 @@ from rich.text import Text
 from harness.errors import FormatError
 from harness.isolation import matrix
 from harness.model import Finding
+from harness.report import pairs
 from harness.report.formatting import NOTHING, SYMBOLS, count, number
 from harness.report.run_summary import RunSummary
 from harness.report.summary import CellSummary, ScenarioSummary
@@ -54,6 +55,8 @@ def lines(summary: RunSummary, *, report: Path | None = None, width: int = WIDTH
         common = scenario.common if scenario.has_load else ""
         yield from _wrap(scenario.name + (f": {common}" if common else ""), width, "", "  ")
         yield from _table(scenario, width)
+        for text, is_row in pairs.lines(summary.within, scenario.name, scenario.labels):
+            yield from [text] if is_row else _wrap(text, width, "", "  ")
         yield from _matrix(summary.run, scenario, width)
         for symbol, text in _findings(scenario):
             yield from _wrap(text, width, f"{symbol} ", "  ")

@@ -14,6 +14,7 @@ from harness.report.cell_labels import without
 from harness.report.charts.select import charts, drawn
 from harness.report.formatting import count, number
 from harness.report.page_model import Block, Line, Section, Table, Value, measured, table
+from harness.report.pairs import page_table
 from harness.report.scenario_extras import extras_of
 from harness.report.section_input import SectionInput
 from harness.report.sections.bottleneck import HEAD, NOTE, saturated_parts, telemetry_fold
@@ -37,6 +38,7 @@ def section(source: SectionInput) -> Section:
         *extras.blocks(source),
         *_cells(source),
         *_strategies(source),
+        *page_table(source.within, summary.name, summary.labels),
         *_errors(source),
         *sqlite_prose(source),
         *telemetry_fold(summary, source.trials, source.series),

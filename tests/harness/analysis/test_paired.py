@@ -110,6 +110,18 @@ def test_there_is_no_interval_with_too_few_blocks() -> None:
     assert paired.interval([0.1] * 5 + [None] * 3) is None
 
 
+def test_intervals_of_many_blocks_are_continued_by_the_approximation(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = random.Random(2)
+    differences = [rng.gauss(0.3, 1) for _ in range(30)]
+    exact = paired.interval(differences)
+    monkeypatch.setattr(paired, "EXACT_SUMS", 20)
+    close = paired.interval(differences)
+    assert exact is not None
+    assert close is not None
+    assert (close.low, close.high) == (pytest.approx(exact.low, abs=0.02), pytest.approx(exact.high, abs=0.02))
+    assert paired.interval([rng.gauss(0, 1) for _ in range(300)]) is not None
+
+
 def test_one_stalled_trial_does_not_decide_the_estimate() -> None:
     found = paired.interval([0.10, 0.11, 0.09, 0.10, 0.12, 0.08, 0.10, 0.80])
     assert found is not None

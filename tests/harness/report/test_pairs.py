@@ -1,0 +1,64 @@
+"""What a run compared within blocks, in the printed summary and on the page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from harness.model import Cell
+from harness.report import terminal
+from harness.report.page import build, render
+from harness.report.run_summary import summarise
+from harness.store.run_reader import Run
+from tests.support.builders import Made, found, store
+from tests.support.pages import only_section, rows_of
+
+
+def stored(root: Path, repeats: int, *, slower: float = 1.2, verdict: str = "pass") -> Run:
+    trials, findings = [], []
+    for strategy, factor in (("for-update", 1.0), ("upsert", slower)):
+        cell = Cell(scenario="throughput", strategy=strategy, params={"keys": "hot"})
+        findings.append(found(cell, "final value", verdict if strategy == "upsert" else "pass", lost=0))
+        for number in range(1, repeats + 1):
+            seconds = factor * (1 + number / 1000)
+            trials.append(Made(cell=cell, ok=200, seconds=seconds, median_ms=10 * seconds, number=number))
+    return store(root, trials, findings)
+
+
+def printed(run: Run) -> list[str]:
+    return list(terminal.lines(summarise(run)))
+
+
+def test_summary_has_each_pair_with_its_verdicts(tmp_path: Path) -> None:
+    output = printed(stored(tmp_path, 8))
+    assert max(map(len, output)) <= 80
+    start = next(n for n, line in enumerate(output) if line.startswith("compared within 8 blocks"))
+    text = " ".join(" ".join(output[start : start + 12]).split())
+    assert "A is the baseline): signed rank test, p corrected over 4 rows" in text
+    assert "B: upsert; A: for-update" in text
+    assert "0.833 0.833 … 0.833 0.016 slower by 16.7%" in text
+
+
+@pytest.mark.parametrize(("repeats", "mentioned"), [(1, False), (2, True), (5, True)])
+def test_few_blocks_are_one_line_and_one_block_is_none(tmp_path: Path, repeats: int, *, mentioned: bool) -> None:
+    text = " ".join(" ".join(printed(stored(tmp_path, repeats))).split())
+    assert ("no difference can be claimed: " in text) == mentioned
+    assert ("a claim needs 6 or more" in text) == mentioned
+    assert "slower by" not in text
+
+
+def test_page_has_a_table_of_pairs(tmp_path: Path) -> None:
+    run = stored(tmp_path, 8)
+    rows = rows_of(only_section(run), "Compared within blocks")
+    assert [row["metric"].text for row in rows] == ["rps", "p50_ms", "p95_ms", "p99_ms"]
+    assert (rows[0]["pair"].text, rows[0]["blocks"].text) == ("B: upsert; A: for-update", "8")
+    assert rows[0]["verdict"].text == "slower by 16.7%"
+    assert "Compared within blocks" in render(build(summarise(run)))
+    assert "Compared within blocks" not in render(build(summarise(stored(tmp_path / "one", 1))))
+
+
+def test_strategy_that_failed_a_check_has_no_speed(tmp_path: Path) -> None:
+    text = " ".join(" ".join(printed(stored(tmp_path, 8, verdict="fail"))).split())
+    assert "upsert failed a check" in text
+    assert "slower by" not in text
