@@ -19,7 +19,7 @@ or is interrupted leaves no load running.
 
 `coordinator.Coordinator` decides when the warm-up of any number of agents ends, without I/O: pass it each event, and
 send the line it returns to every agent. Collect the folders, then `merge.merge(folders, out)` makes one result of
-them and `generator_checks.reasons(summary, ceiling_rps)` tells whether the generator was the limit.
+them and `generator_checks.reasons(summary)` tells whether the generator was the limit.
 
 Modules, in the order of the data: spec, job, schedule, request_builder (what to send and when: pure), connector,
 connection, engine with closed_model and open_model (sending), outcome (classifies responses: pure), counters,

@@ -12,7 +12,7 @@ from collections import deque
 from time import monotonic_ns
 from typing import Any, ClassVar
 
-from harness.load.clock import now_us
+from harness.load.clock import PreciseTimer, now_us
 from harness.load.connection import HttpConnection
 from harness.load.connector import Connector, reason
 from harness.load.counters import NEVER_US
@@ -20,8 +20,9 @@ from harness.load.job import Job
 from harness.load.outcome import CLOSED_WHILE_IDLE, FAIL, UNKNOWN, Answer, classify_answer
 from harness.load.request_builder import request_maker
 from harness.load.results import histogram
+from harness.load.results.summary import TICK_US
 from harness.load.sample_buffer import PackedOutcome, SampleBuffer
-from harness.load.self_monitor import TICK_US, SelfMonitor
+from harness.load.self_monitor import SelfMonitor
 
 _IDLE_US = 200_000
 """A connection idle for so long may meet the idle time-out of the service, which closes it as the request is sent.
@@ -67,6 +68,8 @@ class Engine(ABC):
         self.late = self.not_sent = 0
         self.dispatch_lag: histogram.Counts = {}
         self.monitor = SelfMonitor()
+        self._ticker = PreciseTimer(self._loop, self._tick)
+        self._next_tick_us = self._next_timeout_check_us = NEVER_US
 
     @abstractmethod
     def _start(self, connections: list[HttpConnection], t0_us: int) -> None:
@@ -121,8 +124,7 @@ class Engine(ABC):
         self._released = True
         self.buffer.begin(t0_us)
         self._set_until()
-        self._next_tick_us = t0_us + TICK_US
-        self._next_timeout_check_us = t0_us
+        self._next_tick_us = self._next_timeout_check_us = t0_us
         self._tick()
         self._start([connection for connection in self._connections if connection.usable], t0_us)
         self._end_if_done()
@@ -212,13 +214,14 @@ class Engine(ABC):
     # -- time
 
     def _tick(self) -> None:
-        """Every 10 ms: count the new rows, observe the process, end requests that timed out."""
+        """Every 9.7 ms, on a fixed grid: count the new rows, observe the process, end requests that timed out."""
         if self.finished.done():
             return
         now = now_us()
+        late_us = max(0, now - self._next_tick_us)
         self.buffer.tick(now)
         if self.buffer.measure_from_us <= now < self.until_us:
-            self.monitor.look(now, self.in_flight, now - self._next_tick_us)
+            self.monitor.look(now, self.in_flight, late_us)
         elif now >= self.until_us:
             self.monitor.end(now)
         if now >= self._next_timeout_check_us:
@@ -230,8 +233,8 @@ class Engine(ABC):
             self._drain_until_us = now + self._timeout_us
         if self._waiting and now > self._drain_until_us:
             self._give_up_waiting()
-        self._next_tick_us = now + TICK_US
-        self._loop.call_later(TICK_US / 1e6, self._tick)
+        self._next_tick_us += TICK_US * (late_us // TICK_US + 1)
+        self._ticker.set(self._next_tick_us)
 
     def _busy(self) -> list[HttpConnection]:
         return [connection for connection in self._connections if connection.busy]
@@ -262,7 +265,8 @@ class Engine(ABC):
         self._end_if_done()
 
     def close(self) -> None:
-        """Close all connections."""
+        """Close all connections and the timer."""
+        self._ticker.close()
         for connection in self._connections:
             if connection.usable:
                 connection.close()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from harness.load.outcome import CLOSED_WHILE_IDLE
-from harness.load.results.summary import LaneSummary, ProcessUsage
+from harness.load.results.summary import TICK_US, LaneSummary, ProcessUsage
 
 MAX_CPU = 0.90
 """Share of a core per process, and of all cores its host may use; above it, requests wait for the process."""
@@ -35,16 +35,13 @@ _LITTLE_ERRORS = 4.0
 """Standard errors of the mean over the looks; the number in flight varies at most like a Poisson count."""
 
 
-def reasons(summary: LaneSummary, ceiling_rps: float | None = None) -> list[str]:
-    """Why the times of this trial cannot be used; empty if the generator was not the limit.
-
-    `ceiling_rps` is what the same hosts and processes reach in a closed loop against a null endpoint, if known.
-    """
+def reasons(summary: LaneSummary) -> list[str]:
+    """Why the times of this trial cannot be used; empty if the generator was not the limit."""
     return [
         *_cpu(summary),
         *_lag(summary),
+        *_noticed_late(summary),
         *_achieved(summary),
-        *_ceiling(summary, ceiling_rps),
         *_little(summary),
         *_same_window(summary),
         *_idle_connections(summary),
@@ -54,11 +51,14 @@ def reasons(summary: LaneSummary, ceiling_rps: float | None = None) -> list[str]
 def notes(summary: LaneSummary, ceiling_rps: float | None = None) -> list[str]:
     """What a reader must know of a trial whose times hold: the tier was saturated, or nearly as fast as the generator.
 
-    Neither makes the times doubtful: what the generator reaches is judged by its own counters, not by the result.
+    Neither makes the times doubtful: what the generator reaches is judged by its own counters, not by the result. A
+    limit on the rate would leave out the trials in which the tier kept up, and keep those in which it did not.
+
+    `ceiling_rps` is what the same hosts and processes reach in a closed loop against a null endpoint, if known.
     """
     found = [tier_saturated(summary)] if tier_saturated(summary) else []
     rate = summary.window.total / summary.seconds if summary.seconds else 0.0
-    if ceiling_rps and summary.mode == "closed" and rate > MAX_OF_CEILING * ceiling_rps and not _cpu(summary):
+    if ceiling_rps and rate > MAX_OF_CEILING * ceiling_rps:
         found.append(
             f"{rate:,.0f} requests/s is {rate / ceiling_rps:.0%} of what the generator reaches against a null endpoint "
             f"({ceiling_rps:,.0f}/s); a faster tier may show no more"
@@ -151,6 +151,53 @@ def _lag(summary: LaneSummary) -> list[str]:
     ]
 
 
+def _noticed_late(summary: LaneSummary) -> list[str]:
+    """How late the generator notices responses is part of what it measures, in the closed model too.
+
+    A percentile q of the times is at most the true one and this delay, unless more than 1 - q of the responses were
+    noticed later. So the share allowed is what lies beyond the percentile.
+    """
+    service = summary.service_ms
+    claimed = [("p99", 0.01, service.p99_ms), ("p95", 0.05, service.p95_ms), ("p50", 0.5, service.p50_ms)]
+    for name, beyond, value_ms in claimed[service.count < _ENOUGH_FOR_P99 :]:
+        limit_ms = max(MIN_LAG_MS, MAX_LAG_SHARE * (value_ms or math.inf))
+        share = share_noticed_late(summary, limit_ms)
+        if share > beyond:
+            longest_ms = max(late for process in summary.watch for late, _ in process.delays or ())
+            return [
+                f"the load generator noticed {share:.1%} of the responses more than {limit_ms:.1f} ms late (limit "
+                f"{beyond:.0%} for a {name} of {value_ms:.1f} ms; longest delay {longest_ms:,} ms): it was stopped, or "
+                "its host gave it too little CPU"
+            ]
+    return []
+
+
+def share_noticed_late(summary: LaneSummary, limit_ms: float) -> float:
+    """The share of the responses that arrived more than `limit_ms` before the event loop ran; 0 if not known.
+
+    While the loop does not run, responses arrive at the rate at which they do otherwise, but no more than were in
+    flight, because nothing is sent. The looks are instants on a fixed grid, and a look that is late by n intervals
+    stands for n+1. Delays shorter than the interval are seen by chance only, so two standard errors are taken off.
+    """
+    seconds, number = summary.seconds, summary.window.total
+    if not seconds or not number:
+        return 0.0
+    late = late_by_chance = 0.0
+    seen = 0
+    for process in _observed(summary):
+        running_s = seconds * max(0.01, 1 - (process.stalled or 0.0))
+        per_look = number / len(summary.watch) / running_s * TICK_US / 1e6
+        for late_ms, times in process.delays or ():
+            looks = math.ceil(max(0.0, late_ms - limit_ms) * 1000 / TICK_US)
+            responses = times * min(process.in_flight or 0.0, per_look * looks)
+            if late_ms * 1000 >= TICK_US:
+                late += responses
+            elif looks:
+                late_by_chance += responses
+                seen += times
+    return (late + late_by_chance * max(0.0, 1 - 2 / math.sqrt(seen or 1))) / number
+
+
 def _achieved(summary: LaneSummary) -> list[str]:
     share = achieved(summary)
     if share is None or share >= MIN_ACHIEVED or tier_saturated(summary):
@@ -160,19 +207,6 @@ def _achieved(summary: LaneSummary) -> list[str]:
     return [
         f"only {share:.0%} of the offered {summary.offered_rate:g} requests/s were sent "
         f"(limit {MIN_ACHIEVED:.0%}): {summary.late:,} waited for a free one of {summary.clients} connections"
-    ]
-
-
-def _ceiling(summary: LaneSummary, ceiling_rps: float | None) -> list[str]:
-    """Judged by the rate that was planned: a rule about the measured rate would leave out the best results."""
-    rate = summary.offered_rate
-    if not ceiling_rps or summary.mode != "open" or rate is None or tier_saturated(summary):
-        return []
-    if rate <= MAX_OF_CEILING * ceiling_rps:
-        return []
-    return [
-        f"{rate:,.0f} requests/s is {rate / ceiling_rps:.0%} of what the generator reaches against a null endpoint "
-        f"({ceiling_rps:,.0f}/s; limit {MAX_OF_CEILING:.0%})"
     ]
 
 

@@ -7,10 +7,7 @@ import time
 from pathlib import Path
 
 from harness.host_scripts.sampler import CGROUP, pairs, quota
-from harness.load.results.summary import ProcessUsage
-
-TICK_US = 10_000
-"""Interval between two looks at the event loop."""
+from harness.load.results.summary import TICK_US, ProcessUsage
 
 
 class SelfMonitor:
@@ -22,6 +19,8 @@ class SelfMonitor:
         self._start_cpu = self._end_cpu = 0.0
         self._start_wait = self._end_wait = 0
         self._start_throttled = self._end_throttled = 0.0
+        self.delays: dict[int, int] = {}
+        """Milliseconds by which the event loop was late for a look -> how often, from 1 ms on."""
 
     def look(self, now: int, in_flight: int, late_us: int) -> None:
         """Take one sample; `late_us`: how late the event loop was for it."""
@@ -31,6 +30,8 @@ class SelfMonitor:
             return
         self.looks += 1
         self.in_flight_sum += in_flight
+        if late_ms := late_us // 1000:
+            self.delays[late_ms] = self.delays.get(late_ms, 0) + 1
         if late_us > TICK_US // 2:  # less is the resolution of the timers
             self.stalled_us += late_us
             self.longest_stall_us = max(self.longest_stall_us, late_us)
@@ -61,6 +62,7 @@ class SelfMonitor:
             stalled=self.stalled_us / window_us,
             longest_stall_ms=self.longest_stall_us / 1000,
             in_flight=self.in_flight_sum / self.looks,
+            delays=tuple(sorted(self.delays.items())),
         )
 
 

@@ -26,7 +26,6 @@ def trial_result(
     first: str,
     results: LoadResults,
     *,
-    ceiling_rps: float | None,
     timing_matters: bool,
     misrouted: Sequence[str] = (),
 ) -> TrialResult:
@@ -34,8 +33,8 @@ def trial_result(
 
     A lane that was interrupted, or whose responses cannot be matched to requests, breaks any trial. A load generator
     that was the limit makes only the times wrong: where no criterion is about times (not `timing_matters`), the trial
-    stays valid, and its times are not compared. `ceiling_rps`: see generator_checks.reasons. `misrouted`: see Evidence;
-    such a trial measured other hosts than its cell says.
+    stays valid, and its times are not compared. `misrouted`: see Evidence; such a trial
+    measured other hosts than its cell says.
     """
     broken = [*results.failures, *misrouted]
     for lane, summary in results.summaries.items():
@@ -43,7 +42,7 @@ def trial_result(
     if first not in results.summaries:
         return TrialResult(trial=trial, validity="broken", reasons=(*broken, f"no results of lane {first}"), figures={})
     summary = results.summaries[first]
-    doubts = generator_checks.reasons(summary, ceiling_rps)
+    doubts = generator_checks.reasons(summary)
     validity: Validity = "valid"
     if broken:
         validity = "broken"

@@ -38,7 +38,7 @@ RETRY_S = 0.5
 class TrialRunner:
     """Runs the trials of a plan, one at a time, and stores each before the next one starts.
 
-    `during` is entered with the trial's order while its load runs. `ceiling_rps`: see generator_checks.reasons.
+    `during` is entered with the trial's order while its load runs. `ceiling_rps`: see generator_checks.notes.
     """
 
     def __init__(
@@ -161,10 +161,7 @@ class TrialRunner:
         """The trial's row: the figures of its first lane."""
         timing_matters = self._scenarios[trial.cell.scenario].timing_matters
         first = next(iter(lanes))
-        return trial_result(
-            trial, first, results,
-            ceiling_rps=self._ceiling_rps, timing_matters=timing_matters, misrouted=evidence.misrouted,
-        )  # fmt: skip
+        return trial_result(trial, first, results, timing_matters=timing_matters, misrouted=evidence.misrouted)
 
     def run_workload(self, trial: Trial, workload: RemoteWorkload) -> Evidence:
         """Runs a workload that is not HTTP between two snapshots; the service is not configured for it."""

@@ -18,6 +18,11 @@ from harness.load.steady_state import Row, is_steady, together
 
 CapturedTotal = tuple[float, int]
 """Sum and number of the values of a captured field."""
+TICK_US = 9_700
+"""Interval of the instants at which a load process looks at itself; not a round number, or looks would keep step with
+requests at a fixed rate. How late its event loop runs for one is how late it notices a response that arrives then."""
+Delay = tuple[int, int]
+"""Milliseconds by which the event loop was late for a look, and how often."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +92,7 @@ class ProcessUsage:
 
     Shares of the window: `cpu` used, `cpu_wait` ready to run but not running, `stalled` without the event loop running.
     `throttled`: share of the periods of the host's CPU quota in which it ran out. `cores`: how many the host may use.
+    `delays`: (milliseconds, how often) the event loop was late for a look; None in older runs.
     """
 
     load_host: str
@@ -98,6 +104,7 @@ class ProcessUsage:
     in_flight: float | None
     cores: float | None = None
     throttled: float | None = None
+    delays: tuple[Delay, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,7 +5,8 @@ import os
 import pytest
 
 from harness.load import self_monitor
-from harness.load.self_monitor import TICK_US, SelfMonitor
+from harness.load.results.summary import TICK_US
+from harness.load.self_monitor import SelfMonitor
 
 
 @pytest.fixture
@@ -32,6 +33,13 @@ def test_usage_is_a_share_of_the_window(monitor: SelfMonitor) -> None:
     assert usage.cpu_wait == pytest.approx(0.1)
     assert usage.throttled == pytest.approx(0.4)
     assert (usage.stalled, usage.longest_stall_ms) == (0.3, 300.0)
+
+
+def test_delays_of_the_event_loop_are_counted_by_the_millisecond(monitor: SelfMonitor) -> None:
+    for late_us in (9_000, 0, 999, 1_000, 1_999, 25_300):
+        monitor.look(1_000_000, 0, late_us)
+    monitor.end(2_000_000)
+    assert monitor.report("load-1").delays == ((1, 2), (25, 1))
 
 
 def test_without_samples_nothing_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:

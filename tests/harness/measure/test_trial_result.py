@@ -40,7 +40,7 @@ def result_and_repeats(
     results = LoadResults(folders={}, summaries=summaries, failures=tuple(died))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(generator_checks, "reasons", lambda *_: list(doubts))
-        row = trial_result(ONE_TRIAL.trials[0], "main", results, ceiling_rps=None, timing_matters=timing_matters)
+        row = trial_result(ONE_TRIAL.trials[0], "main", results, timing_matters=timing_matters)
     return row, trials_to_remeasure([row], ONE_TRIAL)
 
 
