@@ -5,6 +5,7 @@ from __future__ import annotations
 from time import monotonic_ns
 from typing import ClassVar
 
+from harness.load.clock import now_us
 from harness.load.connection import HttpConnection
 from harness.load.engine import Engine
 from harness.load.sample_buffer import PackedOutcome
@@ -19,15 +20,22 @@ class ClosedModel(Engine):
     connect_pause_s: ClassVar[float] = 0.1
 
     def _start(self, connections: list[HttpConnection], t0_us: int) -> None:
+        clients = [*connections, *[None] * self.missing]
         if self._job.release == "together":
-            for connection in connections:
-                connection.first_due_us = t0_us
-                self._next(connection, t0_us)
+            for connection in clients:
+                self._first(connection, t0_us)
             return
-        step = RAMP_US / len(connections)
-        for number, connection in enumerate(connections):
-            connection.first_due_us = t0_us + round(number * step)
-            self._loop.call_later(number * step / 1e6, self._next, connection, connection.first_due_us)
+        step = RAMP_US / len(clients)
+        for number, connection in enumerate(clients):
+            self._loop.call_later(number * step / 1e6, self._first, connection, t0_us + round(number * step))
+
+    def _first(self, connection: HttpConnection | None, due_us: int) -> None:
+        """Send the first request of a client."""
+        if connection is not None:
+            connection.first_due_us = due_us
+            if connection.usable and self._is_gone(connection, now_us()):
+                connection = None
+        self._next(connection, due_us)
 
     def _next(self, connection: HttpConnection | None, now: int) -> None:
         if connection is not None and not connection.usable:
@@ -41,7 +49,7 @@ class ClosedModel(Engine):
             self._reopen(now)
 
     def _was_idle(self, connection: HttpConnection) -> bool:
-        return connection.due_us == connection.first_due_us
+        return connection.due_us == connection.first_due_us  # the next request is sent with each response
 
     def repeated(self, connection: HttpConnection, done_us: int, outcome: PackedOutcome) -> None:
         self._record(connection, done_us, outcome)

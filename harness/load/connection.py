@@ -17,6 +17,7 @@ import asyncio
 from time import monotonic_ns
 from typing import Any, NamedTuple, Protocol, cast
 
+from harness.load import tcp_state
 from harness.load.clock import now_us
 from harness.load.response_parser import ResponseParser
 
@@ -87,6 +88,7 @@ class HttpConnection(asyncio.Protocol):
         "seq",
         "transport",
         "usable",
+        "was_read",
         "write",
     )
 
@@ -98,6 +100,8 @@ class HttpConnection(asyncio.Protocol):
         self.known_answers: dict[bytes, Any] = {}
         """Whole responses of the current operation and their outcomes; set by the owner."""
         self.busy = self.usable = False
+        self.was_read = False
+        """Whether the peer read the request in flight before it ended the connection."""
         self.seq = self.op = self.key = self.due_us = self.sent_us = 0
         self.idle_since_us = self.first_due_us = 0
         """When the connection was opened, or last became idle (open model); when its first request is due."""
@@ -130,7 +134,7 @@ class HttpConnection(asyncio.Protocol):
 
     def _parse(self, data: bytes, done_us: int) -> None:
         if not self.busy:
-            self._drop()
+            self.drop()
             # on a connection never used it is an idle timeout (408), not an unexpected response
             self._owner.lost(self, out_of_step=self.sent_us > 0)
             return
@@ -141,7 +145,7 @@ class HttpConnection(asyncio.Protocol):
             if parser.reusable:
                 _remember(parser, data)
             else:
-                self._drop()
+                self.drop()
             self._answered(parser, done_us)
         elif parser.error:
             self.fail(parser.error, done_us)
@@ -158,10 +162,15 @@ class HttpConnection(asyncio.Protocol):
             self._parser.end()
             self._parser = None
         self.busy = False
-        self._drop()
+        self.drop()
         self._owner.broken(self, done_us, error)
 
-    def _drop(self) -> None:
+    def has_ended(self) -> bool:
+        """Whether the peer has ended an idle connection, which may not have been read yet."""
+        return tcp_state.has_ended(self.transport)
+
+    def drop(self) -> None:
+        """End the connection at once; the owner is not called."""
         self.usable = False
         self.transport.abort()
 
@@ -179,6 +188,7 @@ class HttpConnection(asyncio.Protocol):
             elif parser is not None:
                 self.fail("truncated", now_us())
             else:
+                self.was_read = exc is None and tcp_state.is_acknowledged(self.transport)
                 self.fail("eof" if exc is None else "reset", now_us())
         elif was_usable:
             self._owner.lost(self, out_of_step=False)

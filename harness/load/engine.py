@@ -7,6 +7,7 @@ never repeated. Requests in flight when the schedule ends are waited for, each f
 from __future__ import annotations
 
 import asyncio
+import errno
 from abc import ABC, abstractmethod
 from collections import deque
 from time import monotonic_ns
@@ -31,6 +32,8 @@ Services with an idle time-out of 0.5 s exist. In less time a busy connection co
 """
 _WAIT_US = 1_000_000
 """A connection that was closed while idle ends within a round trip, but the release of many delays its reading."""
+_CONNECT_TRIES = 3
+"""A service may close a connection before its first request is written; after so many the request is not sent."""
 _GRACE_S = 2.0
 """Time for requests in flight to complete after an interruption."""
 
@@ -64,7 +67,7 @@ class Engine(ABC):
         self._released = self._exhausted = self.interrupted = False
         self._drain_until_us = NEVER_US
         self.in_flight = self.peak_in_flight = 0
-        self.opened = self.reopened = self.out_of_step = 0
+        self.opened = self.reopened = self.out_of_step = self.missing = 0
         self.late = self.not_sent = 0
         self.dispatch_lag: histogram.Counts = {}
         self.monitor = SelfMonitor()
@@ -73,7 +76,7 @@ class Engine(ABC):
 
     @abstractmethod
     def _start(self, connections: list[HttpConnection], t0_us: int) -> None:
-        """Send the first requests, or schedule them."""
+        """Send the first requests, or schedule them; open the connections that are `missing` with their requests."""
 
     @abstractmethod
     def _next(self, connection: HttpConnection | None, now: int) -> None:
@@ -84,11 +87,14 @@ class Engine(ABC):
     async def open(self) -> None:
         """Open the connections that are not open; raises `RigError`.
 
-        Called again at the release, because a server may have closed some in between.
+        Called again until the release, because a server may close some in between. If it closes them as fast as they
+        are opened, the rest is opened at the release.
         """
         count = self._job.stripe(self._job.clients) - len(self._connections)
-        self._connections.update(await self._connector.open(count))
-        self.opened += count
+        if count:
+            connections = await self._connector.open(count)
+            self._connections.update(connection for connection in connections if connection.usable)
+            self.opened += count
 
     def _reopen(self, due_us: int) -> None:
         """Open a connection and send the request over it."""
@@ -99,7 +105,7 @@ class Engine(ABC):
 
     async def _connect_and_send(self, due_us: int) -> None:
         try:
-            connection = await self._connector.connect()
+            connection = await self._connect()
         except OSError as error:
             self._record_not_sent(due_us, f"connect: {reason(error)}")
             if self.connect_pause_s and not self.interrupted:
@@ -117,6 +123,13 @@ class Engine(ABC):
             else:
                 self._send(connection, due_us)
 
+    async def _connect(self) -> HttpConnection:
+        for _ in range(_CONNECT_TRIES):
+            connection = await self._connector.connect()
+            if connection.usable:
+                return connection
+        raise ConnectionResetError(errno.ECONNRESET, "closed before a request")
+
     # -- sending
 
     def release(self, t0_us: int) -> None:
@@ -126,7 +139,10 @@ class Engine(ABC):
         self._set_until()
         self._next_tick_us = self._next_timeout_check_us = t0_us
         self._tick()
-        self._start([connection for connection in self._connections if connection.usable], t0_us)
+        # the oldest first, because a service ends idle connections in that order
+        connections = sorted((c for c in self._connections if c.usable), key=lambda c: c.idle_since_us)
+        self.missing = self._job.stripe(self._job.clients) - len(connections)
+        self._start(connections, t0_us)
         self._end_if_done()
 
     def measure_from(self, second: int) -> None:
@@ -198,10 +214,22 @@ class Engine(ABC):
     def broken(self, connection: HttpConnection, done_us: int, error: str) -> None:
         self.in_flight -= 1
         idle_us, waited_us = connection.sent_us - connection.idle_since_us, done_us - connection.sent_us
-        if error in ("eof", "reset") and waited_us < _WAIT_US and idle_us >= _IDLE_US and self._was_idle(connection):
-            error = CLOSED_WHILE_IDLE
+        unread = error in ("eof", "reset") and not connection.was_read
+        if unread and waited_us < _WAIT_US and idle_us >= _IDLE_US and self._was_idle(connection):
+            error = CLOSED_WHILE_IDLE  # unknown all the same: a reset does not prove it
         self._record(connection, done_us, self._pack(0, Answer(UNKNOWN, error)))
         self._next(connection, done_us)
+
+    def _is_gone(self, connection: HttpConnection, now: int) -> bool:
+        """Whether the service has ended a connection that is about to be used; drops it then.
+
+        It is no request lost, because none was written. Asked only of a connection idle for long, as it costs 2 µs.
+        """
+        if now - connection.idle_since_us < _IDLE_US or not connection.has_ended():
+            return False
+        connection.drop()
+        self._connections.discard(connection)
+        return True
 
     @abstractmethod
     def _was_idle(self, connection: HttpConnection) -> bool:

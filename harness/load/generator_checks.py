@@ -20,6 +20,8 @@ MIN_ACHIEVED = 0.98
 MAX_OF_CEILING = 0.80
 ALL_BUSY = 0.90
 """Share of the connections that wait for a response, on average, where the tier and not the generator is the limit."""
+MAX_MISSING = 0.01
+"""Share of the connections that may be missing at the release; opening them delays the first requests."""
 MAX_APART_MS = 100.0
 """Distance between the instants at which stripes begin to measure: a tenth of the shortest window."""
 LITTLE_TOLERANCE = 0.05
@@ -252,9 +254,11 @@ def _same_window(summary: LaneSummary) -> list[str]:
 def _idle_connections(summary: LaneSummary) -> list[str]:
     """A request over a connection that ends at that moment says nothing about the service under load."""
     count = summary.warmup.errors.get(CLOSED_WHILE_IDLE, 0) + summary.measure.errors.get(CLOSED_WHILE_IDLE, 0)
-    if not count:
-        return []
-    return [
-        f"{count:,} requests met connections that the service closed after 0.2 s or more without a request: "
-        "its idle time-out must be longer than the opening of all connections takes; or use fewer clients"
-    ]
+    met = f"{count:,} requests met connections that the service closed after 0.2 s or more without a request"
+    missing = summary.connections.missing
+    closed = f"the service had closed {missing:,} of {summary.clients:,} connections when the load began"
+    problems = [met] if count else []
+    if missing > MAX_MISSING * summary.clients:
+        problems.append(closed)
+    remedy = "its idle time-out must be longer than the opening of all connections takes; or use fewer clients"
+    return [f"{problem}: {remedy}" for problem in problems]

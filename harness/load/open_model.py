@@ -31,6 +31,7 @@ class OpenModel(Engine):
 
     def _start(self, connections: list[HttpConnection], t0_us: int) -> None:
         self._idle.extend(connections)
+        self._unopened = self.missing
         self._due_us = t0_us + next(self._arrivals)
         self._timer.set(self._due_us)
 
@@ -45,8 +46,9 @@ class OpenModel(Engine):
             if due_us >= self.buffer.measure_from_us:
                 index = histogram.slot(now - due_us)
                 self.dispatch_lag[index] = self.dispatch_lag.get(index, 0) + 1
-            if self._idle:
-                self._send(self._idle.popleft(), due_us)
+            connection = self._take_idle(now)
+            if connection is not None:
+                self._send(connection, due_us)
             elif self._unopened:
                 self._unopened -= 1
                 self._reopen(due_us)
@@ -56,7 +58,15 @@ class OpenModel(Engine):
             self._due_us = self.buffer.t0_us + next(self._arrivals)
         self._timer.set(self._due_us)
 
-    def _was_idle(self, connection: HttpConnection) -> bool:  # noqa: ARG002
+    def _take_idle(self, now: int) -> HttpConnection | None:
+        while self._idle:
+            connection = self._idle.popleft()
+            if not self._is_gone(connection, now):
+                return connection
+            self._unopened += 1
+        return None
+
+    def _was_idle(self, connection: HttpConnection) -> bool:  # noqa: ARG002  # `idle_since_us` is that of each request
         return True
 
     def _next(self, connection: HttpConnection | None, now: int) -> None:

@@ -25,6 +25,8 @@ from harness.load.sample_buffer import MEASURE, WARMUP, SampleBuffer
 from harness.load.steady_state import STEP_MS, Row
 
 MODELS: Mapping[str, type[Engine]] = {"closed": ClosedModel, "open": OpenModel}
+_REFILL_S = 0.2
+"""Pause between looks for connections that the service closed before the release."""
 _LEAD_US = 1_000
 """From `go` to the release, unless the line gives an instant."""
 
@@ -47,10 +49,9 @@ async def work(job: Job, commands: asyncio.Queue[str | None], emit: Emit) -> Lan
     try:
         await engine.open()
         emit({"event": "ready", "connections": engine.opened, "clock": clock()})
-        line = await commands.get()
+        line = await _await_release(engine, commands)
         if line is None or line == "stop":
             return None
-        await engine.open()
         gc.collect()
         gc.freeze()
         gc.disable()
@@ -68,6 +69,19 @@ async def work(job: Job, commands: asyncio.Queue[str | None], emit: Emit) -> Lan
         engine.close()
         buffer.close()
     return _write(job, buffer, folder, _summary(job, engine, t0_us, steps), engine.dispatch_lag)
+
+
+async def _await_release(engine: Engine, commands: asyncio.Queue[str | None]) -> str | None:
+    """Returns the next line; until then and after it, opens the connections that the service has closed."""
+    command = asyncio.ensure_future(commands.get())
+    try:
+        while not command.done():
+            await asyncio.wait({command}, timeout=_REFILL_S)
+            await engine.open()
+        await engine.open()  # closed while the others were opened
+        return command.result()
+    finally:
+        command.cancel()
 
 
 def _stop_on_bug(engine: Engine, context: dict[str, object]) -> None:
@@ -185,7 +199,12 @@ def _summary(job: Job, engine: Engine, t0_us: int, steps: list[Row]) -> LaneSumm
         peak_in_flight=engine.peak_in_flight,
         late=engine.late,
         not_sent=engine.not_sent,
-        connections=ConnectionTotals(opened=engine.opened, reopened=engine.reopened, out_of_step=engine.out_of_step),
+        connections=ConnectionTotals(
+            opened=engine.opened,
+            reopened=engine.reopened,
+            out_of_step=engine.out_of_step,
+            missing=engine.missing,
+        ),
         watch=(engine.monitor.report(job.load_host),),
         interrupted=engine.interrupted,
         warmup_steps=tuple(steps),

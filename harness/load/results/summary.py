@@ -72,17 +72,22 @@ class PhaseTotals:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConnectionTotals:
-    """Connections opened, those of them that replaced a lost one, and responses that no request had asked for."""
+    """Connections opened, those of them that replaced a lost one, and responses that no request had asked for.
+
+    `missing`: connections that the service had closed when the load began; 0 in older runs.
+    """
 
     opened: int
     reopened: int
     out_of_step: int
+    missing: int = 0
 
     def __add__(self, other: ConnectionTotals) -> ConnectionTotals:
         return ConnectionTotals(
             opened=self.opened + other.opened,
             reopened=self.reopened + other.reopened,
             out_of_step=self.out_of_step + other.out_of_step,
+            missing=self.missing + other.missing,
         )
 
 

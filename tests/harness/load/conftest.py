@@ -23,8 +23,8 @@ from harness.record import Samples
 
 
 def pytest_asyncio_loop_factories(item: pytest.Item) -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
-    """Runs the TLS tests with asyncio and uvloop, which implement TLS separately."""
-    both = {"uvloop": uvloop.new_event_loop} if item.path.stem == "test_connector" else {}
+    """Runs the tests of TLS and of how a connection ends with asyncio and uvloop, which implement both separately."""
+    both = {"uvloop": uvloop.new_event_loop} if item.path.stem in ("test_connector", "test_idle_connections") else {}
     return {"asyncio": asyncio.new_event_loop, **both}
 
 
@@ -59,6 +59,7 @@ class LoopbackServer:
     def __init__(self, handler: Handler) -> None:
         self._handler = handler
         self._tasks: set[asyncio.Task[None]] = set()
+        self.writers: list[asyncio.StreamWriter] = []
         self.requests = self.open = self.peak = self.busy = self.busy_peak = 0
         self.port = 0
 
@@ -79,6 +80,7 @@ class LoopbackServer:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         self.open += 1
+        self.writers.append(writer)
         self.peak = max(self.peak, self.open)
         try:
             while await self._one(reader, writer) is not False:

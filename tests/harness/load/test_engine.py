@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from harness.errors import RigError
-from harness.load import engine, sample_buffer
+from harness.load import sample_buffer
 from harness.load.job import decode_job
 from harness.load.worker import work
 
@@ -198,36 +198,6 @@ async def test_an_exception_in_a_callback_ends_the_job(
     monkeypatch.setattr("harness.load.sample_buffer.SampleBuffer.record", broken)
     with pytest.raises(ZeroDivisionError, match="a bug"):
         await run_job(job_dict(server.port, tmp_path, requests=5))
-
-
-@pytest.mark.parametrize(
-    "more", [{}, {"release": "ramp"}, {"mode": "open", "rate": 1000.0}], ids=["together", "ramp", "open"]
-)
-@pytest.mark.parametrize(("idle_us", "error"), [(200_000, "closed while idle"), (60_000_000, "eof")])
-async def test_the_end_of_a_connection_that_was_idle_before_the_request_is_named(
-    serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, more: dict[str, Any], idle_us: int, error: str
-) -> None:
-    """The service closes at the moment in which the load begins; a second request on a connection was not idle."""
-
-    async def handler(request: Request, writer: asyncio.StreamWriter) -> bool | None:
-        if request.number < 4:
-            return False
-        if request.number < 8:
-            writer.write(counted(1))
-            return None
-        return False
-
-    monkeypatch.setattr(engine, "_IDLE_US", idle_us)
-    server = await serve(handler)
-    commands: asyncio.Queue[str | None] = asyncio.Queue()
-    commands.put_nowait("go 0.45")
-    job = job_dict(server.port, tmp_path, clients=4, requests=12, **more)
-    summary = await work(decode_job(job), commands, lambda _: None)
-    assert summary is not None
-    errors = summary.measure.errors
-    assert sum(errors.values()) == 8
-    assert 1 <= errors[error] <= (8 if error == "eof" else 4)
-    assert ("closed while idle" in errors) == (error == "closed while idle")
 
 
 async def test_captured_fields_that_fill_the_memory_end_the_load_with_a_message(

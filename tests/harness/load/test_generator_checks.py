@@ -156,3 +156,17 @@ def test_values_without_significance_are_no_reason(changes: dict[str, Any]) -> N
 def test_requests_over_connections_that_were_closed_while_idle_are_named_as_the_cause() -> None:
     summary = lane_summary(measure=phase(2000, errors={"closed while idle": 1479}))
     assert any("1,479 requests met connections that the service closed" in reason for reason in reasons(summary))
+
+
+@pytest.mark.parametrize(("missing", "named"), [(0, False), (100, False), (101, True)])
+def test_connections_that_were_closed_before_the_load_began_are_named(*, missing: int, named: bool) -> None:
+    totals = ConnectionTotals(opened=20_000, reopened=missing, out_of_step=0, missing=missing)
+    found = reasons(lane_summary(clients=10_000, connections=totals))
+    assert found == (
+        [
+            "the service had closed 101 of 10,000 connections when the load began: its idle time-out must be longer "
+            "than the opening of all connections takes; or use fewer clients"
+        ]
+        if named
+        else []
+    )
