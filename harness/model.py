@@ -70,8 +70,9 @@ class Host:
 class Cell:
     """One combination that is measured.
 
-    `params` is the stored form of the scenario's own parameters (rows, hold_ms, keys …) and of settings of the app
-    hosts, named `app_…`. Code outside the scenarios reads it through the properties below.
+    `params` is the stored form of the scenario's own parameters (rows, hold_ms, keys …), of settings of the app hosts,
+    named `app_…`, and of its variant (`variant`, `varied`, `postgres_…`). Code outside the scenarios reads it through
+    the properties below and harness/plan/variants.py.
     """
 
     scenario: str
@@ -92,8 +93,19 @@ class Cell:
         """Short and unique within a run: used in findings, file names and report rows."""
         parts = [self.scenario, self.backend, self.strategy, f"h{self.hosts}", f"p{self.pool}" if self.pool else ""]
         parts.append(f"c{self.clients}" if self.mode == "closed" else f"r{self.rate:g}")
-        parts += [f"{k}={v}" for k, v in sorted(self.params.items())]
+        parts += [f"{k}={v}" for k, v in sorted(self.params.items()) if k != "varied"]
         return ".".join(part for part in parts if part)
+
+    @property
+    def variant(self) -> str:
+        """Name of the variant that the cell belongs to (harness/plan/variants.py); empty without variants."""
+        return str(self.params.get("variant", ""))
+
+    @property
+    def postgres_settings(self) -> Mapping[str, str]:
+        """Settings of the PostgreSQL server that the cell changes, by name (`postgres_…`)."""
+        prefix = "postgres_"
+        return {name.removeprefix(prefix): str(value) for name, value in self.params.items() if name.startswith(prefix)}
 
     @property
     def cpus_per_host(self) -> float | None:

@@ -51,8 +51,8 @@ def _crashed(measured: TrialRecord, check: str, error: Exception) -> Finding:
 
 
 def evaluate(scenarios: Mapping[str, Scenario], trials: Iterable[TrialRecord]) -> list[Finding]:
-    """All findings of a run: per trial and merged per cell, then per scenario over its trials."""
-    by_scenario: dict[str, list[TrialRecord]] = defaultdict(list)
+    """All findings of a run: per trial and merged per cell, then per scenario over its trials, each variant apart."""
+    by_variant: dict[str, dict[str, list[TrialRecord]]] = defaultdict(lambda: defaultdict(list))
     single: dict[str, list[Finding]] = defaultdict(list)
     for measured in trials:
         name = measured.cell.scenario
@@ -63,12 +63,14 @@ def evaluate(scenarios: Mapping[str, Scenario], trials: Iterable[TrialRecord]) -
         single[name] += judge_trial(scenarios[name], measured)
         # the comparison of trials reads rows and evidence only, so the samples are dropped here
         extracted = _extract(scenarios[name], measured)
-        by_scenario[name].append(replace(measured, lanes={}, outcome_counts={}, extracted=extracted))
+        by_variant[name][measured.cell.variant].append(
+            replace(measured, lanes={}, outcome_counts={}, extracted=extracted)
+        )
     findings: list[Finding] = []
     for name, per_trial in single.items():
         findings += merge(per_trial)
-        if name in by_scenario:
-            findings += _judge_together(scenarios[name], by_scenario[name])
+        for of_variant in by_variant[name].values() if name in by_variant else ():
+            findings += _judge_together(scenarios[name], of_variant)
     return findings
 
 

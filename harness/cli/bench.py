@@ -15,12 +15,15 @@ from typing import Any
 from harness.analysis.trial_validity import unreplaced
 from harness.cli.console import complain, say
 from harness.cli.runs import RESULTS, show
+from harness.cli.variants_file import read_variants
 from harness.compare import noise_floor_file
 from harness.errors import CriterionFailed, InvalidMeasurement, RigError
 from harness.measure.resume import require_same_environment, require_same_options, require_same_plan, require_unfinished
 from harness.measure.runner import bench
-from harness.plan.options import BenchRequest
+from harness.plan.blocks import settings_text, too_few_blocks
+from harness.plan.options import BLOCKS, LEAST_BLOCKS, BenchRequest
 from harness.plan.planner import Plan, make_plan, volume
+from harness.plan.variants import Variant
 from harness.rig import state
 from harness.scenarios import SCENARIOS
 from harness.store.manifest import CodeRecord
@@ -28,6 +31,7 @@ from harness.store.run_reader import Run, find_run, load_run
 from harness.store.run_writer import RunWriter
 from harness.targets.base import Target
 from harness.targets.open_target import open_target
+from harness.text import plural
 
 DEFAULT_RIG = "local"
 GIT_S = 20.0
@@ -90,24 +94,48 @@ def prepare(request: BenchRequest) -> Iterator[PreparedRun]:
         owned=request.yes_this_is_mine,
         read_only=request.dry_run,
     ) as (target, place):
-        plan = make_plan(request, target.site(), SCENARIOS)
+        site, variants = target.site(), target.resolve(variants_of(request, earlier))
+        plan = make_plan(request, site, SCENARIOS, variants)
         say(f"load goes to {place}: {volume(plan)}")
+        for line in about_variants(plan, request.repeat or BLOCKS):
+            say(line)
         if earlier:
             require_same_plan(earlier, plan)
         yield PreparedRun(request=request, target=target, plan=plan, earlier=earlier)
 
 
+def variants_of(request: BenchRequest, earlier: Run | None) -> tuple[Variant, ...]:
+    """Returns the variants to compare, as typed; those of a run to resume as it stored them. Raises UsageError."""
+    if earlier:
+        return tuple(Variant(name=each.name, settings=each.settings) for each in earlier.manifest.variants)
+    return read_variants(Path(request.variants)) if request.variants else request.vary
+
+
+def about_variants(plan: Plan, repeat: int) -> list[str]:
+    """Returns what is compared, one line per variant, and a warning if the blocks are too few for a claim."""
+    if not plan.variants:
+        return []
+    lines = [f"compared in {plural(repeat, 'block')}, each with every variant once, in a shuffled order:"]
+    baseline = " (baseline)"
+    for name, settings in settings_text(plan.variants).items():
+        lines.append(f"  {name}{baseline}" + (f": {settings}" if settings != name else ""))
+        baseline = ""
+    warning = too_few_blocks(plan.variants, repeat, LEAST_BLOCKS)
+    return [*lines, f"warning: {warning}"] if warning else lines
+
+
 def execute(prepared: PreparedRun) -> Run:
     """Measures the planned trials that are not stored yet, judges all of them and returns the stored run."""
     request, target, earlier = prepared.request, prepared.target, prepared.earlier
-    target.preflight()
     target.restore()  # a bench that crashed has restored nothing; the rig is recorded as provisioned
+    target.preflight(prepared.plan.variants)
     code, rig = code_record(request.seed), target.record()
     if earlier:
         require_same_environment(earlier, code=code, rig=rig, settings=target.settings())
         writer = RunWriter.resume(earlier)
     else:
         writer = RunWriter.start(RESULTS, code=code, rig=rig, options=request.texts)
+        writer.variants(prepared.plan.variants)
         if not request.base_url:
             writer.noise_floor(noise_floor_file.noise_floor(rig.name, rig.model_dump()))
     rows = earlier.rows if earlier else ()
@@ -126,8 +154,9 @@ def _resumed(request: BenchRequest, run: Run) -> BenchRequest:
 
 def print_plan(plan: Plan) -> None:
     """Prints the trials in their order, then what is skipped and why."""
+    word = "block" if plan.variants else "trial"
     for trial in plan.trials:
-        say(f"{trial.order:4}  {trial.cell.name}  trial {trial.number}")
+        say(f"{trial.order:4}  {trial.cell.name}  {word} {trial.number}")
     for name, reason in plan.skipped.items():
         say(f"   -  {name}  skipped: {reason}")
 

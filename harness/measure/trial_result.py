@@ -12,6 +12,7 @@ from harness.checks.names import LEDGER, PER_REQUEST
 from harness.load import generator_checks
 from harness.measure.load_controller import LoadResults
 from harness.model import Trial
+from harness.plan.blocks import block_of
 from harness.plan.planner import Plan
 from harness.record import Captures, Evidence, TrialResult, Validity
 
@@ -91,7 +92,8 @@ def trials_to_remeasure(rows: Collection[TrialResult], plan: Plan) -> list[Trial
     """Returns the trials to measure once more after the plan, because the load generator limited them.
 
     Only the load generator's own counters decide that, never the measured figures, so results are not selected; the
-    invalid row stays. A trial of a resumed run that was measured once more before is not measured a third time.
+    invalid row stays. With variants the whole block is measured once more, because its figures are compared. A trial of
+    a resumed run that was measured once more before is not measured a third time.
     """
     planned = {trial.order for trial in plan.trials}
     doubted = [row.trial for row in rows if row.trial.order in planned and row.validity == "generator_bound"]
@@ -99,5 +101,8 @@ def trials_to_remeasure(rows: Collection[TrialResult], plan: Plan) -> list[Trial
         return []
     again = {(row.cell.name, row.trial.number) for row in rows if row.trial.order not in planned}
     missing = [trial for trial in doubted if (trial.cell.name, trial.number) not in again]
+    if plan.variants:
+        blocks = {block_of(trial) for trial in missing}
+        missing = [trial for trial in plan.trials if block_of(trial) in blocks]
     after = max([*planned, *(row.trial.order for row in rows)], default=0)
     return [replace(trial, order=after + n) for n, trial in enumerate(missing, 1)]

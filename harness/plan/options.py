@@ -14,6 +14,7 @@ from typing import Any
 
 from harness.errors import UsageError
 from harness.model import BACKENDS, MAX_HOSTS, STRATEGIES, Backend, Mode
+from harness.plan.variants import KEYS, Variant, parse_vary
 from harness.text import nearest, printable
 
 MAX_CLIENTS = 20_000
@@ -25,6 +26,10 @@ MAX_RUNS = 100
 AA_RUNS = 5
 """The fewest runs that show how much runs differ: Student's t makes the noise floor of fewer too wide to be of use."""
 BETWEEN = ("restart", "provision", "none")
+BLOCKS = 8
+"""Blocks of a bench with variants, without --repeat."""
+LEAST_BLOCKS = 6
+"""Fewer blocks allow no claim: the sign-flip test of n blocks has no p below 2 / 2^n, and 2 / 2^5 is above 0.05."""
 
 
 def whole(option: str, text: str | None, low: int, high: int) -> int | None:
@@ -179,6 +184,13 @@ class BenchRequest:
         "aa-between", "WHAT", "between the runs of --aa: restart the services (default), provision anew, or none",
         partial(one_of, known=BETWEEN), stored=False,
     )  # fmt: skip
+    vary: tuple[Variant, ...] = _option(
+        "vary", "KEY=A,B", f"compare variants in interleaved blocks; several keys: KEY=A,B;KEY=C,D ({', '.join(KEYS)})",
+        parse_vary, default=(),
+    )  # fmt: skip
+    variants: str | None = _option(
+        "variants", "FILE", "compare the variants of a YAML file (name: {KEY: value}) in interleaved blocks"
+    )
     resume: str | None = _option("resume", "RUN", "measure what an interrupted run still lacks", stored=False)
     base_url: str | None = _option(
         "base-url", "URL", "measure the service at http(s)://HOST:PORT instead of a rig (docs/openapi.yaml)"
@@ -230,6 +242,24 @@ class BenchRequest:
             raise UsageError("--aa-between needs --aa", hint=f"for example --aa {AA_RUNS}")
         if self.dsn and not self.base_url:
             raise UsageError("--dsn needs --base-url", hint="a rig's own database is known; leave out --dsn")
+        if self.vary and self.variants:
+            raise UsageError("--vary and --variants exclude each other", hint="write all variants into the file")
+        if self.vary or self.variants:
+            self._require_blocks()
+
+    def _require_blocks(self) -> None:
+        """Raises UsageError for options that do not fit a comparison of variants in blocks."""
+        option = "--vary" if self.vary else "--variants"
+        if self.aa:
+            raise UsageError(
+                f"--aa cannot be combined with {option}",
+                hint="variants are compared within blocks and need no noise floor",
+            )
+        if self.repeat == 1:
+            raise UsageError(
+                f"--repeat 1 with {option}: one block shows no difference",
+                hint=f"leave it out ({BLOCKS} blocks), or give {LEAST_BLOCKS} or more",
+            )
 
     @property
     def mode(self) -> Mode:

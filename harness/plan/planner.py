@@ -6,14 +6,17 @@ checks that all pools fit the server's connections, and orders the trials by the
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from harness.errors import UsageError
 from harness.model import BACKENDS, Cell, Trial
-from harness.plan.options import BenchRequest
+from harness.plan import blocks
+from harness.plan.options import BLOCKS, BenchRequest
 from harness.plan.scenario import Scenario, Site, Skip
+from harness.plan.variants import Variant, varied_keys, with_variant
 from harness.text import plural
 
 LONG_S, LONG_REQUESTS = 60.0, 1_000_000
@@ -25,12 +28,13 @@ or 50 MB on disk, which every check and report would read again."""
 class Plan:
     """The trials in order, and the skipped scenarios with the reason.
 
-    `samples`: every trial keeps its samples, whatever its length.
+    `samples`: every trial keeps its samples, whatever its length. `variants`: what the trials compare, if anything.
     """
 
     trials: tuple[Trial, ...]
     skipped: Mapping[str, str] = field(default_factory=dict)
     samples: bool = False
+    variants: tuple[Variant, ...] = ()
 
     def keeps_samples(self, scenario: Scenario, cell: Cell) -> bool:
         """Whether the cell's trials keep all samples. Long trials do so only on request or if the checks need them."""
@@ -38,42 +42,97 @@ class Plan:
         return self.samples or not scenario.works_without_samples or not long
 
 
-def make_plan(options: BenchRequest, site: Site, scenarios: Mapping[str, Scenario]) -> Plan:
+def make_plan(
+    options: BenchRequest, site: Site, scenarios: Mapping[str, Scenario], variants: Sequence[Variant] = ()
+) -> Plan:
     """Plans one scenario after the other. Within a scenario the seed shuffles the cells for each repetition.
 
     Shuffled blocks spread slow drift (heat, noisy neighbours) over all cells. Within a block, cells with the same
-    service settings stay together, because changing the settings takes longer than most trials. Raises UsageError if
-    nothing can be measured or the rig has fewer hosts than requested.
+    service settings stay together, because changing the settings takes longer than most trials. With `variants`, those
+    of a cell are measured one after the other instead (harness/plan/blocks.py). Raises UsageError if nothing can be
+    measured or the rig has fewer hosts than requested.
     """
     if options.hosts is not None and options.hosts > site.hosts:
         raise UsageError(
             f"--hosts {options.hosts}: the rig has {site.hosts} app hosts",
             hint=f"run ./run provision --hosts {options.hosts}",
         )
+    _require_one_choice(options, variants)
     rng = random.Random(options.seed)
+    orders = itertools.count(1)
     trials: list[Trial] = []
     skipped: dict[str, str] = {}
     for name in options.scenarios:
         scenario = scenarios[name]
         try:
-            requested = _requested(scenario, scenario.cells(options, site), options)
-            skipped |= _without_sqlite(scenario, requested, options, site)
-            cells = [_fit_pool(cell, site) for cell in requested]
-            for cell in cells:
-                if not scenario.exceeds_connections(cell):
-                    _require_connections(cell, site)
+            if variants:
+                found, left_out = _groups(scenario, options, site, variants)
+                skipped |= {f"cells of {name}": left_out} if left_out else {}
+            else:
+                cells, without_sqlite = _cells(scenario, options, site)
+                skipped |= without_sqlite
         except Skip as skip:
             skipped[name] = str(skip)
+            continue
+        if variants:
+            for number in range(1, (options.repeat or BLOCKS) + 1):
+                trials += blocks.blocks(found, number, rng, orders)
             continue
         repeats = [options.repeat or (1 if options.quick else scenario.repeat(cell)) for cell in cells]
         for number in range(1, max(repeats, default=0) + 1):
             for cell in _shuffled([c for c, count in zip(cells, repeats, strict=True) if number <= count], rng):
-                order = len(trials) + 1
-                trials.append(Trial(cell=cell, number=number, order=order, seed=rng.getrandbits(32)))
+                trials.append(Trial(cell=cell, number=number, order=next(orders), seed=rng.getrandbits(32)))
     if not trials:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in skipped.items())
         raise UsageError(f"nothing to measure: {reasons}", hint="./run scenarios lists what each scenario needs")
-    return Plan(trials=tuple(trials), skipped=skipped, samples=options.samples)
+    return Plan(trials=tuple(trials), skipped=skipped, samples=options.samples, variants=tuple(variants))
+
+
+def _require_one_choice(options: BenchRequest, variants: Sequence[Variant]) -> None:
+    """Raises UsageError for --strategy or --backend beside variants that choose the same."""
+    for key, chosen in (("strategy", options.strategies), ("backend", options.backends)):
+        if chosen and key in varied_keys(variants):
+            raise UsageError(f"--{key} and variants that set {key} exclude each other", hint=f"leave out --{key}")
+
+
+def _cells(scenario: Scenario, options: BenchRequest, site: Site) -> tuple[list[Cell], dict[str, str]]:
+    """Returns the cells to measure, and the part that is skipped for want of SQLite. Raises Skip, UsageError."""
+    requested = _requested(scenario, scenario.cells(options, site), options)
+    cells = [_fit_pool(cell, site) for cell in requested]
+    for cell in cells:
+        if not scenario.exceeds_connections(cell):
+            _require_connections(cell, site)
+    return cells, _without_sqlite(scenario, requested, options, site)
+
+
+def _groups(
+    scenario: Scenario, options: BenchRequest, site: Site, variants: Sequence[Variant]
+) -> tuple[list[blocks.Group], str]:
+    """Returns the groups to measure, and what is left out of them and why. Raises Skip, UsageError."""
+    varied = varied_keys(variants)
+    by_variant = []
+    for variant in variants:
+        own, _ = _cells(scenario, blocks.request_of(variant, options), site)
+        blocks.require_varies_nothing_itself(scenario, own, varied)
+        cells = [_fit_pool(with_variant(cell, variant, varied), site) for cell in own]
+        for cell in cells:
+            if not scenario.exceeds_connections(cell):
+                _require_connections(cell, site)
+            _require_pool(cell)
+        by_variant.append(cells)
+    found, left_out = blocks.groups(by_variant)
+    if not found:
+        raise Skip(left_out)
+    return found, left_out
+
+
+def _require_pool(cell: Cell) -> None:
+    """Raises UsageError if the app hosts could not start with the pool."""
+    if cell.pool_min is not None and cell.pool and cell.pool_min > cell.pool:
+        raise UsageError(
+            f"variant '{cell.variant}': app_pool_min {cell.pool_min} is more than the pool of {cell.pool}",
+            hint="set app_pool_size as well",
+        )
 
 
 _LOAD = {

@@ -20,18 +20,22 @@ MAX_DEPTH = 50
 _NOT_TEXT = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
-def read_yaml(path: Path) -> Any:
+GIVE_INVENTORY = "give --inventory FILE"
+
+
+def read_yaml(path: Path, *, texts: bool = False, hint: str = GIVE_INVENTORY) -> Any:
     """Returns the content of the file. Raises UsageError with file and line for anything that is not plain YAML.
 
     Refused are also duplicate keys, keys that are not text or a number, anchors that contain themselves, and files
-    that are larger or deeper than the limits above.
+    that are larger or deeper than the limits above. `texts`: every value is a text as it is written (`on` and `0123`
+    too), and `<<` merges nothing. `hint`: what to do where the file cannot be read.
     """
-    text = _read_text(path)
+    text = _read_text(path, hint)
     if text.startswith("$ANSIBLE_VAULT"):
         raise UsageError(f"{path}:1: a file encrypted with ansible-vault is not supported", hint="decrypt it")
     try:
         _require_shallow(text, path)
-        loader = _Loader(text)
+        loader = _TextLoader(text) if texts else _Loader(text)
         node = loader.get_single_node()
         if node is None:
             return None
@@ -51,8 +55,7 @@ def read_yaml(path: Path) -> Any:
         raise UsageError(f"{path}:1: not YAML: {printable(error)}") from None
 
 
-def _read_text(path: Path) -> str:
-    hint = "give --inventory FILE"
+def _read_text(path: Path, hint: str = GIVE_INVENTORY) -> str:
     try:
         if not stat.S_ISREG(path.stat().st_mode):  # a named pipe would block, a device has no end
             raise UsageError(f"{path}: cannot be read: not a regular file", hint=hint)
@@ -99,10 +102,14 @@ class _Loader(yaml.CSafeLoader):
             raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark) from None
 
 
+class _TextLoader(yaml.CBaseLoader):
+    """Makes texts of all values."""
+
+
 class _Checker:
     """Checks keys, and the size of each node with its aliases expanded; an aliased node is visited once."""
 
-    def __init__(self, path: Path, loader: _Loader) -> None:
+    def __init__(self, path: Path, loader: _Loader | _TextLoader) -> None:
         self._path = path
         self._loader = loader
         self._measured: dict[int, tuple[int, int] | None] = {}

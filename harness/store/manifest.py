@@ -96,8 +96,16 @@ class FindingRecord(Stored):
         return OLD_NAMES.get(check, check)
 
 
+class VariantRecord(Stored):
+    """A variant that the run compares (harness/plan/variants.py); `settings`: key -> value."""
+
+    name: str
+    settings: dict[str, str] = Field(default_factory=dict)
+
+
 class Manifest(Stored):
-    """run.yml. `settings` is nested by component; `skipped`: scenario, or a part of one -> reason.
+    """run.yml. `settings` is nested by component; `skipped`: scenario, or a part of one -> reason. `variants`: those
+    that are compared, the baseline first; empty in other runs.
 
     `noise_floor` maps `metric cell`, and `metric` for any other cell, to the ratio within which two identical
     measurements on this rig differ (compare/noise_floor.py); `canaries` are `before` and `after`: host -> cpu_ms,
@@ -113,6 +121,7 @@ class Manifest(Stored):
     code: CodeRecord
     rig: RigRecord
     options: dict[str, Any] = Field(default_factory=dict)
+    variants: list[VariantRecord] = Field(default_factory=list)
     settings: dict[str, Any] = Field(default_factory=dict)
     stages: dict[str, float] = Field(default_factory=dict)
     findings: list[FindingRecord] = Field(default_factory=list)

@@ -16,11 +16,12 @@ import yaml
 
 from harness.errors import FormatError, RigError
 from harness.model import Finding, RunVerdict
+from harness.plan.variants import Variant
 from harness.record import Evidence
 from harness.store import evidence_file
 from harness.store.csv_rows import TELEMETRY_COLUMNS, TIMELINE_COLUMNS, TRIAL_COLUMNS
 from harness.store.files import append_rows, disk_errors, keep_rows, update_symlink, write_atomically
-from harness.store.manifest import CodeRecord, FindingRecord, Manifest, RigRecord, Status
+from harness.store.manifest import CodeRecord, FindingRecord, Manifest, RigRecord, Status, VariantRecord
 from harness.store.run_reader import Run
 
 LANE_FILES = {
@@ -123,6 +124,10 @@ class RunWriter:
     def settings(self, settings: Mapping[str, object]) -> None:
         """Adds settings by component to the manifest (not yet saved)."""
         self.manifest.settings |= settings
+
+    def variants(self, variants: Iterable[Variant]) -> None:
+        """Stores the variants that the run compares (not yet saved)."""
+        self.manifest.variants = [VariantRecord(name=each.name, settings=dict(each.settings)) for each in variants]
 
     def skipped(self, reasons: Mapping[str, str]) -> None:
         """Stores which scenarios the plan leaves out, and why (not yet saved)."""

@@ -112,6 +112,10 @@ class AppConfigurator:
         self.cap(cell.cpus_per_host)
         self._serve_from(cell.hosts)
 
+    def wait_until_healthy(self) -> None:
+        """Waits until every app host reaches its database, which may have been restarted. Raises RigError."""
+        self._wait("the app hosts to become healthy", lambda: self._workers.healthy(self._hosts))
+
     def release_connections(self) -> None:
         """Resets the hosts whose pool keeps idle connections open, to free them in the database."""
         self._release(self._hosts, self._read())

@@ -10,6 +10,7 @@ from harness.load.job import Endpoint
 from harness.load.spec import LoadSpec
 from harness.model import Cell
 from harness.plan.scenario import RemoteWorkload, Site
+from harness.plan.variants import Variant
 from harness.rig.connection import HostConnection
 from harness.store.manifest import RigRecord
 from harness.store.run_writer import RunWriter
@@ -29,8 +30,19 @@ class Target(Protocol):
         """Returns what the target offers to a plan. Raises RigError where it is not healthy."""
         ...
 
-    def preflight(self) -> None:
-        """Checks that the oracle reads the data that the service writes. Raises UsageError."""
+    def resolve(self, variants: Sequence[Variant]) -> tuple[Variant, ...]:
+        """Returns the variants with the values that the plan and the run store; changes nothing.
+
+        Raises UsageError for a setting that the target does not have or cannot change, for a value that it does not
+        allow, and for two variants that are the same.
+        """
+        ...
+
+    def preflight(self, variants: Sequence[Variant] = ()) -> None:
+        """Checks that the oracle reads the data that the service writes, and tries the settings of the variants.
+
+        The target is as provisioned before and after it. Raises UsageError.
+        """
         ...
 
     def record(self) -> RigRecord:

@@ -13,12 +13,14 @@ from harness.load.job import Endpoint
 from harness.load.spec import LoadSpec
 from harness.model import Cell
 from harness.plan.scenario import RemoteWorkload, Site
+from harness.plan.variants import POSTGRES, Variant, postgres_settings, varied_keys
 from harness.provision.providers import provider_of
 from harness.rig.rig import Rig
 from harness.rig.ssh import SshConnection
 from harness.store.manifest import RigRecord
 from harness.store.run_writer import RunWriter
 from harness.targets.app_configurator import AppConfigurator
+from harness.targets.app_variants import effective, require_effect, require_names, require_values
 from harness.targets.app_workers import AppWorkers
 from harness.targets.base import During, Target
 from harness.targets.dead_rows import VacuumReading, vacuuming
@@ -27,6 +29,7 @@ from harness.targets.layer_counts import VACUUMED_TABLE, LayerCounters, sqlite_p
 from harness.targets.remote_workload import run_module
 from harness.targets.rig_database import RigDatabase
 from harness.targets.rig_facts import RigFacts
+from harness.targets.server_settings import ServerSettings
 from harness.targets.snapshot import Snapshot
 from harness.targets.sqlite_files import remove, run_script
 from harness.targets.telemetry import Telemetry
@@ -46,6 +49,7 @@ class RigTarget(Target):
             self._database = stack.enter_context(RigDatabase(self._rig.database, host))
             self._workers, haproxy = AppWorkers(self._rig), HAProxy(self._rig)
             self._facts = RigFacts(self._rig, self._database, self._workers)
+            self._server = ServerSettings(self._rig, self._database)
             self._layers = LayerCounters(self._rig, self._database, self._workers, haproxy)
             self._apps = AppConfigurator(self._rig, self._workers, haproxy, limit_cpus)
             self._apps.read_provisioned()
@@ -63,8 +67,32 @@ class RigTarget(Target):
         """See RigFacts.site."""
         return self._facts.site()
 
-    def preflight(self) -> None:
-        """Checks nothing: provisioning connected the service and the harness to the same database."""
+    def resolve(self, variants: Sequence[Variant]) -> tuple[Variant, ...]:
+        """Returns the variants unchanged. Raises UsageError for a setting that service and server do not have."""
+        if variants:
+            metrics = self._workers.metrics()
+            require_names(variants, metrics[min(metrics)].get("settings", {}))
+            self._server.require_names(variants)
+        return tuple(variants)
+
+    def preflight(self, variants: Sequence[Variant] = ()) -> None:
+        """Tries the settings of every variant. Provisioning connected service and harness to the same database."""
+        if not variants:
+            return
+        host, python = self._workers.hosts[0], self.command("")[:-2]
+        require_values(self._rig, host, variants, python)
+        metrics = self._workers.metrics()
+        provisioned = metrics[min(metrics)].get("settings", {})
+        names = [key.removeprefix(POSTGRES) for key in varied_keys(variants) if key.startswith(POSTGRES)]
+        effects = {}
+        try:
+            for variant in variants:
+                self._server.configure(postgres_settings(variant))
+                in_force = {f"{POSTGRES}{name}": value for name, value in self._server.values(names).items()}
+                effects[variant.name] = effective(variant.settings, provisioned) | in_force
+        finally:
+            self._server.restore()
+        require_effect(variants, effects)
 
     def record(self) -> RigRecord:
         """See RigFacts.record."""
@@ -107,7 +135,10 @@ class RigTarget(Target):
     # -- once per trial --------------------------------------------------------------------------------
 
     def configure(self, cell: Cell) -> None:
-        """See AppConfigurator.configure."""
+        """See ServerSettings.configure and AppConfigurator.configure; a restarted server is healthy before it ends."""
+        if "postgres." in str(cell.params.get("varied", "")):
+            self._server.configure(cell.postgres_settings)
+            self._apps.wait_until_healthy()
         self._apps.configure(cell)
 
     def reset_database(self, cell: Cell) -> Sequence[str]:
@@ -163,5 +194,6 @@ class RigTarget(Target):
             yield telemetry.during
 
     def restore(self) -> None:
-        """See AppConfigurator.restore."""
+        """See ServerSettings.restore and AppConfigurator.restore."""
+        self._server.restore()
         self._apps.restore()

@@ -24,6 +24,7 @@ from harness.load.request_builder import authority
 from harness.load.spec import LoadSpec, Operation
 from harness.model import Cell
 from harness.plan.scenario import RemoteWorkload, Site
+from harness.plan.variants import Variant, varied_keys
 from harness.rig.connection import LocalConnection
 from harness.rig.state import ROOT
 from harness.store.manifest import HostRecord, RigRecord
@@ -113,7 +114,7 @@ class UrlTarget(Target):
             connections=self._database.connections() if self._database else 100,
         )
 
-    def preflight(self) -> None:
+    def preflight(self, variants: Sequence[Variant] = ()) -> None:  # noqa: ARG002
         """Increments a new key, and after each increment reads it as the oracle does. Raises UsageError.
 
         The load agent's code judges the responses. An oracle that reads another database, or one that follows the
@@ -146,6 +147,15 @@ class UrlTarget(Target):
     def _post(self, path: str, body: Any) -> Response:
         with ServiceClient(self.address) as client:
             return client.post(path, body)
+
+    def resolve(self, variants: Sequence[Variant]) -> tuple[Variant, ...]:
+        """Returns the variants unchanged. Raises UsageError for a setting that a request does not carry."""
+        if refused := [key for key in varied_keys(variants) if key != "strategy"]:
+            raise UsageError(
+                f"{refused[0]} cannot be varied: {BY_URL}, and nothing of it is configured",
+                hint="vary strategy, or measure a rig",
+            )
+        return tuple(variants)
 
     def record(self) -> RigRecord:
         """Returns this machine, which is the load host."""

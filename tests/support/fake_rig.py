@@ -18,6 +18,7 @@ from harness.model import Host
 from harness.rig.connection import Result
 from harness.rig.rig import Rig
 from harness.targets.app_configurator import OVERRIDE
+from harness.targets.server_settings import FILE as VARIANT_FILE
 from tests.support.builders import rig_state
 
 SHARED = "/srv/shared"
@@ -44,6 +45,8 @@ class FakeHost:
         match command:
             case ["sh", "-c", script, "sh", path] if "cgroup" in script and path.endswith(OVERRIDE):
                 printed = self.rig.state_of(self.name)
+            case ["sh", "-c", _, "sh", action, name] if name == VARIANT_FILE:
+                printed = self.rig.server_file(action, stdin)
             case ["socat", *_]:
                 printed = self.rig.haproxy(stdin.strip())
             case ["sh", "-c", script] if OVERRIDE in script:
@@ -113,6 +116,7 @@ class FakeRig(Rig):
         self.capped: list[str] = []
         """The hosts that were capped, in order."""
         self.drained: set[str] = set()
+        self.server_settings = ""
         # SQLite
         self.journals: dict[str, str] = {}
         self.removed: list[str] = []
@@ -153,6 +157,12 @@ class FakeRig(Rig):
         if name in self.overrides:
             lines += ["overrides", *(f"{key}={value}" for key, value in self.overrides[name].items())]
         return "\n".join(lines) + "\n"
+
+    def server_file(self, action: str, text: str) -> str:
+        """Keeps the file of server settings; nothing else happens, because the database is not on a host."""
+        if action in ("write", "remove"):
+            self.server_settings = text
+        return f"/etc/{VARIANT_FILE}\n{self.server_settings}"
 
     def reload_haproxy(self) -> None:
         """Starts another HAProxy: it counts from zero and serves from every host, whatever was set before."""

@@ -207,3 +207,16 @@ def test_figures_do_not_affect_the_verdict() -> None:
     assert verdict_of([figure], invalid_trials=0) == "unknown"
     assert judged([figure, good]) == [good]
     assert merge([figure, finding(CELL, "knee", "unknown", "?")])[0].verdict == "unknown"
+
+
+def test_the_trials_of_each_variant_are_compared_with_each_other_only() -> None:
+    """A speed-up of 8 hosts of one variant over 1 host of another would be the difference of the variants."""
+    seen: list[list[str]] = []
+    judge = scenario(judge=lambda trials: seen.append([one.cell.variant for one in trials]) or [])
+    records = []
+    for order, variant in enumerate(("a", "b", "b", "a"), 1):
+        made = trial(order)
+        cell = replace(CELL, params={"variant": variant})
+        records.append(replace(made, row=replace(made.row, trial=replace(made.row.trial, cell=cell))))
+    evaluate({"s": judge}, records)
+    assert seen == [["a", "a"], ["b", "b"]]

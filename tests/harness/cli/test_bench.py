@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -11,6 +11,7 @@ import pytest
 from harness.cli import bench
 from harness.cli.bench import run_bench
 from harness.plan.scenario import Site
+from harness.plan.variants import Variant
 
 
 class TargetOnPaper:
@@ -18,6 +19,9 @@ class TargetOnPaper:
 
     def site(self) -> Site:
         return Site(hosts=4)
+
+    def resolve(self, variants: Sequence[Variant]) -> tuple[Variant, ...]:
+        return tuple(variants)
 
 
 def test_a_dry_run_prints_the_plan_releases_the_target_and_stores_nothing(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from harness.cli import bench as module
 from harness.errors import UsageError
 from harness.measure.resume import require_unfinished
 from harness.plan.scenario import Site
+from harness.plan.variants import Variant
 from harness.record import TrialResult
 from harness.store.csv_rows import as_columns
 from harness.store.manifest import RigRecord
@@ -33,7 +34,10 @@ class TargetOnPaper:
     def site(self) -> Site:
         return Site(hosts=4)
 
-    def preflight(self) -> None:
+    def resolve(self, variants: Sequence[Variant]) -> tuple[Variant, ...]:
+        return tuple(variants)
+
+    def preflight(self, variants: Sequence[Variant] = ()) -> None:
         """Nothing to check."""
 
     def restore(self) -> None:

@@ -55,6 +55,11 @@ def test_defaults_and_lists() -> None:
         ({"aa": "5", "resume": "RUN"}, "--aa cannot be combined with --resume"),
         ({"aa_between": "none"}, "--aa-between needs --aa"),
         ({"aa": "5", "aa_between": "restrat"}, "--aa-between: there is no 'restrat'"),
+        ({"vary": "strategy=upsert,unsafe", "aa": "5"}, "--aa cannot be combined with --vary"),
+        ({"variants": "f.yml", "aa": "5"}, "--aa cannot be combined with --variants"),
+        ({"vary": "strategy=upsert,unsafe", "repeat": "1"}, "--repeat 1 with --vary: one block shows no difference"),
+        ({"variants": "f.yml", "repeat": "1"}, "--repeat 1 with --variants"),
+        ({"vary": "strategy=upsert,unsafe", "variants": "f.yml"}, "--vary and --variants exclude each other"),
         ({"hostz": "5"}, "bench has no option 'hostz'"),
     ],
 )

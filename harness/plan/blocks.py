@@ -1,0 +1,100 @@
+"""The cells of a scenario with variants: groups whose cells differ only in the variant, and blocks of trials. Pure.
+
+A block is one repetition of one group: every variant once, one after the other, in an order that the seed shuffles,
+with the same keys and arrivals. What changes slowly (heat, neighbours, the size of tables) is then the same for the
+cells that are compared.
+"""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+
+from harness.model import Cell, Trial
+from harness.plan.options import BenchRequest
+from harness.plan.scenario import RemoteWorkload, Scenario, Skip
+from harness.plan.variants import CHOICES, POOL, Variant, same_settings, varied_keys, without_variant
+from harness.text import plural
+
+Group = tuple[Cell, ...]
+"""The cells of all variants, in the order of the variants."""
+
+
+def request_of(variant: Variant, options: BenchRequest) -> BenchRequest:
+    """Returns the request from which a scenario plans the cells of a variant."""
+    chosen = variant.settings
+    return replace(
+        options,
+        strategies=(chosen["strategy"],) if "strategy" in chosen else options.strategies,
+        backends=(chosen["backend"],) if "backend" in chosen else options.backends,  # type: ignore[arg-type]
+    )
+
+
+def require_varies_nothing_itself(scenario: Scenario, cells: Sequence[Cell], varied: Sequence[str]) -> None:
+    """Raises Skip for a scenario without HTTP load, or whose own cells differ in a setting that the variants set."""
+    for cell in cells:
+        if isinstance(scenario.workload(Trial(cell=cell, number=1, order=1, seed=1)), RemoteWorkload):
+            raise Skip("has no HTTP load whose figures the variants could change")
+    for key in varied:
+        values = {cell.pool if key == POOL else str(cell.params.get(key)) for cell in cells}
+        if key not in CHOICES and len(values) > 1:
+            raise Skip(f"its own cells differ in {key}")
+
+
+def groups(by_variant: Sequence[Sequence[Cell]]) -> tuple[list[Group], str]:
+    """Returns the groups that can be compared, and a sentence about the cells that are left out (empty: none are).
+
+    `by_variant`: the cells of each variant. A group is left out where not every variant has its cell, and where two
+    variants change nothing: the strategy of a scenario without increments.
+    """
+    found: dict[str, list[Cell]] = {}
+    for cell in itertools.chain(*by_variant):
+        found.setdefault(without_variant(cell).name, []).append(cell)
+    kept, absent, equal = [], [], []
+    for name, cells in found.items():
+        if [cell.variant for cell in cells] != [cell.variant for cell in next(zip(*by_variant, strict=False), ())]:
+            absent.append(name)
+        elif any(same_settings(one, other) for one, other in itertools.combinations(cells, 2)):
+            equal.append(name)
+        else:
+            kept.append(tuple(cells))
+    reasons = [f"not every variant has {', '.join(absent)}"] if absent else []
+    reasons += [f"the variants change nothing in {', '.join(equal)}"] if equal else []
+    return kept, "; ".join(reasons)
+
+
+def blocks(found: Sequence[Group], number: int, rng: random.Random, orders: Iterator[int]) -> list[Trial]:
+    """Returns the trials of repetition `number` of all groups; `orders` counts the trials of the run."""
+    trials = []
+    for group in rng.sample(found, len(found)):
+        seed = rng.getrandbits(32)
+        trials += [
+            Trial(cell=cell, number=number, order=next(orders), seed=seed) for cell in rng.sample(group, len(group))
+        ]
+    return trials
+
+
+def block_of(trial: Trial) -> tuple[str, int]:
+    """Returns what the trials of a block have in common: the name of the group and the number of the repetition."""
+    return without_variant(trial.cell).name, trial.number
+
+
+def too_few_blocks(variants: Sequence[Variant], repeat: int, least: int) -> str:
+    """Returns a sentence if this number of blocks allows no claim, whatever is measured."""
+    if not variants or repeat >= least:
+        return ""
+    return (
+        f"{plural(repeat, 'block')} allow no claim: the least p of a sign-flip test is 2/2^{repeat} = "
+        f"{2 / 2**repeat:.2g}, above 0.05; {least} or more can show a difference"
+    )
+
+
+def settings_text(variants: Sequence[Variant]) -> Mapping[str, str]:
+    """Returns the settings of each variant by its name, for messages."""
+    keys = varied_keys(variants)
+    return {
+        v.name: ", ".join(f"{key}={v.settings[key]}" for key in keys if key in v.settings) or "as provisioned"
+        for v in variants
+    }
