@@ -90,10 +90,14 @@ class Cell:
 
     @property
     def name(self) -> str:
-        """Short and unique within a run: used in findings, file names and report rows."""
+        """Short and unique within a run: used in findings, file names and report rows.
+
+        The name of its variant is not in it, because the variant's settings are: the same cell has the same name in
+        every run.
+        """
         parts = [self.scenario, self.backend, self.strategy, f"h{self.hosts}", f"p{self.pool}" if self.pool else ""]
         parts.append(f"c{self.clients}" if self.mode == "closed" else f"r{self.rate:g}")
-        parts += [f"{k}={v}" for k, v in sorted(self.params.items()) if k != "varied"]
+        parts += [f"{k}={v}" for k, v in sorted(self.params.items()) if k not in ("variant", "varied")]
         return ".".join(part for part in parts if part)
 
     @property

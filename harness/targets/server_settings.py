@@ -27,9 +27,10 @@ TIMEOUT_S = 60.0
 POLL_S = 0.1
 _KEPT = re.compile(
     r"(.*_file|data_directory|listen_addresses|port|unix_socket_.*|ssl|ssl_.*|max_connections|(superuser_)?reserved_connections"
-    r"|logging_collector|log_(destination|directory|filename|line_prefix|min_messages)|lc_messages|track_(counts|activities))"
+    r"|logging_collector|log_(destination|directory|filename|line_prefix|min_messages)|lc_messages|track_(counts|activities)"
+    r"|datestyle|intervalstyle|timezone|client_encoding|search_path|(default_)?transaction_.*)"
 )
-"""Settings through which the harness and the service reach the server, and those of what the harness reads."""
+"""Settings through which the harness and the service reach the server, and those of what both send and read."""
 
 _SCRIPT = """
 set -eu
@@ -110,7 +111,8 @@ class ServerSettings:
     def configure(self, wanted: Mapping[str, str]) -> None:
         """Puts the settings into force, and all others as provisioned; restarts the server where a setting needs it.
 
-        Raises UsageError where PostgreSQL refuses a value, and RigError; the settings are then as provisioned.
+        Raises UsageError where PostgreSQL refuses a value or does not take it, with all settings as provisioned again;
+        and RigError.
         """
         path, *lines = self._run("read").splitlines()
         before = {line.split(" = ")[0].lower() for line in lines}
@@ -145,11 +147,11 @@ class ServerSettings:
     def _reload(self) -> bool:
         """Makes the server read its files and waits for that; returns False where the server is down."""
         try:
-            (asked,) = self._database.one("SELECT clock_timestamp()")
+            (asked,) = self._database.one("SELECT extract(epoch FROM clock_timestamp())")
         except RigError:
             return False
         self._run("reload")
-        self._wait("PostgreSQL to load its settings", lambda: self._is_at_least("pg_conf_load_time()", asked))
+        self._wait("PostgreSQL to load its settings", lambda: self._has_loaded_since(asked))
         return True
 
     def _restart(self) -> None:
@@ -158,13 +160,13 @@ class ServerSettings:
         self._wait("PostgreSQL to answer after its restart", self._answers)
 
     def _require_in_force(self, path: str, wanted: Mapping[str, str]) -> None:
-        """Raises RigError where the server does not take exactly these settings from the file."""
+        """Raises UsageError where the server does not take a setting from the file, RigError where it keeps another."""
         names = {name.lower() for name in wanted}
         settings = self._settings()
         for name in names:
             setting = settings[name]
             if setting.file != path or setting.pending_restart:
-                raise RigError(
+                raise UsageError(
                     f"{self._host.name}: PostgreSQL does not take {name} from {path}: it is {setting.value}, from "
                     f"{setting.file or setting.context}",
                     hint=f"did ALTER SYSTEM set it? undo that with: ALTER SYSTEM RESET {name}",
@@ -186,9 +188,10 @@ class ServerSettings:
             for name, value, context, pending, file in rows
         }
 
-    def _is_at_least(self, expression: str, asked: Any) -> bool:
-        (reached,) = self._database.one(f"SELECT {expression}")
-        return bool(reached >= asked)
+    def _has_loaded_since(self, asked: Any) -> bool:
+        """Returns whether this session, and with it every new one, has read the files since a time."""
+        (loaded,) = self._database.one("SELECT extract(epoch FROM pg_conf_load_time())")
+        return bool(loaded >= asked)
 
     def _answers(self) -> bool:
         try:
