@@ -181,7 +181,8 @@ def test_a_setting_that_alter_system_has_set_is_not_taken_for_the_variants(
                 settings.configure({"work_mem": "8MB"})
         finally:
             admin.execute("ALTER SYSTEM RESET work_mem")
-    settings.restore()
+            settings.configure({"work_mem": "8MB"})  # and with it a reload
+            settings.restore()
 
 
 @pytest.mark.parametrize(
