@@ -14,7 +14,7 @@ from typing import Any
 
 from harness.errors import UsageError
 from harness.model import BACKENDS, MAX_HOSTS, STRATEGIES, Backend, Mode
-from harness.plan.variants import KEYS, Variant, parse_vary
+from harness.plan.variants import Variant, parse_vary
 from harness.text import nearest, printable
 
 MAX_CLIENTS = 20_000
@@ -185,12 +185,10 @@ class BenchRequest:
         partial(one_of, known=BETWEEN), stored=False,
     )  # fmt: skip
     vary: tuple[Variant, ...] = _option(
-        "vary", "KEY=A,B", f"compare variants in interleaved blocks; several keys: KEY=A,B;KEY=C,D ({', '.join(KEYS)})",
+        "vary", "KEY=A,B", "compare settings in interleaved blocks; several keys: KEY=A,B;KEY=C,D",
         parse_vary, default=(),
     )  # fmt: skip
-    variants: str | None = _option(
-        "variants", "FILE", "compare the variants of a YAML file (name: {KEY: value}) in interleaved blocks"
-    )
+    variants: str | None = _option("variants", "FILE", "compare the variants of a YAML file: name: {KEY: value}")
     resume: str | None = _option("resume", "RUN", "measure what an interrupted run still lacks", stored=False)
     base_url: str | None = _option(
         "base-url", "URL", "measure the service at http(s)://HOST:PORT instead of a rig (docs/openapi.yaml)"

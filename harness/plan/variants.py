@@ -22,7 +22,7 @@ POOL = "app_pool_size"
 """Varies the cell's own field `pool`."""
 CHOICES: Mapping[str, Sequence[str]] = {"strategy": STRATEGIES, "backend": BACKENDS}
 """Keys that decide which cells a scenario plans -> the values allowed."""
-KEYS = (*CHOICES, f"{APP}<setting of the service>", f"{POSTGRES}<setting of the server>")
+KEYS = (*CHOICES, f"{APP}SETTING", f"{POSTGRES}SETTING")
 MAX_VARIANTS = 16
 MAX_POOL = 1000
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9 ._=+:/-]{0,118}[A-Za-z0-9._=+:/-])?")

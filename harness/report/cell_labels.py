@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from harness.model import BACKENDS, STRATEGIES, Cell
 from harness.plan.scenario import Scenario, backend_name, default_label, joined
+from harness.plan.variants import short_key
 from harness.scenarios.increment_workload import KEY_SETS, keys_name
 from harness.text import plural
 
@@ -23,6 +24,8 @@ PARAMS: Mapping[str, str] = {
 }
 """Parameter -> its text; other parameters are shown as `name value`."""
 
+POSTGRES = "postgres_"
+"""How parameters begin that are settings of the server."""
 FIRST = ("none", "pool", "burst", "open")
 """Parameter values that sort before others: the baseline of a comparison, or the value that a criterion judges."""
 
@@ -46,7 +49,7 @@ def labels(cells: Sequence[Cell], scenario: Scenario | None) -> Labels:
     the same for two cells, their other settings are added, or else the cell's name.
     """
     label = scenario.label if scenario else default_label
-    full = {cell.name: label(cell) or cell.name for cell in cells}
+    full = {cell.name: _with_variant(cell, label(cell)) or cell.name for cell in cells}
     settings = {cell.name: _settings(cell) for cell in cells}
     parts = {name: text.split(", ") for name, text in full.items()}
     shared = _in_all(parts.values()) if len(full) > 1 else []
@@ -65,6 +68,13 @@ def labels(cells: Sequence[Cell], scenario: Scenario | None) -> Labels:
     )
 
 
+def _with_variant(cell: Cell, label: str) -> str:
+    """Returns the label with the name of the cell's variant, as far as the label does not say it: strategy, backend."""
+    words = cell.variant.split(" ")
+    own = {f"strategy={cell.strategy}": cell.strategy, f"backend={cell.backend}": backend_name(cell)}
+    return joined(label, " ".join(word for word in words if not (word in own and _mentions(label, own[word]))))
+
+
 def without(label: str, *words: str) -> str:
     """Returns a label without the parts that begin with one of `words`, such as a strategy or the backend's name."""
     return joined(*(part for part in label.split(", ") if not any(word and part.startswith(word) for word in words)))
@@ -74,7 +84,9 @@ def reading_order(cell: Cell) -> tuple[object, ...]:
     """Sort key of cells: PostgreSQL first, strategies as they are listed, then parameters and sizes, ascending."""
     strategy = STRATEGIES.index(cell.strategy) if cell.strategy in STRATEGIES else -1
     params = sorted(
-        (str(name), *_rank(value)) for name, value in cell.params.items() if not str(name).startswith("app_")
+        (str(name), *_rank(value))
+        for name, value in cell.params.items()
+        if not str(name).startswith("app_") and name != "varied"
     )
     return BACKENDS.index(cell.backend), strategy, params, cell.hosts, cell.pool, cell.clients, cell.rate or 0.0
 
@@ -114,7 +126,11 @@ def _settings(cell: Cell) -> list[str]:
         f"{cell.rate:,g} requests/s" if cell.rate is not None else plural(cell.clients, "client"),
         plural(cell.requests, "request") if cell.requests else "",
         f"{cell.seconds:g} s" if cell.seconds else "",
-        *(_param(cell, str(name), value) for name, value in sorted(cell.params.items(), key=lambda item: str(item[0]))),
+        *(
+            _param(cell, str(name), value)
+            for name, value in sorted(cell.params.items(), key=lambda item: str(item[0]))
+            if name not in ("variant", "varied")
+        ),
     )
     return [text for text in texts if text]
 
@@ -124,6 +140,10 @@ def _param(cell: Cell, name: str, value: object) -> str:
         return keys_name(cell)
     if name == "rows" and isinstance(value, int):
         return f"{plural(value, 'row')} per request"
+    if name.startswith(POSTGRES):
+        return f"{name.removeprefix(POSTGRES)}={value}"
+    if name in str(cell.params.get("varied", "")).split() and name not in PARAMS:
+        return f"{short_key(name)}={value}"
     if isinstance(value, bool) and name not in PARAMS:
         return f"{'with' if value else 'without'} {name}"
     return PARAMS.get(name, name + " {}").format(_value(value))

@@ -9,7 +9,9 @@ import pytest
 
 from harness.model import BACKENDS, Cell
 from harness.plan.options import BenchRequest
+from harness.plan.planner import make_plan
 from harness.plan.scenario import Site
+from harness.plan.variants import parse_named, parse_vary, varied_keys, with_variant
 from harness.report.cell_labels import labels, reading_order, without
 from harness.scenarios import SCENARIOS
 
@@ -71,6 +73,45 @@ def test_cell_without_strategy_names_none() -> None:
 def test_number_that_ends_like_another_is_not_taken_for_it() -> None:
     cells = [Cell(scenario="connections", clients=1200, requests=200, params={"load": "open"})]
     assert "200 requests" in labels(cells, SCENARIOS["connections"]).common
+
+
+@pytest.mark.parametrize(
+    ("vary", "short"),
+    [
+        ("strategy=upsert,coalesce", ["upsert", "coalesce"]),
+        ("postgres.synchronous_commit=on,off", ["synchronous_commit=on", "synchronous_commit=off"]),
+        ("app_pool_size=5,20", ["pool_size=5", "pool_size=20"]),
+        (
+            "strategy=upsert,coalesce;app_retry_limit=1,9",
+            [f"{strategy}, retry_limit={limit}" for strategy in ("upsert", "coalesce") for limit in (1, 9)],
+        ),
+    ],
+)
+def test_labels_of_variants_show_what_differs(vary: str, short: list[str]) -> None:
+    variants = parse_vary("vary", vary)
+    strategy = {"strategy": "upsert"} if "strategy" not in vary else {}
+    options = BenchRequest.parse({"vary": vary, "scenario": "throughput", **strategy}, known_scenarios=SCENARIOS)
+    planned = make_plan(options, SITE, SCENARIOS, variants).trials
+    cells = list({t.cell.name: t.cell for t in planned if t.cell.params["keys"] == "hot"}.values())
+    named = labels(cells, SCENARIOS["throughput"])
+    assert sorted(named.short.values()) == sorted(short)
+    texts = " ".join([*named.short.values(), *named.aside.values(), named.common])
+    assert "varied" not in texts
+    assert "postgres_" not in texts
+    assert "app_" not in texts
+    assert "synchronous_commit" not in " ".join(named.aside.values()), "said twice"
+
+
+def test_labels_of_named_variants_are_their_names_with_the_settings_aside() -> None:
+    variants = parse_named({"durable": {}, "fast": {"postgres.synchronous_commit": "off"}}, str)
+    cells = [
+        with_variant(Cell(scenario="throughput", params={"keys": "hot"}), one, varied_keys(variants))
+        for one in variants
+    ]
+    named = labels(cells, SCENARIOS["throughput"])
+    assert list(named.short.values()) == ["durable", "fast"]
+    assert list(named.aside.values()) == ["", "synchronous_commit=off"]
+    assert "PostgreSQL, upsert, 1 hot key" in named.common
 
 
 def test_no_cells_no_labels() -> None:
