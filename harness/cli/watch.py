@@ -20,7 +20,8 @@ from rich.text import Text
 from harness.errors import RigError
 from harness.model import Host
 from harness.rig.rig import open_rig
-from harness.targets.telemetry import Activity, SamplerLine, Samplers
+from harness.targets.samplers import SamplerLine, Samplers
+from harness.targets.telemetry import Activity
 from harness.text import printable
 
 PLAIN_S, PLAIN_WIDTH, PLAIN_ROWS = 2.0, 160, 20
@@ -226,7 +227,7 @@ def run_watch(rig_name: str, seconds: float | None, interval: float | None, *, c
     live = console.is_terminal
     interval = interval or (1.0 if live else PLAIN_S)
     width = console.width if live else PLAIN_WIDTH
-    lost_hosts: list[str] = []
+    lost_hosts: dict[str, None] = {}
     with open_rig(rig_name) as rig, rig.database() as connection:
         hosts = Hosts(rig.hosts)
 
@@ -242,7 +243,7 @@ def run_watch(rig_name: str, seconds: float | None, interval: float | None, *, c
                 yield "\n".join(lines)
 
         try:
-            with Samplers(rig, hosts.take, lambda message: lost_hosts.append(printable(message))):
+            with Samplers(rig, hosts.take, lambda message: lost_hosts.update({printable(message): None})):
                 if not live:
                     for update in updates():
                         print(update, flush=True)

@@ -118,7 +118,8 @@ class LoadController:
                 agent.process.close()
             deadline = time.monotonic() + GONE_S
             for agent in started:  # an agent that still starts or writes results would create the folder again
-                agent.ended.wait(max(0.0, deadline - time.monotonic()))
+                if not agent.ended.wait(max(0.0, deadline - time.monotonic())):
+                    agent.process.end()
             for connection in {agent.connection.name: agent.connection for agent in started}.values():
                 with contextlib.suppress(RigError):
                     connection.run(["rm", "-rf", "--", remote], timeout_s=CLEAN_S, check=False)

@@ -42,6 +42,9 @@ HOST_CODE = ("errors", "model", "record", "text", "host_scripts", "load", "isola
 HOST_PYTHON = "3.11"
 """Debian 12 has it, and so have the hosts that the podman and vm providers make."""
 
+PIP_S = 900.0
+"""Longest time for pip to download and unpack the packages of the hosts, about 40 MB."""
+
 KEPT = 10
 """How many versions of the code stay in the cache: each edit of host code makes one."""
 
@@ -158,7 +161,13 @@ def _install(tree: Path, python: str, machine: str) -> None:
         *("--target", str(tree), "--python-version", python, "--implementation", "cp"),
         *(part for tag in platforms for part in ("--platform", tag)),
     ]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=PIP_S)
+    except subprocess.TimeoutExpired:
+        raise RigError(
+            f"pip did not install the packages for Python {python} on {machine} within {PIP_S:g} s",
+            hint="check that the package index can be reached (pip config list), then run ./run provision again",
+        ) from None
     if done.returncode != 0:
         errors = [line for line in done.stderr.splitlines() if line.startswith("ERROR")] or ["no message"]
         raise RigError(

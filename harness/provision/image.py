@@ -123,8 +123,8 @@ def prepare(
         if path.is_file() and path.suffix in (".list", ".sources")
     }
     try:
-        dump = subprocess.run(["apt-config", "dump"], capture_output=True, text=True, check=False).stdout
-    except FileNotFoundError:
+        dump = subprocess.run(["apt-config", "dump"], capture_output=True, text=True, check=False, timeout=30).stdout
+    except (FileNotFoundError, subprocess.TimeoutExpired):
         dump = ""
     wanted = tuple(sorted({*role_packages(roles), *packages}))
     parts = {

@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import select
 import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +20,9 @@ from harness.errors import RigError
 from harness.rig.state import ROOT
 
 END_S = 30.0
-"""Longest wait for a local process that has closed its output."""
+"""Longest wait for a local process that has closed its output or was killed."""
+SEND_S = 15.0
+"""Longest wait for a local process that reads no input."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,11 +71,20 @@ class _LocalStream:
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self._process = process
         self._stderr = ""
+        assert process.stdin is not None
+        os.set_blocking(process.stdin.fileno(), False)
 
     def send(self, line: str) -> None:
+        """Sends a line. Raises TimeoutError if the process reads nothing: its pipe is full."""
         assert self._process.stdin is not None
-        self._process.stdin.write(line + "\n")
-        self._process.stdin.flush()
+        pipe, rest, deadline = self._process.stdin.fileno(), f"{line}\n".encode(), time.monotonic() + SEND_S
+        poll = select.poll()
+        poll.register(pipe, select.POLLOUT)
+        while rest:
+            if not poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
+                raise TimeoutError(f"the process read no input for {SEND_S:g} s")
+            with contextlib.suppress(BlockingIOError):
+                rest = rest[os.write(pipe, rest) :]
 
     def lines(self) -> Iterator[str]:
         assert self._process.stdout is not None
@@ -102,7 +115,8 @@ class _LocalStream:
             if pipe is not None:
                 with contextlib.suppress(OSError):
                     pipe.close()
-        self._process.wait()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(END_S)
 
 
 _PR_SET_PDEATHSIG = 1

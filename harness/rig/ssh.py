@@ -10,6 +10,7 @@ import contextlib
 import logging
 import shlex
 import shutil
+import socket
 import tarfile
 import threading
 from collections.abc import Collection, Iterator, Sequence
@@ -24,6 +25,8 @@ from harness.rig.connection import RemoteProcess, Result
 from harness.rig.tunnel import tunnel
 
 CONNECT_TIMEOUT_S = 15
+KEEPALIVE_S, SILENT_S = 15, 60
+"""An idle connection sends a message so often; one that is not acknowledged for so long is lost."""
 FETCH_S = 60.0
 """Longest pause of a host while it sends files."""
 HOST_DOWN = "./run status shows whether the host is up; ./run provision starts it"
@@ -66,6 +69,13 @@ def _deadline(channel: paramiko.Channel, timeout_s: float) -> Iterator[None]:
         raise TimeoutError
 
 
+def _notice_death(transport: paramiko.Transport) -> None:
+    """Ends the connection if its host acknowledges nothing for `SILENT_S`; the next use opens it again."""
+    transport.set_keepalive(KEEPALIVE_S)
+    if isinstance(transport.sock, socket.socket):  # a bastion's channel ends with the bastion's connection
+        transport.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, SILENT_S * 1000)
+
+
 class _RemoteStream:
     def __init__(self, channel: paramiko.Channel) -> None:
         self._channel = channel
@@ -85,7 +95,9 @@ class _RemoteStream:
             self._channel.shutdown_write()
 
     def error_output(self) -> str:
-        return bytes(self._err.read()).decode(errors="replace")[-4000:]
+        with contextlib.suppress(OSError, EOFError, paramiko.SSHException), _deadline(self._channel, CONNECT_TIMEOUT_S):
+            return bytes(self._err.read()).decode(errors="replace")[-4000:]
+        return ""
 
     def has_ended(self) -> bool:
         return bool(self._channel.closed or self._channel.exit_status_ready())
@@ -147,7 +159,7 @@ class SshConnection:
             if not self._connection.is_connected:
                 try:
                     self._connection.open()
-                    self._connection.transport.set_keepalive(15)
+                    _notice_death(self._connection.transport)
                 except paramiko.BadHostKeyException as error:
                     raise changed_host_key(self.name) from error
                 except (paramiko.SSHException, OSError, EOFError) as error:

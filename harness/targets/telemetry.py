@@ -1,7 +1,7 @@
 """Records metrics of every host and the database each second while a bench runs: the rows of telemetry.csv.
 
-There is one stream per host (host_scripts/sampler.py; its docstring lists the host metrics) and one connection to the
-database, which is opened again after a restart of the database. If a host or the database stops answering, the run's
+There is one stream per host (samplers.py; the docstring of host_scripts/sampler.py lists the host metrics) and one
+connection to the database, both opened again after they are lost. If a host or the database stops answering, the run's
 warnings name it, and the bench goes on.
 
 Metrics of the database, as rates per second unless stated otherwise, and of the service's database only where
@@ -22,32 +22,23 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
-import json
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
 from typing import Any, Self
 
 import psycopg
 
 from harness.errors import RigError
-from harness.host_scripts import source
-from harness.model import Host
-from harness.rig.connection import RemoteProcess
 from harness.rig.rig import Rig
-from harness.rig.ssh import SshConnection
-from harness.rig.state import Variables
 from harness.store.run_writer import RunWriter
-from harness.targets.haproxy import SOCKET
+from harness.targets.samplers import END_S, SamplerLine, Samplers
 
 BATCH_S = 2.0
 ANSWER_S = 4.0
 """Longest wait for a reading of the database; shorter than END_S, so that the poller ends in time."""
 REOPEN_S = 2.0
 """Time between two attempts to reach a database that has stopped answering."""
-END_S = 10.0
-"""The longest wait for the streams to end."""
 
 _GROWING = """
 SELECT xact_commit AS pg_commits, xact_rollback AS pg_rollbacks, deadlocks AS pg_deadlocks, sessions AS pg_sessions,
@@ -69,95 +60,6 @@ SELECT count(*) FILTER (WHERE state = 'active') AS pg_active,
 FROM pg_stat_activity
 WHERE backend_type = 'client backend' AND datname = current_database() AND application_name <> 'pgcrucible'
 """
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SamplerLine:
-    """Metrics of a host or a database at one moment. `order`: trial that contains the whole interval; 0 for none."""
-
-    host: str
-    order: int
-    metrics: Mapping[str, float]
-
-
-Take = Callable[[SamplerLine], None]
-Lost = Callable[[str], None]
-
-
-def read_line(line: str, host: str) -> SamplerLine:
-    """Parses a line of the sampler on `host`; HAProxy's lines name an app host. Raises ValueError."""
-    try:
-        parsed = json.loads(line)
-        metrics = {str(name): float(value) for name, value in parsed["metrics"].items()}
-        return SamplerLine(host=parsed.get("server") or host, order=int(parsed["order"]), metrics=metrics)
-    except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"not a line of the sampler: {line[:80]!r}") from error
-
-
-def job(host: Host, variables: Variables) -> dict[str, object]:
-    """Returns the sampler's job on a host: the services that it asks."""
-    if host.role == "app":
-        first, workers = int(variables["app_port"]), int(variables["app_workers"])
-        return {"ports": list(range(first, first + workers))}
-    return {"haproxy": SOCKET} if host.role == "lb" else {}
-
-
-class Samplers:
-    """Runs the sampler on every host of a rig while the context lasts; calls `take` and `lost` from several threads."""
-
-    def __init__(self, rig: Rig, take: Take, lost: Lost) -> None:
-        self._rig, self._take, self._lost = rig, take, lost
-        self._streams: dict[str, RemoteProcess] = {}
-        self._threads: list[threading.Thread] = []
-        self._ending = False
-
-    def __enter__(self) -> Self:
-        code = source("sampler")
-
-        def start(connection: SshConnection) -> None:
-            work = json.dumps(job(connection.host, self._rig.variables))
-            try:
-                stream = connection.stream(["python3", "-I", "-S", "-u", "-c", code, work])
-            except RigError as error:
-                self._lost(error.message)
-                return
-            self._streams[connection.name] = stream
-            thread = threading.Thread(target=self._listen, args=(connection.name, stream), daemon=True)
-            thread.start()
-            self._threads.append(thread)
-
-        try:
-            self._rig.each(self._rig.hosts, start)
-        except BaseException:
-            self.__exit__()
-            raise
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._ending = True
-        for stream in self._streams.values():
-            stream.close()
-        deadline = time.monotonic() + END_S
-        for thread in self._threads:
-            thread.join(max(0.0, deadline - time.monotonic()))
-
-    def begin(self, order: int) -> None:
-        """Assigns the readings from now on to trial `order` (0: to none)."""
-        for stream in self._streams.values():
-            with contextlib.suppress(OSError, EOFError, RigError):  # its thread reports the loss
-                stream.send(str(order))
-
-    def _listen(self, host: str, stream: RemoteProcess) -> None:
-        reason = ""
-        try:
-            for line in stream.lines():
-                self._take(read_line(line, host))
-        except (OSError, EOFError, ValueError) as error:
-            reason = str(error) or type(error).__name__
-        if not self._ending:
-            with contextlib.suppress(OSError, EOFError):
-                reason = reason or (stream.error_output().strip().splitlines() or [""])[-1]
-            self._lost(f"{host}: {reason or 'the sampler ended'}")
 
 
 class Activity:
@@ -288,10 +190,10 @@ class Telemetry:
             try:
                 self._recorder.append("telemetry", rows)
             except RigError as error:  # the bench itself reports a full disk and what is kept
-                self._lost(error.message)
+                self._recorder.warn(f"telemetry: {error.message}")
 
     def _lost(self, reason: str) -> None:
-        self._recorder.warn(f"telemetry: {reason}: no metrics of it from now on")
+        self._recorder.warn(f"telemetry: {reason}: no metrics of it until it answers again")
 
     def _lost_database(self, name: str, error: Exception) -> None:
         reason = " ".join(str(error).split())

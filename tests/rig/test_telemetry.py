@@ -47,7 +47,7 @@ def seconds(telemetry: Telemetry, recorder: RunWriter) -> float:
 CONTROLLER = """
 import sys, time
 from harness.rig.rig import open_rig
-from harness.targets.telemetry import Samplers
+from harness.targets.samplers import Samplers
 with open_rig(sys.argv[1]) as rig, Samplers(rig, lambda _: None, print):
     print("up", flush=True)
     time.sleep(600)

@@ -28,7 +28,7 @@ from harness.cli.watch import (
 )
 from harness.errors import RigError
 from harness.model import Host
-from harness.targets.telemetry import SamplerLine
+from harness.targets.samplers import SamplerLine
 
 WAIT_S = 30.0
 DATABASE = {

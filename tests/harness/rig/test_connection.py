@@ -7,6 +7,10 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
+from harness.rig import connection
+from harness.rig.connection import LocalConnection
 from harness.rig.state import ROOT
 
 WAIT_S = 20.0
@@ -40,3 +44,21 @@ def test_a_command_ends_when_the_harness_is_killed(tmp_path: Path) -> None:
     while is_alive(pid):
         assert time.monotonic() < deadline, "the command still runs"
         time.sleep(0.05)
+
+
+def test_a_process_that_reads_no_input_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A load agent that was stopped (SIGSTOP) blocked the bench at the line that a full pipe did not take."""
+    monkeypatch.setattr(connection, "SEND_S", 0.2)
+    stream = LocalConnection().stream(["sleep", "60"])
+    try:
+        with pytest.raises(TimeoutError, match=r"read no input for 0\.2 s"):
+            stream.send("x" * 1_000_000)
+    finally:
+        stream.end()
+
+
+def test_a_long_line_arrives_whole() -> None:
+    stream = LocalConnection().stream(["sh", "-c", "sleep 0.2; wc -c"])
+    stream.send("é" * 500_000)
+    stream.close()
+    assert list(stream.lines()) == ["1000001"]

@@ -23,7 +23,8 @@ from harness.store.csv_rows import TELEMETRY_COLUMNS
 from harness.store.files import read_table
 from harness.store.manifest import CodeRecord, RigRecord
 from harness.store.run_writer import RunWriter
-from harness.targets.telemetry import _CHECKPOINTS, Activity, SamplerLine, Samplers, Telemetry, job, read_line
+from harness.targets import samplers
+from harness.targets.telemetry import _CHECKPOINTS, Activity, Telemetry
 from tests.support.builders import rig_state
 
 WAIT_S = 30.0
@@ -133,36 +134,6 @@ def recorded(telemetry: Telemetry, recorder: RunWriter, order: int, *wanted: tup
 EVERY_HOST = [(host, "cpu_used_cores") for host in ("db-1", "app-1", "lb-1", "load-1")]
 
 
-@pytest.mark.parametrize(
-    "line", ["", "Traceback", "[]", "7", "null", "{}", '{"order": 1}', '{"order": 1, "metrics": {"a": "x"}}']
-)
-def test_an_invalid_line_of_the_sampler_is_an_error(line: str) -> None:
-    with pytest.raises(ValueError, match=r"."):
-        read_line(line, "app-1")
-
-
-def test_a_line_belongs_to_its_host_or_to_the_server_that_it_names() -> None:
-    assert read_line('{"order": 3, "metrics": {"a": 1}}', "lb-1") == SamplerLine(
-        host="lb-1", order=3, metrics={"a": 1.0}
-    )
-    assert read_line('{"order": 0, "metrics": {}, "server": "app-2"}', "lb-1").host == "app-2"
-    assert read_line('{"order": 0, "metrics": {}, "server": ""}', "lb-1").host == "lb-1"
-
-
-@pytest.mark.parametrize(
-    ("role", "variables", "wanted"),
-    [
-        ("app", {"app_port": 3001, "app_workers": 1}, {"ports": [3001]}),
-        ("app", {"app_port": "4000", "app_workers": "2"}, {"ports": [4000, 4001]}),
-        ("lb", {}, {"haproxy": "/run/haproxy/admin.sock"}),
-        ("db", {}, {}),
-        ("load", {}, {}),
-    ],
-)
-def test_the_samplers_job_depends_on_the_role(role: Any, variables: Any, wanted: Any) -> None:
-    assert job(Host(name="x", role=role, address="", ssh_address=""), variables) == wanted
-
-
 def test_rows_are_recorded_by_trial_for_every_host_and_the_database(make_rig: MakeRig, recorder: RunWriter) -> None:
     rig = make_rig()
     with Telemetry(rig, recorder) as telemetry:
@@ -182,7 +153,10 @@ def test_rows_are_recorded_by_trial_for_every_host_and_the_database(make_rig: Ma
     assert not [thread for thread in threading.enumerate() if "_listen" in thread.name or "_poll" in thread.name]
 
 
-def test_a_lost_host_is_named_once_and_the_others_are_still_recorded(make_rig: MakeRig, recorder: RunWriter) -> None:
+def test_a_lost_host_is_named_once_and_read_again(
+    make_rig: MakeRig, recorder: RunWriter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(samplers, "RESTART_S", 0.1)
     rig = make_rig(dead=("load-1",), unreachable=("app-1",))
     with Telemetry(rig, recorder) as telemetry, telemetry.during(1):
         until(
@@ -191,11 +165,11 @@ def test_a_lost_host_is_named_once_and_the_others_are_still_recorded(make_rig: M
         rig.opened["lb-1"].streams[0]._process.terminate()
         until(lambda: len(recorder.manifest.warnings) == 3, "the third is lost")
         with telemetry.during(2):
-            until(recorded(telemetry, recorder, 2, ("db-1", "cpu_used_cores")), "the last host is still recorded")
+            until(recorded(telemetry, recorder, 2, *EVERY_HOST[::2]), "the others are recorded, and the lost one again")
     assert sorted(recorder.manifest.warnings) == [
-        "telemetry: app-1 cannot be reached over SSH: no metrics of it from now on",
-        "telemetry: lb-1: the sampler ended: no metrics of it from now on",
-        "telemetry: load-1: no python here: no metrics of it from now on",
+        "telemetry: app-1 cannot be reached over SSH: no metrics of it until it answers again",
+        "telemetry: lb-1: the sampler ended: no metrics of it until it answers again",
+        "telemetry: load-1: no python here: no metrics of it until it answers again",
     ]
 
 
@@ -231,14 +205,6 @@ def test_a_full_disk_is_a_warning(make_rig: MakeRig, recorder: RunWriter) -> Non
     with Telemetry(rig, recorder) as telemetry:
         until(lambda: bool(telemetry._rows), "there are rows to write")
     assert "telemetry.csv" in recorder.manifest.warnings[0]
-
-
-def test_the_end_of_the_controller_ends_the_samplers(make_rig: MakeRig) -> None:
-    rig, taken = make_rig(), list[SamplerLine]()
-    with contextlib.suppress(KeyboardInterrupt), Samplers(rig, taken.append, pytest.fail):
-        until(lambda: len({reading.host for reading in taken}) == 4, "every host is read")
-        raise KeyboardInterrupt
-    assert [process.wait(WAIT_S) for process in rig.processes()] == [0, 0, 0, 0]
 
 
 def test_activity_counts_wal_checkpoints_and_waits(postgres: str) -> None:
