@@ -153,14 +153,14 @@ def report(
 
 
 @_task(
-    a="the baseline: folder or id of a run",
-    b="the run that is compared with it",
+    a="the baseline: folder or id of a run, or several: A1,A2,A3",
+    b="the run that is compared with it, or several: B1,B2,B3",
     anyway="compare runs of different environments; recorded in B",
     fail_if="exit with 1 if B is slower by this much: slower:5%",
     json=COMMON["json"],
 )
 def compare(_: Context, a: str, b: str, anyway: bool = False, fail_if: str | None = None, json: bool = False) -> None:
-    """Compare two runs: per cell and metric the ratio, its interval, and whether it is a significant difference."""
+    """Compare runs: per cell and metric the ratio, its interval, and whether it is a significant difference."""
     from harness.cli.runs import run_compare
 
     run_compare(a, b, anyway=anyway, fail_if=fail_if, as_json=json)

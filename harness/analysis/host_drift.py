@@ -25,7 +25,7 @@ def uneven_hosts(canaries: Mapping[str, Mapping[str, float]], roles: Mapping[str
             if len(times) < 2:
                 continue
             fastest = min(times, key=lambda host: times[host])
-            slow = [f"{host} {ms:.3g} ms" for host, ms in times.items() if _is_more(name, times[fastest], ms)]
+            slow = [f"{host} {ms:.3g} ms" for host, ms in times.items() if is_more(name, times[fastest], ms)]
             if slow:
                 against = f"{fastest} {times[fastest]:.3g} ms"
                 warnings.append(f"{role} hosts differ: {word} {', '.join(slow)} against {against}")
@@ -43,12 +43,13 @@ def drifted_hosts(before: Mapping[str, Mapping[str, float]], after: Mapping[str,
         changed = [
             f"{host} {first:.3g} ms, then {last:.3g} ms"
             for host, (first, last) in pairs.items()
-            if first is not None and last is not None and _is_more(name, min(first, last), max(first, last))
+            if first is not None and last is not None and is_more(name, min(first, last), max(first, last))
         ]
         if changed:
             warnings.append(f"hosts changed during the trials: {word} {'; '.join(changed)}")
     return warnings
 
 
-def _is_more(name: str, less_ms: float, ms: float) -> bool:
+def is_more(name: str, less_ms: float, ms: float) -> bool:
+    """Whether a canary that took `less_ms` elsewhere took too much longer to call the hosts equally fast."""
     return ms > (1 + UNEVEN) * less_ms and ms - less_ms > GRAIN_MS.get(name, 0.0)

@@ -187,15 +187,15 @@ def student_t(share: float, freedom: int) -> float:
     if not 0.5 <= share < 1 or freedom < 1:
         raise ValueError(f"no quantile {share} of Student's t with {freedom} degrees of freedom")
     low, high = 0.0, 1.0
-    while _within(high, freedom) < 2 * share - 1:
+    while student_share(high, freedom) < 2 * share - 1:
         high *= 2
     for _ in range(80):
         middle = (low + high) / 2
-        low, high = (middle, high) if _within(middle, freedom) < 2 * share - 1 else (low, middle)
+        low, high = (middle, high) if student_share(middle, freedom) < 2 * share - 1 else (low, middle)
     return high
 
 
-def _within(t: float, freedom: int) -> float:
+def student_share(t: float, freedom: int) -> float:
     """The share of Student's t between -t and t."""
     angle = math.atan(t / math.sqrt(freedom))
     square = math.cos(angle) ** 2

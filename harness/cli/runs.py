@@ -19,7 +19,7 @@ from harness.rig import state
 from harness.scenarios import SCENARIOS
 from harness.store.run_reader import Run, find_run, load_run
 from harness.store.run_writer import RunWriter
-from harness.text import strict_json
+from harness.text import printable, strict_json
 
 ROOT = state.ROOT
 RESULTS = Path(os.environ.get("PGCRUCIBLE_RESULTS") or ROOT / "results")
@@ -125,27 +125,45 @@ def run_report(which: str | None, *, as_json: bool) -> None:
 
 
 def run_compare(a: str, b: str, *, anyway: bool, fail_if: str | None, as_json: bool = False) -> None:
-    """Compares two stored runs; A is the baseline. The comparison is printed before anything is stored."""
+    """Compares stored runs, several a side separated by commas; A is the baseline.
+
+    The comparison is printed before anything is stored.
+    """
     from harness.compare.cells import RunData
     from harness.compare.compare import compare
     from harness.compare.gate import FailIf
     from harness.compare.table import text
 
     gate = None if fail_if is None else FailIf.parse(fail_if)
-    runs = [load_run(find_run(which, RESULTS)) for which in (a, b)]
-    sides = [RunData(run_id=run.run_id, manifest=run.manifest.model_dump(), rows=run.rows) for run in runs]
+    runs_a, runs_b = ([load_run(find_run(which, RESULTS)) for which in _names(side)] for side in (a, b))
     floors = {
         f"rig '{rig.name}'": floor
-        for rig in (run.manifest.rig for run in runs)
+        for rig in (run.manifest.rig for run in (*runs_a, *runs_b))
         if (floor := noise_floor_file.noise_floor(rig.name, rig.model_dump()))
     }
-    comparison = compare(*sides, anyway=anyway, floors=floors)
+    side_a, side_b = (
+        [RunData(run_id=run.run_id, manifest=run.manifest.model_dump(), rows=run.rows) for run in side]
+        for side in (runs_a, runs_b)
+    )
+    comparison = compare(side_a, side_b, anyway=anyway, floors=floors)
     print(strict_json(dataclasses.asdict(comparison)) if as_json else text(comparison))
     if comparison.anyway:
         unlike = "; ".join(str(difference) for difference in comparison.differences if difference.forbids)
-        _warn_in(runs[1], f"compared with {runs[0].run_id} although the environments differ (--anyway): {unlike}")
+        for run in runs_b:
+            note = f"compared with {comparison.run_a} although the environments differ (--anyway): {unlike}"
+            _warn_in(run, note)
     if gate:
         gate.enforce(comparison)
+
+
+def _names(side: str) -> list[str]:
+    """Splits `A1,A2,A3`. Raises UsageError where one is empty; a folder whose name has a comma is one run."""
+    if Path(side).is_dir():
+        return [side]
+    names = [name.strip() for name in side.split(",")]
+    if not all(names):
+        raise UsageError(f"'{printable(side, 200)}' has an empty name of a run", hint="the form is: RUN or RUN,RUN,RUN")
+    return names
 
 
 def _warn_in(run: Run, note: str) -> None:

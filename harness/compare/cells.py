@@ -6,6 +6,7 @@ median of the rest of a damaged file would look like any other.
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -59,6 +60,26 @@ def by_cell(run: RunData, metrics: Iterable[str]) -> dict[str, CellFigures]:
         refused = [max(0.0, 1 - ok / sent) for sent, ok in counts if sent and ok is not None]
         cells[name] = CellFigures(values=values, valid=len(valid), refused=refused)
     return cells
+
+
+def by_run(runs: Sequence[RunData], metrics: Iterable[str]) -> dict[str, CellFigures]:
+    """Returns the cells of several runs, each run one observation: the median of its trials; `valid` counts runs."""
+    metrics = tuple(metrics)
+    found: dict[str, list[CellFigures]] = {}
+    for run in runs:
+        for name, figures in by_cell(run, metrics).items():
+            found.setdefault(name, []).append(figures)
+    return {
+        name: CellFigures(
+            values={
+                metric: [statistics.median(values) for one in of_runs if (values := one.values[metric])]
+                for metric in metrics
+            },
+            valid=sum(one.valid > 0 for one in of_runs),
+            refused=[statistics.median(one.refused) for one in of_runs if one.refused],
+        )
+        for name, of_runs in found.items()
+    }
 
 
 def comparable_name(cell: Cell) -> str:

@@ -1,9 +1,13 @@
-"""Compares two runs: for each cell and metric, whether B is faster than A, slower, or no difference is shown. Pure.
+"""Compares runs: for each cell and metric, whether B is faster than A, slower, or no difference is shown. Pure.
 
-A difference is claimed only if three tests agree: the 95 % interval of the ratio excludes 1, the p of the rank test is
-below 5 % after Holm's correction over the whole comparison, and the ratio is beyond the noise floor, the difference
-between two identical runs on the same rig (`bench --aa N`). Otherwise the verdict has the reason. Runs of
-different environments are rejected with a list of the differences.
+With one run a side a difference is claimed only if three tests agree: the 95 % interval of the ratio excludes 1, the p
+of the rank test over the trials is below 5 % after Holm's correction over the whole comparison, and the ratio is beyond
+the noise floor, the difference between two identical runs on the same rig (`bench --aa N`). Where no floor was measured
+between runs, it must be beyond `ONE_SESSION`.
+
+With several runs a side each run is one observation (harness/analysis/run_spread.py), and their own spread takes the
+place of the floor. Otherwise the verdict has the reason. Runs of different environments are rejected with a list of the
+differences. Machines whose canaries moved were not equally fast: no row of theirs is called slower or faster.
 """
 
 from __future__ import annotations
@@ -14,6 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from harness.analysis.run_spread import LEAST_RUNS, compare_runs
 from harness.analysis.stats import (
     ALPHA,
     fold,
@@ -24,100 +29,106 @@ from harness.analysis.stats import (
     testable,
     trials_needed,
 )
-from harness.compare.cells import CellFigures, RunData, by_cell
-from harness.compare.environment import Difference, differences, moved_canaries
-from harness.compare.noise_floor import ASSUMED_FLOOR, Floor, KnownFloors
+from harness.compare.cells import CellFigures, RunData, by_cell, by_run
+from harness.compare.comparable import environment_differences, require_comparable, unequal_machines, warnings
+from harness.compare.environment import Difference
+from harness.compare.noise_floor import ASSUMED_FLOOR, LEAST_FLOOR, ONE_SESSION, Floor, KnownFloors
 from harness.compare.rows import ALL_METRICS, METRICS, Row, acknowledged, of_equal_work, refused_shares
-from harness.errors import FormatError, InvalidMeasurement, UsageError
+from harness.errors import InvalidMeasurement
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """All rows, and what a reader must know to interpret them.
+    """All rows, and what a reader must know to interpret them. `run_a`, `run_b`: the ids of `runs` runs a side.
 
     `tested`: number of rows over which p is corrected. `needed`: trials per side with which every row is tested.
-    `verdict_b`: the verdict of B's own checks. `noise_floor`: the largest ratio that holds for a cell, by metric;
-    `floor_sources`: the sources of the floors.
+    `verdict_b`: the worst verdict of B's own checks; `moved`: canaries that show unequal machines. `noise_floor`: the
+    largest ratio that holds for a cell, by metric; `floor_sources`: the sources of the floors.
     """
 
     run_a: str
     run_b: str
+    runs: tuple[int, int]
     rows: tuple[Row, ...]
     differences: tuple[Difference, ...]
     anyway: bool
     tested: int
     needed: int
     verdict_b: str
+    moved: tuple[str, ...]
     noise_floor: Mapping[str, float]
     floor_sources: tuple[str, ...]
     warnings: tuple[str, ...]
 
 
 def compare(
-    a: RunData,
-    b: RunData,
+    a: RunData | Sequence[RunData],
+    b: RunData | Sequence[RunData],
     *,
     anyway: bool = False,
     metrics: Mapping[str, Literal["higher", "lower"]] = METRICS,
     floors: Mapping[str, Floor] | None = None,
 ) -> Comparison:
-    """Compares run `b` with run `a`, the baseline.
+    """Compares run `b` with run `a`, the baseline, or several runs with several.
 
     `floors`: noise floors by source, besides those of the runs; the largest holds. Raises UsageError if a run has no
-    trials, FormatError if the formats differ or a figure is impossible, InvalidMeasurement if the environments differ
-    in a fact that forbids a comparison and `anyway` is not set.
+    trials or is named twice, FormatError if the formats differ or a figure is impossible, InvalidMeasurement if the
+    environments differ in a fact that forbids a comparison and `anyway` is not set.
     """
-    for run in (a, b):
-        if not run.rows:
-            raise UsageError(f"run {run.run_id} has no trials: nothing to compare", hint="start a new run: ./run bench")
-    formats = a.manifest.get("format"), b.manifest.get("format")
-    if formats[0] != formats[1]:
-        raise FormatError(
-            f"run {a.run_id} has format {formats[0]}, run {b.run_id} has format {formats[1]}",
-            hint="repeat the older run with this version",
-        )
-    unlike = differences(a.manifest, b.manifest)
+    side_a, side_b = ((side,) if isinstance(side, RunData) else tuple(side) for side in (a, b))
+    runs = (*side_a, *side_b)
+    several = len(runs) > 2
+    require_comparable(side_a, side_b)
+    unlike = environment_differences(runs)
     forbidding = [str(one) for one in unlike if one.forbids]
     if forbidding and not anyway:
         raise InvalidMeasurement(
-            f"runs {a.run_id} and {b.run_id} were measured in different environments: " + "; ".join(forbidding),
+            f"runs {_ids(side_a)} and {_ids(side_b)} were measured in different environments: " + "; ".join(forbidding),
             hint="bench both on one rig, or compare them with --anyway, which is recorded as a warning",
         )
-    known = KnownFloors(floors=[*((f"run {run.run_id}", _floor(run)) for run in (a, b)), *(floors or {}).items()])
-    cells_a, cells_b = by_cell(a, metrics), by_cell(b, metrics)
+    known = KnownFloors(floors=[*((f"run {run.run_id}", _floor(run)) for run in runs), *(floors or {}).items()])
+    cells_a, cells_b = (by_run(side, metrics) if several else by_cell(side[0], metrics) for side in (side_a, side_b))
     rows: list[Row] = []
     for cell in list(dict.fromkeys([*cells_a, *cells_b])):
         if cell not in cells_a or cell not in cells_b:
-            rows.append(_missing(cell, cells_a.get(cell), cells_b.get(cell), a, b))
+            rows.append(_missing(cell, cells_a.get(cell), cells_b.get(cell), _ids(side_a), _ids(side_b)))
         else:
-            rows += _rows(cell, cells_a[cell], cells_b[cell], metrics)
+            rows += _rows(cell, cells_a[cell], cells_b[cell], metrics, several=several)
+    rows = [_with_floor(row, known, several=several) for row in rows]
     refused = {cell: refused_shares(cells_a[cell], cells_b[cell]) for cell in cells_a if cell in cells_b}
     questions = sum(len(metrics) if row.metric == ALL_METRICS else 1 for row in rows if row.verdict != "MISSING")
     needed = trials_needed(questions)
-    with_verdicts = [
-        of_equal_work(row, refused.get(row.cell), metrics) for row in _verdicts(rows, needed, known, metrics)
-    ]
-    of_rows = {metric: [known.of(row.cell, metric) for row in rows if row.metric == metric] for metric in metrics}
-    used = {metric: of_metric or [known.of("", metric)] for metric, of_metric in of_rows.items()}
+    moved = tuple(unequal_machines(side_a, side_b))
+    judged = _verdicts_of_runs(rows, metrics) if several else _verdicts(rows, needed, known, metrics)
+    with_verdicts = [_on_equal_machines(of_equal_work(row, refused.get(row.cell), metrics), moved) for row in judged]
     return Comparison(
-        run_a=a.run_id,
-        run_b=b.run_id,
+        run_a=_ids(side_a),
+        run_b=_ids(side_b),
+        runs=(len(side_a), len(side_b)),
         rows=tuple(with_verdicts),
         differences=unlike,
         anyway=bool(forbidding),
         tested=sum(row.p is not None for row in with_verdicts),
         needed=needed,
-        verdict_b=str(b.manifest.get("verdict")),
-        noise_floor={metric: max(ratio for ratio, _ in of_metric) for metric, of_metric in used.items()},
-        floor_sources=tuple(dict.fromkeys(source for of_metric in used.values() for _, source in of_metric if source)),
+        verdict_b=_worst_verdict(side_b),
+        moved=moved,
+        noise_floor={
+            metric: max(
+                (row.floor for row in rows if row.metric == metric and row.p is not None), default=ASSUMED_FLOOR
+            )
+            for metric in metrics
+        },
+        floor_sources=_sources(rows, known, several=several),
         warnings=(
-            *_warnings(a, b, used),
+            *warnings(side_a, side_b),
+            *moved,
+            *_unmeasured(rows, known, several=several),
             *(f"{cell}: {acknowledged(*shares)}" for cell, shares in refused.items() if shares),
         ),
     )
 
 
-def _rows(cell: str, a: CellFigures, b: CellFigures, metrics: Mapping[str, str]) -> Iterator[Row]:
+def _rows(cell: str, a: CellFigures, b: CellFigures, metrics: Mapping[str, str], *, several: bool) -> Iterator[Row]:
     """Returns the rows of a cell with medians, ratio and uncorrected p; the verdicts need all rows."""
     if not a.valid or not b.valid:
         which = " and ".join(side for side, one in (("A", a), ("B", b)) if not one.valid)
@@ -139,12 +150,38 @@ def _rows(cell: str, a: CellFigures, b: CellFigures, metrics: Mapping[str, str])
         )
         if not left or not right:
             yield replace(row, verdict="MISSING", note=f"no trial of {'A' if right else 'B'} has the figure")
-        elif min(left) <= 0 or (min(right) <= 0 and metrics[metric] == "lower"):  # only the rate of B may be 0
+        elif min(left) <= 0 or (min(right) <= 0 and (several or metrics[metric] == "lower")):
+            # only the rate of B may be 0: it has a ratio, but no logarithm
             zero = " and ".join(side for side, one in (("A", left), ("B", right)) if min(one) <= 0)
             yield replace(row, verdict="invalid", note=f"a figure of 0 in {zero} has no ratio")
+        elif several and len(left) + len(right) < LEAST_RUNS:
+            yield replace(row, verdict="too few runs", note=f"{LEAST_RUNS} of both sides together are needed")
+        elif several:
+            ratio, p = compare_runs(left, right)
+            means = (statistics.geometric_mean(left), statistics.geometric_mean(right))
+            yield replace(row, median_a=means[0], median_b=means[1], ratio=ratio, p=p)
         else:
             seed = zlib.crc32(f"{cell} {metric}".encode())
             yield replace(row, ratio=ratio_of_medians(left, right, seed=seed), p=mann_whitney(left, right))
+
+
+def _with_floor(row: Row, known: KnownFloors, *, several: bool) -> Row:
+    """Returns the row with the ratio that a difference must exceed."""
+    if several:
+        return replace(row, floor=LEAST_FLOOR)
+    floor, _ = known.of(row.cell, row.metric)
+    return replace(row, floor=floor if known.between_runs(row.cell, row.metric) else max(floor, ONE_SESSION))
+
+
+def _verdicts_of_runs(rows: Sequence[Row], metrics: Mapping[str, str]) -> list[Row]:
+    """Corrects p over all rows and sets the verdicts; each run was one observation."""
+    measured = [row for row in rows if row.p is not None]
+    ps = holm([row.p for row in measured if row.p is not None])
+    corrected = {(row.cell, row.metric): p for row, p in zip(measured, ps, strict=True)}
+    return [
+        _verdict(replace(row, p=corrected[row.cell, row.metric]), metrics[row.metric]) if row.p is not None else row
+        for row in rows
+    ]
 
 
 def _verdicts(rows: Sequence[Row], needed: int, known: KnownFloors, metrics: Mapping[str, str]) -> list[Row]:
@@ -161,8 +198,10 @@ def _verdicts(rows: Sequence[Row], needed: int, known: KnownFloors, metrics: Map
     with_verdicts = []
     for row in rows:
         if (row.cell, row.metric) in corrected:
-            tested_row = replace(row, p=corrected[row.cell, row.metric])
-            with_verdicts.append(_verdict(tested_row, known.of(row.cell, row.metric)[0], metrics[row.metric]))
+            judged = _verdict(replace(row, p=corrected[row.cell, row.metric]), metrics[row.metric])
+            if judged.verdict == "~" and not known.between_runs(row.cell, row.metric):
+                judged = replace(judged, note=f"one session a side: shown beyond {row.floor:.2f}x")
+            with_verdicts.append(judged)
         elif row.p is not None:
             with_verdicts.append(replace(row, p=None, verdict="too few trials", note=f"{needed} per side are needed"))
         else:
@@ -170,22 +209,28 @@ def _verdicts(rows: Sequence[Row], needed: int, known: KnownFloors, metrics: Map
     return with_verdicts
 
 
-def _verdict(row: Row, floor: float, better: str) -> Row:
+def _verdict(row: Row, better: str) -> Row:
     if row.ratio is None or row.p is None or row.p >= ALPHA or row.ratio.holds(1):
         return row
-    if fold(row.ratio.value) <= floor:
-        return replace(row, note=f"within the noise floor of {floor - 1:.1%}")
+    if fold(row.ratio.value) <= row.floor:
+        return replace(row, note=f"within the noise floor of {row.floor - 1:.1%}")
     return replace(row, verdict="faster" if (row.ratio.value > 1) == (better == "higher") else "slower")
 
 
-def _missing(cell: str, in_a: CellFigures | None, in_b: CellFigures | None, a: RunData, b: RunData) -> Row:
+def _on_equal_machines(row: Row, moved: Sequence[str]) -> Row:
+    if moved and row.verdict in ("faster", "slower"):
+        return replace(row, verdict="invalid", note="the machines were not equally fast, see the canaries below")
+    return row
+
+
+def _missing(cell: str, in_a: CellFigures | None, in_b: CellFigures | None, a: str, b: str) -> Row:
     return Row(
         cell=cell,
         metric=ALL_METRICS,
         n_a=in_a.valid if in_a else 0,
         n_b=in_b.valid if in_b else 0,
         verdict="MISSING",
-        note=f"not in {'B' if in_a else 'A'}, run {b.run_id if in_a else a.run_id}",
+        note=f"not in {'B' if in_a else 'A'}, run {b if in_a else a}",
         new=in_a is None,
     )
 
@@ -195,32 +240,32 @@ def _floor(run: RunData) -> Floor:
     return stored if isinstance(stored, Mapping) else {}
 
 
-def _warnings(a: RunData, b: RunData, floors: Mapping[str, Sequence[tuple[float, str]]]) -> Iterator[str]:
-    for side, run in (("A", a), ("B", b)):
-        status, verdict = run.manifest.get("status"), run.manifest.get("verdict")
-        if status not in (None, "finished"):
-            yield f"{side} ({run.run_id}) is {status}: only its finished trials are compared"
-        if verdict in ("fail", "unknown"):
-            findings = run.manifest.get("findings") or ()
-            failed = sorted({str(one.get("cell")) for one in findings if one.get("verdict") == verdict})
-            where = f" in {', '.join(failed)}" if failed else ""
-            yield f"{side} ({run.run_id}) has the verdict {verdict}{where}: its speed does not count"
-        invalid = sum(not row.valid for row in run.rows)
-        if invalid:
-            yield f"{side} ({run.run_id}): {invalid} of {len(run.rows)} trials are invalid and left out"
-        timed = [row for row in run.rows if row.times_valid]
-        if doubtful := len(run.rows) - invalid - len(timed):
-            yield f"{side} ({run.run_id}): {doubtful} of {len(run.rows)} trials are left out: their times are doubtful"
-        if unsteady := sum(row.steady is False for row in timed):
-            yield f"{side} ({run.run_id}): {unsteady} of {len(run.rows)} trials began before the load was steady"
-    if a.run_id == b.run_id:
-        yield "A and B are the same run"
-    if not any((run.manifest.get("rig") or {}).get("hosts") for run in (a, b)):
-        yield "neither run has a record of its hosts: their environments could not be compared"
-    yield from moved_canaries(a.manifest, b.manifest)
-    unmeasured = [metric for metric, of_metric in floors.items() if not all(source for _, source in of_metric)]
-    if unmeasured:
+def _ids(side: Sequence[RunData]) -> str:
+    return ",".join(run.run_id for run in side)
+
+
+def _worst_verdict(side: Sequence[RunData]) -> str:
+    found = [str(run.manifest.get("verdict")) for run in side]
+    return next((verdict for verdict in ("fail", *found) if verdict in found and verdict != "pass"), "pass")
+
+
+def _sources(rows: Sequence[Row], known: KnownFloors, *, several: bool) -> tuple[str, ...]:
+    """Returns where the floors of the tested rows come from; none: they are assumed."""
+    if several:
+        return ("beside the spread of the runs",)
+    found = [known.of(row.cell, row.metric)[1] for row in rows if row.p is not None]
+    return tuple(dict.fromkeys(source for source in found if source))
+
+
+def _unmeasured(rows: Sequence[Row], known: KnownFloors, *, several: bool) -> Iterator[str]:
+    cells = dict.fromkeys(
+        row.cell for row in rows if row.p is not None and not known.between_runs(row.cell, row.metric)
+    )
+    if cells and not several:
+        first, *more = cells
         yield (
-            f"the noise floor of {', '.join(unmeasured)} has not been measured: {ASSUMED_FLOOR - 1:.0%} is assumed; "
-            "`bench --aa 5` measures it"
+            f"one session a side, and how far sessions of this rig differ was not measured for {first}"
+            f"{f' and {len(more)} more' if more else ''}: only ratios beyond {ONE_SESSION:g} are shown there. "
+            "`bench --aa 5` measures it; several runs a side (compare A1,A2,A3 B1,B2,B3) are judged by their own "
+            "spread; variants of one run (bench --vary) need neither"
         )

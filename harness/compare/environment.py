@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from harness.analysis.host_drift import UNEVEN
+from harness.analysis.host_drift import is_more
 
 PlainData = Mapping[str, Any]
 """A manifest, or a part of it, as read from YAML or JSON."""
@@ -105,27 +105,28 @@ def environment(manifest: PlainData) -> Facts:
     return facts | {key: (text,) for key, text in _settings(manifest) if _leaf(key) in _GUARDED}
 
 
-def moved_canaries(a: PlainData, b: PlainData) -> Iterator[str]:
-    """Returns a sentence for each role and canary whose median differs between the runs.
+def moved_canaries(a: Sequence[PlainData], b: Sequence[PlainData]) -> Iterator[str]:
+    """Returns a sentence for each role and canary whose median differs between the sides, given by their manifests.
 
     Such machines have the same facts but were not equally fast. The median is over the values before and after the
-    trials.
+    trials of all runs of a side.
     """
     left, right = _canaries(a), _canaries(b)
     for key in sorted(left.keys() & right.keys()):
         one, other = statistics.median(left[key]), statistics.median(right[key])
-        if max(one, other) > (1 + UNEVEN) * min(one, other):
+        if is_more(key[1], min(one, other), max(one, other)):
             yield f"canary {' '.join(key)}: {one:.3g} in A, {other:.3g} in B: the machines were not equally fast"
 
 
-def _canaries(manifest: PlainData) -> dict[tuple[str, str], list[float]]:
-    roles = {str(host.get("name")): _text(host.get("role")) for host in _hosts(manifest)}
+def _canaries(manifests: Sequence[PlainData]) -> dict[tuple[str, str], list[float]]:
     measured: dict[tuple[str, str], list[float]] = {}
-    for when in _mapping(manifest.get("canaries")).values():
-        for host, values in _mapping(when).items():
-            for name, value in _mapping(values).items():
-                if isinstance(value, int | float) and 0 < value < math.inf:
-                    measured.setdefault((roles.get(str(host), str(host)), str(name)), []).append(value)
+    for manifest in manifests:
+        roles = {str(host.get("name")): _text(host.get("role")) for host in _hosts(manifest)}
+        for when in _mapping(manifest.get("canaries")).values():
+            for host, values in _mapping(when).items():
+                for name, value in _mapping(values).items():
+                    if isinstance(value, int | float) and 0 < value < math.inf:
+                        measured.setdefault((roles.get(str(host), str(host)), str(name)), []).append(value)
     return measured
 
 

@@ -1,15 +1,17 @@
 """`--fail-if`: decides whether a comparison passes. Pure.
 
-B passes only if its own checks passed and every row of the baseline has a verdict. Without a verdict the gate does not
-pass.
+B passes only if its own checks passed and every row of the baseline is shown to be slower by less than the share: the
+bad end of its interval and its noise floor are below. Where that is not known, the gate does not pass.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from harness.compare.compare import Comparison
+from harness.compare.rows import Row
 from harness.errors import CriterionFailed, InvalidMeasurement, UsageError
 
 
@@ -30,8 +32,8 @@ class FailIf:
     def enforce(self, comparison: Comparison) -> None:
         """Raises CriterionFailed if B failed its own checks or a row is slower by `share` or more.
 
-        Raises InvalidMeasurement if A and B are the same run, if the verdict of B is not `pass`, or if a row of the
-        baseline has no verdict.
+        Raises InvalidMeasurement if A and B are the same run, if the machines were not equally fast, if the verdict of
+        B is not `pass`, if a row of the baseline has no verdict, or if a row may be slower by `share`.
         """
         if comparison.run_a == comparison.run_b:
             raise InvalidMeasurement(
@@ -41,6 +43,11 @@ class FailIf:
         see_b = f"./run report --run {comparison.run_b}"
         if comparison.verdict_b == "fail":
             raise CriterionFailed(f"{about_b}: its speed does not count", hint=see_b)
+        if comparison.moved:
+            raise InvalidMeasurement(
+                f"the machines of A and B were not equally fast, so no row can be judged: {comparison.moved[0]}",
+                hint="measure again on quiet machines, or compare variants within one run: ./run bench --vary",
+            )
         worse = [row for row in comparison.rows if row.verdict == "slower" and row.change >= self.share]
         if worse:
             first = max(worse, key=lambda row: row.change)
@@ -66,3 +73,19 @@ class FailIf:
                 "the two runs have no figure in common that can be compared",
                 hint="bench scenarios that measure time (./run scenarios)",
             )
+        self.require_shown(compared)
+
+    def require_shown(self, rows: Sequence[Row]) -> None:
+        """Raises InvalidMeasurement unless each row is shown to be slower by less than `share`."""
+        unshown = [row for row in rows if row.loss_at_most >= self.share]
+        if not unshown:
+            return
+        first = max(unshown, key=lambda row: row.loss_at_most)
+        floor = first.floor - 1
+        reason = f"the noise floor is {floor:.1%}" if floor >= first.loss_at_most else "the bad end of its interval"
+        raise InvalidMeasurement(
+            f"{len(unshown)} of {len(rows)} rows may be slower by {self.share * 100:g}% or more, most "
+            f"{first.cell} {first.metric}: by {first.loss_at_most:.1%}, {first.note or reason}",
+            hint="more trials make the interval narrower; the floor of two single runs is that of their sessions: "
+            "give several runs a side, or compare variants within one run (./run bench --vary)",
+        )

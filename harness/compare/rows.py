@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -10,7 +11,7 @@ from typing import Literal
 from harness.analysis.stats import Interval
 from harness.compare.cells import CellFigures
 
-Verdict = Literal["faster", "slower", "~", "too few trials", "too few blocks", "MISSING", "invalid"]
+Verdict = Literal["faster", "slower", "~", "too few trials", "too few blocks", "too few runs", "MISSING", "invalid"]
 
 METRICS: Mapping[str, Literal["higher", "lower"]] = {
     "rps": "higher",
@@ -33,8 +34,9 @@ ALL_METRICS = "all"
 class Row:
     """One cell and metric. `ratio` is median B / median A; `n_a` and `n_b` count the valid trials with the figure.
 
-    `p` is corrected over the comparison, None where the trials are too few for the test. `new`: only B has the cell, so
-    nothing can be worse than in A.
+    With several runs a side, each run is one observation, and the medians are geometric means of the runs' medians.
+    `p` is corrected over the comparison, None where the trials are too few for the test. `floor`: no smaller ratio is
+    called a difference. `new`: only B has the cell, so nothing can be worse than in A.
     """
 
     cell: str
@@ -46,6 +48,7 @@ class Row:
     median_b: float | None = None
     ratio: Interval | None = None
     p: float | None = None
+    floor: float = 1.0
     note: str = ""
     new: bool = False
 
@@ -53,6 +56,14 @@ class Row:
     def change(self) -> float:
         """The difference of B from A as a share of A: 0.05 for 5 % more or less. 0 without a ratio."""
         return abs(self.ratio.value - 1) if self.ratio else 0.0
+
+    @property
+    def loss_at_most(self) -> float:
+        """How much worse than A, as a share, B may be: the bad end of the interval, or the floor where it is larger."""
+        if self.ratio is None:
+            return math.inf
+        loss = 1 - self.ratio.low if METRICS.get(self.metric) == "higher" else self.ratio.high - 1
+        return loss if self.verdict == "faster" else max(loss, self.floor - 1)
 
 
 def refused_shares(a: CellFigures, b: CellFigures) -> tuple[float, float] | None:

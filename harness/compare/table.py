@@ -84,6 +84,8 @@ def _tested(comparison: Comparison) -> str:
         return f"no row was tested{f'; {all_rows}' if few else ''}"
     rows = f"{comparison.tested} row{'s' if comparison.tested > 1 else ''}"
     rest = f"; {few} had too few trials for a test of so many rows, {all_rows}" if few else ""
+    if max(comparison.runs) > 1:
+        return f"Student's t over the medians of the runs, Holm-corrected over the {rows} tested"
     return f"Mann-Whitney, exact to 40 trials, Holm-corrected over the {rows} tested{rest}"
 
 

@@ -32,7 +32,12 @@ from tests.support.builders import CODE, RIG, SETTINGS
 CELL = Cell(scenario="throughput", strategy="upsert", hosts=4, clients=64, seconds=4.0, params={"keys": "hot"})
 OTHER = Cell(scenario="throughput", strategy="for-update", hosts=4, clients=64, seconds=4.0, params={"keys": "hot"})
 ROW = TrialResult(trial=Trial(cell=CELL, number=1, order=1, seed=1), figures={})
-FLOOR = dict.fromkeys(("rps", "p50_ms", "p95_ms", "p99_ms"), 1.03)
+FLOOR = {
+    f"{name} {comparable_name(cell)}": value
+    for cell in (CELL, OTHER)
+    for name, value in ({"runs": 5.0} | dict.fromkeys(("rps", "p50_ms", "p95_ms", "p99_ms"), 1.03)).items()
+}
+"""As `bench --aa 5` stores it."""
 
 
 def stored(
@@ -87,6 +92,19 @@ CASES: dict[str, tuple[tuple[str, ...], int, str]] = {
     "report --compare": (("report", "--run", "slower", "--compare", "base"), 0, "slower by 11."),
     "below the noise floor": (("compare", "base", "slightly"), 0, "within the noise floor of 3.0%"),
     "below the rig's own noise floor": (("compare", "base", "noisy"), 0, "within the noise floor of 30.0%"),
+    "one session a side": (("compare", "alone-1", "alone-2"), 0, "~ (one session a side: shown beyond 2.00x)"),
+    "one session a side cannot pass": (
+        ("compare", "alone-1", "alone-2", "--fail-if", "slower:5%"), 4, "4 of 4 rows may be slower by 5% or more",
+    ),
+    "several runs a side": (("compare", "base,same,alone-1", "slower,slower-2,slower-3"), 0, "slower by 1"),
+    "several runs pass the gate": (
+        ("compare", "base,same,alone-1", "alone-2,alone-3", "--fail-if", "slower:5%"), 0, "Student's t over the",
+    ),
+    "several runs fail the gate": (
+        ("compare", "base,same,alone-1", "slower,slower-2,slower-3", "--fail-if", "slower:5%"), 1, "4 of 4 rows are",
+    ),
+    "a run twice": (("compare", "base,base", "slower"), 2, "is named twice"),
+    "an empty name": (("compare", "base,", "slower"), 2, "'base,' has an empty name of a run"),
     "missing": (("compare", "both", "base"), 0, "MISSING (not in B, run "),
     "missing fails the gate": (("compare", "both", "base", "--fail-if", "slower:5%"), 4, "1 of 5 rows have no verdict"),
     "too few": (("compare", "base", "few"), 0, "too few trials ("),
@@ -127,6 +145,10 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     stored(root, "slightly", slower=1.02)
     stored(root, "both", other=True)
     stored(root, "noisy", slower=1.12, rig=RIG.model_copy(update={"name": "noisy"}))
+    for name in ("slower-2", "slower-3"):
+        stored(root, name, slower=1.12)
+    for name in ("alone-1", "alone-2", "alone-3"):
+        stored(root, name, noise_floor={})
     stored(root, "few", slower=2, trials=2)
     stored(root, "empty", trials=0)
     careless = copy.deepcopy(SETTINGS)
@@ -155,7 +177,9 @@ def answers(root: Path) -> dict[str, Ended]:
         patch.chdir(ROOT)
         patch.setattr(runs, "RESULTS", root)
         patch.setattr(state, "RIGS", root / ".rigs")
-        noise_floor_file.store_noise_floor("noisy", RIG.model_dump(), {f"rps {comparable_name(ROW.cell)}": 1.3})
+        noise_floor_file.store_noise_floor(
+            "noisy", RIG.model_dump(), {f"rps {comparable_name(CELL)}": 1.3, f"runs {comparable_name(CELL)}": 5.0}
+        )
         for name, (arguments, *_) in CASES.items():
             out, err, code = io.StringIO(), io.StringIO(), 0
             with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):

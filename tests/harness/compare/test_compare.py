@@ -6,7 +6,7 @@ import copy
 import math
 import random
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import pytest
 
 from harness.analysis.stats import Interval
 from harness.compare import compare as module
-from harness.compare.cells import RunData
+from harness.compare.cells import RunData, comparable_name
 from harness.compare.compare import Comparison, compare
 from harness.compare.rows import METRICS, Row
 from harness.compare.table import HEAD, figure, text, texts
@@ -44,8 +44,18 @@ def as_written(value: Any) -> str:
     return str(value)
 
 
-def run(trials: Sequence[Mapping[str, Any]], run_id: str = "A", **changes: Any) -> RunData:
-    return RunData(run_id=run_id, manifest=copy.deepcopy(MANIFEST) | changes, rows=[read(each) for each in trials])
+def run(
+    trials: Sequence[Mapping[str, Any]], run_id: str = "A", *, floor: float | None = 1.04, **changes: Any
+) -> RunData:
+    """Returns a run whose rig has this noise floor for each of its cells; None: none was measured."""
+    rows = [read(each) for each in trials]
+    measured = {} if floor is None else floors({comparable_name(row.cell) for row in rows}, floor)
+    return RunData(run_id=run_id, manifest=copy.deepcopy(MANIFEST) | {"noise_floor": measured} | changes, rows=rows)
+
+
+def floors(cells: Iterable[str], floor: float) -> dict[str, float]:
+    """Returns what `bench --aa 5` stores for the cells."""
+    return {f"{metric} {cell}": floor for cell in cells for metric in METRICS} | {f"runs {cell}": 5.0 for cell in cells}
 
 
 def trial(number: int, *, scenario: str = "throughput", **figures: Any) -> dict[str, Any]:
@@ -143,37 +153,42 @@ def test_faster_is_a_higher_rate_or_a_lower_latency() -> None:
 
 
 def test_difference_below_the_measured_noise_floor_is_not_claimed() -> None:
-    floor = dict.fromkeys(METRICS, 1.2)
-    loud = compared(slower=1.1, noise_floor=floor)
-    cell = loud.rows[0].cell
-    between = {f"{metric} {cell}": 1.01 for metric in METRICS} | {f"runs {cell}": 5}
-    quiet = compared(slower=1.1, noise_floor=between)
+    loud, quiet = compared(slower=1.1, floor=1.2), compared(slower=1.1, floor=1.01)
     assert verdicts(loud) == {"~"}
     assert loud.rows[0].note == "within the noise floor of 20.0%"
     assert verdicts(quiet) == {"slower"}
-    assert not any("noise floor" in warning for warning in quiet.warnings)
+    assert quiet.warnings == ()
 
 
-def test_without_a_measured_floor_one_is_assumed_with_a_warning() -> None:
-    small = compared(slower=1.03, trials=30)
-    assert verdicts(small) == {"~"}
-    assert set(small.noise_floor.values()) == {1.05}
-    assert any("noise floor of rps, p50_ms, p95_ms, p99_ms has not been measured" in one for one in small.warnings)
+@pytest.mark.parametrize("floor", [None, dict.fromkeys(METRICS, 1.01)])
+def test_one_session_a_side_without_a_floor_between_runs_shows_only_large_ratios(
+    floor: dict[str, float] | None,
+) -> None:
+    """A floor of two halves of one session, as earlier versions stored it, says nothing about two sessions."""
+    changes: dict[str, Any] = {"floor": None} if floor is None else {"noise_floor": floor}
+    small = compared(slower=1.7, trials=30, **changes)
+    assert {(row.verdict, row.note) for row in small.rows} == {("~", "one session a side: shown beyond 2.00x")}
+    assert set(small.noise_floor.values()) == {2.0}
+    (warning,) = small.warnings
+    assert warning.startswith(
+        "one session a side, and how far sessions of this rig differ was not measured for cell-0.postgres"
+    )
+    assert "only ratios beyond 2 are shown there" in warning
+    assert verdicts(compared(slower=2.3, **changes)) == {"slower"}
 
 
 def test_largest_known_floor_holds_and_its_source_is_shown() -> None:
     rng = random.Random(1)
-    a = run(simulated(rng), noise_floor={"rps": 1.03, "p50_ms": 1.5})
-    b = run(simulated(rng, slower=1.1), "B")
-    rig = {"rps": 1.2, "p50_ms": 1.03, "p95_ms cell-0.postgres.upsert.h4.p5.c64": 1.3, "p99_ms another": 1.9}
+    a, b = run(simulated(rng), floor=1.03), run(simulated(rng, slower=1.1), "B", floor=None)
+    (cell,) = {row.cell for row in compare(a, b).rows}
+    rig = floors([cell], 1.02) | {f"rps {cell}": 1.2, f"p95_ms {cell}": 1.3, "p99_ms another": 1.9}
     comparison = compare(a, b, floors={"rig 'local'": rig})
-    assert comparison.noise_floor == {"rps": 1.2, "p50_ms": 1.5, "p95_ms": 1.3, "p99_ms": 1.05}
+    assert comparison.noise_floor == {"rps": 1.2, "p50_ms": 1.03, "p95_ms": 1.3, "p99_ms": 1.03}
     assert comparison.floor_sources == ("rig 'local'", "run A")
-    assert "p95_ms 30.0%, p99_ms 5.0% (rig 'local', run A)." in text(comparison)
+    assert "p95_ms 30.0%, p99_ms 3.0% (rig 'local', run A)." in text(comparison)
     notes = {row.metric: row.note or row.verdict for row in comparison.rows}
     assert notes["rps"] == "within the noise floor of 20.0%"
     assert notes["p99_ms"] == "slower"
-    assert any("the noise floor of p99_ms has not been measured" in one for one in comparison.warnings)
 
 
 @pytest.mark.parametrize("trials", [1, 2, 3, 4])
@@ -360,7 +375,7 @@ def test_impossible_figure_stops_the_comparison(figure: float) -> None:
 
 def test_impossible_noise_floor_stops_the_comparison() -> None:
     with pytest.raises(FormatError, match="noise_floor: rps is nan"):
-        compare(run([trial(1)], noise_floor={"rps": math.nan}), run([trial(1)]))
+        compare(run([trial(1)], noise_floor={"rps": math.nan}), run([trial(1)], floor=None))
 
 
 def test_figures_may_be_text() -> None:
@@ -435,9 +450,9 @@ def test_text_shows_every_row_and_reason() -> None:
         "by",
         "33.3%",
     ]
-    assert "~ (within the noise floor of 5.0%)" in shown
+    assert "~ (within the noise floor of 4.0%)" in shown
     assert "MISSING (not in A, run A)" in shown
-    assert "! the noise floor of" in shown
+    assert "Noise floor, at most: rps 4.0%" in shown
     assert "Holm-corrected over the 4 rows tested." in shown
 
 
@@ -460,3 +475,101 @@ def test_row_has_a_text_for_each_head() -> None:
 )
 def test_figures_have_four_digits(value: float | None, shown: str) -> None:
     assert figure(value) == shown
+
+
+def sides(rng: random.Random, number: int = 3, *, between: float = 0.0, slower: float = 1.0) -> list[list[RunData]]:
+    """Returns runs of A and of B, each run with its own speed; B is slower."""
+    return [
+        [
+            run(simulated(rng, slower=factor * math.exp(rng.gauss(0, between))), f"{name}{n}", floor=None)
+            for n in range(1, number + 1)
+        ]
+        for name, factor in (("A", 1.0), ("B", slower))
+    ]
+
+
+def test_of_several_runs_a_side_each_is_one_observation() -> None:
+    a, b = sides(random.Random(1), slower=1.3)
+    comparison = compare(a, b)
+    assert (comparison.run_a, comparison.run_b, comparison.runs) == ("A1,A2,A3", "B1,B2,B3", (3, 3))
+    assert {(row.verdict, row.n_a, row.n_b) for row in comparison.rows} == {("slower", 3, 3)}
+    rps = comparison.rows[0]
+    medians = [[statistics.median(row.figure("rps") or 0 for row in one.rows) for one in side] for side in (a, b)]
+    assert rps.ratio is not None
+    assert rps.ratio.value == pytest.approx(
+        statistics.geometric_mean(medians[1]) / statistics.geometric_mean(medians[0])
+    )
+    assert rps.median_b == pytest.approx(statistics.geometric_mean(medians[1]))
+    assert "Student's t over the medians of the runs, Holm-corrected over the 4 rows tested" in text(comparison)
+    assert comparison.warnings == ()
+
+
+def test_runs_that_differ_by_themselves_are_not_called_different() -> None:
+    """By the trials alone, most of these comparisons would claim something."""
+    called = sum(
+        bool(verdicts(compare(*sides(random.Random(seed), between=0.05))) & {"faster", "slower"}) for seed in range(60)
+    )
+    assert called <= 4
+
+
+def test_small_difference_of_very_even_runs_is_not_claimed() -> None:
+    a = [run([trial(n) for n in range(5)], f"A{i}") for i in range(3)]
+    b = [run([trial(n, rps=2960.0) for n in range(5)], f"B{i}") for i in range(3)]
+    row = compare(a, b).rows[0]
+    assert (row.verdict, row.note) == ("~", "within the noise floor of 2.0%")
+
+
+def test_cell_that_too_few_runs_have_is_not_judged() -> None:
+    (a1, a2), (b1, b2) = sides(random.Random(1), 2)
+    odd = [trial(n, scenario="odd") for n in range(5)]
+    more = [
+        run([*one, *odd], name)
+        for one, name in ((simulated(random.Random(2)), "A3"), (simulated(random.Random(3)), "B3"))
+    ]
+    rows = compare([a1, a2, more[0]], [b1, b2, more[1]]).rows
+    few = {(row.verdict, row.note) for row in rows if row.cell.startswith("odd")}
+    assert few == {("too few runs", "3 of both sides together are needed")}
+
+
+def test_run_that_is_named_twice_is_a_usage_error() -> None:
+    (a1, a2), (b1, _) = sides(random.Random(1), 2)
+    for a, b in (([a1, a1], [b1]), ([a1, a2], [a2, b1])):
+        with pytest.raises(UsageError, match="is named twice"):
+            compare(a, b)
+
+
+def test_all_runs_must_have_one_environment() -> None:
+    (a1, a2), (b1, b2) = sides(random.Random(1), 2)
+    settings = {"postgres": {"fsync": "off"}}
+    other = RunData(run_id="A2", manifest={**a2.manifest, "settings": settings}, rows=a2.rows)
+    with pytest.raises(InvalidMeasurement, match=r"runs A1,A2 and B1,B2 .*fsync: on against off"):
+        compare([a1, other], [b1, b2])
+    assert len(compare([a1, other], [b1, b2], anyway=True).differences) == 1
+
+
+def canaries(before: float, after: float) -> dict[str, Any]:
+    return {"before": {"db": {"cpu_ms": before}}, "after": {"db": {"cpu_ms": after}}}
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "sentence"),
+    [
+        (canaries(10, 10), canaries(12, 12), "canary db cpu_ms: 10 in A, 12 in B: the machines were not equally fast"),
+        (canaries(10, 10), canaries(10, 12), "B (B): hosts changed during the trials: CPU canary db 10 ms, then 12 ms"),
+        (canaries(12, 10), canaries(11, 11), "A (A): hosts changed during the trials: CPU canary db 12 ms, then 10 ms"),
+    ],
+)
+def test_no_row_is_called_slower_where_the_machines_were_not_equally_fast(
+    a: dict[str, Any], b: dict[str, Any], sentence: str
+) -> None:
+    slow = [trial(n, rps=2000.0, p50_ms=5.01) for n in range(5)]
+    comparison = compare(run([trial(n) for n in range(5)], canaries=a), run(slow, "B", canaries=b))
+    assert comparison.moved == (sentence,)
+    assert sentence in comparison.warnings
+    found = {row.metric: (row.verdict, row.note) for row in comparison.rows}
+    assert found["rps"] == ("invalid", "the machines were not equally fast, see the canaries below")
+    assert found["p95_ms"] == ("~", "")
+    calm = compare(
+        run([trial(n) for n in range(5)], canaries=canaries(10, 10)), run(slow, "B", canaries=canaries(11, 11))
+    )
+    assert (calm.moved, calm.rows[0].verdict) == ((), "slower")

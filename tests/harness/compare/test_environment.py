@@ -158,17 +158,20 @@ def with_canaries(before: dict[str, float], after: dict[str, float]) -> dict[str
 
 def test_canaries_that_differ_between_two_runs_are_named_by_role() -> None:
     calm = with_canaries({"cpu_ms": 10.0, "fsync_ms": 1.0}, {"cpu_ms": 10.0})
-    assert list(moved_canaries(calm, with_canaries({"cpu_ms": 11.4, "fsync_ms": 0.9}, {"cpu_ms": 30.0}))) == []
+    assert list(moved_canaries([calm], [with_canaries({"cpu_ms": 11.4, "fsync_ms": 0.9}, {"cpu_ms": 30.0})])) == []
     hot = with_canaries({"cpu_ms": 11.6, "fsync_ms": 1.0}, {"cpu_ms": 10.0})
     reason = "the machines were not equally fast"
-    assert list(moved_canaries(calm, hot)) == [f"canary app cpu_ms: 10 in A, 11.6 in B: {reason}"]
-    assert list(moved_canaries(hot, calm)) == [f"canary app cpu_ms: 11.6 in A, 10 in B: {reason}"]
-    assert list(moved_canaries(calm, manifest())) == []
+    assert list(moved_canaries([calm], [hot])) == [f"canary app cpu_ms: 10 in A, 11.6 in B: {reason}"]
+    assert list(moved_canaries([hot], [calm])) == [f"canary app cpu_ms: 11.6 in A, 10 in B: {reason}"]
+    assert list(moved_canaries([calm], [manifest()])) == []
+    assert list(moved_canaries([calm, calm], [hot, calm, calm])) == []
+    noisy = [with_canaries({"fsync_ms": ms}, {}) for ms in (0.5, 1.4)]
+    assert list(moved_canaries(noisy[:1], noisy[1:])) == []
 
 
 @pytest.mark.parametrize("canaries", [None, "x", {"before": 7}, {"before": {"app-1": "x"}}, {1: {2: {3: "nan"}}}])
 def test_damaged_canaries_are_ignored(canaries: object) -> None:
-    assert list(moved_canaries({"canaries": canaries}, {"canaries": canaries})) == []
+    assert list(moved_canaries([{"canaries": canaries}], [{"canaries": canaries}])) == []
 
 
 @pytest.mark.parametrize("rig", [None, "x", [], {"hosts": "x"}, {"hosts": [1, None]}, {"hosts": [{}]}])

@@ -31,7 +31,7 @@ def test_claimed_loss_of_the_given_share_fails() -> None:
         GATE.enforce(worse)
     assert failed.value.exit_code == 1
     FailIf(share=0.5).enforce(worse)
-    GATE.enforce(compared(slower=1.0))
+    FailIf(share=0.1).enforce(compared(slower=1.0))
     GATE.enforce(compared(slower=0.8))
 
 
@@ -113,3 +113,53 @@ def test_run_without_a_verdict_is_inconclusive(verdict: str | None) -> None:
     slow = [trial(n, rps=100.0) for n in range(5)]
     with pytest.raises(CriterionFailed, match="slower by 5% or more"):
         GATE.enforce(compare(run(FIVE), run(slow, "B", verdict=verdict)))
+
+
+def test_loss_within_a_large_noise_floor_is_inconclusive() -> None:
+    """The rate fell by 15 % for sure, or sessions differ by as much: the gate cannot tell."""
+    slow = [trial(n, rps=3000 * 0.85 + n) for n in range(8)]
+    a, b = run([trial(n, rps=3000.0 + n) for n in range(8)], floor=1.2), run(slow, "B")
+    refused = inconclusive(compare(a, b))
+    assert "4 of 4 rows may be slower by 5% or more, most " in refused.message
+    assert "by 20.0%, within the noise floor of 20.0%" in refused.message
+
+
+def test_interval_that_reaches_the_share_is_inconclusive() -> None:
+    comparison = compared(slower=1.0, trials=5, floor=1.02)
+    worst = max(row.loss_at_most for row in comparison.rows)
+    assert 0.02 < worst < 0.2
+    assert f"by {worst:.1%}, the bad end of its interval" in inconclusive_at(worst, comparison).message
+    FailIf(share=worst + 1e-9).enforce(comparison)
+
+
+def inconclusive_at(share: float, comparison: Comparison) -> InvalidMeasurement:
+    with pytest.raises(InvalidMeasurement) as refused:
+        FailIf(share=share).enforce(comparison)
+    return refused.value
+
+
+def test_one_session_a_side_is_inconclusive_and_a_large_loss_fails() -> None:
+    refused = inconclusive(compared(slower=1.0, floor=None))
+    assert "by 100.0%, one session a side: shown beyond 2.00x" in refused.message
+    assert "bench --vary" in refused.hint
+    with pytest.raises(CriterionFailed, match="slower by 5% or more"):
+        GATE.enforce(compared(slower=2.5, floor=None))
+
+
+def test_machines_that_were_not_equally_fast_are_inconclusive() -> None:
+    canary = {"before": {"db": {"cpu_ms": 10.0}}, "after": {"db": {"cpu_ms": 10.0}}}
+    slow = {"before": {"db": {"cpu_ms": 13.0}}, "after": {"db": {"cpu_ms": 13.0}}}
+    comparison = compare(run(FIVE, canaries=canary), run([trial(n, rps=2000) for n in range(5)], "B", canaries=slow))
+    assert "were not equally fast, so no row can be judged: canary db cpu_ms" in inconclusive(comparison).message
+    wrong = compare(run(FIVE, canaries=canary), run(FIVE, "B", canaries=slow, verdict="fail"))
+    with pytest.raises(CriterionFailed, match="its speed does not count"):
+        GATE.enforce(wrong)
+
+
+def test_worst_verdict_of_several_runs_counts() -> None:
+    a = [run(FIVE, f"A{n}") for n in range(3)]
+    b = [run(FIVE, f"B{n}", verdict=verdict) for n, verdict in enumerate(("pass", "unknown", "fail"))]
+    GATE.enforce(compare(a, [b[0]]))
+    assert "has the verdict unknown" in inconclusive(compare(a, b[:2])).message
+    with pytest.raises(CriterionFailed, match=r"B \(B0,B1,B2\) has the verdict fail"):
+        GATE.enforce(compare(a, b))
