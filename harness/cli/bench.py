@@ -21,7 +21,7 @@ from harness.errors import CriterionFailed, InvalidMeasurement, RigError
 from harness.measure.resume import require_same_environment, require_same_options, require_same_plan, require_unfinished
 from harness.measure.runner import bench
 from harness.plan.blocks import settings_text, too_few_blocks
-from harness.plan.options import BLOCKS, LEAST_BLOCKS, BenchRequest
+from harness.plan.options import BenchRequest
 from harness.plan.planner import Plan, make_plan, volume
 from harness.plan.variants import Variant
 from harness.rig import state
@@ -97,7 +97,7 @@ def prepare(request: BenchRequest) -> Iterator[PreparedRun]:
         site, variants = target.site(), target.resolve(variants_of(request, earlier))
         plan = make_plan(request, site, SCENARIOS, variants)
         say(f"load goes to {place}: {volume(plan)}")
-        for line in about_variants(plan, request.repeat or BLOCKS):
+        for line in about_variants(plan):
             say(line)
         if earlier:
             require_same_plan(earlier, plan)
@@ -111,16 +111,17 @@ def variants_of(request: BenchRequest, earlier: Run | None) -> tuple[Variant, ..
     return read_variants(Path(request.variants)) if request.variants else request.vary
 
 
-def about_variants(plan: Plan, repeat: int) -> list[str]:
+def about_variants(plan: Plan) -> list[str]:
     """Returns what is compared, one line per variant, and a warning if the blocks are too few for a claim."""
     if not plan.variants:
         return []
-    lines = [f"compared in {plural(repeat, 'block')}, each with every variant once, in a shuffled order:"]
+    blocks = max(trial.number for trial in plan.trials)
+    lines = [f"compared in {plural(blocks, 'block')}, each with every variant once, in a shuffled order:"]
     baseline = " (baseline)"
     for name, settings in settings_text(plan.variants).items():
         lines.append(f"  {name}{baseline}" + (f": {settings}" if settings != name else ""))
         baseline = ""
-    warning = too_few_blocks(plan.variants, repeat, LEAST_BLOCKS)
+    warning = too_few_blocks(plan.trials)
     return [*lines, f"warning: {warning}"] if warning else lines
 
 
@@ -135,7 +136,9 @@ def execute(prepared: PreparedRun) -> Run:
         writer = RunWriter.resume(earlier)
     else:
         writer = RunWriter.start(RESULTS, code=code, rig=rig, options=request.texts)
-        writer.variants(prepared.plan.variants)
+        if prepared.plan.variants:
+            writer.variants(prepared.plan.variants)
+            writer.warn(*filter(None, [too_few_blocks(prepared.plan.trials)]))
         if not request.base_url:
             writer.noise_floor(noise_floor_file.noise_floor(rig.name, rig.model_dump()))
     rows = earlier.rows if earlier else ()

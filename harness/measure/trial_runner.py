@@ -62,7 +62,7 @@ class TrialRunner:
         """Runs one trial; returns the result that is stored."""
         cell = trial.cell
         total = max(len(self._plan.trials), trial.order)  # trials that are measured once more come after the plan
-        self._echo(f"[{trial.order}/{total}] {cell.name}" + (f" trial {trial.number}" if trial.number > 1 else ""))
+        self._echo(f"[{trial.order}/{total}] {cell.name}" + self._repetition(trial))
         workload = self._scenarios[cell.scenario].workload(trial)
         if isinstance(workload, RemoteWorkload):
             evidence = self.run_workload(trial, workload)
@@ -74,6 +74,12 @@ class TrialRunner:
         with tempfile.TemporaryDirectory(prefix="pgcrucible-") as scratch:
             results, evidence = self.measure_load(trial, lanes, Path(scratch))
         return self.record(self.result(trial, lanes, results, evidence), evidence)
+
+    def _repetition(self, trial: Trial) -> str:
+        """Returns ` trial 2`, or ` block 2` of a plan with variants; empty for an only or first trial."""
+        if self._plan.variants:
+            return f" block {trial.number}"
+        return f" trial {trial.number}" if trial.number > 1 else ""
 
     def configure(self, cell: Cell) -> None:
         """Makes the target ready for the trial, while the next agents start."""

@@ -12,6 +12,7 @@ import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
+from harness.analysis.paired import blocks_needed
 from harness.model import Cell, Trial
 from harness.plan.options import BenchRequest
 from harness.plan.scenario import RemoteWorkload, Scenario, Skip
@@ -81,14 +82,15 @@ def block_of(trial: Trial) -> tuple[str, int]:
     return without_variant(trial.cell).name, trial.number
 
 
-def too_few_blocks(variants: Sequence[Variant], repeat: int, least: int) -> str:
-    """Returns a sentence if this number of blocks allows no claim, whatever is measured."""
-    if not variants or repeat >= least:
+def too_few_blocks(trials: Sequence[Trial]) -> str:
+    """Returns a sentence if the blocks of a plan can show no difference, whatever is measured; empty if they can."""
+    groups = {block_of(trial)[0] for trial in trials}
+    pairs = len({trial.cell.name for trial in trials}) - len(groups)
+    found, needed = max((trial.number for trial in trials), default=0), blocks_needed(pairs)
+    if found >= needed:
         return ""
-    return (
-        f"{plural(repeat, 'block')} allow no claim: the least p of a sign-flip test is 2/2^{repeat} = "
-        f"{2 / 2**repeat:.2g}, above 0.05; {least} or more can show a difference"
-    )
+    compared = plural(pairs, "pair")
+    return f"{plural(found, 'block')} allow no claim: with {compared} of cells {needed} or more do (--repeat {needed})"
 
 
 def settings_text(variants: Sequence[Variant]) -> Mapping[str, str]:

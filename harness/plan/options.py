@@ -27,9 +27,9 @@ AA_RUNS = 5
 """The fewest runs that show how much runs differ: Student's t makes the noise floor of fewer too wide to be of use."""
 BETWEEN = ("restart", "provision", "none")
 BLOCKS = 8
-"""Blocks of a bench with variants, without --repeat."""
+"""Blocks of a bench with variants, without --repeat; more where many pairs need more for a claim."""
 LEAST_BLOCKS = 6
-"""Fewer blocks allow no claim: the sign-flip test of n blocks has no p below 2 / 2^n, and 2 / 2^5 is above 0.05."""
+"""Fewer blocks allow no claim: p of a sign-flip test of n blocks is 2 / 2^n or more (analysis/paired.py)."""
 
 
 def whole(option: str, text: str | None, low: int, high: int) -> int | None:

@@ -11,6 +11,7 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from harness.analysis.paired import blocks_needed
 from harness.errors import UsageError
 from harness.model import BACKENDS, Cell, Trial
 from harness.plan import blocks
@@ -58,34 +59,68 @@ def make_plan(
             hint=f"run ./run provision --hosts {options.hosts}",
         )
     _require_one_choice(options, variants)
-    rng = random.Random(options.seed)
-    orders = itertools.count(1)
-    trials: list[Trial] = []
     skipped: dict[str, str] = {}
-    for name in options.scenarios:
-        scenario = scenarios[name]
-        try:
-            if variants:
-                found, left_out = _groups(scenario, options, site, variants)
-                skipped |= {f"cells of {name}": left_out} if left_out else {}
-            else:
-                cells, without_sqlite = _cells(scenario, options, site)
-                skipped |= without_sqlite
-        except Skip as skip:
-            skipped[name] = str(skip)
-            continue
-        if variants:
-            for number in range(1, (options.repeat or BLOCKS) + 1):
-                trials += blocks.blocks(found, number, rng, orders)
-            continue
-        repeats = [options.repeat or (1 if options.quick else scenario.repeat(cell)) for cell in cells]
-        for number in range(1, max(repeats, default=0) + 1):
-            for cell in _shuffled([c for c, count in zip(cells, repeats, strict=True) if number <= count], rng):
-                trials.append(Trial(cell=cell, number=number, order=next(orders), seed=rng.getrandbits(32)))
+    if variants:
+        trials = _in_blocks(options, site, scenarios, variants, skipped)
+    else:
+        trials = _interleaved(options, site, scenarios, skipped)
     if not trials:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in skipped.items())
         raise UsageError(f"nothing to measure: {reasons}", hint="./run scenarios lists what each scenario needs")
     return Plan(trials=tuple(trials), skipped=skipped, samples=options.samples, variants=tuple(variants))
+
+
+def _interleaved(
+    options: BenchRequest, site: Site, scenarios: Mapping[str, Scenario], skipped: dict[str, str]
+) -> list[Trial]:
+    """Returns the trials of all scenarios; adds to `skipped` what is left out and why."""
+    rng = random.Random(options.seed)
+    trials: list[Trial] = []
+    for name in options.scenarios:
+        scenario = scenarios[name]
+        try:
+            cells, without_sqlite = _cells(scenario, options, site)
+        except Skip as skip:
+            skipped[name] = str(skip)
+            continue
+        skipped |= without_sqlite
+        repeats = [options.repeat or (1 if options.quick else scenario.repeat(cell)) for cell in cells]
+        for number in range(1, max(repeats, default=0) + 1):
+            for cell in _shuffled([c for c, count in zip(cells, repeats, strict=True) if number <= count], rng):
+                order = len(trials) + 1
+                trials.append(Trial(cell=cell, number=number, order=order, seed=rng.getrandbits(32)))
+    return trials
+
+
+def _in_blocks(
+    options: BenchRequest,
+    site: Site,
+    scenarios: Mapping[str, Scenario],
+    variants: Sequence[Variant],
+    skipped: dict[str, str],
+) -> list[Trial]:
+    """Returns the trials of all scenarios with variants; adds to `skipped` what is left out and why.
+
+    Without --repeat there are as many blocks as a claim needs beside all other pairs, and BLOCKS or more.
+    """
+    groups: list[list[blocks.Group]] = []
+    for name in options.scenarios:
+        try:
+            found, left_out = _groups(scenarios[name], options, site, variants)
+        except Skip as skip:
+            skipped[name] = str(skip)
+            continue
+        groups.append(found)
+        skipped |= {f"cells of {name}": left_out} if left_out else {}
+    pairs = sum(len(found) for found in groups) * (len(variants) - 1)
+    repeat = options.repeat or max(BLOCKS, blocks_needed(pairs))
+    rng, orders = random.Random(options.seed), itertools.count(1)
+    return [
+        trial
+        for found in groups
+        for number in range(1, repeat + 1)
+        for trial in blocks.blocks(found, number, rng, orders)
+    ]
 
 
 def _require_one_choice(options: BenchRequest, variants: Sequence[Variant]) -> None:
@@ -123,6 +158,8 @@ def _groups(
     found, left_out = blocks.groups(by_variant)
     if not found:
         raise Skip(left_out)
+    if left_out and scenario.judges_together:
+        raise Skip(f"its cells are judged together, and {left_out}")
     return found, left_out
 
 

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from harness.analysis.paired import blocks_needed
 from harness.errors import UsageError
 from harness.model import BACKENDS
 from harness.plan.blocks import block_of, settings_text, too_few_blocks
 from harness.plan.options import BLOCKS, LEAST_BLOCKS, BenchRequest
 from harness.plan.planner import Plan, make_plan
 from harness.plan.scenario import Scenario, Site
-from harness.plan.variants import parse_named, parse_vary, without_variant
+from harness.plan.variants import parse_named, without_variant
 from harness.scenarios import SCENARIOS
 
 SITE = Site(hosts=2, backends=BACKENDS)
@@ -95,10 +97,17 @@ def test_a_scenario_in_which_variants_cannot_be_compared_is_skipped(scenario: st
         plan(vary, scenario=scenario)
 
 
-def test_a_cell_in_which_the_variants_change_nothing_is_left_out() -> None:
-    made = plan("strategy=upsert,coalesce", scenario="scaling")
+@pytest.mark.parametrize("known", ["scaling", "s"])
+def test_a_cell_in_which_the_variants_change_nothing_is_left_out(known: str) -> None:
+    """A scenario that judges its cells together cannot do without some of them."""
+    if known == "scaling":
+        with pytest.raises(UsageError, match=r"judged together, and the variants change nothing in scaling\.postgres"):
+            plan("strategy=upsert,coalesce", scenario="scaling")
+        return
+    alone = replace(SCENARIOS["scaling"], name="s", judge=Scenario.__dataclass_fields__["judge"].default)
+    made = plan("strategy=upsert,coalesce", scenario="s", known={"s": alone})
     assert {trial.cell.params["bound"] for trial in made.trials} == {"cpu"}
-    assert "the variants change nothing in scaling" in made.skipped["cells of scaling"]
+    assert "the variants change nothing in scaling" in made.skipped["cells of s"]
 
 
 @pytest.mark.parametrize("key", ["strategy", "backend"])
@@ -115,12 +124,37 @@ def test_pools_of_a_variant_count_against_the_servers_connections() -> None:
         plan("app_pool_min=1,9")
 
 
-def test_fewer_blocks_than_a_claim_needs_are_named_up_front() -> None:
-    variants = parse_vary("vary", "strategy=upsert,coalesce")
-    assert "5 blocks allow no claim" in too_few_blocks(variants, LEAST_BLOCKS - 1, LEAST_BLOCKS)
-    assert too_few_blocks(variants, LEAST_BLOCKS, LEAST_BLOCKS) == ""
-    assert too_few_blocks((), 1, LEAST_BLOCKS) == ""
-    assert 2 / 2**LEAST_BLOCKS <= 0.05 < 2 / 2 ** (LEAST_BLOCKS - 1)
+@pytest.mark.parametrize(
+    ("vary", "repeat", "said"),
+    [
+        ("strategy=upsert,coalesce", "5", "5 blocks allow no claim: with 2 pairs of cells 7 or more do (--repeat 7)"),
+        ("strategy=upsert,coalesce", "6", "6 blocks allow no claim: with 2 pairs of cells 7 or more do"),
+        ("strategy=upsert,coalesce", "7", ""),
+        ("strategy=upsert,coalesce", "8", ""),
+        (
+            "app_pool_size=" + ",".join(map(str, range(1, 9))),
+            "8",
+            "8 blocks allow no claim: with 14 pairs of cells 10",
+        ),
+    ],
+)
+def test_fewer_blocks_than_a_claim_needs_are_named_up_front(vary: str, repeat: str, said: str) -> None:
+    strategy = {} if vary.startswith("strategy") else {"strategy": "upsert"}
+    text = too_few_blocks(plan(vary, repeat=repeat, **strategy).trials)
+    assert text.startswith(said) if said else text == ""
+
+
+def test_many_pairs_get_the_blocks_that_a_claim_needs() -> None:
+    made = plan("app_pool_size=" + ",".join(map(str, range(1, 9))), strategy="upsert")
+    assert max(trial.number for trial in made.trials) == 10
+    assert too_few_blocks(made.trials) == ""
+
+
+def test_the_least_number_of_blocks_is_that_of_the_test() -> None:
+    assert blocks_needed(1) == LEAST_BLOCKS
+
+
+def test_settings_of_variants_as_text() -> None:
     named = parse_named({"a": {}, "b": {"app_pool_size": "20"}}, str)
     assert settings_text(named) == {"a": "as provisioned", "b": "app_pool_size=20"}
 
