@@ -77,7 +77,7 @@ class ResponseParser:
             self._framed = True
             self.length = int(value) if value.isdigit() else -1
         elif lower == b"transfer-encoding":
-            self._framed = True
+            self._framed = value.lower().rpartition(b",")[2].strip() == b"chunked"  # else until close (RFC 9112, 6.3)
         elif lower == b"content-type":
             self.is_json = b"json" in value.lower()
 
