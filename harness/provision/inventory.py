@@ -13,7 +13,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, ValidationError, WrapValidator, create_model
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictBool,
+    ValidationError,
+    WrapValidator,
+    create_model,
+)
 
 from harness.errors import UsageError
 from harness.model import MAX_HOSTS, ROLES, Role
@@ -22,6 +31,7 @@ from harness.provision.connection_variables import address_problem, connection_v
 from harness.provision.inventory_files import Part, parts, read_files
 from harness.provision.inventory_model import Group, Inventory
 from harness.provision.providers import INVENTORY_DEFAULT, PROVIDERS
+from harness.provision.variable_types import MAX_INT, no_bool, special_type, whole
 from harness.provision.yaml_file import read_yaml
 from harness.rig.state import Variables
 from harness.text import nearest, printable
@@ -52,8 +62,8 @@ class _Vars(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    host_count: int | None = Field(None, ge=1, le=MAX_HOSTS)
-    host_cpus: float | None = Field(None, ge=0.01, le=1024)
+    host_count: int | None = Field(None, strict=True, ge=1, le=MAX_HOSTS)
+    host_cpus: float | None = Field(None, strict=True, ge=0.01, le=1024)
     host_memory: str | None = Field(None, pattern=r"^[1-9][0-9]*[kmg]$")
     address: str | None = None
     vm_image: str | None = None
@@ -72,8 +82,8 @@ def _literal_or(kind: Any) -> Any:
 _TYPES: Mapping[str, object] = {
     "str": str,
     "path": str,
-    "int": int,
-    "float": float,
+    "int": whole(0, MAX_INT),
+    "float": Annotated[float, BeforeValidator(no_bool), Field(ge=0, allow_inf_nan=False)],
     "bool": bool,
     "list": list[Any],
     "dict": dict[str, object],
@@ -87,7 +97,7 @@ def variables_model(roles: Path) -> type[BaseModel]:
     for spec in sorted(roles.glob("*/meta/argument_specs.yml")):
         options = (read_yaml(spec)["argument_specs"]["main"] or {}).get("options") or {}
         for name, option in options.items():
-            kind = _TYPES[option.get("type", "str")]
+            kind = special_type(name) or _TYPES[option.get("type", "str")]
             if option.get("choices"):
                 kind = Literal[tuple(option["choices"])]
             fields[name] = (_literal_or(kind) | None, None)

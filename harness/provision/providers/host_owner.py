@@ -17,6 +17,16 @@ from harness.rig import state
 from harness.rig.ssh import SshConnection
 from harness.rig.state import RigState
 
+_OTHERS = """
+if [ -e "$1/owner" ]; then exit; fi
+home=$(getent passwd "$3" | cut -d : -f 6)
+if [ "$home" = "$2" ]; then exit; fi # an earlier version, which left no file, has installed this
+if [ -n "$home" ]; then echo "the user $3"; fi
+for place in "$1" "$2"; do
+    if [ -e "$place" ] && [ -n "$(ls -A "$place")" ]; then echo "$place"; fi
+done
+"""
+"""Prints what was there before the rig, under names by which a destroy would remove it."""
 _READ = '[ ! -e "$1/owner" ] || cat "$1/owner"'
 _CLAIM = """
 set -eu
@@ -30,10 +40,21 @@ cat "$1/owner"
 
 
 def claim(rig: RigState, each: Callable[[tuple[Host, ...], Callable[[SshConnection], str]], Mapping[str, str]]) -> None:
-    """Writes the owner on each host of the rig. Raises RigError if a host belongs to another rig; changes none then.
+    """Writes the owner on each host of the rig. Changes none, and raises RigError, if a host belongs to another rig.
+
+    That is also so if a directory or the user of the rig exists, but no rig has made it.
 
     `each` runs a function on all hosts and returns the results by host name.
     """
+    variables = rig.variables
+    names = [str(variables[name]) for name in ("common_settings_directory", "common_directory", "common_user")]
+    existing = each(rig.hosts, lambda connection: connection.run(["sh", "-c", _OTHERS, "sh", *names]).stdout)
+    for host, printed in existing.items():
+        if printed.strip():
+            raise RigError(
+                f"{host}: {' and '.join(printed.splitlines())} exists and is not of a rig; a destroy would remove it",
+                hint="choose other names: common_directory, common_settings_directory, common_user",
+            )
     record = json.dumps(_own(rig))
     for script in (_READ, _CLAIM):
         foreign = each(rig.hosts, lambda connection, script=script: _run(rig, connection, script, record))  # type: ignore[misc]

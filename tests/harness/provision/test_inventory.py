@@ -56,6 +56,8 @@ def test_groups_that_are_not_listed_have_their_defaults(tmp_path: Path) -> None:
         (("host_count: 3", "tls: true"), 8, "`tls` applies to the whole rig", "all: vars:"),
         (("host_count: 3", "host_count: 0"), 8, "host_count: ", ""),
         (("host_count: 3", "host_count: 65"), 8, "host_count: ", ""),
+        (("host_count: 3", "host_count: '3'"), 8, "host_count: ", ""),
+        (("postgres_port: 5433", "common_directory: /"), 4, "common_directory: ", ""),
         (("provider: podman", "provider: podmam"), 3, "provider: ", ""),
         (("    app:", "    apps:"), 6, "unknown key 'apps' in all.children", "app"),
         (("  children:", "  childen:"), 5, "unknown key 'childen' in all", "children"),

@@ -128,6 +128,23 @@ def checkouts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple
 ALL = {host for names in HOSTS.values() for host in names}
 
 
+def test_a_directory_that_no_rig_has_made_is_not_taken(
+    machines: Machines, checkouts: tuple[Checkout, Checkout], name: str
+) -> None:
+    """A destroy would remove it."""
+    precious = machines.root / "app-2/precious"
+    precious.parent.mkdir(parents=True)
+    precious.touch()
+    with pytest.raises(RigError, match=r"app-2: .* exists and is not of a rig"):
+        checkouts[0].provision(name)
+    assert machines.owners() == set(), "no host was changed"
+    precious.unlink()
+    checkouts[0].provision(name)
+    assert machines.owners() == ALL
+    precious.touch()
+    checkouts[0].provision(name)  # its own now
+
+
 @pytest.mark.parametrize("same_name", [True, False])
 def test_machines_of_another_checkout_are_refused_by_rig_and_folder(
     machines: Machines, checkouts: tuple[Checkout, Checkout], name: str, *, same_name: bool
