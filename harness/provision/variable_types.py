@@ -41,7 +41,7 @@ def _name(system: set[str]) -> Callable[[str], str]:
 def no_bool(value: Any) -> Any:
     """Returns the value; True would be 1."""
     if isinstance(value, bool):
-        raise ValueError("input should be a number")
+        raise ValueError("input should be a number")  # noqa: TRY004  # pydantic expects it
     return value
 
 

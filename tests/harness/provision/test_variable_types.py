@@ -32,8 +32,9 @@ BAD: dict[str, list[object]] = {
     "haproxy_threads": [-1, True],
     "app_pool_idle_seconds": [-1, float("nan"), True],
     "common_directory": [
-        "/", "/opt", "/etc", "opt/pgcrucible", "/opt/../etc", "/opt/pgcrucible/", "/opt//pgcrucible", "/opt/pgcrucible/..",
-        "/usr/lib", "/opt/pg crucible", "/opt/pgcrucible$HOME", "/opt/pgcrucible;x", "~/pgcrucible", "/opt/pgcrucible\n",
+        "/", "/opt", "/etc", "opt/pgcrucible", "/opt/../etc", "/opt/pgcrucible/", "/opt//pgcrucible", "/usr/lib",
+        "/opt/pgcrucible/..", "/opt/pg crucible", "/opt/pgcrucible$HOME", "/opt/pgcrucible;x", "~/pgcrucible",
+        "/opt/pgcrucible\n",
     ],
     "common_settings_directory": ["/etc", "/etc/ssh", "/home/pgcrucible/.ssh\n"],
     "common_user": ["root", "postgres", "haproxy", "a b;c", "", "Bench", "a" * 32, "1a"],
