@@ -7,6 +7,7 @@ the baseline, and every other one is compared with it.
 
 from __future__ import annotations
 
+import itertools
 import math
 import statistics
 import zlib
@@ -20,10 +21,11 @@ from harness.analysis.trial_validity import never_steady
 from harness.compare.cells import CellFigures, checked_figure, comparable_name
 from harness.compare.rows import ALL_METRICS, METRICS, Row, of_equal_work, refused_shares
 from harness.model import BACKENDS, STRATEGIES, Cell
+from harness.plan.variants import without_variant
 from harness.record import TrialResult
 from harness.text import plural
 
-By = Literal["strategy", "backend"]
+By = Literal["variant", "strategy", "backend"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,11 +78,13 @@ def compare_within(
     rows: Sequence[TrialResult],
     *,
     run_id: str = "",
+    variants: Sequence[str] = (),
     failed: Collection[str] = (),
     metrics: Mapping[str, Literal["higher", "lower"]] = METRICS,
 ) -> VariantComparison:
     """Compares the cells of a run within blocks. A control that is meant to be wrong is left out.
 
+    `variants`: the names of the run's variants, the baseline first. A run with variants compares these alone.
     `failed`: names of cells that failed a check: their speed does not count. Raises FormatError for a figure that
     cannot have been measured.
     """
@@ -88,34 +92,55 @@ def compare_within(
     for row in rows:
         by_cell.setdefault(row.cell.name, []).append(row)
     measured = []
-    for by, a, b in pairs([of_cell[0].cell for of_cell in by_cell.values()]):
+    for by, a, b in pairs([of_cell[0].cell for of_cell in by_cell.values()], variants):
         wrong = [cell for cell in (a, b) if cell.name in failed]
-        note = f"{_name(by, wrong[0])} failed a check" if wrong else ""
+        note = f"{getattr(wrong[0], by)} failed a check" if wrong else ""
         measured.append(_measure(by, by_cell[a.name], by_cell[b.name], metrics, note=note, run_id=run_id))
     return _judged(measured, metrics)
 
 
-def pairs(cells: Iterable[Cell]) -> Iterator[tuple[By, Cell, Cell]]:
-    """Returns what is compared with what: by strategy, then by backend, the baseline first."""
+def pairs(cells: Iterable[Cell], variants: Sequence[str] = ()) -> Iterator[tuple[By, Cell, Cell]]:
+    """Returns what is compared with what, the baseline first: by variant, or else by strategy and by backend."""
     groups: dict[tuple[By, str], list[Cell]] = {}
     for cell in cells:
-        if not cell.params.get("control"):
-            for by, (without, _) in _BY.items():
+        for by, without in _WITHOUT.items():
+            if (by == "variant") == bool(cell.variant) and not cell.params.get("control"):
                 groups.setdefault((by, comparable_name(without(cell))), []).append(cell)
+    order: Mapping[By, Sequence[str]] = {"variant": variants, "strategy": STRATEGIES, "backend": BACKENDS}
     for (by, _), group in groups.items():
-        first, *others = sorted(group, key=_BY[by][1])
+        names = order[by]
+        places = {name: place for place, name in enumerate(names)}
+        first, *others = sorted(group, key=lambda cell: places.get(getattr(cell, by), len(places)))
         yield from ((by, first, other) for other in others)
 
 
-def _order(names: Sequence[str], name: str) -> int:
-    return names.index(name) if name in names else len(names)
-
-
-_BY: Mapping[By, tuple[Callable[[Cell], Cell], Callable[[Cell], int]]] = {
-    "strategy": (lambda cell: replace(cell, strategy=""), lambda cell: _order(STRATEGIES, cell.strategy)),
-    "backend": (lambda cell: replace(cell, backend=BACKENDS[0]), lambda cell: _order(BACKENDS, cell.backend)),
+_WITHOUT: Mapping[By, Callable[[Cell], Cell]] = {
+    "variant": without_variant,
+    "strategy": lambda cell: replace(cell, strategy=""),
+    "backend": lambda cell: replace(cell, backend=BACKENDS[0]),
 }
-"""What may differ -> the cell without it, and its place in the order of the comparison."""
+"""What is compared -> the cell without it: its name is the same for all cells of a group."""
+
+
+def blocks_of(by: By, a: Iterable[TrialResult], b: Iterable[TrialResult]) -> Iterator[tuple[TrialResult, TrialResult]]:
+    """Returns the two trials of each block in which both have valid times.
+
+    A trial that was measured once more takes the place of the one that was not valid. With variants a whole block is
+    measured once more, so both trials are of the same attempt, the last one that is valid.
+    """
+    of_a, of_b = (_by_number(side) for side in (a, b))
+    for number in sorted(of_a.keys() & of_b.keys()):
+        one, other = of_a[number], of_b[number]
+        attempts = zip(one, other, strict=False) if by == "variant" else itertools.product(one, other)
+        valid = [(x, y) for x, y in attempts if x.times_valid and y.times_valid]
+        yield from valid[-1:]
+
+
+def _by_number(rows: Iterable[TrialResult]) -> dict[int, list[TrialResult]]:
+    found: dict[int, list[TrialResult]] = {}
+    for row in sorted(rows, key=lambda row: row.trial.order):
+        found.setdefault(row.trial.number, []).append(row)
+    return found
 
 
 def _measure(
@@ -125,14 +150,13 @@ def _measure(
 
     `note`: why the pair cannot be compared, if that is known.
     """
-    of_a, of_b = ({row.trial.number: row for row in side if row.times_valid} for side in (a, b))
-    blocks = [(of_a[number], of_b[number]) for number in sorted(of_a.keys() & of_b.keys())]
+    blocks = list(blocks_of(by, a, b))
     cell_a, cell_b = a[0].cell, b[0].cell
-    whole = Row(cell=cell_b.name, metric=ALL_METRICS, n_a=len(of_a), n_b=len(of_b), verdict="invalid")
+    whole = Row(cell=cell_b.name, metric=ALL_METRICS, n_a=len(blocks), n_b=len(blocks), verdict="invalid")
     measured = _Measured(by=by, a=cell_a, b=cell_b, rows=(whole,), differences={}, blocks=len(blocks))
     if not blocks:
         note = note or "no block in which both trials are valid"
-    elif never_steady([*of_a.values(), *of_b.values()]):
+    elif never_steady(row for block in blocks for row in block):
         note = note or "no trial of one side began from a steady state"
     if note:
         return replace(measured, rows=(replace(whole, note=note),))
@@ -228,7 +252,3 @@ def _verdict(row: Row, better: str) -> Row:
     if row.ratio is None or row.p is None or row.p >= ALPHA or row.ratio.holds(1):
         return row
     return replace(row, verdict="faster" if (row.ratio.value > 1) == (better == "higher") else "slower")
-
-
-def _name(by: By, cell: Cell) -> str:
-    return {"strategy": cell.strategy, "backend": cell.backend}[by]

@@ -57,7 +57,8 @@ def _within(run: Run) -> VariantComparison:
     """Returns the comparisons within a run; none where a figure cannot have been measured: `compare` names it."""
     failed = {finding.cell for finding in run.findings if finding.verdict == "fail"}
     try:
-        return compare_within(run.rows, run_id=run.run_id, failed=failed)
+        variants = [variant.name for variant in run.manifest.variants]
+        return compare_within(run.rows, run_id=run.run_id, variants=variants, failed=failed)
     except FormatError:
         return VariantComparison()
 

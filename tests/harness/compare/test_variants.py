@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import random
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 
 from harness.compare.rows import Row
-from harness.compare.variants import VariantComparison, compare_within
+from harness.compare.variants import VariantComparison, blocks_of, compare_within
 from harness.errors import FormatError
 from harness.record import TrialResult
 from tests.harness.compare.test_compare import LEVEL, read, trial
@@ -157,3 +158,43 @@ def test_latencies_of_the_side_that_refused_more_are_not_called_faster() -> None
 def test_a_run_without_rows_has_no_comparison() -> None:
     none: list[TrialResult] = []
     assert compare_within(none) == VariantComparison(needed=6)
+
+
+def varied(number: int = 8, effect: float = 1.2) -> list[dict[str, Any]]:
+    """Blocks of the variants `off` and `on`, in this order; each has a strategy of its own."""
+    rows = blocks(number, effect=effect, strategies=("upsert", "coalesce"))
+    for row in rows:
+        name = {"upsert": "off", "coalesce": "on"}[row["strategy"]]
+        row["params"] = json.dumps({"keys": "hot", "variant": name, "varied": "strategy app_x", "app_x": name})
+    return rows
+
+
+@pytest.mark.parametrize("order", [("off", "on"), ("on", "off")])
+def test_variants_are_compared_with_the_first_one_and_with_nothing_else(order: tuple[str, str]) -> None:
+    (pair,) = within(varied(), variants=order).pairs
+    assert (pair.by, pair.a.variant, pair.b.variant) == ("variant", *order)
+    assert {row.verdict for row in pair.rows} == {"slower" if order[1] == "on" else "faster"}
+
+
+def test_variants_of_other_cells_are_other_groups() -> None:
+    rows = varied()
+    others = [row | {"params": row["params"].replace("hot", "1000")} for row in varied()]
+    found = within([*rows, *others], variants=("off", "on")).pairs
+    assert [(p.a.params["keys"], p.b.params["keys"]) for p in found] == [("hot", "hot"), ("1000", "1000")]
+
+
+def test_block_of_variants_that_was_measured_once_more_is_one_of_its_attempts() -> None:
+    """First attempt: B is invalid. Second: A is invalid. The valid ones were not measured side by side."""
+    rows = varied()
+    first, second = rows[:2]
+    again = [dict(first, order=98), dict(second, order=99)]
+    second |= {"valid": "false", "reason": "broken"}
+    again[0] |= {"valid": "false", "reason": "broken"}
+    assert {row.n_a for row in within([*rows, *again], variants=("off", "on")).rows} == {7}
+    again[0] |= {"valid": "true", "reason": "", "rps": 1234.0}
+    found = within([*rows, *again], variants=("off", "on"))
+    assert {row.n_a for row in found.rows} == {8}
+    attempts = blocks_of(
+        "variant", *([read(r) for r in [*rows, *again] if v in r["params"]] for v in ('"off"', '"on"'))
+    )
+    assert next(attempts)[first["strategy"] == "coalesce"].figure("rps") == 1234.0
