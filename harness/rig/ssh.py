@@ -25,6 +25,8 @@ from harness.rig.connection import RemoteProcess, Result
 from harness.rig.tunnel import tunnel
 
 CONNECT_TIMEOUT_S = 15
+ALIVE_S = 10.0
+"""A host whose SSH server opens no session for so long is taken for dead; a slow one takes a second."""
 KEEPALIVE_S, SILENT_S = 15, 60
 """An idle connection sends a message so often; one that is not acknowledged for so long is lost."""
 FETCH_S = 60.0
@@ -179,6 +181,16 @@ class SshConnection:
             return self._open().transport.open_session(timeout=CONNECT_TIMEOUT_S)
         except (paramiko.SSHException, OSError, EOFError) as error:
             raise RigError(f"{self.name}: the SSH connection was lost: {error}", hint=HOST_DOWN) from error
+
+    def is_alive(self) -> bool:
+        """Whether the host's SSH server answers within `ALIVE_S`: one that is paused, cut off or frozen does not."""
+        try:
+            self._open().transport.open_session(timeout=ALIVE_S).close()
+        except paramiko.ChannelException:  # it refuses another session, and so answers
+            return True
+        except (RigError, paramiko.SSHException, OSError, EOFError):
+            return False
+        return True
 
     def _command(self, command: Sequence[str]) -> str:
         line = shlex.join(command)

@@ -16,6 +16,8 @@ T = TypeVar("T")
 IDLE_TIMEOUT_S = 30.0
 """Longest wait for requests that clients gave up on, and for a server that restarts."""
 POLL_S = 0.2
+ASK_S = 5.0
+"""Time between two questions for a sign of life of the database's host."""
 _AT_WORK = """
 SELECT count(*) FROM pg_stat_activity
 WHERE backend_type = 'client backend' AND datname = current_database() AND application_name <> 'pgcrucible'
@@ -50,10 +52,15 @@ def reason_of(error: Exception) -> str:
 def wait_until_idle(workers: AppWorkers | None, database: RigDatabase, timeout_s: float) -> str:
     """Waits until no worker and no session of the service is busy; returns what still was at the deadline, or "".
 
-    A server that does not answer counts as busy, because it may be starting again.
+    A server that does not answer counts as busy, because it may be starting again. A database host without a sign of
+    life is not waited for.
     """
-    deadline = time.monotonic() + timeout_s
+    deadline, ask_s = time.monotonic() + timeout_s, 0.0
     while True:
+        if time.monotonic() >= ask_s:
+            if database.is_silent():
+                return f"the host of the database {database.host} gives no sign of life"
+            ask_s = time.monotonic() + ASK_S
         reason = (_busy_worker(workers) if workers else "") or _busy_database(database)
         if not reason:
             return ""

@@ -15,16 +15,24 @@ Connection = psycopg.Connection[Any]
 T = TypeVar("T")
 LOST_S = 2.0
 """A connection that was lost earlier fails within this time."""
+SILENT_S = 30.0
+"""For so long a host that was found silent is not read: each reading would wait for its own deadline."""
 
 
 class RigDatabase:
     """An autocommit connection as the harness's role, opened again where it was lost. Use as a context manager.
 
-    `connect` opens one, `host` is the name of the database host.
+    `connect` opens one, `host` is the name of the database host, `is_alive` asks it for a sign of life.
     """
 
-    def __init__(self, connect: Callable[[], contextlib.AbstractContextManager[Connection]], host: str) -> None:
-        self._connect, self._host = connect, host
+    def __init__(
+        self,
+        connect: Callable[[], contextlib.AbstractContextManager[Connection]],
+        host: str,
+        is_alive: Callable[[], bool] = lambda: True,
+    ) -> None:
+        self._connect, self.host, self._is_alive = connect, host, is_alive
+        self._unread_until_s = 0.0
         self._connection: Connection | None = None
         self._stack = contextlib.ExitStack()
 
@@ -49,6 +57,12 @@ class RigDatabase:
         with contextlib.suppress(psycopg.Error, OSError):
             self._stack.close()
 
+    def is_silent(self) -> bool:
+        """Asks the host for a sign of life; without one, readings fail at once for the next `SILENT_S`."""
+        silent = not self._is_alive()
+        self._unread_until_s = time.monotonic() + SILENT_S if silent else 0.0
+        return silent
+
     @contextlib.contextmanager
     def errors(self) -> Iterator[None]:
         """Turns an error of the database, or a lost connection, into a RigError that names its host."""
@@ -58,7 +72,7 @@ class RigDatabase:
             if isinstance(error, psycopg.OperationalError):
                 self.close()
             raise RigError(
-                f"{self._host}: PostgreSQL: {' '.join(str(error).split())[:300]}",
+                f"{self.host}: PostgreSQL: {' '.join(str(error).split())[:300]}",
                 hint="measured trials are kept; see ./run status, then resume with: bench --resume RUN",
             ) from error
 
@@ -68,6 +82,8 @@ class RigDatabase:
         A server that was silent until the deadline is not asked again. Raises RigError.
         """
         started = time.monotonic()
+        if started < self._unread_until_s:
+            raise RigError(f"{self.host}: the host gives no sign of life", hint="see ./run status")
         with self.errors():
             try:
                 return query(self.connection)
@@ -93,6 +109,7 @@ class RigDatabase:
         end of an ordinary trial's window.
         Returns a message for each step that the harness's role may not do.
         """
+        self._unread_until_s = 0.0
         self.one("SELECT 1")  # opens the connection again where the last trial lost it
         with self.errors(), self._warnings() as warnings:
             self.connection.execute("TRUNCATE counters, data, ledger RESTART IDENTITY")

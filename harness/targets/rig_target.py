@@ -45,8 +45,9 @@ class RigTarget(Target):
     def __enter__(self) -> RigTarget:
         limit_cpus = functools.partial(provider_of(self._rig.state).limit_cpus, self._rig.name)
         with self._stack as stack:  # closes the connection if a host does not answer
-            host = self._rig.role("db")[0].name
-            self._database = stack.enter_context(RigDatabase(self._rig.database, host))
+            host = self._rig.role("db")[0]
+            database = RigDatabase(self._rig.database, host.name, self._rig.at(host).is_alive)
+            self._database = stack.enter_context(database)
             self._workers, haproxy = AppWorkers(self._rig), HAProxy(self._rig)
             self._facts = RigFacts(self._rig, self._database, self._workers)
             self._server = ServerSettings(self._rig, self._database)

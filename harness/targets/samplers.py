@@ -25,6 +25,8 @@ from harness.targets.haproxy import SOCKET
 
 END_S = 10.0
 """The longest wait for the streams to end."""
+CLOSE_S = 2.0
+"""A stream whose input was closed ends within this time; the rest are ended."""
 SILENT_S = 30.0
 """A stream without a line for so long is lost: a sampler prints one per second, or later on a busy host."""
 WATCH_S = 1.0
@@ -101,7 +103,15 @@ class Samplers:
             streams = list(self._streams.values())
         for stream in streams:
             stream.close()
-        deadline = time.monotonic() + END_S
+        self._join(CLOSE_S)
+        with self._lock:
+            streams = list(self._streams.values())
+        for stream in streams:
+            stream.end()
+        self._join(END_S)
+
+    def _join(self, limit_s: float) -> None:
+        deadline = time.monotonic() + limit_s
         for thread in self._threads:
             thread.join(max(0.0, deadline - time.monotonic()))
 

@@ -149,6 +149,30 @@ def test_a_database_that_is_gone_is_unread_and_raises_before_the_load(rig: FakeR
             counters.snapshot(CELL, reads)
 
 
+def test_a_database_host_without_a_sign_of_life_is_not_waited_for(rig: FakeRig, database: Database) -> None:
+    """A paused host: each reading waited for its own deadline, and the bench ended after four minutes."""
+    reads, asked = {"counters", "ledger", "data", "deadlocks"}, list[bool]()
+
+    def is_alive() -> bool:
+        asked.append(True)
+        return len(asked) == 1
+
+    with RigDatabase(rig.database, "db-1", is_alive) as opened:
+        counters = LayerCounters(rig, opened, AppWorkers(rig), HAProxy(rig))
+        before = counters.snapshot(CELL, reads)
+        assert counters.snapshot(CELL, reads, before).unread == {}
+        held = opened.connection
+        evidence = difference(before, counters.snapshot(CELL, reads, before))
+        opened.reset()
+        assert opened.connection is held, "the next trial asks the database itself"
+        assert counters.snapshot(CELL, reads).counters == {}
+    assert evidence.unread["app"] == "the host of the database db-1 gives no sign of life"
+    assert {evidence.unread[part] for part in ("counters", "ledger", "bulk rows", "deadlocks")} == {
+        "db-1: the host gives no sign of life"
+    }
+    assert len(asked) == 2
+
+
 def test_a_database_that_restarted_is_read_over_a_new_connection(rig: FakeRig, database: Database) -> None:
     with RigDatabase(rig.database, "db-1") as opened, psycopg.connect(database.dsn, autocommit=True) as admin:
         counters = LayerCounters(rig, opened, AppWorkers(rig), HAProxy(rig))
