@@ -117,6 +117,7 @@ class Handlers:
                 "pool_wait_ms": round(error.cost.pool_wait_ms, 3),
                 "retries": error.cost.retries,
                 "transactions": error.cost.transactions,
+                "backend": error.cost.backend,
             }
         if op == "health":
             document["status"] = "unhealthy"
@@ -135,7 +136,7 @@ class Handlers:
         text = (
             f'{{"success":true,{fields},"duration":{(perf_counter() - started) * 1000:.3f},'
             f'"pool_wait_ms":{cost.pool_wait_ms:.3f},"retries":{cost.retries:.6g},'
-            f'"transactions":{cost.transactions:.6g}{self._tail}'
+            f'"transactions":{cost.transactions:.6g},"backend":{cost.backend}{self._tail}'
         )
         return web.Response(body=text.encode("ascii"), headers=_JSON)
 

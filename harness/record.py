@@ -92,6 +92,21 @@ class BulkRows:
     ranges: tuple[tuple[int, int], ...]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionWaits:
+    """What the database's sessions waited for, sampled while a trial ran, as columns of equal length.
+
+    `tick_us`: the instants of all samples, in order, on the clock of the trial's samples. `at_us`, `pid`, `wait`: one
+    entry per sample and session that was not idle. `wait` is `on CPU`, `idle in transaction` or PostgreSQL's
+    `type:event`. A session that others wait for has an entry `blocks:` with its name and state.
+    """
+
+    tick_us: array[int]
+    at_us: array[int]
+    pid: array[int]
+    wait: list[str]
+
+
 Captures = Mapping[str, Sequence[Mapping[str, Any]]]
 """Lane -> fields of its responses that are not numbers: one JSON object per request."""
 
@@ -220,6 +235,8 @@ class TrialRecord:
     outcome_counts: Mapping[str, OutcomeCounts] = field(default_factory=dict)
     clock_shared: bool = False
     """Whether the load hosts have one clock, so that their times can be compared."""
+    waits: SessionWaits | None = None
+    """What the database's sessions waited for; None where that was not sampled."""
     extracted: Mapping[str, float] = field(default_factory=dict)
     """Where trials are compared: figures that the scenario took from the samples (Scenario.extract)."""
 

@@ -144,6 +144,10 @@ class Server:
             log = self.log.read_text(encoding="utf-8") if self.log.exists() else "no log"
             raise RuntimeError(f"{program} ended with {done.returncode}: {log[-2000:]}")
 
+    def program(self, name: str) -> Path:
+        """Returns the path of one of PostgreSQL's programs."""
+        return self._bin / name
+
     def start(self) -> None:
         """Starts the server and waits until it accepts connections."""
         self._call("pg_ctl", "-w", "-l", str(self.log), "start")

@@ -23,6 +23,8 @@ class RequestCost:
     pool_wait_ms: float
     retries: float = 0
     transactions: float = 1
+    backend: int = 0
+    """Process id of the database session that ran it, as in pg_stat_activity; 0 without a session."""
 
 
 @dataclass(slots=True, kw_only=True)

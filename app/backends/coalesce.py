@@ -96,7 +96,7 @@ class Coalescer:
             except ServiceError as error:
                 raise error.again() from None
             # The first request with this id has the share of the batch's counts.
-            return value, RequestCost(pool_wait_ms=cost.pool_wait_ms, transactions=0)
+            return value, RequestCost(pool_wait_ms=cost.pool_wait_ms, transactions=0, backend=cost.backend)
         if len(self._queue) >= self._max_queue:
             raise ServiceError(503, "COALESCE_FULL", "too many increments are waiting for a batch")
         entry = _Entry(key, entry_id)
@@ -174,6 +174,7 @@ def _share(cost: RequestCost, batch: Sequence[_Entry], started: float, entry: _E
         pool_wait_ms=(started - entry.since) * 1000 + cost.pool_wait_ms,
         retries=entry.retries + cost.retries / len(batch),
         transactions=entry.transactions + cost.transactions / len(batch),
+        backend=cost.backend,
     )
 
 

@@ -19,6 +19,8 @@ class PgConnection:
         self._connection = connection
         self._cursor = AsyncRawCursor(connection)
         self._prepare = prepare
+        self.backend = connection.pgconn.backend_pid
+        """Process id of the session on the server."""
         self._poll = select.poll()
         self._poll.register(connection.fileno(), select.POLLIN)
         self.idle_since = 0.0

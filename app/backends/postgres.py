@@ -203,13 +203,9 @@ class PostgresBackend:
                 except ServiceError as error:
                     failure, again = error, False
                 else:
-                    return result, RequestCost(
-                        pool_wait_ms=pool_wait_ms, retries=retries, transactions=connection.transactions
-                    )
+                    return result, _cost(connection, pool_wait_ms, retries)
                 if not again or retries == limit:
-                    failure.cost = RequestCost(
-                        pool_wait_ms=pool_wait_ms, retries=retries, transactions=connection.transactions
-                    )
+                    failure.cost = _cost(connection, pool_wait_ms, retries)
                     raise failure
                 retries += 1
                 first_ms, most_ms = _JITTER_MS
@@ -218,3 +214,12 @@ class PostgresBackend:
             self.cost_totals.retries += retries
             self.cost_totals.transactions += connection.transactions
             self._pool.release(connection)
+
+
+def _cost(connection: PgConnection, pool_wait_ms: float, retries: int) -> RequestCost:
+    return RequestCost(
+        pool_wait_ms=pool_wait_ms,
+        retries=retries,
+        transactions=connection.transactions,
+        backend=connection.backend,
+    )

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
+from harness.analysis.slowest import split_slowest
 from harness.checks import names
 from harness.checks.finding import finding, merge, worst
 from harness.checks.required_evidence import ABOUT_DATA, NEEDS
@@ -60,7 +61,7 @@ def evaluate(scenarios: Mapping[str, Scenario], trials: Iterable[TrialRecord]) -
             text = f"this version has no scenario '{name}'"
             single[name].append(finding(measured.cell, names.CHECKS_COMPLETED, "unknown", text))
             continue
-        single[name] += judge_trial(scenarios[name], measured)
+        single[name] += [*judge_trial(scenarios[name], measured), *slowest_requests(measured)]
         # the comparison of trials reads rows and evidence only, so the samples are dropped here
         extracted = _extract(scenarios[name], measured)
         by_variant[name][measured.cell.variant].append(
@@ -72,6 +73,21 @@ def evaluate(scenarios: Mapping[str, Scenario], trials: Iterable[TrialRecord]) -
         for of_variant in by_variant[name].values() if name in by_variant else ():
             findings += _judge_together(scenarios[name], of_variant)
     return findings
+
+
+def slowest_requests(measured: TrialRecord) -> list[Finding]:
+    """Where the slowest requests of the trial's first lane waited; nothing where that was not sampled."""
+    if measured.waits is None or measured.cell.backend != "postgres" or not measured.row.times_valid:
+        return []
+    try:
+        samples = next(iter(measured.lanes.values()), None)
+        split = split_slowest(samples, measured.waits, measured.saturated) if samples is not None else None
+    except Exception as error:  # noqa: BLE001  # as above
+        return [_crashed(measured, names.SLOWEST, error)]
+    if split is None:
+        return []
+    numbers = {"requests": split.requests, "from_ms": split.from_ms, "ticks": split.ticks, "shares": split.shares}
+    return [finding(measured.cell, names.SLOWEST, "shown", split.sentence, **numbers, blocker=split.blocker)]
 
 
 def _extract(scenario: Scenario, measured: TrialRecord) -> Mapping[str, float]:

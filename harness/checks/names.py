@@ -13,6 +13,7 @@ COMPARISON_COMPLETED = "comparison completed"
 ACKNOWLEDGED = "acknowledged"
 SPREAD = "spread"
 COUNTS_AGREE = "counts agree"
+SLOWEST = "where the slowest requests waited"
 
 # increments
 FINAL_VALUE = "final value"

@@ -19,7 +19,7 @@ from harness.plan.scenario import Site, Skip
 from harness.record import NO_OTHERS, Evidence, TrialRecord
 from harness.text import plural
 
-CAPTURE = ("retries", "transactions", "pool_wait_ms")
+CAPTURE = ("retries", "transactions", "pool_wait_ms", "duration", "backend")
 DURABLE = ("fsync", "full_page_writes", "synchronous_commit")
 KEY_SETS: Mapping[str, int] = {"hot": 1, "spread": 100, "1000": 1000}
 """Name of a key set -> its number of keys."""

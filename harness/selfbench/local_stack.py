@@ -48,6 +48,13 @@ class Server:
     password: str
     bin: Path
 
+    @property
+    def dsn(self) -> str:
+        """Connection string of the superuser."""
+        return (
+            f"host=127.0.0.1 port={self.port} dbname=postgres user=postgres password={self.password} connect_timeout=5"
+        )
+
     def connect(self) -> psycopg.Connection[Any]:
         """Connects as superuser, in autocommit mode."""
         return psycopg.connect(

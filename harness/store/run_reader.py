@@ -40,7 +40,7 @@ from harness.load.results.samples import read_samples
 from harness.load.results.summary import LaneSummary
 from harness.model import Finding, OutcomeCounts
 from harness.record import Evidence, Samples, TrialRecord, TrialResult
-from harness.store import evidence_file
+from harness.store import evidence_file, waits_file
 from harness.store.csv_rows import (
     LATER_COLUMNS,
     MAX_TRIALS,
@@ -169,6 +169,7 @@ class Run:
                 outcome_counts=self.outcome_counts(order),
                 evidence=evidence,
                 clock_shared=self._clock_shared(order),
+                waits=waits_file.read(waits_file.path_of(self.path, order)),
             )
 
     def require_results_of(self, row: TrialResult) -> None:

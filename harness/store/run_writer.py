@@ -18,7 +18,7 @@ from harness.errors import FormatError, RigError
 from harness.model import Finding, RunVerdict
 from harness.plan.variants import Variant
 from harness.record import Evidence
-from harness.store import evidence_file
+from harness.store import evidence_file, waits_file
 from harness.store.csv_rows import TELEMETRY_COLUMNS, TIMELINE_COLUMNS, TRIAL_COLUMNS
 from harness.store.files import append_rows, disk_errors, keep_rows, update_symlink, write_atomically
 from harness.store.manifest import CodeRecord, FindingRecord, Manifest, RigRecord, Status, VariantRecord
@@ -149,6 +149,10 @@ class RunWriter:
     def evidence(self, order: int, evidence: Evidence) -> None:
         """Writes the evidence of trial `order`."""
         write_atomically(self.path / "evidence" / f"{order:03d}.json", evidence_file.dump(evidence))
+
+    def waits(self, order: int, rows: Iterable[waits_file.Row]) -> None:
+        """Writes what the database's sessions waited for in trial `order`."""
+        waits_file.write(waits_file.path_of(self.path, order), rows)
 
     def lane(self, order: int, lane: str, folder: Path) -> None:
         """Moves a lane's merged results (load/results/merge.py) to samples/ and replaces older ones.

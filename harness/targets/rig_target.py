@@ -30,6 +30,7 @@ from harness.targets.remote_workload import run_module
 from harness.targets.rig_database import RigDatabase
 from harness.targets.rig_facts import RigFacts
 from harness.targets.server_settings import ServerSettings
+from harness.targets.session_waits import WaitSampler
 from harness.targets.snapshot import Snapshot
 from harness.targets.sqlite_files import remove, run_script
 from harness.targets.telemetry import Telemetry
@@ -190,9 +191,23 @@ class RigTarget(Target):
 
     @contextlib.contextmanager
     def telemetry(self, recorder: RunWriter) -> Iterator[During]:
-        """Samples every host and the database each second while the context lasts."""
-        with Telemetry(self._rig, recorder) as telemetry:
-            yield telemetry.during
+        """Samples every host and the database each second while the context lasts, and what sessions wait for."""
+        host, variables = self._rig.role("db")[0], self._rig.variables
+        psql = ["runuser", "-u", "postgres", "--", "psql", "-p", str(variables["postgres_port"])]
+        psql += ["-d", str(variables["postgres_database"])]
+        with (
+            Telemetry(self._rig, recorder) as telemetry,
+            WaitSampler(
+                self._rig.at(host), psql, began_s=recorder.began_s, store=recorder.waits, warn=recorder.warn
+            ) as waits,
+        ):
+
+            @contextlib.contextmanager
+            def during(order: int) -> Iterator[None]:
+                with waits.during(order), telemetry.during(order):
+                    yield
+
+            yield during
 
     def restore(self) -> None:
         """See ServerSettings.restore and AppConfigurator.restore."""

@@ -66,6 +66,14 @@ async def test_unsafe_loses_updates_and_never_fails(database, start: Start) -> N
     assert 1 <= await services[0].value("hot") < 400
 
 
+@pytest.mark.parametrize("strategy", SAFE)
+async def test_an_answer_names_the_session_that_ran_it(database, start: Start, admin, strategy: str) -> None:
+    service = await start(database.environ, POOL_SIZE=1)
+    answer = await service.increment("k", strategy)
+    pids = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    assert answer.body["backend"] == await scalar(admin, pids)
+
+
 async def test_a_thousand_first_writes_at_once_all_succeed(database, start: Start) -> None:
     """The original answers 500 (23505) to some of them: no row yet, so nothing is locked."""
     services = [await start(database.environ) for _ in range(4)]

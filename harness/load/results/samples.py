@@ -69,7 +69,7 @@ def header(captures: tuple[str, ...] = ()) -> str:
 
 def _line(row: Sample) -> str:
     values = ["" if value is None else str(value) for value in row[:-1]]
-    return ",".join(values + ["" if math.isnan(number) else f"{number:g}" for number in row.captured])
+    return ",".join(values + ["" if math.isnan(number) else f"{number:.10g}" for number in row.captured])
 
 
 def open_text(path: Path, mode: Literal["r", "w"]) -> TextIO:
