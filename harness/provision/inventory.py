@@ -33,26 +33,11 @@ from harness.provision.inventory_model import Group, Inventory
 from harness.provision.providers import INVENTORY_DEFAULT, PROVIDERS
 from harness.provision.variable_types import MAX_INT, no_bool, special_type, whole
 from harness.provision.yaml_file import read_yaml
-from harness.rig.state import Variables
+from harness.rig.state import READ_HERE, Variables
 from harness.text import nearest, printable
 
 COUNTS: Mapping[Role, tuple[int, int]] = {"db": (1, 1), "app": (1, MAX_HOSTS), "lb": (1, 1), "load": (1, 8)}
 """Minimum and maximum number of hosts per role."""
-READ_HERE = (
-    "app_port",
-    "app_sqlite_directory",
-    "app_workers",
-    "common_directory",
-    "common_settings_directory",
-    "common_user",
-    "haproxy_backlog",
-    "haproxy_port",
-    "load_processes",
-    "postgres_database",
-    "postgres_harness_user",
-    "postgres_port",
-)
-"""Variables of roles that this program reads too: they are the same on all hosts of a role, and have no Jinja."""
 _OF_THE_RIG = ("provider", "tls", "vm_image")
 _OF_A_ROLE = ("host_count", "host_cpus", "host_memory")
 

@@ -17,11 +17,11 @@ from typing import Any, NotRequired, Self, TypedDict, TypeVar
 import psycopg
 
 from harness.errors import RigError
-from harness.model import Host, Role
+from harness.model import ROLES, Host, Role
 from harness.rig import database_connection, state
 from harness.rig.database_connection import DeadlineConnection
 from harness.rig.ssh import CONNECT_TIMEOUT_S, SshConnection
-from harness.rig.state import RigState, Variables, authority_file
+from harness.rig.state import READ_HERE, RigState, Variables, authority_file
 
 T = TypeVar("T")
 
@@ -172,7 +172,21 @@ def open_rig(name: str) -> Rig:
             f"rig '{name}' is not ready: its last provision failed or was interrupted",
             hint=f"./run provision --rig {name}",
         )
+    _require_complete(stored)
     return rig_of(stored)
+
+
+def _require_complete(stored: RigState) -> None:
+    """Raises RigError where the state of a provisioned rig lacks what a bench reads: its file was changed."""
+    missing = [f"host of role {role}" for role in ROLES if all(host.role != role for host in stored.hosts)]
+    missing += [f"variable {name}" for name in READ_HERE if name not in stored.variables]
+    numbers = [name for name in READ_HERE if name.endswith(("_port", "_workers", "_processes"))]
+    missing += [f"number {name}" for name in numbers if not str(stored.variables.get(name, 0)).isdecimal()]
+    if missing:
+        raise RigError(
+            f"{state.folder(stored.name) / 'rig.json'}: damaged: it has no {missing[0]}",
+            hint=f"write it again with: ./run provision --rig {stored.name}",
+        )
 
 
 def rig_of(stored: RigState) -> Rig:

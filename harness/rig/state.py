@@ -44,6 +44,21 @@ ROLES_DIR = PLAYBOOKS / "roles"
 SECRET_NAMES = ("app_password", "harness_password")
 Variables = Mapping[str, Any]
 """Ansible's variables by name. A role's argument_specs.yml, not this program, gives the type of each."""
+READ_HERE = (
+    "app_port",
+    "app_sqlite_directory",
+    "app_workers",
+    "common_directory",
+    "common_settings_directory",
+    "common_user",
+    "haproxy_backlog",
+    "haproxy_port",
+    "load_processes",
+    "postgres_database",
+    "postgres_harness_user",
+    "postgres_port",
+)
+"""Variables of roles that this program reads too: they are the same on all hosts of a role, and have no Jinja."""
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,18}[a-z0-9])?")
 
 

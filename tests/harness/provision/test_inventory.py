@@ -9,10 +9,10 @@ import pytest
 
 from harness.errors import UsageError
 from harness.model import Host
-from harness.provision.inventory import READ_HERE, read_inventory
+from harness.provision.inventory import read_inventory
 from harness.provision.inventory_model import Inventory
 from harness.provision.topology import listed_hosts
-from harness.rig.state import ROLES_DIR, ROOT
+from harness.rig.state import READ_HERE, ROLES_DIR, ROOT
 
 GOOD = """\
 all:

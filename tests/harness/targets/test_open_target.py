@@ -41,6 +41,15 @@ def rig(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> state.RigState:
     return made
 
 
+@pytest.mark.parametrize("lost", ["app_port", "load_processes", "lb", "app_workers: many"])
+def test_a_state_that_lacks_what_a_bench_reads_is_damaged(rig: state.RigState, lost: str) -> None:
+    name, _, value = lost.partition(": ")
+    variables = {key: text for key, text in rig.variables.items() if key != name} | ({name: value} if value else {})
+    state.save(replace(rig, variables=variables, hosts=tuple(host for host in rig.hosts if host.role != lost)))
+    with pytest.raises(RigError, match=rf"rig\.json: damaged: it has no \w+ .*{name}"):
+        open_rig(rig.name)
+
+
 @pytest.mark.parametrize(("url", "ours"), [("https://198.18.0.3:8080", True), ("https://198.18.0.9:8080", False)])
 def test_the_certificate_of_a_rigs_host_is_verified_by_url_too(rig: state.RigState, url: str, ours: bool) -> None:
     for name in (rig.name, "another"):
