@@ -88,7 +88,8 @@ def reading_order(cell: Cell) -> tuple[object, ...]:
         for name, value in cell.params.items()
         if not str(name).startswith("app_") and name != "varied"
     )
-    return BACKENDS.index(cell.backend), strategy, params, cell.hosts, cell.pool, cell.clients, cell.rate or 0.0
+    backend = BACKENDS.index(cell.backend) if cell.backend in BACKENDS else len(BACKENDS)
+    return backend, strategy, params, cell.hosts, cell.pool, cell.clients, cell.rate or 0.0
 
 
 def _rank(value: object) -> tuple[bool, float, str]:

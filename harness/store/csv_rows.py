@@ -177,10 +177,16 @@ def _mode(text: str | None, rate: float | None) -> Mode:
 def _params(text: str) -> dict[str, object]:
     if len(text) > _MAX_PARAMS:
         raise ValueError(f"params has more than {_MAX_PARAMS:,} characters")
-    params = json.loads(text or "{}", parse_constant=_finite, parse_float=_finite)
+    params = json.loads(text or "{}", parse_constant=_finite, parse_float=_finite, parse_int=_bounded)
     if not isinstance(params, dict):
         raise TypeError(f"params is {text}, not an object")
     return params
+
+
+def _bounded(text: str) -> int:
+    if len(text) > _DIGITS + 1:
+        raise ValueError(f"params has the number {text[:40]}, of more than {_DIGITS} digits")
+    return int(text)
 
 
 def _finite(text: str) -> float:

@@ -103,6 +103,7 @@ def test_a_column_that_is_missing_or_repeated_is_refused(run: Path, way: str) ->
         ("ok", "-1"), ("rps", "915,517006"), ("rps", "915.517.006"), ("rps", "9.15E+02"), ("rps", " 915.5"),
         ("rps", "1_000"), ("rps", "915.50"), ("rps", "#NAME?"), ("rps", "0x10"), ("rps", "infinity"),
         ("valid", "TRUE"), ("valid", "WAHR"), ("steady", "1"), ("params", "{}{}"), ("params", "[]"), ("mode", ""),
+        ("params", '{"n": 1' + "0" * 400 + "}"),
     ],
 )  # fmt: skip
 def test_a_value_that_a_spreadsheet_has_changed_is_refused(run: Path, column: str, value: str) -> None:
