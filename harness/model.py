@@ -112,6 +112,11 @@ class Cell:
         return {name.removeprefix(prefix): str(value) for name, value in self.params.items() if name.startswith(prefix)}
 
     @property
+    def code(self) -> str:
+        """Revision of the service on the app hosts (harness/provision/revision.py); empty: as provisioned."""
+        return str(self.params.get("code", ""))
+
+    @property
     def cpus_per_host(self) -> float | None:
         """CPU cap of each app host in cores (`app_cpus`); None: as provisioned."""
         cpus = self.params.get("app_cpus")

@@ -129,7 +129,7 @@ def execute(prepared: PreparedRun) -> Run:
     """Measures the planned trials that are not stored yet, judges all of them and returns the stored run."""
     request, target, earlier = prepared.request, prepared.target, prepared.earlier
     target.restore()  # a bench that crashed has restored nothing; the rig is recorded as provisioned
-    target.preflight(prepared.plan.variants)
+    notes = target.preflight(prepared.plan.variants)
     code, rig = code_record(request.seed), target.record()
     if earlier:
         require_same_environment(earlier, code=code, rig=rig, settings=target.settings())
@@ -141,6 +141,7 @@ def execute(prepared: PreparedRun) -> Run:
             writer.warn(*filter(None, [too_few_blocks(prepared.plan.trials)]))
         if not request.base_url:
             writer.noise_floor(noise_floor_file.noise_floor(rig.name, rig.model_dump()))
+    writer.warn(*notes)
     rows = earlier.rows if earlier else ()
     more = f", {len(rows)} of them done" if rows else ""
     say(f"run {writer.manifest.run_id}: {len(prepared.plan.trials)} trials{more}")

@@ -1,8 +1,8 @@
 """Variants: settings that are compared within one run, and how a cell carries them. Pure.
 
 `--vary KEY=A,B` gives one variant per value, several keys separated by `;` give all combinations. `--variants FILE` has
-names, each with its settings. The first variant is the baseline. Keys: `strategy`, `backend`, `app_<setting>` of the
-service and `postgres.<setting>` of the server; the target knows the names behind the two prefixes.
+names, each with its settings. The first variant is the baseline. Keys: `strategy`, `backend`, `code`, `app_<setting>`
+of the service and `postgres.<setting>` of the server; the target knows the names behind the two prefixes.
 """
 
 from __future__ import annotations
@@ -22,7 +22,9 @@ POOL = "app_pool_size"
 """Varies the cell's own field `pool`."""
 CHOICES: Mapping[str, Sequence[str]] = {"strategy": STRATEGIES, "backend": BACKENDS}
 """Keys that decide which cells a scenario plans -> the values allowed."""
-KEYS = (*CHOICES, f"{APP}SETTING", f"{POSTGRES}SETTING")
+CODE = "code"
+"""Varies which git revision of the service the app hosts run (harness/provision/revision.py)."""
+KEYS = (*CHOICES, CODE, f"{APP}SETTING", f"{POSTGRES}SETTING")
 MAX_VARIANTS = 16
 MAX_POOL = 1000
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9 ._=+:/-]{0,118}[A-Za-z0-9._=+:/-])?")
@@ -133,7 +135,7 @@ def _value(where: str, key: str, value: str) -> str:
 
 
 def _require_key(where: str, key: str) -> None:
-    if key in CHOICES:
+    if key in CHOICES or key == CODE:
         return
     if _OWN.fullmatch(key):
         hint = "vary backend instead" if key == "app_backend" else "it belongs to the rig: change the inventory"
@@ -145,7 +147,7 @@ def _require_key(where: str, key: str) -> None:
 
 def _nearest_key(key: str) -> str:
     """Returns a hint for an unknown key; a dot means a setting of the server."""
-    close = nearest(key, CHOICES)
+    close = nearest(key, [*CHOICES, CODE])
     if close.startswith("did you mean"):
         return close
     before, dot, name = key.partition(".")

@@ -81,28 +81,57 @@ def checkout_hash() -> str:
 def build_bundle(*, python: str = HOST_PYTHON, machine: str = "") -> Bundle:
     """Makes both files in .cache/ unless they exist. Raises RigError if a package cannot be downloaded."""
     machine = machine or platform.machine()
-    compiled = python == f"{sys.version_info.major}.{sys.version_info.minor}"
     files = code_files(ROOT)
     code_hash = hash_files(ROOT, files)
-    wheels_hash = hashlib.sha256(f"1 {python} {machine} {compiled} ".encode() + LOCK.read_bytes()).hexdigest()[:16]
-    code = CACHE / f"code-{code_hash}-{python}.tar.gz"
+    code = pack_code(ROOT, files, f"code-{code_hash}", python)
+    wheels, wheels_hash = pack_wheels(LOCK.read_bytes(), python, machine)
+    return Bundle(code=code, code_hash=code_hash, wheels=wheels, wheels_hash=wheels_hash, compiled=is_compiled(python))
+
+
+def is_compiled(python: str) -> bool:
+    """Returns whether the trees for hosts with this Python contain bytecode."""
+    return python == f"{sys.version_info.major}.{sys.version_info.minor}"
+
+
+def pack_code(root: Path, files: Iterable[Path], name: str, python: str) -> Path:
+    """Returns the tar file of the files, relative to `root`, in .cache/ under this name; makes it unless it exists.
+
+    `name` has the form `kind-version`; only the newest versions of a kind are kept.
+    """
+    code = CACHE / f"{name}-{python}.tar.gz"
+    CACHE.mkdir(exist_ok=True)
+    if not code.exists():
+        with tempfile.TemporaryDirectory(prefix="bundle-", dir=CACHE) as temporary:
+            tree = Path(temporary) / "code"
+            for file in files:
+                (tree / file).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(root / file, tree / file)
+            _store(tree, code, compiled=is_compiled(python))
+        kind = name.partition("-")[0]
+        for old in sorted(CACHE.glob(f"{kind}-*"), key=lambda path: path.stat().st_mtime)[:-KEPT]:
+            old.unlink(missing_ok=True)
+    return code
+
+
+def pack_wheels(lock: bytes, python: str, machine: str) -> tuple[Path, str]:
+    """Returns the tar file in .cache/ with the packages of a lock file, and its hash; makes it unless it exists.
+
+    Raises RigError if a package cannot be downloaded.
+    """
+    wheels_hash = hash_wheels(lock, python, machine)
     wheels = CACHE / f"wheels-{wheels_hash}.tar.gz"
     CACHE.mkdir(exist_ok=True)
-    if not code.exists() or not wheels.exists():
+    if not wheels.exists():
         with tempfile.TemporaryDirectory(prefix="bundle-", dir=CACHE) as temporary:
-            if not code.exists():
-                tree = Path(temporary) / "code"
-                for file in files:
-                    (tree / file).parent.mkdir(parents=True, exist_ok=True)
-                    shutil.copyfile(ROOT / file, tree / file)
-                _store(tree, code, compiled=compiled)
-                for old in sorted(CACHE.glob("code-*"), key=lambda path: path.stat().st_mtime)[:-KEPT]:
-                    old.unlink(missing_ok=True)
-            if not wheels.exists():
-                tree = Path(temporary) / "wheels"
-                _install(tree, python, machine)
-                _store(tree, wheels, compiled=compiled)
-    return Bundle(code=code, code_hash=code_hash, wheels=wheels, wheels_hash=wheels_hash, compiled=compiled)
+            tree = Path(temporary) / "wheels"
+            _install(tree, lock.decode(), python, machine)
+            _store(tree, wheels, compiled=is_compiled(python))
+    return wheels, wheels_hash
+
+
+def hash_wheels(lock: bytes, python: str, machine: str) -> str:
+    """Returns the hash of the tree that these packages make on a host with this Python and architecture."""
+    return hashlib.sha256(f"1 {python} {machine} {is_compiled(python)} ".encode() + lock).hexdigest()[:16]
 
 
 def code_files(root: Path) -> list[Path]:
@@ -150,9 +179,9 @@ def lines_for(lock: str, python: str, machine: str) -> str:
     return "\n".join(kept) + "\n"
 
 
-def _install(tree: Path, python: str, machine: str) -> None:
+def _install(tree: Path, packages: str, python: str, machine: str) -> None:
     lock = tree.with_suffix(".lock")
-    lock.write_text(lines_for(LOCK.read_text(), python, machine))
+    lock.write_text(lines_for(packages, python, machine))
     platforms = [f"manylinux_2_{minor}_{machine}" for minor in range(GLIBC_MINOR, 16, -1)]
     platforms += [f"manylinux{tag}_{machine}" for tag in ("2014", "2010", "1")]
     command = [

@@ -8,7 +8,7 @@ from typing import Any
 
 from harness.errors import UsageError
 from harness.model import Host
-from harness.plan.variants import APP, POOL, Variant, varied_keys
+from harness.plan.variants import APP, CODE, POOL, Variant, varied_keys
 from harness.rig.rig import Rig
 from harness.text import nearest, printable
 
@@ -52,7 +52,7 @@ def require_values(rig: Rig, host: Host, variants: Sequence[Variant], python: Se
 
 def effective(settings: Mapping[str, str], provisioned: Mapping[str, Any]) -> dict[str, str]:
     """Returns the settings of a variant in one form each, without those that the service has anyway."""
-    plain = {key: _plain(value) for key, value in settings.items()}
+    plain = {key: value if key == CODE else _plain(value) for key, value in settings.items()}
     return {
         key: value
         for key, value in plain.items()

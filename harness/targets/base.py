@@ -38,10 +38,11 @@ class Target(Protocol):
         """
         ...
 
-    def preflight(self, variants: Sequence[Variant] = ()) -> None:
-        """Checks that the oracle reads the data that the service writes, and tries the settings of the variants.
+    def preflight(self, variants: Sequence[Variant] = ()) -> Sequence[str]:
+        """Checks that the oracle reads the data that the service writes, and tries code and settings of the variants.
 
-        The target is as provisioned before and after it. Raises UsageError.
+        The target is as provisioned before and after it. Returns notes for the run. Raises UsageError; RigError for a
+        revision whose service cannot be deployed or does not start.
         """
         ...
 

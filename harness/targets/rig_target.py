@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from types import TracebackType
 
 import psycopg.conninfo
@@ -13,7 +14,8 @@ from harness.load.job import Endpoint
 from harness.load.spec import LoadSpec
 from harness.model import Cell
 from harness.plan.scenario import RemoteWorkload, Site
-from harness.plan.variants import POSTGRES, Variant, postgres_settings, varied_keys
+from harness.plan.variants import CODE, POSTGRES, Variant, postgres_settings, require_comparable, varied_keys
+from harness.provision import revision
 from harness.provision.providers import provider_of
 from harness.rig.rig import Rig
 from harness.rig.ssh import SshConnection
@@ -70,17 +72,30 @@ class RigTarget(Target):
         return self._facts.site()
 
     def resolve(self, variants: Sequence[Variant]) -> tuple[Variant, ...]:
-        """Returns the variants unchanged. Raises UsageError for a setting that service and server do not have."""
+        """Returns the variants with names of commits for those of revisions.
+
+        Raises UsageError for a setting that service and server do not have, and for a revision that does not exist.
+        """
         if variants:
             metrics = self._workers.metrics()
             require_names(variants, metrics[min(metrics)].get("settings", {}))
             self._server.require_names(variants)
-        return tuple(variants)
+        if CODE not in varied_keys(variants):
+            return tuple(variants)
+        resolved = tuple(
+            replace(variant, settings={k: revision.resolve(v) if k == CODE else v for k, v in variant.settings.items()})
+            for variant in variants
+        )
+        require_comparable(CODE, resolved)
+        return resolved
 
-    def preflight(self, variants: Sequence[Variant] = ()) -> None:
-        """Tries the settings of every variant. Provisioning connected service and harness to the same database."""
+    def preflight(self, variants: Sequence[Variant] = ()) -> Sequence[str]:
+        """Deploys the code and tries the settings of every variant; returns notes for the run.
+
+        Provisioning connected service and harness to the same database.
+        """
         if not variants:
-            return
+            return ()
         host, python = self._workers.hosts[0], self.command("")[:-2]
         require_values(self._rig, host, variants, python)
         metrics = self._workers.metrics()
@@ -95,6 +110,13 @@ class RigTarget(Target):
         finally:
             self._server.restore()
         require_effect(variants, effects)
+        revisions = list(dict.fromkeys(variant.settings[CODE] for variant in variants if CODE in variant.settings))
+        if not revisions:
+            return ()
+        try:
+            return self._apps.deploy(revisions)
+        finally:
+            self._apps.restore()
 
     def record(self) -> RigRecord:
         """See RigFacts.record."""

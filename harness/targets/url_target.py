@@ -114,7 +114,7 @@ class UrlTarget(Target):
             connections=self._database.connections() if self._database else 100,
         )
 
-    def preflight(self, variants: Sequence[Variant] = ()) -> None:  # noqa: ARG002
+    def preflight(self, variants: Sequence[Variant] = ()) -> Sequence[str]:  # noqa: ARG002
         """Increments a new key, and after each increment reads it as the oracle does. Raises UsageError.
 
         The load agent's code judges the responses. An oracle that reads another database, or one that follows the
@@ -139,6 +139,7 @@ class UrlTarget(Target):
                     f"{value}",
                     hint="is --dsn the database that the service uses?" if self._database else CONTRACT,
                 )
+        return ()
 
     def _get(self, path: str) -> Response:
         with ServiceClient(self.address) as client:

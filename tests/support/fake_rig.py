@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -17,6 +18,7 @@ import psycopg
 from harness.model import Host
 from harness.rig.connection import Result
 from harness.rig.rig import Rig
+from harness.targets import app_revisions
 from harness.targets.app_configurator import OVERRIDE
 from harness.targets.server_settings import FILE as VARIANT_FILE
 from tests.support.builders import rig_state
@@ -43,14 +45,22 @@ class FakeHost:
     def _run(self, command: list[str], stdin: str) -> Result:
         printed, code = "", 0
         match command:
-            case ["sh", "-c", script, "sh", path] if "cgroup" in script and path.endswith(OVERRIDE):
+            case ["sh", "-c", script, "sh", path, _] if "cgroup" in script and path.endswith(OVERRIDE):
                 printed = self.rig.state_of(self.name)
             case ["sh", "-c", _, "sh", action, name] if name == VARIANT_FILE:
                 printed = self.rig.server_file(action, stdin)
             case ["socat", *_]:
                 printed = self.rig.haproxy(stdin.strip())
             case ["sh", "-c", script] if OVERRIDE in script:
-                self.rig.restart(self.name, None if "rm -f" in script else stdin)
+                selected = re.search(r"'# (\S+)\n", script)
+                self.rig.restart(self.name, stdin or None, selected[1] if selected else "")
+            case ["sh", "-c", app_revisions._FOLDERS, *_]:
+                revision = self.rig.revisions.get(self.name, "")
+                folder = f"{self.rig.variables['common_directory']}"
+                where = f"{folder}/revisions/{revision}" if revision else folder
+                printed = f"{where}/code {folder}/venv/bin/python\n"
+            case ["sh", "-c", app_revisions._LAST_LINE, *_]:
+                printed = self.rig.logs.get(self.name, "")
             case ["sh", "-c", script] if "journalctl" in script:
                 printed = self.rig.logs.get(self.name, "")
             case ["sh", "-c", _, "sh", "/var/log/postgresql"]:
@@ -77,8 +87,8 @@ class FakeHost:
             return 0, "connection refused"
         worker = f"{address}.{port - FIRST_PORT + 1}"
         runs = self.rig.runs[address]
-        settings = {"backend": runs["BACKEND"], "pool_size": runs["POOL_SIZE"], "sqlite_path": runs.get("SQLITE_PATH")}
-        settings["pool_min"] = int(runs.get("POOL_MIN", 0))
+        settings = {"sqlite_path": None, "pool_min": 0} | {name.lower(): value for name, value in runs.items()}
+        settings["code_hash"] = self.rig.revisions.get(address) or "provisioned"
         body = {
             "settings": settings,
             "requests": self.rig.requests.get(worker, {}),
@@ -108,9 +118,15 @@ class FakeRig(Rig):
         self.names = [host.name for host in self.role("app")]
         self.overrides: dict[str, dict[str, str]] = {}
         self.runs: dict[str, Mapping[str, str]] = dict.fromkeys(self.names, PROVISIONED)
+        self.drop_ins: dict[str, str] = {}
+        """The revision that the host's drop-in selects at the next start, and below which one it runs."""
+        self.revisions: dict[str, str] = {}
+        self.unknown_settings: dict[str, tuple[str, ...]] = {}
+        """Revision -> settings that its service does not have."""
         self.restarts: list[str] = []
         self.silent: set[str] = set()
         self.start_fails: set[str] = set()
+        """Hosts and revisions whose service does not start."""
         self.logs: dict[str, str] = {}
         self.caps: dict[str, float] = {}
         self.capped: list[str] = []
@@ -154,6 +170,8 @@ class FakeRig(Rig):
         """The host's CPU limit and its file of overrides, as the configurator's script prints them."""
         quota = f"{self.caps[name] * 100_000:.0f}" if name in self.caps else "max"
         lines = [f"cpu.max {quota} 100000"]
+        if revision := self.drop_ins.get(name):
+            lines.append(f"revision {revision}")
         if name in self.overrides:
             lines += ["overrides", *(f"{key}={value}" for key, value in self.overrides[name].items())]
         return "\n".join(lines) + "\n"
@@ -170,15 +188,19 @@ class FakeRig(Rig):
         self.drained.clear()
         self.frontend_requests, self.server_requests = 0, dict[str, int]()
 
-    def restart(self, name: str, text: str | None) -> None:
-        """Starts the host's service with what its file of overrides says; None: the file is removed."""
+    def restart(self, name: str, text: str | None, revision: str = "") -> None:
+        """Starts the host's service with what its file of overrides says (None: removed) and the revision selected."""
         self.restarts.append(name)
+        self.drop_ins[name] = self.revisions[name] = revision
         self.overrides.pop(name, None)
         if text is not None:
             self.overrides[name] = dict(line.split("=", 1) for line in text.splitlines())
         runs = PROVISIONED | self.overrides.get(name, {})
+        for unknown in self.unknown_settings.get(revision, ()):
+            runs.pop(unknown, None)
         self.runs[name] = PROVISIONED
-        (self.silent.add if name in self.start_fails else self.silent.discard)(name)
+        fails = name in self.start_fails or revision in self.start_fails
+        (self.silent.add if fails else self.silent.discard)(name)
         if (mode := JOURNAL_MODES.get(runs["BACKEND"])) is not None:
             path = runs["SQLITE_PATH"]
             others = self.holders(path)

@@ -18,6 +18,7 @@ from harness.compare.cells import comparable_name
 from harness.errors import CriterionFailed, InvalidMeasurement, RigError
 from harness.model import Cell, RunVerdict, Trial
 from harness.plan.options import BenchRequest
+from harness.plan.planner import Plan
 from harness.record import TrialResult
 from harness.rig import state
 from harness.store.csv_rows import as_columns
@@ -128,7 +129,7 @@ def steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[object]:
     @contextlib.contextmanager
     def prepared(request: BenchRequest) -> Iterator[Any]:
         assert (request.aa, request.repeat, request.texts["repeat"]) == (None, 5, "5")
-        yield SimpleNamespace(request=request, plan=SimpleNamespace(trials=(), skipped={}))
+        yield SimpleNamespace(request=request, plan=Plan(trials=()))
 
     def execute(_: object) -> Run:
         done.append("run")

@@ -37,8 +37,8 @@ class TargetOnPaper:
     def resolve(self, variants: Sequence[Variant]) -> tuple[Variant, ...]:
         return tuple(variants)
 
-    def preflight(self, variants: Sequence[Variant] = ()) -> None:
-        """Nothing to check."""
+    def preflight(self, variants: Sequence[Variant] = ()) -> Sequence[str]:
+        return ()
 
     def restore(self) -> None:
         self.steps.append("restored")

@@ -42,7 +42,7 @@ def test_several_keys_are_combined() -> None:
 @pytest.mark.parametrize(
     ("text", "message", "hint"),
     [
-        ("strategy", "expected KEY=A,B", "keys: strategy, backend, app_"),
+        ("strategy", "expected KEY=A,B", "keys: strategy, backend, code, app_"),
         ("=a,b", "expected KEY=A,B", "keys: "),
         ("strategy=upsert,coalesce;", "expected KEY=A,B", "keys: "),
         ("strategy=", "strategy has no values", "two or more: strategy=A,B"),
@@ -53,7 +53,7 @@ def test_several_keys_are_combined() -> None:
         ("backend=postgres,sqlite", "backend: there is no 'sqlite'", "sqlite-"),
         ("strategie=upsert,coalesce", "unknown setting 'strategie'", "did you mean 'strategy'?"),
         ("postgress.work_mem=1,2", "unknown setting 'postgress.work_mem'", "did you mean 'postgres.work_mem'?"),
-        ("pool=1,2", "unknown setting 'pool'", "known: strategy, backend, app_SETTING, postgres.SETTING"),
+        ("pool=1,2", "unknown setting 'pool'", "known: strategy, backend, code, app_SETTING, postgres.SETTING"),
         ("postgres.=1,2", "unknown setting 'postgres.'", "known"),
         ("app_pool_size=0,5", "app_pool_size '0' is not a number of connections", "1 to 1,000"),
         ("app_pool_size=5,1001", "app_pool_size '1001'", "1 to 1,000"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -16,7 +17,9 @@ from harness.plan.options import BenchRequest
 from harness.plan.planner import make_plan
 from harness.plan.scenario import RemoteWorkload, Site
 from harness.scenarios import SCENARIOS
-from harness.targets.app_configurator import AppConfigurator, _parse_state
+from harness.targets.app_configurator import AppConfigurator
+from harness.targets.app_revisions import AppRevisions
+from harness.targets.app_state import parse_state
 from harness.targets.app_workers import AppWorkers
 from harness.targets.haproxy import HAProxy
 from tests.support.fake_rig import PROVISIONED, SHARED, FakeRig
@@ -149,9 +152,9 @@ def test_restore_restarts_a_host_that_still_runs_with_overrides_which_were_remov
     ],
 )  # fmt: skip
 def test_the_cpu_cap_is_read_from_either_version_of_control_groups(printed: str, cores: float | None) -> None:
-    state = _parse_state(printed, {})
+    state = parse_state(printed, {})
     assert (state.cores, state.overrides) == (cores, None)
-    assert _parse_state(f"{printed}overrides\nPOOL_SIZE=3\n", {}).overrides == {"POOL_SIZE": "3"}
+    assert parse_state(f"{printed}overrides\nPOOL_SIZE=3\n", {}).overrides == {"POOL_SIZE": "3"}
 
 
 def test_configure_waits_for_haproxy_up_to_a_timeout(rig: FakeRig, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -217,3 +220,90 @@ def test_close_sqlite_resets_the_hosts_that_have_the_file_open() -> None:
     assert rig.holders(f"{SHARED}/sqlite-tuned.db") == ["app-2", "app-3"], "drained hosts keep it open"
     apps.close_sqlite("sqlite-tuned")
     assert rig.holders(f"{SHARED}/sqlite-tuned.db") == []
+
+
+OLD, NEW = "0123456789ab", "ba9876543210"
+
+
+@pytest.fixture
+def deployed(rig: FakeRig, monkeypatch: pytest.MonkeyPatch) -> AppConfigurator:
+    """The configurator of a bench on whose hosts two revisions lie."""
+
+    def deploy(revisions: AppRevisions, names: Sequence[str]) -> list[str]:
+        revisions._own_packages |= {(host, name): False for host in rig.names for name in names}
+        return ["a note"]
+
+    monkeypatch.setattr(AppRevisions, "deploy", deploy)
+    apps = configurator(rig)
+    assert apps.deploy([OLD, NEW]) == ["a note"]
+    return apps
+
+
+def of_code(code: str, **params: Any) -> Cell:
+    return replace(CELL, params={"code": code, **params})
+
+
+def test_a_cell_runs_with_its_code_and_restore_brings_the_provisioned_one_back(
+    rig: FakeRig, deployed: AppConfigurator
+) -> None:
+    for cell, revision in ((of_code(OLD), OLD), (of_code(NEW), NEW), (CELL, ""), (of_code(OLD), OLD)):
+        deployed.configure(cell)
+        assert rig.revisions == rig.drop_ins == {"app-1": revision, "app-2": revision}
+    deployed.restore()
+    assert set(rig.drop_ins.values()) == {""}
+    assert rig.overrides == {}
+
+
+def test_every_revision_is_started_once_before_trials_and_not_again_where_it_runs(
+    rig: FakeRig, deployed: AppConfigurator
+) -> None:
+    assert rig.restarts.count("app-1") == 2
+    deployed.configure(of_code(NEW))
+    rig.restarts.clear()
+    deployed.configure(of_code(NEW))
+    assert rig.restarts == []
+    deployed.configure(of_code(NEW, app_pool_idle_seconds=5))
+    assert sorted(rig.restarts) == ["app-1", "app-2"]
+    assert rig.revisions["app-1"] == NEW
+
+
+def test_a_revision_that_a_host_lost_is_selected_again(rig: FakeRig, deployed: AppConfigurator) -> None:
+    deployed.configure(of_code(NEW))
+    rig.drop_ins["app-2"] = ""
+    rig.restarts.clear()
+    deployed.configure(of_code(NEW))
+    assert (rig.restarts, rig.drop_ins["app-2"]) == (["app-2"], NEW)
+
+
+def test_the_next_bench_undoes_a_revision_that_a_killed_one_left(rig: FakeRig, deployed: AppConfigurator) -> None:
+    deployed.configure(of_code(NEW))
+    rig.silent.add("app-1")
+    rig.restarts.clear()
+    configurator(rig).restore()
+    assert sorted(rig.restarts) == ["app-1", "app-2"]
+    assert set(rig.drop_ins.values()) == {""}
+
+
+def test_a_revision_that_does_not_start_is_reported_with_the_last_line_of_its_log(
+    rig: FakeRig, deployed: AppConfigurator
+) -> None:
+    rig.start_fails.add(NEW)
+    rig.logs["app-1"] = "ImportError: cannot import name 'x'\n"
+    late = configurator(rig, timeout_s=0.0)
+    with pytest.raises(RigError, match=f"code={NEW} does not start: .*; app-1: ImportError: cannot import name 'x'"):
+        late.deploy([OLD, NEW])
+
+
+def test_a_service_that_runs_another_folder_than_its_hash_says_is_refused(
+    rig: FakeRig, deployed: AppConfigurator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(AppRevisions, "_python", lambda *_: "/another/python")
+    with pytest.raises(RigError, match="the service runs in"):
+        deployed.configure(of_code(OLD))
+
+
+def test_a_setting_that_a_revision_does_not_have_is_refused(rig: FakeRig, deployed: AppConfigurator) -> None:
+    rig.unknown_settings[OLD] = ("RETRY_LIMIT",)
+    deployed.configure(of_code(NEW, app_retry_limit=3))
+    with pytest.raises(RigError, match=r"app-[12]\.1: the service does not run with retry_limit=3"):
+        deployed.configure(of_code(OLD, app_retry_limit=3))

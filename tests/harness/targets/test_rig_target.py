@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
 import psycopg
 import pytest
 
-from harness.errors import RigError
+from harness.errors import RigError, UsageError
 from harness.model import Cell
 from harness.plan.scenario import RemoteWorkload
-from harness.provision import podman_cli
+from harness.plan.variants import Variant
+from harness.provision import podman_cli, revision
+from harness.targets.app_revisions import AppRevisions
 from harness.targets.rig_target import RigTarget
 from tests.conftest import Database
 from tests.support.fake_rig import SHARED, FakeRig
@@ -121,3 +123,36 @@ def test_vacuum_runs_during_the_load_only_where_dead_rows_are_read(target: RigTa
         assert results == ()
     with target.vacuuming({"dead-rows"}) as results:
         assert results == []
+
+
+def of_code(*codes: str) -> tuple[Variant, ...]:
+    return tuple(Variant(name=f"code={code}", settings={"code": code}) for code in codes)
+
+
+def test_names_of_revisions_become_commits_before_the_plan(target: RigTarget, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(revision, "resolve", {"main": "0" * 12, "HEAD": "1" * 12, "same": "0" * 12}.__getitem__)
+    resolved = target.resolve(of_code("main", "HEAD"))
+    assert [(one.name, one.settings["code"]) for one in resolved] == [("code=main", "0" * 12), ("code=HEAD", "1" * 12)]
+    with pytest.raises(UsageError, match="the variants 'code=main' and 'code=same' are the same"):
+        target.resolve(of_code("main", "same"))
+
+
+def test_revisions_are_tried_before_anything_is_measured_and_the_rig_is_as_provisioned_after_it(
+    rig: FakeRig, target: RigTarget, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = "0" * 12, "1" * 12
+
+    def deploy(revisions: AppRevisions, names: Sequence[str]) -> list[str]:
+        revisions._own_packages |= {(host, name): False for host in rig.names for name in names}
+        return ["another schema"]
+
+    monkeypatch.setattr(AppRevisions, "deploy", deploy)
+    monkeypatch.setattr("harness.targets.rig_target.require_values", lambda *_: None)
+    assert target.preflight(of_code(one, other)) == ["another schema"]
+    assert rig.restarts.count("app-1") == 3
+    assert set(rig.drop_ins.values()) == {""}
+    rig.start_fails.add(other)
+    monkeypatch.setattr(target._apps, "_timeout_s", 0.0)
+    with pytest.raises(RigError, match=f"code={other} does not start"):
+        target.preflight(of_code(one, other))
+    assert set(rig.drop_ins.values()) == {""}, "restored after a failure too"
