@@ -81,6 +81,9 @@ class FakeHost:
                 raise AssertionError(command)
         return Result(stdout=printed, stderr="", code=code)
 
+    def is_alive(self) -> bool:
+        return True
+
     def get(self, address: str, port: int, path: str, *, timeout_s: float = 10.0) -> tuple[int, str]:
         """Answers as the worker of that host and port: as it runs, or not at all."""
         if address in self.rig.silent:
