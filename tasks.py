@@ -180,12 +180,12 @@ def watch(_: Context, rig: str = "local", seconds: str | None = None, interval: 
 
 
 @_task(
-    what="app, load or provision",
+    what="app, load, provision or trust",
     json="file to write the results to, as JSON",
     cold="with provision: rebuild the image too, which takes about a minute longer",
 )
 def selfbench(_: Context, what: str, json: str | None = None, cold: bool = False) -> None:
-    """Benchmark pgcrucible: its service and load engine beside standard tools, provisioning stage by stage."""
+    """Benchmark pgcrucible: service and load engine beside standard tools, provisioning, and trust in its verdicts."""
     from harness.cli.dev import run_selfbench
 
     run_selfbench(what, json, cold=cold)

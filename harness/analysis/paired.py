@@ -18,6 +18,7 @@ pairs the correction is Holm's.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 import random
@@ -145,6 +146,7 @@ def _ps_of_flips(sums: Sequence[int]) -> list[float]:
     return [share[value] for value in sums]
 
 
+@functools.cache
 def _rejected_sums(blocks: int, alpha: float) -> int | None:
     """The largest sum of ranks of one sign that the two-sided test rejects; None if it rejects none.
 

@@ -21,6 +21,7 @@ SELFBENCHES = {
     "app": "harness.selfbench.app",
     "load": "harness.selfbench.load",
     "provision": "harness.selfbench.provision",
+    "trust": "harness.selfbench.trust",
 }
 RIVALS = {"load": ("wrk", "hey", "haproxy")}
 """Programs that a self-benchmark is compared with; program and Debian package have the same name."""

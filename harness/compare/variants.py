@@ -152,7 +152,8 @@ def _measure(
     """
     blocks = list(blocks_of(by, a, b))
     cell_a, cell_b = a[0].cell, b[0].cell
-    whole = Row(cell=cell_b.name, metric=ALL_METRICS, n_a=len(blocks), n_b=len(blocks), verdict="invalid")
+    name_a, name_b = cell_a.name, cell_b.name
+    whole = Row(cell=name_b, metric=ALL_METRICS, n_a=len(blocks), n_b=len(blocks), verdict="invalid")
     measured = _Measured(by=by, a=cell_a, b=cell_b, rows=(whole,), differences={}, blocks=len(blocks))
     if not blocks:
         note = note or "no block in which both trials are valid"
@@ -164,8 +165,8 @@ def _measure(
     for metric, better in metrics.items():
         values = [
             (
-                checked_figure(x.figure(metric), run_id, cell_a.name, metric),
-                checked_figure(y.figure(metric), run_id, cell_b.name, metric),
+                checked_figure(x.figure(metric), run_id, name_a, metric),
+                checked_figure(y.figure(metric), run_id, name_b, metric),
             )
             for x, y in blocks
         ]
@@ -173,7 +174,7 @@ def _measure(
         if not known:
             continue
         row = Row(
-            cell=cell_b.name,
+            cell=name_b,
             metric=metric,
             n_a=len(known),
             n_b=len(known),

@@ -1,0 +1,45 @@
+"""How far the numbers and verdicts can be trusted: `./run selfbench trust`.
+
+Each figure is the share of simulated or provoked cases in which the project decides right or wrong, where the truth is
+known. A figure whose part of the project does not exist is left out of the JSON; the reason is printed.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from harness.selfbench import false_claims
+from harness.selfbench.analysis import Entry
+from harness.text import strict_json
+
+FIGURES: dict[str, Callable[[], Entry]] = {
+    "trust.false_claims_interleaved": false_claims.false_claims_interleaved,
+    "trust.power_10pct": false_claims.power,
+    "trust.false_claims_single_runs": false_claims.false_claims_single_runs,
+    "trust.gate_open_at_10pct": false_claims.gate_open,
+}
+LEFT_OUT = {
+    "trust.capacity_within_5pct": "there is no scenario `capacity` yet",
+    "trust.foreign_load_caught": "trials are not yet judged by the load of others on their machine",
+    "trust.wait_cause_named": "the causes of the slowest requests are not yet measured",
+}
+"""Figure -> why it is not measured."""
+
+
+def main(json_path: Path | None = None) -> None:
+    """Measures, prints one line per figure, and writes `{name: {value, unit, target, detail}}` to `json_path`."""
+    entries: dict[str, Entry] = {}
+    for name, measure in FIGURES.items():
+        started = time.monotonic()
+        figure = entries[name] = measure()
+        print(
+            f"{name:32} {figure['value']:>6}   target {figure['target']:8} {figure['detail']} "
+            f"({time.monotonic() - started:.0f} s)",
+            flush=True,
+        )
+    for name, reason in LEFT_OUT.items():
+        print(f"{name:32} not measured: {reason}")
+    if json_path:
+        json_path.write_text(strict_json(entries, indent=1) + "\n", encoding="utf-8")
