@@ -10,6 +10,7 @@ from harness.analysis.slowest import split_slowest
 from harness.checks import names
 from harness.checks.finding import finding, merge, worst
 from harness.checks.required_evidence import ABOUT_DATA, NEEDS
+from harness.checks.slo_gate import SloGate
 from harness.model import Finding, RunVerdict
 from harness.plan.scenario import Scenario
 from harness.record import Evidence, TrialRecord
@@ -51,8 +52,13 @@ def _crashed(measured: TrialRecord, check: str, error: Exception) -> Finding:
     return finding(measured.cell, check, "unknown", detail)
 
 
-def evaluate(scenarios: Mapping[str, Scenario], trials: Iterable[TrialRecord]) -> list[Finding]:
-    """All findings of a run: per trial and merged per cell, then per scenario over its trials, each variant apart."""
+def evaluate(
+    scenarios: Mapping[str, Scenario], trials: Iterable[TrialRecord], *, gate: SloGate | None = None
+) -> list[Finding]:
+    """All findings of a run: per trial and merged per cell, then per scenario over its trials, each variant apart.
+
+    `gate`: of a run with --slo. The trials of a search are not gated: they try what does not hold.
+    """
     by_variant: dict[str, dict[str, list[TrialRecord]]] = defaultdict(lambda: defaultdict(list))
     single: dict[str, list[Finding]] = defaultdict(list)
     for measured in trials:
@@ -62,6 +68,8 @@ def evaluate(scenarios: Mapping[str, Scenario], trials: Iterable[TrialRecord]) -
             single[name].append(finding(measured.cell, names.CHECKS_COMPLETED, "unknown", text))
             continue
         single[name] += [*judge_trial(scenarios[name], measured), *slowest_requests(measured)]
+        if gate and scenarios[name].next_cells is None and (gated := gate.check(measured.row)):
+            single[name].append(gated)
         # the comparison of trials reads rows and evidence only, so the samples are dropped here
         extracted = _extract(scenarios[name], measured)
         by_variant[name][measured.cell.variant].append(

@@ -13,6 +13,8 @@ COMPARISON_COMPLETED = "comparison completed"
 ACKNOWLEDGED = "acknowledged"
 SPREAD = "spread"
 COUNTS_AGREE = "counts agree"
+SLO = "SLO"
+"""With --slo."""
 SLOWEST = "where the slowest requests waited"
 
 # increments
@@ -34,6 +36,10 @@ ORACLE = (FINAL_VALUE, *PER_REQUEST)
 ALL_OR_NOTHING = "all or nothing"
 FAILED_REQUEST_ROWS = "a failed request leaves no row"
 IDS_EXIST_ONCE = "returned ids exist once"
+
+# scenario capacity
+CAPACITY = "capacity"
+AT_THE_KNEE = "saturated at the knee"
 
 # scenario connections
 CONCURRENT_REQUESTS = "concurrent requests"

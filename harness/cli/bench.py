@@ -25,7 +25,7 @@ from harness.plan.options import BenchRequest
 from harness.plan.planner import Plan, make_plan, volume
 from harness.plan.variants import Variant
 from harness.rig import state
-from harness.scenarios import SCENARIOS
+from harness.scenarios import SCENARIOS, SUITE
 from harness.store.manifest import CodeRecord
 from harness.store.run_reader import Run, find_run, load_run
 from harness.store.run_writer import RunWriter
@@ -53,7 +53,7 @@ def run_bench(**texts: Any) -> Run | None:
 
     Raises CriterionFailed or InvalidMeasurement where the verdict is not `pass`; the run is stored before.
     """
-    request = BenchRequest.parse(texts, known_scenarios=SCENARIOS)
+    request = BenchRequest.parse(texts, known_scenarios=SCENARIOS, suite=SUITE)
     if request.aa:
         from harness.cli.aa import run_aa
 
@@ -144,7 +144,8 @@ def execute(prepared: PreparedRun) -> Run:
     writer.warn(*notes)
     rows = earlier.rows if earlier else ()
     more = f", {len(rows)} of them done" if rows else ""
-    say(f"run {writer.manifest.run_id}: {len(prepared.plan.trials)} trials{more}")
+    most = "at most " if prepared.plan.later else ""
+    say(f"run {writer.manifest.run_id}: {most}{plural(prepared.plan.most_trials, 'trial')}{more}")
     return bench(prepared.plan, SCENARIOS, target, writer, say, earlier=rows)
 
 
@@ -153,7 +154,7 @@ def _resumed(request: BenchRequest, run: Run) -> BenchRequest:
     require_unfinished(run)
     require_same_options(run, {**request.texts, "rig": request.rig})
     texts = {**run.manifest.options, "rig": run.manifest.rig.name, "dry_run": request.dry_run}
-    return BenchRequest.parse(texts, known_scenarios=SCENARIOS)
+    return BenchRequest.parse(texts, known_scenarios=SCENARIOS, suite=SUITE)
 
 
 def print_plan(plan: Plan) -> None:
@@ -161,6 +162,8 @@ def print_plan(plan: Plan) -> None:
     word = "block" if plan.variants else "trial"
     for trial in plan.trials:
         say(f"{trial.order:4}  {trial.cell.name}  {word} {trial.number}")
+    for name, count in plan.later.items():
+        say(f"   +  {name}  at most {plural(count, 'trial')} more, as its results ask")
     for name, reason in plan.skipped.items():
         say(f"   -  {name}  skipped: {reason}")
 

@@ -8,13 +8,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-from harness.analysis.bottleneck import with_bottlenecks
 from harness.analysis.trial_validity import unreplaced
-from harness.checks.evaluate import evaluate, verdict_of
+from harness.checks.evaluate import verdict_of
 from harness.checks.finding import judged
 from harness.cli.console import complain, say
 from harness.compare import noise_floor_file
 from harness.errors import CriterionFailed, InvalidMeasurement, RigError, UsageError
+from harness.measure.judge import judge
 from harness.rig import state
 from harness.scenarios import SCENARIOS
 from harness.store.run_reader import Run, find_run, load_run
@@ -98,7 +98,7 @@ def _pytest(*arguments: str) -> int:
 def run_recheck(which: str) -> None:
     """Judges the stored samples of a run with the current checks and prints where their verdicts differ."""
     run = _with_trials(find_run(which, RESULTS))
-    findings = evaluate(SCENARIOS, with_bottlenecks(run.records(), run.telemetry_totals(), run.roles))
+    findings = judge(run, SCENARIOS)
     stored = {(f.cell, f.check): f.verdict for f in run.findings}
     for finding in findings:
         before = stored.pop((finding.cell, finding.check), None)

@@ -11,17 +11,18 @@ from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Literal
 
-from harness.analysis.bottleneck import with_bottlenecks
 from harness.analysis.host_drift import drifted_hosts, uneven_hosts
 from harness.analysis.trial_validity import unreplaced, unsteady
-from harness.checks.evaluate import evaluate, verdict_of
+from harness.checks.evaluate import verdict_of
 from harness.errors import CrucibleError, RigError
 from harness.load.spec import LoadSpec, Operation
+from harness.measure.judge import judge
 from harness.measure.load_controller import LoadController
 from harness.measure.trial_result import trials_to_remeasure
 from harness.measure.trial_runner import TrialRunner
 from harness.plan.planner import Plan
 from harness.plan.scenario import Scenario
+from harness.plan.search import is_search, next_trials
 from harness.record import TrialResult
 from harness.store.run_reader import Run, load_run
 from harness.store.run_writer import RunWriter
@@ -44,7 +45,8 @@ def bench(
 
     1. Record the target's settings and measure the canaries of all hosts.
     2. Measure the ceiling: the most requests per second that the load hosts can send.
-    3. For each trial: configure the target, run the load (or the workload), record the result.
+    3. For each trial: configure the target, run the load (or the workload), record the result. Then the trials that
+       searches propose from the results so far.
     4. Repeat the trials that were limited by the load generator.
     5. Put the target back as it was before and measure the canaries again.
     6. Evaluate what is stored, read back from disk.
@@ -75,6 +77,8 @@ def bench(
                 )  # fmt: skip
                 stored = {result.trial.order for result in earlier}
                 results = [*earlier, *(runner.run(trial) for trial in plan.trials if trial.order not in stored)]
+                while later := next_trials(plan, scenarios, results):
+                    results += [runner.run(trial) for trial in later]
                 for trial in trials_to_remeasure(results, plan):
                     runner.run(trial)
         with writer.stage("restore"):
@@ -140,10 +144,10 @@ def evaluate_run(writer: RunWriter, scenarios: Mapping[str, Scenario], *, finish
     """
     with writer.stage("judge"):
         run = load_run(writer.path)
-        findings = evaluate(scenarios, with_bottlenecks(run.records(), run.telemetry_totals(), run.roles))
+        findings = judge(run, scenarios)
         writer.findings(findings, verdict_of(findings, invalid_trials=len(unreplaced(run.rows))))
         if finish:
-            writer.warn(*unsteady(run.rows))
+            writer.warn(*unsteady(row for row in run.rows if not is_search(scenarios, row.cell)))
     writer.save("finished" if finish else None)
     return load_run(writer.path)
 

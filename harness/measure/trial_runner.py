@@ -61,8 +61,9 @@ class TrialRunner:
     def run(self, trial: Trial) -> TrialResult:
         """Runs one trial; returns the result that is stored."""
         cell = trial.cell
-        total = max(len(self._plan.trials), trial.order)  # trials that are measured once more come after the plan
-        self._echo(f"[{trial.order}/{total}] {cell.name}" + self._repetition(trial))
+        total = max(self._plan.most_trials, trial.order)  # trials that are measured once more come after the plan
+        most = "at most " if self._plan.later else ""
+        self._echo(f"[{trial.order}/{most}{total}] {cell.name}" + self._repetition(trial))
         workload = self._scenarios[cell.scenario].workload(trial)
         if isinstance(workload, RemoteWorkload):
             evidence = self.run_workload(trial, workload)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, fields
 from functools import partial
 from typing import Any
 
+from harness.analysis.slo import Slo
 from harness.errors import UsageError
 from harness.model import BACKENDS, MAX_HOSTS, STRATEGIES, Backend, Mode
 from harness.plan.variants import Variant, parse_vary
@@ -170,6 +171,10 @@ class BenchRequest:
         partial(positive, high=MAX_RATE),
     )  # fmt: skip
     repeat: int | None = _option("repeat", "N", "trials per cell", partial(whole, low=1, high=MAX_REPEAT))
+    slo: Slo | None = _option(  # noqa: RUF009 - it returns a field, as for all options
+        "slo", "LIMITS", "such as p99:50ms,errors:0.1%: trials must hold it; capacity searches the highest such rate",
+        Slo.parse,
+    )  # fmt: skip
     seed: int = _option(
         "seed", "N", "seed of the order of trials, the keys and the arrivals (default: 1)",
         partial(whole, low=0, high=2**32 - 1), default=1,
@@ -204,14 +209,17 @@ class BenchRequest:
     """The stored options as typed, by keyword, as run.yml keeps them."""
 
     @classmethod
-    def parse(cls, texts: Mapping[str, object], *, known_scenarios: Collection[str]) -> BenchRequest:
+    def parse(
+        cls, texts: Mapping[str, object], *, known_scenarios: Collection[str], suite: Collection[str] | None = None
+    ) -> BenchRequest:
         """The request of these options as typed, by keyword; None, False or absent: not given.
 
+        `suite`: the scenarios without --scenario (None: all known ones).
         Raises UsageError for the first value that is not allowed, and for options that exclude each other.
         """
         require_texts(texts)
         by_keyword = {option.keyword: name for name, option in OPTIONS.items()}
-        values: dict[str, Any] = {"scenarios": tuple(known_scenarios)}
+        values: dict[str, Any] = {"scenarios": tuple(known_scenarios if suite is None else suite)}
         for keyword, text in texts.items():
             name = by_keyword.get(keyword)
             if name is None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import random
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -30,12 +31,21 @@ class Plan:
     """The trials in order, and the skipped scenarios with the reason.
 
     `samples`: every trial keeps its samples, whatever its length. `variants`: what the trials compare, if anything.
+    `samples`: every trial keeps its samples, whatever its length. `later`: scenario that searches -> the most trials
+    that its results add (plan/search.py); `seed`: of these trials.
     """
 
     trials: tuple[Trial, ...]
     skipped: Mapping[str, str] = field(default_factory=dict)
     samples: bool = False
     variants: tuple[Variant, ...] = ()
+    later: Mapping[str, int] = field(default_factory=dict)
+    seed: int = 1
+
+    @property
+    def most_trials(self) -> int:
+        """The planned trials and the most that a search adds."""
+        return len(self.trials) + sum(self.later.values())
 
     def keeps_samples(self, scenario: Scenario, cell: Cell) -> bool:
         """Whether the cell's trials keep all samples. Long trials do so only on request or if the checks need them."""
@@ -67,7 +77,14 @@ def make_plan(
     if not trials:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in skipped.items())
         raise UsageError(f"nothing to measure: {reasons}", hint="./run scenarios lists what each scenario needs")
-    return Plan(trials=tuple(trials), skipped=skipped, samples=options.samples, variants=tuple(variants))
+    later: Counter[str] = Counter()
+    for cell in (trial.cell for trial in trials):
+        if scenarios[cell.scenario].next_cells:
+            later[cell.scenario] += scenarios[cell.scenario].most_trials(cell) - 1
+    return Plan(
+        trials=tuple(trials), skipped=skipped, samples=options.samples, variants=tuple(variants),
+        later=later, seed=options.seed,
+    )  # fmt: skip
 
 
 def _interleaved(
@@ -144,6 +161,8 @@ def _groups(
     scenario: Scenario, options: BenchRequest, site: Site, variants: Sequence[Variant]
 ) -> tuple[list[blocks.Group], str]:
     """Returns the groups to measure, and what is left out of them and why. Raises Skip, UsageError."""
+    if scenario.next_cells:
+        raise Skip("a search goes to rates of its own, which blocks cannot compare: run it once for each setting")
     varied = varied_keys(variants)
     by_variant = []
     for variant in variants:
@@ -241,6 +260,7 @@ def volume(plan: Plan) -> str:
         f"{plural(len(cells), 'trial')}, {' and '.join(amount) or 'no HTTP load'}"
         + (f" at up to {rate:,.0f} requests/s" if rate else "")
         + f", at most {connections:,} connections at once"
+        + "".join(f"; then at most {count} trials of {name}, as its results ask" for name, count in plan.later.items())
     )
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from harness.load.spec import LoadSpec
 from harness.model import BACKEND_NAMES, Backend, Cell, Finding, Role, Trial
 from harness.plan.options import BenchRequest
-from harness.record import TrialRecord
+from harness.record import TrialRecord, TrialResult
 from harness.text import plural
 
 
@@ -123,6 +123,15 @@ class Scenario:
     """Whether its checks work with outcome counts per key alone; long trials then keep no samples."""
     rehearse: bool = False
     """Whether each trial sends its load once before it is measured, to open connections and prepare statements."""
+    next_cells: Callable[[Sequence[TrialResult]], Sequence[Cell]] | None = None
+    """For a search: the cells to measure next, from all its results in their order; none when the search has ended.
+
+    A pure function, so an interrupted run goes on as it would have. It repeats trials that do not count itself.
+    """
+    most_trials: Callable[[Cell], int] = lambda _: 1
+    """With `next_cells`: the most trials that follow from a planned cell, itself included."""
+    in_suite: bool = True
+    """Whether a bench without `--scenario` measures it."""
 
     @property
     def judges_together(self) -> bool:

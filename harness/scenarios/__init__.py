@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from harness.plan.scenario import Scenario
 from harness.scenarios import (
     bulk_insert,
+    capacity,
     concurrent_writes,
     connections,
     deadlocks,
@@ -29,4 +30,8 @@ SCENARIOS: Mapping[str, Scenario] = {
     "throughput": throughput.SCENARIO,
     "bulk-insert": bulk_insert.SCENARIO,
     "connections": connections.SCENARIO,
+    "capacity": capacity.SCENARIO,
 }
+
+SUITE = tuple(name for name, scenario in SCENARIOS.items() if scenario.in_suite)
+"""What a bench measures without --scenario."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import threading
@@ -17,13 +18,15 @@ import pytest
 from harness.checks.evaluate import evaluate
 from harness.cli.bench import end_with
 from harness.cli.signals import Interrupted
-from harness.errors import InvalidMeasurement, RigError
+from harness.errors import CriterionFailed, InvalidMeasurement, RigError
 from harness.load import generator_checks
 from harness.load.spec import LoadSpec
+from harness.measure.resume import require_same_plan
 from harness.measure.runner import bench, evaluate_run
 from harness.model import Cell, Finding, Trial
 from harness.plan.planner import Plan
 from harness.plan.scenario import RemoteWorkload, Scenario
+from harness.record import TrialResult
 from harness.report.page import write_report
 from harness.report.run_summary import summarise
 from harness.report.terminal import lines, print_summary
@@ -496,3 +499,53 @@ def test_a_finished_run_warns_of_cells_that_began_unsteady(tmp_path: Path) -> No
     assert f"! {SHORT.name}: 1 of 2 trials began unsteady" in " ".join(
         " ".join(lines(summarise(load_run(made.path)))).split()
     )
+
+
+def doubled(results: Sequence[TrialResult]) -> list[Cell]:
+    """Twice the requests of the last trial, up to 160."""
+    last = results[-1].cell
+    return [replace(last, requests=2 * last.requests)] if last.requests and last.requests < 160 else []
+
+
+def test_a_search_measures_what_its_results_ask_and_goes_on_after_an_interruption(
+    benches: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(SCENARIOS, "counting", replace(SCENARIO, next_cells=doubled))
+    wanted = replace(plan(SHORT), later={"counting": 5})
+
+    def interrupt(line: str) -> None:
+        if line.startswith("[3/at most 6]"):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        benches.go(wanted, interrupt)
+    cut = benches.stored()
+    assert [row.figure("sent") for row in cut.rows] == [40, 80]
+    run = benches.go(wanted, earlier=cut)
+    assert [(row.trial.order, row.figure("sent")) for row in run.rows] == [(1, 40), (2, 80), (3, 160)]
+    assert run.manifest.verdict == "pass"
+    require_same_plan(run, wanted)
+
+
+def test_the_gate_names_the_second_of_a_stored_run(benches: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = LoadSpec(mode="open", clients=8, rate=300.0, seconds=2.0, operations=(increment("upsert"),))
+    monkeypatch.setitem(SCENARIOS, "counting", replace(SCENARIO, workload=lambda _: {"main": spec}))
+    benches.go(plan(Cell(scenario="counting", mode="open", rate=300.0, clients=8, seconds=2.0)))
+    writer = benches.writer
+    assert writer is not None
+
+    def judged(slo: str) -> Run:
+        writer.manifest.options = {"slo": slo}
+        writer.save()
+        return evaluate_run(writer, SCENARIOS, finish=True)
+
+    run = judged("p99:1us")
+    (gated,) = [finding for finding in run.findings if finding.check == "SLO"]
+    assert gated.verdict == run.manifest.verdict == "fail"
+    assert re.search(r"trial 1: p99 [\d.]+ms, above 0.001ms, first in second [01] \([\d.]+ms\)", gated.detail)
+    with pytest.raises(CriterionFailed, match="SLO: trial 1: p99"):
+        end_with(run)
+
+    assert judged("max:60s").manifest.verdict == "pass"
+    monkeypatch.setitem(SCENARIOS, "counting", replace(SCENARIOS["counting"], next_cells=doubled))
+    assert "SLO" not in {f.check for f in judged("p99:1us").findings}  # a search tries what does not hold

@@ -18,6 +18,7 @@ from harness.model import BACKENDS, STRATEGIES, Cell, OutcomeCounts, Trial
 from harness.plan.options import BenchRequest
 from harness.plan.planner import Plan, make_plan, service_settings, volume
 from harness.plan.scenario import RemoteWorkload, Scenario, Site, Skip
+from harness.plan.search import next_trials
 from harness.record import Evidence, TransactionCounts, TrialRecord, TrialResult
 from harness.scenarios import SCENARIOS
 from tests.support.records import sqlite_evidence
@@ -69,7 +70,7 @@ def test_only_the_requested_backend_is_measured(backend: str) -> None:
     plan = make_plan(options(backend=backend), SITE, SCENARIOS)
     assert {trial.cell.backend for trial in plan.trials} == {backend}
     skipped = set(plan.skipped) - {"sqlite-vs-postgres"}  # which needs two backends
-    on_any = {"concurrent-writes", "isolation", "throughput"}
+    on_any = {"capacity", "concurrent-writes", "isolation", "throughput"}
     assert skipped == (set() if backend == "postgres" else set(SCENARIOS) - {"sqlite-vs-postgres"} - on_any)
     for name in skipped:
         assert SCENARIOS[name].postgres_topic
@@ -138,10 +139,10 @@ def test_a_scenario_that_works_without_samples_is_checked_without_them(name: str
 
 
 FOLLOWS = {
-    "rate": {"throughput"},
-    "clients": {"concurrent-writes", "connections", "scaling", "throughput"},
-    "requests": {"bulk-insert", "concurrent-writes", "pool-sweep", "sqlite-vs-postgres", "throughput"},
-    "seconds": {"connections", "scaling", "sqlite-vs-postgres", "throughput"},
+    "rate": {"capacity", "throughput"},
+    "clients": {"capacity", "concurrent-writes", "connections", "scaling", "throughput"},
+    "requests": {"bulk-insert", "capacity", "concurrent-writes", "pool-sweep", "sqlite-vs-postgres", "throughput"},
+    "seconds": {"capacity", "connections", "scaling", "sqlite-vs-postgres", "throughput"},
 }
 
 
@@ -229,9 +230,47 @@ def test_volume_is_the_load_that_a_plan_sends() -> None:
 def test_a_plan_for_an_external_service_sets_no_strategy_and_no_pool() -> None:
     site = Site(hosts=1, managed=False, database=False)
     plan = make_plan(BenchRequest.parse({}, known_scenarios=SCENARIOS), site, SCENARIOS)
-    assert {trial.cell.scenario for trial in plan.trials} == {"concurrent-writes", "throughput"}
+    assert {trial.cell.scenario for trial in plan.trials} == {"capacity", "concurrent-writes", "throughput"}
     assert {(trial.cell.strategy, trial.cell.pool) for trial in plan.trials} == {("", 0)}
     for trial in plan.trials:
         assert ".p" not in trial.cell.name.replace(".postgres", "")
         lanes: Any = SCENARIOS[trial.cell.scenario].workload(trial)
         assert lanes["main"].operations[0].body == {"key": "{key}"}
+
+
+def rising(results: Sequence[TrialResult]) -> Sequence[Cell]:
+    """Doubles the clients until there are 16, and forgets to stop where they fail."""
+    last = results[-1].cell
+    return [replace(last, clients=2 * last.clients)] if last.clients < 16 else []
+
+
+def test_a_search_proposes_its_trials_from_the_results_so_far() -> None:
+    known = {
+        "s": replace(scenario(Cell(scenario="s"), Cell(scenario="s", pool=6)), repeat=lambda _: 1),
+        "t": replace(scenario(Cell(scenario="t", clients=4)), next_cells=rising, most_trials=lambda _: 9,
+                     repeat=lambda _: 1),
+    }  # fmt: skip
+    plan = make_plan(BenchRequest(scenarios=("t", "s"), seed=3), SITE, known)
+    assert (len(plan.trials), plan.later, plan.most_trials) == (3, {"t": 8}, 11)
+    assert volume(plan).endswith("; then at most 8 trials of t, as its results ask")
+    results = [TrialResult(trial=trial, figures={}) for trial in plan.trials[1:]]
+    assert next_trials(plan, known, results) == []  # its first trial was not measured
+    results.insert(0, TrialResult(trial=plan.trials[0], figures={}))
+    measured = []
+    while later := next_trials(plan, known, results):
+        assert later == next_trials(plan, known, results[::-1])  # whatever the order of the table
+        measured += later
+        results += [TrialResult(trial=trial, figures={}) for trial in later]
+    assert [(t.cell.clients, t.number, t.order) for t in measured] == [(8, 1, 4), (16, 1, 5)]
+    assert len({t.seed for t in [*plan.trials, *measured]}) == 5
+    assert next_trials(replace(plan, seed=4), known, results[:3])[0].seed != measured[0].seed
+
+
+def test_a_search_ends_after_its_most_trials_and_numbers_the_trials_of_a_cell() -> None:
+    known = {"t": replace(scenario(Cell(scenario="t")), next_cells=lambda rows: [rows[0].cell] * 2,
+                          most_trials=lambda _: 4, repeat=lambda _: 1)}  # fmt: skip
+    plan = make_plan(BenchRequest(scenarios=("t",)), SITE, known)
+    results = [TrialResult(trial=trial, figures={}) for trial in plan.trials]
+    while later := next_trials(plan, known, results):
+        results += [TrialResult(trial=trial, figures={}) for trial in later]
+    assert [(row.trial.number, row.trial.order) for row in results] == [(1, 1), (2, 2), (3, 3), (4, 4)]

@@ -1,0 +1,51 @@
+"""The gate of --slo: a trial holds the SLO, or its finding names the trial and the second in which it broke. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from harness.analysis.slo import ERRORS, Result, Slo, first_second
+from harness.checks import names
+from harness.checks.finding import finding
+from harness.model import Finding, verdict_from
+from harness.record import TrialResult
+
+Second = Mapping[str, float | None]
+"""`second` since the trial began, and columns of timeline.csv."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SloGate:
+    """The SLO, and for each trial the seconds of its measured window (its first lane's, like the trial's figures)."""
+
+    slo: Slo
+    seconds: Mapping[int, Sequence[Second]]
+
+    def check(self, row: TrialResult) -> Finding | None:
+        """The trial's finding; None for a trial without requests and for a negative control.
+
+        A bound that is broken fails, however the rest is. A latency counts only where the times of the trial do.
+        """
+        if not row.figures or row.cell.params.get("control"):
+            return None
+        results = self.slo.results(row.figures)
+        usable = [one for one in results if row.valid and (row.times_valid or one.bound.metric == ERRORS)]
+        broken = [one for one in usable if one.held is False]
+        judged = len(usable) == len(results)
+        verdict = verdict_from(failed=bool(broken), passed=judged and all(one.held for one in results))
+        text = "; ".join(map(str, results))
+        if broken:
+            text = "; ".join(self._broken(row, one) for one in broken)
+        elif not judged:
+            text = f"not judged: {row.reason or 'its times are doubtful'}"
+        closed = " (closed model: latencies omit the stalls that clients wait through)"
+        detail = f"trial {row.trial.number}: {text}{closed if row.cell.mode == 'closed' else ''}"
+        return finding(row.cell, names.SLO, verdict, detail, slo=str(self.slo))
+
+    def _broken(self, row: TrialResult, result: Result) -> str:
+        at = first_second(result.bound, self.seconds.get(row.trial.order, ()))
+        if at is None:
+            return f"{result}; no single second shows it"
+        second, value = at
+        return f"{result}, first in second {second} ({result.bound.written(value)})"

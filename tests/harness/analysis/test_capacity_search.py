@@ -1,0 +1,107 @@
+"""The search for the capacity, against simulated services whose capacity is known."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from harness.analysis.capacity_search import FULL, QUICK, Capacity, Probe, Search
+from harness.selfbench.capacity import NOISES, QueueService, Service, searched
+
+Answer = Callable[[float, int], bool | None]
+
+
+def search(answer: Answer, *, reference: float = 1000.0, lowest: float = 20.0) -> tuple[Capacity, list[Probe]]:
+    """A whole search; `answer`: (rate, number of the trial) -> whether it held."""
+    probes: list[Probe] = []
+    while (rate := Search.after(probes, reference=reference, lowest=lowest, effort=FULL).next_rate()) is not None:
+        probes.append(Probe(rate=rate, held=answer(rate, len(probes))))
+    return Search.after(probes, reference=reference, lowest=lowest, effort=FULL).capacity(), probes
+
+
+@pytest.mark.parametrize("noise", NOISES)
+def test_the_capacity_is_within_5_percent_and_in_the_interval_in_95_percent_of_the_runs(noise: str) -> None:
+    runs = 25
+    results = [searched(Service(seed=n, **NOISES[noise])) for n in range(runs)]
+    near = sum(abs(c.rate / knee - 1) <= 0.05 for c, knee in results)
+    covered = sum(c.low <= knee <= c.high for c, knee in results)
+    assert near >= 0.95 * runs, [round(c.rate / knee, 3) for c, knee in results]
+    assert covered >= 0.95 * runs, [(c.low / knee, c.high / knee) for c, knee in results]
+    assert max(c.held + c.broken for c, _ in results) <= FULL.most
+
+
+def test_the_capacity_of_a_queue_that_is_measured_for_ten_seconds() -> None:
+    """The latencies of a real queue: its percentiles in a short window are not those of an endless one."""
+    results = [searched(QueueService(seed=n)) for n in range(3)]
+    for capacity, knee in results:
+        assert capacity.rate == pytest.approx(knee, rel=0.05)
+        assert capacity.low <= knee <= capacity.high
+
+
+@pytest.mark.parametrize("reference", [40.0, 300.0, 900.0, 9000.0])
+def test_a_wrong_reference_costs_trials_and_not_the_result(reference: float) -> None:
+    capacity, _ = search(lambda rate, _: rate <= 500, reference=reference)
+    assert capacity.kind == "found"
+    assert capacity.rate == pytest.approx(500, rel=0.02)
+    assert capacity.low < 500 < capacity.high
+
+
+def test_hiccups_far_below_the_capacity_do_not_move_it() -> None:
+    """The first two trials fail by chance: a search that believes them ends at half of the capacity."""
+    capacity, probes = search(lambda rate, n: n > 1 and rate <= 2000)
+    assert capacity.kind == "found"
+    assert capacity.rate == pytest.approx(2000, rel=0.05)
+    assert not any(probe.held for probe in probes[:2])
+
+
+def test_a_service_that_holds_at_no_rate() -> None:
+    capacity, probes = search(lambda *_: False)
+    assert (capacity.kind, capacity.rate, capacity.held) == ("none", 20.0, 0)
+    assert capacity.finished
+    assert sum(probe.rate == 20.0 for probe in probes) >= 2  # one trial could be a hiccup
+    assert len(probes) < FULL.most
+
+
+def test_a_service_that_holds_at_every_rate_has_no_capacity() -> None:
+    capacity, probes = search(lambda *_: True)
+    assert capacity.kind == "at least"
+    assert capacity.rate == max(probe.rate for probe in probes) <= 16_000
+
+
+def test_the_limit_of_the_generator_is_a_lower_bound() -> None:
+    """Trials beyond 1,500/s do not count. Each rate gets a second chance: one trial may be limited by a neighbour."""
+    capacity, probes = search(lambda rate, _: True if rate <= 1500 else None)
+    assert capacity.kind == "at least"
+    assert 1300 <= capacity.rate <= 1500
+    assert capacity.uncounted >= 2
+    assert len(probes) < FULL.most
+
+
+def test_one_trial_that_does_not_count_is_repeated() -> None:
+    capacity, probes = search(lambda rate, n: None if n in (0, 5) else rate <= 1200)
+    assert capacity.kind == "found"
+    assert capacity.rate == pytest.approx(1200, rel=0.03)
+    assert (capacity.uncounted, probes[0].rate, probes[5].rate) == (2, probes[1].rate, probes[6].rate)
+
+
+def test_a_generator_that_is_always_the_limit_shows_nothing() -> None:
+    capacity, probes = search(lambda *_: None)
+    assert (capacity.kind, capacity.held, capacity.broken) == ("unclear", 0, 0)
+    assert len(probes) == FULL.most
+
+
+def test_trials_that_contradict_each_other_do_not_decide() -> None:
+    capacity, probes = search(lambda _, n: n % 2 == 0)
+    assert capacity.finished
+    assert len(probes) <= FULL.most
+    assert capacity.kind in ("unclear", "found")
+    if capacity.kind == "found":  # about where half of them hold
+        assert capacity.high / capacity.low > 1.05
+
+
+def test_few_trials_are_no_capacity() -> None:
+    few = Search.after([Probe(rate=900, held=True), Probe(rate=1000, held=False)],
+                       reference=1000, lowest=20, effort=QUICK)  # fmt: skip
+    assert few.capacity().kind == "unclear"
+    assert not few.capacity().finished

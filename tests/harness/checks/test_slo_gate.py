@@ -1,0 +1,93 @@
+"""The gate of --slo: fails with the trial and the second, and never passes what was not measured."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from harness.analysis.slo import Slo
+from harness.checks import names
+from harness.checks.evaluate import evaluate
+from harness.checks.slo_gate import SloGate
+from harness.model import Cell, Finding, Trial
+from harness.plan.scenario import Scenario
+from harness.record import Evidence, TrialRecord, TrialResult
+
+CELL = Cell(scenario="s", mode="open", rate=100.0)
+FIGURES = {"p99_ms": 40.0, "max_ms": 90.0, "p999_ms": None, "ok": 1000.0, "fail": 0.0, "unknown": 0.0}
+SECONDS = [
+    {"second": 3.0, "p99_ms": 30.0, "ok": 100.0, "fail": 0.0, "unknown": 0.0},
+    {"second": 4.0, "p99_ms": 71.0, "ok": 98.0, "fail": 2.0, "unknown": 0.0},
+    {"second": 5.0, "p99_ms": 80.0, "ok": 90.0, "fail": 0.0, "unknown": 10.0},
+]
+
+
+def row(cell: Cell = CELL, number: int = 1, **changes: Any) -> TrialResult:
+    figures = FIGURES | changes.pop("figures", {})
+    return TrialResult(trial=Trial(cell=cell, number=number, order=number, seed=1), figures=figures, **changes)
+
+
+def gated(measured: TrialResult, slo: str) -> Finding:
+    found = SloGate(slo=Slo.parse("slo", slo), seconds={1: SECONDS}).check(measured)
+    assert found is not None
+    assert (found.check, found.cell) == (names.SLO, measured.cell.name)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("slo", "changes", "verdict", "detail"),
+    [
+        ("p99:40ms", {}, "pass", "trial 1: p99 40ms, within 40ms; errors 0%, within 0.1%"),
+        ("p99:39ms", {}, "fail", "trial 1: p99 40ms, above 39ms, first in second 4 (71ms)"),
+        ("errors:1%", {"fail": 12.0}, "fail", "trial 1: errors 1.186%, above 1%, first in second 4 (2%)"),
+        ("max:50ms", {}, "fail", "trial 1: max 90ms, above 50ms; no single second shows it"),
+        ("p99.9:1s", {}, "unknown", "trial 1: p99.9 not measured: too few requests; errors 0%, within 0.1%"),
+        ("p99.9:1s,p99:1ms", {}, "fail", "trial 1: p99 40ms, above 1ms, first in second 3 (30ms)"),
+        ("p99:1ms", {"fail": 100.0}, "fail",
+         "trial 1: p99 40ms, above 1ms, first in second 3 (30ms); errors 9.091%, above 0.1%, first in second 4 (2%)"),
+    ],
+)  # fmt: skip
+def test_a_trial_is_gated(slo: str, changes: dict[str, float], verdict: str, detail: str) -> None:
+    found = gated(row(figures=changes), slo)
+    assert (found.verdict, found.detail) == (verdict, detail)
+
+
+def test_doubtful_times_neither_pass_nor_fail_but_errors_fail() -> None:
+    doubtful = row(validity="timing_doubtful", reasons=("sent late",))
+    assert (gated(doubtful, "p99:40ms").verdict, gated(doubtful, "p99:1ms").verdict) == ("unknown", "unknown")
+    assert gated(doubtful, "p99:1ms").detail == "trial 1: not judged: sent late"
+    refused = replace(doubtful, figures=FIGURES | {"fail": 500.0})
+    assert gated(refused, "p99:40ms").verdict == "fail"
+    broken = row(validity="broken", reasons=("load-1 died",), figures={"fail": 500.0})
+    assert (gated(broken, "p99:1s").verdict, gated(broken, "p99:1s").detail) == (
+        "unknown", "trial 1: not judged: load-1 died",
+    )  # fmt: skip
+
+
+def test_the_closed_model_is_named() -> None:
+    closed = row(Cell(scenario="s", clients=4))
+    assert gated(closed, "p99:40ms").detail.endswith(
+        "(closed model: latencies omit the stalls that clients wait through)"
+    )
+
+
+def test_what_is_not_gated() -> None:
+    gate = SloGate(slo=Slo.parse("slo", "p99:1ms"), seconds={})
+    assert gate.check(row(replace(CELL, params={"control": True}))) is None
+    assert gate.check(TrialResult(trial=row().trial, figures={})) is None
+
+
+def test_the_worst_trial_of_a_cell_gates_the_run() -> None:
+    scenario = Scenario(name="s", question="", criteria=(), cells=lambda *_: [], workload=lambda _: {},
+                        check=lambda _: [])  # fmt: skip
+    records = [
+        TrialRecord(row=row(number=1), lanes={}, evidence=Evidence()),
+        TrialRecord(row=row(number=2, figures={"p99_ms": 61.0}), lanes={}, evidence=Evidence()),
+    ]
+    gate = SloGate(slo=Slo.parse("slo", "p99:50ms"), seconds={2: SECONDS})
+    (found,) = evaluate({"s": scenario}, records, gate=gate)
+    assert found.verdict == "fail"
+    assert found.detail == "1 of 2 trials fail: trial 2: p99 61ms, above 50ms, first in second 4 (71ms)"
+    assert evaluate({"s": scenario}, records) == []
