@@ -149,7 +149,7 @@ class BenchRequest:
         partial(whole, low=1, high=MAX_HOSTS),
     )  # fmt: skip
     scenarios: tuple[str, ...] = _option(
-        "scenario", "A,B", "scenarios (default: all; ./run scenarios lists them)", default=()
+        "scenario", "A,B", "scenarios (default: all but capacity; ./run scenarios lists them)", default=()
     )
     backends: tuple[Backend, ...] = _option(
         "backend", "A,B", f"{', '.join(BACKENDS)} (default: each scenario's own)", _backends, default=()

@@ -19,6 +19,7 @@ from harness.plan.options import BenchRequest
 from harness.plan.planner import Plan, make_plan, service_settings, volume
 from harness.plan.scenario import RemoteWorkload, Scenario, Site, Skip
 from harness.plan.search import next_trials
+from harness.plan.variants import Variant
 from harness.record import Evidence, TransactionCounts, TrialRecord, TrialResult
 from harness.scenarios import SCENARIOS
 from tests.support.records import sqlite_evidence
@@ -274,3 +275,10 @@ def test_a_search_ends_after_its_most_trials_and_numbers_the_trials_of_a_cell() 
     while later := next_trials(plan, known, results):
         results += [TrialResult(trial=trial, figures={}) for trial in later]
     assert [(row.trial.number, row.trial.order) for row in results] == [(1, 1), (2, 2), (3, 3), (4, 4)]
+
+
+def test_a_search_is_not_varied_in_blocks() -> None:
+    known = {"t": replace(scenario(Cell(scenario="t")), next_cells=rising, most_trials=lambda _: 9)}
+    variants = [Variant(name=name, settings={"app_pool_size": name}) for name in ("5", "9")]
+    with pytest.raises(UsageError, match="a search goes to rates of its own"):
+        make_plan(BenchRequest(scenarios=("t",)), SITE, known, variants)
