@@ -6,6 +6,7 @@ Only the measured phase counts, not the warm-up.
 
 from __future__ import annotations
 
+from harness.analysis.stats import samples_needed
 from harness.load.results.summary import LaneSummary
 
 CAPTURED = ("retries", "transactions", "pool_wait_ms")
@@ -15,14 +16,21 @@ FIGURES = (
     "service_mean_ms", "service_p50_ms", "service_p95_ms", "service_p99_ms", "lag_p99_ms",
     *CAPTURED,
 )  # fmt: skip
-"""The measured columns of trials.csv."""
+"""The measured columns of trials.csv that all runs have."""
+BY_OUTCOME = ("ok_p50_ms", "ok_p95_ms", "ok_p99_ms", "refused_p50_ms", "refused_p95_ms", "refused_p99_ms")
+"""Latency of the requests that were acknowledged, and of those that were not (`fail` and `unknown`)."""
+LATER_FIGURES = (*BY_OUTCOME, "stall_ms")
+"""Columns that older runs do not have."""
+PERCENTS = {"p50": 50.0, "p90": 90.0, "p95": 95.0, "p99": 99.0, "p999": 99.9}
+"""Part of a column's name -> its percentile."""
 
 
 def figures(summary: LaneSummary) -> dict[str, float | None]:
-    """The figures of one lane, from its merged summary (harness/load/results/summary.py), without samples.
+    """The figures of a trial from the summary over its lanes (harness/load/results/merge.py), without samples.
 
     Percentiles come from the histograms (three significant digits; None with too few samples). `rps` is acknowledged
-    requests per second of the measured window. `transactions` and `pool_wait_ms` are means over the responses that
+    requests per second of the measured window. `stall_ms` is the longest time in the window in which requests were in
+    flight and none was answered. `transactions` and `pool_wait_ms` are means over the responses that
     report them, rejected ones included. `retries` is the total reported per acknowledged request: the cost of a commit.
     """
     measure, latency, service = summary.measure, summary.latency_ms, summary.service_ms
@@ -44,9 +52,26 @@ def figures(summary: LaneSummary) -> dict[str, float | None]:
         "service_p95_ms": service.p95_ms,
         "service_p99_ms": service.p99_ms,
         "lag_p99_ms": summary.lag_ms.p99_ms,
+        "ok_p50_ms": summary.ok_ms.p50_ms,
+        "ok_p95_ms": summary.ok_ms.p95_ms,
+        "ok_p99_ms": summary.ok_ms.p99_ms,
+        "refused_p50_ms": summary.refused_ms.p50_ms,
+        "refused_p95_ms": summary.refused_ms.p95_ms,
+        "refused_p99_ms": summary.refused_ms.p99_ms,
+        "stall_ms": summary.stall_ms,
     }
     for name in CAPTURED:
         total, number = summary.captured.get(name, (0.0, 0))
         per = measure.ok if name == "retries" else number
         row[name] = total / per if number and per else None
+    return row
+
+
+def without_thin_percentiles(row: dict[str, float | None]) -> dict[str, float | None]:
+    """The figures without percentiles that their number of requests cannot carry: older runs stored such ones."""
+    sent = row.get("sent") or 0.0
+    for name in row:
+        percent = next((PERCENTS[part] for part in name.split("_") if part in PERCENTS), None)
+        if percent is not None and sent < samples_needed(percent):
+            row[name] = None
     return row

@@ -15,6 +15,8 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from harness.load.results.histogram import values_needed
+
 ALPHA = 0.05
 """Accepted chance of a false claim in a whole comparison, over all its cells and metrics (see `holm`)."""
 
@@ -64,10 +66,10 @@ def summary(values: Sequence[float]) -> Summary:
 
 
 def samples_needed(percent: float) -> int:
-    """The samples that a percentile needs, so that one is beyond it. p50: 2, p95: 20, p99: 100, p99.9: 1,000."""
+    """The samples that a percentile needs, so that ten are beyond it. p50: 20, p95: 200, p99: 1,000, p99.9: 10,000."""
     if not 0 < percent < 100:
         raise ValueError(f"a percentile must be between 0 and 100, not {percent!r}")
-    return math.ceil(round(100 / (100 - percent), 6))
+    return values_needed(percent / 100)
 
 
 def percentiles(values: Sequence[float], percents: Sequence[float]) -> tuple[float | None, ...]:

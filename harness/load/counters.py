@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from itertools import compress
+from itertools import accumulate, compress
 from operator import sub
 from typing import NamedTuple
 
-from harness.load.outcome import OUTCOMES
-from harness.load.results import histogram
+from harness.load.outcome import OK, OUTCOMES
+from harness.load.results import histogram, stalls
 
 TABLE_LIMIT = 1000
 OTHERS = "(others)"
@@ -46,6 +46,7 @@ class Columns(NamedTuple):
 
 
 _NONE = Columns([], [], [], b"", [])
+_ALL_OK = bytes([OK])
 
 
 class Durations:
@@ -77,6 +78,8 @@ class PhaseCounters:
         self.errors: dict[str, int] = {}
         self.latency: histogram.Counts = {}
         self.service: histogram.Counts = {}
+        self.refused: histogram.Counts = {}
+        """The part of `latency` that is of requests that were not acknowledged."""
         self.last_due_us = self.last_sent_us = 0
         """Times of the last request sent (open mode); also set by the engine."""
         self.last_done_us = 0
@@ -85,7 +88,7 @@ class PhaseCounters:
     def _begin_second(self) -> None:
         self._sent_before = self.sent
         self.second_outcomes = [0, 0, 0]
-        self._second_latency, self._second_service = Durations(), Durations()
+        self._second_latency, self._second_service, self._second_refused = Durations(), Durations(), Durations()
 
     @property
     def second_sent(self) -> int:
@@ -100,6 +103,10 @@ class PhaseCounters:
         """Add completed requests of this phase; `errors`: the texts that the error column refers to."""
         for outcome in range(len(OUTCOMES)):
             self.second_outcomes[outcome] += rows.outcome.count(outcome)
+        if rows.outcome.strip(_ALL_OK):  # rare, so that acknowledged requests cost nothing more
+            self._second_refused.count(
+                list(compress(rows.done_us, rows.outcome)), list(compress(rows.due_us, rows.outcome))
+            )
         self._second_latency.count(rows.done_us, rows.due_us)
         self._second_service.count(rows.done_us, rows.sent_us)
         self.last_done_us = rows.done_us[-1]
@@ -113,6 +120,7 @@ class PhaseCounters:
         """Fold the durations; called while no response waits."""
         self._second_latency.fold()
         self._second_service.fold()
+        self._second_refused.fold()
 
     def end_second(self) -> None:
         """Add the current second to the phase and begin the next."""
@@ -120,6 +128,7 @@ class PhaseCounters:
             self.outcomes[outcome] += number
         histogram.add(self.latency, self.second_latency)
         histogram.add(self.service, self._second_service.counts)
+        histogram.add(self.refused, self._second_refused.counts)
         self._begin_second()
 
 
@@ -132,12 +141,20 @@ class MeasuredWindow:
         """Requests completed inside the window, by outcome."""
         self.busy_us = 0
         """Time that requests spent in flight inside the window, summed over all requests."""
+        self.stalls: list[stalls.Stall] = []
+        """Stretches of the window in which requests were in flight and none ended; only the longest are kept."""
+        self._last_done_us = 0
 
     def count(self, rows: Columns) -> None:
         """Add completed requests of any phase."""
-        last_us = rows.done_us[-1]
+        last_us, before_us = rows.done_us[-1], self._last_done_us
+        self._last_done_us = last_us
         if last_us < self.begin_us:
             return
+        if last_us - before_us >= stalls.LEAST_US:
+            ended_us = [before_us, *rows.done_us]
+            if max(map(sub, rows.done_us, ended_us)) >= stalls.LEAST_US:
+                self._find_stalls(rows, ended_us)
         if last_us < self.until_us and min(rows.sent_us) >= self.begin_us:
             self.busy_us += sum(rows.done_us) - sum(rows.sent_us)
             inside = rows.outcome
@@ -153,3 +170,17 @@ class MeasuredWindow:
             )
         for outcome in range(len(OUTCOMES)):
             self.outcomes[outcome] += inside.count(outcome)
+
+    def _find_stalls(self, rows: Columns, ended_us: list[int]) -> None:
+        """Adds the stalls before each of these requests; `ended_us`: when the request before each of them ended.
+
+        A stall begins when the earliest of the requests that end after it was sent: without one in flight nothing can
+        be answered. Requests beyond the batch are left out, so a stall is never longer than it was.
+        """
+        oldest = list(accumulate(reversed(rows.sent_us), min))[::-1]
+        for ended, done, sent in zip(ended_us, rows.done_us, oldest, strict=False):
+            start, end = max(ended, sent, self.begin_us), min(done, self.until_us)
+            if end - start >= stalls.LEAST_US:
+                self.stalls.append((start, end))
+        if len(self.stalls) > 2 * stalls.MOST:
+            self.stalls = stalls.longest(self.stalls)

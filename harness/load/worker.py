@@ -19,7 +19,7 @@ from harness.load.engine import Engine
 from harness.load.events import Emit, HostClock
 from harness.load.job import Job
 from harness.load.open_model import OpenModel
-from harness.load.results import histogram, merge, outcome_counts, samples
+from harness.load.results import histogram, merge, outcome_counts, samples, stalls
 from harness.load.results.summary import Clock, ConnectionTotals, LaneSummary, OutcomeTotals, PhaseTotals
 from harness.load.sample_buffer import MEASURE, WARMUP, SampleBuffer
 from harness.load.steady_state import STEP_MS, Row
@@ -190,6 +190,7 @@ def _summary(job: Job, engine: Engine, t0_us: int, steps: list[Row]) -> LaneSumm
         measure_to_us=relative(to_us),
         window=OutcomeTotals(ok=ok, fail=fail, unknown=unknown),
         busy_us=round(buffer.window.busy_us),
+        stalls=tuple((start - t0_us, end - t0_us) for start, end in stalls.longest(buffer.window.stalls)),
         warmup=_totals(warmup),
         measure=_totals(measure),
         captured=buffer.captured_totals(),
@@ -228,7 +229,7 @@ def _write(job: Job, buffer: SampleBuffer, folder: Path, summary: LaneSummary, l
         outcome_counts.write(folder / "keys.csv", buffer.outcome_counts())
     phase = buffer.phases[MEASURE]
     service = {slot: number for slot, number in phase.service.items() if slot}  # 0 µs: never sent
-    histograms = {"latency": phase.latency, "service": service, "lag": lag}
+    histograms = {"latency": phase.latency, "service": service, "refused": phase.refused, "lag": lag}
     return merge.write(folder, summary, histograms, merge.read_seconds(folder / "seconds.jsonl"))
 
 
@@ -242,7 +243,10 @@ async def _report_warmup(buffer: SampleBuffer, rows: list[Row], emit: Emit) -> N
         await asyncio.sleep((at_us - now_us()) / 1e6)
         buffer.tick(now_us())
         done, counts = _warmup_so_far(buffer)
-        p95_us = histogram.quantiles_us({slot: n - before.get(slot, 0) for slot, n in counts.items()}, (0.95,))[0]
+        step = {slot: n - before.get(slot, 0) for slot, n in counts.items()}
+        p95_us = histogram.quantiles_us(step, (0.95,), beyond=1)[
+            0
+        ]  # never shown: only tells whether load still changes
         row = done - done_before, None if p95_us is None else p95_us / 1000
         emit({"event": "step", "step": len(rows), "done": row[0], "p95_ms": row[1]})
         rows.append(row)

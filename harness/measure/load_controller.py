@@ -17,7 +17,7 @@ from pathlib import Path
 
 from harness.errors import CrucibleError, RigError
 from harness.load.job import Endpoint, Job
-from harness.load.results.merge import FILES, merge
+from harness.load.results.merge import FILES, merge, over_lanes
 from harness.load.results.summary import LaneSummary, is_shared
 from harness.load.spec import LoadSpec
 from harness.measure.load_agent import Lane, LoadAgent, Progress
@@ -34,11 +34,15 @@ LEAD_US = 100_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadResults:
-    """The results of all agents: lane -> merged results folder, lane -> summary, and what failed."""
+    """The results of all agents: lane -> merged results folder, lane -> summary, and what failed.
+
+    `total`: one summary of all lanes; None where no lane has results.
+    """
 
     folders: Mapping[str, Path]
     summaries: Mapping[str, LaneSummary]
     failures: tuple[str, ...]
+    total: LaneSummary | None = None
 
 
 class LoadController:
@@ -231,4 +235,5 @@ def _collect(agents: Sequence[LoadAgent], scratch: Path, failures: list[str], si
             failures.append(f"lane {lane}: cannot merge the results: {type(error).__name__}: {error}")
         else:
             merged[lane] = scratch / lane
-    return LoadResults(folders=merged, summaries=summaries, failures=tuple(failures))
+    total = over_lanes(list(merged.values()), list(summaries.values())) if summaries else None
+    return LoadResults(folders=merged, summaries=summaries, failures=tuple(failures), total=total)

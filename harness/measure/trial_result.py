@@ -30,20 +30,24 @@ def trial_result(
     timing_matters: bool,
     misrouted: Sequence[str] = (),
 ) -> TrialResult:
-    """Returns the trial's row: the figures of its `first` lane only, and what it may be used for.
+    """Returns the trial's row: the figures of all its lanes together, and what it may be used for.
 
     A lane that was interrupted, or whose responses cannot be matched to requests, breaks any trial. A load generator
     that was the limit makes only the times wrong: where no criterion is about times (not `timing_matters`), the trial
-    stays valid, and its times are not compared. `misrouted`: see Evidence; such a trial
-    measured other hosts than its cell says.
+    stays valid, and its times are not compared. Without results of the `first` lane there are no figures.
+    `misrouted`: see Evidence; such a trial measured other hosts than its cell says.
     """
     broken = [*results.failures, *misrouted]
     for lane, summary in results.summaries.items():
         broken += [f"lane {lane}: {why}" for why in generator_checks.broken(summary)]
-    if first not in results.summaries:
+    if first not in results.summaries or results.total is None:
         return TrialResult(trial=trial, validity="broken", reasons=(*broken, f"no results of lane {first}"), figures={})
-    summary = results.summaries[first]
-    doubts = generator_checks.reasons(summary)
+    several = len(results.summaries) > 1
+    doubts = [
+        f"lane {lane}: {doubt}" if several else doubt
+        for lane, summary in results.summaries.items()
+        for doubt in generator_checks.reasons(summary)
+    ]
     validity: Validity = "valid"
     if broken:
         validity = "broken"
@@ -55,8 +59,8 @@ def trial_result(
         trial=trial,
         validity=validity,
         reasons=(*broken, *doubts),
-        steady=summary.warmup_steady,
-        figures=figures(summary),
+        steady=results.summaries[first].warmup_steady,
+        figures=figures(results.total),
     )
 
 

@@ -165,7 +165,7 @@ class TrialRunner:
     def result(
         self, trial: Trial, lanes: Mapping[str, LoadSpec], results: LoadResults, evidence: Evidence
     ) -> TrialResult:
-        """The trial's row: the figures of its first lane."""
+        """The trial's row: the figures of all its lanes."""
         timing_matters = self._scenarios[trial.cell.scenario].timing_matters
         first = next(iter(lanes))
         return trial_result(trial, first, results, timing_matters=timing_matters, misrouted=evidence.misrouted)

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from harness.analysis.figures import FIGURES
+from harness.analysis.figures import FIGURES, LATER_FIGURES, without_thin_percentiles
 from harness.errors import FormatError
 from harness.model import Cell, Mode, Trial
 from harness.record import TrialResult, Validity
@@ -21,8 +21,9 @@ from harness.text import printable
 TRIAL_COLUMNS = (
     "order", "scenario", "backend", "strategy", "hosts", "pool", "mode", "clients", "rate", "requests",
     "wanted_seconds", "params", "trial", "seed", *FIGURES, "steady", "valid", "reason", "doubted",
+    *LATER_FIGURES,
 )  # fmt: skip
-LATER_COLUMNS = ("service_mean_ms", "doubted")
+LATER_COLUMNS = ("service_mean_ms", "doubted", *LATER_FIGURES)
 """Columns that older runs do not have."""
 MAX_TRIALS = 20_000
 TIMELINE_COLUMNS = ("order", "lane", "phase", "second", "sent", "ok", "fail", "unknown", "p50_ms", "p95_ms", "p99_ms")
@@ -121,11 +122,11 @@ def from_columns(path: Path, line: int, raw: Mapping[str, str]) -> TrialResult:
 
 
 def _figures(raw: Mapping[str, str]) -> dict[str, float | None]:
-    figures = {name: _number(name, raw[name]) for name in FIGURES if name in raw}
+    figures = {name: _number(name, raw[name]) for name in (*FIGURES, *LATER_FIGURES) if name in raw}
     for name in COUNTS:
         if (count := figures.get(name)) is not None and (count < 0 or count != int(count)):
             raise ValueError(f"{name} is {raw[name]!r}, not a number of requests")
-    return figures
+    return without_thin_percentiles(figures)
 
 
 def _name(column: str, text: str) -> str:

@@ -21,9 +21,10 @@ from __future__ import annotations
 import contextlib
 import csv
 import json
+import math
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -42,6 +43,7 @@ from harness.model import Finding, OutcomeCounts
 from harness.record import Evidence, Samples, TrialRecord, TrialResult
 from harness.store import evidence_file, waits_file
 from harness.store.csv_rows import (
+    COUNTS,
     LATER_COLUMNS,
     MAX_TRIALS,
     TELEMETRY_COLUMNS,
@@ -173,13 +175,18 @@ class Run:
             )
 
     def require_results_of(self, row: TrialResult) -> None:
-        """Raises FormatError if no summary of the trial has the figures of its row.
+        """Raises FormatError if the summaries of the trial's lanes together do not have the figures of its row.
 
-        The row then belongs to other samples: its `order` was changed, for example by sorting the table.
+        The row then belongs to other samples: its `order` was changed, for example by sorting the table. The rows of
+        older runs have the figures of one lane.
         """
         stored = {name: value for name in _BINDING if (value := row.figure(name)) is not None}
-        measured = [figures(summary) for summary in self.summaries(row.trial.order).values()]
-        same = any(all(value == round(of[name] or 0.0, 6) for name, value in stored.items()) for of in measured)
+        lanes = [figures(summary) for summary in self.summaries(row.trial.order).values()]
+        measured: list[Mapping[str, float | None]] = [*lanes, _over_lanes(lanes)] if lanes else []
+        same = any(
+            all(math.isclose(value, of[name] or 0.0, rel_tol=1e-6, abs_tol=1e-6) for name, value in stored.items())
+            for of in measured
+        )
         if measured and row.valid and not (stored and same):
             raise FormatError(
                 f"{self.path / 'trials.csv'}: the figures of trial {row.trial.order} are not those of its samples",
@@ -211,6 +218,15 @@ class Run:
     def timeline(self) -> list[dict[str, str]]:
         """The rows of timeline.csv, as text. Raises FormatError."""
         return read_table(self.path / "timeline.csv", TIMELINE_COLUMNS)
+
+
+def _over_lanes(lanes: Sequence[Mapping[str, float | None]]) -> dict[str, float | None]:
+    """The binding figures of all lanes together: sums of counts, the mean and the maximum of all requests."""
+    together: dict[str, float] = {name: sum(lane[name] or 0.0 for lane in lanes) for name in COUNTS}
+    total_ms = sum((lane["sent"] or 0.0) * (lane["mean_ms"] or 0.0) for lane in lanes)
+    together["mean_ms"] = total_ms / together["sent"] if together["sent"] else 0.0
+    together["max_ms"] = max(lane["max_ms"] or 0.0 for lane in lanes)
+    return dict(together)
 
 
 def find_run(which: str | None, root: Path = RESULTS) -> Path:

@@ -32,6 +32,7 @@ LANE_FILES = {
     "summary.json": ".summary.json",
     "latency.hgrm": ".latency.hgrm",
     "service.hgrm": ".service.hgrm",
+    "refused.hgrm": ".refused.hgrm",
 }
 
 

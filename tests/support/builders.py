@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from harness.load.results import histogram, samples
-from harness.load.results.summary import LaneSummary, Percentiles
+from harness.load.results.percentiles import Percentiles
+from harness.load.results.summary import LaneSummary
 from harness.model import Cell, Finding, Host, RunVerdict, Trial
 from harness.provision.image import role_defaults
 from harness.record import Evidence, TrialResult, Validity

@@ -26,7 +26,9 @@ _MOST_INTERVALS = 100
 _MOST_BYTES = 2**20  # unpacked: all slots with the longest counts take a quarter of it
 _HEAD = struct.Struct(">II")  # cookie, length of the compressed part
 _LAYOUT = struct.Struct(">IIIIQ")  # cookie, length, offset, significant digits, lowest value
-_MINIMUM = {0.9: 10, 0.95: 20, 0.99: 100, 0.999: 1000}
+BEYOND = 10
+"""Values that must lie beyond a percentile. With 100 values the 95 % interval of the p99 has no upper end; with 1,000
+it is from p98.4 to p99.7."""
 
 
 def slot(value_us: int) -> int:
@@ -54,10 +56,17 @@ def add(into: Counts, other: Mapping[int, int]) -> None:
         into[index] = into.get(index, 0) + count
 
 
-def quantiles_us(counts: Mapping[int, int], wanted: Sequence[float]) -> list[int | None]:
-    """Nearest-rank quantiles; None for one that needs more values (p95 needs 20, p99 100)."""
+def values_needed(quantile: float, beyond: int = BEYOND) -> int:
+    """The values that a quantile needs, so that `beyond` lie beyond it. p50: 20, p95: 200, p99: 1,000, maximum: 1."""
+    return math.ceil(round(beyond / (1 - quantile), 6)) if quantile < 1 else 1
+
+
+def quantiles_us(counts: Mapping[int, int], wanted: Sequence[float], *, beyond: int = BEYOND) -> list[int | None]:
+    """Nearest-rank quantiles; None for one with fewer than `beyond` values beyond it (see `values_needed`)."""
     number = total(counts)
-    ranks = [(math.ceil(q * number), place) for place, q in enumerate(wanted) if number >= max(_MINIMUM.get(q, 1), 1)]
+    ranks = [
+        (math.ceil(round(q * number, 6)), place) for place, q in enumerate(wanted) if number >= values_needed(q, beyond)
+    ]
     quantiles: list[int | None] = [None] * len(wanted)
     passed = 0
     slots = iter(sorted(counts))

@@ -7,6 +7,7 @@ A results folder holds the same files for one process and for all hosts, so merg
     timeline.csv    the same as a table: second, sent, ok, fail, unknown, p50_ms, p95_ms, p99_ms, phase
     latency.hgrm    HdrHistogram log of the measured phase in µs: from the due instant
     service.hgrm    the same from the send
+    refused.hgrm    the part of latency.hgrm that is of requests that were not acknowledged
     lag.hgrm        open mode: from the due instant until the generator started to send it
     samples.csv     (or samples.csv.gz) all requests, sorted by done_us, if the job keeps samples
     keys.csv        outcomes by key in both phases, if the job keeps no samples
@@ -30,18 +31,19 @@ from harness.errors import InvalidMeasurement
 from harness.load.outcome import OUTCOMES
 from harness.load.results import histogram, outcome_counts
 from harness.load.results.samples import GZIP_ROWS, open_text, sample_file
-from harness.load.results.summary import Clock, LaneSummary, Percentiles, is_shared
+from harness.load.results.summary import Clock, LaneSummary, is_shared
 from harness.model import OutcomeCounts
 
 SecondRow = dict[str, Any]
 """A line of seconds.jsonl; `latency` has slots of the histogram as integers."""
-HISTOGRAMS = ("latency", "service", "lag")
+HISTOGRAMS = ("latency", "service", "refused", "lag")
 FILES = (
     "summary.json",
     "seconds.jsonl",
     "timeline.csv",
     "latency.hgrm",
     "service.hgrm",
+    "refused.hgrm",
     "lag.hgrm",
     "samples.csv",
     "samples.csv.gz",
@@ -71,17 +73,40 @@ def merge(
     out.mkdir(parents=True, exist_ok=True)
     summaries = [_read_summary(folder) for folder in folders]
     shifts = time_shifts([summary.clock for summary in summaries], offsets_us)
-    histograms: dict[str, histogram.Counts] = {}
-    for name in HISTOGRAMS:
-        counts: histogram.Counts = {}
-        for folder in folders:
-            histogram.add(counts, histogram.decode((folder / f"{name}.hgrm").read_text(encoding="utf-8")))
-        histograms[name] = counts
+    histograms = _merge_histograms(folders)
     rows = merge_seconds([read_seconds(folder / "seconds.jsonl") for folder in folders])
     _merge_samples(folders, [shift + since_us for shift in shifts], out)
     _merge_outcome_counts(folders, out)
     _merge_captures(folders, out)
     return write(out, LaneSummary.merged(summaries, shifts), histograms, rows)
+
+
+def over_lanes(folders: Sequence[Path], summaries: Sequence[LaneSummary]) -> LaneSummary:
+    """Returns one summary of a trial's merged lanes, whose window is from the first begin to the last end.
+
+    The figures of a trial are those of all its requests, whichever lane sent them. Lanes are released together: without
+    a common clock their times count from there.
+    """
+    if len(summaries) == 1:
+        return summaries[0]
+    clocks = [summary.clock for summary in summaries]
+    shifts = time_shifts(clocks) if is_shared([clock.boot_id for clock in clocks]) else [0] * len(summaries)
+    ends = [
+        summary.measure_to_us + shift
+        for summary, shift in zip(summaries, shifts, strict=True)
+        if summary.measure_to_us is not None
+    ]
+    merged = replace(LaneSummary.merged(summaries, shifts), measure_to_us=max(ends, default=None))
+    return merged.with_percentiles(_merge_histograms(folders))
+
+
+def _merge_histograms(folders: Sequence[Path]) -> dict[str, histogram.Counts]:
+    """Returns the sums of the histograms by name."""
+    histograms: dict[str, histogram.Counts] = {name: {} for name in HISTOGRAMS}
+    for name, counts in histograms.items():
+        for folder in folders:
+            histogram.add(counts, histogram.decode((folder / f"{name}.hgrm").read_text(encoding="utf-8")))
+    return histograms
 
 
 def write(
@@ -90,12 +115,7 @@ def write(
     """Writes all files but the samples, and returns the summary with the percentiles of the histograms."""
     for name in HISTOGRAMS:
         (out / f"{name}.hgrm").write_text(histogram.encode(histograms[name]), encoding="utf-8")
-    summary = replace(
-        summary,
-        latency_ms=Percentiles.of(histograms["latency"]),
-        service_ms=Percentiles.of(histograms["service"]),
-        lag_ms=Percentiles.of(histograms["lag"]),
-    )
+    summary = summary.with_percentiles(histograms)
     with (out / "seconds.jsonl.new").open("w", encoding="utf-8") as file, (out / "timeline.csv").open("w") as table:
         table.write(",".join(_TIMELINE) + "\n")
         for row in rows:

@@ -14,6 +14,8 @@ from typing import Self, TypeVar
 
 from harness.load.decode import decode
 from harness.load.results import histogram
+from harness.load.results.percentiles import NO_VALUES, Percentiles
+from harness.load.results.stalls import Stall, common, longest_ms
 from harness.load.steady_state import Row, is_steady, together
 
 CapturedTotal = tuple[float, int]
@@ -113,30 +115,6 @@ class ProcessUsage:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Percentiles:
-    """Percentiles of a histogram (None: too few values to carry one), its mean and its number of values."""
-
-    p50_ms: float | None = None
-    p90_ms: float | None = None
-    p95_ms: float | None = None
-    p99_ms: float | None = None
-    p999_ms: float | None = None
-    max_ms: float | None = None
-    mean_ms: float | None = None
-    count: int = 0
-
-    @classmethod
-    def of(cls, counts: histogram.Counts) -> Self:
-        """The percentiles of a histogram of µs."""
-        quantiles_us = histogram.quantiles_us(counts, (0.5, 0.9, 0.95, 0.99, 0.999, 1.0))
-        p50, p90, p95, p99, p999, longest, mean = map(_ms, (*quantiles_us, histogram.mean_us(counts)))
-        return cls(
-            p50_ms=p50, p90_ms=p90, p95_ms=p95, p99_ms=p99, p999_ms=p999, max_ms=longest, mean_ms=mean,
-            count=histogram.total(counts),
-        )  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class LaneSummary:
     """Counts of a lane, and how the load generator itself behaved. Times are µs since the release, None if absent."""
 
@@ -155,6 +133,8 @@ class LaneSummary:
     """Greatest distance between the instants at which merged stripes began to measure."""
     window: OutcomeTotals
     """Outcomes that became known inside the measured window."""
+    stalls: tuple[Stall, ...] | None = None
+    """Stretches of the window in which requests were in flight and none was answered; None in older runs."""
     busy_us: int | None = None
     """Time that requests spent in flight inside the window, summed over all of them; None in older runs."""
     warmup: PhaseTotals
@@ -172,11 +152,15 @@ class LaneSummary:
     """One entry per load process."""
     interrupted: bool
     warmup_steps: tuple[Row, ...] = ()
-    latency_ms: Percentiles = Percentiles()
+    latency_ms: Percentiles = NO_VALUES
     """From the instant a request was due."""
-    service_ms: Percentiles = Percentiles()
+    ok_ms: Percentiles = NO_VALUES
+    """The same of acknowledged requests alone; without values in older runs."""
+    refused_ms: Percentiles = NO_VALUES
+    """The same of requests that were not acknowledged."""
+    service_ms: Percentiles = NO_VALUES
     """From the instant it was sent."""
-    lag_ms: Percentiles = Percentiles()
+    lag_ms: Percentiles = NO_VALUES
     """Open mode: from the instant it was due until the generator started to send it."""
     clock_shared: bool = True
     """False if stripes ran on hosts with different clocks."""
@@ -203,6 +187,23 @@ class LaneSummary:
     def warmup_steady(self) -> bool | None:
         """Whether the last steps of the warm-up were like those before them; None without a warm-up."""
         return is_steady(self.warmup_steps) if self.warmup_steps else None
+
+    @property
+    def stall_ms(self) -> float | None:
+        """The longest stall of the window; None where stalls were not recorded."""
+        return None if self.stalls is None else longest_ms(self.stalls)
+
+    def with_percentiles(self, histograms: Mapping[str, histogram.Counts]) -> LaneSummary:
+        """The same with the percentiles of these histograms (merge.HISTOGRAMS)."""
+        latency, refused = histograms["latency"], histograms["refused"]
+        return replace(
+            self,
+            latency_ms=Percentiles.of(latency),
+            ok_ms=Percentiles.of({slot: n for slot, count in latency.items() if (n := count - refused.get(slot, 0))}),
+            refused_ms=Percentiles.of(refused),
+            service_ms=Percentiles.of(histograms["service"]),
+            lag_ms=Percentiles.of(histograms["lag"]),
+        )
 
     @classmethod
     def from_json(cls, data: object) -> Self:
@@ -236,9 +237,13 @@ class LaneSummary:
             apart_us=max(max(starts, default=0) - min(starts, default=0), *(summary.apart_us for summary in summaries)),
             window=_sum(summary.window for summary in summaries),
             busy_us=sum(_present(summary.busy_us for summary in summaries)),
+            stalls=_common_stalls(moved),
             warmup=_sum(summary.warmup for summary in summaries),
             measure=_sum(summary.measure for summary in summaries),
-            captured={name: _sum_captured(summary.captured[name] for summary in summaries) for name in first.captured},
+            captured={
+                name: _sum_captured(summary.captured[name] for summary in summaries if name in summary.captured)
+                for name in dict.fromkeys(name for summary in summaries for name in summary.captured)
+            },
             last_due_us=max(_present(summary.last_due_us for summary in moved), default=None),
             last_sent_us=max(_present(summary.last_sent_us for summary in moved), default=None),
             last_done_us=max(_present(summary.last_done_us for summary in moved), default=None),
@@ -260,10 +265,23 @@ class LaneSummary:
         return replace(
             self,
             measure_from_us=_plus(self.measure_from_us, us),
+            stalls=self.stalls and tuple((start + us, end + us) for start, end in self.stalls),
             last_due_us=_plus(self.last_due_us, us),
             last_sent_us=_plus(self.last_sent_us, us),
             last_done_us=_plus(self.last_done_us, us),
         )
+
+
+def _common_stalls(summaries: Sequence[LaneSummary]) -> tuple[Stall, ...] | None:
+    """The stalls of all stripes together; a stripe that has ended gets no response any more."""
+    end_us = max(_present(summary.last_done_us for summary in summaries), default=0)
+    parts = []
+    for summary in summaries:
+        if summary.stalls is None:
+            return None
+        ended_us = summary.last_done_us
+        parts.append([*summary.stalls, *([(ended_us, end_us)] if ended_us is not None and ended_us < end_us else [])])
+    return tuple(common(parts))
 
 
 def is_shared(boot_ids: Sequence[str]) -> bool:
@@ -292,7 +310,3 @@ def _present(values: Iterable[_Number | None]) -> list[_Number]:
 
 def _plus(at_us: int | None, shift_us: int) -> int | None:
     return None if at_us is None else at_us + shift_us
-
-
-def _ms(us: float | None) -> float | None:
-    return None if us is None else us / 1000

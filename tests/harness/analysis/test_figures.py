@@ -9,7 +9,8 @@ import pytest
 from harness.analysis.figures import FIGURES, figures
 from harness.analysis.host_drift import drifted_hosts, uneven_hosts
 from harness.analysis.trial_validity import never_steady, unsteady
-from harness.load.results.summary import LaneSummary, Percentiles
+from harness.load.results.percentiles import Percentiles
+from harness.load.results.summary import LaneSummary
 from harness.model import OutcomeCounts
 from harness.record import Evidence, TrialRecord, TrialResult, Validity
 from tests.support.histories import TRIAL, serial
