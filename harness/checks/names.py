@@ -63,7 +63,7 @@ LONG_TRANSACTION = "long transaction"
 QUICK_IN_TIME = "quick transactions in time"
 QUICK_IN_TIME_ALONE = "quick transactions in time, alone"
 HELD_ROW_WAITS = "waits for the held row"
-QUICK_P99 = "quick p99"
+QUICK_P90 = "quick p90"
 DEAD_ROWS = "dead rows"
 DEAD_ROWS_KEPT = "dead rows kept"
 

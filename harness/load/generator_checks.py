@@ -137,11 +137,21 @@ def _cpu(summary: LaneSummary) -> list[str]:
     return problems
 
 
+def _carried(summary: LaneSummary) -> tuple[float | None, float | None, str]:
+    """Send lag and service time at the highest percentile that both have, and its name."""
+    lag, service = summary.lag_ms, summary.service_ms
+    pairs = (
+        (lag.p99_ms if lag.count >= _ENOUGH_FOR_P99 else None, service.p99_ms, "p99"),
+        (lag.p95_ms, service.p95_ms, "p95"),
+        (lag.p90_ms, service.p90_ms, "p90"),
+        (lag.p50_ms, service.p50_ms, "p50"),
+    )
+    return next((pair for pair in pairs if None not in pair), (None, None, ""))
+
+
 def _lag(summary: LaneSummary) -> list[str]:
-    """With few requests the p95 is checked: the p99 of a hundred is a single hiccup of the machine."""
-    lag, service, name = summary.lag_ms.p99_ms, summary.service_ms.p99_ms, "p99"
-    if summary.lag_ms.count < _ENOUGH_FOR_P99:
-        lag, service, name = summary.lag_ms.p95_ms, summary.service_ms.p95_ms, "p95"
+    """The highest percentile that the requests carry is checked: the p99 of a hundred is one hiccup of the machine."""
+    lag, service, name = _carried(summary)
     if lag is None or service is None:
         return []
     limit = max(MIN_LAG_MS, MAX_LAG_SHARE * service)

@@ -38,10 +38,12 @@ Second = Mapping[str, str | float]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrialData:
-    """The data of one trial; `summary` and `curves` are of its main lane, `curves`: kind -> [(percent, ms)].
+    """The data of one trial.
 
-    `seconds`: its rows of timeline.csv, one per second. `acknowledged` and `unknown`: increments by key, where the
-    samples were read for them. `matrix`: rows of harness.isolation.matrix, where the trial ran isolation cases.
+    `summary` and `seconds` (its rows of timeline.csv, one per second) are of its main lane. `errors`: the error names
+    of the measured phase with their counts, over all lanes. `curves`: kind -> [(percent, ms)], over all lanes.
+    `acknowledged` and `unknown`: increments by key, where the samples were read for them. `matrix`: rows of
+    harness.isolation.matrix, where the trial ran isolation cases.
     """
 
     row: TrialResult
@@ -53,11 +55,7 @@ class TrialData:
     acknowledged: Mapping[str, int] = field(default_factory=dict)
     unknown: Mapping[str, int] = field(default_factory=dict)
     matrix: Sequence[MatrixRow] = ()
-
-    @property
-    def errors(self) -> Mapping[str, int]:
-        """The error names of the measured phase with their counts."""
-        return self.summary.measure.errors if self.summary else {}
+    errors: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,7 +95,8 @@ def read_trials(run: Run, *, counts_by_key: Collection[str] = ()) -> ReadTrials:
         summaries: dict[str, LaneSummary] = attempt(partial(run.summaries, order), {})
         lane = "main" if "main" in summaries or not summaries else next(iter(summaries))
         curves: dict[str, Sequence[tuple[float, float]]] = {
-            kind: attempt(partial(_curve, run, order, lane, kind), []) for kind in curves_of.get(order, ())
+            kind: attempt(partial(_curve, run, order, list(summaries) or [lane], kind), [])
+            for kind in curves_of.get(order, ())
         }
         by_key = row.cell.scenario in counts_by_key
         ok, unknown = attempt(partial(_by_key, run, order), _NO_KEYS) if by_key else _NO_KEYS
@@ -109,6 +108,7 @@ def read_trials(run: Run, *, counts_by_key: Collection[str] = ()) -> ReadTrials:
                 evidence=evidence,
                 matrix=attempt(partial(isolation_rows, evidence), ()),
                 summary=summaries.get(lane),
+                errors=sum((Counter(one.measure.errors) for one in summaries.values()), Counter[str]()),
                 curves=curves,
                 seconds=_whole_seconds(lines),
                 acknowledged=ok,
@@ -195,8 +195,10 @@ def _curves_to_read(rows: Sequence[TrialResult]) -> dict[int, tuple[_Kind, ...]]
     }
 
 
-def _curve(run: Run, order: int, lane: str, kind: _Kind) -> list[tuple[float, float]]:
-    counts = run.histogram(order, lane, kind)
+def _curve(run: Run, order: int, lanes: Iterable[str], kind: _Kind) -> list[tuple[float, float]]:
+    counts: histogram.Counts = {}
+    for lane in lanes:
+        histogram.add(counts, run.histogram(order, lane, kind))
     size = histogram.total(counts)
     percents = [percent for percent in CURVE if size >= samples_needed(percent)]
     values = histogram.quantiles_us(counts, [percent / 100 for percent in percents])

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from harness.load.results import histogram, samples
-from harness.load.results.percentiles import Percentiles
 from harness.load.results.summary import LaneSummary
 from harness.model import Cell, Finding, Host, RunVerdict, Trial
 from harness.provision.image import role_defaults
@@ -175,15 +174,17 @@ def _latency(rows: Sequence[samples.Sample]) -> histogram.Counts:
 
 
 def _summary(made: Made, rows: Sequence[samples.Sample]) -> LaneSummary:
-    times = Percentiles.of(histogram_of(row.done_us - row.due_us for row in rows))
-    return lane_summary(
+    summary = lane_summary(
         mode=made.cell.mode,
         measure=phase(made.ok, fail=made.fail, unknown=made.unknown, errors=dict(made.errors)),
         measure_to_us=round(made.seconds * 1e6),
         busy_us=None,
-        latency_ms=times,
-        service_ms=times,
+        stalls=((0, 34_000),),
         watch=(process(cpu=0.31, cpu_wait=0.02, stalled=0.0, longest_stall_ms=1.4, in_flight=61.0),),
+    )
+    refused = _latency([row for row in rows if row.outcome != "ok"])
+    return summary.with_percentiles(
+        {"latency": _latency(rows), "service": _latency(rows), "refused": refused, "lag": {}}
     )
 
 

@@ -24,6 +24,20 @@ def longest(stalls: Iterable[Stall], most: int = MOST) -> list[Stall]:
     return sorted(sorted(stalls, key=lambda stall: stall[0] - stall[1])[:most])
 
 
+def together_stalls(parts: Sequence[tuple[Sequence[Stall] | None, int | None]]) -> tuple[Stall, ...] | None:
+    """The stalls of all parts together, each given by its stalls and the instant at which its last request ended.
+
+    A part that has ended gets no response any more. None if the stalls of a part were not recorded.
+    """
+    end_us = max((ended for _, ended in parts if ended is not None), default=0)
+    extended = []
+    for own, ended_us in parts:
+        if own is None:
+            return None
+        extended.append([*own, *([(ended_us, end_us)] if ended_us is not None and ended_us < end_us else [])])
+    return tuple(common(extended))
+
+
 def common(parts: Sequence[list[Stall]]) -> list[Stall]:
     """The stretches of at least `LEAST_US` that are stalls of all parts; the stalls of each part do not overlap."""
     return reduce(_both, parts)

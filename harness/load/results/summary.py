@@ -15,7 +15,7 @@ from typing import Self, TypeVar
 from harness.load.decode import decode
 from harness.load.results import histogram
 from harness.load.results.percentiles import NO_VALUES, Percentiles
-from harness.load.results.stalls import Stall, common, longest_ms
+from harness.load.results.stalls import Stall, longest_ms, together_stalls
 from harness.load.steady_state import Row, is_steady, together
 
 CapturedTotal = tuple[float, int]
@@ -237,7 +237,7 @@ class LaneSummary:
             apart_us=max(max(starts, default=0) - min(starts, default=0), *(summary.apart_us for summary in summaries)),
             window=_sum(summary.window for summary in summaries),
             busy_us=sum(_present(summary.busy_us for summary in summaries)),
-            stalls=_common_stalls(moved),
+            stalls=together_stalls([(summary.stalls, summary.last_done_us) for summary in moved]),
             warmup=_sum(summary.warmup for summary in summaries),
             measure=_sum(summary.measure for summary in summaries),
             captured={
@@ -270,18 +270,6 @@ class LaneSummary:
             last_sent_us=_plus(self.last_sent_us, us),
             last_done_us=_plus(self.last_done_us, us),
         )
-
-
-def _common_stalls(summaries: Sequence[LaneSummary]) -> tuple[Stall, ...] | None:
-    """The stalls of all stripes together; a stripe that has ended gets no response any more."""
-    end_us = max(_present(summary.last_done_us for summary in summaries), default=0)
-    parts = []
-    for summary in summaries:
-        if summary.stalls is None:
-            return None
-        ended_us = summary.last_done_us
-        parts.append([*summary.stalls, *([(ended_us, end_us)] if ended_us is not None and ended_us < end_us else [])])
-    return tuple(common(parts))
 
 
 def is_shared(boot_ids: Sequence[str]) -> bool:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from harness.analysis.figures import FIGURES, figures
+from harness.analysis.figures import FIGURES, LATER_FIGURES, figures
 from harness.analysis.host_drift import drifted_hosts, uneven_hosts
 from harness.analysis.trial_validity import never_steady, unsteady
 from harness.load.results.percentiles import Percentiles
@@ -31,7 +31,7 @@ def summary(times_ms: Any = range(1, 101), **changes: Any) -> LaneSummary:
 
 
 def test_every_column_is_there() -> None:
-    assert list(figures(summary())) == list(FIGURES)
+    assert set(figures(summary())) == {*FIGURES, *LATER_FIGURES}
 
 
 def test_counts_and_rate_come_from_the_summary() -> None:
@@ -48,11 +48,28 @@ def test_latency_and_service_time_are_kept_apart() -> None:
 
 
 def test_a_percentile_with_too_few_samples_is_none() -> None:
-    assert figures(summary())["p99_ms"] is not None
-    assert figures(summary())["p999_ms"] is None
-    assert figures(summary(range(1, 50)))["p99_ms"] is None
+    assert figures(summary(range(1, 1001)))["p99_ms"] is not None
+    assert figures(summary(range(1, 1001)))["p999_ms"] is None
+    assert figures(summary(range(1, 1000)))["p99_ms"] is None
     assert figures(summary([]))["p50_ms"] is None
     assert figures(summary())["lag_p99_ms"] is None
+
+
+def test_acknowledged_and_refused_requests_have_their_own_percentiles() -> None:
+    counts = {
+        "latency": histogram_of([*[5000] * 30, *[100] * 20]), "refused": histogram_of([100] * 20),
+        "service": {}, "lag": {},
+    }  # fmt: skip
+    row = figures(summary().with_percentiles(counts))
+    assert row["ok_p50_ms"] == pytest.approx(5, rel=0.01)
+    assert row["refused_p50_ms"] == pytest.approx(0.1, rel=0.01)
+    assert row["refused_p95_ms"] is None
+
+
+def test_the_longest_stall_is_a_figure() -> None:
+    assert figures(summary(stalls=((0, 20_000), (50_000, 450_000))))["stall_ms"] == 400
+    assert figures(summary(stalls=()))["stall_ms"] == 0
+    assert figures(summary(stalls=None))["stall_ms"] is None
 
 
 def test_a_trial_without_duration_has_no_rate() -> None:

@@ -37,7 +37,7 @@ def result_and_repeats(
     summaries: dict[str, LaneSummary], *, timing_matters: bool, doubts: Sequence[str] = (), died: Sequence[str] = ()
 ) -> Any:
     """The result of a trial with the lanes `main` and `other`, and the trials to measure once more."""
-    results = LoadResults(folders={}, summaries=summaries, failures=tuple(died))
+    results = LoadResults(folders={}, summaries=summaries, failures=tuple(died), total=summaries.get("main"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(generator_checks, "reasons", lambda *_: list(doubts))
         row = trial_result(ONE_TRIAL.trials[0], "main", results, timing_matters=timing_matters)

@@ -248,8 +248,8 @@ def test_unknown_scenario_still_has_findings_and_figures(tmp_path: Path) -> None
 
 
 def test_percentiles_of_too_few_samples_are_not_shown(tmp_path: Path) -> None:
-    cell = concurrent(requests=30, clients=30)
-    run = store(tmp_path, [Made(cell=cell, ok=30)], passing(cell))
+    cell = concurrent(requests=230, clients=230)
+    run = store(tmp_path, [Made(cell=cell, ok=230)], passing(cell))
     assert run.rows[0].figure("p95_ms") is not None
     assert run.rows[0].figure("p99_ms") is None
     page = page_of(run)

@@ -199,7 +199,7 @@ def test_dead_rows_with_and_without_the_long_transaction_are_compared(
 
 def test_dead_rows_are_not_compared_where_vacuum_is_impossible() -> None:
     trials = [measured(of, history(), not_applicable={"dead rows": "not ours"}) for of in (NONE, OTHER)]
-    assert set(judge(trials)) == {"quick p99"}
+    assert set(judge(trials)) == {"quick p90"}
 
 
 @pytest.mark.parametrize(
@@ -232,12 +232,20 @@ def test_waiting_for_a_long_transaction_that_began_late_is_unknown() -> None:
     assert wrong(check(same_row(early, long_one(2_500_000, 7_510_000)))) == {"waits for the held row": "unknown"}
 
 
-def test_p99_with_and_without_the_long_transaction_is_compared() -> None:
-    def p99(of: Any, ms: float | None, **more: Any) -> TrialRecord:
-        return measured(of, history(), figures={"p99_ms": ms}, **more)
+def test_p90_with_and_without_the_long_transaction_is_compared() -> None:
+    def p90(of: Any, ms: float | None, **more: Any) -> TrialRecord:
+        return replace(measured(of, history(), **more), extracted={} if ms is None else {"quick_ms": ms})
 
-    finding = judge([p99(NONE, 10.0), p99(OTHER, 12.0), p99(NONE, 900.0, valid=False)])["quick p99"]
+    finding = judge([p90(NONE, 10.0), p90(OTHER, 12.0), p90(NONE, 900.0, valid=False)])["quick p90"]
     assert (finding.verdict, finding.numbers) == ("shown", {"alone_ms": 10.0, "beside_ms": 12.0})
-    for missing in ([p99(NONE, 10.0)], [p99(OTHER, 12.0)], [p99(NONE, 10.0), p99(OTHER, 12.0, valid=False)],
-                    [p99(NONE, None), p99(OTHER, 12.0)]):  # fmt: skip
-        assert judge(missing)["quick p99"].verdict == "unknown"
+    for missing in ([p90(NONE, 10.0)], [p90(OTHER, 12.0)], [p90(NONE, 10.0), p90(OTHER, 12.0, valid=False)],
+                    [p90(NONE, None), p90(OTHER, 12.0)]):  # fmt: skip
+        assert judge(missing)["quick p90"].verdict == "unknown"
+
+
+def test_the_p90_is_of_the_quick_transactions_alone() -> None:
+    """Not of the trial's row: that has the long one too, and 100 requests carry no p99."""
+    extract = SCENARIOS["long-transactions"].extract
+    times = replace(QUICK, due_us=[0] * 100, done_us=[1000 * n for n in range(1, 101)])
+    assert extract(beside(times)) == {"quick_ms": 90.0}
+    assert extract(beside(requests(99, hosts=3, apart_us=20_000, took_us=8_000, key=["quick-0"] * 99))) == {}

@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.analysis.figures import FIGURES
+from harness.analysis.figures import FIGURES, LATER_FIGURES
 from harness.model import STRATEGIES, Cell
 from harness.record import Validity
 from harness.store.csv_rows import COUNTS, TRIAL_COLUMNS, as_cell, as_columns, as_text, from_columns
 from harness.store.files import read_table
 from tests.support.stored_runs import CELL, recorded, row, store_and_load
 
-COUNTED = dict.fromkeys(COUNTS, 7.0)
+COUNTED = dict.fromkeys(COUNTS, 10_000.0)
 
 
 @pytest.mark.parametrize(
@@ -31,7 +31,9 @@ COUNTED = dict.fromkeys(COUNTS, 7.0)
     ],
 )  # fmt: skip
 def test_a_trial_is_read_back_unchanged(tmp_path: Path, cell: Cell) -> None:
-    wanted = row(cell, order=7, figures=dict.fromkeys(FIGURES, 0.125) | COUNTED | {"p99_ms": None, "rps": 0.0})
+    wanted = row(
+        cell, order=7, figures=dict.fromkeys((*FIGURES, *LATER_FIGURES), 0.125) | COUNTED | {"p99_ms": None, "rps": 0.0}
+    )
     (found,) = store_and_load(tmp_path, wanted).rows
     assert found == wanted
     assert found.cell.name == cell.name
@@ -91,10 +93,23 @@ def test_a_formula_is_quoted_in_the_table_and_read_back_unchanged(tmp_path: Path
     assert not [cell for cell in cells if cell.startswith(("=", "+", "-", "@"))]
 
 
+@pytest.mark.parametrize(
+    ("sent", "kept"), [(19, []), (20, ["p50_ms"]), (199, ["p50_ms"]), (200, ["p50_ms", "p95_ms"]), (1000, None)]
+)
+def test_a_percentile_of_an_older_run_that_its_requests_cannot_carry_is_not_read(
+    tmp_path: Path, sent: int, kept: list[str] | None
+) -> None:
+    percentiles = ["p50_ms", "p95_ms", "p99_ms"]
+    figures: dict[str, float | None] = dict.fromkeys(percentiles, 1.0) | {"sent": float(sent), "max_ms": 2.0}
+    (found,) = store_and_load(tmp_path, row(figures=figures)).rows
+    assert [name for name in percentiles if found.figure(name) is not None] == (percentiles if kept is None else kept)
+    assert found.figure("max_ms") == 2.0
+
+
 def test_the_columns_do_not_change(tmp_path: Path) -> None:
     (line,) = read_table(recorded(tmp_path, row()).path / "trials.csv", TRIAL_COLUMNS)
     assert tuple(line) == TRIAL_COLUMNS
-    assert set(as_columns(row(figures=dict.fromkeys(FIGURES)))) == set(TRIAL_COLUMNS)
+    assert set(as_columns(row(figures=dict.fromkeys((*FIGURES, *LATER_FIGURES))))) == set(TRIAL_COLUMNS)
 
 
 def test_an_additional_column_is_ignored(tmp_path: Path) -> None:

@@ -32,12 +32,12 @@ def test_three_digits_are_kept(value: int) -> None:
 
 @given(st.lists(VALUES, min_size=1, max_size=200))
 def test_quantiles_are_nearest_rank(values: list[int]) -> None:
-    quantiles = histogram.quantiles_us(histogram_of(values), [0.5, 1.0])
+    quantiles = histogram.quantiles_us(histogram_of([*values, *values]), [0.5, 1.0], beyond=1)
     for q, value in zip((0.5, 1.0), quantiles, strict=True):
         assert value == histogram.upper(histogram.slot(sorted(values)[math.ceil(q * len(values)) - 1]))
 
 
-@pytest.mark.parametrize(("q", "enough"), [(0.9, 10), (0.95, 20), (0.99, 100), (0.999, 1000)])
+@pytest.mark.parametrize(("q", "enough"), [(0.5, 20), (0.9, 100), (0.95, 200), (0.99, 1000), (0.999, 10_000), (1.0, 1)])
 def test_no_percentile_without_the_values_to_carry_it(q: float, enough: int) -> None:
     assert histogram.quantiles_us(histogram_of(range(enough - 1)), [q]) == [None]
     assert histogram.quantiles_us(histogram_of(range(enough)), [q]) != [None]

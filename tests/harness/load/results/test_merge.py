@@ -13,12 +13,12 @@ from harness.errors import InvalidMeasurement
 from harness.load.coordinator import Coordinator
 from harness.load.generator_checks import reasons
 from harness.load.results import histogram, outcome_counts
-from harness.load.results.merge import HISTOGRAMS, merge, merge_seconds, time_shifts, write
+from harness.load.results.merge import HISTOGRAMS, merge, merge_seconds, over_lanes, time_shifts, write
 from harness.load.results.samples import read_samples, sample_file
 from harness.load.results.summary import Clock
 from harness.load.spec import Warmup
 from harness.record import Samples
-from tests.support.summaries import histogram_of, lane_summary, window
+from tests.support.summaries import histogram_of, lane_summary, phase, window
 
 from ..conftest import INCREMENT, AgentProcess, Handler, LoopbackServer, Request, counted, job_dict, run_job
 
@@ -254,3 +254,37 @@ def test_a_warmup_was_steady_if_its_last_steps_were(tmp_path: Path, warmup: tupl
     written = write(tmp_path, summary, {name: {5: 1000} for name in HISTOGRAMS}, rows)
     assert written.warmup_steady is steady
     assert written.rps == 500
+
+
+@pytest.mark.parametrize("kernels", [("one", "one"), ("one", "other")])
+def test_the_figures_of_a_trial_are_those_of_all_its_lanes(tmp_path: Path, kernels: tuple[str, str]) -> None:
+    """Two lanes of 20 requests, as in the scenario deadlocks: 7 refused in one, 13 in the other."""
+    lanes = {}
+    for number, (boot, refused) in enumerate(zip(kernels, (7, 13), strict=True)):
+        summary = lane_summary(
+            measure=phase(20 - refused, fail=refused, errors={"40P01": refused}),
+            window=window(20 - refused, fail=refused),
+            clock=Clock(boot_id=boot, t0_monotonic_us=5_000_000 + (100_000 if boot == "one" else 10**12) * number),
+            measure_to_us=1_000_000 * (1 + number),
+            captured={"retries": (1.0, 2)} if number else {},
+        )
+        counts = {
+            "latency": histogram_of([*[1000] * refused, *[9000] * (20 - refused)]),
+            "refused": histogram_of([1000] * refused),
+            "service": histogram_of([500] * 20),
+            "lag": {},
+        }
+        (tmp_path / str(number)).mkdir()
+        lanes[tmp_path / str(number)] = write(tmp_path / str(number), summary, counts, [])
+    total = over_lanes(list(lanes), list(lanes.values()))
+    assert (total.measure.sent, total.measure.ok, total.measure.fail) == (40, 20, 20)
+    assert total.measure.errors == {"40P01": 20}
+    assert (total.latency_ms.count, total.ok_ms.count, total.refused_ms.count) == (40, 20, 20)
+    assert total.refused_ms.p50_ms == pytest.approx(1, rel=0.01)
+    assert total.captured == {"retries": (1.0, 2)}
+    assert total.seconds == (2.1 if kernels == ("one", "one") else 2.0), "from the first begin to the last end"
+
+
+def test_one_lane_is_the_whole_trial(tmp_path: Path) -> None:
+    summary = lane_summary()
+    assert over_lanes([tmp_path], [summary]) is summary
