@@ -117,6 +117,14 @@ class Cell:
         return str(self.params.get("code", ""))
 
     @property
+    def omits_stalls(self) -> bool:
+        """Whether latencies omit stalls (coordinated omission): clients that wait send nothing (closed model).
+
+        Not where each client sends one request.
+        """
+        return self.mode == "closed" and (self.requests is None or self.requests > self.clients)
+
+    @property
     def cpus_per_host(self) -> float | None:
         """CPU cap of each app host in cores (`app_cpus`); None: as provisioned."""
         cpus = self.params.get("app_cpus")

@@ -69,9 +69,9 @@ def figures(summary: LaneSummary) -> dict[str, float | None]:
 
 def without_thin_percentiles(row: dict[str, float | None]) -> dict[str, float | None]:
     """The figures without percentiles that their number of requests cannot carry: older runs stored such ones."""
-    sent = row.get("sent") or 0.0
-    for name in row:
+    sent = row.get("sent")
+    for name in row if sent is not None else ():
         percent = next((PERCENTS[part] for part in name.split("_") if part in PERCENTS), None)
-        if percent is not None and sent < samples_needed(percent):
+        if percent is not None and sent is not None and sent < samples_needed(percent):
             row[name] = None
     return row

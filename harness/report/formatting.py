@@ -36,6 +36,18 @@ def number(value: float | None, digits: int = 3) -> str:
     return f"{rounded:,.{max(0, places)}f}"
 
 
+DOUBTED = "?"
+"""After a figure about time whose trials may have been limited by the load generator."""
+
+
+def figure(value: float | None, *, doubted: bool = False, offered: bool = False) -> str:
+    """Formats a figure: `12.3?` where it is doubted, `(250)` where it is the rate that an open load offered."""
+    text = number(value)
+    if text == NOTHING:
+        return text
+    return f"({text})" * offered + text * (not offered) + DOUBTED * doubted
+
+
 def count(value: float | None) -> str:
     """Formats a count, exact: 1,000."""
     return NOTHING if value is None or not math.isfinite(value) else f"{value:,.0f}"

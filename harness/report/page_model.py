@@ -7,10 +7,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from harness.report.formatting import MINUS, NOTHING, number, span
-from harness.report.summary import CellSummary
+from harness.report.formatting import DOUBTED, MINUS, NOTHING, figure, span
+from harness.report.summary import CellSummary, is_time
 
-_NUMBER = re.compile(rf"(?:[+{MINUS}≥>] ?)?[\d,.]+(?: %| of [\d,]+)?|{NOTHING}")
+_NUMBER = re.compile(
+    rf"(?:[+{MINUS}≥>] ?)?[\d,.]+(?: %| of [\d,]+|{re.escape(DOUBTED)})?|\([\d,.]+\)(?:{re.escape(DOUBTED)})?|{NOTHING}"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,4 +113,9 @@ def measured(cell: CellSummary, name: str) -> Value:
     """Returns the median of a figure with the smallest and largest trial below it."""
     if name not in cell.medians:
         return Value(NOTHING)
-    return Value(number(cell.medians[name]), span(*cell.spans[name]))
+    text = figure(
+        cell.medians[name],
+        doubted=cell.times_doubted and is_time(name),
+        offered=name == "rps" and cell.cell.mode == "open",
+    )
+    return Value(text, span(*cell.spans[name]))

@@ -27,7 +27,8 @@ class CellSummary:
     """A cell over its trials.
 
     Counts are totals over all trials, valid or not. Figures are medians over the valid trials, with the smallest and
-    the largest; a figure that no valid trial has is absent.
+    the largest; a figure that no valid trial has is absent. Figures about time are of the trials whose times hold, or
+    of all valid ones where there is none (`times_doubted`).
     """
 
     cell: Cell
@@ -46,6 +47,13 @@ class CellSummary:
     spans: Mapping[str, tuple[float, float]]
     reasons: tuple[str, ...] = ()
     """Why trials are invalid."""
+    doubted: int = 0
+    """Valid trials whose times are doubted: the load generator may have been the limit."""
+
+    @property
+    def times_doubted(self) -> bool:
+        """Whether the figures about time are of trials whose times are doubted."""
+        return 0 < self.valid == self.doubted
 
     @property
     def lost_text(self) -> str:
@@ -109,10 +117,11 @@ def _scenario(
 
 def _cell(rows: Sequence[TrialResult], named: Labels, lost: int | None) -> CellSummary:
     valid = [row for row in rows if row.valid]
+    timed = [row for row in valid if row.times_valid]
     values = {
         name: known
         for name in dict.fromkeys(name for row in valid for name in row.figures)
-        if (known := _known(valid, name))
+        if (known := _known(timed if timed and is_time(name) else valid, name))
     }
     return CellSummary(
         cell=rows[0].cell,
@@ -128,7 +137,13 @@ def _cell(rows: Sequence[TrialResult], named: Labels, lost: int | None) -> CellS
         medians={name: statistics.median(known) for name, known in values.items()},
         spans={name: (min(known), max(known)) for name, known in values.items()},
         reasons=tuple(dict.fromkeys(row.reason or NO_REASON for row in rows if not row.valid)),
+        doubted=len(valid) - len(timed),
     )
+
+
+def is_time(figure: str) -> bool:
+    """Whether a figure is about time, so that it needs a trial whose times hold."""
+    return figure.endswith("_ms") or figure in ("rps", "seconds")
 
 
 def _known(rows: Iterable[TrialResult], name: str) -> list[float]:

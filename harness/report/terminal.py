@@ -18,21 +18,31 @@ from harness.errors import FormatError
 from harness.isolation import matrix
 from harness.model import Finding
 from harness.report import pairs
-from harness.report.formatting import NOTHING, SYMBOLS, count, number
+from harness.report.formatting import NOTHING, SYMBOLS, count, figure
 from harness.report.run_summary import RunSummary
 from harness.report.summary import CellSummary, ScenarioSummary
 from harness.report.trial_data import isolation_rows
 from harness.store.run_reader import Run
-from harness.text import printable
+from harness.text import plural, printable
 
 WIDTH = 80
-HEAD = ("sent", "ok", "fail", "unknown", "lost", "req/s", "p50", "p95", "p99", "valid")
+HEAD = ("sent", "ok", "fail", "unknown", "lost", "req/s", "p50", "p95", "p99", "stall", "valid")
+TIMES = ("p50_ms", "p95_ms", "p99_ms", "stall_ms")
 LEGEND = (
     "sent, ok, fail, unknown: requests of the measured phase, over all trials; lost: lost updates, including the "
-    "warm-up. req/s (acknowledged), p50, p95, p99 (ms, from the time at which a request was due): medians over the "
-    "valid trials."
+    "warm-up. req/s (acknowledged; in parentheses where an open load set the rate), p50, p95, p99 (ms, all requests, "
+    "from the time at which a request was due), stall (ms, the longest time without a response): medians over the "
+    "valid trials. ?: the load generator may have been the limit. A percentile has ten requests beyond it."
+)
+CLOSED = (
+    "closed loop: percentiles omit stalls (coordinated omission), because clients that wait send nothing; read the "
+    "longest stall beside them"
 )
 SERVICE = ("service_p50_ms", "service_p95_ms", "service_p99_ms")
+BY_OUTCOME = {
+    "acknowledged": ("ok_p50_ms", "ok_p95_ms", "ok_p99_ms"),
+    "not acknowledged": ("refused_p50_ms", "refused_p95_ms", "refused_p99_ms"),
+}
 _STYLES = {"OCCURRED!!": "bold red", "✓": "green", "✗": "bold red", "?": "yellow", "!": "bold yellow"}
 
 
@@ -136,6 +146,25 @@ def _table(scenario: ScenarioSummary, width: int) -> Iterator[str]:
             yield from _wrap(name, width, "", "  ")
         yield _aligned(name if len(name) <= name_width else "", line, name_width, widths)
         yield from _service(cell, width)
+        yield from _by_outcome(cell, width)
+    closed = [cell for cell in scenario.cells if cell.cell.omits_stalls and "p50_ms" in cell.medians]
+    if closed:
+        some = (
+            "" if len(closed) == len(scenario.cells) else f" ({len(closed)} of {plural(len(scenario.cells), 'cell')})"
+        )
+        yield from _wrap(CLOSED.replace(":", f"{some}:", 1), width, "  ", "  ")
+
+
+def _by_outcome(cell: CellSummary, width: int) -> list[str]:
+    """Returns the latencies of acknowledged and of other requests, where a cell has both: refusals are often quick."""
+    if not (cell.fail or cell.unknown):
+        return []
+    parts = []
+    for name, columns in BY_OUTCOME.items():
+        p50, p95, p99 = (figure(cell.medians.get(column), doubted=cell.times_doubted) for column in columns)
+        if p50 != NOTHING:
+            parts.append(f"{name}: p50 {p50}, p95 {p95}, p99 {p99}")
+    return _wrap("; ".join(parts), width, "    ", "    ") if parts else []
 
 
 def _service(cell: CellSummary, width: int) -> list[str]:
@@ -143,7 +172,7 @@ def _service(cell: CellSummary, width: int) -> list[str]:
 
     In the closed model service time and latency are the same, except for microseconds.
     """
-    p50, p95, p99 = (number(cell.medians.get(name)) for name in SERVICE)
+    p50, p95, p99 = (figure(cell.medians.get(name), doubted=cell.times_doubted) for name in SERVICE)
     if cell.cell.mode != "open" or p50 == NOTHING:
         return []
     return _wrap(f"service time, from the send: p50 {p50}, p95 {p95}, p99 {p99}", width, "    ", "    ")
@@ -155,7 +184,8 @@ def _figures(cell: CellSummary) -> tuple[str, ...]:
     return (
         *(count(value) for value in (cell.sent, cell.ok, cell.fail, cell.unknown)),
         cell.lost_text,
-        *(number(medians.get(name)) for name in ("rps", "p50_ms", "p95_ms", "p99_ms")),
+        figure(medians.get("rps"), doubted=cell.times_doubted, offered=cell.cell.mode == "open"),
+        *(figure(medians.get(name), doubted=cell.times_doubted) for name in TIMES),
         f"{valid} {cell.valid}/{cell.trials}" if cell.trials else NOTHING,
     )
 

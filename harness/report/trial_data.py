@@ -182,10 +182,11 @@ def isolation_rows(evidence: Evidence | None) -> Sequence[MatrixRow]:
 
 
 def _curves_to_read(rows: Sequence[TrialResult]) -> dict[int, tuple[_Kind, ...]]:
-    """Returns the curves to read by trial: those of the first valid trial of each cell, unless there are too many."""
+    """Returns the curves to read by trial: those of the first trial of each cell whose times hold, unless there are too
+    many cells."""
     first: dict[str, dict[str, int]] = {}
     for row in rows:
-        if row.valid:
+        if row.times_valid:
             first.setdefault(row.cell.scenario, {}).setdefault(row.cell.name, row.trial.order)
     return {
         order: ("latency", "service") if len(cells) == 1 else ("latency",)

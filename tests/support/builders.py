@@ -197,7 +197,9 @@ def _row(trial: Trial, made: Made, summary: LaneSummary) -> TrialResult:
     figures |= {"seconds": made.seconds, "rps": made.ok / made.seconds}
     figures |= {name: getattr(latency, name) for name in ("mean_ms", "p50_ms", "p95_ms", "p99_ms", "p999_ms", "max_ms")}
     figures |= {f"service_{name}": getattr(latency, name) for name in ("p50_ms", "p95_ms", "p99_ms")}
-    figures |= {"lag_p99_ms": 0.8}
+    for name, of in (("ok", summary.ok_ms), ("refused", summary.refused_ms)):
+        figures |= {f"{name}_{percent}": getattr(of, percent) for percent in ("p50_ms", "p95_ms", "p99_ms")}
+    figures |= {"lag_p99_ms": 0.8, "stall_ms": summary.stall_ms}
     doubted: Validity = "timing_doubtful" if made.reason else "valid"
     return TrialResult(
         trial=trial,

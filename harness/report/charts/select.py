@@ -161,7 +161,8 @@ def backends(source: SectionInput) -> Iterator[Chart]:
 
 
 def _median(name: str) -> Callable[[CellSummary], float | None]:
-    return lambda cell: cell.medians.get(name)
+    """Returns the figure of a cell; no picture has one whose times are doubted."""
+    return lambda cell: None if cell.times_doubted else cell.medians.get(name)
 
 
 def _acknowledged(cell: CellSummary) -> float | None:
@@ -172,7 +173,8 @@ _MEASURES: Sequence[tuple[str, str, Callable[[CellSummary], float | None]]] = (
     ("acknowledged", "%", _acknowledged),
     ("throughput", "acknowledged requests/s", _median("rps")),
     ("mean latency, all answers", "ms", _median("mean_ms")),
-    ("p99 latency", "ms", _median("p99_ms")),
+    ("p99 latency, all answers", "ms", _median("p99_ms")),
+    ("p99 latency, acknowledged", "ms", _median("ok_p99_ms")),
 )
 
 
@@ -195,6 +197,7 @@ def pool_sweep(source: SectionInput) -> Iterator[Chart]:
 
 def _strategies(summary: ScenarioSummary) -> Iterator[Chart]:
     cells = [c for c in summary.cells if c.cell.backend == "postgres" and c.cell.strategy and "rps" in c.medians]
+    cells = [cell for cell in cells if cell.cell.mode == "closed" and not cell.times_doubted]
     strategies = {cell.cell.strategy for cell in cells}
     if len(strategies) < 2:
         return
@@ -243,7 +246,7 @@ def _curves(source: SectionInput) -> Iterator[Chart]:
     """Returns the percentile curves: one per cell, of its first valid trial."""
     first: dict[str, TrialData] = {}
     for trial in source.trials:
-        if trial.row.valid and trial.curves.get("latency"):
+        if trial.row.times_valid and trial.curves.get("latency"):
             first.setdefault(trial.row.cell.name, trial)
     if not first:
         return
@@ -257,7 +260,7 @@ def _curves(source: SectionInput) -> Iterator[Chart]:
     percent, ms = slowest.curves["latency"][-1]
     title = f"Latency by percentile, up to {number(ms)} ms at p{percent:g}"
     yield Chart(
-        spec=speed.percentile_curve(rows, title=title, subtitle="The first valid trial of each cell."),
+        spec=speed.percentile_curve(rows, title=title, subtitle="The first trial of each cell whose times hold."),
         caption="Both axes are logarithmic: 90, 99 and 99.9 % are equally far apart, and so are 1, 10 and 100 ms.",
         alt=f"{title}; p50, p95 and p99 of each cell are in the table below.",
     )
@@ -265,7 +268,7 @@ def _curves(source: SectionInput) -> Iterator[Chart]:
 
 def _timeline(source: SectionInput) -> Iterator[Chart]:
     """Returns the timeline of the longest valid trial, if it is long enough."""
-    longest = max((t for t in source.trials if t.row.valid), key=lambda t: len(t.seconds), default=None)
+    longest = max((t for t in source.trials if t.row.times_valid), key=lambda t: len(t.seconds), default=None)
     if longest is None or len(longest.seconds) < LEAST_SECONDS:
         return
     title = f"Requests and latency over time, trial {longest.row.trial.order}"

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 
 from harness.checks.finding import worst
 from harness.model import VERDICTS, Finding
+from harness.plan.scenario import joined
 from harness.report.cell_labels import without
 from harness.report.charts.select import charts, drawn
 from harness.report.formatting import count, number
@@ -22,6 +23,20 @@ from harness.report.sections.sqlite_vs_postgres import sqlite_prose
 from harness.report.summary import CellSummary, ScenarioSummary, scenario_answer
 
 LATENCIES = (("mean_ms", "mean"), ("p50_ms", "p50"), ("p95_ms", "p95"), ("p99_ms", "p99"), ("max_ms", "max"))
+STALL = (("stall_ms", "longest stall"),)
+BY_OUTCOME = (
+    ("ok_p50_ms", "acknowledged p50"),
+    ("ok_p99_ms", "acknowledged p99"),
+    ("refused_p50_ms", "not acknowledged p50"),
+    ("refused_p99_ms", "not acknowledged p99"),
+)
+"""Shown where a cell has requests that were not acknowledged: a refusal is often quick."""
+CLOSED = (
+    "Percentiles of closed-loop cells omit stalls (coordinated omission): clients that wait send nothing. The longest "
+    "stall is the longest time in which requests were in flight and none was answered. Take latencies from open-loop "
+    "cells, where the rate does not depend on the service: their requests/s, in parentheses, is the load that was "
+    "offered, and no finding. "
+)
 SERVICE = (("service_p99_ms", "service time p99"),)
 """Shown beside the latency in the open model: it counts from the send, as tools do that do not know the due time."""
 
@@ -80,11 +95,16 @@ def _cells(source: SectionInput) -> list[Table]:
     if not summary.has_load:
         return []
     head = ["cell", "sent", "ok", "fail", "unknown", "lost updates", "requests/s"]
-    times = (*LATENCIES, *(SERVICE if any(cell.cell.mode == "open" for cell in summary.cells) else ()))
+    times = (
+        *LATENCIES,
+        *(STALL if any("stall_ms" in cell.medians for cell in summary.cells) else ()),
+        *(BY_OUTCOME if any(cell.fail or cell.unknown for cell in summary.cells) else ()),
+        *(SERVICE if any(cell.cell.mode == "open" for cell in summary.cells) else ()),
+    )
     head += [f"{name}, ms" for _, name in times] + [HEAD, "valid trials"]
     rows = [
         [
-            Value(cell.label, cell.aside),
+            Value(cell.label, joined(cell.aside, "closed loop" if cell.cell.omits_stalls else "")),
             *(Value(count(value)) for value in (cell.sent, cell.ok, cell.fail, cell.unknown)),
             _lost(cell),
             *(measured(cell, name) for name in ("rps", *(name for name, _ in times))),
@@ -102,7 +122,8 @@ def _cells(source: SectionInput) -> list[Table]:
             note=f"{shared}Counts are totals of the measured phase over all trials; lost updates include the warm-up, "
             "and so do the counts in findings. Requests/s counts acknowledged requests. Latency is measured from the "
             "time at which a request was due, service time from the send. Both and requests/s are medians over the "
-            f"valid trials, with the smallest and the largest trial below. {NOTE}",
+            "valid trials, with the smallest and the largest trial below; ? marks times that the load generator may "
+            f"have limited. A percentile has ten requests beyond it. {CLOSED}{NOTE}",
         )
     ]
 

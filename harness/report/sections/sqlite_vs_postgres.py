@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from harness.checks import names
 from harness.model import BACKEND_NAMES, Finding
 from harness.report.cell_labels import without
-from harness.report.formatting import NOTHING, change, count, number, percent
+from harness.report.formatting import NOTHING, change, count, figure, number, percent
 from harness.report.page_model import Prose, Table, Value, table
 from harness.report.section_input import SectionInput
 from harness.report.summary import CellSummary, ScenarioSummary
@@ -66,11 +66,13 @@ def _figures(cell: CellSummary, errors: Mapping[str, int]) -> str:
     load = without(cell.label, BACKEND_NAMES[cell.cell.backend])
     share = (cell.ok or 0) / cell.sent if cell.sent else None
     named = "".join(f", {times:,} x {error or 'an error without a name'}" for error, times in errors.items())
-    p99_ms = cell.medians.get("p99_ms")
+    name = "ok_p99_ms" if "ok_p99_ms" in cell.medians else "p99_ms"
+    of = " of acknowledged" if name == "ok_p99_ms" else ""
+    p99_ms = cell.medians.get(name)
     return (
         (f"{load}: " if load else "")
         + f"{count(cell.ok)} of {count(cell.sent)} acknowledged ({percent(share)}){named}"
-        + (f", p99 {number(p99_ms)} ms" if p99_ms is not None else "")
+        + (f", p99{of} {figure(p99_ms, doubted=cell.times_doubted)} ms" if p99_ms is not None else "")
     )
 
 

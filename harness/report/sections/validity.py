@@ -10,7 +10,7 @@ from harness.compare.noise_floor import figures_of
 from harness.load.generator_checks import achieved
 from harness.load.results.summary import LaneSummary, ProcessUsage
 from harness.record import TrialResult
-from harness.report.formatting import NOTHING, number, percent
+from harness.report.formatting import NOTHING, figure, number, percent
 from harness.report.page_model import Fold, Table, Value, table
 from harness.report.summary import NO_REASON, ScenarioSummary
 from harness.report.trial_data import TrialData
@@ -81,12 +81,17 @@ def _generator_figures(trial: TrialData) -> list[Value]:
         Value(percent(_most(process.cpu for process in processes))),
         Value(percent(_most(process.cpu_wait for process in processes))),
         Value(number(_most(process.longest_stall_ms for process in processes))),
-        *(Value(number(row.figure(name))) for name in ("lag_p99_ms", "p99_ms", "service_p99_ms")),
+        *(
+            Value(figure(row.figure(name), doubted=row.valid and not row.times_valid))
+            for name in ("lag_p99_ms", "p99_ms", "service_p99_ms")
+        ),
         Value(number(_in_flight(processes))),
         Value(number(_by_littles_law(row, summary))),
         Value(NOTHING if share is None else percent(share)),
         Value({None: "none", True: "steady", False: "not steady"}[row.steady]),
-        Value("valid" if row.valid else "invalid", mark="pass" if row.valid else "invalid"),
+        Value("valid", "" if row.times_valid else "times doubted", "pass")
+        if row.valid
+        else Value("invalid", "", "invalid"),
     ]
 
 

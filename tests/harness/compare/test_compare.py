@@ -348,8 +348,8 @@ def test_latency_is_slower_only_if_the_other_side_did_not_reject_more() -> None:
 
 
 def test_share_within_the_range_of_the_other_side_is_no_difference() -> None:
-    some = [trial(n, sent=100, ok=ok) for n, ok in enumerate((60, 50, 55, 62, 58))]
-    others = [trial(n, sent=100, ok=ok, **QUICK) for n, ok in enumerate((52, 54, 61, 50, 51))]
+    some = [trial(n, sent=10_000, ok=100 * ok) for n, ok in enumerate((60, 50, 55, 62, 58))]
+    others = [trial(n, sent=10_000, ok=100 * ok, **QUICK) for n, ok in enumerate((52, 54, 61, 50, 51))]
     assert compare(run(some), run(others, "B")).rows[3].verdict == "faster"
 
 

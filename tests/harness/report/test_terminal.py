@@ -13,10 +13,12 @@ from harness.model import Cell
 from harness.record import Evidence
 from harness.report import terminal
 from harness.report.page import build, render
+from harness.report.page_model import Table
 from harness.report.run_summary import summarise
 from harness.report.summary import scenario_answer
 from harness.store.run_reader import Run, load_run
 from tests.support.builders import Made, concurrent, found, passing, quickstart, store
+from tests.support.pages import page_of
 
 
 def printed(run: Run, report: Path | None = None, **console: object) -> str:
@@ -29,6 +31,10 @@ def lines(run: Run) -> list[str]:
     return list(terminal.lines(summarise(run)))
 
 
+def build_tables(run: Run) -> list[Table]:
+    return [block for section in page_of(run).sections for block in section.blocks if isinstance(block, Table)]
+
+
 def flat(text: str) -> str:
     return " ".join(text.split())
 
@@ -39,7 +45,7 @@ def test_passing_run(tmp_path: Path) -> None:
     assert max(map(len, text.splitlines()[:-1])) <= 80
     assert "\x1b" not in text
     output = flat(text)
-    assert "sent ok fail unknown lost req/s p50 p95 p99 valid" in output
+    assert "sent ok fail unknown lost req/s p50 p95 p99 stall valid" in output
     assert "1 hot key 1,000 1,000 0 0 0 1,060 312" in output
     assert "✓ 1/1" in output
     assert "✓ acknowledged, first of 2 passes: 1,000 of 1,000 acknowledged (100 %)" in output
@@ -168,3 +174,68 @@ def test_figures_that_cannot_fail_are_shown_and_not_counted(tmp_path: Path) -> N
     assert "all 3 checks" not in output.lower()
     assert scenario_answer(summarise(run).scenarios[0]).startswith("All 2 checks pass; ")
     assert "shown (a figure that cannot fail" in render(build(summarise(run)))
+
+
+STEADY = Cell(scenario="throughput", clients=64, seconds=2.0, params={"keys": "hot"})
+OPEN = Cell(scenario="throughput", mode="open", clients=256, rate=700.0, seconds=2.0, params={"keys": "hot"})
+
+
+@pytest.mark.parametrize(
+    ("cells", "label"),
+    [
+        ([STEADY], "closed loop: percentiles omit stalls (coordinated omission)"),
+        ([STEADY, OPEN], "closed loop (1 of 2 cells): percentiles omit stalls (coordinated omission)"),
+        ([OPEN], ""),
+        ([concurrent("hot")], ""),  # each client sends one request
+    ],
+)
+def test_percentiles_of_a_closed_loop_are_labelled_and_have_the_longest_stall_beside_them(
+    tmp_path: Path, cells: list[Cell], label: str
+) -> None:
+    run = store(tmp_path, [Made(cell=cell) for cell in cells], [finding for cell in cells for finding in passing(cell)])
+    text, page = flat(printed(run)), flat(render(build(summarise(run))))
+    assert ("coordinated omission" in text) == bool(label)
+    assert label in text
+    assert " 34.0 " in text, "the longest stall"
+    assert "longest stall, ms" in page
+    assert "coordinated omission" in page
+
+
+def test_the_rate_of_an_open_load_is_shown_as_offered(tmp_path: Path) -> None:
+    run = store(tmp_path, [Made(cell=OPEN, ok=1400, seconds=2.0)], passing(OPEN))
+    assert " (700) " in flat(printed(run))
+    assert "(700)" in render(build(summarise(run)))
+
+
+def test_refused_requests_have_their_own_latency(tmp_path: Path) -> None:
+    run = store(tmp_path, [Made(cell=STEADY, ok=900, fail=300)], passing(STEADY))
+    text, page = flat(printed(run)), flat(render(build(summarise(run))))
+    assert "acknowledged: p50 " in text
+    assert "; not acknowledged: p50 " in text
+    assert "not acknowledged p50, ms" in page
+    alone = store(tmp_path / "other", [Made(cell=STEADY)], passing(STEADY))
+    assert "not acknowledged: p50" not in flat(printed(alone))
+
+
+def test_doubted_times_are_marked_wherever_they_show(tmp_path: Path) -> None:
+    cell = concurrent("hot")
+    run = store(tmp_path, [Made(cell=cell, reason="times are doubtful: sent late")], passing(cell))
+    row = next(line for line in printed(run).splitlines() if "1/1" in line)
+    rate, *times = row.split()[5:10]
+    assert all(figure.endswith("?") for figure in (rate, *times) if figure != "\N{EN DASH}"), row
+    assert sum(figure.endswith("?") for figure in times) >= 3
+    (cells, *_) = (block for block in build_tables(run) if block.caption == "Results by cell")
+    by_name = dict(zip(cells.head, cells.rows[0], strict=True))
+    for name in ("requests/s", "p50, ms", "p95, ms", "max, ms", "longest stall, ms"):
+        assert by_name[name].text.endswith("?")
+    assert not by_name["sent"].text.endswith("?"), "counts hold"
+
+
+def test_one_trial_whose_times_hold_gives_the_times_of_the_cell(tmp_path: Path) -> None:
+    cell = concurrent("hot")
+    doubted = Made(cell=cell, number=2, reason="times are doubtful: sent late", median_ms=900.0)
+    run = store(tmp_path, [Made(cell=cell), doubted], passing(cell))
+    (shown,) = summarise(run).scenarios[0].cells
+    assert (shown.valid, shown.doubted, shown.times_doubted) == (2, 1, False)
+    assert shown.medians["p50_ms"] == run.rows[0].figure("p50_ms")
+    assert shown.spans["sent"] == (1000, 1000)
