@@ -247,7 +247,7 @@ def test_long_trials_are_evaluated_and_reported_without_samples(
     for row in run.rows:
         (counts,) = run.outcome_counts(row.trial.order).values()
         assert counts.total() == row.figure("sent")
-        assert (row.figure("p99_ms") or 0) > 0
+        assert (row.figure("p50_ms") or 0) > 0
         assert (row.figure("transactions") or 0) > 0
     write_report(summarise(run))
     print_summary(summarise(run))
