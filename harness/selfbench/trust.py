@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from harness.selfbench import false_claims
+from harness.selfbench import false_claims, wait_causes
 from harness.selfbench.analysis import Entry
 from harness.text import strict_json
 
@@ -19,11 +19,11 @@ FIGURES: dict[str, Callable[[], Entry]] = {
     "trust.power_10pct": false_claims.power,
     "trust.false_claims_single_runs": false_claims.false_claims_single_runs,
     "trust.gate_open_at_10pct": false_claims.gate_open,
+    "trust.wait_cause_named": wait_causes.wait_cause_named,
 }
 LEFT_OUT = {
     "trust.capacity_within_5pct": "there is no scenario `capacity` yet",
     "trust.foreign_load_caught": "trials are not yet judged by the load of others on their machine",
-    "trust.wait_cause_named": "the causes of the slowest requests are not yet measured",
 }
 """Figure -> why it is not measured."""
 
@@ -33,7 +33,11 @@ def main(json_path: Path | None = None) -> None:
     entries: dict[str, Entry] = {}
     for name, measure in FIGURES.items():
         started = time.monotonic()
-        figure = entries[name] = measure()
+        figure = measure()
+        if figure["value"] is None:
+            print(f"{name:32} not measured: {figure['detail']}", flush=True)
+            continue
+        entries[name] = figure
         print(
             f"{name:32} {figure['value']:>6}   target {figure['target']:8} {figure['detail']} "
             f"({time.monotonic() - started:.0f} s)",

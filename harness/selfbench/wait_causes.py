@@ -15,7 +15,6 @@ network        a relay between load and service that delays each piece of data
 from __future__ import annotations
 
 import contextlib
-import os
 import socket
 import sys
 import tempfile
@@ -200,14 +199,18 @@ def measure(stack: Stack, cause: str, folder: Path) -> SlowestSplit | None:
     return split_slowest(read_samples(path), waits, {"app CPU"} if share >= FULL else set())
 
 
-def wait_causes(folder: Path, rounds: int = ROUNDS) -> dict[str, Entry]:
-    """Returns the share of injections whose cause was named first, or why that was not measured."""
+def wait_cause_named(rounds: int = ROUNDS) -> Entry:
+    """The share of injections whose cause was named first; None where this machine has no PostgreSQL to start."""
     programs_at = programs(SERVERS)
     if reasons := missing(programs_at):
-        return {"trust.wait_cause_named": entry(None, "share", f">= {TARGET}", "; ".join(reasons.values()))}
+        return entry(None, "share", f">= {TARGET}", "; ".join(reasons.values()))
     assert programs_at is not None
     named, wrong = Counter[str](), []
-    with server(programs_at, folder) as running, service(running, folder, pool=POOL) as (port, pid):
+    with (
+        tempfile.TemporaryDirectory(prefix="pgcrucible-selfbench-") as name,
+        server(programs_at, folder := Path(name)) as running,
+        service(running, folder, pool=POOL) as (port, pid),
+    ):
         stack = Stack(server=running, port=port, pid=pid)
         for number in range(rounds):
             for cause in CAUSES:
@@ -219,9 +222,4 @@ def wait_causes(folder: Path, rounds: int = ROUNDS) -> dict[str, Entry]:
                     wrong.append(f"{cause} in round {number + 1}: {split.sentence if split else 'not divided'}")
     tries = rounds * len(CAUSES)
     detail = f"{named.total()} of {tries} injections; " + ("; ".join(wrong[:3]) or "each cause was named first")
-    return {"trust.wait_cause_named": entry(named.total() / tries, "share", f">= {TARGET}", detail)}
-
-
-if __name__ == "__main__":
-    with tempfile.TemporaryDirectory(prefix="pgcrucible-selfbench-") as name:
-        print(wait_causes(Path(name), int(os.environ.get("ROUNDS", "1"))))
+    return entry(named.total() / tries, "share", f">= {TARGET}", detail)
