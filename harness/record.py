@@ -125,7 +125,8 @@ class Evidence:
     `workload_result`: the JSON object that a RemoteWorkload printed. `missing_hosts`: the load hosts without results,
     each with the reason.
     `unread`: part of harness/checks/required_evidence.py -> why it was not measured; its fields are empty, and no check
-    may use them. `misrouted`: sentences about requests that went to other hosts than the cell says.
+    may use them. `misrouted`: sentences about requests that went to other hosts than the cell says, or
+    were served with other settings. `settings`: the settings that variants change, as read back, by key.
     """
 
     initial: Mapping[str, int] = field(default_factory=dict)
@@ -146,6 +147,7 @@ class Evidence:
     not_applicable: Mapping[str, str] = field(default_factory=dict)
     unread: Mapping[str, str] = field(default_factory=dict)
     misrouted: tuple[str, ...] = ()
+    settings: Mapping[str, str] = field(default_factory=dict)
 
 
 NO_EVIDENCE = Evidence()

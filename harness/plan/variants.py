@@ -190,12 +190,17 @@ def with_variant(cell: Cell, variant: Variant, varied: Sequence[str]) -> Cell:
     return replace(cell, pool=pool, params=params)
 
 
+def varied_of(cell: Cell) -> list[str]:
+    """Returns the keys that the variants of the cell's run set; empty without variants."""
+    return str(cell.params.get("varied", "")).split()
+
+
 def without_variant(cell: Cell) -> Cell:
     """Returns the cell without what the variants of its run vary: the same for all variants of a group.
 
     Its name is the key of the group whose cells are compared.
     """
-    varied = str(cell.params.get("varied", "")).split()
+    varied = varied_of(cell)
     gone = {"variant", "varied", *map(_param, varied)}
     return replace(
         cell,

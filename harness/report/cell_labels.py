@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from harness.model import BACKENDS, STRATEGIES, Cell
 from harness.plan.scenario import Scenario, backend_name, default_label, joined
-from harness.plan.variants import short_key
+from harness.plan.variants import short_key, varied_of
 from harness.scenarios.increment_workload import KEY_SETS, keys_name
 from harness.text import plural
 
@@ -143,7 +143,7 @@ def _param(cell: Cell, name: str, value: object) -> str:
         return f"{plural(value, 'row')} per request"
     if name.startswith(POSTGRES):
         return f"{name.removeprefix(POSTGRES)}={value}"
-    if name in str(cell.params.get("varied", "")).split() and name not in PARAMS:
+    if name in varied_of(cell) and name not in PARAMS:
         return f"{short_key(name)}={value}"
     if isinstance(value, bool) and name not in PARAMS:
         return f"{'with' if value else 'without'} {name}"

@@ -3,7 +3,7 @@
 The keys are the fields of `Evidence`, except for `unjudged` (`not_applicable`), and for `extra`, a table of what only
 some trials have: `integrity_check`, `sqlite` and `sqlite_unlike` (together `sqlite`), `transactions`, `deadlocks`,
 `dead_rows`, `data` (`bulk_rows`), `captures`, `durability`, `result` (`workload_result`), `missing` (`missing_hosts`),
-`unread`, `misrouted`.
+`unread`, `misrouted`, `settings`.
 A key of `extra` is absent where there is nothing to store.
 """
 
@@ -27,7 +27,7 @@ from harness.record import (
 _KEYS = {"initial", "final", "ledger", "counts", "servers", "notes", "extra", "unjudged"}
 _EXTRA = {
     "integrity_check", "sqlite", "sqlite_unlike", "transactions", "deadlocks", "dead_rows", "data", "captures",
-    "durability", "result", "missing", "unread", "misrouted",
+    "durability", "result", "missing", "unread", "misrouted", "settings",
 }  # fmt: skip
 
 
@@ -69,6 +69,7 @@ def _extra(evidence: Evidence) -> dict[str, object]:
         missing=evidence.missing_hosts or None,
         unread=evidence.unread or None,
         misrouted=evidence.misrouted or None,
+        settings=evidence.settings or None,
     )
 
 
@@ -101,6 +102,7 @@ def parse(text: str) -> Evidence:
         missing_hosts=_strings("missing", extra.get("missing", [])),
         unread={part: _string("unread", why) for part, why in _table("unread", extra.get("unread", {})).items()},
         misrouted=_strings("misrouted", extra.get("misrouted", [])),
+        settings=_texts("settings", extra.get("settings")) or {},
         not_applicable={
             key: _string("unjudged", why) for key, why in _table("unjudged", raw.get("unjudged", {})).items()
         },

@@ -14,7 +14,15 @@ from harness.load.job import Endpoint
 from harness.load.spec import LoadSpec
 from harness.model import Cell
 from harness.plan.scenario import RemoteWorkload, Site
-from harness.plan.variants import CODE, POSTGRES, Variant, postgres_settings, require_comparable, varied_keys
+from harness.plan.variants import (
+    CODE,
+    POSTGRES,
+    Variant,
+    postgres_settings,
+    require_comparable,
+    varied_keys,
+    varied_of,
+)
 from harness.provision import revision
 from harness.provision.providers import provider_of
 from harness.rig.rig import Rig
@@ -22,7 +30,6 @@ from harness.rig.ssh import SshConnection
 from harness.store.manifest import RigRecord
 from harness.store.run_writer import RunWriter
 from harness.targets.app_configurator import AppConfigurator
-from harness.targets.app_variants import effective, require_effect, require_names, require_values
 from harness.targets.app_workers import AppWorkers
 from harness.targets.base import During, Target
 from harness.targets.dead_rows import VacuumReading, vacuuming
@@ -36,6 +43,7 @@ from harness.targets.session_waits import WaitSampler
 from harness.targets.snapshot import Snapshot
 from harness.targets.sqlite_files import remove, run_script
 from harness.targets.telemetry import Telemetry
+from harness.targets.variant_settings import effective, in_force, require_effect, require_names, require_values
 
 
 class RigTarget(Target):
@@ -160,7 +168,7 @@ class RigTarget(Target):
 
     def configure(self, cell: Cell) -> None:
         """See ServerSettings.configure and AppConfigurator.configure; a restarted server is healthy before it ends."""
-        if "postgres." in str(cell.params.get("varied", "")):
+        if any(key.startswith(POSTGRES) for key in varied_of(cell)):
             self._server.configure(cell.postgres_settings)
             self._apps.wait_until_healthy()
         self._apps.configure(cell)
@@ -183,7 +191,8 @@ class RigTarget(Target):
 
     def snapshot(self, cell: Cell, reads: Collection[str], since: Snapshot | None = None) -> Snapshot:
         """See Target.snapshot."""
-        return self._layers.snapshot(cell, reads, since)
+        snapshot = self._layers.snapshot(cell, reads, since)
+        return replace(snapshot, settings=in_force(cell, self._workers, self._server)) if cell.variant else snapshot
 
     def vacuuming(self, reads: Collection[str]) -> contextlib.AbstractContextManager[Sequence[VacuumReading | None]]:
         """See Target.vacuuming."""

@@ -62,6 +62,8 @@ class Snapshot:
     """App hosts that HAProxy sends requests to."""
     unread: Mapping[str, str] = field(default_factory=dict)
     """Part of the evidence (harness/checks/required_evidence.py) -> why it could not be read."""
+    settings: Mapping[str, str] = field(default_factory=dict)
+    """The settings that variants change, as read back, by key."""
     notes: tuple[str, ...] = ()
     """What weakens this snapshot as evidence."""
     not_applicable: Mapping[str, str] = field(default_factory=dict)
@@ -91,7 +93,8 @@ def difference(before: Snapshot, after: Snapshot, vacuums: Sequence[VacuumReadin
         notes=after.notes,
         not_applicable=after.not_applicable,
         unread=unread,
-        misrouted=_misrouted(after, servers),
+        misrouted=(*_misrouted(after, servers), *_changed(before, after)),
+        settings=after.settings or before.settings,
     )
 
 
@@ -124,6 +127,15 @@ def _misrouted(after: Snapshot, servers: Mapping[str, int]) -> tuple[str, ...]:
         names, wanted = ", ".join(sorted(after.serving)) or "no host", ", ".join(after.hosts)
         sentences.append(f"HAProxy served from {names} after the load, not from {wanted}")
     return tuple(sentences)
+
+
+def _changed(before: Snapshot, after: Snapshot) -> tuple[str, ...]:
+    """Returns a sentence for each setting of the variant that changed while the load ran."""
+    return tuple(
+        f"{key} changed during the trial: {value}, then {after.settings[key]}"
+        for key, value in before.settings.items()
+        if after.settings.get(key, value) != value
+    )
 
 
 def _transactions(before: Snapshot, after: Snapshot) -> TransactionCounts | None:

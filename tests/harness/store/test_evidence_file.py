@@ -37,6 +37,7 @@ COMPLETE = Evidence(
     workload_result={"what": "deadlocks", "rounds": []},
     missing_hosts=("load-2: the load agent died",),
     not_applicable={"spread": "one host"},
+    settings={"postgres.work_mem": "4096kB"},
 )
 
 
@@ -56,6 +57,7 @@ def test_the_keys_on_disk_do_not_change() -> None:
         "captures": {"main": [{"seq": 0, "ids": [1, 2]}]},
         "result": {"what": "deadlocks", "rounds": []},
         "missing": ["load-2: the load agent died"],
+        "settings": {"postgres.work_mem": "4096kB"},
     }
 
 

@@ -188,3 +188,14 @@ SERVED = Snapshot(
 )  # fmt: skip
 def test_requests_to_hosts_that_do_not_serve_are_named(change: dict[str, Any], sentences: list[str]) -> None:
     assert difference(SERVED, replace(SERVED, **change)).misrouted == tuple(sentences)
+
+
+def test_a_setting_of_a_variant_that_changes_while_the_load_runs_is_named() -> None:
+    before = replace(SERVED, settings={"postgres.work_mem": "4096kB", "app_pool_size": "5"})
+    after = replace(before, settings={"postgres.work_mem": "1024kB", "app_pool_size": "5"})
+    evidence = difference(before, after)
+    assert evidence.misrouted == ("postgres.work_mem changed during the trial: 4096kB, then 1024kB",)
+    assert evidence.settings == after.settings
+    assert difference(before, before).misrouted == ()
+    unread = difference(before, replace(before, settings={}))
+    assert (unread.misrouted, unread.settings) == ((), before.settings)

@@ -1,4 +1,4 @@
-"""Checks the settings of the service that variants change, before a bench measures them: names, values, effect."""
+"""The settings that variants change, on a rig: checked before a bench measures them, read back in each trial."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from harness.errors import UsageError
-from harness.model import Host
-from harness.plan.variants import APP, CODE, POOL, Variant, varied_keys
+from harness.errors import RigError, UsageError
+from harness.model import Cell, Host
+from harness.plan.variants import APP, CODE, POOL, POSTGRES, Variant, varied_keys, varied_of
 from harness.rig.rig import Rig
+from harness.targets.app_workers import AppWorkers
+from harness.targets.server_settings import ServerSettings
 from harness.text import nearest, printable
 
 _CHECK = """
@@ -74,6 +76,26 @@ def require_effect(variants: Sequence[Variant], effects: Mapping[str, Mapping[st
 def settings_of(settings: Mapping[str, str]) -> str:
     """Returns settings as one text."""
     return ", ".join(f"{key}={value}" for key, value in settings.items()) or "all settings are as provisioned"
+
+
+def in_force(cell: Cell, workers: AppWorkers, server: ServerSettings) -> dict[str, str]:
+    """Returns the varied settings as the serving workers and the server have them, by key; empty where none answers.
+
+    Different values of workers are joined by a comma. The size of a pool is that of each worker.
+    """
+    keys = varied_of(cell)
+    names = [key.removeprefix(POSTGRES) for key in keys if key.startswith(POSTGRES)]
+    try:
+        found = {f"{POSTGRES}{name}": value for name, value in server.values(names).items()} if names else {}
+        if any(key.startswith(APP) for key in keys):
+            running = [body.get("settings", {}) for body in workers.metrics(workers.hosts[: cell.hosts]).values()]
+            for key in keys:
+                if key.startswith(APP):
+                    values = dict.fromkeys(_plain(settings.get(key.removeprefix(APP))) for settings in running)
+                    found[key] = ", ".join(values)
+    except RigError:  # the trial was measured: its other evidence is kept
+        return {}
+    return found
 
 
 def _plain(value: object) -> str:
