@@ -14,7 +14,7 @@ from harness.rig.rig import Rig
 from harness.store.run_reader import load_run
 from tests.conftest import ROOT, Tool
 
-LOAD = ("--scenario", "concurrent-writes", "--strategy", "upsert", "--requests", "60", "--clients", "20")
+LOAD = ("--scenario", "concurrent-writes", "--strategy", "upsert", "--requests", "60")
 SETTINGS = ("synchronous_commit", "shared_buffers", "work_mem")
 
 

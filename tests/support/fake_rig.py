@@ -180,9 +180,12 @@ class FakeRig(Rig):
         return "\n".join(lines) + "\n"
 
     def server_file(self, action: str, text: str) -> str:
-        """Keeps the file of server settings; nothing else happens, because the database is not on a host."""
+        """Keeps the file of server settings. The database is not on a host: it reads its own files when asked."""
         if action in ("write", "remove"):
             self.server_settings = text
+        if action == "reload":
+            with psycopg.connect(self.dsn) as connection:
+                connection.execute("SELECT pg_reload_conf()")
         return f"/etc/{VARIANT_FILE}\n{self.server_settings}"
 
     def reload_haproxy(self) -> None:

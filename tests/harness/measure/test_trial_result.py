@@ -23,6 +23,7 @@ from harness.measure.trial_result import (
 )
 from harness.model import Cell, Trial
 from harness.plan.planner import Plan
+from harness.plan.variants import parse_vary, varied_keys, with_variant
 from harness.record import Evidence, TrialResult, Validity
 from tests.harness.analysis.test_figures import summary
 
@@ -126,3 +127,20 @@ def result(number: int, validity: Validity = "generator_bound", *, order: int = 
 )  # fmt: skip
 def test_trials_to_remeasure(rows: list[TrialResult], again: list[tuple[int, int]]) -> None:
     assert [(trial.number, trial.order) for trial in trials_to_remeasure(rows, FORTY_TRIALS)] == again
+
+
+def test_the_whole_block_of_a_limited_trial_is_measured_once_more() -> None:
+    """Its other variants were measured at another time than the new trial."""
+    variants = parse_vary("vary", "app_pool_size=5,20")
+    cells = [with_variant(SHORT, variant, varied_keys(variants)) for variant in variants]
+    trials = tuple(
+        Trial(cell=cell, number=number, order=2 * number - 1 + at, seed=number)
+        for number in range(1, 21)
+        for at, cell in enumerate(cells)
+    )
+    limited = TrialResult(trial=trials[6], validity="generator_bound", reasons=("why",), figures={})
+    again = trials_to_remeasure([limited], Plan(trials=trials, variants=variants))
+    assert [(trial.cell.variant, trial.number, trial.order) for trial in again] == [
+        ("pool_size=5", 4, 41), ("pool_size=20", 4, 42),
+    ]  # fmt: skip
+    assert len(trials_to_remeasure([limited], Plan(trials=trials))) == 1

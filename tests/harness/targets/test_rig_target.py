@@ -12,10 +12,13 @@ import pytest
 from harness.errors import RigError, UsageError
 from harness.model import Cell
 from harness.plan.scenario import RemoteWorkload
-from harness.plan.variants import Variant
+from harness.plan.variants import Variant, parse_vary, varied_keys, with_variant
 from harness.provision import podman_cli, revision
 from harness.targets.app_revisions import AppRevisions
 from harness.targets.rig_target import RigTarget
+from harness.targets.server_settings import ServerSettings
+from harness.targets.snapshot import difference
+from harness.targets.variant_settings import in_force
 from tests.conftest import Database
 from tests.support.fake_rig import SHARED, FakeRig
 
@@ -156,3 +159,38 @@ def test_revisions_are_tried_before_anything_is_measured_and_the_rig_is_as_provi
     with pytest.raises(RigError, match=f"code={other} does not start"):
         target.preflight(of_code(one, other))
     assert set(rig.drop_ins.values()) == {""}, "restored after a failure too"
+
+
+def test_variants_are_tried_before_anything_is_measured_and_the_server_is_put_back(
+    rig: FakeRig, target: RigTarget, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The database of this rig is real, but takes no settings from the file: the first value is refused."""
+    variants = target.resolve(parse_vary("vary", "postgres.work_mem=1MB,2MB"))
+    with pytest.raises(UsageError, match="PostgreSQL does not take work_mem from /etc/zz-"):
+        target.preflight(variants)
+    assert rig.server_settings == ""
+    monkeypatch.setattr(ServerSettings, "configure", lambda *_: None)
+    with pytest.raises(UsageError, match=r"the variants 'work_mem=1MB' and 'work_mem=2MB' are the same on this rig"):
+        target.preflight(variants)
+    target.preflight(())
+
+
+def test_a_setting_that_the_service_does_not_have_is_refused(target: RigTarget) -> None:
+    with pytest.raises(UsageError, match="no setting for 'app_pool_sise'") as caught:
+        target.resolve(parse_vary("vary", "app_pool_sise=1,2"))
+    assert "did you mean 'app_pool_size'?" in caught.value.hint
+    assert target.resolve(()) == ()
+
+
+def test_a_pool_of_a_variant_is_in_the_snapshot_as_the_workers_have_it(rig: FakeRig, target: RigTarget) -> None:
+    variants = parse_vary("vary", "app_pool_size=3,4")
+    cell = with_variant(CELL, variants[0], varied_keys(variants))
+    target.configure(cell)
+    before = target.snapshot(cell, {"counters"})
+    assert before.settings == {"app_pool_size": "3"}
+    rig.restart("app-2", "POOL_SIZE=4\n")  # somebody else
+    changed = difference(before, target.snapshot(cell, {"counters"}, before))
+    assert "app_pool_size changed during the trial: 3, then 3, 4" in changed.misrouted
+    rig.silent.add("app-2")
+    assert in_force(cell, target._workers, target._server) == {}, "the trial's other evidence is kept"
+    assert target.snapshot(CELL, {"counters"}, before).settings == {}

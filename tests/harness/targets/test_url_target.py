@@ -22,6 +22,7 @@ from harness.errors import CriterionFailed, InvalidMeasurement, RigError, UsageE
 from harness.load.job import Endpoint
 from harness.load.spec import Keys, LoadSpec, Operation
 from harness.model import Cell, Finding
+from harness.plan.variants import parse_vary
 from harness.rig import state
 from harness.store.run_reader import Run, load_run
 from harness.targets.url import locate, permit
@@ -323,3 +324,14 @@ def test_deadlocks_behind_a_pooler_are_refused_without_a_failed_check(
         with pytest.raises(UsageError, match="its connections ") as refused:
             run_bench(rig="none", base_url=url, dsn=dsn, scenario="deadlocks", quick=True)
     assert refused.value.exit_code == 2
+
+
+def test_by_url_only_the_strategy_can_be_varied() -> None:
+    target = UrlTarget(locate("http://127.0.0.1:1"))
+    variants = parse_vary("vary", "strategy=upsert,coalesce")
+    assert target.resolve(variants) == variants
+    for vary in ("app_pool_size=5,20", "postgres.work_mem=1MB,2MB", "backend=postgres,sqlite-tuned"):
+        with pytest.raises(
+            UsageError, match=f"^{vary.split('=')[0]} cannot be varied: the service is known by its URL"
+        ):
+            target.resolve(parse_vary("vary", vary))
