@@ -126,13 +126,14 @@ def blocks_of(by: By, a: Iterable[TrialResult], b: Iterable[TrialResult]) -> Ite
     """Returns the two trials of each block in which both have valid times.
 
     A trial that was measured once more takes the place of the one that was not valid. With variants a whole block is
-    measured once more, so both trials are of the same attempt, the last one that is valid.
+    measured once more, so both trials are of the same attempt (they have the same seed), the last one that is valid.
     """
     of_a, of_b = (_by_number(side) for side in (a, b))
     for number in sorted(of_a.keys() & of_b.keys()):
         one, other = of_a[number], of_b[number]
-        attempts = zip(one, other, strict=False) if by == "variant" else itertools.product(one, other)
-        valid = [(x, y) for x, y in attempts if x.times_valid and y.times_valid]
+        attempts = itertools.product(one, other)
+        same = [(x, y) for x, y in attempts if by != "variant" or x.trial.seed == y.trial.seed]
+        valid = [(x, y) for x, y in same if x.times_valid and y.times_valid]
         yield from valid[-1:]
 
 

@@ -18,7 +18,7 @@ from harness.errors import CrucibleError, RigError
 from harness.load.spec import LoadSpec, Operation
 from harness.measure.judge import judge
 from harness.measure.load_controller import LoadController
-from harness.measure.trial_result import trials_to_remeasure
+from harness.measure.trial_result import trials_to_measure, trials_to_remeasure
 from harness.measure.trial_runner import TrialRunner
 from harness.plan.planner import Plan
 from harness.plan.scenario import Scenario
@@ -75,8 +75,7 @@ def bench(
                     plan, scenarios, target,
                     writer=writer, load=load, echo=echo, during=during, ceiling_rps=ceiling_rps,
                 )  # fmt: skip
-                stored = {result.trial.order for result in earlier}
-                results = [*earlier, *(runner.run(trial) for trial in plan.trials if trial.order not in stored)]
+                results = [*earlier, *(runner.run(trial) for trial in trials_to_measure(earlier, plan))]
                 while later := next_trials(plan, scenarios, results):
                     results += [runner.run(trial) for trial in later]
                 for trial in trials_to_remeasure(results, plan):

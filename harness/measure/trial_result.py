@@ -12,7 +12,7 @@ from harness.checks.names import LEDGER, PER_REQUEST
 from harness.load import generator_checks
 from harness.measure.load_controller import LoadResults
 from harness.model import Trial
-from harness.plan.blocks import block_of
+from harness.plan.blocks import block_of, left_to_measure, once_more
 from harness.plan.planner import Plan
 from harness.record import Captures, Evidence, TrialResult, Validity
 
@@ -92,6 +92,14 @@ def leave_out_per_request_checks(evidence: Evidence, *, ledger: bool) -> Evidenc
     return replace(evidence, not_applicable={**reasons, **evidence.not_applicable})
 
 
+def trials_to_measure(earlier: Collection[TrialResult], plan: Plan) -> list[Trial]:
+    """Returns the trials of the plan that a resumed run lacks; of a plan with variants see `left_to_measure`."""
+    if plan.variants:
+        return left_to_measure(plan.trials, [row.trial for row in earlier])
+    stored = {row.trial.order for row in earlier}
+    return [trial for trial in plan.trials if trial.order not in stored]
+
+
 def trials_to_remeasure(rows: Collection[TrialResult], plan: Plan) -> list[Trial]:
     """Returns the trials to measure once more after the plan, because the load generator limited them.
 
@@ -106,7 +114,6 @@ def trials_to_remeasure(rows: Collection[TrialResult], plan: Plan) -> list[Trial
     again = {(row.cell.name, row.trial.number) for row in rows if row.trial.order not in planned}
     missing = [trial for trial in doubted if (trial.cell.name, trial.number) not in again]
     if plan.variants:
-        blocks = {block_of(trial) for trial in missing}
-        missing = [trial for trial in plan.trials if block_of(trial) in blocks]
+        return once_more({block_of(trial) for trial in missing}, plan.trials, [row.trial for row in rows])
     after = max([*planned, *(row.trial.order for row in rows)], default=0)
     return [replace(trial, order=after + n) for n, trial in enumerate(missing, 1)]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from harness.analysis.paired import blocks_needed
@@ -21,6 +21,8 @@ from harness.text import plural
 
 Group = tuple[Cell, ...]
 """The cells of all variants, in the order of the variants."""
+Block = tuple[str, int]
+"""The name of the group and the number of the repetition."""
 
 
 def request_of(variant: Variant, options: BenchRequest) -> BenchRequest:
@@ -77,9 +79,35 @@ def blocks(found: Sequence[Group], number: int, rng: random.Random, orders: Iter
     return trials
 
 
-def block_of(trial: Trial) -> tuple[str, int]:
-    """Returns what the trials of a block have in common: the name of the group and the number of the repetition."""
+def block_of(trial: Trial) -> Block:
+    """Returns what the trials of a block have in common; those of one attempt to measure it have the same seed too."""
     return without_variant(trial.cell).name, trial.number
+
+
+def left_to_measure(trials: Sequence[Trial], stored: Sequence[Trial]) -> list[Trial]:
+    """Returns the trials of a plan that an interrupted run lacks.
+
+    A block of which a part is stored is measured once more as a whole: its ratios would else be between sessions.
+    """
+    attempts: dict[tuple[Block, int], set[str]] = {}
+    for trial in stored:
+        attempts.setdefault((block_of(trial), trial.seed), set()).add(trial.cell.name)
+    whole: dict[Block, set[str]] = {}
+    for trial in trials:
+        whole.setdefault(block_of(trial), set()).add(trial.cell.name)
+    begun = {block for block, _ in attempts}
+    complete = {block for (block, _), names in attempts.items() if names == whole.get(block)}
+    untouched = [trial for trial in trials if block_of(trial) not in begun]
+    return [*untouched, *once_more(begun - complete, trials, stored)]
+
+
+def once_more(found: Collection[Block], trials: Sequence[Trial], stored: Sequence[Trial]) -> list[Trial]:
+    """Returns all trials of blocks, to be measured after all others, with a seed that tells the attempts apart."""
+    known = [*trials, *stored]
+    after = max((trial.order for trial in known), default=0)
+    seeds = {block: max(trial.seed for trial in known if block_of(trial) == block) + 1 for block in found}
+    chosen = [trial for trial in trials if block_of(trial) in found]
+    return [replace(trial, order=after + n, seed=seeds[block_of(trial)]) for n, trial in enumerate(chosen, 1)]
 
 
 def too_few_blocks(trials: Sequence[Trial]) -> str:

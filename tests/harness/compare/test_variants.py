@@ -187,10 +187,12 @@ def test_block_of_variants_that_was_measured_once_more_is_one_of_its_attempts() 
     """First attempt: B is invalid. Second: A is invalid. The valid ones were not measured side by side."""
     rows = varied()
     first, second = rows[:2]
-    again = [dict(first, order=98), dict(second, order=99)]
+    again = [dict(first, order=98, seed=2), dict(second, order=99, seed=2)]
     second |= {"valid": "false", "reason": "broken"}
     again[0] |= {"valid": "false", "reason": "broken"}
     assert {row.n_a for row in within([*rows, *again], variants=("off", "on")).rows} == {7}
+    interrupted = dict(first, order=97, seed=3)  # and its block was not finished
+    assert {row.n_a for row in within([*rows, *again, interrupted], variants=("off", "on")).rows} == {7}
     again[0] |= {"valid": "true", "reason": "", "rps": 1234.0}
     found = within([*rows, *again], variants=("off", "on"))
     assert {row.n_a for row in found.rows} == {8}

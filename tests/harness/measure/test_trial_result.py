@@ -19,6 +19,7 @@ from harness.measure.trial_result import (
     leave_out_per_request_checks,
     read_captures,
     trial_result,
+    trials_to_measure,
     trials_to_remeasure,
 )
 from harness.model import Cell, Trial
@@ -129,18 +130,49 @@ def test_trials_to_remeasure(rows: list[TrialResult], again: list[tuple[int, int
     assert [(trial.number, trial.order) for trial in trials_to_remeasure(rows, FORTY_TRIALS)] == again
 
 
+VARIANTS = parse_vary("vary", "app_pool_size=5,20")
+BLOCKS = Plan(
+    trials=tuple(
+        Trial(cell=with_variant(SHORT, variant, varied_keys(VARIANTS)), number=n, order=2 * n - 1 + at, seed=10 * n)
+        for n in range(1, 21)
+        for at, variant in enumerate(VARIANTS)
+    ),
+    variants=VARIANTS,
+)
+
+
+def measured(order: int, validity: Validity = "valid") -> TrialResult:
+    return TrialResult(trial=BLOCKS.trials[order - 1], validity=validity, reasons=("why",), figures={})
+
+
+def brief(trials: list[Trial]) -> list[tuple[str, int, int, int]]:
+    return [(trial.cell.variant, trial.number, trial.order, trial.seed) for trial in trials]
+
+
 def test_the_whole_block_of_a_limited_trial_is_measured_once_more() -> None:
     """Its other variants were measured at another time than the new trial."""
-    variants = parse_vary("vary", "app_pool_size=5,20")
-    cells = [with_variant(SHORT, variant, varied_keys(variants)) for variant in variants]
-    trials = tuple(
-        Trial(cell=cell, number=number, order=2 * number - 1 + at, seed=number)
-        for number in range(1, 21)
-        for at, cell in enumerate(cells)
-    )
-    limited = TrialResult(trial=trials[6], validity="generator_bound", reasons=("why",), figures={})
-    again = trials_to_remeasure([limited], Plan(trials=trials, variants=variants))
-    assert [(trial.cell.variant, trial.number, trial.order) for trial in again] == [
-        ("pool_size=5", 4, 41), ("pool_size=20", 4, 42),
+    again = trials_to_remeasure([measured(7, "generator_bound")], BLOCKS)
+    assert brief(again) == [("pool_size=5", 4, 41, 41), ("pool_size=20", 4, 42, 41)]
+    assert len(trials_to_remeasure([measured(7, "generator_bound")], replace(BLOCKS, variants=()))) == 1
+
+
+def test_a_block_that_was_interrupted_is_measured_again_as_a_whole() -> None:
+    """The ratio of its trials would be one between two sessions."""
+    left = trials_to_measure([measured(order) for order in range(1, 38)], BLOCKS)
+    assert brief(left) == [
+        ("pool_size=5", 20, 39, 200), ("pool_size=20", 20, 40, 200), ("pool_size=5", 19, 41, 191),
+        ("pool_size=20", 19, 42, 191),
     ]  # fmt: skip
-    assert len(trials_to_remeasure([limited], Plan(trials=trials))) == 1
+    earlier = [measured(order) for order in range(1, 38)]
+    once = [replace(measured(order), trial=trial) for order, trial in zip((39, 40, 37), left, strict=False)]
+    assert brief(trials_to_measure([*earlier, *once], BLOCKS)) == [
+        ("pool_size=5", 19, 42, 192), ("pool_size=20", 19, 43, 192),
+    ]  # fmt: skip
+    done = [replace(measured(order), trial=trial) for order, trial in zip((39, 40, 37, 38), left, strict=True)]
+    assert trials_to_measure([*earlier, *done], BLOCKS) == []
+    assert trials_to_measure([], BLOCKS) == list(BLOCKS.trials)
+
+
+def test_a_resumed_run_without_variants_measures_what_it_lacks() -> None:
+    left = trials_to_measure([result(1), result(3)], FORTY_TRIALS)
+    assert [trial.order for trial in left] == [2, *range(4, 41)]
