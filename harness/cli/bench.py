@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.analysis.trial_validity import unreplaced
-from harness.cli.console import complain, say
+from harness.cli.console import background_lines, complain, say
 from harness.cli.runs import RESULTS, show
 from harness.cli.variants_file import read_variants
 from harness.compare import noise_floor_file
@@ -86,14 +86,18 @@ def prepare(request: BenchRequest) -> Iterator[PreparedRun]:
     if earlier:
         request = _resumed(request, earlier)
     rig = request.rig or DEFAULT_RIG
-    with open_target(
-        rig,
-        base_url=request.base_url,
-        dsn=request.dsn or "",
-        hosts=request.hosts,
-        owned=request.yes_this_is_mine,
-        read_only=request.dry_run,
-    ) as (target, place):
+    lines = contextlib.nullcontext() if request.dry_run else background_lines()
+    with (
+        lines,
+        open_target(
+            rig,
+            base_url=request.base_url,
+            dsn=request.dsn or "",
+            hosts=request.hosts,
+            owned=request.yes_this_is_mine,
+            read_only=request.dry_run,
+        ) as (target, place),
+    ):
         site, variants = target.site(), target.resolve(variants_of(request, earlier))
         plan = make_plan(request, site, SCENARIOS, variants)
         say(f"load goes to {place}: {volume(plan)}")

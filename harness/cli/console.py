@@ -3,24 +3,110 @@
 from __future__ import annotations
 
 import codecs
+import collections
+import contextlib
 import errno
 import io
+import math
 import os
 import select
 import sys
+import threading
+import time
+from collections.abc import Iterator
 from typing import Any
 
 from harness.errors import INTERNAL, RigError
 from harness.text import printable
 
+MOST_LINES = 10_000
+POLL_MS = 100
+DRAIN_S = 5.0
+"""Longest wait at the end for lines that the reader has not taken."""
 _MARKS = {"✓": "+", "✗": "x", "…": "...", "→": "->", "≥": ">=", "≤": "<=", "\u00d7": "x", "µ": "u", "√": "sqrt"}
 _MARKS |= {"─": "-", "│": "|", "└": "`", "├": "|", "\u2013": "-", "\u2014": "-", "·": "-", "•": "*"}
 """Marks of a report in ASCII. A `?` would mean that a criterion is unknown."""
 
 
+_background: BackgroundLines | None = None
+"""Where `say` puts its lines; None: it prints them itself."""
+
+
 def say(line: str) -> None:
-    """Prints one line of progress and flushes it, so that it also appears at once in a pipe."""
-    print(printable(line), flush=True)
+    """Prints one line of progress and flushes it, so that it also appears at once in a pipe.
+
+    Inside `background_lines` it never waits for the reader.
+    """
+    if _background is None:
+        print(printable(line), flush=True)
+    else:
+        _background.put(printable(line))
+
+
+class BackgroundLines:
+    """Prints lines from a thread of its own, once they can be written without waiting.
+
+    Standard output takes nothing while its terminal is stopped (Ctrl-S) or its pipe is full. Keeps the newest
+    MOST_LINES meanwhile.
+    """
+
+    def __init__(self) -> None:
+        self._lines: collections.deque[str] = collections.deque(maxlen=MOST_LINES)
+        self._changed = threading.Condition()
+        self._end_s = math.inf
+        self._thread = threading.Thread(target=self._print, daemon=True)
+        self._thread.start()
+
+    def put(self, line: str) -> None:
+        """Appends a line."""
+        with self._changed:
+            self._lines.append(line)
+            self._changed.notify()
+
+    def end(self) -> None:
+        """Waits until all lines are printed, at most DRAIN_S; drops those that are left then."""
+        with self._changed:
+            self._end_s = time.monotonic() + DRAIN_S
+            self._changed.notify()
+        self._thread.join()
+
+    def _print(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._lines or self._end_s < math.inf)
+            while not _is_writable():
+                if time.monotonic() > self._end_s:
+                    return
+            with self._changed:
+                if not self._lines:
+                    return
+                line = self._lines.popleft()
+            print(line, flush=True)
+
+
+def _is_writable() -> bool:
+    """Waits up to POLL_MS until standard output takes a line; True if that cannot be asked."""
+    try:
+        poll = select.poll()
+        poll.register(sys.stdout.fileno(), select.POLLOUT)
+        return bool(poll.poll(POLL_MS))
+    except (OSError, ValueError):
+        return True
+
+
+@contextlib.contextmanager
+def background_lines() -> Iterator[None]:
+    """Makes `say` print in the background while the context lasts: output that is not read stalls no measurement."""
+    global _background  # noqa: PLW0603  # one console per process
+    if _background is not None:
+        yield
+        return
+    _background = BackgroundLines()
+    try:
+        yield
+    finally:
+        lines, _background = _background, None
+        lines.end()
 
 
 def complain(line: str) -> None:

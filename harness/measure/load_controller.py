@@ -22,6 +22,7 @@ from harness.load.results.summary import LaneSummary, is_shared
 from harness.load.spec import LoadSpec
 from harness.measure.load_agent import Lane, LoadAgent, Progress
 from harness.rig.connection import HostConnection, RemoteProcess, folder_prefix
+from harness.rig.leftovers import TMP, url_prefix
 
 READY_S = 60.0
 GONE_S = 5.0
@@ -104,7 +105,8 @@ class LoadController:
         Raises RigError where an agent cannot start (bad job, host unreachable). An agent that dies later is one of the
         result's failures, because the results of the other agents are kept.
         """
-        remote = f"/tmp/{folder_prefix(self._rig)}{tag}-{secrets.token_hex(4)}"  # noqa: S108  # the agent makes it (0700)
+        prefix = folder_prefix(self._rig) if self._rig else url_prefix()
+        remote = str(TMP / f"{prefix}{tag}-{secrets.token_hex(4)}")
         started: list[LoadAgent] = []
         try:
             for name, spec in lanes.items():

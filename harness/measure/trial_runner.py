@@ -11,6 +11,7 @@ from pathlib import Path
 from harness.checks.required_evidence import LEDGER, PARTS
 from harness.load import generator_checks
 from harness.load.spec import LoadSpec
+from harness.measure.deferred_signals import DeferredSignals
 from harness.measure.load_controller import LoadController, LoadResults
 from harness.measure.progress import ProgressPrinter
 from harness.measure.trial_result import (
@@ -57,9 +58,14 @@ class TrialRunner:
         self._target, self._writer, self._load, self._echo = target, writer, load, echo
         self._during, self._ceiling_rps = during, ceiling_rps
         self._interruption: BaseException | None = None
+        self._signals = DeferredSignals()
 
     def run(self, trial: Trial) -> TrialResult:
-        """Runs one trial; returns the result that is stored."""
+        """Runs one trial; returns the result that is stored. Once measured it is stored whole, signal or not."""
+        with DeferredSignals() as self._signals:
+            return self._run(trial)
+
+    def _run(self, trial: Trial) -> TrialResult:
         cell = trial.cell
         total = max(self._plan.most_trials, trial.order)  # trials that are measured once more come after the plan
         most = "at most " if self._plan.later else ""
@@ -123,6 +129,7 @@ class TrialRunner:
                 progress=ProgressPrinter(self._echo),
                 during=self._during(trial.order),
             )
+            self._signals.hold()
         captures = read_captures(results)
         self.store_samples(trial, results)
         with self._writer.stage("evidence"):
@@ -149,6 +156,7 @@ class TrialRunner:
         """
         deadline = time.monotonic() + ANSWER_S
         try:
+            self._signals.release()
             while True:
                 try:
                     return self._target.snapshot(cell, reads, before)
@@ -159,6 +167,8 @@ class TrialRunner:
                 time.sleep(RETRY_S)
         except BaseException as error:  # noqa: BLE001  # Ctrl-C or SIGTERM: the measured load is kept as well
             self._interruption, reason = error, "interrupted"
+        finally:
+            self._signals.hold()
         parts = [part for part in PARTS if part != LEDGER or "ledger" in reads]
         return Snapshot(unread=dict.fromkeys(parts, reason), not_applicable=before.not_applicable)
 
@@ -201,6 +211,7 @@ class TrialRunner:
             writer.save()
         if self._interruption is not None:
             raise self._interruption
+        self._signals.release()
         for reason in reasons:
             self._echo(f"      not measured: {reason}")
         if not result.valid:

@@ -11,6 +11,7 @@ from harness.provision.bundle import checkout_hash
 from harness.provision.providers import provider_of
 from harness.rig import state
 from harness.rig.connection import folder_prefix
+from harness.rig.leftovers import remove_leftovers
 from harness.rig.rig import Rig, open_rig
 from harness.rig.state import RigState, authority_file
 from harness.targets.base import Target
@@ -43,6 +44,8 @@ def open_target(
                 place = target.endpoint()
                 yield target, f"rig '{rig}' ({opened.state.provider}), {place.host}:{place.port}"
         return
+    if not read_only:
+        remove_leftovers()
     address = locate(base_url)
     places = {address.host, address.ip, *address.others}
     rigs = [stored for stored in state.readable() if places & _addresses(stored)]

@@ -61,6 +61,8 @@ class RigDatabase:
         """Asks the host for a sign of life; without one, readings fail at once for the next `SILENT_S`."""
         silent = not self._is_alive()
         self._unread_until_s = time.monotonic() + SILENT_S if silent else 0.0
+        if silent:
+            self.close()
         return silent
 
     @contextlib.contextmanager

@@ -241,6 +241,7 @@ class RigTarget(Target):
             yield during
 
     def restore(self) -> None:
-        """See ServerSettings.restore and AppConfigurator.restore."""
-        self._server.restore()
-        self._apps.restore()
+        """See ServerSettings.restore and AppConfigurator.restore. The second comes also if the first fails."""
+        with contextlib.ExitStack() as stack:
+            stack.callback(self._apps.restore)
+            self._server.restore()

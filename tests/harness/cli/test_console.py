@@ -8,10 +8,13 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
 
+from harness.cli import console
 from harness.rig.state import ROOT
 
 COMMAND = [sys.executable, "-m", "harness"]
@@ -176,3 +179,25 @@ def test_json_output_is_strict(example: Path, tmp_path: Path, task: str) -> None
     done = shell(f"$HARNESS {task.format(run=run)}")
     assert done.returncode == 0, done.stderr
     json.loads(done.stdout, parse_constant=pytest.fail)
+
+
+def test_lines_in_the_background_are_printed_in_order_and_before_what_follows(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with console.background_lines():
+        for number in range(1000):
+            console.say(str(number))
+    console.say("last")
+    assert capsys.readouterr().out.split() == [*map(str, range(1000)), "last"]
+
+
+def test_lines_that_cannot_be_written_are_dropped_at_the_end(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(console, "DRAIN_S", 0.2)
+    monkeypatch.setattr(console, "_is_writable", lambda: time.sleep(0.01))
+    before = set(threading.enumerate())
+    with console.background_lines():
+        console.say("never printed")
+    assert set(threading.enumerate()) <= before
+    assert capsys.readouterr().out == ""

@@ -19,6 +19,8 @@ from harness.checks.evaluate import evaluate
 from harness.cli.bench import end_with
 from harness.cli.signals import Interrupted
 from harness.errors import CriterionFailed, InvalidMeasurement, RigError
+from harness.cli.signals import Interrupted, interruptible
+from harness.errors import InvalidMeasurement, RigError
 from harness.load import generator_checks
 from harness.load.spec import LoadSpec
 from harness.measure.resume import require_same_plan
@@ -549,3 +551,29 @@ def test_the_gate_names_the_second_of_a_stored_run(benches: Bench, monkeypatch: 
     assert judged("max:60s").manifest.verdict == "pass"
     monkeypatch.setitem(SCENARIOS, "counting", replace(SCENARIOS["counting"], next_cells=doubled))
     assert "SLO" not in {f.check for f in judged("p99:1us").findings}  # a search tries what does not hold
+@pytest.mark.parametrize(
+    ("step", "counters_are_read"), [("lane", False), ("evidence", True), ("append", True), ("save", True)]
+)
+def test_a_signal_while_a_trial_is_stored_loses_nothing_of_it(
+    benches: Bench, monkeypatch: pytest.MonkeyPatch, step: str, *, counters_are_read: bool
+) -> None:
+    """Between the samples and the trial's row, a signal left samples without a row: measured, then lost."""
+    write = getattr(RunWriter, step)
+
+    def write_and_signal(writer: RunWriter, *arguments: Any) -> None:
+        measured = any((writer.path / "samples").iterdir()) or step == "lane"
+        if measured and arguments[:1] != ("timeline",):
+            monkeypatch.setattr(RunWriter, step, write)
+            signal.raise_signal(signal.SIGTERM)
+        write(writer, *arguments)
+
+    monkeypatch.setattr(RunWriter, step, write_and_signal)
+    with pytest.raises(Interrupted), interruptible():
+        benches.go(plan(SHORT, SHORT))
+    run = benches.stored()
+    (row,) = run.rows
+    assert (run.manifest.status, row.valid, row.figure("ok")) == ("aborted", True, 40)
+    (measured,) = run.records()
+    assert len(measured.main) == 40
+    assert ("counters" in measured.evidence.unread) != counters_are_read
+    assert measured.evidence.unread.get("counters", "interrupted") == "interrupted"
