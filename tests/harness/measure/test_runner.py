@@ -17,10 +17,8 @@ import pytest
 
 from harness.checks.evaluate import evaluate
 from harness.cli.bench import end_with
-from harness.cli.signals import Interrupted
-from harness.errors import CriterionFailed, InvalidMeasurement, RigError
 from harness.cli.signals import Interrupted, interruptible
-from harness.errors import InvalidMeasurement, RigError
+from harness.errors import CriterionFailed, InvalidMeasurement, RigError
 from harness.load import generator_checks
 from harness.load.spec import LoadSpec
 from harness.measure.resume import require_same_plan
@@ -551,6 +549,8 @@ def test_the_gate_names_the_second_of_a_stored_run(benches: Bench, monkeypatch: 
     assert judged("max:60s").manifest.verdict == "pass"
     monkeypatch.setitem(SCENARIOS, "counting", replace(SCENARIOS["counting"], next_cells=doubled))
     assert "SLO" not in {f.check for f in judged("p99:1us").findings}  # a search tries what does not hold
+
+
 @pytest.mark.parametrize(
     ("step", "counters_are_read"), [("lane", False), ("evidence", True), ("append", True), ("save", True)]
 )
