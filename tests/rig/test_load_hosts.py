@@ -11,6 +11,7 @@ import pytest
 from harness.compare import noise_floor_file
 from harness.compare.noise_floor import LEAST_FLOOR
 from harness.provision import podman_cli
+from harness.provision.services import ServiceStatus, ask_services
 from harness.rig.rig import Rig
 from harness.store.run_reader import Run, load_run
 from tests.conftest import ROOT, Tool
@@ -20,16 +21,32 @@ BURST = ("--scenario", "concurrent-writes", "--backend", "postgres", "--requests
 
 
 @pytest.fixture(scope="module")
-def twice(tool: Tool) -> tuple[Run, str]:
-    """A bench of the same thing twice, and what it printed."""
-    done = tool.bench(*BURST, "--aa")
+def repeated(tool: Tool, hosts: Rig) -> tuple[list[Run], str]:
+    """Five runs of the same thing, and what was printed."""
+    before = {service: status.since for service, status in services(hosts).items()}
+    earlier = set(tool.results.iterdir()) if tool.results.exists() else set()
+    done = tool.bench(*BURST, "--aa", "5")
     assert done.returncode == 0, done.stdout + done.stderr
-    return load_run((tool.results / "latest").resolve()), done.stdout
+    for service, status in services(hosts).items():
+        assert status.ok
+        assert (status.since or 0) > (before[service] or 0), f"{service} was restarted between the runs"
+    made = sorted(path for path in tool.results.iterdir() if not path.is_symlink() and path not in earlier)
+    return [load_run(path) for path in made], done.stdout
 
 
-def test_two_load_hosts_give_one_histogram_and_aa_gives_a_noise_floor(tool: Tool, twice: tuple[Run, str]) -> None:
-    run, output = twice
-    assert {row.trial.number for row in run.rows} == set(range(1, 11))
+def services(hosts: Rig) -> dict[str, ServiceStatus]:
+    """The services that a restart starts again."""
+    of_hosts = ask_services(hosts, [host for host in hosts.hosts if host.role != "load"])
+    return {f"{host} {service.name}": service for host, found in of_hosts.items() for service in found}
+
+
+def test_two_load_hosts_give_one_histogram_and_aa_gives_a_noise_floor(
+    tool: Tool, repeated: tuple[list[Run], str]
+) -> None:
+    runs, output = repeated
+    assert len(runs) == 5
+    run = runs[-1]
+    assert {row.trial.number for row in run.rows} == set(range(1, 6))
     for row in run.rows:
         samples = run.lanes(row.trial.order)["main"]
         assert {host: samples.load_host.count(host) for host in ("load-1", "load-2")} == {"load-1": 100, "load-2": 100}
@@ -39,13 +56,16 @@ def test_two_load_hosts_give_one_histogram_and_aa_gives_a_noise_floor(tool: Tool
                  for name in ("load-1", "load-2")]  # fmt: skip
         assert max(first) < max(samples.done_us), "released together"
     floor = noise_floor_file.noise_floor(tool.rig, run.manifest.rig.model_dump())
-    assert run.manifest.noise_floor == floor
+    assert [one.manifest.noise_floor for one in runs] == [floor] * 5
     assert floor["rps"] >= LEAST_FLOOR
+    assert {ratio for key, ratio in floor.items() if key.startswith("runs ")} == {5.0}
     assert f"noise floor of rig '{tool.rig}'" in output
 
 
-def test_two_real_runs_are_compared_until_the_rig_has_changed(tool: Tool, hosts: Rig, twice: tuple[Run, str]) -> None:
-    before = twice[0].run_id
+def test_two_real_runs_are_compared_until_the_rig_has_changed(
+    tool: Tool, hosts: Rig, repeated: tuple[list[Run], str]
+) -> None:
+    before = repeated[0][-1].run_id
     alike = tool("compare", before, before)
     assert alike.returncode == 0, alike.stderr
     assert "  ~" in alike.stdout

@@ -265,7 +265,7 @@ def test_options_that_cannot_be_combined_are_refused() -> None:
     with pytest.raises(UsageError, match="--dsn needs --base-url"):
         run_bench(rig="none", dsn="host=x")
     with pytest.raises(UsageError, match="cannot be combined with --aa or --resume"):
-        run_bench(rig="none", base_url="http://127.0.0.1", aa=True)
+        run_bench(rig="none", base_url="http://127.0.0.1", aa="5")
 
 
 def test_each_trial_has_new_keys() -> None:
