@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import zlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from statistics import fmean
 
 from harness.analysis.bottleneck import CPUS, Attribution, pool_wait
+from harness.checks import names
+from harness.model import Finding
 from harness.report.charts import telemetry
 from harness.report.charts.select import picture
 from harness.report.charts.telemetry_series import TelemetrySeries
 from harness.report.formatting import NOTHING, number, whole_percent
-from harness.report.page_model import Fold, Value, table
+from harness.report.page_model import Fold, Table, Value, table
 from harness.report.summary import ScenarioSummary
 from harness.report.trial_data import TrialData
 
@@ -24,6 +26,13 @@ NOTE = (
     "Saturated: the parts that telemetry shows as saturated while the load ran (and in how many trials, where trials "
     "differ); the folded part below has every trial."
 )
+SLOWEST_NOTE = (
+    "The slowest 1 % of the requests of one trial (at least ten), and the shares of their time. Queue: before the "
+    "send. Pool: waiting for a connection in the service. While they held a session of the database, their time is "
+    "divided like 20 samples per second of what these sessions waited for. The rest is outside of the service: the "
+    "network, or the CPU that was saturated. Shares below 5 % are left out."
+)
+LEAST_SHARE = 0.05
 _PROCESSORS = (*CPUS.values(), "machine")
 
 
@@ -55,6 +64,34 @@ def _busiest(known: Sequence[Attribution]) -> str:
     used = {part: max(one.levels.get(part, 0.0) for one in known) for part in _PROCESSORS}
     part = max(used, key=lambda name: used[name])
     return f"{part} {whole_percent(used[part])} at most"
+
+
+def slowest_table(summary: ScenarioSummary) -> list[Table]:
+    """Returns where the slowest requests of each cell waited; nothing where sessions were not sampled."""
+    rows = []
+    for one in summary.findings:
+        shares = one.numbers.get("shares")
+        if not is_about_slowest(one) or not isinstance(shares, Mapping):
+            continue
+        first, *rest = [f"{cause} {whole_percent(share)}" for cause, share in shares.items() if share >= LEAST_SHARE]
+        rows.append(
+            [
+                summary.labels.get(one.cell, one.cell),
+                number(one.numbers.get("from_ms")),
+                first,
+                ", ".join(rest) or NOTHING,
+                str(one.numbers.get("blocker") or NOTHING),
+            ]
+        )
+    if not rows:
+        return []
+    head = ("cell", "slower than, ms", "first cause", "other causes", "row lock held by")
+    return [table("Where the slowest requests waited", head, rows, note=SLOWEST_NOTE)]
+
+
+def is_about_slowest(one: Finding) -> bool:
+    """Whether a finding is a row of `slowest_table`."""
+    return one.check == names.SLOWEST and one.verdict == "shown" and bool(one.numbers.get("shares"))
 
 
 def telemetry_fold(

@@ -18,7 +18,14 @@ from harness.report.page_model import Block, Line, Section, Table, Value, measur
 from harness.report.pairs import page_table
 from harness.report.scenario_extras import extras_of
 from harness.report.section_input import SectionInput
-from harness.report.sections.bottleneck import HEAD, NOTE, saturated_parts, telemetry_fold
+from harness.report.sections.bottleneck import (
+    HEAD,
+    NOTE,
+    is_about_slowest,
+    saturated_parts,
+    slowest_table,
+    telemetry_fold,
+)
 from harness.report.sections.sqlite_vs_postgres import sqlite_prose
 from harness.report.summary import CellSummary, ScenarioSummary, scenario_answer
 
@@ -47,7 +54,7 @@ def section(source: SectionInput) -> Section:
     verdict: str = worst(f.verdict for f in summary.findings)
     if verdict != "fail" and any(cell.valid < cell.trials for cell in summary.cells):
         verdict = "invalid"
-    groups = _grouped(summary.findings)
+    groups = _grouped(one for one in summary.findings if not is_about_slowest(one))
     blocks: list[Block] = [
         *drawn(summary.name, [*extras.charts(source), *charts(source)]),
         *extras.blocks(source),
@@ -55,6 +62,7 @@ def section(source: SectionInput) -> Section:
         *_strategies(source),
         *page_table(source.within, summary.name, summary.labels),
         *_errors(source),
+        *slowest_table(summary),
         *sqlite_prose(source),
         *telemetry_fold(summary, source.trials, source.series),
     ]

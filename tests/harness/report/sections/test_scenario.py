@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from markupsafe import escape
 
+from harness.checks import names
 from harness.model import Cell
 from harness.record import Evidence, SqliteEvidence
 from harness.report.page import render
@@ -128,3 +129,16 @@ def test_service_time_is_beside_the_latency_of_open_cells_only(tmp_path: Path) -
     assert (row["p99, ms"].text, row["service time p99, ms"].text) == ("1,380", "1.50")
     (row,) = rows_of(only_section(store(tmp_path / "closed", [Made(cell=closed, figures=naive)])), "Results by cell")
     assert "service time p99, ms" not in row
+
+
+def test_causes_of_the_slowest_requests_are_a_table_and_no_check(tmp_path: Path) -> None:
+    cell = concurrent("upsert")
+    shares = {"row lock": 0.82, "WAL": 0.15, "network": 0.03}
+    slowest = found(
+        cell, names.SLOWEST, "shown", "the slowest 10 requests", shares=shares, from_ms=96.4, blocker="app-1 (active)"
+    )
+    section = only_section(store(tmp_path, [Made(cell=cell, ok=50)], [found(cell, "final value"), slowest]))
+    (row,) = rows_of(section, "Where the slowest requests waited")
+    texts = [value.text for value in row.values()]
+    assert texts[1:] == ["96.4", "row lock 82 %", "WAL 15 %", "app-1 (active)"]
+    assert [line.check for line in section.findings] == ["final value"]
