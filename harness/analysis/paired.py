@@ -48,6 +48,14 @@ def blocks_needed(rows: int) -> int:
     return next(blocks for blocks in range(1, 64) if least_p(blocks) * max(rows, 1) < ALPHA)
 
 
+def blocks_for(pairs: int) -> int:
+    """Blocks with which a difference of 10 % at noise of 3 % is found in 96 of 100 runs beside so many pairs.
+
+    1: 8, 2: 9, 4: 10, 8: 11, 32: 13. With `blocks_needed(pairs)` a claim is possible, and found in 58 to 99 of 100.
+    """
+    return blocks_needed(4 * pairs)
+
+
 def metric_ps(metrics: Sequence[Differences], *, seed: int = 0) -> list[float]:
     """The two-sided p of each metric of one pair, corrected over its metrics. All metrics have the same blocks.
 

@@ -17,6 +17,7 @@ from harness.cli.console import background_lines, complain, say
 from harness.cli.runs import RESULTS, show
 from harness.cli.variants_file import read_variants
 from harness.compare import noise_floor_file
+from harness.compare.gate import FailIf
 from harness.errors import CriterionFailed, InvalidMeasurement, RigError
 from harness.measure.resume import require_same_environment, require_same_options, require_same_plan, require_unfinished
 from harness.measure.runner import bench
@@ -51,8 +52,10 @@ class PreparedRun:
 def run_bench(**texts: Any) -> Run | None:
     """Runs `bench` with these options as typed; None after a dry run.
 
-    Raises CriterionFailed or InvalidMeasurement where the verdict is not `pass`; the run is stored before.
+    Raises CriterionFailed or InvalidMeasurement where the verdict is not `pass`, or where --fail-if does not let the
+    variants pass; the run is stored before.
     """
+    gate = None if texts.get("fail_if") is None else FailIf.parse(str(texts["fail_if"]))
     request = BenchRequest.parse(texts, known_scenarios=SCENARIOS, suite=SUITE)
     if request.aa:
         from harness.cli.aa import run_aa
@@ -72,6 +75,10 @@ def run_bench(**texts: Any) -> Run | None:
     end_with(run)
     if failure:
         raise failure
+    if gate:
+        from harness.report.run_summary import compared_within
+
+        gate.enforce_within(compared_within(run))
     return run
 
 

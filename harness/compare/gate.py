@@ -6,12 +6,14 @@ bad end of its interval and its noise floor are below. Where that is not known, 
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from harness.compare.compare import Comparison
 from harness.compare.rows import Row
+from harness.compare.variants import VariantComparison
 from harness.errors import CriterionFailed, InvalidMeasurement, UsageError
 
 
@@ -48,44 +50,61 @@ class FailIf:
                 f"the machines of A and B were not equally fast, so no row can be judged: {comparison.moved[0]}",
                 hint="measure again on quiet machines, or compare variants within one run: ./run bench --vary",
             )
-        worse = [row for row in comparison.rows if row.verdict == "slower" and row.change >= self.share]
+        self._require_not_worse(comparison.rows)
+        if comparison.verdict_b != "pass":
+            raise InvalidMeasurement(f"{about_b}: whether its results are correct is not known", hint=see_b)
+        self._require_shown(
+            comparison.rows,
+            again=f"bench both runs with the same scenarios and --repeat {comparison.needed}",
+            narrower="more trials make the interval narrower; the floor of two single runs is that of their sessions: "
+            "give several runs a side, or compare variants within one run (./run bench --vary)",
+        )
+
+    def enforce_within(self, comparison: VariantComparison) -> None:
+        """Raises CriterionFailed if a variant is slower than the baseline by `share` or more.
+
+        Raises InvalidMeasurement if a row has no verdict, or may be slower by `share`.
+        """
+        self._require_not_worse(comparison.rows)
+        again = f"measure {comparison.needed} blocks: --repeat {comparison.needed}"
+        self._require_shown(
+            comparison.rows, again=again, narrower="more blocks make the interval narrower: give a larger --repeat"
+        )
+
+    def _require_not_worse(self, rows: Sequence[Row]) -> None:
+        worse = [row for row in rows if row.verdict == "slower" and row.change >= self.share]
         if worse:
             first = max(worse, key=lambda row: row.change)
             raise CriterionFailed(
-                f"{len(worse)} of {len(comparison.rows)} rows are slower by {self.share * 100:g}% or more, "
+                f"{len(worse)} of {len(rows)} rows are slower by {self.share * 100:g}% or more, "
                 f"most {first.cell} {first.metric}: {first.change:.1%}",
                 hint="see the rows above",
             )
-        if comparison.verdict_b != "pass":
-            raise InvalidMeasurement(f"{about_b}: whether its results are correct is not known", hint=see_b)
-        compared = [row for row in comparison.rows if row.verdict in ("faster", "slower", "~")]
-        without = [row for row in comparison.rows if row not in compared and not row.new]
-        again = f"bench both runs with the same scenarios and --repeat {comparison.needed}"
+
+    def _require_shown(self, rows: Sequence[Row], *, again: str, narrower: str) -> None:
+        """Raises InvalidMeasurement unless each row of the baseline is shown to be slower by less than `share`."""
+        compared = [row for row in rows if row.verdict in ("faster", "slower", "~")]
+        without = [row for row in rows if row not in compared and not row.new]
         if without:
             first = without[0]
             raise InvalidMeasurement(
-                f"{len(without)} of {len(comparison.rows)} rows have no verdict, "
+                f"{len(without)} of {len(rows)} rows have no verdict, "
                 f"first {first.cell} {first.metric}: {first.verdict}, {first.note}",
                 hint=again,
             )
         if not compared:
             raise InvalidMeasurement(
-                "the two runs have no figure in common that can be compared",
+                "there is no figure that both sides have, so nothing was compared",
                 hint="bench scenarios that measure time (./run scenarios)",
             )
-        self.require_shown(compared)
-
-    def require_shown(self, rows: Sequence[Row]) -> None:
-        """Raises InvalidMeasurement unless each row is shown to be slower by less than `share`."""
-        unshown = [row for row in rows if row.loss_at_most >= self.share]
-        if not unshown:
-            return
-        first = max(unshown, key=lambda row: row.loss_at_most)
-        floor = first.floor - 1
-        reason = f"the noise floor is {floor:.1%}" if floor >= first.loss_at_most else "the bad end of its interval"
-        raise InvalidMeasurement(
-            f"{len(unshown)} of {len(rows)} rows may be slower by {self.share * 100:g}% or more, most "
-            f"{first.cell} {first.metric}: by {first.loss_at_most:.1%}, {first.note or reason}",
-            hint="more trials make the interval narrower; the floor of two single runs is that of their sessions: "
-            "give several runs a side, or compare variants within one run (./run bench --vary)",
-        )
+        unshown = [row for row in compared if row.loss_at_most >= self.share]
+        if unshown:
+            first = max(unshown, key=lambda row: row.loss_at_most)
+            floor = first.floor - 1
+            reason = f"the noise floor is {floor:.1%}" if floor >= first.loss_at_most else "the bad end of its interval"
+            most = "by any amount" if math.isinf(first.loss_at_most) else f"by {first.loss_at_most:.1%}"
+            raise InvalidMeasurement(
+                f"{len(unshown)} of {len(compared)} rows may be slower by {self.share * 100:g}% or more, most "
+                f"{first.cell} {first.metric}: {most}, {first.note or reason}",
+                hint=narrower,
+            )

@@ -42,7 +42,7 @@ class Pair:
 class VariantComparison:
     """All pairs of a run. `tested`: rows over which p is corrected. `blocks`: the most blocks of a pair.
 
-    `needed`: blocks with which each row is significant whose blocks all agree.
+    `needed`: blocks with which a difference is as good as always found that one pair shows in 8 (`paired.blocks_for`).
     """
 
     pairs: tuple[Pair, ...] = ()
@@ -230,7 +230,7 @@ def _judged(measured: Sequence[_Measured], metrics: Mapping[str, str]) -> Varian
         for one, ps in zip(can, corrected, strict=True)
         for metric, p in zip(one.differences, ps, strict=True)
     }
-    needed = paired.blocks_needed(sum(len(one.differences) for one in measured))
+    needed = paired.blocks_for(sum(bool(one.differences) for one in measured))
     least = paired.blocks_needed(sum(bool(one.differences) for one in measured))
     found = []
     for one in measured:

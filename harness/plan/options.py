@@ -194,6 +194,10 @@ class BenchRequest:
         parse_vary, default=(),
     )  # fmt: skip
     variants: str | None = _option("variants", "FILE", "compare the variants of a YAML file: name: {KEY: value}")
+    fail_if: str | None = _option(
+        "fail-if", "slower:P%", "with --vary or --variants: exit with 1 if a variant is slower than the first by this",
+        stored=False,
+    )  # fmt: skip
     resume: str | None = _option("resume", "RUN", "measure what an interrupted run still lacks", stored=False)
     base_url: str | None = _option(
         "base-url", "URL", "measure the service at http(s)://HOST:PORT instead of a rig (docs/openapi.yaml)"
@@ -252,6 +256,10 @@ class BenchRequest:
             raise UsageError("--vary and --variants exclude each other", hint="write all variants into the file")
         if self.vary or self.variants:
             self._require_blocks()
+        elif self.fail_if and not self.resume:
+            raise UsageError(
+                "--fail-if needs --vary or --variants", hint="two runs: ./run compare RUN-A RUN-B --fail-if slower:5%"
+            )
 
     def _require_blocks(self) -> None:
         """Raises UsageError for options that do not fit a comparison of variants in blocks."""

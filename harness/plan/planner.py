@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from harness.analysis.paired import blocks_needed
+from harness.analysis.paired import blocks_for
 from harness.errors import UsageError
 from harness.model import BACKENDS, Cell, Trial
 from harness.plan import blocks
@@ -118,7 +118,7 @@ def _in_blocks(
 ) -> list[Trial]:
     """Returns the trials of all scenarios with variants; adds to `skipped` what is left out and why.
 
-    Without --repeat there are as many blocks as a claim needs beside all other pairs, and BLOCKS or more.
+    Without --repeat there are as many blocks as find a difference beside all other pairs, BLOCKS or more.
     """
     groups: list[list[blocks.Group]] = []
     for name in options.scenarios:
@@ -130,7 +130,7 @@ def _in_blocks(
         groups.append(found)
         skipped |= {f"cells of {name}": left_out} if left_out else {}
     pairs = sum(len(found) for found in groups) * (len(variants) - 1)
-    repeat = options.repeat or max(BLOCKS, blocks_needed(pairs))
+    repeat = options.repeat or max(BLOCKS, blocks_for(pairs))
     rng, orders = random.Random(options.seed), itertools.count(1)
     return [
         trial

@@ -49,11 +49,11 @@ def summarise(run: Run, scenarios: Mapping[str, Scenario] = SCENARIOS) -> RunSum
         scenarios=summaries,
         answers=answers(run),
         headline=headline(run, summaries),
-        within=_within(run),
+        within=compared_within(run),
     )
 
 
-def _within(run: Run) -> VariantComparison:
+def compared_within(run: Run) -> VariantComparison:
     """Returns the comparisons within a run; none where a figure cannot have been measured: `compare` names it."""
     failed = {finding.cell for finding in run.findings if finding.verdict == "fail"}
     try:

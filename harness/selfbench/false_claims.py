@@ -6,14 +6,14 @@ worst noise, over as many independent simulations as its detail says.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from harness.compare.cells import RunData
 from harness.compare.compare import Comparison, compare
 from harness.compare.gate import FailIf
 from harness.compare.noise_floor import measured_floor
 from harness.compare.rows import METRICS, Row
-from harness.compare.variants import compare_within
+from harness.compare.variants import VariantComparison, compare_within
 from harness.errors import CriterionFailed, InvalidMeasurement
 from harness.plan.options import AA_RUNS
 from harness.record import TrialResult
@@ -31,8 +31,8 @@ SLOWER = 1.1
 SHARE = 0.05
 
 Within = Callable[[Sequence[TrialResult]], Sequence[Row]]
-Between = Callable[[World, float], Comparison]
-"""Makes the runs of a comparison, whose B is slower by the factor, and compares them."""
+Between = Callable[[World, float], Comparison | VariantComparison]
+"""Makes what is compared, whose B is slower by the factor, and compares it."""
 
 
 def within_run(rows: Sequence[TrialResult]) -> Sequence[Row]:
@@ -60,11 +60,16 @@ def several_runs(world: World, slower: float) -> Comparison:
     return compare(*sides)
 
 
-WAYS: dict[str, Between] = {
+WAYS: Mapping[str, Between] = {
     "single runs with a floor of 5": with_floor,
     "single runs without a floor": without_floor,
     "three runs a side": several_runs,
 }
+
+
+def variants(world: World, slower: float) -> VariantComparison:
+    """Two variants of one run."""
+    return compare_within(world.interleaved(slower=slower), variants=variant_names())
 
 
 def false_claims_interleaved(runs: int = INTERLEAVED, judge: Within = within_run) -> Entry:
@@ -92,7 +97,7 @@ def power(runs: int = POWER, judge: Within = within_run) -> Entry:
     return entry(shares[name], "share", ">= 0.95", f"10 % slower, 8 blocks, {runs:,} runs per noise; least with {name}")
 
 
-def false_claims_single_runs(runs: int = SINGLE, ways: dict[str, Between] = WAYS) -> Entry:
+def false_claims_single_runs(runs: int = SINGLE, ways: Mapping[str, Between] = WAYS) -> Entry:
     """Share of comparisons of equal runs in which any figure is called different, in the worst way and noise."""
     shares = {
         f"{name}, {noise.name}": _share(_claims(way(World(noise, seed), 1.0).rows) for seed in range(runs))
@@ -102,8 +107,9 @@ def false_claims_single_runs(runs: int = SINGLE, ways: dict[str, Between] = WAYS
     return _worst(shares, f"equal runs, {runs:,} comparisons per way and noise; any claim counts")
 
 
-def gate_open(runs: int = GATE, ways: dict[str, Between] = WAYS) -> Entry:
+def gate_open(runs: int = GATE, ways: Mapping[str, Between] | None = None) -> Entry:
     """Share of comparisons with a B that is 10 % slower in which `--fail-if slower:5%` passes."""
+    ways = ways or {**WAYS, "variants of one run": variants}
     shares = {
         f"{name}, {noise.name}": _share(_passes(way(World(noise, seed), SLOWER)) for seed in range(runs))
         for name, way in ways.items()
@@ -116,9 +122,13 @@ def _claims(rows: Iterable[Row]) -> bool:
     return any(row.verdict in ("faster", "slower") for row in rows)
 
 
-def _passes(comparison: Comparison) -> bool:
+def _passes(comparison: Comparison | VariantComparison) -> bool:
+    gate = FailIf(share=SHARE)
     try:
-        FailIf(share=SHARE).enforce(comparison)
+        if isinstance(comparison, VariantComparison):
+            gate.enforce_within(comparison)
+        else:
+            gate.enforce(comparison)
     except (CriterionFailed, InvalidMeasurement):
         return False
     return True
@@ -129,6 +139,6 @@ def _share(events: Iterable[bool]) -> float:
     return sum(found) / len(found)
 
 
-def _worst(shares: dict[str, float], detail: str) -> Entry:
+def _worst(shares: Mapping[str, float], detail: str) -> Entry:
     name = max(shares, key=lambda each: shares[each])
     return entry(shares[name], "share", "<= 0.05", f"{detail}; most with {name}")

@@ -17,6 +17,7 @@ from harness.analysis.stats import ALPHA, holm, mann_whitney
 def test_least_p_and_the_blocks_that_claims_need() -> None:
     assert [paired.least_p(n) for n in (0, 5, 6, 8)] == [1.0, 0.0625, 0.03125, 0.0078125]
     assert [paired.blocks_needed(rows) for rows in (0, 1, 4, 8, 32)] == [6, 6, 8, 9, 11]
+    assert [paired.blocks_for(pairs) for pairs in (0, 1, 2, 4, 8, 32)] == [6, 8, 9, 10, 11, 13]
 
 
 @pytest.mark.parametrize("blocks", [6, 8, 11, 14])

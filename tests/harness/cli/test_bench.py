@@ -5,13 +5,18 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from harness.cli import bench
 from harness.cli.bench import run_bench
+from harness.errors import CriterionFailed, CrucibleError, InvalidMeasurement, UsageError
+from harness.plan.options import BenchRequest
 from harness.plan.scenario import Site
 from harness.plan.variants import Variant
+from harness.store.run_reader import Run
+from tests.harness.report.test_pairs import stored
 
 
 class TargetOnPaper:
@@ -43,3 +48,40 @@ def test_a_dry_run_prints_the_plan_releases_the_target_and_stores_nothing(
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("load goes to nowhere: ")
     assert lines[1].endswith("  trial 1")
+
+
+@pytest.mark.parametrize(
+    ("slower", "limit", "error"),
+    [
+        (1.3, "slower:5%", CriterionFailed),
+        (1.3, "slower:90%", None),
+        (0.7, "slower:5%", None),
+        (1.04, "slower:5%", InvalidMeasurement),
+    ],
+)
+def test_fail_if_decides_about_the_variants_after_the_run_is_shown(
+    slower: float,
+    limit: str,
+    error: type[CrucibleError] | None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    run = stored(tmp_path, 8, slower=slower)
+    shown: list[Run] = []
+
+    @contextlib.contextmanager
+    def prepared(request: BenchRequest) -> Iterator[SimpleNamespace]:
+        yield SimpleNamespace(request=request)
+
+    monkeypatch.setattr(bench, "prepare", prepared)
+    monkeypatch.setattr(bench, "execute", lambda _: run)
+    monkeypatch.setattr(bench, "show", shown.append)
+    with pytest.raises(error) if error else contextlib.nullcontext():
+        run_bench(vary="strategy=for-update,upsert", scenario="throughput", fail_if=limit)
+    assert shown == [run]
+
+
+@pytest.mark.parametrize("limit", ["slower", "faster:5%", ""])
+def test_a_limit_that_cannot_be_read_ends_before_anything_is_measured(limit: str) -> None:
+    with pytest.raises(UsageError, match="--fail-if"):
+        run_bench(vary="strategy=for-update,upsert", fail_if=limit)

@@ -8,6 +8,7 @@ from harness.compare.compare import Comparison, compare
 from harness.compare.gate import FailIf
 from harness.errors import CriterionFailed, InvalidMeasurement, UsageError
 from tests.harness.compare.test_compare import compared, run, trial
+from tests.harness.compare.test_variants import blocks, within
 
 GATE = FailIf(share=0.05)
 FIVE = [trial(n) for n in range(5)]
@@ -94,9 +95,9 @@ def test_no_common_figure_is_inconclusive() -> None:
     still = [trial(n, scenario="isolation", **none) for n in range(5)]
     comparison = compare(run(still), run(still, "B"))
     assert comparison.rows == ()
-    assert "no figure in common" in inconclusive(comparison).message
+    assert "no figure that both sides have" in inconclusive(comparison).message
     new_alone = compare(run(still), run([*still, *FIVE], "B"))
-    assert "no figure in common" in inconclusive(new_alone).message
+    assert "no figure that both sides have" in inconclusive(new_alone).message
 
 
 def test_run_that_failed_its_own_checks_fails_at_any_speed() -> None:
@@ -154,6 +155,25 @@ def test_machines_that_were_not_equally_fast_are_inconclusive() -> None:
     wrong = compare(run(FIVE, canaries=canary), run(FIVE, "B", canaries=slow, verdict="fail"))
     with pytest.raises(CriterionFailed, match="its speed does not count"):
         GATE.enforce(wrong)
+
+
+def test_gate_of_variants() -> None:
+    with pytest.raises(CriterionFailed, match="4 of 4 rows are slower by 5% or more, most throughput"):
+        GATE.enforce_within(within(blocks(8, effect=1.1)))
+    FailIf(share=0.3).enforce_within(within(blocks(8, effect=1.1)))
+    GATE.enforce_within(within(blocks(8, effect=0.8)))
+    GATE.enforce_within(within(blocks(8, noise=0.005)))
+    for comparison, message in (
+        (within(blocks(8, noise=0.2)), "rows may be slower by 5% or more"),
+        (
+            within(blocks(5)),
+            "4 of 4 rows have no verdict, first throughput.postgres.upsert.h4.p5.c64 rps: too few blocks",
+        ),
+        (within(blocks(8, strategies=("upsert",))), "no figure that both sides have"),
+    ):
+        with pytest.raises(InvalidMeasurement, match=message) as refused:
+            GATE.enforce_within(comparison)
+        assert refused.value.hint
 
 
 def test_worst_verdict_of_several_runs_counts() -> None:

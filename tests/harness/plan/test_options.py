@@ -55,6 +55,7 @@ def test_defaults_and_lists() -> None:
         ({"aa": "5", "resume": "RUN"}, "--aa cannot be combined with --resume"),
         ({"aa_between": "none"}, "--aa-between needs --aa"),
         ({"aa": "5", "aa_between": "restrat"}, "--aa-between: there is no 'restrat'"),
+        ({"fail_if": "slower:5%"}, "--fail-if needs --vary or --variants"),
         ({"vary": "strategy=upsert,unsafe", "aa": "5"}, "--aa cannot be combined with --vary"),
         ({"variants": "f.yml", "aa": "5"}, "--aa cannot be combined with --variants"),
         ({"vary": "strategy=upsert,unsafe", "repeat": "1"}, "--repeat 1 with --vary: one block shows no difference"),

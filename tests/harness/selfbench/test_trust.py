@@ -115,8 +115,9 @@ def test_trials_of_one_session_are_no_evidence_of_another(monkeypatch: pytest.Mo
 def test_gate_is_seldom_open_for_a_loss_of_10_percent_and_open_without_its_last_check(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    assert value(false_claims.gate_open(10, {"several": false_claims.several_runs})) <= 0.1
-    monkeypatch.setattr(FailIf, "require_shown", lambda *_: None)
+    ways = {"several": false_claims.several_runs, "variants": false_claims.variants}
+    assert value(false_claims.gate_open(10, ways)) <= 0.1
+    monkeypatch.setattr(FailIf, "_require_shown", lambda *_, **__: None)
     assert value(false_claims.gate_open(10, {"none": false_claims.without_floor})) > 0.5
 
 
@@ -124,7 +125,8 @@ def test_gate_opens_where_nothing_differs_and_runs_are_even(monkeypatch: pytest.
     """Else a gate that is never open would look good."""
     monkeypatch.setattr(false_claims, "SLOWER", 1.0)
     monkeypatch.setattr(false_claims, "NOISES", [Noise(name="even", within=0.005, between=0.002)])
-    assert value(false_claims.gate_open(20, {"several": false_claims.several_runs})) > 0.9
+    for way in (false_claims.several_runs, false_claims.variants):
+        assert value(false_claims.gate_open(20, {"way": way})) > 0.9
 
 
 def test_noise_is_what_its_name_says() -> None:
@@ -152,7 +154,11 @@ def test_second_variant_is_slower_by_the_factor_and_every_block_has_both() -> No
 def test_json_has_the_measured_figures_and_the_others_are_printed_with_their_reason(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(trust, "FIGURES", {"trust.x": lambda: entry(0.04321, "share", "<= 0.05", "so many")})
+    figures = {
+        "trust.x": lambda: entry(0.04321, "share", "<= 0.05", "so many"),
+        "trust.z": lambda: entry(None, "share", ">= 0.9", "no server"),
+    }
+    monkeypatch.setattr(trust, "FIGURES", figures)
     monkeypatch.setattr(trust, "LEFT_OUT", {"trust.y": "there is no such part"})
     trust.main(tmp_path / "trust.json")
     stored = json.loads((tmp_path / "trust.json").read_text())
@@ -160,3 +166,4 @@ def test_json_has_the_measured_figures_and_the_others_are_printed_with_their_rea
     printed = capsys.readouterr().out
     assert "trust.x" in printed
     assert "trust.y                          not measured: there is no such part" in printed
+    assert "trust.z                          not measured: no server" in printed
