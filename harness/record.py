@@ -5,7 +5,8 @@ from __future__ import annotations
 from array import array
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
+from itertools import compress
 from typing import Any, Literal
 
 from harness.model import Cell, OutcomeCounts, Trial
@@ -35,6 +36,8 @@ class Samples:
     def __len__(self) -> int:
         return len(self.seq)
 
+
+_SAMPLE_COLUMNS = tuple(one.name for one in fields(Samples) if one.name != "captured")
 
 Pragmas = Mapping[str, str | int | float | None]
 """SQLite's pragmas by name, as a worker of the service reads them back."""
@@ -172,9 +175,46 @@ NO_OTHERS: OutcomeCounts = Counter()
 """No increments by requests of other lanes."""
 
 
+def distinct(samples: Samples) -> Samples:
+    """The requests with those of one Idempotency-Key joined: together they are applied at most once.
+
+    A joined request was sent when the first of them was. It is `ok` from the earliest acknowledgement on, else
+    `unknown` if any of them is. Returns `samples` itself where no id repeats.
+    """
+    rows_of: dict[str, list[int]] = {}
+    for row, ident in enumerate(samples.id) if any(samples.id) else ():
+        if ident:
+            rows_of.setdefault(ident, []).append(row)
+    repeated = [rows for rows in rows_of.values() if len(rows) > 1]
+    if not repeated:
+        return samples
+    dropped: set[int] = set()
+    sent_us = array("q", samples.sent_us)
+    for rows in repeated:
+        kept = min(rows, key=lambda row: (_CERTAIN.index(samples.outcome[row]), samples.done_us[row]))
+        sent_us[kept] = min(samples.sent_us[row] for row in rows)
+        dropped.update(row for row in rows if row != kept)
+    joined = replace(samples, sent_us=sent_us)
+    keep = [row not in dropped for row in range(len(samples))]
+    return replace(
+        joined,
+        **{name: _where(getattr(joined, name), keep) for name in _SAMPLE_COLUMNS},
+        captured={name: _where(values, keep) for name, values in joined.captured.items()},
+    )
+
+
+_CERTAIN = ("ok", "unknown", "fail")
+"""Of several requests with one id, which outcome holds."""
+
+
+def _where(column: Any, keep: Sequence[bool]) -> Any:
+    chosen = compress(column, keep)
+    return array(column.typecode, chosen) if isinstance(column, array) else list(chosen)
+
+
 def increments(requests: Samples | OutcomeCounts, op: str, others: OutcomeCounts = NO_OTHERS) -> OutcomeCounts:
-    """The outcomes per key of the operation `op` of `requests`, and of all `others`."""
-    own = count_outcomes(requests)
+    """The outcomes per key of the operation `op` of `requests`, each id once, and of all `others`."""
+    own = count_outcomes(requests if isinstance(requests, Counter) else distinct(requests))
     return Counter({each: number for each, number in own.items() if each[0] == op}) + others
 
 

@@ -6,6 +6,8 @@ Per key (`ok`, `fail` and `unknown` are the outcomes of the increments sent):
     the acknowledged values lie in initial+1 … final, each once  and exactly fill it where unknown = 0
     the order of the values respects real time                   linearizable, see real_time_order.py
 
+Requests with one Idempotency-Key are one increment (`distinct`).
+
 Each finding names the first requests that prove it. The ledger is checked in ledger.py.
 
 Without samples only the first line can be checked, from the counts of outcomes per key.
@@ -21,7 +23,7 @@ from harness.checks import names
 from harness.checks.finding import finding, no_samples
 from harness.checks.real_time_order import back_in_time, by_load_host, floors, unexplained, values_of
 from harness.model import Cell, Finding, OutcomeCounts
-from harness.record import NO_EVIDENCE, NO_OTHERS, Evidence, Samples, increments
+from harness.record import NO_EVIDENCE, NO_OTHERS, Evidence, Samples, distinct, increments
 from harness.text import plural
 
 
@@ -136,6 +138,7 @@ def _duplicate(requests: Samples | OutcomeCounts, balance: _KeyBalance, op: str)
     """The proof of a lost update: the earliest two requests that returned the same value. Empty without one."""
     if isinstance(requests, Counter) or not balance.lost:
         return ""
+    requests = distinct(requests)
     first_row: dict[int, int] = {}
     for row in sorted(_by_key(requests, op)[balance.key].ok, key=lambda r: requests.done_us[r]):
         value = requests.value[row]
@@ -157,6 +160,7 @@ def check_value_sequence(
     """The acknowledged values of each key are initial+1 … final, each once (gaps only where unknown > 0)."""
     if isinstance(samples, Counter):
         return no_samples(cell, names.VALUE_SEQUENCE)
+    samples = distinct(samples)
     doubles = outside = gaps = 0
     first = ""
     values, keys = samples.value, _by_key(samples, op)
@@ -219,6 +223,7 @@ def check_real_time_order(
     """
     if isinstance(samples, Counter):
         return no_samples(cell, names.REAL_TIME_ORDER)
+    samples = distinct(samples)
     violations = compared = 0
     first = ""
     apart = not clock_shared and len(set(samples.load_host)) > 1

@@ -1,7 +1,8 @@
 """The ledger check: the service's ledger of Idempotency-Keys against the samples. Pure.
 
 The ledger holds every `ok` id once with the value that was returned, and no `fail` id; per key, final - initial is the
-number of its rows.
+number of its rows. Some ids are sent twice at once on purpose (harness/load/twin_model.py): both answers have the value
+of the one row.
 """
 
 from __future__ import annotations
@@ -14,17 +15,42 @@ from harness.model import Cell, Finding, OutcomeCounts
 from harness.record import NO_OTHERS, Evidence, Samples
 
 
-def _mismatch(samples: Samples, row: int, entry: tuple[str, int] | None) -> tuple[str, str] | None:
-    """The difference between one request and its ledger row as (kind, sentence), or None."""
-    seq, outcome, key, value = samples.seq[row], samples.outcome[row], samples.key[row], samples.value[row]
-    if outcome == "ok" and entry is None:
+def _mismatch(samples: Samples, row: int, outcome: str, entry: tuple[str, int] | None) -> tuple[str, str] | None:
+    """The difference between one request and its ledger row as (kind, sentence), or None.
+
+    `outcome`: that of all requests with its id together.
+    """
+    seq, key, value = samples.seq[row], samples.key[row], samples.value[row]
+    if samples.outcome[row] == "ok" and entry is None:
         return "acknowledged but absent", f"request {seq} was acknowledged but its id is not in the ledger"
-    if outcome == "ok" and entry is not None and entry != (key, value):
+    if samples.outcome[row] == "ok" and entry is not None and entry != (key, value):
         stored = f"the ledger holds {entry[1]} on '{entry[0]}'"
         return "another value", f"request {seq} returned {value} on '{key}', {stored}"
     if outcome == "fail" and entry is not None:
         return "refused but applied", f"request {seq} was refused but its id is in the ledger"
     return None
+
+
+def _twins(samples: Samples, op: str) -> tuple[dict[str, str], list[tuple[str, str]], int]:
+    """Returns id -> outcome of its requests together, the ids that were not sent as twins, and the number of twins.
+
+    A twin is sent once, while the first request is in flight.
+    """
+    rows_of: dict[str, list[int]] = {}
+    for row, (name, ident) in enumerate(zip(samples.op, samples.id, strict=True)):
+        if name == op and ident:
+            rows_of.setdefault(ident, []).append(row)
+    outcomes: dict[str, str] = {}
+    problems: list[tuple[str, str]] = []
+    twins = 0
+    for ident, rows in rows_of.items():
+        outcomes[ident] = min((samples.outcome[row] for row in rows), key=("ok", "unknown", "fail").index)
+        first, *others = sorted(rows, key=samples.seq.__getitem__)
+        twins += len(others)
+        if len(others) > 1 or any(samples.sent_us[row] >= samples.done_us[first] for row in others):
+            late = f"id {ident} was sent again, not as a twin (request {samples.seq[others[-1]]})"
+            problems.append(("sent again", late))
+    return outcomes, problems, twins
 
 
 def check_ledger(
@@ -44,16 +70,9 @@ def check_ledger(
     ledger = evidence.ledger
     if ledger is None:
         return finding(cell, names.LEDGER, "unknown", "no ledger was read for this trial")
-    problems: list[tuple[str, str]] = []
-    ids: dict[str, str] = {}
+    ids, problems, twins = _twins(samples, op)
     for row, (name, ident) in enumerate(zip(samples.op, samples.id, strict=True)):
-        if name != op or not ident:
-            continue
-        if ident in ids:
-            problems.append(("sent twice", f"id {ident} was sent twice (request {samples.seq[row]})"))
-        ids[ident] = samples.outcome[row]
-        problem = _mismatch(samples, row, ledger.get(ident))
-        if problem:
+        if name == op and ident and (problem := _mismatch(samples, row, ids[ident], ledger.get(ident))):
             problems.append(problem)
     problems += [("never sent", f"the ledger holds {ident}, which no request sent") for ident in ledger.keys() - ids]
     rows = Counter(key for key, _ in ledger.values())
@@ -77,6 +96,8 @@ def check_ledger(
         cell,
         names.LEDGER,
         "pass",
-        f"{len(ledger):,} rows for {outcomes['ok']:,} acknowledged and {outcomes['unknown']:,} unknown ids, none twice",
+        f"{len(ledger):,} rows for {outcomes['ok']:,} acknowledged and {outcomes['unknown']:,} unknown ids, "
+        + (f"none doubled although {twins:,} were sent twice at once" if twins else "none sent twice"),
         rows=len(ledger),
+        twins=twins,
     )

@@ -107,6 +107,8 @@ class SampleBuffer:
         self.lists: list[tuple[int, dict[str, object]]] = []
         """(seq, captured fields that are not numbers)."""
         self._lists_bytes = 0
+        self.twins: dict[int, int] = {}
+        """Request -> the earlier one whose Idempotency-Key it repeats."""
         self._outcome_counts: Counter[tuple[int, int, int]] = Counter()
         """Without samples: (operation, key, outcome) -> requests."""
         self._pack_into = _ROW.pack_into
@@ -285,7 +287,7 @@ class SampleBuffer:
                     status,
                     value if has_value else None,
                     errors[error],
-                    job.id(seq) if operation.idempotency else "",
+                    job.id(self.twins.get(seq, seq)) if operation.idempotency else "",
                     job.load_host,
                     PHASES[due >= self.measure_from_us],
                     fields[12:],

@@ -55,6 +55,8 @@ class Operation:
     headers: Mapping[str, str] = field(default_factory=dict)
     idempotency: bool = False
     """Send `Idempotency-Key: <run_tag>-<load_host>-<seq>` and keep it in the sample's `id`."""
+    twins: float = 0.0
+    """Closed mode: share of the requests that repeat the Idempotency-Key, and all else, of one that is in flight."""
     value: str = ""
     """Field of the response that must hold an integer, kept as the sample's `value`; empty: none is expected."""
     capture: tuple[str, ...] = ()
@@ -69,6 +71,8 @@ class Operation:
             if not re.fullmatch(r"/[!-~]*", path):
                 raise job_error(where, f"path {path!r} must start with / and be printable ASCII without spaces")
         check_positive(f"{where}.weight", self.weight)
+        if not 0 <= self.twins <= 0.5 or (self.twins and not self.idempotency):
+            raise job_error(where, "twins must be a share up to 0.5 of requests with idempotency")
         for name, text in self.headers.items():
             if not re.fullmatch(r"[A-Za-z0-9-]+", name) or not re.fullmatch(r"[ -~]*", text):
                 raise job_error(where, f"header {name!r} is not printable ASCII on one line")
@@ -155,6 +159,8 @@ class LoadSpec:
             raise job_error("rate", "a rate makes the load open; leave it out in closed mode")
         if self.mode == "open" and self.rate is None:
             raise job_error("rate", "open mode needs a rate (requests per second)")
+        if self.mode == "open" and any(op.twins for op in self.operations):
+            raise job_error("operations", "twins need closed mode")
         if self.requests is None and self.seconds is None:
             raise job_error("requests", "give requests, seconds or both")
         for name in ("clients", "requests", "seconds", "rate", "timeout_s"):

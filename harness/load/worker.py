@@ -23,8 +23,9 @@ from harness.load.results import histogram, merge, outcome_counts, samples, stal
 from harness.load.results.summary import Clock, ConnectionTotals, LaneSummary, OutcomeTotals, PhaseTotals
 from harness.load.sample_buffer import MEASURE, WARMUP, SampleBuffer
 from harness.load.steady_state import STEP_MS, Row
+from harness.load.twin_model import TwinModel
 
-MODELS: Mapping[str, type[Engine]] = {"closed": ClosedModel, "open": OpenModel}
+MODELS: Mapping[str, type[Engine]] = {"closed": ClosedModel, "open": OpenModel, "twins": TwinModel}
 _REFILL_S = 0.2
 """Pause between looks for connections that the service closed before the release."""
 _LEAD_US = 1_000
@@ -43,7 +44,7 @@ async def work(job: Job, commands: asyncio.Queue[str | None], emit: Emit) -> Lan
     merge.clear(folder)
     _allow_connections(job)
     buffer = SampleBuffer(job, folder, lambda row: emit({"event": "progress", **row}))
-    engine = MODELS[job.mode](job, buffer)
+    engine = MODELS["twins" if any(op.twins for op in job.operations) else job.mode](job, buffer)
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(lambda _, context: _stop_on_bug(engine, context))
     try:

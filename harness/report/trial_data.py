@@ -19,7 +19,7 @@ from harness.isolation import matrix
 from harness.isolation.matrix import MatrixRow
 from harness.load.results import histogram
 from harness.load.results.summary import LaneSummary
-from harness.record import Evidence, TrialResult
+from harness.record import Evidence, TrialResult, distinct
 from harness.report.charts.telemetry_series import SeriesBuilder, TelemetrySeries, spans_of
 from harness.report.charts.theme import number as number_of
 from harness.store.run_reader import Run
@@ -169,7 +169,8 @@ def _by_key(run: Run, order: int) -> _Keys:
     ok: Counter[str] = Counter()
     unknown: Counter[str] = Counter()
     for samples in run.lanes(order).values():
-        for op, key, outcome in zip(samples.op, samples.key, samples.outcome, strict=True):
+        once = distinct(samples)
+        for op, key, outcome in zip(once.op, once.key, once.outcome, strict=True):
             if op == "increment" and outcome != "fail":
                 (ok if outcome == "ok" else unknown)[key] += 1
     return ok, unknown

@@ -22,6 +22,9 @@ REQUESTS = 1000
 HOSTS = 4
 LEDGER_KEYS = "spread"
 """The key set whose requests carry an Idempotency-Key and write the ledger."""
+TWINS = 0.05
+"""Share of these requests that repeat the key of one in flight. None for a service that the harness does not manage
+(its pool is unknown): the contract lets it ignore the key."""
 
 
 def cells(options: BenchRequest, site: Site) -> list[Cell]:
@@ -47,6 +50,7 @@ def workload(trial: Trial) -> dict[str, LoadSpec]:
     """Returns a load with one connection per request, opened beforehand and released together."""
     cell = trial.cell
     key_set = str(cell.params["keys"])
+    with_ledger = key_set == LEDGER_KEYS
     return {
         "main": LoadSpec(
             mode="closed",
@@ -54,7 +58,9 @@ def workload(trial: Trial) -> dict[str, LoadSpec]:
             requests=cell.requests,
             timeout_s=60.0,
             keys=keys(key_set),
-            operations=(increment(cell.strategy, idempotency=key_set == LEDGER_KEYS),),
+            operations=(
+                increment(cell.strategy, idempotency=with_ledger, twins=TWINS if with_ledger and cell.pool else 0),
+            ),
         )
     }
 

@@ -43,7 +43,7 @@ def warmup(seconds: float | None) -> Warmup:
     return Warmup(seconds=min(longest, MIN_WARMUP_S), max_seconds=longest)
 
 
-def increment(strategy: str, *, idempotency: bool = False, paths: Sequence[str] = ()) -> Operation:
+def increment(strategy: str, *, idempotency: bool = False, twins: float = 0.0, paths: Sequence[str] = ()) -> Operation:
     """Returns the operation `increment`, through the load balancer or over `paths` in turn.
 
     With an empty `strategy` the service uses its default.
@@ -54,6 +54,7 @@ def increment(strategy: str, *, idempotency: bool = False, paths: Sequence[str] 
         paths=tuple(paths),
         body={"key": "{key}", **({"strategy": strategy} if strategy else {})},
         idempotency=idempotency,
+        twins=twins,
         value="value",
         capture=CAPTURE,
     )

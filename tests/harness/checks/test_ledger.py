@@ -7,7 +7,9 @@ from dataclasses import replace
 
 import pytest
 
+from harness.checks.counter_oracle import check_final_value
 from harness.checks.ledger import check_ledger
+from harness.record import distinct
 from tests.support.histories import CELL, grown, history, serial
 
 LEDGER = {"a": ("hot-0", 1), "b": ("hot-0", 2)}
@@ -37,9 +39,35 @@ def test_a_ledger_that_differs_fails(
     assert problem in found.numbers["problems"]
 
 
-def test_an_id_sent_twice_fails() -> None:
-    samples = history((0, 5, "ok", 1), (6, 9, "ok", 1), id=["a", "a"])
-    assert check_ledger(CELL, samples, grown(1, ledger={"a": ("hot-0", 1)})).verdict == "fail"
+@pytest.mark.parametrize(
+    ("requests", "verdict"),
+    [
+        ([(0, 5, "ok", 1), (4, 9, "ok", 1)], "pass"),
+        ([(0, 5, "unknown", None), (4, 9, "ok", 1)], "pass"),
+        ([(0, 5, "fail", None), (4, 9, "ok", 1)], "pass"),
+        ([(0, 5, "ok", 1), (4, 9, "ok", 2)], "fail"),  # another value
+        ([(0, 5, "ok", 1), (6, 9, "ok", 1)], "fail"),  # no twin: the first had ended
+        ([(0, 5, "ok", 1), (4, 9, "ok", 1), (4, 9, "ok", 1)], "fail"),
+        ([(0, 5, "fail", None), (4, 9, "fail", None)], "fail"),  # refused but applied
+    ],
+)
+def test_only_twins_may_have_one_id(requests: list[tuple[int, int, str, int | None]], verdict: str) -> None:
+    samples = history(*requests, id=["a"] * len(requests))
+    assert check_ledger(CELL, samples, grown(1, ledger={"a": ("hot-0", 1)})).verdict == verdict
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "joined"),
+    [(("ok", "fail"), "ok"), (("fail", "unknown"), "unknown"), (("unknown", "ok"), "ok"), (("fail", "fail"), "fail")],
+)
+def test_twins_are_one_increment_from_the_first_send_to_the_first_acknowledgement(
+    outcomes: tuple[str, str], joined: str
+) -> None:
+    samples = history((0, 9, outcomes[0], 1), (4, 7, outcomes[1], 1), (8, 9, "ok", 2), id=["a", "a", ""])
+    once = distinct(samples)  # type: ignore[arg-type]
+    assert (once.outcome, list(once.sent_us)) == ([joined, "ok"], [0, 8])
+    assert check_final_value(CELL, samples, grown(2 if joined == "ok" else 1)).verdict == "pass"
+    assert distinct(once) is once
 
 
 def test_a_ledger_that_was_not_read_is_unknown() -> None:

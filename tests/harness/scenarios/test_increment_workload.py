@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from harness.model import STRATEGIES, Cell
+from harness.model import STRATEGIES, Cell, Trial
 from harness.plan.scenario import Site, Skip
 from harness.record import SqliteEvidence, TransactionCounts
 from harness.scenarios import SCENARIOS
@@ -29,6 +29,14 @@ WRITES = replace(cell("concurrent-writes", backend="postgres", keys="hot"), host
 ON_FILE = replace(WRITES, backend="sqlite-naive")
 STEADY = replace(cell("throughput", strategy="upsert", keys="hot"), hosts=2)
 CONTROL = replace(cell("throughput", strategy="unsafe", keys="hot"), hosts=2)
+
+
+@pytest.mark.parametrize(("keys", "pool", "twins"), [("spread", 5, 0.05), ("hot", 5, 0.0), ("spread", 0, 0.0)])
+def test_ledger_cells_send_twins_unless_the_service_may_ignore_the_id(keys: str, pool: int, twins: float) -> None:
+    planned = replace(cell("concurrent-writes", keys=keys), pool=pool, requests=100, clients=100)
+    lanes = SCENARIOS["concurrent-writes"].workload(Trial(cell=planned, number=1, order=1, seed=1))
+    (operation,) = lanes["main"].operations
+    assert (operation.twins, operation.idempotency) == (twins, keys == "spread")
 
 
 def test_concurrent_writes_plans_both_key_sets_for_each_backend() -> None:
