@@ -28,7 +28,8 @@ import yaml
 
 from harness.errors import RigError
 from harness.provision import play_processes
-from harness.provision.path_quoting import ssh_parses
+from harness.provision.ansible_reader import own_environment
+from harness.provision.path_quoting import fits_control_path
 from harness.rig import machine_lock
 from harness.rig.ssh import changed_host_key
 from harness.rig.state import PLAYBOOKS, Variables, folder, write_private
@@ -199,7 +200,7 @@ def run_playbooks(
             command += ["--limit", ",".join(only)]
         command += [str(PLAYBOOKS / name) for name in playbooks]
         environment = {
-            **os.environ,
+            **own_environment(),
             "ANSIBLE_CONFIG": str(PLAYBOOKS / "ansible.cfg"),
             "ANSIBLE_CALLBACK_PLUGINS": str(PLAYBOOKS / "callback_plugins"),
             "ANSIBLE_STDOUT_CALLBACK": "json_lines",
@@ -207,7 +208,7 @@ def run_playbooks(
             "ANSIBLE_SSH_CONTROL_PATH_DIR": str(Path(temporary) / "cp"),
             "PYTHONWARNINGS": "ignore",
             play_processes.VARIABLE: temporary,
-            **(_WITHOUT_CONTROL_PATH if ssh_parses(base) else {}),
+            **({} if fits_control_path(base) else _WITHOUT_CONTROL_PATH),
             **(strategy() if mitogen else {}),
         }
         with subprocess.Popen(

@@ -50,10 +50,15 @@ def ansible_listing(path: Path) -> Listing:
         raise UsageError(f"{path}: Ansible's output is not a list of hosts: {printable(error, 200)}") from None
 
 
+def own_environment() -> dict[str, str]:
+    """Returns the environment without settings of the user's own Ansible, such as ANSIBLE_HOST_KEY_CHECKING=False."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")}
+
+
 def _run(sources: list[str], temporary: Path) -> bytes:
     command = [sys.executable, "-m", "ansible", "inventory", "--list", "--export"]
     command += [word for source in sources for word in ("--inventory", source)]
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")} | {
+    environment = own_environment() | {
         "ANSIBLE_CONFIG": str(PLAYBOOKS / "ansible.cfg"),
         "ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED": "true",
         "ANSIBLE_LOCAL_TEMP": str(temporary / "ansible"),

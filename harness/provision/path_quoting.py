@@ -11,6 +11,8 @@ from pathlib import Path
 
 from harness.errors import RigError
 
+MAX_FOLDER_BYTES = 60
+"""Of a folder below which ssh keeps a socket: the names of the play, of Ansible and of ssh take 45 bytes."""
 _REFUSED = {
     ":": "podman separates the parts of a volume, and Ansible folders, with it",
     "${": "ssh replaces it with an environment variable",
@@ -53,9 +55,12 @@ def ssh_path(value: str) -> str:
     return words[0].replace("%%", "%") if words else ""
 
 
-def ssh_parses(path: Path) -> bool:
-    """Whether ssh gives some character of the path a meaning; Ansible itself does not quote a control path."""
-    return any(char in str(path) for char in '%"\\$')
+def fits_control_path(folder: Path) -> bool:
+    """Whether the socket of a shared ssh connection can be below a rig's folder.
+
+    Ansible does not quote its path, and the path of a Unix socket has at most 107 bytes (unix(7)).
+    """
+    return not any(char in str(folder) for char in '%"\\$') and len(os.fsencode(folder)) <= MAX_FOLDER_BYTES
 
 
 def qemu_value(path: Path) -> str:

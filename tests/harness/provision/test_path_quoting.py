@@ -16,7 +16,7 @@ import pytest
 from harness.errors import RigError, UsageError
 from harness.model import Host
 from harness.provision import ansible, provisioner, qemu, ssh_keys
-from harness.provision.path_quoting import check_path, ssh_path
+from harness.provision.path_quoting import check_path, fits_control_path, ssh_path
 from harness.provision.providers.local_hosts import ssh_variables
 from harness.provision.topology import listed_host
 from harness.rig import state
@@ -131,18 +131,39 @@ def test_ansible_runs_wherever_the_checkout_is(
       ansible.builtin.command:
         argv: ["{{ playbook_dir }}/one.sh", "{{ path }}"]
       register: result
-    - name: Ensure the path arrived
+    - name: Ensure the path arrived, and no setting of the user's own Ansible
       ansible.builtin.assert:
-        that: result.stdout == path
+        that:
+          - result.stdout == path
+          - lookup('ansible.builtin.env', 'ANSIBLE_HOST_KEY_CHECKING') == ''
+          - lookup('ansible.builtin.env', 'ANSIBLE_KEEP_REMOTE_FILES') == ''
     - name: Ensure our module is found
       file_set:
         files: [{path: "{{ path }}/made", state: directory}]
 """)
     base = state.make_folder("one")
+    for name in ("HOST_KEY_CHECKING", "CHECK_MODE", "GATHERING", "KEEP_REMOTE_FILES", "STRATEGY", "ROLES_PATH"):
+        monkeypatch.setenv(f"ANSIBLE_{name}", "1")
     state.write_private(base / "inventory.yml", "all: {hosts: {here: {}}}\n")
     result = ansible.run_playbooks("one", ["try.yml"], variables={"path": str(base)}, echo=print, mitogen=mitogen)
     assert result.ok >= 3
     assert (base / "made").is_dir()
+
+
+@pytest.mark.parametrize(
+    ("folder", "fits"),
+    [("/home/me/.rigs/local", True), ("/" + "x" * 59, True), ("/" + "x" * 60, False), ("/" + "é" * 30, False)],
+)
+def test_the_socket_of_a_shared_connection_has_a_path_that_ssh_can_use(folder: str, fits: bool) -> None:
+    """ssh fails for a socket whose path is longer than 107 bytes; it adds 17 characters, Ansible and we add 28."""
+    assert fits_control_path(Path(folder)) == fits
+    if fits:
+        assert len(os.fsencode(folder)) + len("/play-12345678/cp/0123456789") + len(".0123456789abcdef") <= 107
+
+
+@pytest.mark.parametrize("character", ["%", '"', "\\", "$"])
+def test_a_path_that_ssh_parses_is_no_path_of_a_socket(character: str) -> None:
+    assert not fits_control_path(Path(f"/a{character}b"))
 
 
 @pytest.mark.parametrize("name", REFUSED)
