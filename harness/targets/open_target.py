@@ -16,7 +16,7 @@ from harness.rig.rig import Rig, open_rig
 from harness.rig.state import RigState, authority_file
 from harness.targets.base import Target
 from harness.targets.rig_target import RigTarget
-from harness.targets.url import locate
+from harness.targets.url import locate, normal
 from harness.targets.url_target import UrlTarget
 
 
@@ -78,7 +78,7 @@ def _addresses(rig: RigState) -> set[str]:
     with contextlib.suppress(RigError):  # another version's provider
         if provider_of(rig).NETWORK_IS_LOCAL:
             addresses |= {host.address for host in rig.hosts}
-    return addresses
+    return {normal(address) for address in addresses}
 
 
 def _lock(rig: str, *, read_only: bool) -> contextlib.AbstractContextManager[None]:

@@ -25,6 +25,8 @@ HINT = "give --base-url http://HOST:PORT"
 class Address:
     """A service's address: `host` as the user gave it, `ip` as it was looked up, `others` if it has more addresses.
 
+    IP addresses are in their `normal` form.
+
     `ca`: with `tls`, the file of the certificate authority to verify against; empty means the system's.
     """
 
@@ -54,7 +56,7 @@ def locate(base_url: str) -> Address:
         port = parts.port
     except ValueError:
         raise UsageError("--base-url: not a URL with a valid host and port", hint=HINT) from None
-    host = parts.hostname or ""
+    host = normal(parts.hostname or "")
     if parts.username is not None or parts.password is not None or "@" in base_url:
         raise UsageError("--base-url: credentials in the URL are not supported", hint=HINT)
     if parts.scheme not in ("http", "https") or not _HOST.fullmatch(host) or port == 0:
@@ -74,22 +76,33 @@ def look_up(host: str, port: int) -> list[str]:
     """Returns the IP addresses of a name, without repetitions, in the resolver's order. Raises RigError."""
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        return list(dict.fromkeys(str(entry[4][0]) for entry in found))
+        return list(dict.fromkeys(normal(str(entry[4][0])) for entry in found))
     except OSError as error:
         raise RigError(f"{host}: {error.strerror or error}", hint="is the name spelt right?") from None
 
 
+def normal(address: str) -> str:
+    """Returns the one form in which an IP address is compared: an IPv4 address that is mapped into IPv6 as IPv4.
+
+    `::ffff:198.18.0.3` is 198.18.0.3 (RFC 4291, 2.5.5.2), `::0:1` is ::1. A name is returned as it is.
+    """
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return address
+    return str(getattr(parsed, "ipv4_mapped", None) or parsed)
+
+
 def is_ours(ip: str, rig_addresses: Collection[str]) -> bool:
-    """Returns whether an address is loopback or of a rig's host.
+    """Returns whether an address is loopback or of a rig's host, both in their `normal` form.
 
     The range for benchmarks (RFC 2544) is not enough: resolvers of proxies give its addresses to public names.
     """
     try:
-        address = ipaddress.ip_address(ip.partition("%")[0])
+        address = ipaddress.ip_address(normal(ip))
     except ValueError:
         return False
-    mapped = getattr(address, "ipv4_mapped", None) or address
-    return mapped.is_loopback or str(mapped) in rig_addresses
+    return address.is_loopback or str(address).partition("%")[0] in rig_addresses
 
 
 def permit(what: str, ip: str, rig_addresses: Collection[str], *, owned: bool) -> None:

@@ -50,13 +50,32 @@ def test_a_state_that_lacks_what_a_bench_reads_is_damaged(rig: state.RigState, l
         open_rig(rig.name)
 
 
-@pytest.mark.parametrize(("url", "ours"), [("https://198.18.0.3:8080", True), ("https://198.18.0.9:8080", False)])
+@pytest.mark.parametrize(
+    ("url", "ours"),
+    [
+        ("https://198.18.0.3:8080", True),
+        ("https://[::ffff:198.18.0.3]:8080", True),
+        ("https://[0:0:0:0:0:ffff:c612:3]:8080", True),
+        ("https://198.18.0.9:8080", False),
+        ("https://[::ffff:198.18.0.9]:8080", False),
+    ],
+)
 def test_the_certificate_of_a_rigs_host_is_verified_by_url_too(rig: state.RigState, url: str, ours: bool) -> None:
     for name in (rig.name, "another"):
         with open_target(name, base_url=url, owned=not ours) as (service, _):
             assert isinstance(service, UrlTarget)
             ca = str(authority_file(rig.name)) if ours else ""
             assert (service.endpoint().tls, service.endpoint().ca) == (True, ca)
+            assert service.endpoint().host == f"198.18.0.{3 if ours else 9}", "the name that the certificate has"
+
+
+def test_a_bench_at_a_mapped_address_locks_the_rig(rig: state.RigState) -> None:
+    with (
+        state.locked(rig.name),
+        pytest.raises(RigError, match="another process is changing or measuring it"),
+        open_target(rig.name, base_url="http://[::ffff:198.18.0.3]:8080"),
+    ):
+        raise AssertionError
 
 
 def test_a_loopback_port_for_ssh_is_no_address_of_a_rigs_service(rig: state.RigState) -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from harness.errors import RigError, UsageError
 from harness.targets.service_client import ServiceClient
-from harness.targets.url import Address, is_ours, locate
+from harness.targets.url import Address, is_ours, locate, normal
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -78,6 +78,22 @@ def test_an_invalid_url_is_refused(url: str, reason: str) -> None:
     with pytest.raises(UsageError, match=reason) as error:
         locate(url)
     assert "secret" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("address", "form"),
+    [
+        ("::ffff:198.18.0.3", "198.18.0.3"),
+        ("::FFFF:c612:3", "198.18.0.3"),
+        ("0:0:0:0:0:0:0:1", "::1"),
+        ("2001:DB8::0:1", "2001:db8::1"),
+        ("fe80::1%eth0", "fe80::1%eth0"),
+        ("198.18.0.3", "198.18.0.3"),
+        ("app-1.example", "app-1.example"),
+    ],
+)
+def test_an_address_is_compared_in_one_form(address: str, form: str) -> None:
+    assert normal(address) == form
 
 
 @pytest.mark.parametrize("ip", ["127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1"])
