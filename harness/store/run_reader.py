@@ -37,7 +37,7 @@ from harness.analysis.figures import figures
 from harness.analysis.telemetry_totals import TelemetryReading, TelemetryTotals, aggregate, readings
 from harness.errors import FormatError, UsageError
 from harness.load.results import histogram, outcome_counts
-from harness.load.results.samples import read_samples
+from harness.load.results.samples import MemoryBudget, read_samples
 from harness.load.results.summary import LaneSummary
 from harness.model import Finding, OutcomeCounts
 from harness.record import Evidence, Samples, TrialRecord, TrialResult
@@ -94,14 +94,15 @@ class Run:
         return tuple(Finding(**record.model_dump()) for record in self.manifest.findings)
 
     def lanes(self, order: int) -> dict[str, Samples]:
-        """Lane name -> samples of trial `order`. Raises FormatError for a damaged file."""
+        """Lane name -> samples of trial `order`. Raises FormatError for a damaged file, or for too many samples."""
         lanes: dict[str, Samples] = {}
+        budget = MemoryBudget()
         folder = self.path / "samples"
         for entry in sorted(folder.iterdir()) if folder.is_dir() else ():
             match = _LANE.fullmatch(entry.name)
             if match and int(match[1]) == order and is_own(entry):
                 try:
-                    lanes[match[2]] = read_samples(entry)
+                    lanes[match[2]] = read_samples(entry, budget)
                 except (ValueError, OSError, EOFError, csv.Error, zlib.error) as error:
                     raise FormatError(f"{entry}: {error}", hint="the samples file is damaged") from error
         return lanes

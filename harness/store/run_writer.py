@@ -36,6 +36,10 @@ LANE_FILES = {
 }
 
 
+NAMES = 100
+"""Attempts to find a name for a run's folder."""
+
+
 def now() -> str:
     """The time in UTC to the second, as ISO 8601."""
     return dt.datetime.now(dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -58,14 +62,10 @@ class RunWriter:
 
         Raises RigError, and leaves nothing, where the folder of the results cannot be written.
         """
-        stamp = dt.datetime.now(dt.UTC).strftime("%Y%m%d-%H%M%S")
-        run_id = stamp
         with disk_errors(root):
             root.mkdir(parents=True, exist_ok=True)
-            while (root / run_id).exists():
-                run_id = f"{stamp}-{secrets.token_hex(2)}"
-            path = root / run_id
-            path.mkdir()
+            path = _make_folder(root, dt.datetime.now(dt.UTC).strftime("%Y%m%d-%H%M%S"))
+        run_id = path.name
         manifest = Manifest(run_id=run_id, started=now(), code=code, rig=rig, options=dict(options))
         recorder = cls(root, manifest, path)
         try:
@@ -175,6 +175,18 @@ class RunWriter:
             "telemetry": TELEMETRY_COLUMNS,
         }[name]
         append_rows(self.path / f"{name}.csv", columns, rows)
+
+
+def _make_folder(root: Path, stamp: str) -> Path:
+    """Makes the folder of a run and returns it: named by its second, with a suffix if another run has that name.
+
+    mkdir(2) decides, because other sessions start runs as well.
+    """
+    for suffix in ("", *(f"-{secrets.token_hex(2)}" for _ in range(NAMES))):
+        with contextlib.suppress(FileExistsError):
+            (root / f"{stamp}{suffix}").mkdir()
+            return root / f"{stamp}{suffix}"
+    raise RigError(f"{root}: {NAMES} runs started in the second {stamp}", hint="start the bench again")
 
 
 def _plain(value: Any) -> Any:

@@ -39,8 +39,26 @@ MAX_LINE = 2**16
 """Greatest length of a line: a compressed file without line breaks must not fill the memory."""
 MAX_RATIO = 64
 """Greatest ratio of unpacked to stored size: samples compress to a fifth, a decompression bomb to a thousandth."""
+MAX_COLUMNS = 200
+MAX_BYTES = 4 * 2**30
+"""Greatest memory of the samples of a trial, as estimated while they are read: about fourteen million requests."""
+_ROW_BYTES, _TEXT_BYTES = 150, 60
+"""Memory of a row without captured fields and texts; of a text besides its characters (64-bit CPython)."""
 GZIP_ROWS = 50_000
 """A file with this many rows or more is compressed (samples.csv.gz)."""
+
+
+class MemoryBudget:
+    """What several samples files together may take in memory; raises ValueError where it is used up."""
+
+    def __init__(self, limit_bytes: int = MAX_BYTES) -> None:
+        self._limit_bytes = self._left_bytes = limit_bytes
+
+    def take(self, size: int) -> None:
+        """Counts `size` bytes."""
+        self._left_bytes -= size
+        if self._left_bytes < 0:
+            raise ValueError(f"the samples of the trial take more than {self._limit_bytes:,} bytes of memory")
 
 
 class Sample(NamedTuple):
@@ -100,23 +118,31 @@ _READ = 2**15
 """Characters read at once: few enough that their texts are still in the processor's cache when they are converted."""
 
 
-def read_samples(path: Path) -> Samples:
+def read_samples(path: Path, budget: MemoryBudget | None = None) -> Samples:
     """Reads a samples file, compressed or not; columns may be in any order, unknown ones are ignored.
+
+    Files that are read with the same `budget` share it.
 
     Raises ValueError with the reason for a damaged file, OSError and EOFError for one that cannot be read.
     """
     max_bytes = max(2**20, MAX_RATIO * path.stat().st_size)
+    budget = budget or MemoryBudget()
     with open_text(path, "r") as file:
         names = next(csv.reader([file.readline(MAX_LINE)]), [])
+        if len(names) > MAX_COLUMNS:
+            raise ValueError(f"more than {MAX_COLUMNS} columns")
         missing = [name for name in COLUMNS if name not in names]
         if missing or len(set(names)) < len(names):
             raise ValueError(f"columns are missing or repeated: {', '.join(missing) or ', '.join(names)}")
         columns: dict[str, Any] = {name: array("q") if name in _INTEGERS else [] for name in COLUMNS}
         captured = {name[2:]: array("d") for name in names if name.startswith("c_")}
+        row_bytes = _ROW_BYTES + 8 * len(captured)
+        known: set[str] = set()
         line = 1
         try:
             for lines in _lines(file, max_bytes):
                 line += len(lines)
+                budget.take(row_bytes * len(lines))
                 for name, texts in zip(names, _columns(lines, len(names)), strict=True):
                     if name in _INTEGERS:
                         columns[name].extend(map(int, texts))
@@ -124,8 +150,12 @@ def read_samples(path: Path) -> Samples:
                         integers = map(int, texts) if "" not in texts else (int(t) if t else None for t in texts)
                         columns[name].extend(integers)
                     elif name == "id":
+                        budget.take(_TEXT_BYTES * len(texts) + sum(map(len, texts)))
                         columns[name].extend(texts)
                     elif name in columns:
+                        if new := set(texts) - known:
+                            known |= new
+                            budget.take(2 * _TEXT_BYTES * len(new) + sum(map(len, new)))
                         columns[name].extend(map(sys.intern, texts))
                     elif name.startswith("c_"):
                         captured[name[2:]].extend([float(text) if text else math.nan for text in texts])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import shutil
 import subprocess
@@ -13,13 +14,16 @@ import pytest
 from harness.rig.state import ROOT
 from harness.store.csv_rows import TRIAL_COLUMNS
 
+LANES = "run.lanes(1)"
 LIMIT_MIB = 350
 """Reading each of these took up to 1,800 MiB."""
 PEAK = """
 import resource, sys
 from pathlib import Path
 from harness.errors import FormatError
+from harness.load.results import samples
 from harness.store.run_reader import load_run
+samples.MemoryBudget.__init__.__defaults__ = (150 * 2**20,)  # a smaller machine, for a quick test
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 try:
     run = load_run(Path(sys.argv[1]))
@@ -90,6 +94,40 @@ def keys(run: Path) -> None:
     (run / "samples/001-main.keys.csv").write_text("op,key,outcome,requests\n" + rows)
 
 
+SAMPLES = "seq,op,key,host,due_us,sent_us,done_us,outcome,status,value,error,id,load_host,phase"
+
+
+def samples(run: Path, row: str, count: int, more: str = "", suffix: str = ".csv") -> None:
+    """Rows with the row's number in place of `{n}`; `more`: further columns."""
+    for old in (run / "samples").glob("001-main.csv*"):
+        old.unlink()
+    for lane in ("main", "other"):
+        opened = gzip.open if suffix == ".csv.gz" else open
+        with opened(run / f"samples/001-{lane}{suffix}", "wt") as file:
+            file.write(SAMPLES + more + "\n")
+            file.writelines(row.format(n=n) + "\n" for n in range(count))
+
+
+def many_samples(run: Path) -> None:
+    samples(run, "1,a,a,a,1,1,1,ok,1,,,,a,a", 700_000)
+
+
+def samples_of_many_texts(run: Path) -> None:
+    samples(run, "1,a{n},b{n},c{n},1,1,1,ok,1,,d{n},e{n},f{n},g{n}", 120_000)
+
+
+def packed_samples(run: Path) -> None:
+    samples(run, "1,a,a,a,1,1,1,ok,1,,,{n},a,a", 700_000, suffix=".csv.gz")
+
+
+def wide_samples(run: Path) -> None:
+    samples(run, "1,a,a,a,1,1,1,ok,1,,,,a,a" + "," * 180, 60_000, "".join(f",c_{n}" for n in range(180)))
+
+
+def samples_with_too_many_columns(run: Path) -> None:
+    samples(run, "1,a,a,a,1,1,1,ok,1,,,,a,a" + "," * 10_000, 5_000, "".join(f",c_{n}" for n in range(10_000)))
+
+
 CASES = {
     "wide trials": (wide_trials, "run.rows"),
     "many trials": (many_trials, "run.rows"),
@@ -100,6 +138,11 @@ CASES = {
     "lists": (lists, "run.evidence(1)"),
     "summary": (summary, "run.summaries(1)"),
     "keys": (keys, "run.outcome_counts(1)"),
+    "many samples": (many_samples, LANES),
+    "samples of many texts": (samples_of_many_texts, LANES),
+    "packed samples": (packed_samples, LANES),
+    "wide samples": (wide_samples, LANES),
+    "samples with too many columns": (samples_with_too_many_columns, LANES),
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
 import os
 import resource
 import subprocess
@@ -15,7 +16,7 @@ import pytest
 from harness.errors import RigError
 from harness.store.csv_rows import TELEMETRY_COLUMNS, as_columns
 from harness.store.files import read_table
-from harness.store.run_reader import load_run
+from harness.store.run_reader import find_run, load_run
 from harness.store.run_writer import RunWriter
 from tests.support.stored_runs import CODE, EVIDENCE, RIG, recorded, rejected, row, samples
 
@@ -35,6 +36,23 @@ def test_resume_drops_the_seconds_of_an_interrupted_trial(tmp_path: Path) -> Non
     assert [line["order"] for line in read_table(run.path / "telemetry.csv", TELEMETRY_COLUMNS)] == ["0", "1"]
     again.append("timeline", [{"order": 2, "lane": "main", "second": 0, "ok": 6}])
     assert [line["ok"] for line in run.timeline()] == ["5", "6"]
+
+
+def test_runs_that_start_in_the_same_second_have_different_folders(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another session makes the folder between the look and the making: the second bench ended with an error."""
+    monkeypatch.setattr(Path, "exists", lambda _: False)
+    started = dt.datetime.now(dt.UTC)
+    taken = [(started + dt.timedelta(seconds=n)).strftime("%Y%m%d-%H%M%S") for n in range(60)]
+    for name in taken:
+        (tmp_path / name).mkdir()
+    runs = [RunWriter.start(tmp_path, code=CODE, rig=RIG, options={}) for _ in range(3)]
+    names = [run.path.name for run in runs]
+    assert len({*names, *taken}) == 63
+    assert all(name == run.manifest.run_id and name[:15] in taken for name, run in zip(names, runs, strict=True))
+    assert sorted([names[0], names[0][:15], taken[59]]) == [names[0][:15], names[0], taken[59]], "the order is kept"
+    assert find_run(names[0], tmp_path) == runs[0].path
 
 
 def test_a_killed_resume_keeps_the_seconds_of_finished_trials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
