@@ -27,8 +27,9 @@ def heading(comparison: VariantComparison) -> str:
 
 
 def of_scenario(comparison: VariantComparison, scenario: str) -> list[Pair]:
-    """Returns the pairs of a scenario that are worth a line."""
-    return [pair for pair in comparison.pairs if pair.a.scenario == scenario and comparison.blocks >= LEAST_SHOWN]
+    """Returns the pairs of a scenario that are worth a line; all variants are, which were measured to be compared."""
+    enough = comparison.blocks >= LEAST_SHOWN
+    return [p for p in comparison.pairs if p.a.scenario == scenario and (enough or p.by == "variant")]
 
 
 def name(pair: Pair, labels: Mapping[str, str]) -> str:

@@ -3,8 +3,8 @@
 `unsafe` (read, then write) is the negative control. It must lose updates on the hot key; if it does not, the load is
 too light to show anything about the others. Its losses do not fail the run unless the user requests it by name.
 
-One trial per cell: rates are reported, and no criterion compares them. Five trials of each strategy and key set would
-take a quarter of an hour; with `--repeat 7` `./run compare` can test every cell.
+One trial per cell: rates are reported, and no criterion compares them. With `--repeat 11` summary and page compare each
+strategy with `for-update`, within the repetitions; two strategies (`--strategy A,B`) need `--repeat 9`.
 """
 
 from __future__ import annotations

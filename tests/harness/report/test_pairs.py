@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from harness.model import Cell
+from harness.model import Cell, Trial
 from harness.report import terminal
 from harness.report.page import build, render
 from harness.report.run_summary import summarise
+from harness.store.manifest import VariantRecord
 from harness.store.run_reader import Run
+from tests.support import builders
 from tests.support.builders import Made, found, store
 from tests.support.pages import only_section, rows_of
 
@@ -62,3 +65,42 @@ def test_strategy_that_failed_a_check_has_no_speed(tmp_path: Path) -> None:
     text = " ".join(" ".join(printed(stored(tmp_path, 8, verdict="fail"))).split())
     assert "upsert failed a check" in text
     assert "slower by" not in text
+
+
+def variants_of(root: Path, *, valid: bool = True) -> Run:
+    """Nine blocks of the variants `on` and `off`, of which `off` is faster; the baseline is `on`."""
+    trials, findings = [], []
+    for name, factor in (("off", 0.8), ("on", 1.0)):
+        params = {"keys": "hot", "variant": name, "varied": "postgres.fsync", "postgres_fsync": name}
+        cell = Cell(scenario="throughput", strategy="upsert", params=params)
+        findings.append(found(cell, "final value", lost=0))
+        for number in range(1, 10):
+            seconds = factor * (1 + number / 1000)
+            made = Made(cell=cell, ok=1000, seconds=seconds, median_ms=10 * seconds, number=number, valid=valid)
+            trials.append(made)
+    settings = [VariantRecord(name=name, settings={"postgres.fsync": name}) for name in ("on", "off")]
+    return store(root, trials, findings, variants=settings)
+
+
+@pytest.fixture
+def block_seeds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The trials of a block have one seed, as the planner gives it."""
+
+    def trial(**columns: Any) -> Trial:
+        return Trial(**columns | {"seed": columns["number"]})
+
+    monkeypatch.setattr(builders, "Trial", trial)
+
+
+@pytest.mark.usefixtures("block_seeds")
+def test_variants_are_compared_with_the_first_of_the_manifest(tmp_path: Path) -> None:
+    text = " ".join(" ".join(printed(variants_of(tmp_path))).split())
+    assert "compared within 9 blocks" in text
+    assert "B: off; A: on" in text
+    assert "1.250 1.250 … 1.250 0.004 faster by 25.0%" in text
+
+
+@pytest.mark.usefixtures("block_seeds")
+def test_variants_without_a_valid_block_are_mentioned(tmp_path: Path) -> None:
+    text = " ".join(" ".join(printed(variants_of(tmp_path, valid=False))).split())
+    assert "no block in which both trials are valid" in text
