@@ -37,9 +37,17 @@ class DeadlineConnection(psycopg.Connection[Any]):
 
 
 def options(limit_s: float) -> dict[str, Any]:
-    """Returns libpq's options for a connection of the harness: limits for statements, and signs of life."""
+    """Returns libpq's options for a connection of the harness: limits for statements, and signs of life.
+
+    Options that the environment could set otherwise (PGSSLMODE, PGTARGETSESSIONATTRS, …) are for the user's databases.
+    """
     return {
         "application_name": "pgcrucible",
+        "client_encoding": "UTF8",
+        "channel_binding": "prefer",
+        "gssencmode": "disable",
+        "sslmode": "prefer",
+        "target_session_attrs": "any",
         "options": f"-c statement_timeout={round(limit_s * 1000)}",
         "tcp_user_timeout": round((limit_s + GRACE_S) * 1000),
         "keepalives_idle": 15,

@@ -127,8 +127,7 @@ class Rig:
             options["port"] = local_port
             try:
                 connection = DeadlineConnection.connect(
-                    **options,
-                    **database_connection.options(limit_s),
+                    **{**database_connection.options(limit_s), **options},
                     host=host.name if self.authority else "127.0.0.1",
                     hostaddr="127.0.0.1",
                     connect_timeout=CONNECT_TIMEOUT_S,

@@ -30,6 +30,22 @@ def test_the_server_itself_cancels_a_statement_at_its_limit(database: Database) 
         connection.execute("SELECT pg_sleep(20)")
 
 
+def test_settings_of_the_users_own_databases_have_no_effect(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    user = {
+        "PGSSLMODE": "require", "PGGSSENCMODE": "require", "PGCHANNELBINDING": "require", "PGAPPNAME": "mine",
+        "PGTARGETSESSIONATTRS": "standby", "PGCLIENTENCODING": "LATIN1",
+        "PGOPTIONS": "-c default_transaction_read_only=on",
+    }  # fmt: skip
+    for name, value in user.items():
+        monkeypatch.setenv(name, value)
+    with DeadlineConnection.connect(database.dsn, autocommit=True, **options(5)) as connection:
+        names = ("application_name", "client_encoding", "default_transaction_read_only")
+        shown = [connection.execute(f"SHOW {name}".encode()).fetchone() for name in names]
+    assert shown == [("pgcrucible",), ("UTF8",), ("off",)]
+
+
 def test_an_interrupted_statement_is_left_at_once(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     """Psycopg would ask a paused server to cancel it, and wait: Ctrl-C needed two tries."""
 
