@@ -283,6 +283,9 @@ def load_run(path: Path) -> Run:
         raise FormatError(
             f"{table}: the trials are not numbered 1, 2, 3 … without repetition", hint="the table is damaged"
         )
+    measured = {int(name.stem) for name in (path / "evidence").glob("*.json") if name.stem.isdecimal()}
+    if manifest.status == "finished" and (lost := measured - set(orders)):
+        raise FormatError(f"{table}: no row of trial {min(lost)}, which was measured", hint="the table was changed")
     return Run(path=path, manifest=manifest, rows=rows)
 
 
