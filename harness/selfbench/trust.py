@@ -6,25 +6,21 @@ known. A figure that cannot be measured is left out of the JSON; the reason is p
 
 from __future__ import annotations
 
-import functools
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-from harness.selfbench import false_claims, wait_causes
+from harness.selfbench import capacity, false_claims, wait_causes
 from harness.selfbench.analysis import Entry
-from harness.selfbench.capacity import capacity_within_5pct
 from harness.text import strict_json
-
-capacity = functools.cache(capacity_within_5pct)
 
 FIGURES: dict[str, Callable[[], Entry]] = {
     "trust.false_claims_interleaved": false_claims.false_claims_interleaved,
     "trust.power_10pct": false_claims.power,
     "trust.false_claims_single_runs": false_claims.false_claims_single_runs,
     "trust.gate_open_at_10pct": false_claims.gate_open,
-    "trust.capacity_within_5pct": lambda: capacity()["trust.capacity_within_5pct"],
-    "trust.capacity_interval_covers": lambda: capacity()["trust.capacity_interval_covers"],
+    "trust.capacity_within_5pct": capacity.capacity_within_5pct,
+    "trust.capacity_interval_covers": capacity.capacity_interval_covers,
     "trust.wait_cause_named": wait_causes.wait_cause_named,
 }
 LEFT_OUT = {
