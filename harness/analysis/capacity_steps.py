@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from harness.analysis.capacity_search import FULL, QUICK, Probe, Search
 from harness.analysis.slo import FIGURE, Slo
 from harness.analysis.stats import samples_needed
+from harness.errors import UsageError
 from harness.record import TrialResult
 
 EFFORTS = {"full": FULL, "quick": QUICK}
@@ -24,6 +26,14 @@ class Steps:
     """The trials of one search in their order: they differ in the load only."""
 
     rows: tuple[TrialResult, ...]
+
+    @property
+    def known(self) -> bool:
+        """Whether the search can be repeated: not where a stored run has other parameters."""
+        params = self.rows[0].cell.params
+        with contextlib.suppress(UsageError):
+            return params.get("effort") in EFFORTS and bool(Slo.parse("slo", str(params.get("slo"))))
+        return False
 
     @property
     def slo(self) -> Slo:

@@ -34,11 +34,17 @@ class Bound:
 
     def __str__(self) -> str:
         """As typed, such as `p99:50ms`."""
-        return f"{self.metric}:{self.written(self.limit)}"
+        return f"{self.metric}:{self._with_unit(self.limit)}"
 
     def written(self, value: float) -> str:
-        """A value of this metric with its unit."""
-        return f"{100 * value:.4g}%" if self.metric == ERRORS else f"{value:.6g}ms"
+        """A measured value with its unit: three digits, more where these would not tell it from the limit."""
+        rounded = float(f"{value:.3g}")
+        return self._with_unit(rounded if (rounded <= self.limit) == (value <= self.limit) else value)
+
+    def _with_unit(self, value: float) -> str:
+        if self.metric == ERRORS:
+            return f"{100 * value:.6g}%"
+        return f"{value / 1000:.9g}s" if value >= 1000 else f"{value:.9g}ms"
 
     def measured(self, figures: Mapping[str, float | None]) -> float | None:
         """The metric's value from the figures of a trial or a second; None where too few requests carry it."""

@@ -10,6 +10,7 @@ from harness.report.charts import select
 from harness.report.charts.select import Chart
 from harness.report.page_model import Block
 from harness.report.section_input import SectionInput
+from harness.report.sections.capacity import capacity_blocks, capacity_charts, capacity_headline
 from harness.report.sections.findings_table import numbers_table
 from harness.report.sections.isolation import isolation_blocks
 from harness.report.sections.scaling import scaling_charts, scaling_tables
@@ -50,6 +51,7 @@ SCENARIO_EXTRAS: Mapping[str, ScenarioExtras] = {
     "bulk-insert": ScenarioExtras(
         blocks=numbers_table("Rows per second", names.ALL_OR_NOTHING, {"rows_per_s": "rows/s"})
     ),
+    "capacity": ScenarioExtras(charts=capacity_charts, blocks=capacity_blocks, headline=capacity_headline),
     "concurrent-writes": ScenarioExtras(charts=select.convergence, headline=kept_writes, counts_by_key=True),
     "isolation": ScenarioExtras(charts=select.isolation, blocks=isolation_blocks),
     "pool-sweep": ScenarioExtras(

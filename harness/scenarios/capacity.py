@@ -139,7 +139,7 @@ def _capacity(steps: Steps, capacity: Capacity, trials: Sequence[TrialRecord]) -
     if capacity.kind == "at least":
         text = (
             f"at least {_rate(capacity.rate)} requests/s hold {slo}; the capacity is not known, because higher rates "
-            f"were not reached: {_limit(steps)} ({tried}); use more load hosts or load processes"
+            f"were not reached: {_limit(steps)} ({tried})"
         )
         return finding(cell, names.CAPACITY, "unknown", text, **numbers)
     if capacity.kind == "unclear" or not capacity.finished:

@@ -16,7 +16,7 @@ FIGURES = {"p50_ms": 5.0, "p95_ms": 20.0, "p99_ms": 50.0, "p999_ms": None, "max_
     [
         ("p99:50ms,errors:0.1%", "p99:50ms,errors:0.1%"),
         (" errors:0% , p50:0.5s", "p50:500ms,errors:0%"),
-        ("max:1s,p99.9:900 ms,p95:250us", "p95:0.25ms,p99.9:900ms,max:1000ms,errors:0.1%"),
+        ("max:1s,p99.9:900 ms,p95:250us", "p95:0.25ms,p99.9:900ms,max:1s,errors:0.1%"),
         ("p99:7µs", "p99:0.007ms,errors:0.1%"),
     ],
 )
@@ -89,3 +89,13 @@ def test_the_first_second_that_breaks_a_bound() -> None:
     assert first_second(Bound(metric="errors", limit=0.001), seconds) == (4, 0.1)
     assert first_second(Bound(metric="p99", limit=90.0), seconds) is None
     assert first_second(Bound(metric="max", limit=1.0), seconds) is None
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(1483.78, "p99 1.48s, above 50ms"), (50.0004, "p99 50.0004ms, above 50ms"), (49.96, "p99 50ms, within 50ms"),
+     (7.123, "p99 7.12ms, within 50ms")],
+)  # fmt: skip
+def test_a_rounded_value_is_on_the_side_of_the_limit_where_it_was_measured(value: float, text: str) -> None:
+    (p99, _) = Slo.parse("slo", "p99:50ms").results({"p99_ms": value})
+    assert str(p99) == text

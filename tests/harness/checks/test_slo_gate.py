@@ -41,12 +41,12 @@ def gated(measured: TrialResult, slo: str) -> Finding:
     [
         ("p99:40ms", {}, "pass", "trial 1: p99 40ms, within 40ms; errors 0%, within 0.1%"),
         ("p99:39ms", {}, "fail", "trial 1: p99 40ms, above 39ms, first in second 4 (71ms)"),
-        ("errors:1%", {"fail": 12.0}, "fail", "trial 1: errors 1.186%, above 1%, first in second 4 (2%)"),
+        ("errors:1%", {"fail": 12.0}, "fail", "trial 1: errors 1.19%, above 1%, first in second 4 (2%)"),
         ("max:50ms", {}, "fail", "trial 1: max 90ms, above 50ms; no single second shows it"),
         ("p99.9:1s", {}, "unknown", "trial 1: p99.9 not measured: too few requests; errors 0%, within 0.1%"),
         ("p99.9:1s,p99:1ms", {}, "fail", "trial 1: p99 40ms, above 1ms, first in second 3 (30ms)"),
         ("p99:1ms", {"fail": 100.0}, "fail",
-         "trial 1: p99 40ms, above 1ms, first in second 3 (30ms); errors 9.091%, above 0.1%, first in second 4 (2%)"),
+         "trial 1: p99 40ms, above 1ms, first in second 3 (30ms); errors 9.09%, above 0.1%, first in second 4 (2%)"),
     ],
 )  # fmt: skip
 def test_a_trial_is_gated(slo: str, changes: dict[str, float], verdict: str, detail: str) -> None:
