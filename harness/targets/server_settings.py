@@ -24,6 +24,8 @@ from harness.text import nearest, printable
 FILE = "zz-pgcrucible-variant.conf"
 """In conf.d, whose files are read in the order of their names: after those of the roles."""
 TIMEOUT_S = 60.0
+READ_S = 15.0
+"""Longest wait for the content of the file."""
 POLL_S = 0.1
 _KEPT = re.compile(
     r"(.*_file|data_directory|listen_addresses|port|unix_socket_.*|ssl|ssl_.*|max_connections|(superuser_)?reserved_connections"
@@ -213,7 +215,8 @@ class ServerSettings:
     def _run(self, action: str, text: str = "") -> str:
         """Runs an action of _SCRIPT on the database host. Raises UsageError with PostgreSQL's reason, and RigError."""
         command = ["sh", "-c", _SCRIPT, "sh", action, FILE]
-        done = self._rig.at(self._host).run(command, stdin=text, timeout_s=self._timeout_s, check=False)
+        limit_s = READ_S if action == "read" else self._timeout_s
+        done = self._rig.at(self._host).run(command, stdin=text, timeout_s=limit_s, check=False)
         if done.code == _REFUSED:
             raise UsageError(
                 f"PostgreSQL refuses the settings of a variant: {_reason(done.stderr)}",

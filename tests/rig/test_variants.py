@@ -14,7 +14,18 @@ from harness.rig.rig import Rig
 from harness.store.run_reader import load_run
 from tests.conftest import ROOT, Tool
 
-LOAD = ("--scenario", "concurrent-writes", "--strategy", "upsert", "--requests", "60")
+LOAD = (
+    "--scenario",
+    "concurrent-writes",
+    "--hosts",
+    "1",
+    "--backend",
+    "postgres",
+    "--strategy",
+    "upsert",
+    "--requests",
+    "60",
+)
 SETTINGS = ("synchronous_commit", "shared_buffers", "work_mem")
 
 

@@ -194,3 +194,17 @@ def test_a_pool_of_a_variant_is_in_the_snapshot_as_the_workers_have_it(rig: Fake
     rig.silent.add("app-2")
     assert in_force(cell, target._workers, target._server) == {}, "the trial's other evidence is kept"
     assert target.snapshot(CELL, {"counters"}, before).settings == {}
+
+
+def test_a_database_host_that_does_not_answer_leaves_no_app_host_as_it_is(
+    rig: FakeRig, target: RigTarget, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target.configure(replace(CELL, pool=3))
+
+    def fail(_: ServerSettings) -> None:
+        raise RigError("db-1 is paused")
+
+    monkeypatch.setattr(ServerSettings, "restore", fail)
+    with pytest.raises(RigError, match="db-1 is paused"):
+        target.restore()
+    assert rig.overrides == {}
