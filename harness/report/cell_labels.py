@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from harness.model import BACKENDS, STRATEGIES, Cell
 from harness.plan.scenario import Scenario, backend_name, default_label, joined
-from harness.plan.variants import short_key, varied_of
+from harness.plan.variants import short_key, varied_of, without_variant
 from harness.scenarios.increment_workload import KEY_SETS, keys_name
 from harness.text import plural
 
@@ -80,16 +80,19 @@ def without(label: str, *words: str) -> str:
     return joined(*(part for part in label.split(", ") if not any(word and part.startswith(word) for word in words)))
 
 
-def reading_order(cell: Cell) -> tuple[object, ...]:
-    """Sort key of cells: PostgreSQL first, strategies as they are listed, then parameters and sizes, ascending."""
+def reading_order(cell: Cell, variants: Sequence[str] = ()) -> tuple[object, ...]:
+    """Sort key of cells: PostgreSQL first, strategies as they are listed, then parameters and sizes, ascending.
+
+    Cells that differ in the variant only are together, in the order of `variants`, the names of those of the run.
+    """
+    place = variants.index(cell.variant) if cell.variant in variants else len(variants)
+    cell = without_variant(cell)
     strategy = STRATEGIES.index(cell.strategy) if cell.strategy in STRATEGIES else -1
     params = sorted(
-        (str(name), *_rank(value))
-        for name, value in cell.params.items()
-        if not str(name).startswith("app_") and name != "varied"
+        (str(name), *_rank(value)) for name, value in cell.params.items() if not str(name).startswith("app_")
     )
     backend = BACKENDS.index(cell.backend) if cell.backend in BACKENDS else len(BACKENDS)
-    return backend, strategy, params, cell.hosts, cell.pool, cell.clients, cell.rate or 0.0
+    return backend, strategy, params, cell.hosts, cell.pool, cell.clients, cell.rate or 0.0, place
 
 
 def _rank(value: object) -> tuple[bool, float, str]:

@@ -28,7 +28,7 @@ from harness.report.sections.environment import created_hosts, environment_table
 from harness.report.sections.scenario import section
 from harness.report.sections.sqlite_vs_postgres import wrote_to_sqlite
 from harness.report.sections.validity import validity_tables
-from harness.report.summary import ScenarioSummary
+from harness.report.summary import ScenarioSummary, names_of
 from harness.report.trial_data import read_trials
 from harness.scenarios import SCENARIOS
 from harness.store.files import write_atomically
@@ -77,7 +77,7 @@ def build(summary: RunSummary, scenarios: Mapping[str, Scenario] = SCENARIOS) ->
         return SectionInput(
             summary=one,
             scenario=scenarios.get(one.name),
-            trials=sorted(trials, key=lambda trial: reading_order(trial.row.cell)),
+            trials=sorted(trials, key=lambda trial: reading_order(trial.row.cell, names_of(run))),
             series=data.series.get(one.name),
             within=summary.within,
             shared_cores=shares_cores(manifest.rig),

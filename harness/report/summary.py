@@ -79,6 +79,11 @@ class ScenarioSummary:
         return any(cell.sent is not None for cell in self.cells)
 
 
+def names_of(run: Run) -> list[str]:
+    """Returns the names of the variants that a run compares, the baseline first."""
+    return [variant.name for variant in run.manifest.variants]
+
+
 def summarise_scenarios(run: Run, scenarios: Mapping[str, Scenario]) -> tuple[ScenarioSummary, ...]:
     """Returns the scenarios of a run in the order they were measured."""
     rows: dict[str, list[TrialResult]] = {}
@@ -87,6 +92,8 @@ def summarise_scenarios(run: Run, scenarios: Mapping[str, Scenario]) -> tuple[Sc
         rows.setdefault(row.cell.scenario, []).append(row)
     for finding in run.findings:
         findings.setdefault(finding.scenario, []).append(finding)
+    for of_scenario in rows.values():
+        of_scenario.sort(key=lambda row: reading_order(row.cell, names_of(run)))
     return tuple(
         _scenario(name, scenarios.get(name), rows.get(name, []), findings.get(name, []))
         for name in dict.fromkeys([*rows, *findings])
@@ -97,7 +104,7 @@ def _scenario(
     name: str, scenario: Scenario | None, rows: Sequence[TrialResult], findings: Sequence[Finding]
 ) -> ScenarioSummary:
     grouped: dict[str, list[TrialResult]] = {}
-    for row in sorted(rows, key=lambda row: reading_order(row.cell)):
+    for row in rows:
         grouped.setdefault(row.cell.name, []).append(row)
     named = labels([group[0].cell for group in grouped.values()], scenario)
     lost = {

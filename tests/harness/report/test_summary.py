@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from harness.model import Cell
+from harness.plan.variants import parse_vary, varied_keys, with_variant
 from harness.report.run_summary import summarise
+from harness.store.manifest import VariantRecord
 from tests.support.builders import Made, concurrent, found, store
 from tests.support.pages import only_section
 
@@ -42,3 +45,18 @@ def test_answer_names_the_findings_that_decide(tmp_path: Path) -> None:
     assert only_section(store(tmp_path, [Made(cell=c) for c in cells], claims)).answer == (
         "All 2 checks pass; 1 of 2 claims hold (errors does not)."
     )
+
+
+def test_cells_of_variants_are_in_the_order_of_the_variants_with_the_baseline_first(tmp_path: Path) -> None:
+    variants = parse_vary("vary", "strategy=upsert,for-update;app_retry_limit=9,1")
+    base = Cell(scenario="throughput", params={"keys": "hot"})
+    made = [
+        Made(cell=with_variant(replace(cell, strategy=v.settings["strategy"]), v, varied_keys(variants)))
+        for cell in (replace(base, params={"keys": "1000"}), base)
+        for v in reversed(variants)
+    ]
+    stored = [VariantRecord(name=v.name, settings=dict(v.settings)) for v in variants]
+    (summary,) = summarise(store(tmp_path, made, variants=stored)).scenarios
+    assert [(one.cell.params["keys"], one.cell.variant) for one in summary.cells] == [
+        (keys, v.name) for keys in ("hot", "1000") for v in variants
+    ]
