@@ -147,6 +147,16 @@ def test_a_row_is_not_judged_by_the_samples_of_another_trial(run: Path) -> None:
     assert read_trials(load_run(EXAMPLE)).damage == ()
 
 
+@pytest.mark.parametrize("dropped", [1, 4, -1])
+def test_a_row_that_is_gone_is_noticed(run: Path, dropped: int) -> None:
+    """Without it a cell would be judged by its other trials."""
+    rewrite(run / "trials.csv", lambda rows: [row for row in rows if row is not rows[dropped]])
+    rejected(lambda: load_run(run), "trials.csv: no row of trial", "which was measured")
+    manifest = run / "run.yml"
+    manifest.write_text(manifest.read_text().replace("status: finished", "status: aborted", 1))
+    assert load_run(run).rows  # its last trial may have been cut off
+
+
 @pytest.mark.parametrize(
     "style", [{"delimiter": ";"}, {"lineterminator": "\r\n"}, {"encoding": "utf-8-sig"}, {"quoting": csv.QUOTE_ALL}],
     ids=str,
