@@ -13,6 +13,12 @@ SELECT name, setting || coalesce(unit, '') FROM pg_settings
 WHERE source NOT IN ('default', 'override', 'client', 'session', 'environment variable')
 ORDER BY name
 """
+_ROLES = """
+SELECT setrole::regrole::text, split_part(setting, '=', 1), substr(setting, strpos(setting, '=') + 1)
+FROM pg_db_role_setting, unnest(setconfig) AS setting
+WHERE setrole <> 0 AND setdatabase IN (0, (SELECT oid FROM pg_database WHERE datname = current_database()))
+ORDER BY 1, 2, setdatabase
+"""
 _RANGES = """
 SELECT min(id), max(id)
 FROM (SELECT id, id - row_number() OVER (ORDER BY id) AS run FROM data WHERE id > %(after)s AND content ~ %(form)s) AS r
@@ -26,10 +32,22 @@ GROUP BY 1
 
 
 def server_settings(db: psycopg.Connection[Any]) -> dict[str, str]:
-    """Returns the server's version and every setting that differs from its default."""
+    """Returns the server's version, every setting that differs from its default, and those that roles have.
+
+    A session has those of its role, and a role may change its own: `work_mem of appuser`.
+    """
     version = db.execute("SHOW server_version").fetchone()
     assert version is not None
-    return {"server_version": str(version[0]), **dict(db.execute(_SETTINGS).fetchall())}
+    roles = {f"{name} of {role}": value for role, of in role_settings(db).items() for name, value in of.items()}
+    return {"server_version": str(version[0]), **dict(db.execute(_SETTINGS).fetchall()), **roles}
+
+
+def role_settings(db: psycopg.Connection[Any]) -> dict[str, dict[str, str]]:
+    """Returns the settings that sessions of a role begin with in this database, by role and name."""
+    roles: dict[str, dict[str, str]] = {}
+    for role, name, value in db.execute(_ROLES).fetchall():
+        roles.setdefault(role, {})[name] = value  # those of this database come last and win
+    return roles
 
 
 _DURABILITY = """

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 
+from harness.errors import RigError
 from harness.host_scripts import source
 from harness.model import BACKENDS
 from harness.plan.scenario import Site
 from harness.rig.rig import Rig
 from harness.store.manifest import HostRecord, RigRecord
 from harness.targets.app_workers import AppWorkers
-from harness.targets.postgres_queries import server_settings
+from harness.targets.postgres_queries import role_settings, server_settings
 from harness.targets.rig_database import RigDatabase
 from harness.targets.sqlite_files import why_no_sqlite
+from harness.text import printable
 
 SSH_PORT = 22
 _TLS_HANDSHAKE = """
@@ -60,6 +62,24 @@ class RigFacts:
             acceleration=state.acceleration,
             tls=self._rig.authority is not None,
         )
+
+    def require_role_settings(self) -> None:
+        """Raises RigError where the service's role has other settings than its provision gave it.
+
+        A role may change its own, for all its later sessions: what is measured would not be what the run says.
+        """
+        role = str(self._rig.variables["postgres_app_user"])
+        timeouts = self._rig.variables["postgres_app_timeouts"]
+        wanted = {str(name): str(value) for name, value in dict(timeouts).items()} if timeouts else {}
+        found = self._database.reading(role_settings).get(role, {})
+        names = sorted(name for name in wanted.keys() | found.keys() if wanted.get(name) != found.get(name))
+        if names:
+            name = names[0]
+            raise RigError(
+                f"the role {role} has {name} = {printable(found.get(name, 'its default'), 80)}, provisioned is "
+                f"{wanted.get(name, 'its default')}" + (f" (and {len(names) - 1} more)" if len(names) > 1 else ""),
+                hint=f"its sessions begin with that; ./run provision --rig {self._rig.name} resets it",
+            )
 
     def canaries(self) -> dict[str, dict[str, float]]:
         """Runs the canaries on one host after the other, because two at once would disturb each other."""

@@ -100,8 +100,10 @@ class RigTarget(Target):
     def preflight(self, variants: Sequence[Variant] = ()) -> Sequence[str]:
         """Deploys the code and tries the settings of every variant; returns notes for the run.
 
-        Provisioning connected service and harness to the same database.
+        Provisioning connected service and harness to the same database. Raises RigError where the service's role has
+        changed its settings since.
         """
+        self._facts.require_role_settings()
         if not variants:
             return ()
         host, python = self._workers.hosts[0], self.command("")[:-2]

@@ -109,7 +109,7 @@ class FakeRig(Rig):
     def __init__(self, apps: int = 2, dsn: str = "", **changes: Any) -> None:
         names = ("db-1", *(f"app-{n}" for n in range(1, apps + 1)), "lb-1", "load-1")
         hosts = tuple(Host(name=name, role=name.split("-")[0], address=name, ssh_address=name) for name in names)  # type: ignore[arg-type]
-        variables = {"app_sqlite_directory": SHARED} | changes.pop("variables", {})
+        variables = {"app_sqlite_directory": SHARED, "postgres_app_timeouts": {}} | changes.pop("variables", {})
         super().__init__(
             state=rig_state(hosts, variables=variables, **changes),
             key=None, known_hosts=None, secrets={"harness_password": "secret"},

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 
 import psycopg
+import psycopg.conninfo
 import pytest
 
-from harness.errors import UsageError
+from harness.errors import RigError, UsageError
 from harness.model import BACKENDS
 from harness.plan.options import BenchRequest
 from harness.plan.planner import make_plan
@@ -105,3 +107,43 @@ def test_the_record_has_every_host_with_its_facts(connection: RigDatabase) -> No
     record = facts(rig, connection).record()
     assert record.hosts == [HostRecord(name=host.name, role=host.role, **FACTS) for host in rig.hosts]
     assert (record.name, record.provider, record.code_hash, record.tls) == ("paper", "podman", "abc", False)
+
+
+@pytest.fixture
+def role(database: Database) -> Iterator[str]:
+    """A login role as provisioned: with the time-outs of the inventory."""
+    name = f"service_{database.name}"
+    with psycopg.connect(database.dsn, autocommit=True) as connection:
+        connection.execute(f"CREATE ROLE {name} LOGIN PASSWORD 'only-for-tests'")
+        connection.execute(f"ALTER ROLE {name} SET statement_timeout = '60s'")
+        yield name
+        connection.execute(f"DROP ROLE {name}")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("", ""),
+        ("SET synchronous_commit = off", "synchronous_commit = off, provisioned is its default"),
+        ("IN DATABASE {} SET statement_timeout = 0", "statement_timeout = 0, provisioned is 60s"),
+        ("RESET statement_timeout", "statement_timeout = its default, provisioned is 60s"),
+        ("SET default_transaction_isolation = serializable", "default_transaction_isolation = serializable, prov"),
+    ],
+)
+def test_a_role_that_changed_its_own_settings_is_not_measured(
+    database: Database, role: str, change: str, message: str
+) -> None:
+    """ALTER ROLE … SET by the service's own role: its sessions began with it, and no run showed it."""
+    if change:
+        dsn = psycopg.conninfo.make_conninfo(database.dsn, user=role)
+        with psycopg.connect(dsn, autocommit=True) as connection:
+            connection.execute(f"ALTER ROLE {role} {change.format(database.name)}".encode())
+    rig = FakeRig(apps=1, variables={"postgres_app_user": role, "postgres_app_timeouts": {"statement_timeout": "60s"}})
+    with psycopg.connect(database.dsn, autocommit=True) as connection:
+        read = facts(rig, RigDatabase(lambda: contextlib.nullcontext(connection), "db-1"))
+        assert f"statement_timeout of {role}" in read.settings()["postgres"] or "RESET" in change
+        if not message:
+            read.require_role_settings()
+            return
+        with pytest.raises(RigError, match=re.escape(f"the role {role} has {message}")):
+            read.require_role_settings()
