@@ -277,6 +277,8 @@ class TrialRecord:
     outcome_counts: Mapping[str, OutcomeCounts] = field(default_factory=dict)
     clock_shared: bool = False
     """Whether the load hosts have one clock, so that their times can be compared."""
+    own_cores: bool = False
+    """Whether each app host is known to have processors of its own."""
     waits: SessionWaits | None = None
     """What the database's sessions waited for; None where that was not sampled."""
     extracted: Mapping[str, float] = field(default_factory=dict)

@@ -54,6 +54,18 @@ class Case:
     documented_from: Level
     """The weakest level at which PostgreSQL prevents it, according to its manual."""
     documented_basis: str
+    late: tuple[str, ...] = ()
+    """Sessions that begin right before their first step; the others begin before the first step of all."""
+
+    @property
+    def schedule(self) -> tuple[tuple[str, Step | None], ...]:
+        """The statements in order, each with its session; None is the opening of the session."""
+        statements: list[tuple[str, Step | None]] = [(s, None) for s in self.sessions if s not in self.late]
+        for step in self.steps:
+            if (step.session, None) not in statements:
+                statements.append((step.session, None))
+            statements.append((step.session, step))
+        return tuple(statements)
 
     @property
     def sessions(self) -> tuple[str, ...]:

@@ -1,6 +1,7 @@
 """The anomalies as data: the schedule of each, and the predicate that detects it in a transcript. Pure.
 
-Ten come from Hermitage (github.com/ept/hermitage), three from the original page.
+Thirteen come from Hermitage (github.com/ept/hermitage), three from the original page, one from Fekete (2004); those of
+write predicates and the last one are in write_cases.py.
 
 Sources: [SQL-92] ISO/IEC 9075:1992 section 4.28, table 9; [Berenson] Berenson et al., A Critique of ANSI SQL
 Isolation Levels, SIGMOD 1995, table 4; [Adya] Adya, Weak Consistency, MIT 1999, PL-1, PL-2, PL-2.99, PL-3;
@@ -14,6 +15,7 @@ from itertools import pairwise
 
 from harness.isolation.case_model import LEVELS, Case, Step
 from harness.isolation.transcript import Transcript
+from harness.isolation.write_cases import WRITE_CASES
 
 RU, RC, RR, SER = LEVELS
 
@@ -288,6 +290,7 @@ CASES: Mapping[str, Case] = {
             documented_from=RR,
             documented_basis="PG table 13.1: phantom read, allowed but not in PG",
         ),
+        *WRITE_CASES,
     )
 }
 """All cases by name, in display order."""

@@ -123,7 +123,7 @@ def not_interleaved(case: Case, transcript: Transcript) -> str:
         for session in case.sessions
     }
     queues = {session: iter(events) for session, events in own.items()}
-    order = [*(session for session in case.sessions for _ in OPENING), *(step.session for step in case.steps)]
+    order = [session for session, step in case.schedule for _ in (OPENING if step is None else (step,))]
     planned = [event for session in order if (event := next(queues[session], None)) is not None]
     for earlier, later in combinations(planned, 2):
         waited = any(e.waited_for and e.sent_ms <= later.sent_ms <= e.done_ms for e in own[earlier.session])

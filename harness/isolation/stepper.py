@@ -77,12 +77,15 @@ class SessionDriver(Protocol):
 
 
 def script(case: Case, level: Level, driver: SessionDriver) -> Script:
-    """Builds the schedule of a case at a level: each session begins and reports its level, then the steps follow."""
-    opening = []
-    for session in case.sessions:
-        writes = any(step.writes for step in case.steps if step.session == session)
-        opening += [Step(session, driver.begin(level, writes=writes)), Step(session, driver.level_sql, LEVEL)]
-    rounds = tuple((step,) for step in (*opening, *case.steps))
+    """Builds the schedule of a case at a level: each session begins and reports its level before its steps."""
+    statements: list[Step] = []
+    for session, step in case.schedule:
+        if step is not None:
+            statements.append(step)
+            continue
+        writes = any(own.writes for own in case.steps if own.session == session)
+        statements += [Step(session, driver.begin(level, writes=writes)), Step(session, driver.level_sql, LEVEL)]
+    rounds = tuple((statement,) for statement in statements)
     return Script(level=level, setup=SETUP, rounds=rounds, final=FINAL, cleanup=CLEANUP)
 
 

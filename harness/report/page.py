@@ -24,7 +24,7 @@ from harness.report.page_model import Fold, Section, Table
 from harness.report.run_summary import Headline, RunSummary
 from harness.report.scenario_extras import SCENARIO_EXTRAS, extras_of
 from harness.report.section_input import SectionInput
-from harness.report.sections.environment import created_hosts, environment_tables, reproduction, shares_cores
+from harness.report.sections.environment import environment_tables, reproduction
 from harness.report.sections.scenario import section
 from harness.report.sections.sqlite_vs_postgres import wrote_to_sqlite
 from harness.report.sections.validity import validity_tables
@@ -32,6 +32,7 @@ from harness.report.summary import ScenarioSummary, names_of
 from harness.report.trial_data import read_trials
 from harness.scenarios import SCENARIOS
 from harness.store.files import write_atomically
+from harness.store.rig_cores import created_hosts, shares_cores
 from harness.text import printable
 
 TEMPLATES = Path(__file__).parent / "templates"

@@ -18,7 +18,7 @@ from harness.checks import names
 from harness.checks.finding import finding
 from harness.checks.traffic import check_counts, check_spread
 from harness.load.spec import Keys, LoadSpec, Operation
-from harness.model import Cell, Finding, Trial
+from harness.model import Cell, Finding, Trial, Verdict
 from harness.plan.options import BenchRequest
 from harness.plan.scenario import Scenario, Site, Skip, joined
 from harness.record import TrialRecord, count_outcomes
@@ -128,7 +128,7 @@ def judge(trials: Sequence[TrialRecord]) -> Sequence[Finding]:
     for (bound, _), group in sorted(groups.items(), reverse=True):
         speedups = speed_ups(_rates(group))
         if bound == "cpu":
-            findings.append(_report_cpu_bound(group, speedups))
+            findings.append(_cpu_bound(group, speedups))
         else:
             cells = {measured.cell.hosts: measured.cell for measured in group}
             findings += [_check_speed_up(cells[n], group, speedups.get(n)) for n in WANTED if n in cells]
@@ -164,21 +164,45 @@ def _check_speed_up(cell: Cell, trials: Sequence[TrialRecord], speedup: SpeedUp 
     return finding(cell, name, speedup.value >= wanted, text, **numbers)
 
 
-def _report_cpu_bound(trials: Sequence[TrialRecord], speedups: Mapping[int, SpeedUp]) -> Finding:
-    """The speed-ups of CPU-bound hosts and the bottleneck of the largest number of them; never fails."""
+def _cpu_bound(trials: Sequence[TrialRecord], speedups: Mapping[int, SpeedUp]) -> Finding:
+    """The speed-ups of CPU-bound hosts and the bottleneck of the largest number of them.
+
+    They are judged where each app host has cores of its own, and only shown where hosts share them: more hosts then
+    have no more processors.
+    """
     cell = max(trials, key=lambda measured: (measured.row.valid, measured.cell.hosts)).cell
     if not speedups:
         return finding(cell, names.SPEED_UP_CPU, "unknown", "no valid trial with one host")
     bottleneck = _bottleneck([m for m in trials if m.cell == cell and m.row.valid])
     values = "; ".join(f"{n} hosts {speedup}" for n, speedup in speedups.items() if n > 1) or "one host only"
+    verdict, reason = _judge_cpu_bound(trials, speedups)
     return finding(
         cell,
         names.SPEED_UP_CPU,
-        "shown",
-        f"{values} (reported only). Bottleneck with {plural(cell.hosts, 'host')}: {bottleneck}",
+        verdict,
+        f"{values} ({reason}). Bottleneck with {plural(cell.hosts, 'host')}: {bottleneck}",
         speedup={n: speedup.value for n, speedup in speedups.items()},
         efficiency={n: speedup.efficiency for n, speedup in speedups.items()},
     )
+
+
+def _judge_cpu_bound(trials: Sequence[TrialRecord], speedups: Mapping[int, SpeedUp]) -> tuple[Verdict, str]:
+    """The verdict with its reason: each interval must be on one side of the multiple that is required."""
+    if not all(measured.own_cores for measured in trials):
+        return "shown", "not judged, shared cores"
+    judged = {n: speedup.interval for n, speedup in speedups.items() if n in WANTED}
+    if not judged:
+        return "shown", f"not judged: measured with none of {', '.join(map(str, WANTED))} hosts"
+    if None in judged.values():
+        return "shown", f"not judged: an interval needs {CLAIM_TRIALS} trials of each (--repeat {CLAIM_TRIALS})"
+    required = ", ".join(f"{WANTED[n]}x with {n} hosts" for n in judged)
+    low = [n for n, interval in judged.items() if interval and interval.high < WANTED[n]]
+    open_ones = [n for n, interval in judged.items() if interval and interval.low < WANTED[n] <= interval.high]
+    if low:
+        return "fail", f"required: {required}; not reached with {low[0]} hosts"
+    if open_ones:
+        return "unknown", f"required: {required}; the interval with {open_ones[0]} hosts includes the bound"
+    return "pass", f"required: {required}"
 
 
 def _bottleneck(trials: Sequence[TrialRecord]) -> str:
@@ -203,7 +227,7 @@ SCENARIO = Scenario(
     criteria=(
         "pool-bound (waits that the pools allow): at least 1.8x with 2 hosts, 3.5x with 4 and 7.0x with 8, relative to "
         "one host; unknown if the interval includes the bound",
-        "CPU-bound: reported with its bottleneck",
+        "CPU-bound: the same where each app host has cores of its own; else reported with its bottleneck",
         "no update is lost, requests are spread evenly, counts agree",
     ),
     cells=cells,
@@ -213,5 +237,7 @@ SCENARIO = Scenario(
     judge=judge,
     works_without_samples=True,
     postgres_topic="connections, to which each app host adds its pool",
-    repeat=lambda cell: CLAIM_TRIALS if cell.params["bound"] == "pool" else REPORTED_TRIALS,
+    repeat=lambda cell: (
+        CLAIM_TRIALS if cell.params["bound"] == "pool" or cell.hosts in (1, *WANTED) else REPORTED_TRIALS
+    ),
 )

@@ -65,6 +65,7 @@ from harness.store.files import (
     read_text,
 )
 from harness.store.manifest import Manifest
+from harness.store.rig_cores import has_own_cores
 from harness.text import plural, printable
 
 FORMAT = 1
@@ -172,6 +173,7 @@ class Run:
                 outcome_counts=self.outcome_counts(order),
                 evidence=evidence,
                 clock_shared=self._clock_shared(order),
+                own_cores=has_own_cores(self.manifest.rig),
                 waits=waits_file.read(waits_file.path_of(self.path, order)),
             )
 

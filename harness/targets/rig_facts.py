@@ -84,13 +84,19 @@ class RigFacts:
     def canaries(self) -> dict[str, dict[str, float]]:
         """Runs the canaries on one host after the other, because two at once would disturb each other."""
         script, results = source("canary"), {}
+        directories = {"app": str(self._rig.variables.get("app_sqlite_directory") or ""), "db": self._data_directory()}
         for number, host in enumerate(self._rig.hosts):
             peer = self._rig.hosts[number - 1]
             # The SSH port of another address is a way in for the controller only.
             port = peer.ssh_port if peer.ssh_address == peer.address else SSH_PORT
-            command = ["python3", "-", peer.address, str(port)]
+            command = ["python3", "-", peer.address, str(port), directories.get(host.role, "")]
             results[host.name] = json.loads(self._rig.at(host).run(command, stdin=script).stdout)
         return results
+
+    def _data_directory(self) -> str:
+        """Returns where PostgreSQL's data lies; empty if the harness's user may not read the setting."""
+        query = "SELECT coalesce((SELECT setting FROM pg_settings WHERE name = 'data_directory'), '')"
+        return str(self._database.one(query)[0])
 
     def settings(self) -> dict[str, object]:
         """Returns the settings of PostgreSQL that are not defaults, of HAProxy and of one app worker; no secrets."""

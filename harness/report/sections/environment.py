@@ -4,25 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from harness.provision.providers import PROVIDERS
 from harness.report.formatting import NOTHING, number, size
 from harness.report.page_model import Table, Value, table
-from harness.store.manifest import Manifest, RigRecord
-
-
-def created_hosts(rig: RigRecord) -> bool:
-    """Whether pgcrucible created the hosts; true for a provider that this version does not know."""
-    return rig.provider not in PROVIDERS or PROVIDERS[rig.provider].MAKES_HOSTS
-
-
-def shares_cores(rig: RigRecord) -> bool:
-    """Whether hosts share the cores of one machine.
-
-    All hosts that pgcrucible creates do; others do if one kernel runs several of them. Virtual machines of another
-    hypervisor cannot be distinguished from machines.
-    """
-    kernels = [host.boot_id for host in rig.hosts if host.boot_id]
-    return created_hosts(rig) or len(set(kernels)) < len(kernels)
+from harness.store.manifest import Manifest
 
 
 def environment_tables(manifest: Manifest) -> Iterator[Table]:

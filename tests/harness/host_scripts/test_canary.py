@@ -24,6 +24,12 @@ def test_the_canary_measures_cpu_and_disk() -> None:
     assert all(isinstance(value, float) and value > 0 for value in found.values())
 
 
+def test_the_disk_is_the_one_of_the_directory_that_is_given(tmp_path: Path) -> None:
+    assert "fsync_ms" in run(canary.__file__, "", "22", str(tmp_path))
+    assert list(tmp_path.iterdir()) == []
+    assert "fsync_ms" not in run(canary.__file__, "", "22", str(tmp_path / "absent"))
+
+
 def test_the_round_trip_is_absent_if_the_port_is_closed() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         found = run(canary.__file__, "127.0.0.1", str(server.getsockname()[1]))

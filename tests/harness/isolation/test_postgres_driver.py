@@ -36,12 +36,16 @@ def test_anomalies_occur_exactly_where_documented_as_possible(stored, level: Lev
         ("G-single", RR, "snapshot", ""),
         ("G2-item", SER, "aborted", "40001"),
         ("G2", SER, "aborted", "40001"),
+        ("PMP-write", RR, "aborted", "40001"),
+        ("G-single-pred", RR, "snapshot", ""),
+        ("G-single-del", RR, "aborted", "40001"),
+        ("read-only", SER, "aborted", "40001"),
     ],
 )
 def test_the_mechanism_that_prevents_an_anomaly(stored, case: str, level: Level, kind: str, code: str) -> None:
     row = next(r for r in matrix(read(stored)) if (r["case"], r["level"]) == (case, level))
     assert (row["kind"], row["code"]) == (kind, code)
-    assert (row["ms"] > 0) == (case in ("G0", "OTV", "P4"))
+    assert (row["ms"] > 0) == (case in ("G0", "OTV", "P4", "PMP-write"))
 
 
 def test_version_and_settings_are_stored_with_the_matrix(stored, query) -> None:

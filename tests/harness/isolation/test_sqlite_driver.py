@@ -17,7 +17,7 @@ from harness.isolation.matrix import matrix, read
 from harness.isolation.sqlite_driver import Sqlite
 from harness.isolation.stepper import run_schedule
 
-WAITED = {"G0", "G1c", "OTV", "P4", "G2-item", "G2"}
+WAITED = {"G0", "G1c", "OTV", "P4", "G2-item", "G2", "PMP-write", "G-single-del", "read-only"}
 
 
 def run(path: Path, profile: str) -> dict[str, object]:

@@ -165,7 +165,13 @@ def test_figures_that_cannot_fail_are_no_part_of_an_answer(tmp_path: Path) -> No
 def test_hosts_with_cores_of_their_own_are_not_called_shared(tmp_path: Path) -> None:
     hosts = [host.model_copy(update={"boot_id": f"kernel-{n}"}) for n, host in enumerate(RIG.hosts)]
     rig = RIG.model_copy(update={"provider": "static", "hosts": hosts})
-    assert answer(SCALING, tmp_path, speed_ups(2, 4, 8), rig=rig).because.endswith("CPU-bound: not judged, only shown")
+    assert answer(SCALING, tmp_path, speed_ups(2, 4, 8), rig=rig).because.endswith(
+        "CPU-bound: not judged, not measured with an interval"
+    )
+    judged = [*speed_ups(2, 4, 8), found("scaling", "cpu-bound speed-up")]
+    assert answer(SCALING, tmp_path / "cpu", judged, rig=rig).because.endswith("pool-bound: pass; CPU-bound: pass")
+    slow = found("scaling", "cpu-bound speed-up", "fail", "2 hosts 1.1x")
+    assert answer(SCALING, tmp_path / "slow", [*speed_ups(2, 4, 8), slow], rig=rig).state == "fail"
 
 
 def test_no_lost_update_is_claimed_with_its_bound(tmp_path: Path) -> None:

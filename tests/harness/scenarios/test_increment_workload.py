@@ -33,7 +33,7 @@ CONTROL = replace(cell("throughput", strategy="unsafe", keys="hot"), hosts=2)
 
 @pytest.mark.parametrize(("keys", "pool", "twins"), [("spread", 5, 0.05), ("hot", 5, 0.0), ("spread", 0, 0.0)])
 def test_ledger_cells_send_twins_unless_the_service_may_ignore_the_id(keys: str, pool: int, twins: float) -> None:
-    planned = replace(cell("concurrent-writes", keys=keys), pool=pool, requests=100, clients=100)
+    planned = Cell(scenario="concurrent-writes", pool=pool, requests=100, clients=100, params={"keys": keys})
     lanes = SCENARIOS["concurrent-writes"].workload(Trial(cell=planned, number=1, order=1, seed=1))
     (operation,) = lanes["main"].operations
     assert (operation.twins, operation.idempotency) == (twins, keys == "spread")

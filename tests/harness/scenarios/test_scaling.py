@@ -173,8 +173,40 @@ def test_the_cpu_bound_is_reported() -> None:
     findings = judge(trials({1: 100.0, 2: 120.0}, "cpu"))
     assert verdicts(findings) == {"cpu-bound speed-up": "shown"}
     assert findings["cpu-bound speed-up"].numbers == {"speedup": {1: 1.0, 2: 1.2}, "efficiency": {1: 1.0, 2: 0.6}}
-    assert findings["cpu-bound speed-up"].detail.startswith("2 hosts 1.20x, efficiency 60% (reported only).")
+    assert findings["cpu-bound speed-up"].detail.startswith("2 hosts 1.20x, efficiency 60% (not judged, shared cores).")
     assert verdicts(judge(trials({1: 100.0, 2: 120.0}, "cpu", valid=False))) == {"cpu-bound speed-up": "unknown"}
+
+
+def repeated(rates: Mapping[int, float], spread: float = 0.01, times: int = 5) -> list[TrialRecord]:
+    """CPU-bound trials on hosts with cores of their own; the rates of a size differ by `spread`."""
+    around = [1 + spread * (n - times // 2) for n in range(times)]
+    made = [one for factor in around for one in trials({n: rate * factor for n, rate in rates.items()}, "cpu")]
+    return [replace(one, own_cores=True) for one in made]
+
+
+@pytest.mark.parametrize(
+    ("records", "verdict", "text"),
+    [
+        (repeated({1: 100.0, 2: 195.0, 4: 380.0, 8: 760.0}), "pass", "required: 1.8x with 2 hosts"),
+        (repeated({1: 100.0, 2: 195.0, 4: 300.0, 8: 760.0}), "fail", "not reached with 4 hosts"),
+        (repeated({1: 100.0, 2: 181.0}, spread=0.02), "unknown", "the interval with 2 hosts includes the bound"),
+        (repeated({1: 100.0, 2: 195.0}, times=3), "shown", "not judged: an interval needs 5 trials of each"),
+        (repeated({1: 100.0, 3: 195.0}), "shown", "not judged: measured with none of 2, 4, 8 hosts"),
+        ([replace(one, own_cores=False) for one in repeated({1: 100.0, 2: 150.0})], "shown", "shared cores"),
+    ],
+)
+def test_the_cpu_bound_is_judged_where_hosts_have_cores_of_their_own(
+    records: list[TrialRecord], verdict: str, text: str
+) -> None:
+    finding = judge(records)["cpu-bound speed-up"]
+    assert (finding.verdict, text in finding.detail) == (verdict, True), finding.detail
+
+
+def test_sizes_that_are_judged_have_the_trials_of_an_interval() -> None:
+    repeat = SCENARIOS["scaling"].repeat
+    assert {c.hosts: repeat(c) for c in cells("scaling") if c.params["bound"] == "cpu"} == {
+        1: 5, 2: 5, 3: 3, 4: 5, 6: 3, 8: 5,
+    }  # fmt: skip
 
 
 def test_the_cpu_bound_reports_the_bottleneck_of_the_most_hosts() -> None:

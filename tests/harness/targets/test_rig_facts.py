@@ -87,7 +87,18 @@ def test_canaries_measure_the_round_trip_to_the_ssh_port_of_the_peers_own_addres
     forwarded = (replace(db, ssh_port=2222), replace(app, ssh_port=2222, ssh_address="127.0.0.1"), *others)
     rig.state = replace(rig.state, hosts=forwarded)
     assert facts(rig, connection).canaries().keys() == {host.name for host in rig.hosts}
-    assert (rig.arguments["app-1"], rig.arguments["app-2"]) == (["db-1", "2222"], ["app-1", "22"])
+    assert (rig.arguments["app-1"][:2], rig.arguments["app-2"][:2]) == (["db-1", "2222"], ["app-1", "22"])
+
+
+def test_the_disk_canary_writes_where_the_databases_lie(connection: RigDatabase) -> None:
+    rig = FakeRig()
+    rig.state = replace(rig.state, variables={**rig.state.variables, "app_sqlite_directory": "/srv/shared"})
+    facts(rig, connection).canaries()
+    directories = {name: arguments[2] for name, arguments in rig.arguments.items()}
+    assert directories["db-1"] == str(connection.one("SHOW data_directory")[0])
+    assert directories["db-1"].startswith("/")
+    assert {directories["app-1"], directories["app-2"]} == {"/srv/shared"}
+    assert {directories[name] for name in directories if name.startswith(("lb", "load"))} == {""}
 
 
 def test_settings_are_those_of_the_server_the_load_balancer_and_one_worker(database: Database) -> None:

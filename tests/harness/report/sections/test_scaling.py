@@ -9,8 +9,8 @@ import pytest
 
 from harness.model import Cell
 from harness.report.page_model import Picture, Table
-from harness.report.sections.environment import shares_cores
 from harness.store.manifest import HostRecord, RigRecord
+from harness.store.rig_cores import has_own_cores, shares_cores
 from tests.support.builders import RIG, Made, store
 from tests.support.pages import page_of
 
@@ -59,6 +59,13 @@ def machines(kernel: Callable[[int], str], provider: str = "static") -> RigRecor
         HostRecord(name=f"app-{n}", role="app", cpus=4, memory=2**30, kernel="6.1", boot_id=kernel(n)) for n in range(8)
     ]
     return RigRecord(name="lab", provider=provider, hosts=hosts)
+
+
+def test_own_cores_must_be_known() -> None:
+    assert has_own_cores(machines(str))
+    for rig in (machines(lambda _: ""), machines(lambda n: str(min(n, 6))), machines(str, "podman")):
+        assert not has_own_cores(rig)
+    assert not has_own_cores(RigRecord(name="", provider="url", hosts=[]))
 
 
 @pytest.mark.parametrize(
