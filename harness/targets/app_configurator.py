@@ -25,7 +25,7 @@ from harness.targets.app_state import (
     plain,
     runs_with,
 )
-from harness.targets.app_workers import AppWorkers
+from harness.targets.app_workers import READ_KEYS, AppWorkers
 from harness.targets.haproxy import HAProxy
 from harness.targets.sqlite_files import remove
 
@@ -77,11 +77,17 @@ class AppConfigurator:
     def deploy(self, revisions: Sequence[str]) -> list[str]:
         """Puts revisions beside the provisioned code and starts each once; returns notes for the run.
 
-        Raises RigError where one does not start. The hosts run the last one afterwards.
+        The hosts run the last one afterwards. Raises RigError where one does not start or lacks what is read of it.
         """
         notes = self._revisions.deploy(revisions)
         for revision in revisions:
             self._restart(self._hosts, {}, revision)
+            for worker, body in self._workers.metrics(self._hosts).items():
+                if missing := [key for key in READ_KEYS if key not in body]:
+                    raise RigError(
+                        f"code={revision}: {worker}: its /metrics has no {', '.join(missing)}, which is read",
+                        hint="choose a newer revision",
+                    )
         return notes
 
     def configure(self, cell: Cell) -> None:

@@ -20,6 +20,9 @@ _START_ERROR = [
 """Prints the newest start error in the service's log of the last minute."""
 
 
+READ_KEYS = ("settings", "requests", "transactions", "facts")
+"""The keys of /metrics without which the harness cannot measure; other revisions of the service may lack them."""
+
 WorkerMetrics = Mapping[str, Any]
 """The JSON object of a worker's /metrics, as the service documents it (docs/openapi.yaml)."""
 

@@ -87,8 +87,11 @@ def in_force(cell: Cell, workers: AppWorkers, server: ServerSettings) -> dict[st
     names = [key.removeprefix(POSTGRES) for key in keys if key.startswith(POSTGRES)]
     try:
         found = {f"{POSTGRES}{name}": value for name, value in server.values(names).items()} if names else {}
-        if any(key.startswith(APP) for key in keys):
-            running = [body.get("settings", {}) for body in workers.metrics(workers.hosts[: cell.hosts]).values()]
+        if any(key.startswith(APP) or key == CODE for key in keys):
+            bodies = workers.metrics(workers.hosts[: cell.hosts]).values()
+            if CODE in keys:
+                found[CODE] = ", ".join(dict.fromkeys(str(body.get("code")) for body in bodies))
+            running = [body.get("settings", {}) for body in bodies]
             for key in keys:
                 if key.startswith(APP):
                     values = dict.fromkeys(_plain(settings.get(key.removeprefix(APP))) for settings in running)

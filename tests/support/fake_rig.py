@@ -96,6 +96,7 @@ class FakeHost:
             "settings": settings,
             "requests": self.rig.requests.get(worker, {}),
             "transactions": self.rig.transactions.get(worker, 0),
+            "code": settings["code_hash"],
             "facts": {"journal_mode": JOURNAL_MODES.get(runs["BACKEND"])},
             "pid": 100,
             "started": 1_700_000_000 + self.rig.restarts.count(address),

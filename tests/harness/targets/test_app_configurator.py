@@ -307,3 +307,17 @@ def test_a_setting_that_a_revision_does_not_have_is_refused(rig: FakeRig, deploy
     deployed.configure(of_code(NEW, app_retry_limit=3))
     with pytest.raises(RigError, match=r"app-[12]\.1: the service does not run with retry_limit=3"):
         deployed.configure(of_code(OLD, app_retry_limit=3))
+
+
+def test_a_revision_that_does_not_count_what_is_measured_is_refused(
+    rig: FakeRig, deployed: AppConfigurator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = AppWorkers.metrics
+
+    def older(workers: AppWorkers, *hosts: Any) -> dict[str, Any]:
+        bodies = original(workers, *hosts)
+        return {worker: {key: body[key] for key in body if key != "transactions"} for worker, body in bodies.items()}
+
+    monkeypatch.setattr(AppWorkers, "metrics", older)
+    with pytest.raises(RigError, match=rf"code={OLD}: app-1\.1: its /metrics has no transactions"):
+        deployed.deploy([OLD])
