@@ -90,7 +90,7 @@ def test_equal_runs_are_seldom_called_different() -> None:
 def test_an_assumed_floor_of_5_percent_claims_too_much(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compare_module, "ONE_SESSION", 1.05)
     ways = {"assumed": false_claims.without_floor}
-    assert value(false_claims.false_claims_single_runs(20, ways)) > 0.2
+    assert value(false_claims.false_claims_single_runs(50, ways)) > 0.2
 
 
 @pytest.mark.usefixtures("without_intervals")
@@ -118,7 +118,7 @@ def test_gate_is_seldom_open_for_a_loss_of_10_percent_and_open_without_its_last_
     ways = {"several": false_claims.several_runs, "variants": false_claims.variants}
     assert value(false_claims.gate_open(10, ways)) <= 0.1
     monkeypatch.setattr(FailIf, "_require_shown", lambda *_, **__: None)
-    assert value(false_claims.gate_open(10, {"none": false_claims.without_floor})) > 0.5
+    assert value(false_claims.gate_open(20, {"none": false_claims.without_floor})) > 0.5
 
 
 def test_gate_opens_where_nothing_differs_and_runs_are_even(monkeypatch: pytest.MonkeyPatch) -> None:
