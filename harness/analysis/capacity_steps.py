@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -16,7 +17,9 @@ EFFORTS = {"full": FULL, "quick": QUICK}
 FALLBACK_RATE = 100.0
 """Where the search begins if the closed load acknowledged nothing."""
 ENOUGH = 1.3
-"""Multiple of the requests that the SLO's percentiles need, at the lowest rate."""
+"""Multiple of the requests that the SLO's percentiles need, which a window is long enough for."""
+LONGEST_S = 60.0
+"""Length up to which a window is made longer for that: it sets the lowest rate that is tried."""
 KEPT_UP, IN_FLIGHT = 0.98, 5
 """Share of the acknowledged requests that must be answered within the window, where more than so many are not."""
 
@@ -45,14 +48,19 @@ class Steps:
         """The trials with an open load."""
         return [row for row in self.rows if row.cell.rate is not None]
 
+    def seconds(self, rate: float) -> float | None:
+        """The window at this rate: long enough for the SLO's percentiles. None: trials have a number of requests."""
+        usual = self.rows[0].cell.seconds
+        return None if usual is None else max(usual, float(math.ceil(ENOUGH * samples_of(self.slo) / rate)))
+
     def search(self) -> Search:
         """The search after these trials."""
         first = self.rows[0]
-        seconds = first.cell.seconds
+        longest = max(LONGEST_S, first.cell.seconds or 0.0)
         return Search.after(
             [Probe(rate=row.cell.rate or 0.0, held=held(row, self.slo)) for row in self.probes],
             reference=first.cell.rate or first.figure("rps") or FALLBACK_RATE,
-            lowest=max(1.0, ENOUGH * samples_of(self.slo) / seconds if seconds else 1.0),
+            lowest=max(1.0, ENOUGH * samples_of(self.slo) / longest),
             effort=EFFORTS[first.cell.params["effort"]],
         )
 
@@ -61,7 +69,7 @@ def searches(rows: Sequence[TrialResult]) -> list[Steps]:
     """Returns the searches of these rows."""
     groups: dict[str, list[TrialResult]] = {}
     for row in sorted(rows, key=lambda row: row.trial.order):
-        groups.setdefault(replace(row.cell, mode="closed", clients=0, rate=None).name, []).append(row)
+        groups.setdefault(replace(row.cell, mode="closed", clients=0, rate=None, seconds=None).name, []).append(row)
     return [Steps(rows=tuple(group)) for group in groups.values()]
 
 

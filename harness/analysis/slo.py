@@ -119,16 +119,21 @@ class Slo:
         return None if None in held else True
 
 
-def first_second(bound: Bound, seconds: Iterable[Mapping[str, float | None]]) -> tuple[int, float] | None:
-    """The first second whose own requests break the bound, with its value; None where no second does.
+def first_second(bound: Bound, seconds: Iterable[Mapping[str, float | None]]) -> tuple[int, str] | None:
+    """The first second whose own requests break the bound, and the figure that shows it; None where no second does.
 
-    `seconds`: rows with `second` and the columns of a trial's figures. A second whose requests are too few for the
-    percentile says nothing, and p99.9 and max are not known by second.
+    `seconds`: rows with `second` and the columns of a trial's figures. Few requests carry no p99, but a p50 or p95
+    above the limit shows that the p99 is too. p99.9 and max are not known by second.
     """
+    upto = METRICS.index(bound.metric) + 1
+    metrics = [bound.metric] if bound.metric == ERRORS else METRICS[:upto][::-1]
+    shown = [Bound(metric=name, limit=bound.limit) for name in metrics]
     for row in seconds:
-        value, second = bound.measured(row), row.get("second")
-        if value is not None and value > bound.limit and second is not None:
-            return int(second), value
+        second = row.get("second")
+        for one in shown:
+            value = one.measured(row)
+            if value is not None and value > bound.limit and second is not None:
+                return int(second), f"{one.metric} {one.written(value)}"
     return None
 
 

@@ -46,6 +46,6 @@ class SloGate:
     def _broken(self, row: TrialResult, result: Result) -> str:
         at = first_second(result.bound, self.seconds.get(row.trial.order, ()))
         if at is None:
-            return f"{result}; no single second shows it"
-        second, value = at
-        return f"{result}, first in second {second} ({result.bound.written(value)})"
+            return f"{result}; no second has the requests to show it"
+        second, shown = at
+        return f"{result}, first in second {second} ({shown})"

@@ -47,7 +47,7 @@ def cells(options: BenchRequest, site: Site) -> list[Cell]:
         raise Skip("a search decides itself how often it measures: leave out --repeat and --aa")
     slo = options.slo or Slo.parse("slo", DEFAULT_SLO)
     if options.requests is not None and options.requests < samples_of(slo):
-        raise Skip(f"--requests {options.requests:,}: {slo} needs {samples_of(slo):,} per trial")
+        raise Skip(f"--requests {options.requests:,}: capacity needs {samples_of(slo):,} per trial for {slo}")
     seconds = options.seconds
     if seconds is None and options.requests is None:
         seconds = QUICK_SECONDS if options.quick else SECONDS
@@ -81,7 +81,8 @@ def next_cells(results: Sequence[TrialResult]) -> list[Cell]:
     for steps in searches(results):
         rate = steps.search().next_rate()
         if rate is not None:
-            following.append(replace(steps.rows[0].cell, mode="open", clients=CONNECTIONS, rate=rate))
+            cell = steps.rows[0].cell
+            following.append(replace(cell, mode="open", clients=CONNECTIONS, rate=rate, seconds=steps.seconds(rate)))
     return following
 
 

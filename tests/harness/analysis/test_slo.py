@@ -85,10 +85,13 @@ def test_the_first_second_that_breaks_a_bound() -> None:
         {"second": 4.0, "p99_ms": 40.0, "ok": 900.0, "fail": 0.0, "unknown": 100.0},
         {"second": 5.0, "p99_ms": 80.0, "ok": 500.0, "fail": 0.0, "unknown": 500.0},
     ]
-    assert first_second(Bound(metric="p99", limit=50.0), seconds) == (5, 80.0)
-    assert first_second(Bound(metric="errors", limit=0.001), seconds) == (4, 0.1)
+    assert first_second(Bound(metric="p99", limit=50.0), seconds) == (5, "p99 80ms")
+    assert first_second(Bound(metric="errors", limit=0.001), seconds) == (4, "errors 10%")
     assert first_second(Bound(metric="p99", limit=90.0), seconds) is None
-    assert first_second(Bound(metric="max", limit=1.0), seconds) is None
+    assert first_second(Bound(metric="max", limit=60.0), seconds) == (5, "p99 80ms")
+    assert first_second(Bound(metric="p95", limit=1.0), seconds) is None  # a p99 says nothing about the p95
+    few = [{"second": 1.0, "p50_ms": 40.0}, {"second": 2.0, "p50_ms": 51.0, "p95_ms": None}]
+    assert first_second(Bound(metric="p99", limit=50.0), few) == (2, "p50 51ms")
 
 
 @pytest.mark.parametrize(

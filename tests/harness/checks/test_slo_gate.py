@@ -40,13 +40,15 @@ def gated(measured: TrialResult, slo: str) -> Finding:
     ("slo", "changes", "verdict", "detail"),
     [
         ("p99:40ms", {}, "pass", "trial 1: p99 40ms, within 40ms; errors 0%, within 0.1%"),
-        ("p99:39ms", {}, "fail", "trial 1: p99 40ms, above 39ms, first in second 4 (71ms)"),
-        ("errors:1%", {"fail": 12.0}, "fail", "trial 1: errors 1.19%, above 1%, first in second 4 (2%)"),
-        ("max:50ms", {}, "fail", "trial 1: max 90ms, above 50ms; no single second shows it"),
+        ("p99:39ms", {}, "fail", "trial 1: p99 40ms, above 39ms, first in second 4 (p99 71ms)"),
+        ("errors:1%", {"fail": 12.0}, "fail", "trial 1: errors 1.19%, above 1%, first in second 4 (errors 2%)"),
+        ("max:50ms", {}, "fail", "trial 1: max 90ms, above 50ms, first in second 4 (p99 71ms)"),
+        ("max:85ms", {}, "fail", "trial 1: max 90ms, above 85ms; no second has the requests to show it"),
         ("p99.9:1s", {}, "unknown", "trial 1: p99.9 not measured: too few requests; errors 0%, within 0.1%"),
-        ("p99.9:1s,p99:1ms", {}, "fail", "trial 1: p99 40ms, above 1ms, first in second 3 (30ms)"),
+        ("p99.9:1s,p99:1ms", {}, "fail", "trial 1: p99 40ms, above 1ms, first in second 3 (p99 30ms)"),
         ("p99:1ms", {"fail": 100.0}, "fail",
-         "trial 1: p99 40ms, above 1ms, first in second 3 (30ms); errors 9.09%, above 0.1%, first in second 4 (2%)"),
+         "trial 1: p99 40ms, above 1ms, first in second 3 (p99 30ms); errors 9.09%, above 0.1%, "
+         "first in second 4 (errors 2%)"),
     ],
 )  # fmt: skip
 def test_a_trial_is_gated(slo: str, changes: dict[str, float], verdict: str, detail: str) -> None:
@@ -89,5 +91,5 @@ def test_the_worst_trial_of_a_cell_gates_the_run() -> None:
     gate = SloGate(slo=Slo.parse("slo", "p99:50ms"), seconds={2: SECONDS})
     (found,) = evaluate({"s": scenario}, records, gate=gate)
     assert found.verdict == "fail"
-    assert found.detail == "1 of 2 trials fail: trial 2: p99 61ms, above 50ms, first in second 4 (71ms)"
+    assert found.detail == "1 of 2 trials fail: trial 2: p99 61ms, above 50ms, first in second 4 (p99 71ms)"
     assert evaluate({"s": scenario}, records) == []

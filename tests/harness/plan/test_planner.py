@@ -150,7 +150,7 @@ FOLLOWS = {
 @pytest.mark.parametrize("option", FOLLOWS)
 def test_only_the_requested_load_is_measured(option: str) -> None:
     """Otherwise the record would name a rate and contain the figures of a closed load."""
-    plan = make_plan(options(**{option: "321"}), SITE, SCENARIOS)
+    plan = make_plan(options(**{option: "321"}, slo="p95:1s"), SITE, SCENARIOS)
     measured = {trial.cell.scenario for trial in plan.trials}
     assert measured == FOLLOWS[option]
     for name in measured:

@@ -121,7 +121,7 @@ def test_an_slo_that_nothing_meets_fails_and_says_what_was_measured_at_the_lowes
     results = bench(lambda rate: {"figures": figures(rate, 61.0)}, plan())
     found = capacity(results)
     assert found.verdict == "fail"
-    assert found.detail.startswith("no rate holds p99:50ms,errors:0.1%: at 13 requests/s, the lowest one tried, ")
+    assert found.detail.startswith("no rate holds p99:50ms,errors:0.1%: at 21.7 requests/s, the lowest one tried, ")
     assert "p99 61ms, above 50ms" in found.detail
 
 
@@ -223,6 +223,17 @@ def test_the_plan_says_how_many_trials_there_are_at_most() -> None:
 def test_what_a_search_does_not_take(texts: dict[str, str | bool], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         plan(**texts)
+
+
+def test_a_window_is_long_enough_for_the_percentiles_of_its_rate() -> None:
+    results = bench(lambda rate: {"figures": figures(rate, 61.0)}, plan())
+    assert len({row.cell.seconds for row in results}) > 2
+    for row in results[1:]:
+        assert (row.cell.rate or 0) * (row.cell.seconds or 0) >= 1300
+        assert 10 <= (row.cell.seconds or 0) <= 60
+    fixed = bench(service(1000), plan(requests="2000"))
+    assert {(row.cell.seconds, row.cell.requests) for row in fixed} == {(None, 2000)}
+    assert capacity(fixed).verdict == "pass"
 
 
 def test_the_suite_leaves_the_search_out() -> None:

@@ -26,11 +26,12 @@ def cell(rate: float, **changes: Any) -> Cell:
 CLOSED = Cell(scenario="capacity", hosts=2, clients=64, seconds=1.2, params=PARAMS)
 TRIALS = [
     Made(cell=CLOSED, ok=1000),
-    Made(cell=cell(600), ok=720, median_ms=20.0, steady=True),
-    Made(cell=cell(900), ok=1080, median_ms=200.0, steady=False),
-    Made(cell=cell(800), ok=960, median_ms=20.0, seconds=1.3, figures={"rps": 500.0}),
-    Made(cell=cell(700), ok=830, fail=10, median_ms=20.0),
-    Made(cell=cell(1500), ok=1000, median_ms=20.0, reason="times are doubtful: sent late"),
+    Made(cell=cell(600), ok=1200, median_ms=20.0, steady=True),
+    Made(cell=cell(900), ok=1200, median_ms=200.0, steady=False),
+    Made(cell=cell(800), ok=1200, median_ms=20.0, seconds=1.3, figures={"rps": 500.0}),
+    Made(cell=cell(700), ok=1190, fail=10, median_ms=20.0),
+    Made(cell=cell(1500), ok=1200, median_ms=20.0, reason="times are doubtful: sent late"),
+    Made(cell=cell(30), ok=36, median_ms=20.0),
 ]
 CAPACITY = found(cell(600), names.CAPACITY, "pass", "650 [600, 700] requests/s hold it, no update lost (95 % interval)",
                  kind="found", rate=650.0, low=600.0, high=700.0)  # fmt: skip
@@ -62,9 +63,11 @@ def test_the_trials_are_listed_with_the_reason(tmp_path: Path) -> None:
     assert results["900"][0] == "did not hold"
     assert results["900"][1].startswith("p95 ")
     assert results["800"] == ("did not hold", "its queue grew")
-    assert results["700"] == ("did not hold", "errors 1.19%, above 0.1%")
+    assert results["700"] == ("did not hold", "errors 0.833%, above 0.1%")
     assert results["1,500"] == ("does not count", "times are doubtful: sent late")
-    assert [row["began steady"].text for row in rows] == ["yes", "no", "", "", ""]
+    assert results["30.0"][0] == "does not count"
+    assert results["30.0"][1].endswith("p99 not measured: too few requests")
+    assert [row["began steady"].text for row in rows] == ["yes", "no", "", "", "", ""]
 
 
 def test_each_search_has_a_curve(tmp_path: Path) -> None:
