@@ -70,3 +70,11 @@ def test_a_lost_connection_is_reported_with_the_host_in_one_line(opened: RigData
             query()
         assert "\n" not in error.value.message
         assert "bench --resume" in error.value.hint
+
+
+def test_a_connection_that_was_lost_is_opened_again_for_a_reading(database: Database) -> None:
+    opened = RigDatabase(lambda: psycopg.connect(database.dsn, autocommit=True), "db-1")
+    with opened, psycopg.connect(database.dsn, autocommit=True) as other:
+        for _ in range(2):
+            other.execute("SELECT pg_terminate_backend(%s, 5000)", [opened.connection.info.backend_pid])
+            assert opened.one("SELECT 1") == (1,)

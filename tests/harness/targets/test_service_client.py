@@ -14,7 +14,7 @@ import pytest
 from harness.errors import RigError, UsageError
 from harness.rig.state import ROOT
 from harness.targets.counter_source import ApiCounters
-from harness.targets.service_client import ServiceClient
+from harness.targets.service_client import Response, ServiceClient
 from harness.targets.url import Address, locate
 from harness.targets.url_target import UrlTarget
 from tests.support.odd_service import CONTINUE, EARLY_HINTS, OddService
@@ -126,6 +126,12 @@ def test_the_address_at_which_the_service_answers_is_kept(other: int | None) -> 
 def test_all_addresses_of_a_name_need_the_permission() -> None:
     with pytest.raises(UsageError, match=r"192\.0\.2\.7"):
         UrlTarget(Address(host="x", port=1, tls=False, ip="127.0.0.1", others=("192.0.2.7",)))
+
+
+def test_a_body_that_is_nested_too_deeply_is_text() -> None:
+    response = Response(status=200, body=b"[" * 200_000, is_json=True)
+    assert response.fields == {}
+    assert str(response) == "200 " + "[" * 200
 
 
 def test_two_gets_take_one_connection() -> None:
