@@ -32,6 +32,7 @@ SETTINGS = (
     "max_connections",
     "max_pred_locks_per_transaction",
     "statement_timeout",
+    "track_counts",
 )
 
 

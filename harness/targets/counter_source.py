@@ -213,7 +213,7 @@ class DatabaseCounters:
         with contextlib.closing(self._connect()) as connection, contextlib.closing(self._connect()) as observer:
             require_sessions([connection], observer)
             try:
-                apply(connection, {}, local=False)
+                apply(connection, {"statement_timeout": str(int(READ_S * 1000))}, local=False)
                 connection.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(schema)))
             except psycopg.Error as error:
                 raise UsageError(
@@ -229,7 +229,8 @@ class DatabaseCounters:
         """Drops the schema over a new connection: the first may have been closed while the workload ran."""
         with contextlib.closing(self._reconnect()) as connection:
             try:
-                apply(connection, {"lock_timeout": "10s"}, local=False)
+                limits = {"lock_timeout": "10s", "statement_timeout": str(int(READ_S * 1000))}
+                apply(connection, limits, local=False)
                 connection.execute(sql.SQL("DROP SCHEMA {} CASCADE").format(sql.Identifier(schema)))
             except psycopg.Error as error:
                 raise RigError(

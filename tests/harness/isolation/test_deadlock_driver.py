@@ -67,6 +67,15 @@ def test_a_run_that_ends_before_deadlock_timeout_is_unknown(pg, measured) -> Non
     assert {verdict for _, verdict in verdicts(result)} == {"unknown"}
 
 
+def test_a_server_that_does_not_count_is_not_accused(measured) -> None:
+    doctored = one_pair(measured)
+    doctored["rounds"][0]["counted_after"] = doctored["rounds"][0]["counted_before"]
+    assert measured["settings"]["track_counts"] == "on"
+    assert verdicts(doctored)[2] == ("deadlocks counted", "fail")
+    doctored["settings"] = {**measured["settings"], "track_counts": "off"}
+    assert [verdict for _, verdict in verdicts(doctored)[:4]] == ["pass", "pass", "unknown", "pass"]
+
+
 def test_a_different_count_in_statistics_or_log_fails(measured) -> None:
     doctored = one_pair(measured)
     doctored["rounds"][0]["counted_after"] += 1

@@ -233,6 +233,19 @@ def test_counters_are_read_through_a_pooler_but_no_workload_runs(database: Datab
             pass
 
 
+def test_a_time_out_of_the_role_does_not_keep_the_schema(database: Database) -> None:
+    with psycopg.connect(database.dsn, autocommit=True) as connection:
+        connection.execute(f"ALTER DATABASE {database.name} SET statement_timeout = '200ms'".encode())
+    counters = DatabaseCounters(database.dsn, lambda _: None)
+    with psycopg.connect(database.dsn) as other:
+        with counters.scratch() as place:
+            other.execute(f"CREATE TABLE {place['schema']}.t (id int)".encode())
+            other.commit()
+            other.execute(f"LOCK TABLE {place['schema']}.t".encode())
+            threading.Timer(0.8, other.commit).start()
+        assert other.execute("SELECT to_regnamespace(%s)", [place["schema"]]).fetchone() == (None,)
+
+
 def test_settings_of_the_role_do_not_end_a_reading(database: Database) -> None:
     with psycopg.connect(database.dsn, autocommit=True) as connection:
         for setting in ("statement_timeout = '200ms'", "client_encoding = 'LATIN1'", "lock_timeout = '200ms'"):
