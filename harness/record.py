@@ -158,9 +158,10 @@ NO_EVIDENCE = Evidence()
 Validity = Literal["valid", "timing_doubtful", "generator_bound", "broken"]
 """What a trial may be used for.
 
-`valid`: everything. `timing_doubtful`: its outcomes; the load generator may have been the limit, and the scenario's
-criteria do not depend on times. `generator_bound`: nothing, for the same reason; only such a trial may be measured once
-more. `broken`: nothing; it was interrupted, or its results are missing or inconsistent.
+`valid`: everything. `timing_doubtful`: its outcomes; the load generator may have been the limit, or other programs
+used the machines, and the scenario's criteria do not depend on times. `generator_bound`: nothing, for the same reason;
+only such a trial may be measured once more. `broken`: nothing; it was interrupted, or its results are missing or
+inconsistent.
 """
 
 

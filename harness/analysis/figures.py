@@ -9,6 +9,8 @@ from __future__ import annotations
 from harness.analysis.stats import samples_needed
 from harness.load.results.summary import LaneSummary
 
+MACHINE = ("foreign_cpu", "stolen_cpu", "cpu_pressure")
+"""Of the machines; harness/analysis/foreign_load.py."""
 CAPTURED = ("retries", "transactions", "pool_wait_ms")
 FIGURES = (
     "sent", "ok", "fail", "unknown", "seconds", "rps",
@@ -19,7 +21,7 @@ FIGURES = (
 """The measured columns of trials.csv that all runs have."""
 BY_OUTCOME = ("ok_p50_ms", "ok_p95_ms", "ok_p99_ms", "refused_p50_ms", "refused_p95_ms", "refused_p99_ms")
 """Latency of the requests that were acknowledged, and of those that were not (`fail` and `unknown`)."""
-LATER_FIGURES = (*BY_OUTCOME, "stall_ms")
+LATER_FIGURES = (*BY_OUTCOME, "stall_ms", *MACHINE)
 """Columns that older runs do not have."""
 PERCENTS = {"p50": 50.0, "p90": 90.0, "p95": 95.0, "p99": 99.0, "p999": 99.9}
 """Part of a column's name -> its percentile."""
@@ -32,6 +34,7 @@ def figures(summary: LaneSummary) -> dict[str, float | None]:
     requests per second of the measured window. `stall_ms` is the longest time in the window in which requests were in
     flight and none was answered. `transactions` and `pool_wait_ms` are means over the responses that
     report them, rejected ones included. `retries` is the total reported per acknowledged request: the cost of a commit.
+    The figures of the machines are None.
     """
     measure, latency, service = summary.measure, summary.latency_ms, summary.service_ms
     row: dict[str, float | None] = {
@@ -64,7 +67,7 @@ def figures(summary: LaneSummary) -> dict[str, float | None]:
         total, number = summary.captured.get(name, (0.0, 0))
         per = measure.ok if name == "retries" else number
         row[name] = total / per if number and per else None
-    return row
+    return row | dict.fromkeys(MACHINE)
 
 
 def without_thin_percentiles(row: dict[str, float | None]) -> dict[str, float | None]:

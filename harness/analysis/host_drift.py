@@ -7,7 +7,7 @@ from collections.abc import Mapping
 UNEVEN = 0.15
 """Hosts of one role that differ by more than this share are reported."""
 
-CANARIES = {"cpu_ms": "CPU canary", "fsync_ms": "fsync", "rtt_ms": "round trip"}
+CANARIES = {"cpu_ms": "CPU canary", "wall_ms": "wall-clock CPU canary", "fsync_ms": "fsync", "rtt_ms": "round trip"}
 GRAIN_MS = {"fsync_ms": 1.0, "rtt_ms": 0.2}
 """Differences below are noise, whatever their share: medians of five vary this much on a shared machine."""
 

@@ -59,6 +59,7 @@ class Occurrences:
 
 
 _CPU = ("cpu_used_cores", "cpu_cap_cores", "machine_cpu_share")
+_MACHINE = ("machine_cores", "machine_steal_cores", "machine_psi_cpu_some", "rig_cpu_cores")
 _WAITS = ("pg_wait_lock", "pg_wait_io")
 
 
@@ -67,8 +68,9 @@ class TelemetryTotals:
     """The telemetry of one host during one trial, in constant memory.
 
     `begin`, `end`, `seconds`: the time that its readings cover. `cpu`: metric -> its integral over `cpu_seconds`;
-    `limited`: whether each reading has a CPU quota. `pools`: by the name of the metric; `waits`: metric -> sessions
-    that waited, and sessions that were active at the same time.
+    `machine`: the same of metrics that not every host, or older run, has. `limited`: whether each reading has a CPU
+    quota. `pools`: by the name of the metric; `waits`: metric -> sessions that waited, and sessions that were active at
+    the same time.
     """
 
     begin: float = inf
@@ -76,6 +78,7 @@ class TelemetryTotals:
     seconds: float = 0.0
     cpu_seconds: float = 0.0
     cpu: dict[str, float] = field(default_factory=lambda: dict.fromkeys((*_CPU, "cpu_throttled_share"), 0.0))
+    machine: dict[str, float] = field(default_factory=dict)
     limited: bool = True
     pools: dict[str, Occurrences] = field(default_factory=dict)
     waits: dict[str, tuple[Occurrences, Occurrences]] = field(default_factory=dict)
@@ -91,6 +94,8 @@ class TelemetryTotals:
                 self.limited = self.limited and "cpu_throttled_share" in metrics
                 for name in self.cpu:
                     self.cpu[name] += metrics.get(name, 0.0) * seconds
+                for name in metrics.keys() & _MACHINE:
+                    self.machine[name] = self.machine.get(name, 0.0) + metrics[name] * seconds
         for name, value in metrics.items():
             if name.startswith("pool_waiting") and (name in self.pools or len(self.pools) < MAX_METRICS):
                 self.pools.setdefault(name, Occurrences()).add(value)

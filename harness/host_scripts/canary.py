@@ -1,15 +1,18 @@
-"""Three small measurements of a host: sent as text (`python3 -`), prints one JSON object. Standard library only.
+"""Four small measurements of a host: sent as text (`python3 -`), prints one JSON object. Standard library only.
 
 They distinguish a slow machine from a slow tier. cpu_ms: processor time for fixed arithmetic (shows a slow core, not a
-CPU limit). fsync_ms: a 4 KiB write to stable storage in the directory of the third argument, which is where the host's
-database lies; absent if it cannot be written. rtt_ms: a TCP handshake with another host (arguments: its
-address and SSH port). Each is the median of a few repetitions. rtt_ms is absent if the other host does not answer.
+CPU limit or a neighbour). wall_ms: elapsed time for the same, over a tenth of a second without a pause: longer beside
+busy programs; absent where a CPU quota below one core would interrupt it. fsync_ms: a 4 KiB write to stable storage in
+the directory of the third argument, which is where the host's database lies; absent if it cannot be written. rtt_ms: a
+TCP handshake with another host (arguments: its address and SSH port). Each is the median of a few repetitions, wall_ms
+the mean of many. rtt_ms is absent if the other host does not answer.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import socket
 import statistics
@@ -19,6 +22,10 @@ import time
 from collections.abc import Callable
 
 ROUNDS = 5
+BURST = 20
+"""Repetitions without a pause: longer than the turns that a scheduler gives (some milliseconds)."""
+QUOTAS = (("/sys/fs/cgroup/cpu.max",), ("/sys/fs/cgroup/cpu/cpu.cfs_quota_us", "/sys/fs/cgroup/cpu/cpu.cfs_period_us"))
+"""Files with the CPU quota and its period in µs (cgroup v2, v1)."""
 
 
 def timed(action: Callable[[], object], clock: Callable[[], float] = time.perf_counter) -> float:
@@ -37,8 +44,22 @@ def spin() -> None:
         total += number * number % 7
 
 
+def cores() -> float:
+    """Returns how many cores the quota allows; infinity without one."""
+    for paths in QUOTAS:
+        with contextlib.suppress(OSError, ValueError):
+            quota, period = (word for path in paths for word in open(path).read().split())  # noqa: PTH123, SIM115
+            return float(quota) / float(period) if quota.isdigit() else math.inf
+    return math.inf
+
+
 def main(peer: str = "", port: str = "22", directory: str = "") -> dict[str, float]:
     results = {"cpu_ms": timed(spin, time.process_time)}
+    if cores() >= 1:
+        started = time.perf_counter()
+        for _ in range(BURST):
+            spin()
+        results["wall_ms"] = round((time.perf_counter() - started) * 1000 / BURST, 4)
     place = directory or "/var/tmp"  # noqa: S108  # on disk, whereas /tmp can be in memory
     with contextlib.suppress(OSError), tempfile.TemporaryFile(dir=place) as file:
 

@@ -11,8 +11,13 @@ cpu_throttled_share    share of the quota's periods in which it was used up; abs
 cpu_throttled_cores    seconds per second that threads were throttled, summed over cores; absent without a quota
 memory_used_bytes      without page cache that can be dropped (cgroup), or MemTotal - MemAvailable
 psi_*_some             share of the time in which some task waited for cpu, memory or io (cgroup v2)
-machine_psi_*_some     the same for the machine that runs the host, where there is no cgroup v2
+machine_psi_*_some     the same for the machine that runs the host: cpu always, the others where there is no cgroup v2
 machine_cpu_share      busy share of all cores of that machine, including time stolen by a hypervisor
+machine_cores          number of its cores
+machine_steal_cores    seconds per second that a hypervisor took from them
+rig_cpu_cores          the part of cpu_used_cores that the rig used: all of it in a container, elsewhere that of the
+                       control groups of its services ("units") and of this session, with the load agents; absent where
+                       they are not known (a machine without cgroup v2)
 network_*_bytes        received and sent per second, without loopback
 pool_*                 total, idle and waiting of the app's pool; with several workers `.2` is appended for worker 2
 haproxy_*              requests per second over `haproxy_seconds`, current sessions, current queue; of an app host if
@@ -24,6 +29,7 @@ Pool and HAProxy metrics are printed on separate lines when they arrive, so a bu
 from __future__ import annotations
 
 import contextlib
+import glob
 import json
 import os
 import select
@@ -34,6 +40,8 @@ from collections.abc import Iterable
 from typing import Any
 
 CGROUP = "/sys/fs/cgroup"
+CONTAINER = "/run/systemd/container"
+"""Written by systemd in a container."""
 RESPONSE_S = 10.0
 """A request without a response for this long is repeated."""
 
@@ -64,10 +72,21 @@ def quota() -> tuple[float | None, float]:
     return None, 0.1
 
 
-def machine_cpu() -> tuple[float, float]:
-    """Returns the busy and total CPU seconds of the machine since it started; I/O wait is not busy."""
+def machine_cpu() -> tuple[float, float, float]:
+    """Returns the machine's busy, total and stolen CPU seconds since it started; I/O wait is not busy."""
     ticks = [int(word) / os.sysconf("SC_CLK_TCK") for word in text("/proc/stat").split("\n", 1)[0].split()[1:9]]
-    return sum(ticks) - ticks[3] - ticks[4], sum(ticks)
+    return sum(ticks) - ticks[3] - ticks[4], sum(ticks), ticks[7]
+
+
+def rig_groups(units: Iterable[str]) -> Totals:
+    """Returns the CPU seconds of the control groups of these systemd units and of this session, by folder."""
+    session = [line[3:] for line in text("/proc/self/cgroup").splitlines() if line.startswith("0::") and len(line) > 4]
+    folders = {CGROUP + path for path in session}
+    for unit in units:
+        for pattern in (f"{CGROUP}/system.slice/{unit}", f"{CGROUP}/system.slice/*/{unit}"):
+            folders.update(glob.glob(pattern))  # noqa: PTH207
+    usages = {folder: pairs(folder + "/cpu.stat").get("usage_usec") for folder in folders}
+    return {folder: usage / 1e6 for folder, usage in usages.items() if usage is not None}
 
 
 def memory() -> float:
@@ -82,10 +101,10 @@ def memory() -> float:
     return sizes["MemTotal"] - sizes["MemAvailable"]
 
 
-def totals() -> Totals:
+def totals(units: Iterable[str] = ()) -> Totals:
     """Reads all monotonic counters, in seconds, bytes and periods, by the name of their rate."""
-    busy, total = machine_cpu()
-    counters = {"machine_busy": busy, "machine_all": total, "cpu_used_cores": busy}
+    busy, total, stolen = machine_cpu()
+    counters = {"machine_busy": busy, "machine_all": total, "machine_steal_cores": stolen, "cpu_used_cores": busy}
     v2 = pairs(CGROUP + "/cpu.stat")
     v1 = pairs(CGROUP + "/cpu/cpu.stat")
     usage = text(CGROUP + "/cpuacct/cpuacct.usage") or text(CGROUP + "/cpu/cpuacct.usage")
@@ -93,6 +112,10 @@ def totals() -> Totals:
         counters["cpu_used_cores"] = v2["usage_usec"] / 1e6
     elif usage:
         counters["cpu_used_cores"] = float(usage) / 1e9
+    if os.path.exists(CONTAINER):  # noqa: PTH110
+        counters["rig:"] = counters["cpu_used_cores"]
+    else:
+        counters |= {f"rig:{folder}": used for folder, used in rig_groups(units).items()}
     if quota()[0] is not None:
         counters["throttled_periods"] = v2.get("nr_throttled", v1.get("nr_throttled", 0.0))
         throttled_s = v2["throttled_usec"] / 1e6 if "throttled_usec" in v2 else v1.get("throttled_time", 0.0) / 1e9
@@ -102,7 +125,8 @@ def totals() -> Totals:
             words = text(path).split()
             if words:
                 counters[f"{prefix}psi_{kind}_some"] = float(words[4].split("=")[1]) / 1e6
-                break
+                if kind != "cpu":
+                    break
     for line in text("/proc/net/dev").splitlines()[2:]:
         name, numbers = line.split(":")
         if name.strip() != "lo":
@@ -115,7 +139,13 @@ def totals() -> Totals:
 def rates(before: Totals, after: Totals, seconds: float) -> Totals:
     """Returns the growth of `totals` per second, and current levels."""
     metrics = {name: (after[name] - before[name]) / seconds for name in after if name in before}
+    own = [metrics.pop(name) for name in list(metrics) if name.startswith("rig:")]
+    # a group that is not in `before` was made since; one that is made again begins at 0
+    own += [used / seconds for name, used in after.items() if name.startswith("rig:") and name not in before]
+    if own:
+        metrics["rig_cpu_cores"] = sum(max(0.0, cores) for cores in own)
     total, busy = metrics.pop("machine_all"), metrics.pop("machine_busy")
+    metrics["machine_cores"] = os.cpu_count() or 1
     metrics["machine_cpu_share"] = busy / total if total else 0.0
     limit, period = quota()
     metrics["cpu_cap_cores"] = float(os.cpu_count() or 1) if limit is None else limit
@@ -174,7 +204,7 @@ def haproxy(response: str) -> dict[str, Totals]:
 
 
 class Sampler:
-    """Samples as `job` says: `ports` of the app's workers, `haproxy` admin socket, `every` seconds; all optional."""
+    """Samples as `job` says: `ports` of the app's workers, `haproxy` admin socket, `units`, `every`; all optional."""
 
     def __init__(self, job: dict[str, Any]) -> None:
         get_metrics = b"GET /metrics?database=0 HTTP/1.1\r\nHost: sampler\r\nConnection: close\r\n\r\n"
@@ -185,19 +215,19 @@ class Sampler:
         }
         if job.get("haproxy"):
             self._targets["haproxy"] = (job["haproxy"], b"show stat -1 5 -1\n")
-        self._every = float(job.get("every", 1.0))
+        self._every, self._units = float(job.get("every", 1.0)), job.get("units", [])
         self._pending: dict[str, Request] = {}
         self._order = 0
         self._last_haproxy: tuple[Request, dict[str, Totals]] | None = None
 
     def run(self) -> None:
         """Samples until standard input ends."""
-        since, before = time.monotonic(), totals()
+        since, before = time.monotonic(), totals(self._units)
         due = since + self._every
         self._send(self._targets)
         while True:
             order = self._wait(due)
-            now, after = time.monotonic(), totals()
+            now, after = time.monotonic(), totals(self._units)
             self._print(self._order, rates(before, after, now - since))
             since, before = now, after
             if order is None:

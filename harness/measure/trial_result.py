@@ -7,7 +7,9 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import Any
 
+from harness.analysis import foreign_load
 from harness.analysis.figures import figures
+from harness.analysis.foreign_load import NO_FOREIGN_LOAD, ForeignLoad
 from harness.checks.names import LEDGER, PER_REQUEST
 from harness.load import generator_checks
 from harness.measure.load_controller import LoadResults
@@ -28,13 +30,14 @@ def trial_result(
     results: LoadResults,
     *,
     timing_matters: bool,
+    foreign: ForeignLoad = NO_FOREIGN_LOAD,
     misrouted: Sequence[str] = (),
 ) -> TrialResult:
     """Returns the trial's row: the figures of all its lanes together, and what it may be used for.
 
     A lane that was interrupted, or whose responses cannot be matched to requests, breaks any trial. A load generator
-    that was the limit makes only the times wrong: where no criterion is about times (not `timing_matters`), the trial
-    stays valid, and its times are not compared. Without results of the `first` lane there are no figures.
+    that was the limit, or a `foreign` load beside it, makes only the times wrong: where no criterion is about times
+    (not `timing_matters`), the trial stays valid, and its times are not compared. Without results of the `first` lane there are no figures.
     `misrouted`: see Evidence; such a trial measured other hosts than its cell says.
     """
     broken = [*results.failures, *misrouted]
@@ -48,6 +51,7 @@ def trial_result(
         for lane, summary in results.summaries.items()
         for doubt in generator_checks.reasons(summary)
     ]
+    doubts += foreign.reasons
     validity: Validity = "valid"
     if broken:
         validity = "broken"
@@ -60,7 +64,7 @@ def trial_result(
         validity=validity,
         reasons=(*broken, *doubts),
         steady=results.summaries[first].warmup_steady,
-        figures=figures(results.total),
+        figures={**figures(results.total), **foreign.figures()},
     )
 
 
@@ -101,18 +105,21 @@ def trials_to_measure(earlier: Collection[TrialResult], plan: Plan) -> list[Tria
 
 
 def trials_to_remeasure(rows: Collection[TrialResult], plan: Plan) -> list[Trial]:
-    """Returns the trials to measure once more after the plan, because the load generator limited them.
+    """Returns the trials to measure once more after the plan: other programs disturbed them, or the load generator
+    limited them.
 
-    Only the load generator's own counters decide that, never the measured figures, so results are not selected; the
-    invalid row stays. With variants the whole block is measured once more, because its figures are compared. A trial of
-    a resumed run that was measured once more before is not measured a third time.
+    Counters of the machines and of the load generator decide that, never the measured figures, so results are not
+    selected; the invalid row stays. With variants the whole block is measured once more, because its figures are
+    compared. A trial of a resumed run that was measured once more before is not measured a third time.
     """
     planned = {trial.order for trial in plan.trials}
-    doubted = [row.trial for row in rows if row.trial.order in planned and row.validity == "generator_bound"]
-    if len(doubted) > max(1, round(REMEASURED_SHARE * len(planned))):
-        return []
+    doubted = [row for row in rows if row.trial.order in planned and row.validity == "generator_bound"]
+    disturbed = [row.trial for row in doubted if (row.figure("foreign_cpu") or 0.0) > foreign_load.LIMIT]
+    limited = [row.trial for row in doubted if row.trial not in disturbed]
+    if len(limited) > max(1, round(REMEASURED_SHARE * len(planned))):
+        limited = []
     again = {(row.cell.name, row.trial.number) for row in rows if row.trial.order not in planned}
-    missing = [trial for trial in doubted if (trial.cell.name, trial.number) not in again]
+    missing = [trial for trial in (*disturbed, *limited) if (trial.cell.name, trial.number) not in again]
     if plan.variants:
         return once_more({block_of(trial) for trial in missing}, plan.trials, [row.trial for row in rows])
     after = max([*planned, *(row.trial.order for row in rows)], default=0)

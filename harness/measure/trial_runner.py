@@ -178,7 +178,11 @@ class TrialRunner:
         """The trial's row: the figures of all its lanes."""
         timing_matters = self._scenarios[trial.cell.scenario].timing_matters
         first = next(iter(lanes))
-        return trial_result(trial, first, results, timing_matters=timing_matters, misrouted=evidence.misrouted)
+        foreign = self._target.foreign_load()
+        self._writer.warn(*foreign.unread)
+        return trial_result(
+            trial, first, results, timing_matters=timing_matters, foreign=foreign, misrouted=evidence.misrouted
+        )
 
     def run_workload(self, trial: Trial, workload: RemoteWorkload) -> Evidence:
         """Runs a workload that is not HTTP between two snapshots; the service is not configured for it."""

@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Protocol
 
+from harness.analysis.foreign_load import ForeignLoad
 from harness.load.job import Endpoint
 from harness.load.spec import LoadSpec
 from harness.model import Cell
@@ -115,6 +116,10 @@ class Target(Protocol):
 
     def telemetry(self, recorder: RunWriter) -> contextlib.AbstractContextManager[During]:
         """Records telemetry of every host and the database while the context lasts."""
+        ...
+
+    def foreign_load(self) -> ForeignLoad:
+        """Returns how much CPU other programs used on the machines while the load of the last trial ran."""
         ...
 
     def restore(self) -> None:

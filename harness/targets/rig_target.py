@@ -10,6 +10,7 @@ from types import TracebackType
 
 import psycopg.conninfo
 
+from harness.analysis.foreign_load import ForeignLoad
 from harness.load.job import Endpoint
 from harness.load.spec import LoadSpec
 from harness.model import Cell
@@ -226,10 +227,11 @@ class RigTarget(Target):
     def telemetry(self, recorder: RunWriter) -> Iterator[During]:
         """Samples every host and the database each second while the context lasts, and what sessions wait for."""
         host, variables = self._rig.role("db")[0], self._rig.variables
+        hosts = functools.partial(provider_of(self._rig.state).processes, self._rig.name)
         psql = ["runuser", "-u", "postgres", "--", "psql", "-p", str(variables["postgres_port"])]
         psql += ["-d", str(variables["postgres_database"])]
         with (
-            Telemetry(self._rig, recorder) as telemetry,
+            Telemetry(self._rig, recorder, hosts) as telemetry,
             WaitSampler(
                 self._rig.at(host), psql, began_s=recorder.began_s, store=recorder.waits, warn=recorder.warn
             ) as waits,
@@ -240,7 +242,12 @@ class RigTarget(Target):
                 with waits.during(order), telemetry.during(order):
                     yield
 
+            self._telemetry = telemetry
             yield during
+
+    def foreign_load(self) -> ForeignLoad:
+        """See Telemetry.foreign_load."""
+        return self._telemetry.foreign_load()
 
     def restore(self) -> None:
         """See ServerSettings.restore and AppConfigurator.restore. The second comes also if the first fails."""

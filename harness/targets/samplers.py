@@ -58,11 +58,14 @@ def read_line(line: str, host: str) -> SamplerLine:
 
 
 def job(host: Host, variables: Variables) -> dict[str, object]:
-    """Returns the sampler's job on a host: the services that it asks."""
+    """Returns the sampler's job on a host: the services that it asks, and the systemd units that are the rig's."""
     if host.role == "app":
         first, workers = int(variables["app_port"]), int(variables["app_workers"])
-        return {"ports": list(range(first, first + workers))}
-    return {"haproxy": SOCKET} if host.role == "lb" else {}
+        units = [f"pgcrucible-app@{worker}.service" for worker in range(1, workers + 1)]
+        return {"ports": list(range(first, first + workers)), "units": units}
+    if host.role == "lb":
+        return {"haproxy": SOCKET, "units": ["haproxy.service"]}
+    return {"units": ["postgresql@*.service"]} if host.role == "db" else {}
 
 
 class Samplers:

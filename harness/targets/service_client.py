@@ -10,7 +10,7 @@ import json
 import socket
 import ssl
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import monotonic, sleep
 from typing import Any, Self
 
@@ -25,6 +25,8 @@ TIMEOUT_S = 10.0
 READS = 3
 """A GET is sent at most as often: a service may close a connection whenever it is idle."""
 PAUSE_S = 0.2
+PROBE_S = 3.0
+"""For one address of several."""
 HINT = "is the service up?"
 
 
@@ -165,3 +167,22 @@ def _remaining(deadline: float) -> float:
     if remaining <= 0:
         raise TimeoutError
     return remaining
+
+
+def answering(address: Address) -> Address:
+    """Returns the address with the first IP at which GET /health is 200, else the first that accepts a request.
+
+    `localhost` is often ::1 and 127.0.0.1, and the service listens on one of them.
+    """
+    best = address
+    for ip in (address.ip, *address.others) if address.others else ():
+        candidate = replace(address, ip=ip, others=())
+        try:
+            with ServiceClient(candidate, timeout_s=PROBE_S) as client:
+                status = client.get("/health").status
+        except RigError:
+            continue
+        if status == 200:
+            return candidate
+        best = candidate if best is address else best
+    return best

@@ -24,14 +24,17 @@ import contextlib
 import datetime as dt
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Any, Self
 
 import psycopg
 
+from harness.analysis.foreign_load import CONTROLLER, ForeignLoad, foreign_load
+from harness.analysis.telemetry_totals import TelemetryReading, TelemetryTotals
 from harness.errors import RigError
 from harness.rig.rig import Rig
 from harness.store.run_writer import RunWriter
+from harness.targets.local_machine import LocalMachine, boot_id
 from harness.targets.samplers import END_S, SamplerLine, Samplers
 
 BATCH_S = 2.0
@@ -39,6 +42,10 @@ ANSWER_S = 4.0
 """Longest wait for a reading of the database; shorter than END_S, so that the poller ends in time."""
 REOPEN_S = 2.0
 """Time between two attempts to reach a database that has stopped answering."""
+LATE_S = 2.0
+"""The longest wait for a host's last reading of a trial."""
+GRAIN_S = 0.1
+"""By how much the readings of a host may cover less than the trial: the time that messages take."""
 
 _GROWING = """
 SELECT xact_commit AS pg_commits, xact_rollback AS pg_rollbacks, deadlocks AS pg_deadlocks, sessions AS pg_sessions,
@@ -91,8 +98,14 @@ class Activity:
 class Telemetry:
     """Records a rig while the context lasts; `with telemetry.during(order):` marks the load of a trial."""
 
-    def __init__(self, rig: Rig, recorder: RunWriter) -> None:
+    def __init__(self, rig: Rig, recorder: RunWriter, hosts: Callable[[], Collection[int]] = tuple) -> None:
+        """`hosts`: returns the processes of this machine that are hosts of the rig."""
         self._rig, self._recorder = rig, recorder
+        self._local, self._totals = LocalMachine(hosts), dict[str, TelemetryTotals]()
+        self._judged, self._began, self._lasted = 0, 0.0, 0.0
+        self._boot_ids = {host.name: host.boot_id for host in recorder.manifest.rig.hosts}
+        if hosts() or boot_id() in self._boot_ids.values():
+            self._boot_ids[CONTROLLER] = boot_id()
         self._stack = contextlib.ExitStack()
         self._samplers = Samplers(rig, self._take, self._lost)
         self._database = contextlib.ExitStack()
@@ -132,11 +145,33 @@ class Telemetry:
         finally:
             self._begin(0)
 
+    def foreign_load(self) -> ForeignLoad:
+        """Returns how much CPU other programs used during the last trial, from the readings of all hosts."""
+        deadline = time.monotonic() + LATE_S
+        while self._is_waiting() and time.monotonic() < deadline:
+            time.sleep(0.02)
+        with self._lock:
+            return foreign_load(self._totals, self._boot_ids)
+
+    def _is_waiting(self) -> bool:
+        """Whether the readings of some host do not cover the last trial yet."""
+        with self._lock:
+            covered = [self._totals.get(host, TelemetryTotals()).seconds for host in self._boot_ids]
+        return any(seconds < self._lasted - GRAIN_S for seconds in covered)
+
     def _begin(self, order: int) -> None:
         self._samplers.begin(order)
         with self._lock:
             self._orders.append(order)
+            if order:
+                self._totals, self._judged, self._began = {}, order, time.monotonic()
+            else:
+                self._lasted = time.monotonic() - self._began
         self._wake.set()
+        if order:
+            self._local.begin()
+        else:
+            self._take(SamplerLine(host=CONTROLLER, order=self._judged, metrics=self._local.end()))
 
     def _end(self) -> None:
         self._ending = True
@@ -181,6 +216,9 @@ class Telemetry:
         rows = [{**place, "metric": name, "value": round(value, 6)} for name, value in line.metrics.items()]
         with self._lock:
             self._rows += rows
+            if line.order and line.order == self._judged:
+                reading = TelemetryReading(second=now, order=line.order, host=line.host, metrics=line.metrics)
+                self._totals.setdefault(line.host, TelemetryTotals()).add(reading)
         if now - self._written > BATCH_S:
             self._write()
 

@@ -11,10 +11,12 @@ import contextlib
 import json
 import secrets
 import sys
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Self
 
+from harness.analysis.foreign_load import CONTROLLER, ForeignLoad, foreign_load
+from harness.analysis.telemetry_totals import TelemetryReading, TelemetryTotals, aggregate
 from harness.checks.names import COUNTS_AGREE, DEAD_ROWS, DEADLOCKS_IN_LOG, SPREAD, TRANSACTIONS
 from harness.errors import RigError, UsageError
 from harness.host_scripts import source
@@ -32,21 +34,21 @@ from harness.store.run_writer import RunWriter
 from harness.targets.base import During, Target
 from harness.targets.counter_source import ApiCounters, CounterSource, DatabaseCounters
 from harness.targets.dead_rows import VacuumReading
+from harness.targets.local_machine import LocalMachine, boot_id, is_this_machine
 from harness.targets.remote_workload import run_module
-from harness.targets.service_client import Response, ServiceClient
+from harness.targets.service_client import Response, ServiceClient, answering
 from harness.targets.snapshot import Snapshot
 from harness.targets.url import CONTRACT, Address, permit
 from harness.text import printable
 
 POSTS = ("/api/increment", "/api/bulk-insert", "/api/transaction")
 NOT_THERE = (404, 405, 501)
-PROBE_S = 3.0
-"""For one address of several."""
 PROOFS = 3
 """Increments of a new key before the load."""
 INCREMENT = Operation(name="increment", path="/api/increment", body={"key": "{key}"}, value="value")
 BY_URL = "the service is known by its URL only"
 AS_IT_IS = f"no table was emptied or vacuumed, and no CHECKPOINT made, before each trial: {BY_URL}"
+ONLY_THE_LOAD_HOST = f"CPU use by other programs is known for the load host only: {BY_URL}"
 WEAKER = (
     "the oracle is weaker: without --dsn it reads the counters from the service (GET /api/counter), "
     "and cannot detect an update that the service both loses and reports as stored"
@@ -78,6 +80,8 @@ class UrlTarget(Target):
         self._container = ""
         self._database: DatabaseCounters | None = None
         self._local = LocalConnection()
+        self._machine = LocalMachine()
+        self._use: Mapping[str, TelemetryTotals] = {}
         for ip in (address.ip, *address.others):
             permit("the service", ip, known, owned=owned)
 
@@ -266,26 +270,23 @@ class UrlTarget(Target):
 
     def telemetry(self, recorder: RunWriter) -> contextlib.AbstractContextManager[During]:  # noqa: ARG002
         """Records nothing: the hosts of the service are not accessible."""
-        return contextlib.nullcontext(lambda _: contextlib.nullcontext())
+        return contextlib.nullcontext(self._observed)
+
+    @contextlib.contextmanager
+    def _observed(self, order: int) -> Iterator[None]:
+        self._machine.begin()
+        try:
+            yield
+        finally:
+            reading = TelemetryReading(second=0.0, order=order, host=CONTROLLER, metrics=self._machine.end())
+            self._use = aggregate([reading], {CONTROLLER}, {order})[order]
+
+    def foreign_load(self) -> ForeignLoad:
+        """Judges this machine, unless the service runs on it too: its processes are not known."""
+        if is_this_machine(self.address.ip):
+            return ForeignLoad(unread=(f"CPU use by other programs is not known: {self.address} is on this machine",))
+        found = foreign_load(self._use, {CONTROLLER: boot_id()})
+        return replace(found, unread=(*found.unread, ONLY_THE_LOAD_HOST))
 
     def restore(self) -> None:
         """Changes nothing: there is nothing to undo."""
-
-
-def answering(address: Address) -> Address:
-    """Returns the address with the first IP at which GET /health is 200, else the first that accepts a request.
-
-    `localhost` is often ::1 and 127.0.0.1, and the service listens on one of them.
-    """
-    best = address
-    for ip in (address.ip, *address.others) if address.others else ():
-        candidate = replace(address, ip=ip, others=())
-        try:
-            with ServiceClient(candidate, timeout_s=PROBE_S) as client:
-                status = client.get("/health").status
-        except RigError:
-            continue
-        if status == 200:
-            return candidate
-        best = candidate if best is address else best
-    return best

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -86,6 +86,9 @@ class Provider(Protocol):
 
     def host_status(self, rig: RigState) -> Mapping[str, str]:
         """Returns `up`, or what is wrong, for each host, by host name."""
+
+    def processes(self, name: str) -> Collection[int]:
+        """Returns the ids of the processes of this machine that are the rig's hosts: none for containers."""
 
     def limit_cpus(self, name: str, cpus: Mapping[str, float]) -> None:
         """Limits hosts (by name) to a number of cores, effective at once; does nothing without LIMITS_CPUS."""

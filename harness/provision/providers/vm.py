@@ -11,7 +11,7 @@ import json
 import os
 import shutil
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
@@ -254,6 +254,11 @@ def gone_reason(name: str, host: Host) -> str:
 def console(name: str, host: Host) -> str:
     """Returns the last lines that a host's machine wrote to its console."""
     return qemu.console(folder(name) / host.name)
+
+
+def processes(name: str) -> Collection[int]:
+    """Returns the ids of the QEMU processes."""
+    return qemu.processes(folder(name)).values()
 
 
 def limit_cpus(name: str, cpus: Mapping[str, float]) -> None:

@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from harness.host_scripts import canary, facts
 from tests.conftest import free_port
 
@@ -20,7 +22,7 @@ def run(script: str | None, *arguments: str) -> dict[str, object]:
 
 def test_the_canary_measures_cpu_and_disk() -> None:
     found = run(canary.__file__)
-    assert set(found) == {"cpu_ms", "fsync_ms"}
+    assert set(found) - {"wall_ms"} == {"cpu_ms", "fsync_ms"}
     assert all(isinstance(value, float) and value > 0 for value in found.values())
 
 
@@ -33,8 +35,44 @@ def test_the_disk_is_the_one_of_the_directory_that_is_given(tmp_path: Path) -> N
 def test_the_round_trip_is_absent_if_the_port_is_closed() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         found = run(canary.__file__, "127.0.0.1", str(server.getsockname()[1]))
-    assert set(found) == {"cpu_ms", "fsync_ms", "rtt_ms"}
-    assert set(run(canary.__file__, "127.0.0.1", str(free_port()))) == {"cpu_ms", "fsync_ms"}
+    assert set(found) - {"wall_ms"} == {"cpu_ms", "fsync_ms", "rtt_ms"}
+    assert "rtt_ms" not in run(canary.__file__, "127.0.0.1", str(free_port()))
+
+
+@pytest.mark.parametrize(
+    ("quotas", "measured"),
+    [
+        ({"v2": "max 100000"}, True),
+        ({"v2": "20000 100000"}, False),
+        ({"v1": "-1"}, True),
+        ({"v1": "10000"}, False),
+        ({}, True),
+    ],
+)
+def test_the_wall_clock_canary_is_absent_under_a_quota(
+    quotas: dict[str, str], measured: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, text in quotas.items():
+        (tmp_path / name).write_text(text)
+    monkeypatch.setattr(canary, "QUOTAS", {str(tmp_path / "v2"): "max", str(tmp_path / "v1"): "-1"})
+    found = canary.main()
+    assert ("wall_ms" in found) == measured
+
+
+def test_the_wall_clock_canary_sees_a_neighbour_that_the_cpu_time_one_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A neighbour takes two of every three turns: time passes, the processor time of the canary stays the same."""
+    wall, spins = [0.0], [0]
+
+    def spin() -> None:
+        spins[0] += 1
+        wall[0] += 0.015
+
+    monkeypatch.setattr(canary, "QUOTAS", {})
+    monkeypatch.setattr(canary, "spin", spin)
+    monkeypatch.setattr(canary.time, "perf_counter", lambda: wall[0])
+    monkeypatch.setattr(canary.time, "process_time", lambda: spins[0] * 0.005)
+    found = canary.main()
+    assert (found["cpu_ms"], found["wall_ms"]) == (5.0, 15.0)
 
 
 def test_the_facts_of_this_machine() -> None:

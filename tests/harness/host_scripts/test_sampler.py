@@ -224,7 +224,7 @@ def test_cgroups_of_both_versions(  # noqa: PLR0917
     before = sampler.totals()
     assert before["cpu_used_cores"] == 5.0
     assert ("psi_cpu_some" in before) == own_psi
-    assert ("machine_psi_cpu_some" in before) == (not own_psi and os.path.exists("/proc/pressure/cpu"))  # noqa: PTH110
+    assert ("machine_psi_cpu_some" in before) == os.path.exists("/proc/pressure/cpu")  # noqa: PTH110
     after = {**before, "cpu_used_cores": 5.3, "machine_all": before["machine_all"] + 8}
     after = {**after, "machine_busy": before["machine_busy"] + 6}
     if cap is not None:
@@ -237,6 +237,52 @@ def test_cgroups_of_both_versions(  # noqa: PLR0917
     assert found["machine_cpu_share"] == 0.75
     assert found["memory_used_bytes"] == 600
     assert found["host_seconds"] == 2.0
+
+
+def test_all_cpu_of_a_container_is_the_rigs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "cpu.stat").write_text("usage_usec 5000000\n")
+    (tmp_path / "container").write_text("podman")
+    monkeypatch.setattr(sampler, "CGROUP", str(tmp_path))
+    monkeypatch.setattr(sampler, "CONTAINER", str(tmp_path / "container"))
+    before = sampler.totals(["haproxy.service"])
+    (tmp_path / "cpu.stat").write_text("usage_usec 6000000\n")
+    found = sampler.rates(before, sampler.totals(["haproxy.service"]), 2.0)
+    assert found["rig_cpu_cores"] == found["cpu_used_cores"] == 0.5
+    assert found["machine_cores"] == os.cpu_count()
+    assert found["machine_steal_cores"] >= 0
+
+
+def test_on_a_whole_machine_only_our_units_and_this_session_are_the_rigs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def use(path: str, seconds: float) -> None:
+        (tmp_path / path).mkdir(parents=True, exist_ok=True)
+        (tmp_path / path / "cpu.stat").write_text(f"usage_usec {seconds * 1e6:.0f}\nuser_usec 1\n")
+
+    real = sampler.text
+    session = "12:pids:/x\n0::/user.slice/user-0.slice/session-3.scope\n"
+    monkeypatch.setattr(sampler, "text", lambda path: session if path == "/proc/self/cgroup" else real(path))
+    monkeypatch.setattr(sampler, "CGROUP", str(tmp_path))
+    monkeypatch.setattr(sampler, "CONTAINER", str(tmp_path / "no-container"))
+    units = ["postgresql@*.service", "pgcrucible-app@1.service", "pgcrucible-app@2.service"]
+    assert "rig_cpu_cores" not in sampler.rates(sampler.totals(units), sampler.totals(units), 1.0)
+    use(".", 50)
+    use("user.slice/user-0.slice/session-3.scope", 1)
+    use("user.slice/user-0.slice/session-4.scope", 1)
+    use("system.slice/cron.service", 1)
+    use("system.slice/system-postgresql.slice/postgresql@15-main.service", 10)
+    use("system.slice/pgcrucible-app@1.service", 9)
+    before = sampler.totals(units)
+    use(".", 80)
+    use("user.slice/user-0.slice/session-3.scope", 2)
+    use("user.slice/user-0.slice/session-4.scope", 9)
+    use("system.slice/cron.service", 9)
+    use("system.slice/system-postgresql.slice/postgresql@15-main.service", 12)
+    use("system.slice/pgcrucible-app@1.service", 0.5)  # it was restarted
+    use("system.slice/pgcrucible-app@2.service", 1)  # it was started
+    found = sampler.rates(before, sampler.totals(units), 2.0)
+    assert found["cpu_used_cores"] == 15.0
+    assert found["rig_cpu_cores"] == (1 + 2 + 0 + 1) / 2
 
 
 def test_without_a_cgroup_the_whole_machine_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from harness.analysis.foreign_load import ForeignLoad, MachineLoad
 from harness.checks.evaluate import evaluate
 from harness.cli.bench import end_with
 from harness.cli.signals import Interrupted, interruptible
@@ -147,6 +148,24 @@ def test_a_trial_whose_generator_was_held_up_is_measured_once_more(
     monkeypatch.setattr(generator_checks, "reasons", lambda *_: next(doubts, []))
     run = benches.go(plan(SHORT))
     assert [(row.trial.order, row.trial.seed, row.valid) for row in run.rows] == [(1, 1, False), (2, 1, True)]
+    assert run.manifest.verdict == "pass"
+
+
+def test_a_trial_that_other_programs_disturbed_is_measured_once_more(
+    benches: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(SCENARIOS, "counting", replace(SCENARIOS["counting"], timing_matters=True))
+    monkeypatch.setattr(generator_checks, "reasons", lambda *_: [])
+    busy = MachineLoad(hosts=("db-1",), foreign=0.8, stolen=0.0, pressure=1.0)
+    loads = iter([ForeignLoad(machines=(busy,), unread=("app-1 is not known",))])
+    monkeypatch.setattr(benches.target, "foreign_load", lambda: next(loads, ForeignLoad()))
+    run = benches.go(plan(SHORT))
+    assert [(row.valid, row.validity, row.figure("foreign_cpu")) for row in run.rows] == [
+        (False, "generator_bound", 0.8),
+        (True, "valid", None),
+    ]
+    assert run.rows[0].reason.startswith("other programs used 80% of the CPU of the machine of db-1")
+    assert "app-1 is not known" in run.manifest.warnings
     assert run.manifest.verdict == "pass"
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from harness.analysis.foreign_load import ForeignLoad, MachineLoad
 from harness.load import generator_checks
 from harness.load.results.summary import ConnectionTotals, LaneSummary
 from harness.measure.load_controller import LoadResults
@@ -102,6 +103,36 @@ def test_checks_that_need_samples_are_left_out(*, ledger: bool) -> None:
 
 
 FORTY_TRIALS = Plan(trials=tuple(Trial(cell=SHORT, number=n, order=n, seed=n) for n in range(1, 41)))
+
+
+def test_a_trial_beside_other_programs_is_doubted_and_measured_once_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(generator_checks, "reasons", lambda _: [])
+    machine = MachineLoad(hosts=("db-1", "app-1"), foreign=0.31, stolen=0.0, pressure=None)
+    results = LoadResults(folders={}, summaries={"main": CLEAN}, failures=())
+    trial = ONE_TRIAL.trials[0]
+    for timing_matters, valid in ((True, False), (False, True)):
+        row = trial_result(
+            trial, "main", results, timing_matters=timing_matters, foreign=ForeignLoad(machines=(machine,))
+        )
+        assert (row.valid, row.times_valid, row.figure("foreign_cpu")) == (valid, False, 0.31)
+        assert "other programs used 31% of the CPU of the machine of db-1, app-1" in row.reason
+        assert len(trials_to_remeasure([row], ONE_TRIAL)) == (not valid)
+    quiet = replace(machine, foreign=0.09)
+    row = trial_result(trial, "main", results, timing_matters=True, foreign=ForeignLoad(machines=(quiet,)))
+    assert (row.valid, row.reason, row.figure("foreign_cpu")) == (True, "", 0.09)
+
+
+def test_all_trials_that_other_programs_disturbed_are_measured_once_more() -> None:
+    """A limited generator is the rig's own fault, and more than one in twenty are not repeated; a neighbour ends."""
+    trials = tuple(Trial(cell=SHORT, number=n, order=n, seed=n) for n in range(1, 11))
+    rows = [
+        TrialResult(
+            trial=trial, validity="generator_bound", figures={"foreign_cpu": 0.5 if trial.number <= 6 else 0.02}
+        )
+        for trial, share in zip(trials, [0.5] * 6 + [0.02] * 4, strict=True)
+    ]
+    again = trials_to_remeasure(rows, Plan(trials=trials))
+    assert [(trial.number, trial.order) for trial in again] == [(n, 10 + n) for n in range(1, 7)]
 
 
 def result(number: int, validity: Validity = "generator_bound", *, order: int = 0) -> TrialResult:

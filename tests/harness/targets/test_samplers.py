@@ -36,10 +36,14 @@ def test_a_line_belongs_to_its_host_or_to_the_server_that_it_names() -> None:
 @pytest.mark.parametrize(
     ("role", "variables", "wanted"),
     [
-        ("app", {"app_port": 3001, "app_workers": 1}, {"ports": [3001]}),
-        ("app", {"app_port": "4000", "app_workers": "2"}, {"ports": [4000, 4001]}),
-        ("lb", {}, {"haproxy": "/run/haproxy/admin.sock"}),
-        ("db", {}, {}),
+        ("app", {"app_port": 3001, "app_workers": 1}, {"ports": [3001], "units": ["pgcrucible-app@1.service"]}),
+        (
+            "app",
+            {"app_port": "4000", "app_workers": "2"},
+            {"ports": [4000, 4001], "units": [f"pgcrucible-app@{n}.service" for n in (1, 2)]},
+        ),
+        ("lb", {}, {"haproxy": "/run/haproxy/admin.sock", "units": ["haproxy.service"]}),
+        ("db", {}, {"units": ["postgresql@*.service"]}),
         ("load", {}, {}),
     ],
 )

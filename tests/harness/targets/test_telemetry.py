@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +21,11 @@ from harness.rig.connection import LocalConnection, RemoteProcess
 from harness.rig.rig import Rig
 from harness.store.csv_rows import TELEMETRY_COLUMNS
 from harness.store.files import read_table
-from harness.store.manifest import CodeRecord, RigRecord
+from harness.store.manifest import CodeRecord, HostRecord, RigRecord
 from harness.store.run_writer import RunWriter
 from harness.targets import samplers
+from harness.targets.local_machine import boot_id
+from harness.targets.samplers import SamplerLine, read_line
 from harness.targets.telemetry import _CHECKPOINTS, Activity, Telemetry
 from tests.support.builders import rig_state
 
@@ -151,6 +153,33 @@ def test_rows_are_recorded_by_trial_for_every_host_and_the_database(make_rig: Ma
     assert {row["order"] for row in table if row["metric"] == "host_seconds"} == {"0", "1", "2"}
     assert [process.wait(WAIT_S) for process in rig.processes()] == [0, 0, 0, 0]
     assert not [thread for thread in threading.enumerate() if "_listen" in thread.name or "_poll" in thread.name]
+
+
+def with_rig_cpu(line: str, host: str) -> SamplerLine:
+    """A line of the sampler with `rig_cpu_cores`, which this machine has only as a container or with cgroup v2."""
+    parsed = read_line(line, host)
+    return replace(parsed, metrics={"rig_cpu_cores": 0.0, **parsed.metrics})
+
+
+def test_foreign_load_is_judged_from_the_readings_of_the_last_trial(
+    make_rig: MakeRig, recorder: RunWriter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = ("db-1", "app-1", "lb-1", "load-1")
+    recorder.manifest.rig.hosts = [
+        HostRecord(name=name, role=name[:-2], cpus=1, memory=1, kernel="", boot_id=boot_id()) for name in names
+    ]
+    monkeypatch.setattr(samplers, "read_line", with_rig_cpu)
+    with Telemetry(make_rig(), recorder) as telemetry:
+        for order, length_s in ((1, 0.2), (2, 1.0)):
+            with telemetry.during(order):
+                time.sleep(length_s)
+            found = telemetry.foreign_load()
+            if order == 1:
+                assert (found.machines, len(found.unread)) == ((), 1)
+    assert found.unread == ()
+    (machine,) = found.machines
+    assert machine.hosts == (*names, "controller")
+    assert 0 <= machine.foreign <= 1
 
 
 def test_a_lost_host_is_named_once_and_read_again(

@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -26,7 +27,7 @@ from harness.plan.variants import parse_vary
 from harness.rig import state
 from harness.store.run_reader import Run, load_run
 from harness.targets.url import locate, permit
-from harness.targets.url_target import UrlTarget
+from harness.targets.url_target import ONLY_THE_LOAD_HOST, UrlTarget
 from tests.support.odd_service import EARLY_HINTS, OddService
 from tests.support.pooler import Pooler
 
@@ -202,6 +203,25 @@ def test_a_dsn_of_another_database_is_refused_before_any_load(external: Start, s
     with pytest.raises(UsageError, match="GET /api/counter/proof-"):
         run_bench(rig="none", base_url=external("deaf", "deaf"), scenario="concurrent-writes")
     assert not results.exists()
+
+
+def test_foreign_load_is_judged_on_the_load_host_only_and_not_beside_the_service() -> None:
+    near = UrlTarget(locate("http://127.0.0.1:9/"))
+    with near._observed(1):
+        pass
+    assert near.foreign_load().machines == ()
+    assert near.foreign_load().unread == (
+        "CPU use by other programs is not known: http://127.0.0.1:9 is on this machine",
+    )
+    far = UrlTarget(locate("http://192.0.2.1:9/"), owned=True)
+    with far._observed(1):
+        time.sleep(0.6)
+    found = far.foreign_load()
+    assert [machine.hosts for machine in found.machines] == [("controller",)]
+    assert found.unread == (ONLY_THE_LOAD_HOST,)
+    with far._observed(2):
+        pass
+    assert far.foreign_load().machines == ()
 
 
 def test_load_goes_to_other_addresses_only_with_consent() -> None:
