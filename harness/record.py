@@ -228,11 +228,11 @@ class TrialResult:
     reasons: tuple[str, ...] = ()
     """Why the trial, or its times, may not be used; empty where `validity` is `valid`."""
     steady: bool | None = None
-    """Whether the measured phase began from a steady state; None without a warm-up.
+    """Whether the warm-up ended in a steady state that lasted through the measured phase; None without a warm-up.
 
     A trial that did not is still valid: on a small or shared machine a few seconds of noise look the same, and its
-    counts are correct. The run's warnings name the cells (`unsteady`), and a claim about time from such trials alone
-    is marked (`never_steady`).
+    counts are correct. The run's warnings name the cells (`unsteady`), and no claim about time rests on a cell that has
+    such trials only (`never_steady`).
     """
     figures: Mapping[str, float | None]
 

@@ -1,4 +1,4 @@
-"""Invalid trials that were not replaced by a valid one, and trials that began in an unsteady state. Pure."""
+"""Invalid trials that were not replaced by a valid one, and trials whose load was not steady. Pure."""
 
 from __future__ import annotations
 
@@ -15,18 +15,21 @@ def unreplaced(rows: Iterable[TrialResult]) -> list[TrialResult]:
 
 
 def unsteady(rows: Iterable[TrialResult]) -> list[str]:
-    """A sentence for each cell with valid trials that began to measure before the load was steady."""
+    """A sentence for each cell with valid trials whose load was not steady."""
     warnings = []
     for name, cell_rows in _warmed_up(rows).items():
         began = [row.steady for row in cell_rows]
         if not all(began):
-            some = "the trial" if len(began) == 1 else f"{began.count(False)} of {len(began)} trials"
-            warnings.append(f"{name}: {some} began unsteady: throughput or p95 still changed at the end of the warm-up")
+            some = f"{began.count(False)} of {len(began)} trials"
+            warnings.append(
+                f"{name}: {some} were not steady: throughput or p95 changed at the end of the warm-up, or throughput "
+                "during the measured phase"
+            )
     return warnings
 
 
 def never_steady(rows: Iterable[TrialResult]) -> bool:
-    """Whether some cell has valid trials with a warm-up, and none of them began from a steady state."""
+    """Whether some cell has valid trials with a warm-up, and none of them was in a steady state."""
     return any(not any(row.steady for row in cell_rows) for cell_rows in _warmed_up(rows).values())
 
 

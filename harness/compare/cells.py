@@ -10,6 +10,7 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from harness.analysis.trial_validity import never_steady
 from harness.compare.environment import PlainData
 from harness.errors import FormatError
 from harness.model import Cell
@@ -32,12 +33,14 @@ class RunData:
 class CellFigures:
     """The figures by metric of a cell's trials with valid times, and the number of such trials.
 
-    `refused`: the share of the requests that were not acknowledged, one value per trial.
+    `refused`: the share of the requests that were not acknowledged, one value per trial. `unsteady`: there is none
+    left, because no trial was in a steady state.
     """
 
     values: Mapping[str, Sequence[float]]
     valid: int
     refused: Sequence[float]
+    unsteady: bool = False
 
 
 def by_cell(run: RunData, metrics: Iterable[str]) -> dict[str, CellFigures]:
@@ -47,7 +50,9 @@ def by_cell(run: RunData, metrics: Iterable[str]) -> dict[str, CellFigures]:
         grouped.setdefault(comparable_name(row.cell), []).append(row)
     cells = {}
     for name, rows in grouped.items():
-        valid = [row for row in rows if row.times_valid]
+        timed = [row for row in rows if row.times_valid]
+        unsteady = never_steady(timed)
+        valid = [] if unsteady else timed
         values = {
             metric: [
                 figure
@@ -58,7 +63,7 @@ def by_cell(run: RunData, metrics: Iterable[str]) -> dict[str, CellFigures]:
         }
         counts = [[checked_figure(row.figure(key), run.run_id, name, key) for key in ("sent", "ok")] for row in valid]
         refused = [max(0.0, 1 - ok / sent) for sent, ok in counts if sent and ok is not None]
-        cells[name] = CellFigures(values=values, valid=len(valid), refused=refused)
+        cells[name] = CellFigures(values=values, valid=len(valid), refused=refused, unsteady=unsteady)
     return cells
 
 
@@ -77,6 +82,7 @@ def by_run(runs: Sequence[RunData], metrics: Iterable[str]) -> dict[str, CellFig
             },
             valid=sum(one.valid > 0 for one in of_runs),
             refused=[statistics.median(one.refused) for one in of_runs if one.refused],
+            unsteady=all(one.unsteady for one in of_runs),
         )
         for name, of_runs in found.items()
     }

@@ -71,7 +71,7 @@ def warnings(a: Sequence[RunData], b: Sequence[RunData]) -> Iterator[str]:
         if doubtful := len(run.rows) - invalid - len(timed):
             yield f"{side} ({run.run_id}): {doubtful} of {len(run.rows)} trials are left out: their times are doubtful"
         if unsteady := sum(row.steady is False for row in timed):
-            yield f"{side} ({run.run_id}): {unsteady} of {len(run.rows)} trials began before the load was steady"
+            yield f"{side} ({run.run_id}): {unsteady} of {len(run.rows)} trials were not in a steady state"
     if {run.run_id for run in a} & {run.run_id for run in b}:
         yield "A and B are the same run"
     if not any((run.manifest.get("rig") or {}).get("hosts") for run in (*a, *b)):

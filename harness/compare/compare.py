@@ -132,7 +132,8 @@ def _rows(cell: str, a: CellFigures, b: CellFigures, metrics: Mapping[str, str],
     """Returns the rows of a cell with medians, ratio and uncorrected p; the verdicts need all rows."""
     if not a.valid or not b.valid:
         which = " and ".join(side for side, one in (("A", a), ("B", b)) if not one.valid)
-        note = f"no valid trial in {which}"
+        kind = "trial in a steady state" if (a.valid or a.unsteady) and (b.valid or b.unsteady) else "valid trial"
+        note = f"no {kind} in {which}"
         yield Row(cell=cell, metric=ALL_METRICS, n_a=a.valid, n_b=b.valid, verdict="invalid", note=note)
         return
     for metric in a.values:

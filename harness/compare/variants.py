@@ -159,7 +159,7 @@ def _measure(
     if not blocks:
         note = note or "no block in which both trials are valid"
     elif never_steady(row for block in blocks for row in block):
-        note = note or "no trial of one side began from a steady state"
+        note = note or "no trial of one side was in a steady state"
     if note:
         return replace(measured, rows=(replace(whole, note=note),))
     differences, found = {}, []

@@ -21,7 +21,7 @@ from harness.load.job import Job
 from harness.load.outcome import CLOSED_WHILE_IDLE, FAIL, UNKNOWN, Answer, classify_answer
 from harness.load.request_builder import request_maker
 from harness.load.results import histogram
-from harness.load.results.summary import TICK_US
+from harness.load.results.process_usage import TICK_US
 from harness.load.sample_buffer import PackedOutcome, SampleBuffer
 from harness.load.self_monitor import SelfMonitor
 

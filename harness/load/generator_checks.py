@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 
 from harness.load.outcome import CLOSED_WHILE_IDLE
-from harness.load.results.summary import TICK_US, LaneSummary, ProcessUsage
+from harness.load.results.process_usage import TICK_US, ProcessUsage
+from harness.load.results.summary import LaneSummary
 
 MAX_CPU = 0.90
 """Share of a core per process, and of all cores its host may use; above it, requests wait for the process."""

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from harness.host_scripts.sampler import CGROUP, pairs, quota
-from harness.load.results.summary import TICK_US, ProcessUsage
+from harness.load.results.process_usage import TICK_US, ProcessUsage
 
 
 class SelfMonitor:

@@ -60,7 +60,8 @@ async def work(job: Job, commands: asyncio.Queue[str | None], emit: Emit) -> Lan
         t0_us = now_us()
         engine.release(t0_us)
         steps: list[Row] = []
-        async with _running(_report_warmup(buffer, steps, emit) if job.warmup else None):
+        window = WindowSteps()
+        async with _running(_report_warmup(buffer, steps, window, emit) if job.warmup else None):
             await _run(engine, commands)
         buffer.finish(now_us())
     finally:
@@ -69,7 +70,7 @@ async def work(job: Job, commands: asyncio.Queue[str | None], emit: Emit) -> Lan
         gc.unfreeze()
         engine.close()
         buffer.close()
-    return _write(job, buffer, folder, _summary(job, engine, t0_us, steps), engine.dispatch_lag)
+    return _write(job, buffer, folder, _summary(job, engine, t0_us, steps, window), engine.dispatch_lag)
 
 
 async def _await_release(engine: Engine, commands: asyncio.Queue[str | None]) -> str | None:
@@ -167,7 +168,7 @@ async def _running(coroutine: Coroutine[Any, Any, None] | None) -> AsyncIterator
                 await task
 
 
-def _summary(job: Job, engine: Engine, t0_us: int, steps: list[Row]) -> LaneSummary:
+def _summary(job: Job, engine: Engine, t0_us: int, steps: list[Row], window: WindowSteps) -> LaneSummary:
     buffer = engine.buffer
     warmup, measure = buffer.phases
     ok, fail, unknown = buffer.window.outcomes
@@ -210,6 +211,8 @@ def _summary(job: Job, engine: Engine, t0_us: int, steps: list[Row]) -> LaneSumm
         watch=(engine.monitor.report(job.load_host),),
         interrupted=engine.interrupted,
         warmup_steps=tuple(steps),
+        window_steps=tuple(window.counts),
+        window_step_ms=window.step_ms,
     )
 
 
@@ -235,10 +238,26 @@ def _write(job: Job, buffer: SampleBuffer, folder: Path, summary: LaneSummary, l
 
 
 _STEP_US = STEP_MS * 1000
+_MOST_STEPS = 240
 
 
-async def _report_warmup(buffer: SampleBuffer, rows: list[Row], emit: Emit) -> None:
-    """Appends each step of the warm-up to `rows` when it is over, and emits it; returns when the warm-up ends."""
+class WindowSteps:
+    """Requests completed in each step of the measured window; a long window has longer steps."""
+
+    def __init__(self) -> None:
+        self.step_ms = STEP_MS
+        self.counts: list[int] = []
+
+    def add(self, count: int) -> None:
+        """Adds a step; halves their number when there are too many."""
+        self.counts.append(count)
+        if len(self.counts) >= _MOST_STEPS:
+            self.counts = [sum(self.counts[first : first + 2]) for first in range(0, len(self.counts), 2)]
+            self.step_ms *= 2
+
+
+async def _report_warmup(buffer: SampleBuffer, rows: list[Row], window: WindowSteps, emit: Emit) -> None:
+    """Appends each step of the warm-up to `rows` when it is over, and emits it; then counts those of the window."""
     done_before, before = 0, histogram.Counts()
     while (at_us := buffer.t0_us + (len(rows) + 1) * _STEP_US) <= buffer.measure_from_us:
         await asyncio.sleep((at_us - now_us()) / 1e6)
@@ -252,6 +271,13 @@ async def _report_warmup(buffer: SampleBuffer, rows: list[Row], emit: Emit) -> N
         emit({"event": "step", "step": len(rows), "done": row[0], "p95_ms": row[1]})
         rows.append(row)
         done_before, before = done, counts
+    at_us, done_before = buffer.measure_from_us, 0
+    while (at_us := at_us + window.step_ms * 1000) <= buffer.window.until_us:
+        await asyncio.sleep((at_us - now_us()) / 1e6)
+        buffer.tick(now_us())
+        done = sum(buffer.window.outcomes)
+        window.add(done - done_before)
+        done_before = done
 
 
 def _warmup_so_far(buffer: SampleBuffer) -> tuple[int, histogram.Counts]:

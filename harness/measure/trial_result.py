@@ -37,8 +37,8 @@ def trial_result(
 
     A lane that was interrupted, or whose responses cannot be matched to requests, breaks any trial. A load generator
     that was the limit, or a `foreign` load beside it, makes only the times wrong: where no criterion is about times
-    (not `timing_matters`), the trial stays valid, and its times are not compared. Without results of the `first` lane there are no figures.
-    `misrouted`: see Evidence; such a trial measured other hosts than its cell says.
+    (not `timing_matters`), the trial stays valid, and its times are not compared. Without results of the `first` lane
+    there are no figures. `misrouted`: see Evidence; such a trial measured other hosts than its cell says.
     """
     broken = [*results.failures, *misrouted]
     for lane, summary in results.summaries.items():
@@ -63,7 +63,7 @@ def trial_result(
         trial=trial,
         validity=validity,
         reasons=(*broken, *doubts),
-        steady=results.summaries[first].warmup_steady,
+        steady=results.summaries[first].steady,
         figures={**figures(results.total), **foreign.figures()},
     )
 

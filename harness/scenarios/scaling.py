@@ -155,7 +155,7 @@ def _check_speed_up(cell: Cell, trials: Sequence[TrialRecord], speedup: SpeedUp 
         f"pools allow, not the hosts' own work), each with a pool of {cell.pool}"
     )
     if never_steady(measured.row for measured in trials if measured.cell.hosts in (1, cell.hosts)):
-        text += UNSTEADY
+        return finding(cell, name, "unknown", f"{UNSTEADY}: {text}")
     numbers = {"speedup": speedup.value, "efficiency": speedup.efficiency, "wanted": wanted}
     if speedup.interval:
         numbers |= {"low": speedup.interval.low, "high": speedup.interval.high}

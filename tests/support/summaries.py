@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from harness.load.results import histogram
+from harness.load.results.process_usage import ProcessUsage
 from harness.load.results.summary import (
     Clock,
     ConnectionTotals,
@@ -13,7 +14,6 @@ from harness.load.results.summary import (
     OutcomeTotals,
     Percentiles,
     PhaseTotals,
-    ProcessUsage,
 )
 
 EMPTY = PhaseTotals(sent=0, ok=0, fail=0, unknown=0, errors={})

@@ -1,6 +1,7 @@
 """The summary of a lane: what one load process, or all processes and hosts together, counted. Pure.
 
-The attributes are the keys of summary.json; `seconds`, `rps` and `warmup_steady` are derived and stored for readers.
+The attributes are the keys of summary.json; `seconds`, `rps`, `warmup_steady` and `trend` are derived and stored for
+readers.
 """
 
 from __future__ import annotations
@@ -15,16 +16,12 @@ from typing import Self, TypeVar
 from harness.load.decode import decode
 from harness.load.results import histogram
 from harness.load.results.percentiles import NO_VALUES, Percentiles
+from harness.load.results.process_usage import ProcessUsage
 from harness.load.results.stalls import Stall, longest_ms, together_stalls
-from harness.load.steady_state import Row, is_steady, together
+from harness.load.steady_state import STEP_MS, Row, is_steady, together, trend, windows_together
 
 CapturedTotal = tuple[float, int]
 """Sum and number of the values of a captured field."""
-TICK_US = 9_700
-"""Interval of the instants at which a load process looks at itself; not a round number, or looks would keep step with
-requests at a fixed rate. How late its event loop runs for one is how late it notices a response that arrives then."""
-Delay = tuple[int, int]
-"""Milliseconds by which the event loop was late for a look, and how often."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,27 +91,6 @@ class ConnectionTotals:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ProcessUsage:
-    """One load process over its measured window (see load/self_monitor.py). None: not observed.
-
-    Shares of the window: `cpu` used, `cpu_wait` ready to run but not running, `stalled` without the event loop running.
-    `throttled`: share of the periods of the host's CPU quota in which it ran out. `cores`: how many the host may use.
-    `delays`: (milliseconds, how often) the event loop was late for a look; None in older runs.
-    """
-
-    load_host: str
-    looks: int
-    cpu: float | None
-    cpu_wait: float | None
-    stalled: float | None
-    longest_stall_ms: float | None
-    in_flight: float | None
-    cores: float | None = None
-    throttled: float | None = None
-    delays: tuple[Delay, ...] | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class LaneSummary:
     """Counts of a lane, and how the load generator itself behaved. Times are µs since the release, None if absent."""
 
@@ -152,6 +128,9 @@ class LaneSummary:
     """One entry per load process."""
     interrupted: bool
     warmup_steps: tuple[Row, ...] = ()
+    window_steps: tuple[int, ...] = ()
+    """Requests completed in each step of the measured window after a warm-up; see `window_step_ms`."""
+    window_step_ms: int = STEP_MS
     latency_ms: Percentiles = NO_VALUES
     """From the instant a request was due."""
     ok_ms: Percentiles = NO_VALUES
@@ -189,6 +168,16 @@ class LaneSummary:
         return is_steady(self.warmup_steps) if self.warmup_steps else None
 
     @property
+    def trend(self) -> float | None:
+        """The share by which the rate changed over the measured window, 0 without a trend, None if not known."""
+        return trend(self.window_steps)
+
+    @property
+    def steady(self) -> bool | None:
+        """Whether the warm-up ended in a steady state that lasted through the window; None without a warm-up."""
+        return self.warmup_steady and not self.trend if self.warmup_steps else None
+
+    @property
     def stall_ms(self) -> float | None:
         """The longest stall of the window; None where stalls were not recorded."""
         return None if self.stalls is None else longest_ms(self.stalls)
@@ -212,7 +201,12 @@ class LaneSummary:
 
     def to_json(self) -> dict[str, object]:
         """The content of summary.json."""
-        return asdict(self) | {"seconds": self.seconds, "rps": self.rps, "warmup_steady": self.warmup_steady}
+        return asdict(self) | {
+            "seconds": self.seconds,
+            "rps": self.rps,
+            "warmup_steady": self.warmup_steady,
+            "trend": self.trend,
+        }
 
     @classmethod
     def merged(cls, summaries: Sequence[LaneSummary], shifts_us: Sequence[int]) -> LaneSummary:
@@ -256,6 +250,7 @@ class LaneSummary:
             warmup_steps=tuple(
                 together(rows) for rows in zip(*(summary.warmup_steps for summary in summaries), strict=False)
             ),
+            window_steps=windows_together([(one.window_step_ms, one.window_steps) for one in summaries]),
             clock_shared=is_shared([summary.clock.boot_id for summary in summaries])
             and all(summary.clock_shared for summary in summaries),
         )

@@ -8,7 +8,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from harness.compare.cells import comparable_name
 from harness.compare.noise_floor import figures_of
 from harness.load.generator_checks import achieved
-from harness.load.results.summary import LaneSummary, ProcessUsage
+from harness.load.results.process_usage import ProcessUsage
+from harness.load.results.summary import LaneSummary
 from harness.record import TrialResult
 from harness.report.formatting import NOTHING, figure, number, percent
 from harness.report.page_model import Fold, Table, Value, table

@@ -148,9 +148,11 @@ def began(*steady: bool | None, valid: bool = True) -> list[TrialResult]:
 
 def test_cells_that_began_unsteady_are_reported_once_each() -> None:
     name = TRIAL.cell.name
-    moved = "began unsteady: throughput or p95 still changed at the end of the warm-up"
+    moved = (
+        "were not steady: throughput or p95 changed at the end of the warm-up, or throughput during the measured phase"
+    )
     assert unsteady(began(True, False, False)) == [f"{name}: 2 of 3 trials {moved}"]
-    assert unsteady(began(False)) == [f"{name}: the trial {moved}"]
+    assert unsteady(began(False)) == [f"{name}: 1 of 1 trials {moved}"]
     assert unsteady([*began(True, None), *began(False, valid=False)]) == []
 
 

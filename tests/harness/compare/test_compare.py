@@ -291,11 +291,22 @@ def test_trials_with_doubtful_times_are_left_out_and_counted() -> None:
     assert (row.verdict, row.note) == ("invalid", "no valid trial in B")
 
 
+def test_a_cell_without_a_steady_trial_is_not_compared() -> None:
+    steady = run([trial(n, steady="true") for n in range(5)])
+    unsteady = run([trial(n, steady="false", rps=1.0) for n in range(5)], "B")
+    (row,) = compare(steady, unsteady).rows
+    assert (row.verdict, row.note) == ("invalid", "no trial in a steady state in B")
+    (row,) = compare(unsteady, unsteady).rows
+    assert row.note == "no trial in a steady state in A and B"
+    some = run([trial(n, steady="true" if n == 3 else "false") for n in range(5)], "B")
+    assert {row.n_b for row in compare(steady, some).rows} == {5}
+
+
 def test_trials_that_began_unsteady_are_counted() -> None:
     a = run([trial(n, steady="true") for n in range(5)])
     b = run([trial(n, steady="false") for n in range(2)] + [trial(n, steady=s) for n, s in ((3, ""), (4, "true"))], "B")
     expected = [one for one in compare(a, b).warnings if "steady" in one]
-    assert expected == ["B (B): 2 of 4 trials began before the load was steady"]
+    assert expected == ["B (B): 2 of 4 trials were not in a steady state"]
 
 
 def test_rate_of_zero_in_b_is_slower_by_100_percent() -> None:

@@ -127,7 +127,7 @@ def test_cell_that_failed_a_check_or_was_never_steady_is_not_compared() -> None:
     assert (row.verdict, row.note) == ("invalid", "upsert failed a check")
     for one in rows:
         one["steady"] = one["strategy"] != "upsert"
-    assert only(within(rows)).note == "no trial of one side began from a steady state"
+    assert only(within(rows)).note == "no trial of one side was in a steady state"
 
 
 def test_figures_of_zero_and_missing_ones() -> None:

@@ -10,7 +10,7 @@ from harness.load.steady_state import STEP_MS
 from harness.scenarios.increment_workload import warmup
 
 
-def step_event(step: int, done: int = 100, p95: float = 5.0) -> dict[str, Any]:
+def step_event(step: int, done: int = 5000, p95: float = 5.0) -> dict[str, Any]:
     return {"event": "step", "step": step, "done": done, "p95_ms": p95}
 
 
@@ -18,7 +18,7 @@ def first_command(coordinator: Coordinator, agents: int = 1, growth: float = 1.0
     """The first command and after how many seconds it comes; each agent's rate grows by `growth` per step."""
     for step in range(200):
         for agent in range(agents):
-            if command := coordinator.handle(agent, step_event(step, round(100 * growth**step))):
+            if command := coordinator.handle(agent, step_event(step, round(5000 * growth**step))):
                 assert agent == agents - 1
                 return command, (step + 1) * STEP_MS / 1000
     return None
@@ -26,15 +26,15 @@ def first_command(coordinator: Coordinator, agents: int = 1, growth: float = 1.0
 
 def test_a_steady_warmup_ends_in_the_same_second_for_all() -> None:
     coordinator = Coordinator(2, Warmup(seconds=2.0, max_seconds=30.0))
-    assert first_command(coordinator, agents=2) == ("measure 3", 1.25)
+    assert first_command(coordinator, agents=2) == ("measure 5", 3.25)
     assert coordinator.measuring
     assert coordinator.handle(0, step_event(9)) == ""
 
 
-def test_a_steady_load_ends_the_default_warmup_at_its_minimum() -> None:
+def test_a_steady_load_ends_the_default_warmup_early() -> None:
     default = warmup(4.0)
-    assert first_command(Coordinator(1, default, ahead_ms=STEP_MS)) == ("measure 2", 1.25)
-    assert first_command(Coordinator(1, default, ahead_ms=STEP_MS), growth=1.3) == ("measure 4", 3.75)
+    assert first_command(Coordinator(1, default, ahead_ms=STEP_MS)) == ("measure 4", 3.25)
+    assert first_command(Coordinator(1, default, ahead_ms=STEP_MS), growth=1.3) == ("measure 9", 8.75)
 
 
 @pytest.mark.parametrize(

@@ -99,6 +99,9 @@ async def test_a_warmup_is_counted_separately_and_kept(serve: Serve, tmp_path: P
     assert len(steps) == 4, "four quarters of a second, and none of the measured phase"
     assert 0 < sum(step["done"] for step in steps) <= summary.warmup.ok
     assert summary.warmup_steady is not None
+    assert summary.window_step_ms == 250
+    assert 3 <= len(summary.window_steps) <= 4, "of one second; the last may end with the load"
+    assert 0 < sum(summary.window_steps) <= summary.window.total
     assert (summary.measure_from_us, summary.measure_to_us) == (1_000_000, 2_000_000)
     phases = (("warmup", summary.warmup, 0, 1_000_000), ("measure", summary.measure, 1_000_000, 2_000_000))
     for name, totals, low, high in phases:

@@ -5,7 +5,7 @@ import os
 import pytest
 
 from harness.load import self_monitor
-from harness.load.results.summary import TICK_US
+from harness.load.results.process_usage import TICK_US
 from harness.load.self_monitor import SelfMonitor
 
 

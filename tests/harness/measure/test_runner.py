@@ -514,8 +514,8 @@ def test_a_finished_run_warns_of_cells_that_began_unsteady(tmp_path: Path) -> No
     writer = RunWriter(made.path.parent, made.manifest, made.path)
     assert evaluate_run(writer, {}, finish=False).manifest.warnings == []
     (warning,) = evaluate_run(writer, {}, finish=True).manifest.warnings
-    assert warning.startswith(f"{SHORT.name}: 1 of 2 trials began unsteady")
-    assert f"! {SHORT.name}: 1 of 2 trials began unsteady" in " ".join(
+    assert warning.startswith(f"{SHORT.name}: 1 of 2 trials were not steady")
+    assert f"! {SHORT.name}: 1 of 2 trials were not steady" in " ".join(
         " ".join(lines(summarise(load_run(made.path)))).split()
     )
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from harness.load.results.summary import Clock, ConnectionTotals, LaneSummary, Percentiles, is_shared
+from harness.load.steady_state import Row
 from tests.support.summaries import histogram_of, lane_summary, phase, process, window
 
 ROOT = Path(__file__).parents[4]
@@ -104,3 +105,26 @@ def test_percentiles_need_the_values_to_carry_them() -> None:
     few = Percentiles.of(histogram_of(range(1000, 51_000, 1000)))
     assert (few.p50_ms, few.p99_ms, few.max_ms, few.count) == (pytest.approx(25, rel=0.01), None, 50.015, 50)
     assert Percentiles.of({}) == Percentiles()
+
+
+def test_a_load_is_steady_if_its_warmup_was_and_its_window_has_no_trend() -> None:
+    flat, rising = (4000,) * 12, tuple(4000 + 200 * step for step in range(12))
+    warm = tuple((4000, 5.0) for _ in range(20))
+    grown = tuple((round(4000 * 1.025**step), 5.0) for step in range(20))  # 10 % per second
+    cases: list[tuple[tuple[Row, ...], tuple[int, ...], bool | None]] = [
+        (warm, flat, True), (warm, rising, False), (grown, flat, False), (warm, (), True), ((), rising, None),
+    ]  # fmt: skip
+    for warmup, window_steps, steady in cases:
+        assert lane_summary(warmup_steps=warmup, window_steps=window_steps).steady is steady
+    stored = LaneSummary.from_json(
+        json.loads(json.dumps(lane_summary(warmup_steps=warm, window_steps=rising).to_json()))
+    )
+    assert (stored.window_steps, stored.steady) == (rising, False)
+    assert lane_summary(warmup_steps=warm, window_steps=rising).to_json()["trend"] == pytest.approx(4800 / 10_200)
+
+
+def test_the_steps_of_stripes_are_added_if_they_are_equally_long() -> None:
+    one, other = (lane_summary(window_steps=steps) for steps in ((1, 2, 3), (10, 20)))
+    assert LaneSummary.merged([one, other], [0, 0]).window_steps == (11, 22)
+    longer = lane_summary(window_steps=(1, 2), window_step_ms=500)
+    assert LaneSummary.merged([one, longer], [0, 0]).window_steps == ()
