@@ -108,7 +108,7 @@ FORTY_TRIALS = Plan(trials=tuple(Trial(cell=SHORT, number=n, order=n, seed=n) fo
 def test_a_trial_beside_other_programs_is_doubted_and_measured_once_more(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(generator_checks, "reasons", lambda _: [])
     machine = MachineLoad(hosts=("db-1", "app-1"), foreign=0.31, stolen=0.0, pressure=None)
-    results = LoadResults(folders={}, summaries={"main": CLEAN}, failures=())
+    results = LoadResults(folders={}, summaries={"main": CLEAN}, failures=(), total=CLEAN)
     trial = ONE_TRIAL.trials[0]
     for timing_matters, valid in ((True, False), (False, True)):
         row = trial_result(
