@@ -43,20 +43,23 @@ def test_the_round_trip_is_absent_if_the_port_is_closed() -> None:
     ("quotas", "measured"),
     [
         ({"v2": "max 100000"}, True),
-        ({"v2": "20000 100000"}, False),
-        ({"v1": "-1"}, True),
-        ({"v1": "10000"}, False),
+        ({"v2": "99000 100000"}, False),
+        ({"v2": "100000 100000"}, True),
+        ({"quota": "-1", "period": "100000"}, True),
+        ({"quota": "10000", "period": "100000"}, False),
+        ({"quota": "200000", "period": "100000"}, True),
         ({}, True),
     ],
 )
-def test_the_wall_clock_canary_is_absent_under_a_quota(
+def test_the_wall_clock_canary_is_absent_below_one_core(
     quotas: dict[str, str], measured: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, text in quotas.items():
-        (tmp_path / name).write_text(text)
-    monkeypatch.setattr(canary, "QUOTAS", {str(tmp_path / "v2"): "max", str(tmp_path / "v1"): "-1"})
-    found = canary.main()
-    assert ("wall_ms" in found) == measured
+        (tmp_path / name).write_text(text + "\n")
+    monkeypatch.setattr(canary, "BURST", 1)
+    files = ((str(tmp_path / "v2"),), (str(tmp_path / "quota"), str(tmp_path / "period")))
+    monkeypatch.setattr(canary, "QUOTAS", files)
+    assert ("wall_ms" in canary.main()) == measured
 
 
 def test_the_wall_clock_canary_sees_a_neighbour_that_the_cpu_time_one_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -67,7 +70,7 @@ def test_the_wall_clock_canary_sees_a_neighbour_that_the_cpu_time_one_does_not(m
         spins[0] += 1
         wall[0] += 0.015
 
-    monkeypatch.setattr(canary, "QUOTAS", {})
+    monkeypatch.setattr(canary, "QUOTAS", ())
     monkeypatch.setattr(canary, "spin", spin)
     monkeypatch.setattr(canary.time, "perf_counter", lambda: wall[0])
     monkeypatch.setattr(canary.time, "process_time", lambda: spins[0] * 0.005)
