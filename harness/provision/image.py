@@ -8,6 +8,7 @@ image.
 from __future__ import annotations
 
 import hashlib
+import os
 import platform
 import re
 import shutil
@@ -104,6 +105,10 @@ def apt_settings(dump: str) -> tuple[str, ...]:
     return tuple(line for line in dump.splitlines() if _APT_SETTING.match(line))
 
 
+KEPT = 10
+"""How many recipes stay in the cache: each change of packages, sources or authorities makes one."""
+
+
 def prepare(
     roles: Path,
     *,
@@ -112,7 +117,7 @@ def prepare(
     etc: Path = Path("/etc"),
     local: Path = Path("/usr/local"),
 ) -> Recipe:
-    """Writes the recipe's folder (.cache/image-<hash>/) and returns the recipe.
+    """Writes the recipe's folder (.cache/image-<hash>/) and returns the recipe; removes all but the newest folders.
 
     `packages` are added to the roles'; the files of the folder `scripts` are hashed as well as images/container/.
     """
@@ -146,4 +151,7 @@ def prepare(
         (folder / name).write_text(text)
     for path in authorities:
         shutil.copy(path, folder / "ca" / path.name)
+    os.utime(folder)  # the newest, also where it was there already
+    for old in sorted(CACHE.glob("image-*"), key=lambda path: path.stat().st_mtime)[:-KEPT]:
+        shutil.rmtree(old, ignore_errors=True)
     return Recipe(tag=f"localhost/pgcrucible-host:{digest.hexdigest()[:12]}", folder=folder, packages=wanted)

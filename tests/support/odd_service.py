@@ -28,7 +28,8 @@ class Habits:
     `interim`: bytes before each response. `framing`: length, chunked or close (the end of the connection is the end of
     the body). `per_connection`: responses until it closes without an announcement. `idle_s`: it closes connections
     that are idle for so long. `form`: the Python type of values. `drip_s`: pause after each byte of a body.
-    `endless`: path whose body (or `endless_interim`: whose interim responses) never ends.
+    `endless`: start of the paths whose body (or `endless_interim`: whose interim responses) never ends, after
+    `endless_after` increments.
     """
 
     family: int = socket.AF_INET
@@ -45,6 +46,7 @@ class Habits:
     drip_s: float = 0.0
     endless: str = ""
     endless_interim: str = ""
+    endless_after: int = 0
     health: int = 200
     requests: list[list[str]] = field(default_factory=list)
 
@@ -100,10 +102,11 @@ class OddService:
             for head, body in self._requests(connection):
                 method, path, _ = head[0].split(" ")
                 habits.requests.append(head)
-                if path == habits.endless_interim:
+                ends = sum(self.counters.values()) < habits.endless_after
+                if not ends and habits.endless_interim and path.startswith(habits.endless_interim):
                     while True:
                         connection.sendall(CONTINUE * 100)
-                if path == habits.endless:
+                if not ends and habits.endless and path.startswith(habits.endless):
                     connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n")
                     while True:
                         connection.sendall(b" " * 65536)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -93,3 +94,20 @@ def test_the_tag_changes_with_the_inputs(tmp_path: Path, monkeypatch: pytest.Mon
     third = image.prepare(ROLES_DIR, etc=etc, local=tmp_path)
     assert len({first.tag, second.tag, third.tag}) == 3
     assert (third.folder / "ca/own.crt").read_text() == "x"
+
+
+def test_only_the_newest_recipes_stay_in_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each change of the packages or sources left a folder for good."""
+    monkeypatch.setattr(image, "CACHE", tmp_path / "cache")
+    etc = tmp_path / "etc"
+    (etc / "apt").mkdir(parents=True)
+    (etc / "apt/sources.list").write_text("deb http://mirror.example/debian bookworm main\n")
+    used = image.prepare(ROLES_DIR, etc=etc, local=tmp_path)
+    for number in range(12):
+        (tmp_path / f"cache/image-{number:012x}/ca").mkdir(parents=True)
+        os.utime(tmp_path / f"cache/image-{number:012x}", (1000 + number, 1000 + number))
+    os.utime(used.folder, (1, 1))
+    (tmp_path / "cache/vm-0").mkdir()
+    image.prepare(ROLES_DIR, etc=etc, local=tmp_path)
+    left = {path.name for path in (tmp_path / "cache").iterdir()}
+    assert left == {used.folder.name, "vm-0", *(f"image-{number:012x}" for number in range(3, 12))}
