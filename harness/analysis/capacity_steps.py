@@ -18,8 +18,8 @@ FALLBACK_RATE = 100.0
 """Where the search begins if the closed load acknowledged nothing."""
 ENOUGH = 1.3
 """Multiple of the requests that the SLO's percentiles need, which a window is long enough for."""
-LONGEST_S = 60.0
-"""Length up to which a window is made longer for that: it sets the lowest rate that is tried."""
+LONGEST_S = {"full": 60.0, "quick": 20.0}
+"""Length up to which a window is made longer for that, by effort: it sets the lowest rate that is tried."""
 KEPT_UP, IN_FLIGHT = 0.98, 5
 """Share of the acknowledged requests that must be answered within the window, where more than so many are not."""
 
@@ -48,20 +48,20 @@ class Steps:
         """The trials with an open load."""
         return [row for row in self.rows if row.cell.rate is not None]
 
-    def seconds(self, rate: float) -> float | None:
-        """The window at this rate: long enough for the SLO's percentiles. None: trials have a number of requests."""
-        usual = self.rows[0].cell.seconds
-        return None if usual is None else max(usual, float(math.ceil(ENOUGH * samples_of(self.slo) / rate)))
+    def seconds(self, rate: float) -> float:
+        """The window at this rate: long enough for the SLO's percentiles."""
+        return max(self.rows[0].cell.seconds or 0.0, float(math.ceil(ENOUGH * samples_of(self.slo) / rate)))
 
     def search(self) -> Search:
         """The search after these trials."""
         first = self.rows[0]
-        longest = max(LONGEST_S, first.cell.seconds or 0.0)
+        effort = first.cell.params["effort"]
+        longest_s = max(LONGEST_S[effort], first.cell.seconds or 0.0)
         return Search.after(
             [Probe(rate=row.cell.rate or 0.0, held=held(row, self.slo)) for row in self.probes],
             reference=first.cell.rate or first.figure("rps") or FALLBACK_RATE,
-            lowest=max(1.0, ENOUGH * samples_of(self.slo) / longest),
-            effort=EFFORTS[first.cell.params["effort"]],
+            lowest=max(1.0, ENOUGH * samples_of(self.slo) / longest_s),
+            effort=EFFORTS[effort],
         )
 
 

@@ -46,11 +46,9 @@ def cells(options: BenchRequest, site: Site) -> list[Cell]:
     if options.repeat or options.aa:
         raise Skip("a search decides itself how often it measures: leave out --repeat and --aa")
     slo = options.slo or Slo.parse("slo", DEFAULT_SLO)
-    if options.requests is not None and options.requests < samples_of(slo):
-        raise Skip(f"--requests {options.requests:,}: capacity needs {samples_of(slo):,} per trial for {slo}")
-    seconds = options.seconds
-    if seconds is None and options.requests is None:
-        seconds = QUICK_SECONDS if options.quick else SECONDS
+    if options.requests is not None:
+        raise Skip(f"--requests {options.requests:,}: capacity needs windows of a fixed time: use --seconds")
+    seconds = options.seconds or (QUICK_SECONDS if options.quick else SECONDS)
     return [
         Cell(
             scenario="capacity",
@@ -60,7 +58,6 @@ def cells(options: BenchRequest, site: Site) -> list[Cell]:
             mode=options.mode,
             clients=options.clients or (CLIENTS if options.rate is None else CONNECTIONS),
             rate=options.rate,
-            requests=options.requests,
             seconds=seconds,
             params={"keys": KEYS, "slo": str(slo), "effort": "quick" if options.quick else "full"},
         )
@@ -136,7 +133,8 @@ def _capacity(steps: Steps, capacity: Capacity, trials: Sequence[TrialRecord]) -
     if capacity.kind == "none":
         row = _nearest(steps, capacity.rate)
         text = f"no rate holds {slo}: at {_rate(capacity.rate)} requests/s, the lowest one tried, {_reason(row, slo)}"
-        return finding(cell, names.CAPACITY, "fail", f"{text} ({tried})", **numbers)
+        more = f"longer --seconds allow lower rates: a trial needs {samples_of(slo):,} requests"
+        return finding(cell, names.CAPACITY, "fail", f"{text} ({tried}; {more})", **numbers)
     if capacity.kind == "at least":
         text = (
             f"at least {_rate(capacity.rate)} requests/s hold {slo}; the capacity is not known, because higher rates "
