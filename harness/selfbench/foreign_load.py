@@ -8,12 +8,14 @@ and are killed by id. This machine is judged as the controller's machine is in a
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import signal
 import statistics
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,17 +50,30 @@ class Verdicts:
     busy: tuple[ForeignLoad, ...]
     quiet: tuple[ForeignLoad, ...]
 
-    def entries(self) -> dict[str, Entry]:
-        """The figures of the self-benchmark: the share of busy trials that were doubted, and of quiet ones."""
-        caught, false = (_doubted(trials) for trials in (self.busy, self.quiet))
-        return {
-            "trust.foreign_load_caught": entry(
-                caught, "of trials", ">= 0.9", f"{BUSY} busy processes beside {SECONDS:g} s of load: {_told(self.busy)}"
-            ),
-            "trust.foreign_load_false": entry(
-                false, "of trials", "<= 0.1", f"without them, true of a quiet machine only: {_told(self.quiet)}"
-            ),
-        }
+
+def foreign_load_caught() -> Entry:
+    """The share of trials beside busy programs that were doubted."""
+    told = f"{BUSY} busy processes beside {SECONDS:g} s of load"
+    return _entry(_verdicts().busy, ">= 0.9", told)
+
+
+def foreign_load_false() -> Entry:
+    """The share of trials without them that were doubted: on a machine that others use, rightly."""
+    return _entry(_verdicts().quiet, "<= 0.1", "nothing beside them: has a meaning on a quiet machine only")
+
+
+@functools.cache
+def _verdicts() -> Verdicts:
+    """Both figures come from the same trials, which take turns."""
+    with tempfile.TemporaryDirectory(prefix="pgcrucible-selfbench-") as folder:
+        return measure(Path(folder))
+
+
+def _entry(trials: tuple[ForeignLoad, ...], target: str, detail: str) -> Entry:
+    if not trials:
+        missing = local_stack.missing(local_stack.programs(local_stack.SERVERS))
+        return entry(None, "share", target, "; ".join(missing.values()))
+    return entry(_doubted(trials), "share", target, f"{detail}: {_told(trials)}")
 
 
 def _doubted(trials: tuple[ForeignLoad, ...]) -> float | None:
@@ -76,20 +91,18 @@ def _told(trials: tuple[ForeignLoad, ...]) -> str:
     return f"{len(trials)} trials, foreign CPU {min(shares):.0%} to {max(shares):.0%}, median {median:.0%}"
 
 
-def measure(folder: Path, rounds: int = ROUNDS) -> dict[str, Entry]:
-    """Runs the trials; files are in `folder`. Not measured where there is no PostgreSQL."""
+def measure(folder: Path, rounds: int = ROUNDS) -> Verdicts:
+    """Runs the trials, with files in `folder`; none where this machine has no PostgreSQL to start."""
     programs = local_stack.programs(local_stack.SERVERS)
-    missing = local_stack.missing(programs)
-    if programs is None or "server" in missing:
-        reason = f"not measured: {missing['server']}"
-        return {name: {**one, "detail": reason} for name, one in Verdicts(busy=(), quiet=()).entries().items()}
+    if programs is None or "server" in local_stack.missing(programs):
+        return Verdicts(busy=(), quiet=())
     found: dict[bool, list[ForeignLoad]] = {True: [], False: []}
     with local_stack.server(programs, folder) as server, local_stack.service(server, folder, pool=5) as (port, _):
         for number in range(2 * rounds):
             is_busy = number % 2 == 0
             with busy_programs(BUSY) if is_busy else contextlib.nullcontext():
                 found[is_busy].append(_trial(port, folder / f"trial-{number}", number + 1))
-    return Verdicts(busy=tuple(found[True]), quiet=tuple(found[False])).entries()
+    return Verdicts(busy=tuple(found[True]), quiet=tuple(found[False]))
 
 
 @contextlib.contextmanager

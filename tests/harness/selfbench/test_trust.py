@@ -159,11 +159,9 @@ def test_json_has_the_measured_figures_and_the_others_are_printed_with_their_rea
         "trust.z": lambda: entry(None, "share", ">= 0.9", "no server"),
     }
     monkeypatch.setattr(trust, "FIGURES", figures)
-    monkeypatch.setattr(trust, "LEFT_OUT", {"trust.y": "there is no such part"})
     trust.main(tmp_path / "trust.json")
     stored = json.loads((tmp_path / "trust.json").read_text())
     assert stored == {"trust.x": {"value": 0.043, "unit": "share", "target": "<= 0.05", "detail": "so many"}}
     printed = capsys.readouterr().out
     assert "trust.x" in printed
-    assert "trust.y                          not measured: there is no such part" in printed
     assert "trust.z                          not measured: no server" in printed
