@@ -85,3 +85,28 @@ def test_fail_if_decides_about_the_variants_after_the_run_is_shown(
 def test_a_limit_that_cannot_be_read_ends_before_anything_is_measured(limit: str) -> None:
     with pytest.raises(UsageError, match="--fail-if"):
         run_bench(vary="strategy=for-update,upsert", fail_if=limit)
+
+
+def test_a_dry_run_with_variants_prints_the_blocks_and_whether_they_are_enough(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    @contextlib.contextmanager
+    def opened(_: str, **__: object) -> Iterator[tuple[TargetOnPaper, str]]:
+        yield TargetOnPaper(), "nowhere"
+
+    monkeypatch.setattr(bench, "open_target", opened)
+    monkeypatch.setattr(bench, "RESULTS", tmp_path / "results")
+    file = tmp_path / "variants.yml"
+    file.write_text("slow:\nfast: {app_pool_size: 20}\n")
+    load = {"scenario": "throughput", "strategy": "upsert", "repeat": "2"}
+    for chosen in ({"vary": "app_pool_size=10,20"}, {"variants": str(file)}):
+        assert run_bench(dry_run=True, **load, **chosen) is None
+    printed = capsys.readouterr().out
+    assert "compared in 2 blocks, each with every variant once" in printed
+    assert "  pool_size=10 (baseline): app_pool_size=10\n  pool_size=20: app_pool_size=20\n" in printed
+    assert "  slow (baseline): as provisioned\n  fast: app_pool_size=20\n" in printed
+    assert printed.count("warning: 2 blocks allow no claim: with 2 pairs of cells 7 or more do (--repeat 7)") == 2
+    assert [line.split()[-2:] for line in printed.splitlines() if " block " in line] == 2 * (
+        [["block", "1"]] * 4 + [["block", "2"]] * 4
+    )
+    assert not (tmp_path / "results").exists()
