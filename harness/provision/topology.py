@@ -63,13 +63,22 @@ def require_distinct(hosts: Sequence[Host], inventory: Path) -> None:
     """Raises UsageError if two hosts are the same machine by name or address."""
     owners: dict[object, Host] = {}
     for host in hosts:
-        for key in (host.name, (host.ssh_address, host.ssh_port, host.jump), ("reached at", host.address)):
+        login, address = _same_text(host.ssh_address), _same_text(host.address)
+        for key in (host.name.lower(), (login, host.ssh_port, host.jump), ("reached at", address)):
             other = owners.setdefault(key, host)
             if other is not host:
                 raise UsageError(
                     f"{inventory}: {other.name} ({other.role}) and {host.name} ({host.role}) are the same machine",
                     hint=ONE_ROLE,
                 )
+
+
+def _same_text(address: str) -> str:
+    """Returns one text for all ways to write an address, or a name, which has no case."""
+    try:
+        return str(ipaddress.ip_address(address))
+    except ValueError:
+        return address.lower().removesuffix(".")
 
 
 def listed_host(role: Role, name: str, variables: Variables) -> Host:

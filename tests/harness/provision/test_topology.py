@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from harness.errors import UsageError
+from harness.model import Host
 from harness.provision.inventory import read_inventory
 from harness.provision.providers import local_hosts, vm
 from harness.provision.topology import (
@@ -68,6 +69,18 @@ def test_listed_hosts_keep_their_names_and_addresses(tmp_path: Path) -> None:
     assert options["ansible_ssh_common_args"] == "-o StrictHostKeyChecking=yes -o ForwardAgent=no"
     assert "ansible_ssh_private_key_file" not in options  # the user's own key
     assert options["ansible_user"] == "admin"
+
+
+@pytest.mark.parametrize("one", ["10.0.0.1", "fd00::1", "db.example"])
+@pytest.mark.parametrize("other", ["10.0.0.1", "fd00:0:0:0::1", "FD00::0001", "DB.example", "db.example."])
+def test_one_machine_under_two_spellings_is_refused(one: str, other: str) -> None:
+    first = Host(name="a", role="db", address=one, ssh_address="x")
+    second = Host(name="b", role="app", address=other, ssh_address="y")
+    if one[:2] != other[:2].lower():
+        require_distinct((first, second), Path("i.yml"))
+        return
+    with pytest.raises(UsageError, match="are the same machine"):
+        require_distinct((first, second), Path("i.yml"))
 
 
 @pytest.mark.parametrize("same", [{"app": {"hosts": {"a": None}}}, {"app": {"hosts": {"b": {"ansible_host": "a"}}}}])
