@@ -69,6 +69,7 @@ from harness.store.rig_cores import has_own_cores
 from harness.text import plural, printable
 
 FORMAT = 1
+_FOREIGN = "this file was not written by pgcrucible"
 RESULTS = Path("results")
 _BINDING = ("sent", "ok", "fail", "unknown", "mean_ms", "max_ms")
 """The figures that bind a row of trials.csv to the samples of its trial."""
@@ -261,7 +262,7 @@ def load_run(path: Path) -> Run:
             f"{manifest_path}: {printable(' '.join(str(error).split()), 200)}", hint="not plain YAML"
         ) from error
     if not isinstance(raw, dict) or "format" not in raw:
-        raise FormatError(f"{manifest_path}: no `format`", hint="this file was not written by pgcrucible")
+        raise FormatError(f"{manifest_path}: no `format`", hint=_FOREIGN)
     if raw["format"] != FORMAT:
         raise FormatError(
             f"{manifest_path}: format {printable(raw['format'], 200)}; this version reads format {FORMAT}",
@@ -282,9 +283,7 @@ def load_run(path: Path) -> Run:
     rows = _trials(table)
     orders = [row.trial.order for row in rows]
     if len(set(orders)) < len(orders) or min(orders, default=1) < 1:
-        raise FormatError(
-            f"{table}: the trials are not numbered 1, 2, 3 … without repetition", hint="the table is damaged"
-        )
+        raise FormatError(f"{table}: the trials are not numbered 1, 2, 3 … without repetition", hint="it is damaged")
     measured = {int(name.stem) for name in (path / "evidence").glob("*.json") if name.stem.isdecimal()}
     if manifest.status == "finished" and (lost := measured - set(orders)):
         raise FormatError(f"{table}: no row of trial {min(lost)}, which was measured", hint="the table was changed")
@@ -293,11 +292,9 @@ def load_run(path: Path) -> Run:
 
 def _trials(table: Path) -> tuple[TrialResult, ...]:
     if table.is_file() and table.stat().st_size > MAX_TRIALS_BYTES:
-        raise FormatError(
-            f"{table} is larger than {MAX_TRIALS_BYTES:,} bytes", hint="this file was not written by pgcrucible"
-        )
+        raise FormatError(f"{table} is larger than {MAX_TRIALS_BYTES:,} bytes", hint=_FOREIGN)
     rows = read_rows(table, TRIAL_COLUMNS, later=LATER_COLUMNS)
     trials = tuple(from_columns(table, line, row) for line, row in enumerate(islice(rows, MAX_TRIALS + 1), start=2))
     if len(trials) > MAX_TRIALS:
-        raise FormatError(f"{table}: more than {MAX_TRIALS:,} trials", hint="this file was not written by pgcrucible")
+        raise FormatError(f"{table}: more than {MAX_TRIALS:,} trials", hint=_FOREIGN)
     return trials
