@@ -285,7 +285,7 @@ def load_run(path: Path) -> Run:
     if len(set(orders)) < len(orders) or min(orders, default=1) < 1:
         raise FormatError(f"{table}: the trials are not numbered 1, 2, 3 … without repetition", hint="it is damaged")
     measured = {int(name.stem) for name in (path / "evidence").glob("*.json") if name.stem.isdecimal()}
-    if manifest.status == "finished" and (lost := measured - set(orders)):
+    if rows and manifest.status == "finished" and (lost := measured - set(orders)):
         raise FormatError(f"{table}: no row of trial {min(lost)}, which was measured", hint="the table was changed")
     return Run(path=path, manifest=manifest, rows=rows)
 
