@@ -18,6 +18,7 @@ from harness.isolation.__main__ import parse, work
 from harness.isolation.matrix import matrix, read, render
 
 SILENT = ("G0", "G1b", "G1c", "OTV", "PMP", "P4", "G-single", "G2-item", "G2")
+SILENT += ("PMP-write", "G-single-pred", "G-single-del", "read-only")
 CHECKS = ["documented guarantees hold", "requested isolation level"]
 
 
