@@ -96,7 +96,10 @@ class Cell:
         every run.
         """
         parts = [self.scenario, self.backend, self.strategy, f"h{self.hosts}", f"p{self.pool}" if self.pool else ""]
-        parts.append(f"c{self.clients}" if self.mode == "closed" else f"r{self.rate:g}")
+        if self.mode == "closed":
+            parts.append(f"c{self.clients}")
+        else:
+            parts.append("open" if self.rate_share is not None else f"r{self.rate:g}")
         parts += [f"{k}={v}" for k, v in sorted(self.params.items()) if k not in ("variant", "varied")]
         return ".".join(part for part in parts if part)
 
@@ -115,6 +118,12 @@ class Cell:
     def code(self) -> str:
         """Revision of the service on the app hosts (harness/provision/revision.py); empty: as provisioned."""
         return str(self.params.get("code", ""))
+
+    @property
+    def rate_share(self) -> float | None:
+        """Open model: the rate as a share of what a closed cell reached (harness/plan/load_share.py); None: fixed."""
+        share = self.params.get("rate_share")
+        return None if share is None else float(share)
 
     @property
     def omits_stalls(self) -> bool:

@@ -57,6 +57,7 @@ def by_cell(run: RunData, metrics: Iterable[str]) -> dict[str, CellFigures]:
             metric: [
                 figure
                 for row in valid
+                if not (metric == "rps" and row.cell.mode == "open")  # the load that was offered, no result
                 if (figure := checked_figure(row.figure(metric), run.run_id, name, metric)) is not None
             ]
             for metric in metrics

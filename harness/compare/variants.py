@@ -104,7 +104,8 @@ def pairs(cells: Iterable[Cell], variants: Sequence[str] = ()) -> Iterator[tuple
     groups: dict[tuple[By, str], list[Cell]] = {}
     for cell in cells:
         for by, without in _WITHOUT.items():
-            if (by == "variant") == bool(cell.variant) and not cell.params.get("control"):
+            left_out = cell.params.get("control") or cell.rate_share is not None  # its load is not that of the others
+            if (by == "variant") == bool(cell.variant) and not left_out:
                 groups.setdefault((by, comparable_name(without(cell))), []).append(cell)
     order: Mapping[By, Sequence[str]] = {"variant": variants, "strategy": STRATEGIES, "backend": BACKENDS}
     for (by, _), group in groups.items():

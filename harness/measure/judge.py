@@ -29,7 +29,7 @@ def _gate(run: Run, scenarios: Mapping[str, Scenario]) -> SloGate | None:
     lanes: dict[float | None, str] = {
         row.trial.order: _first_lane(row, scenarios[row.cell.scenario])
         for row in run.rows
-        if row.cell.scenario in scenarios
+        if row.cell.scenario in scenarios and row.cell.rate != 0  # no load was sent
     }
     seconds: defaultdict[int, list[Second]] = defaultdict(list)
     for line in run.timeline():

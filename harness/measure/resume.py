@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from harness.compare.environment import differences
 from harness.errors import UsageError
 from harness.model import BACKENDS
+from harness.plan.load_share import as_planned
 from harness.plan.planner import Plan
 from harness.store.manifest import CodeRecord, RigRecord
 from harness.store.run_reader import Run
@@ -49,8 +50,8 @@ def require_same_plan(run: Run, plan: Plan) -> None:
     """Raises UsageError if the run's trials differ from the plan."""
     planned = {trial.order: trial for trial in plan.trials}
     for row in run.rows:
-        if (
-            planned.get(row.trial.order, row.trial) != row.trial
+        if planned.get(row.trial.order, as_planned(row.trial)) != as_planned(
+            row.trial
         ):  # trials that were measured once more come after the plan
             raise UsageError(
                 f"run {run.run_id}: trial {row.trial.order} ({row.cell.name}) differs from the plan",

@@ -74,6 +74,7 @@ def bench(
                 runner = TrialRunner(
                     plan, scenarios, target,
                     writer=writer, load=load, echo=echo, during=during, ceiling_rps=ceiling_rps,
+                    earlier=earlier,
                 )  # fmt: skip
                 results = [*earlier, *(runner.run(trial) for trial in trials_to_measure(earlier, plan))]
                 while later := next_trials(plan, scenarios, results):

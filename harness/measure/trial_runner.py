@@ -21,9 +21,10 @@ from harness.measure.trial_result import (
     trial_result,
 )
 from harness.model import Cell, Trial
+from harness.plan.load_share import with_rate
 from harness.plan.planner import Plan
 from harness.plan.scenario import RemoteWorkload, Scenario
-from harness.record import Evidence, TrialResult
+from harness.record import NO_EVIDENCE, Evidence, TrialResult
 from harness.store.csv_rows import TIMELINE_COLUMNS, as_columns
 from harness.store.files import read_rows
 from harness.store.run_writer import RunWriter
@@ -53,23 +54,31 @@ class TrialRunner:
         echo: Callable[[str], None],
         during: During,
         ceiling_rps: float | None,
+        earlier: Collection[TrialResult] = (),
     ) -> None:
         self._plan, self._scenarios = plan, scenarios
         self._target, self._writer, self._load, self._echo = target, writer, load, echo
         self._during, self._ceiling_rps = during, ceiling_rps
+        self._results = list(earlier)
         self._interruption: BaseException | None = None
         self._signals = DeferredSignals()
 
     def run(self, trial: Trial) -> TrialResult:
         """Runs one trial; returns the result that is stored. Once measured it is stored whole, signal or not."""
         with DeferredSignals() as self._signals:
-            return self._run(trial)
+            result = self._run(trial)
+        self._results.append(result)
+        return result
 
     def _run(self, trial: Trial) -> TrialResult:
+        trial = with_rate(trial, self._results)
         cell = trial.cell
         total = max(self._plan.most_trials, trial.order)  # trials that are measured once more come after the plan
         most = "at most " if self._plan.later else ""
         self._echo(f"[{trial.order}/{most}{total}] {cell.name}" + self._repetition(trial))
+        if cell.rate == 0:
+            reason = "its rate is a share of a closed cell's, which acknowledged nothing"
+            return self.record(TrialResult(trial=trial, validity="broken", reasons=(reason,), figures={}), NO_EVIDENCE)
         workload = self._scenarios[cell.scenario].workload(trial)
         if isinstance(workload, RemoteWorkload):
             evidence = self.run_workload(trial, workload)

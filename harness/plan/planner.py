@@ -16,6 +16,7 @@ from harness.analysis.paired import blocks_for
 from harness.errors import UsageError
 from harness.model import BACKENDS, Cell, Trial
 from harness.plan import blocks
+from harness.plan.load_share import after_closed
 from harness.plan.options import BLOCKS, BenchRequest
 from harness.plan.scenario import Scenario, Site, Skip
 from harness.plan.variants import Variant, varied_keys, with_variant
@@ -103,7 +104,8 @@ def _interleaved(
         skipped |= without_sqlite
         repeats = [options.repeat or (1 if options.quick else scenario.repeat(cell)) for cell in cells]
         for number in range(1, max(repeats, default=0) + 1):
-            for cell in _shuffled([c for c, count in zip(cells, repeats, strict=True) if number <= count], rng):
+            block = _shuffled([c for c, count in zip(cells, repeats, strict=True) if number <= count], rng)
+            for cell in after_closed(block):
                 order = len(trials) + 1
                 trials.append(Trial(cell=cell, number=number, order=order, seed=rng.getrandbits(32)))
     return trials
@@ -166,7 +168,8 @@ def _groups(
     varied = varied_keys(variants)
     by_variant = []
     for variant in variants:
-        own, _ = _cells(scenario, blocks.request_of(variant, options), site)
+        every, _ = _cells(scenario, blocks.request_of(variant, options), site)
+        own = [cell for cell in every if cell.rate_share is None]  # its load differs between variants
         blocks.require_varies_nothing_itself(scenario, own, varied)
         cells = [_fit_pool(with_variant(cell, variant, varied), site) for cell in own]
         for cell in cells:

@@ -20,6 +20,7 @@ PARAMS: Mapping[str, str] = {
     "control": "negative control",
     "hold_ms": "{} ms held",
     "load": "{}",
+    "rate_share": "{} of the closed rate",
     "through": "through the {}",
 }
 """Parameter -> its text; other parameters are shown as `name value`."""

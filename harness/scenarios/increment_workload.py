@@ -71,6 +71,11 @@ def keys_name(cell: Cell) -> str:
     return "1 hot key" if KEY_SETS[name] == 1 else plural(KEY_SETS[name], "key")
 
 
+def open_label(cell: Cell) -> str:
+    """Returns the load of an open cell with a share of a closed rate for readers; empty for another cell."""
+    return f"open at {100 * cell.rate_share:g} % of closed" if cell.rate_share else ""
+
+
 def load(cell: Cell, operation: Operation, keys: Keys) -> LoadSpec:
     """Returns the load of a steady trial with warm-up: closed with the cell's clients, or open at its rate."""
     return LoadSpec(

@@ -19,10 +19,18 @@ from harness.checks.finding import finding
 from harness.checks.traffic import check_counts, check_spread
 from harness.load.spec import Keys, LoadSpec, Operation
 from harness.model import Cell, Finding, Trial, Verdict
+from harness.plan.load_share import open_cell
 from harness.plan.options import BenchRequest
 from harness.plan.scenario import Scenario, Site, Skip, joined
 from harness.record import TrialRecord, count_outcomes
-from harness.scenarios.increment_workload import QUICK_SECONDS, UNSTEADY, check_counters, increment, load
+from harness.scenarios.increment_workload import (
+    QUICK_SECONDS,
+    UNSTEADY,
+    check_counters,
+    increment,
+    load,
+    open_label,
+)
 from harness.text import plural
 
 HOSTS = (1, 2, 3, 4, 6, 8)
@@ -40,12 +48,14 @@ CPU_CPUS = 0.08
 CLIENTS_PER_HOST = 4
 SECONDS = 2.0
 REPORTED_TRIALS = 3
+OPEN_SECONDS = 1.0
 
 
 def cells(options: BenchRequest, site: Site) -> list[Cell]:
     """Plans all numbers of hosts for both bounds. Clients grow with the hosts, so requests always queue at each host.
 
-    With --quick the CPU bound, which is only reported, is measured with one host and with all.
+    With --quick the CPU bound, which is only reported, is measured with one host and with all. An open load at a share
+    of the closed rate gives the latency.
     """
     available = site.serving(options.hosts, max(HOSTS))
     if not site.managed:
@@ -77,7 +87,14 @@ def cells(options: BenchRequest, site: Site) -> list[Cell]:
         for strategy in options.strategies or ("upsert",)
         for n in ((counts[0], counts[-1]) if options.quick else counts)
     ]
-    return pool + cpu
+    closed = pool + cpu
+    ends = {counts[-1]} if options.quick else {counts[0], counts[-1]}
+    bounds = ("pool",) if options.quick else ("pool", "cpu")
+    return closed + [
+        open_cell(cell, options.seconds or OPEN_SECONDS)
+        for cell in closed
+        if cell.hosts in ends and cell.params["bound"] in bounds
+    ]
 
 
 def workload(trial: Trial) -> dict[str, LoadSpec]:
@@ -123,7 +140,8 @@ def judge(trials: Sequence[TrialRecord]) -> Sequence[Finding]:
     """Speed-ups relative to one host: checked for the pool bound, reported for the CPU bound."""
     groups: dict[tuple[str, str], list[TrialRecord]] = defaultdict(list)
     for measured in trials:
-        groups[str(measured.cell.params["bound"]), measured.cell.strategy].append(measured)
+        if measured.cell.rate_share is None:  # the rate of an open load is no result
+            groups[str(measured.cell.params["bound"]), measured.cell.strategy].append(measured)
     findings = []
     for (bound, _), group in sorted(groups.items(), reverse=True):
         speedups = speed_ups(_rates(group))
@@ -215,10 +233,17 @@ def _bottleneck(trials: Sequence[TrialRecord]) -> str:
     return text if count == len(known) else f"{text} (in {count} of {len(known)} trials)"
 
 
+def _repeat(cell: Cell) -> int:
+    """Returns the trials of a cell: enough for an interval where its speed-up is judged, one of an open load."""
+    if cell.rate_share is not None:
+        return 1
+    return CLAIM_TRIALS if cell.params["bound"] == "pool" or cell.hosts in (1, *WANTED) else REPORTED_TRIALS
+
+
 def label(cell: Cell) -> str:
     """Names a cell, such as `CPU-bound, upsert, 8 hosts`."""
     bound = "CPU" if cell.params.get("bound") == "cpu" else "pool"
-    return joined(f"{bound}-bound", cell.strategy, plural(cell.hosts, "host"))
+    return joined(f"{bound}-bound", cell.strategy, plural(cell.hosts, "host"), open_label(cell))
 
 
 SCENARIO = Scenario(
@@ -227,6 +252,7 @@ SCENARIO = Scenario(
     criteria=(
         "pool-bound (waits that the pools allow): at least 1.8x with 2 hosts, 3.5x with 4 and 7.0x with 8, relative to "
         "one host; unknown if the interval includes the bound",
+        "latency at 70 % of the rate with an open load, with one host and with all (reported only)",
         "CPU-bound: the same where each app host has cores of its own; else reported with its bottleneck",
         "no update is lost, requests are spread evenly, counts agree",
     ),
@@ -237,7 +263,5 @@ SCENARIO = Scenario(
     judge=judge,
     works_without_samples=True,
     postgres_topic="connections, to which each app host adds its pool",
-    repeat=lambda cell: (
-        CLAIM_TRIALS if cell.params["bound"] == "pool" or cell.hosts in (1, *WANTED) else REPORTED_TRIALS
-    ),
+    repeat=_repeat,
 )

@@ -26,7 +26,8 @@ def cells(name: str, site: Site = SITE, *, quick: bool = False, **texts: str) ->
 
 
 def cell(name: str, **wanted: Any) -> Cell:
-    """The scenario's one cell with these fields or params."""
+    """The scenario's one cell with these fields or params; not that of an open load unless its share is wanted."""
+    wanted = {"rate_share": None} | wanted
     (found,) = [
         each for each in cells(name) if all(getattr(each, k, each.params.get(k)) == v for k, v in wanted.items())
     ]

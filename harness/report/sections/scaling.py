@@ -30,6 +30,8 @@ def _bounds(source: SectionInput) -> Mapping[str, Sequence[CellSummary]]:
     """Returns the scenario's cells by bound and strategy, such as `pool-bound, upsert`."""
     bounds: dict[str, list[CellSummary]] = {}
     for cell in source.summary.cells:
+        if cell.cell.rate_share is not None:
+            continue  # the rate of an open load is no result
         bound = str(cell.cell.params.get("bound", ""))
         name = joined({"pool": POOL_BOUND, "cpu": "CPU-bound"}.get(bound, bound), cell.cell.strategy)
         bounds.setdefault(name, []).append(cell)

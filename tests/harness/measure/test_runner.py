@@ -25,6 +25,7 @@ from harness.load.spec import LoadSpec
 from harness.measure.resume import require_same_plan
 from harness.measure.runner import bench, evaluate_run
 from harness.model import Cell, Finding, Trial
+from harness.plan.load_share import open_cell
 from harness.plan.planner import Plan
 from harness.plan.scenario import RemoteWorkload, Scenario
 from harness.record import TrialResult
@@ -48,7 +49,8 @@ SCENARIO = Scenario(
     cells=lambda *_: [],
     workload=lambda trial: {
         "main": LoadSpec(
-            mode="closed", clients=4, requests=trial.cell.requests, seconds=trial.cell.seconds,
+            mode=trial.cell.mode, clients=4, requests=trial.cell.requests, seconds=trial.cell.seconds,
+            rate=trial.cell.rate,
             operations=(increment(trial.cell.strategy, idempotency=trial.cell.requests is not None),),
         )
     },
@@ -122,6 +124,28 @@ def test_a_bench_measures_stores_and_evaluates(benches: Bench) -> None:
     assert sum(int(line["sent"]) for line in run.timeline()) == 80
     assert {"load", "store", "settle", "judge"} <= set(run.manifest.stages)
     assert verdicts(evaluate(SCENARIOS, run.records())) == verdicts(run.findings)  # from disk alone, the same
+
+
+def test_an_open_cell_gets_its_rate_from_the_closed_trial_before_it(benches: Bench) -> None:
+    closed = Cell(scenario="counting", clients=4, seconds=1.0)
+    wanted = plan(closed, open_cell(closed, 1.0))
+    run = benches.go(wanted)
+    first, second = run.rows
+    assert second.cell.rate == pytest.approx(0.7 * (first.figure("rps") or 0.0), abs=0.1)
+    assert second.cell.name == wanted.trials[1].cell.name
+    assert second.figure("sent") == pytest.approx(second.cell.rate, rel=0.1)
+    require_same_plan(run, wanted)  # the rate that was used is no other plan
+    assert run.manifest.verdict == "pass"
+
+
+def test_an_open_cell_whose_closed_trial_has_no_rate_is_invalid(benches: Bench) -> None:
+    closed = Cell(scenario="counting", clients=4, seconds=1.0)
+    run = benches.go(plan(open_cell(closed, 1.0)))
+    (row,) = run.rows
+    assert (row.valid, row.cell.rate, row.figure("sent")) == (False, 0.0, None)
+    assert row.reason == "its rate is a share of a closed cell's, which acknowledged nothing"
+    assert run.manifest.verdict == "invalid"
+    write_report(summarise(run))
 
 
 def test_a_load_host_that_dies_makes_its_trial_invalid_and_its_checks_unknown(benches: Bench) -> None:

@@ -198,6 +198,13 @@ def test_more_hosts_than_the_rig_has_are_rejected() -> None:
         make_plan(BenchRequest(scenarios=("s",), hosts=9), SITE, {"s": scenario(*CELLS)})
 
 
+def with_a_rate(trial: Trial) -> Trial:
+    """The trial as it is run: with the rate that follows from its closed cell."""
+    if trial.cell.rate_share is None:
+        return trial
+    return replace(trial, cell=replace(trial.cell, rate=70.0))
+
+
 @pytest.mark.parametrize("name", SCENARIOS)
 @pytest.mark.parametrize("quick", [False, True])
 def test_every_scenario_plans_jobs_that_a_load_host_accepts(name: str, quick: bool) -> None:
@@ -206,7 +213,7 @@ def test_every_scenario_plans_jobs_that_a_load_host_accepts(name: str, quick: bo
     assert len(set(names)) == len(names), "two cells have the same name"
     place = {"target": Endpoint(host="h", port=1), "load_host": "l", "run_tag": "t", "out": "/x"}
     for trial in plan.trials:
-        work = SCENARIOS[name].workload(trial)
+        work = SCENARIOS[name].workload(with_a_rate(trial))
         if isinstance(work, RemoteWorkload):
             assert work.module.startswith("harness.")
         else:
@@ -235,7 +242,7 @@ def test_a_plan_for_an_external_service_sets_no_strategy_and_no_pool() -> None:
     assert {(trial.cell.strategy, trial.cell.pool) for trial in plan.trials} == {("", 0)}
     for trial in plan.trials:
         assert ".p" not in trial.cell.name.replace(".postgres", "")
-        lanes: Any = SCENARIOS[trial.cell.scenario].workload(trial)
+        lanes: Any = SCENARIOS[trial.cell.scenario].workload(with_a_rate(trial))
         assert lanes["main"].operations[0].body == {"key": "{key}"}
 
 

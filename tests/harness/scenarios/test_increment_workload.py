@@ -137,7 +137,14 @@ def test_the_pragmas_of_every_host_are_those_of_the_profile() -> None:
 
 
 def test_throughput_plans_every_strategy_and_marks_the_control() -> None:
-    made = cells("throughput")
+    every = cells("throughput")
+    made = [c for c in every if c.rate_share is None]
+    shares = [c for c in every if c.rate_share is not None]
+    assert [c.strategy for c in shares if c.params["keys"] == "hot"] == [
+        name for name in STRATEGIES if name != "unsafe"
+    ]
+    assert {(c.mode, c.seconds, c.rate_share) for c in shares} == {("open", 1.0, 0.7)}
+    assert [c.strategy for c in cells("throughput", quick=True) if c.rate_share] == ["upsert", "coalesce"]
     assert [c.strategy for c in made if c.params["keys"] == "hot"] == list(STRATEGIES)
     assert [c.strategy for c in made if c.params.get("control")] == ["unsafe", "unsafe"]
     assert {(c.mode, c.clients, c.seconds) for c in made} == {("closed", 64, 4.0)}

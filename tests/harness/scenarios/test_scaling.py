@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from harness.model import Cell
 from harness.plan.scenario import Site, Skip
 from harness.record import TrialRecord
 from harness.scenarios import SCENARIOS
@@ -48,12 +49,20 @@ def trials(
     ]
 
 
+def closed(name: str, **options: Any) -> list[Cell]:
+    return [c for c in cells(name, **options) if c.rate_share is None]
+
+
 def test_cells() -> None:
-    made = cells("scaling")
+    assert [
+        (c.params["bound"], c.hosts, c.seconds) for c in cells("scaling") if c.rate_share is not None
+    ] == [("pool", 1, 1.0), ("pool", 8, 1.0), ("cpu", 1, 1.0), ("cpu", 8, 1.0)]  # fmt: skip
+    made = closed("scaling")
     for bound in ("pool", "cpu"):
         assert [c.hosts for c in made if c.params["bound"] == bound] == [1, 2, 3, 4, 6, 8]
     assert all(c.clients == 4 * c.hosts for c in made)
-    quick = cells("scaling", quick=True)
+    assert [c.hosts for c in cells("scaling", quick=True) if c.rate_share is not None] == [8]
+    quick = closed("scaling", quick=True)
     assert [c.hosts for c in quick if c.params["bound"] == "pool"] == [1, 2, 4, 8]
     assert [c.hosts for c in quick if c.params["bound"] == "cpu"] == [1, 8]
     assert {c.hosts for c in cells("scaling", hosts="4")} == {1, 2, 3, 4}
@@ -205,9 +214,20 @@ def test_the_cpu_bound_is_judged_where_hosts_have_cores_of_their_own(
 
 def test_sizes_that_are_judged_have_the_trials_of_an_interval() -> None:
     repeat = SCENARIOS["scaling"].repeat
-    assert {c.hosts: repeat(c) for c in cells("scaling") if c.params["bound"] == "cpu"} == {
+    assert {c.hosts: repeat(c) for c in closed("scaling") if c.params["bound"] == "cpu"} == {
         1: 5, 2: 5, 3: 3, 4: 5, 6: 3, 8: 5,
     }  # fmt: skip
+
+
+def test_the_rate_of_an_open_load_is_no_result() -> None:
+    slow = [
+        measured(
+            replace(cell("scaling", bound="pool", hosts=8, rate_share=0.7), rate=9.0), history(), figures={"rps": 9.0}
+        )
+    ]
+    assert verdicts(judge(trials(IDEAL) + slow)) == dict.fromkeys(
+        ["speed-up 2 hosts", "speed-up 4 hosts", "speed-up 8 hosts"], "pass"
+    )
 
 
 def test_the_cpu_bound_reports_the_bottleneck_of_the_most_hosts() -> None:

@@ -1,0 +1,73 @@
+"""Open cells whose rate is a share of what a closed cell reached in the same block. Pure.
+
+Latencies of a closed loop omit stalls. Those of an open one depend on its rate, and no fixed rate suits every rig. So
+the rate is a share of the closed cell's, which is known when the trial begins. A trial is stored with the rate it used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from harness.model import Cell, Trial
+from harness.record import TrialResult
+
+SHARE = 0.7
+"""Below saturation, where a queue would grow for as long as the load lasts."""
+CLIENTS_OF_CLOSED = 4
+"""Most connections of the open cell for each client of the closed one; a stall needs more than are busy on average."""
+
+
+def open_cell(closed: Cell, seconds: float) -> Cell:
+    """Returns the open cell at `SHARE` of the rate of a closed one."""
+    return replace(
+        closed,
+        mode="open",
+        rate=None,
+        clients=CLIENTS_OF_CLOSED * closed.clients,
+        requests=None,
+        seconds=seconds,
+        params={**closed.params, "rate_share": SHARE},
+    )
+
+
+def is_closed_cell_of(open_one: Cell, other: Cell) -> bool:
+    """Whether the rate of `other` sets that of `open_one`: they differ in the load alone."""
+    return (
+        open_one.rate_share is not None and other.mode == "closed" and _without_load(open_one) == _without_load(other)
+    )
+
+
+def _without_load(cell: Cell) -> Cell:
+    params = {name: value for name, value in cell.params.items() if name != "rate_share"}
+    return replace(cell, mode="closed", rate=None, clients=0, requests=None, seconds=None, params=params)
+
+
+def after_closed(cells: Sequence[Cell]) -> list[Cell]:
+    """Returns the cells of a block in their order, each open one moved right behind its closed one."""
+    ordered: list[Cell] = []
+    for cell in cells:
+        if cell.rate_share is None:
+            ordered += [cell, *(one for one in cells if is_closed_cell_of(one, cell))]
+    return ordered
+
+
+def with_rate(trial: Trial, results: Iterable[TrialResult]) -> Trial:
+    """Returns the trial with its rate: the share of what its closed cell reached in the latest trial with this number.
+
+    The rate is 0 where the closed cell reached none, so nothing can be offered.
+    """
+    share = trial.cell.rate_share
+    if share is None or trial.cell.rate is not None:
+        return trial
+    rates = [
+        row.figure("rps") or 0.0
+        for row in results
+        if row.trial.number == trial.number and is_closed_cell_of(trial.cell, row.cell)
+    ]
+    return replace(trial, cell=replace(trial.cell, rate=round(share * rates[-1], 1) if rates else 0.0))
+
+
+def as_planned(trial: Trial) -> Trial:
+    """Returns a stored trial as it was planned: without the rate that the results decided."""
+    return trial if trial.cell.rate_share is None else replace(trial, cell=replace(trial.cell, rate=None))
