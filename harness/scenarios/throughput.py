@@ -116,7 +116,7 @@ def _check_control(measured: TrialRecord) -> Finding:
 def label(cell: Cell) -> str:
     """Names a cell, such as `PostgreSQL, upsert, 1,000 keys` or, with the open model, `…, 250 requests/s`."""
     control = " (negative control)" if cell.params.get("control") else ""
-    rate = open_label(cell) if cell.rate_share else f"{cell.rate:,g} requests/s" if cell.rate else ""
+    rate = f"{cell.rate:,g} requests/s" if cell.rate and not cell.rate_share else open_label(cell)
     return joined(backend_name(cell), cell.strategy + control, keys_name(cell), rate)
 
 
