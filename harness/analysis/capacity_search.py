@@ -49,6 +49,8 @@ LEAST_OF_EACH = 3
 """Trials that hold, and trials that do not, below which there is no capacity."""
 TIRED = 2
 """Trials of one rate that do not count, after which it is taken for out of reach."""
+HOPELESS = 10
+"""Trials that do not count, and outnumber those that do, after which the search gives up."""
 ENDS = (0.025, 0.5, 0.975)
 """Quantiles of the ends of the interval, and of the capacity."""
 BEYOND = 1.1
@@ -187,11 +189,13 @@ class Search:
         elif high / low <= MOST_WIDTH and min(len(held), len(broken)) >= LEAST_OF_EACH:
             kind = "found"
         settled = kind in ("none", "at least") or (kind == "found" and narrow)
-        enough = len(held) + len(broken) >= (self._effort.least if kind == "found" else LEAST_OF_EACH)
+        counted = len(held) + len(broken)
+        enough = counted >= (self._effort.least if kind == "found" else LEAST_OF_EACH)
+        hopeless = uncounted >= HOPELESS and uncounted > counted
         return Capacity(
             kind=kind, rate=rate, low=low * (1 - SHORT_WINDOW), high=high * (1 + SLOW_CHANGE),
             held=len(held), broken=len(broken), uncounted=uncounted,
-            finished=(settled and enough) or len(self._probes) >= self._effort.most,
+            finished=(settled and enough) or hopeless or len(self._probes) >= self._effort.most,
         )  # fmt: skip
 
     def _quantiles(self, *shares: float) -> list[float]:

@@ -144,8 +144,8 @@ def _capacity(steps: Steps, capacity: Capacity, trials: Sequence[TrialRecord]) -
     if capacity.kind == "unclear" or not capacity.finished:
         why = "the trials do not decide" if capacity.finished else "the search was not finished"
         text = f"{why}: the rate that holds {slo} may be anywhere within {between} requests/s ({tried})"
-        if not capacity.held + capacity.broken:
-            text = f"no trial counts: {_limit(steps)}"
+        if capacity.uncounted > capacity.held + capacity.broken:
+            text += f"; most trials do not count, such as: {_limit(steps)}"
         return finding(cell, names.CAPACITY, "unknown", text, **numbers | {"kind": "unclear"})
     safe = "no update lost" if all("lost" in m.extracted for m in trials) else "lost updates were not checked"
     text = f"{_rate(capacity.rate)} {between} requests/s hold {slo}, {safe} (95 % interval, {tried})"

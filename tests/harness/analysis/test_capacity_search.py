@@ -68,7 +68,15 @@ def test_one_trial_that_does_not_count_is_repeated() -> None:
 def test_a_generator_that_is_always_the_limit_shows_nothing() -> None:
     capacity, probes = search(lambda *_: None)
     assert (capacity.kind, capacity.held, capacity.broken) == ("unclear", 0, 0)
-    assert len(probes) == FULL.most
+    assert len(probes) == 10
+
+
+def test_a_search_gives_up_where_most_trials_do_not_count() -> None:
+    """Some trials at higher rates counted, so the rate is within reach, but the generator is starved."""
+    capacity, probes = search(lambda _, n: False if n < 3 else None)
+    assert (capacity.kind, capacity.finished, len(probes)) == ("unclear", True, 13)
+    mixed, _ = search(lambda rate, n: None if n % 2 else rate <= 1000)
+    assert mixed.kind == "found"
 
 
 def test_trials_that_contradict_each_other_do_not_decide() -> None:

@@ -139,6 +139,14 @@ def test_a_limit_of_the_generator_is_a_lower_bound_and_no_capacity() -> None:
     assert "the capacity is not known, because higher rates were not reached: it sent late" in found.detail
 
 
+def test_a_starved_generator_ends_the_search_without_a_result() -> None:
+    results = bench(lambda rate: {"figures": figures(rate), "validity": "timing_doubtful", "reasons": ("stalled",)},
+                    plan())  # fmt: skip
+    found = capacity(results)
+    assert (found.verdict, found.numbers["kind"], len(results)) == ("unknown", "unclear", 11)
+    assert found.detail.endswith("most trials do not count, such as: stalled")
+
+
 def test_a_lost_update_leaves_no_capacity() -> None:
     found = capacity(bench(service(1000), plan()), lost=3)
     assert found.verdict == "fail"
