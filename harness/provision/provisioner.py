@@ -111,6 +111,7 @@ def provision(
             hosts = sum(host.role == "app" for host in before.hosts)
         with stages.timed("doctor"):
             ready = maker.prepare(name, source, hosts, echo)
+        uncleaned = _release(name, before, source, hosts, echo)
         rig = _place(name, before, source, hosts, held)
         rig = replace(rig, runtime=ready.runtime, acceleration=ready.acceleration)
         _write_inventory(rig, source, {})
@@ -133,7 +134,10 @@ def provision(
             rig=rig,
             changed=ready.changed + (created.changed if created else 0) + deployed.changed,
             stages=rig.stages,
-            warnings=tuple(f"{check.name}: {check.detail}" for check in ready.checks if check.status == "warn"),
+            warnings=(
+                *uncleaned,
+                *(f"{check.name}: {check.detail}" for check in ready.checks if check.status == "warn"),
+            ),
         )
 
 
@@ -200,6 +204,16 @@ def _place(name: str, before: RigState | None, source: Inventory, app_hosts: int
         )
         state.save(rig)
     return rig
+
+
+def _release(
+    name: str, before: RigState | None, source: Inventory, app_hosts: int | None, echo: Echo
+) -> tuple[str, ...]:
+    """Cleans existing machines that the rig is about to lose: the smaller inventory, or --hosts, names them no more."""
+    maker = PROVIDERS[source.provider]
+    if before is None or maker.MAKES_HOSTS:
+        return ()
+    return maker.release(name, maker.place_hosts(source, "", app_hosts, before, ()), echo)
 
 
 def _write_inventory(rig: RigState, source: Inventory, host_variables: Mapping[str, Variables]) -> None:

@@ -93,6 +93,13 @@ class Provider(Protocol):
     def limit_cpus(self, name: str, cpus: Mapping[str, float]) -> None:
         """Limits hosts (by name) to a number of cores, effective at once; does nothing without LIMITS_CPUS."""
 
+    def release(self, name: str, kept: Collection[Host], echo: Echo) -> tuple[str, ...]:
+        """Cleans machines that the rig is about to lose; returns why for each that was not cleaned.
+
+        Does nothing with MAKES_HOSTS: `create` removes the hosts that are no longer wanted.
+        """
+        ...
+
     def remove(self, name: str, echo: Echo, *, purge: bool, take_over: bool) -> tuple[str, ...]:
         """Removes all that the provider created for the rig, checks that nothing is left, and lists what it removed.
 

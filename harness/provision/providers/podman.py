@@ -134,6 +134,12 @@ def limit_cpus(name: str, cpus: Mapping[str, float]) -> None:
     podman_cli.set_cpus(name, cpus)
 
 
+def release(name: str, kept: Collection[Host], echo: Echo) -> tuple[str, ...]:
+    """Does nothing: `create` removes the hosts that are no longer wanted."""
+    del name, kept, echo
+    return ()
+
+
 def remove(name: str, echo: Echo, *, purge: bool, take_over: bool) -> tuple[str, ...]:
     """Removes everything with the rig's label, checks that nothing is left, and lists what it removed."""
     del take_over  # the caller has asked foreign_owner

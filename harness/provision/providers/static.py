@@ -141,18 +141,7 @@ def remove(name: str, echo: Echo, *, purge: bool, take_over: bool) -> tuple[str,
     rig = _installed(name)
     if rig is None:
         return ()
-    owners = _try_each(rig.hosts, partial(host_owner.read, rig))
-    uncleaned = {host: owner.message for host, owner in owners.items() if isinstance(owner, RigError)}
-    ours = []
-    for host, owner in owners.items():
-        if isinstance(owner, str) and owner and not take_over:
-            echo(f"{host} is left as it is: it belongs to {owner}")
-        elif isinstance(owner, str):
-            ours.append(host)
-    if not ours:
-        changed: set[str] = set()
-    else:
-        changed = _uninstall(rig, ours, uncleaned, echo)
+    changed, uncleaned = _clean(rig, rig.hosts, echo, take_over=take_over)
     if uncleaned:
         raise RigError(
             f"rig '{name}': not cleaned: " + "; ".join(uncleaned.values()),
@@ -160,6 +149,41 @@ def remove(name: str, echo: Echo, *, purge: bool, take_over: bool) -> tuple[str,
             f"./run destroy --rig {name} --forget",
         )
     return tuple(f"services and files on {host.name}" for host in rig.hosts if host.name in changed)
+
+
+def release(name: str, kept: Collection[Host], echo: Echo) -> tuple[str, ...]:
+    """Removes what is ours from machines that the rig has no longer; returns why for each that was not cleaned.
+
+    Called while the rig's files still name them: afterwards nothing does.
+    """
+    try:
+        rig = _installed(name)
+    except RigError as error:
+        return (error.message,)
+    if rig is None:
+        return ()
+    places = {(host.ssh_address, host.ssh_port) for host in kept}
+    dropped = tuple(host for host in rig.hosts if (host.ssh_address, host.ssh_port) not in places)
+    if not dropped:
+        return ()
+    echo(f"removing services and files from {', '.join(host.name for host in dropped)}, no longer part of the rig")
+    _, uncleaned = _clean(rig, dropped, echo, take_over=False)
+    where = {host.name: host.ssh_address for host in dropped}
+    return tuple(f"{where.get(host, host)} was not cleaned: {reason}" for host, reason in uncleaned.items())
+
+
+def _clean(rig: RigState, hosts: tuple[Host, ...], echo: Echo, *, take_over: bool) -> tuple[set[str], dict[str, str]]:
+    """Uninstalls on those of the hosts that are ours; returns those that changed, and why others were not cleaned."""
+    owners = _try_each(hosts, partial(host_owner.read, rig))
+    uncleaned = {host: owner.message for host, owner in owners.items() if isinstance(owner, RigError)}
+    ours = []
+    for host, owner in owners.items():
+        if isinstance(owner, str) and owner and not take_over:
+            echo(f"{host} is left as it is: it belongs to {owner}")
+        elif isinstance(owner, str):
+            ours.append(host)
+    changed = _uninstall(rig, ours, uncleaned, echo) if ours else set()
+    return changed, uncleaned
 
 
 def _uninstall(rig: RigState, names: Sequence[str], uncleaned: dict[str, str], echo: Echo) -> set[str]:

@@ -266,6 +266,12 @@ def limit_cpus(name: str, cpus: Mapping[str, float]) -> None:
     del name, cpus
 
 
+def release(name: str, kept: Collection[Host], echo: Echo) -> tuple[str, ...]:
+    """Does nothing: `create` removes the hosts that are no longer wanted."""
+    del name, kept, echo
+    return ()
+
+
 def remove(name: str, echo: Echo, *, purge: bool, take_over: bool) -> tuple[str, ...]:
     """Stops the rig's machines, removes their disks, checks that nothing is left, and lists what it removed.
 

@@ -105,7 +105,7 @@ class Checkout:
         self.monkeypatch.setattr(state, "OWNER", str(self.folder))
         self.monkeypatch.setattr(state, "RIGS", self.folder / ".rigs")
 
-    def provision(self, name: str) -> None:
+    def provision(self, name: str, hosts: int | None = None) -> provisioner.ProvisionReport:
         self.use()
         path = self.folder / "machines.yml"
         children = {
@@ -113,7 +113,7 @@ class Checkout:
             for n, (role, names) in enumerate(HOSTS.items())
         }
         path.write_text(yaml.safe_dump({"all": {"vars": {"provider": "static"}, "children": children}}))
-        provisioner.provision(name, echo=print, inventory=path)
+        return provisioner.provision(name, echo=print, inventory=path, hosts=hosts)
 
 
 @pytest.fixture
@@ -278,3 +278,32 @@ def test_a_rig_of_a_provider_that_this_version_does_not_know_is_kept(
     assert state.load(name)
     provisioner.destroy(name, echo=print, forget=True)
     assert not state.folder(name).exists()
+
+
+def test_a_machine_that_the_rig_no_longer_has_is_cleaned(
+    machines: Machines, checkouts: tuple[Checkout, Checkout], name: str
+) -> None:
+    """`provision --hosts 1`: the second app host kept the service, with the password of the database."""
+    checkouts[0].provision(name)
+    report = checkouts[0].provision(name, hosts=1)
+    assert ("static_uninstall.yml", ("app-2",)) in machines.plays
+    assert machines.owners() == ALL - {"app-2"}
+    assert report.warnings == ()
+    plays = len(machines.plays)
+    checkouts[0].provision(name, hosts=1)
+    assert "static_uninstall.yml" not in {play for play, _ in machines.plays[plays:]}
+    checkouts[0].provision(name)
+    assert machines.owners() == ALL
+
+
+def test_a_dropped_machine_that_is_gone_or_another_rigs_prevents_no_provision(
+    machines: Machines, checkouts: tuple[Checkout, Checkout], name: str
+) -> None:
+    checkouts[0].provision(name)
+    machines.gone = {"app-2"}
+    (warning,) = checkouts[0].provision(name, hosts=1).warnings
+    assert warning == "10.1.1.1 was not cleaned: app-2 (10.0.0.1:22) cannot be reached over SSH: timed out"
+    machines.gone = set()
+    (machines.root / "app-2/owner").write_text("another\t/elsewhere\n")
+    assert checkouts[0].provision(name, hosts=1).warnings == ()
+    assert (machines.root / "app-2/owner").exists()
