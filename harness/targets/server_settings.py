@@ -51,7 +51,8 @@ remove) rm -f "$file" "$file.part" ;;
 reload) systemctl reload "$service" ;;
 restart)
   systemctl reset-failed "$service" 2> /dev/null || true
-  systemctl restart "$service" || { grep -E 'FATAL|HINT' "$log" | tail -n 2 >&2; exit 9; } ;;
+  logged=$(stat -c %s "$log")
+  systemctl restart "$service" || { tail -c "+$((logged + 1))" "$log" | grep -E 'FATAL:  |HINT:  ' >&2; exit 9; } ;;
 esac
 """
 """Arguments: the action and the name of the file. Exit code 9: PostgreSQL refuses the settings, stderr says why."""

@@ -107,7 +107,10 @@ def test_a_killed_bench_is_undone_by_the_next(tool: Tool, hosts: Rig) -> None:
         ("postgres.synchronous_comit=on,off", "did you mean 'postgres.synchronous_commit'?"),
         ("app_pool_waiting=5,6", "the service has no setting for 'app_pool_waiting'"),
         ("postgres.synchronous_commit=on,maybe", 'invalid value for parameter "synchronous_commit": "maybe"'),
-        ("postgres.shared_buffers=64MB,900GB", "PostgreSQL refuses the settings of a variant"),
+        (
+            "postgres.shared_preload_libraries=auto_explain,no_such_library",
+            'refuses the settings of a variant: could not access file "no_such_library"',
+        ),
         ("postgres.work_mem=4MB,4096kB", "are the same on this rig: postgres.work_mem=4096kB"),
         ("app_pool_wait_seconds=5,-1", "the service does not start: POOL_WAIT_SECONDS=-1: expected 0.1 or more"),
         ("app_pool_wait_seconds=30,30.0", "are the same on this rig: all settings are as provisioned"),
