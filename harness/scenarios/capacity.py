@@ -120,7 +120,7 @@ def _capacity(steps: Steps, capacity: Capacity, trials: Sequence[TrialRecord]) -
     slo = steps.slo
     numbers = {
         "kind": capacity.kind, "rate": capacity.rate, "low": capacity.low, "high": capacity.high, "slo": str(slo),
-        "held": capacity.held, "broken": capacity.broken, "uncounted": capacity.uncounted,
+        "trials_held": capacity.held, "trials_broken": capacity.broken, "trials_uncounted": capacity.uncounted,
     }  # fmt: skip
     cell = _nearest(steps, capacity.rate).cell
     lost = [(measured.extracted.get("lost", 0.0), measured.cell) for measured in trials]

@@ -46,7 +46,8 @@ def capacity_charts(source: SectionInput) -> Iterator[Chart]:
         yield Chart(
             spec=load_curve.load_curve(rows, limits=limits, interval=interval, title=title, subtitle=subtitle),
             caption="One point per trial and percentile. A trial that does not hold broke some limit, or its queue "
-            "grew through the window; one that does not count was limited by the load generator.",
+            "grew through the window; one that does not count was limited by the load generator, or its requests are "
+            "too few for a percentile.",
             alt=f"{title}. The table of trials below has the same figures.",
         )
 

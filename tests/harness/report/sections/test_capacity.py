@@ -88,6 +88,14 @@ def test_the_headline_of_a_run_is_its_capacity(tmp_path: Path) -> None:
     assert capacity_headline(scenario) == "650 [600, 700] requests/s hold it, no update lost"
 
 
+def test_the_answer_is_the_capacity_and_no_claim(tmp_path: Path) -> None:
+    numbers = {"kind": "found", "rate": 650.0, "low": 600.0, "high": 700.0, "trials_held": 4}
+    finding = found(cell(600), names.CAPACITY, "pass", "650 requests/s hold it", **numbers)
+    section = only_section(store(tmp_path, TRIALS, [finding, found(cell(600), names.FINAL_VALUE)]))
+    assert "capacity: 650 requests/s hold it" in section.answer
+    assert "claim" not in section.answer
+
+
 def test_the_line_rises_with_the_load_and_wide_ranges_are_logarithmic() -> None:
     points = [(100, 10.0), (200, 40.0), (300, 20.0), (900, 80.0)]
     rows = [{"rate": rate, "percentile": "p99", "ms": ms, "result": "held"} for rate, ms in points]
