@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 
 from harness.provision.revision import resolve
 from harness.rig.rig import Rig
@@ -19,7 +20,7 @@ def test_the_commit_and_the_files_as_they_are_run_in_turn_and_leave_nothing(tool
     assert done.returncode == 0, done.stdout + done.stderr
     run = load_run((tool.results / "latest").resolve())
     revisions = [resolve("HEAD"), resolve("worktree")]
-    assert sorted(row.cell.code for row in run.rows) == sorted(revisions * 2)
+    assert Counter(row.cell.code for row in run.rows) == dict.fromkeys(revisions, len(run.rows) // 2)
     workers = AppWorkers(hosts)
     for name, body in workers.metrics().items():
         assert body["code"] == hosts.state.code_hash, f"{name} runs as provisioned afterwards"
