@@ -23,8 +23,8 @@ from harness.selfbench.simulated_runs import NOISES, World, variant_names
 INTERLEAVED = 3000
 """Simulated runs per noise."""
 POWER = 1000
-SINGLE = 300
-GATE = 100
+SINGLE = 200
+GATE = 60
 SIDE = 3
 """Runs a side."""
 SLOWER = 1.1
