@@ -21,7 +21,9 @@ class Loopback:
 
     def open_channel(self, kind: str, behind: tuple[str, int], peer: Any, timeout: float) -> socket.socket:
         assert kind == "direct-tcpip"
-        return socket.create_connection(behind, timeout)
+        channel = socket.create_connection(behind, timeout)
+        channel.settimeout(None)  # as paramiko: the time-out is for opening alone
+        return channel
 
 
 class Echo(socketserver.BaseRequestHandler):
@@ -109,3 +111,15 @@ def test_closing_the_tunnel_closes_its_connections(echo: int) -> None:
     with line:
         assert line.recv(1) == b""
     assert threading.active_count() <= threads + 1  # the thread of the echo server may still be ending
+
+
+def test_a_host_that_takes_no_more_bytes_loses_its_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A paused host acknowledges until its buffers are full."""
+    monkeypatch.setattr("harness.rig.tunnel.OPEN_S", 0.3)
+    with socket.create_server(("127.0.0.1", 0)) as paused:
+        stalled = tunnel(Loopback(), paused.getsockname()[1])  # type: ignore[arg-type]
+        with stalled as port, socket.create_connection(("127.0.0.1", port)) as line:
+            line.settimeout(5)
+            with pytest.raises(ConnectionError):
+                while True:
+                    line.sendall(b"x" * 65536)

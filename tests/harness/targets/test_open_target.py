@@ -15,6 +15,7 @@ import pytest
 from harness.errors import RigError, UsageError
 from harness.load.job import Endpoint
 from harness.model import Host
+from harness.provision.bundle import checkout_hash
 from harness.provision.certificates import certify
 from harness.rig import state
 from harness.rig.connection import LocalConnection, folder_prefix
@@ -170,3 +171,15 @@ def test_only_the_folders_of_this_rigs_agents_are_removed() -> None:
         rig = SimpleNamespace(name=name, role=lambda _: [], each=lambda _, work: work(LocalConnection()))
         _remove_leftovers(rig)  # type: ignore[arg-type]
         assert [folder.exists() for folder in folders] == [False, True, True, True, True]
+
+
+@pytest.mark.parametrize(("read_only", "removed"), [(False, True), (True, False)])
+def test_a_bench_removes_what_a_killed_one_left_and_a_dry_run_changes_nothing(
+    rig: state.RigState, monkeypatch: pytest.MonkeyPatch, *, read_only: bool, removed: bool
+) -> None:
+    state.save(replace(rig, code_hash=checkout_hash()))
+    cleaned: list[str] = []
+    monkeypatch.setattr("harness.targets.open_target._remove_leftovers", lambda opened: cleaned.append(opened.name))
+    with contextlib.suppress(RigError), open_target(rig.name, read_only=read_only):
+        pass  # the rig's hosts do not exist
+    assert cleaned == ([rig.name] if removed else [])
