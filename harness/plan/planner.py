@@ -79,9 +79,8 @@ def make_plan(
         reasons = "; ".join(f"{name}: {reason}" for name, reason in skipped.items())
         raise UsageError(f"nothing to measure: {reasons}", hint="./run scenarios lists what each scenario needs")
     later: Counter[str] = Counter()
-    for cell in (trial.cell for trial in trials):
-        if scenarios[cell.scenario].next_cells:
-            later[cell.scenario] += scenarios[cell.scenario].most_trials(cell) - 1
+    for cell in (trial.cell for trial in trials if scenarios[trial.cell.scenario].next_cells):
+        later[cell.scenario] += scenarios[cell.scenario].most_trials(cell) - 1
     return Plan(
         trials=tuple(trials), skipped=skipped, samples=options.samples, variants=tuple(variants),
         later=later, seed=options.seed,
