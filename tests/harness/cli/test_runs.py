@@ -165,7 +165,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
         shutil.copytree(ROOT / "results" / "example", root / name)
     samples = next((root / "doctored" / "samples").glob("001-main.csv"))
     lines = samples.read_text().splitlines(keepends=True)
-    samples.write_text("".join([*lines, lines[-1]]))
+    samples.write_text("".join([*lines, lines[-1].replace("-load-1-", "-load-1-0")]))  # another request, by its id
     return root
 
 
