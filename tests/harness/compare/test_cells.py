@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from harness.compare.cells import comparable_name
-from tests.harness.compare.test_compare import read, trial
+from harness.compare.cells import by_cell, comparable_name
+from tests.harness.compare.test_compare import read, run, trial
 
 
 @pytest.mark.parametrize(
@@ -24,3 +24,9 @@ from tests.harness.compare.test_compare import read, trial
 )
 def test_comparable_name_is_the_cells_name_and_the_size_of_a_trial(columns: dict[str, Any], name: str) -> None:
     assert comparable_name(read(trial(1, **columns)).cell) == name
+
+
+@pytest.mark.parametrize(("load", "rates"), [({}, 1), ({"mode": "open", "rate": 2000.0}, 0)])
+def test_the_rate_of_an_open_load_is_not_compared(load: dict[str, Any], rates: int) -> None:
+    (cell,) = by_cell(run([trial(1, **load)]), ("rps", "p50_ms")).values()
+    assert (len(cell.values["rps"]), len(cell.values["p50_ms"])) == (rates, 1)

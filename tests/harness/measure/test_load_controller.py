@@ -76,6 +76,8 @@ def test_two_hosts_share_a_trial_and_run_a_second_lane(run: Run, database: Datab
     assert {host: samples.load_host.count(host) for host in ("load-1", "load-2")} == {"load-1": 51, "load-2": 50}
     assert (value_of(database, "hot-0"), value_of(database, "other-0")) == (101, 7)
     assert results.summaries["main"].measure.ok == 101
+    assert results.total is not None
+    assert results.total.measure.ok == results.total.latency_ms.count == 108, "the figures of a trial: all lanes"
     assert results.summaries["other"].load_host == "load-1"  # one client cannot be shared by two
     assert exit_codes(run.hosts) == [0, 0, 0]
 
