@@ -97,11 +97,10 @@ class BulkRows:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionWaits:
-    """What the database's sessions waited for, sampled while a trial ran, as columns of equal length.
+    """What the database's sessions waited for while a trial ran; `tick_us`: all instants at which they were sampled.
 
-    `tick_us`: the instants of all samples, in order, on the clock of the trial's samples. `at_us`, `pid`, `wait`: one
-    entry per sample and session that was not idle. `wait` is `on CPU`, `idle in transaction` or PostgreSQL's
-    `type:event`. A session that others wait for has an entry `blocks:` with its name and state.
+    `at_us`, `pid`, `wait`: one entry per sample and session that was not idle, on the clock of the trial's samples.
+    `wait`: `on CPU`, `idle in transaction`, PostgreSQL's `type:event`, or `blocks:` and a session that others wait for.
     """
 
     tick_us: array[int]

@@ -22,6 +22,7 @@ import paramiko
 from harness.errors import RigError
 from harness.model import Host
 from harness.rig.connection import RemoteProcess, Result
+from harness.rig.ssh_stream import RemoteStream, deadline, ended
 from harness.rig.tunnel import tunnel
 
 CONNECT_TIMEOUT_S = 15
@@ -36,76 +37,11 @@ HOST_DOWN = "./run status shows whether the host is up; ./run provision starts i
 logging.getLogger("paramiko").setLevel(logging.CRITICAL)  # its errors are raised and reported once, by RigError
 
 
-def _ended(channel: paramiko.Channel, timeout_s: float) -> int:
-    """Returns the exit code of the channel's command. Raises TimeoutError; paramiko itself would wait for ever."""
-    if not channel.status_event.wait(timeout_s):
-        raise TimeoutError
-    return int(channel.recv_exit_status())
-
-
-@contextlib.contextmanager
-def _deadline(channel: paramiko.Channel, timeout_s: float) -> Iterator[None]:
-    """Closes the channel after `timeout_s`, which ends each wait on it. Raises TimeoutError then.
-
-    Paramiko bounds single reads only: a command whose host is paused before it starts would wait for ever, and one
-    that prints now and then too.
-    """
-    expired = threading.Event()
-
-    def expire() -> None:
-        expired.set()
-        channel.close()
-
-    timer = threading.Timer(timeout_s, expire)
-    timer.daemon = True
-    timer.start()
-    try:
-        yield
-    except (paramiko.SSHException, OSError, EOFError, ValueError):
-        if expired.is_set():
-            raise TimeoutError from None
-        raise
-    finally:
-        timer.cancel()
-    if expired.is_set():
-        raise TimeoutError
-
-
 def _notice_death(transport: paramiko.Transport) -> None:
     """Ends the connection if its host acknowledges nothing for `SILENT_S`; the next use opens it again."""
     transport.set_keepalive(KEEPALIVE_S)
     if isinstance(transport.sock, socket.socket):  # a bastion's channel ends with the bastion's connection
         transport.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, SILENT_S * 1000)
-
-
-class _RemoteStream:
-    def __init__(self, channel: paramiko.Channel) -> None:
-        self._channel = channel
-        self._out = channel.makefile("r", -1)
-        self._err = channel.makefile_stderr("r", -1)
-
-    def send(self, line: str) -> None:
-        with _deadline(self._channel, CONNECT_TIMEOUT_S):  # the window of a host that is paused fills up
-            self._channel.sendall(line.encode() + b"\n")
-
-    def lines(self) -> Iterator[str]:
-        for line in self._out:
-            yield str(line).rstrip("\n")
-
-    def close(self) -> None:
-        with contextlib.suppress(OSError, EOFError, paramiko.SSHException):
-            self._channel.shutdown_write()
-
-    def error_output(self) -> str:
-        with contextlib.suppress(OSError, EOFError, paramiko.SSHException), _deadline(self._channel, CONNECT_TIMEOUT_S):
-            return bytes(self._err.read()).decode(errors="replace")[-4000:]
-        return ""
-
-    def has_ended(self) -> bool:
-        return bool(self._channel.closed or self._channel.exit_status_ready())
-
-    def end(self) -> None:
-        self._channel.close()
 
 
 class SshConnection:
@@ -201,7 +137,7 @@ class SshConnection:
         channel = self._session()
         channel.settimeout(timeout_s)
         try:
-            with _deadline(channel, timeout_s):
+            with deadline(channel, timeout_s):
                 channel.exec_command(self._command(command))
                 if stdin:
                     channel.sendall(stdin.encode())
@@ -213,7 +149,7 @@ class SshConnection:
                 reader.start()
                 out = channel.makefile("rb", -1).read()
                 reader.join(timeout_s)
-                code = _ended(channel, timeout_s)
+                code = ended(channel, timeout_s)
         except (TimeoutError, paramiko.SSHException, OSError, EOFError) as error:
             reason = f"not finished within {timeout_s:g} s" if isinstance(error, TimeoutError) else str(error)
             raise RigError(f"{self.name}: `{command[0]}`: {reason}", hint=HOST_DOWN) from error
@@ -236,19 +172,19 @@ class SshConnection:
         """See HostConnection."""
         channel = self._session()
         try:
-            with _deadline(channel, CONNECT_TIMEOUT_S):
+            with deadline(channel, CONNECT_TIMEOUT_S):
                 channel.exec_command(self._command(command))
         except (paramiko.SSHException, OSError, EOFError) as error:
             reason = f"no response within {CONNECT_TIMEOUT_S} s" if isinstance(error, TimeoutError) else str(error)
             raise RigError(f"{self.name}: `{command[0]}` could not be started: {reason}", hint=HOST_DOWN) from error
-        return _RemoteStream(channel)
+        return RemoteStream(channel)
 
     def fetch(self, folder: str, names: Collection[str], into: Path) -> None:
         """See HostConnection. One tar stream carries all files."""
         try:
             with self._session() as channel:
                 channel.settimeout(FETCH_S)
-                with _deadline(channel, FETCH_S):
+                with deadline(channel, FETCH_S):
                     channel.exec_command(self._command(["tar", "-C", folder, "-cf", "-", "."]))
                 with channel.makefile("rb", -1) as source, tarfile.open(fileobj=source, mode="r|") as archive:
                     for member in archive:
@@ -258,7 +194,7 @@ class SshConnection:
                                 shutil.copyfileobj(content, target)
                     while source.read(1 << 16):  # the padding of the archive
                         pass
-                code = _ended(channel, FETCH_S)
+                code = ended(channel, FETCH_S)
                 if code != 0:
                     stderr = channel.makefile_stderr("rb", -1).read().decode(errors="replace")
                     last_line = stderr.strip().splitlines()[-1:] or ["(no output)"]
@@ -275,7 +211,7 @@ class SshConnection:
                 "direct-tcpip", (address, port), ("127.0.0.1", 0), timeout=timeout_s
             ) as channel:
                 channel.settimeout(timeout_s)
-                with _deadline(channel, timeout_s):
+                with deadline(channel, timeout_s):
                     channel.sendall(f"GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n".encode())
                     response = channel.makefile("rb", -1).read().decode(errors="replace")
         except (paramiko.SSHException, OSError, EOFError) as error:

@@ -13,7 +13,7 @@ import pytest
 
 from harness.errors import RigError
 from harness.model import Host
-from harness.rig import ssh
+from harness.rig import ssh, ssh_stream
 from harness.rig.ssh import SshConnection
 
 
@@ -159,7 +159,7 @@ def test_every_wait_for_a_host_that_is_paused_ends_at_a_deadline_that_is_named(
 
 
 def test_a_line_to_a_stream_of_a_paused_host_ends_at_a_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ssh, "CONNECT_TIMEOUT_S", 0.2)
-    stream = ssh._RemoteStream(DeafChannel())  # type: ignore[arg-type]
+    monkeypatch.setattr(ssh_stream, "SEND_S", 0.2)
+    stream = ssh_stream.RemoteStream(DeafChannel())  # type: ignore[arg-type]
     with pytest.raises(TimeoutError):
         stream.send("go")
