@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -17,6 +18,9 @@ SAME_REQUEST_S = 1.0
 A terminal that closes sends SIGHUP twice (the shell to its job, then the kernel), and CI systems send SIGTERM to the
 process and to its group.
 """
+
+
+AGAIN_S = 0.05
 
 
 class Interrupted(KeyboardInterrupt):
@@ -48,6 +52,17 @@ def interruptible() -> Iterator[None]:
         if number == first == signal.SIGINT or now - since >= SAME_REQUEST_S:
             os._exit(128 + number)
 
+    def deliver_again(ignored: sys.UnraisableHookArgs) -> None:
+        """Python ignores exceptions in some places, as in callbacks of fork: the signal comes again after them."""
+        if not isinstance(ignored.exc_value, Interrupted) or not pending:
+            earlier_hook(ignored)
+            return
+        number, _ = pending.pop()
+        again = threading.Timer(AGAIN_S, os.kill, (os.getpid(), number))
+        again.daemon = True
+        again.start()
+
+    earlier_hook, sys.unraisablehook = sys.unraisablehook, deliver_again
     earlier = {number: signal.getsignal(number) for number in NUMBERS}
     for number, handler in earlier.items():
         if handler is not signal.SIG_IGN:
@@ -57,3 +72,4 @@ def interruptible() -> Iterator[None]:
     finally:
         for number, handler in earlier.items():
             signal.signal(number, handler)
+        sys.unraisablehook = earlier_hook

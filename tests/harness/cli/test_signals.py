@@ -122,3 +122,29 @@ def test_a_signal_that_the_parent_ignores_stays_ignored() -> None:
     command = ["sh", "-c", 'trap "" HUP; exec "$0" -c "$1"', sys.executable, script]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=WAIT_S, check=True)
     assert done.stdout == "True\n"
+
+
+IN_FORK = """
+import os
+import signal
+import time
+from harness.cli.signals import Interrupted, interruptible
+once = iter([True])
+os.register_at_fork(after_in_parent=lambda: next(once, False) and signal.raise_signal(signal.SIGTERM))
+try:
+    with interruptible():
+        if not os.fork():
+            os._exit(0)
+        time.sleep(20)
+        print("not interrupted")
+except Interrupted as error:
+    print(error)
+"""
+
+
+def test_a_signal_in_a_place_where_python_ignores_exceptions_is_not_lost() -> None:
+    """A SIGHUP during the fork of a command was printed and ignored: the bench went on to its end."""
+    done = subprocess.run(
+        [sys.executable, "-c", IN_FORK], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.stdout, done.stderr) == ("SIGTERM\n", "")
