@@ -12,8 +12,7 @@ from harness.checks.evaluate import evaluate, slowest_requests
 from harness.model import Cell, Trial
 from harness.record import Evidence, TrialRecord, TrialResult
 from harness.scenarios import SCENARIOS
-
-from ..analysis.test_slowest import samples, waits
+from tests.support.slow_requests import samples, waits
 
 CELL = Cell(scenario="throughput", params={"keys": "hot"})
 TRIAL = Trial(cell=CELL, number=1, order=1, seed=1)

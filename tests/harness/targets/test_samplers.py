@@ -11,8 +11,7 @@ import pytest
 from harness.model import Host
 from harness.targets import samplers
 from harness.targets.samplers import SamplerLine, Samplers, job, read_line
-
-from .test_telemetry import WAIT_S, MakeRig, make_rig, until
+from tests.harness.targets.test_telemetry import WAIT_S, MakeRig, make_rig, until
 
 __all__ = ["make_rig"]
 
