@@ -26,7 +26,7 @@ FUTURE, HOSTILE, ABSENT = "FUTURE", "HOSTILE", "/nowhere/at/all"
 CASES: dict[tuple[str, ...], tuple[int, str, str]] = {
     ("benchh",): (2, "there is no task 'benchh'", "did you mean 'bench'?"),
     ("bench", "--hostz", "3"): (2, "bench has no option '--hostz'", "did you mean '--hosts'? (./run bench --help)"),
-    ("bench", "--xyzzy"): (2, "bench has no option '--xyzzy'", "known: --aa, --backend"),
+    ("bench", "--xyzzy"): (2, "bench has no option '--xyzzy'", "known: --aa, --aa-between, --backend"),
     ("bench", "--hosts"): (2, "--hosts needs a value", "./run bench --help"),
     ("selfbench",): (2, "did not receive required positional arguments: 'what'", "./run selfbench --help"),
     ("selfbench", "lode"): (2, "there is no selfbench 'lode'", "did you mean 'load'?"),

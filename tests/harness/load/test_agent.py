@@ -74,6 +74,7 @@ async def test_ready_go_progress_done(serve: Serve, agent: Start, tmp_path: Path
         "latency.hgrm",
         "service.hgrm",
         "lag.hgrm",
+        "refused.hgrm",
         "samples.csv",
     }
 
