@@ -45,6 +45,11 @@ ROLES = f"""
 """
 
 
+def pytest_configure() -> None:
+    """Undoes nohup: the processes that tests start would ignore SIGHUP as this one does."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Adds the option for the run that tests/acceptance checks."""
     parser.addoption("--run", default=None, help="folder or id of the run to check (default: the newest)")

@@ -44,11 +44,16 @@ def spin() -> None:
         total += number * number % 7
 
 
+def text(path: str) -> str:
+    with open(path) as file:  # noqa: PTH123
+        return file.read()
+
+
 def cores() -> float:
     """Returns how many cores the quota allows; infinity without one."""
     for paths in QUOTAS:
         with contextlib.suppress(OSError, ValueError):
-            quota, period = (word for path in paths for word in open(path).read().split())  # noqa: PTH123, SIM115
+            quota, period = (word for path in paths for word in text(path).split())
             return float(quota) / float(period) if quota.isdigit() else math.inf
     return math.inf
 

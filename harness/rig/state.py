@@ -54,6 +54,8 @@ READ_HERE = (
     "haproxy_backlog",
     "haproxy_port",
     "load_processes",
+    "postgres_app_timeouts",
+    "postgres_app_user",
     "postgres_database",
     "postgres_harness_user",
     "postgres_port",

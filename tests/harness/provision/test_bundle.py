@@ -195,4 +195,4 @@ def test_a_package_without_a_wheel_for_the_platform_is_named(tmp_path: Path, mon
 def test_a_package_index_that_does_not_answer_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bundle, "PIP_S", 0.05)
     with pytest.raises(RigError, match=r"pip did not install the packages for Python 3\.11 on x86_64 within 0\.05 s"):
-        bundle._install(tmp_path / "tree", "3.11", "x86_64")
+        bundle._install(tmp_path / "tree", bundle.LOCK.read_text(), "3.11", "x86_64")

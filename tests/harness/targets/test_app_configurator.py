@@ -204,7 +204,9 @@ def test_no_order_of_trials_makes_backends_compete_for_a_sqlite_file(*, quick: b
             rig = FakeRig(apps=hosts)
             apps = configurator(rig)
             for trial in make_plan(options, site, SCENARIOS).trials:
-                if not isinstance(SCENARIOS[trial.cell.scenario].workload(trial), RemoteWorkload):
+                cell = replace(trial.cell, rate=1.0) if trial.cell.rate_share else trial.cell
+                workload = SCENARIOS[cell.scenario].workload(replace(trial, cell=cell))
+                if not isinstance(workload, RemoteWorkload):
                     apps.configure(trial.cell)
                     for host in rig.names[: trial.cell.hosts]:
                         assert rig.runs[host]["BACKEND"] == trial.cell.backend
