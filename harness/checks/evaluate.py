@@ -18,6 +18,8 @@ from harness.record import Evidence, TrialRecord
 
 def judge_trial(scenario: Scenario, measured: TrialRecord) -> list[Finding]:
     """One trial's findings. A check that raises an error is `unknown` with the reason; it never passes."""
+    if measured.row.validity == "broken" and not _has_results(measured):
+        return [finding(measured.cell, names.CHECKS_COMPLETED, "unknown", f"nothing to check: {measured.row.reason}")]
     try:
         findings = [each for each in scenario.check(measured) if each.check not in measured.evidence.not_applicable]
         findings = [_judged(each, measured.evidence) for each in findings]
@@ -25,6 +27,10 @@ def judge_trial(scenario: Scenario, measured: TrialRecord) -> list[Finding]:
         return [_without_samples(each, missing[0]) for each in findings] if missing else findings
     except Exception as error:  # noqa: BLE001  # the record may be damaged in any way: that is a finding
         return [_crashed(measured, names.CHECKS_COMPLETED, error)]
+
+
+def _has_results(measured: TrialRecord) -> bool:
+    return bool(measured.lanes or measured.outcome_counts or measured.evidence.workload_result is not None)
 
 
 def _judged(found: Finding, evidence: Evidence) -> Finding:

@@ -45,8 +45,8 @@ def test_a_reload_of_haproxy_in_a_trial_makes_it_invalid_and_the_next_one_is_rig
     first, *rest = run.rows
     assert not first.valid
     assert "HAProxy sent requests to hosts that do not serve in this trial: app-2" in first.reason
-    assert [row.valid for row in rest] == [True] * len(rest)
     assert rest
+    assert not [row.reason for row in rest if "hosts" in row.reason and "HAProxy" in row.reason]
     assert {finding.verdict for finding in run.findings} <= {"pass", "unknown"}, output
     for row in rest:
         evidence = run.evidence(row.trial.order)
@@ -64,7 +64,9 @@ def test_a_database_host_that_is_paused_ends_the_bench_with_its_trial_stored(too
         podman_cli.run("unpause", container)
     assert process.returncode == 3, output
     assert time.monotonic() - started < 400
-    assert [row.trial.order for row in run.rows] == [1]
+    first, *rest = run.rows
+    assert first.trial.order == 1
+    assert not any(row.figures.get("ok") for row in rest)
     evidence = run.evidence(1)
     assert evidence is not None
     assert evidence.unread["counters"] == "db-1: the host gives no sign of life"

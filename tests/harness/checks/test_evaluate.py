@@ -220,3 +220,13 @@ def test_the_trials_of_each_variant_are_compared_with_each_other_only() -> None:
         records.append(replace(made, row=replace(made.row, trial=replace(made.row.trial, cell=cell))))
     evaluate({"s": judge}, records)
     assert seen == [["a", "a"], ["b", "b"]]
+
+
+def test_a_broken_trial_without_results_is_unknown_with_its_reason() -> None:
+    """The checks would raise errors for want of samples, and hide the reason."""
+    broken = replace(trial(valid=False), lanes={})
+    broken = replace(broken, row=replace(broken.row, reasons=("the load agent died",)))
+    (found,) = judge_trial(scenario(check=lambda measured: [measured.lanes["main"]]), broken)
+    assert (found.verdict, found.detail) == ("unknown", "nothing to check: the load agent died")
+    counted = replace(broken, outcome_counts={"main": {}})  # type: ignore[arg-type]
+    assert judge_trial(scenario(check=lambda _: [finding(CELL, "c", "pass", "")]), counted)[0].verdict == "pass"
