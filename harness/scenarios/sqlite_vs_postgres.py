@@ -243,7 +243,7 @@ def _compare(claim: Claim, trials: Sequence[TrialRecord], table: Mapping[Backend
     if claim.name == "throughput" and never_steady(
         measured.row for measured in trials if not _is_burst(measured) and measured.row.times_valid
     ):
-        return finding(cell, name, "unknown", f"{UNSTEADY}: {text}")
+        return finding(cell, name, "shown", f"{UNSTEADY}: {text}")  # as a claim, it decides nothing
     return finding(
         cell,
         name,
