@@ -79,7 +79,7 @@ def _task(*options: Option, **help_lines: str) -> Callable[[Callable[..., None]]
         if options:
             kind = Parameter.POSITIONAL_OR_KEYWORD
             parameters = [Parameter(option.keyword, kind, default=option.default) for option in options]
-            guarded.__signature__ = Signature([Parameter("_", kind), *parameters])  # type: ignore[attr-defined]
+            guarded.__signature__ = Signature([Parameter("_", kind), *parameters])  # type: ignore[attr-defined]  # read by inspect
             lines |= {option.name: option.help for option in options}
         return task(auto_shortflags=False, help=lines)(guarded)
 

@@ -109,7 +109,7 @@ def rendered(text: str) -> str:
     for name, table in TABLES.items():
         begin, end = f"<!-- {name}: written by ./run docs -->", f"<!-- end of {name} -->"
         pattern = re.compile(f"{re.escape(begin)}.*?{re.escape(end)}", re.DOTALL)
-        text = pattern.sub(lambda _, b=begin, e=end, t=table: f"{b}\n\n{t()}\n\n{e}", text)  # type: ignore[misc]
+        text = pattern.sub(lambda _, b=begin, e=end, t=table: f"{b}\n\n{t()}\n\n{e}", text)  # type: ignore[misc]  # mypy: lambda with defaults
     return text
 
 

@@ -230,7 +230,7 @@ class TrialResult:
     """Whether the warm-up ended in a steady state that lasted through the measured phase; None without a warm-up.
 
     A trial that did not is still valid: on a small or shared machine a few seconds of noise look the same, and its
-    counts are correct. The run's warnings name the cells (`unsteady`), and no claim about time rests on a cell that has
+    counts are correct. The run's warnings name the cells (`unsteady`), and no claim about time uses a cell that has
     such trials only (`never_steady`).
     """
     figures: Mapping[str, float | None]
@@ -278,7 +278,7 @@ class TrialRecord:
     clock_shared: bool = False
     """Whether the load hosts have one clock, so that their times can be compared."""
     own_cores: bool = False
-    """Whether each app host is known to have processors of its own."""
+    """Whether each app host is known to have its own processors."""
     waits: SessionWaits | None = None
     """What the database's sessions waited for; None where that was not sampled."""
     extracted: Mapping[str, float] = field(default_factory=dict)

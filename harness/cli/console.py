@@ -44,7 +44,7 @@ def say(line: str) -> None:
 
 
 class BackgroundLines:
-    """Prints lines from a thread of its own, once they can be written without waiting.
+    """Prints lines from a separate thread, once they can be written without waiting.
 
     Standard output takes nothing while its terminal is stopped (Ctrl-S) or its pipe is full. Keeps the newest
     MOST_LINES meanwhile.

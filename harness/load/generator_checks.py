@@ -190,7 +190,7 @@ def share_noticed_late(summary: LaneSummary, limit_ms: float) -> float:
 
     While the loop does not run, responses arrive at the rate at which they do otherwise, but no more than were in
     flight, because nothing is sent. The looks are instants on a fixed grid, and a look that is late by n intervals
-    stands for n+1. Delays shorter than the interval are seen by chance only, so two standard errors are taken off.
+    counts as n+1. Delays shorter than the interval are seen by chance only, so two standard errors are taken off.
     """
     seconds, number = summary.seconds, summary.window.total
     if not seconds or not number:

@@ -31,7 +31,7 @@ def request_of(variant: Variant, options: BenchRequest) -> BenchRequest:
     return replace(
         options,
         strategies=(chosen["strategy"],) if "strategy" in chosen else options.strategies,
-        backends=(chosen["backend"],) if "backend" in chosen else options.backends,  # type: ignore[arg-type]
+        backends=(chosen["backend"],) if "backend" in chosen else options.backends,  # type: ignore[arg-type]  # one of BACKENDS
     )
 
 

@@ -186,7 +186,7 @@ class BenchRequest:
         partial(whole, low=AA_RUNS, high=MAX_RUNS), stored=False,
     )  # fmt: skip
     aa_between: str | None = _option(
-        "aa-between", "WHAT", "between the runs of --aa: restart the services (default), provision anew, or none",
+        "aa-between", "WHAT", "between the runs of --aa: restart the services (default), provision again, or none",
         partial(one_of, known=BETWEEN), stored=False,
     )  # fmt: skip
     vary: tuple[Variant, ...] = _option(

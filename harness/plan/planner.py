@@ -163,7 +163,7 @@ def _groups(
 ) -> tuple[list[blocks.Group], str]:
     """Returns the groups to measure, and what is left out of them and why. Raises Skip, UsageError."""
     if scenario.next_cells:
-        raise Skip("a search goes to rates of its own, which blocks cannot compare: run it once for each setting")
+        raise Skip("a search chooses its rates, which blocks cannot compare: run it once for each setting")
     varied = varied_keys(variants)
     by_variant = []
     for variant in variants:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 
 from harness.errors import RigError
 from harness.model import Role
 from harness.provision.services import ask_services
 from harness.rig.rig import Rig
+from harness.rig.ssh import SshConnection
 
 UNITS: tuple[tuple[Role, str], ...] = (
     ("db", "postgresql@*-main.service"),
@@ -27,7 +29,7 @@ def restart_services(rig: Rig) -> None:
         hosts = rig.role(role)
         before = _started(rig, role)
         # --no-block: a host that is capped is given its time below, where the wait has a deadline
-        rig.each(hosts, lambda host, units=units: host.run(["systemctl", "restart", "--no-block", units]))  # type: ignore[misc]
+        rig.each(hosts, partial(_restart, units=units))
         deadline = time.monotonic() + RESTART_S
         while not _are_younger(_started(rig, role), before):
             if time.monotonic() > deadline:
@@ -36,6 +38,10 @@ def restart_services(rig: Rig) -> None:
                     f"{names}: {units} did not restart within {RESTART_S:g} s", hint=f"./run status --rig {rig.name}"
                 )
             time.sleep(POLL_S)
+
+
+def _restart(host: SshConnection, units: str) -> None:
+    host.run(["systemctl", "restart", "--no-block", units])
 
 
 def _are_younger(now: dict[str, float], before: dict[str, float]) -> bool:

@@ -185,7 +185,7 @@ def _check_speed_up(cell: Cell, trials: Sequence[TrialRecord], speedup: SpeedUp 
 def _cpu_bound(trials: Sequence[TrialRecord], speedups: Mapping[int, SpeedUp]) -> Finding:
     """The speed-ups of CPU-bound hosts and the bottleneck of the largest number of them.
 
-    They are judged where each app host has cores of its own, and only shown where hosts share them: more hosts then
+    They are judged where each app host has its own cores, and only shown where hosts share them: more hosts then
     have no more processors.
     """
     cell = max(trials, key=lambda measured: (measured.row.valid, measured.cell.hosts)).cell
@@ -253,7 +253,7 @@ SCENARIO = Scenario(
         "pool-bound (waits that the pools allow): at least 1.8x with 2 hosts, 3.5x with 4 and 7.0x with 8, relative to "
         "one host; unknown if the interval includes the bound",
         "latency at 70 % of the rate with an open load, with one host and with all (reported only)",
-        "CPU-bound: the same where each app host has cores of its own; else reported with its bottleneck",
+        "CPU-bound: the same where each app host has its own cores; else reported with its bottleneck",
         "no update is lost, requests are spread evenly, counts agree",
     ),
     cells=cells,

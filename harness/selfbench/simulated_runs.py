@@ -73,7 +73,7 @@ class World:
         self._last = self._innovation(noise.within)
 
     def run(self, run_id: str, *, slower: float = 1.0, trials: int = BLOCKS) -> RunData:
-        """A run of one cell in a session of its own, slower by this factor."""
+        """A run of one cell in a separate session, slower by this factor."""
         self._session = self._innovation(self._noise.between)
         rows = [
             self._row(Trial(cell=CELL, number=number, order=number, seed=1), slower) for number in range(1, trials + 1)

@@ -22,6 +22,6 @@ def shares_cores(rig: RigRecord) -> bool:
 
 
 def has_own_cores(rig: RigRecord) -> bool:
-    """Whether each app host is known to have a kernel, and so cores, of its own; CPU caps only make them fewer."""
+    """Whether each app host is known to have its own kernel, and so its own cores; CPU caps only make them fewer."""
     apps = [host for host in rig.hosts if host.role == "app"]
     return bool(apps) and all(host.boot_id for host in apps) and not shares_cores(rig)

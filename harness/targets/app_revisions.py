@@ -102,7 +102,7 @@ class AppRevisions:
         self._home = str(rig.variables["common_directory"])
         self._first_port = int(rig.variables["app_port"])
         self._own_packages: dict[tuple[str, str], bool] = {}
-        """(host, revision) -> whether it has a virtual environment of its own."""
+        """(host, revision) -> whether it has its own virtual environment."""
 
     def deploy(self, revisions: Sequence[str]) -> list[str]:
         """Puts the revisions on every app host and removes old ones; returns in what they do not fit this checkout.

@@ -10,6 +10,7 @@ import hashlib
 import json
 import platform
 from collections.abc import Callable, Mapping
+from functools import partial
 
 from harness.errors import RigError
 from harness.model import Host
@@ -57,7 +58,7 @@ def claim(rig: RigState, each: Callable[[tuple[Host, ...], Callable[[SshConnecti
             )
     record = json.dumps(_own(rig))
     for script in (_READ, _CLAIM):
-        foreign = each(rig.hosts, lambda connection, script=script: _run(rig, connection, script, record))  # type: ignore[misc]
+        foreign = each(rig.hosts, partial(_run, rig=rig, script=script, record=record))
         for host, owner in foreign.items():
             if owner:
                 raise RigError(
@@ -69,10 +70,10 @@ def claim(rig: RigState, each: Callable[[tuple[Host, ...], Callable[[SshConnecti
 
 def read(rig: RigState, connection: SshConnection) -> str:
     """Returns the other rig that the host belongs to, as text, or an empty string."""
-    return _run(rig, connection, _READ, "")
+    return _run(connection, rig=rig, script=_READ, record="")
 
 
-def _run(rig: RigState, connection: SshConnection, script: str, record: str) -> str:
+def _run(connection: SshConnection, *, rig: RigState, script: str, record: str) -> str:
     settings = str(rig.variables["common_settings_directory"])
     text = connection.run(["sh", "-c", script, "sh", settings, record]).stdout.strip()
     return _foreign(_own(rig), text) if text else ""

@@ -287,5 +287,5 @@ def test_a_search_ends_after_its_most_trials_and_numbers_the_trials_of_a_cell() 
 def test_a_search_is_not_varied_in_blocks() -> None:
     known = {"t": replace(scenario(Cell(scenario="t")), next_cells=rising, most_trials=lambda _: 9)}
     variants = [Variant(name=name, settings={"app_pool_size": name}) for name in ("5", "9")]
-    with pytest.raises(UsageError, match="a search goes to rates of its own"):
+    with pytest.raises(UsageError, match="a search chooses its rates"):
         make_plan(BenchRequest(scenarios=("t",)), SITE, known, variants)
