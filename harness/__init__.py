@@ -9,6 +9,7 @@ The packages in the order of the data; docs/architecture.md explains the layers.
     plan/          what a bench does, decided before anything is touched: options, scenario contract, planner
     scenarios/     one file per scenario: its cells, its workload, its checks
     targets/       what a bench runs against: a rig or a service at a URL, and how their counters are read
+    faults/        how a rig fails on purpose, and how that is undone
     load/          the load engine on the load hosts, and the coordinator that leads it
     isolation/     isolation cases, the stepper that runs them, the evaluation of their transcripts
     measure/       the order of a bench: configure, load, read, store
@@ -19,8 +20,9 @@ The packages in the order of the data; docs/architecture.md explains the layers.
     report/        a stored run as text and as a page: summary, sections, charts
     selfbench/     benchmarks of pgcrucible itself
 
-    errors.py model.py record.py text.py
-                   the error tree; the words of the project as data; what one trial left; text for people
+    errors.py model.py record.py fault_record.py text.py
+                   the error tree; the words of the project as data; what one trial left; what became of a fault; text
+                   for people
 """
 
 __version__ = "0.1.0"

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, fields, replace
 from itertools import compress
 from typing import Any, Literal
 
+from harness.fault_record import FaultRecord, LogLine
 from harness.model import Cell, OutcomeCounts, Trial
 
 
@@ -52,7 +53,7 @@ class SqliteEvidence:
     pragmas: Pragmas = field(default_factory=dict)
     """Those of the first app worker; empty where they were not read."""
     differing: Mapping[str, Pragmas] = field(default_factory=dict)
-    """App worker -> its pragmas, for each worker whose pragmas are not the first one's."""
+    """App worker -> its pragmas, where they are not the first one's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,12 +124,12 @@ class Evidence:
     and `notes` says why). `servers`: HAProxy's count for each app host.
     `not_applicable`: check -> why it cannot be answered on this target; the check is then left out, not passed.
     `sqlite` to `durability`: None where the scenario does not ask for them, or they could not be read.
-    `captures`: lane -> fields of its responses that are not numbers, one object per request.
-    `workload_result`: the JSON object that a RemoteWorkload printed. `missing_hosts`: the load hosts without results,
-    each with the reason.
-    `unread`: part of harness/checks/required_evidence.py -> why it was not measured; its fields are empty, and no check
-    may use them. `misrouted`: sentences about requests that went to other hosts than the cell says, or
-    were served with other settings. `settings`: the settings that variants change, as read back, by key.
+    `captures`: lane -> fields of its responses that are not numbers, one object per request. `workload_result`: the
+    JSON object that a RemoteWorkload printed. `missing_hosts`: the load hosts without results, and why.
+    `unread`: part of harness/checks/required_evidence.py -> why it was not measured; no check may use its fields.
+    `misrouted`: sentences about requests that went to other hosts than the cell says, or had other settings.
+    `settings`: the settings that variants change, as read back, by key.
+    `faults`: what became of the planned faults. `logs`: what the rig logged meanwhile, where a fault was planned.
     """
 
     initial: Mapping[str, int] = field(default_factory=dict)
@@ -150,6 +151,8 @@ class Evidence:
     unread: Mapping[str, str] = field(default_factory=dict)
     misrouted: tuple[str, ...] = ()
     settings: Mapping[str, str] = field(default_factory=dict)
+    faults: tuple[FaultRecord, ...] = ()
+    logs: tuple[LogLine, ...] = ()
 
 
 NO_EVIDENCE = Evidence()
@@ -158,17 +161,15 @@ Validity = Literal["valid", "timing_doubtful", "generator_bound", "broken"]
 """What a trial may be used for.
 
 `valid`: everything. `timing_doubtful`: its outcomes; the load generator may have been the limit, or other programs
-used the machines, and the scenario's criteria do not depend on times. `generator_bound`: nothing, for the same reason;
-only such a trial may be measured once more. `broken`: nothing; it was interrupted, or its results are missing or
-inconsistent.
+used the machines, and no criterion depends on times. `generator_bound`: nothing, for the same reason; only such a trial
+may be measured once more. `broken`: nothing; it was interrupted, or its results are missing or inconsistent.
 """
 
 
 def count_outcomes(requests: Samples | OutcomeCounts) -> OutcomeCounts:
     """The outcomes of the requests per key: from the samples, or as counted where none were kept."""
-    if isinstance(requests, Counter):
-        return requests
-    return Counter(zip(requests.op, requests.key, requests.outcome, strict=True))
+    counted = isinstance(requests, Counter)
+    return requests if counted else Counter(zip(requests.op, requests.key, requests.outcome, strict=True))
 
 
 NO_OTHERS: OutcomeCounts = Counter()
@@ -229,9 +230,8 @@ class TrialResult:
     steady: bool | None = None
     """Whether the warm-up ended in a steady state that lasted through the measured phase; None without a warm-up.
 
-    A trial that did not is still valid: on a small or shared machine a few seconds of noise look the same, and its
-    counts are correct. The run's warnings name the cells (`unsteady`), and no claim about time uses a cell that has
-    such trials only (`never_steady`).
+    A trial that did not is still valid: a few seconds of noise look the same, and its counts are correct. Warnings
+    name its cell (`unsteady`), and no claim about time uses a cell that has such trials only (`never_steady`).
     """
     figures: Mapping[str, float | None]
 

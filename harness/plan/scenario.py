@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from harness.load.spec import LoadSpec
@@ -38,6 +38,9 @@ class Site:
     """The server's max_connections."""
     reserved: int = 10
     """Connections kept for the oracle, telemetry, remote workloads and the superuser."""
+    faults: Mapping[str, str] = field(default_factory=dict)
+    """Fault (harness/plan/fault_schedule.py) -> why it cannot be injected here, empty if it can; no entries: no faults
+    can be."""
 
     def serving(self, asked: int | None, usual: int) -> int:
         """The number of app hosts that serve: `asked`, else `usual`, at most all hosts."""

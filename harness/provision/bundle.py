@@ -36,7 +36,7 @@ from harness.errors import RigError
 from harness.rig.state import CACHE, ROOT
 
 LOCK = ROOT / "requirements-host.lock"
-HOST_CODE = ("errors", "model", "record", "text", "host_scripts", "load", "isolation")
+HOST_CODE = ("errors", "model", "fault_record", "record", "text", "host_scripts", "load", "isolation")
 """The modules and packages of harness/ that hosts get. A change in the rest leaves a provisioned rig usable."""
 
 HOST_PYTHON = "3.11"

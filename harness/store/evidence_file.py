@@ -3,7 +3,7 @@
 The keys are the fields of `Evidence`, except for `unjudged` (`not_applicable`), and for `extra`, a table of what only
 some trials have: `integrity_check`, `sqlite` and `sqlite_unlike` (together `sqlite`), `transactions`, `deadlocks`,
 `dead_rows`, `data` (`bulk_rows`), `captures`, `durability`, `result` (`workload_result`), `missing` (`missing_hosts`),
-`unread`, `misrouted`, `settings`.
+`unread`, `misrouted`, `settings`, `faults`, `logs`.
 A key of `extra` is absent where there is nothing to store.
 """
 
@@ -11,8 +11,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
+from harness.fault_record import FaultRecord, LogLine
+from harness.load.decode import decode
 from harness.record import (
     BulkRows,
     Captures,
@@ -27,7 +30,7 @@ from harness.record import (
 _KEYS = {"initial", "final", "ledger", "counts", "servers", "notes", "extra", "unjudged"}
 _EXTRA = {
     "integrity_check", "sqlite", "sqlite_unlike", "transactions", "deadlocks", "dead_rows", "data", "captures",
-    "durability", "result", "missing", "unread", "misrouted", "settings",
+    "durability", "result", "missing", "unread", "misrouted", "settings", "faults", "logs",
 }  # fmt: skip
 
 
@@ -70,6 +73,8 @@ def _extra(evidence: Evidence) -> dict[str, object]:
         unread=evidence.unread or None,
         misrouted=evidence.misrouted or None,
         settings=evidence.settings or None,
+        faults=[asdict(one) for one in evidence.faults] or None,
+        logs=[asdict(one) for one in evidence.logs] or None,
     )
 
 
@@ -103,6 +108,8 @@ def parse(text: str) -> Evidence:
         unread={part: _string("unread", why) for part, why in _table("unread", extra.get("unread", {})).items()},
         misrouted=_strings("misrouted", extra.get("misrouted", [])),
         settings=_texts("settings", extra.get("settings")) or {},
+        faults=tuple(decode(FaultRecord, one, "faults", strict=True) for one in _list("faults", extra.get("faults", []))),
+        logs=tuple(decode(LogLine, one, "logs", strict=True) for one in _list("logs", extra.get("logs", []))),
         not_applicable={
             key: _string("unjudged", why) for key, why in _table("unjudged", raw.get("unjudged", {})).items()
         },

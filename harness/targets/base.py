@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Protocol
 
 from harness.analysis.foreign_load import ForeignLoad
+from harness.fault_record import FaultRecord, PlannedFault
 from harness.load.job import Endpoint
 from harness.load.spec import LoadSpec
 from harness.model import Cell
@@ -101,6 +102,16 @@ class Target(Protocol):
         `reads`: `counters` (those of HTTP load in every layer, and SQLite's integrity check), `ledger`, `data` (rows
         of bulk inserts), `deadlocks` (in the server's statistics and log), `durability` (PostgreSQL's settings) and
         `dead-rows` (what a VACUUM after the load removes). Raises RigError.
+        """
+        ...
+
+    def injecting(
+        self, faults: Sequence[PlannedFault], began_s: float
+    ) -> contextlib.AbstractContextManager[Sequence[FaultRecord]]:
+        """Injects and heals the faults while the context lasts; yields their records, complete when it has ended.
+
+        The times of the faults count from the entry. `began_s`: start of the run (seconds since 1970), from which the
+        records' instants count. When the context ends nothing of a fault is left. Raises RigError where it is.
         """
         ...
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from harness.fault_record import FaultRecord, LogLine, PlannedFault
 from harness.record import (
     BulkRows,
     DeadlockCounts,
@@ -38,6 +39,16 @@ COMPLETE = Evidence(
     missing_hosts=("load-2: the load agent died",),
     not_applicable={"spread": "one host"},
     settings={"postgres.work_mem": "4096kB"},
+    faults=(
+        FaultRecord(
+            planned=PlannedFault(fault="db-crash", at_s=3.0, hold_s=2.0),
+            hosts=("db-1",),
+            injected_us=5,
+            seen="pid 1 became 2",
+            observed_us={"accepts": 9},
+        ),
+    ),
+    logs=(LogLine(at_us=5, host="db-1", unit="postgresql", text="was terminated by signal 9"),),
 )
 
 
@@ -58,6 +69,20 @@ def test_the_keys_on_disk_do_not_change() -> None:
         "result": {"what": "deadlocks", "rounds": []},
         "missing": ["load-2: the load agent died"],
         "settings": {"postgres.work_mem": "4096kB"},
+        "faults": [
+            {
+                "planned": {"fault": "db-crash", "at_s": 3.0, "hold_s": 2.0, "host": 0},
+                "hosts": ["db-1"],
+                "injected_us": 5,
+                "healing_us": None,
+                "healed_us": None,
+                "seen": "pid 1 became 2",
+                "healed": "",
+                "problem": "",
+                "observed_us": {"accepts": 9},
+            }
+        ],
+        "logs": [{"at_us": 5, "host": "db-1", "unit": "postgresql", "text": "was terminated by signal 9"}],
     }
 
 

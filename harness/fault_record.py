@@ -1,0 +1,53 @@
+"""Faults as data: what a schedule plans, and what became of each. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedFault:
+    """One fault of a trial's schedule (harness/plan/fault_schedule.py)."""
+
+    fault: str
+    """Name in harness/plan/fault_schedule.py, such as `db-crash`."""
+    at_s: float
+    """Seconds from the release of the load to the injection."""
+    hold_s: float
+    """Seconds from the injection to the heal."""
+    host: int = 0
+    """Which host of the fault's role it hits, counted from 0; a rig with fewer hosts takes the remainder."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FaultRecord:
+    """What became of a planned fault. Times are on the clock of the trial's samples; None: that did not happen."""
+
+    planned: PlannedFault
+    hosts: tuple[str, ...] = ()
+    injected_us: int | None = None
+    """When the injection began."""
+    healing_us: int | None = None
+    """When the heal began."""
+    healed_us: int | None = None
+    """When the heal was seen to have worked."""
+    seen: str = ""
+    """What showed that the fault happened: `pid 812 became 944`. Empty: nothing did, see `problem`."""
+    healed: str = ""
+    """What showed that the heal worked. Empty: nothing did, see `problem`."""
+    problem: str = ""
+    """Why it was not injected, seen or healed within its deadlines; empty where all went well."""
+    observed_us: Mapping[str, int] = field(default_factory=dict)
+    """Instants that criteria need: `out-of-rotation`, `in-rotation` (HAProxy's state of the host), `accepts` (the
+    database accepts connections again)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogLine:
+    """A line that a part of the rig logged while a trial with faults ran, on the clock of the trial's samples."""
+
+    at_us: int
+    host: str
+    unit: str
+    text: str

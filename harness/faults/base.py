@@ -1,0 +1,53 @@
+"""The contract of a fault. One module per family holds a dict of them; harness/faults/__init__.py joins the dicts.
+
+A fault works over SSH, so it is the same on containers, virtual machines and own machines. Its state before the
+injection is read first and written to `.rigs/<name>/faults.json`; from there `./run heal` undoes it, whatever happened
+to the process that injected it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from harness.fault_record import PlannedFault
+from harness.model import Host
+from harness.rig.rig import Rig
+
+Before = Mapping[str, str]
+"""What a fault has to know of the time before it, to be seen and healed: process ids, addresses. JSON."""
+
+
+class Fault(Protocol):
+    """One way in which a part of the rig can fail. All functions raise RigError where a host does not answer."""
+
+    deadline_s: float
+    """Longest time from the injection until it is seen, and from the heal until that is seen."""
+
+    def unavailable(self, rig: Rig) -> str:
+        """Returns why it cannot be injected on this rig, as a sentence; empty if it can."""
+        ...
+
+    def hosts(self, rig: Rig, planned: PlannedFault) -> Sequence[Host]:
+        """Returns the hosts that it hits."""
+        ...
+
+    def before(self, rig: Rig, planned: PlannedFault) -> Before:
+        """Reads the state that `seen`, `heal` and `healed` compare with or restore; changes nothing."""
+        ...
+
+    def inject(self, rig: Rig, planned: PlannedFault, before: Before) -> None:
+        """Injects it. Returns as soon as the commands are done, or earlier where they take as long as the fault."""
+        ...
+
+    def seen(self, rig: Rig, planned: PlannedFault, before: Before) -> str:
+        """Returns what shows that it happened, or an empty string as long as nothing does. Polled."""
+        ...
+
+    def heal(self, rig: Rig, planned: PlannedFault, before: Before) -> None:
+        """Undoes it. Idempotent; does nothing where it never took effect or healed by itself."""
+        ...
+
+    def healed(self, rig: Rig, planned: PlannedFault, before: Before) -> str:
+        """Returns what shows that nothing of it is left, or an empty string as long as that does not. Polled."""
+        ...
