@@ -168,8 +168,9 @@ may be measured once more. `broken`: nothing; it was interrupted, or its results
 
 def count_outcomes(requests: Samples | OutcomeCounts) -> OutcomeCounts:
     """The outcomes of the requests per key: from the samples, or as counted where none were kept."""
-    counted = isinstance(requests, Counter)
-    return requests if counted else Counter(zip(requests.op, requests.key, requests.outcome, strict=True))
+    if isinstance(requests, Counter):
+        return requests
+    return Counter(zip(requests.op, requests.key, requests.outcome, strict=True))
 
 
 NO_OTHERS: OutcomeCounts = Counter()
@@ -204,8 +205,7 @@ def distinct(samples: Samples) -> Samples:
     )
 
 
-_CERTAIN = ("ok", "unknown", "fail")
-"""Of several requests with one id, which outcome holds."""
+_CERTAIN = ("ok", "unknown", "fail")  # of several requests with one id, the first that occurs holds
 
 
 def _where(column: Any, keep: Sequence[bool]) -> Any:

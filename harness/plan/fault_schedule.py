@@ -35,19 +35,21 @@ KINDS: Mapping[str, FaultKind] = {
     "db-crash": FaultKind(help="kill -9 of the postmaster and its backends", first_success_s=5.0),
     "db-pause": FaultKind(help="PostgreSQL is stopped with SIGSTOP", first_success_s=5.0),
     "db-full": FaultKind(help="the disk of the write-ahead log fills up", first_success_s=5.0),
-    "partition-db": FaultKind(help="an app host and the database: packets dropped both ways", hold_s=6.0, rotation=True),
+    "partition-db": FaultKind(
+        help="packets between an app host and the database are dropped", hold_s=6.0, rotation=True
+    ),
     "partition-db-one-way": FaultKind(
-        help="an app host and the database: the database's answers are dropped", hold_s=6.0, rotation=True
+        help="the database's answers to an app host are dropped", hold_s=6.0, rotation=True
     ),
     "partition-db-reject": FaultKind(
-        help="an app host and the database: connections are refused", hold_s=6.0, rotation=True
+        help="an app host's connections to the database are refused", hold_s=6.0, rotation=True
     ),
-    "partition-lb": FaultKind(help="load balancer and an app host: packets dropped both ways", hold_s=6.0, rotation=True),
+    "partition-lb": FaultKind(help="packets between HAProxy and an app host are dropped", hold_s=6.0, rotation=True),
     "connections-gone": FaultKind(help="another client holds all connections but the reserved ones"),
     "lb-reload": FaultKind(help="HAProxy reloads", no_failed_request=True),
     "lb-kill": FaultKind(help="kill -9 of HAProxy"),
     "slow-network": FaultKind(help="app hosts and the database: delay and loss", hold_s=6.0),
     "load-host-kill": FaultKind(help="kill -9 of a load agent"),
 }
-"""In the order in which a bench of all faults injects them; `mixed` is a schedule of several (at most two at a time)."""
+"""In the order in which a bench of all faults injects them. `mixed` is a schedule of several, at most two at a time."""
 MIXED = "mixed"

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any
+from typing import Any, TypeVar
 
 from harness.fault_record import FaultRecord, LogLine
 from harness.load.decode import decode
@@ -27,6 +27,7 @@ from harness.record import (
     TransactionCounts,
 )
 
+T = TypeVar("T")
 _KEYS = {"initial", "final", "ledger", "counts", "servers", "notes", "extra", "unjudged"}
 _EXTRA = {
     "integrity_check", "sqlite", "sqlite_unlike", "transactions", "deadlocks", "dead_rows", "data", "captures",
@@ -108,7 +109,9 @@ def parse(text: str) -> Evidence:
         unread={part: _string("unread", why) for part, why in _table("unread", extra.get("unread", {})).items()},
         misrouted=_strings("misrouted", extra.get("misrouted", [])),
         settings=_texts("settings", extra.get("settings")) or {},
-        faults=tuple(decode(FaultRecord, one, "faults", strict=True) for one in _list("faults", extra.get("faults", []))),
+        faults=tuple(
+            decode(FaultRecord, one, "faults", strict=True) for one in _list("faults", extra.get("faults", []))
+        ),
         logs=tuple(decode(LogLine, one, "logs", strict=True) for one in _list("logs", extra.get("logs", []))),
         not_applicable={
             key: _string("unjudged", why) for key, why in _table("unjudged", raw.get("unjudged", {})).items()
@@ -173,6 +176,10 @@ def _bulk_rows(value: object) -> BulkRows | None:
         ranges.append((_whole("ranges", low), _whole("ranges", high)))
     requests = _counts("requests", bulk["requests"])
     return BulkRows(requests={int(number): rows for number, rows in requests.items()}, ranges=tuple(ranges))
+
+
+def _records(kind: type[T], name: str, extra: Mapping[str, object]) -> tuple[T, ...]:
+    return tuple(decode(kind, one, name, strict=True) for one in _list(name, extra.get(name, [])))
 
 
 def _captures(value: object) -> Captures:

@@ -11,6 +11,7 @@ from types import TracebackType
 import psycopg.conninfo
 
 from harness.analysis.foreign_load import ForeignLoad
+from harness.fault_record import FaultRecord, PlannedFault
 from harness.load.job import Endpoint
 from harness.load.spec import LoadSpec
 from harness.model import Cell
@@ -201,6 +202,15 @@ class RigTarget(Target):
         """See Target.vacuuming."""
         wanted = "dead-rows" in reads
         return vacuuming(self._database.connection, VACUUMED_TABLE) if wanted else contextlib.nullcontext(())
+
+    def injecting(
+        self,
+        faults: Sequence[PlannedFault],
+        began_s: float,  # noqa: ARG002
+    ) -> contextlib.AbstractContextManager[Sequence[FaultRecord]]:
+        """Injects none yet: `site` offers no fault."""
+        assert not faults
+        return contextlib.nullcontext(())
 
     def run_workload(self, driver: RemoteWorkload) -> Mapping[str, object]:
         """Runs a module on the first host of its role, and adds to its job where its database or SQLite file is."""

@@ -19,6 +19,7 @@ from harness.analysis.foreign_load import CONTROLLER, ForeignLoad, foreign_load
 from harness.analysis.telemetry_totals import TelemetryReading, TelemetryTotals, aggregate
 from harness.checks.names import COUNTS_AGREE, DEAD_ROWS, DEADLOCKS_IN_LOG, SPREAD, TRANSACTIONS
 from harness.errors import RigError, UsageError
+from harness.fault_record import FaultRecord, PlannedFault
 from harness.host_scripts import source
 from harness.load.job import Endpoint
 from harness.load.outcome import OK, classify_answer
@@ -258,6 +259,15 @@ class UrlTarget(Target):
         if "dead-rows" in reads:
             reasons[DEAD_ROWS] = f"VACUUM was not run: {BY_URL}"
         return reasons
+
+    def injecting(
+        self,
+        faults: Sequence[PlannedFault],
+        began_s: float,  # noqa: ARG002
+    ) -> contextlib.AbstractContextManager[Sequence[FaultRecord]]:
+        """Injects none: `site` offers no fault, because the machines of the service are not known."""
+        assert not faults
+        return contextlib.nullcontext(())
 
     def run_workload(self, driver: RemoteWorkload) -> Mapping[str, object]:
         """Runs a module on this machine, in a new schema of the database. Raises UsageError, RigError."""
