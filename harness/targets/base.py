@@ -22,6 +22,9 @@ from harness.targets.snapshot import Snapshot
 During = Callable[[int], contextlib.AbstractContextManager[None]]
 """Takes a trial's order; telemetry that is read while the context lasts belongs to that trial."""
 
+Injecting = contextlib.AbstractContextManager[Sequence[FaultRecord]]
+"""Injects faults while it lasts; the records are complete when it has ended."""
+
 
 class Target(Protocol):
     """The system under test: a provisioned rig, or a service known by its URL."""
@@ -105,9 +108,7 @@ class Target(Protocol):
         """
         ...
 
-    def injecting(
-        self, faults: Sequence[PlannedFault], began_s: float
-    ) -> contextlib.AbstractContextManager[Sequence[FaultRecord]]:
+    def injecting(self, faults: Sequence[PlannedFault], began_s: float) -> Injecting:
         """Injects and heals the faults while the context lasts; yields their records, complete when it has ended.
 
         The times of the faults count from the entry. `began_s`: start of the run (seconds since 1970), from which the

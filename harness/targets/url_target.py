@@ -19,7 +19,7 @@ from harness.analysis.foreign_load import CONTROLLER, ForeignLoad, foreign_load
 from harness.analysis.telemetry_totals import TelemetryReading, TelemetryTotals, aggregate
 from harness.checks.names import COUNTS_AGREE, DEAD_ROWS, DEADLOCKS_IN_LOG, SPREAD, TRANSACTIONS
 from harness.errors import RigError, UsageError
-from harness.fault_record import FaultRecord, PlannedFault
+from harness.fault_record import PlannedFault
 from harness.host_scripts import source
 from harness.load.job import Endpoint
 from harness.load.outcome import OK, classify_answer
@@ -32,7 +32,7 @@ from harness.rig.connection import LocalConnection
 from harness.rig.state import ROOT
 from harness.store.manifest import HostRecord, RigRecord
 from harness.store.run_writer import RunWriter
-from harness.targets.base import During, Target
+from harness.targets.base import During, Injecting, Target
 from harness.targets.counter_source import ApiCounters, CounterSource, DatabaseCounters
 from harness.targets.dead_rows import VacuumReading
 from harness.targets.local_machine import LocalMachine, boot_id, is_this_machine
@@ -260,13 +260,8 @@ class UrlTarget(Target):
             reasons[DEAD_ROWS] = f"VACUUM was not run: {BY_URL}"
         return reasons
 
-    def injecting(
-        self,
-        faults: Sequence[PlannedFault],
-        began_s: float,  # noqa: ARG002
-    ) -> contextlib.AbstractContextManager[Sequence[FaultRecord]]:
+    def injecting(self, faults: Sequence[PlannedFault], began_s: float) -> Injecting:  # noqa: ARG002
         """Injects none: `site` offers no fault, because the machines of the service are not known."""
-        assert not faults
         return contextlib.nullcontext(())
 
     def run_workload(self, driver: RemoteWorkload) -> Mapping[str, object]:
