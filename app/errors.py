@@ -124,6 +124,13 @@ def from_postgres(error: psycopg.Error, *, in_doubt: bool) -> ServiceError:
     return ServiceError(status, code, message, "unknown" if in_doubt and not rolled_back else "aborted")
 
 
+def ended_session(error: psycopg.Error) -> bool:
+    """Returns whether the session ended with this error: connection lost, FATAL or PANIC."""
+    if error.sqlstate is None:
+        return isinstance(error, psycopg.OperationalError)
+    return error.diag.severity_nonlocalized in {"FATAL", "PANIC"}
+
+
 def from_sqlite(error: sqlite3.Error, *, in_doubt: bool) -> ServiceError:
     """Returns the error for a failed statement; `in_doubt` if COMMIT was sent.
 

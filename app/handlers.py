@@ -17,6 +17,7 @@ from aiohttp import web
 
 from app import validation
 from app.backends.base import Backend, RequestCost
+from app.drain import Drain
 from app.errors import ServiceError
 from app.logs import LOG, ErrorLog
 from app.metrics import Counters, prometheus
@@ -37,10 +38,11 @@ def json_response(document: object, status: int = 200) -> web.Response:
 class Handlers:
     """All endpoints of one service; `routes()` lists them."""
 
-    def __init__(self, settings: Settings, backend: Backend, counters: Counters) -> None:
+    def __init__(self, settings: Settings, backend: Backend, counters: Counters, drain: Drain) -> None:
         self._settings = settings
         self._backend = backend
         self._counters = counters
+        self._drain = drain
         self._strategies = tuple(backend.strategies)
         self._errors = ErrorLog()
         self._started = perf_counter()
@@ -60,6 +62,7 @@ class Handlers:
             "/api/pool-stats": ("pool-stats", self.pool_stats),
             "/health": ("health", self.health),
             "/live": ("live", self.live),
+            "/ready": ("ready", self.ready),
             "/metrics": ("metrics", self.metrics),
         }
         routes = [("POST", path, self.guard(op, handler)) for path, (op, handler) in posts.items()]
@@ -90,14 +93,17 @@ class Handlers:
             try:
                 response = await handler(request)
             except ServiceError as error:
-                return self._refuse(op, error)
+                response = self._refuse(op, error)
             except Exception:  # noqa: BLE001 -- catch-all: return the contract's 500 body and log the exception
                 LOG.exception("unexpected error", extra={"facts": {"op": op}})
-                return self._refuse(op, ServiceError(500, "INTERNAL", "internal error", "unknown"))
+                response = self._refuse(op, ServiceError(500, "INTERNAL", "internal error", "unknown"))
             except asyncio.CancelledError:  # the shutdown time after SIGTERM is over
                 results["unknown"] += 1
                 raise
-            results["ok"] += 1
+            else:
+                results["ok"] += 1
+            if self._drain.begun:
+                response.force_close()
             return response
 
         return guarded
@@ -208,6 +214,15 @@ class Handlers:
     async def live(self, request: web.Request) -> web.Response:  # noqa: ARG002
         """GET /live"""
         return json_response({"status": "live", "container": self._settings.container_id})
+
+    async def ready(self, request: web.Request) -> web.Response:  # noqa: ARG002
+        """GET /ready"""
+        if self._drain.begun:
+            self._drain.refuse()
+            raise ServiceError(503, "DRAINING", "the service is shutting down")
+        if lost := self._backend.lost():
+            raise lost.again()
+        return json_response({"status": "ready", "container": self._settings.container_id})
 
     async def metrics(self, request: web.Request) -> web.Response:
         """GET /metrics; with `?database=0` it does not query the database."""

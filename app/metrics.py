@@ -11,7 +11,7 @@ from typing import Any
 
 OPERATIONS = (
     "increment", "counter", "bulk-insert", "transaction", "test-isolation", "pool-stats", "health",
-    "live", "metrics", "other",
+    "live", "ready", "metrics", "other",
 )  # fmt: skip
 RESULTS = ("ok", "rejected", "aborted", "unknown")
 """`rejected`: 4xx, a client error. `aborted`: certainly not applied. `unknown`: may have been applied."""

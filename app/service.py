@@ -11,6 +11,7 @@ from aiohttp import web
 
 from app.backends import BACKENDS
 from app.backends.base import Backend
+from app.drain import Drain
 from app.handlers import Handlers
 from app.http_connection import Connection
 from app.logs import LOG
@@ -20,6 +21,7 @@ from app.settings import Settings
 SETTINGS: web.AppKey[Settings] = web.AppKey("SETTINGS", Settings)
 BACKEND: web.AppKey[Backend] = web.AppKey("BACKEND", Backend)
 COUNTERS: web.AppKey[Counters] = web.AppKey("COUNTERS", Counters)
+DRAIN: web.AppKey[Drain] = web.AppKey("DRAIN", Drain)
 
 
 def make_app(settings: Settings) -> web.Application:
@@ -28,7 +30,8 @@ def make_app(settings: Settings) -> web.Application:
     app[SETTINGS] = settings
     app[BACKEND] = BACKENDS[settings.backend](settings)
     app[COUNTERS] = Counters()
-    app.add_routes(Handlers(settings, app[BACKEND], app[COUNTERS]).routes())
+    app[DRAIN] = Drain(app[COUNTERS], settings.drain_seconds)
+    app.add_routes(Handlers(settings, app[BACKEND], app[COUNTERS], app[DRAIN]).routes())
     app.cleanup_ctx.append(_backend)
     return app
 
@@ -42,7 +45,7 @@ async def _backend(app: web.Application) -> AsyncIterator[None]:
 
 
 async def serve(app: web.Application) -> None:
-    """Listens until SIGTERM or SIGINT; then finishes the requests in flight and closes the backend."""
+    """Listens until SIGTERM or SIGINT; then drains, finishes the requests in flight and closes the backend."""
     settings = app[SETTINGS]
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -50,10 +53,11 @@ async def serve(app: web.Application) -> None:
         loop.add_signal_handler(number, stop.set)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=settings.shutdown_seconds)
     await runner.setup()
-    assert runner.server is not None
+    server = runner.server
+    assert server is not None
     connection = partial(
         Connection,
-        runner.server,
+        server,
         loop=loop,
         access_log=None,
         auto_decompress=False,  # it decompresses in the event loop, whatever the size
@@ -61,13 +65,16 @@ async def serve(app: web.Application) -> None:
         head_seconds=settings.head_seconds,
     )
     listener: asyncio.Server | None = None
+    observer = asyncio.create_task(app[DRAIN].observe(lambda: server.requests_count))
     try:
         listener = await loop.create_server(connection, settings.host, settings.port, backlog=settings.backlog)
         port = listener.sockets[0].getsockname()[1]
         LOG.info("listening", extra={"facts": {"port": port, "settings": settings.public()}})
         await stop.wait()
         LOG.info("stopping", extra={"facts": {"pool": str(app[BACKEND].pool_stats())}})
+        await app[DRAIN].run()
     finally:
+        observer.cancel()
         if listener is not None:
             listener.close()
         await runner.cleanup()

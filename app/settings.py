@@ -69,18 +69,28 @@ class Settings:
     pool_wait_seconds: float = _setting(
         # Longer than the connect time-out: 1,000 requests at once over 4 hosts with 5 connections each wait longer
         # than 2 s on a small machine, and all of them must succeed.
-        30,
-        "maximum wait for a free connection, then 503",
+        25,
+        "maximum wait for a free connection, then 503; at most REQUEST_SECONDS",
+        least=0.1,
+    )
+    request_seconds: float = _setting(
+        # Below the 30 s after which the load generator gives up, with GRACE_SECONDS and a second to spare.
+        25,
+        "limit of a request in the backend, without the time that /api/transaction is asked to hold; then 503",
         least=0.1,
     )
     pool_max_waiting: int = _setting(10_000, "requests that may wait for a connection; more get 503", least=1)
     statement_timeout_ms: int = _setting(
-        60_000,
-        "limit of one statement, also of an idle transaction, unless the role's is shorter; 0 sets none",
+        60_000, "limit of one statement, unless the role's is shorter; 0 sets none", least=0
+    )
+    idle_transaction_ms: int = _setting(
+        # A service that stops in a transaction keeps its row locks, and all other hosts wait for them.
+        5_000,
+        "limit of a transaction between two statements, unless the role's is shorter; 0 sets none",
         least=0,
     )
     lock_timeout_ms: int = _setting(
-        0, "limit of one wait for a lock, unless the role's is shorter; 0 sets none", least=0
+        20_000, "limit of one wait for a lock, unless the role's is shorter; 0 sets none", least=0
     )
     retry_limit: int = _setting(100, "retries of a transaction that loses a conflict, then 409", least=0)
     coalesce_max_batch: int = _setting(1000, "maximum number of increments in one statement", least=1)
@@ -94,7 +104,10 @@ class Settings:
     body_seconds: float = _setting(10, "time-out for a complete request body, else 408", least=0.1)
     # Longer than HAProxy's 60 s: HAProxy closes first, so no request is sent on a connection that closes here.
     keepalive_seconds: float = _setting(75, "idle time after which an HTTP connection is closed", least=0.1)
-    shutdown_seconds: float = _setting(30, "time for requests in flight after SIGTERM", least=0.1)
+    drain_seconds: float = _setting(
+        3, "longest time after SIGTERM to serve on, until the load balancer has noticed; 0 closes at once", least=0
+    )
+    shutdown_seconds: float = _setting(30, "time for requests in flight after the drain", least=0.1)
     log_level: str = _setting("INFO", "DEBUG, INFO, WARNING or ERROR", pattern="DEBUG|INFO|WARNING|ERROR")
     code_hash: str = _setting("", "hash of the deployed code; only reported in /metrics")
 

@@ -161,6 +161,16 @@ class Server:
         """Stops the server: `fast` ends sessions with SQLSTATE 57P01, `immediate` is a crash."""
         self._call("pg_ctl", "-w", "-m", mode, "stop")
 
+    def signal(self, number: int) -> None:
+        """Sends a signal to the postmaster and all its children, the postmaster first."""
+        postmaster = int((self._data / "postmaster.pid").read_text(encoding="ascii").split()[0])
+        os.kill(postmaster, number)
+        for stat in Path("/proc").glob("[0-9]*/stat"):
+            with contextlib.suppress(OSError):
+                parent = int(stat.read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[1])
+                if parent == postmaster:
+                    os.kill(int(stat.parent.name), number)
+
     def dsn(self, database: str = "postgres", user: str = "postgres") -> str:
         """Returns a connection string, by default the superuser's."""
         where = f"host=127.0.0.1 port={self.port} dbname={database} sslmode=disable"

@@ -7,7 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from app.errors import ServiceError
 
 LEVELS = ("READ UNCOMMITTED", "READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE")
 """The isolation levels of the SQL standard; the only texts that reach a BEGIN."""
@@ -25,6 +28,17 @@ class RequestCost:
     transactions: float = 1
     backend: int = 0
     """Process id of the database session that ran it, as in pg_stat_activity; 0 without a session."""
+
+    def __add__(self, earlier: RequestCost | None) -> RequestCost:
+        """Returns the cost with that of an earlier session of the same request."""
+        if earlier is None:
+            return self
+        return RequestCost(
+            pool_wait_ms=self.pool_wait_ms + earlier.pool_wait_ms,
+            retries=self.retries + earlier.retries,
+            transactions=self.transactions + earlier.transactions,
+            backend=self.backend,
+        )
 
 
 @dataclass(slots=True, kw_only=True)
@@ -89,6 +103,9 @@ class Backend(Protocol):
 
     async def totals(self) -> dict[str, int | None]:
         """Returns total_records, total_counters, max_counter_value and container_records, as the original system."""
+
+    def lost(self) -> ServiceError | None:
+        """Returns why the database cannot serve writes; None while it can. Never waits."""
 
     def pool_stats(self) -> PoolStats:
         """Returns the current state of the pool."""

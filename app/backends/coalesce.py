@@ -12,6 +12,7 @@ import asyncio
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Sequence
 from time import perf_counter
+from typing import Protocol
 
 from app.backends.base import RequestCost
 from app.backends.pg_connection import PgConnection
@@ -54,8 +55,14 @@ _BATCH_ONCE = f"""
 Increment = tuple[str, int]
 """A counter's key and the value that one increment gave it."""
 
-Run = Callable[[Callable[[PgConnection], Awaitable[list[Increment]]]], Awaitable["tuple[list[Increment], RequestCost]"]]
-"""The backend's function that runs work on a connection, with retries and error handling."""
+Work = Callable[[PgConnection], Awaitable[list[Increment]]]
+
+
+class Run(Protocol):
+    """The backend's function that runs work on a connection, with retries and error handling."""
+
+    def __call__(self, work: Work, *, due: float, repeatable: bool) -> Awaitable[tuple[list[Increment], RequestCost]]:
+        """`due` in seconds of perf_counter. `repeatable`: work that is done twice has the effect of once."""
 
 
 class _Entry:
@@ -76,8 +83,9 @@ class _Entry:
 class Coalescer:
     """A queue of at most `max_queue` increments, committed in batches of at most `max_batch`, `batches` at once."""
 
-    def __init__(self, run: Run, *, max_batch: int, max_queue: int, batches: int) -> None:
+    def __init__(self, run: Run, *, max_batch: int, max_queue: int, batches: int, request_seconds: float) -> None:
         self._run = run
+        self._request_seconds = request_seconds
         self._max_batch = max_batch
         self._max_queue = max_queue
         self._batches = batches
@@ -155,8 +163,13 @@ class Coalescer:
             await self._answer(half)
 
     async def _commit(self, batch: Sequence[_Entry], started: float) -> None:
-        statement = _plain if all(entry.entry_id is None for entry in batch) else _with_ledger
-        results, cost = await self._run(lambda connection: statement(connection, batch))
+        ids = sum(entry.entry_id is not None for entry in batch)
+        statement = _with_ledger if ids else _plain
+        results, cost = await self._run(
+            lambda connection: statement(connection, batch),
+            due=batch[0].since + self._request_seconds,
+            repeatable=ids == len(batch),
+        )
         for entry, result in zip(batch, results, strict=True):
             share = _share(cost, batch, started, entry)
             try:

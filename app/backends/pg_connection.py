@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import select
+import socket
 from collections.abc import Awaitable, Callable, Sequence
+from math import inf
+from time import perf_counter
 from typing import Any
 
-from psycopg import AsyncConnection, AsyncRawCursor
+from psycopg import AsyncConnection, AsyncRawCursor, Error
 from psycopg.pq import TransactionStatus
 
 Row = tuple[Any, ...]
@@ -26,6 +31,12 @@ class PgConnection:
         self.idle_since = 0.0
         self.in_doubt = False
         """True while a statement that can commit is running."""
+        self.ended = False
+        """True once its session has ended."""
+        self.due = inf
+        """Until when its request may last, in seconds of perf_counter."""
+        self.cancelled_at = 0.0
+        """When it was cancelled, in seconds of perf_counter. Then no other request uses it: the server may be late."""
         self.transactions = 0
         """Database transactions begun since the connection was taken from the pool."""
 
@@ -35,6 +46,11 @@ class PgConnection:
         cursor = await self._cursor.execute(sql, parameters, prepare=prepare)
         result = cursor.pgresult  # `description` would build an object per column
         return await cursor.fetchall() if result and result.nfields else []
+
+    async def read(self, sql: str, parameters: Sequence[Any]) -> list[Row]:
+        """Runs one statement as its own transaction, which only reads."""
+        self.transactions += 1
+        return await self.query(sql, parameters)
 
     async def autocommit(self, sql: str, parameters: Sequence[Any]) -> list[Row]:
         """Runs one statement as its own transaction, which may write."""
@@ -79,6 +95,18 @@ class PgConnection:
     def silent(self) -> bool:
         """Returns False if the server sent data while the connection was idle: it is closing the connection."""
         return not self._poll.poll(0)
+
+    async def cancel(self, seconds: float) -> None:
+        """Asks the server to cancel the running statement; gives up after `seconds`."""
+        self.cancelled_at = perf_counter()
+        with contextlib.suppress(Error, OSError):
+            await self._connection.cancel_safe(timeout=seconds)
+
+    def disconnect(self) -> None:
+        """Shuts the socket down, so that the running statement fails: its session has ended."""
+        self.cancelled_at = perf_counter()
+        with contextlib.suppress(Error, OSError), socket.socket(fileno=os.dup(self._connection.fileno())) as copy:
+            copy.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
         """Ends the session at once, even if a statement is running."""

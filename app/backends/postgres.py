@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Sequence
+from math import inf
 from time import perf_counter
 from typing import Any, TypeVar
 
@@ -16,7 +17,8 @@ from app.backends.coalesce import Coalescer
 from app.backends.pg_connection import PgConnection
 from app.backends.pool import Pool
 from app.backends.strategies import STRATEGIES, LostRaceError, hold, lock_and_increment
-from app.errors import CONFLICTS, ServiceError, from_postgres
+from app.backends.watch import Watch
+from app.errors import CONFLICTS, ServiceError, ended_session, from_postgres
 from app.settings import Settings
 
 Result = TypeVar("Result")
@@ -37,6 +39,8 @@ _LOWER_LIMITS = """
            FROM (SELECT current_setting(name)::interval) AS setting (now))
 """
 """Sets each time-out that the role or the server does not limit already to as much or less; 0 is no limit."""
+_SESSIONS = 3
+"""Sessions that a request may use, if each of them ends."""
 _JITTER_MS = (1.0, 50.0)
 """Backoff after a lost conflict: a random wait up to the first value, doubled per retry, at most the second."""
 
@@ -55,7 +59,7 @@ class PostgresBackend:
             size=settings.pool_size,
             minimum=settings.pool_min,
             idle_seconds=settings.pool_idle_seconds,
-            wait_seconds=settings.pool_wait_seconds,
+            wait_seconds=min(settings.pool_wait_seconds, settings.request_seconds),
             max_waiting=settings.pool_max_waiting,
         )
         self._coalescer = Coalescer(
@@ -63,20 +67,24 @@ class PostgresBackend:
             max_batch=settings.coalesce_max_batch,
             max_queue=settings.coalesce_max_queue,
             batches=settings.coalesce_batches,
+            request_seconds=settings.request_seconds,
         )
+        self._watch = Watch(self._pool, settings.postgres_host, settings.postgres_port)
 
     async def open(self) -> None:
         self._pool.open()
+        self._watch.start()
 
     async def close(self) -> None:
         await self._coalescer.close()
+        await self._watch.close()
         await self._pool.close()
 
     async def increment(self, key: str, strategy: str, entry_id: str | None) -> tuple[int, RequestCost]:
         if strategy == "coalesce":
             return await self._coalescer.increment(key, entry_id)
         increment = STRATEGIES[strategy]
-        return await self._run(lambda connection: increment(connection, key, entry_id))
+        return await self._run(lambda connection: increment(connection, key, entry_id), repeatable=entry_id is not None)
 
     async def counter(self, key: str) -> int | None:
         rows = await self._read("SELECT value FROM counters WHERE key = $1", (key,))
@@ -90,7 +98,8 @@ class PostgresBackend:
     async def transaction(self, keys: Sequence[str], hold_ms: float, *, retry: bool) -> tuple[list[int], RequestCost]:
         work = lock_and_increment if keys else hold
         limit = self._settings.retry_limit if retry else 0
-        return await self._run(lambda connection: work(connection, keys, hold_ms), limit=limit)
+        due = perf_counter() + self._settings.request_seconds + max(1, len(keys)) * hold_ms / 1000
+        return await self._run(lambda connection: work(connection, keys, hold_ms), limit=limit, due=due)
 
     async def isolation(self, level: str) -> Isolation:
         async def work(connection: PgConnection) -> Isolation:
@@ -119,6 +128,9 @@ class PostgresBackend:
             "container_records": own,
         }
 
+    def lost(self) -> ServiceError | None:
+        return self._watch.reason
+
     def pool_stats(self) -> PoolStats:
         return self._pool.stats()
 
@@ -137,11 +149,11 @@ class PostgresBackend:
             sslrootcert=settings.postgres_sslrootcert or None,
             application_name=settings.container_id,
             connect_timeout=settings.pool_timeout_seconds,
-            # Detects a vanished host after half a minute instead of the kernel's two hours.
-            keepalives_idle=10,
-            keepalives_interval=5,
-            keepalives_count=3,
-            tcp_user_timeout=30_000,
+            # Detects a host that has gone within 3 s, whether or not data is on the way.
+            keepalives_idle=1,
+            keepalives_interval=1,
+            keepalives_count=2,
+            tcp_user_timeout=3_000,
             prepare_threshold=5 if settings.prepare else None,
             autocommit=True,
         )
@@ -156,7 +168,7 @@ class PostgresBackend:
         limits = {
             "statement_timeout": settings.statement_timeout_ms,
             "lock_timeout": settings.lock_timeout_ms,
-            "idle_in_transaction_session_timeout": settings.statement_timeout_ms,
+            "idle_in_transaction_session_timeout": settings.idle_transaction_ms,
         }
         limits = {name: most for name, most in limits.items() if most}
         cursor = psycopg.AsyncRawCursor(connection)
@@ -171,8 +183,9 @@ class PostgresBackend:
 
     async def _read(self, sql: str, parameters: Sequence[Any], *, urgent: bool = False) -> list[tuple[Any, ...]]:
         """Runs one reading statement; an `urgent` one (monitoring) does not wait behind the load."""
-        wait = float(self._settings.pool_timeout_seconds) if urgent else None
+        wait = self._settings.pool_timeout_seconds if urgent else inf
         connection = await self._pool.acquire(urgent=urgent, wait_seconds=wait)
+        connection.due = perf_counter() + self._settings.request_seconds
         try:
             return await connection.query(sql, parameters)
         except psycopg.Error as error:
@@ -181,39 +194,75 @@ class PostgresBackend:
             self._pool.release(connection)
 
     async def _run(
-        self, work: Callable[[PgConnection], Awaitable[Result]], *, limit: int | None = None
+        self,
+        work: Callable[[PgConnection], Awaitable[Result]],
+        *,
+        limit: int | None = None,
+        due: float | None = None,
+        repeatable: bool = False,
     ) -> tuple[Result, RequestCost]:
-        """Runs work that writes; retries it after a lost conflict, at most `limit` times."""
+        """Runs work that writes; retries it after a lost conflict, at most `limit` times, until `due`.
+
+        If its session ends, it is retried in another one if nothing was applied, or if it is `repeatable`: done twice,
+        it has the effect of once. `due` is in seconds of perf_counter.
+        """
         limit = self._settings.retry_limit if limit is None else limit
-        started = perf_counter()
-        connection = await self._pool.acquire()
-        pool_wait_ms = (perf_counter() - started) * 1000
-        retries = 0
-        try:
-            while True:
-                connection.in_doubt = False
-                again = True
-                try:
-                    result = await work(connection)
-                except LostRaceError:
-                    failure = ServiceError(409, "LOST_RACE", "another request changed the counter first")
-                except psycopg.Error as error:
-                    failure = from_postgres(error, in_doubt=connection.in_doubt)
-                    again = error.sqlstate in CONFLICTS and connection.idle
-                except ServiceError as error:
-                    failure, again = error, False
+        asked = perf_counter()
+        due = asked + self._settings.request_seconds if due is None else due
+        failure: ServiceError | None = None
+        for _ in range(_SESSIONS):
+            if asked > due:
+                break
+            try:
+                connection = await self._pool.acquire(wait_seconds=due - asked)
+            except ServiceError as error:
+                raise failure or error from None
+            connection.due = due
+            waited_ms = (perf_counter() - asked) * 1000
+            try:
+                result, cost = await self._retry(work, connection, limit, waited_ms)
+            except ServiceError as error:
+                if failure and error.cost:
+                    error.cost += failure.cost
+                if failure and failure.outcome == "unknown":  # whatever the retry says
+                    failure.cost = error.cost
                 else:
-                    return result, _cost(connection, pool_wait_ms, retries)
-                if not again or retries == limit:
-                    failure.cost = _cost(connection, pool_wait_ms, retries)
-                    raise failure
-                retries += 1
-                first_ms, most_ms = _JITTER_MS
-                await asyncio.sleep(random.uniform(0, min(most_ms, first_ms * 2 ** min(retries, 10))) / 1000)
-        finally:
-            self.cost_totals.retries += retries
-            self.cost_totals.transactions += connection.transactions
-            self._pool.release(connection)
+                    failure = error
+                if not (connection.ended and limit and (repeatable or error.outcome == "aborted")):
+                    break
+            else:
+                return result, cost + failure.cost if failure else cost
+            finally:
+                self.cost_totals.transactions += connection.transactions
+                self._pool.release(connection)
+            asked = perf_counter()
+        raise failure or ServiceError(503, "REQUEST_TIMEOUT", "the request waited too long")
+
+    async def _retry(
+        self, work: Callable[[PgConnection], Awaitable[Result]], connection: PgConnection, limit: int, waited_ms: float
+    ) -> tuple[Result, RequestCost]:
+        retries = 0
+        while True:
+            connection.in_doubt = again = False
+            try:
+                result = await work(connection)
+            except LostRaceError:
+                failure, again = ServiceError(409, "LOST_RACE", "another request changed the counter first"), True
+            except psycopg.Error as error:
+                failure = from_postgres(error, in_doubt=connection.in_doubt)
+                again = error.sqlstate in CONFLICTS and connection.idle
+                connection.ended = ended_session(error)
+            except ServiceError as error:
+                failure = error
+            else:
+                return result, _cost(connection, waited_ms, retries)
+            if not again or retries == limit or perf_counter() > connection.due:
+                failure.cost = _cost(connection, waited_ms, retries)
+                raise failure
+            retries += 1
+            self.cost_totals.retries += 1
+            first_ms, most_ms = _JITTER_MS
+            await asyncio.sleep(random.uniform(0, min(most_ms, first_ms * 2 ** min(retries, 10))) / 1000)
 
 
 def _cost(connection: PgConnection, pool_wait_ms: float, retries: int) -> RequestCost:

@@ -146,6 +146,9 @@ class SqliteBackend:
             "container_records": own,
         }
 
+    def lost(self) -> ServiceError | None:
+        return None  # the file was opened before the first request
+
     def pool_stats(self) -> PoolStats:
         total = len(self._opened)
         idle = max(0, total - self._running)

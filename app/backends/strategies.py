@@ -95,9 +95,9 @@ def _read_then_write(*, insert_sql: str, update_sql: str) -> Strategy:
     """Reads in one transaction, writes that value plus one in another; `insert_sql` writes a new key."""
 
     async def strategy(connection: PgConnection, key: str, entry_id: str | None) -> int:
-        if entry_id is not None and (entries := await connection.autocommit(_READ_LEDGER, (entry_id,))):
+        if entry_id is not None and (entries := await connection.read(_READ_LEDGER, (entry_id,))):
             return replayed_value(key, entries[0])
-        rows = await connection.autocommit(_READ, (key,))
+        rows = await connection.read(_READ, (key,))
         write_sql, value = (update_sql, rows[0][0] + 1) if rows else (insert_sql, 1)
         if entry_id is None:
             written = await connection.autocommit(write_sql, (key, value))
@@ -125,8 +125,7 @@ STRATEGIES: dict[str, Strategy] = {
 
 async def hold(connection: PgConnection, keys: Sequence[str], hold_ms: float) -> list[int]:  # noqa: ARG001 -- always empty
     """Holds the connection for `hold_ms` without any other work: the original system's query to measure a pool."""
-    connection.transactions += 1  # not `autocommit`, because nothing is written
-    await connection.query(_SLEEP, (hold_ms / 1000,))
+    await connection.read(_SLEEP, (hold_ms / 1000,))
     return []
 
 

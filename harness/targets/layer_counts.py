@@ -42,7 +42,7 @@ STATISTICS_TIMEOUT_S = 4.0
 POLL_S = 0.5
 VACUUMED_TABLE = "counters"
 """The table whose dead rows are counted."""
-NOT_API = ("health", "live", "metrics", "pool-stats")
+NOT_API = ("health", "live", "metrics", "pool-stats", "ready")
 """Operations that the harness, HAProxy and the telemetry request besides the load."""
 
 

@@ -48,7 +48,7 @@ ENDPOINTS = {
 PATHS = [
     *ENDPOINTS, "/api/counter/a", "/api/counter/%00", "/api/counter/", "/api/counter/%ff%fe",
     "/api/counter/a%2Fb", "/health",
-    "/live", "/metrics", "/metrics?database=0", "/metrics?database=%00&database", "/api/pool-stats",
+    "/live", "/ready", "/metrics", "/metrics?database=0", "/metrics?database=%00&database", "/api/pool-stats",
     "/", "//", "/..", "/%",
     "/api/increment/", "*", "http://other/live", "/live?" + "x" * 2000, "/live#f", "/\\",
     "/api/increment;x=1",

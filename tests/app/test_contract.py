@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from schemathesis.checks import not_a_server_error, positive_data_acceptance
 
-from app.service import make_app
+from app.service import BACKEND, make_app
 from app.settings import Settings
 
 DOCUMENT = yaml.safe_load((Path(__file__).parents[2] / "docs" / "openapi.yaml").read_text(encoding="utf-8"))
@@ -33,6 +33,8 @@ def url(database) -> Iterator[str]:
     async def begin() -> str:
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", 0).start()
+        while app[BACKEND].lost():
+            await asyncio.sleep(0.01)
         return f"http://127.0.0.1:{runner.addresses[0][1]}"
 
     address = loop.run_until_complete(begin())

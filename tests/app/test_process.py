@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import pytest
-from aiohttp import ClientSession
+from aiohttp import ClientConnectionError, ClientSession
 
 ROOT = Path(__file__).parents[2]
 Launch = Callable[..., "asyncio.Future[tuple[asyncio.subprocess.Process, str]]"]
@@ -99,6 +99,79 @@ async def test_sigterm_finishes_requests_in_flight(database, launch: Launch, tmp
     assert await asyncio.wait_for(process.wait(), 20) == 0
     events = [json.loads(line)["event"] for line in (tmp_path / "log").read_text().splitlines()]
     assert events == ["listening", "stopping", "stopped"]
+
+
+async def balanced(client: ClientSession, url: str, process: asyncio.subprocess.Process) -> list[tuple[int, bool]]:
+    """Sends requests as 20 clients of a load balancer until it takes the host out; SIGTERM comes in between.
+
+    The balancer checks /ready and takes the host out after two failures. Returns (status, whether the response closes
+    its connection) of each request; the status of a request without a response is 0.
+    """
+    answers: list[tuple[int, bool]] = []
+    serving = True
+
+    async def load(number: int) -> None:
+        while serving:
+            try:
+                async with client.post(f"{url}/api/increment", json={"key": f"k{number}"}) as answer:
+                    answers.append((answer.status, answer.headers.get("Connection") == "close"))
+            except ClientConnectionError:
+                answers.append((0, False))
+                return
+
+    async def ready() -> bool:
+        try:
+            async with client.get(f"{url}/ready") as answer:
+                return answer.status == 200
+        except ClientConnectionError:
+            return False
+
+    tasks = [asyncio.create_task(load(number)) for number in range(20)]
+    while len(answers) < 200:
+        await asyncio.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    failures = 0
+    while failures < 2:
+        failures = 0 if await ready() else failures + 1
+        await asyncio.sleep(0.2)
+    serving = False
+    await asyncio.gather(*tasks)
+    return answers
+
+
+async def test_a_rolling_restart_fails_no_request(database, launch: Launch) -> None:
+    process, url = await launch(**database.environ, DRAIN_SECONDS="60")
+    async with ClientSession() as client:
+        answers = await asyncio.wait_for(balanced(client, url, process), 60)
+        assert await asyncio.wait_for(process.wait(), 20) == 0
+    assert {status for status, _ in answers} == {200}
+    assert sum(closes for _, closes in answers) >= 20
+
+
+async def test_without_a_drain_requests_fail(database, launch: Launch) -> None:
+    """The negative control of the rolling restart."""
+    process, url = await launch(**database.environ, DRAIN_SECONDS="0")
+    async with ClientSession() as client:
+        answers = await asyncio.wait_for(balanced(client, url, process), 60)
+        assert await asyncio.wait_for(process.wait(), 20) == 0
+    assert 0 in {status for status, _ in answers}
+
+
+async def test_the_drain_ends_without_a_load_balancer(database, launch: Launch) -> None:
+    process, url = await launch(**database.environ, DRAIN_SECONDS="0.5")
+    async with ClientSession() as client:
+        async with client.post(f"{url}/api/increment", json={"key": "a"}) as answer:
+            assert answer.status == 200
+        process.send_signal(signal.SIGTERM)
+        assert await asyncio.wait_for(process.wait(), 20) == 0
+
+
+async def test_a_service_without_requests_does_not_drain(database, launch: Launch) -> None:
+    process, url = await launch(**database.environ, DRAIN_SECONDS="600")
+    async with ClientSession() as client, client.get(f"{url}/metrics") as answer:
+        assert answer.status == 200
+    process.send_signal(signal.SIGTERM)
+    assert await asyncio.wait_for(process.wait(), 20) == 0
 
 
 async def test_requests_beyond_the_shutdown_time_are_cut_off(database, launch: Launch) -> None:

@@ -1,0 +1,129 @@
+"""Ends requests that are overdue, and notices that the database no longer answers.
+
+One periodic tick does both, so that a request costs nothing for it.
+
+A database that serves statements is alive, and is not asked. When no statement has ended for half a second, the watch
+sends an SSLRequest (PostgreSQL manual, "Message Formats"). The server answers with one byte before it authenticates:
+the answer needs no connection slot and no free connection of the pool, and a partition, a refused port and a stopped
+server are all seen. Time counts in ticks: a busy event loop delays them, and reads the answer between two of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import struct
+from collections.abc import Coroutine
+from time import perf_counter
+from typing import Any
+
+from app.backends.pool import Pool
+from app.errors import ServiceError
+from app.logs import LOG
+
+TICK_SECONDS = 0.25
+_ASK_TICKS = (2, 4)
+"""Ticks without a sign of the database after which it is asked; then every second tick."""
+_LOST_TICKS = 6
+"""Ticks without a sign after which the database is lost; after two failures it is lost earlier."""
+_ANSWER_TICKS = 4
+_CANCEL_SECONDS = 1.0
+"""Limit of one cancellation, and the time until the next one."""
+GRACE_SECONDS = 2.0
+"""How long an overdue statement may take to end after its cancellation; then its connection is shut down."""
+_LOST = "DATABASE_LOST"
+_SSL_REQUEST = struct.pack("!ii", 8, 80877103)
+
+
+async def ask(host: str, port: int) -> None:
+    """Returns once a server answers an SSLRequest. Raises OSError or EOFError."""
+    if host.startswith("/"):
+        reader, writer = await asyncio.open_unix_connection(f"{host}/.s.PGSQL.{port}")
+    else:
+        reader, writer = await asyncio.open_connection(host, port)
+    try:
+        writer.write(_SSL_REQUEST)
+        await reader.readexactly(1)
+    finally:
+        writer.transport.abort()
+
+
+class Watch:
+    """Watches one pool and its database at `host` and `port`."""
+
+    def __init__(self, pool: Pool, host: str, port: int) -> None:
+        self._pool = pool
+        self._host = host
+        self._port = port
+        self._signs = 0
+        self._silent = _ASK_TICKS[0] - 1
+        self._failures = 0
+        self._timer: asyncio.TimerHandle | None = None
+        self._questions: dict[asyncio.Task[None], int] = {}
+        self._cancels: set[asyncio.Task[None]] = set()
+        self.reason: ServiceError | None = ServiceError(503, "DATABASE_UNKNOWN", "the database has not answered yet")
+        """Why the database cannot be used; None while it can."""
+
+    def start(self) -> None:
+        """Starts the ticks; the first one asks the database."""
+        self._tick()
+
+    async def close(self) -> None:
+        """Ends the ticks."""
+        if self._timer:
+            self._timer.cancel()
+        tasks = [*self._questions, *self._cancels]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _tick(self) -> None:
+        self._timer = asyncio.get_running_loop().call_later(TICK_SECONDS, self._tick)
+        self._end_overdue()
+        for question, age in list(self._questions.items()):
+            self._questions[question] = age + 1
+            if age == _ANSWER_TICKS:
+                question.cancel()
+        self._silent += 1
+        if self._pool.signs != self._signs:
+            self._signs = self._pool.signs
+            self._answered()
+        if self._silent >= _ASK_TICKS[0] and self._silent % 2 == 0:
+            self._questions[self._start(self._ask())] = 0
+        if self._silent >= _LOST_TICKS or self._failures > 1:
+            self._lose()
+
+    def _lose(self) -> None:
+        if not self.reason or self.reason.code != _LOST:
+            self.reason = ServiceError(503, _LOST, "the database does not answer")
+            LOG.warning("database lost", extra={"facts": {"failures": self._failures}})
+        self._pool.lose(self.reason)
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        return asyncio.get_running_loop().create_task(work)
+
+    def _answered(self) -> None:
+        self._silent = self._failures = 0
+        if self.reason and self._pool.regain():
+            if self.reason.code == _LOST:
+                LOG.info("database regained")
+            self.reason = None
+
+    async def _ask(self) -> None:
+        try:
+            await ask(self._host, self._port)
+        except (OSError, EOFError):
+            self._failures += 1
+        else:
+            self._answered()
+        finally:
+            self._questions.pop(asyncio.current_task(), None)  # type: ignore[arg-type]
+
+    def _end_overdue(self) -> None:
+        now = perf_counter()
+        for connection in self._pool.overdue(now):
+            if now > connection.due + GRACE_SECONDS:
+                connection.disconnect()
+            elif now > connection.cancelled_at + _CANCEL_SECONDS:
+                task = self._start(connection.cancel(_CANCEL_SECONDS))
+                self._cancels.add(task)
+                task.add_done_callback(self._cancels.discard)
