@@ -51,3 +51,10 @@ class Fault(Protocol):
     def healed(self, rig: Rig, planned: PlannedFault, before: Before) -> str:
         """Returns what shows that nothing of it is left, or an empty string as long as that does not. Polled."""
         ...
+
+    def tidy(self, rig: Rig, planned: PlannedFault, before: Before) -> None:
+        """Removes, once the load has ended, what is left and could not be removed without disturbing the tier.
+
+        Idempotent. Most faults leave nothing.
+        """
+        del rig, planned, before

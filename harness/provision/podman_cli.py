@@ -106,6 +106,15 @@ def set_cpus(rig: str, cpus: Mapping[str, float]) -> None:
         list(pool.map(limit, cpus.items()))
 
 
+def run_among_mounts(rig: str, host: str, command: Sequence[str]) -> None:
+    """Runs a command of this machine's administrator in the mount namespace of a container. Raises RigError."""
+    pid = run("inspect", "--format", "{{.State.Pid}}", f"pgcrucible-{rig}-{host}").strip()
+    enter = [*(["sudo", "-n"] if os.geteuid() else []), "nsenter", "--target", pid, "--mount", "--", *command]
+    done = subprocess.run(enter, capture_output=True, encoding="utf-8", errors="replace", check=False, timeout=60.0)
+    if done.returncode:
+        raise RigError(f"{host}: `{' '.join(command)}`: {done.stderr.strip()[-400:] or 'no output'}")
+
+
 def probe_runtime(candidates: Sequence[str]) -> tuple[str, Mapping[str, str]]:
     """Returns the first OCI runtime that starts a container here, and why each one before it did not.
 

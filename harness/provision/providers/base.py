@@ -90,6 +90,12 @@ class Provider(Protocol):
     def processes(self, name: str) -> Collection[int]:
         """Returns the ids of the processes of this machine that are the rig's hosts: none for containers."""
 
+    def run_privileged(self, name: str, host: Host, command: Sequence[str]) -> None:
+        """Runs a command as the administrator of this machine among the mounts of a host that it made.
+
+        Raises RigError where the host is not of this machine, or the command fails.
+        """
+
     def limit_cpus(self, name: str, cpus: Mapping[str, float]) -> None:
         """Limits hosts (by name) to a number of cores, effective at once; does nothing without LIMITS_CPUS."""
 

@@ -129,6 +129,11 @@ def processes(name: str) -> Collection[int]:
     return ()
 
 
+def run_privileged(name: str, host: Host, command: Sequence[str]) -> None:
+    """Runs a command among the mounts of a container, with the rights of this machine."""
+    podman_cli.run_among_mounts(name, host.name, command)
+
+
 def limit_cpus(name: str, cpus: Mapping[str, float]) -> None:
     """Limits containers to a number of cores, effective at once."""
     podman_cli.set_cpus(name, cpus)

@@ -127,6 +127,11 @@ def processes(name: str) -> Collection[int]:
     return ()
 
 
+def run_privileged(name: str, host: Host, command: Sequence[str]) -> None:
+    """Raises RigError: it is not a host of this machine."""
+    raise RigError(f"{host.name} of {name}: `{' '.join(command)}` failed, and it is not a host of this machine")
+
+
 def limit_cpus(name: str, cpus: Mapping[str, float]) -> None:
     """Does nothing: the harness sets no limits on machines that it did not create."""
     del name, cpus

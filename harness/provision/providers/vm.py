@@ -261,6 +261,13 @@ def processes(name: str) -> Collection[int]:
     return qemu.processes(folder(name)).values()
 
 
+def run_privileged(name: str, host: Host, command: Sequence[str]) -> None:
+    """Raises RigError: a virtual machine has all rights over SSH."""
+    raise RigError(
+        f"{host.name} of {name}: `{' '.join(command)}` failed, and a virtual machine has all rights over SSH"
+    )
+
+
 def limit_cpus(name: str, cpus: Mapping[str, float]) -> None:
     """Does nothing: `host_cpus` is the number of virtual CPUs, fixed when the machine starts."""
     del name, cpus
