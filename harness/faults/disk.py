@@ -38,7 +38,8 @@ sql "SELECT pg_logical_emit_message(true, 'pgcrucible', '')" > /dev/null
 sql "SELECT pg_switch_wal()" > /dev/null
 sql CHECKPOINT
 free=$(df --output=avail -k "$wal" | tail -n 1)
-fallocate -l "$free"K "$wal/pgcrucible-ballast" || dd if=/dev/zero of="$wal/pgcrucible-ballast" bs=64k 2> /dev/null || true
+ballast="$wal/pgcrucible-ballast"
+fallocate -l "$free"K "$ballast" || dd if=/dev/zero of="$ballast" bs=64k 2> /dev/null || true
 # The next segment does not fit. The server ends the session that finds out.
 for _ in 1 2 3 4 5 6 7 8; do
     sql "SELECT pg_logical_emit_message(true, 'pgcrucible', '')" > /dev/null 2>&1 || break
