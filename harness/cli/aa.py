@@ -6,6 +6,7 @@ repeats: `restart` of PostgreSQL, the service and HAProxy, `provision` of a new 
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,11 +18,11 @@ from harness.cli.runs import RESULTS
 from harness.compare import noise_floor_file
 from harness.compare.cells import RunData, comparable_name
 from harness.compare.environment import differences
-from harness.compare.noise_floor import figures_of, measured_floor
+from harness.compare.noise_floor import figures_of, measured_floor, trials_of
 from harness.compare.rows import METRICS
-from harness.errors import InvalidMeasurement, RigError
+from harness.errors import CrucibleError, InvalidMeasurement, RigError
 from harness.model import RunVerdict
-from harness.plan.options import BenchRequest
+from harness.plan.options import AA_RUNS, BenchRequest
 from harness.provision.provisioner import destroy, provision
 from harness.provision.restart import restart_services
 from harness.rig import state
@@ -29,6 +30,7 @@ from harness.rig.rig import open_rig
 from harness.scenarios import SCENARIOS
 from harness.store.run_reader import Run, load_run
 from harness.store.run_writer import RunWriter
+from harness.text import plural
 
 WORST_FIRST: tuple[RunVerdict, ...] = ("fail", "invalid", "unknown", "pass")
 
@@ -36,25 +38,31 @@ WORST_FIRST: tuple[RunVerdict, ...] = ("fail", "invalid", "unknown", "pass")
 def run_aa(request: BenchRequest) -> Run | None:
     """Makes the runs, stores the floor and returns the last run; None after a dry run.
 
-    Raises the error of the worst run's verdict; all runs and the floor are stored before.
+    Raises the error of the worst run's verdict; all runs and the floor are stored before. After an interruption or an
+    error the floor of the finished runs is stored, if they are enough.
     """
     count, rig = request.aa or 0, request.rig or DEFAULT_RIG
     between = request.aa_between or "restart"
     once = _single(request)
     runs: list[Run] = []
-    for number in range(1, count + 1):
+    try:
+        for number in range(1, count + 1):
+            if runs:
+                say(f"between the runs: {between}")
+                _separate(rig, between)
+            with prepare(once) as prepared:
+                if request.dry_run:
+                    print_plan(prepared.plan)
+                    say(f"{count} runs of these trials; between them: {between}")
+                    return None
+                run = execute(prepared)
+            runs.append(run)
+            say(f"A/A run {number} of {count}: {run.run_id}: {run.manifest.verdict}")
+            _write_report(run)
+    except BaseException:
         if runs:
-            say(f"between the runs: {between}")
-            _separate(rig, between)
-        with prepare(once) as prepared:
-            if request.dry_run:
-                print_plan(prepared.plan)
-                say(f"{count} runs of these trials; between them: {between}")
-                return None
-            run = execute(prepared)
-        runs.append(run)
-        say(f"A/A run {number} of {count}: {run.run_id}: {run.manifest.verdict}")
-        _write_report(run)
+            _store_floor_of_some(runs, between, count)
+        raise
     store_floor(runs, between)
     end_with(min(runs, key=lambda run: WORST_FIRST.index(run.manifest.verdict or "unknown")))
     return load_run(runs[-1].path)
@@ -90,6 +98,20 @@ def _build_again(name: str) -> None:
         state.write_private(floor, text)
 
 
+def _store_floor_of_some(runs: Sequence[Run], between: str, count: int) -> None:
+    """Stores the floor of the runs that finished before an error, which stays the one to be raised."""
+    with contextlib.suppress(OSError):  # the terminal may be gone (SIGHUP)
+        finished = f"{len(runs)} of {count} A/A runs finished"
+        if len(runs) < AA_RUNS:
+            say(f"no noise floor: {finished}, {AA_RUNS} are needed")
+            return
+        say(f"{finished}: their noise floor is stored")
+        try:
+            store_floor(runs, between)
+        except CrucibleError as error:
+            complain(f"warning: {error.message}")
+
+
 def store_floor(runs: Sequence[Run], between: str) -> None:
     """Stores how much the runs differ, in each of them and for the rig. A cell without it keeps what is known.
 
@@ -119,8 +141,9 @@ def store_floor(runs: Sequence[Run], between: str) -> None:
         RunWriter(RESULTS, run.manifest, run.path).save()
     largest = {metric: ratio for metric, cell, ratio in figures_of(floor) if not cell}
     values = ", ".join(f"{metric} {ratio - 1:.1%}" for metric, ratio in largest.items())
+    trials = plural(min(trials_of(floor).values()), "trial")
     say(
-        f"noise floor of rig '{rig.name}' between {len(runs)} runs ({between}), at most: {values}; "
+        f"noise floor of rig '{rig.name}' between {len(runs)} runs of {trials} ({between}), at most: {values}; "
         "smaller differences between two runs will not be reported as differences"
     )
 

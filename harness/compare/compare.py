@@ -123,6 +123,7 @@ def compare(
             *warnings(side_a, side_b),
             *moved,
             *_unmeasured(rows, known, several=several),
+            *_fewer_trials(rows, known, several=several),
             *(f"{cell}: {acknowledged(*shares)}" for cell, shares in refused.items() if shares),
         ),
     )
@@ -269,4 +270,19 @@ def _unmeasured(rows: Sequence[Row], known: KnownFloors, *, several: bool) -> It
             f"{f' and {len(more)} more' if more else ''}: only ratios beyond {ONE_SESSION:g} are shown there. "
             "`bench --aa 5` measures it; several runs a side (compare A1,A2,A3 B1,B2,B3) are judged by their own "
             "spread; variants of one run (bench --vary) need neither"
+        )
+
+
+def _fewer_trials(rows: Sequence[Row], known: KnownFloors, *, several: bool) -> Iterator[str]:
+    """Names the cells with fewer trials than the runs that their floor was measured with: their medians vary more."""
+    fewer = {
+        row.cell: (min(row.n_a, row.n_b), floor_trials)
+        for row in rows
+        if row.p is not None and min(row.n_a, row.n_b) < (floor_trials := known.trials(row.cell))
+    }
+    if fewer and not several:
+        (cell, (here, there)), *more = fewer.items()
+        yield (
+            f"the noise floor of {cell}{f' and {len(more)} more' if more else ''} is that of runs of {there} trials, "
+            f"and {here} a side are compared here, whose medians differ by more: compare with --repeat {there}"
         )

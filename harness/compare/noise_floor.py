@@ -7,9 +7,10 @@ standard deviation s; the difference of two further runs then is beyond s x sqrt
 tail (a prediction interval: Student's t because s is estimated from N runs). The floor is that distance for 5 % over
 all figures measured together (Bonferroni), and at least `LEAST_FLOOR`.
 
-A floor maps `metric cell` to a ratio of 1 or more, `metric` alone to the largest ratio of all cells, and `runs cell`
-to the number of runs of that cell. Without `runs cell` it comes from an earlier version, which compared two halves of
-one session: it says nothing about two sessions.
+A floor maps `metric cell` to a ratio of 1 or more, `metric` alone to the largest ratio of all cells, `runs cell` to the
+number of runs of that cell, and `trials cell` to the fewest trials of one of them: medians of fewer differ by more.
+Without `runs cell` it comes from an earlier version, which compared two halves of one session: it says nothing about
+two sessions.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ Six identical runs of PostgreSQL differed by 1.67 elsewhere (HammerDB, issue 822
 one machine of ours by 1.84. Two is the next round number; with less, the difference may be the session."""
 LARGEST_LOG = 20.0
 """A floor of more than e^20 is stored as that: no ratio is beyond it, and it is a number that files can hold."""
-_RUNS = "runs"
+_RUNS, _TRIALS = "runs", "trials"
 
 Floor = Mapping[str, float]
 
@@ -61,6 +62,11 @@ class KnownFloors:
                 ratios.append((max(fold(ratio), LEAST_FLOOR), source))
         return max(ratios, key=lambda one: one[0], default=(ASSUMED_FLOOR, ""))
 
+    def trials(self, cell: str) -> int:
+        """Returns the fewest trials of a run behind the floors of the cell; 0 where that is not known."""
+        known = [floor.get(f"{_TRIALS} {cell}", 0.0) for _, floor in self.floors if f"{_RUNS} {cell}" in floor]
+        return int(min((number for number in known if number >= 1), default=0))
+
     def between_runs(self, cell: str, metric: str) -> bool:
         """Returns whether the cell's metric was measured in several runs: `of` then holds for two single runs."""
         return any(_is_between_runs(floor, cell, metric) for _, floor in self.floors)
@@ -81,6 +87,7 @@ def measured_floor(
     metrics = tuple(metrics)
     sides = [by_cell(run, metrics) for run in runs]
     medians: dict[str, dict[str, list[float]]] = {}
+    trials: dict[str, int] = {}
     without: dict[str, str] = {}
     for cell in dict.fromkeys(cell for side in sides for cell in side):
         measured = [side[cell] for side in sides if cell in side and side[cell].valid]
@@ -89,6 +96,7 @@ def measured_floor(
         elif len(measured) < AA_RUNS:
             without[cell] = f"valid trials in {len(measured)} of {len(runs)} runs, {AA_RUNS} are needed"
         else:
+            trials[cell] = min(side.valid for side in measured)
             medians[cell] = {
                 metric: of_runs for metric in metrics if len(of_runs := _medians(measured, metric)) >= AA_RUNS
             }
@@ -98,6 +106,7 @@ def measured_floor(
         floor |= {f"{metric} {cell}": _distance(values, together) for metric, values in of_metric.items()}
         if of_metric:
             floor[f"{_RUNS} {cell}"] = float(min(map(len, of_metric.values())))
+            floor[f"{_TRIALS} {cell}"] = float(trials[cell])
     reasons = Counter(without.values())
     first = {why: cell for cell, why in reversed(without.items())}
     sentences = [f"{first[why]}{f' and {n - 1} more' if n > 1 else ''}: {why}" for why, n in reasons.items()]
@@ -123,12 +132,17 @@ def with_largest(floor: Floor) -> dict[str, float]:
     largest: dict[str, float] = {}
     for key, ratio in cells.items():
         metric = key.split(" ")[0]
-        if metric != _RUNS:
+        if metric not in (_RUNS, _TRIALS):
             largest[metric] = max(ratio, largest.get(metric, 1.0))
     return largest | cells
 
 
+def trials_of(floor: Floor) -> dict[str, int]:
+    """Returns the fewest trials of a run by cell."""
+    return {key.removeprefix(f"{_TRIALS} "): int(n) for key, n in floor.items() if key.startswith(f"{_TRIALS} ")}
+
+
 def figures_of(floor: Floor) -> list[tuple[str, str, float]]:
-    """Returns the ratios as (metric, cell or "", ratio), without the numbers of runs."""
+    """Returns the ratios as (metric, cell or "", ratio), without the numbers of runs and trials."""
     parts = [(*key.partition(" ")[::2], ratio) for key, ratio in floor.items()]
-    return [(metric, cell, ratio) for metric, cell, ratio in parts if metric != _RUNS]
+    return [(metric, cell, ratio) for metric, cell, ratio in parts if metric not in (_RUNS, _TRIALS)]

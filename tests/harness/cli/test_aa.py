@@ -72,13 +72,16 @@ def runs_of(root: Path, *cells: Cell, **more: Any) -> list[Run]:
     return [run_of(root, *cells, rate=rate, **more) for rate in RATES]
 
 
-def test_a_measured_floor_is_added_to_the_known_one_and_stored_in_every_run(tmp_path: Path) -> None:
+def test_a_measured_floor_is_added_to_the_known_one_and_stored_in_every_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     runs = runs_of(tmp_path, CELL)
     store_floor(runs, "restart")
     floor = noise_floor_file.noise_floor(RIG.name, RIG.model_dump())
-    assert set(floor) == {*KNOWN, f"rps {name(CELL)}", f"runs {name(CELL)}"}
+    assert set(floor) == {*KNOWN, f"rps {name(CELL)}", f"runs {name(CELL)}", f"trials {name(CELL)}"}
     assert 1.05 < floor[f"rps {name(CELL)}"] < 1.08
-    assert floor[f"runs {name(CELL)}"] == 5
+    assert (floor[f"runs {name(CELL)}"], floor[f"trials {name(CELL)}"]) == (5, 3)
+    assert "between 5 runs of 3 trials (restart)" in capsys.readouterr().out
     assert [load_run(run.path).manifest.noise_floor for run in runs] == [floor] * 5
 
 
@@ -99,7 +102,7 @@ def test_runs_that_show_nothing_keep_the_known_floor(
 def test_a_failed_cell_does_not_affect_other_cells(tmp_path: Path) -> None:
     store_floor([*runs_of(tmp_path, CELL, OTHER)[:4], run_of(tmp_path, CELL, OTHER, failed=OTHER)], "restart")
     assert set(noise_floor_file.noise_floor(RIG.name, RIG.model_dump())) == {
-        *KNOWN, f"rps {name(CELL)}", f"runs {name(CELL)}",
+        *KNOWN, f"rps {name(CELL)}", f"runs {name(CELL)}", f"trials {name(CELL)}",
     }  # fmt: skip
 
 
@@ -108,7 +111,7 @@ def test_cells_that_are_judged_together_fail_together(tmp_path: Path) -> None:
     pools = [Cell(scenario="pool-sweep", clients=200, requests=200, pool=pool) for pool in (1, 5)]
     store_floor(runs_of(tmp_path, *pools, CELL, failed=pools[0]), "restart")
     assert set(noise_floor_file.noise_floor(RIG.name, RIG.model_dump())) == {
-        *KNOWN, f"rps {name(CELL)}", f"runs {name(CELL)}",
+        *KNOWN, f"rps {name(CELL)}", f"runs {name(CELL)}", f"trials {name(CELL)}",
     }  # fmt: skip
 
 
@@ -148,6 +151,52 @@ def test_sessions_are_separate_and_the_worst_verdict_is_the_exit_code(steps: lis
     assert steps == ["run", *(("r", "restart"), "run") * 4]
     assert len([path for path in (tmp_path / "results").iterdir() if not path.is_symlink()]) == 5
     assert f"runs {name(CELL)}" in noise_floor_file.noise_floor(RIG.name, RIG.model_dump())
+
+
+@pytest.mark.parametrize(("finished", "floor"), [(1, False), (4, False), (5, True), (6, True)])
+@pytest.mark.parametrize("error", [KeyboardInterrupt("SIGTERM"), RigError("the rig is gone")])
+def test_after_an_interruption_the_floor_of_the_finished_runs_is_stored(
+    tmp_path: Path, steps: list[object], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+    error: BaseException, *, finished: int, floor: bool,
+) -> None:  # fmt: skip
+    rates = iter([*RATES, 1000.0])
+
+    def execute(_: object) -> Run:
+        if steps.count("run") == finished:
+            raise error
+        steps.append("run")
+        return run_of(tmp_path, CELL, rate=next(rates))
+
+    monkeypatch.setattr(aa, "execute", execute)
+    with pytest.raises(type(error)):
+        aa.run_aa(BenchRequest(aa=7, rig="r", repeat=5, texts={}))
+    known = noise_floor_file.noise_floor(RIG.name, RIG.model_dump())
+    assert (f"runs {name(CELL)}" in known) == floor
+    output = capsys.readouterr().out
+    if floor:
+        assert known[f"runs {name(CELL)}"] == finished
+        assert f"{finished} of 7 A/A runs finished: their noise floor is stored" in output
+    else:
+        assert f"no noise floor: {finished} of 7 A/A runs finished, 5 are needed" in output
+
+
+def test_an_interruption_stays_the_error_where_the_finished_runs_have_no_floor(
+    tmp_path: Path, steps: list[object], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def store(*_: object) -> None:
+        raise InvalidMeasurement("no noise floor: different environments")
+
+    def execute(_: object) -> Run:
+        if steps.count("run") == 5:
+            raise KeyboardInterrupt
+        steps.append("run")
+        return run_of(tmp_path, CELL)
+
+    monkeypatch.setattr(aa, "execute", execute)
+    monkeypatch.setattr(aa, "store_floor", store)
+    with pytest.raises(KeyboardInterrupt):
+        aa.run_aa(BenchRequest(aa=7, rig="r", repeat=5, texts={}))
+    assert "different environments" in capsys.readouterr().err
 
 
 def test_a_dry_run_says_how_many_runs(steps: list[object], capsys: pytest.CaptureFixture[str]) -> None:

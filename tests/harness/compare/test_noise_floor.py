@@ -22,6 +22,7 @@ from harness.compare.noise_floor import (
     KnownFloors,
     figures_of,
     measured_floor,
+    trials_of,
     with_largest,
 )
 from harness.compare.rows import METRICS as COMPARED
@@ -71,6 +72,7 @@ def test_the_floor_is_the_prediction_interval_of_two_more_runs() -> None:
         "rps": pytest.approx(math.exp(2.7764451 * math.sqrt(2) * spread)),
         f"rps {X}": pytest.approx(math.exp(2.7764451 * math.sqrt(2) * spread)),
         f"runs {X}": 5,
+        f"trials {X}": 3,
     }
     assert without == []
 
@@ -143,6 +145,34 @@ def test_halves_of_one_session_would_not_have_covered_it() -> None:
     assert claims > 30
 
 
+def test_a_floor_names_the_fewest_trials_of_its_runs() -> None:
+    made = levels(*[3000.0] * 5)
+    made[2] = [*made[2][:2], trial(3, scenario="x", valid=False)]
+    floor, _ = measured(made)
+    assert floor[f"trials {X}"] == 2
+    assert trials_of(floor) == {X: 2}
+    assert set(figures_of(floor)) == {(m, c, LEAST_FLOOR) for m in METRICS for c in ("", X)}
+    assert KnownFloors(floors=[("rig", floor)]).trials(X) == 2
+    assert KnownFloors(floors=[("rig", floor), ("run A", floor | {f"trials {X}": 8.0})]).trials(X) == 2
+    assert KnownFloors(floors=[("rig", {f"rps {X}": 1.1, f"runs {X}": 5.0})]).trials(X) == 0, "an older version's"
+
+
+def test_a_comparison_of_fewer_trials_than_the_floors_runs_have_says_so() -> None:
+    floor, _ = measured([[trial(n) for n in range(1, 9)] for _ in range(5)])
+    cell = comparable_name(trial(1).cell)
+
+    def warnings(trials: int, known: dict[str, float]) -> list[str]:
+        a, b = runs(*([trial(n) for n in range(1, trials + 1)] for _ in range(2)))
+        return [text for text in compare(a, b, floors={"rig": known}).warnings if "noise floor of" in text]
+
+    assert warnings(5, floor) == [
+        f"the noise floor of {cell} is that of runs of 8 trials, and 5 a side are compared here, whose medians differ "
+        "by more: compare with --repeat 8"
+    ]
+    assert warnings(8, floor) == warnings(5, {**floor, f"trials {cell}": 5.0}) == []
+    assert warnings(5, {key: ratio for key, ratio in floor.items() if not key.startswith("trials ")}) == []
+
+
 def test_a_measured_cell_has_its_floor_and_others_the_largest_known_or_assumed() -> None:
     wide = [3000.0, 3300.0, 2700.0, 3100.0, 2900.0]
     floor, without = measured(both(levels(*wide), levels(*[3000.0] * 5, scenario="y")))
@@ -180,7 +210,7 @@ def test_cells_without_a_floor_have_a_reason() -> None:
     few = [[trial(1, scenario="y", valid=n != 3)] for n in range(AA_RUNS)]
     once = [[trial(1, scenario="z")] if n == 0 else [] for n in range(AA_RUNS)]
     floor, without = measured(both(both(levels(*same), few), once))
-    assert set(floor) == {"rps", "p50_ms", f"rps {X}", f"p50_ms {X}", f"runs {X}"}
+    assert set(floor) == {"rps", "p50_ms", f"rps {X}", f"p50_ms {X}", f"runs {X}", f"trials {X}"}
     assert without == [
         f"{Y}: valid trials in 4 of 5 runs, 5 are needed",
         f"{Z}: valid trials in 1 of 5 runs, 5 are needed",
@@ -194,7 +224,7 @@ def test_cells_without_a_floor_have_a_reason() -> None:
 def test_figure_without_a_ratio_has_no_floor(figure: float | None) -> None:
     measurements = levels(*[3000.0] * 5)
     measurements[3] = [trial(n, scenario="x", p50_ms=figure) for n in range(1, 4)]
-    assert set(measured(measurements)[0]) == {"rps", f"rps {X}", f"runs {X}"}
+    assert set(measured(measurements)[0]) == {"rps", f"rps {X}", f"runs {X}", f"trials {X}"}
 
 
 def test_impossible_figure_is_rejected() -> None:
