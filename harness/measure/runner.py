@@ -76,11 +76,10 @@ def bench(
                     writer=writer, load=load, echo=echo, during=during, ceiling_rps=ceiling_rps,
                     earlier=earlier,
                 )  # fmt: skip
-                results = [*earlier, *(runner.run(trial) for trial in trials_to_measure(earlier, plan))]
+                results = [*earlier, *runner.run(trials_to_measure(earlier, plan))]
                 while later := next_trials(plan, scenarios, results):
-                    results += [runner.run(trial) for trial in later]
-                for trial in trials_to_remeasure(results, plan):
-                    runner.run(trial)
+                    results += runner.run(later)
+                runner.run(trials_to_remeasure(results, plan))
         with writer.stage("restore"):
             target.restore()
         measure_canaries(target, writer, "after")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -63,17 +63,20 @@ class TrialRunner:
         self._interruption: BaseException | None = None
         self._signals = DeferredSignals()
 
-    def run(self, trial: Trial) -> TrialResult:
-        """Runs one trial; returns the result that is stored. Once measured it is stored whole, signal or not."""
-        with DeferredSignals() as self._signals:
-            result = self._run(trial)
-        self._results.append(result)
-        return result
+    def run(self, trials: Sequence[Trial]) -> list[TrialResult]:
+        """Runs trials; returns the results that are stored. One that is measured is stored whole, signal or not."""
+        last = max((trial.order for trial in trials), default=0)  # trials measured once more come after the plan
+        done = []
+        for trial in trials:
+            with DeferredSignals() as self._signals:
+                result = self._run(trial, max(self._plan.most_trials, last))
+            self._results.append(result)
+            done.append(result)
+        return done
 
-    def _run(self, trial: Trial) -> TrialResult:
+    def _run(self, trial: Trial, total: int) -> TrialResult:
         trial = with_rate(trial, self._results)
         cell = trial.cell
-        total = max(self._plan.most_trials, trial.order)  # trials that are measured once more come after the plan
         most = "at most " if self._plan.later else ""
         self._echo(f"[{trial.order}/{most}{total}] {cell.name}" + self._repetition(trial))
         if cell.rate == 0:

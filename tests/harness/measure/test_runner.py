@@ -28,6 +28,7 @@ from harness.model import Cell, Finding, Trial
 from harness.plan.load_share import open_cell
 from harness.plan.planner import Plan
 from harness.plan.scenario import RemoteWorkload, Scenario
+from harness.plan.variants import parse_vary, varied_keys, with_variant
 from harness.record import TrialResult
 from harness.report.page import write_report
 from harness.report.run_summary import summarise
@@ -173,6 +174,19 @@ def test_a_trial_whose_generator_was_held_up_is_measured_once_more(
     run = benches.go(plan(SHORT))
     assert [(row.trial.order, row.trial.seed, row.valid) for row in run.rows] == [(1, 1, False), (2, 1, True)]
     assert run.manifest.verdict == "pass"
+
+
+def test_the_trials_of_a_block_that_is_measured_once_more_are_counted_together(
+    benches: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(SCENARIOS, "counting", replace(SCENARIOS["counting"], timing_matters=True))
+    doubts = iter([["the load generator was held up"]])
+    monkeypatch.setattr(generator_checks, "reasons", lambda *_: next(doubts, []))
+    variants = parse_vary("vary", "app_pool_size=5,20")
+    cells = [with_variant(SHORT, variant, varied_keys(variants)) for variant in variants]
+    benches.go(replace(plan(*cells), variants=variants))
+    shown = [line.split()[0] for line in benches.lines if line.startswith("[")]
+    assert shown == ["[1/2]", "[2/2]", "[3/4]", "[4/4]"]
 
 
 def test_a_trial_that_other_programs_disturbed_is_measured_once_more(
