@@ -18,6 +18,7 @@ from harness.model import BACKENDS, Cell, Trial
 from harness.plan import blocks
 from harness.plan.load_share import after_closed
 from harness.plan.options import BLOCKS, BenchRequest
+from harness.plan.sample_memory import require_readable
 from harness.plan.scenario import Scenario, Site, Skip
 from harness.plan.variants import Variant, varied_keys, with_variant
 from harness.text import plural
@@ -32,8 +33,7 @@ class Plan:
     """The trials in order, and the skipped scenarios with the reason.
 
     `samples`: every trial keeps its samples, whatever its length. `variants`: what the trials compare, if anything.
-    `samples`: every trial keeps its samples, whatever its length. `later`: scenario that searches -> the most trials
-    that its results add (plan/search.py); `seed`: of these trials.
+    `later`: scenario that searches -> the most trials that its results add (plan/search.py); `seed`: of these trials.
     """
 
     trials: tuple[Trial, ...]
@@ -62,7 +62,7 @@ def make_plan(
     Shuffled blocks spread slow drift (heat, noisy neighbours) over all cells. Within a block, cells with the same
     service settings stay together, because changing the settings takes longer than most trials. With `variants`, those
     of a cell are measured one after the other instead (harness/plan/blocks.py). Raises UsageError if nothing can be
-    measured or the rig has fewer hosts than requested.
+    measured, the rig has fewer hosts than requested, or the samples of a trial are too many.
     """
     if options.hosts is not None and options.hosts > site.hosts:
         raise UsageError(
@@ -81,10 +81,10 @@ def make_plan(
     later: Counter[str] = Counter()
     for cell in (trial.cell for trial in trials if scenarios[trial.cell.scenario].next_cells):
         later[cell.scenario] += scenarios[cell.scenario].most_trials(cell) - 1
-    return Plan(
-        trials=tuple(trials), skipped=skipped, samples=options.samples, variants=tuple(variants),
-        later=later, seed=options.seed,
-    )  # fmt: skip
+    plan = Plan(trials=tuple(trials), skipped=skipped, samples=options.samples, variants=tuple(variants),
+                later=later, seed=options.seed)  # fmt: skip
+    require_readable(plan, scenarios)
+    return plan
 
 
 def _interleaved(

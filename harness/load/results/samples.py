@@ -48,6 +48,15 @@ GZIP_ROWS = 50_000
 """A file with this many rows or more is compressed (samples.csv.gz)."""
 
 
+_ID_CHARACTERS = 40
+"""Of an id, which has the run, the load host and a number."""
+
+
+def memory_bytes(requests: float, captures: int) -> float:
+    """Returns about how much memory `read_samples` takes for so many requests with so many captured fields."""
+    return requests * (_ROW_BYTES + 8 * captures + _TEXT_BYTES + _ID_CHARACTERS)
+
+
 class MemoryBudget:
     """What several samples files together may take in memory; raises ValueError where it is used up."""
 
