@@ -21,6 +21,19 @@ NEVER_US = 1 << 62
 """Sentinel "never" timestamp; an int, because comparing ints is faster than comparing with float infinity."""
 
 
+class TextNumbers(dict[str, int]):
+    """Text -> its number, in the order of arrival; all texts beyond a thousand share one entry."""
+
+    def __init__(self) -> None:
+        super().__init__({"": 0})
+
+    def __missing__(self, text: str) -> int:
+        if len(self) >= TABLE_LIMIT and text != OTHERS:
+            return self[OTHERS]
+        self[text] = len(self)
+        return self[text]
+
+
 class Columns(NamedTuple):
     """Completed requests in the order of completion, one column per field; times in absolute µs."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from harness.load import littles_law
 from harness.load.outcome import CLOSED_WHILE_IDLE
 from harness.load.results.process_usage import TICK_US, ProcessUsage
 from harness.load.results.summary import LaneSummary
@@ -25,17 +26,10 @@ MAX_MISSING = 0.01
 """Share of the connections that may be missing at the release; opening them delays the first requests."""
 MAX_APART_MS = 100.0
 """Distance between the instants at which stripes begin to measure: a tenth of the shortest window."""
-LITTLE_TOLERANCE = 0.05
-_LITTLE_GRAIN = 2.0
-"""Requests in flight: the resolution of samples every 10 ms when there are few."""
 _SHORT_DELAY_US = 100_000
 """A delay below a tenth of a second at the end of a short trial is no sign of a slow generator."""
 _ENOUGH_LOOKS = 10
 _ENOUGH_FOR_P99 = 1000
-_LITTLE_LOOKS = 50
-"""The shortest window, one second, has 97."""
-_LITTLE_ERRORS = 4.0
-"""Standard errors of the mean over the looks; the number in flight varies at most like a Poisson count."""
 
 
 def reasons(summary: LaneSummary) -> list[str]:
@@ -45,7 +39,7 @@ def reasons(summary: LaneSummary) -> list[str]:
         *_lag(summary),
         *_noticed_late(summary),
         *_achieved(summary),
-        *_little(summary),
+        *littles_law.reasons(summary),
         *_same_window(summary),
         *_idle_connections(summary),
     ]
@@ -220,34 +214,6 @@ def _achieved(summary: LaneSummary) -> list[str]:
     return [
         f"only {share:.0%} of the offered {summary.offered_rate:g} requests/s were sent "
         f"(limit {MIN_ACHIEVED:.0%}): {summary.late:,} waited for a free one of {summary.clients} connections"
-    ]
-
-
-def _little(summary: LaneSummary) -> list[str]:
-    """Little's law as an identity: mean number in flight = time that requests spent in flight / length of the window.
-
-    Rate x mean service time differs from this by the requests that cross an edge of the window. With slow answers and a
-    long tail that is too much: 64 clients with 160 answers per second were once 8 % off.
-
-    The tolerance grows as the looks become fewer: for chance, and for the one look that is missing at either edge of
-    the window, when as many requests as ever may have been in flight.
-    """
-    seconds = summary.seconds
-    looks = min((process.looks for process in summary.watch), default=0)
-    if not seconds or summary.busy_us is None or looks < _LITTLE_LOOKS:
-        return []
-    observed = sum(process.in_flight or 0.0 for process in summary.watch)
-    expected = summary.busy_us / 1e6 / seconds
-    tolerance = max(
-        LITTLE_TOLERANCE * expected + 2 * summary.peak_in_flight / looks,
-        _LITTLE_ERRORS * math.sqrt(expected / looks),
-        _LITTLE_GRAIN * len(summary.watch),
-    )
-    if abs(observed - expected) <= tolerance:
-        return []
-    return [
-        f"Little's law does not hold: {observed:.1f} requests were in flight on average, "
-        f"their times add up to {expected:.1f} (tolerance {tolerance:.1f})"
     ]
 
 

@@ -16,12 +16,13 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol, cast
 
 from harness.errors import RigError
-from harness.load.counters import NEVER_US, OTHERS, TABLE_LIMIT, Columns, MeasuredWindow, PhaseCounters
+from harness.load.counters import NEVER_US, Columns, MeasuredWindow, PhaseCounters, TextNumbers
 from harness.load.events import Event
 from harness.load.job import Job
 from harness.load.outcome import OUTCOMES, Answer, captured_bytes
-from harness.load.results import histogram
+from harness.load.results import histogram, service_times
 from harness.load.results.samples import Sample
+from harness.load.results.service_times import ServiceTimes
 from harness.load.results.summary import CapturedTotal
 from harness.model import OutcomeCounts
 
@@ -55,19 +56,6 @@ def _columns() -> dict[str, tuple[str, int]]:
 
 
 _COLUMNS = _columns()
-
-
-class TextNumbers(dict[str, int]):
-    """Text -> its number, in the order of arrival; all texts beyond a thousand share one entry."""
-
-    def __init__(self) -> None:
-        super().__init__({"": 0})
-
-    def __missing__(self, text: str) -> int:
-        if len(self) >= TABLE_LIMIT and text != OTHERS:
-            return self[OTHERS]
-        self[text] = len(self)
-        return self[text]
 
 
 class SentRequest(Protocol):
@@ -115,6 +103,7 @@ class SampleBuffer:
         self._hosts, self._errors = TextNumbers(), TextNumbers()
         self.phases = (PhaseCounters(), PhaseCounters())
         self.window = MeasuredWindow()
+        self.inside = ServiceTimes()
         self.t0_us = 0
         self.measure_from_us = NEVER_US
         """Requests due from this instant on belong to the measured phase."""
@@ -198,6 +187,11 @@ class SampleBuffer:
                 error.tolist() if error.tobytes().strip(b"\0") else [],
             )
             self.window.count(rows)
+            if service_times.FIELD in self._captures:
+                durations_ms, window = self._captured(service_times.FIELD, new), self.window
+                self.inside += service_times.sum_up(
+                    durations_ms, rows.sent_us, rows.done_us, window.begin_us, window.until_us
+                )
             for phase, part in zip(self.phases, rows.split(self.measure_from_us), strict=True):
                 if part.due_us:
                     phase.count(part, list(self._errors))
@@ -216,6 +210,11 @@ class SampleBuffer:
         kind, offset = _COLUMNS[name]
         numbers = memoryview(self._block)[rows].cast(cast(Literal["q", "I", "H", "B"], kind))
         return numbers[offset // numbers.itemsize :: self._width // numbers.itemsize]
+
+    def _captured(self, name: str, rows: slice) -> memoryview[float]:
+        """One captured field of these rows of the current block."""
+        first = _ROW.size // 8 + self._captures.index(name)
+        return memoryview(self._block)[rows].cast("d")[first :: self._width // 8]
 
     def tick(self, now_us: int) -> None:
         """Count new rows, and write every second that is over."""

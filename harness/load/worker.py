@@ -192,6 +192,7 @@ def _summary(job: Job, engine: Engine, t0_us: int, steps: list[Row], window: Win
         measure_to_us=relative(to_us),
         window=OutcomeTotals(ok=ok, fail=fail, unknown=unknown),
         busy_us=round(buffer.window.busy_us),
+        inside=buffer.inside,
         stalls=tuple((start - t0_us, end - t0_us) for start, end in stalls.longest(buffer.window.stalls)),
         warmup=_totals(warmup),
         measure=_totals(measure),

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from harness.checks.required_evidence import LEDGER, PARTS
-from harness.load import generator_checks
+from harness.load import generator_checks, littles_law
 from harness.load.spec import LoadSpec
 from harness.measure.deferred_signals import DeferredSignals
 from harness.measure.load_controller import LoadController, LoadResults
@@ -148,6 +148,8 @@ class TrialRunner:
             after = self.read_after(trial.cell, reads, before)
         evidence = add_client_counts(difference(before, after, vacuums), results, captures)
         for summary in results.summaries.values():
+            if not littles_law.is_judged(summary):
+                self._writer.warn(littles_law.NOT_JUDGED)
             for note in generator_checks.notes(summary, self._ceiling_rps):
                 evidence = replace(evidence, notes=(*evidence.notes, f"{trial.cell.name}: {note}"))
         return results, evidence if samples else leave_out_per_request_checks(evidence, ledger=ledger)

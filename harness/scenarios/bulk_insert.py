@@ -62,7 +62,7 @@ def workload(trial: Trial) -> dict[str, LoadSpec]:
     good = [f"{{n}}-{number}" for number in range(rows)]
     bad = [*(f"9{{n}}-{number}" for number in range(rows - 1)), "x" * TOO_LONG]
     path = "/api/bulk-insert"
-    bulk = Operation(name="bulk", path=path, body={"data": good}, value="count", capture=("ids",))
+    bulk = Operation(name="bulk", path=path, body={"data": good}, value="count", capture=("ids", "duration"))
     refused = Operation(name="refused", path=path, body={"data": bad})
     return {
         "main": lane(bulk, clients=cell.clients, requests=cell.requests),

@@ -82,7 +82,8 @@ def workload(trial: Trial) -> dict[str, LoadSpec]:
     )
     if cell.params["load"] == "open":
         return {"main": main}
-    hold = Operation(name="hold", path="/api/transaction", body={"key": "{key}", "hold_ms": int(HOLD_S * 1000)})
+    body = {"key": "{key}", "hold_ms": int(HOLD_S * 1000)}
+    hold = Operation(name="hold", path="/api/transaction", body=body, capture=("duration",))
     pressure = LoadSpec(
         mode="closed",
         clients=cell.hosts * cell.pool,

@@ -69,7 +69,7 @@ def workload(trial: Trial) -> Workload:
             requests=PAIRS,
             timeout_s=60.0,
             keys=Keys(kind="cycle", prefix="pair", count=PAIRS),
-            operations=(Operation(name="cross", path="/api/transaction", body=body, capture=("retries",)),),
+            operations=(Operation(name="cross", path="/api/transaction", body=body, capture=("retries", "duration")),),
         )
 
     return {"main": lane("a", "b"), "crossed": lane("b", "a")}

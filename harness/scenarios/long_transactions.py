@@ -72,7 +72,8 @@ def workload(trial: Trial) -> dict[str, LoadSpec]:
         )
     }
     if kind != "none":
-        long = Operation(name="long", path="/app-1/api/transaction", body={"key": "{key}", "hold_ms": HOLD_MS})
+        body = {"key": "{key}", "hold_ms": HOLD_MS}
+        long = Operation(name="long", path="/app-1/api/transaction", body=body, capture=("duration",))
         lanes["long"] = LoadSpec(mode="closed", clients=1, requests=1, timeout_s=60.0, keys=locked, operations=(long,))
     return lanes
 

@@ -101,7 +101,7 @@ def workload(trial: Trial) -> dict[str, LoadSpec]:
     """Returns a steady load through the load balancer."""
     cell = trial.cell
     body = {"key": "{key}", "hold_ms": HOLD_MS}
-    hold = Operation(name="hold", path="/api/transaction", body=body, capture=("pool_wait_ms",))
+    hold = Operation(name="hold", path="/api/transaction", body=body, capture=("pool_wait_ms", "duration"))
     operation = hold if cell.params["bound"] == "pool" else increment(cell.strategy)
     return {"main": load(cell, operation, Keys(kind="cycle", prefix="scale", count=10_000))}
 

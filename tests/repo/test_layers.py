@@ -23,6 +23,7 @@ PURE_MODULES = (
     "harness/load/spec.py", "harness/load/job.py", "harness/load/schedule.py",
     "harness/load/steady_state.py", "harness/load/coordinator.py",
     "harness/load/generator_checks.py", "harness/load/decode.py", "harness/load/outcome.py", "harness/load/counters.py",
+    "harness/load/littles_law.py", "harness/load/results/service_times.py",
     "harness/load/results/summary.py", "harness/isolation/case_model.py", "harness/isolation/cases.py",
     "harness/isolation/observe.py", "harness/isolation/deadlock_pairs.py", "harness/isolation/matrix.py",
     "harness/report/charts/correctness.py", "harness/report/charts/telemetry.py",

@@ -17,6 +17,7 @@ from harness.load.decode import decode
 from harness.load.results import histogram
 from harness.load.results.percentiles import NO_VALUES, Percentiles
 from harness.load.results.process_usage import ProcessUsage
+from harness.load.results.service_times import ServiceTimes
 from harness.load.results.stalls import Stall, longest_ms, together_stalls
 from harness.load.steady_state import STEP_MS, Row, is_steady, together, trend, windows_together
 
@@ -113,6 +114,8 @@ class LaneSummary:
     """Stretches of the window in which requests were in flight and none was answered; None in older runs."""
     busy_us: int | None = None
     """Time that requests spent in flight inside the window, summed over all of them; None in older runs."""
+    inside: ServiceTimes | None = None
+    """The same as the responses tell it; None in older runs."""
     warmup: PhaseTotals
     measure: PhaseTotals
     captured: Mapping[str, CapturedTotal] = field(default_factory=dict)
@@ -231,6 +234,7 @@ class LaneSummary:
             apart_us=max(max(starts, default=0) - min(starts, default=0), *(summary.apart_us for summary in summaries)),
             window=_sum(summary.window for summary in summaries),
             busy_us=sum(_present(summary.busy_us for summary in summaries)),
+            inside=_sum(summary.inside or ServiceTimes() for summary in summaries) if first.inside else None,
             stalls=together_stalls([(summary.stalls, summary.last_done_us) for summary in moved]),
             warmup=_sum(summary.warmup for summary in summaries),
             measure=_sum(summary.measure for summary in summaries),
@@ -272,7 +276,7 @@ def is_shared(boot_ids: Sequence[str]) -> bool:
     return len(set(boot_ids)) == 1 and boot_ids[0] != ""
 
 
-_Totals = TypeVar("_Totals", OutcomeTotals, PhaseTotals, ConnectionTotals)
+_Totals = TypeVar("_Totals", OutcomeTotals, PhaseTotals, ConnectionTotals, ServiceTimes)
 
 
 def _sum(parts: Iterable[_Totals]) -> _Totals:

@@ -6,8 +6,9 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from harness.compare.cells import comparable_name
-from harness.compare.noise_floor import figures_of
+from harness.compare.noise_floor import figures_of, trials_of
 from harness.load.generator_checks import achieved
+from harness.load.littles_law import mean_in_service
 from harness.load.results.process_usage import ProcessUsage
 from harness.load.results.summary import LaneSummary
 from harness.record import TrialResult
@@ -20,6 +21,7 @@ from harness.store.manifest import Manifest
 GENERATOR_HEAD = (
     "trial", "cell", "CPU, busiest process", "waited for a CPU", "longest stall, ms",
     "send lag p99, ms", "latency p99, ms", "service time p99, ms", "in flight, mean", "by Little's law",
+    "in the service, mean",
     "achieved / offered", "warm-up", "trial is",
 )  # fmt: skip
 
@@ -63,8 +65,11 @@ def _generator(trials: Sequence[TrialData], labels: Mapping[str, str]) -> Table:
         "ready to run but did not. Stall: time in which it did not run although it should have. Send lag: from the "
         "time at which a request was due to the time at which it was sent; latency includes it, service time does "
         "not. In flight: open requests as the generator counted them, beside the number that follows from their "
-        "service times by Little's law; if the two are far apart, one is wrong. Achieved: planned duration of the "
-        "schedule divided by the time that sending it took. Steady: throughput and p95 no longer changed when "
+        "service times by Little's law; in an open load, if the two are far apart, one is wrong (in a closed load both "
+        "are the number of clients). In the service: the same from the durations that the responses tell, by the "
+        "service's clock; it cannot be more than were in flight, and the others waited outside of the service. "
+        "Without a value the responses tell none, and Little's law is not judged. Achieved: planned duration of "
+        "the schedule divided by the time that sending it took. Steady: throughput and p95 no longer changed when "
         "measuring began.",
     )
 
@@ -88,6 +93,7 @@ def _generator_figures(trial: TrialData) -> list[Value]:
         ),
         Value(number(_in_flight(processes))),
         Value(number(_by_littles_law(row, summary))),
+        Value(number(mean_in_service(summary) if summary else None)),
         Value(NOTHING if share is None else percent(share)),
         Value({None: "none", True: "steady", False: "not steady"}[row.steady]),
         Value("valid", "" if row.times_valid else "times doubted", "pass")
@@ -122,16 +128,16 @@ def _by_littles_law(row: TrialResult, summary: LaneSummary | None) -> float | No
 
 def _noise(manifest: Manifest, labels: Mapping[str, str]) -> Table:
     """Returns the noise floor of this run's cells, and the one that holds for all other cells."""
-    floor = figures_of(manifest.noise_floor)
+    floor, trials = figures_of(manifest.noise_floor), trials_of(manifest.noise_floor)
     return table(
         "Noise floor of this rig" if floor else "Noise floor of this rig: not measured",
-        ("metric", "cell", "two identical runs differ by up to"),
+        ("metric", "cell", "two identical runs differ by up to", "trials of a run"),
         [
-            [metric, labels[cell] or cell if cell else "any other", percent(ratio - 1)]
+            [metric, labels[cell] or cell if cell else "any other", percent(ratio - 1), number(trials.get(cell))]
             for metric, cell, ratio in floor
             if not cell or cell in labels
         ],
-        note="A smaller difference between two runs means nothing."
+        note="A smaller difference between two runs means nothing. Runs of fewer trials differ by more."
         if floor
         else "Without it, it is unknown which differences between runs mean nothing. ./run bench --aa 5 measures it.",
     )

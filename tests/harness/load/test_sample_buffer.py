@@ -9,9 +9,10 @@ import pytest
 
 from harness.errors import RigError
 from harness.load import sample_buffer
+from harness.load.counters import TextNumbers
 from harness.load.job import decode_job
 from harness.load.outcome import FAIL, OK, OUTCOMES, UNKNOWN, Answer
-from harness.load.sample_buffer import MEASURE, SampleBuffer, TextNumbers
+from harness.load.sample_buffer import MEASURE, SampleBuffer
 from harness.model import OutcomeCounts
 from tests.support.summaries import histogram_of
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from harness.load.results.service_times import ServiceTimes
 from harness.load.results.summary import Clock, ConnectionTotals, LaneSummary, Percentiles, is_shared
 from harness.load.steady_state import Row
 from tests.support.summaries import histogram_of, lane_summary, phase, process, window
@@ -46,6 +47,7 @@ def test_the_committed_example_of_an_older_version_is_read() -> None:
 def test_counts_of_stripes_add_up() -> None:
     one = lane_summary(
         load_host="load-2", clients=3, window=window(5, fail=1), busy_us=7, measure=phase(5, fail=1, errors={"a": 1}),
+        inside=ServiceTimes(told=6, busy_us=4.0, impossible=1, most_us=2.0),
         captured={"retries": (1.5, 2)}, peak_in_flight=2, late=1, not_sent=1, offered_rate=10.0,
         connections=ConnectionTotals(opened=3, reopened=1, out_of_step=0),
     )  # fmt: skip
@@ -55,6 +57,7 @@ def test_counts_of_stripes_add_up() -> None:
     merged = LaneSummary.merged([one, other], [0, 0])
     assert (merged.load_host, merged.clients, merged.offered_rate) == ("load-1+load-2", 6, 20.0)
     assert (merged.window, merged.busy_us) == (window(10, fail=2), 14)
+    assert merged.inside == ServiceTimes(told=12, busy_us=8.0, impossible=2, most_us=2.0)
     assert merged.measure == phase(9, fail=1, unknown=2, errors={"a": 2, "b": 1})
     assert merged.warmup == phase(9)
     assert merged.captured == {"retries": (3.0, 4)}

@@ -41,6 +41,18 @@ def test_littles_law_uses_the_stored_time_in_flight(tmp_path: Path) -> None:
     assert dict(zip(generator.head, generator.rows[0], strict=True))["by Little's law"].text == "45.0"
 
 
+def test_the_number_in_the_service_comes_from_the_durations_that_responses_tell(tmp_path: Path) -> None:
+    run = store(tmp_path, [Made(cell=concurrent(), seconds=2.0)])
+    assert (
+        dict(zip(the_generator(run).head, the_generator(run).rows[0], strict=True))["in the service, mean"].text == DASH
+    )
+    file = run.path / "samples" / "001-main.summary.json"
+    told = {"told": 900, "busy_us": 70_000_000.0, "impossible": 0, "most_us": 0.0}
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"inside": told}))
+    generator = the_generator(run)
+    assert dict(zip(generator.head, generator.rows[0], strict=True))["in the service, mean"].text == "35.0"
+
+
 def test_open_load_shows_the_achieved_share(tmp_path: Path) -> None:
     cell = Cell(scenario="throughput", mode="open", rate=1250.0, seconds=1.0)
     run = store(tmp_path, [Made(cell=cell, ok=1250, seconds=1.0)])
