@@ -20,7 +20,7 @@ from harness.checks.evaluate import evaluate
 from harness.cli.bench import end_with
 from harness.cli.signals import Interrupted, interruptible
 from harness.errors import CriterionFailed, InvalidMeasurement, RigError
-from harness.load import generator_checks
+from harness.load import generator_checks, littles_law
 from harness.load.spec import LoadSpec
 from harness.measure.resume import require_same_plan
 from harness.measure.runner import bench, evaluate_run
@@ -125,6 +125,16 @@ def test_a_bench_measures_stores_and_evaluates(benches: Bench) -> None:
     assert sum(int(line["sent"]) for line in run.timeline()) == 80
     assert {"load", "store", "settle", "judge"} <= set(run.manifest.stages)
     assert verdicts(evaluate(SCENARIOS, run.records())) == verdicts(run.findings)  # from disk alone, the same
+
+
+def test_a_run_says_where_responses_tell_no_duration_and_nowhere_else(
+    benches: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert littles_law.NOT_JUDGED not in benches.go(plan(SHORT)).manifest.warnings
+    without = replace(increment("upsert", idempotency=True), capture=("retries",))
+    spec = LoadSpec(mode="closed", clients=4, requests=40, operations=(without,))
+    monkeypatch.setitem(SCENARIOS, "counting", replace(SCENARIO, workload=lambda _: {"main": spec}))
+    assert benches.go(plan(SHORT)).manifest.warnings.count(littles_law.NOT_JUDGED) == 1
 
 
 def test_an_open_cell_gets_its_rate_from_the_closed_trial_before_it(benches: Bench) -> None:
