@@ -15,7 +15,7 @@ from typing import Any
 
 from aiohttp import web
 
-from app import validation
+from app import list_transaction, validation
 from app.backends.base import Backend, RequestCost
 from app.drain import Drain
 from app.errors import ServiceError
@@ -56,6 +56,7 @@ class Handlers:
             "/api/bulk-insert": ("bulk-insert", self.bulk_insert),
             "/api/transaction": ("transaction", self.transaction),
             "/api/test-isolation": ("test-isolation", self.test_isolation),
+            "/api/txn": ("txn", self.txn),
         }
         gets = {
             "/api/counter/{key:.*}": ("counter", self.counter),
@@ -169,6 +170,14 @@ class Handlers:
         hold = validation.hold(await self._body(request))
         values, cost = await self._backend.transaction(hold.keys, hold.hold_ms, retry=hold.retry)
         return self._done(cost, started, f'"values":{json.dumps(values)}')
+
+    async def txn(self, request: web.Request) -> web.Response:
+        """POST /api/txn"""
+        started = perf_counter()
+        parsed = list_transaction.parse(await self._body(request))
+        entry_id = validation.entry_id(request.headers.get("Idempotency-Key"))
+        results, cost = await self._backend.list_transaction(parsed, entry_id)
+        return self._done(cost, started, f'"results":{json.dumps(results)}')
 
     async def test_isolation(self, request: web.Request) -> web.Response:
         """POST /api/test-isolation"""

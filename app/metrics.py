@@ -10,8 +10,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 OPERATIONS = (
-    "increment", "counter", "bulk-insert", "transaction", "test-isolation", "pool-stats", "health",
-    "live", "ready", "metrics", "other",
+    "increment", "counter", "bulk-insert", "transaction", "txn", "test-isolation", "pool-stats",
+    "health", "live", "ready", "metrics", "other",
 )  # fmt: skip
 RESULTS = ("ok", "rejected", "aborted", "unknown")
 """`rejected`: 4xx, a client error. `aborted`: certainly not applied. `unknown`: may have been applied."""

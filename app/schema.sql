@@ -31,6 +31,17 @@ CREATE TABLE IF NOT EXISTS ledger (
     created_at timestamptz NOT NULL DEFAULT now()
 );
 
+-- The answer to a replay of POST /api/txn; null for an increment.
+ALTER TABLE ledger ADD COLUMN IF NOT EXISTS answer text;
+
+-- The lists of POST /api/txn. They grow, so pages keep room for updates without a new index entry: those would be
+-- conflicts of SERIALIZABLE transactions that read a list next to it in the index.
+CREATE TABLE IF NOT EXISTS lists (
+    key varchar(255) PRIMARY KEY,
+    elements bigint[] NOT NULL
+) WITH (fillfactor = 10);
+
 GRANT SELECT, INSERT, UPDATE ON counters TO crucible_app;
 GRANT SELECT, INSERT ON data TO crucible_app;
 GRANT SELECT, INSERT ON ledger TO crucible_app;
+GRANT SELECT, INSERT, UPDATE ON lists TO crucible_app;

@@ -16,6 +16,7 @@ The packages in the order of the data; docs/architecture.md explains the layers.
     store/         a run on disk: writer, reader, file formats
     checks/        from samples and evidence to findings: the counter oracle, traffic checks
     analysis/      from samples to figures: statistics, trial validity, host drift, bottleneck, scaling law
+    histories/     the transactions of a load, and the anomalies that they prove
     compare/       two stored runs compared: environments, cells, noise floor, gate
     report/        a stored run as text and as a page: summary, sections, charts
     selfbench/     benchmarks of pgcrucible itself

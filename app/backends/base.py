@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from app.errors import ServiceError
+    from app.list_transaction import ListTransaction, Result
 
 LEVELS = ("READ UNCOMMITTED", "READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE")
 """The isolation levels of the SQL standard; the only texts that reach a BEGIN."""
@@ -93,6 +94,14 @@ class Backend(Protocol):
         """Increments each key in order in one transaction, and holds all locks for `hold_ms` after each.
 
         Without keys no table is accessed: one statement holds one connection for `hold_ms`.
+        """
+
+    async def list_transaction(
+        self, request: ListTransaction, entry_id: str | None
+    ) -> tuple[list[Result], RequestCost]:
+        """Runs the operations at the level, once; with a known `entry_id`, returns the results of its first request.
+
+        A lost conflict is 409 and is not retried here: a retry would hide which transactions cannot run together.
         """
 
     async def isolation(self, level: str) -> Isolation:

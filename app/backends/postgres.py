@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import psycopg
 
-from app.backends import base
+from app.backends import base, list_operations
 from app.backends.base import CostTotals, Isolation, PoolStats, RequestCost
 from app.backends.coalesce import Coalescer
 from app.backends.pg_connection import PgConnection
@@ -19,6 +19,8 @@ from app.backends.pool import Pool
 from app.backends.strategies import STRATEGIES, LostRaceError, hold, lock_and_increment
 from app.backends.watch import Watch
 from app.errors import CONFLICTS, ServiceError, ended_session, from_postgres
+from app.list_transaction import ListTransaction
+from app.list_transaction import Result as ListResult
 from app.settings import Settings
 
 Result = TypeVar("Result")
@@ -100,6 +102,11 @@ class PostgresBackend:
         limit = self._settings.retry_limit if retry else 0
         due = perf_counter() + self._settings.request_seconds + max(1, len(keys)) * hold_ms / 1000
         return await self._run(lambda connection: work(connection, keys, hold_ms), limit=limit, due=due)
+
+    async def list_transaction(
+        self, request: ListTransaction, entry_id: str | None
+    ) -> tuple[list[ListResult], RequestCost]:
+        return await self._run(lambda connection: list_operations.run(connection, request, entry_id), limit=0)
 
     async def isolation(self, level: str) -> Isolation:
         async def work(connection: PgConnection) -> Isolation:

@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from time import perf_counter
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from app.backends.base import CostTotals, Isolation, PoolStats, RequestCost
 from app.backends.filesystem import refuse_network
@@ -108,6 +108,9 @@ class SqliteBackend:
             _, cost = await self._read("SELECT sleep(?)", (hold_ms / 1000,), counts=True)
             return [], cost
         return await self._write(work)
+
+    async def list_transaction(self, *_: Any, **__: Any) -> NoReturn:
+        raise unprocessable("TXN_NOT_OFFERED", "SQLite does not offer transactions over lists")
 
     async def isolation(self, level: str) -> Isolation:
         if level != "SERIALIZABLE":

@@ -32,6 +32,13 @@ PER_REQUEST = (VALUE_SEQUENCE, REAL_TIME_ORDER, LEDGER)
 ORACLE = (FINAL_VALUE, *PER_REQUEST)
 """The checks of the counter oracle."""
 
+# scenarios list-append and bank
+NO_FORBIDDEN_ANOMALY = "no forbidden anomaly"
+ALLOWED_ANOMALY = "allowed anomaly occurs"
+STRICT = "strict serializability"
+TOTAL = "total never changes"
+NO_OVERDRAFT = "no overdraft"
+
 # scenario bulk-insert
 ALL_OR_NOTHING = "all or nothing"
 FAILED_REQUEST_ROWS = "a failed request leaves no row"

@@ -38,6 +38,6 @@ NEEDS = {
 
 ABOUT_DATA = (
     *names.ORACLE, names.INTEGRITY, names.ALL_OR_NOTHING, names.FAILED_REQUEST_ROWS, names.IDS_EXIST_ONCE,
-    names.UPDATES_APPLIED, names.COUNTS_AGREE,
+    names.UPDATES_APPLIED, names.COUNTS_AGREE, names.NO_FORBIDDEN_ANOMALY, names.TOTAL, names.NO_OVERDRAFT,
 )  # fmt: skip
 """Checks that hold whichever hosts serve. The others judge what the hosts of the cell can do."""

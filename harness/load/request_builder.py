@@ -14,6 +14,7 @@ from urllib.parse import quote
 from harness.load.job import Job
 from harness.load.schedule import key_picker, operation_picker
 from harness.load.spec import Operation
+from harness.load.transactions import Op
 
 _N = "\ue000" * 4  # placeholder for {n} in a template: 12 bytes of UTF-8, as long as the digits that replace it
 _N_BYTES = _N.encode()
@@ -62,9 +63,10 @@ def _fill(value: Any, key: str) -> Any:
     return value
 
 
-def _template(job: Job, op: Operation, path: str, key: str) -> bytes:
-    """The whole request, with placeholders for the sequence number and the Idempotency-Key."""
-    body = None if op.body is None else json.dumps(_fill(op.body, key), ensure_ascii=False).encode()
+def _template(job: Job, op: Operation, path: str, key: str, ops: list[Op] | None = None) -> bytes:
+    """The whole request, with placeholders for the sequence number and the Idempotency-Key; `ops` of a transaction."""
+    fields = _fill(op.body, key) if ops is None else {**_fill(op.body, key), "ops": ops}
+    body = None if op.body is None else json.dumps(fields, ensure_ascii=False).encode()
     target = path.replace("{key}", quote(key, safe="")).replace("{n}", quote(_N))
     headers = dict(op.headers)
     if op.idempotency:
@@ -82,7 +84,14 @@ def request_maker(job: Job) -> Callable[[int], tuple[int, int, bytes]]:
         return op, key, build(op, key, seq)
 
     op = job.operations[0]
-    if len(job.operations) > 1 or job.keys.count > 1 or op.idempotency or op.paths or op.contains("{n}"):
+    if (
+        len(job.operations) > 1
+        or job.keys.count > 1
+        or op.idempotency
+        or op.paths
+        or op.transactions
+        or op.contains("{n}")
+    ):
         return make
     same = make(0)
     return lambda _: same
@@ -98,7 +107,10 @@ def builder(job: Job) -> Callable[[int, int, int], bytes]:
         turn = (seq // job.host_count) % turns[op_index]
         cache_key = (op_index, key_index, turn)
         data = cache.get(cache_key)
-        if data is None:
+        if op.transactions is not None:
+            ops = op.transactions.draw(job.seed, seq, job.keys.name)
+            data = _template(job, op, op.targets[turn], job.keys.name(key_index), ops)
+        elif data is None:
             data = _template(job, op, op.targets[turn], job.keys.name(key_index))
             if len(cache) < _CACHE:
                 cache[cache_key] = data

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from harness.errors import UsageError
+from harness.load.transactions import Transactions
 from harness.model import Mode
 
 Method = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
@@ -52,6 +53,8 @@ class Operation:
     weight: float = 1.0
     body: Any = None
     """A JSON value, or None for a request without a body."""
+    transactions: Transactions | None = None
+    """Draws a transaction for each request: the field `ops` of the body."""
     headers: Mapping[str, str] = field(default_factory=dict)
     idempotency: bool = False
     """Send `Idempotency-Key: <run_tag>-<load_host>-<seq>` and keep it in the sample's `id`."""
@@ -76,6 +79,8 @@ class Operation:
         for name, text in self.headers.items():
             if not re.fullmatch(r"[A-Za-z0-9-]+", name) or not re.fullmatch(r"[ -~]*", text):
                 raise job_error(where, f"header {name!r} is not printable ASCII on one line")
+        if self.transactions and not isinstance(self.body, dict):
+            raise job_error(where, "transactions need an object as body")
         for name in self.capture:
             check_name(f"{where}.capture", name)
 

@@ -6,12 +6,14 @@ from collections.abc import Mapping
 
 from harness.plan.scenario import Scenario
 from harness.scenarios import (
+    bank,
     bulk_insert,
     capacity,
     concurrent_writes,
     connections,
     deadlocks,
     isolation,
+    list_append,
     long_transactions,
     pool_sweep,
     scaling,
@@ -31,6 +33,8 @@ SCENARIOS: Mapping[str, Scenario] = {
     "bulk-insert": bulk_insert.SCENARIO,
     "connections": connections.SCENARIO,
     "capacity": capacity.SCENARIO,
+    "list-append": list_append.SCENARIO,
+    "bank": bank.SCENARIO,
 }
 
 SUITE = tuple(name for name, scenario in SCENARIOS.items() if scenario.in_suite)

@@ -114,8 +114,8 @@ class RigDatabase:
         self._unread_until_s = 0.0
         self.one("SELECT 1")  # opens the connection again where the last trial lost it
         with self.errors(), self._warnings() as warnings:
-            self.connection.execute("TRUNCATE counters, data, ledger RESTART IDENTITY")
-            self.connection.execute("VACUUM ANALYZE counters, data, ledger")
+            self.connection.execute("TRUNCATE counters, data, ledger, lists RESTART IDENTITY")
+            self.connection.execute("VACUUM ANALYZE counters, data, ledger, lists")
             messages = [f"the tables were not vacuumed before each trial: {warning}" for warning in warnings]
             try:
                 self.connection.execute("CHECKPOINT")

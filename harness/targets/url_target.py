@@ -42,7 +42,7 @@ from harness.targets.snapshot import Snapshot
 from harness.targets.url import CONTRACT, Address, permit
 from harness.text import printable
 
-POSTS = ("/api/increment", "/api/bulk-insert", "/api/transaction")
+POSTS = ("/api/increment", "/api/bulk-insert", "/api/transaction", "/api/txn")
 NOT_THERE = (404, 405, 501)
 PROOFS = 3
 """Increments of a new key before the load."""

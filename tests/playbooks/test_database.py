@@ -284,8 +284,8 @@ def test_the_shorter_time_out_of_role_and_service_applies(
 @pytest.mark.usefixtures("texts")
 def test_the_harness_can_reset_measure_and_stop_without_superuser_rights(fresh: Any) -> None:
     with login(fresh, "crucible_harness") as harness, login(fresh, "appuser") as app:
-        harness.execute("TRUNCATE counters, data, ledger RESTART IDENTITY")
-        harness.execute("VACUUM ANALYZE counters, data, ledger")
+        harness.execute("TRUNCATE counters, data, ledger, lists RESTART IDENTITY")
+        harness.execute("VACUUM ANALYZE counters, data, ledger, lists")
         harness.execute("CHECKPOINT")
         harness.execute("CREATE TABLE isolation.t (id int); DROP TABLE isolation.t")
         assert harness.execute("SELECT pg_try_advisory_lock(1)").fetchone() == (True,)

@@ -10,13 +10,13 @@ import pytest
 ROOT = Path(__file__).parents[2]
 LAYERS = (
     "tasks", "__main__", "cli", "report", "selfbench", "measure", "targets", "faults", "scenarios", "checks", "compare",
-    "store", "provision", "plan", "analysis", "isolation", "load", "host_scripts", "rig", "record", "fault_record",
-    "model", "text", "errors",
+    "store", "provision", "plan", "analysis", "histories", "isolation", "load", "host_scripts", "rig", "record",
+    "fault_record", "model", "text", "errors",
 )  # fmt: skip
 """In the order of the data, last first: a module imports its own package and what stands to the right of it."""
 HOST_CODE = ("errors", "model", "fault_record", "record", "text", "host_scripts", "load", "isolation")
 """What is deployed on hosts beside app/: it imports nothing of the controller's."""
-PURE = ("plan", "scenarios", "checks", "analysis", "compare", "model", "fault_record", "record", "text", "errors")
+PURE = ("plan", "scenarios", "checks", "analysis", "histories", "compare", "model", "fault_record", "record", "text", "errors")
 """Packages that decide and compute; they open no file, socket or process and read no clock."""
 IMPURE_MODULES = ("harness/compare/noise_floor_file.py",)
 PURE_MODULES = (

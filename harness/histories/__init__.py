@@ -1,0 +1,1 @@
+"""Histories of transactions, and the anomalies that they prove. Pure."""
