@@ -31,8 +31,11 @@ def classify(graph: Graph, cycle: Cycle) -> str:
     kinds = [graph.kind(before, after) for before, after in edges_of(cycle)]
     if "rt" in kinds:
         return REAL_TIME
-    if (count := kinds.count("rw")) < 2:
-        return G_SINGLE if count else G1C if "wr" in kinds else G0
+    count = kinds.count("rw")
+    if not count:
+        return G1C if "wr" in kinds else G0
+    if count == 1:
+        return G_SINGLE
     adjacent = any(kinds[at] == kinds[at - 1] == "rw" for at in range(len(kinds)))
     return G2_ITEM if adjacent else G_NONADJACENT
 

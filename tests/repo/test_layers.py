@@ -16,7 +16,9 @@ LAYERS = (
 """In the order of the data, last first: a module imports its own package and what stands to the right of it."""
 HOST_CODE = ("errors", "model", "fault_record", "record", "text", "host_scripts", "load", "isolation")
 """What is deployed on hosts beside app/: it imports nothing of the controller's."""
-PURE = ("plan", "scenarios", "checks", "analysis", "histories", "compare", "model", "fault_record", "record", "text", "errors")
+PURE = (
+    "plan", "scenarios", "checks", "analysis", "histories", "compare", "model", "fault_record", "record", "text", "errors",
+)  # fmt: skip
 """Packages that decide and compute; they open no file, socket or process and read no clock."""
 IMPURE_MODULES = ("harness/compare/noise_floor_file.py",)
 PURE_MODULES = (
