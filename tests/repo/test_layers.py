@@ -17,7 +17,8 @@ LAYERS = (
 HOST_CODE = ("errors", "model", "fault_record", "record", "text", "host_scripts", "load", "isolation")
 """What is deployed on hosts beside app/: it imports nothing of the controller's."""
 PURE = (
-    "plan", "scenarios", "checks", "analysis", "histories", "compare", "model", "fault_record", "record", "text", "errors",
+    "plan", "scenarios", "checks", "analysis", "histories", "compare", "model", "fault_record", "record", "text",
+    "errors",
 )  # fmt: skip
 """Packages that decide and compute; they open no file, socket or process and read no clock."""
 IMPURE_MODULES = ("harness/compare/noise_floor_file.py",)
