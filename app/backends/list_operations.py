@@ -62,8 +62,7 @@ async def run(connection: PgConnection, request: ListTransaction, entry_id: str 
 
 async def _stored(connection: PgConnection, request: ListTransaction, entry_id: str) -> list[Result] | None:
     """The answer of the first request with this id; None if there is none. Raises 422 if that was another request."""
-    connection.transactions += 1
-    rows = await connection.query(_READ_LEDGER, (entry_id,))
+    rows = await connection.read(_READ_LEDGER, (entry_id,))
     if not rows:
         return None
     key, answer = rows[0]
