@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from harness.record import TrialResult
+from harness.text import plural
 
 
 def unreplaced(rows: Iterable[TrialResult]) -> list[TrialResult]:
@@ -14,10 +15,24 @@ def unreplaced(rows: Iterable[TrialResult]) -> list[TrialResult]:
     return [row for row in rows if not row.valid and (row.cell.name, row.trial.number) not in valid]
 
 
+WARMUP_S = "warmup_s"
+"""The param of a cell whose warm-up has a fixed length, in seconds."""
+
+
 def unsteady(rows: Iterable[TrialResult]) -> list[str]:
-    """A sentence for each cell with valid trials whose load was not steady."""
+    """A sentence for each cell with valid trials whose load was not steady, one for all with a short warm-up."""
+    cells = _warmed_up(rows)
+    short = {name for name, of in cells.items() if WARMUP_S in of[0].cell.params and not any(row.steady for row in of)}
     warnings = []
-    for name, cell_rows in _warmed_up(rows).items():
+    if short:
+        seconds = max(cells[name][0].cell.params[WARMUP_S] for name in short)
+        warnings.append(
+            f"the times of {plural(len(short), 'cell')} are reported only: a warm-up of {seconds:g} s (--quick) is too "
+            "short to show a steady state"
+        )
+    for name, cell_rows in cells.items():
+        if name in short:
+            continue
         began = [row.steady for row in cell_rows]
         if not all(began):
             some = f"{began.count(False)} of {len(began)} trials"

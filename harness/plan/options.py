@@ -179,7 +179,7 @@ class BenchRequest:
         "seed", "N", "seed of the order of trials, the keys and the arrivals (default: 1)",
         partial(whole, low=0, high=2**32 - 1), default=1,
     )  # fmt: skip
-    quick: bool = _flag("quick", "one trial per cell, shorter windows, some scenarios on fewer cells")
+    quick: bool = _flag("quick", "one trial per cell, shorter windows and warm-ups, some scenarios on fewer cells")
     samples: bool = _flag("samples", "keep every request of long trials too (beyond 60 s or a million requests)")
     aa: int | None = _option(
         "aa", "N", f"make N runs of the same, {AA_RUNS} or more, and store how much they differ: the rig's noise floor",
@@ -274,6 +274,11 @@ class BenchRequest:
                 f"--repeat 1 with {option}: one block shows no difference",
                 hint=f"leave it out ({BLOCKS} blocks), or give {LEAST_BLOCKS} or more",
             )
+
+    @property
+    def compares_nothing(self) -> bool:
+        """Whether --quick measures each cell once: no time of one cell can be told from that of another."""
+        return self.quick and self.repeat in (None, 1) and not self.vary and self.variants is None
 
     @property
     def mode(self) -> Mode:

@@ -28,7 +28,10 @@ TWINS = 0.05
 
 
 def cells(options: BenchRequest, site: Site) -> list[Cell]:
-    """Plans a hot key and 100 keys for each requested backend and strategy, all requests at once."""
+    """Plans a hot key and 100 keys for each requested backend and strategy, all requests at once.
+
+    With --quick SQLite only on request, because sqlite-vs-postgres sends it the same burst.
+    """
     requests = options.requests or options.clients or REQUESTS
     return [
         Cell(
@@ -40,7 +43,7 @@ def cells(options: BenchRequest, site: Site) -> list[Cell]:
             requests=requests,
             params={"keys": key_set},
         )
-        for backend in backends(options, site, site.backends)
+        for backend in backends(options, site, ("postgres",) if options.quick else site.backends)
         for strategy in strategies(options, site, backend, ("upsert",))
         for key_set in ("hot", LEDGER_KEYS)
     ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
+from harness.analysis.trial_validity import WARMUP_S
 from harness.checks import names
 from harness.checks.counter_oracle import check_final_value, check_real_time_order, check_value_sequence
 from harness.checks.finding import finding
@@ -25,6 +26,8 @@ KEY_SETS: Mapping[str, int] = {"hot": 1, "spread": 100, "1000": 1000}
 """Name of a key set -> its number of keys."""
 QUICK_SECONDS = 1.0
 """The measured window of a steady trial with --quick."""
+QUICK_WARMUP_S = 2.0
+"""The warm-up with --quick of a cell whose times are reported only, too short to show a steady state."""
 MIN_WARMUP_S, MAX_WARMUP_S = 2.0, 9.0
 """Minimum and maximum warm-up; between them it ends once the load is steady, which takes eight seconds to see at a
 hundred requests per second and three at ten thousand (harness/load/steady_state.py)."""
@@ -32,11 +35,18 @@ UNSTEADY = "not judged: some cell has no trial in a steady state"
 """Findings about time that would rest on such a cell."""
 
 
-def warmup(seconds: float | None) -> Warmup:
-    """Returns a warm-up that ends once the load is steady.
+def short_warmup(options: BenchRequest) -> dict[str, float]:
+    """Returns the params of a cell whose times are reported only: its warm-up, where nothing is compared."""
+    return {WARMUP_S: QUICK_WARMUP_S} if options.compares_nothing else {}
+
+
+def warmup(seconds: float | None, exactly_s: float | None = None) -> Warmup:
+    """Returns a warm-up that ends once the load is steady, or after exactly these seconds.
 
     If the load is not steady by then, the trial's record (`steady: false`) and the run's warnings show it.
     """
+    if exactly_s is not None:
+        return Warmup(seconds=exactly_s, max_seconds=exactly_s)
     return Warmup(seconds=MIN_WARMUP_S, max_seconds=max(MAX_WARMUP_S, seconds or 0.0))
 
 
@@ -85,7 +95,7 @@ def load(cell: Cell, operation: Operation, keys: Keys) -> LoadSpec:
         arrivals="fixed" if cell.rate is None else "poisson",
         requests=cell.requests,
         seconds=cell.seconds,
-        warmup=warmup(cell.seconds),
+        warmup=warmup(cell.seconds, cell.params.get(WARMUP_S)),
         keys=keys,
         operations=(operation,),
     )

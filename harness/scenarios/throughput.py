@@ -30,6 +30,7 @@ from harness.scenarios.increment_workload import (
     keys_name,
     load,
     open_label,
+    short_warmup,
     strategies,
 )
 
@@ -40,6 +41,8 @@ OPEN_SECONDS = 1.0
 """Enough for a p99 from 1,000 requests/s on."""
 QUICK_SPREAD = ("upsert", "coalesce")
 """Strategies that --quick also measures on 1,000 keys."""
+QUICK_OPEN = "upsert"
+"""The strategy that --quick also measures with an open load."""
 
 
 def cells(options: BenchRequest, site: Site) -> list[Cell]:
@@ -59,6 +62,7 @@ def cells(options: BenchRequest, site: Site) -> list[Cell]:
             requests=options.requests,
             seconds=seconds,
             params={"keys": key_set}
+            | short_warmup(options)
             | ({"control": True} if strategy == "unsafe" and "unsafe" not in options.strategies else {}),
         )
         for backend in backends(options, site, ("postgres",))
@@ -73,10 +77,10 @@ def cells(options: BenchRequest, site: Site) -> list[Cell]:
 
 
 def _has_open_cell(cell: Cell, options: BenchRequest) -> bool:
-    """Whether latency is measured with an open load too; with --quick only of two strategies on the hot key."""
+    """Whether latency is measured with an open load too; with --quick only of one strategy on the hot key."""
     if cell.mode == "open" or cell.requests is not None or cell.params.get("control"):
         return False
-    return not options.quick or (cell.strategy in QUICK_SPREAD and cell.params["keys"] == "hot")
+    return not options.quick or (cell.strategy == QUICK_OPEN and cell.params["keys"] == "hot")
 
 
 def workload(trial: Trial) -> dict[str, LoadSpec]:

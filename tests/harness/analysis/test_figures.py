@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from harness.analysis.figures import FIGURES, LATER_FIGURES, figures
 from harness.analysis.host_drift import drifted_hosts, uneven_hosts
-from harness.analysis.trial_validity import never_steady, unsteady
+from harness.analysis.trial_validity import WARMUP_S, never_steady, unsteady
 from harness.load.results.percentiles import Percentiles
 from harness.load.results.summary import LaneSummary
 from harness.model import OutcomeCounts
@@ -154,6 +155,21 @@ def test_cells_that_began_unsteady_are_reported_once_each() -> None:
     assert unsteady(began(True, False, False)) == [f"{name}: 2 of 3 trials {moved}"]
     assert unsteady(began(False)) == [f"{name}: 1 of 1 trials {moved}"]
     assert unsteady([*began(True, None), *began(False, valid=False)]) == []
+
+
+def test_cells_with_a_short_warm_up_share_one_warning() -> None:
+    """It does not say that the load changed: the warm-up is too short to see that."""
+
+    def of(keys: str, *, steady: bool) -> TrialResult:
+        cell = replace(TRIAL.cell, params={"keys": keys, WARMUP_S: 2.0})
+        return TrialResult(trial=replace(TRIAL, cell=cell), steady=steady, figures={})
+
+    usual = began(False)
+    short, long = unsteady([of("hot", steady=False), of("1000", steady=False), of("10", steady=True), *usual])
+    assert short == (
+        "the times of 2 cells are reported only: a warm-up of 2 s (--quick) is too short to show a steady state"
+    )
+    assert [long] == unsteady(usual)
 
 
 def test_a_cell_without_a_steady_valid_trial_was_never_steady() -> None:
