@@ -18,11 +18,11 @@ from __future__ import annotations
 
 import math
 import random
-import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from harness.analysis.stats import CLAIM_TRIALS, Interval, central_interval, ratio_of_medians
+from harness.analysis.block_ratio import BlockRatio, Blocks, ratio
+from harness.analysis.stats import Interval, central_interval
 
 POINTS_NEEDED = 6
 """Different host counts that a fit needs: three parameters, and three more to show how well they fit."""
@@ -40,11 +40,15 @@ _Curve = tuple[float, float, float]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SpeedUp:
-    """The median throughput of `hosts` hosts over that of one; `interval` is None with too few trials."""
+    """The throughput of `hosts` hosts over that of one, taken within each block."""
 
     hosts: int
-    value: float
-    interval: Interval | None = None
+    ratio: BlockRatio
+
+    @property
+    def value(self) -> float:
+        """The multiple of one host's throughput."""
+        return self.ratio.value
 
     @property
     def efficiency(self) -> float:
@@ -52,27 +56,15 @@ class SpeedUp:
         return self.value / self.hosts
 
     def __str__(self) -> str:
-        within = f" [{self.interval.low:.2f}, {self.interval.high:.2f}]" if self.interval else ""
-        return f"{self.value:.2f}x{within}, efficiency {self.efficiency:.0%}"
+        return f"{self.value:.2f}x{self.ratio.basis}, efficiency {self.efficiency:.0%}"
 
 
-def speed_ups(rates: Mapping[int, Sequence[float]]) -> dict[int, SpeedUp]:
-    """Host count -> its speed-up, from the throughputs of its valid trials; empty without a throughput of one host.
-
-    The 95 % interval is that of `ratio_of_medians`, which resamples the trials of both sides: None for one host, and
-    where one of the sides has fewer than `CLAIM_TRIALS` trials.
-    """
-    one = rates.get(1, ())
-    if not one or not statistics.median(one):
-        return {}
+def speed_ups(rates: Mapping[int, Blocks]) -> dict[int, SpeedUp]:
+    """Host count -> its speed-up, from the throughput of each block; none without a block that one host shares."""
     speedups = {}
     for hosts, of in sorted(rates.items()):
-        enough = hosts > 1 and min(len(one), len(of)) >= CLAIM_TRIALS and min(*one, *of) > 0
-        speedups[hosts] = SpeedUp(
-            hosts=hosts,
-            value=statistics.median(of) / statistics.median(one),
-            interval=ratio_of_medians(one, of, seed=hosts) if enough else None,
-        )
+        if found := ratio(rates.get(1, {}), of):
+            speedups[hosts] = SpeedUp(hosts=hosts, ratio=found)
     return speedups
 
 

@@ -120,8 +120,8 @@ class Scenario:
     postgres_topic: str = ""
     """The topic of a scenario that is about PostgreSQL only: the reason that `--backend sqlite-…` skips it."""
     repeat: Callable[[Cell], int] = lambda _: 1
-    """Trials per cell without `--repeat`: CLAIM_TRIALS if a criterion compares the times of cells; one if criteria are
-    about counts, or times are only reported. `--quick` always measures one."""
+    """Trials per cell without `--repeat`: INTERVAL_BLOCKS if a criterion compares the times of cells; one if criteria
+    are about counts, or times are only reported. `--quick` always measures one."""
     works_without_samples: bool = False
     """Whether its checks work with outcome counts per key alone; long trials then keep no samples."""
     rehearse: bool = False

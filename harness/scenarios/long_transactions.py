@@ -10,6 +10,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
+from harness.analysis.block_ratio import by_block, ratio
 from harness.analysis.stats import percentiles
 from harness.checks import names
 from harness.checks.counter_oracle import check_final_value
@@ -208,15 +209,19 @@ def _compare_dead_rows(trials: Sequence[TrialRecord]) -> Finding:
 
 def _compare_latency(trials: Sequence[TrialRecord]) -> Finding:
     """The highest percentile that 100 requests carry, with and without the long transaction."""
-    times: dict[str, list[float]] = {}
-    for measured in trials:
-        if "quick_ms" in measured.extracted and measured.row.valid:
-            times.setdefault(str(measured.cell.params["long"]), []).append(measured.extracted["quick_ms"])
+    blocks = {
+        long: by_block((m.row, m.extracted.get("quick_ms")) for m in trials if m.cell.params["long"] == long)
+        for long in ("none", "other-row")
+    }
     cell = next((m.cell for m in trials if m.cell.params["long"] == "other-row"), trials[0].cell)
-    if "none" not in times or "other-row" not in times:
+    within = ratio(blocks["none"], blocks["other-row"])
+    if within is None:
         return finding(cell, names.QUICK_P90, "unknown", "not measured both with and without the long transaction")
-    alone, beside = statistics.median(times["none"]), statistics.median(times["other-row"])
-    text = f"quick p90 {alone:,.1f} ms without the long transaction, {beside:,.1f} ms beside it ({beside / alone:.2f}x)"
+    alone, beside = (statistics.median(ms for ms in of.values() if ms is not None) for of in blocks.values())
+    text = (
+        f"quick p90 {alone:,.1f} ms without the long transaction, {beside:,.1f} ms beside it, "
+        f"{within.value:.2f}x{within.basis}"
+    )
     return finding(cell, names.QUICK_P90, "shown", text, alone_ms=alone, beside_ms=beside)
 
 

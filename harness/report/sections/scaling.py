@@ -1,12 +1,13 @@
 """Throughput by the number of app hosts, as chart and table: speed-up, efficiency, the scaling law. Pure.
 
-There is one of each for every bound and strategy: their cells differ in the number of hosts only.
+There is one of each for every bound, strategy and variant: their cells differ in the number of hosts only.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
+from harness.analysis.block_ratio import INTERVAL_BLOCKS, Blocks, by_block
 from harness.analysis.scaling_law import SpeedUp, UslFit, fit_usl, speed_ups
 from harness.plan.scenario import joined
 from harness.report.charts import speed
@@ -27,37 +28,35 @@ POOL_BOUND = "pool-bound (waits that the pools allow, not the hosts' own work)"
 
 
 def _bounds(source: SectionInput) -> Mapping[str, Sequence[CellSummary]]:
-    """Returns the scenario's cells by bound and strategy, such as `pool-bound, upsert`."""
+    """Returns the scenario's cells by bound, strategy and variant, such as `pool-bound, upsert`."""
     bounds: dict[str, list[CellSummary]] = {}
     for cell in source.summary.cells:
         if cell.cell.rate_share is not None:
             continue  # the rate of an open load is no result
         bound = str(cell.cell.params.get("bound", ""))
-        name = joined({"pool": POOL_BOUND, "cpu": "CPU-bound"}.get(bound, bound), cell.cell.strategy)
+        kind = {"pool": POOL_BOUND, "cpu": "CPU-bound"}.get(bound, bound)
+        name = joined(kind, cell.cell.strategy, cell.cell.variant)
         bounds.setdefault(name, []).append(cell)
     return bounds
 
 
-def _rates(cells: Sequence[CellSummary], trials: Sequence[TrialData]) -> dict[int, list[float]]:
-    """Returns the throughput of each valid trial by the number of hosts."""
-    names = {cell.cell.name for cell in cells}
-    rates: dict[int, list[float]] = {}
-    for trial in trials:
-        rps = trial.row.figure("rps")
-        if trial.row.cell.name in names and trial.row.valid and rps:
-            rates.setdefault(trial.row.cell.hosts, []).append(rps)
-    return rates
+def _rates(cells: Sequence[CellSummary], trials: Sequence[TrialData]) -> dict[int, Blocks]:
+    """Returns the throughput by the number of hosts and by block."""
+    return {
+        one.cell.hosts: by_block((t.row, t.row.figure("rps")) for t in trials if t.row.cell.name == one.cell.name)
+        for one in cells
+    }
 
 
 def scaling_charts(source: SectionInput) -> Iterator[Chart]:
     """Returns the chart of each bound, with the scaling law through its points."""
     for bound, cells in _bounds(source).items():
         rates = _rates(cells, source.trials)
-        if len(rates) < 2:
+        points = [(hosts, rps) for hosts, of in rates.items() for rps in of.values() if rps]
+        if len({hosts for hosts, _ in points}) < 2:
             continue
-        points = [(hosts, rps) for hosts, of in rates.items() for rps in of]
         fit = fit_usl(points, shared_cores=source.shared_cores)
-        law = _law(fit, 2 * max(rates)) if isinstance(fit, UslFit) else fit.reason
+        law = _law(fit, 2 * max(hosts for hosts, _ in points)) if isinstance(fit, UslFit) else fit.reason
         title = f"Throughput by app hosts: {bound}"
         yield Chart(
             spec=speed.scaling(
@@ -92,13 +91,15 @@ def scaling_tables(source: SectionInput) -> Iterator[Table]:
                 [Value(str(cell.cell.hosts)), measured(cell, "rps"), *_figures(ups.get(cell.cell.hosts))]
                 for cell in sorted(cells, key=lambda cell: cell.cell.hosts)
             ],
-            note="Speed-up: median throughput divided by that of one host. Its interval comes from resampling the "
-            "trials of both and needs five trials of each. Efficiency: speed-up divided by the number of hosts.",
+            note="Speed-up: throughput divided by that of one host in the same repetition, so that drift does not look "
+            f"like a difference. An interval needs {INTERVAL_BLOCKS} repetitions in which both trials are valid. "
+            "Efficiency: speed-up divided by the number of hosts.",
         )
 
 
 def _figures(up: SpeedUp | None) -> list[Value]:
     if up is None:
         return [Value(NOTHING)] * 3
-    within = f"{up.interval.low:.2f} to {up.interval.high:.2f}" if up.interval else NOTHING
+    interval = up.ratio.interval if up.hosts > 1 else None
+    within = f"{interval.low:.2f} to {interval.high:.2f}" if interval else NOTHING
     return [Value(f"{up.value:.2f}"), Value(within), Value(whole_percent(up.efficiency))]

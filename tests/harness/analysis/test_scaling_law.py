@@ -10,7 +10,6 @@ import pytest
 import scipy.optimize
 
 from harness.analysis.scaling_law import NotFitted, UslFit, fit_usl, speed_ups
-from harness.analysis.stats import ratio_of_medians
 
 HOSTS = (1, 2, 3, 4, 6, 8)
 
@@ -172,22 +171,20 @@ def test_the_seed_decides_the_intervals() -> None:
     assert one != fit_usl(measured, shared_cores=False, resamples=40, seed=2)
 
 
+def blocks(*rates: float | None) -> dict[int, float | None]:
+    return dict(enumerate(rates, 1))
+
+
 def test_speed_ups_with_efficiency_and_interval() -> None:
-    rates = {4: [350.0, 390.0, 380.0, 396.0, 360.0], 1: [98.0, 100.0, 102.0, 99.0, 101.0], 2: [150.0, 160.0]}
-    found = speed_ups(rates)
+    one = blocks(98.0, 100.0, 102.0, 99.0, 101.0, 100.0)
+    found = speed_ups({4: {n: 3.8 * (rate or 0) for n, rate in one.items()}, 1: one, 2: blocks(147.0, 155.0)})
     assert list(found) == [1, 2, 4]
-    assert [(up.value, up.efficiency) for up in found.values()] == [(1.0, 1.0), (1.55, 0.775), (3.8, 0.95)]
-    assert [up.interval is None for up in found.values()] == [True, True, False]
-    assert found[4].interval == ratio_of_medians(rates[1], rates[4], seed=4)
-    assert str(found[4]).startswith("3.80x [3.")
-    assert str(found[4]).endswith("], efficiency 95%")
-    assert str(found[2]) == "1.55x, efficiency 78%"
+    assert [up.value for up in found.values()] == pytest.approx([1.0, math.sqrt(1.5 * 1.55), 3.8])
+    assert [up.efficiency for up in found.values()] == pytest.approx([1.0, math.sqrt(1.5 * 1.55) / 2, 0.95])
+    assert str(found[4]) == "3.80x [3.80, 3.80], efficiency 95%"
+    assert str(found[2]) == "1.52x (no interval: 2 blocks), efficiency 76%"
 
 
-@pytest.mark.parametrize("rates", [{}, {2: [1.0]}, {1: [], 2: [1.0]}, {1: [0.0], 2: [1.0]}])
-def test_without_one_host_there_is_no_speed_up(rates: dict[int, list[float]]) -> None:
+@pytest.mark.parametrize("rates", [{}, {2: {1: 1.0}}, {1: {1: None}, 2: {1: 1.0}}, {1: {1: 0.0}, 2: {1: 1.0}}])
+def test_without_one_host_there_is_no_speed_up(rates: dict[int, dict[int, float | None]]) -> None:
     assert speed_ups(rates) == {}
-
-
-def test_a_rate_of_nothing_has_a_speed_up_and_no_interval() -> None:
-    assert speed_ups({1: [1.0] * 5, 2: [0.0] * 5})[2].interval is None

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
-from harness.model import STRATEGIES, Cell, Trial
+from harness.load.spec import Warmup
+from harness.model import BACKENDS, STRATEGIES, Cell, Trial
 from harness.plan.scenario import Site, Skip
 from harness.record import SqliteEvidence, TransactionCounts
 from harness.scenarios import SCENARIOS
@@ -47,6 +49,13 @@ def test_concurrent_writes_plans_both_key_sets_for_each_backend() -> None:
     assert {(c.hosts, c.clients, c.requests) for c in made} == {(4, 1000, 1000)}
     assert {c.backend for c in cells("concurrent-writes", Site(hosts=4))} == {"postgres"}
     assert {c.hosts for c in cells("concurrent-writes", Site(hosts=3))} == {3}
+
+
+def test_quick_leaves_sqlite_of_concurrent_writes_to_sqlite_vs_postgres() -> None:
+    assert {c.backend for c in cells("concurrent-writes", quick=True)} == {"postgres"}
+    assert {c.backend for c in cells("concurrent-writes", quick=True, backend="sqlite-naive")} == {"sqlite-naive"}
+    bursts = [c for c in cells("sqlite-vs-postgres", quick=True) if c.params["load"] == "burst"]
+    assert {(c.backend, c.requests) for c in bursts} == {(backend, 1000) for backend in BACKENDS}
 
 
 def test_concurrent_writes_follows_the_options() -> None:
@@ -144,7 +153,7 @@ def test_throughput_plans_every_strategy_and_marks_the_control() -> None:
         name for name in STRATEGIES if name != "unsafe"
     ]
     assert {(c.mode, c.seconds, c.rate_share) for c in shares} == {("open", 1.0, 0.7)}
-    assert [c.strategy for c in cells("throughput", quick=True) if c.rate_share] == ["upsert", "coalesce"]
+    assert [c.strategy for c in cells("throughput", quick=True) if c.rate_share] == ["upsert"]
     assert [c.strategy for c in made if c.params["keys"] == "hot"] == list(STRATEGIES)
     assert [c.strategy for c in made if c.params.get("control")] == ["unsafe", "unsafe"]
     assert {(c.mode, c.clients, c.seconds) for c in made} == {("closed", 64, 4.0)}
@@ -153,6 +162,31 @@ def test_throughput_plans_every_strategy_and_marks_the_control() -> None:
     assert len(cells("throughput", quick=True, strategy="optimistic")) == 2
     assert not any(c.params.get("control") for c in cells("throughput", strategy="unsafe"))
     assert {c.backend for c in cells("throughput", backend="sqlite-naive")} == {"sqlite-naive"}
+
+
+def warmups(name: str, **options: Any) -> dict[str, Warmup | None]:
+    """Label of each steady cell -> its warm-up."""
+    made = [replace(c, rate=9.0) if c.rate_share else c for c in cells(name, **options) if c.seconds]
+    trials = [Trial(cell=c, number=1, order=1, seed=1) for c in made]
+    workloads = [SCENARIOS[name].workload(trial) for trial in trials]
+    return {trial.cell.name: of["main"].warmup for trial, of in zip(trials, workloads, strict=True)}
+
+
+@pytest.mark.parametrize("name", ["throughput", "sqlite-vs-postgres"])
+def test_the_warm_up_is_short_only_where_no_time_is_compared(name: str) -> None:
+    """One trial per cell compares nothing; with repetitions or variants a steady state decides what may be claimed."""
+    short = Warmup(seconds=2.0, max_seconds=2.0)
+    assert set(warmups(name, quick=True).values()) == {short}
+    assert set(warmups(name, quick=True, repeat="1").values()) == {short}
+    for options in ({}, {"quick": True, "repeat": "6"}, {"quick": True, "vary": "app_pool_size=5,20"}):
+        assert set(warmups(name, **options).values()) == {Warmup(seconds=2.0, max_seconds=9.0)}
+
+
+def test_what_is_judged_with_quick_has_a_warm_up_until_steady() -> None:
+    judged, shown = Warmup(seconds=2.0, max_seconds=9.0), Warmup(seconds=2.0, max_seconds=2.0)
+    made = warmups("scaling", quick=True)
+    assert {one for name, one in made.items() if "bound=pool" in name} == {judged}
+    assert {one for name, one in made.items() if "bound=cpu" in name} == {shown}
 
 
 def test_a_rate_makes_throughput_open() -> None:

@@ -243,6 +243,16 @@ def test_p90_with_and_without_the_long_transaction_is_compared() -> None:
         assert judge(missing)["quick p90"].verdict == "unknown"
 
 
+def test_repeated_p90s_are_compared_within_blocks() -> None:
+    made = [
+        replace(measured(of, history(), number=number), extracted={"quick_ms": speed * ms})
+        for number, speed in enumerate((1.0, 5.0, 2.0, 9.0, 3.0, 4.0), 1)
+        for of, ms in ((NONE, 10.0), (OTHER, 12.0))
+    ]
+    assert judge(made)["quick p90"].detail.endswith("beside it, 1.20x [1.20, 1.20]")
+    assert judge(made[:2])["quick p90"].detail.endswith("1.20x (no interval: 1 block)")
+
+
 def test_the_p90_is_of_the_quick_transactions_alone() -> None:
     """Not of the trial's row: that has the long one too, and 100 requests carry no p99."""
     extract = SCENARIOS["long-transactions"].extract

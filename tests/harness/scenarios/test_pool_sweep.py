@@ -33,9 +33,10 @@ def record(samples: Columns, pool: int) -> TrialRecord:
     return measured(cell("pool-sweep", pool=pool), samples, counts=counted(len(samples)))
 
 
-def times(seconds: Mapping[int, float], *, valid: bool = True) -> list[TrialRecord]:
+def times(seconds: Mapping[int, float], *, valid: bool = True, number: int = 1) -> list[TrialRecord]:
+    """The trials of one block: pool -> seconds."""
     return [
-        measured(cell("pool-sweep", pool=pool), history(), figures={"seconds": t}, valid=valid)
+        measured(cell("pool-sweep", pool=pool), history(), figures={"seconds": t}, valid=valid, number=number)
         for pool, t in seconds.items()
     ]
 
@@ -44,6 +45,7 @@ def test_cells() -> None:
     assert [(c.pool, c.hosts, c.clients, c.requests) for c in cells("pool-sweep")] == [
         (pool, 1, 200, 200) for pool in (1, 5, 10, 20, 50)
     ]
+    assert [c.pool for c in cells("pool-sweep", quick=True)] == [1, 5, 10, 50]
     assert {c.requests for c in cells("pool-sweep", requests="60")} == {60}
     with pytest.raises(Skip, match="external service"):
         cells("pool-sweep", replace(SITE, managed=False))
@@ -120,6 +122,43 @@ def test_pools_without_a_valid_trial_are_unknown() -> None:
     assert set(verdicts(judge(times({1: 2.0}, valid=False))).values()) == {"unknown"}
 
 
-def test_the_median_of_the_repetitions_counts() -> None:
-    repeated = times({1: 2.0, 5: 0.4, 10: 0.2}) + times({5: 0.4}) + times({5: 9.0})
-    assert wrong(judge(repeated)) == {}
+GOOD = {1: 2.0, 5: 0.4, 10: 0.2}
+
+
+def blocks(*seconds: Mapping[int, float]) -> list[TrialRecord]:
+    return [one for number, of in enumerate(seconds, 1) for one in times(GOOD | of, number=number)]
+
+
+def test_a_ratio_is_taken_within_each_block() -> None:
+    """Blocks that differ by a factor of three, each with the same ratios."""
+    speeds = (1.0, 3.0, 1.5, 2.0, 1.0, 2.5)
+    made = blocks(*({pool: t * speed for pool, t in GOOD.items()} for speed in speeds))
+    findings = judge(made)
+    assert wrong(findings) == {}
+    assert findings[RATIOS[0]].detail == "ratio 0.20 [0.20, 0.20], required: below 0.3"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "verdict", "detail"),
+    [
+        ([{5: 0.59}] * 6, "pass", "ratio 0.29 [0.29, 0.29]"),
+        ([{5: 0.61}] * 6, "fail", "ratio 0.30 [0.30, 0.30]"),
+        ([{5: 0.5}] * 5 + [{5: 0.7}], "unknown", "the interval includes the bound: ratio 0.25 [0.25, 0.35]"),
+        ([{5: 0.5}, {5: 0.7}], "unknown", "the ratios of 2 blocks are on both sides of the bound"),
+    ],
+)
+def test_the_verdict_of_a_repeated_ratio(seconds: list[dict[int, float]], verdict: str, detail: str) -> None:
+    finding = judge(blocks(*seconds))[RATIOS[0]]
+    assert (finding.verdict, finding.detail.startswith(detail)) == (verdict, True), finding.detail
+
+
+def test_a_ratio_of_too_few_valid_blocks_is_unknown() -> None:
+    made = blocks(*[{}] * 5) + times({1: 2.0, 10: 0.2}, number=6) + times({5: 0.4}, number=6, valid=False)
+    findings = judge(made)
+    assert verdicts(findings) == dict.fromkeys(RATIOS, "unknown") | {"knee": "shown"}
+    assert findings[RATIOS[0]].detail.startswith("5 of 6 blocks have valid trials of both, an interval needs 6")
+
+
+def test_pools_of_a_ratio_have_the_trials_of_an_interval() -> None:
+    repeat = SCENARIOS["pool-sweep"].repeat
+    assert {c.pool: repeat(c) for c in cells("pool-sweep")} == {1: 6, 5: 6, 10: 6, 20: 3, 50: 3}

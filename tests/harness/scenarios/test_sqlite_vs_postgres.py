@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from harness.model import Backend
+from harness.model import Backend, Finding
 from harness.plan.scenario import Site, Skip
 from harness.record import TrialRecord
 from harness.scenarios import SCENARIOS
@@ -260,3 +260,42 @@ def test_durability_that_was_not_read_is_unknown() -> None:
     assert check(increments(burst, 9, durability={"fsync": "on"}))["durability"].verdict == "unknown"
     unread = check(increments(burst, 9, unread={"durability": "db: no route"}))["durability"]
     assert (unread.verdict, unread.detail) == ("unknown", "not measured: db: no route")
+
+
+def repeated(*servers: Mapping[str, float], speeds: Sequence[float] = ()) -> dict[str, Finding]:
+    """The findings of a run with one block for each of these PostgreSQL values; `speeds`: of the machine, by block."""
+    made = []
+    for number, (server, speed) in enumerate(zip(servers, speeds or [1.0] * len(servers), strict=True), 1):
+        backends: Backends = {
+            backend: values | {"rps": values["rps"] * speed, "acknowledged_ms": values["acknowledged_ms"] / speed}
+            for backend, values in (ALL | {"postgres": SERVER | server}).items()
+        }
+        made += trials(backends, number=number)
+    return judge(made)
+
+
+def test_claims_about_time_are_compared_within_blocks() -> None:
+    findings = repeated(*[{"rps": 475.0}] * 6, speeds=(1.0, 9.0, 3.0, 0.5, 2.0, 4.0))
+    throughput, response = findings["claim: throughput"], findings["claim: mean response"]
+    assert throughput.numbers["held"]
+    assert (throughput.numbers["low"], throughput.numbers["high"]) == pytest.approx((9.5, 9.5))
+    assert "PostgreSQL / naive SQLite within blocks: 9.5 [9.50, 9.50]" in throughput.detail
+    assert response.numbers["high"] == pytest.approx(0.1)
+    assert "low" not in findings["claim: error rate"].numbers
+
+
+def test_a_claim_whose_interval_includes_its_factor_is_not_judged() -> None:
+    near = [{"rps": 500.0}, {"rps": 480.0}, {"rps": 470.0}, {"rps": 440.0}, {"rps": 490.0}, {"rps": 510.0}]
+    finding = repeated(*near)["claim: throughput"]
+    assert finding.verdict == "shown"
+    assert finding.detail.startswith("not judged, the interval includes the bound: held")
+    assert "held" not in finding.numbers
+    assert repeated(*[{"rps": 440.0}] * 6)["claim: throughput"].numbers["held"] is False
+
+
+def test_a_block_without_one_of_the_loads_drops_out() -> None:
+    made = [m for number in range(1, 7) for m in trials(ALL, number=number)]
+    broken = next(m for m in made if m.cell.backend == "postgres" and m.cell.clients == 10)
+    made[made.index(broken)] = replace(broken, row=replace(broken.row, validity="timing_doubtful"))
+    detail = judge(made)["claim: throughput"].detail
+    assert detail.startswith("not judged, 5 of 6 blocks have valid trials of both, an interval needs 6")

@@ -17,11 +17,11 @@ from tests.support.pages import page_of
 DASH = "\N{EN DASH}"
 
 
-def trials(rates: Mapping[int, int], each: int = 5, *, noise: int = 0) -> list[Made]:
+def trials(rates: Mapping[int, int], each: int = 6, *, noise: int = 0, **params: str) -> list[Made]:
     """Returns `each` trials of one second per number of hosts, at its rate plus up to `noise` requests/s."""
     return [
         Made(
-            cell=Cell(scenario="scaling", hosts=n, clients=4 * n, params={"bound": "pool"}),
+            cell=Cell(scenario="scaling", hosts=n, clients=4 * n, params={"bound": "pool"} | params),
             ok=rate + noise * number // each,
             seconds=1.0,
             number=number,
@@ -47,6 +47,13 @@ def test_each_number_of_hosts_has_its_speed_up_and_efficiency(tmp_path: Path) ->
         ("2", "70.0", "1.75", DASH, "88 %"),
         ("4", "120", "3.00", "3.00 to 3.00", "75 %"),
     ]
+
+
+def test_each_variant_has_its_speed_ups(tmp_path: Path) -> None:
+    rows, _ = shown(
+        tmp_path, [*trials({1: 40, 4: 120}, variant="A", app_x="1"), *trials({1: 40, 4: 80}, variant="B", app_x="2")]
+    )
+    assert [row[2] for row in rows] == ["1.00", "3.00", "1.00", "2.00"]
 
 
 def test_no_speed_up_without_one_host_or_with_one_host_only(tmp_path: Path) -> None:
