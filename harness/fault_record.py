@@ -36,11 +36,13 @@ class FaultRecord:
     """What showed that the fault happened: `pid 812 became 944`. Empty: nothing did, see `problem`."""
     healed: str = ""
     """What showed that the heal worked. Empty: nothing did, see `problem`."""
+    helped: str = ""
+    """What the heal had to do because the rig did not recover by itself, where the fault is over at once: a crash."""
     problem: str = ""
     """Why it was not injected, seen or healed within its deadlines; empty where all went well."""
     observed_us: Mapping[str, int] = field(default_factory=dict)
-    """Instants that criteria need: `out-of-rotation`, `in-rotation` (HAProxy's state of the host), `accepts` (the
-    database accepts connections again)."""
+    """Instants that criteria need (harness/faults/observations.py): `out-of-rotation`, `in-rotation` (HAProxy's state
+    of the host), `accepts` (the database accepts connections again)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

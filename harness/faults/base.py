@@ -12,6 +12,7 @@ from typing import Protocol
 
 from harness.fault_record import PlannedFault
 from harness.model import Host
+from harness.provision.providers import provider_of
 from harness.rig.rig import Rig
 
 Before = Mapping[str, str]
@@ -22,7 +23,7 @@ class Fault(Protocol):
     """One way in which a part of the rig can fail. All functions raise RigError where a host does not answer."""
 
     deadline_s: float
-    """Longest time from the injection until it is seen, and from the heal until that is seen."""
+    """Longest injection, longest time from then until it is seen, and from the heal until that is seen."""
 
     def unavailable(self, rig: Rig) -> str:
         """Returns why it cannot be injected on this rig, as a sentence; empty if it can."""
@@ -44,8 +45,11 @@ class Fault(Protocol):
         """Returns what shows that it happened, or an empty string as long as nothing does. Polled."""
         ...
 
-    def heal(self, rig: Rig, planned: PlannedFault, before: Before) -> None:
-        """Undoes it. Idempotent; does nothing where it never took effect or healed by itself."""
+    def heal(self, rig: Rig, planned: PlannedFault, before: Before) -> str | None:
+        """Undoes it. Idempotent; does nothing where it never took effect or healed by itself.
+
+        Returns what it had to do where the rig should have recovered by itself, as from a crash; else nothing.
+        """
         ...
 
     def healed(self, rig: Rig, planned: PlannedFault, before: Before) -> str:
@@ -58,3 +62,15 @@ class Fault(Protocol):
         Idempotent. Most faults leave nothing.
         """
         del rig, planned, before
+
+
+def not_permitted(rig: Rig) -> str:
+    """Returns why no fault may be injected: existing machines need `faults_allowed: true` in their inventory."""
+    if provider_of(rig.state).MAKES_HOSTS or rig.state.faults_allowed:
+        return ""
+    return f"the inventory of rig '{rig.name}' does not allow faults (faults_allowed: true)"
+
+
+def nth(hosts: Sequence[Host], planned: PlannedFault) -> Host:
+    """Returns the host that a fault of one host hits."""
+    return hosts[planned.host % len(hosts)]

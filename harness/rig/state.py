@@ -6,6 +6,7 @@ secrets.yml       generated passwords, mode 0600, passed to Ansible as a file
 id_ed25519        the SSH key accepted by every host of the rig
 known_hosts       the hosts' SSH keys, generated here and thus known before the first connection
 tls/              with `tls: true`: certificate authority and server certificates (harness/provision/certificates.py)
+faults.json       faults that are injected and not healed yet (harness/faults/open_faults.py)
 noise_floor.json  the noise that `bench --aa` measured, and the rig that it was measured on
 hosts/<name>/     files for one host: its SSH host key, its authorized_keys
 vm/<name>/        with provider vm: disk, console and identity of one machine
@@ -84,6 +85,8 @@ class RigState:
     """`kvm` or `tcg` for hosts of provider vm."""
     code_hash: str = ""
     wheels_hash: str = ""
+    faults_allowed: bool = False
+    """Whether faults may be injected that need a right: network faults, and every fault on existing machines."""
     ready: bool = False
     stages: Mapping[str, float] = field(default_factory=dict)
 
