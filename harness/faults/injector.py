@@ -175,17 +175,20 @@ class _Injector:
             try:
                 helped = Step("the heal", lambda: fault.heal(rig, planned, before)).result(fault.deadline_s)
                 self._note(number, helped=helped or "")
+                failure = ""
                 break
             except Exception as error:  # noqa: BLE001  # tried again until the deadline
                 failure = f": {_reason(error)}"
             if time.monotonic() > deadline_s:
                 break
             time.sleep(POLL_S)
+        if failure:
+            self._note(number, problem=f"the heal failed{failure}")
         healed, why = self._poll(lambda: fault.healed(rig, planned, before), deadline_s)
         if healed:
             self._note(number, healed=healed, healed_us=self._clock.now_us())
         else:
-            self._note(number, problem=f"not healed within {fault.deadline_s:g} s{why or failure}")
+            self._note(number, problem=f"not healed within {fault.deadline_s:g} s{why}")
         return bool(healed)
 
     def _poll(

@@ -112,7 +112,8 @@ class Target(Protocol):
         """Injects and heals the faults while the context lasts; yields their records, complete when it has ended.
 
         The times of the faults count from the entry. `began_s`: start of the run (seconds since 1970), from which the
-        records' instants count. When the context ends nothing of a fault is left. Raises RigError where it is.
+        records' instants count. When the context ends everything that can be healed is healed; a fault that is not is
+        a `problem` of its record, so that the load's results are kept, and the next `configure` raises RigError.
         """
         ...
 

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from harness.errors import RigError
+from harness.faults import FAULTS
+from harness.faults.heal import require_healed
 from harness.provision.bundle import checkout_hash
 from harness.provision.providers import provider_of
 from harness.rig import state
@@ -32,13 +34,14 @@ def open_target(
 ) -> Iterator[tuple[Target, str]]:
     """Yields the target and its address as text; unless `read_only`, locks the rig, or the rigs at the URL's address.
 
-    Raises UsageError for an address that is neither ours nor declared as `owned`; RigError where nothing answers, or
-    another process changes or measures the rig.
+    Faults that an earlier bench left open are healed first. Raises UsageError for an address that is neither ours nor
+    declared as `owned`; RigError where nothing answers, or another process changes or measures the rig.
     """
     if base_url is None:
         with _lock(rig, read_only=read_only), open_rig(rig) as opened:
             _must_be_current(rig, opened.state)
             if not read_only:
+                require_healed(opened, FAULTS)
                 _remove_leftovers(opened)
             with RigTarget(opened) as target:
                 place = target.endpoint()

@@ -12,6 +12,9 @@ import psycopg.conninfo
 
 from harness.analysis.foreign_load import ForeignLoad
 from harness.fault_record import PlannedFault
+from harness.faults import FAULTS, unavailable
+from harness.faults.heal import require_healed
+from harness.faults.injector import injecting
 from harness.load.job import Endpoint
 from harness.load.spec import LoadSpec
 from harness.model import Cell
@@ -79,7 +82,7 @@ class RigTarget(Target):
 
     def site(self) -> Site:
         """See RigFacts.site."""
-        return self._facts.site()
+        return replace(self._facts.site(), faults=unavailable(self._rig))
 
     def resolve(self, variants: Sequence[Variant]) -> tuple[Variant, ...]:
         """Returns the variants with names of commits for those of revisions.
@@ -171,7 +174,11 @@ class RigTarget(Target):
     # -- once per trial --------------------------------------------------------------------------------
 
     def configure(self, cell: Cell) -> None:
-        """See ServerSettings.configure and AppConfigurator.configure; a restarted server is healthy before it ends."""
+        """See ServerSettings.configure and AppConfigurator.configure; a restarted server is healthy before it ends.
+
+        Raises RigError where a fault of an earlier trial is not healed: what is measured would not be what it seems.
+        """
+        require_healed(self._rig, FAULTS)
         if any(key.startswith(POSTGRES) for key in varied_of(cell)):
             self._server.configure(cell.postgres_settings)
             self._apps.wait_until_healthy()
@@ -203,9 +210,9 @@ class RigTarget(Target):
         wanted = "dead-rows" in reads
         return vacuuming(self._database.connection, VACUUMED_TABLE) if wanted else contextlib.nullcontext(())
 
-    def injecting(self, faults: Sequence[PlannedFault], began_s: float) -> Injecting:  # noqa: ARG002
-        """Injects none yet: `site` offers no fault."""
-        return contextlib.nullcontext(())
+    def injecting(self, faults: Sequence[PlannedFault], began_s: float) -> Injecting:
+        """See faults/injector.py."""
+        return injecting(self._rig, faults, began_s, FAULTS)
 
     def run_workload(self, driver: RemoteWorkload) -> Mapping[str, object]:
         """Runs a module on the first host of its role, and adds to its job where its database or SQLite file is."""

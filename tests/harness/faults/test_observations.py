@@ -1,0 +1,60 @@
+"""What is observed of HAProxy's rotation and of PostgreSQL during a fault, from the states that were seen."""
+
+from __future__ import annotations
+
+import pytest
+
+from harness.faults.observations import States, accepts, rotation
+
+UP, DOWN, HALF = (
+    {"app-1.1": True, "app-1.2": True},
+    {"app-1.1": False, "app-1.2": False},
+    {"app-1.1": True, "app-1.2": False},
+)
+
+
+@pytest.mark.parametrize(
+    ("states", "expected"),
+    [
+        pytest.param([(0, UP)], {}, id="it never left"),
+        pytest.param([], {}, id="nothing was seen"),
+        pytest.param([(0, UP), (15, DOWN), (30, UP)], {"out-of-rotation": 15, "in-rotation": 30}, id="out and in"),
+        pytest.param([(0, UP), (15, DOWN)], {"out-of-rotation": 15}, id="it did not come back"),
+        pytest.param([(0, DOWN), (5, UP)], {}, id="before the fault"),
+        pytest.param([(0, DOWN), (30, UP)], {"out-of-rotation": 10, "in-rotation": 30}, id="it was out at the fault"),
+        pytest.param([(0, UP), (15, HALF), (30, UP)], {}, id="one worker still serves"),
+        pytest.param(
+            [(0, UP), (15, DOWN), (20, HALF), (30, UP)], {"out-of-rotation": 15, "in-rotation": 30}, id="one by one"
+        ),
+        pytest.param(
+            [(0, UP), (15, DOWN), (20, UP), (25, DOWN), (40, UP)],
+            {"out-of-rotation": 15, "in-rotation": 40},
+            id="it flaps",
+        ),
+        pytest.param([(0, UP), (15, None), (16, UP)], {}, id="HAProxy did not answer"),
+        pytest.param([(0, UP), (15, DOWN), (60, UP)], {"out-of-rotation": 15}, id="a later fault begins at 50"),
+    ],
+)
+def test_rotation(states: States, expected: dict[str, int]) -> None:
+    assert rotation(states, "app-1", 10, 50) == expected
+
+
+def test_another_host_with_the_same_start_of_its_name_is_not_meant() -> None:
+    assert rotation([(0, {"app-1": True, "app-10": True}), (15, {"app-1": True, "app-10": False})], "app-1", 10) == {}
+
+
+YES, NO = {"accepts": True}, {"accepts": False}
+
+
+@pytest.mark.parametrize(
+    ("states", "expected"),
+    [
+        pytest.param([(0, YES)], {"accepts": 10}, id="it accepted all the time"),
+        pytest.param([(0, YES), (12, NO), (30, YES)], {"accepts": 30}, id="a restart"),
+        pytest.param([(0, YES), (12, NO), (30, YES), (31, NO), (40, YES)], {"accepts": 40}, id="twice"),
+        pytest.param([(0, YES), (12, NO)], {}, id="it did not come back"),
+        pytest.param([], {}, id="nothing was seen"),
+    ],
+)
+def test_accepts(states: States, expected: dict[str, int]) -> None:
+    assert accepts(states, 10, 50) == expected
