@@ -8,14 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from harness.faults import app, database, load_balancer, load_host
-from harness.faults.base import Fault
+from harness.faults import app, database, disk, load_balancer, load_host, network
+from harness.faults.base import Fault, not_permitted
 from harness.plan.fault_schedule import KINDS
 from harness.rig.rig import Rig
 
-FAULTS: Mapping[str, Fault] = {**app.FAULTS, **database.FAULTS, **load_balancer.FAULTS, **load_host.FAULTS}
+FAULTS: Mapping[str, Fault] = {
+    **app.FAULTS,
+    **database.FAULTS,
+    **disk.DISK,
+    **network.NETWORK,
+    **load_balancer.FAULTS,
+    **load_host.FAULTS,
+}
 
 
 def unavailable(rig: Rig) -> dict[str, str]:
     """Returns for each fault why it cannot be injected on this rig, empty if it can, in the order of the plan."""
-    return {name: FAULTS[name].unavailable(rig) for name in KINDS if name in FAULTS}
+    refusal = not_permitted(rig)
+    return {name: refusal or FAULTS[name].unavailable(rig) for name in KINDS if name in FAULTS}

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from harness.errors import RigError
 from harness.fault_record import PlannedFault
 from harness.faults import balancer
-from harness.faults.base import Before, Fault, not_permitted, nth
+from harness.faults.base import Before, Fault, nth
 from harness.faults.unit_processes import (
     all_stopped,
     continue_stopped,
@@ -51,7 +51,7 @@ class AppKill(Fault):
 
     def unavailable(self, rig: Rig) -> str:
         """See Fault."""
-        return not_permitted(rig)
+        return ""
 
     def hosts(self, rig: Rig, planned: PlannedFault) -> Sequence[Host]:
         """See Fault."""
@@ -109,7 +109,7 @@ class AppRoll(Fault):
         """See Fault."""
         if len(rig.role("app")) < 2:
             return "a rolling restart needs two app hosts: the only one serves no requests while it restarts"
-        return not_permitted(rig)
+        return ""
 
     def hosts(self, rig: Rig, planned: PlannedFault) -> Sequence[Host]:
         """Returns all app hosts."""

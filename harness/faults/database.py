@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from harness.errors import RigError
 from harness.fault_record import PlannedFault
 from harness.faults.app import answers
-from harness.faults.base import Before, Fault, not_permitted
+from harness.faults.base import Before, Fault
 from harness.faults.postgres_server import UNITS, host_of, log_size, logged_since, sql
 from harness.faults.unit_processes import (
     ANSWER_S,
@@ -38,7 +38,7 @@ class DatabaseFault(Fault):
 
     def unavailable(self, rig: Rig) -> str:
         """See Fault."""
-        return not_permitted(rig)
+        return ""
 
     def hosts(self, rig: Rig, planned: PlannedFault) -> Sequence[Host]:
         """Returns the database host."""

@@ -18,8 +18,8 @@ from harness.provision.services import ask_services
 from harness.rig.rig import Rig
 
 POLL_S = 0.2
-HOST_S = 90.0
-"""Longest sweep of a host."""
+TIDY_S = HOST_S = 180.0
+"""Longest removal of what a healed fault left, and longest sweep of a host."""
 WORK_S = 60.0
 """Longest wait, once all is undone, until every service of the rig works."""
 WORKERS = 16
@@ -101,6 +101,7 @@ def _heal_one(rig: Rig, opened: OpenFault, faults: Mapping[str, Fault]) -> str:
         try:
             Step("its heal", lambda: fault.heal(rig, planned, before)).result(fault.deadline_s)
             if seen := Step("a look at the host", lambda: fault.healed(rig, planned, before)).result(fault.deadline_s):
+                Step("removing what is left", lambda: fault.tidy(rig, planned, before)).result(TIDY_S)
                 return f"{planned.fault}: healed: {seen}"
         except CrucibleError as error:
             why = f": {error.message}"

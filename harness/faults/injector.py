@@ -17,20 +17,18 @@ from harness.errors import CrucibleError
 from harness.fault_record import FaultRecord, PlannedFault
 from harness.faults.base import Before, Fault
 from harness.faults.deadline import Step
-from harness.faults.observations import accepts, rotation
-from harness.faults.open_faults import OpenFaults
-from harness.faults.state_watch import StateWatch
+from harness.faults.observer import Observer
+from harness.faults.open_faults import OpenFault, OpenFaults
 from harness.faults.trial_clock import TrialClock
 from harness.model import Host
-from harness.plan.fault_schedule import KINDS
 from harness.rig.rig import Rig
 
 MOST_AT_ONCE = 2
 STEP_S = 30.0
 """Longest reading of the state before a fault, and longest single look at whether it is seen or healed."""
 POLL_S = 0.2
-WATCH_S = 15.0
-"""Longest wait, after a fault is healed, for its app host in the rotation and for PostgreSQL's connections."""
+TIDY_S = 180.0
+"""Longest removal of what a healed fault left."""
 
 
 @contextlib.contextmanager
@@ -70,18 +68,12 @@ class _Injector:
         self._ending = threading.Event()
         self._turn, self._busy = threading.Condition(), list[frozenset[str]]()
         self._threads = [threading.Thread(target=self._run, args=(n,), daemon=True) for n in range(len(schedule))]
-        self._watches: dict[str, StateWatch] = {}
+        self._untidy: list[tuple[int, OpenFault]] = []
         self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> _Injector:
-        kinds = [KINDS[planned.fault] for planned in self._schedule if planned.fault in KINDS]
         self._clock = TrialClock(self._began_s)
-        with self._stack as stack:
-            if any(kind.rotation for kind in kinds):
-                self._watches["haproxy"] = stack.enter_context(StateWatch(self._rig, "haproxy", self._clock))
-            if any(kind.first_success_s is not None for kind in kinds):
-                self._watches["postgres"] = stack.enter_context(StateWatch(self._rig, "postgres", self._clock))
-            self._stack = stack.pop_all()
+        self._observer = self._stack.enter_context(Observer(self._rig, self._schedule, self._clock))
         return self
 
     def start(self) -> None:
@@ -102,8 +94,14 @@ class _Injector:
                     thread.join(POLL_S)
             except KeyboardInterrupt as error:  # a second one ends the process (cli/signals); the file remains
                 interruption = error
-        self._observe()
+        for number, (problem, observed) in enumerate(self._observer.observed(self._records)):
+            self._note(number, problem=problem, observed_us=observed)
         self._stack.close()
+        for number, opened in self._untidy:
+            try:
+                self._tidy(number, opened)
+            except KeyboardInterrupt as error:
+                interruption = error
         if interruption is not None:
             raise interruption
 
@@ -163,8 +161,11 @@ class _Injector:
         if not injection.wait(STEP_S):  # what it does from now on is undone by the next `heal`
             self._note(number, problem=f"the injection did not end within {limit_s + STEP_S:g} s")
         elif healed:
-            self._open.remove(opened)
-            self._await_observations(planned, hosts)
+            if type(fault).tidy is Fault.tidy:
+                self._open.remove(opened)
+            else:
+                self._untidy.append((number, opened))
+            self._observer.await_recovery(planned, hosts)
 
     def _heal(self, number: int, planned: PlannedFault, fault: Fault, before: Before) -> bool:
         """Heals a fault until that is seen or its deadline has passed; returns whether it was seen."""
@@ -220,55 +221,14 @@ class _Injector:
             values["problem"] = problem
         self._records[number] = replace(record, **values)  # type: ignore[arg-type]  # fields of the record
 
-    # -- what is observed ------------------------------------------------------------------------------
-
-    def _await_observations(self, planned: PlannedFault, hosts: Sequence[Host]) -> None:
-        """Waits until the states of a healed fault are what they should be, or WATCH_S has passed."""
-        deadline_s = time.monotonic() + WATCH_S
-        while time.monotonic() < deadline_s and not self._is_back(planned, hosts):
-            time.sleep(POLL_S)
-
-    def _is_back(self, planned: PlannedFault, hosts: Sequence[Host]) -> bool:
-        kind = KINDS.get(planned.fault)
-        if kind and kind.rotation:
-            servers = self._watches["haproxy"].now() or {}
-            apps = {host.name for host in hosts if host.role == "app"}
-            if not all(servers.get(name, False) for name in servers if name.split(".")[0] in apps) or not servers:
-                return False
-        if kind and kind.first_success_s is not None:
-            return bool((self._watches["postgres"].now() or {}).get("accepts"))
-        return True
-
-    def _observe(self) -> None:
-        """Adds what was observed of each injected fault to its record."""
-        states = {name: watch.states() for name, watch in self._watches.items()}
-        for number, record in enumerate(self._records):
-            kind = KINDS.get(record.planned.fault)
-            if record.injected_us is None or kind is None:
-                continue
-            until_us, observed = self._next_injection(number), dict[str, int]()
-            problems = []
-            if kind.rotation:
-                problems.append(self._watches["haproxy"].problem)
-                for host in (name for name in record.hosts if self._is_app(name)):
-                    observed |= rotation(states["haproxy"], host, record.injected_us, until_us)
-            if kind.first_success_s is not None:
-                problems.append(self._watches["postgres"].problem)
-                observed |= accepts(states["postgres"], record.injected_us, until_us)
-            self._note(number, problem="; ".join(filter(None, problems)), observed_us=observed)
-
-    def _next_injection(self, number: int) -> int | None:
-        """When the next fault after this one's heal was injected."""
-        healed_us = self._records[number].healed_us
-        later = [
-            one.injected_us
-            for one in self._records
-            if one.injected_us is not None and healed_us is not None and one.injected_us > healed_us
-        ]
-        return min(later, default=None)
-
-    def _is_app(self, name: str) -> bool:
-        return any(host.name == name for host in self._rig.role("app"))
+    def _tidy(self, number: int, opened: OpenFault) -> None:
+        """Removes what a healed fault left, now that no load is disturbed."""
+        fault, planned, before = self._faults[opened.planned.fault], opened.planned, opened.before
+        try:
+            Step("removing what is left", lambda: fault.tidy(self._rig, planned, before)).result(TIDY_S)
+            self._open.remove(opened)
+        except Exception as error:  # noqa: BLE001  # it stays in the file
+            self._note(number, problem=f"not removed: {_reason(error)}")
 
 
 def _reason(error: Exception) -> str:

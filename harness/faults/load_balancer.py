@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from harness.fault_record import PlannedFault
 from harness.faults import balancer
-from harness.faults.base import Before, Fault, not_permitted
+from harness.faults.base import Before, Fault
 from harness.faults.unit_processes import (
     ANSWER_S,
     ended,
@@ -30,7 +30,7 @@ class LbReload(Fault):
 
     def unavailable(self, rig: Rig) -> str:
         """See Fault."""
-        return not_permitted(rig)
+        return ""
 
     def hosts(self, rig: Rig, planned: PlannedFault) -> Sequence[Host]:
         """Returns the load balancer."""

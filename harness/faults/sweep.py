@@ -1,42 +1,25 @@
 """Finds and undoes what faults left on a host, without a record of them. Idempotent.
 
-What is found: our chains of the firewall and our transient units (both have names of their own), processes of the
-rig's units that are stopped, units that have failed or ended, and drained servers of HAProxy.
+What is found: our chains of the firewall and our transient units (both have names of their own), a write-ahead log on a
+filesystem of ours, processes of the rig's units that are stopped, units that have failed or ended, and servers that
+HAProxy drains.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from harness.errors import RigError
-from harness.faults import app, balancer, postgres_server
+from harness.faults import app, balancer, disk, packet_rules, postgres_server, slow_path
 from harness.faults.unit_processes import read_processes, signal_units, start_if_down
 from harness.model import Host, Role
 from harness.rig.rig import Rig
 
-CHAINS = "PGCRUCIBLE"
-"""Start of the names of the firewall chains of faults."""
 HELPERS = "pgcrucible-fault-"
-"""Start of the names of the transient units of faults, such as a holder of connections or a proxy."""
+"""Start of the names of transient units of faults, such as a holder of connections."""
 UNITS: Mapping[Role, Sequence[str]] = {"app": app.UNITS, "db": postgres_server.UNITS, "lb": (balancer.UNIT,)}
 SWEEP_S = 30.0
 _SWEEP = """
-for tool in iptables ip6tables; do
-  command -v $tool > /dev/null || continue
-  for table in filter mangle; do
-    rules=$($tool -w 5 -t $table -S 2> /dev/null) || continue
-    chains=$(echo "$rules" | awk -v ours="$1" '$1 == "-N" && index($2, ours) == 1 {print $2}')
-    [ -n "$chains" ] || continue
-    echo "$rules" | grep -e "^-A .*-j $1" | grep -v -e "^-A $1" | sed 's/^-A/-D/' | while read -r rule; do
-      echo "$rule" | xargs $tool -w 5 -t $table || exit 1
-    done
-    for chain in $chains; do $tool -w 5 -t $table -F $chain; done
-    for chain in $chains; do
-      $tool -w 5 -t $table -X $chain && echo "removed the firewall chain $chain ($tool, table $table)"
-    done
-  done
-done
-for unit in $(systemctl list-units --all --plain --no-legend "$2*" | grep -o "$2[^ ]*" | sort -u); do
+for unit in $(systemctl list-units --all --plain --no-legend "$1*" | grep -o "$1[^ ]*" | sort -u); do
   systemctl kill --signal=KILL "$unit" 2> /dev/null
   systemctl stop "$unit" 2> /dev/null
   systemctl reset-failed "$unit" 2> /dev/null
@@ -44,16 +27,19 @@ for unit in $(systemctl list-units --all --plain --no-legend "$2*" | grep -o "$2
 done
 exit 0
 """
-"""Arguments: CHAINS and HELPERS. Prints a line for each thing undone."""
+"""Argument: HELPERS. Prints a line for each thing undone."""
 
 
 def sweep(rig: Rig, host: Host) -> list[str]:
     """Returns what was undone on the host, one sentence each. Raises RigError."""
-    command = ["sh", "-c", _SWEEP, "sh", CHAINS, HELPERS]
-    done = rig.at(host).run(command, timeout_s=SWEEP_S)
-    if done.stderr.strip():
-        raise RigError(f"{host.name}: {done.stderr.strip().splitlines()[-1]}")
-    undone = [f"{host.name}: {line}" for line in done.stdout.splitlines()]
+    connection = rig.at(host)
+    undone = [
+        f"{host.name}: removed {name}" for name in (*slow_path.stop(connection), *packet_rules.remove(connection))
+    ]
+    ended = connection.run(["sh", "-c", _SWEEP, "sh", HELPERS], timeout_s=SWEEP_S).stdout
+    undone += [f"{host.name}: {line}" for line in ended.splitlines()]
+    if host.role == "db" and disk.tidy(rig):
+        undone.append(f"{host.name}: brought the write-ahead log back to its own disk")
     if units := UNITS.get(host.role):
         stopped = sorted({process.unit for process in read_processes(rig, host, units).stopped})
         if stopped:

@@ -8,10 +8,12 @@ from itertools import pairwise
 
 import pytest
 
+from harness.errors import RigError
 from harness.fault_record import FaultRecord, PlannedFault
 from harness.faults import injector
-from harness.faults.base import Fault
+from harness.faults.base import Before, Fault
 from harness.faults.open_faults import OpenFaults, path_of
+from harness.rig.rig import Rig
 from tests.harness.faults.fake_fault import FakeFault
 from tests.support.fake_rig import FakeRig
 
@@ -167,3 +169,38 @@ def test_without_a_schedule_nothing_is_asked_of_the_rig(rig: FakeRig) -> None:
     with injector.injecting(rig, [], time.time(), {}) as records:
         pass
     assert (list(records), rig.commands) == ([], [])
+
+
+class Untidy(FakeFault):
+    """Leaves something that is removed once the load has ended."""
+
+    def __init__(self, *, fails: bool = False) -> None:
+        super().__init__()
+        self._tidy_fails = fails
+        self.in_file: list[bool] = []
+
+    def tidy(self, rig: Rig, planned: PlannedFault, before: Before) -> None:
+        self.steps.append("tidy")
+        self.in_file.append(path_of(rig.name).exists())
+        if self._tidy_fails:
+            raise RigError("db-1: it is busy")
+
+
+def test_what_a_fault_leaves_is_removed_after_the_load(rig: FakeRig) -> None:
+    fault = Untidy()
+    with injector.injecting(rig, [planned()], time.time(), {"a": fault}) as records:
+        while not records[0].healed:
+            time.sleep(0.01)
+        assert "tidy" not in fault.steps
+    assert fault.steps[-1] == "tidy"
+    assert fault.in_file == [True]
+    assert not path_of(rig.name).exists()
+
+
+def test_what_cannot_be_removed_is_a_problem_and_stays_in_the_file(rig: FakeRig) -> None:
+    with injector.injecting(rig, [planned()], time.time(), {"a": Untidy(fails=True)}) as records:
+        while not records[0].healed:
+            time.sleep(0.01)
+    (record,) = records
+    assert record.problem == "not removed: db-1: it is busy"
+    assert path_of(rig.name).exists()
