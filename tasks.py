@@ -19,7 +19,8 @@ from typing import Any
 from invoke import Collection, Context, Exit, task
 
 from harness.model import MAX_HOSTS
-from harness.plan.options import OPTIONS, Option, require_texts
+from harness.plan.option_values import require_texts
+from harness.plan.options import OPTIONS, Option
 
 COMMON = {
     "rig": "name of the rig (default: local); several rigs can exist at the same time",
@@ -174,7 +175,7 @@ def compare(_: Context, a: str, b: str, anyway: bool = False, fail_if: str | Non
 def watch(_: Context, rig: str = "local", seconds: str | None = None, interval: str = "2") -> None:
     """Show active queries, lock waits, connection pools and HAProxy rates, live."""
     from harness.cli.watch import run_watch
-    from harness.plan.options import positive
+    from harness.plan.option_values import positive
 
     run_watch(rig, positive("seconds", seconds, 86_400), positive("interval", interval, 60) or 2.0)
 

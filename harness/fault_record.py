@@ -18,6 +18,8 @@ class PlannedFault:
     """Seconds from the injection to the heal."""
     host: int = 0
     """Which host of the fault's role it hits, counted from 0; a rig with fewer hosts takes the remainder."""
+    idle: bool = False
+    """Negative control: the injection does nothing, so it must not be seen to have happened."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

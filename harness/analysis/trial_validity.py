@@ -9,8 +9,11 @@ from harness.text import plural
 
 
 def unreplaced(rows: Iterable[TrialResult]) -> list[TrialResult]:
-    """The invalid trials that were not replaced by a valid one of the same cell and number."""
-    rows = list(rows)
+    """The invalid trials that were not replaced by a valid one of the same cell and number.
+
+    A trial whose load host is killed on purpose is invalid as it should be.
+    """
+    rows = [row for row in rows if row.cell.params.get("fault") != "load-host-kill"]
     valid = {(row.cell.name, row.trial.number) for row in rows if row.valid}
     return [row for row in rows if not row.valid and (row.cell.name, row.trial.number) not in valid]
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from harness.analysis.slowest import split_slowest
 from harness.checks import names
+from harness.checks.faults import ACCOUNTED_FOR
 from harness.checks.finding import finding, merge, worst
 from harness.checks.required_evidence import ABOUT_DATA, NEEDS
 from harness.checks.slo_gate import SloGate
@@ -38,7 +39,7 @@ def _judged(found: Finding, evidence: Evidence) -> Finding:
     reasons = [evidence.unread[part] for part in NEEDS.get(found.check, ()) if part in evidence.unread]
     if reasons:
         return replace(found, verdict="unknown", detail=f"not measured: {reasons[0]}", numbers={})
-    if evidence.misrouted and found.check not in ABOUT_DATA:
+    if evidence.misrouted and not evidence.faults and found.check not in ABOUT_DATA:
         return replace(found, verdict="unknown", detail=f"{evidence.misrouted[0]}: {found.detail}")
     return found
 
@@ -46,9 +47,9 @@ def _judged(found: Finding, evidence: Evidence) -> Finding:
 def _without_samples(found: Finding, reason: str) -> Finding:
     """The finding where some load host's samples are missing: unknown, except for acknowledged updates that are lost.
 
-    The samples that are missing could not explain these.
+    The samples that are missing could not explain these. A check of faults accounts for a killed load host itself.
     """
-    if found.verdict == "fail" and found.numbers.get("lost"):
+    if ACCOUNTED_FOR in found.numbers or (found.verdict == "fail" and found.numbers.get("lost")):
         return found
     return replace(found, verdict="unknown", detail=f"samples are missing ({reason}): {found.detail}")
 

@@ -65,6 +65,20 @@ DEADLOCK_COUNTS_AGREE = "deadlock counts agree"
 DOCUMENTED_GUARANTEES = "documented guarantees hold"
 ISOLATION_LEVEL = "requested isolation level"
 
+# scenario faults
+NOTHING_LOST = "nothing lost"
+NOTHING_DOUBLED = "nothing doubled"
+NOTHING_INVENTED = "nothing invented"
+HONEST = "outcomes are honest"
+FAULT_SEEN = "fault seen"
+HEALED = "healed"
+RECOVERS = "recovers by itself"
+OUT_OF_ROTATION = "out of rotation"
+NO_FAILED_REQUEST = "no failed request"
+AVAILABILITY = "availability"
+ACCOUNTED = (NOTHING_LOST, NOTHING_DOUBLED, NOTHING_INVENTED, HONEST)
+"""The checks that account for every request of a trial with faults."""
+
 # scenario long-transactions
 LONG_TRANSACTION = "long transaction"
 QUICK_IN_TIME = "quick transactions in time"

@@ -33,11 +33,13 @@ NEEDS = {
     names.DEADLOCK_COUNTS_AGREE: (DEADLOCKS,),
     names.DEADLOCKS_IN_LOG: (DEADLOCKS,),
     names.DEAD_ROWS: (DEAD_ROWS,),
+    **dict.fromkeys(names.ACCOUNTED, (LEDGER, COUNTERS)),
 }
 """Check -> the parts that it cannot do without. `counts agree` and `spread` use what was measured of theirs."""
 
 ABOUT_DATA = (
     *names.ORACLE, names.INTEGRITY, names.ALL_OR_NOTHING, names.FAILED_REQUEST_ROWS, names.IDS_EXIST_ONCE,
     names.UPDATES_APPLIED, names.COUNTS_AGREE, names.NO_FORBIDDEN_ANOMALY, names.TOTAL, names.NO_OVERDRAFT,
+    *names.ACCOUNTED,
 )  # fmt: skip
 """Checks that hold whichever hosts serve. The others judge what the hosts of the cell can do."""

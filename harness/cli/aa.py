@@ -69,11 +69,12 @@ def run_aa(request: BenchRequest) -> Run | None:
 
 
 def _single(request: BenchRequest) -> BenchRequest:
-    """Returns the request of one of the runs, with enough trials per cell to be compared."""
+    """Returns the request of one of the runs, with enough trials per cell to be compared.
+
+    `aa` stays, because some scenarios are left out then.
+    """
     repeat = request.repeat or CLAIM_TRIALS
-    return dataclasses.replace(
-        request, aa=None, aa_between=None, repeat=repeat, texts={**request.texts, "repeat": str(repeat)}
-    )
+    return dataclasses.replace(request, aa_between=None, repeat=repeat, texts={**request.texts, "repeat": str(repeat)})
 
 
 def _separate(rig: str, between: str) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from harness.cli.console import say
 from harness.cli.runs import ROOT
 from harness.errors import CriterionFailed, UsageError
-from harness.plan.options import whole
+from harness.plan.option_values import whole
 from harness.text import nearest
 
 SELFBENCHES = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from harness.cli.rigs import run_provision
 from harness.cli.runs import run_check
 from harness.model import MAX_HOSTS
-from harness.plan.options import whole
+from harness.plan.option_values import whole
 
 
 def run_quickstart(rig: str, *, hosts: str | None) -> None:

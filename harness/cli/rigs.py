@@ -9,7 +9,7 @@ from pathlib import Path
 from harness.cli.console import say
 from harness.errors import RigError, UsageError
 from harness.model import MAX_HOSTS
-from harness.plan.options import whole
+from harness.plan.option_values import whole
 from harness.text import strict_json
 
 

@@ -60,6 +60,9 @@ class Operation:
     """Send `Idempotency-Key: <run_tag>-<load_host>-<seq>` and keep it in the sample's `id`."""
     twins: float = 0.0
     """Closed mode: share of the requests that repeat the Idempotency-Key, and all else, of one that is in flight."""
+    retries: int = 0
+    """Open mode: how often a request is sent again, with the same Idempotency-Key and a growing jittered delay, when it
+    ended `unknown` or with 503. Each time is a sample, due when the first was."""
     value: str = ""
     """Field of the response that must hold an integer, kept as the sample's `value`; empty: none is expected."""
     capture: tuple[str, ...] = ()
@@ -76,6 +79,8 @@ class Operation:
         check_positive(f"{where}.weight", self.weight)
         if not 0 <= self.twins <= 0.5 or (self.twins and not self.idempotency):
             raise job_error(where, "twins must be a share up to 0.5 of requests with idempotency")
+        if not 0 <= self.retries <= 10 or (self.retries and not self.idempotency):
+            raise job_error(where, "retries must be at most 10, of requests with idempotency")
         for name, text in self.headers.items():
             if not re.fullmatch(r"[A-Za-z0-9-]+", name) or not re.fullmatch(r"[ -~]*", text):
                 raise job_error(where, f"header {name!r} is not printable ASCII on one line")
@@ -166,6 +171,8 @@ class LoadSpec:
             raise job_error("rate", "open mode needs a rate (requests per second)")
         if self.mode == "open" and any(op.twins for op in self.operations):
             raise job_error("operations", "twins need closed mode")
+        if self.mode == "closed" and any(op.retries for op in self.operations):
+            raise job_error("operations", "retries need open mode")
         if self.requests is None and self.seconds is None:
             raise job_error("requests", "give requests, seconds or both")
         for name in ("clients", "requests", "seconds", "rate", "timeout_s"):

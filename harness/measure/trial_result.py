@@ -10,7 +10,10 @@ from typing import Any
 from harness.analysis import foreign_load
 from harness.analysis.figures import figures
 from harness.analysis.foreign_load import NO_FOREIGN_LOAD, ForeignLoad
-from harness.checks.names import LEDGER, PER_REQUEST
+from harness.checks.names import COUNTS_AGREE, LEDGER, PER_REQUEST
+from harness.checks.required_evidence import COUNTERS
+from harness.checks.required_evidence import LEDGER as LEDGER_READ
+from harness.fault_record import FaultRecord, LogLine
 from harness.load import generator_checks
 from harness.measure.load_controller import LoadResults
 from harness.model import Trial
@@ -32,15 +35,17 @@ def trial_result(
     timing_matters: bool,
     foreign: ForeignLoad = NO_FOREIGN_LOAD,
     misrouted: Sequence[str] = (),
+    killed: bool = False,
 ) -> TrialResult:
     """Returns the trial's row: the figures of all its lanes together, and what it may be used for.
 
     A lane that was interrupted, or whose responses cannot be matched to requests, breaks any trial. A load generator
     that was the limit, or a `foreign` load beside it, makes only the times wrong: where no criterion is about times
     (not `timing_matters`), the trial stays valid, and its times are not compared. Without results of the `first` lane
-    there are no figures. `misrouted`: see Evidence; such a trial measured other hosts than its cell says.
+    there are no figures. `misrouted`: see Evidence; such a trial measured other hosts than its cell says. `killed`: a
+    load host was killed on purpose.
     """
-    broken = [*results.failures, *misrouted]
+    broken = [*(["a load host was killed"] if killed else []), *results.failures, *misrouted]
     for lane, summary in results.summaries.items():
         broken += [f"lane {lane}: {why}" for why in generator_checks.broken(summary)]
     if first not in results.summaries or results.total is None:
@@ -87,6 +92,18 @@ def add_client_counts(evidence: Evidence, results: LoadResults, captures: Captur
         counts={"client": sent, **evidence.counts},
         captures=captures,
         missing_hosts=tuple(results.failures),
+    )
+
+
+def with_faults(evidence: Evidence, faults: Sequence[FaultRecord], logs: Sequence[LogLine]) -> Evidence:
+    """Adds what became of the faults of a trial. What the layers counted is not compared: a restart forgets it."""
+    unread = {part: why for part, why in evidence.unread.items() if part in (COUNTERS, LEDGER_READ)}
+    return replace(
+        evidence,
+        faults=tuple(faults),
+        logs=tuple(logs),
+        unread=unread,
+        not_applicable={COUNTS_AGREE: "layers that a fault restarts count from zero", **evidence.not_applicable},
     )
 
 

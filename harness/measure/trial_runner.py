@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from harness.checks.required_evidence import LEDGER, PARTS
+from harness.errors import CrucibleError, RigError
+from harness.fault_record import FaultRecord, LogLine
 from harness.load import generator_checks, littles_law
 from harness.load.spec import LoadSpec
 from harness.measure.deferred_signals import DeferredSignals
@@ -19,8 +22,10 @@ from harness.measure.trial_result import (
     leave_out_per_request_checks,
     read_captures,
     trial_result,
+    with_faults,
 )
 from harness.model import Cell, Trial
+from harness.plan.fault_schedule import LOAD_HOST_KILL
 from harness.plan.load_share import with_rate
 from harness.plan.planner import Plan
 from harness.plan.scenario import RemoteWorkload, Scenario
@@ -130,7 +135,7 @@ class TrialRunner:
         reads = {"counters", *self._scenarios[trial.cell.scenario].reads}
         if ledger and samples:
             reads.add("ledger")
-        before = self._target.snapshot(trial.cell, reads)
+        before, began_s, faults = self._target.snapshot(trial.cell, reads), time.time(), list[FaultRecord]()
         with self._writer.stage("load"), self._target.vacuuming(reads) as vacuums:
             results = self._load.run(
                 lanes,
@@ -139,20 +144,53 @@ class TrialRunner:
                 scratch=scratch,
                 began_s=self._writer.began_s,
                 progress=ProgressPrinter(self._echo),
-                during=self._during(trial.order),
+                during=self._while_loaded(trial, faults),
             )
             self._signals.hold()
         captures = read_captures(results)
         self.store_samples(trial, results)
         with self._writer.stage("evidence"):
             after = self.read_after(trial.cell, reads, before)
+            logs = self._logs(began_s) if faults else ()
         evidence = add_client_counts(difference(before, after, vacuums), results, captures)
+        evidence = with_faults(evidence, faults, logs) if faults else evidence
         for summary in results.summaries.values():
             if not littles_law.is_judged(summary):
                 self._writer.warn(littles_law.NOT_JUDGED)
             for note in generator_checks.notes(summary, self._ceiling_rps):
                 evidence = replace(evidence, notes=(*evidence.notes, f"{trial.cell.name}: {note}"))
         return results, evidence if samples else leave_out_per_request_checks(evidence, ledger=ledger)
+
+    @contextlib.contextmanager
+    def _while_loaded(self, trial: Trial, records: list[FaultRecord]) -> Iterator[None]:
+        """Records telemetry and injects the trial's faults while its load runs; fills in what became of the faults.
+
+        Where a fault could not be healed, the load is stored first; `record` raises the error.
+        """
+        planned, loaded = self._scenarios[trial.cell.scenario].faults(trial.cell), False
+        with self._during(trial.order):
+            if not planned:
+                yield
+                return
+            injected: Collection[FaultRecord] = ()
+            try:
+                with self._target.injecting(planned, self._writer.began_s) as injected:
+                    yield
+                    loaded = True
+            except RigError as error:
+                if not loaded:
+                    raise
+                self._interruption = error
+            finally:
+                records += injected
+
+    def _logs(self, since_s: float) -> tuple[LogLine, ...]:
+        """What the rig logged while faults were injected; a warning where that cannot be read."""
+        try:
+            return tuple(self._target.logs(self._writer.began_s, since_s))
+        except CrucibleError as error:
+            self._writer.warn(f"the logs of the faults were not read: {error.message}")
+            return ()
 
     def store_samples(self, trial: Trial, results: LoadResults) -> None:
         """Stores what the clients measured, before anything else is asked of a host."""
@@ -195,9 +233,11 @@ class TrialRunner:
         foreign = self._target.foreign_load()
         if timing_matters:
             self._writer.warn(*foreign.unread)
+        misrouted = () if evidence.faults else evidence.misrouted  # a fault's doing is judged, not left out
         return trial_result(
-            trial, first, results, timing_matters=timing_matters, foreign=foreign, misrouted=evidence.misrouted
-        )
+            trial, first, results, timing_matters=timing_matters, foreign=foreign, misrouted=misrouted,
+            killed=any(fault.planned.fault == LOAD_HOST_KILL for fault in evidence.faults),
+        )  # fmt: skip
 
     def run_workload(self, trial: Trial, workload: RemoteWorkload) -> Evidence:
         """Runs a workload that is not HTTP between two snapshots; the service is not configured for it."""

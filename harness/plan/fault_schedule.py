@@ -5,51 +5,193 @@ How a fault is injected, seen and healed: harness/faults/, which has the same na
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import random
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
+
+from harness.errors import UsageError
+from harness.fault_record import PlannedFault
+from harness.model import Cell
+from harness.text import nearest, printable
+
+Part = Literal["app", "db", "lb", "load"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FaultKind:
     """What a plan and a criterion know of a fault.
 
-    `hold_s`: seconds from the injection to the heal. `rotation`: the sick app host has to leave HAProxy's rotation and
-    come back in time. `no_failed_request`: every request of the trial has to succeed. `first_success_s`: longest time
-    from the instant at which PostgreSQL accepts connections until a request succeeds.
+    `part`: what it hits. `hold_s`: seconds from the injection to the heal. `after_s`: seconds of load after the heal.
+    `rotation`: the sick app host has to leave HAProxy's rotation and come back in time. `no_failed_request`: every
+    request of the trial has to succeed. `first_success_s`: longest time from the instant at which PostgreSQL accepts
+    connections until a request succeeds.
     """
 
     help: str
+    part: Part
     hold_s: float = 3.0
+    after_s: float = 9.0
     rotation: bool = False
     no_failed_request: bool = False
     first_success_s: float | None = None
 
 
 KINDS: Mapping[str, FaultKind] = {
-    "app-kill": FaultKind(help="kill -9 of the service on an app host", rotation=True),
-    "app-pause": FaultKind(help="the service of an app host is stopped with SIGSTOP", hold_s=5.0, rotation=True),
-    "app-roll": FaultKind(help="all app hosts restart one by one, as in a deployment", no_failed_request=True),
-    "host-down": FaultKind(help="an app host is switched off, and on again"),
-    "db-backend-kill": FaultKind(help="pg_terminate_backend on all sessions of the service", first_success_s=5.0),
-    "db-restart": FaultKind(help="PostgreSQL restarts", first_success_s=5.0),
-    "db-crash": FaultKind(help="kill -9 of the postmaster and its backends", first_success_s=5.0),
-    "db-pause": FaultKind(help="PostgreSQL is stopped with SIGSTOP", first_success_s=5.0),
-    "db-full": FaultKind(help="the disk of the write-ahead log fills up", first_success_s=5.0),
+    "app-kill": FaultKind(part="app", help="kill -9 of the service on an app host", rotation=True),
+    "app-pause": FaultKind(
+        part="app", help="the service of an app host is stopped with SIGSTOP", hold_s=5.0, rotation=True
+    ),
+    "app-roll": FaultKind(
+        part="app", help="all app hosts restart one by one, as in a deployment", no_failed_request=True
+    ),
+    "host-down": FaultKind(part="app", help="an app host is switched off, and on again"),
+    "db-backend-kill": FaultKind(
+        part="db", help="pg_terminate_backend on all sessions of the service", first_success_s=5.0
+    ),
+    "db-restart": FaultKind(part="db", help="PostgreSQL restarts", first_success_s=5.0),
+    "db-crash": FaultKind(part="db", help="kill -9 of the postmaster and its backends", first_success_s=5.0),
+    "db-pause": FaultKind(part="db", help="PostgreSQL is stopped with SIGSTOP", first_success_s=5.0),
+    "db-full": FaultKind(part="db", help="the disk of the write-ahead log fills up", first_success_s=5.0),
     "partition-db": FaultKind(
-        help="packets between an app host and the database are dropped", hold_s=6.0, rotation=True
+        part="app", help="packets between an app host and the database are dropped", hold_s=6.0, rotation=True
     ),
     "partition-db-one-way": FaultKind(
-        help="the database's answers to an app host are dropped", hold_s=6.0, rotation=True
+        part="app", help="the database's answers to an app host are dropped", hold_s=6.0, rotation=True
     ),
     "partition-db-reject": FaultKind(
-        help="an app host's connections to the database are refused", hold_s=6.0, rotation=True
+        part="app", help="an app host's connections to the database are refused", hold_s=6.0, rotation=True
     ),
-    "partition-lb": FaultKind(help="packets between HAProxy and an app host are dropped", hold_s=6.0, rotation=True),
-    "connections-gone": FaultKind(help="another client holds all connections but the reserved ones"),
-    "lb-reload": FaultKind(help="HAProxy reloads", no_failed_request=True),
-    "lb-kill": FaultKind(help="kill -9 of HAProxy"),
-    "slow-network": FaultKind(help="app hosts and the database: delay and loss", hold_s=6.0),
-    "load-host-kill": FaultKind(help="kill -9 of a load agent"),
+    "partition-lb": FaultKind(
+        part="app", help="packets between HAProxy and an app host are dropped", hold_s=6.0, rotation=True
+    ),
+    "connections-gone": FaultKind(part="db", help="another client holds all connections but the reserved ones"),
+    "lb-reload": FaultKind(part="lb", help="HAProxy reloads", no_failed_request=True),
+    "lb-kill": FaultKind(part="lb", help="kill -9 of HAProxy"),
+    "slow-network": FaultKind(part="app", help="app hosts and the database: delay and loss", hold_s=6.0),
+    "load-host-kill": FaultKind(part="load", help="kill -9 of a load agent"),
 }
-"""In the order in which a bench of all faults injects them. `mixed` is a schedule of several, at most two at a time."""
+"""In the order of tables; the planner shuffles them."""
+QUICK = ("app-kill", "db-crash", "lb-reload")
+"""With --quick: one fault of each part. The criterion of reliability asks for these."""
 MIXED = "mixed"
+"""A seeded schedule of several faults, at most two at a time. `mixed:0+3` is what is left of it: faults 0 and 3."""
+LOAD_HOST_KILL = "load-host-kill"
+FORGETS_DRAINED = ("lb-reload", "lb-kill")
+"""HAProxy serves from drained hosts again after them."""
+
+AT_S = 4.0
+"""Load before the fault, so that there is a rate to compare with."""
+MIXED_S, QUICK_MIXED_S, QUICK_S = 120.0, 40.0, 8.0
+CALM_S = 10.0
+"""Load of a mixed schedule after its last heal."""
+PAUSE_S = (2.0, 8.0)
+"""Between the injections of a mixed schedule."""
+RECOVERY_S = 5.0
+"""After a heal a mixed schedule counts the fault as present for so long."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Control:
+    """A negative control: a bench of `fault` that has to fail, by `check`."""
+
+    fault: str
+    check: str
+    help: str
+
+
+CONTROLS: Mapping[str, Control] = {
+    "async-commit": Control(
+        fault="db-crash", check="nothing lost", help="PostgreSQL acknowledges commits before they are on disk"
+    ),
+    "proxy-replay": Control(
+        fault="app-kill", check="nothing doubled", help="HAProxy sends failed POSTs again, and requests have no id"
+    ),
+    "no-injection": Control(fault="app-kill", check="fault seen", help="the injection of the fault does nothing"),
+}
+
+
+def parse_faults(option: str, text: str) -> tuple[str, ...]:
+    """The faults of a comma-separated list, each once. Raises UsageError."""
+    chosen = tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+    known = (*KINDS, MIXED)
+    if not chosen:
+        raise UsageError(f"--{option} is empty", hint=f"known: {', '.join(known)}")
+    for name in chosen:
+        base, _, kept = name.partition(":")
+        if base not in known:
+            raise UsageError(f"--{option}: there is no '{printable(name, 80)}'", hint=nearest(base, known))
+        if ":" in name and (base != MIXED or not all(part.isascii() and part.isdecimal() for part in kept.split("+"))):
+            raise UsageError(
+                f"--{option} {printable(name, 80)}: only a mixed schedule is reduced",
+                hint=f"such as {MIXED}:0+3, its faults 0 and 3",
+            )
+    return chosen
+
+
+def is_mixed(fault: str) -> bool:
+    """Whether the name is that of a mixed schedule, whole or reduced."""
+    return fault.partition(":")[0] == MIXED
+
+
+def reduced(kept: Sequence[int]) -> str:
+    """The name of the mixed schedule with these faults alone."""
+    return f"{MIXED}:{'+'.join(map(str, kept))}"
+
+
+def load_s(fault: str) -> float:
+    """Seconds of load that show a fault's before, during and after."""
+    return AT_S + KINDS[fault].hold_s + KINDS[fault].after_s
+
+
+def schedule(cell: Cell) -> tuple[PlannedFault, ...]:
+    """The faults of a trial of the cell, from the cell alone; none for a cell without `fault`.
+
+    A load shorter than `load_s` shortens all parts alike. Raises UsageError for a reduced schedule with a fault that
+    the whole one does not have.
+    """
+    fault, seconds = str(cell.params.get("fault", "")), cell.seconds or 0.0
+    if not fault:
+        return ()
+    control = str(cell.params.get("control", ""))
+    if is_mixed(fault):
+        planned = _mixed(cell, seconds)
+        kept = [int(number) for number in fault.partition(":")[2].split("+") if number] or range(len(planned))
+        if max(kept, default=-1) >= len(planned):
+            raise UsageError(f"--fault {fault}: the schedule has {len(planned)} faults, counted from 0")
+        return tuple(planned[number] for number in kept)
+    kind = KINDS[fault]
+    scale = min(1.0, seconds / load_s(fault))
+    count = cell.hosts if control == "proxy-replay" else 1  # one kill meets few requests in flight
+    return tuple(
+        PlannedFault(
+            fault=fault,
+            at_s=round((AT_S + 2 * host) * scale, 3),
+            hold_s=round((1.0 if count > 1 else kind.hold_s) * scale, 3),
+            host=host,
+            idle=control == "no-injection",
+        )
+        for host in range(count)
+    )
+
+
+def _mixed(cell: Cell, seconds: float) -> list[PlannedFault]:
+    """Faults at seeded instants, on seeded hosts: at most two at a time, and never two of the same part.
+
+    So at most one app host is hit on purpose, unless the fault hits all of them, and the state that a fault has to
+    restore is not that of another one. A load host is not killed: the trial would be invalid.
+    """
+    rng = random.Random(f"{cell.params.get('seed', 1)}/mixed")
+    without = str(cell.params.get("without", "")).split("+")
+    names = [name for name in KINDS if name not in (LOAD_HOST_KILL, *without)]
+    planned: list[PlannedFault] = []
+    at_s, last_s = AT_S, seconds - CALM_S
+    while names and at_s < last_s:
+        busy = [KINDS[each.fault].part for each in planned if each.at_s + each.hold_s + RECOVERY_S > at_s]
+        name = rng.choice(names)
+        hold_s = round(KINDS[name].hold_s * rng.uniform(0.5, 1.5), 1)
+        host = rng.randrange(64)
+        if len(busy) < 2 and KINDS[name].part not in busy and at_s + hold_s <= last_s:
+            planned.append(PlannedFault(fault=name, at_s=round(at_s, 1), hold_s=hold_s, host=host))
+        at_s += rng.uniform(*PAUSE_S)
+    return planned

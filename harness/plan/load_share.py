@@ -14,12 +14,14 @@ from harness.record import TrialResult
 
 SHARE = 0.7
 """Below saturation, where a queue would grow for as long as the load lasts."""
+OF_OPEN = ("rate_share", "fault", "without", "seed", "retries")
+"""Params that an open cell has and its closed one has not."""
 CLIENTS_OF_CLOSED = 4
 """Most connections of the open cell for each client of the closed one; a stall needs more than are busy on average."""
 
 
-def open_cell(closed: Cell, seconds: float) -> Cell:
-    """Returns the open cell at `SHARE` of the rate of a closed one."""
+def open_cell(closed: Cell, seconds: float, *, share: float = SHARE, **params: object) -> Cell:
+    """Returns the open cell at a share of the rate of a closed one. `params`: see OF_OPEN."""
     return replace(
         closed,
         mode="open",
@@ -27,7 +29,7 @@ def open_cell(closed: Cell, seconds: float) -> Cell:
         clients=CLIENTS_OF_CLOSED * closed.clients,
         requests=None,
         seconds=seconds,
-        params={**closed.params, "rate_share": SHARE},
+        params={**closed.params, "rate_share": share, **params},
     )
 
 
@@ -39,7 +41,7 @@ def is_closed_cell_of(open_one: Cell, other: Cell) -> bool:
 
 
 def _without_load(cell: Cell) -> Cell:
-    params = {name: value for name, value in cell.params.items() if name != "rate_share"}
+    params = {name: value for name, value in cell.params.items() if name not in OF_OPEN}
     return replace(cell, mode="closed", rate=None, clients=0, requests=None, seconds=None, params=params)
 
 

@@ -15,6 +15,8 @@ from typing import Any
 from harness.analysis.slo import Slo
 from harness.errors import UsageError
 from harness.model import BACKENDS, MAX_HOSTS, STRATEGIES, Backend, Mode
+from harness.plan.fault_schedule import CONTROLS, MIXED, is_mixed, parse_faults
+from harness.plan.option_values import backends, names, one_of, positive, require_texts, text_or_none, whole
 from harness.plan.variants import Variant, parse_vary
 from harness.text import nearest, printable
 
@@ -31,70 +33,6 @@ BLOCKS = 8
 """Blocks of a bench with variants, without --repeat; more where many pairs need more for a claim."""
 LEAST_BLOCKS = 6
 """Fewer blocks allow no claim: p of a sign-flip test of n blocks is 2 / 2^n or more (analysis/paired.py)."""
-
-
-def whole(option: str, text: str | None, low: int, high: int) -> int | None:
-    """`text` as an integer within low..high; None stays None. Raises UsageError."""
-    if text is None:
-        return None
-    try:
-        value = int(text)
-    except ValueError:
-        raise UsageError(f"--{option} {text!r} is not a whole number", hint=f"give {low} to {high:,}") from None
-    if not low <= value <= high:
-        raise UsageError(f"--{option} {value:,} is out of range", hint=f"give {low} to {high:,}")
-    return value
-
-
-def positive(option: str, text: str | None, high: float) -> float | None:
-    """`text` as a number above 0 and at most `high`; None stays None. Raises UsageError."""
-    if text is None:
-        return None
-    try:
-        value = float(text)
-    except ValueError:
-        raise UsageError(
-            f"--{option} {text!r} is not a number", hint=f"give a number above 0, at most {high:,.0f}"
-        ) from None
-    if not 0 < value <= high:  # also refuses nan
-        raise UsageError(f"--{option} {text} is out of range", hint=f"give a number above 0, at most {high:,.0f}")
-    return value
-
-
-def require_texts(values: Mapping[str, object]) -> None:
-    """Raises UsageError for an empty value, by keyword: an unset shell variable would select another run or rig."""
-    for keyword, value in values.items():
-        if isinstance(value, str) and not value.strip():
-            option = ("--" if len(keyword) > 1 else "-") + printable(keyword.replace("_", "-"), 200)
-            raise UsageError(f"{option} is empty", hint="is a variable unset? leave the option out, or give a value")
-
-
-def names(option: str, text: str, known: Collection[str]) -> tuple[str, ...]:
-    """A comma-separated list of known names, each once. Raises UsageError."""
-    chosen = tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
-    if not chosen:
-        raise UsageError(f"--{option} is empty", hint=f"known: {', '.join(known)}")
-    for name in chosen:
-        if name not in known:
-            raise UsageError(f"--{option}: there is no '{name}'", hint=nearest(name, known))
-    return chosen
-
-
-def one_of(option: str, text: str, known: Collection[str]) -> str:
-    """One known word. Raises UsageError."""
-    if text not in known:
-        raise UsageError(f"--{option}: there is no '{printable(text, 200)}'", hint=nearest(text, known))
-    return text
-
-
-def _backends(option: str, text: str) -> tuple[str, ...]:
-    """Known backends, in the order of BACKENDS."""
-    chosen = names(option, text, BACKENDS)
-    return tuple(name for name in BACKENDS if name in chosen)
-
-
-def _text(option: str, text: str) -> str | None:  # noqa: ARG001 - every parser gets the option's name
-    return text or None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,7 +64,7 @@ def _option(
     name: str,
     value: str,
     help_line: str,
-    parse: Callable[..., Any] = _text,
+    parse: Callable[..., Any] = text_or_none,
     *,
     default: Any = None,
     stored: bool = True,
@@ -152,7 +90,7 @@ class BenchRequest:
         "scenario", "A,B", "scenarios (default: all but capacity; ./run scenarios lists them)", default=()
     )
     backends: tuple[Backend, ...] = _option(
-        "backend", "A,B", f"{', '.join(BACKENDS)} (default: each scenario's own)", _backends, default=()
+        "backend", "A,B", f"{', '.join(BACKENDS)} (default: each scenario's own)", backends, default=()
     )
     strategies: tuple[str, ...] = _option(
         "strategy", "A,B", f"{', '.join(STRATEGIES)} (default: each scenario's own)",
@@ -199,6 +137,16 @@ class BenchRequest:
         stored=False,
     )  # fmt: skip
     resume: str | None = _option("resume", "RUN", "measure what an interrupted run still lacks", stored=False)
+    faults: tuple[str, ...] = _option(
+        "fault", "A,B", f"faults to inject, or {MIXED} for a seeded schedule (default: all that the rig can have)",
+        parse_faults, default=(),
+    )  # fmt: skip
+    retry: bool = _flag("retry", "faults: send again, with the same id, what ended unknown or with 503")
+    shrink: bool = _flag("shrink", f"--fault {MIXED}: reduce a failing schedule to the fewest faults that still fail")
+    control: str | None = _option(
+        "control", "NAME", f"faults: negative control that has to fail: {', '.join(CONTROLS)}",
+        partial(one_of, known=CONTROLS),
+    )  # fmt: skip
     base_url: str | None = _option(
         "base-url", "URL", "measure the service at http(s)://HOST:PORT instead of a rig (docs/openapi.yaml)"
     )
@@ -233,6 +181,8 @@ class BenchRequest:
             option = OPTIONS[name]
             parse = partial(names, known=known_scenarios) if name == "scenarios" else option.parse
             values[name] = parse(option.name, str(text)) if option.value else bool(text)
+        if values.keys() & set(_OF_FAULTS) and not texts.get("scenario"):
+            values["scenarios"] = ("faults",)
         stored = {o.keyword: texts.get(o.keyword, o.default) for o in OPTIONS.values() if o.stored}
         request = cls(**values, texts=stored)
         request._require_compatible()
@@ -252,6 +202,11 @@ class BenchRequest:
             raise UsageError("--aa-between needs --aa", hint=f"for example --aa {AA_RUNS}")
         if self.dsn and not self.base_url:
             raise UsageError("--dsn needs --base-url", hint="a rig's own database is known; leave out --dsn")
+        of_faults = [f"--{OPTIONS[name].name}" for name in _OF_FAULTS if getattr(self, name)]
+        if of_faults and "faults" not in self.scenarios:
+            raise UsageError(f"{of_faults[0]} needs the scenario faults", hint="add it to --scenario")
+        if self.shrink and not (len(self.faults) == 1 and is_mixed(self.faults[0])):
+            raise UsageError("--shrink needs a schedule of several faults", hint=f"--fault {MIXED} --shrink")
         if self.vary and self.variants:
             raise UsageError("--vary and --variants exclude each other", hint="write all variants into the file")
         if self.vary or self.variants:
@@ -285,6 +240,9 @@ class BenchRequest:
         """A rate makes the load open: requests are sent when they are due, whether or not responses arrive."""
         return "closed" if self.rate is None else "open"
 
+
+_OF_FAULTS = ("faults", "retry", "shrink", "control")
+"""Fields that only the scenario faults reads; with one of them it is the default scenario."""
 
 OPTIONS: dict[str, Option] = {each.name: each.metadata["option"] for each in fields(BenchRequest) if each.metadata}
 """Every option of bench, by its field."""

@@ -100,7 +100,7 @@ def _interleaved(
         except Skip as skip:
             skipped[name] = str(skip)
             continue
-        skipped |= without_sqlite
+        skipped |= without_sqlite | scenario.left_out(options, site)
         repeats = [options.repeat or (1 if options.quick else scenario.repeat(cell)) for cell in cells]
         for number in range(1, max(repeats, default=0) + 1):
             block = _shuffled([c for c, count in zip(cells, repeats, strict=True) if number <= count], rng)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from harness.fault_record import PlannedFault
 from harness.load.spec import LoadSpec
 from harness.model import BACKEND_NAMES, Backend, Cell, Finding, Role, Trial
 from harness.plan.options import BenchRequest
@@ -133,6 +134,10 @@ class Scenario:
     """
     most_trials: Callable[[Cell], int] = lambda _: 1
     """With `next_cells`: the most trials that follow from a planned cell, itself included."""
+    faults: Callable[[Cell], Sequence[PlannedFault]] = lambda _: ()
+    """The faults that are injected while a trial of the cell runs."""
+    left_out: Callable[[BenchRequest, Site], dict[str, str]] = lambda *_: {}
+    """What its cells leave out on this site, such as `db-full of faults`, each with the reason."""
     in_suite: bool = True
     """Whether a bench without `--scenario` measures it."""
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Protocol
 
 from harness.analysis.foreign_load import ForeignLoad
-from harness.fault_record import FaultRecord, PlannedFault
+from harness.fault_record import FaultRecord, LogLine, PlannedFault
 from harness.load.job import Endpoint
 from harness.load.spec import LoadSpec
 from harness.model import Cell
@@ -116,6 +116,14 @@ class Target(Protocol):
         a `problem` of its record, so that the load's results are kept, and the next `configure` raises RigError.
         """
         ...
+
+    def logs(self, began_s: float, since_s: float) -> Sequence[LogLine]:  # noqa: ARG002
+        """Returns what HAProxy, the service and the database logged since an instant, the oldest line first.
+
+        Both in seconds since 1970; the lines' instants count from `began_s`. Raises RigError. Empty where no logs can
+        be read.
+        """
+        return ()
 
     def vacuuming(self, reads: Collection[str]) -> contextlib.AbstractContextManager[Sequence[VacuumReading | None]]:
         """Where `reads` has `dead-rows`, runs VACUUM while the context lasts; yields the growing list of results."""

@@ -8,13 +8,14 @@ from typing import Any
 
 from harness.isolation.sqlite_profiles import PROFILES
 from harness.model import BACKENDS, Cell, Finding, Trial
+from harness.plan.fault_schedule import KINDS
 from harness.plan.options import BenchRequest
 from harness.plan.scenario import Site
 from harness.record import Evidence, SqliteEvidence, TrialRecord, TrialResult
 from harness.scenarios import SCENARIOS
 from tests.support.histories import Columns, history
 
-SITE = Site(hosts=8, backends=BACKENDS)
+SITE = Site(hosts=8, load_hosts=2, backends=BACKENDS, faults=dict.fromkeys(KINDS, ""))
 FOREIGN = Site(hosts=2, managed=False, database=False)
 """A service known by its URL alone."""
 

@@ -15,6 +15,7 @@ from harness.checks.names import PER_REQUEST
 from harness.errors import UsageError
 from harness.load.job import Endpoint, Job, decode_job
 from harness.model import BACKENDS, STRATEGIES, Cell, OutcomeCounts, Trial
+from harness.plan.fault_schedule import KINDS
 from harness.plan.options import BenchRequest
 from harness.plan.planner import Plan, make_plan, service_settings, volume
 from harness.plan.scenario import RemoteWorkload, Scenario, Site, Skip
@@ -24,7 +25,9 @@ from harness.record import Evidence, TransactionCounts, TrialRecord, TrialResult
 from harness.scenarios import SCENARIOS
 from tests.support.records import sqlite_evidence
 
-SITE = Site(hosts=8, backends=("postgres", "sqlite-naive", "sqlite-tuned"))
+SITE = Site(
+    hosts=8, load_hosts=2, backends=("postgres", "sqlite-naive", "sqlite-tuned"), faults=dict.fromkeys(KINDS, "")
+)
 
 
 def options(**texts: str) -> BenchRequest:
@@ -140,10 +143,10 @@ def test_a_scenario_that_works_without_samples_is_checked_without_them(name: str
 
 
 FOLLOWS = {
-    "rate": {"capacity", "throughput"},
-    "clients": {"capacity", "concurrent-writes", "connections", "scaling", "throughput"},
+    "rate": {"capacity", "faults", "throughput"},
+    "clients": {"capacity", "concurrent-writes", "connections", "faults", "scaling", "throughput"},
     "requests": {"bulk-insert", "concurrent-writes", "pool-sweep", "sqlite-vs-postgres", "throughput"},
-    "seconds": {"capacity", "connections", "scaling", "sqlite-vs-postgres", "throughput"},
+    "seconds": {"capacity", "connections", "faults", "scaling", "sqlite-vs-postgres", "throughput"},
 }
 
 

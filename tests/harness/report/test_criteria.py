@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.model import Cell, Finding
+from harness.model import Cell, Finding, Verdict
 from harness.report.criteria import CRITERIA, Answer, answers
 from harness.store.run_reader import Run
 from tests.support.builders import RIG, Made, concurrent, found, passing, store
@@ -122,14 +122,15 @@ def test_scenario_that_was_not_run_is_not_measured_with_the_reason(tmp_path: Pat
     assert (result.state, result.because) == ("not measured", "deadlocks was skipped: no --dsn")
 
 
-def test_reliability_needs_all_its_scenarios(tmp_path: Path) -> None:
-    names = ("isolation", "long-transactions", "connections")
-    every = [found(name, "all well") for name in names]
-    for absent in names:
-        result = answer(RELIABLE, tmp_path, [one for one in every if one.scenario != absent])
-        assert result.state == "not measured"
-        assert f"{absent} was not part of this run" in result.because
-        assert "2 checks of the other scenarios pass" in result.because
+def faults(*names: str, seen: int = 1) -> list[Finding]:
+    """The findings of faults that were survived; `seen`: how many of each were seen to happen."""
+    verdict: Verdict = "pass" if seen else "fail"
+    return [
+        found(cell, check, verdict, "1,600 acknowledged", faults=seen)
+        for name in names
+        for cell in [Cell(scenario="faults", mode="open", params={"fault": name, "rate_share": 0.4})]
+        for check in ("nothing lost", "fault seen")
+    ]
 
 
 @pytest.mark.parametrize("extra", [[], passing(concurrent())])
@@ -140,8 +141,22 @@ def test_reliability_is_not_measured_unless_a_fault_was_injected(tmp_path: Path,
         assert result.state == "not measured"
         if findings:
             assert result.because.startswith("no fault was injected: no process, host or connection was stopped")
-    with_faults = [*every, *extra, found("connections", "recovery", faults=2)]
-    assert answer(RELIABLE, tmp_path / "faults", with_faults).state == "pass"
+        assert "faults was not part of this run" in result.because
+    with_faults = [*every, *extra, *faults("app-kill", "db-crash", "lb-reload")]
+    result = answer(RELIABLE, tmp_path / "faults", with_faults)
+    assert result.state == "pass"
+    assert "faults, nothing lost: 1,600 acknowledged" in result.because
+
+
+def test_reliability_needs_a_fault_of_each_part(tmp_path: Path) -> None:
+    result = answer(RELIABLE, tmp_path, faults("app-kill", "lb-reload", "slow-network"))
+    assert (result.state, result.because.split(";")[0]) == ("not measured", "not injected: db-crash")
+    assert answer(RELIABLE, tmp_path / "mixed", faults("mixed")).state == "pass"
+    assert answer(RELIABLE, tmp_path / "reduced", faults("mixed:0+3")).state == "not measured"
+
+
+def test_faults_that_were_not_seen_do_not_count(tmp_path: Path) -> None:
+    assert answer(RELIABLE, tmp_path, faults("app-kill", "db-crash", "lb-reload", seen=0)).state == "fail"
 
 
 def test_failure_without_an_injected_fault_is_a_failure(tmp_path: Path) -> None:

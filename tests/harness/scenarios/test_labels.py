@@ -5,11 +5,12 @@ from __future__ import annotations
 import pytest
 
 from harness.model import BACKENDS, STRATEGIES, Cell
+from harness.plan.fault_schedule import KINDS
 from harness.plan.options import BenchRequest
 from harness.plan.scenario import Site
 from harness.scenarios import SCENARIOS
 
-SITE = Site(hosts=8, backends=BACKENDS)
+SITE = Site(hosts=8, load_hosts=2, backends=BACKENDS, faults=dict.fromkeys(KINDS, ""))
 
 
 @pytest.mark.parametrize("name", SCENARIOS)
@@ -47,6 +48,9 @@ def test_a_stored_cell_with_unknown_params_has_a_label(name: str, params: dict[s
         (Cell(scenario="sqlite-vs-postgres", clients=10, params={"load": "burst"}), "PostgreSQL, burst of 10 clients"),
         (Cell(scenario="bulk-insert", params={"rows": 1000}), "1,000 rows per request"),
         (Cell(scenario="long-transactions", params={"long": "same-row"}), "long transaction on the same row"),
+        (Cell(scenario="faults", mode="open", params={"fault": "db-crash", "retries": 4}),
+         "db-crash, upsert, with retries"),
+        (Cell(scenario="faults"), "PostgreSQL, upsert, without a fault"),
     ],
 )  # fmt: skip
 def test_label(cell: Cell, label: str) -> None:

@@ -1,0 +1,161 @@
+"""Whether requests succeed again after a fault, in time and by themselves. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from harness.analysis.availability import BACK, Availability, FaultEffect
+from harness.checks import names
+from harness.checks.finding import finding
+from harness.fault_record import FaultRecord, PlannedFault
+from harness.model import Cell, Finding, verdict_from
+from harness.plan.fault_schedule import KINDS
+from harness.record import Evidence, Samples
+
+OUT_S, IN_S = 3.0, 5.0
+"""Longest time from the injection until a sick app host is out of rotation, and from the heal until it is back."""
+RECOVERY_S = 10.0
+"""Longest time from the heal until a request succeeds."""
+WATCHED_S = 2.0
+"""Load after the heal without which nothing is known of the recovery."""
+
+
+@dataclass(slots=True)
+class _Judged:
+    """Sentences about several faults: what is wrong, what is not known, and what was seen where all is well."""
+
+    failed: list[str] = field(default_factory=list)
+    doubtful: list[str] = field(default_factory=list)
+    told: list[str] = field(default_factory=list)
+
+    def finding(self, cell: Cell, check: str, **numbers: object) -> Finding:
+        verdict = verdict_from(failed=bool(self.failed), passed=not self.doubtful)
+        return finding(cell, check, verdict, "; ".join(self.failed or self.doubtful or self.told), **numbers)
+
+
+def name_of(fault: FaultRecord) -> str:
+    """The fault and its hosts, such as `app-kill on app-2`."""
+    return fault.planned.fault + (f" on {', '.join(fault.hosts)}" if fault.hosts else "")
+
+
+def check_recovery(cell: Cell, evidence: Evidence, seen: Availability | None) -> Finding:
+    """After each fault requests succeed again, within its bound and without a hand; the rate returns; all hosts serve.
+
+    Of faults that overlap only the first success is judged, because the other one may hold back the rest.
+    """
+    if seen is None or not evidence.faults:
+        return finding(cell, names.RECOVERS, "unknown", "no request or no fault was recorded")
+    judged = _Judged(failed=list(evidence.misrouted))
+    for fault, effect in zip(evidence.faults, seen.effects, strict=True):
+        _recovery(judged, fault, effect, seen, alone=not _overlaps(fault, evidence.faults))
+    return judged.finding(cell, names.RECOVERS, gap_s=seen.gap_s)
+
+
+def _recovery(judged: _Judged, fault: FaultRecord, effect: FaultEffect, seen: Availability, *, alone: bool) -> None:
+    name, healing, first = name_of(fault), fault.healing_us, effect.first_success_s
+    if fault.helped:
+        judged.failed.append(f"{name}: it did not recover by itself: {fault.helped}")
+    elif healing is None:
+        judged.doubtful.append(f"{name}: {fault.problem or 'when it was healed is not known'}")
+    elif first is None or first > RECOVERY_S:
+        watched_s = max(0.0, (seen.end_us - healing) / 1e6)
+        text = f"{name}: no request succeeded in {min(watched_s, RECOVERY_S):.1f} s after the heal"
+        (judged.failed if watched_s >= WATCHED_S else judged.doubtful).append(text)
+    elif alone and effect.back_s is None:
+        watched_s = (seen.end_us - healing) / 1e6
+        rate = f"{BACK:.0%} of the rate before ({seen.rate_before or 0:,.0f}/s)"
+        text = f"{name}: {rate} was not reached in {watched_s:.1f} s after the heal"
+        (judged.failed if seen.rate_before and watched_s >= WATCHED_S else judged.doubtful).append(text)
+    elif alone and (late := _late(fault, effect)):
+        (judged.failed if "accepts" in fault.observed_us else judged.doubtful).append(f"{name}: {late}")
+    else:
+        text = f"{name}: {effect.gap_s:.2f} s without a success, the first {first:.2f} s after the heal"
+        judged.told.append(text)
+
+
+def _late(fault: FaultRecord, effect: FaultEffect) -> str:
+    """Why the first success did not come in time after PostgreSQL accepted connections; empty if it did.
+
+    Without that instant an outage that is shorter than the bound is in time.
+    """
+    bound_s, late_s = KINDS[fault.planned.fault].first_success_s, effect.accepted_success_s
+    if bound_s is None or effect.gap_s <= bound_s:
+        return ""
+    if "accepts" not in fault.observed_us:
+        return f"{effect.gap_s:.1f} s without a success; when PostgreSQL accepted connections was not observed"
+    if late_s is not None and late_s <= bound_s:
+        return ""
+    after = "no success" if late_s is None else f"the first success {late_s:.1f} s"
+    return f"{after} after PostgreSQL accepted connections, limit {bound_s:g} s"
+
+
+def _overlaps(fault: FaultRecord, faults: Sequence[FaultRecord]) -> bool:
+    """Whether another fault was present while this one was, or while its recovery was watched."""
+    begin, end = _span(fault)
+    spans = [_span(other) for other in faults if other is not fault]
+    return any(begin < other_end and other_begin < end for other_begin, other_end in spans)
+
+
+def _span(fault: FaultRecord) -> tuple[float, float]:
+    begin = fault.injected_us or 0
+    return begin, (fault.healed_us or fault.healing_us or begin) + RECOVERY_S * 1e6
+
+
+def check_rotation(cell: Cell, samples: Samples, faults: Sequence[FaultRecord]) -> list[Finding]:
+    """A sick app host leaves HAProxy's rotation within OUT_S and is back within IN_S; no finding for other faults."""
+    asked = [fault for fault in faults if KINDS[fault.planned.fault].rotation]
+    judged = _Judged()
+    for fault in asked:
+        _rotation(judged, fault, samples, alone=not _overlaps(fault, faults))
+    return [judged.finding(cell, names.OUT_OF_ROTATION)] if asked else []
+
+
+def _rotation(judged: _Judged, fault: FaultRecord, samples: Samples, *, alone: bool) -> None:
+    name, injected, healing = name_of(fault), fault.injected_us, fault.healing_us
+    out, back = fault.observed_us.get("out-of-rotation"), fault.observed_us.get("in-rotation")
+    if injected is None or healing is None:
+        judged.doubtful.append(f"{name}: {fault.problem or 'it was not injected'}")
+    elif out is None:
+        _never_out(judged, name, samples, injected, healing, alone=alone)
+    elif (out_s := (out - injected) / 1e6) > OUT_S:
+        judged.failed.append(f"{name}: out of rotation after {out_s:.1f} s, limit {OUT_S:g} s")
+    elif back is None:
+        judged.doubtful.append(f"{name}: out of rotation after {out_s:.1f} s, its return was not observed")
+    elif (back_s := max(0.0, (back - healing) / 1e6)) > IN_S:
+        judged.failed.append(f"{name}: back in rotation {back_s:.1f} s after the heal, limit {IN_S:g} s")
+    else:
+        judged.told.append(f"{name}: out of rotation after {out_s:.1f} s, back {back_s:.1f} s after the heal")
+
+
+def _never_out(judged: _Judged, name: str, samples: Samples, injected: int, healing: int, *, alone: bool) -> None:
+    """HAProxy was not seen to take the host out. No problem where it was well again: where no request failed later."""
+    since = injected + round(OUT_S * 1e6)
+    until = max(healing, since + round((IN_S - OUT_S) * 1e6))
+    outcomes = [
+        outcome for sent, outcome in zip(samples.sent_us, samples.outcome, strict=True) if since <= sent <= until
+    ]
+    bad = len(outcomes) - outcomes.count("ok")
+    if not outcomes or (bad and not alone):
+        judged.doubtful.append(f"{name}: not seen to leave the rotation")
+    elif bad:
+        text = f"{name}: not seen to leave the rotation, and {bad:,} requests failed later than {OUT_S:g} s"
+        judged.failed.append(text)
+    else:
+        text = f"{name}: well before HAProxy took it out; {len(outcomes):,} requests after {OUT_S:g} s succeeded"
+        judged.told.append(text)
+
+
+def check_no_failed_request(cell: Cell, samples: Samples, planned: Sequence[PlannedFault]) -> list[Finding]:
+    """Every request of the trial succeeded, where none of its faults may fail one; no finding for other trials."""
+    if not planned or not all(KINDS[each.fault].no_failed_request for each in planned):
+        return []
+    bad = [row for row, outcome in enumerate(samples.outcome) if outcome != "ok"]
+    if not len(samples):
+        return [finding(cell, names.NO_FAILED_REQUEST, "unknown", "no request was recorded")]
+    if not bad:
+        return [finding(cell, names.NO_FAILED_REQUEST, "pass", f"all {len(samples):,} requests succeeded", failed=0)]
+    row = bad[0]
+    ident, error = samples.id[row] or f"request {samples.seq[row]}", samples.error[row] or f"HTTP {samples.status[row]}"
+    text = f"{len(bad):,} of {len(samples):,} requests failed, the first: {ident} ({samples.outcome[row]}, {error})"
+    return [finding(cell, names.NO_FAILED_REQUEST, "fail", text, failed=len(bad))]

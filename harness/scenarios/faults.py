@@ -1,0 +1,218 @@
+"""Faults under load: each is injected, seen and healed while increments run, and every request is accounted for.
+
+A short closed load gives the order of magnitude; each fault then has an open load at a share of that rate, far below
+saturation, so that what fails or waits is the fault's doing. Requests are due whether or not earlier ones were
+answered: an outage of five seconds is five seconds of requests that wait.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from harness.checks.counter_oracle import check_final_value, check_real_time_order, check_value_sequence
+from harness.checks.fault_account import own_evidence
+from harness.checks.faults import check_faults
+from harness.errors import UsageError
+from harness.load.spec import Keys, LoadSpec
+from harness.model import Cell, Finding, Trial
+from harness.plan.fault_schedule import (
+    CONTROLS,
+    FORGETS_DRAINED,
+    KINDS,
+    LOAD_HOST_KILL,
+    MIXED_S,
+    QUICK,
+    QUICK_MIXED_S,
+    QUICK_S,
+    is_mixed,
+    load_s,
+    schedule,
+)
+from harness.plan.load_share import open_cell
+from harness.plan.options import BenchRequest
+from harness.plan.scenario import Scenario, Site, Skip, backend_name, joined
+from harness.record import TrialRecord
+from harness.scenarios.increment_workload import check_counters, increment, strategies
+
+CLIENTS = 64
+SHARE = 0.4
+"""Half of the tier can fail and the rest still serves the load."""
+REPLAY_SHARE = 0.9
+"""Of the control that replays requests: only those in flight at the kill can be applied twice."""
+GLANCE_S, QUICK_GLANCE_S = 2.0, 1.0
+RETRIES = 4
+CONNECTIONS = 256
+"""Of an open load at --rate."""
+TIMEOUT_S = 30.0
+
+
+def cells(options: BenchRequest, site: Site) -> list[Cell]:
+    """Plans the closed cell, then one for each fault. Raises Skip, and UsageError for a fault that cannot be had."""
+    _require_fitting(options)
+    names = _faults(options, site)
+    found = []
+    for strategy in strategies(options, site, "postgres", ("upsert",)):
+        glance = Cell(
+            scenario="faults",
+            strategy=strategy,
+            hosts=site.serving(options.hosts, site.hosts),
+            clients=options.clients or CLIENTS,
+            seconds=QUICK_GLANCE_S if options.quick else GLANCE_S,
+            params=_control(options),
+        )
+        found += [glance] if options.rate is None else []
+        found += [_cell(name, glance, options, site) for name in names]
+    return found
+
+
+def _require_fitting(options: BenchRequest) -> None:
+    if options.aa:
+        raise Skip("its figures are of single events, which have no noise floor")
+    if options.requests is not None:
+        raise Skip(f"--requests {options.requests:,}: faults needs a load of a fixed time: use --seconds")
+    if (options.vary or options.variants) and options.rate is None:
+        raise Skip("its rate is a share of a closed load's, which differs between variants: give --rate")
+
+
+def _control(options: BenchRequest) -> dict[str, str]:
+    if not options.control:
+        return {}
+    off = {"postgres_synchronous_commit": "off"} if options.control == "async-commit" else {}
+    return {"control": options.control, **off}
+
+
+def _faults(options: BenchRequest, site: Site) -> Sequence[str]:
+    """The faults to inject. Raises Skip where the site allows none, UsageError for one that was asked for in vain."""
+    missing = without(options, site)
+    asked = options.faults or ((CONTROLS[options.control].fault,) if options.control else ())
+    for name in asked:
+        if name in missing:
+            raise UsageError(
+                f"--fault {name}: {missing[name]}", hint="./run bench --scenario faults injects the others"
+            )
+    names = asked or [name for name in (QUICK if options.quick else KINDS) if name not in missing]
+    if not names or set(KINDS) <= set(missing):
+        raise Skip(next(iter(missing.values()), "no fault can be injected here"))
+    return names
+
+
+def left_out(options: BenchRequest, site: Site) -> dict[str, str]:
+    """Returns the faults that are not injected, unless the request names what it wants."""
+    if options.faults or options.control:
+        return {}
+    wanted = QUICK if options.quick else KINDS
+    return {f"{name} of faults": why for name, why in without(options, site).items() if name in wanted}
+
+
+def without(options: BenchRequest, site: Site) -> Mapping[str, str]:
+    """Returns the faults that cannot be injected, each with the reason."""
+    missing = {name: site.faults.get(name, _NOT_HERE) for name in KINDS if site.faults.get(name, _NOT_HERE)}
+    if site.load_hosts < 2:
+        missing.setdefault(LOAD_HOST_KILL, "the rig has one load host, which would leave no load")
+    if site.serving(options.hosts, site.hosts) < site.hosts:
+        text = f"HAProxy serves from drained hosts again after it: use all {site.hosts} app hosts"
+        missing |= {name: text for name in FORGETS_DRAINED if name not in missing}
+    return missing
+
+
+_NOT_HERE = "faults are injected into the hosts of a rig, and only where its inventory allows them"
+
+
+def _cell(name: str, glance: Cell, options: BenchRequest, site: Site) -> Cell:
+    params: dict[str, object] = {"fault": name}
+    if is_mixed(name):
+        seconds = options.seconds or (QUICK_MIXED_S if options.quick else MIXED_S)
+        missing = [each for each in without(options, site) if each != LOAD_HOST_KILL]
+        params |= {"seed": options.seed} | ({"without": "+".join(missing)} if missing else {})
+    else:
+        seconds = options.seconds or (QUICK_S if options.quick else load_s(name))
+    if options.retry:
+        params["retries"] = RETRIES
+    share = REPLAY_SHARE if options.control == "proxy-replay" else SHARE
+    cell = open_cell(glance, seconds, share=share, **params)
+    if options.rate is not None:
+        kept = {key: value for key, value in cell.params.items() if key != "rate_share"}
+        cell = replace(cell, rate=options.rate, clients=CONNECTIONS, params=kept)
+    if is_mixed(name) and not schedule(cell):
+        raise UsageError(
+            f"--fault {name} --seconds {seconds:g}: the load is too short for a fault", hint="give 30 s or more"
+        )
+    return cell
+
+
+def workload(trial: Trial) -> dict[str, LoadSpec]:
+    """Returns increments with an id each, over keys of which the first is hot, and which no other trial uses.
+
+    There is no warm-up: the seconds before a fault are what the rest is compared with.
+    """
+    cell = trial.cell
+    operation = increment(cell.strategy, idempotency=cell.params.get("control") != "proxy-replay")
+    return {
+        "main": LoadSpec(
+            mode=cell.mode,
+            clients=cell.clients,
+            rate=cell.rate,
+            seconds=cell.seconds,
+            timeout_s=TIMEOUT_S,
+            keys=Keys(kind="zipf", prefix=f"fault{trial.order}", count=1000),
+            operations=(replace(operation, retries=int(cell.params.get("retries", 0))),),
+        )
+    }
+
+
+def check(measured: TrialRecord) -> Sequence[Finding]:
+    """Every request is accounted for, every fault seen, healed and survived. The closed cell has no fault."""
+    cell, samples = measured.cell, measured.main
+    own, _ = own_evidence(samples, measured.evidence)
+    planned = schedule(cell)
+    if not planned:
+        return check_counters(replace(measured, evidence=own))
+    hosts = {each.partition(":")[0] for each in measured.evidence.missing_hosts}
+    dead = hosts if any(each.fault == LOAD_HOST_KILL for each in planned) else set()
+    findings = check_faults(cell, samples, measured.evidence, planned, dead=dead)
+    if not dead:
+        findings += [
+            check_final_value(cell, samples, own),
+            check_value_sequence(cell, samples, own),
+            check_real_time_order(cell, samples, own, clock_shared=measured.clock_shared),
+        ]
+    return findings
+
+
+def label(cell: Cell) -> str:
+    """Names a cell, such as `db-crash, upsert`, or `PostgreSQL, upsert, without a fault`."""
+    fault = str(cell.params.get("fault", ""))
+    control = f"control {cell.params['control']}" if cell.params.get("control") else ""
+    retry = "with retries" if cell.params.get("retries") else ""
+    return joined(fault or backend_name(cell), cell.strategy, control, retry, "" if fault else "without a fault")
+
+
+SCENARIO = Scenario(
+    name="faults",
+    question="Which faults does the tier survive, and is every acknowledged write still there?",
+    criteria=(
+        "no acknowledged write is lost, none is applied twice, none appears that was not sent",
+        "a request refused as surely not applied is not applied",
+        "every fault is seen to happen, and seen to be healed",
+        "requests succeed again by themselves: within 5 s of the instant at which PostgreSQL accepts connections",
+        "a sick app host is out of rotation within 3 s, and back within 5 s of the heal",
+        "restarting the app hosts one by one, and reloading HAProxy, fails no request",
+        "longest time without a success, time until the rate is back, requests failed, p99 before, during and after "
+        "(reported only)",
+    ),
+    cells=cells,
+    workload=workload,
+    check=check,
+    label=label,
+    left_out=left_out,
+    faults=schedule,
+    timing_matters=False,  # the bounds are seconds; what the load generator adds is milliseconds
+    postgres_topic="recovery from faults",
+    background=(
+        "Each fault hits while an open load runs at 40 % of what a short closed load reached. Requests have ids, and "
+        "the service writes each id into a ledger in the transaction of its increment, so afterwards every request is "
+        "known as applied or not. HAProxy and the service count from zero after a restart, so the counts of the layers "
+        "are not compared here."
+    ),
+)

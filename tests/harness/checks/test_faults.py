@@ -1,0 +1,191 @@
+"""The checks of trials with faults: each passes on a sound trial and fails on one that is doctored."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from harness.checks import names
+from harness.checks.fault_recovery import check_no_failed_request
+from harness.checks.faults import check_faults
+from harness.model import Finding
+from tests.support.fault_trials import AT_S, HEAL_S, FaultTrial, S, cell, planned, record, trial
+
+
+def findings(doctored: FaultTrial, fault: str = "app-kill", **wanted: Any) -> dict[str, Finding]:
+    found = check_faults(cell(fault), doctored.samples, doctored.evidence, [planned(fault)], **wanted)  # type: ignore[arg-type]
+    return {each.check: each for each in found}
+
+
+def verdicts(doctored: FaultTrial, fault: str = "app-kill", **wanted: Any) -> dict[str, str]:
+    return {name: each.verdict for name, each in findings(doctored, fault, **wanted).items()}
+
+
+@pytest.mark.parametrize("fault", ["app-kill", "db-crash", "lb-reload", "partition-db", "host-down"])
+def test_a_sound_trial_passes(fault: str) -> None:
+    found = verdicts(trial(fault), fault)
+    assert found.pop(names.AVAILABILITY) == "shown"
+    assert set(found.values()) == {"pass"}
+    assert (names.OUT_OF_ROTATION in found) == (fault in ("app-kill", "partition-db"))
+    assert (names.NO_FAILED_REQUEST in found) == (fault == "lb-reload")
+
+
+def test_findings_count_the_faults_that_were_seen() -> None:
+    assert {each.numbers["faults"] for each in findings(trial("app-kill")).values()} == {1}
+    unseen = trial("app-kill", seen="", problem="the pid stayed 812")
+    assert {each.numbers["faults"] for each in findings(unseen).values()} == {0}
+
+
+def _lost(one: FaultTrial) -> None:
+    del one.ledger[one.at(9)]
+
+
+def _doubled(one: FaultTrial) -> None:
+    one.final["fault3-0"] += 1
+
+
+def _invented(one: FaultTrial) -> None:
+    one.ledger["run-3-main-load-1-9999"] = ("fault3-0", 801)
+    one.final["fault3-0"] += 1
+
+
+def _refused(one: FaultTrial) -> None:
+    one.set(9, outcome="fail", value=None, status=503, error="aborted")
+
+
+def _other_value(one: FaultTrial) -> None:
+    one.set(9, value=77)
+
+
+@pytest.mark.parametrize(
+    ("doctor", "check", "named"),
+    [
+        (_lost, names.NOTHING_LOST, "load-1-9 "),
+        (_doubled, names.NOTHING_DOUBLED, "'fault3-0'"),
+        (_invented, names.NOTHING_INVENTED, "load-1-9999"),
+        (_refused, names.HONEST, "load-1-9 "),
+        (_other_value, names.HONEST, "load-1-9 "),
+    ],
+)
+def test_each_error_of_the_account_fails_its_check_alone(doctor: Any, check: str, named: str) -> None:
+    doctored = trial("db-crash")
+    doctor(doctored)
+    found = findings(doctored, "db-crash")
+    assert [name for name in names.ACCOUNTED if found[name].verdict == "fail"] == [check]
+    assert named in found[check].detail
+
+
+def test_nothing_is_proved_by_a_trial_that_acknowledged_nothing() -> None:
+    doctored = trial("db-crash")
+    for row in range(len(doctored.samples)):
+        doctored.set(row, outcome="unknown", value=None)
+    doctored.ledger.clear()
+    doctored.final.clear()
+    found = verdicts(doctored, "db-crash")
+    assert {found[name] for name in names.ACCOUNTED} == {"unknown"}
+    assert found[names.RECOVERS] == "fail"
+
+
+@pytest.mark.parametrize(
+    ("values", "check"),
+    [
+        ({"seen": "", "problem": "the pid stayed 812"}, names.FAULT_SEEN),
+        ({"healed": "", "problem": "still stopped"}, names.HEALED),
+        ({"helped": "started PostgreSQL"}, names.RECOVERS),
+    ],
+)
+def test_a_fault_that_was_not_seen_or_healed_fails(values: dict[str, Any], check: str) -> None:
+    doctored = trial("app-kill", **values)
+    found = findings(doctored)
+    assert found[check].verdict == "fail"
+    assert (values.get("problem") or values["helped"]) in found[check].detail
+
+
+def test_a_planned_fault_without_a_record_fails() -> None:
+    doctored = trial("app-kill")
+    doctored.more["faults"] = ()
+    found = verdicts(doctored)
+    assert (found[names.FAULT_SEEN], found[names.HEALED], found[names.RECOVERS]) == ("fail", "fail", "unknown")
+
+
+def test_an_outage_until_the_end_is_no_recovery() -> None:
+    doctored = trial("db-crash")
+    for row, due in enumerate(doctored.samples.due_us):
+        if due > AT_S * S:
+            doctored.set(row, outcome="unknown", value=None)
+    found = findings(doctored, "db-crash")[names.RECOVERS]
+    assert found.verdict == "fail"
+    assert "no request succeeded" in found.detail
+    assert found.numbers["gap_s"] == pytest.approx(12, abs=0.1)
+
+
+def test_half_the_rate_is_no_recovery() -> None:
+    doctored = trial("db-crash")
+    for row, due in enumerate(doctored.samples.due_us):
+        if due > AT_S * S and row % 2:
+            doctored.set(row, outcome="unknown", value=None)
+    found = findings(doctored, "db-crash")[names.RECOVERS]
+    assert found.verdict == "fail"
+    assert "95% of the rate" in found.detail
+
+
+@pytest.mark.parametrize(
+    ("accepts_s", "verdict"),
+    [(HEAL_S + 4, "pass"), (HEAL_S + 0.5, "fail"), (AT_S + 1, "fail"), (None, "unknown")],
+)
+def test_the_first_success_counts_from_the_instant_at_which_postgresql_accepts(
+    accepts_s: float | None, verdict: str
+) -> None:
+    observed = {} if accepts_s is None else {"accepts": round(accepts_s * S)}
+    doctored = trial("db-crash", out=(AT_S, HEAL_S + 6), observed_us=observed)
+    assert verdicts(doctored, "db-crash")[names.RECOVERS] == verdict
+
+
+def test_app_hosts_that_do_not_serve_again_are_no_recovery() -> None:
+    doctored = trial("host-down")
+    doctored.more["misrouted"] = ("HAProxy served from app-2 after the load, not from app-1, app-2",)
+    assert verdicts(doctored, "host-down")[names.RECOVERS] == "fail"
+
+
+@pytest.mark.parametrize(
+    ("out_s", "back_s", "verdict"),
+    [(2.9, 4.9, "pass"), (3.2, 1.0, "fail"), (1.0, 5.4, "fail"), (1.0, None, "unknown"), (1.0, -1.0, "pass")],
+)
+def test_a_sick_host_leaves_the_rotation_and_returns_in_time(out_s: float, back_s: float | None, verdict: str) -> None:
+    observed = {"out-of-rotation": round((AT_S + out_s) * S)}
+    observed |= {} if back_s is None else {"in-rotation": round((HEAL_S + back_s) * S)}
+    assert verdicts(trial("app-pause", observed_us=observed), "app-pause")[names.OUT_OF_ROTATION] == verdict
+
+
+def test_a_host_that_haproxy_never_took_out_must_fail_no_request() -> None:
+    assert verdicts(trial("app-kill", observed_us={}))[names.OUT_OF_ROTATION] == "pass"
+    doctored = trial("app-kill", observed_us={})
+    late = next(row for row, sent in enumerate(doctored.samples.sent_us) if sent > (AT_S + 3.5) * S)
+    doctored.set(late, outcome="unknown", value=None)
+    assert verdicts(doctored)[names.OUT_OF_ROTATION] == "fail"
+
+
+def test_one_failed_request_of_a_reload_fails() -> None:
+    doctored = trial("lb-reload")
+    doctored.set(600, outcome="unknown", value=None, error="eof")
+    found = findings(doctored, "lb-reload")[names.NO_FAILED_REQUEST]
+    assert found.verdict == "fail"
+    assert doctored.at(600) in found.detail
+    assert check_no_failed_request(cell("mixed"), doctored.samples, [planned("lb-reload"), planned("db-crash")]) == []  # type: ignore[arg-type]
+
+
+def test_faults_that_overlap_are_judged_by_their_first_success() -> None:
+    doctored = trial("db-crash", out=(AT_S, HEAL_S + 6), observed_us={})
+    doctored.more["faults"] += (record("lb-kill", observed_us={}),)
+    assert verdicts(doctored, "db-crash")[names.RECOVERS] == "pass"
+
+
+def test_findings_of_a_killed_load_host_say_that_they_account_for_it() -> None:
+    doctored = trial("load-host-kill")
+    doctored.ledger["run-3-main-load-2-4"] = ("fault3-0", 801)
+    doctored.final["fault3-0"] += 1
+    found = findings(doctored, "load-host-kill", dead=("load-2",))
+    assert {each.numbers["perhaps_sent"] for each in found.values()} == {1}
+    assert found[names.NOTHING_INVENTED].verdict == "pass"
+    assert "1 applied of a load host that was killed" in found[names.NOTHING_LOST].detail
