@@ -149,7 +149,7 @@ class _Injector:
             return
         begun_s = time.monotonic()
         self._note(number, injected_us=self._clock.now_us())
-        injection = Step("the injection", lambda: fault.inject(rig, planned, before))
+        injection = Step("the injection", lambda: None if planned.idle else fault.inject(rig, planned, before))
         try:
             injection.result(limit_s)
             seen, why = self._poll(lambda: fault.seen(rig, planned, before), begun_s + limit_s, self._ending)

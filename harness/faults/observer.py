@@ -18,7 +18,7 @@ from harness.rig.rig import Rig
 RECOVERY_S = 15.0
 """Longest wait, after a fault is healed, for its app host in the rotation and for PostgreSQL's connections."""
 POLL_S = 0.1
-NONE = FaultKind(help="")
+NONE = FaultKind(help="", part="app")
 
 
 class Observer:
