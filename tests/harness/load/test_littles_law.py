@@ -135,7 +135,7 @@ def answering(duration_ms: Callable[[float], float]) -> Handler:
 
 async def load(serve: Serve, folder: Path, handler: Handler, **changes: Any) -> Outcome:
     server = await serve(handler)
-    operation = INCREMENT | {"capture": ["duration"]}
+    operation = INCREMENT | {"capture": ["retries", "duration"]}
     return await run_job(job_dict(server.port, folder, clients=8, requests=400, operations=[operation], **changes))
 
 
