@@ -38,7 +38,7 @@ from harness.text import nearest, printable
 
 COUNTS: Mapping[Role, tuple[int, int]] = {"db": (1, 1), "app": (1, MAX_HOSTS), "lb": (1, 1), "load": (1, 8)}
 """Minimum and maximum number of hosts per role."""
-_OF_THE_RIG = ("provider", "tls", "vm_image")
+_OF_THE_RIG = ("provider", "tls", "vm_image", "faults_allowed")
 _OF_A_ROLE = ("host_count", "host_cpus", "host_memory")
 
 
@@ -53,6 +53,7 @@ class _Vars(BaseModel):
     address: str | None = None
     vm_image: str | None = None
     tls: StrictBool | None = None
+    faults_allowed: StrictBool | None = None
 
 
 def _literal_or(kind: Any) -> Any:

@@ -115,6 +115,16 @@ def run_among_mounts(rig: str, host: str, command: Sequence[str]) -> None:
         raise RigError(f"{host}: `{' '.join(command)}`: {done.stderr.strip()[-400:] or 'no output'}")
 
 
+def stop(rig: str, host: str) -> None:
+    """Kills a host's container; returns once it has ended, also if it had."""
+    run("stop", "--time", "0", f"pgcrucible-{rig}-{host}")
+
+
+def start(rig: str, host: str) -> None:
+    """Starts a host's container, also if it runs. Its CPU limit is not in force afterwards."""
+    run("start", f"pgcrucible-{rig}-{host}")
+
+
 def probe_runtime(candidates: Sequence[str]) -> tuple[str, Mapping[str, str]]:
     """Returns the first OCI runtime that starts a container here, and why each one before it did not.
 

@@ -201,6 +201,7 @@ def _place(name: str, before: RigState | None, source: Inventory, app_hosts: int
             hosts=hosts,
             cpus=cpu_limits(source, hosts) if maker.LIMITS_CPUS else {},
             variables=variables,
+            faults_allowed=bool(source.variables.get("faults_allowed")),
         )
         state.save(rig)
     return rig

@@ -22,7 +22,7 @@ from harness.rig.state import RigState, Variables
 FIRST_ADDRESS: Mapping[Role, int] = {"lb": 10, "db": 20, "load": 31, "app": 101}
 """Last octet of the first host of a role."""
 
-_OURS = ("provider", "host_count", "host_cpus", "host_memory", "vm_image", "tls")
+_OURS = ("provider", "host_count", "host_cpus", "host_memory", "vm_image", "tls", "faults_allowed")
 _ARGUMENTS = "ansible_ssh_common_args"
 
 

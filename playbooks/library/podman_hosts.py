@@ -10,6 +10,7 @@ that owns the rig; the caller has checked before that no other checkout does.
 from __future__ import annotations
 
 import hashlib
+import ipaddress
 import json
 import os
 import resource
@@ -34,6 +35,7 @@ options:
   runtime: {type: str, description: The OCI runtime (runc, crun).}
   keys: {type: path, description: "Folder with <host>/host_key and <host>/authorized_keys."}
   shared_directory: {type: str, default: "", description: Mount point of the shared volume on app hosts.}
+  faults_allowed: {type: bool, default: false, description: Whether hosts get the capability NET_ADMIN.}
   sysctl: {type: dict, default: {}, description: Kernel parameters of each host's network namespace.}
   purge: {type: bool, default: false, description: "With absent: remove the hosts' unused images too."}
   hosts:
@@ -140,8 +142,20 @@ def limits() -> list[str]:
     return ["--ulimit", f"nofile={files}:{files}", "--ulimit", f"nproc={processes}:{processes}"]
 
 
+def mac(address: str) -> str:
+    """Returns a locally administered MAC address from the host's IPv4 address.
+
+    Podman would choose another one at each start, and the other hosts would send to the old one until their ARP entry
+    is stale: up to 47 s.
+    """
+    return ":".join(f"{byte:02x}" for byte in (0x52, 0x56, *ipaddress.IPv4Address(address).packed))
+
+
 def run_arguments(p: dict[str, Any], host: dict[str, Any]) -> list[str]:
-    """Returns the arguments of `podman run` for one host, without its name; no --privileged, no extra capability."""
+    """Returns the arguments of `podman run` for one host, without its name; no --privileged.
+
+    No extra capability, except NET_ADMIN for network faults where these are allowed.
+    """
     keys = Path(p["keys"]) / host["name"]
     volumes = [
         f"{keys}/host_key:/etc/ssh/ssh_host_ed25519_key:ro",
@@ -150,7 +164,10 @@ def run_arguments(p: dict[str, Any], host: dict[str, Any]) -> list[str]:
     if host["role"] == "app" and p["shared_directory"]:
         volumes.append(f"pgcrucible-{p['rig']}-shared:{p['shared_directory']}")
     arguments = ["--systemd=always", "--stop-signal", "SIGRTMIN+3", "--no-hosts", "--shm-size", "256m", *limits()]
-    arguments += ["--network", f"pgcrucible-{p['rig']}", "--ip", host["address"], "--hostname", host["name"]]
+    arguments += ["--network", f"pgcrucible-{p['rig']}", "--ip", host["address"]]
+    arguments += ["--mac-address", mac(host["address"]), "--hostname", host["name"]]
+    if p["faults_allowed"]:
+        arguments += ["--cap-add", "NET_ADMIN"]
     arguments += [part for volume in volumes for part in ("--volume", volume)]
     arguments += [part for key, value in sorted(p["sysctl"].items()) for part in ("--sysctl", f"{key}={value}")]
     if host["memory"]:
@@ -237,6 +254,7 @@ def main() -> None:
             "runtime": {"type": "str"},
             "keys": {"type": "path", "no_log": False},
             "shared_directory": {"type": "str", "default": ""},
+            "faults_allowed": {"type": "bool", "default": False},
             "sysctl": {"type": "dict", "default": {}},
             "purge": {"type": "bool", "default": False},
             "hosts": {"type": "list", "elements": "dict", "default": [], "options": host},

@@ -99,6 +99,18 @@ class Provider(Protocol):
     def limit_cpus(self, name: str, cpus: Mapping[str, float]) -> None:
         """Limits hosts (by name) to a number of cores, effective at once; does nothing without LIMITS_CPUS."""
 
+    def stop_host(self, name: str, host: Host) -> None:
+        """Ends a running host at once, without a shutdown, as a power failure does; returns once it is down.
+
+        Raises RigError without MAKES_HOSTS: a machine that is not ours might not come back.
+        """
+
+    def start_host(self, name: str, host: Host, cpus: float | None = None) -> None:
+        """Starts a host that stop_host ended, with its disk; returns once it accepts SSH. Raises RigError.
+
+        With LIMITS_CPUS its limit is in force again: `cpus` cores, or by default those of the inventory.
+        """
+
     def release(self, name: str, kept: Collection[Host], echo: Echo) -> tuple[str, ...]:
         """Cleans machines that the rig is about to lose; returns why for each that was not cleaned.
 

@@ -82,6 +82,7 @@ def create(rig: RigState, source: Inventory, echo: Echo) -> tuple[RigState, Play
         "image_recipe": str(recipe.folder),
         "oci_runtime": rig.runtime,
         "shared_directory": rig.variables["app_sqlite_directory"],
+        "faults_allowed": rig.faults_allowed,
     }
     result = run_playbooks(rig.name, ["podman_create.yml"], variables=play_variables, echo=echo, mitogen=False)
     return replace(rig, image=recipe.tag), result
@@ -137,6 +138,20 @@ def run_privileged(name: str, host: Host, command: Sequence[str]) -> None:
 def limit_cpus(name: str, cpus: Mapping[str, float]) -> None:
     """Limits containers to a number of cores, effective at once."""
     podman_cli.set_cpus(name, cpus)
+
+
+def stop_host(name: str, host: Host) -> None:
+    """Kills the container; returns once it has ended."""
+    podman_cli.stop(name, host.name)
+
+
+def start_host(name: str, host: Host, cpus: float | None = None) -> None:
+    """Starts the container, limits its cores again, which podman forgets, and waits for sshd."""
+    podman_cli.start(name, host.name)
+    rig = state.load(name)
+    if limit := cpus or (rig.cpus.get(host.name) if rig else None):
+        podman_cli.set_cpus(name, {host.name: limit})
+    local_hosts.wait_for_ssh((host,), SSH_WAIT_S)
 
 
 def release(name: str, kept: Collection[Host], echo: Echo) -> tuple[str, ...]:

@@ -137,6 +137,24 @@ def limit_cpus(name: str, cpus: Mapping[str, float]) -> None:
     del name, cpus
 
 
+def stop_host(name: str, host: Host) -> None:
+    """Raises RigError: pgcrucible has no access to the power of an existing machine."""
+    raise _not_ours(name, host)
+
+
+def start_host(name: str, host: Host, cpus: float | None = None) -> None:
+    """Raises RigError: pgcrucible has no access to the power of an existing machine."""
+    del cpus
+    raise _not_ours(name, host)
+
+
+def _not_ours(name: str, host: Host) -> RigError:
+    return RigError(
+        f"rig {name}: {host.name} is an existing machine, which pgcrucible neither stops nor starts",
+        hint="use a rig of provider podman or vm for this fault",
+    )
+
+
 def remove(name: str, echo: Echo, *, purge: bool, take_over: bool) -> tuple[str, ...]:
     """Removes our services, files, user, database and roles, and checks that none is left; the machines stay.
 

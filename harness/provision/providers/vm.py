@@ -19,7 +19,7 @@ from pathlib import Path
 
 from harness.errors import RigError, UsageError
 from harness.model import Host
-from harness.provision import qemu, ssh_keys, topology
+from harness.provision import machine_command, qemu, ssh_keys, topology
 from harness.provision.ansible import Echo, PlayResult, run_playbooks
 from harness.provision.doctor import Check
 from harness.provision.inventory_model import Inventory
@@ -177,7 +177,7 @@ def remove_stale(rig: RigState, wanted: Sequence[qemu.VirtualMachine]) -> None:
     """Stops and removes machines that are surplus or have changed, and writes the boot files of the wanted ones."""
     base = folder(rig.name)
     base.mkdir(mode=0o700, exist_ok=True)
-    boot_files = {machine.host.name: _boot_files(rig, machine) for machine in wanted} | {qemu.LAN: {}}
+    boot_files = {machine.host.name: vm_base.boot_files(rig, machine) for machine in wanted} | {qemu.LAN: {}}
     commands = {machine.host.name: qemu.command(machine) for machine in wanted} | {qemu.LAN: _lan(rig)}
     specs = {
         name: hashlib.sha256(json.dumps([commands[name], boot_files[name]]).encode()).hexdigest() for name in commands
@@ -186,48 +186,35 @@ def remove_stale(rig: RigState, wanted: Sequence[qemu.VirtualMachine]) -> None:
     stale = [
         name
         for name in {path.name for path in base.iterdir()} | processes.keys()
-        if _read(base / name / "spec") != specs.get(name)
+        if not (spec := base / name / "spec").exists() or spec.read_text() != specs.get(name)
     ]
     # A machine does not reconnect to its LAN: if the LAN goes, all machines restart, with their existing disks.
     qemu.stop(base, stale if qemu.LAN in processes and qemu.LAN not in stale else None)
     for name in stale:
         shutil.rmtree(base / name, ignore_errors=True)
-    for name, spec in specs.items():
+    for name, wanted_spec in specs.items():
         machine_folder = base / name
         if not (machine_folder / "spec").exists():
             for relative, text in boot_files[name].items():
                 (machine_folder / relative).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
                 state.write_private(machine_folder / relative, text)
             machine_folder.mkdir(mode=0o700, exist_ok=True)
-            state.write_private(machine_folder / "spec", spec)
+            state.write_private(machine_folder / "spec", wanted_spec)
+        machine_command.store(machine_folder, commands[name])
 
 
 def _lan(rig: RigState) -> list[str]:
     return qemu.lan_command(rig.name, folder(rig.name), [host.name for host in rig.hosts])
 
 
-def _read(path: Path) -> str:
-    return path.read_text() if path.exists() else ""
-
-
-def _boot_files(rig: RigState, machine: qemu.VirtualMachine) -> dict[str, str]:
-    """Returns the files in the machine's folder that give it its identity at boot, by relative name."""
-    keys = state.folder(rig.name) / "hosts" / machine.host.name
-    private, public = (keys / "host_key").read_text(), (keys / "host_key.pub").read_text()
-    authorized = (keys / "authorized_keys").read_text()
-    if machine.own_base:
-        return {"identity": qemu.identity(machine.host, rig.network, private, authorized)}
-    return {
-        f"seed/{name}": text for name, text in qemu.seed(machine.host, rig.network, private, public, authorized).items()
-    }
-
-
 def wait_for_hosts(rig: RigState) -> Mapping[str, Platform]:
     """Returns each host's platform once sshd runs in every machine; fails early, with the console, if one stops."""
-    local_hosts.wait_for_ssh(
-        rig.hosts, SSH_WAIT_S, gone_reason=partial(gone_reason, rig.name), console=partial(console, rig.name)
-    )
+    _wait_for_ssh(rig.name, rig.hosts)
     return local_hosts.platforms(rig.hosts)
+
+
+def _wait_for_ssh(name: str, hosts: Sequence[Host]) -> None:
+    local_hosts.wait_for_ssh(hosts, SSH_WAIT_S, gone_reason=partial(gone_reason, name), console=partial(console, name))
 
 
 def foreign_owner(name: str) -> str:
@@ -271,6 +258,19 @@ def run_privileged(name: str, host: Host, command: Sequence[str]) -> None:
 def limit_cpus(name: str, cpus: Mapping[str, float]) -> None:
     """Does nothing: `host_cpus` is the number of virtual CPUs, fixed when the machine starts."""
     del name, cpus
+
+
+def stop_host(name: str, host: Host) -> None:
+    """Ends the machine's process; returns once it has ended."""
+    qemu.stop(folder(name), [host.name])
+
+
+def start_host(name: str, host: Host, cpus: float | None = None) -> None:
+    """Starts the machine with its disk, as it was created, and waits for sshd."""
+    del cpus
+    if host.name not in qemu.processes(folder(name)):
+        machine_command.start(folder(name) / host.name)
+    _wait_for_ssh(name, (host,))
 
 
 def release(name: str, kept: Collection[Host], echo: Echo) -> tuple[str, ...]:

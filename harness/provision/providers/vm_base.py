@@ -1,4 +1,4 @@
-"""Disk bases of virtual machines: what a machine's overlay disk refers to, and which of the cached ones are in use."""
+"""What virtual machines start from: the bases of their disks, which of the cached ones are in use, their boot files."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import shutil
 from pathlib import Path
 
 from harness.errors import RigError, UsageError
-from harness.provision import image
+from harness.provision import image, qemu
 from harness.provision.inventory_model import Inventory
 from harness.rig import state
+from harness.rig.state import RigState
 
 KERNEL = ("ifupdown", "linux-image-cloud-amd64", "tiny-initramfs")
 """Packages that a virtual machine needs and a container does not."""
@@ -65,3 +66,15 @@ def purge_cache(*, without: str = "") -> None:
             path.unlink()
     if state.CACHE.is_dir() and not used:
         state.CACHE.rmdir()
+
+
+def boot_files(rig: RigState, machine: qemu.VirtualMachine) -> dict[str, str]:
+    """Returns the files in the machine's folder that give it its identity at boot, by relative name."""
+    keys = state.folder(rig.name) / "hosts" / machine.host.name
+    private, public = (keys / "host_key").read_text(), (keys / "host_key.pub").read_text()
+    authorized = (keys / "authorized_keys").read_text()
+    if machine.own_base:
+        return {"identity": qemu.identity(machine.host, rig.network, private, authorized)}
+    return {
+        f"seed/{name}": text for name, text in qemu.seed(machine.host, rig.network, private, public, authorized).items()
+    }

@@ -307,3 +307,10 @@ def test_a_dropped_machine_that_is_gone_or_another_rigs_prevents_no_provision(
     (machines.root / "app-2/owner").write_text("another\t/elsewhere\n")
     assert checkouts[0].provision(name, hosts=1).warnings == ()
     assert (machines.root / "app-2/owner").exists()
+
+
+def test_existing_machines_are_neither_stopped_nor_started() -> None:
+    host = Host(name="app-1", role="app", address="192.0.2.1", ssh_address="192.0.2.1")
+    for act in (static.stop_host, static.start_host):
+        with pytest.raises(RigError, match="app-1 is an existing machine"):
+            act("mine", host)

@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from harness.errors import RigError, UsageError
-from harness.provision import provisioner, qemu, ssh_keys
+from harness.provision import machine_command, provisioner, qemu, ssh_keys
 from harness.provision.inventory import read_inventory
 from harness.provision.inventory_model import Inventory
 from harness.provision.providers import vm, vm_base
@@ -180,3 +180,23 @@ def test_waiting_ends_when_the_machine_stops_and_its_console_is_shown(source: In
     with pytest.raises(RigError, match=r"db-1 .*stopped while it booted") as failure:
         vm.wait_for_hosts(replace(rig, hosts=rig.hosts[:1]))
     assert "Kernel panic" in failure.value.output
+
+
+def test_a_machine_that_was_stopped_starts_with_its_stored_command(
+    source: Inventory, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig = rig_of(source, name)
+    host = rig.hosts[0]
+    folder = vm.folder(name) / host.name
+    folder.mkdir(parents=True)
+    monkeypatch.setattr(vm, "_wait_for_ssh", lambda name, hosts: None)
+    with pytest.raises(RigError, match="its command is not stored"):
+        vm.start_host(name, host)
+    monkeypatch.setenv("PGCRUCIBLE_PLAY", "1")
+    command = ["sh", "-c", 'echo "${PGCRUCIBLE_PLAY-none}" > "$1"', "sh", str(folder / "started")]
+    machine_command.store(folder, command)
+    vm.start_host(name, host)
+    assert (folder / "started").read_text() == "none\n"
+    machine_command.store(folder, ["sh", "-c", "echo no disk >&2; exit 1"])
+    with pytest.raises(RigError, match=f"{host.name}: the machine does not start: no disk"):
+        vm.start_host(name, host)
