@@ -34,13 +34,25 @@ class CellFigures:
     """The figures by metric of a cell's trials with valid times, and the number of such trials.
 
     `refused`: the share of the requests that were not acknowledged, one value per trial. `unsteady`: there is none
-    left, because no trial was in a steady state.
+    left, because no trial was in a steady state. `claimed`: the metrics whose differences can be claimed; `offered`:
+    requests per second that each trial was offered, where the run decided that.
     """
 
     values: Mapping[str, Sequence[float]]
     valid: int
     refused: Sequence[float]
     unsteady: bool = False
+    claimed: frozenset[str] = frozenset()
+    offered: Sequence[float] = ()
+
+
+def is_claimed(cell: Cell, metric: str) -> bool:
+    """Whether a difference of the metric can be claimed: rates of closed loads, latencies that omit no stalls.
+
+    The rate of an open load is what was offered. The latencies of a closed one omit the stalls that its clients wait
+    through (coordinated omission), so two of them may be equal where one service stalls and the other does not.
+    """
+    return cell.mode == "closed" if metric == "rps" else not cell.omits_stalls
 
 
 def by_cell(run: RunData, metrics: Iterable[str]) -> dict[str, CellFigures]:
@@ -64,7 +76,14 @@ def by_cell(run: RunData, metrics: Iterable[str]) -> dict[str, CellFigures]:
         }
         counts = [[checked_figure(row.figure(key), run.run_id, name, key) for key in ("sent", "ok")] for row in valid]
         refused = [max(0.0, 1 - ok / sent) for sent, ok in counts if sent and ok is not None]
-        cells[name] = CellFigures(values=values, valid=len(valid), refused=refused, unsteady=unsteady)
+        cells[name] = CellFigures(
+            values=values,
+            valid=len(valid),
+            refused=refused,
+            unsteady=unsteady,
+            claimed=frozenset(metric for metric in values if is_claimed(rows[0].cell, metric)),
+            offered=[row.cell.rate for row in valid if row.cell.rate_share is not None and row.cell.rate],
+        )
     return cells
 
 
@@ -84,6 +103,8 @@ def by_run(runs: Sequence[RunData], metrics: Iterable[str]) -> dict[str, CellFig
             valid=sum(one.valid > 0 for one in of_runs),
             refused=[statistics.median(one.refused) for one in of_runs if one.refused],
             unsteady=all(one.unsteady for one in of_runs),
+            claimed=of_runs[0].claimed,
+            offered=[statistics.median(one.offered) for one in of_runs if one.offered],
         )
         for name, of_runs in found.items()
     }

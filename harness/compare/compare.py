@@ -6,8 +6,9 @@ the noise floor, the difference between two identical runs on the same rig (`ben
 between runs, it must be beyond `ONE_SESSION`.
 
 With several runs a side each run is one observation (harness/analysis/run_spread.py), and their own spread takes the
-place of the floor. Otherwise the verdict has the reason. Runs of different environments are rejected with a list of the
-differences. Machines whose canaries moved were not equally fast: no row of theirs is called slower or faster.
+place of the floor. Otherwise the verdict has the reason. Latencies of closed loops are shown without a verdict. Runs of
+different environments are rejected with a list of the differences. Machines whose canaries moved were not equally fast:
+no row of theirs is called slower or faster.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from harness.compare.cells import CellFigures, RunData, by_cell, by_run
 from harness.compare.comparable import environment_differences, require_comparable, unequal_machines, warnings
 from harness.compare.environment import Difference
 from harness.compare.noise_floor import ASSUMED_FLOOR, LEAST_FLOOR, ONE_SESSION, Floor, KnownFloors
-from harness.compare.rows import ALL_METRICS, METRICS, Row, acknowledged, of_equal_work, refused_shares
+from harness.compare.rows import ABOUT_SHOWN, ALL_METRICS, METRICS, OMITS_STALLS, Row, less_work, of_equal_work
 from harness.errors import InvalidMeasurement
 
 
@@ -95,12 +96,16 @@ def compare(
         else:
             rows += _rows(cell, cells_a[cell], cells_b[cell], metrics, several=several)
     rows = [_with_floor(row, known, several=several) for row in rows]
-    refused = {cell: refused_shares(cells_a[cell], cells_b[cell]) for cell in cells_a if cell in cells_b}
-    questions = sum(len(metrics) if row.metric == ALL_METRICS else 1 for row in rows if row.verdict != "MISSING")
+    uneven = {cell: less_work(cells_a[cell], cells_b[cell]) for cell in cells_a if cell in cells_b}
+    questions = sum(
+        len(cells_a[row.cell].claimed) if row.metric == ALL_METRICS else 1
+        for row in rows
+        if row.verdict not in ("MISSING", "shown")
+    )
     needed = trials_needed(questions)
     moved = tuple(unequal_machines(side_a, side_b))
     judged = _verdicts_of_runs(rows, metrics) if several else _verdicts(rows, needed, known, metrics)
-    with_verdicts = [_on_equal_machines(of_equal_work(row, refused.get(row.cell), metrics), moved) for row in judged]
+    with_verdicts = [_on_equal_machines(of_equal_work(row, uneven.get(row.cell, ()), metrics), moved) for row in judged]
     return Comparison(
         run_a=_ids(side_a),
         run_b=_ids(side_b),
@@ -124,7 +129,12 @@ def compare(
             *moved,
             *_unmeasured(rows, known, several=several),
             *_fewer_trials(rows, known, several=several),
-            *(f"{cell}: {acknowledged(*shares)}" for cell, shares in refused.items() if shares),
+            *(f"{cell}: {one.reason}" for cell, found in uneven.items() for one in found),
+            *(
+                [f"{ABOUT_SHOWN}; --rate R measures an open load"]
+                if any(row.verdict == "shown" for row in rows)
+                else []
+            ),
         ),
     )
 
@@ -150,7 +160,9 @@ def _rows(cell: str, a: CellFigures, b: CellFigures, metrics: Mapping[str, str],
             median_a=statistics.median(left) if left else None,
             median_b=statistics.median(right) if right else None,
         )
-        if not left or not right:
+        if metric not in a.claimed:
+            yield replace(row, verdict="shown", note=OMITS_STALLS)
+        elif not left or not right:
             yield replace(row, verdict="MISSING", note=f"no trial of {'A' if right else 'B'} has the figure")
         elif min(left) <= 0 or (min(right) <= 0 and (several or metrics[metric] == "lower")):
             # only the rate of B may be 0: it has a ratio, but no logarithm
@@ -169,6 +181,8 @@ def _rows(cell: str, a: CellFigures, b: CellFigures, metrics: Mapping[str, str],
 
 def _with_floor(row: Row, known: KnownFloors, *, several: bool) -> Row:
     """Returns the row with the ratio that a difference must exceed."""
+    if row.verdict == "shown":
+        return row
     if several:
         return replace(row, floor=LEAST_FLOOR)
     floor, _ = known.of(row.cell, row.metric)

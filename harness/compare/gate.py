@@ -1,7 +1,8 @@
 """`--fail-if`: decides whether a comparison passes. Pure.
 
 B passes only if its own checks passed and every row of the baseline is shown to be slower by less than the share: the
-bad end of its interval and its noise floor are below. Where that is not known, the gate does not pass.
+bad end of its interval and its noise floor are below. Where that is not known, the gate does not pass. The rows are the
+throughput of closed cells and the latencies of open ones; latencies of closed loops are only shown and not judged.
 """
 
 from __future__ import annotations
@@ -76,7 +77,7 @@ class FailIf:
         if worse:
             first = max(worse, key=lambda row: row.change)
             raise CriterionFailed(
-                f"{len(worse)} of {len(rows)} rows are slower by {self.share * 100:g}% or more, "
+                f"{len(worse)} of {len(_judged(rows))} rows are slower by {self.share * 100:g}% or more, "
                 f"most {first.cell} {first.metric}: {first.change:.1%}",
                 hint="see the rows above",
             )
@@ -84,18 +85,19 @@ class FailIf:
     def _require_shown(self, rows: Sequence[Row], *, again: str, narrower: str) -> None:
         """Raises InvalidMeasurement unless each row of the baseline is shown to be slower by less than `share`."""
         compared = [row for row in rows if row.verdict in ("faster", "slower", "~")]
-        without = [row for row in rows if row not in compared and not row.new]
+        without = [row for row in _judged(rows) if row not in compared and not row.new]
         if without:
             first = without[0]
             raise InvalidMeasurement(
-                f"{len(without)} of {len(rows)} rows have no verdict, "
+                f"{len(without)} of {len(_judged(rows))} rows have no verdict, "
                 f"first {first.cell} {first.metric}: {first.verdict}, {first.note}",
                 hint=again,
             )
         if not compared:
             raise InvalidMeasurement(
-                "there is no figure that both sides have, so nothing was compared",
-                hint="bench scenarios that measure time (./run scenarios)",
+                "both sides have neither the throughput of a closed load nor the latency of an open one, so nothing "
+                "was compared",
+                hint="bench scenarios that measure time (./run scenarios), or give --rate R for latencies",
             )
         unshown = [row for row in compared if row.loss_at_most >= self.share]
         if unshown:
@@ -108,3 +110,8 @@ class FailIf:
                 f"{first.cell} {first.metric}: {most}, {first.note or reason}",
                 hint=narrower,
             )
+
+
+def _judged(rows: Sequence[Row]) -> list[Row]:
+    """Returns the rows about which something can be claimed."""
+    return [row for row in rows if row.verdict != "shown"]

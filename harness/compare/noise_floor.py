@@ -79,7 +79,7 @@ def _is_between_runs(floor: Floor, cell: str, metric: str) -> bool:
 def measured_floor(
     runs: Sequence[RunData], metrics: Iterable[str], *, wrong: Collection[str] = ()
 ) -> tuple[dict[str, float], list[str]]:
-    """Returns the floor from identical runs, and why cells have none.
+    """Returns the floor from identical runs, and why cells have none. Only figures that can be claimed have one.
 
     `wrong`: cells (by `comparable_name`) that failed a check; their figures mean nothing. The second value has one
     sentence per reason. Raises FormatError for an impossible figure.
@@ -98,7 +98,9 @@ def measured_floor(
         else:
             trials[cell] = min(side.valid for side in measured)
             medians[cell] = {
-                metric: of_runs for metric in metrics if len(of_runs := _medians(measured, metric)) >= AA_RUNS
+                metric: of_runs
+                for metric in metrics
+                if metric in measured[0].claimed and len(of_runs := _medians(measured, metric)) >= AA_RUNS
             }
     together = sum(len(of_metric) for of_metric in medians.values())
     floor: dict[str, float] = {}

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
 from harness.analysis.stats import Interval
 from harness.compare.cells import CellFigures
 
-Verdict = Literal["faster", "slower", "~", "too few trials", "too few blocks", "too few runs", "MISSING", "invalid"]
+Verdict = Literal[
+    "faster", "slower", "~", "too few trials", "too few blocks", "too few runs", "MISSING", "invalid", "shown"
+]
+"""`shown`: the figures of both sides, about which nothing is claimed."""
 
 METRICS: Mapping[str, Literal["higher", "lower"]] = {
     "rps": "higher",
@@ -25,6 +28,19 @@ LEAST_REFUSED = 0.001
 """If the shares of requests that were not acknowledged differ by more, the latencies are not comparable.
 
 A smaller difference is at most a tenth of the requests beyond the p99."""
+
+LEAST_OFFERED = 0.01
+"""If the rates offered to the two sides differ by a larger share, the latencies are not comparable.
+
+At 70 % of the capacity, 1 % more load makes the mean latency 2.3 % longer (M/M/1: 1 / (capacity - load))."""
+
+OMITS_STALLS = "closed loop: omits stalls"
+"""Why a latency is only shown."""
+
+ABOUT_SHOWN = (
+    "latencies of a closed loop omit the stalls that its clients wait through (coordinated omission): they are shown, "
+    "not compared"
+)
 
 ALL_METRICS = "all"
 """The metric of a row about the whole cell."""
@@ -66,25 +82,42 @@ class Row:
         return loss if self.verdict == "faster" else max(loss, self.floor - 1)
 
 
-def refused_shares(a: CellFigures, b: CellFigures) -> tuple[float, float] | None:
-    """Returns the median shares of requests not acknowledged, if one is larger than in any trial of the other side."""
-    if not a.refused or not b.refused:
-        return None
-    one, other = statistics.median(a.refused), statistics.median(b.refused)
-    rose, fell = other > max(a.refused) + LEAST_REFUSED, one > max(b.refused) + LEAST_REFUSED
-    return (one, other) if rose or fell else None
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LessWork:
+    """The side that did less work than the other, and how much both did."""
+
+    side: Literal["A", "B"]
+    reason: str
 
 
-def of_equal_work(row: Row, refused: tuple[float, float] | None, metrics: Mapping[str, str]) -> Row:
-    """Returns the row; a latency that favours the side with more rejections becomes invalid.
+def less_work(a: CellFigures, b: CellFigures) -> tuple[LessWork, ...]:
+    """Returns where a side refused more requests, or was offered fewer, than the other did or was in any trial."""
+    found = []
+    if a.refused and b.refused:
+        one, other = statistics.median(a.refused), statistics.median(b.refused)
+        reason = f"A acknowledged {1 - one:.2%} of its requests, B {1 - other:.2%}"
+        if other > max(a.refused) + LEAST_REFUSED:
+            found.append(LessWork(side="B", reason=reason))
+        elif one > max(b.refused) + LEAST_REFUSED:
+            found.append(LessWork(side="A", reason=reason))
+    if a.offered and b.offered:
+        one, other = statistics.median(a.offered), statistics.median(b.offered)
+        reason = f"A was offered {one:,.0f} requests/s, B {other:,.0f}: --rate R offers both the same"
+        if other * (1 + LEAST_OFFERED) < min(a.offered):
+            found.append(LessWork(side="B", reason=reason))
+        elif one * (1 + LEAST_OFFERED) < min(b.offered):
+            found.append(LessWork(side="A", reason=reason))
+    return tuple(found)
 
-    A rejection is quick, and it leaves less work for the other requests.
+
+def of_equal_work(row: Row, uneven: Sequence[LessWork], metrics: Mapping[str, str]) -> Row:
+    """Returns the row; a latency that favours the side with less work becomes invalid.
+
+    A rejection is quick, and it leaves less work for the other requests; so does a lower rate.
     """
-    if refused is None or metrics.get(row.metric) != "lower":
+    if metrics.get(row.metric) != "lower":
         return row
-    in_favour = ("faster", "~") if refused[1] > refused[0] else ("slower",)
-    return replace(row, verdict="invalid", note=acknowledged(*refused)) if row.verdict in in_favour else row
-
-
-def acknowledged(a: float, b: float) -> str:
-    return f"A acknowledged {1 - a:.2%} of its requests, B {1 - b:.2%}"
+    for one in uneven:
+        if row.verdict in (("faster", "~") if one.side == "B" else ("slower",)):
+            return replace(row, verdict="invalid", note=one.reason)
+    return row

@@ -2,7 +2,8 @@
 
 The cells of a group differ only in what is compared, and a block is one repetition (`Trial.number`) of the group.
 Ratios are taken within a block (harness/analysis/paired.py), so a difference needs no noise floor. The first cell is
-the baseline, and every other one is compared with it.
+the baseline, and every other one is compared with it. Latencies of closed loops are shown without a verdict; the
+variants of an open cell are all offered the same rate.
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ from typing import Literal
 from harness.analysis import paired
 from harness.analysis.stats import ALPHA, Interval, testable
 from harness.analysis.trial_validity import never_steady
-from harness.compare.cells import CellFigures, checked_figure, comparable_name
-from harness.compare.rows import ALL_METRICS, METRICS, Row, of_equal_work, refused_shares
+from harness.compare.cells import CellFigures, checked_figure, comparable_name, is_claimed
+from harness.compare.rows import ALL_METRICS, METRICS, OMITS_STALLS, LessWork, Row, less_work, of_equal_work
 from harness.model import BACKENDS, STRATEGIES, Cell
 from harness.plan.variants import without_variant
 from harness.record import TrialResult
@@ -65,7 +66,7 @@ class _Measured:
     b: Cell
     rows: Sequence[Row]
     differences: Mapping[str, paired.Differences]
-    refused: tuple[float, float] | None = None
+    uneven: tuple[LessWork, ...] = ()
     blocks: int = 0
 
     @property
@@ -104,7 +105,8 @@ def pairs(cells: Iterable[Cell], variants: Sequence[str] = ()) -> Iterator[tuple
     groups: dict[tuple[By, str], list[Cell]] = {}
     for cell in cells:
         for by, without in _WITHOUT.items():
-            left_out = cell.params.get("control") or cell.rate_share is not None  # its load is not that of the others
+            own_load = cell.rate_share is not None and by != "variant"  # the rate is a share of its own closed cell's
+            left_out = cell.params.get("control") or own_load
             if (by == "variant") == bool(cell.variant) and not left_out:
                 groups.setdefault((by, comparable_name(without(cell))), []).append(cell)
     order: Mapping[By, Sequence[str]] = {"variant": variants, "strategy": STRATEGIES, "backend": BACKENDS}
@@ -128,12 +130,17 @@ def blocks_of(by: By, a: Iterable[TrialResult], b: Iterable[TrialResult]) -> Ite
 
     A trial that was measured once more takes the place of the one that was not valid. With variants a whole block is
     measured once more, so both trials are of the same attempt (they have the same seed), the last one that is valid.
+    Both were offered the same rate, or none.
     """
     of_a, of_b = (_by_number(side) for side in (a, b))
     for number in sorted(of_a.keys() & of_b.keys()):
         one, other = of_a[number], of_b[number]
         attempts = itertools.product(one, other)
-        same = [(x, y) for x, y in attempts if by != "variant" or x.trial.seed == y.trial.seed]
+        same = [
+            (x, y)
+            for x, y in attempts
+            if x.cell.rate == y.cell.rate and (by != "variant" or x.trial.seed == y.trial.seed)
+        ]
         valid = [(x, y) for x, y in same if x.times_valid and y.times_valid]
         yield from valid[-1:]
 
@@ -165,6 +172,8 @@ def _measure(
         return replace(measured, rows=(replace(whole, note=note),))
     differences, found = {}, []
     for metric, better in metrics.items():
+        if metric == "rps" and cell_a.mode == "open":  # the load that was offered, no result
+            continue
         values = [
             (
                 checked_figure(x.figure(metric), run_id, name_a, metric),
@@ -184,13 +193,16 @@ def _measure(
             median_a=statistics.median(x for x, _ in known),
             median_b=statistics.median(y for _, y in known),
         )
+        if not is_claimed(cell_a, metric):
+            found.append(replace(row, verdict="shown", note=OMITS_STALLS))
+            continue
         if any(x <= 0 or (y <= 0 and better == "lower") for x, y in known):  # only the rate of B may be 0
             found.append(replace(row, verdict="invalid", note="a figure of 0 has no ratio"))
             continue
         differences[metric] = [None if x is None or y is None else _log_ratio(x, y) for x, y in values]
         found.append(replace(row, ratio=_ratio(differences[metric])))
-    refused = refused_shares(_shares(row for row, _ in blocks), _shares(row for _, row in blocks))
-    return replace(measured, rows=found, differences=differences, refused=refused)
+    uneven = less_work(_shares(row for row, _ in blocks), _shares(row for _, row in blocks))
+    return replace(measured, rows=found, differences=differences, uneven=uneven)
 
 
 def _log_ratio(a: float, b: float) -> float:
@@ -238,13 +250,13 @@ def _judged(measured: Sequence[_Measured], metrics: Mapping[str, str]) -> Varian
         rows = []
         for row in one.rows:
             p = p_of.get((one.a.name, one.b.name, row.metric))
-            if row.verdict == "invalid":
+            if row.verdict in ("invalid", "shown"):
                 rows.append(row)
             elif p is None:
                 note = f"{plural(one.blocks, 'block')}, a claim needs {least} or more"
                 rows.append(replace(row, verdict="too few blocks", note=note))
             else:
-                rows.append(of_equal_work(_verdict(replace(row, p=p), metrics[row.metric]), one.refused, metrics))
+                rows.append(of_equal_work(_verdict(replace(row, p=p), metrics[row.metric]), one.uneven, metrics))
         found.append(Pair(by=one.by, a=one.a, b=one.b, rows=tuple(rows)))
     return VariantComparison(
         pairs=tuple(found), tested=len(p_of), blocks=max((one.blocks for one in measured), default=0), needed=needed

@@ -36,7 +36,8 @@ def _gate(run: Run, scenarios: Mapping[str, Scenario]) -> SloGate | None:
         order = _number(line["order"])
         if line["lane"] == lanes.get(order) and line["phase"] == "measure":
             seconds[int(order or 0)].append({name: _number(value) for name, value in line.items()})
-    return SloGate(slo=Slo.parse("slo", str(slo)), seconds=seconds)
+    shares = {row.cell.name: row.cell for row in run.rows if row.cell.rate_share is not None}
+    return SloGate(slo=Slo.parse("slo", str(slo)), seconds=seconds, shares=tuple(shares.values()))
 
 
 def _first_lane(row: TrialResult, scenario: Scenario) -> str:

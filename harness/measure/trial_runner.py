@@ -80,7 +80,8 @@ class TrialRunner:
         return done
 
     def _run(self, trial: Trial, total: int) -> TrialResult:
-        trial = with_rate(trial, self._results)
+        variants = self._plan.variants
+        trial = with_rate(trial, self._results, baseline=variants[0].name if variants else "")
         cell = trial.cell
         most = "at most " if self._plan.later else ""
         self._echo(f"[{trial.order}/{most}{total}] {cell.name}" + self._repetition(trial))

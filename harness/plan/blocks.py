@@ -2,7 +2,7 @@
 
 A block is one repetition of one group: every variant once, one after the other, in an order that the seed shuffles,
 with the same keys and arrivals. What changes slowly (heat, neighbours, the size of tables) is then the same for the
-cells that are compared.
+cells that are compared. An open group follows its closed one, whose baseline sets its rate (load_share.py).
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from dataclasses import replace
 
 from harness.analysis.paired import blocks_needed
 from harness.model import Cell, Trial
+from harness.plan.load_share import after_closed, is_closed_cell_of
 from harness.plan.options import BenchRequest
 from harness.plan.scenario import RemoteWorkload, Scenario, Skip
 from harness.plan.variants import CHOICES, POOL, Variant, same_settings, varied_keys, without_variant
@@ -71,7 +72,8 @@ def groups(by_variant: Sequence[Sequence[Cell]]) -> tuple[list[Group], str]:
 def blocks(found: Sequence[Group], number: int, rng: random.Random, orders: Iterator[int]) -> list[Trial]:
     """Returns the trials of repetition `number` of all groups; `orders` counts the trials of the run."""
     trials = []
-    for group in rng.sample(found, len(found)):
+    by_first = {group[0].name: group for group in rng.sample(found, len(found))}
+    for group in (by_first[cell.name] for cell in after_closed([group[0] for group in by_first.values()])):
         seed = rng.getrandbits(32)
         trials += [
             Trial(cell=cell, number=number, order=next(orders), seed=seed) for cell in rng.sample(group, len(group))
@@ -87,7 +89,8 @@ def block_of(trial: Trial) -> Block:
 def left_to_measure(trials: Sequence[Trial], stored: Sequence[Trial]) -> list[Trial]:
     """Returns the trials of a plan that an interrupted run lacks.
 
-    A block of which a part is stored is measured once more as a whole: its ratios would else be between sessions.
+    A block of which a part is stored is measured once more as a whole: its ratios would else be between sessions. So
+    is an open block of a rate that such a block sets.
     """
     attempts: dict[tuple[Block, int], set[str]] = {}
     for trial in stored:
@@ -97,8 +100,15 @@ def left_to_measure(trials: Sequence[Trial], stored: Sequence[Trial]) -> list[Tr
         whole.setdefault(block_of(trial), set()).add(trial.cell.name)
     begun = {block for block, _ in attempts}
     complete = {block for (block, _), names in attempts.items() if names == whole.get(block)}
-    untouched = [trial for trial in trials if block_of(trial) not in begun]
-    return [*untouched, *once_more(begun - complete, trials, stored)]
+    broken = begun - complete
+    closed = [trial for trial in trials if block_of(trial) in broken]
+    broken |= {
+        block_of(trial)
+        for trial in trials
+        if any(one.number == trial.number and is_closed_cell_of(trial.cell, one.cell) for one in closed)
+    } - complete
+    untouched = [trial for trial in trials if block_of(trial) not in begun | broken]
+    return [*untouched, *once_more(broken, trials, stored)]
 
 
 def once_more(found: Collection[Block], trials: Sequence[Trial], stored: Sequence[Trial]) -> list[Trial]:

@@ -2,6 +2,7 @@
 
 Latencies of a closed loop omit stalls. Those of an open one depend on its rate, and no fixed rate suits every rig. So
 the rate is a share of the closed cell's, which is known when the trial begins. A trial is stored with the rate it used.
+The variants of a block are all offered the same: the share of what the baseline reached in that block.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from harness.model import Cell, Trial
+from harness.plan.variants import without_variant
 from harness.record import TrialResult
 
 SHARE = 0.7
@@ -34,13 +36,14 @@ def open_cell(closed: Cell, seconds: float, *, share: float = SHARE, **params: o
 
 
 def is_closed_cell_of(open_one: Cell, other: Cell) -> bool:
-    """Whether the rate of `other` sets that of `open_one`: they differ in the load alone."""
+    """Whether the rate of `other` sets that of `open_one`: they differ in the load alone, and in the variant."""
     return (
         open_one.rate_share is not None and other.mode == "closed" and _without_load(open_one) == _without_load(other)
     )
 
 
 def _without_load(cell: Cell) -> Cell:
+    cell = without_variant(cell)
     params = {name: value for name, value in cell.params.items() if name not in OF_OPEN}
     return replace(cell, mode="closed", rate=None, clients=0, requests=None, seconds=None, params=params)
 
@@ -54,10 +57,11 @@ def after_closed(cells: Sequence[Cell]) -> list[Cell]:
     return ordered
 
 
-def with_rate(trial: Trial, results: Iterable[TrialResult]) -> Trial:
+def with_rate(trial: Trial, results: Iterable[TrialResult], *, baseline: str = "") -> Trial:
     """Returns the trial with its rate: the share of what its closed cell reached in the latest trial with this number.
 
-    The rate is 0 where the closed cell reached none, so nothing can be offered.
+    `baseline`: the name of the variant whose closed cell it is; empty without variants. The rate is 0 where the closed
+    cell reached none, so nothing can be offered.
     """
     share = trial.cell.rate_share
     if share is None or trial.cell.rate is not None:
@@ -65,7 +69,7 @@ def with_rate(trial: Trial, results: Iterable[TrialResult]) -> Trial:
     rates = [
         row.figure("rps") or 0.0
         for row in results
-        if row.trial.number == trial.number and is_closed_cell_of(trial.cell, row.cell)
+        if row.trial.number == trial.number and row.cell.variant == baseline and is_closed_cell_of(trial.cell, row.cell)
     ]
     return replace(trial, cell=replace(trial.cell, rate=round(share * rates[-1], 1) if rates else 0.0))
 

@@ -168,9 +168,9 @@ def _groups(
     by_variant = []
     for variant in variants:
         every, _ = _cells(scenario, blocks.request_of(variant, options), site)
-        own = [cell for cell in every if cell.rate_share is None]  # its load differs between variants
+        own = [cell for cell in every if cell.rate_share is None]  # the rate of others is not known yet
         blocks.require_varies_nothing_itself(scenario, own, varied)
-        cells = [_fit_pool(with_variant(cell, variant, varied), site) for cell in own]
+        cells = [_fit_pool(with_variant(cell, variant, varied), site) for cell in every]
         for cell in cells:
             if not scenario.exceeds_connections(cell):
                 _require_connections(cell, site)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from harness.compare import table as comparison_table
-from harness.compare.rows import Row
+from harness.compare.rows import ABOUT_SHOWN, Row
 from harness.compare.variants import Pair, VariantComparison
 from harness.report.page_model import Table, Value, table
 from harness.text import plural, printable
@@ -24,6 +24,14 @@ def heading(comparison: VariantComparison) -> str:
     rows = plural(comparison.tested, "row")
     more = f"; --repeat {comparison.needed} shows more" if comparison.blocks < comparison.needed else ""
     return f"{text}: signed rank test, p corrected over {rows}{more}"
+
+
+def about_shown(pairs: Sequence[Pair]) -> str:
+    """Returns why latencies of pairs are only shown, and what compares them; empty where all are compared."""
+    if not any(row.verdict == "shown" for pair in pairs for row in pair.rows):
+        return ""
+    has_open = any(pair.a.mode == "open" for pair in pairs)
+    return f"{ABOUT_SHOWN}; {'those of the open load are' if has_open else '--rate R measures an open load'}"
 
 
 def of_scenario(comparison: VariantComparison, scenario: str) -> list[Pair]:
@@ -47,6 +55,8 @@ def lines(comparison: VariantComparison, scenario: str, labels: Mapping[str, str
     if reason := _none_tested(shown):
         yield f"no difference can be claimed: {reason}", False
         return
+    if about := about_shown(shown):
+        yield about, False
     table_of = {id(row): _texts(row) for pair in shown for row in pair.rows}
     columns = list(zip(("metric", *HEAD), *table_of.values(), strict=True))
     widths = [max(map(len, column)) for column in columns]
@@ -55,7 +65,7 @@ def lines(comparison: VariantComparison, scenario: str, labels: Mapping[str, str
         yield name(pair, labels), False
         for row in pair.rows:
             yield _aligned(table_of[id(row)], widths, comparison_table.verdict(replace(row, note=""))), True
-        for note in dict.fromkeys(row.note for row in pair.rows if row.note):
+        for note in dict.fromkeys(row.note for row in pair.rows if row.note and row.verdict != "shown"):
             yield f"    {printable(note)}", False
 
 
@@ -78,12 +88,14 @@ def page_table(comparison: VariantComparison, scenario: str, labels: Mapping[str
         f"{heading(comparison)}. A block is one repetition: every cell once, in random order, so that drift does not "
         "look like a difference. ~ means that none was shown; the interval says how large one may be."
     )
+    if about := about_shown(shown):
+        note += f" {about[0].upper()}{about[1:]}."
     return [table("Compared within blocks", ("pair", "metric", *HEAD, "blocks", "verdict"), rows, note=note)]
 
 
 def _none_tested(pairs: Sequence[Pair]) -> str:
     """Returns the reason of all rows where none has enough blocks."""
-    rows = [row for pair in pairs for row in pair.rows]
+    rows = [row for pair in pairs for row in pair.rows if row.verdict != "shown"]
     few = [row.note for row in rows if row.verdict == "too few blocks"]
     return few[0] if few and len(few) == len(rows) else ""
 

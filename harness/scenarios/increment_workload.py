@@ -83,7 +83,8 @@ def keys_name(cell: Cell) -> str:
 
 def open_label(cell: Cell) -> str:
     """Returns the load of an open cell with a share of a closed rate for readers; empty for another cell."""
-    return f"open at {100 * cell.rate_share:g} % of closed" if cell.rate_share else ""
+    of = "the baseline" if cell.variant else "closed"
+    return f"open at {100 * cell.rate_share:g} % of {of}" if cell.rate_share else ""
 
 
 def load(cell: Cell, operation: Operation, keys: Keys) -> LoadSpec:

@@ -3,8 +3,9 @@
 `unsafe` (read, then write) is the negative control. It must lose updates on the hot key; if it does not, the load is
 too light to show anything about the others. Its losses do not fail the run unless the user requests it by name.
 
-One trial per cell: rates are reported, and no criterion compares them. With `--repeat 11` summary and page compare each
-strategy with `for-update`, within the repetitions; two strategies (`--strategy A,B`) need `--repeat 9`.
+One trial per cell: rates are reported, and no criterion compares them. With `--repeat 11` summary and page compare the
+rates of each strategy with `for-update`'s, within the repetitions; two strategies (`--strategy A,B`) need `--repeat 9`.
+Their latencies are compared as variants (`--vary strategy=A,B`), which are offered the same rate.
 """
 
 from __future__ import annotations

@@ -2,7 +2,8 @@
 
 Every trial has a slowness that all its figures share, from the noise of its `World`, and a smaller part that each
 figure has of its own: the percentiles of a trial move with its rate, and p99 scatters more than p50. The rows are those
-that `compare` and `report` read, and the order of trials within a block is the planner's own.
+that `compare` and `report` read, and the order of trials within a block is the planner's own. A closed cell has the
+throughput and an open one, at a share of its rate, the latencies: only these are compared.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import Literal
 from harness.compare.cells import RunData
 from harness.model import Cell, Trial
 from harness.plan import blocks
+from harness.plan.load_share import open_cell, with_rate
 from harness.plan.variants import Variant, varied_keys, with_variant
 from harness.record import TrialResult
 
@@ -30,6 +32,7 @@ VARIANTS = tuple(
     Variant(name=name, settings={"postgres.work_mem": size}) for name, size in (("A", "4MB"), ("B", "8MB"))
 )
 CELL = Cell(scenario="throughput", hosts=4, clients=64, seconds=4.0, params={"keys": "hot"})
+OPEN = open_cell(CELL, 1.0)
 BLOCKS = 8
 """Blocks of a run, and trials of a cell in a run without variants."""
 
@@ -73,20 +76,27 @@ class World:
         self._last = self._innovation(noise.within)
 
     def run(self, run_id: str, *, slower: float = 1.0, trials: int = BLOCKS) -> RunData:
-        """A run of one cell in a separate session, slower by this factor."""
+        """A run of both cells in a separate session, slower by this factor."""
         self._session = self._innovation(self._noise.between)
-        rows = [
-            self._row(Trial(cell=CELL, number=number, order=number, seed=1), slower) for number in range(1, trials + 1)
-        ]
+        rows: list[TrialResult] = []
+        for number, cell in itertools.product(range(1, trials + 1), (CELL, OPEN)):
+            trial = Trial(cell=cell, number=number, order=len(rows) + 1, seed=1)
+            rows.append(self._row(with_rate(trial, rows[-1:]), slower))
         return RunData(run_id=run_id, manifest=dict(MANIFEST), rows=rows)
 
     def interleaved(self, *, slower: float = 1.0, number: int = BLOCKS) -> list[TrialResult]:
         """The rows of one run with two variants in blocks, of which the second is slower by this factor."""
         self._session = self._innovation(self._noise.between)
-        group = tuple(with_variant(CELL, variant, varied_keys(VARIANTS)) for variant in VARIANTS)
+        groups = [
+            tuple(with_variant(cell, variant, varied_keys(VARIANTS)) for variant in VARIANTS) for cell in (CELL, OPEN)
+        ]
         orders = itertools.count(1)
-        trials = [trial for block in range(1, number + 1) for trial in blocks.blocks([group], block, self.rng, orders)]
-        return [self._row(trial, slower if trial.cell.variant == "B" else 1.0) for trial in trials]
+        rows: list[TrialResult] = []
+        for block in range(1, number + 1):
+            for trial in blocks.blocks(groups, block, self.rng, orders):
+                offered = with_rate(trial, rows[-len(groups) * len(VARIANTS) :], baseline=VARIANTS[0].name)
+                rows.append(self._row(offered, slower if trial.cell.variant == "B" else 1.0))
+        return rows
 
     def _row(self, trial: Trial, slower: float) -> TrialResult:
         shared = self._session + self._next() + math.log(slower)

@@ -154,6 +154,7 @@ def backends(source: SectionInput) -> Iterator[Chart]:
         load = cells[0].cell
         title = ", ".join(filter(None, ["Backends compared", without(cells[0].label, BACKEND_NAMES[load.backend])]))
         subtitle = f"{plural(load.clients, 'client')} over {plural(load.hosts, 'app host')}; median of valid trials"
+        subtitle += "; closed loop: latencies omit stalls" if load.omits_stalls else ""
         yield Chart(
             spec=speed.backends(rows, title=title, subtitle=subtitle),
             alt=f"{title}. The table of cells below has the same figures.",
@@ -259,9 +260,11 @@ def _curves(source: SectionInput) -> Iterator[Chart]:
     slowest = max(first.values(), key=lambda trial: trial.curves["latency"][-1][1])
     percent, ms = slowest.curves["latency"][-1]
     title = f"Latency by percentile, up to {number(ms)} ms at p{percent:g}"
+    closed = any(trial.row.cell.omits_stalls for trial in first.values())
     yield Chart(
         spec=speed.percentile_curve(rows, title=title, subtitle="The first trial of each cell whose times hold."),
-        caption="Both axes are logarithmic: 90, 99 and 99.9 % are equally far apart, and so are 1, 10 and 100 ms.",
+        caption="Both axes are logarithmic: 90, 99 and 99.9 % are equally far apart, and so are 1, 10 and 100 ms."
+        + (" Closed loops omit the stalls that their clients wait through." if closed else ""),
         alt=f"{title}; p50, p95 and p99 of each cell are in the table below.",
     )
 

@@ -149,7 +149,7 @@ def _strategies(source: SectionInput) -> list[Table]:
     rows = [
         [
             Value(cell.cell.strategy),
-            Value(load),
+            Value(load, "closed loop" if cell.cell.omits_stalls else ""),
             _lost(cell),
             measured(cell, "rps"),
             measured(cell, "p50_ms"),

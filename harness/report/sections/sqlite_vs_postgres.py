@@ -69,10 +69,11 @@ def _figures(cell: CellSummary, errors: Mapping[str, int]) -> str:
     name = "ok_p99_ms" if "ok_p99_ms" in cell.medians else "p99_ms"
     of = " of acknowledged" if name == "ok_p99_ms" else ""
     p99_ms = cell.medians.get(name)
+    closed = " (closed loop)" if cell.cell.omits_stalls else ""
     return (
         (f"{load}: " if load else "")
         + f"{count(cell.ok)} of {count(cell.sent)} acknowledged ({percent(share)}){named}"
-        + (f", p99{of} {figure(p99_ms, doubted=cell.times_doubted)} ms" if p99_ms is not None else "")
+        + (f", p99{of} {figure(p99_ms, doubted=cell.times_doubted)} ms{closed}" if p99_ms is not None else "")
     )
 
 

@@ -12,6 +12,7 @@ from harness.checks import names
 from harness.checks.evaluate import evaluate
 from harness.checks.slo_gate import SloGate
 from harness.model import Cell, Finding, Trial
+from harness.plan.load_share import open_cell
 from harness.plan.scenario import Scenario
 from harness.record import Evidence, TrialRecord, TrialResult
 
@@ -68,11 +69,34 @@ def test_doubtful_times_neither_pass_nor_fail_but_errors_fail() -> None:
     )  # fmt: skip
 
 
-def test_the_closed_model_is_named() -> None:
-    closed = row(Cell(scenario="s", clients=4))
-    assert gated(closed, "p99:40ms").detail.endswith(
-        "(closed model: latencies omit the stalls that clients wait through)"
+CLOSED = Cell(scenario="s", clients=4, seconds=4.0)
+OMITS = "(closed model: latencies omit the stalls that clients wait through; "
+
+
+def test_a_closed_latency_breaks_a_bound_and_shows_none_as_held() -> None:
+    """A stall can only make it longer than it looks."""
+    held = gated(row(CLOSED), "p99:40ms")
+    assert held.verdict == "unknown"
+    assert held.detail == (
+        f"trial 1: p99 40ms, within 40ms; errors 0%, within 0.1% {OMITS}--rate R measures an open load)"
     )
+    assert gated(row(CLOSED), "p99:39ms").verdict == "fail"
+    assert gated(row(CLOSED, figures={"fail": 12.0}), "p99:40ms").verdict == "fail"
+    assert gated(row(CLOSED), "errors:1%").verdict == "pass"
+    burst = gated(row(replace(CLOSED, requests=4, seconds=None)), "p99:40ms")
+    assert (burst.verdict, OMITS in burst.detail) == ("pass", False)
+
+
+def test_the_open_cell_at_a_share_of_the_rate_judges_the_latency_in_place_of_the_closed_one() -> None:
+    def check(share: Cell) -> Finding | None:
+        return SloGate(slo=Slo.parse("slo", "p99:40ms"), seconds={}, shares=(share,)).check(row(CLOSED))
+
+    own, other = (check(open_cell(cell, 1.0)) for cell in (CLOSED, replace(CLOSED, strategy="coalesce")))
+    assert own is not None
+    assert own.verdict == "shown"
+    assert own.detail.endswith(f"{OMITS}the open load is judged)")
+    assert other is not None
+    assert other.verdict == "unknown"
 
 
 def test_what_is_not_gated() -> None:

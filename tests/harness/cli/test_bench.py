@@ -51,22 +51,24 @@ def test_a_dry_run_prints_the_plan_releases_the_target_and_stores_nothing(
 
 
 @pytest.mark.parametrize(
-    ("slower", "limit", "error"),
+    ("blocks", "slower", "limit", "error"),
     [
-        (1.3, "slower:5%", CriterionFailed),
-        (1.3, "slower:90%", None),
-        (0.7, "slower:5%", None),
-        (1.04, "slower:5%", InvalidMeasurement),
+        (8, 1.3, "slower:5%", CriterionFailed),
+        (8, 1.3, "slower:90%", None),
+        (8, 0.7, "slower:5%", None),
+        (5, 1.3, "slower:5%", InvalidMeasurement),
     ],
 )
 def test_fail_if_decides_about_the_variants_after_the_run_is_shown(
+    blocks: int,
     slower: float,
     limit: str,
     error: type[CrucibleError] | None,
+    *,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    run = stored(tmp_path, 8, slower=slower)
+    run = stored(tmp_path, blocks, slower=slower)
     shown: list[Run] = []
 
     @contextlib.contextmanager
@@ -105,8 +107,8 @@ def test_a_dry_run_with_variants_prints_the_blocks_and_whether_they_are_enough(
     assert "compared in 2 blocks, each with every variant once" in printed
     assert "  pool_size=10 (baseline): app_pool_size=10\n  pool_size=20: app_pool_size=20\n" in printed
     assert "  slow (baseline): as provisioned\n  fast: app_pool_size=20\n" in printed
-    assert printed.count("warning: 2 blocks allow no claim: with 2 pairs of cells 7 or more do (--repeat 7)") == 2
+    assert printed.count("warning: 2 blocks allow no claim: with 4 pairs of cells 8 or more do (--repeat 8)") == 2
     assert [line.split()[-2:] for line in printed.splitlines() if " block " in line] == 2 * (
-        [["block", "1"]] * 4 + [["block", "2"]] * 4
+        [["block", "1"]] * 8 + [["block", "2"]] * 8
     )
     assert not (tmp_path / "results").exists()

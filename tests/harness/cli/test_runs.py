@@ -29,8 +29,8 @@ from harness.store.run_reader import FORMAT, load_run
 from harness.store.run_writer import RunWriter
 from tests.support.builders import CODE, RIG, SETTINGS
 
-CELL = Cell(scenario="throughput", strategy="upsert", hosts=4, clients=64, seconds=4.0, params={"keys": "hot"})
-OTHER = Cell(scenario="throughput", strategy="for-update", hosts=4, clients=64, seconds=4.0, params={"keys": "hot"})
+CELL = Cell(scenario="throughput", strategy="upsert", hosts=4, clients=64, requests=64, params={"keys": "hot"})
+OTHER = Cell(scenario="throughput", strategy="for-update", hosts=4, clients=64, requests=64, params={"keys": "hot"})
 ROW = TrialResult(trial=Trial(cell=CELL, number=1, order=1, seed=1), figures={})
 FLOOR = {
     f"{name} {comparable_name(cell)}": value

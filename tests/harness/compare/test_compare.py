@@ -59,10 +59,22 @@ def floors(cells: Iterable[str], floor: float) -> dict[str, float]:
 
 
 def trial(number: int, *, scenario: str = "throughput", **figures: Any) -> dict[str, Any]:
+    """Returns a trial in which each client sends one request: its rate and its latencies are compared."""
     cell = {"scenario": scenario, "backend": "postgres", "strategy": "upsert", "hosts": 4, "pool": 5}
-    load = {"mode": "closed", "clients": 64, "rate": "", "requests": "", "wanted_seconds": "", "params": "{}"}
+    load = {"mode": "closed", "clients": 64, "rate": "", "requests": 64, "wanted_seconds": "", "params": "{}"}
     columns = {"order": 1, "trial": number, "seed": 1, "steady": "", "valid": "true", "reason": ""}
     return cell | load | columns | LEVEL | figures
+
+
+def closed(number: int, **figures: Any) -> dict[str, Any]:
+    """Returns a trial of a closed loop, whose latencies omit stalls."""
+    return trial(number, **{"requests": ""} | figures)
+
+
+def offered(number: int, rate: float = 2000.0, **figures: Any) -> dict[str, Any]:
+    """Returns a trial of an open load at a rate that is a share of a closed cell's."""
+    load = {"mode": "open", "rate": rate, "requests": "", "wanted_seconds": 1.0, "params": '{"rate_share": 0.7}'}
+    return trial(number, **load | figures)
 
 
 def simulated(
@@ -249,7 +261,7 @@ def test_cell_of_one_side_is_missing() -> None:
 
 
 def test_trials_of_different_length_are_not_the_same_measurement() -> None:
-    quick, full = (run([trial(n, wanted_seconds=s) for n in range(5)], name) for name, s in (("A", 1.0), ("B", 4.0)))
+    quick, full = (run([closed(n, wanted_seconds=s) for n in range(5)], name) for name, s in (("A", 1.0), ("B", 4.0)))
     rows = compare(quick, full).rows
     assert [(row.cell.rsplit(".", 1)[1], row.verdict, row.new) for row in rows] == [
         ("s1", "MISSING", False),
@@ -348,7 +360,7 @@ def test_no_latency_is_faster_where_more_was_rejected(share_a: float, share_b: f
     expected = f"A acknowledged {1 - share_a:.2%} of its requests, B {1 - share_b:.2%}"
     assert {row.note for row in comparison.rows if row.verdict == "invalid"} <= {expected}
     unlike = abs(share_a - share_b) > 0.001
-    assert (f"throughput.postgres.upsert.h4.p5.c64: {expected}" in comparison.warnings) == unlike
+    assert (f"throughput.postgres.upsert.h4.p5.c64.n64: {expected}" in comparison.warnings) == unlike
 
 
 def test_latency_is_slower_only_if_the_other_side_did_not_reject_more() -> None:
@@ -380,7 +392,7 @@ def test_figure_that_is_not_a_finite_number_is_not_read(figure: object) -> None:
 @pytest.mark.parametrize("figure", [-1, 1e15, 1e300])
 def test_impossible_figure_stops_the_comparison(figure: float) -> None:
     good, bad = run([trial(1)]), run([trial(1, p95_ms=figure)], "B")
-    with pytest.raises(FormatError, match=r"run B, throughput\.postgres\.upsert\.h4\.p5\.c64: p95_ms is "):
+    with pytest.raises(FormatError, match=r"run B, throughput\.postgres\.upsert\.h4\.p5\.c64\.n64: p95_ms is "):
         compare(good, bad)
 
 
@@ -584,3 +596,77 @@ def test_no_row_is_called_slower_where_the_machines_were_not_equally_fast(
         run([trial(n) for n in range(5)], canaries=canaries(10, 10)), run(slow, "B", canaries=canaries(11, 11))
     )
     assert (calm.moved, calm.rows[0].verdict) == ((), "slower")
+
+
+SLOW = {"p50_ms": 50.0, "p95_ms": 90.0, "p99_ms": 140.0}
+
+
+def test_latencies_of_a_closed_loop_are_shown_and_not_compared() -> None:
+    """A service that stalls and one that does not can have the same closed percentiles."""
+    a, b = run([closed(n) for n in range(4)]), run([closed(n, **SLOW) for n in range(4)], "B")
+    comparison = compare(a, b)
+    rate, *latencies = comparison.rows
+    assert (rate.metric, rate.verdict) == ("rps", "~")
+    assert {(row.verdict, row.note) for row in latencies} == {("shown", "closed loop: omits stalls")}
+    assert [(row.metric, row.median_a, row.median_b) for row in latencies] == [
+        ("p50_ms", 5.0, 50.0), ("p95_ms", 9.0, 90.0), ("p99_ms", 14.0, 140.0),
+    ]  # fmt: skip
+    assert {(row.ratio, row.p) for row in latencies} == {(None, None)}
+    assert (comparison.tested, comparison.needed) == (1, 4), "they do not count in the correction"
+    (about,) = comparison.warnings
+    assert "(coordinated omission): they are shown, not compared; --rate R measures an open load" in about
+    assert "shown (closed loop: omits stalls)" in text(comparison)
+    burst = compare(run([trial(n) for n in range(5)]), run([trial(n, **SLOW) for n in range(5)], "B"))
+    assert [row.verdict for row in burst.rows] == ["~", "slower", "slower", "slower"], "one request a client"
+    assert burst.warnings == ()
+
+
+def test_of_several_runs_latencies_of_a_closed_loop_are_only_shown_too() -> None:
+    a, b = ([run([closed(n, **figures) for n in range(3)], f"{side}{i}") for i in range(3)]
+            for side, figures in (("A", {}), ("B", SLOW | {"rps": 2000.0})))  # fmt: skip
+    assert [row.verdict for row in compare(a, b).rows] == ["slower", "shown", "shown", "shown"]
+
+
+def test_a_percentile_that_one_side_of_a_closed_loop_lacks_is_shown() -> None:
+    a, b = run([closed(n) for n in range(5)]), run([closed(n, p99_ms="") for n in range(5)], "B")
+    (row,) = (row for row in compare(a, b).rows if row.metric == "p99_ms")
+    assert (row.verdict, row.median_a, row.median_b) == ("shown", 14.0, None)
+    assert texts(row)[1:4] == ("14.00", "-", "-")
+
+
+def test_an_open_load_is_compared_by_its_latencies_alone() -> None:
+    fixed = {"mode": "open", "rate": 2000.0, "requests": ""}
+    a, b = run([trial(n, **fixed) for n in range(5)]), run([trial(n, **fixed, **SLOW, rps=1.0) for n in range(5)], "B")
+    comparison = compare(a, b)
+    assert {row.metric: row.verdict for row in comparison.rows} == dict.fromkeys(SLOW, "slower")
+    assert comparison.warnings == ()
+
+
+def test_a_cell_without_valid_trials_counts_with_what_could_be_claimed_of_it() -> None:
+    both = [closed(1), closed(1, scenario="x", valid="false")]
+    assert compare(run(both), run(both, "B")).needed == 5, "two rates"
+    both = [offered(1), offered(1, scenario="x", valid="false")]
+    assert compare(run(both), run(both, "B")).needed == 5, "six latencies; eight rows would need 6"
+
+
+@pytest.mark.parametrize(
+    ("rate_b", "slower", "faster", "equal"),
+    [
+        (2000.0, "slower", "faster", "~"),
+        (2010.0, "slower", "faster", "~"),
+        (1800.0, "slower", "invalid", "invalid"),
+        (2200.0, "invalid", "faster", "~"),
+    ],
+)
+def test_a_latency_that_favours_the_side_with_less_load_is_no_result(
+    rate_b: float, slower: str, faster: str, equal: str
+) -> None:
+    """At 70 % of its own lower rate a slower service waits less."""
+    a = run([offered(n, 2000.0 + n) for n in range(5)])
+    for factor, verdict in ((2.0, slower), (0.5, faster), (1.0, equal)):
+        figures = {name: level * factor for name, level in LEVEL.items()}
+        comparison = compare(a, run([offered(n, rate_b + n, **figures) for n in range(5)], "B"))
+        assert {(row.metric, row.verdict) for row in comparison.rows} == {(name, verdict) for name in SLOW}
+        uneven = f"A was offered 2,002 requests/s, B {rate_b + 2:,.0f}: --rate R offers both the same"
+        assert {row.note for row in comparison.rows if row.verdict == "invalid"} <= {uneven}
+        assert any(uneven in one for one in comparison.warnings) == (abs(rate_b - 2000) > 100)

@@ -7,8 +7,8 @@ import pytest
 from harness.compare.compare import Comparison, compare
 from harness.compare.gate import FailIf
 from harness.errors import CriterionFailed, InvalidMeasurement, UsageError
-from tests.harness.compare.test_compare import compared, run, trial
-from tests.harness.compare.test_variants import blocks, within
+from tests.harness.compare.test_compare import SLOW, closed, compared, offered, run, trial
+from tests.harness.compare.test_variants import blocks, opened, within
 
 GATE = FailIf(share=0.05)
 FIVE = [trial(n) for n in range(5)]
@@ -95,9 +95,9 @@ def test_no_common_figure_is_inconclusive() -> None:
     still = [trial(n, scenario="isolation", **none) for n in range(5)]
     comparison = compare(run(still), run(still, "B"))
     assert comparison.rows == ()
-    assert "no figure that both sides have" in inconclusive(comparison).message
+    assert "both sides have neither the throughput of a closed load" in inconclusive(comparison).message
     new_alone = compare(run(still), run([*still, *FIVE], "B"))
-    assert "no figure that both sides have" in inconclusive(new_alone).message
+    assert "both sides have neither" in inconclusive(new_alone).message
 
 
 def test_run_that_failed_its_own_checks_fails_at_any_speed() -> None:
@@ -169,7 +169,7 @@ def test_gate_of_variants() -> None:
             within(blocks(5)),
             "4 of 4 rows have no verdict, first throughput.postgres.upsert.h4.p5.c64 rps: too few blocks",
         ),
-        (within(blocks(8, strategies=("upsert",))), "no figure that both sides have"),
+        (within(blocks(8, strategies=("upsert",))), "both sides have neither"),
     ):
         with pytest.raises(InvalidMeasurement, match=message) as refused:
             GATE.enforce_within(comparison)
@@ -183,3 +183,37 @@ def test_worst_verdict_of_several_runs_counts() -> None:
     assert "has the verdict unknown" in inconclusive(compare(a, b[:2])).message
     with pytest.raises(CriterionFailed, match=r"B \(B0,B1,B2\) has the verdict fail"):
         GATE.enforce(compare(a, b))
+
+
+CLOSED, OPEN = [closed(n) for n in range(5)], [offered(n) for n in range(5)]
+
+
+def test_latencies_of_closed_loops_neither_fail_nor_pass() -> None:
+    GATE.enforce(compare(run(CLOSED), run([closed(n, **SLOW) for n in range(5)], "B")))
+    GATE.enforce(compare(run(CLOSED), run([closed(n, p99_ms="") for n in range(5)], "B")))
+    with pytest.raises(CriterionFailed, match=r"1 of 1 rows are slower by 5% or more, most .* rps: 33.3%"):
+        GATE.enforce(compare(run(CLOSED), run([closed(n, rps=2000.0) for n in range(5)], "B")))
+    without = [[closed(n, rps="", **latencies) for n in range(5)] for latencies in ({}, SLOW)]
+    refused = inconclusive(compare(run(without[0]), run(without[1], "B")))
+    assert "neither the throughput of a closed load nor the latency of an open one" in refused.message
+    assert "--rate" in refused.hint
+
+
+def test_latencies_of_open_loads_fail_and_pass() -> None:
+    GATE.enforce(compare(run([*CLOSED, *OPEN]), run([*CLOSED, *OPEN], "B")))
+    slow = [offered(n, **SLOW) for n in range(5)]
+    with pytest.raises(CriterionFailed, match=r"3 of 4 rows are slower by 5% or more, most .*open"):
+        GATE.enforce(compare(run([*CLOSED, *OPEN]), run([*CLOSED, *slow], "B")))
+    less = [offered(n, 1500.0) for n in range(5)]
+    refused = inconclusive(compare(run([*CLOSED, *OPEN]), run([*CLOSED, *less], "B")))
+    assert "invalid, A was offered 2,000 requests/s, B 1,500" in refused.message
+
+
+def test_gate_of_variants_in_closed_and_open_loops() -> None:
+    names = ("off", "on")
+    GATE.enforce_within(within(opened(effect=1.0, noise=0.005), variants=names))
+    with pytest.raises(CriterionFailed, match=r"4 of 4 rows are slower by 5% or more"):
+        GATE.enforce_within(within(opened(effect=1.2), variants=names))
+    still = [row | {"rps": ""} for row in opened() if '"rate_share"' not in row["params"]]
+    with pytest.raises(InvalidMeasurement, match="neither the throughput"):
+        GATE.enforce_within(within(still, variants=names))

@@ -6,6 +6,7 @@ import math
 import random
 import statistics
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ METRICS = ("rps", "p50_ms")
 
 
 def trial(number: int, *, scenario: str = "throughput", valid: bool = True, **figures: float | None) -> TrialResult:
-    cell = Cell(scenario=scenario, backend="postgres", strategy="upsert", hosts=4, pool=5, clients=64)
+    cell = Cell(scenario=scenario, backend="postgres", strategy="upsert", hosts=4, pool=5, clients=64, requests=64)
     return TrialResult(
         trial=Trial(cell=cell, number=number, order=number, seed=1),
         validity="valid" if valid else "broken",
@@ -225,6 +226,18 @@ def test_figure_without_a_ratio_has_no_floor(figure: float | None) -> None:
     measurements = levels(*[3000.0] * 5)
     measurements[3] = [trial(n, scenario="x", p50_ms=figure) for n in range(1, 4)]
     assert set(measured(measurements)[0]) == {"rps", f"rps {X}", f"runs {X}", f"trials {X}"}
+
+
+@pytest.mark.parametrize(
+    ("load", "figures"), [({"requests": None}, {"rps"}), ({"mode": "open", "rate": 9.0, "requests": None}, {"p50_ms"})]
+)
+def test_only_figures_that_can_be_claimed_have_a_floor(load: dict[str, Any], figures: set[str]) -> None:
+    rows = [
+        [replace(row, trial=replace(row.trial, cell=replace(row.trial.cell, **load))) for row in one]
+        for one in levels(*[3000.0] * 5)
+    ]
+    floor, _ = measured(rows)
+    assert {key for key in floor if " " not in key} == figures
 
 
 def test_impossible_figure_is_rejected() -> None:

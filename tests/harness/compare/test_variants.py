@@ -200,3 +200,60 @@ def test_block_of_variants_that_was_measured_once_more_is_one_of_its_attempts() 
         "variant", *([read(r) for r in [*rows, *again] if v in r["params"]] for v in ('"off"', '"on"'))
     )
     assert next(attempts)[first["strategy"] == "coalesce"].figure("rps") == 1234.0
+
+
+def opened(number: int = 9, effect: float = 1.2, **more: Any) -> list[dict[str, Any]]:
+    """Blocks of the variants `off` and `on`, each block with a closed and an open cell; `on` is slower by `effect`."""
+    rows = blocks(2 * number, effect=effect, strategies=("upsert", "coalesce"), **more)
+    for row in rows:
+        name = {"upsert": "off", "coalesce": "on"}[row["strategy"]]
+        params: dict[str, Any] = {"variant": name, "varied": "strategy"}
+        row["requests"] = ""
+        block, of_open = divmod(row["trial"] - 1, 2)
+        row["trial"] = row["seed"] = block + 1
+        if of_open:
+            params["rate_share"] = 0.7
+            row |= {"mode": "open", "rate": 2000.0 + block, "wanted_seconds": 1.0}
+        row["params"] = json.dumps(params)
+    return rows
+
+
+def test_variants_are_compared_by_the_rate_of_a_closed_loop_and_by_the_latencies_of_an_open_one() -> None:
+    found = within(opened(), variants=("off", "on"))
+    closed_pair, open_pair = sorted(found.pairs, key=lambda pair: pair.a.mode)
+    assert [(row.metric, row.verdict) for row in closed_pair.rows] == [
+        ("rps", "slower"), ("p50_ms", "shown"), ("p95_ms", "shown"), ("p99_ms", "shown"),
+    ]  # fmt: skip
+    shown = closed_pair.rows[1]
+    assert (shown.note, shown.ratio, shown.p, shown.n_a) == ("closed loop: omits stalls", None, None, 9)
+    assert shown.median_b is not None
+    assert shown.median_b > 1.15 * (shown.median_a or 0)
+    assert [(row.metric, row.verdict) for row in open_pair.rows] == [
+        ("p50_ms", "slower"), ("p95_ms", "slower"), ("p99_ms", "slower"),
+    ]  # fmt: skip
+    assert (found.tested, found.blocks) == (4, 9)
+
+
+def test_blocks_in_which_variants_were_offered_other_rates_are_left_out() -> None:
+    rows = opened()
+    next(row for row in rows if row["mode"] == "open")["rate"] = 1000.0
+    pairs = within(rows, variants=("off", "on")).pairs
+    assert {pair.a.mode: {row.n_a for row in pair.rows} for pair in pairs} == {"closed": {9}, "open": {8}}
+
+
+def test_open_cells_at_a_share_of_their_own_rate_are_not_compared_without_variants() -> None:
+    rows = blocks(8, requests="", mode="open", rate=2000.0, params='{"rate_share": 0.7}')
+    assert within(rows).pairs == ()
+    given = within(blocks(8, effect=1.2, requests="", mode="open", rate=2000.0))
+    assert {(row.metric, row.verdict) for row in given.rows} == {
+        ("p50_ms", "slower"), ("p95_ms", "slower"), ("p99_ms", "slower"),
+    }  # fmt: skip
+
+
+def test_a_pair_about_which_nothing_can_be_claimed_has_no_part_in_the_correction() -> None:
+    rates = blocks(8, effect=1.5, requests="")
+    for row in rates:
+        row["rps"] = ""
+    found = within(rates)
+    assert verdicts(found) == {"shown"}
+    assert (found.tested, found.needed) == (0, 6)

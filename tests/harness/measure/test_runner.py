@@ -149,6 +149,17 @@ def test_an_open_cell_gets_its_rate_from_the_closed_trial_before_it(benches: Ben
     assert run.manifest.verdict == "pass"
 
 
+def test_open_cells_of_all_variants_get_the_rate_of_the_baseline(benches: Bench) -> None:
+    variants = parse_vary("vary", "app_retry_limit=1,9")
+    closed = Cell(scenario="counting", clients=4, seconds=0.5)
+    first, second = (with_variant(closed, variant, varied_keys(variants)) for variant in variants)
+    cells = (second, first, open_cell(second, 0.5), open_cell(first, 0.5))
+    run = benches.go(replace(plan(*cells), variants=variants))
+    baseline = next(row for row in run.rows if row.cell.variant == variants[0].name and row.cell.mode == "closed")
+    rates = [row.cell.rate for row in run.rows if row.cell.mode == "open"]
+    assert rates == [pytest.approx(0.7 * (baseline.figure("rps") or 0.0), abs=0.1)] * 2
+
+
 def test_an_open_cell_whose_closed_trial_has_no_rate_is_invalid(benches: Bench) -> None:
     closed = Cell(scenario="counting", clients=4, seconds=1.0)
     run = benches.go(plan(open_cell(closed, 1.0)))

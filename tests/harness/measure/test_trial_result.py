@@ -24,6 +24,7 @@ from harness.measure.trial_result import (
     trials_to_remeasure,
 )
 from harness.model import Cell, Trial
+from harness.plan.load_share import open_cell
 from harness.plan.planner import Plan
 from harness.plan.variants import parse_vary, varied_keys, with_variant
 from harness.record import Evidence, TrialResult, Validity
@@ -207,3 +208,32 @@ def test_a_block_that_was_interrupted_is_measured_again_as_a_whole() -> None:
 def test_a_resumed_run_without_variants_measures_what_it_lacks() -> None:
     left = trials_to_measure([result(1), result(3)], FORTY_TRIALS)
     assert [trial.order for trial in left] == [2, *range(4, 41)]
+
+
+def test_an_open_block_waits_for_the_closed_block_that_was_interrupted() -> None:
+    """Its rate is a share of what the baseline reaches in that block."""
+    closed, opened = ([with_variant(cell, variant, varied_keys(VARIANTS)) for variant in VARIANTS]
+                      for cell in (SHORT, open_cell(SHORT, 1.0)))  # fmt: skip
+    made = Plan(
+        trials=tuple(
+            Trial(cell=cell, number=n, order=4 * n - 3 + at, seed=10 * n + at // 2)
+            for n in (1, 2, 3)
+            for at, cell in enumerate((*closed, *opened))
+        ),
+        variants=VARIANTS,
+    )
+
+    def stored(trials: Sequence[Trial]) -> list[TrialResult]:
+        return [TrialResult(trial=trial, figures={"rps": 1000.0}) for trial in trials]
+
+    earlier = stored(made.trials[:5])  # the second closed block is half done
+    left = trials_to_measure(earlier, made)
+    assert [(t.number, t.order, t.cell.mode) for t in left] == [
+        (3, 9, "closed"), (3, 10, "closed"), (3, 11, "open"), (3, 12, "open"),
+        (2, 13, "closed"), (2, 14, "closed"), (2, 15, "open"), (2, 16, "open"),
+    ]  # fmt: skip
+    assert trials_to_measure([*earlier, *stored(left)], made) == []
+    half = [*stored(made.trials[:4]), *stored(made.trials[4:7])]  # an open block is half done: its rate is known
+    assert [(t.number, t.cell.mode) for t in trials_to_measure(half, made)] == [(3, "closed")] * 2 + [
+        (3, "open")
+    ] * 2 + [(2, "open")] * 2

@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
-from harness.analysis.paired import blocks_needed
+from harness.analysis.paired import blocks_for, blocks_needed
 from harness.errors import UsageError
 from harness.model import BACKENDS
 from harness.plan.blocks import block_of, settings_text, too_few_blocks
+from harness.plan.load_share import is_closed_cell_of
 from harness.plan.options import LEAST_BLOCKS, BenchRequest
 from harness.plan.planner import Plan, make_plan
 from harness.plan.scenario import Scenario, Site
@@ -37,7 +38,7 @@ def blocks_of(made: Plan) -> dict[Any, list[Any]]:
 def test_every_block_has_every_variant_once_one_after_the_other() -> None:
     made = plan("strategy=upsert,coalesce,for-update")
     blocks = blocks_of(made)
-    assert len(blocks) == 2 * 10, "one hot key and 1,000 keys, each with 2 pairs"
+    assert len(blocks) == 4 * 11, "one hot key and 1,000 keys, closed and open, each with 2 pairs"
     for trials in blocks.values():
         assert sorted(trial.cell.strategy for trial in trials) == ["coalesce", "for-update", "upsert"]
         assert [trial.order for trial in trials] == list(range(trials[0].order, trials[0].order + 3))
@@ -127,14 +128,14 @@ def test_pools_of_a_variant_count_against_the_servers_connections() -> None:
 @pytest.mark.parametrize(
     ("vary", "repeat", "said"),
     [
-        ("strategy=upsert,coalesce", "5", "5 blocks allow no claim: with 2 pairs of cells 7 or more do (--repeat 7)"),
-        ("strategy=upsert,coalesce", "6", "6 blocks allow no claim: with 2 pairs of cells 7 or more do"),
-        ("strategy=upsert,coalesce", "7", ""),
+        ("strategy=upsert,coalesce", "5", "5 blocks allow no claim: with 4 pairs of cells 8 or more do (--repeat 8)"),
+        ("strategy=upsert,coalesce", "7", "7 blocks allow no claim: with 4 pairs of cells 8 or more do"),
         ("strategy=upsert,coalesce", "8", ""),
+        ("strategy=upsert,coalesce", "9", ""),
         (
             "app_pool_size=" + ",".join(map(str, range(1, 9))),
             "8",
-            "8 blocks allow no claim: with 14 pairs of cells 10",
+            "8 blocks allow no claim: with 28 pairs of cells 11",
         ),
     ],
 )
@@ -146,7 +147,7 @@ def test_fewer_blocks_than_a_claim_needs_are_named_up_front(vary: str, repeat: s
 
 def test_many_pairs_get_the_blocks_that_find_a_difference() -> None:
     made = plan("app_pool_size=" + ",".join(map(str, range(1, 9))), strategy="upsert")
-    assert max(trial.number for trial in made.trials) == 12, "14 pairs"
+    assert max(trial.number for trial in made.trials) == blocks_for(28)
     assert too_few_blocks(made.trials) == ""
 
 
@@ -171,3 +172,24 @@ def test_every_scenario_is_planned_in_blocks_or_skipped_with_a_reason(name: str,
     assert len(set(names)) == len(names)
     sizes: Sequence[int] = [len(trials) for trials in blocks_of(made).values()]
     assert set(sizes) == {2}
+
+
+@pytest.mark.parametrize("seed", ["1", "2", "3"])
+@pytest.mark.parametrize(
+    "vary", ["strategy=upsert,coalesce", "app_pool_size=5,20", "postgres.synchronous_commit=on,off"]
+)
+def test_an_open_block_follows_the_closed_block_that_sets_its_rate(vary: str, seed: str) -> None:
+    made = list(blocks_of(plan(vary, seed=seed)).values())
+    opens = [at for at, trials in enumerate(made) if trials[0].cell.rate_share is not None]
+    controls = [trials for trials in made if trials[0].cell.params.get("control")]
+    assert len(opens) == (len(made) - len(controls)) / 2
+    for at in opens:
+        closed = made[at - 1]
+        assert {trial.number for trial in (*closed, *made[at])} == {closed[0].number}
+        assert closed[-1].order + 1 == made[at][0].order
+        assert all(is_closed_cell_of(one.cell, other.cell) for one in made[at] for other in closed)
+        assert len({trial.seed for trial in made[at]}) == 1, "the same arrivals for all variants"
+
+
+def test_a_given_rate_leaves_no_closed_block() -> None:
+    assert {trial.cell.rate for trial in plan("strategy=upsert,coalesce", rate="500").trials} == {500.0}

@@ -12,6 +12,7 @@ from harness.plan.load_share import after_closed, as_planned, is_closed_cell_of,
 from harness.plan.options import BenchRequest
 from harness.plan.planner import make_plan
 from harness.plan.scenario import Site
+from harness.plan.variants import parse_vary, varied_keys, with_variant
 from harness.record import TrialResult
 from harness.scenarios import SCENARIOS
 from tests.support.stored_runs import row, store_and_load
@@ -91,3 +92,20 @@ def test_the_rate_that_was_used_is_stored(tmp_path: Path) -> None:
     resolved = replace(OPEN, rate=700.0)
     (found,) = store_and_load(tmp_path, row(resolved)).rows
     assert found.cell == resolved
+
+
+@pytest.mark.parametrize("vary", ["strategy=upsert,coalesce", "app_pool_size=5,20", "app_retry_limit=1,9"])
+def test_all_variants_of_a_block_are_offered_the_share_of_the_baselines_rate(vary: str) -> None:
+    variants = parse_vary("vary", vary)
+    first, second = (
+        with_variant(replace(HOT, strategy=variant.settings.get("strategy", "upsert")), variant, varied_keys(variants))
+        for variant in variants
+    )
+    results = [result(second, 5000.0), result(first, 1000.0, order=2), result(second, 400.0, number=2, order=3)]
+    for cell in (first, second):
+        trial = Trial(cell=open_cell(cell, 1.0), number=1, order=9, seed=1)
+        assert with_rate(trial, results, baseline=variants[0].name).cell.rate == 700.0
+        assert with_rate(trial, results, baseline=variants[1].name).cell.rate == 3500.0
+        assert with_rate(replace(trial, number=2), results, baseline=variants[0].name).cell.rate == 0.0
+    other = replace(first, params={**first.params, "keys": "1000"})
+    assert not is_closed_cell_of(open_cell(other, 1.0), first)

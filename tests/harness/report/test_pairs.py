@@ -38,9 +38,11 @@ def test_summary_has_each_pair_with_its_verdicts(tmp_path: Path) -> None:
     assert max(map(len, output)) <= 80
     start = next(n for n, line in enumerate(output) if line.startswith("compared within 8 blocks"))
     text = " ".join(" ".join(output[start : start + 12]).split())
-    assert "A is the baseline): signed rank test, p corrected over 4 rows" in text
+    assert "A is the baseline): signed rank test, p corrected over 1 row" in text
+    assert "they are shown, not compared; --rate R measures an open load" in text
     assert "B: upsert; A: for-update" in text
     assert "0.833 0.833 … 0.833 0.008 slower by 16.7%" in text
+    assert [line.split()[-1] for line in output if line.strip().startswith("p50_ms")] == ["shown"]
 
 
 @pytest.mark.parametrize(("repeats", "mentioned"), [(1, False), (2, True), (5, True)])
@@ -57,6 +59,7 @@ def test_page_has_a_table_of_pairs(tmp_path: Path) -> None:
     assert [row["metric"].text for row in rows] == ["rps", "p50_ms", "p95_ms", "p99_ms"]
     assert (rows[0]["pair"].text, rows[0]["blocks"].text) == ("B: upsert; A: for-update", "8")
     assert rows[0]["verdict"].text == "slower by 16.7%"
+    assert (rows[1]["verdict"].text, rows[1]["verdict"].note) == ("shown", "closed loop: omits stalls")
     assert "Compared within blocks" in render(build(summarise(run)))
     assert "Compared within blocks" not in render(build(summarise(stored(tmp_path / "one", 1))))
 

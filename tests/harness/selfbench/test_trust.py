@@ -45,7 +45,7 @@ def test_tests_without_a_correction_claim_too_much() -> None:
 
 def test_blocks_in_a_fixed_order_claim_too_much_under_drift(monkeypatch: pytest.MonkeyPatch) -> None:
     def in_order(found: Sequence[Sequence[Cell]], number: int, _: object, orders: Iterator[int]) -> list[Trial]:
-        return [Trial(cell=cell, number=number, order=next(orders), seed=1) for cell in found[0]]
+        return [Trial(cell=cell, number=number, order=next(orders), seed=1) for group in found for cell in group]
 
     monkeypatch.setattr(simulated_runs.blocks, "blocks", in_order)
     monkeypatch.setattr(false_claims, "NOISES", [Noise(name="drift", within=0.005, drift=0.005)])
