@@ -130,11 +130,7 @@ def compare(
             *_unmeasured(rows, known, several=several),
             *_fewer_trials(rows, known, several=several),
             *(f"{cell}: {one.reason}" for cell, found in uneven.items() for one in found),
-            *(
-                [f"{ABOUT_SHOWN}; --rate R measures an open load"]
-                if any(row.verdict == "shown" for row in rows)
-                else []
-            ),
+            *dict.fromkeys(f"{ABOUT_SHOWN}; --rate R measures an open load" for row in rows if row.verdict == "shown"),
         ),
     )
 
