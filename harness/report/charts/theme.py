@@ -111,6 +111,11 @@ def room(rows: Iterable[Point], name: str) -> float:
     return 1.22 * max((row[name] for row in rows), default=0.0)
 
 
+def shortened(text: str, most: int) -> str:
+    """Returns the text with its end left out where it is longer than `most` characters."""
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
 def _lines(text: str, width: int) -> list[str]:
     """Breaks `text` into as few lines of at most `width` characters as possible, of about equal length."""
     if len(text) > width:
