@@ -11,6 +11,7 @@ from harness.report.charts.select import Chart
 from harness.report.page_model import Block
 from harness.report.section_input import SectionInput
 from harness.report.sections.capacity import capacity_blocks, capacity_charts, capacity_headline
+from harness.report.sections.faults import fault_blocks, fault_charts, fault_headline
 from harness.report.sections.findings_table import numbers_table
 from harness.report.sections.isolation import isolation_blocks
 from harness.report.sections.scaling import scaling_charts, scaling_tables
@@ -53,6 +54,7 @@ SCENARIO_EXTRAS: Mapping[str, ScenarioExtras] = {
     ),
     "capacity": ScenarioExtras(charts=capacity_charts, blocks=capacity_blocks, headline=capacity_headline),
     "concurrent-writes": ScenarioExtras(charts=select.convergence, headline=kept_writes, counts_by_key=True),
+    "faults": ScenarioExtras(charts=fault_charts, blocks=fault_blocks, headline=fault_headline),
     "isolation": ScenarioExtras(charts=select.isolation, blocks=isolation_blocks),
     "pool-sweep": ScenarioExtras(
         charts=select.pool_sweep,

@@ -22,6 +22,7 @@ from harness.load.results.summary import LaneSummary
 from harness.record import Evidence, TrialResult, distinct
 from harness.report.charts.telemetry_series import SeriesBuilder, TelemetrySeries, spans_of
 from harness.report.charts.theme import number as number_of
+from harness.report.fault_views import FaultView, fault_view
 from harness.store.run_reader import Run
 
 CURVE = (1.0, 5.0, 10.0, 25.0, 50.0, 75.0, 90.0, 95.0, 98.0, 99.0, 99.5, 99.8, 99.9, 99.95, 99.99)
@@ -56,6 +57,8 @@ class TrialData:
     unknown: Mapping[str, int] = field(default_factory=dict)
     matrix: Sequence[MatrixRow] = ()
     errors: Mapping[str, int] = field(default_factory=dict)
+    faults: FaultView = field(default_factory=FaultView)
+    """Of a trial with faults."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,6 +111,7 @@ def read_trials(run: Run, *, counts_by_key: Collection[str] = ()) -> ReadTrials:
                 evidence=evidence,
                 matrix=attempt(partial(isolation_rows, evidence), ()),
                 summary=summaries.get(lane),
+                faults=attempt(partial(_fault_view, run, order, evidence), FaultView()),
                 errors=sum((Counter(one.measure.errors) for one in summaries.values()), Counter[str]()),
                 curves=curves,
                 seconds=_whole_seconds(lines),
@@ -174,6 +178,14 @@ def _by_key(run: Run, order: int) -> _Keys:
             if op == "increment" and outcome != "fail":
                 (ok if outcome == "ok" else unknown)[key] += 1
     return ok, unknown
+
+
+def _fault_view(run: Run, order: int, evidence: Evidence | None) -> FaultView:
+    """Returns the view of a trial with faults; of others an empty one, for which no samples are read."""
+    if evidence is None or not evidence.faults:
+        return FaultView()
+    samples = run.lanes(order).get("main")
+    return FaultView() if samples is None else fault_view(samples, evidence)
 
 
 def isolation_rows(evidence: Evidence | None) -> Sequence[MatrixRow]:

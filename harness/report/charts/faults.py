@@ -4,19 +4,35 @@ from __future__ import annotations
 
 from harness.report.charts import theme
 from harness.report.charts.theme import (
-    BLUE, FAINT, INK, ORANGE, PURPLE, QUIET, RED, WIDTH, Point, Rows, Spec, axis, chart, in_order, nothing, numbers,
+    BLUE,
+    FAINT,
+    INK,
+    ORANGE,
+    PURPLE,
+    QUIET,
+    RED,
+    WIDTH,
+    Point,
+    Rows,
+    Spec,
+    axis,
+    chart,
+    in_order,
+    nothing,
+    numbers,
 )  # fmt: skip
 
 BAND = "#F0E442"
 """Yellow of Okabe & Ito, drawn pale; the band has its name above it, so colour is not what tells."""
 PANEL = 105
+LATENCIES = {"p50_ms": "median", "max_ms": "longest"}
 STORY_ROW = 34
 
 
 def over_time(rows: Rows, bands: Rows, *, title: str, subtitle: str = "", because: str = "no request was sent") -> Spec:
     """Acknowledged and failed requests per second, and latency, with a band from each injection to its heal.
 
-    Rows: `at_s`, `ok`, `fail`, `unknown` (per second) and `p50_ms`, `p99_ms` (absent where too few were answered).
+    Rows: `at_s`, `ok`, `fail`, `unknown` (per second) and `p50_ms`, `max_ms` (absent where too few were answered).
     Bands: `fault`, `from_s`, `to_s`.
     """
     rows = list(rows)
@@ -33,8 +49,8 @@ def over_time(rows: Rows, bands: Rows, *, title: str, subtitle: str = "", becaus
         for row in numbers(rows, "at_s", name)
     ]
     times = [
-        {"at_s": row["at_s"], "percentile": name.removesuffix("_ms"), "ms": theme.number(row.get(name))}
-        for name in ("p50_ms", "p99_ms")
+        {"at_s": row["at_s"], "percentile": LATENCIES[name], "ms": theme.number(row.get(name))}
+        for name in ("p50_ms", "max_ms")
         for row in rows
     ]
     named = [row | {"middle": (row["from_s"] + row["to_s"]) / 2} for row in marked]
@@ -45,7 +61,9 @@ def over_time(rows: Rows, bands: Rows, *, title: str, subtitle: str = "", becaus
         "mark": {"type": "text", "fontSize": 11, "color": INK},
         "encoding": {"x": axis("middle", None, axis=None, scale={"domain": [0, end], "nice": False}), "text": axis("fault", None, "nominal")},
     }  # fmt: skip
-    rate = _panel(ok, {"type": "area", "interpolate": "step-after", "color": BLUE}, x, axis("rate", "acknowledged/s"), marked)
+    rate = _panel(
+        ok, {"type": "area", "interpolate": "step-after", "color": BLUE}, x, axis("rate", "acknowledged/s"), marked
+    )
     failed = _panel(
         errors,
         {"type": "area", "interpolate": "step-after"},
@@ -60,7 +78,7 @@ def over_time(rows: Rows, bands: Rows, *, title: str, subtitle: str = "", becaus
         x | {"title": "seconds since the load began"},
         axis("ms", "latency (ms, log)", scale={"type": "log"}),
         marked,
-        color=axis("percentile", None, "nominal", scale={"domain": ["p50", "p99"], "range": [PURPLE, INK]}),
+        color=axis("percentile", None, "nominal", scale={"domain": list(LATENCIES.values()), "range": [PURPLE, INK]}),
     )
     body = {"vconcat": [names, rate, failed, latency], "spacing": 8, "resolve": {"scale": {"color": "independent"}}}
     return chart(title, subtitle, [], body)
@@ -87,7 +105,10 @@ def story(events: Rows, *, title: str, subtitle: str = "") -> Spec:
         row["text"] = theme.shortened(str(row["what"]), 78)
     y = axis("order", None, "ordinal", axis=None)
     colour = axis("where", None, "nominal", sort=lanes, legend=None)
-    time: Spec = {"mark": {"type": "text", "align": "right", "x": 88, "color": QUIET}, "encoding": {"text": axis("time", None, "nominal"), "y": y}}
+    time: Spec = {
+        "mark": {"type": "text", "align": "right", "x": 88, "color": QUIET},
+        "encoding": {"text": axis("time", None, "nominal"), "y": y},
+    }
     dot: Spec = {"mark": {"type": "point", "x": 104}, "encoding": {"y": y, "color": colour}}
     line: Spec = {"mark": {"type": "rule", "x": 104, "color": FAINT}, "encoding": {}}
     where: Spec = {
@@ -98,4 +119,9 @@ def story(events: Rows, *, title: str, subtitle: str = "") -> Spec:
         "mark": {"type": "text", "align": "left", "x": 118, "dy": 8},
         "encoding": {"text": axis("text", None, "nominal"), "y": y},
     }
-    return chart(title, subtitle, points, {"width": WIDTH, "height": {"step": STORY_ROW}, "layer": [line, time, dot, where, what]})
+    return chart(
+        title,
+        subtitle,
+        points,
+        {"width": WIDTH, "height": {"step": STORY_ROW}, "layer": [line, time, dot, where, what]},
+    )
