@@ -1,4 +1,4 @@
-"""What the page shows of a trial with faults besides its findings: its course, and the stories of wrong requests. Pure."""
+"""What the page shows of a trial with faults besides findings: its course, and stories of wrong requests. Pure."""
 
 from __future__ import annotations
 

@@ -59,7 +59,10 @@ def over_time(rows: Rows, bands: Rows, *, title: str, subtitle: str = "", becaus
         "height": 16,
         "data": {"values": named},
         "mark": {"type": "text", "fontSize": 11, "color": INK},
-        "encoding": {"x": axis("middle", None, axis=None, scale={"domain": [0, end], "nice": False}), "text": axis("fault", None, "nominal")},
+        "encoding": {
+            "x": axis("middle", None, axis=None, scale=x["scale"]),
+            "text": axis("fault", None, "nominal"),
+        },
     }  # fmt: skip
     rate = _panel(
         ok, {"type": "area", "interpolate": "step-after", "color": BLUE}, x, axis("rate", "acknowledged/s"), marked

@@ -19,6 +19,10 @@ from harness.text import plural
 
 WRONG = {"lost": "lost", "doubled": "doubled", "invented": "invented", "false_aborted": "falsely refused"}
 """Number of the accounting's findings -> head of its column."""
+HEAD = (
+    "fault", "longest without a success, s", "first success, s", "rate back, s", "failed", "unknown", "of them applied",
+    "p99 before, ms", "p99 during, ms", "p99 after, ms", "acknowledged",
+)  # fmt: skip
 MOST_STORIES = 12
 NOTE = (
     "Longest without a success: the longest time in the window in which no request succeeded. First success and rate "
