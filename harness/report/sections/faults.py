@@ -44,16 +44,7 @@ def fault_blocks(source: SectionInput) -> Iterator[Block]:
     """Returns the table of all faults, the courses of all trials, and the stories of wrong requests."""
     rows = [_row(source, trial) for trial in source.trials if _figures(source, trial)]
     if rows:
-        head = ("fault", "longest without a success, s", "first success, s", "rate back, s", "failed", "unknown")
-        head += (
-            "of them applied",
-            "p99 before, ms",
-            "p99 during, ms",
-            "p99 after, ms",
-            "acknowledged",
-            *WRONG.values(),
-        )
-        yield table("What each fault cost", head, rows, note=NOTE)
+        yield table("What each fault cost", (*HEAD, *WRONG.values()), rows, note=NOTE)
     yield from _stories(source)
     courses = list(_with_course(source))
     if len(courses) > 1:
@@ -134,8 +125,8 @@ def _row(source: SectionInput, trial: TrialData) -> Sequence[Value]:
 
 def _latest(effects: Sequence[Mapping[str, Any]], name: str) -> str:
     """The largest of several faults; nothing where it did not happen after one of them."""
-    values = [effect.get(name) for effect in effects]
-    return number(max(values)) if values and None not in values else NOTHING
+    values = [effect[name] for effect in effects if effect.get(name) is not None]
+    return number(max(values)) if values and len(values) == len(effects) else NOTHING
 
 
 def _stories(source: SectionInput) -> Iterator[Fold]:
