@@ -3,9 +3,11 @@
 One periodic tick does both, so that a request costs nothing for it.
 
 A database that serves statements is alive, and is not asked. When no statement has ended for half a second, the watch
-sends an SSLRequest (PostgreSQL manual, "Message Formats"). The server answers with one byte before it authenticates:
+sends a GSSENCRequest (PostgreSQL manual, "Message Formats"). The server answers with one byte before it authenticates:
 the answer needs no connection slot and no free connection of the pool, and a partition, a refused port and a stopped
-server are all seen. Time counts in ticks: a busy event loop delays them, and reads the answer between two of them.
+server are all seen. It leaves no line in the server's log. An SSLRequest leaves one for each where TLS is on, so it is
+sent only after a GSSENCRequest that got no answer: a proxy may know it alone. Time counts in ticks: a busy event loop
+delays them, and reads the answer between two of them.
 """
 
 from __future__ import annotations
@@ -21,8 +23,8 @@ from app.errors import ServiceError
 from app.logs import LOG
 
 TICK_SECONDS = 0.25
-_ASK_TICKS = (2, 4)
-"""Ticks without a sign of the database after which it is asked; then every second tick."""
+_ASK_TICKS = 2
+"""Ticks without a sign of the database after which it is asked, and then asked again."""
 _LOST_TICKS = 6
 """Ticks without a sign after which the database is lost; after two failures it is lost earlier."""
 _ANSWER_TICKS = 4
@@ -31,17 +33,17 @@ _CANCEL_SECONDS = 1.0
 GRACE_SECONDS = 2.0
 """How long an overdue statement may take to end after its cancellation; then its connection is shut down."""
 _LOST = "DATABASE_LOST"
-_SSL_REQUEST = struct.pack("!ii", 8, 80877103)
+_GSS_REQUEST, _SSL_REQUEST = (struct.pack("!ii", 8, code) for code in (80877104, 80877103))
 
 
-async def ask(host: str, port: int) -> None:
-    """Returns once a server answers an SSLRequest. Raises OSError or EOFError."""
+async def ask(host: str, port: int, request: bytes = _GSS_REQUEST) -> None:
+    """Returns once a server answers the request with a byte. Raises OSError or EOFError."""
     if host.startswith("/"):
         reader, writer = await asyncio.open_unix_connection(f"{host}/.s.PGSQL.{port}")
     else:
         reader, writer = await asyncio.open_connection(host, port)
     try:
-        writer.write(_SSL_REQUEST)
+        writer.write(request)
         await reader.readexactly(1)
     finally:
         writer.transport.abort()
@@ -55,7 +57,7 @@ class Watch:
         self._host = host
         self._port = port
         self._signs = 0
-        self._silent = _ASK_TICKS[0] - 1
+        self._silent = _ASK_TICKS - 1
         self._failures = 0
         self._timer: asyncio.TimerHandle | None = None
         self._questions: dict[asyncio.Task[None], int] = {}
@@ -87,8 +89,8 @@ class Watch:
         if self._pool.signs != self._signs:
             self._signs = self._pool.signs
             self._answered()
-        if self._silent >= _ASK_TICKS[0] and self._silent % 2 == 0:
-            self._questions[self._start(self._ask())] = 0
+        if self._silent >= _ASK_TICKS and self._silent % _ASK_TICKS == 0:
+            self._questions[self._start(self._ask(second=self._silent % (2 * _ASK_TICKS) == 0))] = 0
         if self._silent >= _LOST_TICKS or self._failures > 1:
             self._lose()
 
@@ -108,9 +110,9 @@ class Watch:
                 LOG.info("database regained")
             self.reason = None
 
-    async def _ask(self) -> None:
+    async def _ask(self, *, second: bool) -> None:
         try:
-            await ask(self._host, self._port)
+            await ask(self._host, self._port, _SSL_REQUEST if second else _GSS_REQUEST)
         except (OSError, EOFError):
             self._failures += 1
         else:

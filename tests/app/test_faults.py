@@ -13,7 +13,8 @@ from time import perf_counter
 import psycopg
 import pytest
 
-from app.backends.watch import GRACE_SECONDS
+from app.backends.postgres import PostgresBackend
+from app.backends.watch import GRACE_SECONDS, ask
 from app.service import BACKEND
 from app.settings import Settings
 from tests.support.faulty_link import FaultyLink, faulty_link
@@ -265,6 +266,59 @@ async def test_a_crash_of_one_session_restarts_the_server_and_loses_nothing(
     unknown = sum(answer.body.get("outcome") == "unknown" for answer in answers)
     assert ok > ok_before
     assert ok <= await services[0].value("hot") <= ok + unknown
+
+
+async def test_a_read_only_database_refuses_and_recovers(database, start: Start, admin) -> None:
+    """As a standby does, or a server whose administrator has stopped writes."""
+    service = await start(database.environ)
+    await service.increment("a")
+    await admin.execute(f"ALTER DATABASE {database.name} SET default_transaction_read_only = on")
+    refusing = await start(database.environ)
+    for strategy in SAFE:
+        assert outcome(await refusing.increment("a", strategy)) == (503, "25006", "aborted")
+    await admin.execute(f"ALTER DATABASE {database.name} RESET default_transaction_read_only")
+    assert await service.value("a") == 1
+    assert (await (await start(database.environ)).increment("a")).body["value"] == 2
+
+
+async def test_questions_leave_no_line_in_the_servers_log(server, database, start: Start) -> None:
+    before = server.log.read_text(encoding="utf-8")
+    for _ in range(5):
+        await ask("127.0.0.1", server.port)
+    assert server.log.read_text(encoding="utf-8") == before
+
+
+async def test_a_port_without_postgresql_is_no_answer() -> None:
+    async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.close()
+
+    listener = await asyncio.start_server(hang_up, "127.0.0.1", 0)
+    port = listener.sockets[0].getsockname()[1]
+    with pytest.raises((EOFError, OSError)):
+        await ask("127.0.0.1", port)
+    listener.close()
+    with pytest.raises(OSError, match="refused"):
+        await ask("127.0.0.1", port)
+
+
+async def test_a_proxy_that_only_knows_tls_requests_is_an_answer(eventually: Eventually) -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if await reader.readexactly(8) == b"\0\0\0\x08\x04\xd2\x16\x2f":
+            writer.write(b"S")
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as listener:
+        backend = PostgresBackend(Settings(postgres_port=listener.sockets[0].getsockname()[1]))
+
+        async def reached() -> bool:
+            return backend.lost() is None
+
+        await backend.open()
+        await eventually(reached)
+        for _ in range(30):
+            assert await reached()
+            await asyncio.sleep(0.1)
+        await backend.close()
 
 
 async def test_time_outs_are_in_force_on_server_and_socket(database, start: Start) -> None:
