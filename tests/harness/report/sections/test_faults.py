@@ -50,7 +50,7 @@ def test_the_table_has_a_row_for_each_fault(tmp_path: Path) -> None:
     rows = {row["fault"].text.split(",")[0]: row for row in rows_of(only_section(run), CAPTION)}
     assert set(rows) == {"db-crash", "app-kill"}
     assert rows["db-crash"]["longest without a success, s"].text == "2.51"
-    assert rows["app-kill"]["longest without a success, s"].text == "0.01"
+    assert rows["app-kill"]["longest without a success, s"].text == "0.0100"
     assert rows["db-crash"]["acknowledged"].text == "1,600"
     assert rows["db-crash"]["lost"].text == "0"
     assert "pid 812 became 944" in rows["db-crash"]["fault"].note
