@@ -93,6 +93,7 @@ class AppConfigurator:
     def configure(self, cell: Cell) -> None:
         """Makes the first `cell.hosts` app hosts serve with the cell's backend, pool and CPU cap; drains the others.
 
+        With a cap of the cell HAProxy's health checks are off: a slow host stays in the rotation.
         The cap has no effect on hosts whose provider cannot cap them.
         """
         settings = service_settings(cell, self._workers.per_host)
@@ -108,8 +109,13 @@ class AppConfigurator:
         changed = [host for host in serving if not self._has(states[host.name], host, settings, cell.code)]
         if changed:
             self._restart(changed, settings, cell.code)
-        self.cap(cell.cpus_per_host)
-        self._serve_from(cell.hosts)
+        checked = cell.cpus_per_host is None  # a worker with a tenth of a core may answer a health check late
+        if checked:
+            self.cap()
+        self._serve_from(cell.hosts, checked=checked)
+        if not checked:
+            self._haproxy.stop_checks()
+            self.cap(cell.cpus_per_host)
 
     def wait_until_healthy(self) -> None:
         """Waits until every app host reaches its database, which may have been restarted. Raises RigError."""
@@ -232,10 +238,10 @@ class AppConfigurator:
         if changed:
             self._limit_cpus(changed)
 
-    def _serve_from(self, count: int) -> None:
-        """Makes HAProxy serve from the first hosts, and only from them. A reload of HAProxy forgets what was set."""
+    def _serve_from(self, count: int, *, checked: bool = True) -> None:
+        """Makes HAProxy serve from the first hosts, and only from them, and check their health where `checked`."""
         names = {host.name for host in self._hosts[:count]}
-        if self._haproxy.serving() == names:
+        if self._haproxy.serving() == names and not (checked and self._haproxy.unchecked()):
             return
         self._haproxy.serve_from(names)
         self._wait(f"HAProxy to serve from {', '.join(sorted(names))}", lambda: self._haproxy.serving() == names)

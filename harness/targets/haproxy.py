@@ -11,6 +11,8 @@ from harness.rig.rig import Rig
 
 SOCKET = "/run/haproxy/admin.sock"
 ANSWER_S = 15.0
+UNCHECKED = "no check"
+"""State of a server that is up and whose health checks are off."""
 
 
 class HAProxy:
@@ -32,7 +34,11 @@ class HAProxy:
 
     def serving(self) -> set[str]:
         """Returns the names of the app hosts that get requests: with a worker that is up and has a weight."""
-        return {_app_host(row) for row in self._servers() if row["status"].startswith("UP") and _weight(row) > 0}
+        return {
+            _app_host(row)
+            for row in self._servers()
+            if row["status"].startswith(("UP", UNCHECKED)) and _weight(row) > 0
+        }
 
     def process(self) -> str:
         """Returns what identifies the process that counts: a reload starts another one, which counts from zero."""
@@ -40,14 +46,29 @@ class HAProxy:
         facts = {name: value for name, _, value in lines}
         return f"pid {facts.get('Pid', '?')}, started {facts.get('Start_time_sec', '?')}"
 
+    def unchecked(self) -> set[str]:
+        """Returns the names of the app hosts that get requests although their health is not checked."""
+        return {_app_host(row) for row in self._servers() if row["status"] == UNCHECKED}
+
     def serve_from(self, hosts: Collection[str]) -> None:
-        """Makes these app hosts ready and takes all others out of service; does not wait until that is done."""
-        commands = [
-            f"set server {row['pxname']}/{row['svname']} state {'ready' if _app_host(row) in hosts else 'maint'}"
-            for row in self._servers()
-        ]
-        commands += [f"set weight {row['pxname']}/{row['svname']} 100%" for row in self._servers() if not _weight(row)]
+        """Makes these app hosts ready, with health checks, and takes all others out of service.
+
+        Does not wait until that is done. The checks are switched on first: those of a server that is ready before
+        would stay paused if HAProxy was reloaded while it was out of service (2.6).
+        """
+        commands = []
+        for row in self._servers():
+            server = f"{row['pxname']}/{row['svname']}"
+            ready = f"enable health {server}; set server {server} state ready"
+            commands.append(ready if _app_host(row) in hosts else f"set server {server} state maint")
+            if not _weight(row):
+                commands.append(f"set weight {server} 100%")
         self._send("; ".join(commands))
+
+    def stop_checks(self) -> None:
+        """Switches the health checks of all app hosts off: each counts as up until serve_from is called."""
+        servers = [f"{row['pxname']}/{row['svname']}" for row in self._servers()]
+        self._send("; ".join(f"disable health {server}; set server {server} health up" for server in servers))
 
     def _servers(self) -> list[dict[str, str]]:
         return [row for row in self._statistics() if row["pxname"] == "app" and row["type"] == "2"]

@@ -146,7 +146,8 @@ def test_a_second_run_changes_nothing_and_drift_is_undone(texts: dict[str, str],
             "appuser has the setting lock_timeout=0 in database crucible",
         ),
         ("ALTER DATABASE crucible SET lock_timeout = 0", "every role has the setting lock_timeout=0 in database"),
-        ("ALTER ROLE appuser RESET lock_timeout", "appuser lacks the setting lock_timeout=60s"),
+        ("ALTER ROLE appuser CONNECTION LIMIT -1", "appuser may open -1 connections, expected 90"),
+        ("ALTER ROLE appuser RESET lock_timeout", "appuser lacks the setting lock_timeout=20s"),
     ],
 )
 def test_verification_reports_drift(texts: dict[str, str], psql: Psql, drift: str, message: str) -> None:
@@ -190,7 +191,7 @@ def test_the_service_logs_in_with_its_password_and_has_only_the_needed_rights(fr
     with login(fresh, "appuser") as app:
         app.execute("INSERT INTO counters (key, value) VALUES ('k', 1)")
         app.execute("INSERT INTO data (content) VALUES ('x')")
-        assert app.execute("SELECT current_setting('idle_in_transaction_session_timeout')").fetchone() == ("70s",)
+        assert app.execute("SELECT current_setting('idle_in_transaction_session_timeout')").fetchone() == ("10s",)
         for statement in (
             "CREATE TABLE t ()",
             "CREATE TABLE isolation.t ()",
@@ -270,6 +271,7 @@ def test_the_shorter_time_out_of_role_and_service_applies(
     environ = {"POSTGRES_HOST": "127.0.0.1", "POSTGRES_PORT": str(fresh.port), "POSTGRES_DB": "crucible"}
     environ |= {"POSTGRES_USER": "appuser", "POSTGRES_PASSWORD": PASSWORDS["appuser"], "POSTGRES_SSLMODE": "disable"}
     environ |= {"STATEMENT_TIMEOUT_MS": str(service[0]), "LOCK_TIMEOUT_MS": str(service[1])}
+    environ |= {"IDLE_TRANSACTION_MS": str(service[0])}
 
     async def log_in() -> tuple[str, ...]:
         connection = await PostgresBackend(Settings.from_environment(environ))._connect()
@@ -279,6 +281,22 @@ def test_the_shorter_time_out_of_role_and_service_applies(
             connection.close()
 
     assert asyncio.run(log_in()) == effective
+
+
+def test_the_harness_logs_in_while_the_service_has_all_its_connections(
+    texts: dict[str, str], psql: Psql, fresh: Any
+) -> None:
+    """Three connections stand for ninety."""
+    few = texts[SQL].replace("CONNECTION LIMIT 90 ", "CONNECTION LIMIT 3 ")
+    assert few != texts[SQL]
+    assert psql("postgres", few).returncode == 0
+    held = [login(fresh, "appuser") for _ in range(3)]
+    with pytest.raises(psycopg.OperationalError, match="too many connections for role"):
+        login(fresh, "appuser")
+    with login(fresh, "crucible_harness") as harness:
+        assert harness.execute("SELECT count(*) FROM pg_stat_activity WHERE usename = 'appuser'").fetchone() == (3,)
+    for connection in held:
+        connection.close()
 
 
 @pytest.mark.usefixtures("texts")

@@ -29,7 +29,7 @@ def sections(text: str) -> dict[str, list[str]]:
 
 def test_haproxy_routes_to_every_app_host_and_retries_no_request(render: Render) -> None:
     config = sections(render("lb-1", [CFG])[CFG])
-    servers = ["server app-1 192.0.2.11:3001", "server app-2 192.0.2.12:3001"]
+    servers = ["server app-1 192.0.2.11:3001 maxconn 256", "server app-2 192.0.2.12:3001 maxconn 256"]
     assert [line for line in config["backend app"] if line.startswith("server ")] == servers
     for number in (1, 2):
         own = config[f"backend app-{number}"]
@@ -44,14 +44,26 @@ def test_haproxy_routes_to_every_app_host_and_retries_no_request(render: Render)
     assert [line for line in lines if line.startswith("bind ")] == ["bind :8080 backlog 16384", "bind 127.0.0.1:8404"]
 
 
+def test_haproxys_own_responses_say_whether_a_worker_may_have_had_the_request(render: Render) -> None:
+    lines = sections(render("lb-1", [CFG])[CFG])["defaults"]
+    errors = [line.split(" ", 6) for line in lines if line.startswith("http-error ")]
+    outcomes = {}
+    for _, _, status, _, kind, _, rest in errors:
+        assert kind == "application/json"
+        body = json.loads(rest[1 : rest.rindex("'")])
+        assert body.keys() == {"error", "code", "outcome", "container"}
+        outcomes[int(status)] = body["outcome"]
+    assert outcomes == {503: "aborted", 500: "unknown", 502: "unknown", 504: "unknown"}
+
+
 def test_several_workers_are_several_servers(render: Render) -> None:
     texts = render("lb-1", [CFG, TARGET], app_workers=2)
     config = sections(texts[CFG])
     assert [line for line in config["backend app"] if line.startswith("server ")] == [
-        "server app-1.1 192.0.2.11:3001",
-        "server app-1.2 192.0.2.11:3002",
-        "server app-2.1 192.0.2.12:3001",
-        "server app-2.2 192.0.2.12:3002",
+        "server app-1.1 192.0.2.11:3001 maxconn 256",
+        "server app-1.2 192.0.2.11:3002 maxconn 256",
+        "server app-2.1 192.0.2.12:3001 maxconn 256",
+        "server app-2.2 192.0.2.12:3002 maxconn 256",
     ]
     assert re.findall(r"^Wants=(.*)$", texts[TARGET], re.MULTILINE) == [
         "pgcrucible-app@1.service",

@@ -10,6 +10,7 @@ import socketserver
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -92,3 +93,71 @@ def test_reports_a_database_that_accepts_the_service_without_tls(load: Load, dat
     ]
     (message,) = load("app", {"database": place | {"dbname": "none"}}).refuses_plain_text()  # not by pg_hba.conf
     assert message.startswith("without TLS: ")
+
+
+CHAINS = "-P INPUT ACCEPT\n-N PGCRUCIBLE\n-N PGCRUCIBLE-2\n-N DOCKER\n-A INPUT -j PGCRUCIBLE\n"
+
+
+@pytest.mark.parametrize(
+    ("printed", "failures"),
+    [
+        ("", []),
+        ("-P INPUT ACCEPT\n-N DOCKER\n", []),
+        (CHAINS, ["the firewall chain PGCRUCIBLE is left", "the firewall chain PGCRUCIBLE-2 is left"]),
+    ],
+)
+def test_reports_firewall_chains_of_a_fault(
+    load: Load, monkeypatch: pytest.MonkeyPatch, printed: str, failures: list[str]
+) -> None:
+    module = load("common", {"units": []})
+    monkeypatch.setattr(module, "output", lambda *command: printed)
+    assert module.firewall_chains() == failures
+
+
+def test_reports_stopped_processes_of_the_tier_and_no_others(load: Load, tmp_path: Path) -> None:
+    def process(pid: int, state: str, unit: str) -> None:
+        (tmp_path / str(pid)).mkdir()
+        (tmp_path / str(pid) / "cgroup").write_text(f"1:name=systemd:/system.slice/{unit}\n0::/\n")
+        (tmp_path / str(pid) / "stat").write_text(f"{pid} (a (b) c) {state} 1 2 3\n")
+
+    process(10, "T", "system-postgresql.slice/postgresql@15-main.service")
+    process(11, "S", "haproxy.service")
+    process(12, "T", "ssh.service")
+    process(13, "T", "pgcrucible-app@1.service")
+    (tmp_path / "14").mkdir()  # it has ended
+    (tmp_path / "sys").mkdir()
+    assert load("common", {"units": []}).stopped_processes(tmp_path) == [
+        "process 10 (a (b) c) is stopped",
+        "process 13 (a (b) c) is stopped",
+    ]
+
+
+def test_reports_a_file_system_in_memory_over_the_data(load: Load, tmp_path: Path) -> None:
+    mounts = tmp_path / "mounts"
+    mounts.write_text(
+        "overlay / overlay rw 0 0\ntmpfs /run tmpfs rw 0 0\n/dev/vdb /var/lib/postgresql ext4 rw 0 0\n"
+        "tmpfs /var/lib/postgresql-old tmpfs rw 0 0\n"
+    )
+    module = load("common", {"units": []})
+    assert module.mounts_over_data(mounts) == []
+    mounts.write_text("pgcrucible /var/lib/postgresql/15/main/pg_wal tmpfs rw 0 0\n")
+    assert module.mounts_over_data(mounts) == ["a tmpfs is mounted on /var/lib/postgresql/15/main/pg_wal"]
+
+
+@pytest.mark.parametrize(
+    ("shown", "failures"),
+    [
+        ("Id=a.service\nActiveState=active\nSubState=running\n", []),
+        (
+            "Id=a.service\nActiveState=active\nSubState=running\n\nId=b.service\nActiveState=failed\nSubState=failed\n",
+            ["b.service is failed (failed)"],
+        ),
+        ("", ["there is no unit *.service"]),
+    ],
+)
+def test_reports_units_that_are_not_active(
+    load: Load, monkeypatch: pytest.MonkeyPatch, shown: str, failures: list[str]
+) -> None:
+    module = load("common", {"units": ["*.service"]})
+    monkeypatch.setattr(module, "output", lambda *command: shown)
+    assert module.inactive_units() == failures

@@ -136,6 +136,8 @@ class FakeRig(Rig):
         self.capped: list[str] = []
         """The hosts that were capped, in order."""
         self.drained: set[str] = set()
+        self.unchecked: set[str] = set()
+        """The hosts whose health HAProxy does not check."""
         self.server_settings = ""
         # SQLite
         self.journals: dict[str, str] = {}
@@ -193,6 +195,7 @@ class FakeRig(Rig):
         """Starts another HAProxy: it counts from zero and serves from every host, whatever was set before."""
         self.haproxy_pid += 1
         self.drained.clear()
+        self.unchecked.clear()
         self.frontend_requests, self.server_requests = 0, dict[str, int]()
 
     def restart(self, name: str, text: str | None, revision: str = "") -> None:
@@ -241,11 +244,14 @@ class FakeRig(Rig):
         if commands == "show info":
             return f"Name: HAProxy\nPid: {self.haproxy_pid}\nStart_time_sec: 1700000000\n"
         for words in map(str.split, commands.split("; ")):
-            if words[:2] == ["set", "server"]:
-                server = words[2].split("/")[1]
+            server = words[2].split("/")[1] if len(words) > 2 else ""
+            if words[:2] == ["set", "server"] and words[3] == "state":
                 (self.drained.add if words[-1] == "maint" else self.drained.discard)(server)
+            if words[1:2] == ["health"]:
+                (self.unchecked.add if words[0] == "disable" else self.unchecked.discard)(server)
+        up = {name: "no check" if name in self.unchecked else "UP" for name in self.names}
         servers = [
-            f"app,{name},2,{'MAINT' if name in self.drained else 'UP'},{self.server_requests.get(name, 0)},"
+            f"app,{name},2,{'MAINT' if name in self.drained else up[name]},{self.server_requests.get(name, 0)},"
             for name in self.names
         ]
         frontend = f"public,FRONTEND,0,OPEN,,{self.frontend_requests}"

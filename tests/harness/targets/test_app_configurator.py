@@ -76,6 +76,21 @@ def test_the_first_cell_sets_every_cap_and_a_cap_that_holds_is_not_set_again(rig
     assert rig.capped == []
 
 
+def test_health_is_not_checked_while_a_cell_caps_its_hosts(rig: FakeRig) -> None:
+    apps = configurator(rig)
+    apps.configure(replace(CELL, params={"app_cpus": 0.08}))
+    assert (rig.unchecked, HAProxy(rig).serving()) == ({"app-1", "app-2"}, {"app-1", "app-2"})
+    apps.configure(CELL)
+    assert rig.unchecked == set()
+
+
+def test_restore_checks_the_health_of_hosts_that_a_killed_bench_left_unchecked(rig: FakeRig) -> None:
+    rig.unchecked |= {"app-1", "app-2"}
+    rig.drained.add("app-2")
+    configurator(rig).restore()
+    assert (rig.unchecked, rig.drained) == (set(), set())
+
+
 def test_a_restarted_host_keeps_the_cap_of_its_cell(rig: FakeRig) -> None:
     apps = configurator(rig)
     apps.configure(replace(CELL, params={"app_cpus": 0.08}))

@@ -45,5 +45,16 @@ def test_serve_from_sets_the_state_of_each_worker(rig: FakeRig, monkeypatch: pyt
     monkeypatch.setattr(rig, "haproxy", haproxy)
     HAProxy(rig).serve_from({"app-2"})
     assert sent[-1] == (
-        "set server app/app-1.1 state maint; set server app/app-1.2 state maint; set server app/app-2.1 state ready"
+        "set server app/app-1.1 state maint; set server app/app-1.2 state maint; "
+        "enable health app/app-2.1; set server app/app-2.1 state ready"
     )
+
+
+def test_a_host_whose_health_is_not_checked_counts_as_up(rig: FakeRig, monkeypatch: pytest.MonkeyPatch) -> None:
+    statistics = STATISTICS.replace("app-2.1,2,MAINT", "app-2.1,2,no check")
+    sent: list[str] = []
+    monkeypatch.setattr(rig, "haproxy", lambda commands: sent.append(commands) or statistics)
+    assert HAProxy(rig).serving() == {"app-1", "app-2"}
+    assert HAProxy(rig).unchecked() == {"app-2"}
+    HAProxy(rig).stop_checks()
+    assert "disable health app/app-2.1; set server app/app-2.1 health up" in sent[-1]
