@@ -45,7 +45,8 @@ def inactive_units() -> list[str]:
 
 def firewall_chains() -> list[str]:
     """Returns the chains of faults. Without NET_ADMIN no rule can be read, and none can be set from inside the host."""
-    lines = (output("iptables", "-w", "-S") + output("ip6tables", "-w", "-S")).splitlines()
+    tables = [(program, table) for program in ("iptables", "ip6tables") for table in ("filter", "nat")]
+    lines = "".join(output(program, "-w", "5", "-t", table, "-S") for program, table in tables).splitlines()
     names = sorted({line.split()[1] for line in lines if line.startswith(f"-N {CHAIN}")})
     return [f"the firewall chain {name} is left" for name in names]
 
