@@ -8,6 +8,7 @@ of the one row.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 
 from harness.checks import names
 from harness.checks.finding import finding, no_samples
@@ -32,9 +33,10 @@ def _mismatch(samples: Samples, row: int, outcome: str, entry: tuple[str, int] |
 
 
 def _twins(samples: Samples, op: str) -> tuple[dict[str, str], list[tuple[str, str]], int]:
-    """Returns id -> outcome of its requests together, the ids that were not sent as twins, and the number of twins.
+    """Returns id -> outcome of its requests together, the ids sent again without need, and the number of twins.
 
-    A twin is sent once, while the first request is in flight.
+    A twin is sent once, while the first request is in flight. A retry is sent after all earlier requests of its id have
+    ended, none of them acknowledged.
     """
     rows_of: dict[str, list[int]] = {}
     for row, (name, ident) in enumerate(zip(samples.op, samples.id, strict=True)):
@@ -46,11 +48,17 @@ def _twins(samples: Samples, op: str) -> tuple[dict[str, str], list[tuple[str, s
     for ident, rows in rows_of.items():
         outcomes[ident] = min((samples.outcome[row] for row in rows), key=("ok", "unknown", "fail").index)
         first, *others = sorted(rows, key=samples.seq.__getitem__)
+        others = [row for number, row in enumerate(others) if not _is_retry(samples, row, [first, *others[:number]])]
         twins += len(others)
         if len(others) > 1 or any(samples.sent_us[row] >= samples.done_us[first] for row in others):
             late = f"id {ident} was sent again, not as a twin (request {samples.seq[others[-1]]})"
             problems.append(("sent again", late))
     return outcomes, problems, twins
+
+
+def _is_retry(samples: Samples, row: int, earlier: Sequence[int]) -> bool:
+    sent_us = samples.sent_us[row]
+    return all(samples.outcome[one] != "ok" and samples.done_us[one] <= sent_us for one in earlier)
 
 
 def check_ledger(

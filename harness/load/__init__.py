@@ -22,8 +22,8 @@ send the line it returns to every agent. Collect the folders, then `merge.merge(
 them and `generator_checks.reasons(summary)` tells whether the generator was the limit.
 
 Modules, in the order of the data: spec, job, schedule, request_builder (what to send and when: pure), connector,
-tcp_state, connection, engine with closed_model and open_model (sending), outcome (classifies responses: pure),
-counters, sample_buffer, self_monitor (what is recorded), worker (one process from start to files), worker_group, agent
-(the lines above), coordinator, steady_state, generator_checks and littles_law (pure, also used by the controller),
-results (the files: samples, outcome_counts, histogram, summary, merge).
+tcp_state, connection, engine with closed_model, open_model and their variants twin_model and retry_model (sending),
+outcome (classifies responses: pure), counters, sample_buffer, self_monitor (what is recorded), worker (one process from
+start to files), worker_group, agent (the lines above), coordinator, steady_state, generator_checks and littles_law
+(pure, also used by the controller), results (the files: samples, outcome_counts, histogram, summary, merge).
 """

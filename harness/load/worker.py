@@ -7,7 +7,7 @@ import contextlib
 import gc
 import json
 import resource
-from collections.abc import AsyncIterator, Coroutine, Mapping
+from collections.abc import AsyncIterator, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +21,19 @@ from harness.load.job import Job
 from harness.load.open_model import OpenModel
 from harness.load.results import histogram, merge, outcome_counts, samples, stalls
 from harness.load.results.summary import Clock, ConnectionTotals, LaneSummary, OutcomeTotals, PhaseTotals
+from harness.load.retry_model import RetryModel
 from harness.load.sample_buffer import MEASURE, WARMUP, SampleBuffer
 from harness.load.steady_state import STEP_MS, Row
 from harness.load.twin_model import TwinModel
 
-MODELS: Mapping[str, type[Engine]] = {"closed": ClosedModel, "open": OpenModel, "twins": TwinModel}
+
+def model_of(job: Job) -> type[Engine]:
+    """Returns the engine of the job's load model."""
+    if job.mode == "open":
+        return RetryModel if any(op.retries for op in job.operations) else OpenModel
+    return TwinModel if any(op.twins for op in job.operations) else ClosedModel
+
+
 _REFILL_S = 0.2
 """Pause between looks for connections that the service closed before the release."""
 _LEAD_US = 1_000
@@ -44,7 +52,7 @@ async def work(job: Job, commands: asyncio.Queue[str | None], emit: Emit) -> Lan
     merge.clear(folder)
     _allow_connections(job)
     buffer = SampleBuffer(job, folder, lambda row: emit({"event": "progress", **row}))
-    engine = MODELS["twins" if any(op.twins for op in job.operations) else job.mode](job, buffer)
+    engine = model_of(job)(job, buffer)
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(lambda _, context: _stop_on_bug(engine, context))
     try:

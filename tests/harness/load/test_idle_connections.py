@@ -16,7 +16,7 @@ from harness.load.clock import now_us
 from harness.load.engine import Engine
 from harness.load.job import decode_job
 from harness.load.sample_buffer import SampleBuffer
-from harness.load.worker import MODELS, work
+from harness.load.worker import model_of, work
 from tests.support.odd_service import OddService
 
 from .conftest import Handler, LoopbackServer, Request, counted, job_dict, run_job
@@ -44,7 +44,7 @@ async def released(job: dict[str, Any], between: Callable[[Engine], Awaitable[No
     """Runs a job whose connections meet something between their opening and the release."""
     decoded = decode_job(job)
     buffer = SampleBuffer(decoded, Path(job["out"]), lambda _: None)
-    made = MODELS[decoded.mode](decoded, buffer)
+    made = model_of(decoded)(decoded, buffer)
     await made.open()
     await between(made)
     made.release(now_us())
@@ -133,7 +133,7 @@ async def test_the_connection_opened_first_sends_first(serve: Serve, tmp_path: P
     server = await serve(handler)
     job = decode_job(job_dict(server.port, tmp_path, clients=20, requests=20))
     buffer = SampleBuffer(job, tmp_path, lambda _: None)
-    made = MODELS[job.mode](job, buffer)
+    made = model_of(job)(job, buffer)
     await open_one_by_one(made)
     made.release(now_us())
     await made.finished
