@@ -61,6 +61,10 @@ def run_bench(**texts: Any) -> Run | None:
         from harness.cli.aa import run_aa
 
         return run_aa(request)
+    if request.shrink:
+        from harness.cli.shrink import run_shrink
+
+        return run_shrink(request)
     with prepare(request) as prepared:
         if prepared.request.dry_run:
             print_plan(prepared.plan)

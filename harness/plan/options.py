@@ -142,7 +142,9 @@ class BenchRequest:
         parse_faults, default=(),
     )  # fmt: skip
     retry: bool = _flag("retry", "faults: send again, with the same id, what ended unknown or with 503")
-    shrink: bool = _flag("shrink", f"--fault {MIXED}: reduce a failing schedule to the fewest faults that still fail")
+    shrink: bool = _flag(
+        "shrink", f"--fault {MIXED}: reduce a failing schedule to the fewest faults that still fail", stored=False
+    )
     control: str | None = _option(
         "control", "NAME", f"faults: negative control that has to fail: {', '.join(CONTROLS)}",
         partial(one_of, known=CONTROLS),

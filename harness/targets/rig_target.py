@@ -34,12 +34,14 @@ from harness.rig.rig import Rig
 from harness.rig.ssh import SshConnection
 from harness.store.manifest import RigRecord
 from harness.store.run_writer import RunWriter
+from harness.targets import proxy_replay
 from harness.targets.app_configurator import AppConfigurator
 from harness.targets.app_workers import AppWorkers
 from harness.targets.base import During, Injecting, Target
 from harness.targets.dead_rows import VacuumReading, vacuuming
 from harness.targets.haproxy import HAProxy
 from harness.targets.layer_counts import VACUUMED_TABLE, LayerCounters, sqlite_path
+from harness.targets.proxy_replay import ProxyReplay
 from harness.targets.remote_workload import run_module
 from harness.targets.rig_database import RigDatabase
 from harness.targets.rig_facts import RigFacts
@@ -66,6 +68,7 @@ class RigTarget(Target):
             self._database = stack.enter_context(database)
             self._workers, haproxy = AppWorkers(self._rig), HAProxy(self._rig)
             self._facts = RigFacts(self._rig, self._database, self._workers)
+            self._proxy = ProxyReplay(self._rig)
             self._server = ServerSettings(self._rig, self._database)
             self._layers = LayerCounters(self._rig, self._database, self._workers, haproxy)
             self._apps = AppConfigurator(self._rig, self._workers, haproxy, limit_cpus)
@@ -174,12 +177,13 @@ class RigTarget(Target):
     # -- once per trial --------------------------------------------------------------------------------
 
     def configure(self, cell: Cell) -> None:
-        """See ServerSettings.configure and AppConfigurator.configure; a restarted server is healthy before it ends.
+        """See ProxyReplay, ServerSettings and AppConfigurator; a restarted server is healthy before it ends.
 
         Raises RigError where a fault of an earlier trial is not healed: what is measured would not be what it seems.
         """
         require_healed(self._rig, FAULTS)
-        if any(key.startswith(POSTGRES) for key in varied_of(cell)):
+        self._proxy.configure(replays=cell.params.get("control") == proxy_replay.CONTROL)
+        if cell.postgres_settings or any(key.startswith(POSTGRES) for key in varied_of(cell)):
             self._server.configure(cell.postgres_settings)
             self._apps.wait_until_healthy()
         self._apps.configure(cell)
@@ -262,7 +266,8 @@ class RigTarget(Target):
         return self._telemetry.foreign_load()
 
     def restore(self) -> None:
-        """See ServerSettings.restore and AppConfigurator.restore. The second comes also if the first fails."""
+        """See the same. Each comes also if another fails; a reload of HAProxy comes before it is told who serves."""
         with contextlib.ExitStack() as stack:
             stack.callback(self._apps.restore)
+            stack.callback(self._proxy.restore)
             self._server.restore()

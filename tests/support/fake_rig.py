@@ -18,7 +18,7 @@ import psycopg
 from harness.model import Host
 from harness.rig.connection import Result
 from harness.rig.rig import Rig
-from harness.targets import app_revisions
+from harness.targets import app_revisions, proxy_replay
 from harness.targets.app_configurator import OVERRIDE
 from harness.targets.server_settings import FILE as VARIANT_FILE
 from tests.support.builders import rig_state
@@ -49,6 +49,8 @@ class FakeHost:
                 printed = self.rig.state_of(self.name)
             case ["sh", "-c", _, "sh", action, name] if name == VARIANT_FILE:
                 printed = self.rig.server_file(action, stdin)
+            case ["sh", "-c", proxy_replay._SCRIPT, *_]:
+                pass
             case ["socat", *_]:
                 printed = self.rig.haproxy(stdin.strip())
             case ["sh", "-c", script] if OVERRIDE in script:
@@ -59,9 +61,7 @@ class FakeHost:
                 folder = f"{self.rig.variables['common_directory']}"
                 where = f"{folder}/revisions/{revision}" if revision else folder
                 printed = f"{where}/code {folder}/venv/bin/python\n"
-            case ["sh", "-c", app_revisions._LAST_LINE, *_]:
-                printed = self.rig.logs.get(self.name, "")
-            case ["sh", "-c", script] if "journalctl" in script:
+            case ["sh", "-c", script, *_] if script == app_revisions._LAST_LINE or "journalctl" in script:
                 printed = self.rig.logs.get(self.name, "")
             case ["sh", "-c", _, "sh", "/var/log/postgresql"]:
                 printed = self.rig.logged_deadlocks
