@@ -15,6 +15,7 @@ import yaml
 
 import tasks
 from app.settings import Settings
+from harness.plan.fault_schedule import KINDS
 from harness.plan.options import OPTIONS
 from harness.scenarios import SCENARIOS
 
@@ -73,6 +74,11 @@ def scenarios() -> str:
     return _table(("scenario", "question"), [(f"`{s.name}`", s.question) for s in SCENARIOS.values()])
 
 
+def faults() -> str:
+    """One row per fault that can be injected."""
+    return _table(("fault", "what happens"), [(f"`{name}`", kind.help) for name, kind in KINDS.items()])
+
+
 def service_settings() -> str:
     """One row per environment variable of the service."""
     rows = [
@@ -99,6 +105,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "bench options": bench_options,
     "commands": commands,
     "scenarios": scenarios,
+    "faults": faults,
     "service settings": service_settings,
     "role settings": role_settings,
 }

@@ -1,8 +1,7 @@
 """Sends one stripe of a job over its connections, in one event loop and without a task per request.
 
-What is common to both load models; `closed_model` and `open_model` decide when the next request is sent. A request is
-repeated only by `twin_model` and `retry_model`. Requests in flight when the schedule ends are waited for, each for at
-most `timeout_s`.
+What is common to both load models; `closed_model` and `open_model` decide when the next request is sent. Only
+`twin_model` and `retry_model` repeat one. Requests in flight at the end are waited for, each for at most `timeout_s`.
 """
 
 from __future__ import annotations
