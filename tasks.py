@@ -245,6 +245,14 @@ def destroy(
     run_destroy(rig, yes=yes, purge=purge, take_over=take_over, forget=forget)
 
 
+@_task(rig=COMMON["rig"])
+def heal(_: Context, rig: str = "local") -> None:
+    """Undo faults that an interrupted bench left on the rig, and print what was undone."""
+    from harness.cli.rigs import run_heal
+
+    run_heal(rig)
+
+
 @_task(rig=COMMON["rig"], hosts=COMMON["hosts"])
 def quickstart(_: Context, rig: str = "local", hosts: str | None = None) -> None:
     """Provision a rig, bench concurrent-writes, check the run and print its report."""
@@ -289,7 +297,7 @@ def lock(_: Context) -> None:
 
 
 namespace = Collection(
-    audit, bench, check, compare, destroy, docs, doctor, fuzz, lint, lock, provision, quickstart, report, scenarios,
+    audit, bench, check, compare, destroy, docs, doctor, fuzz, heal, lint, lock, provision, quickstart, report, scenarios,
     selfbench, status, test, watch,
 )  # fmt: skip
 namespace.configure({"run": {"in_stream": False}})

@@ -1,4 +1,4 @@
-"""The tasks doctor, provision, status and destroy."""
+"""The tasks doctor, provision, status, heal and destroy."""
 
 from __future__ import annotations
 
@@ -34,6 +34,7 @@ def run_provision(rig: str, *, inventory: str | None, provider: str | None, host
     """Creates or updates the rig and prints the seconds of each stage."""
     from harness.provision.provisioner import provision
 
+    _heal_first(rig)
     report = provision(
         rig,
         inventory=Path(inventory).absolute() if inventory else None,
@@ -59,10 +60,49 @@ def run_destroy(rig: str, *, yes: bool, purge: bool, take_over: bool, forget: bo
             answer = ""
         if answer.strip().lower() not in ("y", "yes"):
             raise UsageError("not destroyed", hint="answer y, or add --yes")
+    _heal_first(rig, made_hosts=False)
     report = destroy(rig, purge=purge, take_over=take_over, forget=forget, echo=say)
     for line in report.remaining:
         say(f"warning: {line}")
     say(f"rig '{rig}' is destroyed")
+
+
+def run_heal(rig: str) -> None:
+    """Undoes what faults left on the rig. Raises RigError with what could not be undone."""
+    from harness.faults import FAULTS
+    from harness.faults.heal import heal
+    from harness.rig import state
+    from harness.rig.rig import existing_rig
+
+    with state.locked(rig), existing_rig(rig) as opened:
+        report = heal(opened, FAULTS)
+    for line in report.undone:
+        say(line)
+    if report.remaining:
+        raise RigError(
+            f"rig '{rig}' is not healed: {'; '.join(report.remaining)}",
+            hint=f"./run status --rig {rig}; or ./run destroy --rig {rig} and ./run provision --rig {rig}",
+        )
+    say(f"rig '{rig}' is healed" if report.undone else f"rig '{rig}': nothing to heal")
+
+
+def _heal_first(rig: str, *, made_hosts: bool = True) -> None:
+    """Undoes the open faults of a rig that is about to be changed; what remains is a warning.
+
+    `made_hosts`: also where the provider made the hosts, which a destroy removes with all that is on them.
+    """
+    from harness.faults.heal import has_open_faults
+    from harness.provision.providers import provider_of
+    from harness.rig import state
+
+    if not has_open_faults(rig):
+        return
+    try:
+        stored = state.load(rig)
+        if stored and (made_hosts or not provider_of(stored).MAKES_HOSTS):
+            run_heal(rig)
+    except RigError as error:
+        say(f"warning: {error.message}")
 
 
 def run_status(rig: str | None, *, as_json: bool) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from harness.faults import app, database, disk, load_balancer, load_host, network
+from harness.faults import app, connections, database, disk, load_balancer, load_host, network
 from harness.faults.base import Fault, not_permitted
 from harness.plan.fault_schedule import KINDS
 from harness.rig.rig import Rig
@@ -18,6 +18,7 @@ FAULTS: Mapping[str, Fault] = {
     **database.FAULTS,
     **disk.DISK,
     **network.NETWORK,
+    **connections.FAULTS,
     **load_balancer.FAULTS,
     **load_host.FAULTS,
 }

@@ -159,6 +159,18 @@ class Rig:
 
 def open_rig(name: str) -> Rig:
     """Opens a provisioned rig. Raises RigError if it does not exist or is not ready."""
+    rig = existing_rig(name)
+    if not rig.state.ready:
+        raise RigError(
+            f"rig '{name}' is not ready: its last provision failed or was interrupted",
+            hint=f"./run provision --rig {name}",
+        )
+    _require_complete(rig.state)
+    return rig
+
+
+def existing_rig(name: str) -> Rig:
+    """Opens a rig that was provisioned, if only in part. Raises RigError if it does not exist."""
     stored = state.load(name)
     if stored is None:
         others = ", ".join(state.names())
@@ -166,12 +178,6 @@ def open_rig(name: str) -> Rig:
             f"there is no rig '{name}'" + (f" (existing rigs: {others})" if others else ""),
             hint="build it with: ./run provision" + ("" if name == "local" else f" --rig {name}"),
         )
-    if not stored.ready:
-        raise RigError(
-            f"rig '{name}' is not ready: its last provision failed or was interrupted",
-            hint=f"./run provision --rig {name}",
-        )
-    _require_complete(stored)
     return rig_of(stored)
 
 

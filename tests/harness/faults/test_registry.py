@@ -8,7 +8,6 @@ from tests.support.fake_rig import FakeRig
 
 NOT_BUILT = {
     "host-down": "needs stop_host and start_host of the providers",
-    "connections-gone": "its holder is not built yet",
 }
 """Faults of the plan that nobody can inject yet, and why."""
 
