@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from harness.faults import app, connections, database, disk, load_balancer, load_host, network
+from harness.faults import app, connections, database, disk, host, load_balancer, load_host, network
 from harness.faults.base import Fault, not_permitted
 from harness.plan.fault_schedule import KINDS
 from harness.rig.rig import Rig
@@ -19,6 +19,7 @@ FAULTS: Mapping[str, Fault] = {
     **disk.DISK,
     **network.NETWORK,
     **connections.FAULTS,
+    **host.FAULTS,
     **load_balancer.FAULTS,
     **load_host.FAULTS,
 }

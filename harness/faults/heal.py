@@ -14,6 +14,7 @@ from harness.faults.deadline import Step
 from harness.faults.open_faults import OpenFault, OpenFaults, path_of
 from harness.faults.sweep import sweep
 from harness.model import Host
+from harness.provision.providers import provider_of
 from harness.provision.services import ask_services
 from harness.rig.rig import Rig
 
@@ -57,6 +58,8 @@ def heal(rig: Rig, faults: Mapping[str, Fault]) -> HealReport:
     A damaged file is left to the sweep, and removed once that found nothing more. The rig's lock is held by the caller.
     """
     undone, remaining = list[str](), list[str]()
+    with _collected(remaining):
+        undone += _start_stopped_hosts(rig)
     try:
         opened = OpenFaults(rig.name)
     except FormatError as error:
@@ -87,6 +90,19 @@ def _collected(remaining: list[str], prefix: str = "") -> Iterator[None]:
         remaining.append(f"{prefix}{error.message}")
     except Exception as error:  # noqa: BLE001  # such as an entry that a fault of this version does not understand
         remaining.append(f"{prefix}{type(error).__name__}: {error}")
+
+
+def _start_stopped_hosts(rig: Rig) -> list[str]:
+    """Starts the hosts that the provider made and that have ended; returns which."""
+    maker, started = provider_of(rig.state), []
+    if maker.MAKES_HOSTS:
+        running = maker.running(rig.name)
+        for host in rig.hosts:
+            if running.get(host.name, "running") != "running":
+                rig.at(host).close()
+                maker.start_host(rig.name, host)
+                started.append(f"{host.name}: started the host, which was {running[host.name]}")
+    return started
 
 
 def _heal_one(rig: Rig, opened: OpenFault, faults: Mapping[str, Fault]) -> str:

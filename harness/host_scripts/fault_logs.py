@@ -1,14 +1,13 @@
-"""Prints what units and PostgreSQL logged in a span of time, one JSON line each: [µs since 1970, unit, text].
+"""Prints what units and PostgreSQL logged lately, one JSON line each: [µs since 1970, unit, text].
 
-The argument is JSON: {"units": patterns, "postgres": whether to read the server's log file, "since_s", "until_s": the
-span in seconds before now, "most": lines}. The first line is the host's clock in µs since 1970. Where there are too
-many lines, errors are kept first, then the earliest.
+The argument is JSON: {"units": patterns, "postgres": whether to read the server's log file, "since_s": how many seconds
+ago the span began, "most": lines}. The first line is the host's clock in µs since 1970. Where there are too many lines,
+errors are kept first, then the earliest.
 """
 
 from __future__ import annotations
 
 import calendar
-import glob
 import json
 import re
 import subprocess
@@ -26,14 +25,13 @@ TAIL = 64 << 20
 """At most so much of the end of a log file is read."""
 
 
-def journal(units: list[str], since_s: float, until_s: float) -> Iterator[Line]:
+def journal(units: list[str], since_s: float) -> Iterator[Line]:
     command = [
         "journalctl",
         "--no-pager",
         "--quiet",
         "--output=json",
         f"--since=@{since_s:.6f}",
-        f"--until=@{until_s:.6f}",
     ]
     command += [f"--unit={unit}" for unit in units]
     text = subprocess.run(command, stdout=subprocess.PIPE, check=True, timeout=30).stdout
@@ -48,9 +46,9 @@ def journal(units: list[str], since_s: float, until_s: float) -> Iterator[Line]:
         yield int(entry["__REALTIME_TIMESTAMP"]), str(unit), str(message)
 
 
-def postgres(since_us: int, until_us: int) -> Iterator[Line]:
-    for path in glob.glob("/var/log/postgresql/postgresql-*-main.log"):
-        with Path(path).open("rb") as log:
+def postgres(since_us: int) -> Iterator[Line]:
+    for path in Path("/var/log/postgresql").glob("postgresql-*-main.log"):
+        with path.open("rb") as log:
             size = log.seek(0, 2)
             log.seek(max(0, size - TAIL))
             at_us = 0
@@ -59,7 +57,7 @@ def postgres(since_us: int, until_us: int) -> Iterator[Line]:
                 if stamp := STAMP.match(text):
                     at_us = instant_us(*stamp.groups())
                     text = text[stamp.end() :]
-                if since_us <= at_us <= until_us:
+                if at_us >= since_us:
                     yield at_us, "postgresql", text
 
 
@@ -80,10 +78,10 @@ def chosen(lines: list[Line], most: int) -> list[Line]:
 
 def main() -> None:
     job, now_s = json.loads(sys.argv[1]), time.time()
-    since_s, until_s = now_s - job["since_s"], now_s - job["until_s"]
-    lines = list(journal(job["units"], since_s, until_s)) if job["units"] else []
+    since_s = now_s - job["since_s"]
+    lines = list(journal(job["units"], since_s)) if job["units"] else []
     if job["postgres"]:
-        lines += postgres(round(since_s * 1e6), round(until_s * 1e6))
+        lines += postgres(round(since_s * 1e6))
     print(round(now_s * 1e6))
     for at_us, unit, text in chosen(sorted(lines), job["most"]):
         print(json.dumps([at_us, unit, text[:MOST_TEXT]]))

@@ -43,7 +43,7 @@ KINDS: Mapping[str, FaultKind] = {
         part="app", help="the service of an app host is stopped with SIGSTOP", hold_s=5.0, rotation=True
     ),
     "app-roll": FaultKind(
-        part="app", help="all app hosts restart one by one, as in a deployment", no_failed_request=True
+        part="app", help="all app hosts restart one by one, as in a deployment", hold_s=25.0, no_failed_request=True
     ),
     "host-down": FaultKind(part="app", help="an app host is switched off, and on again"),
     "db-backend-kill": FaultKind(

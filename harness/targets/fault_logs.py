@@ -19,25 +19,24 @@ MOST_TEXT = 2000
 ANSWER_S = 60.0
 
 
-def fault_logs(rig: Rig, since_s: float, until_s: float, began_s: float) -> tuple[LogLine, ...]:
-    """Returns the lines logged between two instants (seconds since 1970, by this machine's clock), in their order.
+def fault_logs(rig: Rig, began_s: float, since_s: float) -> tuple[LogLine, ...]:
+    """Returns the lines logged since an instant, in their order. Both in seconds since 1970, by this machine's clock.
 
-    `began_s`: start of the run, from which the instants of the lines count. At most MOST_LINES per host, errors first.
+    The instants of the lines count from `began_s`, the start of the run. At most MOST_LINES per host, errors first.
     Clocks of hosts are compared with this machine's by the time of one command. A host that does not answer has one
     line that tells why.
     """
     hosts = [host for host in rig.hosts if host.role in UNITS]
-    lines = rig.each(hosts, lambda host: _read(host, since_s, until_s, began_s))
+    lines = rig.each(hosts, lambda host: _read(host, began_s, since_s))
     return tuple(sorted((line for of_host in lines.values() for line in of_host), key=lambda line: line.at_us))
 
 
-def _read(host: SshConnection, since_s: float, until_s: float, began_s: float) -> list[LogLine]:
+def _read(host: SshConnection, began_s: float, since_s: float) -> list[LogLine]:
     role, asked_s = host.host.role, time.time()
     job = {
         "units": list(UNITS[role]),
         "postgres": role == "db",
         "since_s": asked_s - since_s,
-        "until_s": asked_s - until_s,
         "most": MOST_LINES,
     }
     command = ["python3", "-I", "-S", "-", json.dumps(job)]
@@ -51,5 +50,5 @@ def _read(host: SshConnection, since_s: float, until_s: float, began_s: float) -
         ]
     except (RigError, ValueError, TypeError) as error:
         reason = error.message if isinstance(error, RigError) else f"{type(error).__name__}: {error}"
-        at_us = round((until_s - began_s) * 1e6)
+        at_us = round((asked_s - began_s) * 1e6)
         return [LogLine(at_us=at_us, host=host.name, unit="pgcrucible", text=f"the log was not read: {reason}")]

@@ -11,7 +11,7 @@ from types import TracebackType
 import psycopg.conninfo
 
 from harness.analysis.foreign_load import ForeignLoad
-from harness.fault_record import PlannedFault
+from harness.fault_record import LogLine, PlannedFault
 from harness.faults import FAULTS, unavailable
 from harness.faults.heal import require_healed
 from harness.faults.injector import injecting
@@ -39,6 +39,7 @@ from harness.targets.app_configurator import AppConfigurator
 from harness.targets.app_workers import AppWorkers
 from harness.targets.base import During, Injecting, Target
 from harness.targets.dead_rows import VacuumReading, vacuuming
+from harness.targets.fault_logs import fault_logs
 from harness.targets.haproxy import HAProxy
 from harness.targets.layer_counts import VACUUMED_TABLE, LayerCounters, sqlite_path
 from harness.targets.proxy_replay import ProxyReplay
@@ -217,6 +218,10 @@ class RigTarget(Target):
     def injecting(self, faults: Sequence[PlannedFault], began_s: float) -> Injecting:
         """See faults/injector.py."""
         return injecting(self._rig, faults, began_s, FAULTS)
+
+    def logs(self, began_s: float, since_s: float) -> Sequence[LogLine]:
+        """See fault_logs.py."""
+        return fault_logs(self._rig, began_s, since_s)
 
     def run_workload(self, driver: RemoteWorkload) -> Mapping[str, object]:
         """Runs a module on the first host of its role, and adds to its job where its database or SQLite file is."""

@@ -6,14 +6,9 @@ from harness.faults import FAULTS, unavailable
 from harness.plan.fault_schedule import KINDS
 from tests.support.fake_rig import FakeRig
 
-NOT_BUILT = {
-    "host-down": "needs stop_host and start_host of the providers",
-}
-"""Faults of the plan that nobody can inject yet, and why."""
-
 
 def test_every_fault_of_the_plan_can_be_injected() -> None:
-    assert set(FAULTS) == set(KINDS) - set(NOT_BUILT)
+    assert set(FAULTS) == set(KINDS)
 
 
 def test_existing_machines_need_a_permission() -> None:
