@@ -4,8 +4,7 @@ Only options and exit codes are here; harness/cli/ does the work. Heavy imports 
 completion imports this file on every TAB.
 
 Exit codes: 0 all criteria pass, 1 a criterion fails, 2 usage or configuration, 3 the rig could not be built or
-reached, 4 the measurement is invalid, 70 a defect of pgcrucible, 130 interrupted (143 by SIGTERM, 129 by
-SIGHUP; completed trials are kept).
+reached, 4 the measurement is invalid, 70 a defect of pgcrucible, 130 interrupted (by SIGTERM: 143, by SIGHUP: 129).
 """
 
 from __future__ import annotations
@@ -28,8 +27,6 @@ COMMON = {
     "hosts": f"number of app hosts, 1 to {MAX_HOSTS}",
     "json": "print JSON instead of text",
 }
-
-
 MEASURING = {"bench", "quickstart"}
 """Tasks whose results are stored: their exit code is that of the verdict, even if their output was lost."""
 
@@ -297,7 +294,7 @@ def lock(_: Context) -> None:
 
 
 namespace = Collection(
-    audit, bench, check, compare, destroy, docs, doctor, fuzz, heal, lint, lock, provision, quickstart, report, scenarios,
-    selfbench, status, test, watch,
+    audit, bench, check, compare, destroy, docs, doctor, fuzz, heal, lint, lock, provision, quickstart, report,
+    scenarios, selfbench, status, test, watch,
 )  # fmt: skip
 namespace.configure({"run": {"in_stream": False}})

@@ -1,1 +1,1 @@
-"""What each task does: bench, runs (check, report, compare), rigs (doctor, provision, status, destroy), watch, dev."""
+"""What each task does: bench, runs (check, report, compare), rigs (doctor, provision, status …), watch, dev."""

@@ -46,8 +46,8 @@ def journal(units: list[str], since_s: float) -> Iterator[Line]:
         yield int(entry["__REALTIME_TIMESTAMP"]), str(unit), str(message)
 
 
-def postgres(since_us: int) -> Iterator[Line]:
-    for path in Path("/var/log/postgresql").glob("postgresql-*-main.log"):
+def postgres(folder: Path, since_us: int) -> Iterator[Line]:
+    for path in sorted(folder.glob("postgresql-*-main.log")):
         with path.open("rb") as log:
             size = log.seek(0, 2)
             log.seek(max(0, size - TAIL))
@@ -81,7 +81,7 @@ def main() -> None:
     since_s = now_s - job["since_s"]
     lines = list(journal(job["units"], since_s)) if job["units"] else []
     if job["postgres"]:
-        lines += postgres(round(since_s * 1e6))
+        lines += postgres(Path("/var/log/postgresql"), round(since_s * 1e6))
     print(round(now_s * 1e6))
     for at_us, unit, text in chosen(sorted(lines), job["most"]):
         print(json.dumps([at_us, unit, text[:MOST_TEXT]]))

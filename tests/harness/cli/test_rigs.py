@@ -52,6 +52,8 @@ CASES: dict[tuple[str, ...], tuple[int, str, str]] = {
     ("bench", "--seconds", "0"): (2, "--seconds 0 is out of range", "above 0"),
     ("bench", "--rate", "nan"): (2, "--rate nan is out of range", "above 0"),
     ("bench", "--rig", NO_RIG): (3, f"there is no rig '{NO_RIG}'", f"./run provision --rig {NO_RIG}"),
+    ("heal", "--rig", NO_RIG): (3, f"there is no rig '{NO_RIG}'", f"./run provision --rig {NO_RIG}"),
+    ("heal", "--rig", "../../etc"): (2, "is not a valid name", "1 to 20"),
     ("bench", "--rig", "../../etc"): (2, "is not a valid name", "1 to 20"),
     ("bench", "--resume", ABSENT): (2, f"no run at '{ABSENT}'", ""),
     ("check", "--run", FUTURE): (2, "format 99; this version reads format 1", "update pgcrucible"),
