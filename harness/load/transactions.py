@@ -33,11 +33,11 @@ class Transactions:
     """
 
     kind: Literal["list-append", "bank"]
-    keys: int = 8
-    s: float = 1.0
+    keys: int = 12
+    s: float = 0.8
     """Exponent of Zipf's law: the key of rank r has the weight r**-s."""
-    least_ops: int = 2
-    most_ops: int = 5
+    least_ops: int = 1
+    most_ops: int = 4
     reads: float = 0.5
     """Share of reads: among the operations of `list-append`, among the transactions of `bank`."""
     period: int = 200

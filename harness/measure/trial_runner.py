@@ -15,6 +15,7 @@ from harness.fault_record import FaultRecord, LogLine
 from harness.load import generator_checks, littles_law
 from harness.load.spec import LoadSpec
 from harness.measure.deferred_signals import DeferredSignals
+from harness.measure.history_file import write_histories
 from harness.measure.load_controller import LoadController, LoadResults
 from harness.measure.progress import ProgressPrinter
 from harness.measure.trial_result import (
@@ -150,6 +151,8 @@ class TrialRunner:
             self._signals.hold()
         captures = read_captures(results)
         self.store_samples(trial, results)
+        with self._writer.stage("store"):
+            write_histories(self._writer.path / "samples", trial.order, lanes, captures, trial.seed)
         with self._writer.stage("evidence"):
             after = self.read_after(trial.cell, reads, before)
             logs = self._logs(began_s) if faults else ()

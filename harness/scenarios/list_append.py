@@ -15,11 +15,11 @@ from harness.plan.scenario import Scenario, Site
 from harness.record import TrialRecord
 from harness.text import plural
 
-HOSTS, CLIENTS = 4, 20
+HOSTS, CLIENTS = 4, 12
 LEVELS: Mapping[str, tuple[str, int]] = {
-    "read-uncommitted": ("READ UNCOMMITTED", 4_000),
-    "read-committed": ("READ COMMITTED", 10_000),
-    "repeatable-read": ("REPEATABLE READ", 20_000),
+    "read-uncommitted": ("READ UNCOMMITTED", 3_000),
+    "read-committed": ("READ COMMITTED", 6_000),
+    "repeatable-read": ("REPEATABLE READ", 10_000),
     "serializable": ("SERIALIZABLE", 20_000),
 }
 """Name of a level in a cell -> the level, and the transactions to send: at the last two a part of them is aborted."""

@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 
+from harness.errors import UsageError
 from harness.load.job import decode_job
-from harness.load.request_builder import builder, request_bytes
+from harness.load.request_builder import builder, request_bytes, request_maker
+from harness.load.transactions import Transactions
 
 from .conftest import job_dict
 
@@ -83,3 +85,27 @@ def test_single_requests_are_those_of_the_load() -> None:
     head, body = build({"path": "/api/increment", "body": {"key": "{key}"}})
     single = request_bytes("POST", "/api/increment", host="127.0.0.1", port=8080, body=body)
     assert single == "\r\n".join([*head, "", ""]).encode() + body
+
+
+def test_a_transaction_is_drawn_for_each_request() -> None:
+    operation = {"path": "/api/txn", "body": {"level": "SERIALIZABLE"}, "idempotency": True,
+                 "transactions": {"kind": "list-append", "keys": 4}}  # fmt: skip
+    drawn = Transactions(kind="list-append", keys=4)
+    for seq in (0, 1, 500):
+        head, body = build(operation, seq=seq, seed=9)
+        expected = drawn.draw(9, seq, "hot-{}".format)
+        assert json.loads(body) == {"level": "SERIALIZABLE", "ops": expected}
+        assert f"Content-Length: {len(body)}" in head
+        assert f"Idempotency-Key: t-load-1-{seq}" in head
+
+
+def test_requests_with_transactions_differ() -> None:
+    operation = {"name": "op", "path": "/x", "body": {}, "transactions": {"kind": "list-append"}}
+    make = request_maker(decode_job(job_dict(8080, Path("out"), operations=[operation])))
+    assert len({make(seq)[2] for seq in range(20)}) == 20
+
+
+def test_a_transaction_needs_an_object_as_body() -> None:
+    operation = {"name": "op", "path": "/x", "transactions": {"kind": "bank"}}
+    with pytest.raises(UsageError, match="transactions need an object as body"):
+        decode_job(job_dict(8080, Path("out"), operations=[operation]))
