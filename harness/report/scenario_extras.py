@@ -16,6 +16,7 @@ from harness.report.sections.findings_table import numbers_table
 from harness.report.sections.isolation import isolation_blocks
 from harness.report.sections.scaling import scaling_charts, scaling_tables
 from harness.report.sections.sqlite_vs_postgres import claims_tables
+from harness.report.sections.transactions import cycle_charts, transaction_blocks
 from harness.report.summary import ScenarioSummary
 from harness.text import plural
 
@@ -56,6 +57,20 @@ SCENARIO_EXTRAS: Mapping[str, ScenarioExtras] = {
     "concurrent-writes": ScenarioExtras(charts=select.convergence, headline=kept_writes, counts_by_key=True),
     "faults": ScenarioExtras(charts=fault_charts, blocks=fault_blocks, headline=fault_headline),
     "isolation": ScenarioExtras(charts=select.isolation, blocks=isolation_blocks),
+    "list-append": ScenarioExtras(charts=cycle_charts, blocks=transaction_blocks),
+    "bank": ScenarioExtras(
+        blocks=numbers_table(
+            "Totals read of all accounts",
+            names.TOTAL,
+            {
+                "reads": "reads",
+                "wrong": "wrong",
+                "total": "right total",
+                "transfers": "transfers",
+                "refused": "refused",
+            },
+        )
+    ),
     "pool-sweep": ScenarioExtras(
         charts=select.pool_sweep,
         blocks=numbers_table(

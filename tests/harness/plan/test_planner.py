@@ -144,10 +144,14 @@ def test_a_scenario_that_works_without_samples_is_checked_without_them(name: str
 
 FOLLOWS = {
     "rate": {"capacity", "faults", "throughput"},
-    "clients": {"capacity", "concurrent-writes", "connections", "faults", "scaling", "throughput"},
-    "requests": {"bulk-insert", "concurrent-writes", "pool-sweep", "sqlite-vs-postgres", "throughput"},
+    "clients": {
+        "bank", "capacity", "concurrent-writes", "connections", "faults", "list-append", "scaling", "throughput",
+    },
+    "requests": {
+        "bank", "bulk-insert", "concurrent-writes", "list-append", "pool-sweep", "sqlite-vs-postgres", "throughput",
+    },
     "seconds": {"capacity", "connections", "faults", "scaling", "sqlite-vs-postgres", "throughput"},
-}
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("option", FOLLOWS)
@@ -241,12 +245,14 @@ def test_volume_is_the_load_that_a_plan_sends() -> None:
 def test_a_plan_for_an_external_service_sets_no_strategy_and_no_pool() -> None:
     site = Site(hosts=1, managed=False, database=False)
     plan = make_plan(BenchRequest.parse({}, known_scenarios=SCENARIOS), site, SCENARIOS)
-    assert {trial.cell.scenario for trial in plan.trials} == {"capacity", "concurrent-writes", "throughput"}
+    assert {trial.cell.scenario for trial in plan.trials} == {
+        "bank", "capacity", "concurrent-writes", "list-append", "throughput",
+    }  # fmt: skip
     assert {(trial.cell.strategy, trial.cell.pool) for trial in plan.trials} == {("", 0)}
     for trial in plan.trials:
         assert ".p" not in trial.cell.name.replace(".postgres", "")
         lanes: Any = SCENARIOS[trial.cell.scenario].workload(with_a_rate(trial))
-        assert lanes["main"].operations[0].body == {"key": "{key}"}
+        assert "strategy" not in lanes["main"].operations[0].body
 
 
 def rising(results: Sequence[TrialResult]) -> Sequence[Cell]:
