@@ -1,7 +1,8 @@
-"""A history in the form that Elle and elle-cli read: JSON lines of invocations and completions.
+"""A history in the form that Elle and elle-cli read: a JSON array of invocations and completions, one per line.
 
-{"index": 0, "type": "invoke", "process": 0, "time": 1000, "f": "txn", "value": [["r", "x", null], ["append", "x", 1]]}
-{"index": 1, "type": "ok", "process": 0, "time": 9000, "f": "txn", "value": [["r", "x", [2]], ["append", "x", 1]]}
+[{"index": 0, "type": "invoke", "process": 0, "time": 1000, "f": "txn", "value": [["r", "x", null], ["append", "x", 1]]}
+,{"index": 1, "type": "ok", "process": 0, "time": 9000, "f": "txn", "value": [["r", "x", [2]], ["append", "x", 1]]}
+]
 
 `ok`, `fail` and `info` (unknown) complete the last invocation of their process. `time` is in nanoseconds. A process has
 one transaction at a time and ends with an unknown one, so a transaction is given to the first process that is free.
@@ -19,7 +20,7 @@ _TYPES = {"ok": "ok", "fail": "fail", "unknown": "info"}
 
 
 def lines(requests: Sequence[Recorded]) -> Iterator[str]:
-    """Yields the history in the order of time, one JSON object per line without its end."""
+    """Yields the history in the order of time, as the lines of a JSON array without their ends."""
     events = [(each.sent_us, 1, at) for at, each in enumerate(requests)]
     events += [(each.done_us, 0 if each.done_us > each.sent_us else 2, at) for at, each in enumerate(requests)]
     free: list[int] = []
@@ -45,4 +46,5 @@ def lines(requests: Sequence[Recorded]) -> Iterator[str]:
             "f": "txn",
             "value": value,
         }
-        yield json.dumps(event)
+        yield ("," if index else "[") + json.dumps(event)
+    yield "]" if requests else "[]"

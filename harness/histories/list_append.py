@@ -14,7 +14,7 @@ ALWAYS_FORBIDDEN = (
     versions.INTERNAL, versions.DUPLICATE, versions.INCOMPATIBLE, versions.INVENTED, versions.LOST, versions.STALE,
     cycles.G0, versions.G1A, versions.G1B, cycles.G1C,
 )  # fmt: skip
-_SNAPSHOT = (*ALWAYS_FORBIDDEN, cycles.G_SINGLE, cycles.G_NONADJACENT)
+_SNAPSHOT = (*ALWAYS_FORBIDDEN, versions.LOST_UPDATE, cycles.G_SINGLE, cycles.G_NONADJACENT)
 FORBIDDEN: Mapping[str, tuple[str, ...]] = {
     "READ UNCOMMITTED": ALWAYS_FORBIDDEN,
     "READ COMMITTED": ALWAYS_FORBIDDEN,

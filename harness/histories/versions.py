@@ -15,7 +15,7 @@ from itertools import accumulate
 from harness.histories.transaction import Anomaly, Txn, list_text
 
 INTERNAL, DUPLICATE, INCOMPATIBLE, INVENTED = "internal", "duplicate element", "incompatible order", "invented element"
-G1A, G1B, LOST, STALE = "G1a", "G1b", "lost append", "stale read"
+G1A, G1B, LOST, STALE, LOST_UPDATE = "G1a", "G1b", "lost append", "stale read", "lost update"
 ABSENT = 1 << 60
 """The place of an element that no transaction read."""
 
@@ -69,6 +69,7 @@ def read_history(txns: Sequence[Txn]) -> Reading:
     versions = {key: _versions(txns, longest.get(key, ()), writers[key]) for key in {**longest, **writers}}
     anomalies = list(_missed(txns, versions))
     reads = list(_reads(txns, versions, anomalies))
+    anomalies += _lost_updates(txns, reads)
     return Reading(versions, reads, anomalies)
 
 
@@ -144,6 +145,17 @@ def _wrong_read(txns: Sequence[Txn], index: int, key: str, length: int, each: Ve
         text = f"{txn} read element {last} of {key} without {final}, which {txns[writer]} appended later"
         return Anomaly(kind=G1B, detail=text, txns=(txns[writer], txn))
     return None
+
+
+def _lost_updates(txns: Sequence[Txn], reads: Sequence[tuple[int, str, int]]) -> Iterator[Anomaly]:
+    """Two transactions that read the same version of a key and both append to it: one did not read the other's."""
+    first: dict[tuple[str, int], int] = {}
+    for index, key, length in reads:
+        if _last_append(txns[index], key) is not None:
+            other = first.setdefault((key, length), index)
+            if other != index:
+                text = f"{txns[other]} and {txns[index]} read {key} with {length:,} elements, and both appended to it"
+                yield Anomaly(kind=LOST_UPDATE, detail=text, txns=(txns[other], txns[index]))
 
 
 def _last_append(txn: Txn, key: str) -> int | None:

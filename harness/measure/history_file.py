@@ -13,7 +13,7 @@ from harness.record import Captures, distinct
 
 
 def write_histories(folder: Path, order: int, lanes: Mapping[str, LoadSpec], captures: Captures, seed: int) -> None:
-    """Writes `NNN-lane.history.jsonl` for each lane of the trial whose operation draws list-append transactions.
+    """Writes `NNN-lane.history.json` for each lane of the trial whose operation draws list-append transactions.
 
     `folder`: of the samples. Times of all load hosts are on the clock of the run, as in the samples.
     """
@@ -24,5 +24,5 @@ def write_histories(folder: Path, order: int, lanes: Mapping[str, LoadSpec], cap
             continue
         samples = distinct(read_samples(files[0]))
         history = recorded(samples, captures.get(lane, ()), drawn, seed=seed, one_clock=True)
-        with (folder / f"{order:03d}-{lane}.history.jsonl").open("w", encoding="utf-8") as out:
+        with (folder / f"{order:03d}-{lane}.history.json").open("w", encoding="utf-8") as out:
             out.writelines(f"{line}\n" for line in elle.lines(history))

@@ -118,7 +118,7 @@ SCENARIO = Scenario(
     "read what the other appended (rw). A cycle of such edges has no serial order. Its class is Adya's: "
     "only ww (G0), ww and wr (G1c), one rw (G-single, as read skew and lost updates), more (G2-item, as "
     "write skew). G1a is a read of an aborted append, G1b of an intermediate one. The method is that of "
-    "Elle, and `samples/*.history.jsonl` can be checked with elle-cli.",
+    "Elle, and `samples/*.history.json` can be checked with elle-cli.",
     cells=cells,
     workload=workload,
     check=check,

@@ -29,7 +29,7 @@ LANE_FILES = {
     "samples.csv.gz": ".csv.gz",
     "keys.csv": ".keys.csv",
     "captures.jsonl": ".captures.jsonl",
-    "history.jsonl": ".history.jsonl",
+    "history.json": ".history.json",
     "summary.json": ".summary.json",
     "latency.hgrm": ".latency.hgrm",
     "service.hgrm": ".service.hgrm",

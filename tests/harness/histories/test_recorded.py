@@ -63,7 +63,7 @@ def test_lines_for_elle() -> None:
         request(9, [["r", "x"]], None, at=(50, 60), outcome="fail"),
         request(10, [["r", "x"]], [[1, 2]], at=(55, 70)),
     ]
-    lines = [json.loads(line) for line in elle.lines(requests)]
+    lines = json.loads("\n".join(elle.lines(requests)))
     assert [(each["type"], each["process"], each["time"]) for each in lines] == [
         ("invoke", 0, 10_000), ("invoke", 1, 20_000), ("ok", 0, 30_000), ("info", 1, 40_000),
         ("invoke", 0, 50_000), ("invoke", 2, 55_000), ("fail", 0, 60_000), ("ok", 2, 70_000),
@@ -75,10 +75,16 @@ def test_lines_for_elle() -> None:
     assert lines[7]["value"] == [["r", "x", [1, 2]]]
 
 
+def test_the_file_has_one_object_per_line() -> None:
+    lines = list(elle.lines([request(n, [["append", "x", n]], [None]) for n in range(3)]))
+    assert [line[:9] for line in lines] == ['[{"index"', *[',{"index"'] * 5, "]"]
+    assert json.loads("".join(elle.lines([]))) == []
+
+
 def test_a_process_has_one_transaction_at_a_time() -> None:
     requests = [request(n, [["append", "x", n]], [None], at=(n % 7, n % 7 + n % 5 + 1)) for n in range(100)]
     open_on: set[int] = set()
-    for line in map(json.loads, elle.lines(requests)):
+    for line in json.loads("\n".join(elle.lines(requests))):
         assert (line["process"] in open_on) == (line["type"] != "invoke")
         (open_on.add if line["type"] == "invoke" else open_on.discard)(line["process"])
     assert not open_on
