@@ -38,12 +38,13 @@ WORDS: list[Any] = [
     [["a"]], {"a": 1},
     ["x"] * 50, ["\0"], [None],
 ]  # fmt: skip
-NAMES = ["key", "keys", "data", "level", "strategy", "hold_ms", "retry", "value", "__proto__", "", "é"]
+NAMES = ["key", "keys", "data", "level", "ops", "strategy", "hold_ms", "retry", "value", "__proto__", "", "é"]
 ENDPOINTS = {
     "/api/increment": {"key": "a", "strategy": "upsert"},
     "/api/bulk-insert": {"data": ["a", "b"]},
     "/api/transaction": {"keys": ["a", "b"], "hold_ms": 0, "retry": True},
     "/api/test-isolation": {"level": "SERIALIZABLE"},
+    "/api/txn": {"level": "SERIALIZABLE", "ops": [["r", "a"], ["append", "a", 1], ["transfer", "a", "b", 1]]},
 }
 PATHS = [
     *ENDPOINTS, "/api/counter/a", "/api/counter/%00", "/api/counter/", "/api/counter/%ff%fe",
