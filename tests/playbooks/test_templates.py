@@ -42,6 +42,8 @@ def test_haproxy_routes_to_every_app_host_and_retries_no_request(render: Render)
     assert [line for line in lines if line.startswith("http-reuse")] == ["http-reuse safe"]
     assert config["listen statistics"][0] == "bind 127.0.0.1:8404"
     assert [line for line in lines if line.startswith("bind ")] == ["bind :8080 backlog 16384", "bind 127.0.0.1:8404"]
+    exporter = [name for name, section in config.items() if any("prometheus-exporter" in line for line in section)]
+    assert exporter == ["listen statistics"], "on loopback alone"
 
 
 def test_haproxys_own_responses_say_whether_a_worker_may_have_had_the_request(render: Render) -> None:
