@@ -68,11 +68,14 @@ def cells(options: BenchRequest, site: Site) -> list[Cell]:
 
 def _require_fitting(options: BenchRequest) -> None:
     if options.aa:
-        raise Skip("its figures are of single events, which have no noise floor")
+        raise Skip(f"{_SINGLE}, which have no noise floor")
     if options.requests is not None:
         raise Skip(f"--requests {options.requests:,}: faults needs a load of a fixed time: use --seconds")
-    if (options.vary or options.variants) and options.rate is None:
-        raise Skip("its rate is a share of a closed load's, which differs between variants: give --rate")
+    if options.vary or options.variants:
+        raise Skip(f"{_SINGLE}, which blocks do not compare: run it once for each setting")
+
+
+_SINGLE = "its figures are of single events"
 
 
 def _control(options: BenchRequest) -> dict[str, str]:

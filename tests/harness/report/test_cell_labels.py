@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from harness.model import BACKENDS, Cell
+from harness.plan.fault_schedule import KINDS
 from harness.plan.options import BenchRequest
 from harness.plan.planner import make_plan
 from harness.plan.scenario import Site
@@ -15,7 +16,7 @@ from harness.plan.variants import parse_named, parse_vary, varied_keys, with_var
 from harness.report.cell_labels import labels, reading_order, without
 from harness.scenarios import SCENARIOS
 
-SITE = Site(hosts=8, backends=BACKENDS)
+SITE = Site(hosts=8, backends=BACKENDS, load_hosts=2, faults=dict.fromkeys(KINDS, ""))
 
 
 def test_parts_that_all_cells_share_are_common() -> None:

@@ -92,7 +92,8 @@ def test_a_fault_that_was_asked_for_and_cannot_be_had_is_a_usage_error() -> None
         (replace(SITE, faults=dict.fromkeys(KINDS, "not allowed")), {}, "not allowed"),
         (SITE, {"requests": "100"}, "a load of a fixed time"),
         (SITE, {"aa": "5"}, "no noise floor"),
-        (SITE, {"vary": "app_pool_size=5,9"}, "give --rate"),
+        (SITE, {"vary": "app_pool_size=5,9"}, "single events, which blocks do not compare"),
+        (SITE, {"vary": "app_pool_size=5,9", "rate": "500"}, "single events, which blocks do not compare"),
     ],
 )
 def test_it_is_skipped_where_it_cannot_say_anything(site: Site, texts: dict[str, str], reason: str) -> None:
