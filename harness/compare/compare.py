@@ -164,8 +164,8 @@ def _rows(cell: str, a: CellFigures, b: CellFigures, metrics: Mapping[str, str],
             # only the rate of B may be 0: it has a ratio, but no logarithm
             zero = " and ".join(side for side, one in (("A", left), ("B", right)) if min(one) <= 0)
             yield replace(row, verdict="invalid", note=f"a figure of 0 in {zero} has no ratio")
-        elif several and len(left) + len(right) < LEAST_RUNS:
-            yield replace(row, verdict="too few runs", note=f"{LEAST_RUNS} of both sides together are needed")
+        elif several and min(len(left), len(right)) < LEAST_RUNS:
+            yield replace(row, verdict="too few runs", note=f"{LEAST_RUNS} a side are needed")
         elif several:
             ratio, p = compare_runs(left, right)
             means = (statistics.geometric_mean(left), statistics.geometric_mean(right))

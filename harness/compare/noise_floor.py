@@ -3,9 +3,9 @@
 `bench --aa N` makes N runs of the same thing in separate sessions. Sessions differ (placement in memory, hour,
 neighbours), and trials within a run do not show by how much: the trials of one run are alike and those of another are
 not. So a run is one observation of each figure, the median of its trials. The logarithms of the N medians have the
-standard deviation s; the difference of two further runs then is beyond s x sqrt(2) x t(N - 1) with the chance of t's
-tail (a prediction interval: Student's t because s is estimated from N runs). The floor is that distance for 5 % over
-all figures measured together (Bonferroni), and at least `LEAST_FLOOR`.
+standard deviation s; the floor is the distance, in units of s x sqrt(2), beyond which two further runs differ in 5 % of
+cases, over all figures measured together and for sessions with heavy tails (a prediction interval, see
+harness/analysis/run_spread.py). It is at least `LEAST_FLOOR`.
 
 A floor maps `metric cell` to a ratio of 1 or more, `metric` alone to the largest ratio of all cells, `runs cell` to the
 number of runs of that cell, and `trials cell` to the fewest trials of one of them: medians of fewer differ by more.
@@ -21,7 +21,8 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from harness.analysis.stats import ALPHA, fold, student_t
+from harness.analysis.run_spread import prediction_factor
+from harness.analysis.stats import fold
 from harness.compare.cells import CellFigures, RunData, by_cell, checked_figure
 from harness.plan.options import AA_RUNS
 
@@ -124,8 +125,8 @@ def _medians(runs: Sequence[CellFigures], metric: str) -> list[float]:
 def _distance(medians: Sequence[float], figures: int) -> float:
     """Returns the ratio that two further runs seldom reach; `figures`: those that are judged together."""
     spread = statistics.stdev(map(math.log, medians))
-    t = student_t(1 - ALPHA / (2 * figures), len(medians) - 1)
-    return max(LEAST_FLOOR, math.exp(min(t * math.sqrt(2) * spread, LARGEST_LOG)))
+    reach = prediction_factor(len(medians), figures) * math.sqrt(2) * spread
+    return max(LEAST_FLOOR, math.exp(min(reach, LARGEST_LOG)))
 
 
 def with_largest(floor: Floor) -> dict[str, float]:

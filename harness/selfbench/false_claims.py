@@ -21,9 +21,9 @@ from harness.selfbench.analysis import Entry, entry
 from harness.selfbench.simulated_runs import NOISES, World, variant_names
 
 INTERLEAVED = 3000
-"""Simulated runs per noise."""
+"""Simulated runs per noise. The standard error of a share of 0.05 is 0.004, of POWER's 0.95 0.007, of SINGLE's 0.01."""
 POWER = 1000
-SINGLE = 200
+SINGLE = 500
 GATE = 60
 SIDE = 3
 """Runs a side."""

@@ -26,6 +26,8 @@ Tails = Literal["normal", "t2", "t3", "stalls"]
 LEVELS = {"rps": 3000.0, "p50_ms": 5.0, "p95_ms": 9.0, "p99_ms": 14.0}
 OWN = {"rps": 0.0, "p50_ms": 0.3, "p95_ms": 0.5, "p99_ms": 1.0}
 """Standard deviation of a figure's own part, relative to that of the shared one."""
+LARGEST_INNOVATION = math.log(1000)
+"""No trial or session is a thousand times as slow or fast as the others: figures of heavy tails stay measurable."""
 STALLED = 0.05
 """Share of the trials that take twice as long, with `stalls`."""
 VARIANTS = tuple(
@@ -119,7 +121,8 @@ class World:
         freedom = {"t2": 2, "t3": 3}.get(self._noise.tails)
         if not freedom:
             return self.rng.gauss(0, scale)
-        return scale * self.rng.gauss(0, 1) / math.sqrt(self.rng.gammavariate(freedom / 2, 2) / freedom)
+        drawn = scale * self.rng.gauss(0, 1) / math.sqrt(self.rng.gammavariate(freedom / 2, 2) / freedom)
+        return max(-LARGEST_INNOVATION, min(drawn, LARGEST_INNOVATION))
 
 
 MANIFEST = {"format": 1, "status": "finished", "verdict": "pass", "rig": {"hosts": [{"name": "db", "role": "db"}]}}

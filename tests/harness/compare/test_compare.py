@@ -551,7 +551,13 @@ def test_cell_that_too_few_runs_have_is_not_judged() -> None:
     ]
     rows = compare([a1, a2, more[0]], [b1, b2, more[1]]).rows
     few = {(row.verdict, row.note) for row in rows if row.cell.startswith("odd")}
-    assert few == {("too few runs", "3 of both sides together are needed")}
+    assert few == {("too few runs", "2 a side are needed")}
+
+
+def test_a_single_run_against_several_is_not_judged() -> None:
+    """It may be the outlier that the spread of the others does not contain."""
+    a, (b, *_) = sides(random.Random(1), 5, slower=1.3)
+    assert verdicts(compare(a, [b])) == verdicts(compare([b], a)) == {"too few runs"}
 
 
 def test_run_that_is_named_twice_is_a_usage_error() -> None:

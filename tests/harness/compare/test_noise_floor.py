@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from harness.analysis.stats import fold, student_t
+from harness.analysis.run_spread import HEAVY_TAILED, prediction_factor
+from harness.analysis.stats import fold
 from harness.compare import noise_floor_file
 from harness.compare.cells import RunData, comparable_name
 from harness.compare.compare import compare
@@ -70,8 +71,8 @@ def test_the_floor_is_the_prediction_interval_of_two_more_runs() -> None:
     floor, without = measured(levels(*rates, p50_ms=None))
     spread = statistics.stdev(math.log(rate) for rate in rates)
     assert floor == {
-        "rps": pytest.approx(math.exp(2.7764451 * math.sqrt(2) * spread)),
-        f"rps {X}": pytest.approx(math.exp(2.7764451 * math.sqrt(2) * spread)),
+        "rps": pytest.approx(math.exp(6.44 * math.sqrt(2) * spread)),
+        f"rps {X}": pytest.approx(math.exp(6.44 * math.sqrt(2) * spread)),
         f"runs {X}": 5,
         f"trials {X}": 3,
     }
@@ -81,9 +82,12 @@ def test_the_floor_is_the_prediction_interval_of_two_more_runs() -> None:
 def test_figures_that_are_judged_together_need_more() -> None:
     rates = [3000.0, 3030.0, 2970.0, 3060.0, 2940.0]
     alone, _ = measured(levels(*rates, p50_ms=None))
-    together, _ = measured(both(levels(*rates), levels(*rates, scenario="y")))
+    many = levels(*rates)
+    for cell in range(9):
+        many = both(many, levels(*rates, scenario=f"other-{cell}"))
+    together, _ = measured(many)
     ratio = math.log(together[f"rps {X}"]) / math.log(alone[f"rps {X}"])
-    assert ratio == pytest.approx(student_t(1 - 0.05 / 8, 4) / student_t(0.975, 4))
+    assert ratio == pytest.approx(prediction_factor(5, 20) / HEAVY_TAILED[5])
 
 
 def test_a_run_is_one_observation_however_many_trials_it_has() -> None:
@@ -92,11 +96,16 @@ def test_a_run_is_one_observation_however_many_trials_it_has() -> None:
     assert measured(noisy)[0]["rps"] == LEAST_FLOOR
 
 
-def sessions(between: float, within: float, drift: float) -> Callable[[random.Random, float], list[TrialResult]]:
-    """Returns what makes a run of 8 trials that starts after so many trials of its rig."""
+def sessions(
+    between: float, within: float, drift: float, *, outliers: bool = False
+) -> Callable[[random.Random, float], list[TrialResult]]:
+    """Returns what makes a run of 8 trials that starts after so many trials of its rig.
+
+    `outliers`: sessions are Student's t with 2 degrees of freedom, not normal.
+    """
 
     def run(rng: random.Random, after: float) -> list[TrialResult]:
-        level = rng.gauss(0, between)
+        level = rng.gauss(0, between) / (math.sqrt(rng.expovariate(1)) if outliers else 1)
         return [
             trial(n, p50_ms=None, rps=3000 * math.exp(level + drift * (after + n) + rng.gauss(0, within)))
             for n in range(1, 9)
@@ -106,11 +115,20 @@ def sessions(between: float, within: float, drift: float) -> Callable[[random.Ra
 
 
 @pytest.mark.parametrize(
-    ("between", "within", "drift"),
-    [(0.0, 0.01, 0.0), (0.01, 0.01, 0.0), (0.02, 0.01, 0.0), (0.03, 0.03, 0.0), (0.01, 0.01, 0.005)],
+    ("between", "within", "drift", "outliers"),
+    [
+        (0.0, 0.01, 0.0, False),
+        (0.01, 0.01, 0.0, False),
+        (0.02, 0.01, 0.0, False),
+        (0.03, 0.03, 0.0, False),
+        (0.01, 0.01, 0.005, False),
+        (0.03, 0.03, 0.0, True),
+    ],
 )
-def test_two_further_runs_seldom_differ_by_more_than_the_floor(between: float, within: float, drift: float) -> None:
-    make = sessions(between, within, drift)
+def test_two_further_runs_seldom_differ_by_more_than_the_floor(
+    *, between: float, within: float, drift: float, outliers: bool
+) -> None:
+    make = sessions(between, within, drift, outliers=outliers)
     beyond, claims, count = 0, 0, 400
     for seed in range(count):
         rng = random.Random(seed)
