@@ -79,7 +79,7 @@ def test_a_measured_floor_is_added_to_the_known_one_and_stored_in_every_run(
     store_floor(runs, "restart")
     floor = noise_floor_file.noise_floor(RIG.name, RIG.model_dump())
     assert set(floor) == {*KNOWN, f"rps {name(CELL)}", f"runs {name(CELL)}", f"trials {name(CELL)}"}
-    assert 1.05 < floor[f"rps {name(CELL)}"] < 1.08
+    assert 1.15 < floor[f"rps {name(CELL)}"] < 1.16
     assert (floor[f"runs {name(CELL)}"], floor[f"trials {name(CELL)}"]) == (5, 3)
     assert "between 5 runs of 3 trials (restart)" in capsys.readouterr().out
     assert [load_run(run.path).manifest.noise_floor for run in runs] == [floor] * 5
@@ -131,7 +131,7 @@ def steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[object]:
 
     @contextlib.contextmanager
     def prepared(request: BenchRequest) -> Iterator[Any]:
-        assert (request.aa, request.repeat, request.texts["repeat"]) == (None, 5, "5")
+        assert (bool(request.aa), request.repeat, request.texts["repeat"]) == (True, 5, "5"), "scenarios see --aa"
         yield SimpleNamespace(request=request, plan=Plan(trials=()))
 
     def execute(_: object) -> Run:
