@@ -14,9 +14,9 @@ from harness.record import TrialRecord
 from harness.scenarios.list_append import common_checks, level_cells, level_label, transaction_load
 
 LEVELS: Mapping[str, tuple[str, int]] = {
-    "read-committed": ("READ COMMITTED", 5_000),
-    "repeatable-read": ("REPEATABLE READ", 10_000),
-    "serializable": ("SERIALIZABLE", 10_000),
+    "read-committed": ("READ COMMITTED", 2_000),
+    "repeatable-read": ("REPEATABLE READ", 4_000),
+    "serializable": ("SERIALIZABLE", 4_000),
 }
 """Name of a level in a cell -> the level, and the transactions to send."""
 CONTROL = "read-committed"
