@@ -20,6 +20,7 @@ The packages in the order of the data; docs/architecture.md explains the layers.
     compare/       two stored runs compared: environments, cells, noise floor, gate
     report/        a stored run as text and as a page: summary, sections, charts
     selfbench/     benchmarks of pgcrucible itself
+    results.py     stored runs as lists of dicts and frames, for other programs
 
     errors.py model.py record.py fault_record.py text.py
                    the error tree; the words of the project as data; what one trial left; what became of a fault; text

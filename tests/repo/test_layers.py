@@ -10,8 +10,8 @@ import pytest
 ROOT = Path(__file__).parents[2]
 LAYERS = (
     "tasks", "__main__", "cli", "report", "selfbench", "measure", "targets", "faults", "scenarios", "checks", "compare",
-    "store", "provision", "plan", "analysis", "histories", "isolation", "load", "host_scripts", "rig", "record",
-    "fault_record", "model", "text", "errors",
+    "results", "store", "provision", "plan", "analysis", "histories", "isolation", "load", "host_scripts", "rig",
+    "record", "fault_record", "model", "text", "errors",
 )  # fmt: skip
 """In the order of the data, last first: a module imports its own package and what stands to the right of it."""
 HOST_CODE = ("errors", "model", "fault_record", "record", "text", "host_scripts", "load", "isolation")
