@@ -64,7 +64,7 @@ def evaluate(
 ) -> list[Finding]:
     """All findings of a run: per trial and merged per cell, then per scenario over its trials, each variant apart.
 
-    `gate`: of a run with --slo. The trials of a search are not gated: they try what does not hold.
+    `gate`: of a run with --slo. Trials of a search and trials with faults are not gated: they try what does not hold.
     """
     by_variant: dict[str, dict[str, list[TrialRecord]]] = defaultdict(lambda: defaultdict(list))
     single: dict[str, list[Finding]] = defaultdict(list)
@@ -75,7 +75,8 @@ def evaluate(
             single[name].append(finding(measured.cell, names.CHECKS_COMPLETED, "unknown", text))
             continue
         single[name] += [*judge_trial(scenarios[name], measured), *slowest_requests(measured)]
-        if gate and scenarios[name].next_cells is None and (gated := gate.check(measured.row)):
+        gate_applies = scenarios[name].next_cells is None and not scenarios[name].faults(measured.cell)
+        if gate and gate_applies and (gated := gate.check(measured.row)):
             single[name].append(gated)
         # the comparison of trials reads rows and evidence only, so the samples are dropped here
         extracted = _extract(scenarios[name], measured)

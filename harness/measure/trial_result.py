@@ -95,13 +95,20 @@ def add_client_counts(evidence: Evidence, results: LoadResults, captures: Captur
     )
 
 
-def with_faults(evidence: Evidence, faults: Sequence[FaultRecord], logs: Sequence[LogLine]) -> Evidence:
-    """Adds what became of the faults of a trial. What the layers counted is not compared: a restart forgets it."""
+def with_faults(
+    evidence: Evidence, faults: Sequence[FaultRecord], logs: Sequence[LogLine], *, busy: str = ""
+) -> Evidence:
+    """Adds what became of the faults of a trial. What the layers counted is not compared: a restart forgets it.
+
+    `busy`: what was still at work when the ledger was read.
+    """
+    notes = (f"{busy}: what was applied later counts as not applied",) if busy else ()
     unread = {part: why for part, why in evidence.unread.items() if part in (COUNTERS, LEDGER_READ)}
     return replace(
         evidence,
         faults=tuple(faults),
         logs=tuple(logs),
+        notes=(*evidence.notes, *notes),
         unread=unread,
         not_applicable={COUNTS_AGREE: "layers that a fault restarts count from zero", **evidence.not_applicable},
     )

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from harness.checks.required_evidence import LEDGER, PARTS
+from harness.checks.required_evidence import APP, LEDGER, PARTS
 from harness.errors import CrucibleError, RigError
 from harness.fault_record import FaultRecord, LogLine
 from harness.load import generator_checks, littles_law
@@ -157,7 +157,7 @@ class TrialRunner:
             after = self.read_after(trial.cell, reads, before)
             logs = self._logs(began_s) if faults else ()
         evidence = add_client_counts(difference(before, after, vacuums), results, captures)
-        evidence = with_faults(evidence, faults, logs) if faults else evidence
+        evidence = with_faults(evidence, faults, logs, busy=after.unread.get(APP, "")) if faults else evidence
         for summary in results.summaries.values():
             if not littles_law.is_judged(summary):
                 self._writer.warn(littles_law.NOT_JUDGED)

@@ -11,6 +11,7 @@ from harness.analysis.slo import Slo
 from harness.checks import names
 from harness.checks.evaluate import evaluate
 from harness.checks.slo_gate import SloGate
+from harness.fault_record import PlannedFault
 from harness.model import Cell, Finding, Trial
 from harness.plan.load_share import open_cell
 from harness.plan.scenario import Scenario
@@ -117,3 +118,5 @@ def test_the_worst_trial_of_a_cell_gates_the_run() -> None:
     assert found.verdict == "fail"
     assert found.detail == "1 of 2 trials fail: trial 2: p99 61ms, above 50ms, first in second 4 (p99 71ms)"
     assert evaluate({"s": scenario}, records) == []
+    with_faults = replace(scenario, faults=lambda _: [PlannedFault(fault="db-pause", at_s=4.0, hold_s=3.0)])
+    assert evaluate({"s": with_faults}, records, gate=gate) == [], "an outage on purpose breaks every limit"

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from harness.analysis.foreign_load import ForeignLoad, MachineLoad
+from harness.fault_record import FaultRecord, PlannedFault
 from harness.load import generator_checks
 from harness.load.results.summary import ConnectionTotals, LaneSummary
 from harness.measure.load_controller import LoadResults
@@ -22,6 +23,7 @@ from harness.measure.trial_result import (
     trial_result,
     trials_to_measure,
     trials_to_remeasure,
+    with_faults,
 )
 from harness.model import Cell, Trial
 from harness.plan.load_share import open_cell
@@ -237,3 +239,15 @@ def test_an_open_block_waits_for_the_closed_block_that_was_interrupted() -> None
     assert [(t.number, t.cell.mode) for t in trials_to_measure(half, made)] == [(3, "closed")] * 2 + [
         (3, "open")
     ] * 2 + [(2, "open")] * 2
+
+
+def test_counts_of_layers_that_a_fault_restarts_are_not_compared() -> None:
+    fault = FaultRecord(planned=PlannedFault(fault="app-kill", at_s=1.0, hold_s=1.0))
+    unread = {"app": "app-1 restarted", "transactions": "app-1 restarted", "ledger": "no answer"}
+    evidence = with_faults(Evidence(unread=unread), [fault], [], busy="app-1.1 was still busy 30 s after the load")
+    assert evidence.unread == {"ledger": "no answer"}
+    assert evidence.faults == (fault,)
+    assert list(evidence.not_applicable) == ["counts agree"]
+    assert evidence.notes == (
+        "app-1.1 was still busy 30 s after the load: what was applied later counts as not applied",
+    )
