@@ -53,24 +53,29 @@ def check_recovery(cell: Cell, evidence: Evidence, seen: Availability | None) ->
 
 
 def _recovery(judged: _Judged, fault: FaultRecord, effect: FaultEffect, seen: Availability, *, alone: bool) -> None:
-    name, healing, first = name_of(fault), fault.healing_us, effect.first_success_s
+    name = name_of(fault)
     if fault.helped:
         judged.failed.append(f"{name}: it did not recover by itself: {fault.helped}")
-    elif healing is None:
+        return
+    if fault.healing_us is None:
         judged.doubtful.append(f"{name}: {fault.problem or 'when it was healed is not known'}")
-    elif first is None or first > RECOVERY_S:
-        watched_s = max(0.0, (seen.end_us - healing) / 1e6)
-        text = f"{name}: no request succeeded in {min(watched_s, RECOVERY_S):.1f} s after the heal"
+        return
+    since, first, event = fault.healing_us, effect.first_success_s, "the heal"
+    accepts = fault.observed_us.get("accepts") if KINDS[fault.planned.fault].first_success_s is not None else None
+    if accepts is not None and accepts > since:  # no request can succeed before
+        since, first, event = accepts, effect.accepted_success_s, "PostgreSQL accepted connections"
+    watched_s = max(0.0, (seen.end_us - since) / 1e6)
+    if first is None or first > RECOVERY_S:
+        text = f"{name}: no request succeeded in {min(watched_s, RECOVERY_S):.1f} s after {event}"
         (judged.failed if watched_s >= WATCHED_S else judged.doubtful).append(text)
     elif alone and effect.back_s is None:
-        watched_s = (seen.end_us - healing) / 1e6
         rate = f"{BACK:.0%} of the rate before ({seen.rate_before or 0:,.0f}/s)"
-        text = f"{name}: {rate} was not reached in {watched_s:.1f} s after the heal"
+        text = f"{name}: {rate} was not reached in {watched_s:.1f} s after {event}"
         (judged.failed if seen.rate_before and watched_s >= WATCHED_S else judged.doubtful).append(text)
     elif alone and (late := _late(fault, effect)):
         (judged.failed if "accepts" in fault.observed_us else judged.doubtful).append(f"{name}: {late}")
     else:
-        text = f"{name}: {effect.gap_s:.2f} s without a success, the first {first:.2f} s after the heal"
+        text = f"{name}: {effect.gap_s:.2f} s without a success, the first {first:.2f} s after {event}"
         judged.told.append(text)
 
 

@@ -110,14 +110,25 @@ def test_a_planned_fault_without_a_record_fails() -> None:
 
 
 def test_an_outage_until_the_end_is_no_recovery() -> None:
-    doctored = trial("db-crash")
+    doctored = trial("db-crash", observed_us={})
     for row, due in enumerate(doctored.samples.due_us):
         if due > AT_S * S:
             doctored.set(row, outcome="unknown", value=None)
     found = findings(doctored, "db-crash")[names.RECOVERS]
     assert found.verdict == "fail"
-    assert "no request succeeded" in found.detail
+    assert "no request succeeded in 9.0 s after the heal" in found.detail
     assert found.numbers["gap_s"] == pytest.approx(12, abs=0.1)
+
+
+@pytest.mark.parametrize(("accepts_s", "verdict"), [(15.5, "unknown"), (13.0, "fail")])
+def test_a_database_that_is_back_when_the_load_ends_leaves_it_unknown(accepts_s: float, verdict: str) -> None:
+    doctored = trial("db-crash", observed_us={"accepts": round(accepts_s * S)})
+    for row, due in enumerate(doctored.samples.due_us):
+        if due > AT_S * S:
+            doctored.set(row, outcome="unknown", value=None)
+    found = findings(doctored, "db-crash")[names.RECOVERS]
+    assert found.verdict == verdict
+    assert "after PostgreSQL accepted connections" in found.detail
 
 
 def test_half_the_rate_is_no_recovery() -> None:
