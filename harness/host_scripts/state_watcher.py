@@ -49,54 +49,58 @@ class Haproxy:
 
 
 class Postgres:
+    """Asks in one session. A question without an answer stays open: a server that goes on answers it at once."""
+
     def __init__(self, path: str) -> None:
         self._path = path
         self._session: socket.socket | None = None
+        self._text = b""
+        self._is_waiting = False
 
     def state(self) -> Mapping[str, bool] | None:
         try:
             if self._session is None:
-                self._session = self._connected()
-            self._session.settimeout(ANSWER_S)
-            self._session.sendall(b"Q" + struct.pack("!i", 13) + b"SELECT 1\0")
-            self._wait_until_ready(self._session)
+                self._session, self._text = socket.socket(socket.AF_UNIX), b""
+                self._connect(self._session)
+            elif not self._is_waiting:
+                self._session.sendall(b"Q" + struct.pack("!i", 13) + b"SELECT 1\0")
+            self._is_waiting = not self._is_ready(self._session, ANSWER_S)
         except OSError:
-            if self._session is not None:
-                self._session.close()
-                self._session = None
+            self._close()
             return {"accepts": False}
-        return {"accepts": True}
+        return {"accepts": not self._is_waiting}
 
-    def _connected(self) -> socket.socket:
-        session = socket.socket(socket.AF_UNIX)
-        try:
-            session.settimeout(CONNECT_S)
-            session.connect(self._path)
-            session.sendall(struct.pack("!ii", 8 + len(STARTUP), VERSION) + STARTUP)
-            self._wait_until_ready(session)
-        except BaseException:
-            session.close()
-            raise
-        return session
+    def _connect(self, session: socket.socket) -> None:
+        session.settimeout(CONNECT_S)
+        session.connect(self._path)
+        session.sendall(struct.pack("!ii", 8 + len(STARTUP), VERSION) + STARTUP)
 
-    def _wait_until_ready(self, session: socket.socket) -> None:
-        """Reads messages until ReadyForQuery; an ErrorResponse is an OSError."""
+    def _close(self) -> None:
+        if self._session is not None:
+            self._session.close()
+            self._session = None
+
+    def _is_ready(self, session: socket.socket, limit_s: float) -> bool:
+        """Reads messages until ReadyForQuery or the time is over. Raises OSError for an ErrorResponse or the end."""
+        deadline_s = time.monotonic() + limit_s
         while True:
-            kind, length = struct.unpack("!ci", self._read(session, 5))
-            self._read(session, length - 4)
-            if kind == b"Z":
-                return
-            if kind == b"E":
-                raise OSError("refused")
-
-    def _read(self, session: socket.socket, count: int) -> bytes:
-        data = b""
-        while len(data) < count:
-            part = session.recv(count - len(data))
+            while len(self._text) >= 5:
+                kind, length = struct.unpack("!ci", self._text[:5])
+                if len(self._text) < 1 + length:
+                    break
+                self._text = self._text[1 + length :]
+                if kind == b"E":
+                    raise OSError("refused")
+                if kind == b"Z":
+                    return True
+            session.settimeout(max(0.001, deadline_s - time.monotonic()))
+            try:
+                part = session.recv(4096)
+            except TimeoutError:
+                return False
             if not part:
                 raise OSError("closed")
-            data += part
-        return data
+            self._text += part
 
 
 def now_us() -> int:

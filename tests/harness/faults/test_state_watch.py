@@ -110,22 +110,28 @@ def test_an_haproxy_that_does_not_answer_has_no_state(tmp_path: Path, monkeypatc
 
 
 class PostgresPart:
-    """Plays a server: `mode` is `accepts`, `refuses` or `hangs`; `restart` ends all sessions."""
+    """Plays a server: `mode` is `accepts`, `refuses` or `hangs`; `restart` ends all sessions.
+
+    Counts the sessions and the questions.
+    """
 
     def __init__(self) -> None:
         self.mode = "accepts"
         self._sessions: list[socket.socket] = []
+        self.sessions = 0
 
     def handle(self, client: socket.socket) -> None:
         (length,) = struct.unpack("!i", client.recv(4))
         startup = client.recv(length - 4)
         assert b"user\0postgres\0" in startup
         self._sessions.append(client)
-        while self.mode != "hangs":
+        self.sessions += 1
+        while True:
+            while self.mode == "hangs":
+                time.sleep(0.01)
             client.sendall(READY if self.mode == "accepts" else REFUSED)
             if self.mode == "refuses" or not client.recv(4096):
                 return
-        threading.Event().wait(30)
 
     def restart(self) -> None:
         for session in self._sessions:
@@ -155,6 +161,7 @@ def test_a_server_that_does_not_accept_is_seen_and_its_return_too(postgres_part:
         eventually(lambda: watch.now() == {"accepts": False})
         postgres_part.mode = "accepts"
         eventually(lambda: watch.now() == {"accepts": True})
+    assert postgres_part.sessions == 1 or mode == "refuses"  # a server that goes on answers what it was asked before
 
 
 def test_a_restart_between_two_looks_is_seen(postgres_part: PostgresPart) -> None:
