@@ -9,17 +9,11 @@ reached, 4 the measurement is invalid, 70 a defect of pgcrucible, 130 interrupte
 
 from __future__ import annotations
 
-import functools
-import sys
-from collections.abc import Callable
-from inspect import Parameter, Signature
-from typing import Any
+from invoke import Collection, Context
 
-from invoke import Collection, Context, Exit, task
-
+from harness.cli.task import task
 from harness.model import MAX_HOSTS
-from harness.plan.option_values import require_texts
-from harness.plan.options import OPTIONS, Option
+from harness.plan.options import OPTIONS
 
 COMMON = {
     "rig": "name of the rig (default: local); several rigs can exist at the same time",
@@ -27,64 +21,9 @@ COMMON = {
     "hosts": f"number of app hosts, 1 to {MAX_HOSTS}",
     "json": "print JSON instead of text",
 }
-MEASURING = {"bench", "quickstart"}
-"""Tasks whose results are stored: their exit code is that of the verdict, even if their output was lost."""
 
 
-def _guard(body: Callable[..., None]) -> Callable[..., None]:
-    """Turns a CrucibleError into one line and its exit code, a signal into 128 + its number, others into 3 or 70."""
-
-    @functools.wraps(body)
-    def guarded(*args: Any, **kwargs: Any) -> None:
-        from harness.cli.console import complain, protect_standard_files, report_crash, require_written_output
-        from harness.cli.signals import interruptible
-        from harness.errors import INTERRUPTED, CrucibleError, RigError
-
-        protect_standard_files()
-        try:
-            require_texts(kwargs)
-            with interruptible():
-                body(*args, **kwargs)
-            if body.__name__ not in MEASURING:
-                require_written_output()
-        except CrucibleError as error:
-            for line in error.output.splitlines() if isinstance(error, RigError) else ():
-                complain(line)
-            complain(f"error: {error.message}")
-            if error.hint:
-                complain(f"hint: {error.hint}")
-            raise Exit(code=error.exit_code) from None
-        except KeyboardInterrupt as error:
-            print("\ninterrupted", file=sys.stderr)
-            raise Exit(code=getattr(error, "exit_code", INTERRUPTED)) from None
-        except (SystemExit, Exit):
-            raise
-        except BaseException as error:  # noqa: BLE001  # a panic of a library in Rust is no Exception
-            raise Exit(code=report_crash(error)) from None
-
-    return guarded
-
-
-def _task(*options: Option, **help_lines: str) -> Callable[[Callable[..., None]], Any]:
-    """A task without one-letter options (`--hosts` would take -h away from help).
-
-    With `options` its signature is made from them: Invoke takes the command line, --help and completion from it.
-    """
-
-    def decorate(body: Callable[..., None]) -> Any:
-        guarded = _guard(body)
-        lines = {name.replace("_", "-"): line for name, line in help_lines.items()}
-        if options:
-            kind = Parameter.POSITIONAL_OR_KEYWORD
-            parameters = [Parameter(option.keyword, kind, default=option.default) for option in options]
-            guarded.__signature__ = Signature([Parameter("_", kind), *parameters])  # type: ignore[attr-defined]  # read by inspect
-            lines |= {option.name: option.help for option in options}
-        return task(auto_shortflags=False, help=lines)(guarded)
-
-    return decorate
-
-
-@_task(
+@task(
     hosts="number of app hosts to plan for (default: 8), beside a database, load balancer and load host",
     json=COMMON["json"],
 )
@@ -95,7 +34,7 @@ def doctor(_: Context, hosts: str | None = None, json: bool = False) -> None:
     run_doctor(hosts=hosts, as_json=json)
 
 
-@_task(
+@task(
     rig=COMMON["rig"],
     inventory="inventory file (default: inventory/local.yml)",
     provider="podman, vm or static (default: the inventory's)",
@@ -110,7 +49,7 @@ def provision(
     run_provision(rig, inventory=inventory, provider=provider, hosts=hosts)
 
 
-@_task(*OPTIONS.values())
+@task(*OPTIONS.values())
 def bench(_: Context, **texts: str | bool | None) -> None:
     """Measure scenarios on a rig or a service, check the results, store the run under results/ and print a summary."""
     from harness.cli.bench import run_bench
@@ -118,7 +57,7 @@ def bench(_: Context, **texts: str | bool | None) -> None:
     run_bench(**texts)
 
 
-@_task(run=COMMON["run"], recheck="run whose stored samples today's checks judge; prints what differs")
+@task(run=COMMON["run"], recheck="run whose stored samples today's checks judge; prints what differs")
 def check(_: Context, run: str | None = None, recheck: str | None = None) -> None:
     """Judge a stored run with pytest, one test per criterion."""
     from harness.cli.runs import run_check, run_recheck
@@ -129,7 +68,7 @@ def check(_: Context, run: str | None = None, recheck: str | None = None) -> Non
         run_check(run)
 
 
-@_task(
+@task(
     run=COMMON["run"],
     json=COMMON["json"],
     compare="run to compare it with: the baseline",
@@ -150,7 +89,7 @@ def report(
         run_report(run, as_json=json)
 
 
-@_task(
+@task(
     a="the baseline: folder or id of a run, or several: A1,A2,A3",
     b="the run that is compared with it, or several: B1,B2,B3",
     anyway="compare runs of different environments; recorded in B",
@@ -164,7 +103,7 @@ def compare(_: Context, a: str, b: str, anyway: bool = False, fail_if: str | Non
     run_compare(a, b, anyway=anyway, fail_if=fail_if, as_json=json)
 
 
-@_task(
+@task(
     rig=COMMON["rig"],
     seconds="stop after this many seconds (default: run until Ctrl-C)",
     interval="seconds between two updates (default: 2)",
@@ -177,7 +116,7 @@ def watch(_: Context, rig: str = "local", seconds: str | None = None, interval: 
     run_watch(rig, positive("seconds", seconds, 86_400), positive("interval", interval, 60) or 2.0)
 
 
-@_task(
+@task(
     what="app, load, provision or trust",
     json="file to write the results to, as JSON",
     cold="with provision: rebuild the image too, which takes about a minute longer",
@@ -189,7 +128,7 @@ def selfbench(_: Context, what: str, json: str | None = None, cold: bool = False
     run_selfbench(what, json, cold=cold)
 
 
-@_task(count="number of requests (default: 100,000)")
+@task(count="number of requests (default: 100,000)")
 def fuzz(_: Context, count: str | None = None) -> None:
     """Send random requests to the service; no 5xx is allowed that the database did not cause."""
     from harness.cli.dev import run_fuzz
@@ -197,7 +136,7 @@ def fuzz(_: Context, count: str | None = None) -> None:
     run_fuzz(count)
 
 
-@_task()
+@task()
 def audit(_: Context) -> None:
     """Check the pinned packages for known vulnerabilities (pip-audit)."""
     from harness.cli.dev import run_audit
@@ -205,7 +144,7 @@ def audit(_: Context) -> None:
     run_audit()
 
 
-@_task(json=COMMON["json"])
+@task(json=COMMON["json"])
 def scenarios(_: Context, json: bool = False) -> None:
     """List the scenarios: the question and the criteria of each."""
     from harness.cli.runs import run_scenarios
@@ -213,7 +152,55 @@ def scenarios(_: Context, json: bool = False) -> None:
     run_scenarios(as_json=json)
 
 
-@_task(rig=COMMON["rig"], json=COMMON["json"])
+@task(
+    host="name of the host, as ./run status lists it",
+    rig=COMMON["rig"],
+    unit="systemd unit (default: the service of the host's role)",
+    lines="number of lines, the newest (default: 200)",
+    follow="print new lines as they come, until Ctrl-C",
+)
+def logs(
+    _: Context, host: str, rig: str = "local", unit: str | None = None, lines: str | None = None, follow: bool = False
+) -> None:
+    """Print the log of a host: PostgreSQL's, HAProxy's, the service's, or that of a unit."""
+    from harness.cli.hosts import run_logs
+
+    run_logs(rig, host, unit=unit, lines=lines, follow=follow)
+
+
+@task(host="name of the host, as ./run status lists it", rig=COMMON["rig"])
+def ssh(_: Context, host: str, rig: str = "local") -> None:
+    """Open a shell on a host, or run the command after `--` there; its exit code is that of the task."""
+    from harness.cli.hosts import after_dashes, run_ssh
+
+    run_ssh(rig, host, after_dashes())
+
+
+@task(rig=COMMON["rig"])
+def psql(_: Context, rig: str = "local") -> None:
+    """Open psql on the rig's database as its superuser; what follows `--` are options of psql."""
+    from harness.cli.hosts import after_dashes, run_psql
+
+    run_psql(rig, after_dashes())
+
+
+@task(json=COMMON["json"])
+def ls(_: Context, json: bool = False) -> None:
+    """List the stored runs, the newest first: verdict, trials, size and what was measured."""
+    from harness.cli.stored_runs import run_ls
+
+    run_ls(as_json=json)
+
+
+@task(run="folder of the run, or its id under results/", yes="do not ask for confirmation")
+def rm(_: Context, run: str, yes: bool = False) -> None:
+    """Remove a stored run."""
+    from harness.cli.stored_runs import run_rm
+
+    run_rm(run, yes=yes)
+
+
+@task(rig=COMMON["rig"], json=COMMON["json"])
 def status(_: Context, rig: str | None = None, json: bool = False) -> None:
     """Show the current state of the rigs and their hosts."""
     from harness.cli.rigs import run_status
@@ -221,7 +208,7 @@ def status(_: Context, rig: str | None = None, json: bool = False) -> None:
     run_status(rig, as_json=json)
 
 
-@_task(
+@task(
     rig=COMMON["rig"],
     yes="do not ask for confirmation",
     purge="also remove cached images and wheels",
@@ -242,7 +229,7 @@ def destroy(
     run_destroy(rig, yes=yes, purge=purge, take_over=take_over, forget=forget)
 
 
-@_task(rig=COMMON["rig"])
+@task(rig=COMMON["rig"])
 def heal(_: Context, rig: str = "local") -> None:
     """Undo faults that an interrupted bench left on the rig, and print what was undone."""
     from harness.cli.rigs import run_heal
@@ -250,7 +237,7 @@ def heal(_: Context, rig: str = "local") -> None:
     run_heal(rig)
 
 
-@_task(rig=COMMON["rig"], hosts=COMMON["hosts"])
+@task(rig=COMMON["rig"], hosts=COMMON["hosts"])
 def quickstart(_: Context, rig: str = "local", hosts: str | None = None) -> None:
     """Provision a rig, bench concurrent-writes, check the run and print its report."""
     from harness.cli.quickstart import run_quickstart
@@ -258,7 +245,15 @@ def quickstart(_: Context, rig: str = "local", hosts: str | None = None) -> None
     run_quickstart(rig, hosts=hosts)
 
 
-@_task(fix="first correct what ruff can correct")
+@task(shell="bash, zsh or fish")  # noqa: S604  # no subprocess
+def completion(_: Context, shell: str) -> None:
+    """Print the script that completes tasks, options and their values in a shell."""
+    from harness.cli.completion import run_completion
+
+    run_completion(shell)
+
+
+@task(fix="first correct what ruff can correct")
 def lint(_: Context, fix: bool = False) -> None:
     """Check format, lint rules and types: ruff, mypy, ansible-lint, yamllint."""
     from harness.cli.dev import run_lint
@@ -266,7 +261,7 @@ def lint(_: Context, fix: bool = False) -> None:
     run_lint(fix=fix)
 
 
-@_task(
+@task(
     select="run the tests that match this pytest -k expression",
     fast="leave out the tests that build a rig or boot a virtual machine",
 )
@@ -277,7 +272,7 @@ def test(_: Context, select: str | None = None, fast: bool = False) -> None:
     run_tests(select, fast=fast)
 
 
-@_task()
+@task()
 def docs(_: Context) -> None:
     """Rewrite the tables in README.md and docs/ that are made from the code."""
     from harness.cli.dev import run_docs
@@ -285,7 +280,7 @@ def docs(_: Context) -> None:
     run_docs()
 
 
-@_task()
+@task()
 def lock(_: Context) -> None:
     """Resolve pyproject.toml into the requirements files again, with hashes."""
     from harness.cli.dev import run_lock
@@ -294,7 +289,7 @@ def lock(_: Context) -> None:
 
 
 namespace = Collection(
-    audit, bench, check, compare, destroy, docs, doctor, fuzz, heal, lint, lock, provision, quickstart, report,
-    scenarios, selfbench, status, test, watch,
+    audit, bench, check, compare, completion, destroy, docs, doctor, fuzz, heal, lint, lock, logs, ls, provision,
+    psql, quickstart, report, rm, scenarios, selfbench, ssh, status, test, watch,
 )  # fmt: skip
 namespace.configure({"run": {"in_stream": False}})

@@ -15,6 +15,7 @@ import yaml
 
 import tasks
 from app.settings import Settings
+from harness.cli.task_groups import examples_of
 from harness.plan.fault_schedule import KINDS
 from harness.plan.options import OPTIONS
 from harness.scenarios import SCENARIOS
@@ -36,7 +37,7 @@ def bench_options() -> str:
 
 
 def commands() -> str:
-    """One section per task: its sentence and its options."""
+    """One section per task: its sentence, its options and examples."""
     return "\n\n".join("\n".join(_command(name)) for name in sorted(tasks.namespace.task_names))
 
 
@@ -55,6 +56,7 @@ def _command(name: str) -> Iterator[str]:
         rows.append((f"`{shown}`", body.help[option]))
     if rows:
         yield "\n" + _table(("option", "meaning"), rows)
+    yield "\n" + "\n".join(f"    {example}" for example in examples_of(name))
 
 
 def _placeholder(option: str) -> str:
@@ -64,6 +66,7 @@ def _placeholder(option: str) -> str:
 
 _PLACEHOLDERS = {
     "compare": "RUN", "count": "N", "fail-if": "slower:P%", "interval": "S", "inventory": "FILE", "json": "FILE",
+    "lines": "N",
     "recheck": "RUN", "select": "EXPRESSION",
 }  # fmt: skip
 """Placeholders for the values of options that bench does not have. Others use the option's name."""

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import sys
-from collections.abc import Iterator
+import textwrap
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -20,6 +22,8 @@ from harness.cli.console import complain, protect_standard_files, report_crash
 from harness.errors import INTERRUPTED
 
 USAGE = 2
+LEAST_COLUMN = 24
+"""Columns for the help lines; with fewer they are printed below the names."""
 
 
 class CommandLine(Program):
@@ -45,9 +49,48 @@ class CommandLine(Program):
             super().parse_tasks()
 
     def parse_cleanup(self) -> None:
-        """Handles --help and --list."""
+        """Handles --help, --list and --complete."""
+        if self.args.complete.value:
+            from harness.cli.completion import candidates  # noqa: PLC0415 - needed for a TAB only
+
+            print("\n".join(candidates(self.core.remainder, self.parser.contexts, self.initial_context)))
+            raise Exit
         with self._usage_errors():
             super().parse_cleanup()
+
+    def list_flat(self) -> None:
+        """Lists the tasks by group, each with its sentence."""
+        from harness.cli.task_groups import GROUPS  # noqa: PLC0415 - needed for help only
+
+        sentences = dict(self._make_pairs(self.scoped_collection))
+        for title, names in GROUPS.items():
+            print(f"{title}:\n")
+            self.print_columns([(name, sentences[name]) for name in names if name in sentences])
+        print("./run TASK --help explains a task and has examples.")
+
+    def print_task_help(self, name: str) -> None:
+        """Prints the help of a task, then its examples."""
+        from harness.cli.task_groups import examples_of  # noqa: PLC0415 - needed for help only
+
+        super().print_task_help(name)
+        print("Examples:")
+        for example in examples_of(name):
+            print(f"{self.leading_indent}{example}")
+        print()
+
+    def print_columns(self, tuples: Sequence[tuple[str, str | None]]) -> None:
+        """Prints names and help lines in two columns; below each other where the terminal is too narrow for them."""
+        columns = max(shutil.get_terminal_size().columns - 1, LEAST_COLUMN)
+        indent = self.leading_indent
+        column = len(indent) + max(len(name) for name, _ in tuples) + self.col_padding
+        below = columns - column < LEAST_COLUMN
+        for name, text in tuples:
+            if below:
+                print(f"{indent}{name}")
+            first = indent * 3 if below else f"{indent}{name}".ljust(column)
+            rest = indent * 3 if below else " " * column
+            print(textwrap.fill(text or "", columns, initial_indent=first, subsequent_indent=rest) or first.rstrip())
+        print()
 
     @contextmanager
     def _usage_errors(self) -> Iterator[None]:

@@ -8,7 +8,7 @@
     └── InvalidMeasurement        code 4  there are figures, but no claim may use them
 
 The message names the failure and its host, or its file and line; `hint` is what to do next.
-tasks.py turns these into exit codes; a user's mistake never shows a traceback.
+harness/cli/task.py turns these into exit codes; a user's mistake never shows a traceback.
 """
 
 from __future__ import annotations

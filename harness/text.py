@@ -11,8 +11,13 @@ from collections.abc import Iterable, Mapping
 def nearest(word: str, known: Iterable[str]) -> str:
     """A hint: `did you mean 'upsert'?`, or all known names where none is similar."""
     names = sorted(known)
-    close = difflib.get_close_matches(word, names, n=1, cutoff=0.5)
-    return f"did you mean '{close[0]}'?" if close else f"known: {', '.join(names)}"
+    return closest(word, names) or f"known: {', '.join(names)}"
+
+
+def closest(word: str, known: Iterable[str]) -> str:
+    """A hint: `did you mean 'upsert'?`; empty where no name is similar."""
+    close = difflib.get_close_matches(word[:200], sorted(known), n=1, cutoff=0.5)
+    return f"did you mean '{printable(close[0], 200)}'?" if close else ""
 
 
 def printable(text: object, limit: int | None = None) -> str:

@@ -109,6 +109,15 @@ def background_lines() -> Iterator[None]:
         lines.end()
 
 
+def confirm(question: str) -> bool:
+    """Asks on the terminal; only `y` or `yes` is a yes."""
+    try:
+        answer = input(f"{printable(question)} [y/N] ")
+    except EOFError:  # Ctrl-D
+        return False
+    return answer.strip().lower() in ("y", "yes")
+
+
 def complain(line: str) -> None:
     """Prints one line to standard error."""
     print(printable(line), file=sys.stderr, flush=True)
@@ -154,7 +163,7 @@ class _Output(io.RawIOBase):
 
     def __init__(self, number: int) -> None:
         self._number = number
-        self._gone = False
+        self.is_gone = False
         self.problem: OSError | None = None
 
     def writable(self) -> bool:
@@ -168,15 +177,21 @@ class _Output(io.RawIOBase):
 
     def write(self, data: Any) -> int:
         view = memoryview(data)
-        while not self._gone:
+        while not self.is_gone:
             try:
                 return os.write(self._number, view)
             except BlockingIOError:
                 select.select([], [self._number], [])
             except OSError as error:  # the reader has ended (`| head`), the disk is full, the terminal is closed
-                self._gone = True
+                self.is_gone = True
                 self.problem = None if error.errno == errno.EPIPE else error
         return view.nbytes
+
+
+def has_reader() -> bool:
+    """Returns False once standard output could not be written, for instance because `| head` has ended."""
+    output = getattr(getattr(sys.stdout, "buffer", None), "raw", None)
+    return not (isinstance(output, _Output) and output.is_gone)
 
 
 def require_written_output() -> None:

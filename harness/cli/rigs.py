@@ -6,7 +6,7 @@ import dataclasses
 import sys
 from pathlib import Path
 
-from harness.cli.console import say
+from harness.cli.console import confirm, say
 from harness.errors import RigError, UsageError
 from harness.model import MAX_HOSTS
 from harness.plan.option_values import whole
@@ -53,13 +53,8 @@ def run_destroy(rig: str, *, yes: bool, purge: bool, take_over: bool, forget: bo
     """Removes a rig; asks for confirmation on a terminal."""
     from harness.provision.provisioner import destroy
 
-    if not yes and sys.stdin.isatty():
-        try:
-            answer = input(f"destroy rig '{rig}' and everything in it? [y/N] ")
-        except EOFError:  # Ctrl-D
-            answer = ""
-        if answer.strip().lower() not in ("y", "yes"):
-            raise UsageError("not destroyed", hint="answer y, or add --yes")
+    if not yes and sys.stdin.isatty() and not confirm(f"destroy rig '{rig}' and everything in it?"):
+        raise UsageError("not destroyed", hint="answer y, or add --yes")
     _heal_first(rig, made_hosts=False)
     report = destroy(rig, purge=purge, take_over=take_over, forget=forget, echo=say)
     for line in report.remaining:

@@ -36,14 +36,17 @@ def check_path(path: Path) -> None:
 
 
 def ssh_option(name: str, path: Path) -> str:
-    """Returns `-o NAME=PATH` for `ansible_ssh_common_args`.
+    """Returns `-o NAME=PATH` for `ansible_ssh_common_args`, which Ansible and Mitogen split as a shell does."""
+    return f"-o {shlex.quote(ssh_setting(name, path))}"
+
+
+def ssh_setting(name: str, path: Path) -> str:
+    """Returns NAME=PATH as one argument after `-o`.
 
     ssh_config(5) splits a value at blanks outside double quotes, inside which a backslash escapes, and expands `%`.
-    Ansible and Mitogen split the whole text as a shell does.
     """
     text = str(path).replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
-    option = f'{name}="{text}"'
-    return f"-o {shlex.quote(option)}"
+    return f'{name}="{text}"'
 
 
 def ssh_path(value: str) -> str:

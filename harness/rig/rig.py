@@ -22,6 +22,7 @@ from harness.rig import database_connection, state
 from harness.rig.database_connection import DeadlineConnection
 from harness.rig.ssh import CONNECT_TIMEOUT_S, SshConnection
 from harness.rig.state import READ_HERE, RigState, Variables, authority_file
+from harness.text import closest
 
 T = TypeVar("T")
 
@@ -173,11 +174,11 @@ def existing_rig(name: str) -> Rig:
     """Opens a rig that was provisioned, if only in part. Raises RigError if it does not exist."""
     stored = state.load(name)
     if stored is None:
-        others = ", ".join(state.names())
-        raise RigError(
-            f"there is no rig '{name}'" + (f" (existing rigs: {others})" if others else ""),
-            hint="build it with: ./run provision" + ("" if name == "local" else f" --rig {name}"),
-        )
+        known = state.names()
+        others = f" (existing rigs: {', '.join(known)})" if known else ""
+        build = "build it with: ./run provision" + ("" if name == "local" else f" --rig {name}")
+        similar = closest(name, known)
+        raise RigError(f"there is no rig '{name}'{others}", hint=f"{similar} Or {build}" if similar else build)
     return rig_of(stored)
 
 

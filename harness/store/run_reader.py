@@ -66,7 +66,7 @@ from harness.store.files import (
 )
 from harness.store.manifest import Manifest
 from harness.store.rig_cores import has_own_cores
-from harness.text import plural, printable
+from harness.text import closest, plural, printable
 
 FORMAT = 1
 _FOREIGN = "this file was not written by pgcrucible"
@@ -242,10 +242,10 @@ def find_run(which: str | None, root: Path = RESULTS) -> Path:
                 return candidate.resolve()
     with contextlib.suppress(OSError, ValueError):
         known = sorted(p.parent.name for p in root.glob("*/run.yml") if p.parent.name != "latest")
-    newest = printable(", ".join(known[-5:]))
+    near = closest(Path(which or "").name, known) or f"the newest runs: {printable(', '.join(known[-5:]))}"
     raise UsageError(
         f"no run at '{printable(which, 200)}'" if which else f"no run in {printable(root)}/ yet",
-        hint=f"the newest runs: {newest}" if known else "measure one: ./run bench",
+        hint=near if known else "measure one: ./run bench",
     )
 
 

@@ -23,6 +23,7 @@ from app.settings import Settings
 from docs import generate
 from harness.__main__ import CommandLine
 from harness.analysis.figures import FIGURES
+from harness.cli.task_groups import GROUPS, examples_of
 from harness.model import STRATEGIES
 from harness.plan.options import OPTIONS, BenchRequest, Option
 from harness.provision.providers import PROVIDERS
@@ -95,6 +96,24 @@ def test_completion_lists_the_options_of_bench() -> None:
     command = [sys.executable, "-m", "harness", "--complete", "--", "./run bench --"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     assert {f"--{option}" for option in options("bench")} <= set(done.stdout.split())
+
+
+def test_the_list_has_every_task_once_in_its_group() -> None:
+    listed = [name for names in GROUPS.values() for name in names]
+    assert sorted(listed) == TASKS
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_every_task_has_examples_that_are_valid(task: str, capsys: pytest.CaptureFixture[str]) -> None:
+    program = CommandLine(name="pgcrucible", binary="./run", binary_names=["./run"])
+    with contextlib.chdir(ROOT):
+        program.run(["./run", task, "--help"], exit=False)
+    shown = capsys.readouterr().out.partition("Examples:\n")[2]
+    assert examples_of(task)
+    for example in examples_of(task):
+        assert f"  {example}\n" in shown
+        command = re.sub(r'^eval "\$\((.*)\)"$|[|>].*', r"\1", example)
+        assert [context.name for context in parse(command)][-1] == task
 
 
 def options(task: str) -> list[str]:

@@ -28,6 +28,19 @@ def test_a_second_provision_changes_nothing(tool: Tool) -> None:
     assert "changed=0" in done.stdout
 
 
+def test_a_rig_is_looked_at_from_the_command_line(tool: Tool) -> None:
+    status = json.loads(tool("status", "--rig", tool.rig, "--json").stdout)[tool.rig]
+    assert set(status["hosts"].values()) == {"up"}
+    assert all(service["ok"] for services in status["services"].values() for service in services)
+    for host, part in (("db-1", "app=[unknown]"), ("app-1", '"event"'), ("lb-1", "haproxy"), ("load-1", "sshd")):
+        done = tool("logs", host, "--rig", tool.rig)
+        assert (done.returncode, part in done.stdout) == (0, True), done.stderr
+    done = tool("ssh", "app-1", "--rig", tool.rig, "--", "sh", "-c", "hostname; exit 7")
+    assert (done.returncode, done.stdout) == (7, "app-1\n")
+    done = tool("psql", "--rig", tool.rig, "--", "-Atc", "SELECT 40 + 2")
+    assert (done.returncode, done.stdout) == (0, "42\n")
+
+
 def test_a_thousand_concurrent_writes_lose_nothing(tool: Tool) -> None:
     done = tool.bench("--scenario", "concurrent-writes", "--backend", "postgres")
     assert done.returncode == 0, done.stdout + done.stderr

@@ -1,0 +1,74 @@
+"""What every task has in common: its help lines, and what becomes of its errors.
+
+Imported by tasks.py, and thus on every TAB: nothing heavy at its top.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Callable
+from inspect import Parameter, Signature
+from typing import Any
+
+import invoke
+from invoke import Exit
+
+from harness.plan.option_values import require_texts
+from harness.plan.options import Option
+
+STORING = {"bench", "quickstart"}
+"""Tasks whose results are stored: their exit code is that of the verdict, even if their output was lost."""
+
+
+def _guard(body: Callable[..., None]) -> Callable[..., None]:
+    """Turns a CrucibleError into one line and its exit code, a signal into 128 + its number, others into 3 or 70."""
+
+    @functools.wraps(body)
+    def guarded(*args: Any, **kwargs: Any) -> None:
+        from harness.cli.console import complain, protect_standard_files, report_crash, require_written_output
+        from harness.cli.signals import interruptible
+        from harness.errors import INTERRUPTED, CrucibleError, RigError
+
+        protect_standard_files()
+        try:
+            require_texts(kwargs)
+            with interruptible():
+                body(*args, **kwargs)
+            if body.__name__ not in STORING:
+                require_written_output()
+        except CrucibleError as error:
+            for line in error.output.splitlines() if isinstance(error, RigError) else ():
+                complain(line)
+            complain(f"error: {error.message}")
+            if error.hint:
+                complain(f"hint: {error.hint}")
+            raise Exit(code=error.exit_code) from None
+        except KeyboardInterrupt as error:
+            print("\ninterrupted", file=sys.stderr)
+            raise Exit(code=getattr(error, "exit_code", INTERRUPTED)) from None
+        except (SystemExit, Exit):
+            raise
+        except BaseException as error:  # noqa: BLE001  # a panic of a library in Rust is no Exception
+            raise Exit(code=report_crash(error)) from None
+
+    return guarded
+
+
+def task(*options: Option, **help_lines: str) -> Callable[..., Any]:
+    """A task without one-letter options: `--hosts` would take -h away from help.
+
+    With `options` its signature is made from them: Invoke takes the command line, --help and completion from it.
+    """
+
+    def decorate(body: Callable[..., None]) -> Any:
+        guarded = _guard(body)
+        lines = {name.replace("_", "-"): line for name, line in help_lines.items()}
+        if options:
+            kind = Parameter.POSITIONAL_OR_KEYWORD
+            parameters = [Parameter(option.keyword, kind, default=option.default) for option in options]
+            guarded.__signature__ = Signature([Parameter("_", kind), *parameters])  # type: ignore[attr-defined]  # read by inspect
+            lines |= {option.name: option.help for option in options}
+        return invoke.task(auto_shortflags=False, help=lines)(guarded)
+
+    return decorate
