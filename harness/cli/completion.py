@@ -11,7 +11,7 @@ import shlex
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
-from invoke.parser import ParserContext
+from invoke.parser.context import ParserContext
 
 from harness.errors import UsageError
 from harness.model import BACKENDS, STRATEGIES
