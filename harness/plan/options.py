@@ -205,8 +205,9 @@ class BenchRequest:
         if self.dsn and not self.base_url:
             raise UsageError("--dsn needs --base-url", hint="a rig's own database is known; leave out --dsn")
         of_faults = [f"--{OPTIONS[name].name}" for name in _OF_FAULTS if getattr(self, name)]
-        if of_faults and "faults" not in self.scenarios:
-            raise UsageError(f"{of_faults[0]} needs the scenario faults", hint="add it to --scenario")
+        takes = ("faults", "list-append") if of_faults == ["--fault"] else ("faults",)
+        if of_faults and not set(takes) & set(self.scenarios):
+            raise UsageError(f"{of_faults[-1]} needs the scenario faults", hint="leave out --scenario")
         if self.shrink and not (len(self.faults) == 1 and is_mixed(self.faults[0])):
             raise UsageError("--shrink needs a schedule of several faults", hint=f"--fault {MIXED} --shrink")
         if self.vary and self.variants:

@@ -50,7 +50,7 @@ TIMEOUT_S = 30.0
 def cells(options: BenchRequest, site: Site) -> list[Cell]:
     """Plans the closed cell, then one for each fault. Raises Skip, and UsageError for a fault that cannot be had."""
     _require_fitting(options)
-    names = _faults(options, site)
+    names = chosen(options, site)
     found = []
     for strategy in strategies(options, site, "postgres", ("upsert",)):
         glance = Cell(
@@ -85,7 +85,7 @@ def _control(options: BenchRequest) -> dict[str, str]:
     return {"control": options.control, **off}
 
 
-def _faults(options: BenchRequest, site: Site) -> Sequence[str]:
+def chosen(options: BenchRequest, site: Site) -> Sequence[str]:
     """The faults to inject. Raises Skip where the site allows none, UsageError for one that was asked for in vain."""
     missing = without(options, site)
     asked = options.faults or ((CONTROLS[options.control].fault,) if options.control else ())

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
+from harness.checks.faults import check_injected
 from harness.checks.traffic import check_counts
 from harness.checks.transactions import check_ledger_ids, check_list_append
 from harness.histories.recorded import RESULTS
 from harness.load.spec import Keys, LoadSpec, Operation
 from harness.load.transactions import Transactions
 from harness.model import Cell, Finding, Trial
+from harness.plan.fault_schedule import MIXED_S, is_mixed, load_s, schedule
 from harness.plan.options import BenchRequest
-from harness.plan.scenario import Scenario, Site
+from harness.plan.scenario import Scenario, Site, Skip
 from harness.record import TrialRecord
+from harness.scenarios.faults import chosen
 from harness.text import plural
 
 HOSTS, CLIENTS = 4, 12
@@ -35,13 +39,24 @@ def level_of(cell: Cell) -> str:
 
 def level_label(cell: Cell) -> str:
     """Names a cell, such as `REPEATABLE READ, 4 hosts`."""
-    level = LEVELS.get(str(cell.params.get("level")), ("", 0))[0]
-    return ", ".join(part for part in (level, plural(cell.hosts, "host")) if part)
+    level, fault = LEVELS.get(str(cell.params.get("level")), ("", 0))[0], str(cell.params.get("fault", ""))
+    return ", ".join(part for part in (level, plural(cell.hosts, "host"), fault) if part)
 
 
 def cells(options: BenchRequest, site: Site) -> list[Cell]:
-    """Plans one cell per level."""
-    return level_cells("list-append", LEVELS, options, site)
+    """Plans one cell per level; with --fault one per level and fault, for as long as the fault needs."""
+    planned = level_cells("list-append", LEVELS, options, site)
+    if not options.faults:
+        return planned
+    if options.requests is not None:
+        raise Skip(f"--requests {options.requests:,}: a fault needs a load of a fixed time: use --seconds")
+    return [_with_fault(cell, fault, options) for fault in chosen(options, site) for cell in planned]
+
+
+def _with_fault(cell: Cell, fault: str, options: BenchRequest) -> Cell:
+    seed = {"seed": options.seed} if is_mixed(fault) else {}
+    seconds = options.seconds or (MIXED_S if is_mixed(fault) else load_s(fault))
+    return replace(cell, requests=None, seconds=seconds, params={**cell.params, "fault": fault, **seed})
 
 
 def level_cells(name: str, levels: Mapping[str, tuple[str, int]], options: BenchRequest, site: Site) -> list[Cell]:
@@ -78,6 +93,7 @@ def transaction_load(cell: Cell, drawn: Transactions, prefix: str) -> dict[str, 
             mode="closed",
             clients=cell.clients,
             requests=cell.requests,
+            seconds=cell.seconds,
             timeout_s=60.0,
             keys=Keys(prefix=prefix),
             operations=(operation,),
@@ -91,8 +107,12 @@ def workload(trial: Trial) -> dict[str, LoadSpec]:
 
 
 def check(measured: TrialRecord) -> Sequence[Finding]:
-    """No anomaly that the level excludes; one that it allows, as a control; all layers count the same."""
+    """No anomaly that the level excludes; one that it allows, as a control; all layers count the same.
+
+    A fault was seen and healed.
+    """
     findings = check_list_append(measured, level_of(measured.cell), DRAWN)
+    findings += check_injected(measured.cell, measured.evidence.faults, schedule(measured.cell))
     return [*findings, *common_checks(measured)]
 
 
@@ -123,6 +143,7 @@ SCENARIO = Scenario(
     workload=workload,
     check=check,
     label=level_label,
+    faults=schedule,
     timing_matters=False,
     postgres_topic="isolation levels",
     in_suite=False,

@@ -100,3 +100,32 @@ def test_an_empty_option_is_refused(option: Option, text: str) -> None:
     """An unset variable in a script must not select a default, or an oracle that is weaker."""
     with pytest.raises(UsageError, match=f"--{option.name} is empty"):
         BenchRequest.parse({option.keyword: text}, known_scenarios=("a",))
+
+
+def with_faults(**texts: object) -> BenchRequest:
+    return BenchRequest.parse(texts, known_scenarios=[*KNOWN, "faults", "list-append"])
+
+
+def test_an_option_of_faults_chooses_their_scenario() -> None:
+    for texts in ({"fault": "db-crash"}, {"retry": True}, {"control": "proxy-replay"}):
+        assert with_faults(**texts).scenarios == ("faults",)
+    assert with_faults(fault="db-crash", scenario="list-append").scenarios == ("list-append",)
+    assert with_faults(fault="db-crash", scenario="deadlocks,faults").scenarios == ("deadlocks", "faults")
+    assert with_faults(fault="mixed", shrink=True).shrink
+
+
+@pytest.mark.parametrize(
+    ("texts", "message", "hint"),
+    [
+        ({"fault": "db-crsh"}, "there is no 'db-crsh'", "did you mean 'db-crash'?"),
+        ({"control": "proxy"}, "there is no 'proxy'", "did you mean 'proxy-replay'?"),
+        ({"fault": "db-crash", "scenario": "deadlocks"}, "--fault needs the scenario faults", "leave out --scenario"),
+        ({"retry": True, "scenario": "list-append"}, "--retry needs the scenario faults", "leave out --scenario"),
+        ({"fault": "db-crash", "shrink": True}, "--shrink needs a schedule", "--fault mixed --shrink"),
+        ({"shrink": True}, "--shrink needs a schedule", "--fault mixed --shrink"),
+    ],
+)
+def test_options_of_faults_are_checked(texts: dict[str, object], message: str, hint: str) -> None:
+    with pytest.raises(UsageError, match=message) as caught:
+        with_faults(**texts)
+    assert caught.value.hint == hint

@@ -10,9 +10,11 @@ import pytest
 from harness.load.spec import LoadSpec
 from harness.load.transactions import OPENING_BALANCE
 from harness.model import Finding, Trial
-from harness.plan.scenario import Site, Skip
+from harness.plan.fault_schedule import load_s
+from harness.plan.scenario import RemoteWorkload, Site, Skip
 from harness.record import TrialRecord
 from harness.scenarios import SCENARIOS, SUITE, bank, list_append
+from tests.support.fault_trials import record as fault_record
 from tests.support.histories import history
 from tests.support.list_append import run
 from tests.support.records import FOREIGN, cell, cells, check, counted, measured, verdicts
@@ -224,3 +226,28 @@ def test_bank(level: str) -> None:
 def test_bank_control() -> None:
     assert banked("read-committed", wrong=3)["negative control"].verdict == "shown"
     assert banked("read-committed")["negative control"].verdict == "unknown"
+
+
+def test_a_fault_hits_each_level_for_as_long_as_it_needs() -> None:
+    planned = cells("list-append", fault="db-crash")
+    assert {each.params["fault"] for each in planned} == {"db-crash"}
+    assert {each.params["level"] for each in planned} == set(list_append.LEVELS)
+    assert {(each.requests, each.seconds) for each in planned} == {(None, load_s("db-crash"))}
+    assert len({SCENARIOS["list-append"].label(each) for each in planned}) == len(planned)
+    loads = SCENARIOS["list-append"].workload(Trial(cell=planned[0], number=1, order=1, seed=1))
+    assert not isinstance(loads, RemoteWorkload)
+    assert loads["main"].seconds == load_s("db-crash")
+    with pytest.raises(Skip, match="fixed time"):
+        cells("list-append", fault="db-crash", requests="500")
+
+
+def test_a_fault_has_to_be_seen_and_healed() -> None:
+    good = record("SERIALIZABLE")
+    hit = replace(good.cell, requests=None, seconds=16.0, params={**good.cell.params, "fault": "db-crash"})
+    for values, verdict in (({}, "pass"), ({"seen": ""}, "fail")):
+        evidence = replace(good.evidence, faults=(fault_record("db-crash", **values),))
+        row = replace(good.row, trial=replace(good.row.trial, cell=hit))
+        found = verdicts(check(replace(good, row=row, evidence=evidence)))
+        assert found["fault seen"] == verdict
+        assert found["healed"] == "pass"
+    assert "fault seen" not in verdicts(check(good))
