@@ -17,6 +17,8 @@ OUT_S, IN_S = 3.0, 5.0
 """Longest time from the injection until a sick app host is out of rotation, and from the heal until it is back."""
 RECOVERY_S = 10.0
 """Longest time from the heal until a request succeeds."""
+UNNOTICED_S = 1.0
+"""A fault without a longer time without a success, and without a failed request, has nothing to recover from."""
 WATCHED_S = 2.0
 """Load after the heal without which nothing is known of the recovery."""
 
@@ -65,7 +67,9 @@ def _recovery(judged: _Judged, fault: FaultRecord, effect: FaultEffect, seen: Av
     if accepts is not None and accepts > since:  # no request can succeed before
         since, first, event = accepts, effect.accepted_success_s, "PostgreSQL accepted connections"
     watched_s = max(0.0, (seen.end_us - since) / 1e6)
-    if first is None or first > RECOVERY_S:
+    if watched_s < WATCHED_S and effect.gap_s <= UNNOTICED_S and not effect.failed + effect.unknown:
+        judged.told.append(f"{name}: no request failed, and none had to wait for its end")
+    elif first is None or first > RECOVERY_S:
         text = f"{name}: no request succeeded in {min(watched_s, RECOVERY_S):.1f} s after {event}"
         (judged.failed if watched_s >= WATCHED_S else judged.doubtful).append(text)
     elif alone and effect.back_s is None:

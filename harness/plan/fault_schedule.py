@@ -22,7 +22,8 @@ Part = Literal["app", "db", "lb", "load"]
 class FaultKind:
     """What a plan and a criterion know of a fault.
 
-    `part`: what it hits. `hold_s`: seconds from the injection to the heal. `after_s`: seconds of load after the heal.
+    `part`: what it hits. `hold_s`: seconds from the injection to the heal, and `per_host_s` for each app host besides.
+    `after_s`: seconds of load after the heal.
     `rotation`: the sick app host has to leave HAProxy's rotation and come back in time. `no_failed_request`: every
     request of the trial has to succeed. `first_success_s`: longest time from the instant at which PostgreSQL accepts
     connections until a request succeeds.
@@ -31,6 +32,7 @@ class FaultKind:
     help: str
     part: Part
     hold_s: float = 3.0
+    per_host_s: float = 0.0
     after_s: float = 9.0
     rotation: bool = False
     no_failed_request: bool = False
@@ -43,7 +45,11 @@ KINDS: Mapping[str, FaultKind] = {
         part="app", help="the service of an app host is stopped with SIGSTOP", hold_s=5.0, rotation=True
     ),
     "app-roll": FaultKind(
-        part="app", help="all app hosts restart one by one, as in a deployment", hold_s=25.0, no_failed_request=True
+        part="app",
+        help="all app hosts restart one by one, as in a deployment",
+        hold_s=1.0,
+        per_host_s=6.0,
+        no_failed_request=True,
     ),
     "host-down": FaultKind(part="app", help="an app host is switched off, and on again"),
     "db-backend-kill": FaultKind(
@@ -139,9 +145,14 @@ def reduced(kept: Sequence[int]) -> str:
     return f"{MIXED}:{'+'.join(map(str, kept))}"
 
 
-def load_s(fault: str) -> float:
+def hold_s(fault: str, hosts: int) -> float:
+    """Seconds from the injection of a fault to its heal, with so many app hosts."""
+    return KINDS[fault].hold_s + hosts * KINDS[fault].per_host_s
+
+
+def load_s(fault: str, hosts: int) -> float:
     """Seconds of load that show a fault's before, during and after."""
-    return AT_S + KINDS[fault].hold_s + KINDS[fault].after_s
+    return AT_S + hold_s(fault, hosts) + KINDS[fault].after_s
 
 
 def schedule(cell: Cell) -> tuple[PlannedFault, ...]:
@@ -160,14 +171,13 @@ def schedule(cell: Cell) -> tuple[PlannedFault, ...]:
         if max(kept, default=-1) >= len(planned):
             raise UsageError(f"--fault {fault}: the schedule has {len(planned)} faults, counted from 0")
         return tuple(planned[number] for number in kept)
-    kind = KINDS[fault]
-    scale = min(1.0, seconds / load_s(fault))
+    scale = min(1.0, seconds / load_s(fault, cell.hosts))
     count = cell.hosts if control == "proxy-replay" else 1  # one kill meets few requests in flight
     return tuple(
         PlannedFault(
             fault=fault,
             at_s=round((AT_S + 2 * host) * scale, 3),
-            hold_s=round((1.0 if count > 1 else kind.hold_s) * scale, 3),
+            hold_s=round((1.0 if count > 1 else hold_s(fault, cell.hosts)) * scale, 3),
             host=host,
             idle=control == "no-injection",
         )
@@ -189,9 +199,9 @@ def _mixed(cell: Cell, seconds: float) -> list[PlannedFault]:
     while names and at_s < last_s:
         busy = [KINDS[each.fault].part for each in planned if each.at_s + each.hold_s + RECOVERY_S > at_s]
         name = rng.choice(names)
-        hold_s = round(KINDS[name].hold_s * rng.uniform(0.5, 1.5), 1)
+        held_s = round(hold_s(name, cell.hosts) * rng.uniform(0.5, 1.5), 1)
         host = rng.randrange(64)
-        if len(busy) < 2 and KINDS[name].part not in busy and at_s + hold_s <= last_s:
-            planned.append(PlannedFault(fault=name, at_s=round(at_s, 1), hold_s=hold_s, host=host))
+        if len(busy) < 2 and KINDS[name].part not in busy and at_s + held_s <= last_s:
+            planned.append(PlannedFault(fault=name, at_s=round(at_s, 1), hold_s=held_s, host=host))
         at_s += rng.uniform(*PAUSE_S)
     return planned

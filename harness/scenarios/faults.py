@@ -129,7 +129,7 @@ def _cell(name: str, glance: Cell, options: BenchRequest, site: Site) -> Cell:
         missing = [each for each in without(options, site) if each != LOAD_HOST_KILL]
         params |= {"seed": options.seed} | ({"without": "+".join(missing)} if missing else {})
     else:
-        seconds = options.seconds or (QUICK_S if options.quick else load_s(name))
+        seconds = options.seconds or (QUICK_S if options.quick else load_s(name, glance.hosts))
     if options.retry:
         params["retries"] = RETRIES
     share = REPLAY_SHARE if options.control == "proxy-replay" else SHARE

@@ -55,7 +55,7 @@ def cells(options: BenchRequest, site: Site) -> list[Cell]:
 
 def _with_fault(cell: Cell, fault: str, options: BenchRequest) -> Cell:
     seed = {"seed": options.seed} if is_mixed(fault) else {}
-    seconds = options.seconds or (MIXED_S if is_mixed(fault) else load_s(fault))
+    seconds = options.seconds or (MIXED_S if is_mixed(fault) else load_s(fault, cell.hosts))
     return replace(cell, requests=None, seconds=seconds, params={**cell.params, "fault": fault, **seed})
 
 

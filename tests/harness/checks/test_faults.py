@@ -131,6 +131,13 @@ def test_a_database_that_is_back_when_the_load_ends_leaves_it_unknown(accepts_s:
     assert "after PostgreSQL accepted connections" in found.detail
 
 
+def test_a_fault_that_no_request_noticed_needs_no_recovery() -> None:
+    late = {"healing_us": round(20 * S), "healed_us": round(21 * S)}
+    assert verdicts(trial("app-roll", **late), "app-roll")[names.RECOVERS] == "pass"
+    slow = trial("app-roll", out=(AT_S, AT_S + 2), **late)
+    assert verdicts(slow, "app-roll")[names.RECOVERS] == "unknown"
+
+
 def test_half_the_rate_is_no_recovery() -> None:
     doctored = trial("db-crash")
     for row, due in enumerate(doctored.samples.due_us):

@@ -19,6 +19,7 @@ from harness.plan.fault_schedule import (
     MIXED_S,
     QUICK_S,
     RECOVERY_S,
+    hold_s,
     load_s,
     parse_faults,
     reduced,
@@ -33,11 +34,16 @@ def cell(fault: str, seconds: float, **params: object) -> Cell:
 
 @pytest.mark.parametrize("fault", KINDS)
 def test_a_single_fault_has_a_before_and_an_after(fault: str) -> None:
-    (whole,), (short,) = schedule(cell(fault, load_s(fault))), schedule(cell(fault, QUICK_S))
-    assert whole == PlannedFault(fault=fault, at_s=AT_S, hold_s=KINDS[fault].hold_s)
-    assert short.at_s >= 1.5
-    assert short.at_s + short.hold_s <= QUICK_S - 3
-    assert 14 <= load_s(fault) <= 26
+    (whole,), (short,) = schedule(cell(fault, load_s(fault, 4))), schedule(cell(fault, QUICK_S))
+    assert whole == PlannedFault(fault=fault, at_s=AT_S, hold_s=hold_s(fault, 4))
+    assert short.at_s >= 0.8
+    assert short.at_s + short.hold_s <= QUICK_S - 1.5
+    assert 14 <= load_s(fault, 4) <= 40
+
+
+def test_restarting_all_hosts_takes_longer_with_more_of_them() -> None:
+    assert load_s("app-roll", 8) == load_s("app-roll", 4) + 24
+    assert load_s("app-kill", 8) == load_s("app-kill", 4)
 
 
 def test_a_cell_without_a_fault_has_no_schedule() -> None:
@@ -46,7 +52,7 @@ def test_a_cell_without_a_fault_has_no_schedule() -> None:
 
 def test_all_faults_together_take_less_than_ten_minutes() -> None:
     overhead_s = 12.0  # configure, reset, snapshots, collecting the samples, store
-    assert sum(load_s(fault) + overhead_s for fault in KINDS) < 560
+    assert sum(load_s(fault, 4) + overhead_s for fault in KINDS) < 560
 
 
 @pytest.mark.parametrize("seed", range(30))

@@ -232,11 +232,11 @@ def test_a_fault_hits_each_level_for_as_long_as_it_needs() -> None:
     planned = cells("list-append", fault="db-crash")
     assert {each.params["fault"] for each in planned} == {"db-crash"}
     assert {each.params["level"] for each in planned} == set(list_append.LEVELS)
-    assert {(each.requests, each.seconds) for each in planned} == {(None, load_s("db-crash"))}
+    assert {(each.requests, each.seconds) for each in planned} == {(None, load_s("db-crash", 4))}
     assert len({SCENARIOS["list-append"].label(each) for each in planned}) == len(planned)
     loads = SCENARIOS["list-append"].workload(Trial(cell=planned[0], number=1, order=1, seed=1))
     assert not isinstance(loads, RemoteWorkload)
-    assert loads["main"].seconds == load_s("db-crash")
+    assert loads["main"].seconds == load_s("db-crash", 4)
     with pytest.raises(Skip, match="fixed time"):
         cells("list-append", fault="db-crash", requests="500")
 
