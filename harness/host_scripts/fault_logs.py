@@ -1,8 +1,7 @@
-"""Prints what units and PostgreSQL logged lately, one JSON line each: [µs since 1970, unit, text].
+"""Prints what units and PostgreSQL logged since an instant, one JSON line each: [µs since 1970, unit, text].
 
-The argument is JSON: {"units": patterns, "postgres": whether to read the server's log file, "since_s": how many seconds
-ago the span began, "most": lines}. The first line is the host's clock in µs since 1970. Where there are too many lines,
-errors are kept first, then the earliest.
+The argument is JSON: {"units": patterns, "postgres": whether to read the server's log file, "since_s": in seconds since
+1970 by the host's clock, "most": lines}. Where there are too many lines, errors are kept first, then the earliest.
 """
 
 from __future__ import annotations
@@ -77,12 +76,10 @@ def chosen(lines: list[Line], most: int) -> list[Line]:
 
 
 def main() -> None:
-    job, now_s = json.loads(sys.argv[1]), time.time()
-    since_s = now_s - job["since_s"]
-    lines = list(journal(job["units"], since_s)) if job["units"] else []
+    job = json.loads(sys.argv[1])
+    lines = list(journal(job["units"], job["since_s"])) if job["units"] else []
     if job["postgres"]:
-        lines += postgres(Path("/var/log/postgresql"), round(since_s * 1e6))
-    print(round(now_s * 1e6))
+        lines += postgres(Path("/var/log/postgresql"), round(job["since_s"] * 1e6))
     for at_us, unit, text in chosen(sorted(lines), job["most"]):
         print(json.dumps([at_us, unit, text[:MOST_TEXT]]))
 
