@@ -178,10 +178,10 @@ def test_gate_of_variants() -> None:
 
 def test_worst_verdict_of_several_runs_counts() -> None:
     a = [run(FIVE, f"A{n}") for n in range(3)]
-    b = [run(FIVE, f"B{n}", verdict=verdict) for n, verdict in enumerate(("pass", "unknown", "fail"))]
-    GATE.enforce(compare(a, [b[0]]))
-    assert "has the verdict unknown" in inconclusive(compare(a, b[:2])).message
-    with pytest.raises(CriterionFailed, match=r"B \(B0,B1,B2\) has the verdict fail"):
+    b = [run(FIVE, f"B{n}", verdict=verdict) for n, verdict in enumerate(("pass", "pass", "unknown", "fail"))]
+    GATE.enforce(compare(a, b[:2]))
+    assert "has the verdict unknown" in inconclusive(compare(a, b[:3])).message
+    with pytest.raises(CriterionFailed, match=r"B \(B0,B1,B2,B3\) has the verdict fail"):
         GATE.enforce(compare(a, b))
 
 
