@@ -6,8 +6,10 @@ A table is between `<!-- NAME: written by ./run docs -->` and `<!-- end of NAME 
 from __future__ import annotations
 
 import re
+import textwrap
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import fields
+from functools import partial
 from inspect import Parameter, signature
 from pathlib import Path
 
@@ -18,22 +20,18 @@ from app.settings import Settings
 from harness.cli.task_groups import examples_of
 from harness.plan.fault_schedule import KINDS
 from harness.plan.options import OPTIONS
+from harness.plan.scenario import Scenario
 from harness.scenarios import SCENARIOS
 
 ROOT = Path(__file__).parents[1]
-DOCUMENTS = ("README.md", "docs/commands.md", "docs/settings.md")
+DOCUMENTS = ("README.md", "docs/commands.md", "docs/faults.md", "docs/scenarios.md", "docs/settings.md")
+WIDTH = 120
 
 
 def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
     titles = list(head)
     lines = [f"| {' | '.join(titles)} |", f"|{'---|' * len(titles)}"]
     return "\n".join([*lines, *(f"| {' | '.join(cells)} |" for cells in rows)])
-
-
-def bench_options() -> str:
-    """One row per option of bench."""
-    rows = [(f"`--{option.name} {option.value}`".replace(" `", "`"), option.help) for option in OPTIONS.values()]
-    return _table(("option", "meaning"), rows)
 
 
 def commands() -> str:
@@ -79,7 +77,24 @@ def scenarios() -> str:
 
 def faults() -> str:
     """One row per fault that can be injected."""
-    return _table(("fault", "what happens"), [(f"`{name}`", kind.help) for name, kind in KINDS.items()])
+    rows = [(f"`{name}`", kind.help, PARTS[kind.part], f"{kind.hold_s:g} s") for name, kind in KINDS.items()]
+    return _table(("fault", "what happens", "hits", "healed after"), rows)
+
+
+PARTS = {"app": "service", "db": "database", "lb": "load balancer", "load": "load host"}
+
+
+def _scenario(scenario: Scenario) -> str:
+    """A scenario's question, criteria and background."""
+    paragraphs = [f"**{scenario.question}**", *(["*Only with `--scenario`.*"] if not scenario.in_suite else [])]
+    paragraphs.append("\n".join(_wrapped(f"- {criterion}", "  ") for criterion in scenario.criteria))
+    if scenario.background:
+        paragraphs.append(_wrapped(scenario.background))
+    return "\n\n".join(paragraphs)
+
+
+def _wrapped(text: str, indent: str = "") -> str:
+    return textwrap.fill(text, WIDTH, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
 
 
 def service_settings() -> str:
@@ -105,13 +120,12 @@ def _role(role: str) -> str:
 
 ROLES = sorted(path.name for path in (ROOT / "playbooks/roles").iterdir() if path.is_dir())
 TABLES: dict[str, Callable[[], str]] = {
-    "bench options": bench_options,
     "commands": commands,
     "scenarios": scenarios,
     "faults": faults,
     "service settings": service_settings,
     "role settings": role_settings,
-}
+} | {f"scenario {name}": partial(_scenario, scenario) for name, scenario in SCENARIOS.items()}
 
 
 def rendered(text: str) -> str:

@@ -1,6 +1,6 @@
 """The options of `bench`: one field of BenchRequest per option, with its help line and its parser.
 
-The command line (tasks.py), tab completion, the table in README.md and the parser are all made from these fields.
+The command line (tasks.py), tab completion, docs/commands.md and the parser are all made from these fields.
 Pure and quick to import, because tab completion imports it. Options arrive as text (Invoke answers a bad integer with
 a traceback); a value that is not allowed is a UsageError that names the option, the value and what is allowed.
 """

@@ -1,7 +1,7 @@
 """Providers, the sources of hosts: podman (system containers), vm (QEMU) and static (existing SSH machines).
 
 A new provider is one module with the members of `Provider` and one line in PROVIDERS; beside them it needs an
-inventory file, its playbooks, and a row in the README. Code outside this package never compares a provider's name:
+inventory file, its playbooks, and a row in docs/rig.md. Code outside this package never compares a provider's name:
 it asks the provider.
 """
 

@@ -23,7 +23,7 @@ def test_a_provider_that_makes_hosts_has_an_inventory_and_a_playbook(name: str) 
     if provider.MAKES_HOSTS:
         assert read_inventory(ROOT / provider.INVENTORY, ROLES_DIR).provider == name
         assert (PLAYBOOKS / f"{name}_create.yml").exists()
-    assert f"| `{name}`" in (ROOT / "README.md").read_text(encoding="utf-8")
+    assert f"| `{name}`" in (ROOT / "docs/rig.md").read_text(encoding="utf-8")
 
 
 def test_the_defaults_are_providers() -> None:
