@@ -18,6 +18,7 @@ SYMBOLS: Mapping[str, str] = {
     "unknown": "?",
     "invalid": "!",
     "warning": "!",
+    "not held": "≠",
     "not measured": NOTHING,
 }
 """Each verdict has a symbol and its word, never a colour alone."""

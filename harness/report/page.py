@@ -16,24 +16,31 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from harness.analysis.bottleneck import MEANING
+from harness.checks.finding import judged
 from harness.plan.scenario import Scenario
 from harness.report.cell_labels import reading_order
+from harness.report.charts.drawing import checked
+from harness.report.charts.rig import rig_drawing, rig_words
+from harness.report.charts.theme import DARK
 from harness.report.criteria import Answer
 from harness.report.formatting import SYMBOLS
-from harness.report.page_model import Fold, Section, Table
+from harness.report.notices import Notices, notices
+from harness.report.page_model import Fold, Picture, Section, Table
 from harness.report.run_summary import Headline, RunSummary
 from harness.report.scenario_extras import SCENARIO_EXTRAS, extras_of
 from harness.report.section_input import SectionInput
-from harness.report.sections.environment import environment_tables, reproduction
-from harness.report.sections.scenario import section
+from harness.report.sections.environment import environment_blocks, reproduction
+from harness.report.sections.scenario import anchor_of, section
 from harness.report.sections.sqlite_vs_postgres import wrote_to_sqlite
 from harness.report.sections.validity import validity_tables
 from harness.report.summary import ScenarioSummary, names_of
+from harness.report.tiles import Tile, tiles
 from harness.report.trial_data import read_trials
 from harness.scenarios import SCENARIOS
 from harness.store.files import write_atomically
+from harness.store.manifest import RigRecord
 from harness.store.rig_cores import created_hosts, shares_cores
-from harness.text import printable
+from harness.text import plural, printable
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -48,15 +55,17 @@ class Page:
     status: str
     command: str
     headline: Headline
+    about: str
+    """How much was measured, and for how long."""
+    rig: Picture | None
+    tiles: tuple[Tile, ...]
     answers: tuple[Answer, ...]
-    warnings: tuple[str, ...]
-    skipped: tuple[tuple[str, str], ...]
+    notices: Notices
     sections: tuple[Section, ...]
     validity: tuple[Table | Fold, ...]
-    environment: tuple[Table, ...]
+    environment: tuple[Table | Fold, ...]
     reproduction: tuple[str, ...]
     created_hosts: bool
-    damage: tuple[str, ...] = ()
 
 
 def write_report(summary: RunSummary) -> Path:
@@ -85,6 +94,8 @@ def build(summary: RunSummary, scenarios: Mapping[str, Scenario] = SCENARIOS) ->
             explains_sqlite=one.name in explains,
         )
 
+    inputs = [input_of(one) for one in summary.scenarios]
+    shown = tiles(summary, inputs)
     return Page(
         run_id=run.run_id,
         started=manifest.started,
@@ -92,16 +103,33 @@ def build(summary: RunSummary, scenarios: Mapping[str, Scenario] = SCENARIOS) ->
         status=manifest.status,
         command=manifest.code.command,
         headline=summary.headline,
+        about=_about(summary),
+        rig=_rig(manifest.rig),
+        tiles=shown,
         answers=summary.answers,
-        warnings=tuple(manifest.warnings),
-        skipped=tuple(manifest.skipped.items()),
-        sections=tuple(section(input_of(one)) for one in summary.scenarios),
+        notices=notices(summary, shown, data.damage),
+        sections=tuple(section(one) for one in inputs),
         validity=tuple(validity_tables(manifest, data.trials, summary.scenarios)),
-        environment=tuple(environment_tables(manifest)),
+        environment=tuple(environment_blocks(manifest)),
         reproduction=reproduction(manifest),
         created_hosts=created_hosts(manifest.rig),
-        damage=data.damage,
     )
+
+
+def _about(summary: RunSummary) -> str:
+    """Returns `47 trials of 9 scenarios in 312 s, 88 checks`."""
+    run = summary.run
+    seconds = sum(run.manifest.stages.values())
+    took = f" in {seconds:,.0f} s" if seconds >= 1 else ""
+    measured = f"{plural(len(run.rows), 'trial')} of {plural(len(summary.scenarios), 'scenario')}{took}"
+    return f"{measured}, {plural(len(judged(run.findings)), 'check')}"
+
+
+def _rig(rig: RigRecord) -> Picture | None:
+    """Returns the drawing of the rig; None for a run that knows no hosts."""
+    shared = shares_cores(rig)
+    drawing = rig_drawing(rig, shared_cores=shared)
+    return Picture(caption="", svg=checked(drawing), alt=rig_words(rig, shared_cores=shared)) if drawing else None
 
 
 def render(page: Page) -> str:
@@ -114,9 +142,17 @@ def render(page: Page) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    style = (TEMPLATES / "page.css").read_text(encoding="utf-8")
+    style = (TEMPLATES / "page.css").read_text(encoding="utf-8") + dark_drawings()
     digest = b64encode(hashlib.sha256(style.encode()).digest()).decode()
     text = environment.get_template("page.html.j2").render(
-        page=page, style=style, style_hash=f"sha256-{digest}", symbols=SYMBOLS, saturated=MEANING
+        page=page, style=style, style_hash=f"sha256-{digest}", symbols=SYMBOLS, saturated=MEANING, anchor_of=anchor_of
     )
     return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def dark_drawings() -> str:
+    """Returns the style that replaces the colours of drawings on a dark page."""
+    rules = "".join(
+        f'svg [{kind}="{light}" i]{{{kind}:{dark}}}' for light, dark in DARK.items() for kind in ("fill", "stroke")
+    )
+    return f"@media screen and (prefers-color-scheme: dark){{{rules}}}\n"

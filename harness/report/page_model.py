@@ -42,21 +42,26 @@ class Table:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prose:
-    """Paragraphs with a title; a paragraph that begins with `$ ` is a command."""
+    """Paragraphs, then points, with a title or without; a paragraph that begins with `$ ` is a command.
+
+    Words between backticks are code.
+    """
 
     kind: ClassVar[str] = "prose"
-    title: str
-    paragraphs: tuple[str, ...]
-    anchor: str = ""
+    title: str = ""
+    paragraphs: tuple[str, ...] = ()
+    points: tuple[str, ...] = ()
     see: tuple[tuple[str, str], ...] = ()
     """Links to related parts of the page: their anchors and texts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Picture:
-    """A chart as SVG text from the project's own renderer, with its text alternative."""
+    """A chart as SVG text from the project's own renderer, with its text alternative; `title` is its finding."""
 
     kind: ClassVar[str] = "picture"
+    title: str = ""
+    subtitle: str = ""
     caption: str
     svg: str
     alt: str
@@ -64,11 +69,13 @@ class Picture:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fold:
-    """Blocks that are hidden behind their title until the reader opens it."""
+    """Blocks that are hidden behind their title unless `open`; `anchor` is its id on the page."""
 
     kind: ClassVar[str] = "fold"
     title: str
-    blocks: tuple[Table | Prose | Picture, ...]
+    blocks: tuple[Block, ...]
+    anchor: str = ""
+    open: bool = False
 
 
 Block = Table | Prose | Picture | Fold
@@ -86,9 +93,10 @@ class Line:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Section:
-    """A scenario: its question, the answer, the criteria, the findings, and the figures.
+    """A scenario as a card: its question, the answer, the picture that shows it, the checks, and the details.
 
-    `findings`: all that do not pass, and the first of each check that passes; `more`: the other passes.
+    `findings`: all that do not pass, and the first of each check that passes; `more`: the other passes. `verdict`: a
+    verdict of checks, `invalid`, or `not held` where all checks pass and some claim does not hold.
     """
 
     name: str
@@ -96,8 +104,13 @@ class Section:
     question: str
     answer: str
     verdict: str
-    background: str = ""
-    criteria: tuple[str, ...] = ()
+    common: str = ""
+    """The settings that all cells share."""
+    picture: Picture | None = None
+    checks: str = ""
+    """How many checks there are, by verdict."""
+    checks_open: bool = False
+    """Whether some finding needs to be read: the checks are not folded."""
     findings: tuple[Line, ...] = ()
     more: tuple[Line, ...] = ()
     blocks: tuple[Block, ...] = ()

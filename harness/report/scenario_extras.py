@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from harness.checks import names
+from harness.report import scenario_answers as answers
 from harness.report.charts import select
-from harness.report.charts.select import Chart
+from harness.report.charts.drawing import Chart
 from harness.report.page_model import Block
 from harness.report.section_input import SectionInput
 from harness.report.sections.capacity import capacity_blocks, capacity_charts, capacity_headline
@@ -18,7 +19,6 @@ from harness.report.sections.scaling import scaling_charts, scaling_tables
 from harness.report.sections.sqlite_vs_postgres import claims_tables
 from harness.report.sections.transactions import cycle_charts, transaction_blocks
 from harness.report.summary import ScenarioSummary
-from harness.text import plural
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,24 +29,12 @@ class ScenarioExtras:
     blocks: Callable[[SectionInput], Iterator[Block]] = lambda _: iter(())
     headline: Callable[[ScenarioSummary], str] = lambda _: ""
     """What the scenario showed, for the headline of a run that passes; empty where it showed less."""
+    answer: Callable[[SectionInput], str] = lambda _: ""
+    """The answer of a scenario that passes; empty: the findings that decide are the answer."""
     counts_by_key: bool = False
     """Whether a chart shows the acknowledged increments of each key; the samples are read for it."""
     explains_sqlite: bool = False
     """Whether the explanation of SQLite's errors belongs here, if the run has the scenario."""
-
-
-def kept_writes(summary: ScenarioSummary) -> str:
-    """Returns `1,000 of 1,000 concurrent writes acknowledged over 4 app hosts, none lost`; empty if one was lost."""
-    cells = [cell for cell in summary.cells if cell.cell.backend == "postgres"]
-    if not cells or any(cell.lost != 0 for cell in cells):
-        return ""
-    sent, ok = sum(cell.sent or 0 for cell in cells), sum(cell.ok or 0 for cell in cells)
-    hosts = sorted({cell.cell.hosts for cell in cells})
-    clients = {cell.cell.clients for cell in cells}
-    trials = sum(cell.trials for cell in cells)
-    over = plural(hosts[0], "app host") if len(hosts) == 1 else f"{hosts[0]} to {hosts[-1]} app hosts"
-    each = f" in {trials} trials of {min(clients):,} at once" if trials > 1 and len(clients) == 1 else ""
-    return f"{ok:,.0f} of {sent:,.0f} concurrent writes acknowledged over {over}{each}, none lost"
 
 
 SCENARIO_EXTRAS: Mapping[str, ScenarioExtras] = {
@@ -54,9 +42,16 @@ SCENARIO_EXTRAS: Mapping[str, ScenarioExtras] = {
         blocks=numbers_table("Rows per second", names.ALL_OR_NOTHING, {"rows_per_s": "rows/s"})
     ),
     "capacity": ScenarioExtras(charts=capacity_charts, blocks=capacity_blocks, headline=capacity_headline),
-    "concurrent-writes": ScenarioExtras(charts=select.convergence, headline=kept_writes, counts_by_key=True),
+    "concurrent-writes": ScenarioExtras(
+        charts=select.convergence,
+        headline=answers.kept_writes,
+        answer=answers.concurrent_writes,
+        counts_by_key=True,
+    ),
+    "deadlocks": ScenarioExtras(answer=answers.deadlocks),
+    "isolation": ScenarioExtras(charts=select.isolation, blocks=isolation_blocks, answer=answers.isolation),
+    "long-transactions": ScenarioExtras(answer=answers.long_transactions),
     "faults": ScenarioExtras(charts=fault_charts, blocks=fault_blocks, headline=fault_headline),
-    "isolation": ScenarioExtras(charts=select.isolation, blocks=isolation_blocks),
     "list-append": ScenarioExtras(charts=cycle_charts, blocks=transaction_blocks),
     "bank": ScenarioExtras(
         blocks=numbers_table(
@@ -73,6 +68,7 @@ SCENARIO_EXTRAS: Mapping[str, ScenarioExtras] = {
     ),
     "pool-sweep": ScenarioExtras(
         charts=select.pool_sweep,
+        answer=answers.pool_sweep,
         blocks=numbers_table(
             "Time and connections by pool size",
             names.EFFECTIVE_POOL_SIZE,
@@ -85,8 +81,11 @@ SCENARIO_EXTRAS: Mapping[str, ScenarioExtras] = {
             },
         ),
     ),
-    "scaling": ScenarioExtras(charts=scaling_charts, blocks=scaling_tables),
-    "sqlite-vs-postgres": ScenarioExtras(charts=select.backends, blocks=claims_tables, explains_sqlite=True),
+    "scaling": ScenarioExtras(charts=scaling_charts, blocks=scaling_tables, answer=answers.scaling),
+    "sqlite-vs-postgres": ScenarioExtras(
+        charts=select.backends, blocks=claims_tables, answer=answers.sqlite_vs_postgres, explains_sqlite=True
+    ),
+    "throughput": ScenarioExtras(answer=answers.throughput),
 }
 """Scenario -> its extras. A scenario without an entry has only what all scenarios have."""
 

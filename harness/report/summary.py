@@ -17,7 +17,6 @@ from harness.record import TrialResult
 from harness.report.cell_labels import Labels, labels, reading_order
 from harness.report.formatting import NOTHING
 from harness.store.run_reader import Run
-from harness.text import plural
 
 NO_REASON = "no reason was recorded"
 
@@ -167,15 +166,12 @@ def _whole(value: object) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
-MOST_DECIDING = 3
+MOST_DECIDING = 2
 """An answer names at most this many of the findings that judge several cells together."""
 
 
-def scenario_answer(scenario: ScenarioSummary) -> str:
-    """Returns the answer in one sentence: how many checks pass, and the findings that decide.
-
-    These are the findings about several cells together, or else the first one.
-    """
+def deciding(scenario: ScenarioSummary) -> str:
+    """Returns the findings that decide, in one sentence: those about several cells together, or else the first one."""
     findings = judged(scenario.findings)
     if not findings:
         figures = "; ".join(f"{f.check}: {f.detail}" for f in scenario.findings[:MOST_DECIDING])
@@ -183,28 +179,7 @@ def scenario_answer(scenario: ScenarioSummary) -> str:
     verdict = worst(f.verdict for f in findings)
     same = [f for f in findings if f.verdict == verdict]
     shown = [f for f in scenario.findings if f.verdict == "shown"]
-    total = plural(len(findings), "check")
-    counts = {
-        "pass": f"All {total} pass" if len(findings) > 1 else "The check passes",
-        "fail": f"{len(same)} of {total} {'fails' if len(same) == 1 else 'fail'}",
-        "unknown": f"{len(same)} of {total} could not be answered",
-    }[verdict]
-    invalid = sum(cell.trials - cell.valid for cell in scenario.cells)
-    warning = f" No claim is based on {plural(invalid, 'invalid trial')}." if invalid else ""
-    claims = {
-        f.check.removeprefix(names.CLAIM): bool(f.numbers["held"]) for f in scenario.findings if "held" in f.numbers
-    }
-    if claims and verdict == "pass":
-        return f"{counts}; {_claims(claims)}.{warning}"
     likely = [*same, *shown] if verdict == "pass" else same
     times = Counter(f.check for f in likely)
-    deciding = [f for f in likely if times[f.check] == 1 and len(scenario.cells) > 1] or same[:1]
-    details = "; ".join(f"{f.check}: {f.detail}" for f in deciding[:MOST_DECIDING])
-    return f"{counts}; {details}.{warning}"
-
-
-def _claims(claims: Mapping[str, bool]) -> str:
-    """Returns `4 of 5 claims hold (throughput does not)`."""
-    others = [name for name, held in claims.items() if not held]
-    except_for = f" ({', '.join(others)} {'does' if len(others) == 1 else 'do'} not)" if others else ""
-    return f"{sum(claims.values())} of {plural(len(claims), 'claim')} hold{except_for}"
+    chosen = [f for f in likely if times[f.check] == 1 and len(scenario.cells) > 1] or same[:1]
+    return "; ".join(f"{f.check}: {f.detail}" for f in chosen[:MOST_DECIDING]) + "."

@@ -11,6 +11,8 @@ from harness.report.charts.theme import (
     BLUE,
     GOOD,
     INK,
+    PALE,
+    PAPER,
     RED,
     UNTRIED,
     WIDTH,
@@ -32,9 +34,9 @@ SHOWN_KEYS = 20
 PREVENTED, POSSIBLE = "prevented", "possible"
 FORBIDDEN, UNKNOWN = "occurred although documented as prevented", "not known"
 PANELS = {
-    "standard": ("standard allows", 32),
-    "documented": ("manual documents", 32),
-    "observed": ("observed here", 78),
+    "standard": ("standard", 28),
+    "documented": ("manual", 28),
+    "observed": ("observed here", 56),
 }
 INITIALS = {"READ UNCOMMITTED": "RU", "READ COMMITTED": "RC", "REPEATABLE READ": "RR", "SERIALIZABLE": "SER"}
 
@@ -65,7 +67,7 @@ def convergence(rows: Rows, *, title: str, subtitle: str = "", because: str = "n
     x = axis("acknowledged", "increments: acknowledged (bar) and in the database (tick)", scale=extent)
     colours = {"domain": ["as acknowledged", "not as acknowledged"], "range": [BLUE, RED]}
     layers = [
-        {"mark": {"type": "bar", "color": "#C9D6DF", "height": {"band": 0.75}}, "encoding": {"y": y, "x": x}},
+        {"mark": {"type": "bar", "color": PALE, "height": {"band": 0.75}}, "encoding": {"y": y, "x": x}},
         {"mark": {"type": "tick", "thickness": 4, "size": 22, "opacity": 1},
          "encoding": {"y": y, "x": x | {"field": "final"}, "color": axis("sound", None, "nominal", scale=colours)}},
         {"transform": [{"calculate": "max(datum.acknowledged, datum.final)", "as": "end"}],
@@ -101,12 +103,12 @@ def isolation(rows: Rows, *, title: str, subtitle: str = "", because: str = "no 
             "x": axis("level", None, "nominal", sort=sort["x"], axis=level),
             "y": axis("case", None, "nominal", sort=sort["y"], axis=names),
         }
-        ink = {"condition": {"test": f"datum.meaning === '{FORBIDDEN}'", "value": "white"}, "value": INK}
+        ink = {"condition": {"test": f"datum.meaning === '{FORBIDDEN}'", "value": PAPER}, "value": INK}
         panels.append({
             "width": {"step": width}, "height": {"step": 24}, "data": {"values": values},
             "title": {"text": heading, "fontSize": 12, "offset": 4, "frame": "group"},
             "layer": [
-                {"mark": {"type": "rect", "stroke": "white", "strokeWidth": 2},
+                {"mark": {"type": "rect", "stroke": PAPER, "strokeWidth": 2},
                  "encoding": {**position, "color": colour}},
                 {"mark": {"type": "text", "fontSize": 10},
                  "encoding": {**position, "text": {"field": "text"}, "color": ink}},

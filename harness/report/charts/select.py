@@ -1,22 +1,18 @@
-"""The charts of a scenario and their titles: figures in, pictures out. Pure except for the drawing."""
+"""The charts of a scenario and their titles: figures in, specifications out. Pure."""
 
 from __future__ import annotations
 
 import math
-import re
-import zlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
 from statistics import fmean
 
 from harness.checks import names
 from harness.model import BACKEND_NAMES
 from harness.report.cell_labels import without
 from harness.report.charts import correctness, speed, theme
-from harness.report.charts.theme import Spec
+from harness.report.charts.drawing import Chart
 from harness.report.formatting import number, percent
-from harness.report.page_model import Picture
 from harness.report.section_input import SectionInput
 from harness.report.summary import CellSummary, ScenarioSummary
 from harness.report.trial_data import Second, TrialData
@@ -27,21 +23,6 @@ LEAST_SECONDS = 5
 MOST_STEPS = 600
 """Steps of a timeline: more than there are pixels would only make the page larger."""
 
-_TAGS = frozenset({"svg", "g", "path", "rect", "line", "text", "tspan", "defs", "clipPath", "title", "desc"})
-
-
-class Forbidden(ValueError):
-    """A drawing contains an element or attribute that the project's charts never have."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Chart:
-    """A specification, its caption, and its text alternative."""
-
-    spec: Spec
-    caption: str = ""
-    alt: str
-
 
 def charts(source: SectionInput) -> Iterator[Chart]:
     """Returns the charts that every scenario can have; one without data is left out."""
@@ -49,35 +30,6 @@ def charts(source: SectionInput) -> Iterator[Chart]:
     yield from _spread(source)
     yield from _curves(source)
     yield from _timeline(source)
-
-
-def drawn(scenario: str, charts: Iterable[Chart]) -> list[Picture]:
-    """Returns the charts as pictures; their ids are unique on the page."""
-    prefix = f"chart-{zlib.crc32(scenario.encode()):x}"
-    return [
-        picture(chart.spec, chart.caption, chart.alt, prefix=f"{prefix}-{position}-")
-        for position, chart in enumerate(charts, start=1)
-    ]
-
-
-def picture(spec: Spec, caption: str, alt: str, *, prefix: str) -> Picture:
-    """Returns a specification drawn as SVG. Its ids begin with `prefix`, so several fit on one page.
-
-    Raises Forbidden for a drawing with anything but shapes and text.
-    """
-    svg = speed.svg(spec)
-    unexpected = set(re.findall(r"<\s*/?\s*([^\s>/]+)", svg)) - _TAGS
-    if unexpected or re.search(r"<[^>]*\s(?:on\w+|href|xlink:href|style)\s*=", svg):
-        raise Forbidden(f"a chart has {', '.join(sorted(unexpected)) or 'a link, a style or a handler'}")
-    svg = re.sub(r'(<[^>]*\sid=")', rf"\1{prefix}", svg).replace("url(#", f"url(#{prefix}")
-    return Picture(caption=caption, svg=_smaller(svg), alt=alt)
-
-
-def _smaller(svg: str) -> str:
-    """Removes what is invisible: texts for screen readers (the page has its own), empty paths, hundredths of a px."""
-    svg = re.sub(r' (?:aria-\w+|role|class|pointer-events)="[^"]*"', "", svg)
-    svg = re.sub(r'<path d="(?:M0,0h0v0h0Z)?"[^>]*/>', "", svg)
-    return re.sub(r'(?<= d=")[^"]*', lambda path: re.sub(r"(\.\d)\d+", r"\1", path[0]), svg)
 
 
 def convergence(source: SectionInput) -> Iterator[Chart]:

@@ -7,12 +7,10 @@ row without the figure is left out.
 
 from __future__ import annotations
 
-import json
 import statistics
 
-import vl_convert
-
 from harness.analysis.scaling_law import UslFit
+from harness.report.charts.line_ends import ROOM, domain, ends, labels
 from harness.report.charts.theme import (
     BLUE,
     GREEN,
@@ -34,16 +32,7 @@ from harness.report.charts.theme import (
     room,
 )  # fmt: skip
 
-VEGA_LITE = "5.20"
-"""The version of Vega-Lite that draws the charts."""
-
 LATENCY, SERVICE = "latency, from the due time", "service time, from the send"
-
-
-def svg(spec: Spec) -> str:
-    """Returns the chart as a picture, drawn without a browser."""
-    picture: str = vl_convert.vegalite_to_svg(json.dumps(spec, allow_nan=False), vl_version=VEGA_LITE)
-    return picture
 
 
 def percentile_curve(rows: Rows, *, title: str, subtitle: str = "", because: str = "no samples were kept") -> Spec:
@@ -61,20 +50,30 @@ def percentile_curve(rows: Rows, *, title: str, subtitle: str = "", because: str
         return nothing(title, because)
     ticks = [tick for tick in (0.5, 0.1, 0.05, 0.01, 0.001, 0.0001) if tick >= min(p["beyond"] for p in points)]
     series, kinds = in_order(p["series"] for p in points), in_order(p["kind"] for p in points)
-    encoding = {
-        "x": axis("beyond", "percentile of requests (%)", scale={"type": "log", "reverse": True, "nice": False},
-                  axis={"values": ticks, "labelExpr": "format(100 * (1 - datum.value), '.5~g')"}),
-        "y": axis("ms", "milliseconds (log)", scale={"type": "log"}, axis={"tickCount": 6}),
-        "color": axis("series", None, "nominal", sort=series, scale={"range": list(SERIES)}),
-        "tooltip": [axis("series", "cell", "nominal"), axis("kind", "time", "nominal"), axis("percent", "%"),
-                    axis("ms", "ms")],
-    }  # fmt: skip
-    if len(kinds) > 1:
-        dashes = {"domain": kinds, "range": [[1, 0], [5, 4]]}
-        encoding["strokeDash"] = axis("kind", None, "nominal", scale=dashes, legend={"symbolStrokeColor": INK})
-    else:
+    dash = {"domain": kinds, "range": [[1, 0], [5, 4]]}
+    if len(kinds) == 1:
         subtitle = f"{subtitle} {kinds[0].capitalize()}.".strip()
-    return chart(title, subtitle, points, {"width": WIDTH, "height": 300, "mark": "line", "encoding": encoding})
+    for point in points:
+        point["line"] = point["series"] if len(kinds) == 1 else f"{point['kind'].split(',')[0]}"
+    y_scale = {"type": "log", "domain": list(domain(points, "ms", log=True)), "nice": False}
+    x_scale = {"type": "log", "reverse": True, "nice": False}
+    shades = axis("series", None, "nominal", sort=series, scale={"range": list(SERIES)}, legend=None)
+    encoding = {
+        "x": axis("beyond", "percentile of requests (%)", scale=x_scale,
+                  axis={"values": ticks, "labelExpr": "format(100 * (1 - datum.value), '.5~g')"}),
+        "y": axis("ms", "milliseconds (log)", scale=y_scale, axis={"tickCount": 6}),
+        "color": shades,
+        "detail": [axis("line", None, "nominal")],
+        "strokeDash": axis("kind", None, "nominal", scale=dash, legend=None),
+    }  # fmt: skip
+    for point in points:
+        point["rank"] = -point["beyond"]
+    last = ends(points, series="line", x="rank", y="ms", ends_at=domain(points, "ms", log=True), height=260, log=True)
+    layers = [
+        {"mark": "line", "encoding": encoding},
+        labels(last, series="line", x="beyond", x_scale=x_scale, y_scale=y_scale, colour=shades),
+    ]
+    return chart(title, subtitle, points, {"width": WIDTH - ROOM, "height": 260, "layer": layers})
 
 
 def timeline(rows: Rows, *, title: str, subtitle: str = "", because: str = "no second was recorded") -> Spec:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from harness.report.charts.theme import FAINT, SERIES, Rows, Spec, axis, chart, in_order, nothing, number, numbers
 
-WIDTH, HEIGHT = 440, 54
+WIDTH, HEIGHT = 320, 54
 """Size of one panel in px; its legend is to its right."""
 SHORT = "datum.value ? format(datum.value, '~s') : '0'"
 
@@ -37,7 +37,7 @@ def small_multiples(
         of_panel = [row for row in points if row["panel"] == panel]
         names = in_order(row["name"] for row in of_panel)
         colour = axis("name", None, "nominal", sort=names, scale={"domain": names, "range": list(SERIES)},
-                      legend={"orient": "right", "columns": 1, "labelLimit": 170, "symbolType": "stroke",
+                      legend={"orient": "right", "columns": 1, "labelLimit": 120, "symbolType": "stroke",
                               "symbolOpacity": 1, "offset": 8})  # fmt: skip
         last = panel == panels[-1]
         time = x | ({"title": "seconds since the run began", "axis": {"tickCount": 8}} if last else {})

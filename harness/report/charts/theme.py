@@ -1,7 +1,8 @@
 """The common style of all charts, and the chart that is shown where there are no data.
 
 The colours are those of Okabe & Ito (Color Universal Design, 2008), which readers with any colour vision can
-distinguish; good and bad are never shown by colour alone. Sizes are for a column of 700 px.
+distinguish; good and bad are never shown by colour alone. Sizes are for a card of 520 px, which a phone shows at two
+thirds. The title of a chart is text of the page, so it wraps, can be selected, and follows the reader's font size.
 """
 
 from __future__ import annotations
@@ -25,51 +26,68 @@ BLUE, ORANGE, GREEN, RED, SKY, PURPLE, YELLOW = (
 SERIES = (BLUE, ORANGE, GREEN, RED, PURPLE, SKY, "#5C5C5C", "#8C6D1F")
 INK, QUIET, FAINT = "#222222", "#595959", "#E3E3E3"
 GOOD, BAD, ALLOWED, UNTRIED = "#A6CFE5", RED, "#F6D48F", "#EFEFEF"
+PAPER, BOX, PALE = "#ffffff", "#F4F6F7", "#C9D6DF"
 
-WIDTH = 600
-"""Width of the plotting area in px; with axis and labels the picture has at most 700."""
+DARK: Mapping[str, str] = {
+    INK: "#E4E8EA", QUIET: "#A3ADB4", FAINT: "#343C42", PAPER: "#1B2126", BOX: "#242C32", PALE: "#3D4A54",
+    BLUE: "#56A8E0", ORANGE: "#F0B840", GREEN: "#3FCFA0", RED: "#FF8A50", SKY: "#8CCBF2", PURPLE: "#E3A0C4",
+    YELLOW: "#D8CC40", "#5C5C5C": "#A9A9A9", "#8C6D1F": "#C9A24E",
+    GOOD: "#2F5D7C", ALLOWED: "#6E551B", UNTRIED: "#30363B",
+}  # fmt: skip
+"""Colour of a drawing -> the one that replaces it on a dark page."""
+
+WIDTH = 430
+"""Width of the plotting area in px; with axis and labels the picture has at most `PICTURE`."""
+PICTURE = 520
+"""Width of a picture in px."""
 
 CONFIG: Spec = {
-    "background": "white",
+    "background": "transparent",
     "font": "Helvetica Neue, Helvetica, Arial, Liberation Sans, sans-serif",
-    "padding": 8,
+    "padding": 4,
     "title": {
-        "anchor": "start", "frame": "bounds", "fontSize": 15, "fontWeight": 600, "color": INK, "offset": 12,
-        "subtitleFontSize": 12, "subtitleColor": QUIET, "subtitlePadding": 5, "limit": 690,
+        "anchor": "start", "frame": "bounds", "fontSize": 13, "fontWeight": 600, "color": INK, "offset": 12,
+        "subtitleFontSize": 12, "subtitleColor": QUIET, "subtitlePadding": 5, "limit": 510,
     },
     "axis": {
-        "labelFontSize": 11, "titleFontSize": 12, "titleFontWeight": "normal", "labelColor": INK, "titleColor": INK,
-        "gridColor": FAINT, "domainColor": QUIET, "tickColor": QUIET, "titlePadding": 8, "labelLimit": 190,
+        "labelFontSize": 12, "titleFontSize": 12, "titleFontWeight": "normal", "labelColor": INK, "titleColor": INK,
+        "gridColor": FAINT, "domainColor": QUIET, "tickColor": QUIET, "titlePadding": 8, "labelLimit": 170,
         "labelFlush": False, "tickCount": 6,
     },
     "legend": {
-        "orient": "bottom", "labelFontSize": 11, "title": None, "symbolStrokeWidth": 2.5, "labelLimit": 320,
-        "columns": 3, "symbolSize": 90,
+        "orient": "bottom", "labelFontSize": 12, "title": None, "symbolStrokeWidth": 2.5, "labelLimit": 230,
+        "columns": 2, "symbolSize": 90, "labelColor": INK, "symbolStrokeColor": INK,
     },
     "header": {"labelFontSize": 12, "labelFontWeight": 600, "labelColor": INK, "title": None},
     "view": {"stroke": None},
     "range": {"category": list(SERIES)},
     "line": {"strokeWidth": 2},
     "point": {"size": 45, "filled": True, "opacity": 1},
-    "text": {"fontSize": 11, "color": INK},
+    "text": {"fontSize": 12, "color": INK},
     "rule": {"color": QUIET},
 }  # fmt: skip
 
 
 def chart(title: str, subtitle: str, rows: Rows, body: Spec) -> Spec:
-    """Returns a whole specification: `title` states the finding, `subtitle` how it was measured."""
+    """Returns a whole specification: `title` states the finding, `subtitle` how it was measured (`titles`)."""
     return {
         "$schema": "https://vega.github.io/schema/vega-lite/v5.json",
-        "title": {"text": _lines(title, 88)} | ({"subtitle": _lines(subtitle, 112)} if subtitle else {}),
+        "title": {"text": _lines(title, 66)} | ({"subtitle": _lines(subtitle, 80)} if subtitle else {}),
         "data": {"values": list(rows)},
         "config": CONFIG,
         **body,
     }
 
 
+def titles(spec: Spec) -> tuple[str, str]:
+    """Returns title and subtitle of a specification, each as one line; empty where it has none."""
+    title = spec.get("title") or {}
+    return " ".join(title.get("text", ())), " ".join(title.get("subtitle", ()))
+
+
 def nothing(title: str, because: str) -> Spec:
     """Returns the chart that replaces one without data and shows the reason."""
-    mark = {"type": "text", "fontSize": 13, "color": QUIET, "text": _lines(f"No data: {because}", 84)}
+    mark = {"type": "text", "fontSize": 13, "color": QUIET, "text": _lines(f"No data: {because}", 60)}
     return chart(title, "", [{}], {"width": WIDTH, "height": 60, "mark": mark})
 
 

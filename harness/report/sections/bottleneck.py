@@ -14,7 +14,7 @@ from harness.analysis.bottleneck import CPUS, Attribution, pool_wait
 from harness.checks import names
 from harness.model import Finding
 from harness.report.charts import telemetry
-from harness.report.charts.select import picture
+from harness.report.charts.drawing import picture
 from harness.report.charts.telemetry_series import TelemetrySeries
 from harness.report.formatting import NOTHING, number, whole_percent
 from harness.report.page_model import Fold, Table, Value, table

@@ -11,8 +11,8 @@ from harness.model import Finding
 from harness.plan.scenario import backend_name, joined
 from harness.record import TrialResult
 from harness.report.charts import load_curve
+from harness.report.charts.drawing import Chart
 from harness.report.charts.load_curve import BROKEN, HELD, UNCOUNTED
-from harness.report.charts.select import Chart
 from harness.report.formatting import number, percent
 from harness.report.page_model import Block, Fold, table
 from harness.report.section_input import SectionInput

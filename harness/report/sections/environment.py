@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from harness.report.formatting import NOTHING, number, size
-from harness.report.page_model import Table, Value, table
+from harness.report.page_model import Fold, Table, Value, table
 from harness.store.manifest import Manifest
 
 
-def environment_tables(manifest: Manifest) -> Iterator[Table]:
-    """Returns the hosts, the code and the seed, the settings by component, and the duration of each stage."""
+def environment_blocks(manifest: Manifest) -> Iterator[Table | Fold]:
+    """Returns the hosts, the code and the seed, then, folded, settings by component, options and durations."""
     rig = manifest.rig
     note = ", ".join(
         text
@@ -54,19 +54,60 @@ def environment_tables(manifest: Manifest) -> Iterator[Table]:
             ["results format", str(manifest.format)],
         ],
     )
-    for component, tree in manifest.settings.items():
-        yield table(
-            _SETTINGS.get(component, f"Settings: {component}"),
-            ("setting", "value"),
-            [[name, text] for name, text in _flat(tree, "")] or [["(none)", NOTHING]],
-        )
+    folds = (
+        *(
+            Fold(title=title, blocks=(table(title, ("setting", "value"), _rows(tree)),))
+            for component, tree in manifest.settings.items()
+            for title in (_SETTINGS.get(component, f"Settings: {component}"),)
+        ),
+        Fold(title="Options of the bench", blocks=tuple(_options(manifest))),
+        Fold(title="Speed of each host before and after the trials", blocks=tuple(_canaries(manifest))),
+        Fold(title="Duration of each stage", blocks=tuple(_stages(manifest))),
+    )
+    yield from (fold for fold in folds if fold.blocks)
+
+
+def _rows(tree: object) -> list[list[str]]:
+    return [[name, text] for name, text in _flat(tree, "")] or [["(none)", NOTHING]]
+
+
+def _options(manifest: Manifest) -> Iterator[Table]:
+    """Returns the options that were given; the others are at their defaults."""
+    given = {name: value for name, value in manifest.options.items() if value not in (None, False, "", [])}
+    if given:
+        note = "Options that are not in this table had their defaults."
+        yield table("Options that were given", ("option", "value"), _rows(given), note=note)
+    if manifest.variants:
+        rows = [
+            [one.name, ", ".join(f"{key}={value}" for key, value in one.settings.items())] for one in manifest.variants
+        ]
+        yield table("Variants, the baseline first", ("variant", "settings"), rows)
+
+
+def _canaries(manifest: Manifest) -> Iterator[Table]:
+    """Returns the small measurements that tell whether hosts were equal, and whether they changed."""
+    before, after = (manifest.canaries.get(when, {}) for when in ("before", "after"))
+    metrics = list(dict.fromkeys(name for host in (*before.values(), *after.values()) for name in host))
+    rows = [
+        [
+            host,
+            *(
+                f"{number(before.get(host, {}).get(name))} → {number(after.get(host, {}).get(name))}"
+                for name in metrics
+            ),
+        ]
+        for host in dict.fromkeys([*before, *after])
+    ]
+    if rows:
+        note = "Before the trials → after them, in ms: a fixed piece of CPU work, an fsync, a round trip to the host."
+        yield table("Canaries", ("host", *(name.replace("_ms", ", ms") for name in metrics)), rows, note=note)
+
+
+def _stages(manifest: Manifest) -> Iterator[Table]:
     if manifest.stages:
         total = sum(manifest.stages.values())
-        yield table(
-            "Duration of each stage",
-            ("stage", "seconds"),
-            [*([name, number(seconds)] for name, seconds in manifest.stages.items()), ["total", number(total)]],
-        )
+        rows = [*([name, number(seconds)] for name, seconds in manifest.stages.items()), ["total", number(total)]]
+        yield table("Duration of each stage", ("stage", "seconds"), rows)
 
 
 _SETTINGS: Mapping[str, str] = {

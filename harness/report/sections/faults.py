@@ -9,7 +9,7 @@ from typing import Any
 from harness.checks import names
 from harness.model import Finding
 from harness.report.charts import faults as charts
-from harness.report.charts.select import Chart, drawn
+from harness.report.charts.drawing import Chart, drawn
 from harness.report.formatting import NOTHING, count, number
 from harness.report.page_model import Block, Fold, Value, table
 from harness.report.section_input import SectionInput

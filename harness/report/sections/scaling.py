@@ -11,7 +11,7 @@ from harness.analysis.block_ratio import INTERVAL_BLOCKS, Blocks, by_block
 from harness.analysis.scaling_law import SpeedUp, UslFit, fit_usl, speed_ups
 from harness.plan.scenario import joined
 from harness.report.charts import speed
-from harness.report.charts.select import Chart
+from harness.report.charts.drawing import Chart
 from harness.report.formatting import NOTHING, number, whole_percent
 from harness.report.page_model import Table, Value, measured, table
 from harness.report.section_input import SectionInput

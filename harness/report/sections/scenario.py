@@ -6,15 +6,18 @@ A scenario that this version does not know still gets its answer, its findings a
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from harness.checks.finding import worst
+from harness.checks import names
+from harness.checks.finding import judged, worst
 from harness.model import VERDICTS, Finding
 from harness.plan.scenario import joined
 from harness.report.cell_labels import without
-from harness.report.charts.select import charts, drawn
+from harness.report.charts.drawing import drawn
+from harness.report.charts.select import charts
 from harness.report.formatting import count, number
-from harness.report.page_model import Block, Line, Section, Table, Value, measured, table
+from harness.report.page_model import Fold, Line, Prose, Section, Table, Value, measured, table
 from harness.report.pairs import page_table
 from harness.report.scenario_extras import extras_of
 from harness.report.section_input import SectionInput
@@ -26,8 +29,9 @@ from harness.report.sections.bottleneck import (
     slowest_table,
     telemetry_fold,
 )
-from harness.report.sections.sqlite_vs_postgres import sqlite_prose
-from harness.report.summary import CellSummary, ScenarioSummary, scenario_answer
+from harness.report.sections.sqlite_vs_postgres import sqlite_fold
+from harness.report.summary import CellSummary, ScenarioSummary, deciding
+from harness.text import plural
 
 LATENCIES = (("mean_ms", "mean"), ("p50_ms", "p50"), ("p95_ms", "p95"), ("p99_ms", "p99"), ("max_ms", "max"))
 STALL = (("stall_ms", "longest stall"),)
@@ -49,41 +53,102 @@ SERVICE = (("service_p99_ms", "service time p99"),)
 
 
 def section(source: SectionInput) -> Section:
-    """Returns the section of a scenario."""
+    """Returns the card of a scenario."""
     summary, scenario, extras = source.summary, source.scenario, extras_of(source.summary.name)
-    verdict: str = worst(f.verdict for f in summary.findings)
-    if verdict != "fail" and any(cell.valid < cell.trials for cell in summary.cells):
-        verdict = "invalid"
     groups = _grouped(one for one in summary.findings if not is_about_slowest(one))
-    blocks: list[Block] = [
-        *drawn(summary.name, [*extras.charts(source), *charts(source)]),
+    pictures = drawn(summary.name, [*extras.charts(source), *charts(source)])
+    figures = [
         *extras.blocks(source),
         *_cells(source),
         *_strategies(source),
         *page_table(source.within, summary.name, summary.labels),
         *_errors(source),
         *slowest_table(summary),
-        *sqlite_prose(source),
-        *telemetry_fold(summary, source.trials, source.series),
     ]
+    words = Prose(
+        paragraphs=(scenario.background,) if scenario and scenario.background else (),
+        points=scenario.criteria if scenario else (),
+    )
+    lead, others = pictures[:1], tuple(pictures[1:])
+    verdict = _verdict(summary)
     return Section(
         name=summary.name,
-        anchor="scenario-" + re.sub(r"[^a-z0-9-]", "-", summary.name.lower()),
+        anchor=anchor_of(summary.name),
         question=scenario.question if scenario else "This version of pgcrucible has no scenario of this name.",
-        answer=scenario_answer(summary),
+        answer=(extras.answer(source) if verdict in ("pass", "not held") else "") or deciding(summary),
         verdict=verdict,
-        background=scenario.background if scenario else "",
-        criteria=scenario.criteria if scenario else (),
+        common=summary.common if summary.has_load else "",
+        picture=lead[0] if lead else None,
+        checks=_counts(summary),
+        checks_open=verdict != "pass",
         findings=tuple(_line(summary, group) for group in groups),
         more=tuple(_line(summary, [one]) for group in groups for one in group[1:]),
-        blocks=tuple(blocks),
+        blocks=tuple(
+            fold
+            for fold in (
+                Fold(title="All figures", blocks=tuple(figures), open=verdict == "fail"),
+                Fold(title=f"More pictures ({len(others)})", blocks=others),
+                *sqlite_fold(source),
+                Fold(title="What is measured and what must hold", blocks=(words,) if words != Prose() else ()),
+                *telemetry_fold(summary, source.trials, source.series),
+            )
+            if fold.blocks
+        ),
+    )
+
+
+def anchor_of(name: str) -> str:
+    """Returns the id of a scenario's card on the page."""
+    return "scenario-" + re.sub(r"[^a-z0-9-]", "-", name.lower())
+
+
+def _verdict(summary: ScenarioSummary) -> str:
+    """Returns the worst verdict; what has invalid trials or a claim that does not hold is never `pass`."""
+    verdict: str = worst(f.verdict for f in summary.findings)
+    if verdict != "fail" and any(cell.valid < cell.trials for cell in summary.cells):
+        return "invalid"
+    return "not held" if verdict == "pass" and any(map(not_held, summary.findings)) else verdict
+
+
+def not_held(one: Finding) -> bool:
+    """Whether a finding is a published claim that the figures do not support; it decides nothing."""
+    return one.check.startswith(names.CLAIM) and one.verdict == "shown" and not one.numbers.get("held", True)
+
+
+def _shown_verdict(one: Finding) -> str:
+    return "not held" if not_held(one) else one.verdict
+
+
+def _counts(summary: ScenarioSummary) -> str:
+    """Returns `13 checks pass`, or `2 of 13 checks fail, 1 could not be answered`, and the number of other figures."""
+    checks = judged(summary.findings)
+    times = Counter(one.verdict for one in checks)
+    total, others = len(checks), len(summary.findings) - len(checks)
+    parts = [
+        f"{times['fail']} of {plural(total, 'check')} {'fails' if times['fail'] == 1 else 'fail'}"
+        if times["fail"]
+        else "",
+        f"{times['unknown']} of {plural(total, 'check')} could not be answered" if times["unknown"] else "",
+    ]
+    if total and not any(parts):
+        parts = [f"{plural(total, 'check')} {'passes' if total == 1 else 'pass'}"]
+    invalid = sum(cell.trials - cell.valid for cell in summary.cells)
+    claims = sum(map(not_held, summary.findings))
+    return ", ".join(
+        [
+            *filter(None, parts),
+            *([f"{plural(claims, 'claim')} {'does' if claims == 1 else 'do'} not hold"] if claims else []),
+            *([f"{plural(invalid, 'invalid trial')}, on which no claim is based"] if invalid else []),
+            *([plural(others, "figure") + " reported"] if others else []),
+        ]
     )
 
 
 def _grouped(findings: Iterable[Finding]) -> list[list[Finding]]:
     """Groups the findings that pass by their check; others, failed ones first, are groups of one."""
+    order = [*VERDICTS[:2], "not held", *VERDICTS[2:]]
     groups: dict[object, list[Finding]] = {}
-    for one in sorted(findings, key=lambda f: VERDICTS.index(f.verdict)):
+    for one in sorted(findings, key=lambda f: order.index(_shown_verdict(f))):
         groups.setdefault(one.check if one.verdict == "pass" else (one.check, one.cell), []).append(one)
     return list(groups.values())
 
@@ -93,7 +158,10 @@ def _line(summary: ScenarioSummary, group: Sequence[Finding]) -> Line:
     about = summary.labels.get(first.cell, first.cell.removeprefix(summary.name).lstrip(".").replace(".", " "))
     more = f"the first of {len(group)} that pass" if len(group) > 1 else ""
     return Line(
-        verdict=first.verdict, check=first.check, about="; ".join(filter(None, (about, more))), detail=first.detail
+        verdict=_shown_verdict(first),
+        check=first.check,
+        about="; ".join(filter(None, (about, more))),
+        detail=first.detail,
     )
 
 

@@ -8,7 +8,7 @@ from harness.checks import names
 from harness.model import BACKEND_NAMES, Finding
 from harness.report.cell_labels import without
 from harness.report.formatting import NOTHING, change, count, figure, number, percent
-from harness.report.page_model import Prose, Table, Value, table
+from harness.report.page_model import Fold, Prose, Table, Value, table
 from harness.report.section_input import SectionInput
 from harness.report.summary import CellSummary, ScenarioSummary
 from harness.report.trial_data import TrialData
@@ -42,7 +42,7 @@ def wrote_to_sqlite(summary: ScenarioSummary) -> bool:
     return any(cell.cell.backend != "postgres" and cell.sent for cell in summary.cells)
 
 
-def sqlite_prose(source: SectionInput) -> tuple[Prose, ...]:
+def sqlite_fold(source: SectionInput) -> tuple[Fold, ...]:
     """Returns the results on SQLite by set-up, with the whole explanation or with a link to it."""
     if not wrote_to_sqlite(source.summary):
         return ()
@@ -57,8 +57,9 @@ def sqlite_prose(source: SectionInput) -> tuple[Prose, ...]:
     outcome = ("outcome", "the meaning of ok, fail and unknown")
     if not source.explains_sqlite:
         link = (ANCHOR, TITLE.lower().replace("sqlite", "SQLite"))
-        return (Prose(title="Results on SQLite", paragraphs=tuple(results), see=(link, outcome)),)
-    return (Prose(title=TITLE, paragraphs=(*WHY, "Results of this run:", *results), see=(outcome,), anchor=ANCHOR),)
+        return (Fold(title="Results on SQLite", blocks=(Prose(paragraphs=tuple(results), see=(link, outcome)),)),)
+    prose = Prose(paragraphs=(*WHY, "Results of this run:", *results), see=(outcome,))
+    return (Fold(title=TITLE, blocks=(prose,), anchor=ANCHOR),)
 
 
 def _figures(cell: CellSummary, errors: Mapping[str, int]) -> str:

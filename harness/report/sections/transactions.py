@@ -8,7 +8,7 @@ from typing import Any
 from harness.checks import names
 from harness.model import Finding
 from harness.report.charts.cycle import MAX_TXNS, cycle
-from harness.report.charts.select import Chart
+from harness.report.charts.drawing import Chart
 from harness.report.formatting import NOTHING, number
 from harness.report.page_model import Block, Fold, Prose, Value, table
 from harness.report.section_input import SectionInput

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from harness.report.run_summary import summarise
-from harness.report.scenario_extras import SCENARIO_EXTRAS, extras_of, kept_writes
+from harness.report.scenario_answers import kept_writes
+from harness.report.scenario_extras import SCENARIO_EXTRAS, extras_of
 from harness.scenarios import SCENARIOS
 from tests.support.builders import Made, concurrent, found, quickstart, store
 

@@ -15,10 +15,9 @@ from harness.report import terminal
 from harness.report.page import build, render
 from harness.report.page_model import Table
 from harness.report.run_summary import summarise
-from harness.report.summary import scenario_answer
 from harness.store.run_reader import Run, load_run
 from tests.support.builders import Made, concurrent, found, passing, quickstart, store
-from tests.support.pages import page_of
+from tests.support.pages import blocks_of, page_of
 
 
 def printed(run: Run, report: Path | None = None, **console: object) -> str:
@@ -32,7 +31,7 @@ def lines(run: Run) -> list[str]:
 
 
 def build_tables(run: Run) -> list[Table]:
-    return [block for section in page_of(run).sections for block in section.blocks if isinstance(block, Table)]
+    return [block for section in page_of(run).sections for block in blocks_of(section) if isinstance(block, Table)]
 
 
 def flat(text: str) -> str:
@@ -172,7 +171,7 @@ def test_figures_that_cannot_fail_are_shown_and_not_counted(tmp_path: Path) -> N
     output = flat(printed(run, width=80))
     assert "• knee: knee at 10 connections" in output
     assert "all 3 checks" not in output.lower()
-    assert scenario_answer(summarise(run).scenarios[0]).startswith("All 2 checks pass; ")
+    assert page_of(run).sections[0].checks == "2 checks pass, 1 figure reported"
     assert "shown (a figure that cannot fail" in render(build(summarise(run)))
 
 

@@ -9,29 +9,29 @@ from typing import Any
 import pytest
 
 from harness.model import Cell
-from harness.report.charts import select
+from harness.report.charts import drawing, select
 from harness.report.page_model import Picture
 from tests.support.builders import Made, store
-from tests.support.pages import page_of
+from tests.support.pages import blocks_of, page_of
 
 
 def test_drawing_with_anything_but_shapes_is_rejected(monkeypatch: pytest.MonkeyPatch) -> None:
-    for drawing in (
+    for shapes in (
         "<svg><script>1</script></svg>",
         '<svg><a href="http://x"><text>x</text></a></svg>',
         '<svg onload="x"></svg>',
         "<svg><foreignObject/></svg>",
         '<svg><g style="fill:url(http://x)"/></svg>',
     ):
-        monkeypatch.setattr("harness.report.charts.speed.svg", lambda _, drawing=drawing: drawing)
-        with pytest.raises(select.Forbidden):
-            select.picture({}, "", "", prefix="a-")
+        monkeypatch.setattr("harness.report.charts.drawing.svg", lambda _, shapes=shapes: shapes)
+        with pytest.raises(drawing.Forbidden):
+            drawing.picture({}, "", "", prefix="a-")
 
 
 def test_ids_of_two_drawings_differ(monkeypatch: pytest.MonkeyPatch) -> None:
-    drawing = '<svg><defs><clipPath id="clip0"><rect/></clipPath></defs><g clip-path="url(#clip0)"/></svg>'
-    monkeypatch.setattr("harness.report.charts.speed.svg", lambda _: drawing)
-    one, two = (select.picture({}, "", "", prefix=prefix).svg for prefix in ("a-", "b-"))
+    shapes = '<svg><defs><clipPath id="clip0"><rect/></clipPath></defs><g clip-path="url(#clip0)"/></svg>'
+    monkeypatch.setattr("harness.report.charts.drawing.svg", lambda _: shapes)
+    one, two = (drawing.picture({}, "", "", prefix=prefix).svg for prefix in ("a-", "b-"))
     assert one != two
     for svg in (one, two):
         (own,) = re.findall(r'id="([^"]+)"', svg)
@@ -44,12 +44,12 @@ def test_timeline_of_a_long_trial_is_drawn_in_steps_that_keep_every_peak(
     run = store(tmp_path, [Made(cell=Cell(scenario="throughput"), ok=200, timeline_s=8)])
     drawn: list[list[dict[str, Any]]] = []
     monkeypatch.setattr(select.speed, "timeline", lambda rows, **_: drawn.append(list(rows)) or {})
-    monkeypatch.setattr(select.speed, "svg", lambda _: "<svg></svg>")
+    monkeypatch.setattr(drawing, "svg", lambda _: "<svg></svg>")
     whole = page_of(run)
     monkeypatch.setattr(select, "MOST_STEPS", 3)
-    (picture,) = [b for b in page_of(run).sections[0].blocks if isinstance(b, Picture) and "over time" in b.alt]
+    (picture,) = [b for b in blocks_of(page_of(run).sections[0]) if isinstance(b, Picture) and "over time" in b.alt]
     assert [len(rows) for rows in drawn] == [8, 3]
-    assert not any("A step is" in b.caption for b in whole.sections[0].blocks if isinstance(b, Picture))
+    assert not any("A step is" in b.caption for b in blocks_of(whole.sections[0]) if isinstance(b, Picture))
     assert "A step is 3 s" in picture.caption
     assert [(int(row["second"]), row["ok"], row["p95_ms"]) for row in drawn[1]] == [
         (0, 901.0, 16.0), (3, 904.0, 19.0), (6, 906.5, 21.0),

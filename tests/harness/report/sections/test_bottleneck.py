@@ -70,7 +70,9 @@ def observed(run: Run) -> Run:
 
 def test_telemetry_is_folded_with_a_row_per_trial(tmp_path: Path) -> None:
     run = observed(store(tmp_path, [Made(cell=concurrent(), seconds=9.0), Made(cell=concurrent(), number=2)]))
-    (fold,) = [block for block in page_of(run).sections[0].blocks if isinstance(block, Fold)]
+    (fold,) = [
+        block for block in page_of(run).sections[0].blocks if isinstance(block, Fold) and block.title == "Telemetry"
+    ]
     picture, trials = fold.blocks
     assert isinstance(picture, Picture)
     assert isinstance(trials, Table)
@@ -96,5 +98,5 @@ def test_damaged_telemetry_is_named_and_the_page_written(tmp_path: Path, damage:
     run = store(tmp_path, [Made(cell=concurrent())])
     (run.path / "telemetry.csv").write_text(damage, encoding="latin-1")
     page = page_of(run)
-    assert any("telemetry.csv" in text for text in page.damage)
+    assert any("telemetry.csv" in text for text in page.notices.limiting)
     assert page.sections[0].findings == ()

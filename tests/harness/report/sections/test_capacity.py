@@ -10,10 +10,11 @@ import pytest
 from harness.checks import names
 from harness.model import Cell, Finding
 from harness.report.charts.load_curve import load_curve
+from harness.report.page_model import Picture
 from harness.report.run_summary import summarise
 from harness.report.sections.capacity import capacity_headline
 from tests.support.builders import Made, found, store
-from tests.support.pages import only_section, page_of, rows_of
+from tests.support.pages import blocks_of, only_section, page_of, rows_of
 
 PARAMS = {"keys": "1000", "slo": "p95:80ms,p99:150ms,errors:0.1%", "effort": "quick"}
 
@@ -39,7 +40,7 @@ CAPACITY = found(cell(600), names.CAPACITY, "pass", "650 [600, 700] requests/s h
 
 def svgs(root: Path, *findings: Finding, trials: list[Made] = TRIALS) -> list[str]:
     section = only_section(store(root, trials, findings))
-    return [block.svg for block in section.blocks if type(block).__name__ == "Picture"]
+    return [f"{block.title} {block.subtitle} {block.svg}" for block in blocks_of(section) if isinstance(block, Picture)]
 
 
 def test_the_curve_shows_the_capacity_and_its_limits(tmp_path: Path) -> None:

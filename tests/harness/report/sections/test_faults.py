@@ -12,8 +12,8 @@ from harness.checks.faults import check_faults
 from harness.fault_record import FaultRecord
 from harness.model import Cell, Finding
 from harness.record import Evidence
+from harness.report.charts.drawing import svg
 from harness.report.charts.faults import over_time, story
-from harness.report.charts.speed import svg
 from harness.report.fault_views import MOST_STORIES, fault_view
 from harness.report.page import render
 from harness.report.page_model import Fold
@@ -21,7 +21,7 @@ from harness.report.run_summary import summarise
 from harness.report.sections.faults import fault_headline
 from tests.support.builders import Made, store
 from tests.support.fault_trials import FaultTrial, cell, planned, record, trial
-from tests.support.pages import only_section, page_of, rows_of
+from tests.support.pages import blocks_of, only_section, page_of, rows_of
 
 CAPTION = "What each fault cost"
 
@@ -66,11 +66,11 @@ def test_a_lost_write_is_marked(tmp_path: Path) -> None:
 
 def test_each_fault_has_its_course_and_the_worst_comes_first(tmp_path: Path) -> None:
     run = run_of(tmp_path, app_kill=trial("app-kill"), db_crash=trial("db-crash", out=(4.0, 6.5)))
-    blocks = only_section(run).blocks
+    blocks = blocks_of(only_section(run))
     first = next(block for block in blocks if type(block).__name__ == "Picture")
     assert "db-crash" in first.alt
     assert "at most 2.5 s without a success" in first.alt
-    fold = next(block for block in blocks if isinstance(block, Fold) and "over time" in block.title)
+    fold = next(block for block in blocks if isinstance(block, Fold) and "faults over time" in block.title)
     assert len(fold.blocks) == 2
     assert "at most 2.5 s" in render(page_of(run))
 

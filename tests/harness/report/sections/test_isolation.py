@@ -16,7 +16,7 @@ from harness.record import Evidence
 from harness.report.page_model import Table, Value
 from harness.store.run_reader import Run
 from tests.support.builders import Made, found, store
-from tests.support.pages import only_section, page_of, rows_of
+from tests.support.pages import blocks_of, only_section, page_of, rows_of
 
 
 def isolation(tmp_path: Path, result: Mapping[str, Any]) -> Run:
@@ -47,12 +47,12 @@ def test_isolation_has_a_table_per_level(tmp_path: Path) -> None:
 def test_result_that_is_not_of_isolation_does_not_stop_the_page(tmp_path: Path, result: Any) -> None:
     page = page_of(isolation(tmp_path, result))
     assert page.sections[0].findings[0].check == "a check"
-    assert bool(page.damage) == (result not in ({"what": "else"}, None))
+    assert bool(page.notices.limiting) == (result not in ({"what": "else"}, None))
 
 
 def test_trial_without_load_has_no_table_of_figures(tmp_path: Path) -> None:
     page = page_of(isolation(tmp_path, None))
-    assert not page.sections[0].blocks
+    assert not [block for block in blocks_of(page.sections[0]) if isinstance(block, Table)]
     assert [block.caption for block in page.validity if isinstance(block, Table)] == [
         "Invalid trials: none of 1", "Noise floor of this rig: not measured",
     ]  # fmt: skip

@@ -12,7 +12,7 @@ from harness.report.page_model import Picture, Table
 from harness.store.manifest import HostRecord, RigRecord
 from harness.store.rig_cores import has_own_cores, shares_cores
 from tests.support.builders import RIG, Made, store
-from tests.support.pages import page_of
+from tests.support.pages import blocks_of, page_of
 
 DASH = "\N{EN DASH}"
 
@@ -34,8 +34,8 @@ def trials(rates: Mapping[int, int], each: int = 6, *, noise: int = 0, **params:
 def shown(root: Path, made: list[Made], rig: RigRecord = RIG) -> tuple[list[tuple[str, ...]], str]:
     """Returns the rows of the table of speed-ups, and the caption of the chart."""
     (section,) = page_of(store(root, made, rig=rig)).sections
-    tables = [b for b in section.blocks if isinstance(b, Table) and b.caption.startswith("Speed-up by app hosts")]
-    captions = [b.caption for b in section.blocks if isinstance(b, Picture) and "One point per trial" in b.caption]
+    tables = [b for b in blocks_of(section) if isinstance(b, Table) and b.caption.startswith("Speed-up by app hosts")]
+    captions = [b.caption for b in blocks_of(section) if isinstance(b, Picture) and "One point per trial" in b.caption]
     rows = [tuple(value.text for value in row) for table in tables for row in table.rows]
     return rows, " ".join(captions)
 

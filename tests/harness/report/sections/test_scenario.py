@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,10 +13,10 @@ from harness.checks import names
 from harness.model import Cell
 from harness.record import Evidence, SqliteEvidence
 from harness.report.page import render
-from harness.report.page_model import Prose, Table, Value
+from harness.report.page_model import Fold, Prose, Table, Value
 from harness.scenarios import SCENARIOS
 from tests.support.builders import Made, concurrent, found, store
-from tests.support.pages import only_section, page_of, rows_of
+from tests.support.pages import blocks_of, only_section, page_of, rows_of
 
 DASH = "\N{EN DASH}"
 
@@ -46,7 +47,7 @@ def test_lost_updates_of_the_negative_control_are_in_the_table(tmp_path: Path) -
 
 def test_one_strategy_has_no_table_of_strategies(tmp_path: Path) -> None:
     section = only_section(store(tmp_path, [Made(cell=concurrent(), ok=50)]))
-    assert not [b for b in section.blocks if isinstance(b, Table) and b.caption.startswith("Strategies")]
+    assert not [b for b in blocks_of(section) if isinstance(b, Table) and b.caption.startswith("Strategies")]
 
 
 def test_sqlite_errors_are_explained_with_the_figures_of_the_run(tmp_path: Path) -> None:
@@ -58,7 +59,7 @@ def test_sqlite_errors_are_explained_with_the_figures_of_the_run(tmp_path: Path)
         errors={"SQLITE_BUSY": 680, "timeout": 10},
     )
     section = only_section(store(tmp_path, [naive, Made(cell=concurrent())]))
-    (prose,) = [b for b in section.blocks if isinstance(b, Prose)]
+    (prose,) = [b for b in blocks_of(section) if isinstance(b, Prose) and b.see]
     shown = " ".join(prose.paragraphs)
     assert "SQLITE_BUSY is SQLite's answer" in shown
     assert "Naive SQLite: 310 of 1,000 acknowledged (31.0 %), 680 x SQLITE_BUSY, 10 x timeout, p99" in shown
@@ -68,7 +69,9 @@ def test_sqlite_errors_are_explained_with_the_figures_of_the_run(tmp_path: Path)
 
 def test_run_without_sqlite_does_not_explain_it(tmp_path: Path) -> None:
     assert not [
-        b for b in only_section(store(tmp_path, [Made(cell=concurrent(), ok=50)])).blocks if isinstance(b, Prose)
+        b
+        for b in blocks_of(only_section(store(tmp_path, [Made(cell=concurrent(), ok=50)])))
+        if isinstance(b, Fold) and b.anchor
     ]
 
 
@@ -85,9 +88,10 @@ def test_sqlite_is_explained_once_and_linked_from_other_sections(tmp_path: Path)
         Made(cell=replace(other, clients=10), ok=40, fail=160, errors={"SQLITE_BUSY": 160}),
     ]
     first, second = page_of(store(tmp_path, trials)).sections
-    (short,) = [block for block in first.blocks if isinstance(block, Prose)]
-    (whole,) = [block for block in second.blocks if isinstance(block, Prose)]
-    assert [anchor for anchor, _ in short.see] == [whole.anchor, "outcome"]
+    (short,) = [block for block in blocks_of(first) if isinstance(block, Prose) and block.see]
+    (whole,) = [block for block in blocks_of(second) if isinstance(block, Prose) and block.see]
+    (fold,) = [block for block in second.blocks if isinstance(block, Fold) and block.anchor]
+    assert [anchor for anchor, _ in short.see] == [fold.anchor, "outcome"]
     (shown,) = short.paragraphs
     read_back = "journal_mode delete, synchronous FULL, busy_timeout 0 ms, BEGIN DEFERRED"
     assert shown.startswith(f"Naive SQLite (read back: {read_back}): 1 hot key: 50 of 1,000 acknowledged (5.00 %)")
@@ -114,9 +118,14 @@ def test_background_is_below_the_answer(name: str, tmp_path: Path) -> None:
     run = store(tmp_path, [Made(cell=Cell(scenario=name, strategy=""), ok=50)], [found(name, "a check")])
     background = SCENARIOS[name].background
     assert background
-    assert only_section(run).background == background
-    assert f"<p>{escape(background)}</p>" in render(page_of(run))
-    assert only_section(store(tmp_path / "other", [Made(cell=Cell(scenario="unknown"))])).background == ""
+    (words,) = [block for block in blocks_of(only_section(run)) if isinstance(block, Prose)]
+    assert (words.paragraphs, words.points) == ((background,), SCENARIOS[name].criteria)
+    html = render(page_of(run))
+    shown = re.sub("`([^`]*)`", r"<code>\1</code>", str(escape(background)))
+    assert f"<p>{shown}</p>" in html
+    assert "`" not in html
+    unknown = only_section(store(tmp_path / "other", [Made(cell=Cell(scenario="unknown"))]))
+    assert not [block for block in blocks_of(unknown) if isinstance(block, Prose)]
 
 
 def test_service_time_is_beside_the_latency_of_open_cells_only(tmp_path: Path) -> None:

@@ -1,0 +1,77 @@
+"""Draws charts as pictures of the page: checked, small, with ids that are unique on the page."""
+
+from __future__ import annotations
+
+import json
+import re
+import zlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import vl_convert
+
+from harness.report.charts.theme import Spec, titles
+from harness.report.page_model import Picture
+
+VEGA_LITE = "5.20"
+"""The version of Vega-Lite that draws the charts."""
+_TAGS = frozenset({"svg", "g", "path", "rect", "line", "text", "tspan", "defs", "clipPath", "title", "desc"})
+
+
+class Forbidden(ValueError):
+    """A drawing contains an element or attribute that the project's charts never have."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chart:
+    """A specification, its caption, and its text alternative."""
+
+    spec: Spec
+    caption: str = ""
+    alt: str
+
+
+def svg(spec: Spec) -> str:
+    """Returns the chart as SVG, drawn without a browser."""
+    picture: str = vl_convert.vegalite_to_svg(json.dumps(spec, allow_nan=False), vl_version=VEGA_LITE)
+    return picture
+
+
+def drawn(scenario: str, charts: Iterable[Chart]) -> list[Picture]:
+    """Returns the charts as pictures; their ids are unique on the page."""
+    prefix = f"chart-{zlib.crc32(scenario.encode()):x}"
+    return [
+        picture(chart.spec, chart.caption, chart.alt, prefix=f"{prefix}-{position}-")
+        for position, chart in enumerate(charts, start=1)
+    ]
+
+
+def picture(spec: Spec, caption: str, alt: str, *, prefix: str) -> Picture:
+    """Returns a specification drawn as SVG. Its ids begin with `prefix`, so several fit on one page.
+
+    Title and subtitle become text of the page. Raises Forbidden for a drawing with anything but shapes and text.
+    """
+    title, subtitle = titles(spec)
+    text = checked(svg({name: value for name, value in spec.items() if name != "title"}))
+    text = re.sub(r'(<[^>]*\sid=")', rf"\1{prefix}", text).replace("url(#", f"url(#{prefix}")
+    return Picture(title=title, subtitle=subtitle, caption=caption, svg=_smaller(text), alt=alt)
+
+
+def checked(drawing: str) -> str:
+    """Returns SVG text unchanged. Raises Forbidden if it has anything but shapes and text."""
+    unexpected = set(re.findall(r"<\s*/?\s*([^\s>/]+)", drawing)) - _TAGS
+    if unexpected or re.search(r"<[^>]*\s(?:on\w+|href|xlink:href|style)\s*=", drawing):
+        raise Forbidden(f"a chart has {', '.join(sorted(unexpected)) or 'a link, a style or a handler'}")
+    return drawing
+
+
+def _smaller(text: str) -> str:
+    """Removes what is invisible: texts for screen readers (the page has its own), empty paths, hundredths of a px.
+
+    The page sets the font.
+    """
+    text = re.sub(r' (?:aria-\w+|role|class|pointer-events|font-family|xmlns:xlink|version)="[^"]*"', "", text)
+    text = re.sub(r' (?:opacity|fill-opacity|stroke-opacity|stroke-miterlimit)="1?0?"', "", text)
+    text = text.replace('transform="translate(0,0)"', "")
+    text = re.sub(r'<path d="(?:M0,0h0v0h0Z)?"[^>]*/>', "", text)
+    return re.sub(r'(?<= d=")[^"]*', lambda path: re.sub(r"(\.\d)\d+", r"\1", path[0]), text)

@@ -1,0 +1,73 @@
+"""Labels at the ends of lines, moved apart where they would overlap. Pure.
+
+A label beside its line needs no legend, so colour is not what tells the lines apart.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+
+from harness.report.charts.theme import Point, Spec, axis
+
+LINE_PX = 14
+"""Least distance of two labels in px."""
+ROOM = 132
+"""Width that labels need to the right of the plotting area in px."""
+
+
+def domain(points: Sequence[Point], name: str, *, log: bool, zero: bool = False) -> tuple[float, float]:
+    """Returns the ends of an axis, so that the places of labels are known before it is drawn."""
+    values = [point[name] for point in points]
+    low, high = (0.0 if zero else min(values)), max(values)
+    if low == high:
+        return (low / 2, high * 2) if log else (low - 1, high + 1)
+    return (low, high * (1.05 if log else 1.02))
+
+
+def ends(
+    points: Sequence[Point], *, series: str, x: str, y: str, ends_at: tuple[float, float], height: float, log: bool
+) -> list[Point]:
+    """Returns the last point of each series with `label_y`: where its label is, in the unit of the axis.
+
+    `ends_at`: the ends of the y axis, `height` its length in px.
+    """
+    last: dict[object, Point] = {}
+    for point in points:
+        if point[series] not in last or point[x] >= last[point[series]][x]:
+            last[point[series]] = point
+    low, high = (math.log(end) for end in ends_at) if log else ends_at
+    place = {
+        key: height * ((math.log(point[y]) if log else point[y]) - low) / (high - low) for key, point in last.items()
+    }
+    moved = _apart(place, height)
+    values = {key: low + (high - low) * px / height for key, px in moved.items()}
+    return [point | {"label_y": math.exp(values[key]) if log else values[key]} for key, point in last.items()]
+
+
+def labels(rows: Sequence[Point], *, series: str, x: str, x_scale: Spec, y_scale: Spec, colour: Spec) -> Spec:
+    """Returns the layer of text to the right of the lines."""
+    return {
+        "data": {"values": list(rows)},
+        "mark": {"type": "text", "align": "left", "dx": 6, "fontSize": 12, "limit": ROOM - 4, "clip": False},
+        "encoding": {
+            "x": axis(x, None, scale=x_scale, axis=None),
+            "y": axis("label_y", None, scale=y_scale),
+            "text": axis(series, None, "nominal"),
+            "color": colour,
+        },
+    }
+
+
+def _apart(place: dict[object, float], height: float) -> dict[object, float]:
+    """Moves places apart from the bottom up, then down again where they left the axis."""
+    order = sorted(place, key=lambda key: place[key])
+    moved = dict(place)
+    for below, above in pairwise(order):
+        moved[above] = max(moved[above], moved[below] + LINE_PX)
+    limit = height
+    for key in reversed(order):
+        moved[key] = min(moved[key], limit)
+        limit = moved[key] - LINE_PX
+    return moved

@@ -1,0 +1,142 @@
+"""The answer of a scenario in one or two sentences with its numbers, for the card of a scenario that passes. Pure.
+
+A scenario without a function here is answered by the findings that decide it (`summary.deciding`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from harness.checks import names
+from harness.model import BACKEND_NAMES, Finding
+from harness.report.formatting import count, number, percent
+from harness.report.section_input import SectionInput
+from harness.report.summary import CellSummary, ScenarioSummary
+from harness.text import plural
+
+
+def kept_writes(summary: ScenarioSummary) -> str:
+    """Returns `1,000 of 1,000 concurrent writes acknowledged over 4 app hosts, none lost`; empty if one was lost."""
+    cells = [cell for cell in summary.cells if cell.cell.backend == "postgres"]
+    if not cells or any(cell.lost != 0 for cell in cells):
+        return ""
+    sent, ok = sum(cell.sent or 0 for cell in cells), sum(cell.ok or 0 for cell in cells)
+    hosts = sorted({cell.cell.hosts for cell in cells})
+    clients = {cell.cell.clients for cell in cells}
+    trials = sum(cell.trials for cell in cells)
+    over = plural(hosts[0], "app host") if len(hosts) == 1 else f"{hosts[0]} to {hosts[-1]} app hosts"
+    each = f" in {trials} trials of {min(clients):,} at once" if trials > 1 and len(clients) == 1 else ""
+    return f"{ok:,.0f} of {sent:,.0f} concurrent writes acknowledged over {over}{each}, none lost"
+
+
+def concurrent_writes(source: SectionInput) -> str:
+    """Returns what was kept, and that the counter's values were in order where that was checked."""
+    kept = kept_writes(source.summary)
+    ordered = [f for f in source.summary.findings if f.check == names.REAL_TIME_ORDER and f.verdict == "pass"]
+    return f"{kept}.{' Each value was returned once, in real-time order.' if ordered else ''}" if kept else ""
+
+
+def sqlite_vs_postgres(source: SectionInput) -> str:
+    """Returns the shares of the burst by backend, and how many of the published claims hold."""
+    burst = [cell for cell in source.summary.cells if cell.cell.requests and cell.sent]
+    shares = [f"{BACKEND_NAMES[cell.cell.backend]} {percent((cell.ok or 0) / (cell.sent or 1))}" for cell in burst]
+    claims = {
+        f.check.removeprefix(names.CLAIM): bool(f.numbers["held"])
+        for f in source.summary.findings
+        if "held" in f.numbers
+    }
+    others = [name for name, held in claims.items() if not held]
+    parts = [f"Of {count(burst[0].sent)} writes at once were acknowledged: {', '.join(shares)}." if burst else ""]
+    if claims:
+        missing = f"; not held: {', '.join(others)}" if others else ""
+        parts.append(f"{sum(claims.values())} of {plural(len(claims), 'published claim')} hold{missing}.")
+    return " ".join(filter(None, parts))
+
+
+def scaling(source: SectionInput) -> str:
+    """Returns the speed-up of the most hosts, then that of CPU-bound work with its reservation."""
+    return " ".join(_scaling(source.summary))
+
+
+def _scaling(summary: ScenarioSummary) -> Iterator[str]:
+    judged = [f for f in summary.findings if f.numbers.get("speedup") and f.check != names.SPEED_UP_CPU]
+    if judged:
+        best = max(judged, key=lambda f: _digits(f.check))
+        hosts, up = _digits(best.check), float(best.numbers["speedup"])
+        yield f"{hosts} hosts serve {up:.2f} times the requests of one while the pools are the limit."
+    for one in summary.findings:
+        ups = one.numbers.get("speedup")
+        if one.check == names.SPEED_UP_CPU and isinstance(ups, dict) and ups:
+            hosts = max(ups, key=int)
+            shown = " (shown only: the hosts share cores)" if "shared cores" in one.detail else ""
+            yield f"CPU-bound work reaches {float(ups[hosts]):.2f} times with {hosts}{shown}."
+            return
+
+
+def _digits(text: str) -> int:
+    return int("".join(re.findall(r"\d", text)) or 0)
+
+
+def throughput(source: SectionInput) -> str:
+    """Returns the fastest strategy by number of keys, and what the negative control lost."""
+    cells = [
+        cell
+        for cell in source.summary.cells
+        if cell.cell.mode == "closed" and cell.cell.backend == "postgres" and "rps" in cell.medians
+        and not cell.times_doubted and not cell.lost
+    ]  # fmt: skip
+    parts = []
+    for keys in dict.fromkeys(str(cell.cell.params.get("keys", "")) for cell in cells):
+        best = max((c for c in cells if str(c.cell.params.get("keys", "")) == keys), key=lambda c: c.medians["rps"])
+        parts.append(f"{best.label} {number(best.medians['rps'])} requests/s")
+    fastest = f"Fastest without a lost update: {'; '.join(parts)}." if parts else ""
+    controls = [cell for cell in source.summary.cells if cell.lost and cell.cell.params.get("control")]
+    return " ".join(filter(None, [fastest, *(_control(cell) for cell in controls[:1])]))
+
+
+def _control(cell: CellSummary) -> str:
+    return f"The negative control lost {cell.lost_text} updates, so the load is heavy enough to show a loss."
+
+
+def deadlocks(source: SectionInput) -> str:
+    """Returns how many pairs ended with one victim, and what a retry saved."""
+    found = [f for f in source.summary.findings if f.verdict == "pass"]
+    victims, retries = (_first(found, check) for check in (names.ONE_VICTIM, names.RETRY_COMMITS_BOTH))
+    through = next((f for f in found if f.check == names.ONE_VICTIM and "through=service" in f.cell), victims)
+    return " ".join(f"{_sentence(f.detail)}." for f in (through, retries) if f)
+
+
+def isolation(source: SectionInput) -> str:
+    """Returns that nothing forbidden occurred, with the number of anomalies and levels."""
+    matrices = [trial.matrix for trial in source.trials if trial.matrix]
+    if not matrices:
+        return ""
+    parts = []
+    for rows in matrices:
+        levels = {row["level"] for row in rows}
+        prevented = sum(1 for row in rows if row["documented"] == "prevented")
+        name = BACKEND_NAMES.get(rows[0]["backend"], "the database")
+        parts.append(f"{name}: none of {prevented} at {plural(len(levels), 'level')}")
+    return f"No anomaly occurred that the manual documents as prevented ({'; '.join(parts)})."
+
+
+def long_transactions(source: SectionInput) -> str:
+    """Returns the p90 of quick transactions without and beside the long one, and what waiting for its row costs."""
+    found = source.summary.findings
+    p90, waits = _first(found, names.QUICK_P90), _first(found, names.HELD_ROW_WAITS)
+    return " ".join(f"{_sentence(f.detail)}." for f in (p90, waits) if f)
+
+
+def pool_sweep(source: SectionInput) -> str:
+    """Returns where the knee is."""
+    knee = _first(source.summary.findings, names.KNEE)
+    return f"{_sentence(knee.detail)}." if knee else ""
+
+
+def _first(findings: object, check: str) -> Finding | None:
+    return next((f for f in findings if f.check == check), None) if isinstance(findings, list | tuple) else None
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:]

@@ -1,0 +1,235 @@
+"""The figures of the first screen: what was kept, how fast, how it scales, how long it was away. Pure.
+
+A tile without a figure says why it has none: a figure that was not measured is never left out silently.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from harness.analysis.trial_validity import never_steady
+from harness.checks import names
+from harness.model import BACKEND_NAMES, Finding
+from harness.plan.scenario import joined
+from harness.report.formatting import NOTHING, count, number, percent
+from harness.report.run_summary import RunSummary
+from harness.report.section_input import SectionInput
+from harness.report.summary import CellSummary, ScenarioSummary
+
+RATES = ("throughput", "concurrent-writes", "sqlite-vs-postgres")
+"""Scenarios whose closed loops give the rate of the tile, best first; all of them increment counters."""
+BURSTS = ("sqlite-vs-postgres", "concurrent-writes")
+"""Scenarios that send SQLite a burst of writes, best first."""
+REFUSALS_EXPECTED = ("deadlocks", "connections", "faults")
+"""Scenarios in which requests are refused as they should be, or while a part of the tier is stopped."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tile:
+    """A figure with its label and what it is of. `state`: a verdict whose symbol is shown, or empty."""
+
+    label: str
+    value: str
+    note: str
+    state: str = ""
+    see: str = ""
+    """The scenario that has the details."""
+    cells: tuple[str, ...] = ()
+    """Names of the cells that the figure is of."""
+
+
+def tiles(summary: RunSummary, sources: Sequence[SectionInput]) -> tuple[Tile, ...]:
+    """Returns the tiles in reading order; those about faults and SQLite only where a run has them."""
+    scenarios = summary.scenarios
+    return (
+        _kept(scenarios),
+        _rate(scenarios),
+        _latency(sources),
+        _speed_up(scenarios),
+        *_gap(scenarios),
+        *_sqlite(sources),
+    )
+
+
+def _kept(scenarios: Sequence[ScenarioSummary]) -> Tile:
+    """Acknowledged writes of the burst, or of the whole run without one; lost updates of the whole run."""
+    label = "Acknowledged / lost"
+    counted = [(one, cell) for one in scenarios for cell in _on_postgres(one)]
+    burst = [(one, cell) for one, cell in counted if one.name == "concurrent-writes"]
+    shown = burst or [pair for pair in counted if pair[0].name not in REFUSALS_EXPECTED]
+    sent, ok = (int(sum(getattr(cell, name) or 0 for _, cell in shown)) for name in ("sent", "ok"))
+    if not sent:
+        return Tile(label=label, value=NOTHING, note="no writes to PostgreSQL were counted", state="not measured")
+    judged = [cell for _, cell in counted if cell.lost is not None]
+    lost = sum(cell.lost or 0 for cell in judged)
+    unjudged = any(cell.lost is None for _, cell in shown)
+    of = f"of {count(sent)} writes" + (f", {max(cell.cell.clients for _, cell in burst):,} at once" if burst else "")
+    kept = sum(cell.ok or 0 for cell in judged)
+    loss = f"{lost:,} of {count(kept)} acknowledged in the run are lost" if lost else f"none of {count(kept)} lost"
+    state = "fail" if lost else "unknown" if unjudged else "pass" if ok == sent else "fail" if burst else ""
+    return Tile(
+        label=label,
+        value=f"{count(ok)} / {'?' if unjudged and not lost else f'{lost:,}'}",
+        note=f"{of}; {'some loss is not judged' if unjudged and not lost else loss}",
+        state=state,
+        see=shown[0][0].name,
+        cells=tuple(cell.cell.name for _, cell in shown),
+    )
+
+
+def _on_postgres(scenario: ScenarioSummary) -> list[CellSummary]:
+    """Returns the cells that must not lose writes: not those of SQLite, not the negative control."""
+    return [
+        cell
+        for cell in scenario.cells
+        if cell.cell.backend == "postgres" and cell.sent and not cell.cell.params.get("control")
+    ]
+
+
+def _rate(scenarios: Sequence[ScenarioSummary]) -> Tile:
+    """The highest rate of a closed loop of increments that lost nothing, or the capacity that a search found."""
+    label = "Requests/s"
+    for one in scenarios:
+        found = [f for f in one.findings if f.check == names.CAPACITY and f.verdict == "pass" and f.numbers.get("rate")]
+        if found:
+            most = max(found, key=lambda f: _float(f.numbers["rate"]))
+            low, high = (number(_float(most.numbers.get(name))) for name in ("low", "high"))
+            note = f"hold the SLO, open load [{low}, {high}]"
+            rate = number(_float(most.numbers["rate"]))
+            return Tile(label=label, value=rate, note=note, see=one.name, cells=(most.cell,))
+    for name in RATES:
+        for one in scenarios:
+            cells = [c for c in _on_postgres(one) if one.name == name and _may_claim(c) and c.cell.mode == "closed"]
+            if cells:
+                best = max(cells, key=lambda cell: cell.medians["rps"])
+                how = "" if best.cell.omits_stalls else "in a burst"
+                note = joined(_words(one, best), how)
+                rate = number(best.medians["rps"])
+                return Tile(label=label, value=rate, note=note, see=one.name, cells=(best.cell.name,))
+    return Tile(label=label, value=NOTHING, note=_no_rate(scenarios), state="not measured")
+
+
+def _may_claim(cell: CellSummary) -> bool:
+    return "rps" in cell.medians and not cell.times_doubted and not cell.lost
+
+
+def _no_rate(scenarios: Sequence[ScenarioSummary]) -> str:
+    cells = [cell for one in scenarios if one.name in RATES for cell in _on_postgres(one)]
+    if not cells:
+        return "no scenario of this run measures the rate of writes"
+    return "no trial whose times hold: each is invalid or its load generator may have been the limit"
+
+
+def _latency(sources: Sequence[SectionInput]) -> Tile:
+    """The percentiles of an open load; those of a closed loop omit the stalls its clients wait through."""
+    label = "p50 / p99"
+    for name in dict.fromkeys([*RATES, *(source.summary.name for source in sources)]):
+        for source in sources:
+            summary = source.summary
+            cells = [
+                cell
+                for cell in _on_postgres(summary)
+                if summary.name == name and cell.cell.mode == "open" and "p50_ms" in cell.medians
+                and not cell.times_doubted and not cell.cell.params.get("fault")
+            ]  # fmt: skip
+            if not cells:
+                continue
+            best = min(cells, key=lambda cell: (cell.medians.get("p99_ms") is None, -(cell.medians.get("rps") or 0.0)))
+            rows = [trial.row for trial in source.trials if trial.row.cell.name == best.cell.name]
+            few = "" if "p99_ms" in best.medians else "too few requests for a p99"
+            unsteady = "not in a steady state" if never_steady(rows) else ""
+            p50, p99 = (number(best.medians.get(name)) for name in ("p50_ms", "p99_ms"))
+            at = f"{number(best.medians.get('rps'))} requests/s offered"
+            note = joined(at, _words(summary, best), few, unsteady)
+            value = f"{p50} / {p99}"
+            return Tile(label=f"{label}, ms", value=value, note=note, see=summary.name, cells=(best.cell.name,))
+    opened = any(cell.cell.mode == "open" for source in sources for cell in _on_postgres(source.summary))
+    note = "no open load in this run (--rate R); closed loops omit stalls"
+    if opened:
+        note = "no trial of an open load whose times hold"
+    return Tile(label=f"{label}, ms", value=NOTHING, note=note, state="not measured")
+
+
+def _speed_up(scenarios: Sequence[ScenarioSummary]) -> Tile:
+    """The speed-up of the most hosts over one, for the bound that is judged."""
+    judged = {
+        names.SPEED_UP.format(hosts): hosts for one in scenarios for hosts in {cell.cell.hosts for cell in one.cells}
+    }
+    found = [(judged[f.check], f) for one in scenarios for f in one.findings if f.check in judged]
+    if not found:
+        reason = "scaling was not part of this run"
+        if any(one.name == "scaling" for one in scenarios):
+            reason = "the run has no speed-up over one host"
+        return Tile(label="Speed-up", value=NOTHING, note=reason, state="not measured")
+    hosts, one = max(found, key=lambda pair: pair[0])
+    label = f"Speed-up, {hosts} hosts"
+    if "speedup" not in one.numbers:
+        return Tile(label=label, value=NOTHING, note=one.detail, state=one.verdict, see="scaling")
+    note = f"pool-bound{_interval(one)}, required {_float(one.numbers.get('wanted')):g}x"
+    value = f"{_float(one.numbers['speedup']):.2f}x"
+    return Tile(label=label, value=value, note=note, state=one.verdict, see="scaling", cells=(one.cell,))
+
+
+def _interval(one: Finding) -> str:
+    low, high = one.numbers.get("low"), one.numbers.get("high")
+    return f" [{_float(low):.2f}, {_float(high):.2f}]" if low is not None and high is not None else ", one repetition"
+
+
+def _gap(scenarios: Sequence[ScenarioSummary]) -> Iterator[Tile]:
+    """The longest time without a success under a fault."""
+    for one in scenarios:
+        found = [f for f in one.findings if f.check == names.AVAILABILITY and f.numbers.get("gap_s") is not None]
+        if found:
+            worst = max(found, key=lambda f: _float(f.numbers["gap_s"]))
+            yield Tile(
+                label="Longest without a success",
+                value=f"{_float(worst.numbers['gap_s']):.1f} s",
+                note=one.labels.get(worst.cell, "under a fault"),
+                state="" if worst.verdict == "shown" else worst.verdict,
+                see=one.name,
+            )
+
+
+def _sqlite(sources: Sequence[SectionInput]) -> Iterator[Tile]:
+    """The share of a burst that SQLite acknowledged, with the error of the others and its cause."""
+    for name in BURSTS:
+        for source in sources:
+            cells = {
+                cell.cell.backend: cell
+                for cell in reversed(source.summary.cells)
+                if source.summary.name == name and cell.cell.backend != "postgres" and cell.cell.requests and cell.sent
+            }
+            worst = cells.get("sqlite-naive") or cells.get("sqlite-tuned")
+            if worst is None:
+                continue
+            tuned = cells.get("sqlite-tuned")
+            beside = f"; tuned: {percent(_share(tuned))}" if tuned and tuned is not worst else ""
+            yield Tile(
+                label=f"{BACKEND_NAMES[worst.cell.backend].capitalize().replace('sql', 'SQL')} acknowledged",
+                value=percent(_share(worst)),
+                note=f"{_cause(source.errors.get(worst.cell.name, {}), worst)}{beside}",
+                see=name,
+            )
+            return
+
+
+def _cause(errors: Mapping[str, int], cell: CellSummary) -> str:
+    if not errors:
+        return f"of {count(cell.sent)} at once" + ("" if cell.ok == cell.sent else ", the errors have no name")
+    error, times = max(errors.items(), key=lambda item: item[1])
+    locked = ": one writer locks the whole file" if "BUSY" in error else ""
+    return f"of {count(cell.sent)} at once; {times:,} x {error or 'an error without a name'}{locked}"
+
+
+def _share(cell: CellSummary) -> float | None:
+    return (cell.ok or 0) / cell.sent if cell.sent else None
+
+
+def _words(scenario: ScenarioSummary, cell: CellSummary) -> str:
+    """Returns what tells the cell apart, or what all cells share where it is the only one."""
+    return cell.label if len(scenario.cells) > 1 else joined(scenario.common, cell.label)
+
+
+def _float(value: object) -> float:
+    return float(value) if isinstance(value, int | float) else float("nan")
