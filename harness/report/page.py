@@ -78,7 +78,11 @@ def write_report(summary: RunSummary) -> Path:
 def build(summary: RunSummary, scenarios: Mapping[str, Scenario] = SCENARIOS) -> Page:
     """Returns the page of a run. A damaged file costs the data in it, and the page names the file."""
     run, manifest = summary.run, summary.run.manifest
-    data = read_trials(run, counts_by_key=[name for name, extras in SCENARIO_EXTRAS.items() if extras.counts_by_key])
+    data = read_trials(
+        run,
+        counts_by_key=[name for name, extras in SCENARIO_EXTRAS.items() if extras.counts_by_key],
+        requests=[name for name, extras in SCENARIO_EXTRAS.items() if extras.shows_requests],
+    )
     on_sqlite = [one.name for one in summary.scenarios if wrote_to_sqlite(one)]
     explains = sorted(on_sqlite, key=lambda name: not extras_of(name).explains_sqlite)[:1]
 

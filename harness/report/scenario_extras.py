@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from harness.checks import names
 from harness.report import scenario_answers as answers
-from harness.report.charts import select
+from harness.report.charts import lead, select
 from harness.report.charts.drawing import Chart
 from harness.report.page_model import Block
 from harness.report.section_input import SectionInput
@@ -33,8 +33,20 @@ class ScenarioExtras:
     """The answer of a scenario that passes; empty: the findings that decide are the answer."""
     counts_by_key: bool = False
     """Whether a chart shows the acknowledged increments of each key; the samples are read for it."""
+    shows_requests: bool = False
+    """Whether a chart shows single requests; the samples are kept for it."""
     explains_sqlite: bool = False
     """Whether the explanation of SQLite's errors belongs here, if the run has the scenario."""
+
+
+def _kept(source: SectionInput) -> Iterator[Chart]:
+    yield from lead.kept(source)
+    yield from select.convergence(source)
+
+
+def _scaling(source: SectionInput) -> Iterator[Chart]:
+    yield from lead.scaling(source)
+    yield from scaling_charts(source)
 
 
 SCENARIO_EXTRAS: Mapping[str, ScenarioExtras] = {
@@ -43,14 +55,16 @@ SCENARIO_EXTRAS: Mapping[str, ScenarioExtras] = {
     ),
     "capacity": ScenarioExtras(charts=capacity_charts, blocks=capacity_blocks, headline=capacity_headline),
     "concurrent-writes": ScenarioExtras(
-        charts=select.convergence,
+        charts=_kept,
         headline=answers.kept_writes,
         answer=answers.concurrent_writes,
         counts_by_key=True,
     ),
-    "deadlocks": ScenarioExtras(answer=answers.deadlocks),
+    "deadlocks": ScenarioExtras(charts=lead.deadlocks, answer=answers.deadlocks, shows_requests=True),
     "isolation": ScenarioExtras(charts=select.isolation, blocks=isolation_blocks, answer=answers.isolation),
-    "long-transactions": ScenarioExtras(answer=answers.long_transactions),
+    "long-transactions": ScenarioExtras(
+        charts=lead.long_transactions, answer=answers.long_transactions, shows_requests=True
+    ),
     "faults": ScenarioExtras(charts=fault_charts, blocks=fault_blocks, headline=fault_headline),
     "list-append": ScenarioExtras(charts=cycle_charts, blocks=transaction_blocks),
     "bank": ScenarioExtras(
@@ -81,11 +95,11 @@ SCENARIO_EXTRAS: Mapping[str, ScenarioExtras] = {
             },
         ),
     ),
-    "scaling": ScenarioExtras(charts=scaling_charts, blocks=scaling_tables, answer=answers.scaling),
+    "scaling": ScenarioExtras(charts=_scaling, blocks=scaling_tables, answer=answers.scaling),
     "sqlite-vs-postgres": ScenarioExtras(
-        charts=select.backends, blocks=claims_tables, answer=answers.sqlite_vs_postgres, explains_sqlite=True
+        charts=lead.backends, blocks=claims_tables, answer=answers.sqlite_vs_postgres, explains_sqlite=True
     ),
-    "throughput": ScenarioExtras(answer=answers.throughput),
+    "throughput": ScenarioExtras(charts=lead.throughput, answer=answers.throughput),
 }
 """Scenario -> its extras. A scenario without an entry has only what all scenarios have."""
 

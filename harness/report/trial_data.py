@@ -19,7 +19,7 @@ from harness.isolation import matrix
 from harness.isolation.matrix import MatrixRow
 from harness.load.results import histogram
 from harness.load.results.summary import LaneSummary
-from harness.record import Evidence, TrialResult, distinct
+from harness.record import Evidence, Samples, TrialResult, distinct
 from harness.report.charts.telemetry_series import SeriesBuilder, TelemetrySeries, spans_of
 from harness.report.charts.theme import number as number_of
 from harness.report.fault_views import FaultView, fault_view
@@ -30,6 +30,9 @@ CURVE = (1.0, 5.0, 10.0, 25.0, 50.0, 75.0, 90.0, 95.0, 98.0, 99.0, 99.5, 99.8, 9
 
 MOST_CURVES = 8
 """Curves of more cells cannot be distinguished in one chart."""
+
+MOST_REQUESTS = 1000
+"""Requests of a trial that a picture shows one by one."""
 
 T = TypeVar("T")
 _Kind = Literal["latency", "service"]
@@ -59,6 +62,8 @@ class TrialData:
     errors: Mapping[str, int] = field(default_factory=dict)
     faults: FaultView = field(default_factory=FaultView)
     """Of a trial with faults."""
+    requests: Mapping[str, Samples] = field(default_factory=dict)
+    """Lane -> its samples, where a picture shows single requests."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,10 +75,11 @@ class ReadTrials:
     damage: tuple[str, ...] = ()
 
 
-def read_trials(run: Run, *, counts_by_key: Collection[str] = ()) -> ReadTrials:
+def read_trials(run: Run, *, counts_by_key: Collection[str] = (), requests: Collection[str] = ()) -> ReadTrials:
     """Reads what a report needs of a run besides its manifest and its rows.
 
-    `counts_by_key`: the scenarios whose samples are read to count the acknowledged increments of each key.
+    `counts_by_key`: the scenarios whose samples are read to count the acknowledged increments of each key; `requests`:
+    those whose samples are kept, because a picture shows single requests.
     """
     damage: list[str] = []
 
@@ -114,6 +120,7 @@ def read_trials(run: Run, *, counts_by_key: Collection[str] = ()) -> ReadTrials:
                 faults=attempt(partial(_fault_view, run, order, evidence), FaultView()),
                 errors=sum((Counter(one.measure.errors) for one in summaries.values()), Counter[str]()),
                 curves=curves,
+                requests=attempt(partial(_requests, run, order), {}) if row.cell.scenario in requests else {},
                 seconds=_whole_seconds(lines),
                 acknowledged=ok,
                 unknown=unknown,
@@ -162,6 +169,12 @@ def _whole_seconds(rows: Iterable[Mapping[str, str]]) -> list[Second]:
         }
         whole.append({**parts[sent.index(max(sent))], **counts} if len(parts) > 1 else parts[0])
     return whole
+
+
+def _requests(run: Run, order: int) -> Mapping[str, Samples]:
+    """Returns the samples by lane; none of a trial with more than a picture can show."""
+    lanes = run.lanes(order)
+    return lanes if sum(map(len, lanes.values())) <= MOST_REQUESTS else {}
 
 
 _Keys = tuple[Mapping[str, int], Mapping[str, int]]

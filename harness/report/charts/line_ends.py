@@ -9,11 +9,13 @@ import math
 from collections.abc import Sequence
 from itertools import pairwise
 
-from harness.report.charts.theme import Point, Spec, axis
+from harness.report.charts.theme import Point, Spec, lines
 
 LINE_PX = 14
-"""Least distance of two labels in px."""
-ROOM = 132
+"""Height of a line of a label in px."""
+WRAP = 20
+"""Characters of a line of a label."""
+ROOM = 140
 """Width that labels need to the right of the plotting area in px."""
 
 
@@ -41,33 +43,37 @@ def ends(
     place = {
         key: height * ((math.log(point[y]) if log else point[y]) - low) / (high - low) for key, point in last.items()
     }
-    moved = _apart(place, height)
+    texts = {key: lines(str(key), WRAP) for key in last}
+    moved = _apart(place, {key: LINE_PX * len(text) for key, text in texts.items()}, height)
     values = {key: low + (high - low) * px / height for key, px in moved.items()}
-    return [point | {"label_y": math.exp(values[key]) if log else values[key]} for key, point in last.items()]
+    return [
+        point | {"label_y": math.exp(values[key]) if log else values[key], "label": texts[key]}
+        for key, point in last.items()
+    ]
 
 
-def labels(rows: Sequence[Point], *, series: str, x: str, x_scale: Spec, y_scale: Spec, colour: Spec) -> Spec:
+def labels(rows: Sequence[Point], *, x: str, x_scale: Spec, y_scale: Spec, colour: Spec) -> Spec:
     """Returns the layer of text to the right of the lines."""
     return {
         "data": {"values": list(rows)},
-        "mark": {"type": "text", "align": "left", "dx": 6, "fontSize": 12, "limit": ROOM - 4, "clip": False},
+        "mark": {"type": "text", "align": "left", "baseline": "middle", "dx": 6, "limit": ROOM - 8},
         "encoding": {
-            "x": axis(x, None, scale=x_scale, axis=None),
-            "y": axis("label_y", None, scale=y_scale),
-            "text": axis(series, None, "nominal"),
+            "x": {"field": x, "type": "quantitative", "scale": x_scale},
+            "y": {"field": "label_y", "type": "quantitative", "scale": y_scale},
+            "text": {"field": "label"},
             "color": colour,
         },
     }
 
 
-def _apart(place: dict[object, float], height: float) -> dict[object, float]:
-    """Moves places apart from the bottom up, then down again where they left the axis."""
+def _apart(place: dict[object, float], tall: dict[object, float], height: float) -> dict[object, float]:
+    """Moves places apart by their heights, from the bottom up, then down again where they left the axis."""
     order = sorted(place, key=lambda key: place[key])
     moved = dict(place)
     for below, above in pairwise(order):
-        moved[above] = max(moved[above], moved[below] + LINE_PX)
+        moved[above] = max(moved[above], moved[below] + (tall[below] + tall[above]) / 2)
     limit = height
     for key in reversed(order):
-        moved[key] = min(moved[key], limit)
-        limit = moved[key] - LINE_PX
+        moved[key] = min(moved[key], limit - tall[key] / 2)
+        limit = moved[key] - tall[key] / 2
     return moved

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from statistics import fmean
 
 from harness.checks import names
 from harness.model import BACKEND_NAMES
-from harness.report.cell_labels import without
 from harness.report.charts import correctness, speed, theme
 from harness.report.charts.drawing import Chart
+from harness.report.charts.lead import where_waited
 from harness.report.formatting import number, percent
 from harness.report.section_input import SectionInput
-from harness.report.summary import CellSummary, ScenarioSummary
 from harness.report.trial_data import Second, TrialData
 from harness.text import plural
 
@@ -26,7 +25,7 @@ MOST_STEPS = 600
 
 def charts(source: SectionInput) -> Iterator[Chart]:
     """Returns the charts that every scenario can have; one without data is left out."""
-    yield from _strategies(source.summary)
+    yield from where_waited(source)
     yield from _spread(source)
     yield from _curves(source)
     yield from _timeline(source)
@@ -70,11 +69,9 @@ def _keys(trial: TrialData) -> Iterator[theme.Row]:
 
 
 ISOLATION_NOTE = (
-    "Standard: according to SQL-92, or to Berenson and Adya where it is silent (*). Documented: according to the "
-    "database's manual. Observed: whether the anomaly occurred, or how it was prevented: by waiting (as long as the "
-    "schedule held the lock), by an abort (with its error code) or by reading an older snapshot. A fail is an anomaly "
-    "that occurred although it is documented as prevented. RU, RC, RR, SER: READ UNCOMMITTED, READ COMMITTED, "
-    "REPEATABLE READ, SERIALIZABLE."
+    "RU, RC, RR, SER: the isolation levels, READ UNCOMMITTED to SERIALIZABLE. may, no: whether SQL-92 or the manual "
+    "allows the anomaly (*: SQL-92 is silent; according to Berenson and Adya). Prevented by waiting, by an abort (its "
+    "error code) or by an older snapshot."
 )
 
 
@@ -88,49 +85,6 @@ def isolation(source: SectionInput) -> Iterator[Chart]:
         yield Chart(spec=correctness.isolation(rows, title=title), caption="" if earlier else ISOLATION_NOTE, alt=title)
 
 
-def backends(source: SectionInput) -> Iterator[Chart]:
-    """Returns a chart for each load that was measured on more than one backend."""
-    loads: dict[tuple[object, ...], list[CellSummary]] = {}
-    for cell in source.summary.cells:
-        c = cell.cell
-        loads.setdefault((c.hosts, c.clients, c.rate, c.requests, str(sorted(c.params.items()))), []).append(cell)
-    for cells in loads.values():
-        if len({cell.cell.backend for cell in cells}) < 2:
-            continue
-        rows = [
-            {"measure": measure, "unit": unit, "backend": BACKEND_NAMES[cell.cell.backend], "value": value}
-            for measure, unit, figure in _MEASURES
-            for cell in cells
-            if (value := figure(cell)) is not None
-        ]
-        load = cells[0].cell
-        title = ", ".join(filter(None, ["Backends compared", without(cells[0].label, BACKEND_NAMES[load.backend])]))
-        subtitle = f"{plural(load.clients, 'client')} over {plural(load.hosts, 'app host')}; median of valid trials"
-        subtitle += "; closed loop: latencies omit stalls" if load.omits_stalls else ""
-        yield Chart(
-            spec=speed.backends(rows, title=title, subtitle=subtitle),
-            alt=f"{title}. The table of cells below has the same figures.",
-        )
-
-
-def _median(name: str) -> Callable[[CellSummary], float | None]:
-    """Returns the figure of a cell; no picture has one whose times are doubted."""
-    return lambda cell: None if cell.times_doubted else cell.medians.get(name)
-
-
-def _acknowledged(cell: CellSummary) -> float | None:
-    return 100 * cell.ok / cell.sent if cell.sent and cell.ok is not None else None
-
-
-_MEASURES: Sequence[tuple[str, str, Callable[[CellSummary], float | None]]] = (
-    ("acknowledged", "%", _acknowledged),
-    ("throughput", "acknowledged requests/s", _median("rps")),
-    ("mean latency, all answers", "ms", _median("mean_ms")),
-    ("p99 latency, all answers", "ms", _median("p99_ms")),
-    ("p99 latency, acknowledged", "ms", _median("ok_p99_ms")),
-)
-
-
 def pool_sweep(source: SectionInput) -> Iterator[Chart]:
     """Returns the time by pool size, with the knee where one was found."""
     rows = [
@@ -139,36 +93,15 @@ def pool_sweep(source: SectionInput) -> Iterator[Chart]:
         if trial.row.valid and (seconds := trial.row.figure("seconds")) is not None
     ]
     if rows:
-        title = "Time for the same work by pool size"
         knee = next((f.numbers.get("knee") for f in source.summary.findings if f.check == names.KNEE), None)
+        title = f"No knee up to {max(int(row['pool']) for row in rows)} connections"
+        if knee:
+            title = f"From {knee} connections on, more connections gain less than their number"
         yield Chart(
             spec=speed.pool_sweep(rows, knee=knee if isinstance(knee, int) else None, title=title),
             caption="One point per trial, valid trials only.",
             alt=f"{title}: see the table below.",
         )
-
-
-def _strategies(summary: ScenarioSummary) -> Iterator[Chart]:
-    cells = [c for c in summary.cells if c.cell.backend == "postgres" and c.cell.strategy and "rps" in c.medians]
-    cells = [cell for cell in cells if cell.cell.mode == "closed" and not cell.times_doubted]
-    strategies = {cell.cell.strategy for cell in cells}
-    if len(strategies) < 2:
-        return
-    rows = [
-        {
-            "strategy": cell.cell.strategy,
-            "keys": without(cell.label, cell.cell.strategy) or summary.common,
-            "rps": cell.medians["rps"],
-            "lost": cell.lost or 0,
-        }
-        for cell in cells
-    ]
-    title = f"Throughput of {plural(len(strategies), 'strategy', 'strategies')}"
-    yield Chart(
-        spec=speed.strategies(rows, title=title),
-        caption="Median of valid trials.",
-        alt=f"{title}: see the table of strategies below.",
-    )
 
 
 def _spread(source: SectionInput) -> Iterator[Chart]:

@@ -71,7 +71,7 @@ def percentile_curve(rows: Rows, *, title: str, subtitle: str = "", because: str
     last = ends(points, series="line", x="rank", y="ms", ends_at=domain(points, "ms", log=True), height=260, log=True)
     layers = [
         {"mark": "line", "encoding": encoding},
-        labels(last, series="line", x="beyond", x_scale=x_scale, y_scale=y_scale, colour=shades),
+        labels(last, x="beyond", x_scale=x_scale, y_scale=y_scale, colour=shades),
     ]
     return chart(title, subtitle, points, {"width": WIDTH - ROOM, "height": 260, "layer": layers})
 
@@ -188,31 +188,6 @@ def scaling(
     return chart(title, subtitle, points, {"width": WIDTH, "height": 320, "layer": layers})
 
 
-def strategies(rows: Rows, *, title: str, subtitle: str = "", because: str = "no strategy was measured") -> Spec:
-    """Throughput by strategy. Rows: `strategy`, `keys` (`hot key` …), `rps`, `lost` (lost updates)."""
-    bars = numbers(rows, "rps", above=-1)
-    if not bars:
-        return nothing(title, because)
-    for row in bars:
-        lost = int(next(iter(numbers([row], "lost")), {}).get("lost", 0))
-        row["text"] = f"{row['rps']:,.0f}"
-        row["wrong"] = f"{lost:,} updates lost" if lost else ""
-    keys, names = in_order(row["keys"] for row in bars), in_order(row["strategy"] for row in bars)
-    position = {
-        "y": axis("strategy", None, "nominal", sort=names, scale={"paddingInner": 0.25}),
-        "yOffset": {"field": "keys", "sort": keys},
-        "x": axis("rps", "acknowledged requests/s", scale={"domain": [0, room(bars, "rps")]}),
-    }
-    colour = axis("keys", None, "nominal", sort=keys, scale={"domain": keys, "range": list(SERIES)})
-    layers = [
-        {"mark": {"type": "bar"}, "encoding": {**position, "color": colour}},
-        {"mark": {"type": "text", "align": "left", "dx": 5}, "encoding": {**position, "text": {"field": "text"}}},
-        {"mark": {"type": "text", "align": "left", "dx": 48, "color": RED, "fontWeight": 600},
-         "encoding": {**position, "text": {"field": "wrong"}}},
-    ]  # fmt: skip
-    return chart(title, subtitle, bars, {"width": WIDTH - 60, "height": {"step": 19, "for": "offset"}, "layer": layers})
-
-
 def pool_sweep(
     rows: Rows, *, knee: int | None = None, title: str, subtitle: str = "", because: str = "no pool was measured"
 ) -> Spec:
@@ -249,30 +224,3 @@ def pool_sweep(
              "data": {"values": at_knee}, "encoding": {"x": x, "y": y, "text": {"field": "text"}}},
         ]  # fmt: skip
     return chart(title, subtitle, points, {"width": WIDTH, "height": 300, "layer": layers})
-
-
-def backends(rows: Rows, *, title: str, subtitle: str = "", because: str = "no backend was measured") -> Spec:
-    """The same load on each backend, one panel per measure. Rows: `measure`, `unit`, `backend`, `value`."""
-    bars = numbers(rows, "value", above=-1)
-    if not bars:
-        return nothing(title, because)
-    for row in bars:
-        row["text"] = f"{row['value']:,.0f}" if row["value"] >= 1000 else f"{row['value']:.3g}"
-    names = in_order(row["backend"] for row in bars)
-    panels = []
-    for measure in in_order((row["measure"], row.get("unit", "")) for row in bars):
-        of_measure = [row for row in bars if (row["measure"], row.get("unit", "")) == measure]
-        y = axis("backend", None, "nominal", sort=names)
-        x = axis("value", None, scale={"domain": [0, room(of_measure, "value") or 1]}, axis=None)
-        colour = {"field": "backend", "legend": None, "scale": {"domain": names, "range": [BLUE, ORANGE, GREEN]}}
-        text = f"{measure[0]} ({measure[1]})" if measure[1] else str(measure[0])
-        label = {"text": text, "fontSize": 12, "offset": 4, "frame": "group"}
-        panels.append({
-            "width": WIDTH - 60, "height": {"step": 22}, "title": label, "data": {"values": of_measure},
-            "layer": [
-                {"mark": {"type": "bar"}, "encoding": {"y": y, "x": x, "color": colour}},
-                {"mark": {"type": "text", "align": "left", "dx": 5},
-                 "encoding": {"y": y, "x": x, "text": {"field": "text"}}},
-            ],
-        })  # fmt: skip
-    return chart(title, subtitle, [], {"vconcat": panels, "spacing": 14})

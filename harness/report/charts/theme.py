@@ -72,7 +72,7 @@ def chart(title: str, subtitle: str, rows: Rows, body: Spec) -> Spec:
     """Returns a whole specification: `title` states the finding, `subtitle` how it was measured (`titles`)."""
     return {
         "$schema": "https://vega.github.io/schema/vega-lite/v5.json",
-        "title": {"text": _lines(title, 66)} | ({"subtitle": _lines(subtitle, 80)} if subtitle else {}),
+        "title": {"text": lines(title, 66)} | ({"subtitle": lines(subtitle, 80)} if subtitle else {}),
         "data": {"values": list(rows)},
         "config": CONFIG,
         **body,
@@ -87,7 +87,7 @@ def titles(spec: Spec) -> tuple[str, str]:
 
 def nothing(title: str, because: str) -> Spec:
     """Returns the chart that replaces one without data and shows the reason."""
-    mark = {"type": "text", "fontSize": 13, "color": QUIET, "text": _lines(f"No data: {because}", 60)}
+    mark = {"type": "text", "fontSize": 13, "color": QUIET, "text": lines(f"No data: {because}", 60)}
     return chart(title, "", [{}], {"width": WIDTH, "height": 60, "mark": mark})
 
 
@@ -134,14 +134,14 @@ def shortened(text: str, most: int) -> str:
     return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
-def _lines(text: str, width: int) -> list[str]:
+def lines(text: str, width: int) -> list[str]:
     """Breaks `text` into as few lines of at most `width` characters as possible, of about equal length."""
     if len(text) > width:
         width = min(width, math.ceil(len(text) / math.ceil(len(text) / width)) + 6)
-    lines = [""]
+    broken = [""]
     for word in text.split():
-        if lines[-1] and len(lines[-1]) + 1 + len(word) > width:
-            lines.append(word)
+        if broken[-1] and len(broken[-1]) + 1 + len(word) > width:
+            broken.append(word)
         else:
-            lines[-1] = f"{lines[-1]} {word}".strip()
-    return lines
+            broken[-1] = f"{broken[-1]} {word}".strip()
+    return broken

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import re
@@ -12,7 +13,19 @@ import pytest
 import vl_convert
 
 from harness.analysis.scaling_law import UslFit, fit_usl
-from harness.report.charts import correctness, drawing, speed, telemetry, theme
+from harness.report.charts import (
+    correctness,
+    drawing,
+    line_ends,
+    outcomes,
+    requests,
+    slowest,
+    speed,
+    speed_up,
+    strategies,
+    telemetry,
+    theme,
+)
 
 LEVELS = ("READ UNCOMMITTED", "READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE")
 FIT = fit_usl([(n, 100 * n / (1 + 0.05 * (n - 1))) for n in (1, 2, 3, 4, 6, 8)], shared_cores=True, resamples=50)
@@ -42,24 +55,57 @@ CHARTS: dict[str, tuple[Callable[..., theme.Spec], Rows, dict[str, Any]]] = {
     "scaling": (speed.scaling, [{"hosts": n, "rps": 100.0 * n} for n in (1, 1, 2, 4)], {}),
     "scaling with its law": (speed.scaling, [{"hosts": n, "rps": 99.0 * n} for n in (1, 2, 3, 4, 6, 8)], {"fit": FIT}),
     "strategies": (
-        speed.strategies,
+        strategies.strategies,
         [
-            {"strategy": name, "keys": keys, "rps": 900, "lost": lost}
+            {"strategy": name, "keys": keys, "rps": 900, "ms": 12.5, "lost": lost}
             for name, lost in (("upsert", 0), ("unsafe", 412))
             for keys in ("hot key", "1,000 keys")
         ],
         {},
     ),
-    "pool_sweep": (speed.pool_sweep, [{"pool": n, "seconds": 2 / n} for n in (1, 5, 10, 20, 50)], {"knee": 20}),
-    "backends": (
-        speed.backends,
+    "outcomes": (
+        outcomes.outcomes,
         [
-            {"measure": measure, "unit": "ms", "backend": name, "value": 9.5}
-            for measure in ("mean response", "other")
-            for name in ("SQLite", "PostgreSQL")
+            {
+                "cell": outcomes.wrapped(f"{name}, burst of 1,000 clients"),
+                "ok": 310,
+                "fail": 680,
+                "unknown": 10,
+                "lost": lost,
+            }
+            for name, lost in (("naive SQLite", 0), ("PostgreSQL", 4))
         ],
         {},
     ),
+    "speed_up": (
+        speed_up.speed_up,
+        [
+            {"bound": bound, "hosts": n, "value": 0.9 * n, "low": 0.8 * n, "high": n, "wanted": 0.85 * n}
+            for bound in ("pool-bound", "CPU-bound upsert")
+            for n in (1, 2, 4, 8)
+        ],
+        {},
+    ),
+    "slowest": (
+        slowest.slowest,
+        [{"cell": cell, "cause": cause, "share": 0.5} for cell in ("a", "b") for cause in ("row lock", "pool")],
+        {},
+    ),
+    "over_the_quick": (
+        requests.over_the_quick,
+        [
+            {"cell": cell, "lane": lane, "from_s": begin, "to_s": begin + seconds, "ms": 1e3 * seconds}
+            for cell in ("same row", "other row")
+            for lane, begin, seconds in (("quick", 0.5, 0.2), ("quick", 1.5, 0.1), ("long", 0, 5.0))
+        ],
+        {},
+    ),
+    "pairs": (
+        requests.pairs,
+        [{"cell": "through the service", "pair": n, "kind": kind} for n, kind in enumerate(requests.PAIRS)],
+        {},
+    ),
+    "pool_sweep": (speed.pool_sweep, [{"pool": n, "seconds": 2 / n} for n in (1, 5, 10, 20, 50)], {"knee": 20}),
     "convergence": (
         correctness.convergence,
         [{"key": f"key-{n}", "acknowledged": 100, "final": 100 - n % 3, "unknown": 0} for n in range(30)],
@@ -110,8 +156,9 @@ def test_every_chart_draws_with_its_title_and_fits_the_page(name: str) -> None:
     make, rows, more = CHARTS[name]
     spec = make(rows, title="It is 3 times as fast", subtitle="5 trials", **more)
     text = draw(spec)
-    assert "It is 3 times as fast" in text
-    assert "5 trials" in text
+    title, subtitle = theme.titles(spec)
+    assert title == "It is 3 times as fast"
+    assert subtitle.startswith("5 trials")
     width = re.match(r'<svg[^>]* width="(\d+)', text)
     assert width
     assert 300 < int(width[1]) <= theme.PICTURE
@@ -145,18 +192,9 @@ def test_rows_without_a_number_are_left_out(name: str, damage: object) -> None:
     """A valid row and a row with damaged figures give the chart of the valid row."""
     make, rows, more = CHARTS[name]
     figures = {
-        "percent",
-        "ms",
-        "second",
-        "requests",
-        "hosts",
-        "rps",
-        "pool",
-        "seconds",
-        "value",
-        "acknowledged",
-        "final",
-    }
+        "percent", "ms", "second", "requests", "hosts", "rps", "pool", "seconds", "value", "acknowledged", "final",
+        "ok", "share", "pair", "from_s",
+    }  # fmt: skip
     damaged = {key: damage if key in figures else value for key, value in rows[0].items()}
     good = make([rows[0]], title="t", **more)
     assert make([rows[0], damaged], title="t", **more) == good
@@ -205,9 +243,11 @@ def test_the_even_share_counts_hosts_without_requests() -> None:
     assert "0 (0.0%)" in draw(spec)
 
 
-def test_lost_updates_are_shown_beside_the_bar() -> None:
+def test_a_strategy_that_lost_updates_is_crossed_out() -> None:
     make, rows, _ = CHARTS["strategies"]
-    assert re.findall(r">(\d+) updates lost</text>", draw(make(rows, title="t"))) == ["412", "412"]
+    text = draw(make(rows, title="t"))
+    assert re.findall(r">unsafe: (\d+) updates lost</text>", text) == ["412", "412"]
+    assert ">lost updates</text>" in text
 
 
 @pytest.mark.parametrize(
@@ -268,3 +308,54 @@ def test_long_titles_break_into_lines_of_about_equal_length() -> None:
 
 def test_colours_are_different() -> None:
     assert len(set(theme.SERIES)) == len(theme.SERIES) == 8
+
+
+def colours_of(text: str) -> set[str]:
+    return set(re.findall(r'(?:fill|stroke)="([^"]+)"', text)) - {"none", "transparent"}
+
+
+@pytest.mark.parametrize("name", CHARTS)
+def test_every_colour_of_a_drawing_has_one_for_the_dark_page(name: str) -> None:
+    make, rows, more = CHARTS[name]
+    known = {colour.lower() for colour in theme.DARK}
+    for spec in (make(rows, title="t", **more), make([], title="t", **more)):
+        assert {colour.lower() for colour in colours_of(draw(spec))} <= known
+
+
+def luminance(colour: str) -> float:
+    """Relative luminance (WCAG 2.2)."""
+    parts = [int(colour[n : n + 2], 16) / 255 for n in (1, 3, 5)]
+    red, green, blue = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def contrast(one: str, other: str) -> float:
+    low, high = sorted((luminance(one), luminance(other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+@pytest.mark.parametrize("shade", [lambda colour: colour, lambda colour: theme.DARK[colour]], ids=["light", "dark"])
+def test_text_of_drawings_has_contrast(shade: Callable[[str], str]) -> None:
+    for ground in (theme.PAPER, theme.BOX):
+        assert contrast(shade(theme.INK), shade(ground)) >= 4.5
+        assert contrast(shade(theme.QUIET), shade(ground)) >= 4.5
+    for ground in (theme.GOOD, theme.ALLOWED, theme.UNTRIED):
+        assert contrast(shade(theme.INK), shade(ground)) >= 4.5
+    assert contrast(shade(theme.PAPER), shade(theme.BAD)) >= 3
+
+
+def test_labels_of_line_ends_do_not_overlap() -> None:
+    points = [{"line": f"line {n}", "x": 1.0, "y": 10 + n / 100} for n in range(5)]
+    rows = line_ends.ends(points, series="line", x="x", y="y", ends_at=(0, 20), height=200, log=False)
+    places = sorted(200 * row["label_y"] / 20 for row in rows)
+    assert min(after - before for before, after in itertools.pairwise(places)) >= line_ends.LINE_PX - 0.01
+    assert places[-1] <= 200
+
+
+def test_a_bar_of_outcomes_has_the_width_of_all_requests() -> None:
+    row = {"cell": "naive SQLite", "ok": 80, "fail": 915, "unknown": 5, "lost": 3, "note": "claimed: 30 %"}
+    spec = outcomes.outcomes([row], title="t")
+    parts = {part["kind"]: part["share"] for part in spec["layer"][0]["data"]["values"]}
+    assert parts == {"acknowledged": 7.7, "refused": 91.5, "unknown": 0.5, "acknowledged, then lost": 0.3}
+    assert "3 of them lost" in draw(spec)
+    assert "claimed: 30 %" in draw(outcomes.outcomes([row | {"lost": 0}], title="t"))
