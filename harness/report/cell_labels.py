@@ -22,6 +22,7 @@ PARAMS: Mapping[str, str] = {
     "load": "{}",
     "rate_share": "{} of the closed rate",
     "through": "through the {}",
+    "warmup_s": "warm-up of {} s",
 }
 """Parameter -> its text; other parameters are shown as `name value`."""
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from harness.report.charts.theme import (
+    ALLOWED,
     BLUE,
+    CROSS,
     GREEN,
     INK,
     ORANGE,
@@ -49,7 +51,7 @@ def over_the_quick(rows: Rows, *, title: str, subtitle: str = "", because: str =
         bar: Spec = {
             "data": {"values": bars},
             "layer": [
-                {"mark": {"type": "rect", "color": ORANGE, "y": -16, "y2": -2},
+                {"mark": {"type": "rect", "color": ALLOWED, "y": -16, "y2": -2},
                  "encoding": {"x": x, "x2": {"field": "to_s"}}},
                 {"mark": {"type": "text", "align": "left", "dx": 4, "y": -9, "color": INK, "fontSize": 11},
                  "encoding": {"x": x, "text": {"field": "text"}}},
@@ -76,7 +78,7 @@ def pairs(rows: Rows, *, title: str, subtitle: str = "", because: str = "no pair
         return nothing(title, because)
     used = [kind for kind in PAIRS if any(row["kind"] == kind for row in squares)]
     scale = {"domain": used, "range": [PAIRS[kind][0] for kind in used]}
-    shapes = {VICTIM: "cross", RETRIED: "diamond", COMMIT: "circle", ODD: "triangle-up"}
+    shapes = {VICTIM: CROSS, RETRIED: "diamond", COMMIT: "circle", ODD: "triangle-up"}
     views: list[Spec] = []
     for cell in in_order(row["cell"] for row in squares):
         of_cell = [row for row in squares if row["cell"] == cell]

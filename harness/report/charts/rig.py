@@ -98,7 +98,7 @@ def _machine(rig: RigRecord, *, shared_cores: bool) -> str:
     kernels = sorted({host.kernel for host in rig.hosts if host.kernel})
     kind = {"podman": "containers", "vm": "virtual machines"}.get(rig.provider, "machines")
     where = f"{kind} that share the cores of one machine" if shared_cores else f"{kind} ({rig.provider})"
-    processor = models[0] if len(models) == 1 else plural(len(models), "CPU model") if models else ""
+    processor = models[0] if len(models) == 1 else f"{plural(len(models), 'CPU model')}" * bool(models)
     return ", ".join(filter(None, (where, processor, f"kernel {kernels[0]}" if len(kernels) == 1 else "")))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from harness.report.charts.line_ends import LINE_PX
 from harness.report.charts.theme import (
     BLUE,
+    CROSS,
     ORANGE,
     RED,
     WIDTH,
@@ -38,7 +39,7 @@ def strategies(
         *(key for key in keys if any(row["kind"] == key for row in points)),
         *([LOST] if _any_lost(points) else []),
     ]
-    shapes = {LOST: "cross"} | dict(zip(keys, ("circle", "square", "diamond"), strict=False))
+    shapes = {LOST: CROSS} | dict(zip(keys, ("circle", "square", "diamond"), strict=False))
     colours = {LOST: RED} | dict(zip(keys, (BLUE, ORANGE, BLUE), strict=False))
     most = max(row["rps"] for row in points)
     y_most = max(row["ms"] for row in points)

@@ -36,6 +36,9 @@ DARK: Mapping[str, str] = {
 }  # fmt: skip
 """Colour of a drawing -> the one that replaces it on a dark page."""
 
+CROSS = "M-.5,-.3L-.3,-.5L0,-.2L.3,-.5L.5,-.3L.2,0L.5,.3L.3,.5L0,.2L-.3,.5L-.5,.3L-.2,0Z"
+"""A symbol that crosses out."""
+
 WIDTH = 430
 """Width of the plotting area in px; with axis and labels the picture has at most `PICTURE`."""
 PICTURE = 520
