@@ -67,7 +67,8 @@ def _kept(scenarios: Sequence[ScenarioSummary]) -> Tile:
     of = f"of {count(sent)} writes" + (f", {max(cell.cell.clients for _, cell in burst):,} at once" if burst else "")
     kept = sum(cell.ok or 0 for cell in judged)
     loss = f"{lost:,} of {count(kept)} acknowledged in the run are lost" if lost else f"none of {count(kept)} lost"
-    state = "fail" if lost else "unknown" if unjudged else "pass" if ok == sent else "fail" if burst else ""
+    states = (("fail", lost > 0), ("unknown", unjudged), ("pass", ok == sent), ("fail", bool(burst)))
+    state = next((state for state, applies in states if applies), "")
     return Tile(
         label=label,
         value=f"{count(ok)} / {'?' if unjudged and not lost else f'{lost:,}'}",

@@ -183,6 +183,11 @@ def judge(trials: Sequence[TrialRecord]) -> Sequence[Finding]:
     return [_compare(claim, trials, table) for claim in CLAIMS]
 
 
+def _digits(value: float) -> str:
+    """Four significant digits, and no exponent: `15,200`, `13.5`."""
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+
+
 def _compare(claim: Claim, trials: Sequence[TrialRecord], table: Mapping[Backend, Mapping[str, float]]) -> Finding:
     """Compares one claim with the measured values of SQLite and PostgreSQL."""
     cell, name = trials[0].cell, f"{names.CLAIM}{claim.name}"
@@ -191,17 +196,17 @@ def _compare(claim: Claim, trials: Sequence[TrialRecord], table: Mapping[Backend
         return finding(cell, name, "unknown", _why_missing(claim, trials, table))
     within = _within_blocks(claim, trials)
     held = claim.holds(1.0, within.value) if within else claim.holds(naive, postgres)
-    text = f"{'held' if held else 'NOT HELD'} ({claim.of}): SQLite naive {naive:,.4g} {claim.unit}, "
+    text = f"{'held' if held else 'NOT HELD'} ({claim.of}): SQLite naive {_digits(naive)} {claim.unit}, "
     if tuned is not None:
-        text += f"tuned {tuned:,.4g}, "
-    text += f"PostgreSQL {postgres:,.4g}; claimed: {claim.sqlite} and {claim.postgres} ({claim.change})"
+        text += f"tuned {_digits(tuned)}, "
+    text += f"PostgreSQL {_digits(postgres)}; claimed: {claim.sqlite} and {claim.postgres} ({claim.change})"
     aside: dict[str, object] = {}
     if within and within.interval:
         text += f"; PostgreSQL / naive SQLite within blocks: {within.value:.3g}{within.basis}"
         aside = {"low": within.interval.low, "high": within.interval.high}
     if claim.name == "mean response":
         means = {side: table.get(backend, {}).get(ALL_ANSWERS) for side, backend in SIDES.items()}
-        shown = ", ".join(f"{side} {value:,.4g}" for side, value in means.items() if value is not None)
+        shown = ", ".join(f"{side} {_digits(value)}" for side, value in means.items() if value is not None)
         text += f"; {ALL_ANSWERS}: {shown} {claim.unit}"
         aside |= {ALL_ANSWERS: means}
     if claim.name == "throughput" and never_steady(
