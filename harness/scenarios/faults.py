@@ -42,8 +42,8 @@ REPLAY_SHARE = 0.9
 """Of the control that replays requests: only those in flight at the kill can be applied twice."""
 GLANCE_S, QUICK_GLANCE_S = 2.0, 1.0
 RETRIES = 4
-CONNECTIONS = 256
-"""Of an open load at --rate."""
+CONNECTIONS = 1024
+"""Of the open load: those that wait for a sick host must leave enough for the others, until it is out of rotation."""
 TIMEOUT_S = 30.0
 
 
@@ -133,10 +133,10 @@ def _cell(name: str, glance: Cell, options: BenchRequest, site: Site) -> Cell:
     if options.retry:
         params["retries"] = RETRIES
     share = REPLAY_SHARE if options.control == "proxy-replay" else SHARE
-    cell = open_cell(glance, seconds, share=share, **params)
+    cell = replace(open_cell(glance, seconds, share=share, **params), clients=CONNECTIONS)
     if options.rate is not None:
         kept = {key: value for key, value in cell.params.items() if key != "rate_share"}
-        cell = replace(cell, rate=options.rate, clients=CONNECTIONS, params=kept)
+        cell = replace(cell, rate=options.rate, params=kept)
     if is_mixed(name) and not schedule(cell):
         raise UsageError(
             f"--fault {name} --seconds {seconds:g}: the load is too short for a fault", hint="give 30 s or more"
