@@ -37,6 +37,8 @@ class FaultKind:
     rotation: bool = False
     no_failed_request: bool = False
     first_success_s: float | None = None
+    once: bool = False
+    """Whether a load can have it once only, because something of it stays until the load has ended."""
 
 
 KINDS: Mapping[str, FaultKind] = {
@@ -58,7 +60,7 @@ KINDS: Mapping[str, FaultKind] = {
     "db-restart": FaultKind(part="db", help="PostgreSQL restarts", first_success_s=5.0),
     "db-crash": FaultKind(part="db", help="kill -9 of the postmaster and its backends", first_success_s=5.0),
     "db-pause": FaultKind(part="db", help="PostgreSQL is stopped with SIGSTOP", first_success_s=5.0),
-    "db-full": FaultKind(part="db", help="the disk of the write-ahead log fills up", first_success_s=5.0),
+    "db-full": FaultKind(part="db", help="the disk of the write-ahead log fills up", first_success_s=5.0, once=True),
     "partition-db": FaultKind(
         part="app", help="packets between an app host and the database are dropped", hold_s=6.0, rotation=True
     ),
@@ -203,5 +205,6 @@ def _mixed(cell: Cell, seconds: float) -> list[PlannedFault]:
         host = rng.randrange(64)
         if len(busy) < 2 and KINDS[name].part not in busy and at_s + held_s <= last_s:
             planned.append(PlannedFault(fault=name, at_s=round(at_s, 1), hold_s=held_s, host=host))
+            names = [each for each in names if each != name or not KINDS[each].once]
         at_s += rng.uniform(*PAUSE_S)
     return planned

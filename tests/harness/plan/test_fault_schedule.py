@@ -75,6 +75,16 @@ def test_another_seed_gives_another_schedule() -> None:
     assert schedule(cell("mixed", MIXED_S, seed=1)) != schedule(cell("mixed", MIXED_S, seed=2))
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_a_disk_is_filled_once_in_a_mixed_schedule(seed: int) -> None:
+    """Its filesystem stays until the load has ended."""
+    planned = [each.fault for each in schedule(cell("mixed", 3600.0, seed=seed))]
+    assert planned.count("db-full") == 1
+    assert planned.count("db-crash") > 1
+    alone = "+".join(name for name in KINDS if name != "db-full")
+    assert [each.fault for each in schedule(cell("mixed", 600.0, seed=seed, without=alone))] == ["db-full"]
+
+
 def test_a_mixed_schedule_lacks_what_the_rig_cannot_have() -> None:
     some = [name for name in KINDS if KINDS[name].part != "lb"]
     planned = schedule(cell("mixed", 600.0, seed=1, without="+".join(some)))
