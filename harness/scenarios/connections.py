@@ -34,7 +34,7 @@ HOLD_S = WAIT_S + 1.0
 """Longer than the pool's wait timeout, so a queued request always times out, on any machine."""
 RECOVERY_S = 3.0
 """Time after the pressure in which increments may still be rejected."""
-MARGIN_S = 5.0
+MARGIN_S, QUICK_MARGIN_S = 5.0, 2.0
 """Time for increments after that, also on a machine on which the pressure ends some seconds late."""
 TOO_MANY, UNAVAILABLE = "53300", 503
 """SQLSTATE too_many_connections, and the status with which the service reports it."""
@@ -63,7 +63,7 @@ def cells(options: BenchRequest, site: Site) -> list[Cell]:
             mode="open",
             clients=OPEN_CLIENTS,
             rate=RATE,
-            seconds=PRESSURE_S + WAIT_S + HOLD_S + RECOVERY_S + MARGIN_S,
+            seconds=PRESSURE_S + WAIT_S + HOLD_S + RECOVERY_S + (QUICK_MARGIN_S if options.quick else MARGIN_S),
             params={"load": "past-limit", "app_pool_wait_seconds": WAIT_S, "app_cpus": 1.0},
         ),
     ]

@@ -13,11 +13,12 @@ from harness.scenarios.increment_workload import backends
 
 
 def cells(options: BenchRequest, site: Site) -> list[Cell]:
-    """Plans one cell per backend, with all cases at all levels."""
+    """Plans one cell per backend, with all cases at all levels; with --quick PostgreSQL alone, unless requested."""
     site.need(database=True)
+    usual = ("postgres",) if options.quick else site.backends
     return [
         Cell(scenario="isolation", backend=backend, strategy="", hosts=1)
-        for backend in backends(options, site, site.backends)
+        for backend in backends(options, site, usual)
     ]
 
 

@@ -57,7 +57,7 @@ def cells(options: BenchRequest, site: Site) -> list[Cell]:
     """Plans all numbers of hosts for both bounds. Clients grow with the hosts, so requests always queue at each host.
 
     An open load at a share of the closed rate gives the latency. With --quick it is left out, and the CPU bound is
-    measured with one host and with all, after a short warm-up: without repetitions it is reported only.
+    measured only if a strategy is requested, with one host and with all: without repetitions it is reported only.
     """
     available = site.serving(options.hosts, max(HOSTS))
     if not site.managed:
@@ -86,7 +86,7 @@ def cells(options: BenchRequest, site: Site) -> list[Cell]:
             seconds=options.seconds or (QUICK_SECONDS if options.quick else SECONDS),
             params={"bound": "cpu", "app_cpus": CPU_CPUS} | short_warmup(options),
         )
-        for strategy in options.strategies or ("upsert",)
+        for strategy in options.strategies or (() if options.quick else ("upsert",))
         for n in ((counts[0], counts[-1]) if options.quick else counts)
     ]
     closed = pool + cpu

@@ -46,7 +46,7 @@ from harness.text import plural
 
 REQUESTS = 1000
 CLIENTS = (1, 10, 100)
-QUICK_CLIENTS = (1, 100)
+QUICK_CLIENTS = (100,)
 SECONDS = 3.0
 ALL_ANSWERS = "mean of all answers, refusals too"
 SIDES: Mapping[str, Backend] = {"naive": "sqlite-naive", "tuned": "sqlite-tuned", "postgres": "postgres"}
@@ -54,7 +54,7 @@ SIDES: Mapping[str, Backend] = {"naive": "sqlite-naive", "tuned": "sqlite-tuned"
 
 
 def cells(options: BenchRequest, site: Site) -> list[Cell]:
-    """Plans one burst and three steady loads per backend; with --quick two, after a short warm-up."""
+    """Plans one burst and three steady loads per backend; with --quick one, after a short warm-up."""
     backends = [name for name in (options.backends or BACKENDS) if name in site.backends]
     if options.backends and ("postgres" not in options.backends or len(options.backends) < 2):
         raise Skip("compares PostgreSQL with SQLite, but --backend selects only one of them")

@@ -40,8 +40,6 @@ CLIENTS = 64
 SECONDS = 4.0
 OPEN_SECONDS = 1.0
 """Enough for a p99 from 1,000 requests/s on."""
-QUICK_SPREAD = ("upsert", "coalesce")
-"""Strategies that --quick also measures on 1,000 keys."""
 QUICK_OPEN = "upsert"
 """The strategy that --quick also measures with an open load."""
 
@@ -69,7 +67,7 @@ def cells(options: BenchRequest, site: Site) -> list[Cell]:
         for backend in backends(options, site, ("postgres",))
         for strategy in strategies(options, site, backend, STRATEGIES)
         for key_set in ("hot", "1000")
-        if key_set == "hot" or not options.quick or options.strategies or strategy in QUICK_SPREAD
+        if key_set == "hot" or not options.quick or options.strategies
     ]
     return [
         *closed,

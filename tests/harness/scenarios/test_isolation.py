@@ -18,6 +18,8 @@ def test_one_cell_per_backend_of_the_site() -> None:
     assert [c.backend for c in cells("isolation")] == ["postgres", "sqlite-naive", "sqlite-tuned"]
     assert [c.backend for c in cells("isolation", Site(hosts=2))] == ["postgres"]
     assert [c.backend for c in cells("isolation", backend="sqlite-tuned")] == ["sqlite-tuned"]
+    assert [c.backend for c in cells("isolation", quick=True)] == ["postgres"]
+    assert [c.backend for c in cells("isolation", quick=True, backend="sqlite-naive")] == ["sqlite-naive"]
     with pytest.raises(Skip, match="needs the database itself"):
         cells("isolation", FOREIGN)
 

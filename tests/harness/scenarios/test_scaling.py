@@ -73,7 +73,9 @@ def test_cells() -> None:
     assert [c for c in cells("scaling", quick=True) if c.rate_share is not None] == []
     quick = closed("scaling", quick=True)
     assert [c.hosts for c in quick if c.params["bound"] == "pool"] == [1, 2, 4, 8]
-    assert [c.hosts for c in quick if c.params["bound"] == "cpu"] == [1, 8]
+    assert [c.hosts for c in quick if c.params["bound"] == "cpu"] == []
+    asked = closed("scaling", quick=True, strategy="upsert")
+    assert [c.hosts for c in asked if c.params["bound"] == "cpu"] == [1, 8]
     assert {c.hosts for c in cells("scaling", hosts="4")} == {1, 2, 3, 4}
     assert {c.hosts for c in cells("scaling", Site(hosts=3))} == {1, 2, 3}
     assert {c.seconds for c in cells("scaling", seconds="9")} == {9.0}
