@@ -26,7 +26,7 @@ KEY_SETS: Mapping[str, int] = {"hot": 1, "spread": 100, "1000": 1000}
 """Name of a key set -> its number of keys."""
 QUICK_SECONDS = 1.0
 """The measured window of a steady trial with --quick."""
-QUICK_WARMUP_S = 2.0
+QUICK_WARMUP_S = 1.0
 """The warm-up with --quick of a cell whose times are reported only, too short to show a steady state."""
 MIN_WARMUP_S, MAX_WARMUP_S = 2.0, 9.0
 """Minimum and maximum warm-up; between them it ends once the load is steady, which takes eight seconds to see at a

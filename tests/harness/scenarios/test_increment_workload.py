@@ -175,7 +175,7 @@ def warmups(name: str, **options: Any) -> dict[str, Warmup | None]:
 @pytest.mark.parametrize("name", ["throughput", "sqlite-vs-postgres"])
 def test_the_warm_up_is_short_only_where_no_time_is_compared(name: str) -> None:
     """One trial per cell compares nothing; with repetitions or variants a steady state decides what may be claimed."""
-    short = Warmup(seconds=2.0, max_seconds=2.0)
+    short = Warmup(seconds=1.0, max_seconds=1.0)
     assert set(warmups(name, quick=True).values()) == {short}
     assert set(warmups(name, quick=True, repeat="1").values()) == {short}
     for options in ({}, {"quick": True, "repeat": "6"}, {"quick": True, "vary": "app_pool_size=5,20"}):
@@ -183,7 +183,7 @@ def test_the_warm_up_is_short_only_where_no_time_is_compared(name: str) -> None:
 
 
 def test_what_is_judged_with_quick_has_a_warm_up_until_steady() -> None:
-    judged, shown = Warmup(seconds=2.0, max_seconds=9.0), Warmup(seconds=2.0, max_seconds=2.0)
+    judged, shown = Warmup(seconds=2.0, max_seconds=9.0), Warmup(seconds=1.0, max_seconds=1.0)
     made = warmups("scaling", quick=True, strategy="upsert")
     assert {one for name, one in made.items() if "bound=pool" in name} == {judged}
     assert {one for name, one in made.items() if "bound=cpu" in name} == {shown}
