@@ -17,8 +17,7 @@ def cells(options: BenchRequest, site: Site) -> list[Cell]:
     site.need(database=True)
     usual = ("postgres",) if options.quick else site.backends
     return [
-        Cell(scenario="isolation", backend=backend, strategy="", hosts=1)
-        for backend in backends(options, site, usual)
+        Cell(scenario="isolation", backend=backend, strategy="", hosts=1) for backend in backends(options, site, usual)
     ]
 
 
