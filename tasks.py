@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from invoke import Collection, Context
 
+from harness.cli.develop_tasks import audit, completion, docs, fuzz, lint, lock, selfbench, test
 from harness.cli.task import task
 from harness.model import MAX_HOSTS
 from harness.plan.options import OPTIONS
@@ -20,6 +21,7 @@ COMMON = {
     "run": "folder of a run, or its id under results/ (default: the newest)",
     "hosts": f"number of app hosts, 1 to {MAX_HOSTS}",
     "json": "print JSON instead of text",
+    "quiet": "print no progress, only warnings and the result",
 }
 
 
@@ -39,14 +41,26 @@ def doctor(_: Context, hosts: str | None = None, json: bool = False) -> None:
     inventory="inventory file (default: inventory/local.yml)",
     provider="podman, vm or static (default: the inventory's)",
     hosts=COMMON["hosts"],
+    only="repeat the roles on these hosts alone, after a failure: app-1,app-2",
+    dry_run="show what would change, and change nothing",
+    quiet=COMMON["quiet"],
+    json="with --dry-run: print JSON",
 )
 def provision(
-    _: Context, rig: str = "local", inventory: str | None = None, provider: str | None = None, hosts: str | None = None
+    _: Context,
+    rig: str = "local",
+    inventory: str | None = None,
+    provider: str | None = None,
+    hosts: str | None = None,
+    only: str | None = None,
+    dry_run: bool = False,
+    quiet: bool = False,
+    json: bool = False,
 ) -> None:
     """Build the rig or bring it up to date: hosts, network and roles; verify.yml checks the result."""
     from harness.cli.rigs import run_provision
 
-    run_provision(rig, inventory=inventory, provider=provider, hosts=hosts)
+    run_provision(rig, inventory, provider, hosts, only=only, dry_run=dry_run, quiet=quiet, as_json=json)
 
 
 @task(*OPTIONS.values())
@@ -114,34 +128,6 @@ def watch(_: Context, rig: str = "local", seconds: str | None = None, interval: 
     from harness.plan.option_values import positive
 
     run_watch(rig, positive("seconds", seconds, 86_400), positive("interval", interval, 60) or 2.0)
-
-
-@task(
-    what="app, load, provision or trust",
-    json="file to write the results to, as JSON",
-    cold="with provision: rebuild the image too, which takes about a minute longer",
-)
-def selfbench(_: Context, what: str, json: str | None = None, cold: bool = False) -> None:
-    """Benchmark pgcrucible: service and load engine beside standard tools, provisioning, and trust in its verdicts."""
-    from harness.cli.dev import run_selfbench
-
-    run_selfbench(what, json, cold=cold)
-
-
-@task(count="number of requests (default: 100,000)")
-def fuzz(_: Context, count: str | None = None) -> None:
-    """Send random requests to the service; no 5xx is allowed that the database did not cause."""
-    from harness.cli.dev import run_fuzz
-
-    run_fuzz(count)
-
-
-@task()
-def audit(_: Context) -> None:
-    """Check the pinned packages for known vulnerabilities (pip-audit)."""
-    from harness.cli.dev import run_audit
-
-    run_audit()
 
 
 @task(json=COMMON["json"])
@@ -243,49 +229,6 @@ def quickstart(_: Context, rig: str = "local", hosts: str | None = None) -> None
     from harness.cli.quickstart import run_quickstart
 
     run_quickstart(rig, hosts=hosts)
-
-
-@task(shell="bash, zsh or fish")  # noqa: S604  # no subprocess
-def completion(_: Context, shell: str) -> None:
-    """Print the script that completes tasks, options and their values in a shell."""
-    from harness.cli.completion import run_completion
-
-    run_completion(shell)
-
-
-@task(fix="first correct what ruff can correct")
-def lint(_: Context, fix: bool = False) -> None:
-    """Check format, lint rules and types: ruff, mypy, ansible-lint, yamllint."""
-    from harness.cli.dev import run_lint
-
-    run_lint(fix=fix)
-
-
-@task(
-    select="run the tests that match this pytest -k expression",
-    fast="leave out the tests that build a rig or boot a virtual machine",
-)
-def test(_: Context, select: str | None = None, fast: bool = False) -> None:
-    """Run the linters, then the unit, integration and acceptance tests."""
-    from harness.cli.dev import run_tests
-
-    run_tests(select, fast=fast)
-
-
-@task()
-def docs(_: Context) -> None:
-    """Rewrite the tables in README.md and docs/ that are made from the code."""
-    from harness.cli.dev import run_docs
-
-    run_docs()
-
-
-@task()
-def lock(_: Context) -> None:
-    """Resolve pyproject.toml into the requirements files again, with hashes."""
-    from harness.cli.dev import run_lock
-
-    run_lock()
 
 
 namespace = Collection(

@@ -14,11 +14,12 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal, TextIO
 
 from harness.errors import INTERNAL, RigError
 from harness.text import printable
 
+Progress = Literal["stdout", "stderr", "nowhere"]
 MOST_LINES = 10_000
 POLL_MS = 100
 DRAIN_S = 5.0
@@ -30,6 +31,8 @@ _MARKS |= {"─": "-", "│": "|", "└": "`", "├": "|", "\u2013": "-", "\u201
 
 _background: BackgroundLines | None = None
 """Where `say` puts its lines; None: it prints them itself."""
+_progress: Progress = "stdout"
+"""Where lines of progress go: with --json to standard error, with --quiet nowhere."""
 
 
 def say(line: str) -> None:
@@ -37,10 +40,37 @@ def say(line: str) -> None:
 
     Inside `background_lines` it never waits for the reader.
     """
+    if _progress == "nowhere":
+        return
     if _background is None:
-        print(printable(line), flush=True)
+        print(printable(line), flush=True, file=progress_file())
     else:
         _background.put(printable(line))
+
+
+def is_quiet() -> bool:
+    """Whether lines of progress are not printed."""
+    return _progress == "nowhere"
+
+
+def progress_file() -> TextIO:
+    """Returns the file of the lines of progress."""
+    return sys.stderr if _progress == "stderr" else sys.stdout
+
+
+@contextlib.contextmanager
+def progress(*, quiet: bool, as_json: bool) -> Iterator[None]:
+    """Sends lines of progress nowhere (`quiet`), or to standard error (`as_json`), while the context lasts."""
+    global _progress  # noqa: PLW0603  # one console per process
+    before = _progress
+    if quiet:
+        _progress = "nowhere"
+    elif as_json:
+        _progress = "stderr"
+    try:
+        yield
+    finally:
+        _progress = before
 
 
 class BackgroundLines:
@@ -81,14 +111,14 @@ class BackgroundLines:
                 if not self._lines:
                     return
                 line = self._lines.popleft()
-            print(line, flush=True)
+            print(line, flush=True, file=progress_file())
 
 
 def _is_writable() -> bool:
-    """Waits up to POLL_MS until standard output takes a line; True if that cannot be asked."""
+    """Waits up to POLL_MS until the file of the progress takes a line; True if that cannot be asked."""
     try:
         poll = select.poll()
-        poll.register(sys.stdout.fileno(), select.POLLOUT)
+        poll.register(progress_file().fileno(), select.POLLOUT)
         return bool(poll.poll(POLL_MS))
     except (OSError, ValueError):
         return True

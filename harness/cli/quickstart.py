@@ -13,6 +13,6 @@ def run_quickstart(rig: str, *, hosts: str | None) -> None:
     from harness.cli.bench import run_bench
 
     count = whole("hosts", hosts, 1, MAX_HOSTS) or 4
-    run_provision(rig, inventory=None, provider=None, hosts=str(count))
+    run_provision(rig, hosts=str(count))
     if run := run_bench(rig=rig, hosts=str(count), scenario="concurrent-writes"):
         run_check(run.run_id)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import dataclasses
 import sys
 from pathlib import Path
+from typing import Any
 
-from harness.cli.console import confirm, say
+from harness.cli.console import complain, confirm, progress, say
+from harness.cli.live import live_lines
 from harness.errors import RigError, UsageError
 from harness.model import MAX_HOSTS
 from harness.plan.option_values import whole
@@ -30,23 +32,65 @@ def run_doctor(*, hosts: str | None, as_json: bool) -> None:
         raise RigError(f"this machine cannot host a rig yet: {', '.join(failed)}", hint="apply the fixes listed above")
 
 
-def run_provision(rig: str, *, inventory: str | None, provider: str | None, hosts: str | None) -> None:
-    """Creates or updates the rig and prints the seconds of each stage."""
+def run_provision(
+    rig: str,
+    inventory: str | None = None,
+    provider: str | None = None,
+    hosts: str | None = None,
+    *,
+    only: str | None = None,
+    dry_run: bool = False,
+    quiet: bool = False,
+    as_json: bool = False,
+) -> None:
+    """Creates or updates the rig and prints the seconds of each stage; `only`: repeats the roles on these hosts."""
+    given = {
+        "inventory": Path(inventory).absolute() if inventory else None,
+        "provider": provider,
+        "hosts": whole("hosts", hosts, 1, MAX_HOSTS),
+    }
+    if only and (dry_run or any(value is not None for value in given.values())):
+        raise UsageError("--only repeats the roles as they are and takes no other option", hint="leave out the others")
+    if as_json and not dry_run:
+        raise UsageError("--json needs --dry-run", hint="./run status --json describes the rig that is built")
+    if dry_run:
+        _print_preview(rig, given, as_json=as_json)
+        return
+    with progress(quiet=quiet, as_json=False):
+        if only:
+            from harness.provision.reconfigure import reconfigure
+
+            names = [name.strip() for name in only.split(",") if name.strip()]
+            with live_lines(f"rig {rig}") as echo:
+                result = reconfigure(rig, names, echo=echo)
+            ended = f"{', '.join(names)}: changed={result.changed}; ./run provision --rig {rig} finishes the rig"
+        else:
+            ended = _provision(rig, given)
+    say(ended)
+
+
+def _provision(rig: str, given: dict[str, Any]) -> str:
+    """Provisions the rig, prints warnings and stages, and returns the line of the result."""
     from harness.provision.provisioner import provision
 
-    _heal_first(rig)
-    report = provision(
-        rig,
-        inventory=Path(inventory).absolute() if inventory else None,
-        provider=provider,
-        hosts=whole("hosts", hosts, 1, MAX_HOSTS),
-        echo=say,
-    )
+    with live_lines(f"rig {rig}") as echo:
+        report = provision(rig, **given, echo=echo)
     for warning in report.warnings:
-        say(f"warning: {warning}")
+        complain(f"warning: {warning}")
     for name, seconds in report.stages.items():
         say(f"  {name:<10} {seconds:6.1f} s")
-    say(f"rig '{rig}' is ready: changed={report.changed}")
+    return f"rig '{rig}' is ready: changed={report.changed}"
+
+
+def _print_preview(rig: str, given: dict[str, Any], *, as_json: bool) -> None:
+    from harness.provision.preview import preview
+
+    found = preview(rig, **given)
+    if as_json:
+        print(strict_json(found.as_json()))
+        return
+    for line in found.lines():
+        say(line)
 
 
 def run_destroy(rig: str, *, yes: bool, purge: bool, take_over: bool, forget: bool) -> None:

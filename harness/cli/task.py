@@ -55,6 +55,17 @@ def _guard(body: Callable[..., None]) -> Callable[..., None]:
     return guarded
 
 
+class _Task(invoke.Task[Any]):
+    """A task that keeps its help lines: Invoke empties them as it makes the arguments of a parser."""
+
+    def get_arguments(self, *args: Any, **kwargs: Any) -> Any:
+        kept = dict(self.help)
+        try:
+            return super().get_arguments(*args, **kwargs)
+        finally:
+            self.help = kept
+
+
 def task(*options: Option, **help_lines: str) -> Callable[..., Any]:
     """A task without one-letter options: `--hosts` would take -h away from help.
 
@@ -69,6 +80,6 @@ def task(*options: Option, **help_lines: str) -> Callable[..., Any]:
             parameters = [Parameter(option.keyword, kind, default=option.default) for option in options]
             guarded.__signature__ = Signature([Parameter("_", kind), *parameters])  # type: ignore[attr-defined]  # read by inspect
             lines |= {option.name: option.help for option in options}
-        return invoke.task(auto_shortflags=False, help=lines)(guarded)
+        return invoke.task(auto_shortflags=False, help=lines, klass=_Task)(guarded)
 
     return decorate

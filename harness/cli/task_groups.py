@@ -9,6 +9,8 @@ GROUPS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         "doctor": ("./run doctor --hosts 8",),
         "provision": (
             "./run provision --hosts 8",
+            "./run provision --hosts 4 --dry-run",
+            "./run provision --only app-2",
             "./run provision --rig mine --provider static --inventory hosts.yml",
         ),
         "heal": ("./run heal",),

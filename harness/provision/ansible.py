@@ -18,48 +18,27 @@ import sys
 import tempfile
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import yaml
 
 from harness.errors import RigError
-from harness.provision import play_processes
+from harness.provision import play_log, play_processes
 from harness.provision.ansible_reader import own_environment
 from harness.provision.path_quoting import fits_control_path
+from harness.provision.play_events import Echo, Play, PlayEvents, Task
+from harness.provision.play_log import PlayLog
+from harness.provision.task_count import count_tasks
 from harness.rig import machine_lock
 from harness.rig.ssh import changed_host_key
 from harness.rig.state import PLAYBOOKS, Variables, folder, write_private
 
-Echo = Callable[[str], None]
 TAIL_LINES = 20
 _HOST_KEY = ("mismatching host key", "Host key verification failed")
 """Messages of Mitogen and OpenSSH about an unknown or changed host key."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Task:
-    """One task of a play on all its hosts: its duration and its changes."""
-
-    play: str
-    name: str
-    seconds: float
-    changed: tuple[str, ...]
-    """Names of the changed hosts."""
-    removed: tuple[str, ...] = ()
-    """What the task reports as removed."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Play:
-    """One play: the playbook's file name without suffix, the play's name and its duration."""
-
-    playbook: str
-    name: str
-    seconds: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,90 +52,8 @@ class PlayResult:
     tasks: tuple[Task, ...]
 
 
-@dataclass(kw_only=True)
-class _RunningTask:
-    """A task while its events arrive; times in seconds of the caller's clock."""
-
-    play: str
-    name: str
-    began: float
-    ended: float
-    changed: list[str] = field(default_factory=list)
-    removed: list[str] = field(default_factory=list)
-
-
 _WITHOUT_CONTROL_PATH = {"ANSIBLE_SSH_ARGS": "-o ControlMaster=no -o ForwardAgent=no"}
 """One connection per task, which costs time only if Mitogen is missing."""
-
-
-class _Events:
-    """Collects the callback's events, one at a time; opens nothing, the caller passes the time."""
-
-    def __init__(self, echo: Echo) -> None:
-        self._echo = echo
-        self._play, self._playbook, self._play_began = "", "", 0.0
-        self._tasks: dict[str, _RunningTask] = {}
-        self.plays: list[Play] = []
-        self.failures: list[tuple[str, str, str]] = []
-        self.stats: dict[str, dict[str, int]] = {}
-
-    def read(self, event: Mapping[str, Any], now: float) -> None:
-        kind = event["_event"]
-        if kind == "v2_playbook_on_play_start":
-            self._end_play(now)
-            self._play, self._play_began = event["play"]["name"], now
-            self._playbook = Path(event["play"]["path"].rpartition(":")[0]).stem
-        elif kind == "v2_playbook_on_stats":
-            self._end_play(now)
-            self.stats = event["stats"]
-        elif "task" in event:
-            self._read_task(kind, event, now)
-
-    def _end_play(self, now: float) -> None:
-        if self._play:
-            seconds = round(now - self._play_began, 3)
-            self.plays.append(Play(playbook=self._playbook, name=self._play, seconds=seconds))
-
-    def _read_task(self, kind: str, event: Mapping[str, Any], now: float) -> None:
-        name = event["task"]["name"]
-        new = _RunningTask(play=self._play, name=name, began=now, ended=now)
-        task = self._tasks.setdefault(event["task"]["id"], new)
-        if task is new:
-            self._echo(f"{self._play.split(':')[0].lower()}: {name.split(' : ')[-1]}")
-        task.ended = now
-        for host, result in event.get("hosts", {}).items():
-            if result.get("changed"):
-                task.changed.append(host)
-            task.removed += result.get("removed") or []
-            failed = kind == "v2_runner_on_failed" and not result.get("ignore_errors")
-            if failed or kind == "v2_runner_on_unreachable":
-                self.failures.append((host, name.split(" : ")[-1], _message(result)))
-
-    def tasks(self) -> tuple[Task, ...]:
-        return tuple(
-            Task(
-                play=t.play,
-                name=t.name,
-                seconds=round(t.ended - t.began, 3),
-                changed=tuple(t.changed),
-                removed=tuple(t.removed),
-            )
-            for t in self._tasks.values()
-        )
-
-    def count(self, key: str) -> int:
-        return sum(host[key] for host in self.stats.values())
-
-
-def _message(result: Mapping[str, Any]) -> str:
-    """Returns the reason of a failure, from the several keys where Ansible may store it."""
-    if result.get("results"):
-        failed = [item for item in result["results"] if item.get("failed")]
-        if failed:
-            return _message(failed[0])
-    parts = [str(result.get(key) or "") for key in ("msg", "stderr", "module_stderr", "censored")]
-    lines = [line for part in parts for line in part.strip().splitlines()[-6:] if line.strip()]
-    return " | ".join(dict.fromkeys(lines))[:1500] or "no message"
 
 
 def strategy() -> dict[str, str]:
@@ -183,14 +80,15 @@ def run_playbooks(
     """
     base = folder(rig)
     began = time.monotonic()
-    events = _Events(echo)
     if mitogen and not strategy():
         echo("ansible: Mitogen is not installed: each task starts a Python process per host, about twice as slow")
     tail: deque[str] = deque(maxlen=TAIL_LINES)
     with (
+        PlayLog(base / play_log.FILE) as log,
         tempfile.TemporaryDirectory(prefix=play_processes.PREFIX, dir=base) as temporary,
         play_processes.watcher(Path(temporary), machine_lock.descriptors()),
     ):
+        events = PlayEvents(echo, count_tasks(PLAYBOOKS, playbooks), log.write)
         extra = Path(temporary) / "variables.yml"
         write_private(extra, yaml.safe_dump(dict(variables)))
         command = [sys.executable, "-P", "-m", "ansible", "playbook", "--extra-vars", f"@{extra}"]
@@ -223,14 +121,14 @@ def run_playbooks(
         ) as process:
             try:
                 for line in process.stdout or ():
-                    _take(line, events, tail)
+                    _take(line, events, tail, log)
             except BaseException:
                 _end(process)
                 play_processes.end(Path(temporary))  # its workers leave the process group
                 raise
         code = process.returncode
     if code != 0:
-        raise _failure(events, list(tail), code)
+        raise _failure(rig, events, list(tail), code)
     return PlayResult(
         ok=events.count("ok"),
         changed=events.count("changed"),
@@ -240,7 +138,7 @@ def run_playbooks(
     )
 
 
-def _take(line: str, events: _Events, tail: deque[str]) -> None:
+def _take(line: str, events: PlayEvents, tail: deque[str], log: PlayLog) -> None:
     try:
         event = json.loads(line)
     except ValueError:
@@ -249,6 +147,7 @@ def _take(line: str, events: _Events, tail: deque[str]) -> None:
         events.read(event, time.monotonic())
     elif line.strip():
         tail.append(line.rstrip())
+        log.write(line.rstrip())
 
 
 def _end(process: subprocess.Popen[str]) -> None:
@@ -261,17 +160,19 @@ def _end(process: subprocess.Popen[str]) -> None:
             return
 
 
-def _failure(events: _Events, tail: list[str], code: int) -> RigError:
+def _failure(rig: str, events: PlayEvents, tail: list[str], code: int) -> RigError:
+    log = f"the log is {folder(rig) / play_log.FILE}"
     if not events.failures:
-        return RigError(f"ansible-playbook ended with code {code}", output="\n".join(tail))
-    host, task, message = events.failures[-1]
-    if any(text in message for text in _HOST_KEY):
-        return changed_host_key(host)
-    others = len({name for name, _, _ in events.failures} - {host})
+        return RigError(f"ansible-playbook ended with code {code}", hint=log, output="\n".join(tail))
+    last = events.failures[-1]
+    if any(text in last.message for text in _HOST_KEY):
+        return changed_host_key(last.host)
+    others = len({failure.host for failure in events.failures} - {last.host})
     more = f" (and {others} more hosts)" if others else ""
-    where = "this machine" if host == "localhost" else host
+    where = "this machine" if last.host == "localhost" else last.host
+    again = "" if last.host == "localhost" else f"./run provision --rig {rig} --only {last.host} repeats it there; "
     return RigError(
-        f"{where}{more}: {task}: {message}",
-        hint="./run provision continues where it stopped; ./run destroy removes the rig",
+        f"{where}{more}: {last.task} ({last.place}): {last.message}",
+        hint=f"{again}./run provision --rig {rig} continues; ./run destroy --rig {rig} removes the rig; {log}",
         output="\n".join(tail),
     )

@@ -18,18 +18,20 @@ import yaml
 
 from harness.errors import RigError, UsageError
 from harness.model import MAX_HOSTS, Host
-from harness.provision import doctor, image, play_processes, podman_cli, providers
-from harness.provision.ansible import Echo, Play, PlayResult, run_playbooks
+from harness.provision import doctor, image, play_log, play_processes, podman_cli, providers
+from harness.provision.ansible import PlayResult, run_playbooks
 from harness.provision.bundle import Bundle, build_bundle
-from harness.provision.certificates import certify
 from harness.provision.inventory import read_inventory
 from harness.provision.inventory_model import Inventory
 from harness.provision.path_quoting import check_path
+from harness.provision.play_events import Echo, Play
 from harness.provision.providers import PROVIDERS, provider_of
 from harness.provision.providers.base import Platform, Provider
+from harness.provision.reconfigure import secret_variables
 from harness.provision.topology import ansible_inventory, cpu_limits, require_distinct
 from harness.rig import network, state
 from harness.rig.state import RigState, Variables
+from harness.text import plural
 
 RUNS_CODE = ("app", "load")
 """Roles that our code and its packages are deployed for."""
@@ -103,16 +105,18 @@ def provision(
         if venv_s := os.environ.get("PGCRUCIBLE_VENV_S"):
             stages.add("venv", float(venv_s))
         before = state.load(name)
-        source = _read_source(before, inventory, provider)
+        source = read_source(before, inventory, provider)
         maker = PROVIDERS[source.provider]
         if owner := maker.foreign_owner(name):
-            raise _foreign(name, owner)
+            raise foreign_rig(name, owner)
         if hosts is None and inventory is None and before is not None:
             hosts = sum(host.role == "app" for host in before.hosts)
         with stages.timed("doctor"):
             ready = maker.prepare(name, source, hosts, echo)
         uncleaned = _release(name, before, source, hosts, echo)
         rig = _place(name, before, source, hosts, held)
+        echo(f"{plural(len(rig.hosts), 'host')}: {', '.join(host.name for host in rig.hosts)}")
+        echo(f"the log is {state.folder(name) / play_log.FILE}")
         rig = replace(rig, runtime=ready.runtime, acceleration=ready.acceleration)
         _write_inventory(rig, source, {})
         _lift_cpu_limits(rig, maker, stages)
@@ -124,7 +128,7 @@ def provision(
         with stages.timed("bundle"):
             bundles = build_bundles(rig.hosts, platforms, echo)
         _write_inventory(rig, source, {host: bundle.variables() for host, bundle in bundles.items()})
-        deployed = run_playbooks(name, ["site.yml", "verify.yml"], variables=_secret_variables(rig), echo=echo)
+        deployed = run_playbooks(name, ["site.yml", "verify.yml"], variables=secret_variables(rig), echo=echo)
         stages.add_plays(deployed, lambda play: play.playbook, rest="site")
         _limit_cpus(rig, maker, stages)
         bundle = next(iter(bundles.values()))
@@ -141,7 +145,7 @@ def provision(
         )
 
 
-def _read_source(before: RigState | None, inventory: Path | None, provider: str | None) -> Inventory:
+def read_source(before: RigState | None, inventory: Path | None, provider: str | None) -> Inventory:
     """Returns the inventory asked for, else the one that the rig remembers, else the provider's own."""
     if inventory is None:
         if provider is None and before is not None:
@@ -165,7 +169,7 @@ def _read_source(before: RigState | None, inventory: Path | None, provider: str 
     return source
 
 
-def _foreign(name: str, owner: str) -> RigError:
+def foreign_rig(name: str, owner: str) -> RigError:
     """Returns the error for a rig whose hosts belong to another checkout."""
     return RigError(
         f"rig '{name}' belongs to the checkout in {owner}",
@@ -237,12 +241,6 @@ def _limit_cpus(rig: RigState, maker: Provider, stages: _Stages) -> None:
             maker.limit_cpus(rig.name, rig.cpus)
 
 
-def _secret_variables(rig: RigState) -> dict[str, object]:
-    """Returns the passwords, and with TLS the certificates, that the roles get."""
-    certificates = certify(rig.name, rig.hosts) if rig.variables.get("tls") else {}
-    return {**state.read_secrets(rig.name), **certificates}
-
-
 def build_bundles(hosts: Sequence[Host], platforms: Mapping[str, Platform], echo: Echo) -> dict[str, Bundle]:
     """Builds one bundle per platform of the hosts that run our code; returns the bundle of each host, by name.
 
@@ -277,7 +275,7 @@ def destroy(
                 if not take_over and (owner := provider.foreign_owner(name)):
                     if stored is not None and stored.provider != kind:
                         continue  # the other checkout's rig has the same name and is of another kind
-                    raise _foreign(name, owner)
+                    raise foreign_rig(name, owner)
                 removed += provider.remove(name, echo, purge=purge, take_over=take_over)
             except RigError as error:
                 if not forget:

@@ -7,6 +7,7 @@ id_ed25519        the SSH key accepted by every host of the rig
 known_hosts       the hosts' SSH keys, generated here and thus known before the first connection
 tls/              with `tls: true`: certificate authority and server certificates (harness/provision/certificates.py)
 faults.json       faults that are injected and not healed yet (harness/faults/open_faults.py)
+provision.log     what the plays did and printed (harness/provision/play_log.py)
 noise_floor.json  the noise that `bench --aa` measured, and the rig that it was measured on
 hosts/<name>/     files for one host: its SSH host key, its authorized_keys
 vm/<name>/        with provider vm: disk, console and identity of one machine

@@ -76,4 +76,4 @@ class CallbackModule(CallbackBase):
 
 
 def _task(task: Any) -> dict[str, str]:
-    return {"id": str(task._uuid), "name": task.get_name()}  # noqa: SLF001 -- Ansible's callbacks read it too
+    return {"id": str(task._uuid), "name": task.get_name(), "path": task.get_path() or ""}  # noqa: SLF001 -- Ansible's callbacks read it too

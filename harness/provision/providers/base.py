@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from harness.model import Host
-from harness.provision.ansible import Echo, PlayResult
+from harness.provision.ansible import PlayResult
 from harness.provision.doctor import Check
 from harness.provision.inventory_model import Inventory
+from harness.provision.play_events import Echo
 from harness.rig.state import RigState, Variables
 
 

@@ -12,9 +12,10 @@ from pathlib import Path
 
 from harness.errors import RigError
 from harness.model import Host
-from harness.provision.ansible import Echo, run_playbooks
+from harness.provision.ansible import run_playbooks
 from harness.provision.bundle import HOST_PYTHON
 from harness.provision.path_quoting import ssh_option
+from harness.provision.play_events import Echo
 from harness.provision.providers.base import Platform
 from harness.rig import state
 from harness.rig.state import RigState, Variables

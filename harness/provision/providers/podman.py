@@ -14,8 +14,9 @@ from urllib.parse import quote
 from harness.errors import RigError
 from harness.model import Host
 from harness.provision import doctor, image, podman_cli, ssh_keys, topology
-from harness.provision.ansible import Echo, PlayResult, run_playbooks
+from harness.provision.ansible import PlayResult, run_playbooks
 from harness.provision.inventory_model import Inventory
+from harness.provision.play_events import Echo
 from harness.provision.providers import local_hosts
 from harness.provision.providers.base import Platform, Preparation
 from harness.rig import state

@@ -18,8 +18,9 @@ import yaml
 from harness.errors import RigError
 from harness.model import Host
 from harness.provision import image, topology
-from harness.provision.ansible import Echo, run_playbooks
+from harness.provision.ansible import run_playbooks
 from harness.provision.inventory_model import Inventory
+from harness.provision.play_events import Echo
 from harness.provision.providers import host_owner
 from harness.provision.providers.base import Platform, Preparation
 from harness.rig import state

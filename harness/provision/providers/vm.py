@@ -20,9 +20,10 @@ from pathlib import Path
 from harness.errors import RigError, UsageError
 from harness.model import Host
 from harness.provision import machine_command, qemu, ssh_keys, topology
-from harness.provision.ansible import Echo, PlayResult, run_playbooks
+from harness.provision.ansible import PlayResult, run_playbooks
 from harness.provision.doctor import Check
 from harness.provision.inventory_model import Inventory
+from harness.provision.play_events import Echo
 from harness.provision.providers import local_hosts, vm_base
 from harness.provision.providers.base import Platform, Preparation
 from harness.rig import state

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from pathlib import Path
 
 import pytest
 
 from harness.errors import RigError
-from harness.provision import ansible
+from harness.provision import ansible, play_events
 from harness.rig import state
 
 CORES = len(os.sched_getaffinity(0))
@@ -64,18 +65,39 @@ def test_changes_plays_and_progress_are_read(rig: Path, tmp_path: Path) -> None:
     again = ansible.run_playbooks("one", ["try.yml"], variables=variables, echo=lines.append, mitogen=False)
     assert (first.changed, again.changed) == (1, 0)
     assert first.tasks[0].changed == ("localhost",)
-    assert lines[0] == "first: Ensure a file is there"
+    assert lines[0] == "task 1 of about 5: first: Ensure a file is there"
     assert [(play.playbook, play.name) for play in first.plays] == [("try", "First: a play")]
     assert 0 < first.plays[0].seconds <= first.seconds
-    assert list(rig.iterdir()) == []  # no file with variables and no socket remains
+    assert list(rig.iterdir()) == [rig / "provision.log"]  # no file with variables and no socket remains
+    assert (rig / "provision.log").stat().st_mode & 0o077 == 0
+    text = (rig / "provision.log").read_text()
+    assert f"first: Ensure a file is there  ({tmp_path}/try.yml:6)\n" in text
+    assert re.search(r"^\d\d:\d\d:\d\d   localhost: changed$", text, re.MULTILINE)
+    assert "so-secret" not in text
 
 
 def test_a_failure_names_host_task_and_reason(rig: Path, tmp_path: Path) -> None:
     variables = {"place": str(tmp_path), "app_password": "x" * 30, "broken": True, "cores": CORES}
     with pytest.raises(RigError) as caught:
         ansible.run_playbooks("one", ["try.yml"], variables=variables, echo=lambda line: None)
-    assert caught.value.message == "this machine: Fail on demand: the disk is full"
-    assert "./run destroy" in caught.value.hint
+    assert caught.value.message == f"this machine: Fail on demand ({tmp_path}/try.yml:25): the disk is full"
+    assert "./run provision --rig one continues; ./run destroy --rig one removes" in caught.value.hint
+    assert f"the log is {rig}/provision.log" in caught.value.hint
+    assert "localhost: failed: the disk is full\n" in (rig / "provision.log").read_text()
+
+
+def test_a_place_in_the_playbooks_is_relative() -> None:
+    assert play_events._place(f"{ansible.PLAYBOOKS}/roles/app/main.yml:18") == "playbooks/roles/app/main.yml:18"
+    assert play_events._place("/elsewhere/a.yml:1") == "/elsewhere/a.yml:1"
+
+
+def test_a_failure_on_a_host_names_the_command_that_repeats_it(rig: Path, tmp_path: Path) -> None:
+    (rig / "inventory.yml").write_text("all: {hosts: {app-1: {ansible_connection: local}}}\n")
+    (tmp_path / "try.yml").write_text("- hosts: app-1\n  gather_facts: false\n  tasks:\n    - ansible.builtin.fail:\n")
+    with pytest.raises(RigError) as caught:
+        ansible.run_playbooks("one", ["try.yml"], variables={}, echo=lambda line: None)
+    assert caught.value.message.startswith(f"app-1: ansible.builtin.fail ({tmp_path}/try.yml:4): ")
+    assert caught.value.hint.startswith("./run provision --rig one --only app-1 repeats it there; ")
 
 
 SECRETS = """\
@@ -121,9 +143,11 @@ def test_results_with_no_log_are_not_printed(
     with pytest.raises(RigError) as caught:
         ansible.run_playbooks("one", ["try.yml"], variables=variables, echo=lines.append, mitogen=mitogen)
     assert "so-secret" not in "".join(lines) + str(caught.value) + caught.value.output
+    assert "so-secret" not in (rig / "provision.log").read_text()
     assert "reason" in "".join(lines)
     # earlier failures are ignored, so they are not reported
-    assert caught.value.message.startswith("this machine: Fail with a secret: the output has been hidden")
+    where = f"{tmp_path}/try.yml:25"
+    assert caught.value.message.startswith(f"this machine: Fail with a secret ({where}): the output has been hidden")
 
 
 def test_an_invalid_playbook_is_reported_with_ansibles_message(rig: Path, tmp_path: Path) -> None:
@@ -151,10 +175,10 @@ def test_ctrl_c_ends_ansible_before_it_is_raised(rig: Path, tmp_path: Path) -> N
         status = Path(f"/proc/{pid.read_text().strip()}/status")
         with contextlib.suppress(FileNotFoundError):  # an ended process is there until its parent has read its status
             assert "State:\tZ" in status.read_text()
-    assert list(rig.iterdir()) == []
+    assert list(rig.iterdir()) == [rig / "provision.log"]
 
 
 def test_the_reason_of_a_failure_is_found() -> None:
     item = {"results": [{"failed": False}, {"failed": True, "msg": "no", "stderr": "because\n"}]}
-    assert ansible._message(item) == "no | because"
-    assert ansible._message({}) == "no message"
+    assert play_events._message(item) == "no | because"
+    assert play_events._message({}) == "no message"

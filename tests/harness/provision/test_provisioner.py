@@ -15,10 +15,11 @@ import yaml
 from harness.errors import UsageError
 from harness.model import Host
 from harness.provision import podman_cli, provisioner
-from harness.provision.ansible import Echo, Play, PlayResult
+from harness.provision.ansible import PlayResult
 from harness.provision.bundle import Bundle
 from harness.provision.doctor import Check
 from harness.provision.inventory_model import Inventory
+from harness.provision.play_events import Echo, Play
 from harness.provision.providers import PROVIDERS
 from harness.provision.providers.base import Platform, Preparation
 from harness.provision.topology import numbered_hosts

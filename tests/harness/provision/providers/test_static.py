@@ -19,8 +19,9 @@ import yaml
 from harness.errors import RigError
 from harness.model import Host
 from harness.provision import provisioner
-from harness.provision.ansible import PlayResult, Task
+from harness.provision.ansible import PlayResult
 from harness.provision.bundle import Bundle
+from harness.provision.play_events import Task
 from harness.provision.providers import static
 from harness.provision.providers.base import Platform
 from harness.rig import state
