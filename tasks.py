@@ -232,7 +232,7 @@ def quickstart(_: Context, rig: str = "local", hosts: str | None = None) -> None
 
 
 namespace = Collection(
-    audit, bench, check, compare, completion, destroy, docs, doctor, fuzz, heal, lint, lock, logs, ls, provision,
-    psql, quickstart, report, rm, scenarios, selfbench, ssh, status, test, watch,
+    audit, bench, check, compare, completion, destroy, docs, doctor, fuzz, heal, lint, lock, logs, ls,
+    provision, psql, quickstart, report, rm, scenarios, selfbench, ssh, status, test, watch,
 )  # fmt: skip
 namespace.configure({"run": {"in_stream": False}})

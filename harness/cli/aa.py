@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from harness.analysis.stats import CLAIM_TRIALS
-from harness.cli.bench import DEFAULT_RIG, end_with, execute, prepare, print_plan
+from harness.cli.bench import DEFAULT_RIG, end_with, execute, prepare, show_plan
 from harness.cli.console import complain, say
 from harness.cli.runs import RESULTS
 from harness.compare import noise_floor_file
@@ -52,7 +52,7 @@ def run_aa(request: BenchRequest) -> Run | None:
                 _separate(rig, between)
             with prepare(once) as prepared:
                 if request.dry_run:
-                    print_plan(prepared.plan)
+                    show_plan(prepared)
                     say(f"{count} runs of these trials; between them: {between}")
                     return None
                 run = execute(prepared)

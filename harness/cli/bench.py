@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from harness.analysis.trial_validity import unreplaced
-from harness.cli.console import background_lines, complain, say
+from harness.cli.bench_progress import bench_progress
+from harness.cli.console import background_lines, complain, progress, say
 from harness.cli.runs import RESULTS, show
 from harness.cli.variants_file import read_variants
 from harness.compare import noise_floor_file
@@ -24,6 +25,7 @@ from harness.measure.runner import bench
 from harness.plan.blocks import settings_text, too_few_blocks
 from harness.plan.options import BenchRequest
 from harness.plan.planner import Plan, make_plan, volume
+from harness.plan.scenario import Site
 from harness.plan.variants import Variant
 from harness.rig import state
 from harness.scenarios import SCENARIOS, SUITE
@@ -46,6 +48,7 @@ class PreparedRun:
     request: BenchRequest
     target: Target
     plan: Plan
+    site: Site
     earlier: Run | None
 
 
@@ -57,22 +60,23 @@ def run_bench(**texts: Any) -> Run | None:
     """
     gate = None if texts.get("fail_if") is None else FailIf.parse(str(texts["fail_if"]))
     request = BenchRequest.parse(texts, known_scenarios=SCENARIOS, suite=SUITE)
-    if request.aa:
-        from harness.cli.aa import run_aa
+    with progress(quiet=request.quiet and not request.dry_run, as_json=request.json):
+        if request.aa:
+            from harness.cli.aa import run_aa
 
-        return run_aa(request)
-    if request.shrink:
-        from harness.cli.shrink import run_shrink
+            return run_aa(request)
+        if request.shrink:
+            from harness.cli.shrink import run_shrink
 
-        return run_shrink(request)
-    with prepare(request) as prepared:
-        if prepared.request.dry_run:
-            print_plan(prepared.plan)
-            return None
-        run = execute(prepared)
+            return run_shrink(request)
+        with prepare(request) as prepared:
+            if prepared.request.dry_run:
+                show_plan(prepared, as_json=request.json)
+                return None
+            run = execute(prepared)
     failure: RigError | None = None
     try:
-        show(run)
+        show(run, as_json=request.json)
     except RigError as error:  # the run is stored, and its verdict counts
         failure = error
         complain(f"warning: the report was not written: {error.message}")
@@ -116,7 +120,7 @@ def prepare(request: BenchRequest) -> Iterator[PreparedRun]:
             say(line)
         if earlier:
             require_same_plan(earlier, plan)
-        yield PreparedRun(request=request, target=target, plan=plan, earlier=earlier)
+        yield PreparedRun(request=request, target=target, plan=plan, site=site, earlier=earlier)
 
 
 def variants_of(request: BenchRequest, earlier: Run | None) -> tuple[Variant, ...]:
@@ -161,7 +165,8 @@ def execute(prepared: PreparedRun) -> Run:
     more = f", {len(rows)} of them done" if rows else ""
     most = "at most " if prepared.plan.later else ""
     say(f"run {writer.manifest.run_id}: {most}{plural(prepared.plan.most_trials, 'trial')}{more}")
-    return bench(prepared.plan, SCENARIOS, target, writer, say, earlier=rows)
+    with bench_progress(prepared.plan, SCENARIOS, say) as course:
+        return bench(prepared.plan, SCENARIOS, target, writer, say, earlier=rows, progress=course)
 
 
 def _resumed(request: BenchRequest, run: Run) -> BenchRequest:
@@ -170,6 +175,18 @@ def _resumed(request: BenchRequest, run: Run) -> BenchRequest:
     require_same_options(run, {**request.texts, "rig": request.rig})
     texts = {**run.manifest.options, "rig": run.manifest.rig.name, "dry_run": request.dry_run}
     return BenchRequest.parse(texts, known_scenarios=SCENARIOS, suite=SUITE)
+
+
+def show_plan(prepared: PreparedRun, *, as_json: bool = False) -> None:
+    """Prints the plan and what it costs, as text or as one JSON object."""
+    from harness.cli.plan_summary import plan_json, plan_lines
+
+    if as_json:
+        print(plan_json(prepared.plan, prepared.site))
+        return
+    print_plan(prepared.plan)
+    for line in plan_lines(prepared.plan, prepared.site):
+        say(line)
 
 
 def print_plan(plan: Plan) -> None:

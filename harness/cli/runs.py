@@ -37,14 +37,17 @@ def run_scenarios(*, as_json: bool) -> None:
             print(f"      - {criterion}")
 
 
-def show(run: Run) -> None:
-    """Prints the summary, then writes the page: the summary appears even if the page cannot be drawn."""
+def show(run: Run, *, as_json: bool = False) -> None:
+    """Prints the summary, or run.yml as JSON, then writes the page: the output appears even if it cannot be drawn."""
     from harness.report import terminal
     from harness.report.page import write_report
     from harness.report.run_summary import summarise
 
     summary = summarise(run)
-    terminal.print_summary(summary, run.path / "report.html")
+    if as_json:
+        print(strict_json(run.manifest.model_dump(mode="json")))
+    else:
+        terminal.print_summary(summary, run.path / "report.html")
     write_report(summary)
 
 

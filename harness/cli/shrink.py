@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from harness.cli.bench import end_with, execute, prepare, print_plan
+from harness.cli.bench import end_with, execute, prepare, show_plan
 from harness.cli.console import complain, say
 from harness.cli.runs import show
 from harness.errors import RigError, UsageError
@@ -48,7 +48,7 @@ class _Shrinking:
         """See run_shrink."""
         with prepare(self._request) as prepared:
             if prepared.request.dry_run:
-                print_plan(prepared.plan)
+                show_plan(prepared)
                 return None
             cell, *others = {t.cell.name: t.cell for t in prepared.plan.trials if schedule(t.cell)}.values()
             if others:

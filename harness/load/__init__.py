@@ -6,7 +6,8 @@ On each load host the controller starts `python -m harness.load.agent` over SSH 
     <-  {"event": "ready", "connections": n, "clock": {"boot_id", "monotonic_us"}}
         all connections are open, nothing is sent yet
     ->  go                release now; `go 0.5` in half a second, `go @<us>` at an instant of CLOCK_MONOTONIC
-    <-  {"event": "progress", "second", "phase", "sent", "ok", "fail", "unknown", "p50_ms", "p95_ms", "p99_ms"}
+    <-  {"event": "progress", "second", "phase", "sent", "ok", "fail", "unknown", "p50_ms", "p95_ms", "p99_ms",
+         "hosts": {app host: responses}, "errors": {name: requests}}
         once per second; a slow reader misses some, the files have all
     <-  {"event": "step", "step", "done", "p95_ms"}    a quarter second of the warm-up, numbered from 0
     ->  measure 7         only with a warm-up and several load hosts: the measured phase begins with second 7

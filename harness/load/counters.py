@@ -16,6 +16,8 @@ from harness.load.outcome import OK, OUTCOMES
 from harness.load.results import histogram, stalls
 
 TABLE_LIMIT = 1000
+MOST_NAMES = 64
+"""Names of a second: there are at most so many app hosts."""
 OTHERS = "(others)"
 NEVER_US = 1 << 62
 """Sentinel "never" timestamp; an int, because comparing ints is faster than comparing with float infinity."""
@@ -32,6 +34,27 @@ class TextNumbers(dict[str, int]):
             return self[OTHERS]
         self[text] = len(self)
         return self[text]
+
+
+class SecondNames:
+    """Responses by app host and requests by error in the current second: shown while the load runs."""
+
+    def __init__(self, hosts: TextNumbers, errors: TextNumbers) -> None:
+        self._tables = {"hosts": (hosts, Counter[int]()), "errors": (errors, Counter[int]())}
+
+    def count(self, hosts: list[int], errors: list[int]) -> None:
+        """Adds requests by the numbers of their texts; 0 is none."""
+        self._tables["hosts"][1].update(hosts)
+        self._tables["errors"][1].update(errors)
+
+    def take(self) -> dict[str, dict[str, int]]:
+        """Returns `hosts` and `errors`, text -> number of the most frequent ones, and begins the next second."""
+        taken = {}
+        for name, (texts, counts) in self._tables.items():
+            known = list(texts)
+            taken[name] = {known[number]: count for number, count in counts.most_common(MOST_NAMES + 1) if number}
+            counts.clear()
+        return taken
 
 
 class Columns(NamedTuple):

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol, cast
 
 from harness.errors import RigError
-from harness.load.counters import NEVER_US, Columns, MeasuredWindow, PhaseCounters, TextNumbers
+from harness.load.counters import NEVER_US, Columns, MeasuredWindow, PhaseCounters, SecondNames, TextNumbers
 from harness.load.events import Event
 from harness.load.job import Job
 from harness.load.outcome import OUTCOMES, Answer, captured_bytes
@@ -101,6 +101,7 @@ class SampleBuffer:
         """Without samples: (operation, key, outcome) -> requests."""
         self._pack_into = _ROW.pack_into
         self._hosts, self._errors = TextNumbers(), TextNumbers()
+        self._names = SecondNames(self._hosts, self._errors)
         self.phases = (PhaseCounters(), PhaseCounters())
         self.window = MeasuredWindow()
         self.inside = ServiceTimes()
@@ -187,6 +188,7 @@ class SampleBuffer:
                 error.tolist() if error.tobytes().strip(b"\0") else [],
             )
             self.window.count(rows)
+            self._names.count(self._column("host", new).tolist(), rows.error)
             if service_times.FIELD in self._captures:
                 durations_ms, window = self._captured(service_times.FIELD, new), self.window
                 self.inside += service_times.sum_up(
@@ -234,6 +236,7 @@ class SampleBuffer:
                 self._seconds.write(json.dumps(row | {"latency": latency}) + "\n")
                 phase.end_second()
                 p50, p95, p99 = histogram.quantiles_us(latency, (0.5, 0.95, 0.99))
+                row |= self._names.take() if number == current else {}
                 self._on_second(row | {"p50_ms": _ms(p50), "p95_ms": _ms(p95), "p99_ms": _ms(p99)})
         self._second += 1
         self._second_ends_us += _SECOND

@@ -6,6 +6,7 @@ import asyncio
 import json
 import shutil
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -138,6 +139,11 @@ class WorkerGroup:
             merged[name] = sum(row[name] for row in rows)
         for name in merged.keys() & {"p50_ms", "p95_ms", "p99_ms"}:
             merged[name] = max((row[name] for row in rows if row[name] is not None), default=None)
+        for name in merged.keys() & {"hosts", "errors"}:
+            counts = Counter[str]()
+            for row in rows:
+                counts.update(row.get(name, {}))
+            merged[name] = dict(counts)
         self._emit(merged)
 
     def _close(self) -> None:

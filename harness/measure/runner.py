@@ -18,6 +18,7 @@ from harness.errors import CrucibleError, RigError
 from harness.load.spec import LoadSpec, Operation
 from harness.measure.judge import judge
 from harness.measure.load_controller import LoadController
+from harness.measure.progress import Progress
 from harness.measure.trial_result import trials_to_measure, trials_to_remeasure
 from harness.measure.trial_runner import TrialRunner
 from harness.plan.planner import Plan
@@ -40,8 +41,11 @@ def bench(
     echo: Callable[[str], None],
     *,
     earlier: Collection[TrialResult] = (),
+    progress: Progress | None = None,
 ) -> Run:
     """Measures the plan's trials and evaluates the run. The `earlier` trials of a resumed run are not repeated.
+
+    `progress` shows the course of the trials (default: lines to `echo`).
 
     1. Record the target's settings and measure the canaries of all hosts.
     2. Measure the ceiling: the most requests per second that the load hosts can send.
@@ -74,7 +78,7 @@ def bench(
                 runner = TrialRunner(
                     plan, scenarios, target,
                     writer=writer, load=load, echo=echo, during=during, ceiling_rps=ceiling_rps,
-                    earlier=earlier,
+                    earlier=earlier, progress=progress,
                 )  # fmt: skip
                 results = [*earlier, *runner.run(trials_to_measure(earlier, plan))]
                 while later := next_trials(plan, scenarios, results):

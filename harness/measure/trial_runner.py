@@ -17,7 +17,7 @@ from harness.load.spec import LoadSpec
 from harness.measure.deferred_signals import DeferredSignals
 from harness.measure.history_file import write_histories
 from harness.measure.load_controller import LoadController, LoadResults
-from harness.measure.progress import ProgressPrinter
+from harness.measure.progress import PlainProgress, Progress, SecondMeter
 from harness.measure.trial_result import (
     add_client_counts,
     leave_out_per_request_checks,
@@ -61,10 +61,12 @@ class TrialRunner:
         during: During,
         ceiling_rps: float | None,
         earlier: Collection[TrialResult] = (),
+        progress: Progress | None = None,
     ) -> None:
         self._plan, self._scenarios = plan, scenarios
         self._target, self._writer, self._load, self._echo = target, writer, load, echo
         self._during, self._ceiling_rps = during, ceiling_rps
+        self._progress = progress or PlainProgress(echo)
         self._results = list(earlier)
         self._interruption: BaseException | None = None
         self._signals = DeferredSignals()
@@ -86,6 +88,7 @@ class TrialRunner:
         cell = trial.cell
         most = "at most " if self._plan.later else ""
         self._echo(f"[{trial.order}/{most}{total}] {cell.name}" + self._repetition(trial))
+        self._progress.trial(trial, total)
         if cell.rate == 0:
             reason = "its rate is a share of a closed cell's, which acknowledged nothing"
             return self.record(TrialResult(trial=trial, validity="broken", reasons=(reason,), figures={}), NO_EVIDENCE)
@@ -145,7 +148,7 @@ class TrialRunner:
                 seed=trial.seed,
                 scratch=scratch,
                 began_s=self._writer.began_s,
-                progress=ProgressPrinter(self._echo),
+                progress=SecondMeter(self._progress.second),
                 during=self._while_loaded(trial, faults),
             )
             self._signals.hold()

@@ -158,7 +158,9 @@ class BenchRequest:
     yes_this_is_mine: bool = _flag(
         "yes-this-is-mine", "allow load on an address that is neither loopback nor a host of the rig", stored=False
     )
-    dry_run: bool = _flag("dry-run", "print the plan and change nothing", stored=False)
+    dry_run: bool = _flag("dry-run", "print the plan, its time, disk and connections, and change nothing", stored=False)
+    quiet: bool = _flag("quiet", "print no progress, only warnings and the summary", stored=False)
+    json: bool = _flag("json", "print run.yml, or with --dry-run the plan, as JSON; progress to stderr", stored=False)
     texts: Mapping[str, object] = field(default_factory=dict)
     """The stored options as typed, by keyword, as run.yml keeps them."""
 
@@ -200,6 +202,11 @@ class BenchRequest:
             raise UsageError("--base-url cannot be combined with --aa or --resume", hint="both need a provisioned rig")
         if self.aa and self.resume:
             raise UsageError("--aa cannot be combined with --resume", hint="--resume RUN finishes one run of them")
+        if self.json and (self.aa or self.shrink):
+            option = "--aa" if self.aa else "--shrink"
+            raise UsageError(
+                f"--json is about one run, and {option} makes several", hint="./run report --run RUN --json"
+            )
         if self.aa_between and not self.aa:
             raise UsageError("--aa-between needs --aa", hint=f"for example --aa {AA_RUNS}")
         if self.dsn and not self.base_url:

@@ -19,6 +19,7 @@ from harness.errors import CriterionFailed, InvalidMeasurement, RigError
 from harness.model import Cell, RunVerdict, Trial
 from harness.plan.options import BenchRequest
 from harness.plan.planner import Plan
+from harness.plan.scenario import Site
 from harness.record import TrialResult
 from harness.rig import state
 from harness.store.csv_rows import as_columns
@@ -132,7 +133,7 @@ def steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[object]:
     @contextlib.contextmanager
     def prepared(request: BenchRequest) -> Iterator[Any]:
         assert (bool(request.aa), request.repeat, request.texts["repeat"]) == (True, 5, "5"), "scenarios see --aa"
-        yield SimpleNamespace(request=request, plan=Plan(trials=()))
+        yield SimpleNamespace(request=request, plan=Plan(trials=()), site=Site(hosts=1))
 
     def execute(_: object) -> Run:
         done.append("run")

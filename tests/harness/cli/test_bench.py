@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import json
+import re
+import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,11 +14,13 @@ import pytest
 
 from harness.cli import bench
 from harness.cli.bench import run_bench
+from harness.cli.runs import show
 from harness.errors import CriterionFailed, CrucibleError, InvalidMeasurement, UsageError
 from harness.plan.options import BenchRequest
 from harness.plan.scenario import Site
 from harness.plan.variants import Variant
-from harness.store.run_reader import Run
+from harness.rig import state
+from harness.store.run_reader import Run, load_run
 from tests.harness.report.test_pairs import stored
 
 
@@ -48,6 +53,38 @@ def test_a_dry_run_prints_the_plan_releases_the_target_and_stores_nothing(
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("load goes to nowhere: ")
     assert lines[1].endswith("  trial 1")
+    assert lines[-3] == "2 cells of 1 scenario, 2 trials, 2 of 4 app hosts"
+    assert re.match(r"time: about 0:\d\d; disk: about \d+ MiB, [\d,]+ GiB are free ", lines[-2])
+    assert re.search(r"the pools of all app hosts have at most \d+, PostgreSQL has 90 for them$", lines[-1])
+
+
+def test_a_dry_run_as_json_is_one_document(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(bench, "open_target", lambda *_, **__: contextlib.nullcontext((TargetOnPaper(), "nowhere")))
+    assert run_bench(dry_run=True, json=True, scenario="concurrent-writes,capacity", hosts="2", slo="p99:9ms") is None
+    printed = capsys.readouterr()
+    plan = json.loads(printed.out)
+    assert plan["cost"]["budget"] == 90
+    assert plan["cost"]["trials"] == len(plan["trials"]) + sum(plan["later"].values())
+    assert set(plan["later"]) == {"capacity"}
+    assert printed.err.startswith("load goes to nowhere: ")
+
+
+def test_a_run_as_json_is_what_report_prints_and_its_page_is_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = Path(shutil.copytree(state.ROOT / "results/example", tmp_path / "example"))
+    (path / "report.html").unlink()
+    show(load_run(path), as_json=True)
+    assert json.loads(capsys.readouterr().out)["run_id"] == load_run(path).run_id
+    assert (path / "report.html").exists()
+
+
+@pytest.mark.parametrize("more", [{"aa": "5"}, {"fault": "mixed", "shrink": True}], ids=str)
+def test_json_is_about_one_run(more: dict[str, object]) -> None:
+    with pytest.raises(UsageError, match="--json is about one run"):
+        run_bench(json=True, **more)
 
 
 @pytest.mark.parametrize(
@@ -77,7 +114,7 @@ def test_fail_if_decides_about_the_variants_after_the_run_is_shown(
 
     monkeypatch.setattr(bench, "prepare", prepared)
     monkeypatch.setattr(bench, "execute", lambda _: run)
-    monkeypatch.setattr(bench, "show", shown.append)
+    monkeypatch.setattr(bench, "show", lambda run, **_: shown.append(run))
     with pytest.raises(error) if error else contextlib.nullcontext():
         run_bench(vary="strategy=for-update,upsert", scenario="throughput", fail_if=limit)
     assert shown == [run]

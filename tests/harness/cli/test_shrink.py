@@ -125,7 +125,7 @@ def test_several_schedules_are_not_reduced(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_a_dry_run_prints_the_plan(monkeypatch: pytest.MonkeyPatch) -> None:
-    benches, printed = Benches(lambda _: "fail"), list[Plan]()
-    monkeypatch.setattr(shrink, "print_plan", printed.append)
+    benches, printed = Benches(lambda _: "fail"), list[object]()
+    monkeypatch.setattr(shrink, "show_plan", printed.append)
     assert shrunk(monkeypatch, benches, dry_run=True)[0] is None
     assert (len(printed), benches.sets) == (1, [])

@@ -60,6 +60,22 @@ def test_a_second_counts_the_requests_completed_in_it(tmp_path: Path) -> None:
     assert buffer.phases[MEASURE].latency == histogram_of([10_000, 499_999, 400_000, 3_500_000])
 
 
+def test_a_second_has_its_app_hosts_and_errors_by_name(tmp_path: Path) -> None:
+    seconds: list[dict[str, Any]] = []
+    buffer = make(tmp_path, seconds)
+    for seq, (done, answer) in enumerate([
+        (10_000, Answer(OK, "", "app-1")), (20_000, Answer(FAIL, "HTTP 503", "app-2")),
+        (30_000, Answer(OK, "", "app-1")), (1_200_000, Answer(UNKNOWN, "timeout")),
+        (1_300_000, Answer(UNKNOWN, "timeout")),
+    ]):  # fmt: skip
+        buffer.record(request_at(seq, 0, 0), T0 + done, buffer.pack(200, answer))
+    buffer.finish(T0 + 2_000_000)
+    assert [(row["hosts"], row["errors"]) for row in seconds[:2]] == [
+        ({"app-1": 2, "app-2": 1}, {"HTTP 503": 1}), ({}, {"timeout": 2}),
+    ]  # fmt: skip
+    assert "hosts" not in (tmp_path / "seconds.jsonl").read_text()  # the stored rows stay as they are
+
+
 def test_time_in_flight_counts_within_the_window(tmp_path: Path) -> None:
     """The window is 1 s to 3 s; each request counts with the part of its time inside it."""
     buffer = make(tmp_path, [], warmup={"seconds": 1.0, "max_seconds": 1.0})

@@ -27,6 +27,15 @@ async def test_seconds_are_reported_after_one_process_has_ended() -> None:
     assert [(event["second"], event["sent"]) for event in emitted] == [(0, 2), (1, 1), (2, 1), (3, 1)]
 
 
+async def test_hosts_and_errors_of_all_processes_are_added() -> None:
+    emitted: list[dict[str, Any]] = []
+    group = WorkerGroup(SimpleNamespace(processes=2), emitted.append)  # type: ignore[arg-type]
+    group._progress(second(0) | {"hosts": {"app-1": 2}, "errors": {}})
+    group._progress(second(0) | {"hosts": {"app-1": 1, "app-2": 5}, "errors": {"timeout": 1}})
+    (event,) = emitted
+    assert (event["hosts"], event["errors"]) == ({"app-1": 3, "app-2": 5}, {"timeout": 1})
+
+
 async def test_warmup_steps_of_all_processes_are_merged() -> None:
     emitted: list[dict[str, Any]] = []
     group = WorkerGroup(SimpleNamespace(processes=2), emitted.append)  # type: ignore[arg-type]

@@ -1,47 +1,70 @@
+"""Seconds of a load, added up over load hosts and phases, and the lines that are printed of them."""
+
 from __future__ import annotations
 
-from harness.measure.progress import ProgressPrinter
+from typing import Any
+
+from harness.measure.progress import PlainProgress, Second, SecondMeter
 
 
-class Printer:
-    """A progress printer with a clock that the test sets, and the lines that it printed."""
-
-    def __init__(self) -> None:
-        self.now, self.lines = 100.0, list[list[str]]()
-        self.printer = ProgressPrinter(lambda text: self.lines.append(text.split()), clock=lambda: self.now)
-
-    def report(self, second: int, ok: int, phase: str = "measure", fail: int = 0, lane: str = "main") -> None:
-        self.printer(lane, {"second": second, "phase": phase, "ok": ok, "fail": fail, "unknown": fail})
+def meter() -> tuple[SecondMeter, list[Second]]:
+    taken: list[Second] = []
+    return SecondMeter(taken.append), taken
 
 
-def test_a_second_of_two_phases_is_printed_once_with_both() -> None:
-    progress = Printer()
+def report(meter: SecondMeter, second: int, ok: int, *, fail: int = 0, lane: str = "main", **more: Any) -> None:
+    event = {"second": second, "phase": "measure", "ok": ok, "fail": fail, "unknown": fail, **more}
+    meter(lane, event)
+
+
+def test_a_second_of_two_phases_is_passed_on_once_with_both() -> None:
+    receive, taken = meter()
     for second in range(8):
-        progress.now = 100 + second
         if second == 4:
-            progress.report(4, 64, phase="warmup")
-        progress.report(second, 1000, fail=3)
-    assert [(line[0], line[2], line[4]) for line in progress.lines] == [
-        ("0", "1,000", "6"),
-        ("2", "1,000", "6"),
-        ("4", "1,064", "6"),
-    ]
+            report(receive, 4, 64, phase="warmup")
+        report(receive, second, 1000, fail=3)
+    assert [(each.second, each.ok, each.fail, each.unknown) for each in taken] == [
+        (0, 1000, 3, 3), (1, 1000, 3, 3), (2, 1000, 3, 3), (3, 1000, 3, 3), (4, 1064, 3, 3), (5, 1000, 3, 3),
+    ]  # fmt: skip
 
 
-def test_a_second_includes_a_load_host_that_reports_late() -> None:
-    progress = Printer()
-    for second in range(6):
-        progress.now = 100 + second
-        progress.report(second, 1000)
+def test_a_second_includes_a_load_host_that_reports_late_and_no_other_lane() -> None:
+    receive, taken = meter()
+    for second in range(5):
+        report(receive, second, 1000, p50_ms=2.0, p99_ms=9.0, hosts={"app-1": 600, "app-2": 400})
         if second:
-            progress.report(second - 1, 500)
-        progress.report(second, 7, lane="long")
-    assert [(line[0], line[2]) for line in progress.lines] == [("0", "1,500"), ("2", "1,500")]
+            report(receive, second - 1, 500, p50_ms=3.0, p99_ms=None, hosts={"app-2": 500}, errors={"timeout": 2})
+        report(receive, second, 7, lane="long")
+    assert taken[1] == Second(
+        second=1, ok=1500, fail=0, unknown=0, p50_ms=3.0, p99_ms=9.0, errors={"timeout": 2},
+        hosts={"app-1": 600, "app-2": 900},
+    )  # fmt: skip
 
 
-def test_a_short_trial_prints_nothing_and_old_seconds_are_dropped() -> None:
-    progress = Printer()
+def test_old_seconds_are_dropped() -> None:
+    receive, taken = meter()
     for second in range(1000):
-        progress.report(second, 1)
-    assert progress.lines == []
-    assert len(progress.printer._seconds) == 2
+        report(receive, second, 1)
+    assert len(taken) == 998
+    assert len(receive._seconds) == 2
+
+
+def test_a_second_as_text() -> None:
+    second = Second(
+        second=3, ok=1234, fail=2, unknown=1, p50_ms=4.123, p99_ms=18.0,
+        errors={"HTTP 503": 1, "timeout": 2}, hosts={"app-2": 1, "app-1": 3},
+    )  # fmt: skip
+    assert second.text() == "1,234 ok/s  p50 ≤4.12 ms  p99 ≤18 ms  3 not ok: 2 timeout, 1 HTTP 503"
+    assert second.shares() == "app-1 75%  app-2 25%"
+    assert Second(second=1, ok=1, fail=0, unknown=0).text() == "1 ok/s  0 not ok"
+    assert Second(second=1, ok=1, fail=0, unknown=0).shares() == ""
+
+
+def test_plain_lines_come_at_intervals() -> None:
+    now, lines = [100.0], list[str]()
+    progress = PlainProgress(lines.append, clock=lambda: now[0])
+    for second in range(7):
+        now[0] = 100.0 + second
+        progress.second(Second(second=second, ok=10, fail=0, unknown=0, hosts={"app-1": 10}))
+    assert [line.split()[:4] for line in lines] == [[str(s), "s", "10", "ok/s"] for s in (2, 4, 6)]
+    assert lines[0].endswith("app-1 100%")
