@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from harness.model import BACKENDS, STRATEGIES, Cell
+from harness.model import BACKEND_NAMES, BACKENDS, STRATEGIES, Cell
 from harness.plan.scenario import Scenario, backend_name, default_label, joined
 from harness.plan.variants import short_key, varied_of, without_variant
 from harness.scenarios.increment_workload import KEY_SETS, keys_name
@@ -80,6 +80,13 @@ def _with_variant(cell: Cell, label: str) -> str:
 def without(label: str, *words: str) -> str:
     """Returns a label without the parts that begin with one of `words`, such as a strategy or the backend's name."""
     return joined(*(part for part in label.split(", ") if not any(word and part.startswith(word) for word in words)))
+
+
+def spoken(cell: str, scenario: str) -> str:
+    """Returns the name of a cell that has no trial in words: `PostgreSQL, 20 pairs`; empty for a scenario."""
+    parts = [part for part in cell.removeprefix(scenario).split(".") if part]
+    texts = [BACKEND_NAMES.get(part, part) for part in parts]
+    return joined(*(re.sub(r"^pairs=(\d+)$", lambda found: plural(int(found[1]), "pair"), text) for text in texts))
 
 
 def reading_order(cell: Cell, variants: Sequence[str] = ()) -> tuple[object, ...]:

@@ -51,6 +51,7 @@ def _scaling(source: SectionInput) -> Iterator[Chart]:
 
 SCENARIO_EXTRAS: Mapping[str, ScenarioExtras] = {
     "bulk-insert": ScenarioExtras(
+        charts=lead.bulk_insert,
         blocks=numbers_table("Rows per second", names.ALL_OR_NOTHING, {"rows_per_s": "rows/s"})
     ),
     "capacity": ScenarioExtras(charts=capacity_charts, blocks=capacity_blocks, headline=capacity_headline),
@@ -60,6 +61,7 @@ SCENARIO_EXTRAS: Mapping[str, ScenarioExtras] = {
         answer=answers.concurrent_writes,
         counts_by_key=True,
     ),
+    "connections": ScenarioExtras(charts=lead.answered),
     "deadlocks": ScenarioExtras(charts=lead.deadlocks, answer=answers.deadlocks, shows_requests=True),
     "isolation": ScenarioExtras(charts=select.isolation, blocks=isolation_blocks, answer=answers.isolation),
     "long-transactions": ScenarioExtras(

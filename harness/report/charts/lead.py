@@ -9,7 +9,7 @@ from harness.analysis.scaling_law import speed_ups
 from harness.checks import names
 from harness.model import BACKEND_NAMES
 from harness.report.cell_labels import without
-from harness.report.charts import outcomes, requests, slowest, speed_up, strategies
+from harness.report.charts import bars, outcomes, requests, slowest, speed_up, strategies
 from harness.report.charts.drawing import Chart
 from harness.report.formatting import count, number, percent, whole_percent
 from harness.report.section_input import SectionInput
@@ -59,6 +59,36 @@ def kept(source: SectionInput) -> Iterator[Chart]:
         spec=outcomes.outcomes([_outcome_row(cell) for cell in cells], title=title),
         alt=f"{title}. The table of cells below has the same figures.",
     )
+
+
+def answered(source: SectionInput) -> Iterator[Chart]:
+    """Returns what became of the requests of each cell, where refusals are part of the answer."""
+    cells = [cell for cell in source.summary.cells if cell.sent]
+    if not cells:
+        return
+    sent, ok, unknown = (sum(getattr(cell, name) or 0 for cell in cells) for name in ("sent", "ok", "unknown"))
+    rest = f"{count(sent - ok - unknown)} refused, {count(unknown)} without a clear answer"
+    title = f"{count(ok)} of {count(sent)} requests acknowledged, {rest}"
+    yield Chart(
+        spec=outcomes.outcomes([_outcome_row(cell) for cell in cells], title=title),
+        alt=f"{title}. The table of cells below has the same figures.",
+    )
+
+
+def bulk_insert(source: SectionInput) -> Iterator[Chart]:
+    """Returns the rows per second by batch size."""
+    figures = {f.cell: f.numbers.get("rows_per_s") for f in source.summary.findings if f.check == names.ALL_OR_NOTHING}
+    rows = [
+        {"cell": outcomes.wrapped(cell.label), "value": float(value), "text": number(float(value)), "label": cell.label}
+        for cell in source.summary.cells
+        if isinstance(value := figures.get(cell.cell.name), int | float)
+    ]
+    if not rows:
+        return
+    best = max(rows, key=lambda row: float(str(row["value"])))
+    title = f"Most rows per second: {best['text']}, {best['label']}"
+    subtitle = "Of one trial per cell."
+    yield Chart(spec=bars.bars(rows, unit="rows/s", title=title, subtitle=subtitle), alt=f"{title}. The table has all.")
 
 
 def _backend(cell: CellSummary) -> str:

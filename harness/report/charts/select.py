@@ -9,7 +9,7 @@ from statistics import fmean
 
 from harness.checks import names
 from harness.model import BACKEND_NAMES
-from harness.report.charts import correctness, speed, theme
+from harness.report.charts import correctness, over_time, speed, theme
 from harness.report.charts.drawing import Chart
 from harness.report.charts.lead import where_waited
 from harness.report.formatting import number, percent
@@ -155,22 +155,38 @@ def _curves(source: SectionInput) -> Iterator[Chart]:
 
 
 def _timeline(source: SectionInput) -> Iterator[Chart]:
-    """Returns the timeline of the longest valid trial, if it is long enough."""
+    """Returns the course of the longest valid trial, if it is long enough, with telemetry on the same axis."""
     longest = max((t for t in source.trials if t.row.times_valid), key=lambda t: len(t.seconds), default=None)
     if longest is None or len(longest.seconds) < LEAST_SECONDS:
         return
-    title = f"Requests and latency over time, trial {longest.row.trial.order}"
-    subtitle = source.summary.labels[longest.row.cell.name]
     each = math.ceil(len(longest.seconds) / MOST_STEPS)
+    steps = [_step(longest.seconds[n : n + each]) for n in range(0, len(longest.seconds), each)]
+    errors = sum(longest.errors.values())
+    refused = f"{errors:,} requests not acknowledged" if errors else "every request acknowledged"
+    title = f"Trial {longest.row.trial.order} over time, {refused}"
+    subtitle = source.summary.labels[longest.row.cell.name]
+    below = _telemetry_of(source, longest)
+    caption = f"A step is {each} s: mean rates, and the highest second of each percentile. " if each > 1 else ""
+    if below:
+        caption += "Hosts and database are read every 1 to 2 s, so their curves may be off by as much."
     yield Chart(
-        spec=speed.timeline(
-            [_step(longest.seconds[n : n + each]) for n in range(0, len(longest.seconds), each)],
-            title=title,
-            subtitle=subtitle,
-        ),
-        caption=f"A step is {each} s: mean rates, and the highest second of each percentile." if each > 1 else "",
+        spec=over_time.over_time(steps, below, title=title, subtitle=subtitle),
+        caption=caption.strip(),
         alt=f"{title}, {subtitle}.",
     )
+
+
+def _telemetry_of(source: SectionInput, trial: TrialData) -> list[theme.Row]:
+    """Returns the points of the telemetry while a trial ran; seconds since it began."""
+    series = source.series
+    span = next((one for one in series.trials if one.order == trial.row.trial.order), None) if series else None
+    if series is None or span is None:
+        return []
+    return [
+        {**point, "second": second - span.begin}
+        for point in series.points
+        if (second := theme.number(point.get("second"))) is not None and span.begin <= second <= span.end
+    ]
 
 
 def _step(seconds: Sequence[Second]) -> Second:

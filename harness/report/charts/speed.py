@@ -76,58 +76,6 @@ def percentile_curve(rows: Rows, *, title: str, subtitle: str = "", because: str
     return chart(title, subtitle, points, {"width": WIDTH - ROOM, "height": 260, "layer": layers})
 
 
-def timeline(rows: Rows, *, title: str, subtitle: str = "", because: str = "no second was recorded") -> Spec:
-    """Requests by outcome and latency over time. Rows of timeline.csv of one trial."""
-    seconds = numbers(rows, "second")
-    if not seconds:
-        return nothing(title, because)
-    last = max(row["second"] for row in seconds)
-    outcomes = [
-        {"second": row["second"], "outcome": name, "requests": row[name]}
-        for name in ("ok", "fail", "unknown")
-        for row in _with_end(numbers(seconds, "second", name))
-    ]
-    tails = [
-        {"second": row["second"], "percentile": name.removesuffix("_ms"), "ms": row[name]}
-        for name in ("p50_ms", "p95_ms", "p99_ms")
-        for row in _with_end([row for row in numbers(seconds, "second", name) if row[name] > 0])
-    ]
-    x = axis("second", None, scale={"domain": [0, last + 1], "nice": False})
-    rates = {
-        "width": WIDTH,
-        "height": 140,
-        "data": {"values": outcomes},
-        "mark": {"type": "area", "interpolate": "step-after"},
-        "encoding": {
-            "x": x,
-            "y": axis("requests", "requests/s", stack="zero"),
-            "color": axis("outcome", None, "nominal", sort=["ok", "fail", "unknown"],
-                          scale={"domain": ["ok", "fail", "unknown"], "range": [BLUE, ORANGE, RED]}),
-            "order": {"field": "outcome", "sort": "ascending"},
-            "tooltip": [axis("second", "s"), axis("outcome", None, "nominal"), axis("requests", "requests")],
-        },
-    }  # fmt: skip
-    latency = {
-        "width": WIDTH,
-        "height": 140,
-        "data": {"values": tails},
-        "mark": {"type": "line", "interpolate": "step-after"},
-        "encoding": {
-            "x": x | {"title": "seconds since the trial began"},
-            "y": axis("ms", "latency (ms, log)", scale={"type": "log"}),
-            "color": axis("percentile", None, "nominal", scale={"domain": ["p50", "p95", "p99"],
-                                                                "range": [GREEN, PURPLE, INK]}),
-            "tooltip": [axis("second", "s"), axis("percentile", None, "nominal"), axis("ms", "ms")],
-        },
-    }  # fmt: skip
-    return chart(title, subtitle, [], {"vconcat": [rates, latency], "resolve": {"scale": {"color": "independent"}}})
-
-
-def _with_end(rows: list[Point]) -> list[Point]:
-    """Returns the rows of a stepped line with one more, which gives the last second a width."""
-    return [*rows, rows[-1] | {"second": rows[-1]["second"] + 1}] if rows else []
-
-
 def spread(rows: Rows, *, title: str, subtitle: str = "", because: str = "no host answered") -> Spec:
     """Requests by host. Rows: `host`, `requests`. The line is the even share."""
     bars = numbers(rows, "requests", above=-1)

@@ -13,7 +13,7 @@ from harness.checks import names
 from harness.checks.finding import judged, worst
 from harness.model import VERDICTS, Finding
 from harness.plan.scenario import joined
-from harness.report.cell_labels import without
+from harness.report.cell_labels import spoken, without
 from harness.report.charts.drawing import drawn
 from harness.report.charts.select import charts
 from harness.report.formatting import count, number
@@ -155,7 +155,7 @@ def _grouped(findings: Iterable[Finding]) -> list[list[Finding]]:
 
 def _line(summary: ScenarioSummary, group: Sequence[Finding]) -> Line:
     first = group[0]
-    about = summary.labels.get(first.cell, first.cell.removeprefix(summary.name).lstrip(".").replace(".", " "))
+    about = summary.labels.get(first.cell, spoken(first.cell, summary.name))
     more = f"the first of {len(group)} that pass" if len(group) > 1 else ""
     return Line(
         verdict=_shown_verdict(first),

@@ -14,10 +14,12 @@ import vl_convert
 
 from harness.analysis.scaling_law import UslFit, fit_usl
 from harness.report.charts import (
+    bars,
     correctness,
     drawing,
     line_ends,
     outcomes,
+    over_time,
     requests,
     slowest,
     speed,
@@ -43,13 +45,20 @@ CHARTS: dict[str, tuple[Callable[..., theme.Spec], Rows, dict[str, Any]]] = {
         ],
         {},
     ),
-    "timeline": (
-        speed.timeline,
+    "over_time": (
+        over_time.over_time,
         [
             {"second": str(n), "ok": "300", "fail": "1", "unknown": "0", "p50_ms": "5", "p95_ms": "9.5", "p99_ms": ""}
             for n in range(9)
         ],
-        {},
+        {
+            "below": [
+                {"panel": panel, "name": name, "second": n, "mean": 10.0 * n}
+                for panel in over_time.BELOW
+                for name in ("app", "database")
+                for n in range(9)
+            ]
+        },
     ),
     "spread": (speed.spread, [{"host": f"app-{n}", "requests": 250 + n} for n in range(4)], {}),
     "scaling": (speed.scaling, [{"hosts": n, "rps": 100.0 * n} for n in (1, 1, 2, 4)], {}),
@@ -86,6 +95,7 @@ CHARTS: dict[str, tuple[Callable[..., theme.Spec], Rows, dict[str, Any]]] = {
         ],
         {},
     ),
+    "bars": (bars.bars, [{"cell": f"{n} rows", "value": n, "text": str(n)} for n in (1, 100)], {"unit": "rows/s"}),
     "slowest": (
         slowest.slowest,
         [{"cell": cell, "cause": cause, "share": 0.5} for cell in ("a", "b") for cause in ("row lock", "pool")],

@@ -43,7 +43,7 @@ def test_timeline_of_a_long_trial_is_drawn_in_steps_that_keep_every_peak(
 ) -> None:
     run = store(tmp_path, [Made(cell=Cell(scenario="throughput"), ok=200, timeline_s=8)])
     drawn: list[list[dict[str, Any]]] = []
-    monkeypatch.setattr(select.speed, "timeline", lambda rows, **_: drawn.append(list(rows)) or {})
+    monkeypatch.setattr(select.over_time, "over_time", lambda rows, *_, **__: drawn.append(list(rows)) or {})
     monkeypatch.setattr(drawing, "svg", lambda _: "<svg></svg>")
     whole = page_of(run)
     monkeypatch.setattr(select, "MOST_STEPS", 3)

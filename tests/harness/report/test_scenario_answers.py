@@ -1,0 +1,62 @@
+"""The answers of cards: each has its number, and what is not held never stands beside a green tick."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from harness.checks import names
+from harness.model import Cell
+from harness.report.page import render
+from tests.support.builders import Made, concurrent, found, passing, store
+from tests.support.pages import only_section, page_of
+from tests.support.suite import suite
+
+BURST = Cell(scenario="sqlite-vs-postgres", clients=1000, requests=1000, params={"load": "burst"})
+NAIVE = Cell(scenario="sqlite-vs-postgres", backend="sqlite-naive", clients=1000, requests=1000, params={"load": "burst"})
+
+
+def test_a_claim_that_does_not_hold_is_never_beside_a_green_tick(tmp_path: Path) -> None:
+    claims = [
+        found(BURST, f"claim: {name}", "shown", "text", held=held, claimed=["30 %", "100 %"])
+        for name, held in (("success rate", True), ("throughput", False))
+    ]
+    findings = [found(BURST, "final value", lost=0), *claims]
+    run = store(tmp_path, [Made(cell=BURST), Made(cell=NAIVE, ok=80, fail=920)], findings)
+    section = only_section(run)
+    assert (section.verdict, section.checks_open) == ("not held", True)
+    assert section.checks == "1 check passes, 1 claim does not hold, 2 figures reported"
+    assert [line.verdict for line in section.findings] == ["not held", "pass", "shown"]
+    assert section.answer == (
+        "Of 1,000 writes at once were acknowledged: PostgreSQL 100 %, naive SQLite 8.00 %. "
+        "1 of 2 published claims hold; not held: throughput."
+    )
+    assert 'not-held"><span aria-hidden="true">≠</span>' in render(page_of(run))
+
+
+def test_what_fails_is_the_answer_and_its_checks_are_open(tmp_path: Path) -> None:
+    cell = concurrent()
+    findings = [*passing(cell)[1:], found(cell, names.ACKNOWLEDGED, "fail", "990 of 1,000 acknowledged (99.0 %)")]
+    section = only_section(store(tmp_path, [Made(cell=cell)], findings, verdict="fail"))
+    assert section.answer == "acknowledged: 990 of 1,000 acknowledged (99.0 %)."
+    assert section.checks_open
+    assert section.checks == "1 of 6 checks fails"
+
+
+def test_checks_that_pass_are_folded(tmp_path: Path) -> None:
+    cell = concurrent()
+    section = only_section(store(tmp_path, [Made(cell=cell)], passing(cell)))
+    assert (section.checks, section.checks_open) == ("6 checks pass", False)
+    assert section.answer == (
+        "1,000 of 1,000 concurrent writes acknowledged over 4 app hosts, none lost. Each value was returned once, in "
+        "real-time order."
+    )
+
+
+def test_every_card_of_a_suite_has_an_answer_and_no_name_of_a_cell(tmp_path: Path) -> None:
+    page = page_of(suite(tmp_path))
+    for section in page.sections:
+        assert section.answer, section.name
+        for text in (section.answer, section.common, section.picture.title if section.picture else ""):
+            assert ".postgres." not in text
+            assert "`" not in text
+    assert {"scaling", "throughput", "sqlite-vs-postgres"} <= {s.name for s in page.sections if s.picture}
