@@ -51,8 +51,7 @@ def _scaling(source: SectionInput) -> Iterator[Chart]:
 
 SCENARIO_EXTRAS: Mapping[str, ScenarioExtras] = {
     "bulk-insert": ScenarioExtras(
-        charts=lead.bulk_insert,
-        blocks=numbers_table("Rows per second", names.ALL_OR_NOTHING, {"rows_per_s": "rows/s"})
+        charts=lead.bulk_insert, blocks=numbers_table("Rows per second", names.ALL_OR_NOTHING, {"rows_per_s": "rows/s"})
     ),
     "capacity": ScenarioExtras(charts=capacity_charts, blocks=capacity_blocks, headline=capacity_headline),
     "concurrent-writes": ScenarioExtras(

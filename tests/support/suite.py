@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from harness.checks import names
@@ -24,6 +25,7 @@ def suite(root: Path, *, quick: bool = True, trials: int = 1) -> Run:
     cells = [
         cell for name in SUITE for cell in SCENARIOS[name].cells(BenchRequest(scenarios=(name,), quick=quick), SITE)
     ]
+    cells = [replace(cell, rate=500.0) if cell.mode == "open" and cell.rate is None else cell for cell in cells]
     made = [_trial(cell, number) for cell in cells for number in range(1, trials + 1)]
     return store(root, made, [one for cell in cells for one in _findings(cell)])
 

@@ -13,10 +13,8 @@ from harness.analysis.scaling_law import UslFit
 from harness.report.charts.line_ends import ROOM, domain, ends, labels
 from harness.report.charts.theme import (
     BLUE,
-    GREEN,
     INK,
     ORANGE,
-    PURPLE,
     QUIET,
     RED,
     SERIES,

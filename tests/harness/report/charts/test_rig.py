@@ -19,7 +19,17 @@ def texts(drawing: str) -> list[str]:
 def test_it_shows_number_cap_memory_and_version_of_each_role() -> None:
     drawing = checked(rig_drawing(RIG, shared_cores=True))
     shown = texts(drawing)
-    for text in ("PostgreSQL", "15.13", "1 core", "Service", "4 hosts", "0.25 cores each", "HAProxy", "2.6.12", "512 MiB"):
+    for text in (
+        "PostgreSQL",
+        "15.13",
+        "1 core",
+        "Service",
+        "4 hosts",
+        "0.25 cores each",
+        "HAProxy",
+        "2.6.12",
+        "512 MiB",
+    ):
         assert text in shown
     assert shown[0].startswith("containers that share the cores of one machine, AMD EPYC 7B13, kernel 6.1")
     assert drawing.count('width="22"') == 4
@@ -30,7 +40,7 @@ def test_many_hosts_are_counted_and_some_are_drawn() -> None:
     apps = [HostRecord(name=f"app-{n}", role="app", cpus=0.25 + n % 2, memory=2**28, kernel="6.1") for n in range(64)]
     drawing = rig_drawing(RigRecord(name="lab", provider="static", hosts=apps), shared_cores=False)
     assert "64 hosts" in texts(drawing)
-    assert "0.25 to 1.25 cor…" in texts(drawing)
+    assert "0.25 to 1.25 core…" in texts(drawing)
     assert drawing.count('width="22"') == 12
 
 
@@ -39,7 +49,9 @@ def test_a_run_without_hosts_has_no_drawing() -> None:
 
 
 def test_names_from_a_file_stay_text() -> None:
-    hosts = [HostRecord(name="x", role="db", cpus=0, memory=0, kernel="</text><script>", versions={"postgresql": "<b>"})]
+    hosts = [
+        HostRecord(name="x", role="db", cpus=0, memory=0, kernel="</text><script>", versions={"postgresql": "<b>"})
+    ]
     drawing = rig_drawing(RigRecord(name="x", provider="<i>", hosts=hosts), shared_cores=False)
     assert checked(drawing) == drawing
     assert "CPU not capped" in drawing
