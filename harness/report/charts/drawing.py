@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import re
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import vl_convert
 
 from harness.report.charts.theme import Spec, titles
 from harness.report.page_model import Picture
+from harness.text import printable
 
 VEGA_LITE = "5.20"
 """The version of Vega-Lite that draws the charts."""
@@ -32,9 +34,21 @@ class Chart:
 
 
 def svg(spec: Spec) -> str:
-    """Returns the chart as SVG, drawn without a browser."""
-    picture: str = vl_convert.vegalite_to_svg(json.dumps(spec, allow_nan=False), vl_version=VEGA_LITE)
+    """Returns the chart as SVG, drawn without a browser.
+
+    Control characters become question marks: the renderer ends the whole process at one that XML does not allow.
+    """
+    text = json.dumps(_printable(spec), allow_nan=False)
+    picture: str = vl_convert.vegalite_to_svg(text, vl_version=VEGA_LITE)
     return picture
+
+
+def _printable(value: Any) -> Any:
+    if isinstance(value, str):
+        return "\n".join(printable(line) for line in value.split("\n"))
+    if isinstance(value, Mapping):
+        return {_printable(key): _printable(item) for key, item in value.items()}
+    return [_printable(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def drawn(scenario: str, charts: Iterable[Chart]) -> list[Picture]:
@@ -52,9 +66,9 @@ def picture(spec: Spec, caption: str, alt: str, *, prefix: str) -> Picture:
     Title and subtitle become text of the page. Raises Forbidden for a drawing with anything but shapes and text.
     """
     title, subtitle = titles(spec)
-    text = checked(svg({name: value for name, value in spec.items() if name != "title"}))
+    text = checked(_smaller(svg({name: value for name, value in spec.items() if name != "title"})))
     text = re.sub(r'(<[^>]*\sid=")', rf"\1{prefix}", text).replace("url(#", f"url(#{prefix}")
-    return Picture(title=title, subtitle=subtitle, caption=caption, svg=_smaller(text), alt=alt)
+    return Picture(title=title, subtitle=subtitle, caption=caption, svg=text, alt=alt)
 
 
 def checked(drawing: str) -> str:

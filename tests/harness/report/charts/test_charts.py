@@ -226,6 +226,12 @@ def test_names_from_files_stay_text() -> None:
     assert "&lt;script&gt;" in text
 
 
+def test_control_characters_do_not_end_the_process() -> None:
+    """The renderer aborts Python where it measures a text with such a character."""
+    row = {"cell": outcomes.wrapped("a \x1b[31m \u202e \x00 b"), "ok": 3, "fail": 1, "unknown": 0, "lost": 0}
+    assert "?[31m" in draw(outcomes.outcomes([row], title="t"))
+
+
 def test_specifications_fetch_nothing() -> None:
     for make, rows, more in CHARTS.values():
         spec = make(rows, title="t", **more)

@@ -1,0 +1,216 @@
+"""The page in a real browser: nothing is fetched, nothing overflows, dark and light, keyboard, print."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from harness.model import Cell
+from harness.report.page import write_report
+from harness.report.run_summary import summarise
+from harness.store.manifest import CodeRecord
+from harness.store.run_reader import Run, load_run
+from tests.support.browser import Browser, browser
+from tests.support.builders import Made, concurrent, found, quickstart, store
+from tests.support.suite import suite
+
+ROOT = Path(__file__).parents[3]
+HOSTILE = "<script>alert(1)</script>\"' onload=x </style></svg> \x1b[31m\u202e " + "w" * 300
+WIDTHS = (400, 899, 900, 1280, 1920)
+
+
+def failed(root: Path) -> Run:
+    cell = concurrent(strategy="unsafe")
+    detail = "137 lost updates; key 'hot-000': 1,000 acknowledged and 0 unknown, but the value went from 0 to 863"
+    return store(
+        root, [Made(cell=cell, lost=137)], [found(cell, "final value", "fail", detail, lost=137)], verdict="fail"
+    )
+
+
+def hostile(root: Path) -> Run:
+    cell = Cell(scenario=HOSTILE, strategy=HOSTILE, hosts=2, params={HOSTILE: HOSTILE, "n" * 500: {"a": "<b>"}})
+    other = replace(concurrent(), strategy=HOSTILE)
+    return store(
+        root,
+        [Made(cell=cell, fail=3, errors={HOSTILE: 3}, valid=False, reason=HOSTILE), Made(cell=other, lost=3)],
+        [found(cell, HOSTILE, "fail", HOSTILE), found(other, "final value", "fail", HOSTILE, lost=3)],
+        verdict="fail",
+        code=CodeRecord(commit=HOSTILE, dirty=True, command=HOSTILE, seed=7),
+        warnings=[HOSTILE],
+        skipped={HOSTILE: HOSTILE},
+        settings={HOSTILE: {HOSTILE: HOSTILE}},
+    )
+
+
+def aborted(root: Path) -> Run:
+    return store(root, [Made(cell=concurrent())], status="aborted", warnings=["aborted: no space left on app-1"])
+
+
+RUNS: dict[str, Callable[[Path], Run]] = {
+    "suite": suite,
+    "one scenario": quickstart,
+    "failed": failed,
+    "hostile": hostile,
+    "aborted": aborted,
+    "empty": store,
+    "the example": lambda _: load_run(ROOT / "results" / "example"),
+    "of the flat layout": lambda _: load_run(ROOT / "tests" / "data" / "run_of_the_flat_layout"),
+}
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    with browser() as running:
+        yield running
+
+
+@pytest.fixture(scope="module", params=RUNS)
+def page(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A page of each kind of run, outside of the run's folder."""
+    root = tmp_path_factory.mktemp("page")
+    run = RUNS[request.param](root)
+    return write_report(summarise(replace(run, path=_copied(run.path, root / "copy"))))
+
+
+def _copied(run: Path, to: Path) -> Path:
+    """The run's folder with its files as links, so that a stored run keeps its own page."""
+    for file in run.rglob("*"):
+        if file.is_file() and file.name != "report.html":
+            link = to / file.relative_to(run)
+            link.parent.mkdir(parents=True, exist_ok=True)
+            link.symlink_to(file)
+    return to
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_nothing_is_fetched_and_the_console_is_empty(chromium: Browser, page: Path, *, dark: bool) -> None:
+    chromium.open(page, dark=dark)
+    assert chromium.errors == []
+    assert chromium.requests == [page.as_uri()]
+
+
+def test_a_page_that_fetches_is_noticed(chromium: Browser, tmp_path: Path) -> None:
+    file = tmp_path / "bad.html"
+    file.write_text("<img src='missing.png'><script>nothing()</script>", encoding="utf-8")
+    chromium.open(file)
+    assert len(chromium.requests) == 2
+    assert chromium.errors
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_nothing_is_wider_than_the_window(chromium: Browser, page: Path, width: int) -> None:
+    chromium.open(page, width=width)
+    for state in ("false", "true"):
+        chromium.evaluate(f"document.querySelectorAll('details').forEach(one => one.open = {state})")
+        assert chromium.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_every_picture_is_present_and_inside_its_card(chromium: Browser, page: Path) -> None:
+    for width in (400, 1280):
+        chromium.open(page, width=width)
+        chromium.evaluate("document.querySelectorAll('details').forEach(one => one.open = true)")
+        drawn = chromium.evaluate(
+            "[...document.querySelectorAll('.chart')].map(chart => {"
+            " const svg = chart.querySelector('svg').getBoundingClientRect(), box = chart.getBoundingClientRect();"
+            " return [svg.width > 100 && svg.height > 20, svg.right <= box.right + 1,"
+            "         !!chart.getAttribute('aria-label')] })"
+        )
+        assert all(all(one) for one in drawn)
+    assert len(drawn) == page.read_text(encoding="utf-8").count("<svg")
+
+
+LUMINANCE = (
+    "(colour => { const [r, g, b] = colour.match(/[0-9.]+/g).slice(0, 3)"
+    ".map(part => part / 255).map(part => part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4);"
+    " return 0.2126 * r + 0.7152 * g + 0.0722 * b })"
+)
+CONTRASTS = f"""
+(() => {{
+  const luminance = {LUMINANCE};
+  const ground = element => {{
+    for (let one = element; one; one = one.parentElement) {{
+      const colour = getComputedStyle(one).backgroundColor;
+      if (!/, 0\\)$/.test(colour)) return colour;
+    }}
+    return 'rgb(255, 255, 255)';
+  }};
+  const least = {{}};
+  const texts = 'p, li, td, th, summary, small, h1, h2, strong, a, code, figcaption';
+  for (const element of document.querySelectorAll(texts)) {{
+    if (!element.innerText || element.classList.contains('skip')) continue;
+    const [a, b] = [luminance(getComputedStyle(element).color), luminance(ground(element))].sort((a, b) => b - a);
+    const ratio = (a + 0.05) / (b + 0.05);
+    if (ratio < 4.5) least[element.outerHTML.slice(0, 80)] = ratio;
+  }}
+  return least;
+}})()
+"""
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_text_has_the_contrast_of_aa(chromium: Browser, page: Path, *, dark: bool) -> None:
+    chromium.open(page, dark=dark)
+    chromium.evaluate("document.querySelectorAll('details').forEach(one => one.open = true)")
+    assert chromium.evaluate(CONTRASTS) == {}
+
+
+def test_drawings_are_dark_on_a_dark_page(chromium: Browser, page: Path) -> None:
+    ask = f"[...document.querySelectorAll('svg text')].map(text => {LUMINANCE}(getComputedStyle(text).fill))"
+    chromium.open(page)
+    light = chromium.evaluate(ask)
+    chromium.open(page, dark=True)
+    dark = chromium.evaluate(ask)
+    ground = chromium.evaluate(f"{LUMINANCE}(getComputedStyle(document.body).backgroundColor)")
+    assert ground < 0.05
+    assert all(before != after for before, after in zip(light, dark, strict=True)), "a text kept its colour"
+
+
+def test_print_is_light_and_shows_what_is_folded(chromium: Browser, page: Path) -> None:
+    chromium.open(page, dark=True, print_=True)
+    ground = chromium.evaluate(f"{LUMINANCE}(getComputedStyle(document.body).backgroundColor)")
+    assert ground > 0.9
+    assert chromium.evaluate("getComputedStyle(document.querySelector('nav')).display") == "none"
+    hidden = "[...document.querySelectorAll('details:not([open]) > p')].filter(one => !one.checkVisibility()).length"
+    assert chromium.evaluate(hidden) == 0
+
+
+@pytest.mark.parametrize("width", [400, 1280])
+def test_navigation_stays_in_view_and_works_with_the_keyboard(chromium: Browser, page: Path, width: int) -> None:
+    chromium.open(page, width=width)
+    chromium.evaluate("window.scrollTo(0, document.body.scrollHeight)")
+    assert abs(chromium.evaluate("document.querySelector('nav').getBoundingClientRect().top")) < 1
+    chromium.open(page, width=width)
+    chromium.press("Tab")
+    focused = "document.activeElement.getAttribute('href')"
+    assert chromium.evaluate(focused) == "#answer"
+    links = chromium.evaluate("[...document.querySelectorAll('nav a')].map(link => link.getAttribute('href'))")
+    for link in links:
+        chromium.press("Tab")
+        assert chromium.evaluate(focused) == link
+    shown = "(box => box.left < innerWidth - 8 && box.right > 8)(document.activeElement.getBoundingClientRect())"
+    assert chromium.evaluate(shown)
+    chromium.press("Enter")
+    assert chromium.evaluate("location.hash") == links[-1]
+    top = chromium.evaluate(f"document.querySelector('{links[-1]}').getBoundingClientRect().top")
+    bar = chromium.evaluate("innerWidth < 900 ? document.querySelector('nav').getBoundingClientRect().bottom : 0")
+    assert bar <= top < 800
+
+
+def test_the_answer_is_on_the_first_screen(chromium: Browser, tmp_path: Path) -> None:
+    chromium.open(write_report(summarise(suite(tmp_path))), width=1280, height=800)
+    for what in (".verdict", ".tiles", "#rig", ".criteria", "details.notices, .criteria li:last-child"):
+        assert chromium.evaluate(f"document.querySelector('{what}').getBoundingClientRect().bottom") <= 800, what
+
+
+def test_the_command_is_selected_whole(chromium: Browser, page: Path) -> None:
+    chromium.open(page)
+    assert (
+        chromium.evaluate("getComputedStyle(document.querySelector('.command code').parentElement).userSelect") == "all"
+    )
+
+
+def test_a_page_of_the_suite_is_small(tmp_path: Path) -> None:
+    assert write_report(summarise(suite(tmp_path))).stat().st_size <= 1_500_000
