@@ -186,6 +186,14 @@ def rm(_: Context, run: str, yes: bool = False) -> None:
     run_rm(run, yes=yes)
 
 
+@task(schema="print the JSON Schema of pgcrucible.yml, for editors", json=COMMON["json"])
+def config(_: Context, schema: bool = False, json: bool = False) -> None:
+    """Print each setting of the configuration and where it comes from: default, pgcrucible.yml or environment."""
+    from harness.cli.show_config import run_config
+
+    run_config(schema=schema, as_json=json)
+
+
 @task(rig=COMMON["rig"], json=COMMON["json"])
 def status(_: Context, rig: str | None = None, json: bool = False) -> None:
     """Show the current state of the rigs and their hosts."""
@@ -232,7 +240,7 @@ def quickstart(_: Context, rig: str = "local", hosts: str | None = None) -> None
 
 
 namespace = Collection(
-    audit, bench, check, compare, completion, destroy, docs, doctor, fuzz, heal, lint, lock, logs, ls,
+    audit, bench, check, compare, completion, config, destroy, docs, doctor, fuzz, heal, lint, lock, logs, ls,
     provision, psql, quickstart, report, rm, scenarios, selfbench, ssh, status, test, watch,
 )  # fmt: skip
 namespace.configure({"run": {"in_stream": False}})

@@ -17,6 +17,7 @@ import yaml
 
 import tasks
 from app.settings import Settings
+from harness.cli.configuration import described, variable_names
 from harness.cli.task_groups import examples_of
 from harness.plan.fault_schedule import KINDS
 from harness.plan.options import OPTIONS
@@ -24,7 +25,14 @@ from harness.plan.scenario import Scenario
 from harness.scenarios import SCENARIOS
 
 ROOT = Path(__file__).parents[1]
-DOCUMENTS = ("README.md", "docs/commands.md", "docs/faults.md", "docs/scenarios.md", "docs/settings.md")
+DOCUMENTS = (
+    "README.md",
+    "docs/commands.md",
+    "docs/configuration.md",
+    "docs/faults.md",
+    "docs/scenarios.md",
+    "docs/settings.md",
+)
 WIDTH = 120
 
 
@@ -68,6 +76,12 @@ _PLACEHOLDERS = {
     "recheck": "RUN", "select": "EXPRESSION",
 }  # fmt: skip
 """Placeholders for the values of options that bench does not have. Others use the option's name."""
+
+
+def configuration() -> str:
+    """One row per setting: its key, its environment variable and its meaning."""
+    rows = [(f"`{'.'.join(keys)}`", f"`{name}`", described(keys)) for name, keys in variable_names().items()]
+    return _table(("key", "variable", "meaning"), rows)
 
 
 def scenarios() -> str:
@@ -121,6 +135,7 @@ def _role(role: str) -> str:
 ROLES = sorted(path.name for path in (ROOT / "playbooks/roles").iterdir() if path.is_dir())
 TABLES: dict[str, Callable[[], str]] = {
     "commands": commands,
+    "configuration": configuration,
     "scenarios": scenarios,
     "faults": faults,
     "service settings": service_settings,

@@ -14,6 +14,7 @@ from typing import Any
 
 from harness.analysis.trial_validity import unreplaced
 from harness.cli.bench_progress import bench_progress
+from harness.cli.configured import applied
 from harness.cli.console import background_lines, complain, progress, say
 from harness.cli.runs import RESULTS, show
 from harness.cli.variants_file import read_variants
@@ -61,6 +62,8 @@ def run_bench(**texts: Any) -> Run | None:
     gate = None if texts.get("fail_if") is None else FailIf.parse(str(texts["fail_if"]))
     request = BenchRequest.parse(texts, known_scenarios=SCENARIOS, suite=SUITE)
     with progress(quiet=request.quiet and not request.dry_run, as_json=request.json):
+        if applied:
+            say(f"configured: {' '.join(applied)} (./run config shows where)")
         if request.aa:
             from harness.cli.aa import run_aa
 
@@ -216,10 +219,10 @@ def end_with(run: Run) -> None:
 
 
 def code_record(seed: int) -> CodeRecord:
-    """The controller's commit, and the command as typed with the value of --dsn masked."""
+    """The controller's commit, and the command as typed with the value of --dsn masked, and what is configured."""
 
     words = [word if before != "--dsn" else "***" for before, word in pairwise(sys.argv)]
-    typed = " ".join(["./run", *("--dsn=***" if word.startswith("--dsn=") else word for word in words)])
+    typed = " ".join(["./run", *("--dsn=***" if word.startswith("--dsn=") else word for word in words), *applied])
     known = Path(_git("rev-parse", "--show-toplevel") or os.devnull).resolve() == state.ROOT
     return CodeRecord(
         commit=(_git("rev-parse", "HEAD") if known else "") or "unknown",

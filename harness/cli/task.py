@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import Callable
-from inspect import Parameter, Signature
+from collections.abc import Callable, Collection
+from inspect import Parameter, Signature, signature
 from typing import Any
 
 import invoke
@@ -21,11 +21,15 @@ STORING = {"bench", "quickstart"}
 """Tasks whose results are stored: their exit code is that of the verdict, even if their output was lost."""
 
 
-def _guard(body: Callable[..., None]) -> Callable[..., None]:
-    """Turns a CrucibleError into one line and its exit code, a signal into 128 + its number, others into 3 or 70."""
+def _guard(body: Callable[..., None], known: Collection[str]) -> Callable[..., None]:
+    """Turns a CrucibleError into one line and its exit code, a signal into 128 + its number, others into 3 or 70.
+
+    `known`: the keywords of its options, which the configuration may fill.
+    """
 
     @functools.wraps(body)
     def guarded(*args: Any, **kwargs: Any) -> None:
+        from harness.cli.configured import configured
         from harness.cli.console import complain, protect_standard_files, report_crash, require_written_output
         from harness.cli.signals import interruptible
         from harness.errors import INTERRUPTED, CrucibleError, RigError
@@ -34,7 +38,7 @@ def _guard(body: Callable[..., None]) -> Callable[..., None]:
         try:
             require_texts(kwargs)
             with interruptible():
-                body(*args, **kwargs)
+                body(*args, **configured(body.__name__, kwargs, known))
             if body.__name__ not in STORING:
                 require_written_output()
         except CrucibleError as error:
@@ -55,6 +59,11 @@ def _guard(body: Callable[..., None]) -> Callable[..., None]:
     return guarded
 
 
+def _without_rig(parameter: Parameter) -> Parameter:
+    """Returns `rig` without its default, which the configuration fills: one that was typed is told from it."""
+    return parameter.replace(default=None) if parameter.name == "rig" else parameter
+
+
 class _Task(invoke.Task[Any]):
     """A task that keeps its help lines: Invoke empties them as it makes the arguments of a parser."""
 
@@ -73,13 +82,15 @@ def task(*options: Option, **help_lines: str) -> Callable[..., Any]:
     """
 
     def decorate(body: Callable[..., None]) -> Any:
-        guarded = _guard(body)
-        lines = {name.replace("_", "-"): line for name, line in help_lines.items()}
+        kind = Parameter.POSITIONAL_OR_KEYWORD
         if options:
-            kind = Parameter.POSITIONAL_OR_KEYWORD
             parameters = [Parameter(option.keyword, kind, default=option.default) for option in options]
-            guarded.__signature__ = Signature([Parameter("_", kind), *parameters])  # type: ignore[attr-defined]  # read by inspect
-            lines |= {option.name: option.help for option in options}
+        else:
+            parameters = [_without_rig(parameter) for parameter in [*signature(body).parameters.values()][1:]]
+        guarded = _guard(body, [parameter.name for parameter in parameters])
+        guarded.__signature__ = Signature([Parameter("_", kind), *parameters])  # type: ignore[attr-defined]  # read by inspect
+        lines = {name.replace("_", "-"): line for name, line in help_lines.items()}
+        lines |= {option.name: option.help for option in options}
         return invoke.task(auto_shortflags=False, help=lines, klass=_Task)(guarded)
 
     return decorate

@@ -30,6 +30,7 @@ GROUPS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "Look": {
         "report": ("./run report", "./run report --run RUN --json"),
         "compare": ("./run compare RUN-A RUN-B", "./run compare A1,A2,A3 B1,B2,B3 --fail-if slower:5%"),
+        "config": ("./run config", "./run config --schema > pgcrucible.schema.json"),
         "ls": ("./run ls",),
         "rm": ("./run rm RUN",),
         "status": ("./run status", "./run status --json"),

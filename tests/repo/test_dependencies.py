@@ -16,6 +16,7 @@ DISTRIBUTIONS = {
     "ansible_mitogen": "mitogen",
     "hdrh": "hdrhistogram",
     "psycopg_pool": "psycopg",
+    "pydantic_settings": "pydantic-settings",
     "vl_convert": "vl-convert-python",
     "yaml": "pyyaml",
 }

@@ -43,14 +43,15 @@ HOMES = {
     "hdrh": ("harness/load/results/histogram.py",),
     "jinja2": ("harness/report/",),
     "packaging": ("harness/provision/bundle.py",),
-    "pydantic": ("harness/provision/", "harness/rig/state.py", "harness/store/"),
+    "pydantic": ("harness/cli/configuration.py", "harness/provision/", "harness/rig/state.py", "harness/store/"),
+    "pydantic_settings": ("harness/cli/configuration.py",),
     "rich": ("harness/cli/", "harness/report/terminal.py"),
     "vl_convert": ("harness/report/",),
     "yaml": ("harness/provision/", "harness/rig/", "harness/store/"),
 }
 """Third-party package -> the only places that import it."""
-CONTROLLER_ONLY = {"ansible", "cryptography", "fabric", "invoke", "jinja2", "mitogen", "paramiko", "pydantic", "rich",
-                   "vl_convert", "yaml"}  # fmt: skip
+CONTROLLER_ONLY = {"ansible", "cryptography", "fabric", "invoke", "jinja2", "mitogen", "paramiko", "pydantic",
+                   "pydantic_settings", "rich", "vl_convert", "yaml"}  # fmt: skip
 MAX_LINES = 300
 
 
