@@ -149,14 +149,27 @@ def test_answers_without_results_leave_it_unknown() -> None:
     assert empty.verdict == "unknown"
 
 
-def test_too_few_commits_leave_it_unknown() -> None:
+def refused(number: int = 200, **evidence: Any) -> TrialRecord:
+    """A trial of 300 transactions of which the last were refused."""
     good = record("SERIALIZABLE")
-    failed = ["ok" if seq < 100 else "fail" for seq in range(300)]
-    rows = replace(good.main, outcome=failed)  # type: ignore[type-var]
-    captures = {"main": [line for line in good.evidence.captures["main"] if line["seq"] < 100]}
-    found = check(replace(good, lanes={"main": rows}, evidence=replace(good.evidence, captures=captures)))
+    kept = 300 - number
+    outcomes = ["ok" if seq < kept else "fail" for seq in range(300)]
+    rows = replace(good.main, outcome=outcomes)  # type: ignore[type-var]
+    captures = {"main": [line for line in good.evidence.captures["main"] if line["seq"] < kept]}
+    return replace(good, lanes={"main": rows}, evidence=replace(good.evidence, captures=captures, **evidence))
+
+
+def test_too_few_commits_leave_it_unknown() -> None:
+    found = check(refused())
     assert found["no forbidden anomaly"].verdict == "unknown"
     assert "100 of 300 transactions committed" in found["no forbidden anomaly"].detail
+
+
+@pytest.mark.parametrize(("least", "verdict"), [(100, "pass"), (101, "unknown")])
+def test_refusals_during_a_fault_leave_enough(monkeypatch: pytest.MonkeyPatch, least: int, verdict: str) -> None:
+    monkeypatch.setattr("harness.checks.transactions.LEAST_BESIDE_FAULTS", least)
+    found = check(refused(faults=(fault_record("db-crash"),)))
+    assert found["no forbidden anomaly"].verdict == verdict
 
 
 @pytest.mark.parametrize(
