@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -28,7 +29,7 @@ def _qemu() -> None:
         try:
             vm.prepare(name, read_inventory(state.ROOT / vm.INVENTORY, state.ROLES_DIR), None, str)
         finally:
-            state.folder(name).rmdir()
+            shutil.rmtree(state.folder(name))  # with the log of the installation
 
 
 @pytest.fixture
