@@ -57,7 +57,7 @@ class Preview:
             ("keep", self.keep),
         ):
             if names:
-                note = f" ({KEPT_NOTE})" if word == "keep" and self.provider != "static" else ""
+                note = f" ({KEPT_NOTE})" if word == "keep" and PROVIDERS[self.provider].MAKES_HOSTS else ""
                 yield f"  {word:<9} {len(names)}: {', '.join(names)}{note}"
         for host, (before, after) in self.cpus.items():
             yield f"  cpus      {host}: {_cores(before)} -> {_cores(after)}"

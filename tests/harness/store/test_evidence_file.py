@@ -71,7 +71,7 @@ def test_the_keys_on_disk_do_not_change() -> None:
         "settings": {"postgres.work_mem": "4096kB"},
         "faults": [
             {
-                "planned": {"fault": "db-crash", "at_s": 3.0, "hold_s": 2.0, "host": 0},
+                "planned": {"fault": "db-crash", "at_s": 3.0, "hold_s": 2.0, "host": 0, "idle": False},
                 "hosts": ["db-1"],
                 "injected_us": 5,
                 "healing_us": None,
@@ -79,6 +79,7 @@ def test_the_keys_on_disk_do_not_change() -> None:
                 "seen": "pid 1 became 2",
                 "healed": "",
                 "problem": "",
+                "helped": "",
                 "observed_us": {"accepts": 9},
             }
         ],
