@@ -16,6 +16,9 @@ from pathlib import Path
 from harness.errors import RigError
 
 POLL_S = 0.1
+START_S = 1.0
+"""A lock that was released counts as held for so long at most: a child that another thread is starting has the
+descriptor until it executes its program."""
 _held: dict[str, socket.socket] = {}
 
 
@@ -34,7 +37,7 @@ def acquire(name: str) -> socket.socket | None:
 @contextlib.contextmanager
 def held(name: str, *, timeout_s: float = 0.0) -> Iterator[None]:
     """Holds the lock `name`. Raises RigError with the holder if it is not free within the time."""
-    deadline = time.monotonic() + timeout_s
+    deadline = time.monotonic() + max(timeout_s, START_S)
     while (lock := acquire(name)) is None:
         if time.monotonic() >= deadline:
             waited = f" after {timeout_s:g} s" if timeout_s else ""
