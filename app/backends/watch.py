@@ -118,7 +118,7 @@ class Watch:
         else:
             self._answered()
         finally:
-            self._questions.pop(asyncio.current_task(), None)  # type: ignore[arg-type]
+            self._questions.pop(asyncio.current_task(), None)  # type: ignore[arg-type]  # it runs in a task
 
     def _end_overdue(self) -> None:
         now = perf_counter()

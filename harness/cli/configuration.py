@@ -105,7 +105,7 @@ class Configuration(BaseSettings):
         description="folder of the runs (default: in the checkout); a relative path counts from the present folder",
     )
     provision: Provision = Field(default_factory=Provision, description="options of provision and quickstart")
-    bench: Bench = Field(default_factory=Bench, description="options of bench")  # type: ignore[valid-type]
+    bench: Bench = Field(default_factory=Bench, description="options of bench")  # type: ignore[valid-type]  # made at run time
 
     @classmethod
     def settings_customise_sources(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 from harness.errors import RigError
 from harness.fault_record import PlannedFault
@@ -128,12 +129,12 @@ class AppRoll(Fault):
         """Restarts one host after the other."""
         for name, units in _by_host(before).items():
             _set_state(rig, name, "drain")
-            _wait(f"{name} to answer its requests", DRAIN_S, lambda name=name: not _busy(rig, name))  # type: ignore[misc]
+            _wait(f"{name} to answer its requests", DRAIN_S, partial(_is_idle, rig, name))
             rig.at(name).run(["systemctl", "restart", "--", *units], timeout_s=RESTART_S)
             host = next(one for one in rig.role("app") if one.name == name)
-            _wait(f"{name} to be healthy", READY_S, lambda host=host: bool(answers(rig, [host], "/health")))  # type: ignore[misc]
+            _wait(f"{name} to be healthy", READY_S, partial(answers, rig, [host], "/health"))
             time.sleep(SETTLE_S)
-            _wait(f"HAProxy to see {name} up", READY_S, lambda name=name: _is_up(rig, name))  # type: ignore[misc]
+            _wait(f"HAProxy to see {name} up", READY_S, partial(_is_up, rig, name))
             _set_state(rig, name, "ready")
 
     def seen(self, rig: Rig, planned: PlannedFault, before: Before) -> str:
@@ -179,15 +180,15 @@ def _set_state(rig: Rig, host: str, state: str) -> None:
     balancer.command(rig, "; ".join(f"set server app/{name} state {state}" for name in names))
 
 
-def _busy(rig: Rig, host: str) -> bool:
-    return any(count for name, count in balancer.sessions(rig).items() if name.split(".")[0] == host)
+def _is_idle(rig: Rig, host: str) -> bool:
+    return not any(count for name, count in balancer.sessions(rig).items() if name.split(".")[0] == host)
 
 
 def _is_up(rig: Rig, host: str) -> bool:
     return all(server.up for server in balancer.servers(rig) if server.host == host)
 
 
-def _wait(condition: str, limit_s: float, holds: Callable[[], bool]) -> None:
+def _wait(condition: str, limit_s: float, holds: Callable[[], object]) -> None:
     deadline = time.monotonic() + limit_s
     while not holds():
         if time.monotonic() > deadline:

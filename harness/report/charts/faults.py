@@ -22,8 +22,8 @@ from harness.report.charts.theme import (
     numbers,
 )  # fmt: skip
 
-BAND = "#F0E442"
-"""Yellow of Okabe & Ito, drawn pale; the band has its name above it, so colour is not what tells."""
+BAND = theme.YELLOW
+"""Drawn pale; the band has its name above it, so colour is not what tells."""
 PANEL = 105
 LATENCIES = {"p50_ms": "median", "max_ms": "longest"}
 STORY_ROW = 34
