@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from harness.selfbench import capacity, false_claims, foreign_load, wait_causes
+from harness.selfbench import capacity, false_claims, foreign_load, sampler_overhead, wait_causes
 from harness.selfbench.analysis import Entry
 from harness.text import strict_json
 
@@ -24,6 +24,7 @@ FIGURES: dict[str, Callable[[], Entry]] = {
     "trust.foreign_load_caught": foreign_load.foreign_load_caught,
     "trust.foreign_load_false": foreign_load.foreign_load_false,
     "trust.wait_cause_named": wait_causes.wait_cause_named,
+    "trust.wait_sampler_overhead": sampler_overhead.wait_sampler_overhead,
 }
 
 
