@@ -6,14 +6,14 @@ Nothing heavy is imported: names of rigs and runs are names of folders.
 from __future__ import annotations
 
 import contextlib
-import os
 import shlex
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from invoke.parser.context import ParserContext
 
-from harness.errors import UsageError
+from harness.cli.configured import runs_folder
+from harness.errors import CrucibleError, UsageError
 from harness.model import BACKENDS, STRATEGIES
 from harness.plan.fault_schedule import CONTROLS
 from harness.plan.options import BETWEEN
@@ -116,7 +116,9 @@ def _scenarios() -> list[str]:
 
 
 def _runs() -> list[str]:
-    return _folders(Path(os.environ.get("PGCRUCIBLE_RESULTS") or ROOT / "results"), "run.yml")
+    with contextlib.suppress(CrucibleError):  # a task says what is wrong with the file
+        return _folders(runs_folder(), "run.yml")
+    return []
 
 
 def _hosts() -> list[str]:

@@ -31,6 +31,15 @@ def config_file() -> Path | None:
     return next((path for path in (Path(FILE).absolute(), ROOT / FILE) if path.is_file()), None)
 
 
+def runs_folder() -> Path:
+    """Returns the folder of the runs. Raises UsageError for a file that cannot be read."""
+    if config_file() is None:
+        return Path(os.environ.get("PGCRUCIBLE_RESULTS") or ROOT / "results")
+    from harness.cli.configuration import results_folder
+
+    return results_folder()
+
+
 def variables() -> dict[str, str]:
     """Returns the environment variables that are settings, or are meant as such: pydantic-settings ignores the case."""
     return {

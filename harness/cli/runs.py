@@ -11,7 +11,7 @@ from pathlib import Path
 from harness.analysis.trial_validity import unreplaced
 from harness.checks.evaluate import verdict_of
 from harness.checks.finding import judged
-from harness.cli.configured import config_file
+from harness.cli.configured import runs_folder
 from harness.cli.console import complain, say
 from harness.compare import noise_floor_file
 from harness.errors import CriterionFailed, InvalidMeasurement, RigError, UsageError
@@ -24,16 +24,7 @@ from harness.text import printable, strict_json
 
 ROOT = state.ROOT
 
-
-def _results() -> Path:
-    if config_file() is None:
-        return Path(os.environ.get("PGCRUCIBLE_RESULTS") or ROOT / "results")
-    from harness.cli.configuration import results_folder
-
-    return results_folder()
-
-
-RESULTS = _results()
+RESULTS = runs_folder()
 """Where runs are; a relative path counts from the folder of the user (harness/__main__.py)."""
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.cli import completion
+from harness.cli import completion, configuration
 from harness.rig.state import ROOT
 from harness.scenarios import SCENARIOS
 
@@ -76,3 +76,18 @@ def test_every_scenario_is_a_candidate_and_a_given_one_is_not_offered_again() ->
     assert completion.VALUES["--scenario"]() == list(SCENARIOS)
     offered = completion._values("--scenario", "faults,")
     assert set(offered) == {f"faults,{name}" for name in SCENARIOS if name != "faults"}
+
+
+def test_runs_are_those_of_the_folder_that_the_configuration_names(tmp_path: Path, monkeypatch) -> None:
+    run = tmp_path / "elsewhere" / "20260101-000000"
+    run.mkdir(parents=True)
+    (run / "run.yml").touch()
+    (tmp_path / "pgcrucible.yml").write_text("results: elsewhere\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PGCRUCIBLE_CWD", str(tmp_path))
+    monkeypatch.delenv("PGCRUCIBLE_RESULTS", raising=False)
+    configuration.load.cache_clear()
+    assert completion.VALUES["--run"]() == [run.name]
+    (tmp_path / "pgcrucible.yml").write_text("results: [\n")
+    configuration.load.cache_clear()
+    assert completion.VALUES["--run"]() == []
