@@ -2,14 +2,23 @@
 
 What is found: our firewall chains and our proxy, which have names of their own; a write-ahead log on a filesystem of
 ours; processes of the rig's units that are stopped; units that have failed or ended; sessions that hold connections;
-servers that HAProxy drains.
+servers that HAProxy drains; another revision of the service than the provisioned one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from harness.faults import app, balancer, connections, disk, packet_rules, postgres_server, slow_path
+from harness.faults import (
+    app,
+    balancer,
+    connections,
+    disk,
+    packet_rules,
+    postgres_server,
+    service_revision,
+    slow_path,
+)
 from harness.faults.unit_processes import read_processes, signal_units, start_if_down
 from harness.model import Host, Role
 from harness.rig.rig import Rig
@@ -30,6 +39,8 @@ def sweep(rig: Rig, host: Host) -> list[str]:
         if stopped:
             signal_units(rig, host, stopped, "CONT")
             undone.append(f"{host.name}: continued {', '.join(stopped)}, which was stopped")
+        if host.role == "app" and (revision := service_revision.remove(connection)):
+            undone.append(f"{host.name}: the service is the provisioned one again, not {revision}")
         started = start_if_down(rig, host, units)
         undone += filter(None, [started])
         if host.role == "db" and not started and (sessions := connections.end_holder(rig)):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from harness.errors import UsageError
@@ -101,19 +101,48 @@ RECOVERY_S = 5.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Control:
-    """A negative control: a bench of `fault` that has to fail, by `check`."""
+    """A negative control: a bench of `fault` that has to fail, by `check`.
+
+    `params`: of its cells, besides its name. `share`: of the rate that a closed load reached. `more_s`: seconds of load
+    besides those of the fault.
+    """
 
     fault: str
     check: str
     help: str
+    params: Mapping[str, object] = field(default_factory=dict)
+    share: float = 0.4
+    more_s: float = 0.0
 
 
+_BUSY = 0.9
+"""Share of the controls that need requests in flight at the fault."""
 CONTROLS: Mapping[str, Control] = {
     "async-commit": Control(
-        fault="db-crash", check="nothing lost", help="PostgreSQL acknowledges commits before they are on disk"
+        fault="db-crash",
+        check="nothing lost",
+        help="PostgreSQL acknowledges commits before they are on disk",
+        params={"postgres_synchronous_commit": "off"},
     ),
     "proxy-replay": Control(
-        fault="app-kill", check="nothing doubled", help="HAProxy sends failed POSTs again, and requests have no id"
+        fault="app-kill",
+        check="nothing doubled",
+        help="HAProxy sends failed POSTs again, and requests have no id",
+        share=_BUSY,
+    ),
+    "early-answer": Control(
+        fault="db-crash",
+        check="nothing lost",
+        help="the service answers before its COMMIT",
+        params={"code": "control-early-answer"},
+        share=_BUSY,
+    ),
+    "pool-leak": Control(
+        fault="db-crash",
+        check="recovers by itself",
+        help="the service never gives a broken connection back to its pool",
+        params={"code": "control-pool-leak", "app_pool_min": 5},  # a full pool: none of it is left
+        more_s=10.0,
     ),
     "no-injection": Control(fault="app-kill", check="fault seen", help="the injection of the fault does nothing"),
 }

@@ -2,6 +2,9 @@
 
 Only `app/` and the packages of `requirements-host.lock` come from the revision. The load generator, the oracle and the
 database's schema are always those of the checkout. `worktree` or `.` names the files as they are.
+
+A negative control is the checkout's service with a module of `controls/` in its place. No option takes its name: only
+the scenario that plans the control does.
 """
 
 from __future__ import annotations
@@ -21,10 +24,13 @@ from harness.provision.bundle import LOCK, hash_files, hash_wheels, pack_code, p
 from harness.rig.state import CACHE, ROOT
 from harness.text import nearest, printable
 
-WORKTREE = "worktree"
+WORKTREE, CONTROL = "worktree", "control"
 DIGITS = 12
 """Hexadecimal digits of a commit, or of the hash of the files as they are, that name a revision."""
-_ID = re.compile(rf"(?:{WORKTREE}-)?[0-9a-f]{{{DIGITS}}}")
+_ID = re.compile(rf"(?:{WORKTREE}-)?[0-9a-f]{{{DIGITS}}}|{CONTROL}-[a-z-]+")
+DROP_IN = "/run/systemd/system/pgcrucible-app@.service.d/revision.conf"
+"""The file on an app host that selects a revision; its first line names it. Without it, so after a reboot too, the
+service runs as provisioned."""
 _SCHEMA = "app/schema.sql"
 _ENTRY = "app/__main__.py"
 GIT_S = 30.0
@@ -70,6 +76,12 @@ def resolve(text: str) -> str:
     return commit[:DIGITS]
 
 
+def entry(revision: str) -> str:
+    """Returns the module that starts a revision's service."""
+    kind, _, name = revision.partition("-")
+    return f"controls.{name.replace('-', '_')}" if kind == CONTROL else "app"
+
+
 def build_revision(revision: str, *, python: str, machine: str, installed: str) -> RevisionBundle:
     """Makes the files of a resolved revision for hosts with this Python and architecture, in .cache/ unless they exist.
 
@@ -78,7 +90,10 @@ def build_revision(revision: str, *, python: str, machine: str, installed: str) 
     """
     assert _ID.fullmatch(revision), revision
     with _files_of(revision) as root:
-        files = _app_files(root)
+        files, name = _app_files(root), f"revision-{revision}"
+        if revision.startswith(f"{CONTROL}-"):
+            files += sorted(path.relative_to(root) for path in (root / "controls").glob("*.py"))
+            name += f"-{hash_files(root, files)[:DIGITS]}"
         if Path(_ENTRY) not in files or not (root / LOCK.name).is_file():
             missing = _ENTRY if Path(_ENTRY) not in files else LOCK.name
             raise RigError(
@@ -95,7 +110,7 @@ def build_revision(revision: str, *, python: str, machine: str, installed: str) 
         notes = () if schema == (ROOT / _SCHEMA).read_bytes() else (
             f"code={revision} has another {_SCHEMA}; the database has the checkout's",
         )  # fmt: skip
-        code = pack_code(root, files, f"revision-{revision}", python)
+        code = pack_code(root, files, name, python)
     return RevisionBundle(revision=revision, code=code, wheels=wheels, wheels_hash=wheels_hash, notes=notes)
 
 
@@ -110,7 +125,10 @@ def _app_files(root: Path) -> list[Path]:
 
 @contextmanager
 def _files_of(revision: str) -> Iterator[Path]:
-    """Yields a folder with the revision's service: a temporary one, or the checkout for `worktree-…`."""
+    """Yields a folder with the revision's service: a temporary one, or the checkout for `worktree-…` and a control."""
+    if revision.startswith(f"{CONTROL}-"):
+        yield ROOT
+        return
     if revision.startswith(WORKTREE):
         if revision != resolve(WORKTREE):
             raise RigError(f"code={revision}: the files of the checkout have changed since", hint="start a new run")

@@ -38,8 +38,6 @@ from harness.scenarios.increment_workload import check_counters, increment, stra
 CLIENTS = 64
 SHARE = 0.4
 """Half of the tier can fail and the rest still serves the load."""
-REPLAY_SHARE = 0.9
-"""Of the control that replays requests: only those in flight at the kill can be applied twice."""
 GLANCE_S, QUICK_GLANCE_S = 2.0, 1.0
 RETRIES = 4
 CONNECTIONS = 1024
@@ -78,11 +76,10 @@ def _require_fitting(options: BenchRequest) -> None:
 _SINGLE = "its figures are of single events"
 
 
-def _control(options: BenchRequest) -> dict[str, str]:
+def _control(options: BenchRequest) -> dict[str, object]:
     if not options.control:
         return {}
-    off = {"postgres_synchronous_commit": "off"} if options.control == "async-commit" else {}
-    return {"control": options.control, **off}
+    return {"control": options.control, **CONTROLS[options.control].params}
 
 
 def chosen(options: BenchRequest, site: Site) -> Sequence[str]:
@@ -129,10 +126,11 @@ def _cell(name: str, glance: Cell, options: BenchRequest, site: Site) -> Cell:
         missing = [each for each in without(options, site) if each != LOAD_HOST_KILL]
         params |= {"seed": options.seed} | ({"without": "+".join(missing)} if missing else {})
     else:
-        seconds = options.seconds or (QUICK_S if options.quick else load_s(name, glance.hosts))
+        whole_s = load_s(name, glance.hosts) + (CONTROLS[options.control].more_s if options.control else 0.0)
+        seconds = options.seconds or (QUICK_S if options.quick else whole_s)
     if options.retry:
         params["retries"] = RETRIES
-    share = REPLAY_SHARE if options.control == "proxy-replay" else SHARE
+    share = CONTROLS[options.control].share if options.control else SHARE
     cell = replace(open_cell(glance, seconds, share=share, **params), clients=CONNECTIONS)
     if options.rate is not None:
         kept = {key: value for key, value in cell.params.items() if key != "rate_share"}

@@ -13,8 +13,9 @@ from collections.abc import Callable, Mapping, Sequence
 from harness.errors import RigError
 from harness.model import Cell, Host
 from harness.plan.planner import service_settings
+from harness.provision.revision import DROP_IN
 from harness.rig.rig import Rig
-from harness.targets.app_revisions import DROP_IN, AppRevisions
+from harness.targets.app_revisions import AppRevisions
 from harness.targets.app_state import (
     READ_STATE,
     AppState,
@@ -96,6 +97,8 @@ class AppConfigurator:
         With a cap of the cell HAProxy's health checks are off: a slow host stays in the rotation.
         The cap has no effect on hosts whose provider cannot cap them.
         """
+        if cell.code and not self._revisions.has(cell.code):
+            self.deploy([cell.code])
         settings = service_settings(cell, self._workers.per_host)
         states = self._read()
         if cell.backend != "postgres":

@@ -13,12 +13,11 @@ from collections.abc import Sequence
 
 from harness.errors import RigError
 from harness.model import Host
-from harness.provision.revision import RevisionBundle, build_revision
+from harness.provision.revision import DROP_IN, RevisionBundle, build_revision, entry
 from harness.rig.rig import Rig
 from harness.rig.ssh import SshConnection
 from harness.text import printable
 
-DROP_IN = "/run/systemd/system/pgcrucible-app@.service.d/revision.conf"
 KEPT = 6
 """Revisions that stay on a host, with those in use."""
 UPLOAD_S = 180.0
@@ -78,10 +77,10 @@ ls -1t | tail -n "+$((kept + 1))" | xargs -r rm -rf --
 _FOLDERS = """
 for worker in $(seq "$1"); do
   pid=$(systemctl show --property MainPID --value "pgcrucible-app@$worker.service")
-  echo "$(runuser -u "$2" -- readlink "/proc/$pid/cwd") $(tr '\\0' '\\n' < "/proc/$pid/cmdline" | head -n 1)"
+  echo "$(runuser -u "$2" -- readlink "/proc/$pid/cwd") $(tr '\\0' ' ' < "/proc/$pid/cmdline")"
 done
 """
-"""Prints for each worker the folder and the Python that it runs in. Arguments: the number of workers; their user, who
+"""Prints for each worker the folder that it runs in, and its command. Arguments: the number of workers; their user, who
 may read it; root in a container may not."""
 
 _LAST_LINE = """
@@ -154,18 +153,19 @@ class AppRevisions:
             f"Environment=PYTHONPATH={folder}/code",
             f"EnvironmentFile={folder}/code/stamp.env",
         ]
-        if self._own_packages[host, revision]:
-            port = f"PORT=$$(({self._first_port} - 1 + %i))"
-            lines += ["ExecStart=", f"ExecStart=/bin/sh -c '{port} exec {self._python(host, revision)} -m app'"]
+        if self._own_packages[host, revision] or entry(revision) != "app":
+            command = f"PORT=$$(({self._first_port} - 1 + %i)) exec {self._command(host, revision)}"
+            lines += ["ExecStart=", f"ExecStart=/bin/sh -c '{command}'"]
         return "\n".join(lines) + "\n"
 
     def require_running(self, hosts: Sequence[Host], revision: str) -> None:
-        """Raises RigError unless each worker's process runs in the revision's folder, with its packages."""
+        """Raises RigError unless each worker runs the revision's command, with its packages, in its folder."""
         folder = f"{self._home}/revisions/{revision}/code" if revision else f"{self._home}/code"
         command = ["sh", "-c", _FOLDERS, "sh", str(self._per_host), str(self._rig.variables["common_user"])]
         printed = self._rig.each(hosts, lambda host: host.run(command).stdout.splitlines())
-        for name, lines in printed.items():
-            expected = f"{folder} {self._python(name, revision)}"
+        for name, printed_lines in printed.items():
+            lines = [line.rstrip() for line in printed_lines]
+            expected = f"{folder} {self._command(name, revision)}"
             if wrong := [line for line in lines if line != expected] or [""][len(lines) == self._per_host :]:
                 raise RigError(
                     f"{name}: the service runs in {wrong[0].strip() or 'an unknown folder'}, expected {expected}",
@@ -180,9 +180,14 @@ class AppRevisions:
                 return f"; {name}: {printable(lines[-1], 300)}"
         return ""
 
-    def _python(self, host: str, revision: str) -> str:
+    def has(self, revision: str) -> bool:
+        """Returns whether this bench has deployed the revision."""
+        return all((host.name, revision) in self._own_packages for host in self._hosts)
+
+    def _command(self, host: str, revision: str) -> str:
         own = revision and self._own_packages[host, revision]
-        return f"{self._home}/revisions/{revision}/venv/bin/python" if own else f"{self._home}/venv/bin/python"
+        python = f"{self._home}/revisions/{revision}/venv/bin/python" if own else f"{self._home}/venv/bin/python"
+        return f"{python} -m {entry(revision)}"
 
 
 def _packages(bundle: RevisionBundle) -> str:

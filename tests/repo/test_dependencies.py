@@ -21,7 +21,7 @@ DISTRIBUTIONS = {
     "yaml": "pyyaml",
 }
 """Import name -> name on PyPI, where they differ."""
-OWN = {"app", "conftest", "docs", "harness", "tasks", "tests"}
+OWN = {"app", "conftest", "controls", "docs", "harness", "tasks", "tests"}
 DECLARED = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 HOST_FILES = re.compile(r"app/|harness/(load|isolation|host_scripts)/|harness/(errors|model|record|text)\.py")
 PLAYBOOK_FILES = sorted(path for path in (ROOT / "playbooks").rglob("*") if path.suffix in (".yml", ".j2"))

@@ -56,8 +56,9 @@ MAX_LINES = 300
 
 
 def modules() -> list[Path]:
-    """Every Python file of the tool and of the service."""
-    return sorted([ROOT / "tasks.py", *(ROOT / "harness").rglob("*.py"), *(ROOT / "app").rglob("*.py")])
+    """Every Python file of the tool, of the service and of its faulty copies."""
+    folders = ("app", "controls", "harness")
+    return sorted([ROOT / "tasks.py", *(path for folder in folders for path in (ROOT / folder).rglob("*.py"))])
 
 
 def name_of(path: Path) -> str:
@@ -94,7 +95,8 @@ def own_layer(path: Path) -> str:
     return relative[0].removesuffix(".py")
 
 
-HARNESS = [path for path in modules() if not name_of(path).startswith("app/")]
+SERVICE = ("app/", "controls/")
+HARNESS = [path for path in modules() if not name_of(path).startswith(SERVICE)]
 
 
 @pytest.mark.parametrize("path", HARNESS, ids=name_of)
@@ -114,8 +116,13 @@ def test_a_module_imports_only_lower_layers(path: Path) -> None:
 
 @pytest.mark.parametrize("path", modules(), ids=name_of)
 def test_app_and_harness_never_import_each_other(path: Path) -> None:
-    other = "harness" if name_of(path).startswith("app/") else "app"
+    other = "harness" if name_of(path).startswith(SERVICE) else "app"
     assert other not in {name.split(".")[0] for name in imports(path)}
+
+
+@pytest.mark.parametrize("path", modules(), ids=name_of)
+def test_nothing_imports_the_service_with_errors(path: Path) -> None:
+    assert "controls" not in {name.split(".")[0] for name in imports(path)}
 
 
 @pytest.mark.parametrize("path", HARNESS, ids=name_of)
@@ -134,7 +141,7 @@ def test_a_third_party_package_has_one_home(path: Path) -> None:
 @pytest.mark.parametrize("path", modules(), ids=name_of)
 def test_host_code_imports_nothing_of_the_controller(path: Path) -> None:
     name = name_of(path)
-    if not name.startswith("app/") and own_layer(path) not in HOST_CODE:
+    if not name.startswith(SERVICE) and own_layer(path) not in HOST_CODE:
         return
     wrong = {n for n in imports(path) if n.startswith("harness.") and layer_of(n) not in HOST_CODE}
     assert not wrong

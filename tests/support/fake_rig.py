@@ -15,7 +15,9 @@ from typing import Any
 
 import psycopg
 
+from harness.faults import service_revision
 from harness.model import Host
+from harness.provision.revision import entry
 from harness.rig.connection import Result
 from harness.rig.rig import Rig
 from harness.targets import app_revisions, proxy_replay
@@ -49,7 +51,7 @@ class FakeHost:
                 printed = self.rig.state_of(self.name)
             case ["sh", "-c", _, "sh", action, name] if name == VARIANT_FILE:
                 printed = self.rig.server_file(action, stdin)
-            case ["sh", "-c", proxy_replay._SCRIPT, *_]:
+            case ["sh", "-c", proxy_replay._SCRIPT | service_revision._SCRIPT, *_]:
                 pass
             case ["socat", *_]:
                 printed = self.rig.haproxy(stdin.strip())
@@ -60,7 +62,7 @@ class FakeHost:
                 revision = self.rig.revisions.get(self.name, "")
                 folder = f"{self.rig.variables['common_directory']}"
                 where = f"{folder}/revisions/{revision}" if revision else folder
-                printed = f"{where}/code {folder}/venv/bin/python\n"
+                printed = f"{where}/code {folder}/venv/bin/python -m {entry(revision)} \n"
             case ["sh", "-c", script, *_] if script == app_revisions._LAST_LINE or "journalctl" in script:
                 printed = self.rig.logs.get(self.name, "")
             case ["sh", "-c", _, "sh", "/var/log/postgresql"]:

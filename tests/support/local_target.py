@@ -72,11 +72,11 @@ def remaining_folders(tag: str) -> list[Path]:
 
 
 @contextmanager
-def serving(environ: Mapping[str, str], log: Path) -> Iterator[str]:
-    """Runs `python -m app` on a free port; yields its URL."""
+def serving(environ: Mapping[str, str], log: Path, *, module: str = "app") -> Iterator[str]:
+    """Runs `python -m app`, or another module, on a free port; yields its URL."""
     environ = {"PATH": os.environ["PATH"], "HOST": "127.0.0.1", "PORT": "0", **environ}
     with log.open("wb") as stderr, subprocess.Popen(
-        [sys.executable, "-m", "app"], cwd=ROOT, stderr=stderr, env=environ
+        [sys.executable, "-m", module], cwd=ROOT, stderr=stderr, env=environ
     ) as process:  # fmt: skip
         try:
             deadline = time.monotonic() + END_S

@@ -26,7 +26,7 @@ def found(monkeypatch: pytest.MonkeyPatch) -> Set:
     healthy = {
         "slow_path.stop": [], "packet_rules.remove": [], "disk.tidy": False, "connections.end_holder": 0,
         "read_processes": UnitProcesses(units=(), processes=()), "start_if_down": "", "signal_units": None,
-        "balancer.servers": [], "balancer.command": "",
+        "balancer.servers": [], "balancer.command": "", "service_revision.remove": "",
     }  # fmt: skip
     for name, value in healthy.items():
         set_part(name, value)
@@ -54,6 +54,11 @@ def test_a_healthy_host_is_left_as_it_is(rig: FakeRig, found: Set, host: str) ->
         ),
         ("app-1", ("read_processes", STOPPED), "app-1: continued app@1.service, which was stopped"),
         ("app-1", ("start_if_down", "app-1: started app@1.service (failed)"), "app-1: started app@1.service (failed)"),
+        (
+            "app-1",
+            ("service_revision.remove", "control-pool-leak"),
+            "app-1: the service is the provisioned one again, not control-pool-leak",
+        ),
         ("db-1", ("disk.tidy", True), "db-1: brought the write-ahead log back to its own disk"),
         ("db-1", ("connections.end_holder", 97), "db-1: ended 97 sessions that held connections"),
         ("lb-1", ("balancer.servers", DRAINED), "lb-1: HAProxy sends requests to app-1 again, which it drained"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -27,6 +28,7 @@ from tests.conftest import Database
 from tests.support.local_target import LocalTarget, exit_codes, serving
 
 SECONDS = 5.0
+Control = Callable[..., contextlib.AbstractContextManager["FaultTarget"]]
 
 
 def cell(fault: str, **params: object) -> Cell:
@@ -149,6 +151,58 @@ def test_a_row_deleted_by_hand_is_a_lost_write(target: FaultTarget, database: Da
     assert lost.verdict == "fail"
     assert deleted[0] in lost.detail
     assert run.manifest.verdict == "fail"
+
+
+@pytest.fixture
+def control(database: Database, tmp_path: Path) -> Control:
+    """Runs a module of controls/ instead of the service."""
+
+    @contextlib.contextmanager
+    def run(module: str, **environ: str) -> Iterator[FaultTarget]:
+        with (
+            serving(database.environ | environ, tmp_path / "log", module=f"controls.{module}") as url,
+            FaultTarget(url, database.dsn, tag=f"f{os.getpid()}") as made,
+        ):
+            made.hit = lambda: terminate(database)
+            yield made
+            exit_codes(made.hosts)
+
+    return run
+
+
+def test_a_service_that_answers_before_its_commit_is_found_with_the_first_id(
+    control: Control, database: Database, tmp_path: Path
+) -> None:
+    with control("early_answer") as target:
+        run = go(target, tmp_path, cell("db-backend-kill"))
+    (lost,) = [finding for finding in run.findings if finding.check == names.NOTHING_LOST]
+    assert lost.verdict == run.manifest.verdict == "fail"
+    named = re.search(r"(\S+-1-main-\S+) on '\S+' was acknowledged, but the ledger does not have it", lost.detail)
+    assert named, lost.detail
+    (record,) = run.records()
+    assert record.main.outcome[record.main.id.index(named[1])] == "ok"
+    with psycopg.connect(database.dsn) as connection:
+        assert connection.execute("SELECT count(*) FROM ledger WHERE id = %s", (named[1],)).fetchone() == (0,)
+
+
+def test_a_service_that_answers_before_its_commit_loses_nothing_without_a_fault(
+    control: Control, tmp_path: Path
+) -> None:
+    with control("early_answer") as target:
+        target.hit = lambda: None
+        run = go(target, tmp_path, cell("db-backend-kill"))
+    assert {verdicts(run)[name] for name in names.ACCOUNTED} == {"pass"}
+
+
+def test_a_service_that_never_gives_connections_back_does_not_recover(control: Control, tmp_path: Path) -> None:
+    with control("pool_leak", POOL_SIZE="5", POOL_MIN="5") as target:
+        run = go(target, tmp_path, replace(cell("db-backend-kill"), seconds=10.0))
+    (recovery,) = [finding for finding in run.findings if finding.check == names.RECOVERS]
+    assert recovery.verdict == run.manifest.verdict == "fail"
+    assert re.search(r"no request succeeded in \d+\.\d s after", recovery.detail), recovery.detail
+    (record,) = run.records()
+    assert record.main.error[-1] == "POOL_TIMEOUT"
+    assert {verdicts(run)[name] for name in names.ACCOUNTED} == {"pass"}
 
 
 def test_a_fault_that_nothing_shows_fails(target: FaultTarget, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from harness.checks.names import FAULT_SEEN, NOTHING_DOUBLED, NOTHING_LOST
+from harness.checks.names import FAULT_SEEN, NOTHING_DOUBLED, NOTHING_LOST, RECOVERS
 from harness.errors import UsageError
 from harness.fault_record import PlannedFault
 from harness.model import Cell
@@ -102,7 +102,9 @@ def test_a_reduced_schedule_keeps_its_faults_as_they_were() -> None:
 
 def test_the_controls_name_faults_and_checks_that_exist() -> None:
     assert {each.fault for each in CONTROLS.values()} <= set(KINDS)
-    assert [each.check for each in CONTROLS.values()] == [NOTHING_LOST, NOTHING_DOUBLED, FAULT_SEEN]
+    assert [each.check for each in CONTROLS.values()] == [
+        NOTHING_LOST, NOTHING_DOUBLED, NOTHING_LOST, RECOVERS, FAULT_SEEN,
+    ]  # fmt: skip
 
 
 def test_controls_change_the_schedule() -> None:

@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 
 from harness.errors import RigError, UsageError
+from harness.plan.fault_schedule import CONTROLS
 from harness.provision import bundle, revision
-from harness.provision.revision import RevisionBundle, build_revision, resolve
+from harness.provision.revision import RevisionBundle, build_revision, entry, resolve
+from harness.rig import state
 
 PYTHON, MACHINE = "3.11", "x86_64"
 
@@ -171,3 +173,24 @@ def test_old_revisions_leave_the_cache(tmp_path: Path) -> None:
         build(resolve(commit(**{"app/n.py": f"{n}\n"})))
     assert len(list((tmp_path / "cache").glob("revision-*"))) == bundle.KEPT
     assert not [path for path in (tmp_path / "cache").iterdir() if path.is_dir()], "no folder of a build is left"
+
+
+def test_a_control_is_the_checkouts_service_with_the_modules_of_controls() -> None:
+    write("controls/early_answer.py", "wrong\n")
+    first = build("control-early-answer").code
+    assert names_in(first) == ["app/__main__.py", "app/schema.sql", "controls/early_answer.py"]
+    assert "controls/early_answer.py" not in names_in(build(resolve("worktree")).code)
+    write("controls/early_answer.py", "wrong in another way\n")
+    assert build("control-early-answer").code != first
+
+
+def test_no_option_names_a_control() -> None:
+    with pytest.raises(UsageError, match="no such revision"):
+        resolve("control-early-answer")
+
+
+def test_every_control_with_code_of_its_own_has_its_module() -> None:
+    assert entry("0123456789ab") == entry("worktree-0123456789ab") == entry("") == "app"
+    named = {str(each.params["code"]) for each in CONTROLS.values() if "code" in each.params}
+    modules = {f"controls.{path.stem}" for path in (state.ROOT / "controls").glob("[!_]*.py")}
+    assert {entry(name) for name in named} == modules != set()

@@ -115,6 +115,12 @@ def test_controls_and_retries_are_part_of_the_cell() -> None:
     glance, crash = cells(control="async-commit")
     assert glance.postgres_settings == crash.postgres_settings == {"synchronous_commit": "off"}
     assert crash.params["fault"] == "db-crash"
+    for each in cells(control="early-answer"):
+        assert each.code == "control-early-answer"
+    glance, crash = cells(control="pool-leak")
+    assert (glance.code, crash.code, crash.params["fault"]) == (*["control-pool-leak"] * 2, "db-crash")
+    assert crash.pool_min == crash.pool, "all connections are open at the crash"
+    assert not any("code" in each.params for each in cells(fault="db-crash"))
     _, kill = cells(control="proxy-replay")
     _, retrying = cells(fault="app-kill", retry=True)
     assert not load(kill).operations[0].idempotency

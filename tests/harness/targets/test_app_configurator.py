@@ -314,7 +314,7 @@ def test_a_revision_that_does_not_start_is_reported_with_the_last_line_of_its_lo
 def test_a_service_that_runs_another_folder_than_its_hash_says_is_refused(
     rig: FakeRig, deployed: AppConfigurator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(AppRevisions, "_python", lambda *_: "/another/python")
+    monkeypatch.setattr(AppRevisions, "_command", lambda *_: "/another/python")
     with pytest.raises(RigError, match="the service runs in"):
         deployed.configure(of_code(OLD))
 

@@ -165,11 +165,30 @@ def test_the_start_command_is_that_of_the_unit(host: Recorded, home: Path) -> No
     assert rendered in apps.drop_in("app-1", TWO).splitlines()
 
 
+def test_the_module_of_a_control_starts_in_place_of_the_service(host: Recorded, home: Path) -> None:
+    apps, name = revisions(host, home), "control-early-answer"
+    assert not apps.has(name)
+    apps.deploy([name])
+    assert apps.has(name)
+    start = f"/bin/sh -c 'PORT=$$((3001 - 1 + %i)) exec {home}/venv/bin/python -m controls.early_answer'"
+    assert apps.drop_in("app-1", name).splitlines()[-2:] == ["ExecStart=", f"ExecStart={start}"]
+    folder = f"{home}/revisions/{name}/code"
+    host.answers[app_revisions._FOLDERS] = f"{folder} {home}/venv/bin/python -m controls.early_answer \n"
+    apps.require_running(HOSTS, name)
+    host.answers[app_revisions._FOLDERS] = f"{folder} {home}/venv/bin/python -m app \n"
+    with pytest.raises(RigError, match=r"-m app, expected .* -m controls\.early_answer"):
+        apps.require_running(HOSTS, name)
+
+
 @pytest.mark.parametrize(
     ("printed", "message"),
     [
-        ("{home}/code {home}/venv/bin/python\n", "the service runs in {home}/code {home}/venv/bin/python, expected"),
-        ("{home}/revisions/111111111111/code {home}/revisions/111111111111/venv/bin/python\n", "expected"),
+        (
+            "{home}/code {home}/venv/bin/python -m app \n",
+            "the service runs in {home}/code {home}/venv/bin/python -m app, expected",
+        ),
+        ("{home}/revisions/111111111111/code {home}/revisions/111111111111/venv/bin/python -m app \n", "expected"),
+        ("{home}/revisions/111111111111/code {home}/venv/bin/python -m controls.x \n", "expected"),
         (" \n", "an unknown folder"),
         ("", "an unknown folder"),
     ],
@@ -177,7 +196,7 @@ def test_the_start_command_is_that_of_the_unit(host: Recorded, home: Path) -> No
 def test_a_service_that_runs_elsewhere_is_found(host: Recorded, home: Path, printed: str, message: str) -> None:
     apps = revisions(host, home)
     apps.deploy([ONE])
-    host.answers[app_revisions._FOLDERS] = f"{home}/revisions/{ONE}/code {home}/venv/bin/python\n"
+    host.answers[app_revisions._FOLDERS] = f"{home}/revisions/{ONE}/code {home}/venv/bin/python -m app \n"
     apps.require_running(HOSTS, ONE)
     host.answers[app_revisions._FOLDERS] = printed.format(home=home)
     with pytest.raises(RigError) as error:
