@@ -5,16 +5,19 @@ One periodic tick does both, so that a request costs nothing for it.
 A database that serves statements is alive, and is not asked. When no statement has ended for half a second, the watch
 sends a GSSENCRequest (PostgreSQL manual, "Message Formats"). The server answers with one byte before it authenticates:
 the answer needs no connection slot and no free connection of the pool, and a partition, a refused port and a stopped
-server are all seen. It leaves no line in the server's log. An SSLRequest leaves one for each where TLS is on, so it is
-sent only after a GSSENCRequest that got no answer: a proxy may know it alone. Time counts in ticks: a busy event loop
-delays them, and reads the answer between two of them.
+server are all seen. Where the kernel accepts the connection the server may only be short of CPU, so it has longer to
+answer than where nothing does.
+
+The request leaves no line in the server's log. An SSLRequest leaves one for each where TLS is on, so it is sent only
+after a GSSENCRequest that got no answer: a proxy may know it alone. Time counts in ticks: a busy event loop delays
+them, and reads the answer between two of them.
 """
 
 from __future__ import annotations
 
 import asyncio
 import struct
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from time import perf_counter
 from typing import Any
 
@@ -26,8 +29,11 @@ TICK_SECONDS = 0.25
 _ASK_TICKS = 2
 """Ticks without a sign of the database after which it is asked, and then asked again."""
 _LOST_TICKS = 6
-"""Ticks without a sign after which the database is lost; after two failures it is lost earlier."""
-_ANSWER_TICKS = 4
+"""Ticks without an accepted connection after which the database is lost; after two failures it is lost earlier."""
+_SILENT_TICKS = 20
+"""Ticks without an answer after which a database that accepts connections is lost."""
+_ANSWER_TICKS = 8
+"""Ticks after which a question is given up."""
 _CANCEL_SECONDS = 1.0
 """Limit of one cancellation, and the time until the next one."""
 GRACE_SECONDS = 2.0
@@ -36,12 +42,18 @@ _LOST = "DATABASE_LOST"
 _GSS_REQUEST, _SSL_REQUEST = (struct.pack("!ii", 8, code) for code in (80877104, 80877103))
 
 
-async def ask(host: str, port: int, request: bytes = _GSS_REQUEST) -> None:
-    """Returns once a server answers the request with a byte. Raises OSError or EOFError."""
+async def ask(
+    host: str, port: int, request: bytes = _GSS_REQUEST, *, accepted: Callable[[], None] = lambda: None
+) -> None:
+    """Returns once a server answers the request with a byte; calls `accepted` once the connection is established.
+
+    Raises OSError or EOFError.
+    """
     if host.startswith("/"):
         reader, writer = await asyncio.open_unix_connection(f"{host}/.s.PGSQL.{port}")
     else:
         reader, writer = await asyncio.open_connection(host, port)
+    accepted()
     try:
         writer.write(request)
         await reader.readexactly(1)
@@ -57,7 +69,7 @@ class Watch:
         self._host = host
         self._port = port
         self._signs = 0
-        self._silent = _ASK_TICKS - 1
+        self._silent = self._unreached = _ASK_TICKS - 1
         self._failures = 0
         self._timer: asyncio.TimerHandle | None = None
         self._questions: dict[asyncio.Task[None], int] = {}
@@ -86,12 +98,13 @@ class Watch:
             if age == _ANSWER_TICKS:
                 question.cancel()
         self._silent += 1
+        self._unreached += 1
         if self._pool.signs != self._signs:
             self._signs = self._pool.signs
             self._answered()
         if self._silent >= _ASK_TICKS and self._silent % _ASK_TICKS == 0:
             self._questions[self._start(self._ask(second=self._silent % (2 * _ASK_TICKS) == 0))] = 0
-        if self._silent >= _LOST_TICKS or self._failures > 1:
+        if self._unreached >= _LOST_TICKS or self._silent >= _SILENT_TICKS or self._failures > 1:
             self._lose()
 
     def _lose(self) -> None:
@@ -103,8 +116,11 @@ class Watch:
     def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         return asyncio.get_running_loop().create_task(work)
 
+    def _accepted(self) -> None:
+        self._unreached = 0
+
     def _answered(self) -> None:
-        self._silent = self._failures = 0
+        self._silent = self._unreached = self._failures = 0
         if self.reason and self._pool.regain():
             if self.reason.code == _LOST:
                 LOG.info("database regained")
@@ -112,7 +128,7 @@ class Watch:
 
     async def _ask(self, *, second: bool) -> None:
         try:
-            await ask(self._host, self._port, _SSL_REQUEST if second else _GSS_REQUEST)
+            await ask(self._host, self._port, _SSL_REQUEST if second else _GSS_REQUEST, accepted=self._accepted)
         except (OSError, EOFError):
             self._failures += 1
         else:
