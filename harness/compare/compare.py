@@ -30,6 +30,7 @@ from harness.analysis.stats import (
     testable,
     trials_needed,
 )
+from harness.compare import floor_notes
 from harness.compare.cells import CellFigures, RunData, by_cell, by_run
 from harness.compare.comparable import environment_differences, require_comparable, unequal_machines, warnings
 from harness.compare.environment import Difference
@@ -44,7 +45,8 @@ class Comparison:
 
     `tested`: number of rows over which p is corrected. `needed`: trials per side with which every row is tested.
     `verdict_b`: the worst verdict of B's own checks; `moved`: canaries that show unequal machines. `noise_floor`: the
-    largest ratio that holds for a cell, by metric; `floor_sources`: the sources of the floors.
+    largest ratio that holds for a cell, by metric; `floor_sources`: the sources of the floors. `comparisons`: as many
+    are made together, and p is corrected over them too.
     """
 
     run_a: str
@@ -60,6 +62,7 @@ class Comparison:
     noise_floor: Mapping[str, float]
     floor_sources: tuple[str, ...]
     warnings: tuple[str, ...]
+    comparisons: int = 1
 
 
 def compare(
@@ -69,12 +72,16 @@ def compare(
     anyway: bool = False,
     metrics: Mapping[str, Literal["higher", "lower"]] = METRICS,
     floors: Mapping[str, Floor] | None = None,
+    comparisons: int = 1,
 ) -> Comparison:
     """Compares run `b` with run `a`, the baseline, or several runs with several.
 
-    `floors`: noise floors by source, besides those of the runs; the largest holds. Raises UsageError if a run has no
-    trials or is named twice, FormatError if the formats differ or a figure is impossible, InvalidMeasurement if the
-    environments differ in a fact that forbids a comparison and `anyway` is not set.
+    `floors`: noise floors by source, besides those of the runs; the largest holds. `comparisons`: as many are made
+    together, so that one false claim in all of them is as unlikely as in one (Bonferroni's correction).
+
+    Raises UsageError if a run has no trials or is named twice, FormatError if the formats differ or a figure is
+    impossible, InvalidMeasurement if the environments differ in a fact that forbids a comparison and `anyway` is not
+    set.
     """
     side_a, side_b = ((side,) if isinstance(side, RunData) else tuple(side) for side in (a, b))
     runs = (*side_a, *side_b)
@@ -102,9 +109,12 @@ def compare(
         for row in rows
         if row.verdict not in ("MISSING", "shown")
     )
-    needed = trials_needed(questions)
+    needed = trials_needed(questions * comparisons)
     moved = tuple(unequal_machines(side_a, side_b))
-    judged = _verdicts_of_runs(rows, metrics) if several else _verdicts(rows, needed, known, metrics)
+    if several:
+        judged = _verdicts_of_runs(rows, metrics, comparisons)
+    else:
+        judged = _verdicts(rows, needed, known, metrics, comparisons)
     with_verdicts = [_on_equal_machines(of_equal_work(row, uneven.get(row.cell, ()), metrics), moved) for row in judged]
     return Comparison(
         run_a=_ids(side_a),
@@ -123,12 +133,13 @@ def compare(
             )
             for metric in metrics
         },
-        floor_sources=_sources(rows, known, several=several),
+        floor_sources=floor_notes.sources(rows, known, several=several),
+        comparisons=comparisons,
         warnings=(
             *warnings(side_a, side_b),
             *moved,
-            *_unmeasured(rows, known, several=several),
-            *_fewer_trials(rows, known, several=several),
+            *floor_notes.unmeasured(rows, known, several=several),
+            *floor_notes.fewer_trials(rows, known, several=several),
             *(f"{cell}: {one.reason}" for cell, found in uneven.items() for one in found),
             *dict.fromkeys(f"{ABOUT_SHOWN}; --rate R measures an open load" for row in rows if row.verdict == "shown"),
         ),
@@ -185,10 +196,10 @@ def _with_floor(row: Row, known: KnownFloors, *, several: bool) -> Row:
     return replace(row, floor=floor if known.between_runs(row.cell, row.metric) else max(floor, ONE_SESSION))
 
 
-def _verdicts_of_runs(rows: Sequence[Row], metrics: Mapping[str, str]) -> list[Row]:
+def _verdicts_of_runs(rows: Sequence[Row], metrics: Mapping[str, str], comparisons: int) -> list[Row]:
     """Corrects p over all rows and sets the verdicts; each run was one observation."""
     measured = [row for row in rows if row.p is not None]
-    ps = holm([row.p for row in measured if row.p is not None])
+    ps = _corrected([row.p for row in measured if row.p is not None], comparisons)
     corrected = {(row.cell, row.metric): p for row, p in zip(measured, ps, strict=True)}
     return [
         _verdict(replace(row, p=corrected[row.cell, row.metric]), metrics[row.metric]) if row.p is not None else row
@@ -196,16 +207,18 @@ def _verdicts_of_runs(rows: Sequence[Row], metrics: Mapping[str, str]) -> list[R
     ]
 
 
-def _verdicts(rows: Sequence[Row], needed: int, known: KnownFloors, metrics: Mapping[str, str]) -> list[Row]:
+def _verdicts(
+    rows: Sequence[Row], needed: int, known: KnownFloors, metrics: Mapping[str, str], comparisons: int
+) -> list[Row]:
     """Corrects p over all rows with enough trials for so many tests, and sets the verdicts.
 
     The choice of rows depends on the numbers of trials and rows, never on their values, so it cannot favour a result.
     Other rows claim nothing and do not count in the correction.
     """
     measured = [row for row in rows if row.p is not None]
-    tested = testable([least_p(row.n_a, row.n_b) for row in measured])
+    tested = testable([least_p(row.n_a, row.n_b) * comparisons for row in measured])
     chosen = [row for row, can in zip(measured, tested, strict=True) if can]
-    ps = holm([row.p for row in chosen if row.p is not None])
+    ps = _corrected([row.p for row in chosen if row.p is not None], comparisons)
     corrected = {(row.cell, row.metric): p for row, p in zip(chosen, ps, strict=True)}
     with_verdicts = []
     for row in rows:
@@ -219,6 +232,11 @@ def _verdicts(rows: Sequence[Row], needed: int, known: KnownFloors, metrics: Map
         else:
             with_verdicts.append(row)
     return with_verdicts
+
+
+def _corrected(ps: Sequence[float], comparisons: int) -> list[float]:
+    """Returns p after Holm's correction over the rows, and Bonferroni's over the comparisons made together."""
+    return [min(1.0, comparisons * p) for p in holm(ps)]
 
 
 def _verdict(row: Row, better: str) -> Row:
@@ -259,40 +277,3 @@ def _ids(side: Sequence[RunData]) -> str:
 def _worst_verdict(side: Sequence[RunData]) -> str:
     found = [str(run.manifest.get("verdict")) for run in side]
     return next((verdict for verdict in ("fail", *found) if verdict in found and verdict != "pass"), "pass")
-
-
-def _sources(rows: Sequence[Row], known: KnownFloors, *, several: bool) -> tuple[str, ...]:
-    """Returns where the floors of the tested rows come from; none: they are assumed."""
-    if several:
-        return ("beside the spread of the runs",)
-    found = [known.of(row.cell, row.metric)[1] for row in rows if row.p is not None]
-    return tuple(dict.fromkeys(source for source in found if source))
-
-
-def _unmeasured(rows: Sequence[Row], known: KnownFloors, *, several: bool) -> Iterator[str]:
-    cells = dict.fromkeys(
-        row.cell for row in rows if row.p is not None and not known.between_runs(row.cell, row.metric)
-    )
-    if cells and not several:
-        first, *more = cells
-        yield (
-            f"one session a side, and how far sessions of this rig differ was not measured for {first}"
-            f"{f' and {len(more)} more' if more else ''}: only ratios beyond {ONE_SESSION:g} are shown there. "
-            "`bench --aa 5` measures it; several runs a side (compare A1,A2,A3 B1,B2,B3) are judged by their own "
-            "spread; variants of one run (bench --vary) need neither"
-        )
-
-
-def _fewer_trials(rows: Sequence[Row], known: KnownFloors, *, several: bool) -> Iterator[str]:
-    """Names the cells with fewer trials than the runs that their floor was measured with: their medians vary more."""
-    fewer = {
-        row.cell: (min(row.n_a, row.n_b), floor_trials)
-        for row in rows
-        if row.p is not None and min(row.n_a, row.n_b) < (floor_trials := known.trials(row.cell))
-    }
-    if fewer and not several:
-        (cell, (here, there)), *more = fewer.items()
-        yield (
-            f"the noise floor of {cell}{f' and {len(more)} more' if more else ''} is that of runs of {there} trials, "
-            f"and {here} a side are compared here, whose medians differ by more: compare with --repeat {there}"
-        )

@@ -74,18 +74,20 @@ def _lines(comparison: Comparison) -> Iterator[str]:
         yield f"! {printable(warning)}"
     floors = ", ".join(f"{printable(m)} {value - 1:.1%}" for m, value in comparison.noise_floor.items())
     source = printable(", ".join(comparison.floor_sources)) or "assumed"
-    yield f"p: {_tested(comparison)}. Noise floor, at most: {floors} ({source})."
+    yield f"p: {how_tested(comparison)}. Noise floor, at most: {floors} ({source})."
 
 
-def _tested(comparison: Comparison) -> str:
+def how_tested(comparison: Comparison) -> str:
+    """Returns the test and its corrections, such as `Mann-Whitney, …, Holm-corrected over the 4 rows tested`."""
     all_rows = f"with --repeat {comparison.needed} on both sides each row is"
     few = sum(row.verdict == "too few trials" for row in comparison.rows)
     if not comparison.tested:
         return f"no row was tested{f'; {all_rows}' if few else ''}"
     rows = f"{comparison.tested} row{'s' if comparison.tested > 1 else ''}"
-    rest = f"; {few} had too few trials for a test of so many rows, {all_rows}" if few else ""
+    rest = f" and over {comparison.comparisons} comparisons" if comparison.comparisons > 1 else ""
+    rest += f"; {few} had too few trials for a test of so many rows, {all_rows}" if few else ""
     if max(comparison.runs) > 1:
-        return f"Student's t over the medians of the runs, Holm-corrected over the {rows} tested"
+        return f"Student's t over the medians of the runs, Holm-corrected over the {rows} tested{rest}"
     return f"Mann-Whitney, exact to 40 trials, Holm-corrected over the {rows} tested{rest}"
 
 
