@@ -20,6 +20,12 @@ SYMBOLS: Mapping[str, str] = {
     "warning": "!",
     "not held": "≠",
     "not measured": NOTHING,
+    "faster": "▲",
+    "slower": "▼",
+    "no difference": "~",
+    "changed": "≠",
+    "not judged": "?",
+    "refused": "!",
 }
 """Each verdict has a symbol and its word, never a colour alone."""
 

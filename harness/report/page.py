@@ -7,13 +7,9 @@ the layout.
 
 from __future__ import annotations
 
-import hashlib
-from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from harness.analysis.bottleneck import MEANING
 from harness.checks.finding import judged
@@ -21,9 +17,8 @@ from harness.plan.scenario import Scenario
 from harness.report.cell_labels import reading_order
 from harness.report.charts.drawing import checked
 from harness.report.charts.rig import rig_drawing, rig_words
-from harness.report.charts.theme import DARK
 from harness.report.criteria import Answer
-from harness.report.formatting import SYMBOLS
+from harness.report.html import as_html
 from harness.report.notices import Notices, notices
 from harness.report.page_model import Fold, Picture, Section, Table
 from harness.report.run_summary import Headline, RunSummary
@@ -40,9 +35,7 @@ from harness.scenarios import SCENARIOS
 from harness.store.files import write_atomically
 from harness.store.manifest import RigRecord
 from harness.store.rig_cores import created_hosts, shares_cores
-from harness.text import plural, printable
-
-TEMPLATES = Path(__file__).parent / "templates"
+from harness.text import plural
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,26 +130,5 @@ def _rig(rig: RigRecord) -> Picture | None:
 
 
 def render(page: Page) -> str:
-    """Returns the page as HTML. All text is escaped, and characters that cannot be printed are removed."""
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        finalize=lambda value: printable(value) if type(value) is str else value,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    style = (TEMPLATES / "page.css").read_text(encoding="utf-8") + dark_drawings()
-    digest = b64encode(hashlib.sha256(style.encode()).digest()).decode()
-    text = environment.get_template("page.html.j2").render(
-        page=page, style=style, style_hash=f"sha256-{digest}", symbols=SYMBOLS, saturated=MEANING, anchor_of=anchor_of
-    )
-    return text.encode("utf-8", "replace").decode("utf-8")
-
-
-def dark_drawings() -> str:
-    """Returns the style that replaces the colours of drawings on a dark page."""
-    rules = "".join(
-        f'svg [{kind}="{light}" i]{{{kind}:{dark}}}' for light, dark in DARK.items() for kind in ("fill", "stroke")
-    )
-    return f"@media screen and (prefers-color-scheme: dark){{{rules}}}\n"
+    """Returns the page as HTML."""
+    return as_html("page.html.j2", page=page, saturated=MEANING, anchor_of=anchor_of)
