@@ -12,7 +12,7 @@ from __future__ import annotations
 from invoke import Collection, Context
 
 from harness.cli.develop_tasks import audit, completion, docs, fuzz, lint, lock, selfbench, test
-from harness.cli.task import task
+from harness.cli.task import Texts, task
 from harness.model import MAX_HOSTS
 from harness.plan.options import OPTIONS
 
@@ -85,20 +85,27 @@ def check(_: Context, run: str | None = None, recheck: str | None = None) -> Non
 @task(
     run=COMMON["run"],
     json=COMMON["json"],
-    compare="run to compare it with: the baseline",
+    compare="compare runs with the first, the baseline, and write their page: A B [C…]; A alone: with --run",
     anyway="with --compare: compare runs of different environments; recorded in the run",
+    out="with --compare: file of the page (default: in results/)",
 )
 def report(
-    _: Context, run: str | None = None, json: bool = False, compare: str | None = None, anyway: bool = False
+    _: Context,
+    run: str | None = None,
+    json: bool = False,
+    compare: Texts = None,
+    anyway: bool = False,
+    out: str | None = None,
 ) -> None:
-    """Print the summary of a run and rewrite its report.html."""
-    from harness.cli.runs import run_compare, run_report
+    """Print the summary of a run and rewrite its report.html, or write a page about several runs."""
+    from harness.cli.report_pages import run_comparison_page
+    from harness.cli.runs import run_report
     from harness.errors import UsageError
 
     if compare:
-        run_compare(compare, run or "latest", anyway=anyway, fail_if=None, as_json=json)
-    elif anyway:
-        raise UsageError("--anyway needs --compare", hint="./run report --compare RUN --anyway")
+        run_comparison_page(compare, run, anyway=anyway, out=out, as_json=json)
+    elif anyway or out:
+        raise UsageError(f"--{'anyway' if anyway else 'out'} needs --compare", hint="./run report --compare A B")
     else:
         run_report(run, as_json=json)
 

@@ -71,8 +71,8 @@ def _placeholder(option: str) -> str:
 
 
 _PLACEHOLDERS = {
-    "compare": "RUN", "count": "N", "fail-if": "slower:P%", "interval": "S", "inventory": "FILE", "json": "FILE",
-    "lines": "N",
+    "compare": "A B [C…]", "count": "N", "fail-if": "slower:P%", "interval": "S", "inventory": "FILE", "json": "FILE",
+    "lines": "N", "out": "FILE",
     "recheck": "RUN", "select": "EXPRESSION",
 }  # fmt: skip
 """Placeholders for the values of options that bench does not have. Others use the option's name."""

@@ -22,6 +22,8 @@ from harness.cli.console import complain, protect_standard_files, report_crash
 from harness.errors import INTERRUPTED
 
 USAGE = 2
+SEVERAL = "--compare"
+"""The option of `report` that is followed by several values."""
 LEAST_COLUMN = 24
 """Columns for the help lines; with fewer they are printed below the names."""
 
@@ -39,6 +41,7 @@ class CommandLine(Program):
         words = list(sys.argv if argv is None else argv)
         if words[2:3] in (["--help"], ["-h"]):  # Invoke asks for a task's positional arguments before it helps
             words[1:3] = ["--help", words[1]]
+        words = repeated(words)
         with self._usage_errors():
             super().parse_core(words)
         sys.dont_write_bytecode = False  # Invoke's default recompiles harness/ at every start: 0.2 s
@@ -121,6 +124,21 @@ class CommandLine(Program):
             where = f"{task} has" if task else "there is"
             return f"{where} no option '{word}'", f"{nearest(word, known)} ({usage})"
         return f"there is no task '{word}'", nearest(word, self.collection.task_names)
+
+
+def repeated(words: Sequence[str]) -> list[str]:
+    """Returns the command line with `--compare A B C` of `report` as `--compare A --compare B --compare C`."""
+    found = list[str]()
+    inside = False
+    for place, word in enumerate(words):
+        if word.startswith("-"):
+            inside = word.partition("=")[0] == SEVERAL and "report" in words[:place]
+            if word == "--":
+                return [*found, *words[place:]]
+        elif inside and found[-1] != SEVERAL:
+            found.append(SEVERAL)
+        found.append(word)
+    return found
 
 
 def enter_callers_folder() -> None:

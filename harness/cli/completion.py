@@ -77,6 +77,9 @@ def candidates(line: str, contexts: Mapping[str, ParserContext], core: ParserCon
     if current.startswith("-"):
         return _flags(context, words)
     given = words[words.index(name) + 1 :]
+    option = next((word for word in reversed(given) if word.startswith("-")), "")
+    if option in context.flags and context.flags[option].kind is list:
+        return _values(option, current)
     positional = [argument.name or "" for argument in context.positional_args]
     place = sum(not word.startswith("-") for word in given)
     return _values(f"{name} {positional[place]}", current) if place < len(positional) else _flags(context, words)

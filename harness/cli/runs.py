@@ -6,7 +6,9 @@ import dataclasses
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from harness.analysis.trial_validity import unreplaced
 from harness.checks.evaluate import verdict_of
@@ -21,6 +23,9 @@ from harness.scenarios import SCENARIOS
 from harness.store.run_reader import Run, find_run, load_run
 from harness.store.run_writer import RunWriter
 from harness.text import printable, strict_json
+
+if TYPE_CHECKING:
+    from harness.compare.compare import Comparison
 
 ROOT = state.ROOT
 
@@ -134,13 +139,30 @@ def run_compare(a: str, b: str, *, anyway: bool, fail_if: str | None, as_json: b
 
     The comparison is printed before anything is stored.
     """
-    from harness.compare.cells import RunData
-    from harness.compare.compare import compare
     from harness.compare.gate import FailIf
     from harness.compare.table import text
 
     gate = None if fail_if is None else FailIf.parse(fail_if)
-    runs_a, runs_b = ([load_run(find_run(which, RESULTS)) for which in _names(side)] for side in (a, b))
+    runs_a, runs_b = load_side(a), load_side(b)
+    comparison = compare_stored(runs_a, runs_b, anyway=anyway)
+    print(strict_json(dataclasses.asdict(comparison)) if as_json else text(comparison))
+    record_anyway(comparison, runs_b)
+    if gate:
+        gate.enforce(comparison)
+
+
+def load_side(names: str) -> list[Run]:
+    """Returns the runs of a side, `RUN` or `RUN,RUN,RUN`. Raises UsageError for an unknown run, with the nearest."""
+    return [load_run(find_run(which, RESULTS)) for which in _names(names)]
+
+
+def compare_stored(
+    runs_a: Sequence[Run], runs_b: Sequence[Run], *, anyway: bool = False, comparisons: int = 1
+) -> Comparison:
+    """Returns the comparison of stored runs, with the noise floors of their rigs. Raises what `compare` does."""
+    from harness.compare.cells import RunData
+    from harness.compare.compare import compare
+
     floors = {
         f"rig '{rig.name}'": floor
         for rig in (run.manifest.rig for run in (*runs_a, *runs_b))
@@ -150,15 +172,16 @@ def run_compare(a: str, b: str, *, anyway: bool, fail_if: str | None, as_json: b
         [RunData(run_id=run.run_id, manifest=run.manifest.model_dump(), rows=run.rows) for run in side]
         for side in (runs_a, runs_b)
     )
-    comparison = compare(side_a, side_b, anyway=anyway, floors=floors)
-    print(strict_json(dataclasses.asdict(comparison)) if as_json else text(comparison))
+    return compare(side_a, side_b, anyway=anyway, floors=floors, comparisons=comparisons)
+
+
+def record_anyway(comparison: Comparison, runs_b: Sequence[Run]) -> None:
+    """Stores in the compared runs that they were compared in spite of unlike environments."""
     if comparison.anyway:
         unlike = "; ".join(str(difference) for difference in comparison.differences if difference.forbids)
         for run in runs_b:
             note = f"compared with {comparison.run_a} although the environments differ (--anyway): {unlike}"
             _warn_in(run, note)
-    if gate:
-        gate.enforce(comparison)
 
 
 def _names(side: str) -> list[str]:

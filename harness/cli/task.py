@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from inspect import Parameter, Signature, signature
 from typing import Any
 
@@ -16,6 +16,9 @@ from invoke import Exit
 
 from harness.plan.option_values import require_texts
 from harness.plan.options import Option
+
+Texts = Sequence[str] | None
+"""The type of an option that takes several values: `--compare A B`, which is read as `--compare A --compare B`."""
 
 STORING = {"bench", "quickstart"}
 """Tasks whose results are stored: their exit code is that of the verdict, even if their output was lost."""
@@ -91,6 +94,7 @@ def task(*options: Option, **help_lines: str) -> Callable[..., Any]:
         guarded.__signature__ = Signature([Parameter("_", kind), *parameters])  # type: ignore[attr-defined]  # read by inspect
         lines = {name.replace("_", "-"): line for name, line in help_lines.items()}
         lines |= {option.name: option.help for option in options}
-        return invoke.task(auto_shortflags=False, help=lines, klass=_Task)(guarded)
+        several = [parameter.name for parameter in parameters if parameter.annotation == "Texts"]
+        return invoke.task(auto_shortflags=False, help=lines, iterable=several, klass=_Task)(guarded)
 
     return decorate

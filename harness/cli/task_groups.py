@@ -28,7 +28,12 @@ GROUPS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         "check": ("./run check", "./run check --recheck RUN"),
     },
     "Look": {
-        "report": ("./run report", "./run report --run RUN --json"),
+        "report": (
+            "./run report",
+            "./run report --run RUN --json",
+            "./run report --compare RUN-A RUN-B RUN-C",
+            "./run report --compare A1,A2,A3 B1,B2,B3 --out page.html",
+        ),
         "compare": ("./run compare RUN-A RUN-B", "./run compare A1,A2,A3 B1,B2,B3 --fail-if slower:5%"),
         "config": ("./run config", "./run config --schema > pgcrucible.schema.json"),
         "ls": ("./run ls",),

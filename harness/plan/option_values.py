@@ -42,8 +42,14 @@ def positive(option: str, text: str | None, high: float) -> float | None:
 
 def require_texts(values: Mapping[str, object]) -> None:
     """Raises UsageError for an empty value, by keyword: an unset shell variable would select another run or rig."""
-    for keyword, value in values.items():
-        if isinstance(value, str) and not value.strip():
+    texts = [
+        (keyword, text)
+        for keyword, value in values.items()
+        for text in (value if isinstance(value, list) else [value])
+        if isinstance(text, str)
+    ]
+    for keyword, text in texts:
+        if not text.strip():
             option = ("--" if len(keyword) > 1 else "-") + printable(keyword.replace("_", "-"), 200)
             raise UsageError(f"{option} is empty", hint="is a variable unset? leave the option out, or give a value")
 

@@ -22,7 +22,7 @@ import tasks
 from app.backends.postgres import PostgresBackend
 from app.settings import Settings
 from docs import generate
-from harness.__main__ import CommandLine
+from harness.__main__ import CommandLine, repeated
 from harness.analysis.figures import FIGURES
 from harness.cli.task_groups import GROUPS, examples_of
 from harness.errors import INTERNAL, INTERRUPTED, CrucibleError
@@ -68,7 +68,7 @@ def parse(command: str) -> list[ParserContext]:
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)  # a copy: Invoke empties a task's help lines when it reads them
     spec.loader.exec_module(module)
-    words = [word for word in shlex.split(command)[1:] if word != "--list"]
+    words = repeated([word for word in shlex.split(command)[1:] if word != "--list"])
     return list(Parser(contexts=module.namespace.to_contexts()).parse_argv(words))
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import tasks
-from harness.__main__ import CommandLine
+from harness.__main__ import CommandLine, repeated
 
 ROOT = Path(__file__).parents[2]
 TEXTS = [
@@ -41,3 +41,15 @@ def test_an_empty_value_is_refused(
         program.run(words)
     assert end.value.code == 2
     assert f"error: {option} is empty\nhint: is a variable unset?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("line", "read"), [
+    ("./run report --compare A B C --json", "./run report --compare A --compare B --compare C --json"),
+    ("./run report --compare A --compare B", "./run report --compare A --compare B"),
+    ("./run report --compare=A B", "./run report --compare=A --compare B"),
+    ("./run report --run R --compare A", "./run report --run R --compare A"),
+    ("./run compare A B", "./run compare A B"),
+    ("./run ssh app-1 -- report --compare A B", "./run ssh app-1 -- report --compare A B"),
+])  # fmt: skip
+def test_an_option_with_several_values_is_read_as_one_that_is_repeated(line: str, read: str) -> None:
+    assert repeated(line.split()) == read.split()

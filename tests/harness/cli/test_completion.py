@@ -21,6 +21,7 @@ LINES = {
     "./run bench --scenario isolation,dead": {"isolation,deadlocks"},
     "./run completion fi": {"fish"},
     "./run rm exa": {"example"},
+    "./run report --compare latest exa": {"example"},
 }
 """A line up to the cursor -> what completes its last word."""
 BASH = """

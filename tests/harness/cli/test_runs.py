@@ -115,6 +115,18 @@ CASES: dict[str, tuple[tuple[str, ...], int, str]] = {
     "report elsewhere anyway": (("report", "--run", "again", "--compare", "base", "--anyway"), 0, "proves nothing"),
     "anyway with nothing to compare": (("report", "--run", "base", "--anyway"), 2, "--anyway needs --compare"),
     "as JSON": (("compare", "base", "slower", "--json"), 0, '"verdict": "slower"'),
+    "report of two": (("report", "--compare", "base", "slower"), 0, "compare-base-slower.html"),
+    "report of three": (("report", "--compare", "base", "same", "slower"), 0, "compare-base-same-slower.html"),
+    "report of several a side": (("report", "--compare", "base,same", "slower,slower-2"), 0, "compare-base-4-runs-"),
+    "report of three as JSON": (("report", "--compare", "base", "same", "slower", "--json"), 0, '[{"run_a": "base"'),
+    "report of three, one elsewhere": (
+        ("report", "--compare", "base", "elsewhere", "slower"), 4, "settings.postgres.fsync: on against off",
+    ),
+    "report of an unknown run": (("report", "--compare", "base", "slowr"), 2, "no run at 'slowr'"),
+    "report of two with --run": (("report", "--compare", "base", "same", "--run", "slower"), 2, "--run is not needed"),
+    "report into a folder": (("report", "--compare", "base", "same", "--out", "."), 2, "is a folder"),
+    "report into no folder": (("report", "--compare", "base", "same", "--out", "none/x.html"), 2, "there is no folder"),
+    "out with nothing to compare": (("report", "--run", "base", "--out", "x.html"), 2, "--out needs --compare"),
     "report as JSON": (("report", "--run", "slower", "--compare", "base", "--json"), 0, '"verdict": "slower"'),
     "empty": (("compare", "base", "empty"), 2, "no trials"),
     "another format": (("compare", "base", "future"), 2, f"format 99; this version reads format {FORMAT}"),
@@ -234,6 +246,16 @@ def test_json_has_the_whole_comparison(answers: dict[str, Ended]) -> None:
     assert [row["metric"] for row in parsed["rows"]] == ["rps", "p50_ms", "p95_ms", "p99_ms"]
     assert parsed["tested"] == 4
     assert json.loads(answers["report as JSON"].out) == parsed
+
+
+def test_a_page_of_a_comparison_is_beside_the_runs_and_names_a_refusal(root: Path, answers: dict[str, Ended]) -> None:
+    assert answers["report of two"].code == 0
+    page = (root / "compare-base-slower.html").read_text()
+    assert "SLOWER</span> B is slower than A in 4 of 4 rows" in page
+    refused = (root / "compare-base-elsewhere-slower.html").read_text()
+    assert "settings.postgres.fsync: on against off" in refused
+    assert "C is slower than A in 4 of 4 rows" in refused, "the others are compared"
+    assert answers["report of three, one elsewhere"].out.endswith("compare-base-elsewhere-slower.html\n")
 
 
 def test_a_recheck_prints_changed_verdicts(answers: dict[str, Ended]) -> None:

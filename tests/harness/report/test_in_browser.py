@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from harness.cli.report_pages import run_comparison_page
+from harness.errors import InvalidMeasurement
 from harness.model import Cell
 from harness.report.page import write_report
 from harness.report.run_summary import summarise
 from harness.store.manifest import CodeRecord
 from harness.store.run_reader import Run, load_run
 from tests.support.browser import Browser, browser
-from tests.support.builders import Made, concurrent, found, quickstart, store
+from tests.support.builders import RIG, SETTINGS, Made, concurrent, found, quickstart, store
+from tests.support.light_runs import BURST, CLOSED, light_run
 from tests.support.suite import suite
 
 ROOT = Path(__file__).parents[3]
@@ -61,16 +65,50 @@ RUNS: dict[str, Callable[[Path], Run]] = {
 }
 
 
+def comparison(root: Path) -> Path:
+    """The page of two runs against a third, one of them on another kind of machine."""
+    rig = RIG.model_copy(update={"hosts": [host.model_copy(update={"cpu_model": "another"}) for host in RIG.hosts]})
+    for name, slower, machines in (("base", 1.0, RIG), ("slower", 3.0, RIG), ("elsewhere", 1.0, rig)):
+        light_run(root, name, cells=(BURST, CLOSED), slower=slower, rig=machines)
+    with contextlib.suppress(InvalidMeasurement):  # the page names the refusal
+        compare_into(root, "base", "slower", "elsewhere")
+    return root / "page.html"
+
+
+def hostile_comparison(root: Path) -> Path:
+    cell = Cell(scenario=HOSTILE, strategy=HOSTILE, hosts=2, params={HOSTILE: HOSTILE, "n" * 500: {"a": "<b>"}})
+    settings = SETTINGS | {HOSTILE: {HOSTILE: HOSTILE}}
+    light_run(root, "base", cells=(cell, BURST), settings=settings)
+    code = CodeRecord(commit=HOSTILE, dirty=True, command=HOSTILE, seed=7)
+    light_run(root, "other", cells=(cell,), slower=3.0, code=code, verdict="fail")
+    compare_into(root, "base", "other")
+    return root / "page.html"
+
+
+def compare_into(root: Path, *names: str) -> None:
+    sides = [str(root / name) for name in names]
+    run_comparison_page(sides, None, anyway=False, out=str(root / "page.html"))
+
+
+PAGES: dict[str, Callable[[Path], Path]] = {
+    "comparison": comparison,
+    "hostile comparison": hostile_comparison,
+}
+"""Pages about several runs."""
+
+
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
     with browser() as running:
         yield running
 
 
-@pytest.fixture(scope="module", params=RUNS)
+@pytest.fixture(scope="module", params=[*RUNS, *PAGES])
 def page(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A page of each kind of run, outside of the run's folder."""
     root = tmp_path_factory.mktemp("page")
+    if request.param in PAGES:
+        return PAGES[request.param](root)
     run = RUNS[request.param](root)
     return write_report(summarise(replace(run, path=_copied(run.path, root / "copy"))))
 
@@ -120,6 +158,15 @@ def test_every_picture_is_present_and_inside_its_card(chromium: Browser, page: P
         )
         assert all(all(one) for one in drawn)
     assert len(drawn) == page.read_text(encoding="utf-8").count("<svg")
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_about_several_runs_has_its_verdict_and_pictures_on_the_first_screens(
+    chromium: Browser, tmp_path: Path, name: str
+) -> None:
+    chromium.open(PAGES[name](tmp_path), width=1280, height=800)
+    assert chromium.evaluate("document.querySelector('.verdict').getBoundingClientRect().bottom") < 200
+    assert chromium.evaluate("document.querySelectorAll('.pictures svg').length") > 0
 
 
 LUMINANCE = (

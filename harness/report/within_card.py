@@ -1,0 +1,57 @@
+"""The variants that a run measured side by side, as a card: compared within blocks, they need no noise floor. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from harness.compare.rows import METRICS
+from harness.compare.variants import Pair
+from harness.report.cards_page import Card
+from harness.report.comparable_labels import named_cells
+from harness.report.comparison_words import sentence, tally, title
+from harness.report.forest_plots import forest_picture, forest_row
+from harness.report.page_model import Fold, Picture
+from harness.report.pairs import page_table
+from harness.report.run_summary import compared_within
+from harness.scenarios import SCENARIOS
+from harness.store.run_reader import Run
+
+
+def within_cards(runs: Iterable[Run]) -> Iterator[Card]:
+    """Returns a card for each scenario of a run with variants."""
+    for run in runs:
+        if not run.manifest.variants:
+            continue
+        within = compared_within(run)
+        for named in named_cells((row.cell for row in run.rows), SCENARIOS):
+            pairs = [pair for pair in within.pairs if pair.a.scenario == named.scenario]
+            if not pairs:
+                continue
+            by_name = {named.cells[key].name: label for key, label in named.labels.items()}
+            rows = [row for pair in pairs for row in pair.rows]
+            of = tally(rows)
+            text = sentence(of, "a variant", by_name, "its baseline")
+            anchor = f"within-{run.run_id}-{named.scenario}".lower()
+            yield Card(
+                name=f"{named.scenario}, within {run.run_id}",
+                anchor="".join(char if char.isalnum() else "-" for char in anchor),
+                verdict=of.verdict,
+                answer=f"{text[0].upper()}{text[1:]}.",
+                note=named.common,
+                pictures=tuple(_pictures(pairs, by_name, anchor)),
+                blocks=(Fold(title="All pairs", blocks=tuple(page_table(within, named.scenario, by_name))),),
+            )
+
+
+def _pictures(pairs: list[Pair], labels: dict[str, str], anchor: str) -> Iterator[Picture]:
+    for metric in METRICS:
+        shown = [(pair, row) for pair in pairs for row in pair.rows if row.metric == metric and row.verdict != "shown"]
+        if shown:
+            yield forest_picture(
+                [forest_row(row, labels[pair.b.name]) for pair, row in shown],
+                title=title(tally([row for _, row in shown]), metric, "the variant"),
+                subtitle=f"variant / {pairs[0].a.variant} within blocks, point and 95 % interval",
+                metric=metric,
+                prefix=f"chart-{anchor}-{metric}-",
+                ratio="variant / baseline",
+            )
