@@ -84,10 +84,14 @@ def check(_: Context, run: str | None = None, recheck: str | None = None) -> Non
 
 @task(
     run=COMMON["run"],
-    json=COMMON["json"],
+    json="print run.yml as JSON instead of text",
     compare="compare runs with the first, the baseline, and write their page: A B [C…]; A alone: with --run",
     anyway="with --compare: compare runs of different environments; recorded in the run",
     out="with --compare: file of the page (default: in results/)",
+    format="text (default), md (for a pull request) or json (the page as data); md and json leave the page alone",
+    svg="folder to write each picture of the page to, as a file of its own",
+    junit="file to write the checks to, as JUnit XML",
+    open="open the page in the browser",
 )
 def report(
     _: Context,
@@ -96,16 +100,26 @@ def report(
     compare: Texts = None,
     anyway: bool = False,
     out: str | None = None,
+    format: str | None = None,
+    svg: str | None = None,
+    junit: str | None = None,
+    open: bool = False,
 ) -> None:
-    """Print the summary of a run and rewrite its report.html, or write a page about several runs."""
+    """Print the summary of a run and rewrite its report.html; or give it in other forms, or a page of several runs."""
+    from harness.cli.report_outputs import Outputs, run_outputs
     from harness.cli.report_pages import run_comparison_page
     from harness.cli.runs import run_report
     from harness.errors import UsageError
 
+    outputs = Outputs(format=format, svg=svg, junit=junit, open=open)
+    if compare or json:
+        outputs.require_alone("--compare" if compare else "--json")
     if compare:
         run_comparison_page(compare, run, anyway=anyway, out=out, as_json=json)
     elif anyway or out:
         raise UsageError(f"--{'anyway' if anyway else 'out'} needs --compare", hint="./run report --compare A B")
+    elif outputs:
+        run_outputs(run, outputs)
     else:
         run_report(run, as_json=json)
 

@@ -30,9 +30,12 @@ GROUPS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "Look": {
         "report": (
             "./run report",
-            "./run report --run RUN --json",
             "./run report --compare RUN-A RUN-B RUN-C",
             "./run report --compare A1,A2,A3 B1,B2,B3 --out page.html",
+            "./run report --run RUN --format md > comment.md",
+            "./run report --run RUN --format json",
+            "./run report --junit junit.xml --svg pictures/",
+            "./run report --open",
         ),
         "compare": ("./run compare RUN-A RUN-B", "./run compare A1,A2,A3 B1,B2,B3 --fail-if slower:5%"),
         "config": ("./run config", "./run config --schema > pgcrucible.schema.json"),

@@ -159,7 +159,7 @@ def _param(cell: Cell, name: str, value: object) -> str:
         return f"{short_key(name)}={value}"
     if isinstance(value, bool) and name not in PARAMS:
         return f"{'with' if value else 'without'} {name}"
-    return PARAMS.get(name, name + " {}").format(_value(value))
+    return PARAMS[name].format(_value(value)) if name in PARAMS else f"{name} {_value(value)}"
 
 
 def _value(value: object) -> str:

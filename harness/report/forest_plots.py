@@ -19,7 +19,7 @@ def forest_picture(
     """Returns the forest plot of a metric with its text alternative."""
     spec = forest(rows, title=title, subtitle=subtitle, ratio=ratio, means=RIGHT_OF_ONE.get(metric, LONGER))
     alt = "; ".join(f"{row.label}: {row.verdict}" for row in rows)
-    return picture(spec, "", f"{title}. {alt}.", prefix=prefix)
+    return picture("forest", spec, "", f"{title}. {alt}.", prefix=prefix)
 
 
 def forest_row(row: Row, label: str) -> ForestRow:

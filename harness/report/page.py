@@ -63,8 +63,13 @@ class Page:
 
 def write_report(summary: RunSummary) -> Path:
     """Writes report.html into the run's folder and returns its path. Raises RigError on a full disk."""
-    path = summary.run.path / "report.html"
-    write_atomically(path, render(build(summary)))
+    return write_page(build(summary), summary.run.path)
+
+
+def write_page(page: Page, folder: Path) -> Path:
+    """Writes report.html into `folder` and returns its path. Raises RigError on a full disk."""
+    path = folder / "report.html"
+    write_atomically(path, render(page))
     return path
 
 
@@ -126,7 +131,11 @@ def _rig(rig: RigRecord) -> Picture | None:
     """Returns the drawing of the rig; None for a run that knows no hosts."""
     shared = shares_cores(rig)
     drawing = rig_drawing(rig, shared_cores=shared)
-    return Picture(caption="", svg=checked(drawing), alt=rig_words(rig, shared_cores=shared)) if drawing else None
+    return (
+        Picture(name="rig", caption="", svg=checked(drawing), alt=rig_words(rig, shared_cores=shared))
+        if drawing
+        else None
+    )
 
 
 def render(page: Page) -> str:

@@ -57,9 +57,13 @@ class Prose:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Picture:
-    """A chart as SVG text from the project's own renderer, with its text alternative; `title` is its finding."""
+    """A chart as SVG text from the project's own renderer, with its text alternative; `title` is its finding.
+
+    `name`: what it shows, the same for every run; several pictures of a page may share one.
+    """
 
     kind: ClassVar[str] = "picture"
+    name: str
     title: str = ""
     subtitle: str = ""
     caption: str

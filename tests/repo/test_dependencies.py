@@ -15,6 +15,7 @@ DISTRIBUTIONS = {
     "ansible": "ansible-core",
     "ansible_mitogen": "mitogen",
     "hdrh": "hdrhistogram",
+    "markdown_it": "markdown-it-py",
     "psycopg_pool": "psycopg",
     "pydantic_settings": "pydantic-settings",
     "vl_convert": "vl-convert-python",

@@ -26,8 +26,9 @@ class Forbidden(ValueError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chart:
-    """A specification, its caption, and its text alternative."""
+    """A specification, its caption, and its text alternative; `name` as of a Picture."""
 
+    name: str
     spec: Spec
     caption: str = ""
     alt: str
@@ -55,12 +56,12 @@ def drawn(scenario: str, charts: Iterable[Chart]) -> list[Picture]:
     """Returns the charts as pictures; their ids are unique on the page."""
     prefix = f"chart-{zlib.crc32(scenario.encode()):x}"
     return [
-        picture(chart.spec, chart.caption, chart.alt, prefix=f"{prefix}-{position}-")
+        picture(chart.name, chart.spec, chart.caption, chart.alt, prefix=f"{prefix}-{position}-")
         for position, chart in enumerate(charts, start=1)
     ]
 
 
-def picture(spec: Spec, caption: str, alt: str, *, prefix: str) -> Picture:
+def picture(name: str, spec: Spec, caption: str, alt: str, *, prefix: str) -> Picture:
     """Returns a specification drawn as SVG. Its ids begin with `prefix`, so several fit on one page.
 
     Title and subtitle become text of the page. Raises Forbidden for a drawing with anything but shapes and text.
@@ -68,7 +69,7 @@ def picture(spec: Spec, caption: str, alt: str, *, prefix: str) -> Picture:
     title, subtitle = titles(spec)
     text = checked(_smaller(svg({name: value for name, value in spec.items() if name != "title"})))
     text = re.sub(r'(<[^>]*\sid=")', rf"\1{prefix}", text).replace("url(#", f"url(#{prefix}")
-    return Picture(title=title, subtitle=subtitle, caption=caption, svg=text, alt=alt)
+    return Picture(name=name, title=title, subtitle=subtitle, caption=caption, svg=text, alt=alt)
 
 
 def checked(drawing: str) -> str:

@@ -38,6 +38,7 @@ def backends(source: SectionInput) -> Iterator[Chart]:
     ordered = sorted(cells, key=lambda cell: (cell.cell.requests is None, cell.cell.clients))
     rows = [_outcome_row(cell) | {"note": _claimed(cell, claimed) if cell.cell.requests else ""} for cell in ordered]
     yield Chart(
+        name="acknowledged-by-backend",
         spec=outcomes.outcomes(rows, title=title, subtitle="All requests of each cell, over all trials."),
         alt=f"{title}. The table of cells below has the same figures.",
     )
@@ -56,6 +57,7 @@ def kept(source: SectionInput) -> Iterator[Chart]:
     elif unjudged:
         title = "What became of the writes; whether any is lost was not judged everywhere"
     yield Chart(
+        name="writes-kept",
         spec=outcomes.outcomes([_outcome_row(cell) for cell in cells], title=title),
         alt=f"{title}. The table of cells below has the same figures.",
     )
@@ -70,6 +72,7 @@ def answered(source: SectionInput) -> Iterator[Chart]:
     rest = f"{count(sent - ok - unknown)} refused, {count(unknown)} without a clear answer"
     title = f"{count(ok)} of {count(sent)} requests acknowledged, {rest}"
     yield Chart(
+        name="requests-answered",
         spec=outcomes.outcomes([_outcome_row(cell) for cell in cells], title=title),
         alt=f"{title}. The table of cells below has the same figures.",
     )
@@ -88,7 +91,11 @@ def bulk_insert(source: SectionInput) -> Iterator[Chart]:
     best = max(rows, key=lambda row: float(str(row["value"])))
     title = f"Most rows per second: {best['text']}, {best['label']}"
     subtitle = "Of one trial per cell."
-    yield Chart(spec=bars.bars(rows, unit="rows/s", title=title, subtitle=subtitle), alt=f"{title}. The table has all.")
+    yield Chart(
+        name="rows-per-second",
+        spec=bars.bars(rows, unit="rows/s", title=title, subtitle=subtitle),
+        alt=f"{title}. The table has all.",
+    )
 
 
 def _backend(cell: CellSummary) -> str:
@@ -145,6 +152,7 @@ def scaling(source: SectionInput) -> Iterator[Chart]:
         return
     title = "; ".join(said)
     yield Chart(
+        name="speed-up",
         spec=speed_up.speed_up(
             rows, title=title, subtitle="Median ratio to one host within repetitions; a short line is what is required."
         ),
@@ -184,6 +192,7 @@ def throughput(source: SectionInput) -> Iterator[Chart]:
         title = "Every strategy lost updates"
     few = "" if percentile == "p99" else f" Some cells have too few requests for a percentile above {percentile}."
     yield Chart(
+        name="strategies",
         spec=strategies.strategies(
             rows, percentile=percentile, title=title, subtitle="Right and low is better. Closed loops omit stalls."
         ),
@@ -210,7 +219,9 @@ def long_transactions(source: SectionInput) -> Iterator[Chart]:
         return
     title = "Slowest quick transaction: " + ", ".join(f"{number(ms)} ms with {cell}" for cell, ms in worst.items())
     subtitle = "Each point is a quick transaction, at the time it was due."
-    yield Chart(spec=requests.over_the_quick(rows, title=title, subtitle=subtitle), alt=f"{title}.")
+    yield Chart(
+        name="long-and-quick", spec=requests.over_the_quick(rows, title=title, subtitle=subtitle), alt=f"{title}."
+    )
 
 
 def _first_of_each(source: SectionInput) -> dict[str, TrialData]:
@@ -238,7 +249,11 @@ def deadlocks(source: SectionInput) -> Iterator[Chart]:
         return
     times = [f"{sum(1 for row in rows if row['kind'] == kind)} {kind}" for kind in requests.PAIRS]
     title = f"{len(rows)} pairs crossed: " + ", ".join(text for text in times if not text.startswith("0 "))
-    yield Chart(spec=requests.pairs(rows, title=title, subtitle="Each mark is a pair of requests."), alt=f"{title}.")
+    yield Chart(
+        name="pairs",
+        spec=requests.pairs(rows, title=title, subtitle="Each mark is a pair of requests."),
+        alt=f"{title}.",
+    )
 
 
 def where_waited(source: SectionInput) -> Iterator[Chart]:
@@ -258,4 +273,8 @@ def where_waited(source: SectionInput) -> Iterator[Chart]:
     cells = len({str(row["cell"]) for row in rows})
     most = max(first, key=lambda cause: first[cause])
     title = f"The slowest 1 % waited longest for: {most} ({whole_percent(first[most] / cells)} of their time)"
-    yield Chart(spec=slowest.slowest(rows, title=title), alt=f"{title}. The table below has all causes.")
+    yield Chart(
+        name="where-the-slowest-waited",
+        spec=slowest.slowest(rows, title=title),
+        alt=f"{title}. The table below has all causes.",
+    )

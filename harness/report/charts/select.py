@@ -45,7 +45,11 @@ def convergence(source: SectionInput) -> Iterator[Chart]:
         else "Every acknowledged write is in the database"
     )
     total = f"{sum(trial.acknowledged.values()):,} acknowledged over {plural(len(rows), 'key')}"
-    yield Chart(spec=correctness.convergence(rows, title=title, subtitle=subtitle), alt=f"{title}: {total}.")
+    yield Chart(
+        name="final-values",
+        spec=correctness.convergence(rows, title=title, subtitle=subtitle),
+        alt=f"{title}: {total}.",
+    )
 
 
 def _change(trial: TrialData, key: str) -> int:
@@ -82,7 +86,12 @@ def isolation(source: SectionInput) -> Iterator[Chart]:
         name = BACKEND_NAMES.get(rows[0]["backend"], "the database")
         count = plural(broken, "anomaly", "anomalies") if broken else "no anomaly"
         title = f"{name}: {count} occurred that is documented as prevented"
-        yield Chart(spec=correctness.isolation(rows, title=title), caption="" if earlier else ISOLATION_NOTE, alt=title)
+        yield Chart(
+            name="anomalies",
+            spec=correctness.isolation(rows, title=title),
+            caption="" if earlier else ISOLATION_NOTE,
+            alt=title,
+        )
 
 
 def pool_sweep(source: SectionInput) -> Iterator[Chart]:
@@ -98,6 +107,7 @@ def pool_sweep(source: SectionInput) -> Iterator[Chart]:
         if knee:
             title = f"From {knee} connections on, more connections gain less than their number"
         yield Chart(
+            name="pool-sizes",
             spec=speed.pool_sweep(rows, knee=knee if isinstance(knee, int) else None, title=title),
             caption="One point per trial, valid trials only.",
             alt=f"{title}: see the table below.",
@@ -122,6 +132,7 @@ def _spread(source: SectionInput) -> Iterator[Chart]:
     title = f"Each of {plural(len(shares), 'app host')} served {each} of the requests"
     rows = [{"host": host, "requests": requests} for host, requests in shares.items()]
     yield Chart(
+        name="spread-over-hosts",
         spec=speed.spread(rows, title=title, subtitle="The dashed line is the even share."),
         caption="Counted by HAProxy.",
         alt=f"{title}: " + ", ".join(f"{host} {requests:,}" for host, requests in shares.items()),
@@ -147,6 +158,7 @@ def _curves(source: SectionInput) -> Iterator[Chart]:
     title = f"Latency by percentile, up to {number(ms)} ms at p{percent:g}"
     closed = any(trial.row.cell.omits_stalls for trial in first.values())
     yield Chart(
+        name="latency-by-percentile",
         spec=speed.percentile_curve(rows, title=title, subtitle="The first trial of each cell whose times hold."),
         caption="Both axes are logarithmic: 90, 99 and 99.9 % are equally far apart, and so are 1, 10 and 100 ms."
         + (" Closed loops omit the stalls that their clients wait through." if closed else ""),
@@ -170,6 +182,7 @@ def _timeline(source: SectionInput) -> Iterator[Chart]:
     if below:
         caption += "Hosts and database are read every 1 to 2 s, so their curves may be off by as much."
     yield Chart(
+        name="over-time",
         spec=over_time.over_time(steps, below, title=title, subtitle=subtitle),
         caption=caption.strip(),
         alt=f"{title}, {subtitle}.",

@@ -104,6 +104,7 @@ def telemetry_fold(
     title = "Hosts and database over time"
     zero = f" Not drawn, because zero all the time: {', '.join(series.zero)}." if series.zero else ""
     chart = picture(
+        "telemetry",
         telemetry.small_multiples(series.points, series.bands, title=title, subtitle="Grey bands are trials."),
         f"A point covers {number(series.bucket_s)} s. The strong line is the mean over this time and over the hosts "
         f"that served, the faint line the highest single reading of a host (over at least half a second).{zero}",

@@ -44,6 +44,7 @@ def capacity_charts(source: SectionInput) -> Iterator[Chart]:
             title = f"{title}: {number(interval[1])} requests/s hold {steps.slo}"
             subtitle += " The band is the 95 % interval of the capacity."
         yield Chart(
+            name="latency-by-load",
             spec=load_curve.load_curve(rows, limits=limits, interval=interval, title=title, subtitle=subtitle),
             caption="One point per trial and percentile. A trial that does not hold broke some limit, or its queue "
             "grew through the window; one that does not count was limited by the load generator, or its requests are "

@@ -72,6 +72,7 @@ def _course(source: SectionInput, trial: TrialData) -> Chart:
     view, label = trial.faults, source.summary.labels[trial.row.cell.name]
     title = f"{label}: at most {_gap_s(source, trial):.1f} s without a success"
     return Chart(
+        name="faults-over-time",
         spec=charts.over_time(
             [asdict(step) for step in view.steps],
             [asdict(band) for band in view.bands],
@@ -137,5 +138,7 @@ def _stories(source: SectionInput) -> Iterator[Fold]:
         title = f"A request that was {story.kind}"
         spec = charts.story([asdict(event) for event in story.events], title=title, subtitle=f"{story.ident}, {label}")
         events = "; ".join(f"{event.where}: {event.what}" for event in story.events)
-        pictures = drawn(f"{source.summary.name} story {number_}", [Chart(spec=spec, alt=f"{title}: {events}.")])
+        pictures = drawn(
+            f"{source.summary.name} story {number_}", [Chart(name="story", spec=spec, alt=f"{title}: {events}.")]
+        )
         yield Fold(title=f"The story of {story.ident}: {story.kind}", blocks=tuple(pictures))

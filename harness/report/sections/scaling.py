@@ -59,6 +59,7 @@ def scaling_charts(source: SectionInput) -> Iterator[Chart]:
         law = _law(fit, 2 * max(hosts for hosts, _ in points)) if isinstance(fit, UslFit) else fit.reason
         title = f"Throughput by app hosts: {bound}"
         yield Chart(
+            name="throughput-by-hosts",
             spec=speed.scaling(
                 [{"hosts": hosts, "rps": rps} for hosts, rps in points],
                 fit if isinstance(fit, UslFit) else None,

@@ -42,7 +42,7 @@ def cycle_charts(source: SectionInput) -> Iterator[Chart]:
         kinds = [str(step[1]) for step in shown["steps"]]
         chain = " ".join(f"{name} -{kind}->" for (name, _), kind in zip(txns, kinds, strict=False))
         alt = f"{title}: {chain} {txns[0][0]}"
-        yield Chart(spec=cycle(txns, kinds, title=title, subtitle=f"{label}."), caption=caption, alt=alt)
+        yield Chart(name="cycle", spec=cycle(txns, kinds, title=title, subtitle=f"{label}."), caption=caption, alt=alt)
         caption = ""
 
 

@@ -148,3 +148,8 @@ def test_reading_order() -> None:
     ]
     for shuffled in itertools.islice(itertools.permutations(wanted), 0, 40320, 4000):
         assert sorted(shuffled, key=reading_order) == wanted
+
+
+def test_a_parameter_whose_name_has_braces_is_shown_as_it_is() -> None:
+    cell = Cell(scenario="bank", params={"{1} {x}": "{y}"})
+    assert "{1} {x} {y}" in labels([cell], None).common

@@ -25,13 +25,13 @@ def test_drawing_with_anything_but_shapes_is_rejected(monkeypatch: pytest.Monkey
     ):
         monkeypatch.setattr("harness.report.charts.drawing.svg", lambda _, shapes=shapes: shapes)
         with pytest.raises(drawing.Forbidden):
-            drawing.picture({}, "", "", prefix="a-")
+            drawing.picture("x", {}, "", "", prefix="a-")
 
 
 def test_ids_of_two_drawings_differ(monkeypatch: pytest.MonkeyPatch) -> None:
     shapes = '<svg><defs><clipPath id="clip0"><rect/></clipPath></defs><g clip-path="url(#clip0)"/></svg>'
     monkeypatch.setattr("harness.report.charts.drawing.svg", lambda _: shapes)
-    one, two = (drawing.picture({}, "", "", prefix=prefix).svg for prefix in ("a-", "b-"))
+    one, two = (drawing.picture("x", {}, "", "", prefix=prefix).svg for prefix in ("a-", "b-"))
     assert one != two
     for svg in (one, two):
         (own,) = re.findall(r'id="([^"]+)"', svg)

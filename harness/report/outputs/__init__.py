@@ -1,0 +1,1 @@
+"""The content of the page in other forms: pictures, Markdown, JSON, JUnit. They are made of the same `Page`."""
