@@ -9,8 +9,9 @@ from __future__ import annotations
 import itertools
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from harness.analysis.stats import percentiles
 from harness.fault_record import FaultRecord
@@ -74,6 +75,18 @@ class Availability:
     def failed(self) -> int:
         """Requests that failed while faults had their effect; those of faults that overlap count twice."""
         return sum(effect.failed for effect in self.effects)
+
+
+def outage_ended(figures: Mapping[str, Any]) -> bool:
+    """Whether the longest time without a success ended in the window, by the fields of an Availability.
+
+    Else `gap_s` is a lower bound: nothing succeeded any more. True where the fields are not known.
+    """
+    names = ("gap_begin_us", "gap_s", "end_us")
+    if any(figures.get(name) is None for name in names):
+        return True
+    begin_us, gap_s, end_us = (float(figures[name]) for name in names)
+    return begin_us + gap_s * 1e6 < end_us - 1
 
 
 def availability(samples: Samples, faults: Sequence[FaultRecord]) -> Availability | None:

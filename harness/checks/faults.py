@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 
-from harness.analysis.availability import Availability, availability
+from harness.analysis.availability import Availability, availability, outage_ended
 from harness.checks import names
 from harness.checks.fault_account import FaultAccount, account
 from harness.checks.fault_recovery import check_no_failed_request, check_recovery, check_rotation, name_of
@@ -104,10 +104,11 @@ def _availability(cell: Cell, seen: Availability, accounted: FaultAccount) -> Fi
     """The figures of the trial, which decide nothing."""
     first = [effect.first_success_s for effect in seen.effects if effect.first_success_s is not None]
     back = [effect.back_s for effect in seen.effects]
-    parts = [f"longest time without a success {seen.gap_s:.2f} s"]
+    numbers = asdict(seen) | {"false_aborted": accounted.false_aborted}
+    lasted = "" if outage_ended(numbers) else " or more: it had not ended with the load"
+    parts = [f"longest time without a success {seen.gap_s:.2f} s{lasted}"]
     parts += [f"first success at most {max(first):.2f} s after the heal"] if first else []
     if back and None not in back:
         parts.append(f"95 % of the rate at most {max(one for one in back if one is not None):.2f} s after it")
     parts.append(f"{accounted.aborted:,} requests failed, {accounted.unknown:,} unknown")
-    numbers = asdict(seen) | {"false_aborted": accounted.false_aborted}
     return finding(cell, names.AVAILABILITY, "shown", ", ".join(parts), **numbers)

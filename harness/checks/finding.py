@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
+from harness.checks import names
 from harness.model import VERDICTS, Cell, Finding, Verdict
 
 
@@ -31,6 +32,8 @@ def judged(findings: Iterable[Finding]) -> list[Finding]:
 
 
 _SUMS = ("lost", "invented")
+_COUNTS = ("ok", "unknown", "applied", *_SUMS)
+"""Figures of the oracle of counters, of which all are sums."""
 
 
 def merge(findings: Sequence[Finding]) -> list[Finding]:
@@ -42,6 +45,7 @@ def merge(findings: Sequence[Finding]) -> list[Finding]:
     for group in groups.values():
         lead = min(group, key=lambda f: VERDICTS.index(f.verdict))
         if len(group) > 1:
+            sums = _COUNTS if lead.check == names.FINAL_VALUE else _SUMS
             same = sum(1 for f in group if f.verdict == lead.verdict)
             lead = Finding(
                 scenario=lead.scenario,
@@ -51,7 +55,7 @@ def merge(findings: Sequence[Finding]) -> list[Finding]:
                 detail=f"{same} of {len(group)} trials {lead.verdict}: {lead.detail}",
                 numbers={
                     **lead.numbers,
-                    **{n: sum(f.numbers.get(n, 0) for f in group) for n in _SUMS if n in lead.numbers},
+                    **{n: sum(f.numbers.get(n, 0) for f in group) for n in sums if n in lead.numbers},
                 },
             )
         merged.append(lead)

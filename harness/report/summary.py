@@ -18,6 +18,8 @@ from harness.report.cell_labels import Labels, labels, reading_order
 from harness.report.formatting import NOTHING
 from harness.store.run_reader import Run
 
+OF_SEVERAL = (names.CLAIM, names.KNEE, names.TIME_RATIO.partition("{")[0])
+"""How the checks begin that compare cells, whose finding has the name of any one of them."""
 NO_REASON = "no reason was recorded"
 
 
@@ -42,6 +44,8 @@ class CellSummary:
     unknown: float | None
     lost: int | None
     """Lost updates as the oracle counted them. With several trials this is the number of one of them: a lower bound."""
+    compared: int | None
+    """Acknowledged writes among which the oracle looked for losses, those of the warm-up too."""
     medians: Mapping[str, float]
     spans: Mapping[str, tuple[float, float]]
     reasons: tuple[str, ...] = ()
@@ -71,6 +75,10 @@ class ScenarioSummary:
     common: str
     findings: tuple[Finding, ...]
     labels: Mapping[str, str] = field(default_factory=dict)
+
+    def label_of(self, finding: Finding) -> str:
+        """Returns the label of the finding's cell; empty for a check that compares cells, which names only one."""
+        return "" if finding.check.startswith(OF_SEVERAL) else self.labels.get(finding.cell, "")
 
     @property
     def has_load(self) -> bool:
@@ -106,22 +114,18 @@ def _scenario(
     for row in rows:
         grouped.setdefault(row.cell.name, []).append(row)
     named = labels([group[0].cell for group in grouped.values()], scenario)
-    lost = {
-        f.cell: _whole(f.numbers.get("lost"))
-        for f in findings
-        if f.check in (names.FINAL_VALUE, names.NEGATIVE_CONTROL)
-    }
+    oracle = {f.cell: f.numbers for f in findings if f.check in (names.FINAL_VALUE, names.NEGATIVE_CONTROL)}
     order = {cell: number for number, cell in enumerate(grouped)}
     return ScenarioSummary(
         name=name,
-        cells=tuple(_cell(group, named, lost.get(cell)) for cell, group in grouped.items()),
+        cells=tuple(_cell(group, named, oracle.get(cell, {})) for cell, group in grouped.items()),
         common=named.common,
         findings=tuple(sorted(findings, key=lambda f: order.get(f.cell, -1))),
         labels=named.short,
     )
 
 
-def _cell(rows: Sequence[TrialResult], named: Labels, lost: int | None) -> CellSummary:
+def _cell(rows: Sequence[TrialResult], named: Labels, oracle: Mapping[str, object]) -> CellSummary:
     valid = [row for row in rows if row.valid]
     timed = [row for row in valid if row.times_valid]
     values = {
@@ -139,7 +143,8 @@ def _cell(rows: Sequence[TrialResult], named: Labels, lost: int | None) -> CellS
         ok=_total(rows, "ok"),
         fail=_total(rows, "fail"),
         unknown=_total(rows, "unknown"),
-        lost=lost,
+        lost=_whole(oracle.get("lost")),
+        compared=_whole(oracle.get("ok")),
         medians={name: statistics.median(known) for name, known in values.items()},
         spans={name: (min(known), max(known)) for name, known in values.items()},
         reasons=tuple(dict.fromkeys(row.reason or NO_REASON for row in rows if not row.valid)),

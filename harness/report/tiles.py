@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from harness.analysis.availability import outage_ended
 from harness.analysis.trial_validity import never_steady
 from harness.checks import names
 from harness.model import BACKEND_NAMES, Finding
@@ -65,7 +66,8 @@ def _kept(scenarios: Sequence[ScenarioSummary]) -> Tile:
     lost = sum(cell.lost or 0 for cell in judged)
     unjudged = any(cell.lost is None for _, cell in shown)
     of = f"of {count(sent)} writes" + (f", {max(cell.cell.clients for _, cell in burst):,} at once" if burst else "")
-    kept = sum(cell.ok or 0 for cell in judged)
+    compared = [cell.compared for cell in judged if cell.compared is not None]
+    kept = sum(compared) if compared else sum(cell.ok or 0 for cell in judged)
     loss = f"{lost:,} of {count(kept)} acknowledged in the run are lost" if lost else f"none of {count(kept)} lost"
     states = (("fail", lost > 0), ("unknown", unjudged), ("pass", ok == sent), ("fail", bool(burst)))
     state = next((state for state, applies in states if applies), "")
@@ -105,7 +107,7 @@ def _rate(scenarios: Sequence[ScenarioSummary]) -> Tile:
             if cells:
                 best = max(cells, key=lambda cell: cell.medians["rps"])
                 how = "" if best.cell.omits_stalls else "in a burst"
-                note = joined(_words(one, best), how)
+                note = joined(("fastest: " if len(cells) > 1 else "") + _words(one, best), how)
                 rate = number(best.medians["rps"])
                 return Tile(label=label, value=rate, note=note, see=one.name, cells=(best.cell.name,))
     return Tile(label=label, value=NOTHING, note=_no_rate(scenarios), state="not measured")
@@ -141,7 +143,7 @@ def _latency(sources: Sequence[SectionInput]) -> Tile:
             few = "" if "p99_ms" in best.medians else "too few requests for a p99"
             unsteady = "not in a steady state" if never_steady(rows) else ""
             p50, p99 = (number(best.medians.get(name)) for name in ("p50_ms", "p99_ms"))
-            at = f"{number(best.medians.get('rps'))} requests/s offered"
+            at = f"at {number(best.medians.get('rps'))} requests/s offered"
             note = joined(at, _words(summary, best), few, unsteady)
             value = f"{p50} / {p99}"
             return Tile(label=f"{label}, ms", value=value, note=note, see=summary.name, cells=(best.cell.name,))
@@ -183,33 +185,38 @@ def _gap(scenarios: Sequence[ScenarioSummary]) -> Iterator[Tile]:
         found = [f for f in one.findings if f.check == names.AVAILABILITY and f.numbers.get("gap_s") is not None]
         if found:
             worst = max(found, key=lambda f: _float(f.numbers["gap_s"]))
+            ended = outage_ended(worst.numbers)
             yield Tile(
-                label="Longest without a success",
-                value=f"{_float(worst.numbers['gap_s']):.1f} s",
-                note=one.labels.get(worst.cell, "under a fault"),
+                label="Longest outage",
+                value=f"{'' if ended else '≥ '}{_float(worst.numbers['gap_s']):.1f} s",
+                note=joined(
+                    "without a success",
+                    one.labels.get(worst.cell, "under a fault"),
+                    "" if ended else "not back when the load ended",
+                ),
                 state="" if worst.verdict == "shown" else worst.verdict,
                 see=one.name,
             )
 
 
 def _sqlite(sources: Sequence[SectionInput]) -> Iterator[Tile]:
-    """The share of a burst that SQLite acknowledged, with the error of the others and its cause."""
+    """The share of a burst that SQLite acknowledged, the error of the rest and its cause, and the share of others."""
     for name in BURSTS:
         for source in sources:
             cells = {
                 cell.cell.backend: cell
                 for cell in reversed(source.summary.cells)
-                if source.summary.name == name and cell.cell.backend != "postgres" and cell.cell.requests and cell.sent
+                if source.summary.name == name and cell.cell.requests and cell.sent
             }
             worst = cells.get("sqlite-naive") or cells.get("sqlite-tuned")
             if worst is None:
                 continue
-            tuned = cells.get("sqlite-tuned")
-            beside = f"; tuned: {percent(_share(tuned))}" if tuned and tuned is not worst else ""
+            others = [cells[name] for name in ("sqlite-tuned", "postgres") if cells.get(name) not in (None, worst)]
+            beside = joined(*(f"{BACKEND_NAMES[c.cell.backend]} {percent(_share(c))}" for c in others))
             yield Tile(
-                label=f"{BACKEND_NAMES[worst.cell.backend].capitalize().replace('sql', 'SQL')} acknowledged",
+                label=BACKEND_NAMES[worst.cell.backend].capitalize().replace("sql", "SQL"),
                 value=percent(_share(worst)),
-                note=f"{_cause(source.errors.get(worst.cell.name, {}), worst)}{beside}",
+                note=f"{_cause(source.errors.get(worst.cell.name, {}), worst)}{'; ' * bool(beside)}{beside}",
                 see=name,
             )
             return
@@ -217,10 +224,12 @@ def _sqlite(sources: Sequence[SectionInput]) -> Iterator[Tile]:
 
 def _cause(errors: Mapping[str, int], cell: CellSummary) -> str:
     if not errors:
-        return f"of {count(cell.sent)} at once" + ("" if cell.ok == cell.sent else ", the errors have no name")
+        return f"acknowledged of {count(cell.sent)} at once" + (
+            "" if cell.ok == cell.sent else ", the errors have no name"
+        )
     error, times = max(errors.items(), key=lambda item: item[1])
-    locked = ": one writer locks the whole file" if "BUSY" in error else ""
-    return f"of {count(cell.sent)} at once; {times:,} x {error or 'an error without a name'}{locked}"
+    locked = ": one writer locks the file" if "BUSY" in error else ""
+    return f"acknowledged of {count(cell.sent)} at once; {times:,} x {error or 'an error without a name'}{locked}"
 
 
 def _share(cell: CellSummary) -> float | None:

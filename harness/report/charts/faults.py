@@ -26,6 +26,7 @@ BAND = theme.YELLOW
 """Drawn pale; the band has its name above it, so colour is not what tells."""
 PANEL = 105
 LATENCIES = {"p50_ms": "median", "max_ms": "longest"}
+SHADES = {"median": PURPLE, "longest": INK}
 STORY_ROW = 34
 
 
@@ -50,9 +51,11 @@ def over_time(rows: Rows, bands: Rows, *, title: str, subtitle: str = "", becaus
     ]
     times = [
         {"at_s": row["at_s"], "percentile": LATENCIES[name], "ms": theme.number(row.get(name))}
-        for name in ("p50_ms", "max_ms")
+        for name in LATENCIES
+        if any(theme.number(row.get(name)) is not None for row in rows)
         for row in rows
     ]
+    drawn = in_order(row["percentile"] for row in times)
     named = [row | {"middle": (row["from_s"] + row["to_s"]) / 2} for row in marked]
     names = {
         "width": WIDTH,
@@ -79,9 +82,9 @@ def over_time(rows: Rows, bands: Rows, *, title: str, subtitle: str = "", becaus
         times,
         {"type": "line", "interpolate": "step-after", "invalid": "break-paths-filter-domains"},
         x | {"title": "seconds since the load began"},
-        axis("ms", "latency (ms, log)", scale={"type": "log"}),
+        axis("ms", "latency (ms, log)", scale={"type": "log"}, axis={"tickCount": 4, "format": ",~g"}),
         marked,
-        color=axis("percentile", None, "nominal", scale={"domain": list(LATENCIES.values()), "range": [PURPLE, INK]}),
+        color=axis("percentile", None, "nominal", scale={"domain": drawn, "range": [SHADES[name] for name in drawn]}),
     )
     body = {"vconcat": [names, rate, failed, latency], "spacing": 8, "resolve": {"scale": {"color": "independent"}}}
     return chart(title, subtitle, [], body)
@@ -91,7 +94,7 @@ def _panel(rows: list[Point], mark: Spec, x: Spec, y: Spec, bands: list[Point], 
     band = {
         "data": {"values": bands},
         "mark": {"type": "rect", "color": BAND, "opacity": 0.35},
-        "encoding": {"x": axis("from_s", None), "x2": {"field": "to_s"}},
+        "encoding": {"x": axis("from_s", x["title"]), "x2": {"field": "to_s"}},
     }
     drawn = {"data": {"values": rows}, "mark": mark, "encoding": {"x": x, "y": y, **channels}}
     return {"width": WIDTH, "height": PANEL, "layer": [band, drawn]}

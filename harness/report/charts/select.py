@@ -15,6 +15,7 @@ from harness.report.charts.lead import where_waited
 from harness.report.formatting import number, percent
 from harness.report.section_input import SectionInput
 from harness.report.trial_data import Second, TrialData
+from harness.scenarios.pool_sweep import KNEE
 from harness.text import plural
 
 LEAST_SECONDS = 5
@@ -105,7 +106,7 @@ def pool_sweep(source: SectionInput) -> Iterator[Chart]:
         knee = next((f.numbers.get("knee") for f in source.summary.findings if f.check == names.KNEE), None)
         title = f"No knee up to {max(int(row['pool']) for row in rows)} connections"
         if knee:
-            title = f"From {knee} connections on, more connections gain less than their number"
+            title = f"Knee at {knee} connections: the first step that gains less than {KNEE:.0%} of its size"
         yield Chart(
             name="pool-sizes",
             spec=speed.pool_sweep(rows, knee=knee if isinstance(knee, int) else None, title=title),

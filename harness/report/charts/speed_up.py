@@ -20,6 +20,7 @@ from harness.report.charts.theme import (
 )  # fmt: skip
 
 HEIGHT = 280
+TIMES = "times the requests of one host"
 IDEAL = "ideal: as many times as hosts"
 
 
@@ -37,7 +38,7 @@ def speed_up(rows: Rows, *, title: str, subtitle: str = "", because: str = "no t
     colour = axis("bound", None, "nominal", scale=colours, legend=None)
     x_scale, y_scale = {"domain": [0, counts[-1]], "nice": False}, {"domain": [0, 1.06 * top], "nice": False}
     x = axis("hosts", "app hosts", axis={"values": counts, "format": "d"}, scale=x_scale)
-    y = axis("value", "times the requests of one host", scale=y_scale)
+    y = axis("value", TIMES, scale=y_scale)
     last = ends(
         [*points, *ideal], series="bound", x="hosts", y="value", ends_at=(0, 1.06 * top), height=HEIGHT, log=False
     )
@@ -48,10 +49,10 @@ def speed_up(rows: Rows, *, title: str, subtitle: str = "", because: str = "no t
         {"mark": {"type": "point", "size": 60}, "encoding": {"x": x, "y": y, "color": colour}},
         {"data": {"values": numbers(rows, "hosts", "low", "high", above=0)},
          "mark": {"type": "rule", "strokeWidth": 2},
-         "encoding": {"x": x, "y": axis("low", None, scale=y_scale), "y2": {"field": "high"}, "color": colour}},
+         "encoding": {"x": x, "y": axis("low", TIMES, scale=y_scale), "y2": {"field": "high"}, "color": colour}},
         {"data": {"values": numbers(rows, "hosts", "wanted", above=0)},
-         "mark": {"type": "tick", "thickness": 2, "size": 22, "color": INK},
-         "encoding": {"x": x, "y": axis("wanted", None, scale=y_scale)}},
+         "mark": {"type": "tick", "orient": "horizontal", "thickness": 2, "size": 22, "color": INK},
+         "encoding": {"x": x, "y": axis("wanted", TIMES, scale=y_scale)}},
         labels(last, x="hosts", x_scale=x_scale, y_scale=y_scale, colour=colour),
     ]  # fmt: skip
     return chart(title, subtitle, points, {"width": WIDTH - ROOM, "height": HEIGHT, "layer": layers})

@@ -28,10 +28,6 @@ def small_multiples(
     panels = in_order(row["panel"] for row in points)
     domain = [min(row["begin"] for row in bands), max(row["end"] for row in bands)]
     x = axis("second", None, scale={"domain": domain, "nice": False}, axis={"labels": False, "ticks": False})
-    band: Spec = {
-        "data": {"values": bands}, "mark": {"type": "rect", "color": FAINT, "opacity": 0.6},
-        "encoding": {"x": x | {"field": "begin"}, "x2": {"field": "end"}},
-    }  # fmt: skip
     views: list[Spec] = []
     for panel in panels:
         of_panel = [row for row in points if row["panel"] == panel]
@@ -41,6 +37,10 @@ def small_multiples(
                               "symbolOpacity": 1, "offset": 8})  # fmt: skip
         last = panel == panels[-1]
         time = x | ({"title": "seconds since the run began", "axis": {"tickCount": 8}} if last else {})
+        band: Spec = {
+            "data": {"values": bands}, "mark": {"type": "rect", "color": FAINT, "opacity": 0.6},
+            "encoding": {"x": time | {"field": "begin"}, "x2": {"field": "end"}},
+        }  # fmt: skip
         lines: list[Spec] = [
             {
                 "mark": {"type": "line", "strokeWidth": width, "opacity": opacity, "strokeCap": "round"},

@@ -59,7 +59,7 @@ CONFIG: Spec = {
     },
     "legend": {
         "orient": "bottom", "labelFontSize": 12, "title": None, "symbolStrokeWidth": 2.5, "labelLimit": 230,
-        "columns": 2, "symbolSize": 90, "labelColor": INK, "symbolStrokeColor": INK,
+        "columns": 2, "symbolSize": 90, "labelColor": INK,
     },
     "header": {"labelFontSize": 12, "labelFontWeight": 600, "labelColor": INK, "title": None},
     "view": {"stroke": None},

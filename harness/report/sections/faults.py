@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from harness.analysis.availability import outage_ended
 from harness.checks import names
 from harness.model import Finding
 from harness.report.charts import faults as charts
@@ -25,11 +26,11 @@ HEAD = (
 )  # fmt: skip
 MOST_STORIES = 12
 NOTE = (
-    "Longest without a success: the longest time in the window in which no request succeeded. First success and rate "
-    "back (95 % of the rate before) count from the heal. Failed: surely not applied; unknown: applied or not, which "
-    "the ledger tells afterwards. Latencies count from the instant at which a request was due. Lost: acknowledged, and "
-    "neither in ledger nor counter; doubled: applied more than once; invented: applied though never sent; falsely "
-    "refused: said to be surely not applied, and applied."
+    "Longest without a success: the longest time in the window in which no request succeeded; ≥: it had not ended when "
+    "the load did. First success and rate back (95 % of the rate before) count from the heal. Failed: surely not "
+    "applied; unknown: applied or not, which the ledger tells afterwards. Latencies count from the instant at which a "
+    "request was due. Lost: acknowledged, and neither in ledger nor counter; doubled: applied more than once; "
+    "invented: applied though never sent; falsely refused: said to be surely not applied, and applied."
 )
 
 
@@ -55,12 +56,13 @@ def fault_blocks(source: SectionInput) -> Iterator[Block]:
 def fault_headline(summary: ScenarioSummary) -> str:
     """Returns `0 of 412,000 acknowledged writes lost under 17 faults, at most 5.1 s without a success`."""
     accounts = [f.numbers for f in summary.findings if f.check == names.NOTHING_LOST and f.numbers.get("faults")]
-    gaps = [f.numbers["gap_s"] for f in summary.findings if f.check == names.AVAILABILITY and f.numbers.get("faults")]
+    gaps = [f.numbers for f in summary.findings if f.check == names.AVAILABILITY and f.numbers.get("faults")]
     if not accounts or any(f.verdict == "fail" for f in summary.findings):
         return ""
     acknowledged = sum(one["acknowledged"] for one in accounts)
     faults = plural(sum(one["faults"] for one in accounts), "fault")
-    longest = f", at most {max(gaps):.1f} s without a success" if gaps else ""
+    bound = "at most" if all(map(outage_ended, gaps)) else "at least"
+    longest = f", {bound} {max(gap['gap_s'] for gap in gaps):.1f} s without a success" if gaps else ""
     return f"0 of {acknowledged:,} acknowledged writes lost under {faults}{longest}"
 
 
@@ -70,7 +72,9 @@ def _with_course(source: SectionInput) -> Iterator[TrialData]:
 
 def _course(source: SectionInput, trial: TrialData) -> Chart:
     view, label = trial.faults, source.summary.labels[trial.row.cell.name]
-    title = f"{label}: at most {_gap_s(source, trial):.1f} s without a success"
+    title = f"{label}: {_gap_s(source, trial):.1f} s without a success"
+    if not outage_ended(_figures(source, trial)):
+        title = f"{label}: no success in the last {_gap_s(source, trial):.1f} s of the load"
     return Chart(
         name="faults-over-time",
         spec=charts.over_time(
@@ -115,7 +119,7 @@ def _row(source: SectionInput, trial: TrialData) -> Sequence[Value]:
     seen = "; ".join(fault.seen or f"not seen: {fault.problem}" for fault in evidence.faults) if evidence else ""
     return (
         Value(source.summary.labels[trial.row.cell.name], seen[:160]),
-        Value(number(figures.get("gap_s"))),
+        Value(("" if outage_ended(figures) else "≥ ") + number(figures.get("gap_s"))),
         *(Value(_latest(effects, name)) for name in ("first_success_s", "back_s")),
         *(Value(count(account.get(name))) for name in ("aborted", "unknown", "unknown_applied")),
         *(Value(number(figures.get(f"p99_{when}_ms"))) for when in ("before", "during", "after")),

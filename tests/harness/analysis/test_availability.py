@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 import pytest
 
-from harness.analysis.availability import availability
+from harness.analysis.availability import availability, outage_ended
 from harness.fault_record import FaultRecord, PlannedFault
 from tests.support.histories import Columns, history
 
@@ -38,6 +39,8 @@ def test_an_outage_that_ends_is_as_long_as_it_was() -> None:
     assert seen is not None
     assert seen.gap_s == pytest.approx(3.0, abs=0.02)
     assert seen.rate_before == pytest.approx(100, rel=0.02)
+    assert outage_ended(asdict(seen))
+    assert outage_ended({"gap_s": seen.gap_s}), "a record without the instants"
     (effect,) = seen.effects
     assert effect.gap_s == pytest.approx(3.0, abs=0.02)
     assert effect.accepted_success_s == pytest.approx(1.0, abs=0.02)
@@ -56,6 +59,7 @@ def test_an_outage_that_does_not_end_counts_until_the_end() -> None:
     assert effect.back_s is None
     assert effect.until_us == seen.end_us
     assert (effect.failed, effect.unknown) == (0, 600)
+    assert not outage_ended(asdict(seen))
 
 
 def test_a_rate_that_does_not_return_is_no_recovery() -> None:

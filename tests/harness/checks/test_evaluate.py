@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from harness.checks import names
 from harness.checks.evaluate import evaluate, judge_trial, verdict_of
 from harness.checks.finding import finding, judged, merge, worst
 from harness.checks.required_evidence import NEEDS, PARTS
@@ -230,3 +231,10 @@ def test_a_broken_trial_without_results_is_unknown_with_its_reason() -> None:
     assert (found.verdict, found.detail) == ("unknown", "nothing to check: the load agent died")
     counted = replace(broken, outcome_counts={"main": {}})  # type: ignore[arg-type]
     assert judge_trial(scenario(check=lambda _: [finding(CELL, "c", "pass", "")]), counted)[0].verdict == "pass"
+
+
+def test_the_oracles_counts_of_all_trials_add_up() -> None:
+    each = [finding(CELL, names.FINAL_VALUE, True, "", ok=1000, unknown=n, applied=1000 + n, lost=0) for n in (0, 1)]
+    assert merge(each)[0].numbers == {"ok": 2000, "unknown": 1, "applied": 2001, "lost": 0}
+    each = [finding(CELL, names.ACKNOWLEDGED, True, "", ok=1000, expected=1000) for _ in range(2)]
+    assert merge(each)[0].numbers == {"ok": 1000, "expected": 1000}, "of one trial, as its sentence"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 
 from harness.checks import names
 from harness.model import Cell, Finding
-from harness.report.page import Page
+from harness.report.page import Page, render
 from harness.report.tiles import Tile
 from tests.support.builders import Made, concurrent, found, quickstart, store
 from tests.support.pages import page_of
@@ -32,6 +33,14 @@ def test_acknowledged_and_lost_are_of_the_burst(tmp_path: Path) -> None:
     tile = tiles(page_of(quickstart(tmp_path)))["Acknowledged / lost"]
     assert (tile.value, tile.state, tile.see) == ("2,000 / 0", "pass", "concurrent-writes")
     assert tile.note == "of 2,000 writes, 1,000 at once; none of 2,000 lost"
+
+
+def test_losses_are_counted_among_the_writes_that_the_oracle_compared(tmp_path: Path) -> None:
+    """Those of the warm-up too, as in the criterion."""
+    findings = [found(concurrent(), "final value", lost=0, ok=1000), found(CLOSED, "final value", lost=0, ok=7500)]
+    shown = page(tmp_path, [Made(cell=concurrent()), Made(cell=CLOSED, ok=5000)], findings)
+    assert tiles(shown)["Acknowledged / lost"].note.endswith("none of 8,500 lost")
+    assert "0 of 8,500 lost" in shown.answers[1].because
 
 
 def test_a_lost_update_of_any_scenario_fails_the_tile(tmp_path: Path) -> None:
@@ -87,7 +96,7 @@ def test_latency_is_of_an_open_load_only(tmp_path: Path) -> None:
     made = [Made(cell=CLOSED), Made(cell=OPEN, figures={"p50_ms": 12.5, "p99_ms": 40.0, "rps": 880.0}, steady=True)]
     shown = tiles(page(tmp_path / "open", made))["p50 / p99, ms"]
     assert (shown.value, shown.cells) == ("12.5 / 40.0", (OPEN.name,))
-    assert shown.note.startswith("880 requests/s offered")
+    assert shown.note.startswith("at 880 requests/s offered")
 
 
 def test_latency_of_a_load_that_was_never_steady_says_so(tmp_path: Path) -> None:
@@ -111,15 +120,23 @@ def test_tiles_about_faults_and_sqlite_are_only_where_they_were_measured(tmp_pat
     assert len(without) == 4
     naive = concurrent(backend="sqlite-naive")
     fault = Cell(scenario="faults", mode="open", rate=90.0, params={"fault": "db-crash"})
-    made = [Made(cell=naive, ok=80, fail=920, errors={"SQLITE_BUSY": 920}), Made(cell=fault)]
+    made = [Made(cell=naive, ok=80, fail=920, errors={"SQLITE_BUSY": 920}), Made(cell=concurrent()), Made(cell=fault)]
     shown = tiles(page(tmp_path / "with", made, [found(fault, names.AVAILABILITY, "shown", gap_s=4.5)]))
-    assert shown["Longest without a success"].value == "4.5 s"
-    assert shown["Naive SQLite acknowledged"].value == "8.00 %"
-    assert "920 x SQLITE_BUSY: one writer locks the whole file" in shown["Naive SQLite acknowledged"].note
+    assert (shown["Longest outage"].value, shown["Longest outage"].note) == (
+        "4.5 s",
+        "without a success, db-crash, upsert",
+    )
+    assert shown["Naive SQLite"].value == "8.00 %"
+    assert shown["Naive SQLite"].note == (
+        "acknowledged of 1,000 at once; 920 x SQLITE_BUSY: one writer locks the file; PostgreSQL 100 %"
+    )
 
 
 def test_an_empty_run_has_tiles_that_say_why(tmp_path: Path) -> None:
-    assert all(tile.state == "not measured" and tile.note for tile in page_of(store(tmp_path)).tiles)
+    empty = page_of(store(tmp_path))
+    assert all(tile.state == "not measured" and tile.note for tile in empty.tiles)
+    shown = re.findall("<strong>(.*?)</strong>", render(empty).split('class="tiles"')[1].split("</ul>")[0])
+    assert [re.sub("<.*?>", "", text).count(DASH) for text in shown] == [1] * len(empty.tiles), "one dash each"
 
 
 @pytest.mark.parametrize(

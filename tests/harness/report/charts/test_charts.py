@@ -11,12 +11,14 @@ from typing import Any
 
 import pytest
 import vl_convert
+from markupsafe import escape
 
 from harness.analysis.scaling_law import UslFit, fit_usl
 from harness.report.charts import (
     bars,
     correctness,
     drawing,
+    faults,
     line_ends,
     outcomes,
     over_time,
@@ -85,6 +87,11 @@ CHARTS: dict[str, tuple[Callable[..., theme.Spec], Rows, dict[str, Any]]] = {
             for name, lost in (("naive SQLite", 0), ("PostgreSQL", 4))
         ],
         {},
+    ),
+    "fault_course": (
+        faults.over_time,
+        [{"at_s": s, "ok": 9, "fail": 1, "unknown": 0, "p50_ms": 5.0, "max_ms": 9.0} for s in range(4)],
+        {"bands": [{"fault": "db-crash", "from_s": 1.0, "to_s": 2.0}]},
     ),
     "speed_up": (
         speed_up.speed_up,
@@ -375,3 +382,22 @@ def test_a_bar_of_outcomes_has_the_width_of_all_requests() -> None:
     assert parts == {"acknowledged": 7.7, "refused": 91.5, "unknown": 0.5, "acknowledged, then lost": 0.3}
     assert "3 of them lost" in draw(spec)
     assert "claimed: 30 %" in draw(outcomes.outcomes([row | {"lost": 0}], title="t"))
+
+
+@pytest.mark.parametrize("name", CHARTS)
+def test_the_titles_of_all_axes_are_drawn(name: str) -> None:
+    """Layers share their axes: a title of None in one of them can win."""
+    make, rows, more = CHARTS[name]
+    spec = make(rows, title="t", **more)
+    drawn = drawing.picture(spec, "", "", prefix="c-").svg
+    for channel in ("x", "y"):
+        for axis in values(spec, channel):
+            if isinstance(axis, Mapping) and axis.get("axis", "") is not None and axis.get("title"):
+                assert str(escape(axis["title"])).replace("&#39;", "'") in drawn, axis
+
+
+def test_what_is_required_is_a_line_across() -> None:
+    drawn = speed_up.speed_up([{"bound": "pool-bound", "hosts": n, "value": n, "wanted": n} for n in (1, 2)], title="t")
+    (tick,) = [layer["mark"] for layer in drawn["layer"] if layer["mark"]["type"] == "tick"]
+    assert tick["orient"] == "horizontal"
+    assert speed_up.TIMES in draw(drawn)

@@ -69,10 +69,25 @@ def test_each_fault_has_its_course_and_the_worst_comes_first(tmp_path: Path) -> 
     blocks = blocks_of(only_section(run))
     first = next(block for block in blocks if type(block).__name__ == "Picture")
     assert "db-crash" in first.alt
-    assert "at most 2.5 s without a success" in first.alt
+    assert "db-crash: 2.5 s without a success" in first.alt
     fold = next(block for block in blocks if isinstance(block, Fold) and "faults over time" in block.title)
     assert len(fold.blocks) == 2
-    assert "at most 2.5 s" in render(page_of(run))
+    assert "db-crash: 2.5 s without a success" in render(page_of(run))
+
+
+def test_an_outage_that_the_load_did_not_outlast_is_a_lower_bound(tmp_path: Path) -> None:
+    run = run_of(tmp_path, app_kill=trial("app-kill"), db_crash=trial("db-crash", out=(4.0, 99.0)))
+    section, page = only_section(run), page_of(run)
+    rows = {row["fault"].text: row["longest without a success, s"].text for row in rows_of(section, CAPTION)}
+    assert rows["db-crash"].startswith("≥ ")
+    assert not rows["app-kill"].startswith("≥ ")
+    assert section.picture is not None
+    assert section.picture.title.startswith("db-crash: no success in the last ")
+    (tile,) = [tile for tile in page.tiles if tile.label == "Longest outage"]
+    assert tile.value.startswith("≥ ")
+    assert tile.note == "without a success, db-crash, not back when the load ended"
+    (figures,) = [line for line in section.findings if line.check == "availability" and "db-crash" in line.about]
+    assert "s or more: it had not ended with the load" in figures.detail
 
 
 def test_the_headline_counts_acknowledged_writes_and_faults(tmp_path: Path) -> None:
@@ -114,6 +129,9 @@ def test_the_course_is_drawn_with_and_without_bands(bands: list[dict[str, object
     drawn = svg(over_time(rows, bands, title="A title"))
     assert ("db-crash" in drawn) == bool(bands)
     assert "No data: no request was sent" in svg(over_time([], bands, title="A title"))
+    assert "seconds since the load began" in drawn
+    assert ">median<" in drawn
+    assert ">longest<" not in drawn, "no line, no legend"
 
 
 def test_a_story_is_drawn_with_long_and_hostile_lines() -> None:
