@@ -166,26 +166,38 @@ def answer(criterion: Criterion, run: Run, findings: Sequence[Finding]) -> Answe
 def _states(criterion: Criterion, run: Run, findings: Sequence[Finding]) -> Iterator[tuple[State, str]]:
     """Yields the states that apply with their reasons; the first one is the answer."""
     verdict = worst(f.verdict for f in findings)
-    for finding in findings:
-        if finding.verdict == verdict == "fail":
-            yield "fail", f"{_source(finding)}: {finding.detail}"
+    if verdict == "fail":
+        yield "fail", _reason(criterion, [f for f in findings if f.verdict == "fail"], "fails", "fail")
     absent = [name for name in criterion.needs if not any(f.scenario == name for f in findings)]
     if absent or not findings:
         gaps = [gap for gap in (criterion.gap(findings),) if gap and findings]
         reason = "; ".join([*gaps, *(_absence(name, run) for name in absent)]) or "there are no findings"
         so_far = f" ({plural(len(findings), 'check')} of the other scenarios pass)" if verdict == "pass" else ""
         yield "not measured", reason + so_far
-    for finding in findings:
-        if finding.verdict == verdict == "unknown":
-            yield "unknown", f"{_source(finding)}: {finding.detail}"
+    if verdict == "unknown" and findings:
+        yield "unknown", _reason(criterion, [f for f in findings if f.verdict == "unknown"], "is open", "are open")
     for finding in findings:
         if reason := _invalid(finding, run.rows):
             yield "unknown", f"{_source(finding)} is based on an invalid trial: {reason}"
     if gap := criterion.gap(findings):
         yield "not measured", gap
-    quoted = [f for f in findings if criterion.quotes and f.check.startswith(criterion.quotes)][-1:] or findings[:1]
+    quoted = _quoted(criterion, findings)
     more = f", and {plural(len(findings) - 1, 'more check')}" if len(findings) > 1 else ""
-    yield "pass", f"{_source(quoted[0])}: {quoted[0].detail}{more}{criterion.bound(run, findings)}"
+    yield "pass", f"{_source(quoted)}: {quoted.detail}{more}{criterion.bound(run, findings)}"
+
+
+def _reason(criterion: Criterion, against: Sequence[Finding], one: str, several: str) -> str:
+    """Returns the finding that says most about the criterion, and how many others are like it."""
+    quoted, others = _quoted(criterion, against), len(against) - 1
+    more = f"; {plural(others, 'more check')} {one if others == 1 else several}" if others else ""
+    return f"{_source(quoted)}: {quoted.detail}{more}"
+
+
+def _quoted(criterion: Criterion, findings: Sequence[Finding]) -> Finding:
+    """Of the findings, those of the scenarios that the criterion needs and of the checks that it quotes come first."""
+    needed = [f for f in findings if f.scenario in criterion.needs] or findings
+    quoted = [f for f in needed if criterion.quotes and f.check.startswith(criterion.quotes)]
+    return quoted[-1] if quoted else needed[0]
 
 
 def _invalid(finding: Finding, rows: Sequence[TrialResult]) -> str:

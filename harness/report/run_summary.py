@@ -97,10 +97,11 @@ def _against(findings: Sequence[Finding], verdict: str) -> str:
     if not against:
         return "no finding gives the reason" if findings else "no check was made"
     verb = {"fail": "fail" if len(against) > 1 else "fails", "unknown": "could not be answered"}[verdict]
-    first = against[0]
+    first, where = against[0], list(dict.fromkeys(finding.scenario for finding in against))
     lead = "first: " if len(against) > 1 else ""
+    among = f" ({', '.join(where)})" if len(where) > 1 else ""
     return (
-        f"{len(against)} of {plural(len(judged(findings)), 'check')} {verb}; "
+        f"{len(against)} of {plural(len(judged(findings)), 'check')} {verb}{among}; "
         f"{lead}{first.scenario}, {first.check}: {first.detail.split('; ')[0]}"
     )
 

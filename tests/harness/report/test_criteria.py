@@ -195,3 +195,19 @@ def test_no_lost_update_is_claimed_with_its_bound(tmp_path: Path) -> None:
     findings = [found(cell, "final value", lost=0, ok=1000) for cell in cells]
     result = answer(LOST, tmp_path, findings)
     assert result.because.endswith("; 0 of 2,000 lost: a share below 0.15 % at 95 % confidence")
+
+
+def test_a_failure_is_quoted_from_the_scenario_that_the_criterion_needs(tmp_path: Path) -> None:
+    other = found("pool-sweep", "t(5) < 0.3 t(1)", "fail", "0.64")
+    fault = found(Cell(scenario="faults"), "recovers by itself", "fail", "db-crash: it did not")
+    result = answer(RELIABLE, tmp_path, [other, fault])
+    assert result.because == "faults, recovers by itself: db-crash: it did not; 1 more check fails"
+    slow = [found(Cell(scenario="scaling", hosts=n), f"speed-up {n} hosts", "fail", f"of {n}") for n in (2, 4, 8)]
+    result = answer(SCALING, tmp_path / "b", [found(Cell(scenario="scaling"), "spread", "fail"), *slow])
+    assert result.because == "scaling, speed-up 8 hosts: of 8; 3 more checks fail"
+
+
+def test_the_writes_of_the_needed_scenario_are_quoted(tmp_path: Path) -> None:
+    later = found(Cell(scenario="faults"), "final value", detail="116 for 116", lost=0, ok=116)
+    result = answer(LOST, tmp_path, [*passing(concurrent()), later])
+    assert result.because.startswith("concurrent-writes, final value: ")

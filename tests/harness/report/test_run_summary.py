@@ -25,6 +25,11 @@ CELL = Cell(scenario="throughput")
             [found(CELL, "a", "unknown", "why"), found(CELL, "b", "unknown")],
             "2 of 2 checks could not be answered; first: throughput, a: why",
         ),
+        (
+            "fail",
+            [found(CELL, "a", "fail", "why"), found("faults", "b", "fail")],
+            "2 of 2 checks fail (throughput, faults); first: throughput, a: why",
+        ),
         ("unknown", [], "no check was made"),
         ("invalid", [found(CELL, "spread")], "1 of 2 trials is invalid; no claim is based on it; first: CPU 97 %"),
     ],
