@@ -101,8 +101,10 @@ def _machine(hosts: list[str], readings: list[TelemetryTotals]) -> MachineLoad:
 
 
 def _reason(machine: MachineLoad) -> str:
+    first, *others = machine.hosts
+    where = f"{first} and {len(others)} other hosts" if len(others) > 2 else ", ".join(machine.hosts)
     stolen = f", of which a hypervisor took {machine.stolen:.0%}" if machine.stolen > 0.005 else ""
     return (
-        f"other programs used {machine.foreign:.0%} of the CPU of the machine of {', '.join(machine.hosts)}{stolen} "
+        f"other programs used {machine.foreign:.0%} of the CPU of the machine of {where}{stolen} "
         f"(limit {LIMIT:.0%}): end them, or measure when the machine is quiet"
     )

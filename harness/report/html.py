@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from base64 import b64encode
 from pathlib import Path
 
@@ -21,7 +22,7 @@ def as_html(template: str, **content: object) -> str:
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
         undefined=StrictUndefined,
-        finalize=lambda value: printable(value) if type(value) is str else value,
+        finalize=lambda value: _unbroken(printable(value)) if type(value) is str else value,
         trim_blocks=True,
         lstrip_blocks=True,
     )
@@ -31,6 +32,11 @@ def as_html(template: str, **content: object) -> str:
         style=style, style_hash=f"sha256-{digest}", symbols=SYMBOLS, **content
     )
     return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def _unbroken(text: str) -> str:
+    """Returns the text with a number and its per cent sign on one line."""
+    return re.sub(r"(?<=\d) %(?!\w)", "\N{NO-BREAK SPACE}%", text)
 
 
 def _dark_drawings() -> str:

@@ -37,6 +37,8 @@ from harness.store.manifest import RigRecord
 from harness.store.rig_cores import created_hosts, shares_cores
 from harness.text import plural
 
+WORK = "Most requests add 1 to a counter: HTTP to the service, which keeps the counters in the database."
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Page:
@@ -132,7 +134,7 @@ def _rig(rig: RigRecord) -> Picture | None:
     shared = shares_cores(rig)
     drawing = rig_drawing(rig, shared_cores=shared)
     return (
-        Picture(name="rig", caption="", svg=checked(drawing), alt=rig_words(rig, shared_cores=shared))
+        Picture(name="rig", caption=WORK, svg=checked(drawing), alt=rig_words(rig, shared_cores=shared))
         if drawing
         else None
     )

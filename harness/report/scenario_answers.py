@@ -12,6 +12,7 @@ from harness.checks import names
 from harness.model import BACKEND_NAMES, Finding
 from harness.report.formatting import count, number, percent
 from harness.report.section_input import SectionInput
+from harness.report.sections.faults import fault_headline
 from harness.report.summary import CellSummary, ScenarioSummary
 from harness.text import plural
 
@@ -126,6 +127,40 @@ def long_transactions(source: SectionInput) -> str:
     found = source.summary.findings
     p90, waits = _first(found, names.QUICK_P90), _first(found, names.HELD_ROW_WAITS)
     return " ".join(f"{_sentence(f.detail)}." for f in (p90, waits) if f)
+
+
+def bulk_insert(source: SectionInput) -> str:
+    """Returns the most and the fewest rows per second by batch size, and that no request was stored in part."""
+    found = {f.cell: f for f in source.summary.findings if f.check == names.ALL_OR_NOTHING and f.verdict == "pass"}
+    rates = [
+        (float(rate), cell.label)
+        for cell in source.summary.cells
+        if cell.cell.name in found and isinstance(rate := found[cell.cell.name].numbers.get("rows_per_s"), int | float)
+    ]
+    if not rates:
+        return ""
+    (most, where), (least, elsewhere) = max(rates), min(rates)
+    beside = f", {number(least)} with {elsewhere}" if len(rates) > 1 else ""
+    return f"Most rows per second: {number(most)} with {where}{beside}. Each request left all its rows or none."
+
+
+def connections(source: SectionInput) -> str:
+    """Returns what was served at once, then what was refused beyond the server's limit and served afterwards."""
+    found = [f for f in source.summary.findings if f.verdict == "pass"]
+    at_once, served, refused, recovered = (
+        _first(found, check)
+        for check in (names.CONCURRENT_REQUESTS, names.ACKNOWLEDGED, names.CLEAN_REFUSAL, names.RECOVERY)
+    )
+    parts = [f"{at_once.detail}: {served.detail}." if at_once and served else ""]
+    if refused and recovered:
+        parts.append(f"Beyond max_connections {refused.detail.split(':')[0]}; {recovered.detail}.")
+    return " ".join(filter(None, parts))
+
+
+def faults(source: SectionInput) -> str:
+    """Returns what was lost, under how many faults, and the longest time without a success."""
+    said = fault_headline(source.summary)
+    return f"{said}." if said else ""
 
 
 def pool_sweep(source: SectionInput) -> str:

@@ -51,7 +51,9 @@ def _scaling(source: SectionInput) -> Iterator[Chart]:
 
 SCENARIO_EXTRAS: Mapping[str, ScenarioExtras] = {
     "bulk-insert": ScenarioExtras(
-        charts=lead.bulk_insert, blocks=numbers_table("Rows per second", names.ALL_OR_NOTHING, {"rows_per_s": "rows/s"})
+        charts=lead.bulk_insert,
+        blocks=numbers_table("Rows per second", names.ALL_OR_NOTHING, {"rows_per_s": "rows/s"}),
+        answer=answers.bulk_insert,
     ),
     "capacity": ScenarioExtras(charts=capacity_charts, blocks=capacity_blocks, headline=capacity_headline),
     "concurrent-writes": ScenarioExtras(
@@ -60,13 +62,13 @@ SCENARIO_EXTRAS: Mapping[str, ScenarioExtras] = {
         answer=answers.concurrent_writes,
         counts_by_key=True,
     ),
-    "connections": ScenarioExtras(charts=lead.answered),
+    "connections": ScenarioExtras(charts=lead.answered, answer=answers.connections),
     "deadlocks": ScenarioExtras(charts=lead.deadlocks, answer=answers.deadlocks, shows_requests=True),
     "isolation": ScenarioExtras(charts=select.isolation, blocks=isolation_blocks, answer=answers.isolation),
     "long-transactions": ScenarioExtras(
         charts=lead.long_transactions, answer=answers.long_transactions, shows_requests=True
     ),
-    "faults": ScenarioExtras(charts=fault_charts, blocks=fault_blocks, headline=fault_headline),
+    "faults": ScenarioExtras(charts=fault_charts, blocks=fault_blocks, headline=fault_headline, answer=answers.faults),
     "list-append": ScenarioExtras(charts=cycle_charts, blocks=transaction_blocks),
     "bank": ScenarioExtras(
         blocks=numbers_table(

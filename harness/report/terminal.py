@@ -19,6 +19,7 @@ from harness.isolation import matrix
 from harness.model import Finding
 from harness.report import pairs
 from harness.report.formatting import NOTHING, SYMBOLS, count, figure
+from harness.report.notices import with_labels
 from harness.report.run_summary import RunSummary
 from harness.report.summary import CellSummary, ScenarioSummary
 from harness.report.trial_data import isolation_rows
@@ -98,7 +99,7 @@ def _findings(scenario: ScenarioSummary) -> Iterator[tuple[str, str]]:
         if one.verdict == "pass":
             passed.setdefault(one.check, []).append(one)
         else:
-            label = scenario.labels.get(one.cell, "")
+            label = scenario.label_of(one)
             cell = f" [{label}]" if label and len(scenario.cells) > 1 else ""
             yield SYMBOLS[one.verdict], f"{one.check}{cell}: {one.detail}"
     for check, group in passed.items():
@@ -110,7 +111,8 @@ def _rest(summary: RunSummary, width: int) -> Iterator[str]:
     """Returns what is about the whole run: notes, success criteria, verdict."""
     manifest = summary.run.manifest
     notes = [f"skipped: {name}: {why}" for name, why in manifest.skipped.items()]
-    notes += [f"! {text}" for text in manifest.warnings]
+    labels = {cell: label for scenario in summary.scenarios for cell, label in scenario.labels.items()}
+    notes += [f"! {with_labels(text, labels)}" for text in manifest.warnings]
     notes += [
         f"! invalid: {scenario.name}, {cell.label}: {reason}"
         for scenario in summary.scenarios

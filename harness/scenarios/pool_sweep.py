@@ -139,7 +139,7 @@ def judge(trials: Sequence[TrialRecord]) -> Sequence[Finding]:
     findings = []
     for large, small, limit in RATIOS:
         found = ratio(blocks.get(small, {}), blocks.get(large, {}))
-        findings.append(_check_ratio(cell, names.TIME_RATIO.format(large, limit, small), found, limit))
+        findings.append(_check_ratio(cell, large, small, found, limit))
     gains = ((a, b, ratio(blocks[b], blocks[a])) for a, b in itertools.pairwise(medians))
     knee = next((b for a, b, gain in gains if gain and gain.value / (b / a) < KNEE), None)
     times_by_pool = ", ".join(f"{pool}: {seconds:.2f} s" for pool, seconds in medians.items())
@@ -151,11 +151,13 @@ def judge(trials: Sequence[TrialRecord]) -> Sequence[Finding]:
     return findings
 
 
-def _check_ratio(cell: Cell, name: str, found: BlockRatio | None, limit: float) -> Finding:
-    """The ratio of two times is below the limit; unknown if its interval includes the limit."""
+def _check_ratio(cell: Cell, large: int, small: int, found: BlockRatio | None, limit: float) -> Finding:
+    """The ratio of the times of two pools is below the limit; unknown if its interval includes the limit."""
+    name = names.TIME_RATIO.format(large, limit, small)
     if found is None:
         return finding(cell, name, "unknown", "no block has valid trials of both pools")
-    text = f"ratio {found.value:.2f}{found.basis}, required: below {limit}"
+    text = f"a pool of {large} takes {found.value:.2f}{found.basis} of the time of a pool of {small}"
+    text += f", required: below {limit}"
     numbers = {"ratio": found.value, "wanted": limit}
     if found.interval:
         numbers |= {"low": found.interval.low, "high": found.interval.high}

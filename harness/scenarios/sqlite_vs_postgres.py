@@ -28,7 +28,7 @@ from harness.analysis.trial_validity import never_steady
 from harness.checks import names
 from harness.checks.finding import finding
 from harness.load.spec import Keys, LoadSpec
-from harness.model import BACKENDS, Backend, Cell, Finding, Trial
+from harness.model import BACKEND_NAMES, BACKENDS, Backend, Cell, Finding, Trial
 from harness.plan.options import BenchRequest
 from harness.plan.scenario import Scenario, Site, Skip, backend_name, joined
 from harness.record import TrialRecord, TrialResult
@@ -206,7 +206,8 @@ def _compare(claim: Claim, trials: Sequence[TrialRecord], table: Mapping[Backend
         aside = {"low": within.interval.low, "high": within.interval.high}
     if claim.name == "mean response":
         means = {side: table.get(backend, {}).get(ALL_ANSWERS) for side, backend in SIDES.items()}
-        shown = ", ".join(f"{side} {_digits(value)}" for side, value in means.items() if value is not None)
+        answered = {BACKEND_NAMES.get(side, side): value for side, value in means.items() if value is not None}
+        shown = ", ".join(f"{side} {_digits(value)}" for side, value in answered.items())
         text += f"; {ALL_ANSWERS}: {shown} {claim.unit}"
         aside |= {ALL_ANSWERS: means}
     if claim.name == "throughput" and never_steady(

@@ -155,7 +155,7 @@ def _grouped(findings: Iterable[Finding]) -> list[list[Finding]]:
 
 def _line(summary: ScenarioSummary, group: Sequence[Finding]) -> Line:
     first = group[0]
-    about = summary.labels.get(first.cell, spoken(first.cell, summary.name))
+    about = summary.label_of(first) if first.cell in summary.labels else spoken(first.cell, summary.name)
     more = f"the first of {len(group)} that pass" if len(group) > 1 else ""
     return Line(
         verdict=_shown_verdict(first),

@@ -267,3 +267,9 @@ def test_rendering_twice_gives_the_same_page(tmp_path: Path) -> None:
 def test_dirty_commit_is_marked(tmp_path: Path) -> None:
     run = store(tmp_path, code=CODE.model_copy(update={"dirty": True}))
     assert "with uncommitted changes" in parsed(run).text
+
+
+def test_a_number_and_its_per_cent_sign_are_on_one_line(tmp_path: Path) -> None:
+    text = render(page_of(quickstart(tmp_path)))
+    assert "100\N{NO-BREAK SPACE}%" in text
+    assert "(100 %)" not in text

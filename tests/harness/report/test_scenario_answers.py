@@ -62,3 +62,41 @@ def test_every_card_of_a_suite_has_an_answer_and_no_name_of_a_cell(tmp_path: Pat
             assert ".postgres." not in text
             assert "`" not in text
     assert {"scaling", "throughput", "sqlite-vs-postgres"} <= {s.name for s in page.sections if s.picture}
+
+
+def test_rows_per_second_are_answered_by_the_fastest_batch(tmp_path: Path) -> None:
+    cells = [Cell(scenario="bulk-insert", params={"rows": rows}) for rows in (1, 10000)]
+    findings = [
+        found(cell, names.ALL_OR_NOTHING, detail="100 requests left 100 rows", rows_per_s=rate)
+        for cell, rate in zip(cells, (121.6, 26648.0), strict=True)
+    ]
+    run = store(tmp_path, [Made(cell=cell) for cell in cells], findings)
+    assert only_section(run).answer == (
+        "Most rows per second: 26,600 with 10,000 rows per request, 122 with 1 row per request. Each request left all "
+        "its rows or none."
+    )
+
+
+def test_connections_are_answered_below_and_beyond_the_limit(tmp_path: Path) -> None:
+    below, beyond = (Cell(scenario="connections", params={"load": load}) for load in ("open", "past-limit"))
+    findings = [
+        found(below, names.CONCURRENT_REQUESTS, detail="150 requests were in flight at the same time"),
+        found(below, names.ACKNOWLEDGED, detail="1,239 of 1,239 acknowledged (100 %)"),
+        found(beyond, names.CLEAN_REFUSAL, detail="442 requests were rejected and not applied: 27 x 53300"),
+        found(beyond, names.RECOVERY, detail="160 of 160 increments due 3 s after the pressure were served"),
+    ]
+    assert only_section(store(tmp_path, [Made(cell=cell) for cell in (below, beyond)], findings)).answer == (
+        "150 requests were in flight at the same time: 1,239 of 1,239 acknowledged (100 %). Beyond max_connections "
+        "442 requests were rejected and not applied; 160 of 160 increments due 3 s after the pressure were served."
+    )
+
+
+def test_faults_are_answered_by_what_was_lost(tmp_path: Path) -> None:
+    fault = Cell(scenario="faults", mode="open", rate=90.0, params={"fault": "db-crash"})
+    findings = [
+        found(fault, names.NOTHING_LOST, faults=1, acknowledged=1600),
+        found(fault, names.AVAILABILITY, "shown", faults=1, gap_s=2.5),
+    ]
+    assert only_section(store(tmp_path, [Made(cell=fault)], findings)).answer == (
+        "0 of 1,600 acknowledged writes lost under 1 fault, at most 2.5 s without a success."
+    )

@@ -238,3 +238,11 @@ def test_one_trial_whose_times_hold_gives_the_times_of_the_cell(tmp_path: Path) 
     assert (shown.valid, shown.doubted, shown.times_doubted) == (2, 1, False)
     assert shown.medians["p50_ms"] == run.rows[0].figure("p50_ms")
     assert shown.spans["sent"] == (1000, 1000)
+
+
+def test_warnings_have_labels_instead_of_names_of_cells(tmp_path: Path) -> None:
+    cells = [STEADY, OPEN]
+    run = store(tmp_path, [Made(cell=cell) for cell in cells], warnings=[f"{STEADY.name}: times are doubtful"])
+    text = flat(printed(run))
+    assert STEADY.name not in text
+    assert "! throughput (" in text

@@ -135,15 +135,22 @@ def test_a_ratio_is_taken_within_each_block() -> None:
     made = blocks(*({pool: t * speed for pool, t in GOOD.items()} for speed in speeds))
     findings = judge(made)
     assert wrong(findings) == {}
-    assert findings[RATIOS[0]].detail == "ratio 0.20 [0.20, 0.20], required: below 0.3"
+    assert (
+        findings[RATIOS[0]].detail
+        == "a pool of 5 takes 0.20 [0.20, 0.20] of the time of a pool of 1, required: below 0.3"
+    )
 
 
 @pytest.mark.parametrize(
     ("seconds", "verdict", "detail"),
     [
-        ([{5: 0.59}] * 6, "pass", "ratio 0.29 [0.29, 0.29]"),
-        ([{5: 0.61}] * 6, "fail", "ratio 0.30 [0.30, 0.30]"),
-        ([{5: 0.5}] * 5 + [{5: 0.7}], "unknown", "the interval includes the bound: ratio 0.25 [0.25, 0.35]"),
+        ([{5: 0.59}] * 6, "pass", "a pool of 5 takes 0.29 [0.29, 0.29]"),
+        ([{5: 0.61}] * 6, "fail", "a pool of 5 takes 0.30 [0.30, 0.30]"),
+        (
+            [{5: 0.5}] * 5 + [{5: 0.7}],
+            "unknown",
+            "the interval includes the bound: a pool of 5 takes 0.25 [0.25, 0.35]",
+        ),
         ([{5: 0.5}, {5: 0.7}], "unknown", "the ratios of 2 blocks are on both sides of the bound"),
     ],
 )

@@ -111,7 +111,7 @@ def test_fast_rejections_do_not_improve_the_mean_response() -> None:
     assert finding.detail == (
         "held (acknowledged responses of the burst): SQLite naive 600 ms, tuned 200, PostgreSQL 60; "
         "claimed: 500 ms and 50 ms (more than 80 % less); "
-        "mean of all answers, refusals too: naive 6, tuned 200, postgres 60 ms"
+        "mean of all answers, refusals too: naive 6, tuned 200, PostgreSQL 60 ms"
     )
 
 

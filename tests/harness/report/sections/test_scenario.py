@@ -151,3 +151,15 @@ def test_causes_of_the_slowest_requests_are_a_table_and_no_check(tmp_path: Path)
     texts = [value.text for value in row.values()]
     assert texts[1:] == ["96.4", "row lock 82 %", "WAL 15 %", "app-1 (active)"]
     assert [line.check for line in section.findings] == ["final value"]
+
+
+def test_a_check_that_compares_cells_is_not_said_to_be_about_one(tmp_path: Path) -> None:
+    cells = [Cell(scenario="pool-sweep", pool=pool) for pool in (1, 5)]
+    findings = [
+        found(cells[1], names.TIME_RATIO.format(5, 0.3, 1), "fail", "0.64"),
+        found(cells[1], names.KNEE, "shown", "knee at 5"),
+        found(cells[1], names.EFFECTIVE_POOL_SIZE, "fail", "2.00 s"),
+    ]
+    section = only_section(store(tmp_path, [Made(cell=cell) for cell in cells], findings, verdict="fail"))
+    about = {line.check: line.about for line in section.findings}
+    assert about == {"t(5) < 0.3 t(1)": "", "knee": "", "effective pool size": "pool of 5 connections"}
