@@ -36,7 +36,7 @@ def over_time(rows: Rows, bands: Rows, *, title: str, subtitle: str = "", becaus
     Rows: `at_s`, `ok`, `fail`, `unknown` (per second) and `p50_ms`, `max_ms` (absent where too few were answered).
     Bands: `fault`, `from_s`, `to_s`.
     """
-    rows = list(rows)
+    rows = [row for row in rows if theme.number(row.get("at_s")) is not None]
     steps = numbers(rows, "at_s")
     if not steps:
         return nothing(title, because)

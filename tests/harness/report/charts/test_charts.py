@@ -210,7 +210,7 @@ def test_rows_without_a_number_are_left_out(name: str, damage: object) -> None:
     make, rows, more = CHARTS[name]
     figures = {
         "percent", "ms", "second", "requests", "hosts", "rps", "pool", "seconds", "value", "acknowledged", "final",
-        "ok", "share", "pair", "from_s",
+        "ok", "share", "pair", "from_s", "at_s",
     }  # fmt: skip
     damaged = {key: damage if key in figures else value for key, value in rows[0].items()}
     good = make([rows[0]], title="t", **more)
