@@ -32,9 +32,9 @@ STABLE = 3
 """Number of polls without a process that show the end: between fork and exec a process is not recognized."""
 
 
-def processes(folder: Path) -> list[int]:
-    """Returns the ids of all processes of the play with that folder, except this one."""
-    wanted = f"{VARIABLE}={folder}".encode(errors="surrogateescape")
+def processes(folder: Path, variable: str = VARIABLE) -> list[int]:
+    """Returns the ids of all processes that inherited `variable` with that folder, except this one."""
+    wanted = f"{variable}={folder}".encode(errors="surrogateescape")
     pids = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit() and int(entry.name) != os.getpid():
@@ -44,12 +44,12 @@ def processes(folder: Path) -> list[int]:
     return pids
 
 
-def end(folder: Path, *, stable: int = STABLE) -> None:
-    """Ends all processes of the play: SIGTERM, and SIGKILL after GRACE_S."""
+def end(folder: Path, *, stable: int = STABLE, variable: str = VARIABLE) -> None:
+    """Ends all processes that inherited `variable` with that folder: SIGTERM, and SIGKILL after GRACE_S."""
     began, quiet = time.monotonic(), 0
     signalled: set[int] = set()
     while quiet < stable and time.monotonic() - began < GRACE_S + KILL_S:
-        pids = processes(folder)
+        pids = processes(folder, variable)
         if time.monotonic() - began >= GRACE_S:
             _signal(pids, signal.SIGKILL)
         else:

@@ -42,7 +42,7 @@ def chromium() -> str:
 
 
 class Browser:
-    """A running Chromium; `open` shows a file at a size and a colour scheme."""
+    """A running Chromium; `open` shows a file or an address at a size and a colour scheme."""
 
     def __init__(self) -> None:
         self._runner = asyncio.Runner()
@@ -117,19 +117,20 @@ class Browser:
                     return dict(message.get("result", message))
 
     def open(
-        self, path: Path, *, width: int = 1280, height: int = 800, dark: bool = False, print_: bool = False
+        self, page: Path | str, *, width: int = 1280, height: int = 800, dark: bool = False, print_: bool = False
     ) -> None:
-        """Shows a file; waits until it is loaded."""
-        self._runner.run(self._open(path, width, height, dark=dark, print_=print_))
+        """Shows a file or the page at an address; waits until it is loaded."""
+        url = page if isinstance(page, str) else page.absolute().as_uri()
+        self._runner.run(self._open(url, width, height, dark=dark, print_=print_))
 
-    async def _open(self, path: Path, width: int, height: int, *, dark: bool, print_: bool) -> None:
+    async def _open(self, url: str, width: int, height: int, *, dark: bool, print_: bool) -> None:
         await self._call(
             "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False
         )
         scheme = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
         await self._call("Emulation.setEmulatedMedia", media="print" if print_ else "screen", features=scheme)
         self._events.clear()
-        await self._call("Page.navigate", url=path.absolute().as_uri())
+        await self._call("Page.navigate", url=url)
         await self._until(lambda message: message.get("method") == "Page.loadEventFired")
 
     def evaluate(self, expression: str) -> Any:
