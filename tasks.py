@@ -191,6 +191,18 @@ def psql(_: Context, rig: str = "local") -> None:
     run_psql(rig, after_dashes())
 
 
+@task(
+    rig=COMMON["rig"],
+    port="port of 127.0.0.1 to listen on (default: a free one)",
+    stop="end it; its data stay until the rig is destroyed",
+)
+def pgadmin(_: Context, rig: str = "local", port: str | None = None, stop: bool = False) -> None:
+    """Start pgAdmin in the background on this machine's loopback, with the rig's database entered."""
+    from harness.cli.pgadmin import run_pgadmin
+
+    run_pgadmin(rig, port=port, stop=stop)
+
+
 @task(json=COMMON["json"])
 def ls(_: Context, json: bool = False) -> None:
     """List the stored runs, the newest first: verdict, trials, size and what was measured."""
@@ -262,6 +274,6 @@ def quickstart(_: Context, rig: str = "local", hosts: str | None = None) -> None
 
 namespace = Collection(
     audit, bench, check, compare, completion, config, destroy, docs, doctor, fuzz, heal, lint, lock, logs, ls,
-    provision, psql, quickstart, report, rm, scenarios, selfbench, ssh, status, test, watch,
+    pgadmin, provision, psql, quickstart, report, rm, scenarios, selfbench, ssh, status, test, watch,
 )  # fmt: skip
 namespace.configure({"run": {"in_stream": False}})

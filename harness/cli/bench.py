@@ -28,6 +28,7 @@ from harness.plan.options import BenchRequest
 from harness.plan.planner import Plan, make_plan, volume
 from harness.plan.scenario import Site
 from harness.plan.variants import Variant
+from harness.provision.pgadmin import server as pgadmin
 from harness.rig import state
 from harness.scenarios import SCENARIOS, SUITE
 from harness.store.manifest import CodeRecord
@@ -163,13 +164,22 @@ def execute(prepared: PreparedRun) -> Run:
             writer.warn(*filter(None, [too_few_blocks(prepared.plan.trials)]))
         if not request.base_url:
             writer.noise_floor(noise_floor_file.noise_floor(rig.name, rig.model_dump()))
-    writer.warn(*notes)
+    writer.warn(*notes, *([] if request.base_url else about_pgadmin(rig.name)))
     rows = earlier.rows if earlier else ()
     more = f", {len(rows)} of them done" if rows else ""
     most = "at most " if prepared.plan.later else ""
     say(f"run {writer.manifest.run_id}: {most}{plural(prepared.plan.most_trials, 'trial')}{more}")
     with bench_progress(prepared.plan, SCENARIOS, say) as course:
         return bench(prepared.plan, SCENARIOS, target, writer, say, earlier=rows, progress=course)
+
+
+def about_pgadmin(rig: str) -> list[str]:
+    """Returns a warning for the run if the rig's pgAdmin runs beside it."""
+    if not pgadmin.address(rig):
+        return []
+    warning = "pgAdmin ran beside the bench: its statements and its CPU time are in the figures"
+    say(f"warning: {warning}; ./run pgadmin --rig {rig} --stop ends it")
+    return [warning]
 
 
 def _resumed(request: BenchRequest, run: Run) -> BenchRequest:

@@ -26,6 +26,7 @@ SELFBENCHES = {
 RIVALS = {"load": ("wrk", "hey", "haproxy")}
 """Programs that a self-benchmark is compared with; program and Debian package have the same name."""
 FUZZ_INPUTS = 100_000
+LOCKS = ("requirements.lock", "requirements-host.lock", "requirements-dev.lock", "requirements-pgadmin.lock")
 
 
 def _call(name: str, command: list[str], env: Mapping[str, str] | None = None) -> bool:
@@ -96,6 +97,7 @@ def run_lock() -> None:
         [*controller, "-o", "requirements.lock"],
         [*hosts, "--group", "host", "-o", "requirements-host.lock"],
         [*controller, "-c", "requirements.lock", "--group", "dev", "-o", "requirements-dev.lock"],
+        [*base, "--python-version", "3.11", "--group", "pgadmin", "-o", "requirements-pgadmin.lock"],
     ):
         if not _call(" ".join(command[-2:]), command):
             raise UsageError("uv could not resolve the requirements", hint="see above")
@@ -140,7 +142,7 @@ def run_fuzz(count: str | None) -> None:
 def run_audit() -> None:
     """Checks the pinned packages for known vulnerabilities, and prints which could not be checked, and why."""
     bad = []
-    for name in ("requirements.lock", "requirements-host.lock", "requirements-dev.lock"):
+    for name in LOCKS:
         command = [sys.executable, "-m", "pip_audit", "--require-hashes", "--disable-pip", "--progress-spinner=off"]
         done = subprocess.run(
             [*command, "--format=json", "-r", name], cwd=ROOT, capture_output=True, text=True, check=False

@@ -45,6 +45,7 @@ GROUPS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         "watch": ("./run watch", "./run watch --seconds 60 --interval 5 > watch.txt"),
         "logs": ("./run logs db-1", "./run logs app-1 --follow", "./run logs lb-1 --unit ssh --lines 50"),
         "ssh": ("./run ssh app-1", "./run ssh db-1 -- df -h"),
+        "pgadmin": ("./run pgadmin", "./run pgadmin --port 5050", "./run pgadmin --stop"),
         "psql": ("./run psql", "./run psql -- -c 'SELECT count(*) FROM pg_stat_activity'"),
     },
     "Develop": {

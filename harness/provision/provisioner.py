@@ -24,6 +24,7 @@ from harness.provision.bundle import Bundle, build_bundle
 from harness.provision.inventory import read_inventory
 from harness.provision.inventory_model import Inventory
 from harness.provision.path_quoting import check_path
+from harness.provision.pgadmin import server as pgadmin
 from harness.provision.play_events import Echo, Play
 from harness.provision.providers import PROVIDERS, provider_of
 from harness.provision.providers.base import Platform, Provider
@@ -266,6 +267,7 @@ def destroy(
     """
     with state.locked(name):
         play_processes.remove_leftovers(state.folder(name))
+        pgadmin.stop(name)
         known = state.folder(name).exists()
         stored = _readable_state(name, echo)
         removed: list[str] = []

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 
 from harness.errors import RigError
+from harness.provision.pgadmin import server as pgadmin
 from harness.provision.providers import PROVIDERS, provider_of
 from harness.provision.services import ServiceStatus, ask_services
 from harness.rig import state
@@ -26,6 +27,8 @@ class RigStatus:
     hosts: Mapping[str, str] = field(default_factory=dict)
     services: Mapping[str, tuple[ServiceStatus, ...]] = field(default_factory=dict)
     error: str = ""
+    pgadmin: str = ""
+    """Address of the rig's pgAdmin, with what is wrong if it does not answer; empty if none runs."""
 
     def lines(self) -> list[str]:
         """Returns lines for the terminal."""
@@ -42,7 +45,7 @@ class RigStatus:
             state_of_host = printable(self.hosts.get(host.name, "missing"))
             lines.append(f"{host.name:<{width}}  {host.role:<4}  {host.address:<15}  {state_of_host}")
             lines += [f"{'':<{width}}  {service.line(now)}" for service in self.services.get(host.name, ())]
-        return lines
+        return [*lines, f"pgAdmin: {self.pgadmin}"] if self.pgadmin else lines
 
     def as_json(self) -> dict[str, object]:
         """Returns the status as plain data, without the inventory's variables, which may hold passwords.
@@ -69,7 +72,7 @@ def status(name: str) -> RigStatus:
         hosts = provider.host_status(rig)
         with rig_of(rig) as opened:
             services = ask_services(opened, [host for host in rig.hosts if hosts.get(host.name) == "up"])
-        return RigStatus(rig=rig, hosts=hosts, services=services)
+        return RigStatus(rig=rig, hosts=hosts, services=services, pgadmin=pgadmin.address(name))
     running = {host: text for provider in PROVIDERS.values() for host, text in provider.running(name).items()}
     if running:
         return RigStatus(rig=None, hosts=running)

@@ -41,6 +41,18 @@ def test_a_rig_is_looked_at_from_the_command_line(tool: Tool) -> None:
     assert (done.returncode, done.stdout) == (0, "42\n")
 
 
+def test_pgadmin_reaches_the_database_until_it_is_stopped(tool: Tool) -> None:
+    """Its interface and its login page: tests/harness/provision/pgadmin/test_pgadmin.py."""
+    done = tool("pgadmin", "--rig", tool.rig)
+    assert (done.returncode, "warning" in done.stderr) == (0, False), done.stdout + done.stderr
+    url = json.loads(tool("status", "--rig", tool.rig, "--json").stdout)[tool.rig]["pgadmin"]
+    assert f"pgAdmin of rig '{tool.rig}' runs: {url}" in done.stdout
+    again = tool("pgadmin", "--rig", tool.rig)
+    assert f"pgAdmin of rig '{tool.rig}' runs already: {url}" in again.stdout
+    assert "has ended" in tool("pgadmin", "--rig", tool.rig, "--stop").stdout
+    assert json.loads(tool("status", "--rig", tool.rig, "--json").stdout)[tool.rig]["pgadmin"] == ""
+
+
 def test_a_thousand_concurrent_writes_lose_nothing(tool: Tool) -> None:
     done = tool.bench("--scenario", "concurrent-writes", "--backend", "postgres")
     assert done.returncode == 0, done.stdout + done.stderr

@@ -149,3 +149,12 @@ def test_a_dry_run_with_variants_prints_the_blocks_and_whether_they_are_enough(
         [["block", "1"]] * 8 + [["block", "2"]] * 8
     )
     assert not (tmp_path / "results").exists()
+
+
+def test_a_pgadmin_of_the_rig_is_a_warning(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    addresses = {"looked-at": "http://127.0.0.1:5050/"}
+    monkeypatch.setattr(bench.pgadmin, "address", lambda rig: addresses.get(rig, ""))
+    assert bench.about_pgadmin("quiet") == []
+    (warning,) = bench.about_pgadmin("looked-at")
+    assert warning.startswith("pgAdmin ran beside the bench")
+    assert "./run pgadmin --rig looked-at --stop ends it" in capsys.readouterr().out

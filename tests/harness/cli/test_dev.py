@@ -25,7 +25,7 @@ def test_an_audit_without_the_database_of_advisories_reports_that(
         monkeypatch.delenv(name, raising=False)
     dev.run_audit()
     output = capsys.readouterr().out
-    assert output.count("not audited, because the database of advisories is not reachable") == 3
+    assert output.count("not audited, because the database of advisories is not reachable") == len(dev.LOCKS)
     assert "packages audited" not in output
 
 
@@ -67,7 +67,7 @@ def test_skipped_packages_are_reported_as_not_audited(
     audit_output([SKIPPED])
     dev.run_audit()
     output = capsys.readouterr().out
-    assert output.count("not audited") == 3
+    assert output.count("not audited") == len(dev.LOCKS)
     assert "vulnerability" not in output
 
 
