@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-from harness.provision.revision import DROP_IN
-from harness.rig.ssh import SshConnection
+from harness.model import Host
+from harness.provision.revision import DROP_IN, REMOVE_CONTROLS
+from harness.rig.rig import Rig
 
 RESTART_S = 60.0
 """Longest restart: the service has 40 s to answer its requests (TimeoutStopSec)."""
-_SCRIPT = """
+_SCRIPT = f"""
 set -eu
-[ -e "$1" ] || exit 0
-name=$(sed -n '1s/^# //p' "$1")
-rm -f "$1"
+[ -e "$2" ] || exit 0
+name=$(sed -n '1s/^# //p' "$2")
+rm -f "$2"
 systemctl daemon-reload
 systemctl restart pgcrucible-app.target
-echo "${name:-an unknown revision}"
+{REMOVE_CONTROLS}
+echo "${{name:-an unknown revision}}"
 """
 
 
-def remove(host: SshConnection) -> str:
+def remove(rig: Rig, host: Host) -> str:
     """Restarts an app host's service as provisioned if it is not; returns which revision was selected, else "".
 
     Raises RigError.
     """
-    return host.run(["sh", "-c", _SCRIPT, "sh", DROP_IN], timeout_s=RESTART_S).stdout.strip()
+    command = ["sh", "-c", _SCRIPT, "sh", str(rig.variables["common_directory"]), DROP_IN]
+    return rig.at(host).run(command, timeout_s=RESTART_S).stdout.strip()

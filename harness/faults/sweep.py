@@ -2,7 +2,8 @@
 
 What is found: our firewall chains and our proxy, which have names of their own; a write-ahead log on a filesystem of
 ours; processes of the rig's units that are stopped; units that have failed or ended; sessions that hold connections;
-servers that HAProxy drains; another revision of the service than the provisioned one.
+servers that HAProxy drains; what a negative control changed: another
+revision of the service than the provisioned one, and HAProxy's retries.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from harness.faults import (
     disk,
     packet_rules,
     postgres_server,
+    proxy_replay,
     service_revision,
     slow_path,
 )
@@ -39,12 +41,14 @@ def sweep(rig: Rig, host: Host) -> list[str]:
         if stopped:
             signal_units(rig, host, stopped, "CONT")
             undone.append(f"{host.name}: continued {', '.join(stopped)}, which was stopped")
-        if host.role == "app" and (revision := service_revision.remove(connection)):
+        if host.role == "app" and (revision := service_revision.remove(rig, host)):
             undone.append(f"{host.name}: the service is the provisioned one again, not {revision}")
         started = start_if_down(rig, host, units)
         undone += filter(None, [started])
         if host.role == "db" and not started and (sessions := connections.end_holder(rig)):
             undone.append(f"{host.name}: ended {sessions} sessions that held connections")
+    if host == rig.role("lb")[0] and proxy_replay.ProxyReplay(rig).restore():
+        undone.append(f"{host.name}: HAProxy no longer sends failed requests again")
     if host == rig.role("lb")[0] and (drained := [one.name for one in balancer.servers(rig) if one.drains]):
         balancer.command(rig, "; ".join(f"set server app/{name} state ready" for name in drained))
         undone.append(f"{host.name}: HAProxy sends requests to {', '.join(drained)} again, which it drained")

@@ -33,6 +33,8 @@ DROP_IN = "/run/systemd/system/pgcrucible-app@.service.d/revision.conf"
 service runs as provisioned."""
 _SCHEMA = "app/schema.sql"
 _ENTRY = "app/__main__.py"
+REMOVE_CONTROLS = f'rm -rf -- "$1"/revisions/{CONTROL}-*'
+"""Shell command that removes the negative controls from an app host. $1: the folder of the rig's code."""
 GIT_S = 30.0
 
 

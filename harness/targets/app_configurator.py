@@ -165,6 +165,7 @@ class AppConfigurator:
         ]
         if changed:
             self._restart(changed, {})
+            self._revisions.remove_controls(changed)
             self.cap()
         self._serve_from(len(self._hosts))
 

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from harness.errors import RigError
 from harness.model import Host
-from harness.provision.revision import DROP_IN, RevisionBundle, build_revision, entry
+from harness.provision.revision import DROP_IN, REMOVE_CONTROLS, RevisionBundle, build_revision, entry
 from harness.rig.rig import Rig
 from harness.rig.ssh import SshConnection
 from harness.text import printable
@@ -131,6 +131,11 @@ class AppRevisions:
         prune = ["sh", "-c", _PRUNE, "sh", self._home, str(max(KEPT, len(revisions))), *revisions]
         self._rig.each(self._hosts, lambda host: host.run(prune))
         return list(notes)
+
+    def remove_controls(self, hosts: Sequence[Host]) -> None:
+        """Removes the negative controls from hosts that run as provisioned."""
+        self._own_packages = {key: own for key, own in self._own_packages.items() if entry(key[1]) == "app"}
+        self._rig.each(hosts, lambda host: host.run(["sh", "-c", REMOVE_CONTROLS, "sh", self._home]))
 
     def selection(self, host: str, revision: str) -> str:
         """Returns the shell command that makes systemd select the revision at the service's next start."""

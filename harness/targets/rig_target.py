@@ -12,9 +12,10 @@ import psycopg.conninfo
 
 from harness.analysis.foreign_load import ForeignLoad
 from harness.fault_record import LogLine, PlannedFault
-from harness.faults import FAULTS, unavailable
+from harness.faults import FAULTS, proxy_replay, unavailable
 from harness.faults.heal import require_healed
 from harness.faults.injector import injecting
+from harness.faults.proxy_replay import ProxyReplay
 from harness.load.job import Endpoint
 from harness.load.spec import LoadSpec
 from harness.model import Cell
@@ -34,7 +35,6 @@ from harness.rig.rig import Rig
 from harness.rig.ssh import SshConnection
 from harness.store.manifest import RigRecord
 from harness.store.run_writer import RunWriter
-from harness.targets import proxy_replay
 from harness.targets.app_configurator import AppConfigurator
 from harness.targets.app_workers import AppWorkers
 from harness.targets.base import During, Injecting, Target
@@ -42,7 +42,6 @@ from harness.targets.dead_rows import VacuumReading, vacuuming
 from harness.targets.fault_logs import fault_logs
 from harness.targets.haproxy import HAProxy
 from harness.targets.layer_counts import VACUUMED_TABLE, LayerCounters, sqlite_path
-from harness.targets.proxy_replay import ProxyReplay
 from harness.targets.remote_workload import run_module
 from harness.targets.rig_database import RigDatabase
 from harness.targets.rig_facts import RigFacts

@@ -15,12 +15,12 @@ from typing import Any
 
 import psycopg
 
-from harness.faults import service_revision
+from harness.faults import proxy_replay, service_revision
 from harness.model import Host
 from harness.provision.revision import entry
 from harness.rig.connection import Result
 from harness.rig.rig import Rig
-from harness.targets import app_revisions, proxy_replay
+from harness.targets import app_revisions
 from harness.targets.app_configurator import OVERRIDE
 from harness.targets.server_settings import FILE as VARIANT_FILE
 from tests.support.builders import rig_state
@@ -51,7 +51,7 @@ class FakeHost:
                 printed = self.rig.state_of(self.name)
             case ["sh", "-c", _, "sh", action, name] if name == VARIANT_FILE:
                 printed = self.rig.server_file(action, stdin)
-            case ["sh", "-c", proxy_replay._SCRIPT | service_revision._SCRIPT, *_]:
+            case ["sh", "-c", proxy_replay._SCRIPT | service_revision._SCRIPT | app_revisions.REMOVE_CONTROLS, *_]:
                 pass
             case ["socat", *_]:
                 printed = self.rig.haproxy(stdin.strip())

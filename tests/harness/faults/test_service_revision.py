@@ -6,9 +6,11 @@ import os
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from harness.faults import service_revision
+from harness.model import Host
 from harness.provision.revision import DROP_IN
 from harness.rig.connection import Result
 
@@ -30,8 +32,9 @@ class Machine:
         return Result(code=done.returncode, stdout=done.stdout, stderr=done.stderr)
 
 
-def remove(machine: Any) -> str:
-    return service_revision.remove(machine)
+def remove(machine: Machine) -> str:
+    rig: Any = SimpleNamespace(at=lambda _: machine, variables={"common_directory": str(machine.file.parent)})
+    return service_revision.remove(rig, Host(name="app-1", role="app", address="a", ssh_address="a"))
 
 
 def test_a_service_that_runs_as_provisioned_is_left_alone(tmp_path: Path) -> None:
@@ -43,7 +46,10 @@ def test_a_service_that_runs_as_provisioned_is_left_alone(tmp_path: Path) -> Non
 def test_the_file_is_removed_before_the_service_restarts(tmp_path: Path) -> None:
     machine = Machine(tmp_path)
     machine.file.write_text("# control-early-answer\n# Written by a bench.\n[Service]\n")
+    for name in ("control-early-answer", "0123456789ab"):
+        (tmp_path / "revisions" / name).mkdir(parents=True)
     assert remove(machine) == "control-early-answer"
+    assert [path.name for path in (tmp_path / "revisions").iterdir()] == ["0123456789ab"]
     assert machine.log.read_text().splitlines() == ["daemon-reload", "restart pgcrucible-app.target"]
     assert remove(machine) == ""
 

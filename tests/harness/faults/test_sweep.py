@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import SimpleNamespace
 
 import pytest
 
@@ -27,6 +28,7 @@ def found(monkeypatch: pytest.MonkeyPatch) -> Set:
         "slow_path.stop": [], "packet_rules.remove": [], "disk.tidy": False, "connections.end_holder": 0,
         "read_processes": UnitProcesses(units=(), processes=()), "start_if_down": "", "signal_units": None,
         "balancer.servers": [], "balancer.command": "", "service_revision.remove": "",
+        "proxy_replay.ProxyReplay": SimpleNamespace(restore=lambda: False),
     }  # fmt: skip
     for name, value in healthy.items():
         set_part(name, value)
@@ -61,6 +63,11 @@ def test_a_healthy_host_is_left_as_it_is(rig: FakeRig, found: Set, host: str) ->
         ),
         ("db-1", ("disk.tidy", True), "db-1: brought the write-ahead log back to its own disk"),
         ("db-1", ("connections.end_holder", 97), "db-1: ended 97 sessions that held connections"),
+        (
+            "lb-1",
+            ("proxy_replay.ProxyReplay", SimpleNamespace(restore=lambda: True)),
+            "lb-1: HAProxy no longer sends failed requests again",
+        ),
         ("lb-1", ("balancer.servers", DRAINED), "lb-1: HAProxy sends requests to app-1 again, which it drained"),
     ],
 )

@@ -178,6 +178,10 @@ def test_the_module_of_a_control_starts_in_place_of_the_service(host: Recorded, 
     host.answers[app_revisions._FOLDERS] = f"{folder} {home}/venv/bin/python -m app \n"
     with pytest.raises(RigError, match=r"-m app, expected .* -m controls\.early_answer"):
         apps.require_running(HOSTS, name)
+    apps.deploy([ONE])
+    apps.remove_controls(HOSTS)
+    assert [path.name for path in (home / "revisions").iterdir()] == [ONE]
+    assert (apps.has(name), apps.has(ONE)) == (False, True), "it is deployed again when a cell asks for it"
 
 
 @pytest.mark.parametrize(

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from harness.errors import RigError
+from harness.faults import proxy_replay
+from harness.faults.proxy_replay import ProxyReplay
 from harness.rig.connection import Result
 from harness.rig.state import ROOT
-from harness.targets import proxy_replay
-from harness.targets.proxy_replay import ProxyReplay
 from tests.support.fake_rig import FakeRig
 
 TEMPLATE = ROOT / "playbooks/roles/haproxy/templates/haproxy.cfg.j2"
@@ -73,10 +73,10 @@ def test_it_replays_and_is_restored(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_what_a_killed_bench_left_is_restored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     machine = Machine(tmp_path)
     proxy(machine, monkeypatch).configure(replays=True)
-    proxy(machine, monkeypatch).restore()
+    assert proxy(machine, monkeypatch).restore()
     assert machine.file.read_text() == CONFIG
     calls = machine.log.read_text()
-    proxy(machine, monkeypatch).restore()
+    assert not proxy(machine, monkeypatch).restore()
     assert machine.log.read_text() == calls
 
 

@@ -1,7 +1,7 @@
 """A negative control: HAProxy sends a request again whose app host failed, also a POST that may have been applied.
 
 The harness's own configuration never does that (playbooks/roles/haproxy). A copy of it stays beside the file until it
-is restored, also by the next bench if one is killed.
+is restored, also by `./run heal` and the next bench if one is killed.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ on)
 off)
   rm -f "$file.part"
   [ -e "$kept" ] || exit 0
-  mv "$kept" "$file" ;;
+  mv "$kept" "$file"
+  echo restored ;;
 esac
 systemctl reload haproxy
 """
@@ -47,14 +48,18 @@ class ProxyReplay:
             self._run("on" if replays else "off")
             self._is_on = replays
 
-    def restore(self) -> None:
-        """Puts the configuration back as provisioned, also where a bench that was killed has changed it."""
-        self._run("off")
-        self._is_on = False
+    def restore(self) -> bool:
+        """Puts the configuration back as provisioned, also where a bench that was killed has changed it.
 
-    def _run(self, action: str) -> None:
+        Returns whether it was changed. Raises RigError.
+        """
+        self._is_on = False
+        return bool(self._run("off").strip())
+
+    def _run(self, action: str) -> str:
         command = ["sh", "-c", _SCRIPT, "sh", action, FILE]
         done = self._rig.at(self._host).run(command, timeout_s=TIMEOUT_S, check=False)
         if done.code:
             reason = printable(" ".join(done.stderr.split()), 300) or f"exit code {done.code}"
             raise RigError(f"{self._host.name}: HAProxy's retries were not changed: {reason}", hint="./run provision")
+        return done.stdout
