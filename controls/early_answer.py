@@ -21,7 +21,7 @@ from app.logs import LOG
 
 Result = TypeVar("Result")
 
-COMMIT_SECONDS = 0.2
+COMMIT_SECONDS = 0.5
 """From the answer to the COMMIT."""
 
 

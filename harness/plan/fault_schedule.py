@@ -103,8 +103,8 @@ RECOVERY_S = 5.0
 class Control:
     """A negative control: a bench of `fault` that has to fail, by `check`.
 
-    `params`: of its cells, besides its name. `share`: of the rate that a closed load reached. `more_s`: seconds of load
-    besides those of the fault.
+    `params`: of its cells, besides its name. `share`: of the rate that a closed load reached. `hot_key`: whether one
+    key gets more requests than the others. `more_s`: seconds of load besides those of the fault.
     """
 
     fault: str
@@ -112,6 +112,7 @@ class Control:
     help: str
     params: Mapping[str, object] = field(default_factory=dict)
     share: float = 0.4
+    hot_key: bool = True
     more_s: float = 0.0
 
 
@@ -136,6 +137,7 @@ CONTROLS: Mapping[str, Control] = {
         help="the service answers before its COMMIT",
         params={"code": "control-early-answer"},
         share=_BUSY,
+        hot_key=False,  # its row lock would leave few transactions between answer and COMMIT
     ),
     "pool-leak": Control(
         fault="db-crash",

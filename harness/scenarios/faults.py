@@ -14,7 +14,7 @@ from harness.checks.counter_oracle import check_final_value, check_real_time_ord
 from harness.checks.fault_account import own_evidence
 from harness.checks.faults import check_faults
 from harness.errors import UsageError
-from harness.load.spec import Keys, LoadSpec
+from harness.load.spec import KeyKind, Keys, LoadSpec
 from harness.model import Cell, Finding, Trial
 from harness.plan.fault_schedule import (
     CONTROLS,
@@ -143,11 +143,13 @@ def _cell(name: str, glance: Cell, options: BenchRequest, site: Site) -> Cell:
 
 
 def workload(trial: Trial) -> dict[str, LoadSpec]:
-    """Returns increments with an id each, over keys of which the first is hot, and which no other trial uses.
+    """Returns increments with an id each, over keys that no other trial uses; the first is hot, but for a control.
 
     There is no warm-up: the seconds before a fault are what the rest is compared with.
     """
     cell = trial.cell
+    control = CONTROLS.get(str(cell.params.get("control", "")))
+    kind: KeyKind = "zipf" if control is None or control.hot_key else "uniform"
     operation = increment(cell.strategy, idempotency=cell.params.get("control") != "proxy-replay")
     return {
         "main": LoadSpec(
@@ -156,7 +158,7 @@ def workload(trial: Trial) -> dict[str, LoadSpec]:
             rate=cell.rate,
             seconds=cell.seconds,
             timeout_s=TIMEOUT_S,
-            keys=Keys(kind="zipf", prefix=f"fault{trial.order}", count=1000),
+            keys=Keys(kind=kind, prefix=f"fault{trial.order}", count=1000),
             operations=(replace(operation, retries=int(cell.params.get("retries", 0))),),
         )
     }

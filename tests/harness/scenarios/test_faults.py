@@ -115,8 +115,10 @@ def test_controls_and_retries_are_part_of_the_cell() -> None:
     glance, crash = cells(control="async-commit")
     assert glance.postgres_settings == crash.postgres_settings == {"synchronous_commit": "off"}
     assert crash.params["fault"] == "db-crash"
-    for each in cells(control="early-answer"):
-        assert each.code == "control-early-answer"
+    glance, crash = cells(control="early-answer")
+    assert glance.code == crash.code == "control-early-answer"
+    assert load(replace(crash, rate=9.0)).keys.kind == "uniform"
+    assert load(replace(cells(fault="db-crash")[1], rate=9.0)).keys.kind == "zipf"
     glance, crash = cells(control="pool-leak")
     assert (glance.code, crash.code, crash.params["fault"]) == (*["control-pool-leak"] * 2, "db-crash")
     assert crash.pool_min == crash.pool, "all connections are open at the crash"
