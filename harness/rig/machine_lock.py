@@ -16,7 +16,7 @@ from pathlib import Path
 from harness.errors import RigError
 
 POLL_S = 0.1
-START_S = 3.0
+START_S = 1.0
 """A lock that was released counts as held for so long at most: a child that another thread is starting has the
 descriptor until it executes its program."""
 _held: dict[str, socket.socket] = {}

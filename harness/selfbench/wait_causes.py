@@ -121,24 +121,40 @@ def computing_trigger(stack: Stack) -> Iterator[int]:
 def slow_relay(stack: Stack) -> Iterator[int]:
     """A relay on the loopback that waits before it passes data on."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        threading.Thread(target=_accept, args=(listener, stack.port), daemon=True).start()
-        yield int(listener.getsockname()[1])
+        thread = threading.Thread(target=_accept, args=(listener, stack.port))
+        thread.start()
+        try:
+            yield int(listener.getsockname()[1])
+        finally:
+            listener.shutdown(socket.SHUT_RDWR)  # a close alone does not end accept(), which may take the next file
+            thread.join()
 
 
 def _accept(listener: socket.socket, port: int) -> None:
-    with contextlib.suppress(OSError):  # the listener was closed
+    with contextlib.suppress(OSError):  # the listener was shut down
         while True:
             near, _ = listener.accept()
-            far = socket.create_connection(("127.0.0.1", port), 5)
-            for source, target in ((near, far), (far, near)):
-                threading.Thread(target=_pass_on, args=(source, target), daemon=True).start()
+            threading.Thread(target=_relay, args=(near, port), daemon=True).start()
+
+
+def _relay(near: socket.socket, port: int) -> None:
+    """Relays one connection until either side ends it, and closes both when nothing reads from them any more."""
+    with near, socket.create_connection(("127.0.0.1", port), 5) as far:
+        far.settimeout(None)
+        back = threading.Thread(target=_pass_on, args=(far, near), daemon=True)
+        back.start()
+        _pass_on(near, far)
+        back.join()
 
 
 def _pass_on(source: socket.socket, target: socket.socket) -> None:
-    with contextlib.suppress(OSError), source, target:
+    with contextlib.suppress(OSError):
         while data := source.recv(1 << 16):
             time.sleep(DELAY_S)
             target.sendall(data)
+    for end in (source, target):
+        with contextlib.suppress(OSError):
+            end.shutdown(socket.SHUT_RDWR)
 
 
 def _spread(name: str) -> Keys:

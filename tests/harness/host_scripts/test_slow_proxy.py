@@ -35,8 +35,11 @@ def echo() -> Iterator[int]:
             while block := client.recv(65536):
                 client.sendall(block)
 
-    threading.Thread(target=serve, daemon=True).start()
+    thread = threading.Thread(target=serve)
+    thread.start()
     yield server.getsockname()[1]
+    server.shutdown(socket.SHUT_RDWR)  # after a close alone, accept() goes on with the file that gets the number next
+    thread.join()
     server.close()
 
 
