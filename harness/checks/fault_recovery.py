@@ -57,7 +57,7 @@ def check_recovery(cell: Cell, evidence: Evidence, seen: Availability | None) ->
 def _recovery(judged: _Judged, fault: FaultRecord, effect: FaultEffect, seen: Availability, *, alone: bool) -> None:
     name = name_of(fault)
     if fault.helped:
-        judged.failed.append(f"{name}: it did not recover by itself: {fault.helped}")
+        judged.failed.append(f"{name}: it needed help: {fault.helped}")
         return
     if fault.healing_us is None:
         judged.doubtful.append(f"{name}: {fault.problem or 'when it was healed is not known'}")

@@ -19,6 +19,9 @@ from harness.scenarios import SCENARIOS
 from harness.store.run_reader import Run
 from harness.text import plural
 
+MOST_NAMED = 4
+"""A headline names at most this many scenarios in which something fails, or else their number."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Headline:
@@ -99,7 +102,8 @@ def _against(findings: Sequence[Finding], verdict: str) -> str:
     verb = {"fail": "fail" if len(against) > 1 else "fails", "unknown": "could not be answered"}[verdict]
     first, where = against[0], list(dict.fromkeys(finding.scenario for finding in against))
     lead = "first: " if len(against) > 1 else ""
-    among = f" ({', '.join(where)})" if len(where) > 1 else ""
+    among = f" ({', '.join(where)})" if len(where) <= MOST_NAMED else f" in {len(where)} scenarios"
+    among = among if len(where) > 1 else ""
     return (
         f"{len(against)} of {plural(len(judged(findings)), 'check')} {verb}{among}; "
         f"{lead}{first.scenario}, {first.check}: {first.detail.split('; ')[0]}"

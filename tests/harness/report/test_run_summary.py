@@ -30,6 +30,11 @@ CELL = Cell(scenario="throughput")
             [found(CELL, "a", "fail", "why"), found("faults", "b", "fail")],
             "2 of 2 checks fail (throughput, faults); first: throughput, a: why",
         ),
+        (
+            "fail",
+            [found(f"s{number}", "a", "fail", "why") for number in range(5)],
+            "5 of 5 checks fail in 5 scenarios; first: s0, a: why",
+        ),
         ("unknown", [], "no check was made"),
         ("invalid", [found(CELL, "spread")], "1 of 2 trials is invalid; no claim is based on it; first: CPU 97 %"),
     ],
