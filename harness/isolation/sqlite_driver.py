@@ -3,7 +3,8 @@
 SQLite has one level: every transaction is serializable. (READ UNCOMMITTED exists between connections that share a
 cache inside one process; hosts that share a file cannot.) SQLite has no pg_blocking_pids, so waiting is observed in
 two steps. A statement is first sent without a busy timeout; SQLITE_BUSY shows that it has to wait. It is then sent
-again with the profile's timeout, and counts as waiting for as long as the observer cannot get the write lock either.
+again with the profile's timeout, and counts as waiting for as long as a session between two statements has the write
+lock. (Another connection that cannot get the lock would prove less: the statement itself may have got it just now.)
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ from harness.isolation.stepper import StatementError
 from harness.isolation.transcript import Rows
 
 ADMIN_MS = 5000
-LOCK_HOLDER = ("the holder of the write lock",)
-"""SQLite does not report which connection holds the lock."""
+LOCKING = ("BEGIN IMMEDIATE", "INSERT", "UPDATE", "DELETE")
+"""Statements after which a transaction has the write lock until it ends."""
 
 
 class Sqlite:
@@ -47,11 +48,11 @@ class Sqlite:
         self._profile = PROFILES[profile]
         self._sessions: dict[str, sqlite3.Connection] = {}
         self._retrying: set[str] = set()
+        self._lock_holders: set[str] = set()
         try:
             self._admin = self._connect(ADMIN_MS)
         except sqlite3.Error as error:
             raise RigError(f"cannot create {path}: {error}") from error
-        self._observer = self._connect(0)
         granted = self.admin(f"PRAGMA journal_mode={self._profile.journal_mode}")[0][0]
         if granted != self._profile.journal_mode:
             self.__exit__()
@@ -62,7 +63,6 @@ class Sqlite:
 
     def __exit__(self, *exc: object) -> None:
         self.end_sessions()
-        self._observer.close()
         self._admin.close()
         for suffix in ("", "-journal", "-wal", "-shm"):
             self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)
@@ -107,30 +107,34 @@ class Sqlite:
             shared = _execute(conn, sql)[0][0]
             return (("read uncommitted" if shared else "serializable",),)
         try:
-            return _execute(conn, sql)
+            return self._send(session, sql)
         except StatementError as error:
             if not error.code.startswith("SQLITE_BUSY") or not self._profile.busy_timeout:
                 raise
         self._retrying.add(session)
         try:
             _execute(conn, f"PRAGMA busy_timeout={self._profile.busy_timeout}")
-            return _execute(conn, sql)
+            return self._send(session, sql)
         finally:
             with suppress(StatementError):
                 _execute(conn, "PRAGMA busy_timeout=0")
             self._retrying.discard(session)
 
-    def waiting(self, sessions: Sequence[str]) -> Mapping[str, tuple[str, ...]]:
-        """Returns the sessions whose statement got SQLITE_BUSY, while the write lock is not available."""
-        retrying = [session for session in sessions if session in self._retrying]
-        if not retrying:
-            return {}
+    def _send(self, session: str, sql: str) -> Rows:
+        conn = self._sessions[session]
         try:
-            _execute(self._observer, "BEGIN IMMEDIATE")
-        except StatementError:
-            return dict.fromkeys(retrying, LOCK_HOLDER)
-        _execute(self._observer, "ROLLBACK")
-        return {}
+            rows = _execute(conn, sql)
+            if conn.in_transaction and sql.startswith(LOCKING):
+                self._lock_holders.add(session)
+            return rows
+        finally:
+            if not conn.in_transaction:
+                self._lock_holders.discard(session)
+
+    def waiting(self, sessions: Sequence[str]) -> Mapping[str, tuple[str, ...]]:
+        """Returns the sessions whose statement got SQLITE_BUSY, while a session outside `sessions` has the lock."""
+        holders = tuple(self._lock_holders - set(sessions))
+        return dict.fromkeys((session for session in sessions if session in self._retrying), holders) if holders else {}
 
     def interrupt(self) -> None:
         """Interrupts running statements. A busy timeout ends by itself."""
@@ -143,6 +147,7 @@ class Sqlite:
             conn.close()
         self._sessions.clear()
         self._retrying.clear()
+        self._lock_holders.clear()
 
     def admin(self, sql: str) -> Rows:
         """Runs a statement on a separate connection with a busy timeout."""

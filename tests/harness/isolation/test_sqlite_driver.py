@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import sqlite3
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Event
+from time import monotonic
 
 import pytest
 
 from harness.checks.isolation import findings_isolation
 from harness.errors import RigError, UsageError
 from harness.host_scripts import shared_directory
+from harness.isolation import sqlite_driver
 from harness.isolation.__main__ import isolation
 from harness.isolation.case_model import Script, Step
 from harness.isolation.cases import CASES, CLEANUP, FINAL, SETUP
@@ -100,13 +104,42 @@ def test_an_unknown_profile_is_rejected(tmp_path: Path) -> None:
 def test_a_writer_fails_after_the_busy_timeout(tmp_path: Path, monkeypatch) -> None:
     with Sqlite(tmp_path / "a.db", "tuned") as driver:
         monkeypatch.setattr(driver, "_profile", type(driver._profile)(
-            journal_mode="wal", busy_timeout=50, begin="BEGIN IMMEDIATE"))  # fmt: skip
+            journal_mode="wal", busy_timeout=500, begin="BEGIN IMMEDIATE"))  # fmt: skip
         steps = (Step("T1", "BEGIN IMMEDIATE"), Step("T2", "BEGIN IMMEDIATE", "T2 begins"))
         plan = Script(
             level="SERIALIZABLE", setup=SETUP, rounds=((steps[0],), (steps[1],)), final=FINAL, cleanup=CLEANUP
         )
         event = run_schedule(driver, plan).event("T2 begins")
-    assert (event.code, event.waited_for) == ("SQLITE_BUSY", ("the holder of the write lock",))
+    assert (event.code, event.waited_for) == ("SQLITE_BUSY", ("T1",))
+
+
+def test_a_session_that_has_just_got_the_lock_does_not_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its statement has ended in SQLite and not yet in its thread: it would be sent out of the schedule's order."""
+    got_lock, goes_on = Event(), Event()
+
+    def execute(conn: sqlite3.Connection, sql: str) -> object:
+        if sql == "PRAGMA busy_timeout=0":
+            got_lock.set()
+            assert goes_on.wait(60)
+        return original(conn, sql)
+
+    original = sqlite_driver._execute
+    monkeypatch.setattr(sqlite_driver, "_execute", execute)
+    with Sqlite(tmp_path / "a.db", "tuned") as driver, ThreadPoolExecutor(1) as pool:
+        driver.open(("T1", "T2"))
+        driver.execute("T1", "BEGIN IMMEDIATE")
+        second = pool.submit(driver.execute, "T2", "BEGIN IMMEDIATE")
+        try:
+            deadline = monotonic() + 60
+            while not driver.waiting(("T2",)):
+                assert monotonic() < deadline
+            driver.execute("T1", "COMMIT")
+            assert got_lock.wait(60)
+            assert driver.waiting(("T2",)) == {}
+        finally:
+            goes_on.set()
+        second.result(60)
+        assert driver.waiting(("T2",)) == {}
 
 
 def test_a_hung_statement_is_interrupted(tmp_path: Path) -> None:
