@@ -166,8 +166,8 @@ def remove(name: str, echo: Echo, *, purge: bool, take_over: bool) -> tuple[str,
     del take_over  # the caller has asked foreign_owner
     if shutil.which("podman") is None:
         return ()
-    if not (purge or state.folder(name).exists() or name in podman_cli.labelled_rigs()):
-        return ()
+    if not purge and name not in podman_cli.labelled_rigs():
+        return ()  # a rig of another provider, or one that was not made: starting Ansible takes a second
     state.make_folder(name)
     play_variables = {"controller_become": local_hosts.become(), "rig": name, "purge": purge}
     result = run_playbooks(name, ["podman_destroy.yml"], variables=play_variables, echo=echo, mitogen=False)

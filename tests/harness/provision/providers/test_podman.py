@@ -1,4 +1,4 @@
-"""Containers that are stopped and started: their CPU limit is in force again before anything else is asked of them."""
+"""Containers that are stopped and started have their CPU limit again; what does not exist needs no playbook."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import pytest
 
 from harness.model import Host
 from harness.provision import podman_cli
+from harness.provision.ansible import PlayResult
+from harness.provision.play_events import Task
 from harness.provision.providers import local_hosts, podman
 from harness.rig import state
 from tests.support.builders import rig_state
@@ -47,3 +49,32 @@ def test_a_host_without_a_limit_gets_none(calls: list[Any]) -> None:
 def test_a_host_is_stopped_without_a_shutdown(calls: list[Any]) -> None:
     podman.stop_host("try", APP)
     assert calls == [("stop", "--time", "0", "pgcrucible-try-app-1")]
+
+
+@pytest.mark.parametrize(
+    ("labelled", "purge", "plays"),
+    [
+        ({}, False, []),
+        ({"other"}, False, []),
+        ({"try"}, False, ["podman_destroy.yml"]),
+        ({}, True, ["podman_destroy.yml"]),
+    ],
+)
+def test_a_playbook_runs_only_if_something_can_be_removed(
+    calls: list[Any], monkeypatch: pytest.MonkeyPatch, labelled: set[str], purge: bool, plays: list[str]
+) -> None:
+    """The state of a rig says nothing: it is also there for a rig of another provider."""
+    assert state.folder("try").exists()
+    monkeypatch.setattr(podman_cli, "labelled_rigs", lambda: {rig: {state.OWNER} for rig in labelled})
+    monkeypatch.setattr(podman.shutil, "which", lambda _: "/usr/bin/podman")
+    monkeypatch.setattr(local_hosts, "become", lambda: False)
+
+    def run_playbooks(name: str, playbooks: list[str], **_: Any) -> PlayResult:
+        calls.extend(playbooks)
+        task = Task(play="x", name="x", seconds=0, changed=(), removed=("container pgcrucible-try-app-1",))
+        return PlayResult(ok=1, changed=1, seconds=0, plays=(), tasks=(task,))
+
+    monkeypatch.setattr(podman, "run_playbooks", run_playbooks)
+    removed = podman.remove("try", print, purge=purge, take_over=False)
+    assert calls == plays
+    assert removed == (("container pgcrucible-try-app-1",) if plays else ())
