@@ -9,7 +9,7 @@ import os
 import secrets
 import subprocess
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,8 @@ from harness.model import Host
 from harness.provision import provisioner
 from harness.provision.ansible import PlayResult
 from harness.provision.bundle import Bundle
+from harness.provision.inventory import read_inventory
+from harness.provision.inventory_model import Inventory
 from harness.provision.play_events import Task
 from harness.provision.providers import static
 from harness.provision.providers.base import Platform
@@ -82,13 +84,26 @@ def name() -> str:
     return f"t-{os.getpid()}-{secrets.token_hex(2)}"
 
 
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Inventory:
+    """The inventory of all rigs here, read once: Ansible takes half a second for it."""
+    path = tmp_path_factory.mktemp("inventory") / "machines.yml"
+    children = {
+        role: {"hosts": {host: {"ansible_host": f"10.1.{n}.{i}"} for i, host in enumerate(names)}}
+        for n, (role, names) in enumerate(HOSTS.items())
+    }
+    path.write_text(yaml.safe_dump({"all": {"vars": {"provider": "static"}, "children": children}}))
+    return read_inventory(path, state.ROLES_DIR)
+
+
 @pytest.fixture
-def machines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machines:
+def machines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: Inventory) -> Machines:
     fleet = Machines(tmp_path / "machines")
     bundle = Bundle(code=tmp_path / "c", code_hash="c0de", wheels=tmp_path / "w", wheels_hash="7ee1", compiled=True)
     monkeypatch.setattr(static, "SshConnection", fleet.connect)
     monkeypatch.setattr(static, "run_playbooks", fleet.run_playbooks)
     monkeypatch.setattr(provisioner, "run_playbooks", fleet.run_playbooks)
+    monkeypatch.setattr(provisioner, "read_inventory", lambda path, roles: replace(source, path=path))
     monkeypatch.setattr(provisioner, "build_bundle", lambda **platform: bundle)
     platform = Platform(python="3.11", machine="x86_64")
     monkeypatch.setattr(static, "wait_for_hosts", lambda rig: dict.fromkeys((h.name for h in rig.hosts), platform))
@@ -108,13 +123,7 @@ class Checkout:
 
     def provision(self, name: str, hosts: int | None = None) -> provisioner.ProvisionReport:
         self.use()
-        path = self.folder / "machines.yml"
-        children = {
-            role: {"hosts": {host: {"ansible_host": f"10.1.{n}.{i}"} for i, host in enumerate(names)}}
-            for n, (role, names) in enumerate(HOSTS.items())
-        }
-        path.write_text(yaml.safe_dump({"all": {"vars": {"provider": "static"}, "children": children}}))
-        return provisioner.provision(name, echo=print, inventory=path, hosts=hosts)
+        return provisioner.provision(name, echo=print, inventory=self.folder / "machines.yml", hosts=hosts)
 
 
 @pytest.fixture

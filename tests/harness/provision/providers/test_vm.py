@@ -28,7 +28,7 @@ def quiet(line: str) -> None:
     """Ignores progress lines."""
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def source() -> Inventory:
     return read_inventory(INVENTORY, ROLES_DIR)
 
