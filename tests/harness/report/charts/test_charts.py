@@ -389,7 +389,7 @@ def test_the_titles_of_all_axes_are_drawn(name: str) -> None:
     """Layers share their axes: a title of None in one of them can win."""
     make, rows, more = CHARTS[name]
     spec = make(rows, title="t", **more)
-    drawn = drawing.picture(spec, "", "", prefix="c-").svg
+    drawn = drawing.picture("c", spec, "", "", prefix="c-").svg
     for channel in ("x", "y"):
         for axis in values(spec, channel):
             if isinstance(axis, Mapping) and axis.get("axis", "") is not None and axis.get("title"):
