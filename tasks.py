@@ -87,7 +87,9 @@ def check(_: Context, run: str | None = None, recheck: str | None = None) -> Non
     json="print run.yml as JSON instead of text",
     compare="compare runs with the first, the baseline, and write their page: A B [C…]; A alone: with --run",
     anyway="with --compare: compare runs of different environments; recorded in the run",
-    out="with --compare: file of the page (default: in results/)",
+    trend="scenario: write a page about it over all stored runs of the rig",
+    rig="with --trend: name of the rig (default: local)",
+    out="with --compare or --trend: file of the page (default: in results/)",
     format="text (default), md (for a pull request) or json (the page as data); md and json leave the page alone",
     svg="folder to write each picture of the page to, as a file of its own",
     junit="file to write the checks to, as JUnit XML",
@@ -99,6 +101,8 @@ def report(
     json: bool = False,
     compare: Texts = None,
     anyway: bool = False,
+    trend: str | None = None,
+    rig: str | None = None,
     out: str | None = None,
     format: str | None = None,
     svg: str | None = None,
@@ -107,17 +111,23 @@ def report(
 ) -> None:
     """Print the summary of a run and rewrite its report.html; or give it in other forms, or a page of several runs."""
     from harness.cli.report_outputs import Outputs, run_outputs
-    from harness.cli.report_pages import run_comparison_page
+    from harness.cli.report_pages import run_comparison_page, run_trend_page
     from harness.cli.runs import run_report
     from harness.errors import UsageError
 
     outputs = Outputs(format=format, svg=svg, junit=junit, open=open)
-    if compare or json:
-        outputs.require_alone("--compare" if compare else "--json")
-    if compare:
+    for option, given in (("--trend", trend), ("--compare", compare), ("--json", json)):
+        if given:
+            outputs.require_alone(option)
+    if trend and (compare or run or anyway):
+        raise UsageError("--trend is about all runs of a rig", hint="./run report --trend SCENARIO --rig NAME")
+    if trend:
+        run_trend_page(trend, rig or "local", out=out, as_json=json)
+    elif compare:
         run_comparison_page(compare, run, anyway=anyway, out=out, as_json=json)
     elif anyway or out:
-        raise UsageError(f"--{'anyway' if anyway else 'out'} needs --compare", hint="./run report --compare A B")
+        needs = "--anyway needs --compare" if anyway else "--out needs --compare or --trend"
+        raise UsageError(needs, hint="./run report --compare A B")
     elif outputs:
         run_outputs(run, outputs)
     else:

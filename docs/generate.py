@@ -73,7 +73,7 @@ def _placeholder(option: str) -> str:
 _PLACEHOLDERS = {
     "compare": "A B [C…]", "count": "N", "fail-if": "slower:P%", "interval": "S", "inventory": "FILE", "json": "FILE",
     "lines": "N", "out": "FILE",
-    "recheck": "RUN", "select": "EXPRESSION",
+    "recheck": "RUN", "select": "EXPRESSION", "trend": "SCENARIO",
 }  # fmt: skip
 """Placeholders for the values of options that bench does not have. Others use the option's name."""
 

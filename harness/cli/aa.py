@@ -14,9 +14,9 @@ from pathlib import Path
 from harness.analysis.stats import CLAIM_TRIALS
 from harness.cli.bench import DEFAULT_RIG, end_with, execute, prepare, show_plan
 from harness.cli.console import complain, say
-from harness.cli.runs import RESULTS
+from harness.cli.runs import RESULTS, failed_cells
 from harness.compare import noise_floor_file
-from harness.compare.cells import RunData, comparable_name
+from harness.compare.cells import RunData
 from harness.compare.environment import differences
 from harness.compare.noise_floor import figures_of, measured_floor, trials_of
 from harness.compare.rows import METRICS
@@ -27,7 +27,6 @@ from harness.provision.provisioner import destroy, provision
 from harness.provision.restart import restart_services
 from harness.rig import state
 from harness.rig.rig import open_rig
-from harness.scenarios import SCENARIOS
 from harness.store.run_reader import Run, load_run
 from harness.store.run_writer import RunWriter
 from harness.text import plural
@@ -128,7 +127,7 @@ def store_floor(runs: Sequence[Run], between: str) -> None:
                 + "; ".join(unlike),
                 hint="all runs are stored; measure again without changing the rig in between",
             )
-    wrong = {name for run in runs for name in _failed_cells(run)}
+    wrong = {name for run in runs for name in failed_cells(run)}
     floor, without = measured_floor(sides, METRICS, wrong=wrong)
     rig = runs[-1].manifest.rig
     for line in without:
@@ -147,13 +146,6 @@ def store_floor(runs: Sequence[Run], between: str) -> None:
         f"noise floor of rig '{rig.name}' between {len(runs)} runs of {trials} ({between}), at most: {values}; "
         "smaller differences between two runs will not be reported as differences"
     )
-
-
-def _failed_cells(run: Run) -> set[str]:
-    """Returns the cells whose figures mean nothing, by comparable name."""
-    bad = [finding for finding in run.findings if finding.verdict == "fail"]
-    failed = {f.scenario if SCENARIOS[f.scenario].judges_together else f.cell for f in bad}
-    return {comparable_name(row.cell) for row in run.rows if failed & {row.cell.name, row.cell.scenario}}
 
 
 def _write_report(run: Run) -> None:

@@ -129,7 +129,7 @@ def _hosts() -> list[str]:
 
 
 VALUES: dict[str, Callable[[], list[str]]] = {
-    "--scenario": _scenarios,
+    **dict.fromkeys(("--scenario", "--trend"), _scenarios),
     "--backend": lambda: list(BACKENDS),
     "--strategy": lambda: list(STRATEGIES),
     "--control": lambda: list(CONTROLS),

@@ -7,16 +7,17 @@ import shlex
 import string
 import zlib
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from harness.cli import runs as stored
 from harness.cli.console import say
-from harness.cli.runs import compare_stored, load_side, record_anyway
+from harness.cli.runs import compare_stored, data_of, failed_cells, floors_of, load_side, record_anyway
 from harness.compare.comparable import environment_differences
 from harness.errors import InvalidMeasurement, RigError, UsageError
 from harness.store.files import write_atomically
-from harness.store.run_reader import Run
-from harness.text import printable, strict_json
+from harness.store.run_reader import Run, load_run
+from harness.text import nearest, printable, strict_json
 
 LETTERS = string.ascii_uppercase
 MOST_NAMED = 3
@@ -31,7 +32,6 @@ def run_comparison_page(
     `names`: sides, each `RUN` or `RUN,RUN,RUN`; a single one is compared with `run`, or else with the newest. Raises
     InvalidMeasurement after the page was written where a comparison was refused.
     """
-    from harness.compare.cells import RunData
     from harness.compare.table import text
     from harness.report.cards_page import render
     from harness.report.comparison_facts import Compared
@@ -45,8 +45,7 @@ def run_comparison_page(
     baseline, others = sides[0], sides[1:]
     compared, refused = list[Compared](), list[InvalidMeasurement]()
     for letter, runs in zip(LETTERS[1:], others, strict=False):
-        data = [RunData(run_id=one.run_id, manifest=one.manifest.model_dump(), rows=()) for one in (*baseline, *runs)]
-        unlike = environment_differences(data)
+        unlike = environment_differences(list(map(data_of, (*baseline, *runs))))
         try:
             comparison = compare_stored(baseline, runs, anyway=anyway, comparisons=len(others))
         except InvalidMeasurement as error:
@@ -69,6 +68,64 @@ def run_comparison_page(
             record_anyway(one.comparison, one.runs)
     if refused:
         raise refused[0]
+
+
+def run_trend_page(scenario: str, rig: str, *, out: str | None, as_json: bool = False) -> None:
+    """Writes the page of a scenario over all stored runs of a rig; `as_json`: prints runs and series instead.
+
+    Raises UsageError where no stored run of the rig has trials of the scenario, with the nearest name.
+    """
+    from harness.compare.trend import trend
+    from harness.report.cards_page import render
+    from harness.report.trend_page import build
+    from harness.report.trend_words import TrendSource
+
+    known, unreadable = _stored_runs()
+    runs = [run for run in known if run.manifest.rig.name == rig and _has(run, scenario)]
+    if not runs:
+        raise UsageError(
+            f"no stored run of rig '{printable(rig, 80)}' has trials of '{printable(scenario, 80)}'",
+            hint=_nearest(known, scenario, rig),
+        )
+    wrong = {run.run_id: failed_cells(run) for run in runs}
+    data = [replace(one, rows=[row for row in one.rows if row.cell.scenario == scenario]) for one in map(data_of, runs)]
+    found = trend(data, wrong=wrong, floors=floors_of(*runs))
+    if as_json:
+        series = [dataclasses.asdict(one) for one in found.series]
+        placed = [{"run_id": one.run.run_id, "environment": one.environment} for one in found.runs]
+        print(strict_json({"runs": placed, "series": series, "tested": found.tested}))
+        return
+    source = TrendSource(rig=rig, scenario=scenario, runs=tuple(runs), trend=found, unreadable=tuple(unreadable))
+    command = shlex.join(["./run", "report", "--trend", scenario, "--rig", rig])
+    name = "".join(char if char.isalnum() or char in "-_" else "-" for char in f"trend-{rig}-{scenario}"[:120])
+    write_page(render(build(source, command=command)), out, f"{name}.html")
+
+
+def _stored_runs() -> tuple[list[Run], list[str]]:
+    """Returns the runs in the order of time, and a sentence for each folder that cannot be read."""
+    runs, unreadable = list[Run](), list[str]()
+    for path in sorted(stored.RESULTS.glob("*/run.yml")):
+        if path.parent.is_symlink() or path.parent.name.startswith("."):
+            continue
+        try:
+            runs.append(load_run(path.parent))
+        except UsageError as error:
+            reason = error.message.replace(f"{path.parent}/", "")
+            unreadable.append(f"run {path.parent.name} could not be read: {printable(reason, 200)}")
+    return sorted(runs, key=lambda run: (run.manifest.started, run.run_id)), unreadable
+
+
+def _has(run: Run, scenario: str) -> bool:
+    return any(row.cell.scenario == scenario for row in run.rows)
+
+
+def _nearest(runs: Sequence[Run], scenario: str, rig: str) -> str:
+    """Returns a hint: rigs that have the scenario, or else the nearest scenario of the rig."""
+    rigs = sorted({run.manifest.rig.name for run in runs if _has(run, scenario)})
+    if rigs:
+        return f"rigs whose runs have it: {printable(', '.join(rigs), 200)} (--rig)"
+    here = {row.cell.scenario for run in runs if run.manifest.rig.name == rig for row in run.rows}
+    return nearest(scenario, here) if here else "measure it: ./run bench --scenario NAME"
 
 
 def write_page(text: str, out: str | None, name: str) -> None:

@@ -16,6 +16,7 @@ from harness.checks.finding import judged
 from harness.cli.configured import runs_folder
 from harness.cli.console import complain, say
 from harness.compare import noise_floor_file
+from harness.compare.cells import RunData, comparable_name
 from harness.errors import CriterionFailed, InvalidMeasurement, RigError, UsageError
 from harness.measure.judge import judge
 from harness.rig import state
@@ -160,19 +161,29 @@ def compare_stored(
     runs_a: Sequence[Run], runs_b: Sequence[Run], *, anyway: bool = False, comparisons: int = 1
 ) -> Comparison:
     """Returns the comparison of stored runs, with the noise floors of their rigs. Raises what `compare` does."""
-    from harness.compare.cells import RunData
     from harness.compare.compare import compare
 
-    floors = {
-        f"rig '{rig.name}'": floor
-        for rig in (run.manifest.rig for run in (*runs_a, *runs_b))
-        if (floor := noise_floor_file.noise_floor(rig.name, rig.model_dump()))
-    }
-    side_a, side_b = (
-        [RunData(run_id=run.run_id, manifest=run.manifest.model_dump(), rows=run.rows) for run in side]
-        for side in (runs_a, runs_b)
-    )
-    return compare(side_a, side_b, anyway=anyway, floors=floors, comparisons=comparisons)
+    side_a, side_b = (list(map(data_of, side)) for side in (runs_a, runs_b))
+    return compare(side_a, side_b, anyway=anyway, floors=floors_of(*runs_a, *runs_b), comparisons=comparisons)
+
+
+def data_of(run: Run) -> RunData:
+    """Returns a stored run as comparisons read it."""
+    return RunData(run_id=run.run_id, manifest=run.manifest.model_dump(), rows=run.rows)
+
+
+def floors_of(*runs: Run) -> dict[str, dict[str, float]]:
+    """Returns the noise floors that are stored for the rigs of the runs, by source."""
+    rigs = (run.manifest.rig for run in runs)
+    floors = {f"rig '{rig.name}'": noise_floor_file.noise_floor(rig.name, rig.model_dump()) for rig in rigs}
+    return {source: floor for source, floor in floors.items() if floor}
+
+
+def failed_cells(run: Run) -> set[str]:
+    """Returns the cells whose figures mean nothing, by comparable name."""
+    bad = [finding for finding in run.findings if finding.verdict == "fail"]
+    failed = {f.scenario if SCENARIOS[f.scenario].judges_together else f.cell for f in bad}
+    return {comparable_name(row.cell) for row in run.rows if failed & {row.cell.name, row.cell.scenario}}
 
 
 def record_anyway(comparison: Comparison, runs_b: Sequence[Run]) -> None:

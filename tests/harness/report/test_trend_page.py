@@ -1,0 +1,145 @@
+"""The page of a trend: its claims are those of compare/trend, and few runs claim nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.cli.runs import data_of, failed_cells
+from harness.compare.cells import comparable_name
+from harness.compare.rows import METRICS
+from harness.compare.trend import trend
+from harness.model import Cell
+from harness.report.cards_page import CardsPage, render
+from harness.report.page_model import Fold, Prose, Table
+from harness.report.trend_page import build
+from harness.report.trend_words import TrendSource, letter, lost_of
+from harness.store.manifest import FindingRecord
+from harness.store.run_reader import Run
+from tests.harness.report.test_page import HOSTILE, Parsed, assert_sound
+from tests.support.builders import CODE, RIG
+from tests.support.light_runs import BURST, CLOSED, light_run
+
+ELSEWHERE = RIG.model_copy(update={"hosts": [host.model_copy(update={"kernel": "7.0"}) for host in RIG.hosts]})
+
+
+def page_of(runs: Sequence[Run], **more: Any) -> CardsPage:
+    scenario = runs[0].rows[0].cell.scenario
+    found = trend(list(map(data_of, runs)), wrong={run.run_id: failed_cells(run) for run in runs})
+    return build(
+        TrendSource(rig="local", scenario=scenario, runs=tuple(runs), trend=found, **more), command="./run report"
+    )
+
+
+def made(root: Path, *slower: float, prefix: str = "r", cells: Sequence[Cell] = (BURST,), **manifest: Any) -> list[Run]:
+    """Runs of one after the other minute."""
+    return [
+        light_run(root, f"{prefix}{n:02}", slower=factor, cells=cells,
+                  **{"started": f"2026-11-28T20:{n:02}:00Z"} | manifest)
+        for n, factor in enumerate(slower)
+    ]  # fmt: skip
+
+
+def test_a_step_is_the_headline_with_its_run_and_size(tmp_path: Path) -> None:
+    page = page_of(made(tmp_path, *[1.0] * 6, *[1.25] * 6))
+    assert page.headline.word == "CHANGED"
+    assert "with run r06" in page.headline.sentence
+    assert page.cards[0].verdict == "slower"
+    assert "Requests/s fell by " in page.cards[0].answer
+    assert "p99 latency rose by " in page.cards[0].answer
+    assert page.cards[0].blocks == (Prose(paragraphs=("No recorded fact differs between run r05 and run r06.",)),)
+
+
+def test_what_differs_between_the_runs_beside_a_change_is_listed(tmp_path: Path) -> None:
+    newer = CODE.model_copy(update={"commit": "f" * 40})
+    runs = [*made(tmp_path, *[1.0] * 6), *made(tmp_path, *[1.25] * 6, prefix="s", code=newer)]
+    (table,) = page_of(runs).cards[0].blocks
+    assert isinstance(table, Table)
+    assert table.caption == "What differs between run r05 and run s00"
+    assert [row[0].text for row in table.rows] == ["code.commit"]
+
+
+def test_without_a_step_no_change_is_shown_and_none_is_excluded(tmp_path: Path) -> None:
+    page = page_of(made(tmp_path, *[1.0] * 8))
+    assert page.headline.word == "NO CHANGE SHOWN"
+    assert "is not excluded" in page.headline.sentence
+    assert [picture.title for picture in page.cards[0].pictures] == [
+        "Requests/s: no change is shown in 8 runs",
+        "p99 latency: no change is shown in 8 runs",
+    ]
+
+
+@pytest.mark.parametrize("number", [1, 3])
+def test_with_few_runs_the_page_says_so_and_claims_nothing(tmp_path: Path, number: int) -> None:
+    page = page_of(made(tmp_path, *[1.0, 5.0, 9.0][:number]))
+    assert (page.headline.verdict, page.headline.word) == ("not judged", "TOO FEW RUNS")
+    assert f"at most {number} run" in page.headline.sentence
+    assert page.cards[0].name == "Not judged"
+    (fold,) = page.cards[0].blocks
+    assert isinstance(fold, Fold)
+    assert fold.open
+
+
+def test_runs_of_another_environment_are_marked_and_not_mixed_in(tmp_path: Path) -> None:
+    old = made(tmp_path, *[3.0] * 5, prefix="a", rig=ELSEWHERE)
+    page = page_of([*old, *made(tmp_path, *[1.0] * 5, prefix="b")])
+    assert page.headline.word == "NO CHANGE SHOWN"
+    assert page.limits[0] == (
+        "5 runs of environment b (◇) not compared with the newest: other app.kernel, db.kernel, lb.kernel, load.kernel"
+    )
+    (table,) = [block for block in page.cards[-1].blocks if isinstance(block, Table)]
+    assert [row[3].text for row in table.rows] == ["b"] * 5 + ["a"] * 5
+
+
+def test_a_failed_run_does_not_count_and_its_loss_is_shown(tmp_path: Path) -> None:
+    runs = made(tmp_path, *[1.0] * 5)
+    lost = FindingRecord(
+        scenario="throughput", cell=BURST.name, check="final value", verdict="fail", detail="lost", numbers={"lost": 7}
+    )
+    runs.append(light_run(tmp_path, "bad", slower=0.2, verdict="fail", findings=[lost], started="2026-11-28T21:00:00Z"))
+    page = page_of(runs)
+    assert page.headline.word == "NO CHANGE SHOWN"
+    (card,) = [card for card in page.cards if card.name == "Lost updates"]
+    assert (card.verdict, card.answer) == ("fail", "7 acknowledged writes were lost, first in run bad.")
+    assert "run bad has the verdict fail" in page.limits
+    assert lost_of(runs[0], "throughput") is None
+    assert card.pictures[0].subtitle == "5 of 6 runs did not judge them"
+
+
+def test_a_measured_floor_is_named_and_an_unmeasured_one_too(tmp_path: Path) -> None:
+    runs = made(tmp_path, *[1.0] * 4)
+    assert "noise floor not measured" in page_of(runs).cards[0].pictures[0].subtitle
+    name = comparable_name(BURST)
+    for run in runs:
+        run.manifest.noise_floor = {f"runs {name}": 5.0} | {f"{metric} {name}": 1.08 for metric in METRICS}
+    assert "band: noise floor of 8.0%" in page_of(runs).cards[0].pictures[0].subtitle
+
+
+def test_latencies_of_closed_loops_are_drawn_and_not_judged(tmp_path: Path) -> None:
+    page = page_of(made(tmp_path, *[1.0] * 5, cells=(CLOSED,)))
+    assert [picture.title for picture in page.cards[0].pictures] == [
+        "Requests/s: no change is shown in 5 runs",
+        "p99 latency: closed loop, drawn and not judged",
+    ]
+
+
+def test_other_revisions_and_unreadable_runs_are_told(tmp_path: Path) -> None:
+    runs = made(tmp_path, *[1.0] * 4)
+    runs[2].manifest.code = CODE.model_copy(update={"commit": "f" * 40})
+    page = page_of(runs, unreadable=("run x could not be read: not plain YAML",))
+    assert "run x could not be read: not plain YAML" in page.limits
+    assert 'stroke-dasharray="1,4"' in page.cards[0].pictures[0].svg
+
+
+def test_no_cell_id_reaches_a_reader_and_hostile_text_stays_text(tmp_path: Path) -> None:
+    cell = Cell(scenario=HOSTILE, strategy=HOSTILE, requests=5, params={HOSTILE: HOSTILE})
+    page = Parsed(render(page_of(made(tmp_path, *[1.0] * 4, cells=(cell,), started=HOSTILE, warnings=[HOSTILE]))))
+    assert_sound(page)
+    assert cell.name not in page.text
+
+
+def test_environments_have_letters_and_then_numbers() -> None:
+    assert [letter(n) for n in (0, 25, 26)] == ["a", "z", "26"]
