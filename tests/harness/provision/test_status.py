@@ -94,7 +94,7 @@ def test_each_service_is_asked_and_shown_with_its_time(
         {"name": "PostgreSQL", "ok": False, "detail": "no response", "running": False, "since": 0.0}
     ]
     assert record["hosts"]["lb-1"] == "exited"
-    assert set(record) == {"rig", "hosts", "services", "error"}
+    assert set(record) == {"rig", "hosts", "services", "error", "pgadmin"}
     assert "variables" not in record["rig"], "they may hold passwords"
 
 
