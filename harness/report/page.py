@@ -37,7 +37,7 @@ from harness.store.manifest import RigRecord
 from harness.store.rig_cores import created_hosts, shares_cores
 from harness.text import plural
 
-WORK = "Most requests add 1 to a counter: HTTP to the service, which keeps the counters in the database."
+WORK = "Most requests add 1 to a counter in the database, over HTTP."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

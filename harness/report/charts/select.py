@@ -106,7 +106,9 @@ def pool_sweep(source: SectionInput) -> Iterator[Chart]:
         knee = next((f.numbers.get("knee") for f in source.summary.findings if f.check == names.KNEE), None)
         title = f"No knee up to {max(int(row['pool']) for row in rows)} connections"
         if knee:
-            title = f"Knee at {knee} connections: the first step that gains less than {KNEE:.0%} of its size"
+            title = (
+                f"Knee at {knee} connections: the first step that gains less than {KNEE:.0%} of what its size allows"
+            )
         yield Chart(
             name="pool-sizes",
             spec=speed.pool_sweep(rows, knee=knee if isinstance(knee, int) else None, title=title),
