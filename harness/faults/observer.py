@@ -71,7 +71,8 @@ class Observer:
             if record.injected_us is not None and kind.first_success_s is not None and self._accepts:
                 problems.append(self._accepts.problem)
                 states = self._accepts.states()
-                instants |= accepts(states, record.injected_us, _next_injection(record, records))
+                until_us = _next_injection(record, records)
+                instants |= accepts(states, record.injected_us, record.healing_us, until_us)
             yield "; ".join(filter(None, problems)), instants
 
 

@@ -57,4 +57,19 @@ YES, NO = {"accepts": True}, {"accepts": False}
     ],
 )
 def test_accepts(states: States, expected: dict[str, int]) -> None:
-    assert accepts(states, 10, 50) == expected
+    assert accepts(states, 10, None, 50) == expected
+
+
+@pytest.mark.parametrize(
+    ("states", "expected"),
+    [
+        pytest.param([(0, YES), (12, NO), (20, YES), (40, NO), (41, YES)], {"accepts": 20}, id="slow later"),
+        pytest.param([(0, YES), (12, NO), (35, YES), (40, NO), (41, YES)], {"accepts": 35}, id="slow after a late end"),
+        pytest.param([(0, YES), (12, NO), (20, YES), (25, NO), (35, YES)], {"accepts": 35}, id="down at the heal"),
+        pytest.param([(0, YES), (12, NO), (20, YES), (25, NO)], {}, id="down until the end"),
+        pytest.param([(0, YES), (40, NO), (41, YES)], {"accepts": 10}, id="never down before the heal"),
+    ],
+)
+def test_an_answer_that_is_late_after_the_heal_is_no_refusal(states: States, expected: dict[str, int]) -> None:
+    """On a busy machine one question without an answer in 0.3 s, a minute later, moved the instant there."""
+    assert accepts(states, 10, 30, 50) == expected
