@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import shlex
 import string
 import zlib
@@ -146,9 +147,16 @@ def _ids(side: Sequence[Run]) -> str:
     return ",".join(run.run_id for run in side)
 
 
+def _typed(side: Sequence[Run]) -> str:
+    """Returns the runs of a side as one may type them: ids, or paths of runs that are elsewhere."""
+    return ",".join(
+        run.run_id if (stored.RESULTS / run.run_id).resolve() == run.path else os.path.relpath(run.path) for run in side
+    )
+
+
 def _command(sides: Sequence[Sequence[Run]], *, anyway: bool) -> str:
     """Returns the command that makes the page of these runs again."""
-    return shlex.join(["./run", "report", "--compare", *map(_ids, sides), *(["--anyway"] if anyway else [])])
+    return shlex.join(["./run", "report", "--compare", *map(_typed, sides), *(["--anyway"] if anyway else [])])
 
 
 def _file_name(sides: Sequence[Sequence[Run]]) -> str:

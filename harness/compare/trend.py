@@ -21,17 +21,23 @@ from harness.compare.noise_floor import Floor, KnownFloors
 from harness.compare.rows import METRICS, Row
 
 TREND_METRICS = ("rps", "p99_ms")
+OF_THE_CALL = ("code.command", "code.seed", "settings.generator.")
+"""How the facts begin that differ from call to call."""
 LEAST_SERIES = 2 * LEAST_RUNS
 """Runs of one environment below which nothing is claimed: two before a change and two after it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrendRun:
-    """A run of the trend. `environment`: 0 is that of the newest run; `differences`: from the newest run."""
+    """A run of the trend. `environment`: 0 is that of the newest run; `differences`: from the newest run.
+
+    `since`: the facts of code and settings that are not those of the run before it, and forbid no comparison.
+    """
 
     run: RunData
     environment: int
     differences: tuple[Difference, ...] = ()
+    since: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,13 +130,15 @@ def _placed(runs: Sequence[RunData]) -> tuple[TrendRun, ...]:
     """Numbers the environments from the newest run backwards."""
     first_of: list[RunData] = []
     placed = []
-    for run in reversed(runs):
+    for place, run in reversed(list(enumerate(runs))):
         alike = (n for n, other in enumerate(first_of) if not _forbids(differences(other.manifest, run.manifest)))
         environment = next(alike, len(first_of))
         if environment == len(first_of):
             first_of.append(run)
         unlike = differences(run.manifest, runs[-1].manifest)
-        placed.append(TrendRun(run=run, environment=environment, differences=unlike))
+        changed = differences(runs[max(place - 1, 0)].manifest, run.manifest)
+        since = tuple(one.fact for one in changed if not one.forbids and not one.fact.startswith(OF_THE_CALL))
+        placed.append(TrendRun(run=run, environment=environment, differences=unlike, since=since))
     return tuple(reversed(placed))
 
 

@@ -20,7 +20,6 @@ from harness.report.forest_plots import forest_picture, forest_row
 from harness.report.notices import with_labels
 from harness.report.page_model import Block, Fold, Picture, Prose, Value, table
 from harness.report.run_summary import Headline
-from harness.report.sections.scenario import anchor_of
 from harness.report.tiles import Tile
 from harness.report.within_card import within_cards
 from harness.scenarios import SCENARIOS
@@ -161,32 +160,32 @@ def _cards(one: Compared, named: Sequence[Named], *, several: bool) -> Iterator[
             blocks=(differences_table(one),),
         )
         return
-    for scenario in named:
+    for place, scenario in enumerate(named, start=1):
         rows = [_with_letter(row, one.name) for row in one.comparison.rows if row.cell in scenario.labels]
         if rows:
-            yield _card(one.name, scenario, rows, several=several)
+            yield _card(one.name, scenario, rows, anchor=f"{one.name.lower()}-{place}", several=several)
 
 
 def _with_letter(row: Row, name: str) -> Row:
     return replace(row, note=_lettered(row.note, name))
 
 
-def _card(b: str, named: Named, rows: Sequence[Row], *, several: bool) -> Card:
+def _card(b: str, named: Named, rows: Sequence[Row], *, anchor: str, several: bool) -> Card:
     of = tally(rows)
     name = f"{named.scenario}, {b}" if several else named.scenario
     text = sentence(of, b, named.labels)
     return Card(
         name=name,
-        anchor=f"{anchor_of(named.scenario)}-{b.lower()}",
+        anchor=anchor,
         verdict=of.verdict,
         answer=f"{text[0].upper()}{text[1:]}.",
         note=named.common,
-        pictures=tuple(_pictures(b, named, rows)),
+        pictures=tuple(_pictures(b, named, rows, anchor)),
         blocks=(*_whole_cells(named, rows), _all_rows(b, named, rows)),
     )
 
 
-def _pictures(b: str, named: Named, rows: Sequence[Row]) -> Iterator[Picture]:
+def _pictures(b: str, named: Named, rows: Sequence[Row], anchor: str) -> Iterator[Picture]:
     """Returns a forest plot for each metric about which something can be claimed."""
     order = {key: place for place, key in enumerate(named.labels)}
     for metric in METRICS:
@@ -202,7 +201,7 @@ def _pictures(b: str, named: Named, rows: Sequence[Row]) -> Iterator[Picture]:
             title=title(of, metric, b),
             subtitle=how,
             metric=metric,
-            prefix=f"{anchor_of(named.scenario)}-{b.lower()}-{metric}-",
+            prefix=f"{anchor}-{metric}-",
             ratio=f"{b} / A",
         )
 

@@ -15,10 +15,10 @@ from harness.report.comparison_words import METRIC_NAMES
 from harness.report.formatting import NOTHING, number
 from harness.report.page_model import Block, Fold, Picture, Prose, Value, table
 from harness.report.trend_words import TrendSource, letter, lost_of, said, when_of
-from harness.store.run_reader import Run
 from harness.text import plural
 
 NEVER_VALID = Prose(paragraphs=("No run has a trial of this cell whose times count.",))
+MOST_FACTS = 4
 UNITS = {"rps": "requests/s", "p99_ms": "p99, ms"}
 
 
@@ -90,7 +90,7 @@ def _picture(source: TrendSource, series: TrendSeries, label: str, prefix: str) 
                        kind=change.row.verdict)
             for change in series.changes
         ],
-        other_code=[place + 1 for place in _other_code(source.runs)],
+        other_code=[place for place, run in enumerate(trend.runs, start=1) if run.since],
     )  # fmt: skip
     values = ", ".join(f"run {point.index + 1} {number(point.value)}" for point in series.points)
     return picture("trend", spec, "", f"{name} of {label}: {finding}. {values}.", prefix=prefix)
@@ -100,15 +100,6 @@ def _state(wrong: bool, run: TrendRun) -> str:
     if wrong:
         return "failed a check"
     return "counted" if run.environment == 0 else "other environment"
-
-
-def _other_code(runs: Sequence[Run]) -> list[int]:
-    """Returns the indexes of runs whose code is not that of the run before them."""
-
-    def code(run: Run) -> tuple[object, ...]:
-        return run.manifest.code.commit, run.manifest.code.dirty, run.manifest.rig.code_hash
-
-    return [index for index in range(1, len(runs)) if code(runs[index]) != code(runs[index - 1])]
 
 
 def _what_changed(source: TrendSource, change: Change) -> Block:
@@ -123,6 +114,7 @@ def _what_changed(source: TrendSource, change: Change) -> Block:
 
 
 def lost_card(source: TrendSource) -> Card:
+    """Returns the lost updates of each run."""
     counts = [(place, lost_of(run, source.scenario)) for place, run in enumerate(source.runs, start=1)]
     judged = [(place, count) for place, count in counts if count is not None]
     lost = sum(count for _, count in judged)
@@ -150,18 +142,26 @@ def lost_card(source: TrendSource) -> Card:
     )
 
 
+def _few(facts: Sequence[str]) -> str:
+    more = f" and {len(facts) - MOST_FACTS} more" if len(facts) > MOST_FACTS else ""
+    return ", ".join(facts[:MOST_FACTS]) + more
+
+
 def runs_card(source: TrendSource) -> Card:
+    """Returns all runs with their environments, their checks and their code."""
     rows: list[list[Value | str]] = []
     for place, (run, of) in enumerate(zip(source.runs, source.trend.runs, strict=True), start=1):
         lost = lost_of(run, source.scenario)
+        code = run.manifest.code
         rows.append([
             str(place), run.run_id, run.manifest.started,
-            Value(letter(of.environment), ", ".join(one.fact for one in of.differences if one.forbids)[:200]),
+            Value(letter(of.environment), _few([one.fact for one in of.differences if one.forbids])),
             Value(run.manifest.verdict, mark=run.manifest.verdict), NOTHING if lost is None else f"{lost:,}",
-            run.manifest.code.commit[:12] + (" +" if run.manifest.code.dirty else ""), run.manifest.code.command,
+            Value(code.commit[:12] + (" +" if code.dirty else ""), _few(of.since)), code.command,
         ])  # fmt: skip
     head = ("no.", "run", "started", "environment", "own checks", "lost", "code", "command")
     note = (
-        "Environment: the facts that differ from the newest run and forbid a comparison. +: with uncommitted changes."
+        "Environment: below it the facts that differ from the newest run and forbid a comparison. Code: below it what "
+        "is not as in the run before; +: with uncommitted changes."
     )
     return Card(name="Runs", anchor="runs", blocks=(table("Runs in the order of time", head, rows, note=note),))

@@ -33,7 +33,12 @@ WORDS = (
         "p < 0.001 divided by the number of series; then `compare` judges the runs before it against those after it. "
         "It is between two runs, never inside one",
     ),
-    ("Dotted line", "the first run of another revision of the code"),
+    ("Dotted line", "the first run of another revision or with other settings, see Runs"),
+    (
+        "A change",
+        "something changed from this run on: the service, its settings, or conditions of the machine that no canary "
+        "shows. Runs that were measured close together share such conditions",
+    ),
     ("Environment", "a, of the newest run, b, c…: hosts, caps, versions and durability that are compared"),
     (
         "Closed loop",

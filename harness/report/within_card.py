@@ -19,11 +19,10 @@ from harness.store.run_reader import Run
 
 def within_cards(runs: Iterable[Run]) -> Iterator[Card]:
     """Returns a card for each scenario of a run with variants."""
-    for run in runs:
-        if not run.manifest.variants:
-            continue
+    different = {run.path: run for run in runs if run.manifest.variants}
+    for place, run in enumerate(different.values(), start=1):
         within = compared_within(run)
-        for named in named_cells((row.cell for row in run.rows), SCENARIOS):
+        for number, named in enumerate(named_cells((row.cell for row in run.rows), SCENARIOS), start=1):
             pairs = [pair for pair in within.pairs if pair.a.scenario == named.scenario]
             if not pairs:
                 continue
@@ -31,10 +30,10 @@ def within_cards(runs: Iterable[Run]) -> Iterator[Card]:
             rows = [row for pair in pairs for row in pair.rows]
             of = tally(rows)
             text = sentence(of, "a variant", by_name, "its baseline")
-            anchor = f"within-{run.run_id}-{named.scenario}".lower()
+            anchor = f"within-{place}-{number}"
             yield Card(
                 name=f"{named.scenario}, within {run.run_id}",
-                anchor="".join(char if char.isalnum() else "-" for char in anchor),
+                anchor=anchor,
                 verdict=of.verdict,
                 answer=f"{text[0].upper()}{text[1:]}.",
                 note=named.common,

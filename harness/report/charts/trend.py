@@ -56,7 +56,8 @@ def trend_chart(
     changes: Sequence[ChangeMark] = (),
     other_code: Sequence[int] = (),
 ) -> Spec:
-    """Returns the chart. `when`: the text of each run on the axis; `other_code`: runs of another revision."""
+    """Returns the chart. `when`: the text of each run on the axis; `other_code`: runs whose code or settings are
+    not those of the run before."""
     if not points:
         return nothing(title, "no run has the figure")
     bands = [

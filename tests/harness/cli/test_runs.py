@@ -6,9 +6,7 @@ import contextlib
 import copy
 import io
 import json
-import random
 import shutil
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,10 +22,9 @@ from harness.model import Cell, Trial
 from harness.record import TrialResult
 from harness.rig import state
 from harness.rig.state import ROOT
-from harness.store.csv_rows import as_columns
 from harness.store.run_reader import FORMAT, load_run
-from harness.store.run_writer import RunWriter
-from tests.support.builders import CODE, RIG, SETTINGS
+from tests.support.builders import RIG, SETTINGS
+from tests.support.light_runs import light_run
 
 CELL = Cell(scenario="throughput", strategy="upsert", hosts=4, clients=64, requests=64, params={"keys": "hot"})
 OTHER = Cell(scenario="throughput", strategy="for-update", hosts=4, clients=64, requests=64, params={"keys": "hot"})
@@ -43,29 +40,9 @@ FLOOR = {
 def stored(
     root: Path, name: str, *, slower: float = 1.0, trials: int = 8, other: bool = False, **manifest: Any
 ) -> None:
-    """Stores a run of `trials` with 1 % noise, slower by the factor `slower`; `other`: with a second cell."""
-    recorder = RunWriter.start(root, code=CODE, rig=RIG, options={})
-    recorder.manifest.settings = SETTINGS
-    recorder.manifest.noise_floor = FLOOR
-    for field, value in manifest.items():
-        setattr(recorder.manifest, field, value)
-    verdict = manifest.get("verdict", "pass")
-    rng = random.Random(name)
-    rows: list[dict[str, Any]] = []
-    for cell in (CELL, OTHER)[: 1 + other]:
-        for number in range(1, trials + 1):
-            figures: Mapping[str, float | None] = {
-                "rps": 3000 / slower * rng.gauss(1, 0.01),
-                **{f"p{p}_ms": p / 5 * slower * rng.gauss(1, 0.01) for p in (50, 95, 99)},
-            }
-            trial = Trial(cell=cell, number=number, order=len(rows) + 1, seed=1)
-            rows.append(as_columns(TrialResult(trial=trial, figures=figures)))
-    if rows:
-        recorder.append("trials", rows)
-    recorder.manifest.verdict = verdict
-    recorder.manifest.run_id = name
-    recorder.save("finished")
-    recorder.path.rename(root / name)
+    """Stores a run whose rig has a noise floor; `other`: with a second cell."""
+    cells = (CELL, OTHER)[: 1 + other]
+    light_run(root, name, cells=cells, slower=slower, trials=trials, **{"noise_floor": FLOOR} | manifest)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -193,3 +194,16 @@ def test_too_few_trials_are_no_verdict_and_no_interval(tmp_path: Path, trials: i
     page = page_of([a], [b])
     assert page.headline.word == "NOT JUDGED"
     assert {row[5] for row in rows_of(page, "throughput")} == {"-"}
+
+
+def test_a_run_against_itself_and_scenarios_of_like_names_make_a_sound_page(tmp_path: Path) -> None:
+    made = parse_vary("vary", "app_pool_size=5,20")
+    cells = [
+        with_variant(replace(BURST, scenario=scenario), variant, varied_keys(made))
+        for scenario in ("a b", "a-b")
+        for variant in made
+    ]
+    run = light_run(tmp_path, "a", cells=cells, variants=[VariantRecord(name=variant.name) for variant in made])
+    page = Parsed(render(page_of([run], [run])))
+    assert_sound(page)
+    assert "A and B are the same run" in page.text

@@ -132,6 +132,8 @@ def test_other_revisions_and_unreadable_runs_are_told(tmp_path: Path) -> None:
     page = page_of(runs, unreadable=("run x could not be read: not plain YAML",))
     assert "run x could not be read: not plain YAML" in page.limits
     assert 'stroke-dasharray="1,4"' in page.cards[0].pictures[0].svg
+    (table,) = [block for block in page.cards[-1].blocks if isinstance(block, Table)]
+    assert [row[6].note for row in table.rows] == ["", "", "code.commit", "code.commit"]
 
 
 def test_no_cell_id_reaches_a_reader_and_hostile_text_stays_text(tmp_path: Path) -> None:
