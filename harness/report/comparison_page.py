@@ -174,14 +174,17 @@ def _card(b: str, named: Named, rows: Sequence[Row], *, anchor: str, several: bo
     of = tally(rows)
     name = f"{named.scenario}, {b}" if several else named.scenario
     text = sentence(of, b, named.labels)
+    pictures = tuple(_pictures(b, named, rows, anchor))
+    unjudged = not (of.faster or of.slower or of.same)
+    folded = (Fold(title="Ratios that could not be judged", blocks=pictures),) if unjudged and pictures else ()
     return Card(
         name=name,
         anchor=anchor,
         verdict=of.verdict,
         answer=f"{text[0].upper()}{text[1:]}.",
         note=named.common,
-        pictures=tuple(_pictures(b, named, rows, anchor)),
-        blocks=(*_whole_cells(named, rows), _all_rows(b, named, rows)),
+        pictures=() if unjudged else pictures,
+        blocks=(*folded, *_whole_cells(named, rows), _all_rows(b, named, rows)),
     )
 
 

@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from harness.report.charts.theme import BLUE, CROSS, INK, PALE, PICTURE, QUIET, RED, Spec, axis, chart, nothing
 
 WIDTH, HEIGHT = PICTURE - 90, 170
-MOST_TICKS = 6
+MOST_TICKS = 5
+MANY = 40
+"""Runs from which the symbols are small."""
 STATES = {"counted": "circle", "other environment": "diamond", "failed a check": CROSS}
 """State of a run -> its symbol."""
 
@@ -84,7 +86,8 @@ def trend_chart(
                {"type": "rule", "color": QUIET, "strokeWidth": 1.5}, span),
         _layer([{"x": point.place, "y": point.low, "y2": point.high} for point in points if point.low < point.high],
                {"type": "rule", "color": INK, "strokeWidth": 1}, {"x": x, "y": y, "y2": {"field": "y2"}}),
-        *(_symbols([point for point in points if point.state == state], state, x, y) for state in STATES),
+        *(_symbols([point for point in points if point.state == state], state, x, y, small=len(when) > MANY)
+          for state in STATES),
         *(layer for change in changes for layer in _change(change, top, x, y)),
     ]  # fmt: skip
     shown = [layer for layer in layers if layer["data"]["values"]]
@@ -100,8 +103,9 @@ def _layer(values: Sequence[Spec], mark: Spec, encoding: Spec) -> Spec:
     return {"data": {"values": list(values)}, "mark": mark, "encoding": encoding}
 
 
-def _symbols(points: Sequence[ChartPoint], state: str, x: Spec, y: Spec) -> Spec:
-    mark = {"type": "point", "size": 55, "shape": STATES[state], "filled": state != "other environment"}
+def _symbols(points: Sequence[ChartPoint], state: str, x: Spec, y: Spec, *, small: bool) -> Spec:
+    mark: Spec = {"type": "point", "size": 20 if small else 55, "shape": STATES[state]}
+    mark["filled"] = state != "other environment"
     mark["color"] = {"counted": BLUE, "other environment": QUIET, "failed a check": RED}[state]
     return _layer([{"x": point.place, "y": point.value} for point in points], mark, {"x": x, "y": y})
 

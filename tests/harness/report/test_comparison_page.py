@@ -43,7 +43,7 @@ def rows_of(page: CardsPage, card: str) -> list[list[str]]:
     """The texts of all rows of a card's table."""
     (found,) = [one for one in page.cards if one.name == card]
     folds = [block for block in found.blocks if isinstance(block, Fold)]
-    (table,) = [inner for fold in folds for inner in fold.blocks if isinstance(inner, Table)]
+    (table,) = [block for fold in folds for block in fold.blocks if isinstance(block, Table)]
     return [[value.text for value in row] for row in table.rows]
 
 
@@ -194,6 +194,10 @@ def test_too_few_trials_are_no_verdict_and_no_interval(tmp_path: Path, trials: i
     page = page_of([a], [b])
     assert page.headline.word == "NOT JUDGED"
     assert {row[5] for row in rows_of(page, "throughput")} == {"-"}
+    assert page.cards[0].pictures == ()
+    fold = page.cards[0].blocks[0]
+    assert isinstance(fold, Fold)
+    assert fold.title == "Ratios that could not be judged"
 
 
 def test_a_run_against_itself_and_scenarios_of_like_names_make_a_sound_page(tmp_path: Path) -> None:
