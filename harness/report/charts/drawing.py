@@ -11,6 +11,7 @@ from typing import Any
 
 import vl_convert
 
+from harness.report.charts.shrinking import shrunk
 from harness.report.charts.theme import Spec, titles
 from harness.report.page_model import Picture
 from harness.text import printable
@@ -67,7 +68,7 @@ def picture(name: str, spec: Spec, caption: str, alt: str, *, prefix: str) -> Pi
     Title and subtitle become text of the page. Raises Forbidden for a drawing with anything but shapes and text.
     """
     title, subtitle = titles(spec)
-    text = checked(_smaller(svg({name: value for name, value in spec.items() if name != "title"})))
+    text = checked(shrunk(svg({name: value for name, value in spec.items() if name != "title"})))
     text = re.sub(r'(<[^>]*\sid=")', rf"\1{prefix}", text).replace("url(#", f"url(#{prefix}")
     return Picture(name=name, title=title, subtitle=subtitle, caption=caption, svg=text, alt=alt)
 
@@ -78,15 +79,3 @@ def checked(drawing: str) -> str:
     if unexpected or re.search(r"<[^>]*\s(?:on\w+|href|xlink:href|style)\s*=", drawing):
         raise Forbidden(f"a chart has {', '.join(sorted(unexpected)) or 'a link, a style or a handler'}")
     return drawing
-
-
-def _smaller(text: str) -> str:
-    """Removes what is invisible: texts for screen readers (the page has its own), empty paths, hundredths of a px.
-
-    The page sets the font.
-    """
-    text = re.sub(r' (?:aria-\w+|role|class|pointer-events|font-family|xmlns:xlink|version)="[^"]*"', "", text)
-    text = re.sub(r' (?:opacity|fill-opacity|stroke-opacity|stroke-miterlimit)="1?0?"', "", text)
-    text = text.replace('transform="translate(0,0)"', "")
-    text = re.sub(r'<path d="(?:M0,0h0v0h0Z)?"[^>]*/>', "", text)
-    return re.sub(r'(?<= d=")[^"]*', lambda path: re.sub(r"(\.\d)\d+", r"\1", path[0]), text)

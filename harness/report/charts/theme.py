@@ -57,6 +57,7 @@ CONFIG: Spec = {
         "gridColor": FAINT, "domainColor": QUIET, "tickColor": QUIET, "titlePadding": 8, "labelLimit": 170,
         "labelFlush": False, "tickCount": 6,
     },
+    "axisQuantitative": {"labelLimit": 0},
     "legend": {
         "orient": "bottom", "labelFontSize": 12, "title": None, "symbolStrokeWidth": 2.5, "labelLimit": 230,
         "columns": 2, "symbolSize": 90, "labelColor": INK,
