@@ -20,7 +20,7 @@ from harness.isolation.matrix import MatrixRow
 from harness.load.results import histogram
 from harness.load.results.summary import LaneSummary
 from harness.record import Evidence, Samples, TrialResult, distinct
-from harness.report.charts.telemetry_series import SeriesBuilder, TelemetrySeries, spans_of
+from harness.report.charts.telemetry_series import SeriesBuilder, TelemetrySeries, curve_values, spans_of
 from harness.report.charts.theme import number as number_of
 from harness.report.fault_views import FaultView, fault_view
 from harness.store.run_reader import Run
@@ -100,8 +100,8 @@ def read_trials(run: Run, *, counts_by_key: Collection[str] = (), requests: Coll
     curves_of = _curves_to_read(rows)
     for row in rows:
         order = row.trial.order
-        attempt(partial(run.require_results_of, row), None)
         summaries: dict[str, LaneSummary] = attempt(partial(run.summaries, order), {})
+        attempt(partial(run.require_results_of, row, summaries), None)
         lane = "main" if "main" in summaries or not summaries else next(iter(summaries))
         curves: dict[str, Sequence[tuple[float, float]]] = {
             kind: attempt(partial(_curve, run, order, list(summaries) or [lane], kind), [])
@@ -140,14 +140,16 @@ def _series(run: Run, telemetry: Mapping[int, Mapping[str, TelemetryTotals]]) ->
     for row in run.rows:
         if row.trial.order in telemetry:
             serving.setdefault(row.cell.scenario, {})[row.trial.order] = row.cell.hosts
+    run_roles = run.roles
     builders = {
-        name: SeriesBuilder(spans, run.roles, orders)
+        name: SeriesBuilder(spans, run_roles, orders)
         for name, orders in serving.items()
         if (spans := spans_of(telemetry, orders))
     }
     for reading in run.readings() if builders else ():
+        values = curve_values(reading, run_roles)
         for builder in builders.values():
-            builder.add(reading)
+            builder.add(reading, values)
     return {name: builder.series() for name, builder in builders.items()}
 
 

@@ -178,24 +178,24 @@ class Run:
                 waits=waits_file.read(waits_file.path_of(self.path, order)),
             )
 
-    def require_results_of(self, row: TrialResult) -> None:
+    def require_results_of(self, row: TrialResult, summaries: Mapping[str, LaneSummary] | None = None) -> None:
         """Raises FormatError if the summaries of the trial's lanes together do not have the figures of its row.
 
         The row then belongs to other samples: its `order` was changed, for example by sorting the table. The rows of
-        older runs have the figures of one lane.
+        older runs have the figures of one lane. `summaries`: those of the trial, where they are already read.
         """
         stored = {name: value for name in _BINDING if (value := row.figure(name)) is not None}
-        lanes = [figures(summary) for summary in self.summaries(row.trial.order).values()]
+        read = self.summaries(row.trial.order) if summaries is None else summaries
+        lanes = [figures(summary) for summary in read.values()]
         measured: list[Mapping[str, float | None]] = [*lanes, _over_lanes(lanes)] if lanes else []
         same = any(
             all(math.isclose(value, of[name] or 0.0, rel_tol=1e-6, abs_tol=1e-6) for name, value in stored.items())
             for of in measured
         )
         if measured and row.valid and not (stored and same):
-            raise FormatError(
-                f"{self.path / 'trials.csv'}: the figures of trial {row.trial.order} are not those of its samples",
-                hint="the table was changed; judge an unchanged copy of the run",
-            )
+            where = f"{self.path / 'trials.csv'}: the figures of trial {row.trial.order}"
+            hint = "the table was changed; judge an unchanged copy of the run"
+            raise FormatError(f"{where} are not those of its samples", hint=hint)
 
     def _clock_shared(self, order: int) -> bool:
         """Whether the load hosts of a trial are known to have one clock."""

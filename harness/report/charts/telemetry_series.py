@@ -150,6 +150,24 @@ def spans_of(telemetry: Mapping[int, Mapping[str, TelemetryTotals]], orders: Ite
     return spans
 
 
+CurveValue = tuple[int, float, float]
+"""Position in CURVES, value, and the seconds that it covers (0: an instant)."""
+
+
+def curve_values(one: TelemetryReading, roles: Mapping[str, str]) -> list[CurveValue]:
+    """Returns what a reading adds to curves: the same for all builders of a run; nothing of other hosts."""
+    role, metrics = roles.get(one.host), one.metrics
+    if role is None:
+        return []
+    values: list[CurveValue] = []
+    for position, curve in enumerate(CURVES):
+        if curve.role is None or curve.role == role:
+            value, covers = curve.value(metrics), metrics.get(curve.covers, 0.0)
+            if value is not None and (covers > 0 or not curve.covers):
+                values.append((position, value, covers))
+    return values
+
+
 class SeriesBuilder:
     """Builds a TelemetrySeries over `spans` from one reading at a time; it keeps buckets, not readings.
 
@@ -163,13 +181,12 @@ class SeriesBuilder:
         self._apps = {name: position for position, name in enumerate(n for n, role in roles.items() if role == "app")}
         self._lines = [_Line(curve, self._begin, self._bucket_s) for curve in CURVES]
 
-    def add(self, one: TelemetryReading) -> None:
-        """Adds the next reading; readings come in the order of time."""
+    def add(self, one: TelemetryReading, values: Sequence[CurveValue] | None = None) -> None:
+        """Adds the next reading; readings come in the order of time. `values`: its `curve_values`, if known."""
         serves = self._apps.get(one.host, -1) < self._serving.get(one.order, len(self._apps))
-        if one.host in self._roles and self._begin <= one.second <= self._end and serves:
-            for line in self._lines:
-                if line.curve.role in (None, self._roles[one.host]):
-                    line.add(one)
+        if self._begin <= one.second <= self._end and serves:
+            for position, value, covers in curve_values(one, self._roles) if values is None else values:
+                self._lines[position].add(one.host, _IntervalValue(value=value, covers=covers, end=one.second))
 
     def series(self) -> TelemetrySeries:
         """Returns the series; no reading can be added afterwards."""
@@ -205,18 +222,14 @@ class _Line:
         self._last: dict[str, _IntervalValue] = {}
         self._buckets: dict[int, _Bucket] = {}
 
-    def add(self, one: TelemetryReading) -> None:
-        value, covers = self.curve.value(one.metrics), one.metrics.get(self.curve.covers, 0.0)
-        if value is None or (self.curve.covers and covers <= 0):
-            return
-        reading = _IntervalValue(value=value, covers=covers, end=one.second)
-        last = self._last.get(one.host)
+    def add(self, host: str, reading: _IntervalValue) -> None:
+        last = self._last.get(host)
         if not self.curve.covers:
             self._keep(reading)
         elif last and min(last.covers, reading.covers) < SHORTEST_S:
-            self._last[one.host] = last.joined(reading)
+            self._last[host] = last.joined(reading)
         else:
-            self._last[one.host] = reading
+            self._last[host] = reading
             if last:
                 self._keep(last)
 
