@@ -12,6 +12,7 @@ import yaml
 from harness.errors import UsageError
 from harness.model import Host
 from harness.provision.inventory import read_inventory
+from harness.provision.inventory_model import Inventory
 from harness.provision.providers import local_hosts, vm
 from harness.provision.topology import (
     ansible_inventory,
@@ -35,9 +36,14 @@ all:
 """
 
 
-def test_an_address_shows_the_role_of_a_host() -> None:
-    source = read_inventory(ROOT / "inventory/local.yml", ROLES_DIR)
-    addresses = {host.name: host.address for host in numbered_hosts(source, "198.18.7.0/24", 2)}
+@pytest.fixture(scope="module")
+def local() -> Inventory:
+    """The inventory of a rig without any option, read once."""
+    return read_inventory(ROOT / "inventory/local.yml", ROLES_DIR)
+
+
+def test_an_address_shows_the_role_of_a_host(local: Inventory) -> None:
+    addresses = {host.name: host.address for host in numbered_hosts(local, "198.18.7.0/24", 2)}
     assert addresses == {
         "db-1": "198.18.7.20",
         "app-1": "198.18.7.101",
@@ -47,9 +53,8 @@ def test_an_address_shows_the_role_of_a_host() -> None:
     }
 
 
-def test_the_largest_rig_has_as_many_addresses_as_hosts() -> None:
-    source = read_inventory(ROOT / "inventory/local.yml", ROLES_DIR)
-    hosts = numbered_hosts(source, "198.18.0.0/24", 64)
+def test_the_largest_rig_has_as_many_addresses_as_hosts(local: Inventory) -> None:
+    hosts = numbered_hosts(local, "198.18.0.0/24", 64)
     assert len({host.address for host in hosts}) == len(hosts) == 67
     assert all(host.address.startswith("198.18.0.") for host in hosts)
 
@@ -119,10 +124,9 @@ def test_ssh_options_are_read_as_openssh_reads_them(arguments: str, options: dic
     assert ssh_options(arguments) == options
 
 
-def test_ansible_uses_only_the_rigs_key_and_known_hosts(tmp_path: Path) -> None:
-    source = read_inventory(ROOT / "inventory/local.yml", ROLES_DIR)
-    rig = rig_state(numbered_hosts(source, "198.18.0.0/24", 1))
-    effective = ansible_inventory(source, rig, local_hosts.ssh_variables(tmp_path), {"app-1": {"extra": 1}})["all"]
+def test_ansible_uses_only_the_rigs_key_and_known_hosts(tmp_path: Path, local: Inventory) -> None:
+    rig = rig_state(numbered_hosts(local, "198.18.0.0/24", 1))
+    effective = ansible_inventory(local, rig, local_hosts.ssh_variables(tmp_path), {"app-1": {"extra": 1}})["all"]
     assert effective["children"]["app"]["hosts"] == {
         "app-1": {
             "ansible_host": "198.18.0.101",
@@ -150,10 +154,9 @@ def test_the_users_ssh_options_follow_the_providers(tmp_path: Path) -> None:
     assert ansible_inventory(source, rig, vm.variables(rig, source), {})["all"]["vars"]["ansible_ssh_timeout"] == 7
 
 
-def test_cpu_limits_are_by_host() -> None:
-    source = read_inventory(ROOT / "inventory/local.yml", ROLES_DIR)
-    hosts = numbered_hosts(source, "198.18.0.0/24", 2)
-    assert cpu_limits(source, hosts)["app-2"] == source.group("app").variables["host_cpus"]
+def test_cpu_limits_are_by_host(local: Inventory) -> None:
+    hosts = numbered_hosts(local, "198.18.0.0/24", 2)
+    assert cpu_limits(local, hosts)["app-2"] == local.group("app").variables["host_cpus"]
 
 
 @pytest.mark.parametrize("level", ["role", "host"])
