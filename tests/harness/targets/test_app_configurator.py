@@ -16,7 +16,9 @@ from harness.model import BACKENDS, Cell
 from harness.plan.options import BenchRequest
 from harness.plan.planner import make_plan
 from harness.plan.scenario import RemoteWorkload, Site
+from harness.rig import rig as rig_module
 from harness.scenarios import SCENARIOS
+from harness.targets import app_workers
 from harness.targets.app_configurator import AppConfigurator
 from harness.targets.app_revisions import AppRevisions
 from harness.targets.app_state import parse_state
@@ -209,9 +211,26 @@ def test_release_connections_resets_pools_that_keep_idle_connections(kept: int, 
     assert rig.runs["app-2"]["POOL_MIN"] == str(kept)
 
 
+class InTurn:
+    """A pool that works in the caller's thread: the steps of 120 plans would start tens of thousands of threads."""
+
+    map = staticmethod(map)
+
+    def __init__(self, _: int) -> None: ...
+
+    def __enter__(self) -> InTurn:
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+
 @pytest.mark.parametrize("quick", [True, False])
-def test_no_order_of_trials_makes_backends_compete_for_a_sqlite_file(*, quick: bool) -> None:
+def test_no_order_of_trials_makes_backends_compete_for_a_sqlite_file(
+    monkeypatch: pytest.MonkeyPatch, *, quick: bool
+) -> None:
     """A file keeps its journal mode, and drained hosts keep it open. The fake rig fails where that is violated."""
+    for module in (app_workers, rig_module):
+        monkeypatch.setattr(module, "ThreadPoolExecutor", InTurn)
     for hosts in (2, 4, 8):
         site = Site(hosts=hosts, backends=BACKENDS)
         for seed in range(1, 21):
