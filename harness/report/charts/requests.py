@@ -58,7 +58,9 @@ def over_the_quick(rows: Rows, *, title: str, subtitle: str = "", because: str =
             ],
         }  # fmt: skip
         dots: Spec = {
-            "data": {"values": [row for row in quick if row["cell"] == cell]},
+            "data": {
+                "values": [{name: row[name] for name in ("from_s", "ms")} for row in quick if row["cell"] == cell]
+            },
             "mark": {"type": "point", "size": 22, "color": BLUE},
             "encoding": {"x": x, "y": axis("ms", "ms (log)", scale=y_scale, axis={"tickCount": 3})},
         }

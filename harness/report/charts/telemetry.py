@@ -6,6 +6,8 @@ from harness.report.charts.theme import FAINT, SERIES, Rows, Spec, axis, chart, 
 
 WIDTH, HEIGHT = 320, 54
 """Size of one panel in px; its legend is to its right."""
+FIELDS = ("name", "second", "mean", "peak")
+"""What a panel draws of a point."""
 SHORT = "datum.value ? format(datum.value, '~s') : '0'"
 
 
@@ -30,7 +32,7 @@ def small_multiples(
     x = axis("second", None, scale={"domain": domain, "nice": False}, axis={"labels": False, "ticks": False})
     views: list[Spec] = []
     for panel in panels:
-        of_panel = [row for row in points if row["panel"] == panel]
+        of_panel = [{name: row[name] for name in FIELDS} for row in points if row["panel"] == panel]
         names = in_order(row["name"] for row in of_panel)
         colour = axis("name", None, "nominal", sort=names, scale={"domain": names, "range": list(SERIES)},
                       legend={"orient": "right", "columns": 1, "labelLimit": 120, "symbolType": "stroke",
