@@ -302,7 +302,9 @@ async def test_a_crash_of_one_session_restarts_the_server_and_loses_nothing(
     await eventually(served_again)
     going = False
     await asyncio.gather(*tasks)
-    assert {answer.status for answer in answers} <= {200, 503}
+    assert {answer.status for answer in answers} <= {200, 409, 503}
+    # out of retries, which happens beside 19 others on a busy machine
+    assert {answer.body["outcome"] for answer in answers if answer.status == 409} <= {"aborted"}
     ok = sum(answer.status == 200 for answer in answers)
     unknown = sum(answer.body.get("outcome") == "unknown" for answer in answers)
     assert ok > ok_before
