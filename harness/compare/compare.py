@@ -180,7 +180,7 @@ def _rows(cell: str, a: CellFigures, b: CellFigures, metrics: Mapping[str, str],
         elif several:
             ratio, p = compare_runs(left, right)
             means = (statistics.geometric_mean(left), statistics.geometric_mean(right))
-            yield replace(row, median_a=means[0], median_b=means[1], ratio=ratio, p=p)
+            yield replace(row, median_a=means[0], median_b=means[1], ratio=ratio, p=p, of_runs=True)
         else:
             seed = zlib.crc32(f"{cell} {metric}".encode())
             yield replace(row, ratio=ratio_of_medians(left, right, seed=seed), p=mann_whitney(left, right))

@@ -50,7 +50,8 @@ ALL_METRICS = "all"
 class Row:
     """One cell and metric. `ratio` is median B / median A; `n_a` and `n_b` count the valid trials with the figure.
 
-    With several runs a side, each run is one observation, and the medians are geometric means of the runs' medians.
+    With several runs a side (`of_runs`), each run is one observation, and the medians are geometric means of the runs'
+    medians; the interval is Student's t, which holds for few runs too.
     `p` is corrected over the comparison, None where the trials are too few for the test. `floor`: no smaller ratio is
     called a difference. `new`: only B has the cell, so nothing can be worse than in A.
     """
@@ -67,6 +68,7 @@ class Row:
     floor: float = 1.0
     note: str = ""
     new: bool = False
+    of_runs: bool = False
 
     @property
     def change(self) -> float:

@@ -30,7 +30,8 @@ def texts(row: Row) -> tuple[str, ...]:
 
 def _interval(row: Row) -> str:
     """Returns both ends of the interval; `-` where the trials or blocks are too few for one."""
-    if row.ratio is None or math.isinf(row.ratio.high) or min(row.n_a, row.n_b) < CLAIM_TRIALS:
+    few = min(row.n_a, row.n_b) < CLAIM_TRIALS and not row.of_runs
+    if row.ratio is None or math.isinf(row.ratio.high) or few:
         return "-"
     return f"{row.ratio.low:.3f} … {row.ratio.high:.3f}"
 

@@ -527,6 +527,14 @@ def test_of_several_runs_a_side_each_is_one_observation() -> None:
     assert comparison.warnings == ()
 
 
+@pytest.mark.parametrize("number", [2, 3])
+def test_the_interval_of_few_runs_a_side_is_shown_because_it_decides(number: int) -> None:
+    a, b = sides(random.Random(1), number, between=0.05)
+    for row in compare(a, b).rows:
+        assert row.ratio is not None
+        assert texts(row)[4] == f"{row.ratio.low:.3f} … {row.ratio.high:.3f}"
+
+
 def test_runs_that_differ_by_themselves_are_not_called_different() -> None:
     """By the trials alone, most of these comparisons would claim something."""
     called = sum(

@@ -152,6 +152,7 @@ def test_several_runs_a_side(tmp_path: Path) -> None:
     side_a, side_b = ([light_run(tmp_path, f"{n}-{i}", slower=s) for i in range(3)] for n, s in (("a", 1), ("b", 1.2)))
     page = page_of(side_a, side_b)
     assert page.headline.sentence.startswith("B is slower than A in 4 of 4 rows")
+    assert all("…" in row[5] for row in rows_of(page, "throughput"))
     assert "Student's t over the medians of the runs" in Parsed(render(page)).text
 
 
