@@ -73,7 +73,8 @@ def headline(run: Run, scenarios: Sequence[ScenarioSummary]) -> Headline:
     if manifest.status == "aborted":
         kept = f"{plural(len(run.rows), 'trial')} and {plural(len(findings), 'finding')} are kept"
         reasons = (w.removeprefix("aborted: ") for w in manifest.warnings if w.startswith("aborted: "))
-        return Headline(verdict=verdict, word="ABORTED", sentence=f"{next(reasons, 'interrupted')}; {kept}")
+        shown = verdict if verdict == "fail" else "unknown"  # what is kept may pass, the run did not
+        return Headline(verdict=shown, word="ABORTED", sentence=f"{next(reasons, 'interrupted')}; {kept}")
     if manifest.status != "finished":
         sentence = f"the run's status is '{manifest.status}': not judged"
         return Headline(verdict="unknown", word="UNFINISHED", sentence=sentence)

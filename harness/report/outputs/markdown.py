@@ -85,7 +85,7 @@ def _top(page: Page) -> Iterator[str]:
         (
             (
                 inline(tile.label, most=60),
-                f"**{_marked(tile.state)}{inline(tile.value, most=60)}**",
+                f"**{_marked(tile.state if tile.value != NOTHING else '')}{inline(tile.value, most=60)}**",
                 prose(tile.note, most=400),
             )
             for tile in page.tiles

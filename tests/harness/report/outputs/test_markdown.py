@@ -129,6 +129,12 @@ def test_what_is_not_green_is_there_in_full_and_what_is_green_is_counted(tmp_pat
         assert one.detail not in card, one
 
 
+def test_an_aborted_run_has_no_green_tick_however_what_is_kept_was_judged(tmp_path: Path) -> None:
+    made = [Made(cell=CELL)]
+    run = store(tmp_path, made, passing(CELL), verdict="pass", status="aborted", warnings=["aborted: no space"])
+    assert written(run).startswith("## ? ABORTED: no space")
+
+
 def test_an_invalid_trial_is_named(tmp_path: Path) -> None:
     made = [Made(cell=CELL, valid=False, reason="other programs used 40 % of the CPU")]
     text = written(store(tmp_path, made, passing(CELL), verdict="invalid"))
