@@ -121,10 +121,10 @@ def build(summary: RunSummary, scenarios: Mapping[str, Scenario] = SCENARIOS) ->
 
 
 def _about(summary: RunSummary) -> str:
-    """Returns `47 trials of 9 scenarios in 312 s, 88 checks`."""
+    """Returns `47 trials of 9 scenarios in 312 s (sum of all stages), 88 checks`."""
     run = summary.run
     seconds = sum(run.manifest.stages.values())
-    took = f" in {seconds:,.0f} s" if seconds >= 1 else ""
+    took = f" in {seconds:,.0f} s (sum of all stages)" if seconds >= 1 else ""
     measured = f"{plural(len(run.rows), 'trial')} of {plural(len(summary.scenarios), 'scenario')}{took}"
     return f"{measured}, {plural(len(judged(run.findings)), 'check')}"
 

@@ -7,6 +7,7 @@ colour the screen (`printable`).
 from __future__ import annotations
 
 import os
+import re
 import textwrap
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -19,7 +20,7 @@ from harness.isolation import matrix
 from harness.model import Finding
 from harness.report import pairs
 from harness.report.formatting import NOTHING, SYMBOLS, count, figure
-from harness.report.notices import with_labels
+from harness.report.notices import brief_warnings
 from harness.report.run_summary import RunSummary
 from harness.report.summary import CellSummary, ScenarioSummary
 from harness.report.trial_data import isolation_rows
@@ -111,14 +112,7 @@ def _rest(summary: RunSummary, width: int) -> Iterator[str]:
     """Returns what is about the whole run: notes, success criteria, verdict."""
     manifest = summary.run.manifest
     notes = [f"skipped: {name}: {why}" for name, why in manifest.skipped.items()]
-    labels = {cell: label for scenario in summary.scenarios for cell, label in scenario.labels.items()}
-    notes += [f"! {with_labels(text, labels)}" for text in manifest.warnings]
-    notes += [
-        f"! invalid: {scenario.name}, {cell.label}: {reason}"
-        for scenario in summary.scenarios
-        for cell in scenario.cells
-        for reason in cell.reasons
-    ]
+    notes += [f"! {text}" for text in brief_warnings(summary)]
     yield ""
     if any(cell.medians for scenario in summary.scenarios for cell in scenario.cells):
         yield from _wrap(LEGEND, width, "", "")
@@ -198,10 +192,10 @@ def _aligned(name: str, line: Sequence[str], name_width: int, widths: Sequence[i
 
 
 def _wrap(text: str, width: int, first: str, rest: str) -> list[str]:
-    wrapped = textwrap.wrap(
-        printable(text), width, initial_indent=first, subsequent_indent=rest, break_on_hyphens=False
-    )
-    return wrapped or [first.rstrip()]
+    """Returns the text by line; a number and its per cent sign are on one line."""
+    unbroken = re.sub(r"(?<=\d) %", "\N{NO-BREAK SPACE}%", printable(text))
+    wrapped = textwrap.wrap(unbroken, width, initial_indent=first, subsequent_indent=rest, break_on_hyphens=False)
+    return [line.replace("\N{NO-BREAK SPACE}%", " %") for line in wrapped] or [first.rstrip()]
 
 
 def _relative(path: Path) -> str:

@@ -58,7 +58,10 @@ def as_data(page: Page, summary: RunSummary) -> Mapping[str, Any]:
             }
             for criterion, answer in zip(CRITERIA, summary.answers, strict=True)
         ],
-        "warnings": {"limiting": list(page.notices.limiting), "others": list(page.notices.others)},
+        "warnings": {
+            "limiting": [text for one in page.notices.limiting for text in one.warnings],
+            "others": [text for one in page.notices.others for text in one.warnings],
+        },
         "skipped": dict(page.notices.skipped),
         "scenarios": [_scenario(section, one) for section, one in zip(page.sections, summary.scenarios, strict=True)],
         "validity": blocks(page.validity),

@@ -95,8 +95,8 @@ def _top(page: Page) -> Iterator[str]:
         ("", "success criterion", "because"),
         ((_word(one.state), inline(one.title, most=100), prose(one.because, most=600)) for one in page.answers),
     )
-    for text in page.notices.limiting:
-        yield f"\n{SYMBOLS['warning']} **limits these figures**: {prose(text, most=500)}"
+    for one in page.notices.limiting:
+        yield f"\n{SYMBOLS['warning']} **limits these figures**: {prose(one.text, most=500)}"
 
 
 def _end(page: Page) -> Iterator[str]:
@@ -152,7 +152,7 @@ def _shown(card: _Card) -> str:
 
 def _warnings(page: Page, room: _Room) -> str:
     """Returns the warnings that limit nothing, and what was skipped; empty without any."""
-    lines = [f"- {SYMBOLS['warning']} {prose(text, most=500)}" for text in page.notices.others]
+    lines = [f"- {SYMBOLS['warning']} {prose(one.text, most=500)}" for one in page.notices.others]
     for name, why in page.notices.skipped:
         lines.append(f"- {NOTHING} {inline(name, most=100)} was skipped: {prose(why, most=500)}")
     shown = [line for line in lines if room.takes(line)]

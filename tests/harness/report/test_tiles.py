@@ -154,11 +154,11 @@ def test_a_warning_is_shown_if_it_limits_a_figure_of_the_first_screen(
 ) -> None:
     made = [Made(cell=CLOSED), Made(cell=replace(CLOSED, clients=8))]
     shown = page(tmp_path, made, warnings=[warning]).notices
-    (text,) = shown.limiting if limits else shown.others
-    assert "p5.c64" not in text
+    (notice,) = shown.limiting if limits else shown.others
+    assert "p5.c64" not in notice.text
 
 
 def test_names_of_cells_are_labels_in_warnings(tmp_path: Path) -> None:
     made = [Made(cell=CLOSED), Made(cell=replace(CLOSED, params={"keys": "1000"}))]
-    (text,) = page(tmp_path, made, warnings=[f"{CLOSED.name}: not steady"]).notices.limiting
-    assert text == "throughput (1 hot key): not steady"
+    (notice,) = page(tmp_path, made, warnings=[f"{CLOSED.name}: not steady"]).notices.limiting
+    assert notice.text == "throughput (1 hot key): not steady"

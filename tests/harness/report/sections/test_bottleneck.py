@@ -98,5 +98,5 @@ def test_damaged_telemetry_is_named_and_the_page_written(tmp_path: Path, damage:
     run = store(tmp_path, [Made(cell=concurrent())])
     (run.path / "telemetry.csv").write_text(damage, encoding="latin-1")
     page = page_of(run)
-    assert any("telemetry.csv" in text for text in page.notices.limiting)
+    assert any("telemetry.csv" in one.text for one in page.notices.limiting)
     assert page.sections[0].findings == ()
