@@ -574,7 +574,7 @@ def test_a_finished_run_warns_of_cells_that_began_unsteady(tmp_path: Path) -> No
     assert evaluate_run(writer, {}, finish=False).manifest.warnings == []
     (warning,) = evaluate_run(writer, {}, finish=True).manifest.warnings
     assert warning.startswith(f"{SHORT.name}: 1 of 2 trials were not steady")
-    assert f"! {SHORT.name}: 1 of 2 trials were not steady" in " ".join(
+    assert "! counting (PostgreSQL, upsert, 1 host): 1 of 2 trials were not steady" in " ".join(
         " ".join(lines(summarise(load_run(made.path)))).split()
     )
 
