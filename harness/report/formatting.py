@@ -6,6 +6,7 @@ A figure that was not measured, or that is not finite, is a dash.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 
 NOTHING, MINUS = "\N{EN DASH}", "\N{MINUS SIGN}"
@@ -71,6 +72,17 @@ def percent(share: float | None) -> str:
 def whole_percent(share: float) -> str:
     """Formats a share without decimals, such as `71 %`: for samples too few to carry tenths."""
     return f"{100 * share:.0f} %"
+
+
+_TIGHT = re.compile(r"(?<![\w:=.,-])(\d[\d.,]*)%(?!\w)")
+
+
+def spaced(text: str) -> str:
+    """Returns the text with a space before each per cent sign: messages of stored runs have none.
+
+    What follows a colon, an equals sign or a minus is kept: `slower:5%` is an option.
+    """
+    return _TIGHT.sub(r"\1 %", text)
 
 
 def change(before: float | None, after: float | None) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from harness.report.charts.theme import DARK
-from harness.report.formatting import SYMBOLS
+from harness.report.formatting import SYMBOLS, spaced
 from harness.text import printable
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -36,7 +36,7 @@ def as_html(template: str, **content: object) -> str:
 
 def _unbroken(text: str) -> str:
     """Returns the text with a number and its per cent sign on one line."""
-    return re.sub(r"(?<=\d) %(?!\w)", "\N{NO-BREAK SPACE}%", text)
+    return re.sub(r"(?<=\d) %(?!\w)", "\N{NO-BREAK SPACE}%", spaced(text))
 
 
 def _dark_drawings() -> str:

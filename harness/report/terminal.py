@@ -19,7 +19,7 @@ from harness.errors import FormatError
 from harness.isolation import matrix
 from harness.model import Finding
 from harness.report import pairs
-from harness.report.formatting import NOTHING, SYMBOLS, count, figure
+from harness.report.formatting import NOTHING, SYMBOLS, count, figure, spaced
 from harness.report.notices import brief_warnings
 from harness.report.run_summary import RunSummary
 from harness.report.summary import CellSummary, ScenarioSummary
@@ -193,7 +193,7 @@ def _aligned(name: str, line: Sequence[str], name_width: int, widths: Sequence[i
 
 def _wrap(text: str, width: int, first: str, rest: str) -> list[str]:
     """Returns the text by line; a number and its per cent sign are on one line."""
-    unbroken = re.sub(r"(?<=\d) %", "\N{NO-BREAK SPACE}%", printable(text))
+    unbroken = re.sub(r"(?<=\d) %", "\N{NO-BREAK SPACE}%", spaced(printable(text)))
     wrapped = textwrap.wrap(unbroken, width, initial_indent=first, subsequent_indent=rest, break_on_hyphens=False)
     return [line.replace("\N{NO-BREAK SPACE}%", " %") for line in wrapped] or [first.rstrip()]
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from harness.analysis.host_drift import CANARIES
-from harness.report.formatting import NOTHING, number
+from harness.report.formatting import NOTHING, number, spaced
 from harness.text import plural
 
 DOUBTFUL = "times are doubtful: "
@@ -85,7 +85,7 @@ def _merged(texts: Sequence[str]) -> str:
     columns = list(zip(*(_NUMBER.findall(text) for text in texts), strict=True))
     ranges = iter([_range(column) for column in columns])
     merged = _NUMBER.sub(lambda _: next(ranges), texts[0])
-    return re.sub(r"(?<=\d)%(?!\w)", " %", merged)
+    return spaced(merged)
 
 
 def _range(values: Sequence[str]) -> str:

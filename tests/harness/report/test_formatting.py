@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from harness.report.formatting import change, count, number, percent, size, span
+from harness.report.formatting import change, count, number, percent, size, spaced, span
 
 DASH, MINUS = "\N{EN DASH}", "\N{MINUS SIGN}"
 
@@ -42,3 +42,17 @@ def test_counts_changes_spans_and_sizes() -> None:
     assert span(1.0, 2.0) == f"1.00{DASH}2.00"
     assert span(1.0, 1.0) == span(None, 1.0) == ""
     assert [size(v) for v in (2**31, 2**28, 0, None)] == ["2.00 GiB", "256 MiB", DASH, DASH]
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("used 76% of it (limit 10%)", "used 76 % of it (limit 10 %)"),
+        ("99.9% or 1,000%.", "99.9 % or 1,000 %."),
+        ("100 %", "100 %"),
+        ("--fail-if slower:5% --slo p99:50ms,errors:0.1%", "--fail-if slower:5% --slo p99:50ms,errors:0.1%"),
+        ("http://host/a%20b and 5%20", "http://host/a%20b and 5%20"),
+    ],
+)
+def test_a_per_cent_sign_has_a_space_before_it_and_options_are_kept(text: str, shown: str) -> None:
+    assert spaced(text) == shown
