@@ -7,8 +7,8 @@ the layout.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harness.analysis.bottleneck import MEANING
@@ -112,12 +112,27 @@ def build(summary: RunSummary, scenarios: Mapping[str, Scenario] = SCENARIOS) ->
         tiles=shown,
         answers=summary.answers,
         notices=notices(summary, shown, data.damage),
-        sections=tuple(section(one) for one in inputs),
+        sections=_in_rows([section(one) for one in inputs]),
         validity=tuple(validity_tables(manifest, data.trials, summary.scenarios)),
         environment=tuple(environment_blocks(manifest)),
         reproduction=reproduction(manifest),
         created_hosts=created_hosts(manifest.rig),
     )
+
+
+def _in_rows(sections: Sequence[Section]) -> tuple[Section, ...]:
+    """Returns the sections with `wide` set: where a fold is open, and where a card would be alone in its row.
+
+    Rows are then full, and the order of the cards is that of the navigation.
+    """
+    wide, alone = set[int](), list[int]()
+    for index, one in enumerate(sections):
+        if any(isinstance(block, Fold) and block.open for block in one.blocks):
+            wide |= {index, *alone}
+            alone = []
+        else:
+            alone = [] if alone else [index]
+    return tuple(replace(one, wide=index in wide | set(alone)) for index, one in enumerate(sections))
 
 
 def _about(summary: RunSummary) -> str:

@@ -118,6 +118,8 @@ class Section:
     findings: tuple[Line, ...] = ()
     more: tuple[Line, ...] = ()
     blocks: tuple[Block, ...] = ()
+    wide: bool = False
+    """Whether the card takes the whole width of the page, where that has two columns."""
 
 
 def table(caption: str, head: Sequence[str], rows: Iterable[Iterable[Value | str]], *, note: str = "") -> Table:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import statistics
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -173,6 +174,8 @@ def _whole(value: object) -> int | None:
 
 MOST_DECIDING = 2
 """An answer names at most this many of the findings that judge several cells together."""
+_LONG_ASIDE = re.compile(r" \([^()]{50,}\)")
+"""An explanation in brackets: the list of findings below an answer has it."""
 
 
 def deciding(scenario: ScenarioSummary) -> str:
@@ -187,4 +190,4 @@ def deciding(scenario: ScenarioSummary) -> str:
     likely = [*same, *shown] if verdict == "pass" else same
     times = Counter(f.check for f in likely)
     chosen = [f for f in likely if times[f.check] == 1 and len(scenario.cells) > 1] or same[:1]
-    return "; ".join(f"{f.check}: {f.detail}" for f in chosen[:MOST_DECIDING]) + "."
+    return "; ".join(f"{f.check}: {_LONG_ASIDE.sub('', f.detail)}" for f in chosen[:MOST_DECIDING]) + "."

@@ -34,10 +34,14 @@ SHOWN_KEYS = 20
 PREVENTED, POSSIBLE = "prevented", "possible"
 FORBIDDEN, UNKNOWN = "occurred although documented as prevented", "not known"
 PANELS = {
-    "standard": ("standard", 28),
-    "documented": ("manual", 28),
-    "observed": ("observed here", 56),
+    "standard": ("standard", 27),
+    "documented": ("manual", 27),
+    "observed": ("observed here", 50),
 }
+ISOLATION_TEXT = 12
+"""Size of the text in the matrix of anomalies: 11 px in a card of half the page, 484 px, if it is 528 px wide."""
+_SHORT_CASES = "datum.label === 'non-repeatable-read' ? 'non-repeatable' : datum.label"
+"""The longest label would make the drawing wider and so its text smaller."""
 INITIALS = {"READ UNCOMMITTED": "RU", "READ COMMITTED": "RC", "REPEATABLE READ": "RR", "SERIALIZABLE": "SER"}
 
 
@@ -92,13 +96,17 @@ def isolation(rows: Rows, *, title: str, subtitle: str = "", because: str = "no 
     meanings = {meaning: fill for meaning, fill in meanings.items() if meaning in used}
     colour = axis("meaning", None, "nominal", scale={"domain": list(meanings), "range": list(meanings.values())})
     panels: list[Spec] = []
-    level = {"orient": "top", "labelAngle": 0, "domain": False, "ticks": False}
+    level = {"orient": "top", "labelAngle": 0, "domain": False, "ticks": False, "labelFontSize": ISOLATION_TEXT}
     for name, (heading, width) in PANELS.items():
         values = [
             {"case": cell["case"], "level": cell["level"], "text": cell[name][0], "meaning": cell[name][1]}
             for cell in cells
         ]
-        names = None if panels else {"domain": False, "ticks": False}
+        names = (
+            None
+            if panels
+            else {"domain": False, "ticks": False, "labelFontSize": ISOLATION_TEXT, "labelExpr": _SHORT_CASES}
+        )
         position = {
             "x": axis("level", None, "nominal", sort=sort["x"], axis=level),
             "y": axis("case", None, "nominal", sort=sort["y"], axis=names),
@@ -106,15 +114,15 @@ def isolation(rows: Rows, *, title: str, subtitle: str = "", because: str = "no 
         ink = {"condition": {"test": f"datum.meaning === '{FORBIDDEN}'", "value": PAPER}, "value": INK}
         panels.append({
             "width": {"step": width}, "height": {"step": 24}, "data": {"values": values},
-            "title": {"text": heading, "fontSize": 12, "offset": 4, "frame": "group"},
+            "title": {"text": heading, "fontSize": ISOLATION_TEXT, "offset": 4, "frame": "group"},
             "layer": [
                 {"mark": {"type": "rect", "stroke": PAPER, "strokeWidth": 2},
                  "encoding": {**position, "color": colour}},
-                {"mark": {"type": "text", "fontSize": 10},
+                {"mark": {"type": "text", "fontSize": ISOLATION_TEXT},
                  "encoding": {**position, "text": {"field": "text"}, "color": ink}},
             ],
         })  # fmt: skip
-    return chart(title, subtitle, [], {"hconcat": panels, "spacing": 14})
+    return chart(title, subtitle, [], {"hconcat": panels, "spacing": 8})
 
 
 def _isolation_cell(row: Row) -> Point:

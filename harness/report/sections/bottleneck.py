@@ -16,6 +16,7 @@ from harness.model import Finding
 from harness.report.charts import telemetry
 from harness.report.charts.drawing import picture
 from harness.report.charts.telemetry_series import TelemetrySeries
+from harness.report.charts.theme import shortened
 from harness.report.formatting import NOTHING, number, whole_percent
 from harness.report.page_model import Fold, Table, Value, table
 from harness.report.summary import ScenarioSummary
@@ -33,6 +34,8 @@ SLOWEST_NOTE = (
     "network, or the CPU that was saturated. Shares below 5 % are left out."
 )
 LEAST_SHARE = 0.05
+MOST_REASON = 60
+"""Characters of a reason in a column of figures; the table of trials has it whole."""
 _PROCESSORS = (*CPUS.values(), "machine")
 
 
@@ -56,7 +59,7 @@ def _unknown(valid: Sequence[TrialData]) -> str:
         return "because no trial is valid"
     waits = [wait[0] / wait[1] for trial in valid if (wait := pool_wait(trial.row))]
     share = f"; {whole_percent(fmean(waits))} of the service time was waiting for a connection" if waits else ""
-    return f"because {valid[0].attribution.unknown}{share}"
+    return f"because {shortened(valid[0].attribution.unknown, MOST_REASON)}{share}"
 
 
 def _busiest(known: Sequence[Attribution]) -> str:

@@ -41,7 +41,7 @@ BY_OUTCOME = (
     ("refused_p50_ms", "not acknowledged p50"),
     ("refused_p99_ms", "not acknowledged p99"),
 )
-"""Shown where a cell has requests that were not acknowledged: a refusal is often quick."""
+"""Apart where a cell has requests that were not acknowledged: a refusal is often quick."""
 CLOSED = (
     "Percentiles of closed-loop cells omit stalls (coordinated omission): clients that wait send nothing. The longest "
     "stall is the longest time in which requests were in flight and none was answered. Take latencies from open-loop "
@@ -174,7 +174,6 @@ def _cells(source: SectionInput) -> list[Table]:
     times = (
         *LATENCIES,
         *(STALL if any("stall_ms" in cell.medians for cell in summary.cells) else ()),
-        *(BY_OUTCOME if any(cell.fail or cell.unknown for cell in summary.cells) else ()),
         *(SERVICE if any(cell.cell.mode == "open" for cell in summary.cells) else ()),
     )
     head += [f"{name}, ms" for _, name in times] + [HEAD, "valid trials"]
@@ -200,8 +199,21 @@ def _cells(source: SectionInput) -> list[Table]:
             "time at which a request was due, service time from the send. Both and requests/s are medians over the "
             "valid trials, with the smallest and the largest trial below; ? marks times that the load generator may "
             f"have limited. A percentile has ten requests beyond it. {CLOSED}{NOTE}",
-        )
+        ),
+        *_by_outcome(summary),
     ]
+
+
+def _by_outcome(summary: ScenarioSummary) -> list[Table]:
+    """Returns the latencies of acknowledged and of other requests, for the cells that have both kinds."""
+    rows = [
+        [Value(cell.label), *(measured(cell, name) for name, _ in BY_OUTCOME)]
+        for cell in summary.cells
+        if cell.fail or cell.unknown
+    ]
+    head = ["cell", *(f"{name}, ms" for _, name in BY_OUTCOME)]
+    note = "Cells with requests that were not acknowledged. A refusal is often quick."
+    return [table("Latency by outcome", head, rows, note=note)] if rows else []
 
 
 def _lost(cell: CellSummary) -> Value:

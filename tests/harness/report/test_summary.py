@@ -35,6 +35,17 @@ def test_lost_updates_of_several_trials_are_a_lower_bound(tmp_path: Path) -> Non
         assert summary.cells[0].lost_text == text
 
 
+def test_answer_leaves_long_explanations_to_the_findings(tmp_path: Path) -> None:
+    cells = [Cell(scenario="scaling", hosts=n) for n in (1, 2)]
+    detail = (
+        "1.1x (no interval: 1 block); required: 1.8x (the number of waits that the pools allow, not the work itself)"
+    )
+    findings = [found(cells[1], "speed-up 2 hosts", "fail", detail)]
+    section = only_section(store(tmp_path, [Made(cell=cell) for cell in cells], findings, verdict="fail"))
+    assert section.answer == "speed-up 2 hosts: 1.1x (no interval: 1 block); required: 1.8x."
+    assert section.findings[0].detail == detail
+
+
 def test_answer_names_the_findings_that_decide(tmp_path: Path) -> None:
     cells = [Cell(scenario="scaling", hosts=n) for n in (1, 2)]
     findings = [*(found(cell, "spread") for cell in cells), found(cells[1], "speed-up 2 hosts", detail="1.9x")]

@@ -401,3 +401,16 @@ def test_what_is_required_is_a_line_across() -> None:
     (tick,) = [layer["mark"] for layer in drawn["layer"] if layer["mark"]["type"] == "tick"]
     assert tick["orient"] == "horizontal"
     assert speed_up.TIMES in draw(drawn)
+
+
+def test_the_text_of_the_whole_matrix_of_anomalies_can_be_read() -> None:
+    """12 px of a drawing of 528 px are 11 px in a card of half the page, which is 484 px wide inside."""
+    from harness.isolation.cases import CASES
+    from harness.isolation.matrix import matrix, read
+
+    result = {"backend": "postgres", "version": "PostgreSQL 18", "cases": list(CASES), "levels": LEVELS, "cells": []}
+    text = draw(correctness.isolation(matrix(read(result)), title="t"))
+    width = re.match(r'<svg[^>]* width="(\d+)', text)
+    assert width
+    sizes = [int(size) for size in re.findall(r'font-size="(\d+)px"', text)]
+    assert min(sizes) * 484 / int(width[1]) >= 11

@@ -52,6 +52,8 @@ def test_unknown_bottleneck_has_a_reason() -> None:
     short = trial(1, unknown="it ran only 0.6 s")
     why = "because it ran only 0.6 s; 75 % of the service time was waiting for a connection"
     assert saturated_parts([short], CELL.name) == Value("not known", why)
+    long = saturated_parts([trial(1, unknown="no readings of " + "app-1, " * 30)], CELL.name)
+    assert len(long.note) < 140, "the table of trials has it whole"
     assert saturated_parts([trial(1, valid=False)], CELL.name) == Value("not known", "because no trial is valid")
     assert saturated_parts([short, trial(2, saturated=("machine",))], CELL.name) == Value("machine")
 
