@@ -36,11 +36,11 @@ FORBIDDEN, UNKNOWN = "occurred although documented as prevented", "not known"
 PANELS = {
     "standard": ("standard", 27),
     "documented": ("manual", 27),
-    "observed": ("observed here", 50),
+    "observed": ("observed here", 49),
 }
 ISOLATION_TEXT = 12
 """Size of the text in the matrix of anomalies: 11 px in a card of half the page, 484 px, if it is 528 px wide."""
-_SHORT_CASES = "datum.label === 'non-repeatable-read' ? 'non-repeatable' : datum.label"
+_SHORT_CASES = "datum.label === 'non-repeatable-read' ? 'non-repeat.' : datum.label"
 """The longest label would make the drawing wider and so its text smaller."""
 INITIALS = {"READ UNCOMMITTED": "RU", "READ COMMITTED": "RC", "REPEATABLE READ": "RR", "SERIALIZABLE": "SER"}
 

@@ -12,7 +12,7 @@ from harness.model import BACKEND_NAMES
 from harness.report.charts import correctness, over_time, speed, theme
 from harness.report.charts.drawing import Chart
 from harness.report.charts.lead import where_waited
-from harness.report.formatting import number, percent
+from harness.report.formatting import number, percent, whole_percent
 from harness.report.section_input import SectionInput
 from harness.report.trial_data import Second, TrialData
 from harness.scenarios.pool_sweep import KNEE
@@ -106,9 +106,8 @@ def pool_sweep(source: SectionInput) -> Iterator[Chart]:
         knee = next((f.numbers.get("knee") for f in source.summary.findings if f.check == names.KNEE), None)
         title = f"No knee up to {max(int(row['pool']) for row in rows)} connections"
         if knee:
-            title = (
-                f"Knee at {knee} connections: the first step that gains less than {KNEE:.0%} of what its size allows"
-            )
+            least = whole_percent(KNEE)
+            title = f"Knee at {knee} connections: the first step that gains less than {least} of what its size allows"
         yield Chart(
             name="pool-sizes",
             spec=speed.pool_sweep(rows, knee=knee if isinstance(knee, int) else None, title=title),

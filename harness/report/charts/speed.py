@@ -29,6 +29,7 @@ from harness.report.charts.theme import (
     numbers,
     room,
 )  # fmt: skip
+from harness.report.formatting import spaced
 
 LATENCY, SERVICE = "latency, from the due time", "service time, from the send"
 
@@ -81,7 +82,7 @@ def spread(rows: Rows, *, title: str, subtitle: str = "", because: str = "no hos
     if not total:
         return nothing(title, because)
     for row in bars:
-        row["text"] = f"{row['requests']:,.0f} ({row['requests'] / total:.1%})"
+        row["text"] = spaced(f"{row['requests']:,.0f} ({row['requests'] / total:.1%})")
     hosts = in_order(row["host"] for row in bars)
     y = axis("host", None, "nominal", sort=hosts)
     layers = [

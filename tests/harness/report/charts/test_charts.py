@@ -263,7 +263,7 @@ def test_pool_sweep_marks_a_knee_only_where_one_was_measured() -> None:
 def test_the_even_share_counts_hosts_without_requests() -> None:
     spec = speed.spread([{"host": "a", "requests": 90}, {"host": "b", "requests": 0}], title="t")
     assert spec["layer"][2]["data"]["values"] == [{"share": 45}]
-    assert "0 (0.0%)" in draw(spec)
+    assert "0 (0.0 %)" in draw(spec)
 
 
 def test_a_strategy_that_lost_updates_is_crossed_out() -> None:
@@ -403,14 +403,16 @@ def test_what_is_required_is_a_line_across() -> None:
     assert speed_up.TIMES in draw(drawn)
 
 
-def test_the_text_of_the_whole_matrix_of_anomalies_can_be_read() -> None:
+@pytest.mark.parametrize("kind", ["snapshot", "occurred", "unknown"])
+def test_the_text_of_the_whole_matrix_of_anomalies_can_be_read(kind: str) -> None:
     """12 px of a drawing of 528 px are 11 px in a card of half the page, which is 484 px wide inside."""
     from harness.isolation.cases import CASES
     from harness.isolation.matrix import matrix, read
 
     result = {"backend": "postgres", "version": "PostgreSQL 18", "cases": list(CASES), "levels": LEVELS, "cells": []}
-    text = draw(correctness.isolation(matrix(read(result)), title="t"))
-    width = re.match(r'<svg[^>]* width="(\d+)', text)
+    rows = [row | {"kind": kind} for row in matrix(read(result))]
+    text = drawing.picture("anomalies", correctness.isolation(rows, title="t"), "", "t", prefix="p-").svg
+    width = re.match(r'<svg[^>]* viewBox="[-\d.]+ [-\d.]+ ([\d.]+)', text)
     assert width
     sizes = [int(size) for size in re.findall(r'font-size="(\d+)px"', text)]
-    assert min(sizes) * 484 / int(width[1]) >= 11
+    assert min(sizes) * 484 / float(width[1]) >= 11
