@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from harness.report.run_summary import RunSummary
 from harness.report.tiles import Tile
-from harness.report.warning_groups import CHANGED, DOUBTFUL, Group, Said, causes, grouped, hosts_changed
+from harness.report.warning_groups import CHANGED, DOUBTFUL, Group, Said, brief, causes, grouped, hosts_changed
 from harness.text import plural
 
 ALWAYS = ("aborted: ",)
@@ -68,7 +68,7 @@ def brief_warnings(summary: RunSummary) -> list[str]:
     for group in invalid:
         first = group.members[0]
         if len(group.members) == 1:
-            warnings.append(f"invalid: {first.about}: {first.text}")
+            warnings.append(f"invalid: {first.about}: {brief(first.text)}")
         else:
             warnings.append(f"invalid trials of {plural(group.cells, 'cell')}: {group.cause}")
     return warnings
@@ -108,7 +108,8 @@ def _notice(group: Group, labels: Mapping[str, str]) -> Notice:
             else Notice(text=in_full[0])
         )
     if not several or not first.about:
-        return Notice(text=in_full[0])
+        short = brief(in_full[0])
+        return Notice(text=short, details=() if short == in_full[0] else in_full[:1])
     if first.text.startswith(DOUBTFUL):
         text = f"times of {plural(group.cells, 'cell')} are doubtful: {group.cause.removeprefix(DOUBTFUL)}"
     else:

@@ -43,7 +43,7 @@ class Group:
     @property
     def cause(self) -> str:
         """The text of all members: a figure in which they differ is a range."""
-        return _merged([_short(one.text) for one in self.members])
+        return _merged([brief(one.text) for one in self.members])
 
 
 def grouped(texts: Iterable[Said]) -> tuple[Group, ...]:
@@ -53,7 +53,7 @@ def grouped(texts: Iterable[Said]) -> tuple[Group, ...]:
         if one.text.startswith(CHANGED):
             key: object = CHANGED
         else:
-            key = (True, _NUMBER.sub("#", _short(one.text))) if one.about else (False, one.text)
+            key = (True, _NUMBER.sub("#", brief(one.text))) if one.about else (False, one.text)
         groups.setdefault(key, []).append(one)
     return tuple(Group(members=tuple(members)) for members in groups.values())
 
@@ -76,8 +76,8 @@ def hosts_changed(texts: Sequence[str]) -> str:
     return f"{CHANGED}{'; '.join(parts)}" if parts else texts[0]
 
 
-def _short(text: str) -> str:
-    """Returns the text without the hosts of a machine and the advice: a group has them in its details."""
+def brief(text: str) -> str:
+    """Returns the text without the hosts of a machine and the advice, which are in the details of a notice."""
     return _OTHERS.sub(r"\1\2", text)
 
 
