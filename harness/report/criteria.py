@@ -16,6 +16,7 @@ from harness.checks.finding import judged, worst
 from harness.model import Finding
 from harness.plan.fault_schedule import MIXED, QUICK
 from harness.record import TrialResult
+from harness.report.warning_groups import brief
 from harness.scenarios.scaling import WANTED
 from harness.store.rig_cores import has_own_cores
 from harness.store.run_reader import Run
@@ -178,7 +179,7 @@ def _states(criterion: Criterion, run: Run, findings: Sequence[Finding]) -> Iter
         yield "unknown", _reason(criterion, [f for f in findings if f.verdict == "unknown"], "is open", "are open")
     for finding in findings:
         if reason := _invalid(finding, run.rows):
-            yield "unknown", f"{_source(finding)} is based on an invalid trial: {reason}"
+            yield "unknown", f"{_source(finding)} is based on an invalid trial: {brief(reason)}"
     if gap := criterion.gap(findings):
         yield "not measured", gap
     quoted = _quoted(criterion, findings)

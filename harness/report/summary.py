@@ -17,6 +17,7 @@ from harness.plan.scenario import Scenario
 from harness.record import TrialResult
 from harness.report.cell_labels import Labels, labels, reading_order
 from harness.report.formatting import NOTHING
+from harness.report.warning_groups import brief
 from harness.store.run_reader import Run
 
 OF_SEVERAL = (names.CLAIM, names.KNEE, names.TIME_RATIO.partition("{")[0])
@@ -190,4 +191,4 @@ def deciding(scenario: ScenarioSummary) -> str:
     likely = [*same, *shown] if verdict == "pass" else same
     times = Counter(f.check for f in likely)
     chosen = [f for f in likely if times[f.check] == 1 and len(scenario.cells) > 1] or same[:1]
-    return "; ".join(f"{f.check}: {_LONG_ASIDE.sub('', f.detail)}" for f in chosen[:MOST_DECIDING]) + "."
+    return "; ".join(f"{f.check}: {_LONG_ASIDE.sub('', brief(f.detail))}" for f in chosen[:MOST_DECIDING]) + "."

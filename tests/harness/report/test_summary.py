@@ -46,6 +46,16 @@ def test_answer_leaves_long_explanations_to_the_findings(tmp_path: Path) -> None
     assert section.findings[0].detail == detail
 
 
+def test_answer_leaves_hosts_and_advice_to_the_findings(tmp_path: Path) -> None:
+    cells = [Cell(scenario="scaling", hosts=n) for n in (1, 2)]
+    used = "times are doubtful: other programs used 93% of the CPU{} (limit 10%)"
+    detail = f"{used.format(' of the machine of db-1, app-1')}: end them, or measure when the machine is quiet"
+    findings = [found(cells[1], "a claim", "unknown", f"{detail}; times are doubtful: {detail}")]
+    section = only_section(store(tmp_path, [Made(cell=cell) for cell in cells], findings, verdict="unknown"))
+    short = used.format("")
+    assert section.answer == f"a claim: {short}; times are doubtful: {short}."
+
+
 def test_answer_names_the_findings_that_decide(tmp_path: Path) -> None:
     cells = [Cell(scenario="scaling", hosts=n) for n in (1, 2)]
     findings = [*(found(cell, "spread") for cell in cells), found(cells[1], "speed-up 2 hosts", detail="1.9x")]
