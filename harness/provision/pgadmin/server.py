@@ -116,6 +116,7 @@ def packages_in_use() -> set[Path]:
 
 def _start(rig: Rig, host: Host, installed: Path, *, port: int, tunnel: int, echo: Echo) -> PgAdmin:
     folder = _folder(rig.name)
+    shutil.rmtree(folder / "config", ignore_errors=True)  # bytecode of settings that were written in the same second
     for part in (folder, folder / "config", folder / "tmp"):
         part.mkdir(mode=0o700, exist_ok=True)
     options, tunnel_log = connection.options(rig, host, tunnel), folder / "tunnel.log"

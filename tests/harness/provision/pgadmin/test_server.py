@@ -147,6 +147,27 @@ def test_variables_of_the_user_do_not_reach_pgadmin(rig: tuple[str, Path], monke
 
 
 @pytest.mark.usefixtures("reachable")
+def test_a_start_in_the_same_second_uses_its_own_settings(rig: tuple[str, Path]) -> None:
+    """Python takes bytecode for current whose source has the same size and second: the port was the former one."""
+    name, folder = rig
+    config = folder / "pgadmin/config"
+    server.start(name, port=None, echo=quiet)
+    assert list(config.glob("__pycache__/*.pyc"))
+    server.stop(name)
+    written = (config / "config_local.py").stat()
+    write = state.write_private
+
+    def write_in_the_same_second(path: Path, text: str) -> None:
+        write(path, text)
+        os.utime(path, ns=(written.st_atime_ns, written.st_mtime_ns))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(state, "write_private", write_in_the_same_second)
+        patch.setattr(server, "START_S", WAIT_S)
+        assert listens(server.start(name, port=None, echo=quiet).url)
+
+
+@pytest.mark.usefixtures("reachable")
 @pytest.mark.parametrize("victim", ["pgAdmin4.py", "192.0.2.1"])
 def test_killed_processes_are_noticed_and_started_again(rig: tuple[str, Path], victim: str) -> None:
     """pgAdmin by the next start, ssh by its loop."""
