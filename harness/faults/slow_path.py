@@ -79,7 +79,14 @@ class SlowPath(Fault):
         measured = rig.each(self.hosts(rig, planned), lambda host: round_trip_ms(rig, host))
         if silent := [name for name, ms in measured.items() if ms is None]:
             raise RigError(f"{silent[0]} does not reach the database")
-        return {name: f"{ms:.1f}" for name, ms in measured.items()}
+        known = {name: ms for name, ms in measured.items() if ms is not None}
+        for name, ms in known.items():
+            if ms >= 2 * DELAY_MS:
+                raise RigError(
+                    f"{name}: a round trip to the database takes {ms:.0f} ms without the fault: a delay of "
+                    f"{2 * DELAY_MS:.0f} ms could not be told from it"
+                )
+        return {name: f"{ms:.1f}" for name, ms in known.items()}
 
     def inject(self, rig: Rig, planned: PlannedFault, before: Before) -> None:
         """See Fault."""
