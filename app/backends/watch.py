@@ -5,8 +5,9 @@ One periodic tick does both, so that a request costs nothing for it.
 A database that serves statements is alive, and is not asked. When no statement has ended for half a second, the watch
 sends a GSSENCRequest (PostgreSQL manual, "Message Formats"). The server answers with one byte before it authenticates:
 the answer needs no connection slot and no free connection of the pool, and a partition, a refused port and a stopped
-server are all seen. Where the kernel accepts the connection the server may only be short of CPU, so it has longer to
-answer than where nothing does.
+server are all seen. Where the kernel accepts the connection the server may only be short of CPU, so it has 5 s to
+answer, and 1.5 s where nothing accepts. A proxy before the database accepts connections whatever the database does: a
+database behind one is lost after 5 s. PgBouncer answers the question itself: the loss behind it is not noticed.
 
 The request leaves no line in the server's log. An SSLRequest leaves one for each where TLS is on, so it is sent only
 after a GSSENCRequest that got no answer: a proxy may know it alone. Time counts in ticks: a busy event loop delays
@@ -32,8 +33,8 @@ _LOST_TICKS = 6
 """Ticks without an accepted connection after which the database is lost; after two failures it is lost earlier."""
 _SILENT_TICKS = 20
 """Ticks without an answer after which a database that accepts connections is lost."""
-_ANSWER_TICKS = 8
-"""Ticks after which a question is given up."""
+_ANSWER_TICKS = _SILENT_TICKS
+"""Ticks after which a question is given up: not before the database is lost without its answer. At most 11 are open."""
 _CANCEL_SECONDS = 1.0
 """Limit of one cancellation, and the time until the next one."""
 GRACE_SECONDS = 2.0

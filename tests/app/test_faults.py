@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import socket
@@ -13,6 +14,7 @@ from time import perf_counter
 import psycopg
 import pytest
 
+from app.backends import watch as watch_module
 from app.backends.postgres import PostgresBackend
 from app.backends.watch import GRACE_SECONDS, Watch, ask
 from app.service import BACKEND
@@ -139,6 +141,56 @@ async def test_a_server_that_accepts_connections_has_longer_to_answer_than_one_t
                     await asyncio.sleep(0.05)
         finally:
             await asyncio.gather(*(watch.close() for watch in watches))
+
+
+async def test_answers_that_take_half_of_the_limit_keep_the_database(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server short of CPU accepts a connection and answers after 3 s: each question was given up after 2 s."""
+    monkeypatch.setattr(watch_module, "TICK_SECONDS", 0.02)
+    ticks = open_now = most_open = 0
+
+    class Ticking:
+        """A pool that no statement uses; it counts the ticks."""
+
+        signs = 0
+
+        def overdue(self, _: float) -> tuple[()]:
+            nonlocal ticks
+            ticks += 1
+            return ()
+
+        def lose(self, _: Exception) -> None:
+            """Nothing waits."""
+
+        def regain(self) -> bool:
+            return True
+
+    async def answer_late(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal open_now, most_open
+        open_now += 1
+        most_open = max(most_open, open_now)
+        due = ticks + 12
+        with contextlib.suppress(OSError):
+            while ticks < due and not writer.is_closing():
+                await asyncio.sleep(0.005)
+            writer.write(b"N")
+            await reader.read()
+        open_now -= 1
+        writer.close()
+
+    async with asyncio.timeout(BOUND), await asyncio.start_server(answer_late, "127.0.0.1", 0) as listener:
+        watch = Watch(Ticking(), *listener.sockets[0].getsockname())  # type: ignore[arg-type]
+        watch.start()
+        try:
+            while ticks < 80:
+                await asyncio.sleep(0.01)
+                assert not watch.reason or watch.reason.code == "DATABASE_UNKNOWN"
+            assert watch.reason is None
+            assert most_open <= 11
+        finally:
+            await watch.close()
+            ticks += 100  # no handler waits for an answer that is due
+            while open_now:
+                await asyncio.sleep(0.01)
 
 
 async def test_a_partition_is_lost_and_heals(database, start: Start, link: FaultyLink, eventually: Eventually) -> None:
