@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+NOT_WATCHED = "was not watched"
+"""After the name of what was to be watched, in the problem of a record whose instants are not complete."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedFault:
@@ -45,6 +48,10 @@ class FaultRecord:
     observed_us: Mapping[str, int] = field(default_factory=dict)
     """Instants that criteria need (harness/faults/observations.py): `out-of-rotation`, `in-rotation` (HAProxy's state
     of the host), `accepts` (the database accepts connections again)."""
+
+    def watched(self, what: str) -> bool:
+        """Whether the states of `what`, `haproxy` or `postgres`, are complete, as far as the record has them."""
+        return f"{what} {NOT_WATCHED}" not in self.problem
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,6 +15,8 @@ from harness.record import Evidence, Samples
 
 OUT_S, IN_S = 3.0, 5.0
 """Longest time from the injection until a sick app host is out of rotation, and from the heal until it is back."""
+HELD_S = OUT_S + 1.0
+"""A fault that is present for less does not show whether HAProxy takes its host out."""
 RECOVERY_S = 10.0
 """Longest time from the heal until a request succeeds."""
 UNNOTICED_S = 1.0
@@ -126,7 +128,7 @@ def _rotation(judged: _Judged, fault: FaultRecord, samples: Samples, *, alone: b
     if injected is None or healing is None:
         judged.doubtful.append(f"{name}: {fault.problem or 'it was not injected'}")
     elif out is None:
-        _never_out(judged, name, samples, injected, healing, alone=alone)
+        _never_out(judged, fault, samples, injected, healing, alone=alone)
     elif (out_s := (out - injected) / 1e6) > OUT_S:
         judged.failed.append(f"{name}: out of rotation after {out_s:.1f} s, limit {OUT_S:g} s")
     elif back is None:
@@ -137,8 +139,29 @@ def _rotation(judged: _Judged, fault: FaultRecord, samples: Samples, *, alone: b
         judged.told.append(f"{name}: out of rotation after {out_s:.1f} s, back {back_s:.1f} s after the heal")
 
 
-def _never_out(judged: _Judged, name: str, samples: Samples, injected: int, healing: int, *, alone: bool) -> None:
-    """HAProxy was not seen to take the host out. No problem where it was well again: where no request failed later."""
+def _never_out(
+    judged: _Judged, fault: FaultRecord, samples: Samples, injected: int, healing: int, *, alone: bool
+) -> None:
+    """HAProxy was not seen to take the host out.
+
+    A host that stayed sick for HELD_S should have left; that its requests succeeded after the heal excuses nothing.
+    After a crash it is no problem where the host was well again: where no request failed later.
+    """
+    name, held_s = name_of(fault), (healing - injected) / 1e6
+    if not fault.seen or not fault.watched("haproxy"):
+        judged.doubtful.append(
+            f"{name}: not seen to leave the rotation: {fault.problem or 'it was not seen to happen'}"
+        )
+    elif not KINDS[fault.planned.fault].lasts:
+        _well_again(judged, name, samples, injected, healing, alone=alone)
+    elif held_s < HELD_S:
+        judged.doubtful.append(f"{name}: not seen to leave the rotation; it was present for {held_s:.1f} s only")
+    else:
+        text = f"{name}: HAProxy did not take it out in {held_s:.1f} s, limit {OUT_S:g} s"
+        (judged.failed if alone else judged.doubtful).append(text)
+
+
+def _well_again(judged: _Judged, name: str, samples: Samples, injected: int, healing: int, *, alone: bool) -> None:
     since = injected + round(OUT_S * 1e6)
     until = max(healing, since + round((IN_S - OUT_S) * 1e6))
     outcomes = [

@@ -12,6 +12,7 @@ import time
 from typing import Self
 
 from harness.errors import RigError
+from harness.fault_record import NOT_WATCHED
 from harness.faults.balancer import SOCKET
 from harness.faults.observations import State, States
 from harness.faults.trial_clock import TrialClock
@@ -77,7 +78,7 @@ class StateWatch:
         """Why the states are not complete, as a sentence; empty if they are."""
         if not self._error and time.monotonic() - self._heard_s > SILENT_S:
             self._error = f"no line for {SILENT_S:g} s"
-        return f"{self._host.name}: {self._what} was not watched: {self._error}" if self._error else ""
+        return f"{self._host.name}: {self._what} {NOT_WATCHED}: {self._error}" if self._error else ""
 
     def _listen(self) -> None:
         assert self._stream is not None

@@ -37,6 +37,8 @@ class FaultKind:
     rotation: bool = False
     no_failed_request: bool = False
     first_success_s: float | None = None
+    lasts: bool = False
+    """Whether it is present until the heal. Else it is over at once, and the rig recovers by itself."""
     once: bool = False
     """Whether a load can have it once only, because something of it stays until the load has ended."""
 
@@ -44,7 +46,7 @@ class FaultKind:
 KINDS: Mapping[str, FaultKind] = {
     "app-kill": FaultKind(part="app", help="kill -9 of the service on an app host", rotation=True),
     "app-pause": FaultKind(
-        part="app", help="the service of an app host is stopped with SIGSTOP", hold_s=5.0, rotation=True
+        part="app", help="the service of an app host is stopped with SIGSTOP", hold_s=5.0, rotation=True, lasts=True
     ),
     "app-roll": FaultKind(
         part="app",
@@ -53,30 +55,38 @@ KINDS: Mapping[str, FaultKind] = {
         per_host_s=6.0,
         no_failed_request=True,
     ),
-    "host-down": FaultKind(part="app", help="an app host is switched off, and on again"),
+    "host-down": FaultKind(part="app", help="an app host is switched off, and on again", lasts=True),
     "db-backend-kill": FaultKind(
         part="db", help="pg_terminate_backend on all sessions of the service", first_success_s=5.0
     ),
     "db-restart": FaultKind(part="db", help="PostgreSQL restarts", first_success_s=5.0),
     "db-crash": FaultKind(part="db", help="kill -9 of the postmaster and its backends", first_success_s=5.0),
-    "db-pause": FaultKind(part="db", help="PostgreSQL is stopped with SIGSTOP", first_success_s=5.0),
-    "db-full": FaultKind(part="db", help="the disk of the write-ahead log fills up", first_success_s=5.0, once=True),
+    "db-pause": FaultKind(part="db", help="PostgreSQL is stopped with SIGSTOP", first_success_s=5.0, lasts=True),
+    "db-full": FaultKind(
+        part="db", help="the disk of the write-ahead log fills up", first_success_s=5.0, lasts=True, once=True
+    ),
     "partition-db": FaultKind(
-        part="app", help="packets between an app host and the database are dropped", hold_s=6.0, rotation=True
+        part="app",
+        help="packets between an app host and the database are dropped",
+        hold_s=6.0,
+        rotation=True,
+        lasts=True,
     ),
     "partition-db-one-way": FaultKind(
-        part="app", help="the database's answers to an app host are dropped", hold_s=6.0, rotation=True
+        part="app", help="the database's answers to an app host are dropped", hold_s=6.0, rotation=True, lasts=True
     ),
     "partition-db-reject": FaultKind(
-        part="app", help="an app host's connections to the database are refused", hold_s=6.0, rotation=True
+        part="app", help="an app host's connections to the database are refused", hold_s=6.0, rotation=True, lasts=True
     ),
     "partition-lb": FaultKind(
-        part="app", help="packets between HAProxy and an app host are dropped", hold_s=6.0, rotation=True
+        part="app", help="packets between HAProxy and an app host are dropped", hold_s=6.0, rotation=True, lasts=True
     ),
-    "connections-gone": FaultKind(part="db", help="another client holds all connections but the reserved ones"),
+    "connections-gone": FaultKind(
+        part="db", help="another client holds all connections but the reserved ones", lasts=True
+    ),
     "lb-reload": FaultKind(part="lb", help="HAProxy reloads", no_failed_request=True),
     "lb-kill": FaultKind(part="lb", help="kill -9 of HAProxy"),
-    "slow-network": FaultKind(part="app", help="app hosts and the database: delay and loss", hold_s=6.0),
+    "slow-network": FaultKind(part="app", help="app hosts and the database: delay and loss", hold_s=6.0, lasts=True),
     "load-host-kill": FaultKind(part="load", help="kill -9 of a load agent"),
 }
 """In the order of tables; the planner shuffles them."""

@@ -184,6 +184,46 @@ def test_a_host_that_haproxy_never_took_out_must_fail_no_request() -> None:
     assert verdicts(doctored)[names.OUT_OF_ROTATION] == "fail"
 
 
+@pytest.mark.parametrize("fault", ["app-pause", "partition-db", "partition-db-one-way", "partition-lb"])
+def test_a_host_that_stays_sick_must_leave_the_rotation(fault: str) -> None:
+    """Requests to a stopped service hang until it continues, and then succeed: outcomes show nothing."""
+    held = {"observed_us": {}, "healing_us": round((AT_S + 5) * S), "healed_us": round((AT_S + 5.2) * S)}
+    found = findings(trial(fault, **held), fault)[names.OUT_OF_ROTATION]
+    assert found.verdict == "fail"
+    assert f"{fault} on app-1: HAProxy did not take it out in 5.0 s, limit 3 s" in found.detail
+
+
+@pytest.mark.parametrize(
+    ("values", "reason"),
+    [
+        ({"healing_us": round((AT_S + 3.5) * S)}, "present for 3.5 s only"),
+        ({"problem": "lb-1: haproxy was not watched: no line for 10 s"}, "haproxy was not watched"),
+        ({"seen": "", "problem": "not seen within 10 s"}, "not seen within 10 s"),
+    ],
+)
+def test_a_rotation_that_cannot_be_known_is_unknown(values: dict[str, Any], reason: str) -> None:
+    held = {"observed_us": {}, "healing_us": round((AT_S + 5) * S), "healed_us": round((AT_S + 5.2) * S)}
+    found = findings(trial("app-pause", **{**held, **values}), "app-pause")[names.OUT_OF_ROTATION]
+    assert found.verdict == "unknown"
+    assert reason in found.detail
+
+
+def test_a_rotation_that_was_not_watched_is_unknown_for_a_crash_too() -> None:
+    problem = "lb-1: haproxy was not watched: no line for 10 s"
+    doctored = trial("app-kill", observed_us={}, problem=problem)
+    late = next(row for row, sent in enumerate(doctored.samples.sent_us) if sent > (AT_S + 3.5) * S)
+    assert verdicts(doctored)[names.OUT_OF_ROTATION] == "unknown"
+    doctored.set(late, outcome="unknown", value=None)
+    assert verdicts(doctored)[names.OUT_OF_ROTATION] == "unknown"
+
+
+def test_a_sick_host_beside_another_fault_is_unknown() -> None:
+    held = {"observed_us": {}, "healing_us": round((AT_S + 5) * S)}
+    doctored = trial("app-pause", **held)
+    doctored.more["faults"] += (record("lb-kill", observed_us={}),)
+    assert verdicts(doctored, "app-pause")[names.OUT_OF_ROTATION] == "unknown"
+
+
 def test_one_failed_request_of_a_reload_fails() -> None:
     doctored = trial("lb-reload")
     doctored.set(600, outcome="unknown", value=None, error="eof")
