@@ -1,7 +1,7 @@
 """A negative control: HAProxy sends a request again whose app host failed, also a POST that may have been applied.
 
-The harness's own configuration never does that (playbooks/roles/haproxy). A copy of it stays beside the file until it
-is restored, also by `./run heal` and the next bench if one is killed.
+The harness's own configuration never does that (playbooks/roles/haproxy). A copy of it stays beside the file until
+HAProxy runs with it again, also by `./run heal` and the next bench if one is killed. Both actions can be repeated.
 """
 
 from __future__ import annotations
@@ -19,20 +19,23 @@ file=$2
 kept=$file.before-replay
 case $1 in
 on)
-  [ ! -e "$kept" ] || exit 0
+  provisioned=$kept
+  [ -e "$kept" ] || provisioned=$file
   sed -e 's/^\\( *\\)retry-on .*/\\1retry-on all-retryable-errors/' -e 's/^\\( *\\)retries .*/\\1retries 3/' \\
-    "$file" > "$file.part"
+    "$provisioned" > "$file.part"
   grep -q 'retry-on all-retryable-errors' "$file.part"
   haproxy -c -q -f "$file.part"
-  cp -p "$file" "$kept"
-  cat "$file.part" > "$file"; rm "$file.part" ;;
+  [ -e "$kept" ] || { cp -p "$file" "$kept.part"; mv "$kept.part" "$kept"; }
+  cat "$file.part" > "$file"; rm "$file.part"
+  systemctl reload haproxy ;;
 off)
-  rm -f "$file.part"
+  rm -f "$file.part" "$kept.part"
   [ -e "$kept" ] || exit 0
-  mv "$kept" "$file"
+  cp -p "$kept" "$file"
+  systemctl reload haproxy
+  rm "$kept"
   echo restored ;;
 esac
-systemctl reload haproxy
 """
 
 

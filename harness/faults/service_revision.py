@@ -1,4 +1,8 @@
-"""The revision of the service that an app host was made to run for a trial, where a bench that was killed left it."""
+"""The revision of the service that an app host was made to run for a trial, where a bench that was killed left it.
+
+systemd must not see the drop-in when it restarts the service. The file gets another name before, which systemd does
+not read, and is removed once the restart has succeeded: one that failed is tried again.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +14,14 @@ RESTART_S = 60.0
 """Longest restart: the service has 40 s to answer its requests (TimeoutStopSec)."""
 _SCRIPT = f"""
 set -eu
-[ -e "$2" ] || exit 0
-name=$(sed -n '1s/^# //p' "$2")
-rm -f "$2"
+deselected=$2.deselected
+[ ! -e "$2" ] || mv "$2" "$deselected"
+[ -e "$deselected" ] || exit 0
+name=$(sed -n '1s/^# //p' "$deselected")
 systemctl daemon-reload
 systemctl restart pgcrucible-app.target
 {REMOVE_CONTROLS}
+rm -f "$deselected"
 echo "${{name:-an unknown revision}}"
 """
 

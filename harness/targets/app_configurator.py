@@ -153,15 +153,17 @@ class AppConfigurator:
     def restore(self) -> None:
         """Makes all app hosts serve as provisioned: its code, no overrides, the inventory's cap, none drained.
 
-        A bench does this at its start too, because an earlier one may have been killed. The caps come first: a host
-        capped to a tenth of a core would take long for the rest.
+        A bench does this at its start too, because an earlier one may have been killed. That the provisioned code runs
+        is read from the processes: a restart that failed leaves no file that tells of another revision. The caps come
+        first: a host capped to a tenth of a core would take long for the rest.
         """
         self.cap()
-        states = self._read()
+        states, elsewhere = self._read(), self._revisions.elsewhere(self._hosts, "")
         changed = [
             host
             for host in self._hosts
-            if not (states[host.name].is_as_provisioned and self._has(states[host.name], host, {}))
+            if host.name in elsewhere
+            or not (states[host.name].is_as_provisioned and self._has(states[host.name], host, {}))
         ]
         if changed:
             self._restart(changed, {})
@@ -198,7 +200,7 @@ class AppConfigurator:
     def _restart(self, hosts: Sequence[Host], overrides: Mapping[str, str], revision: str = "") -> None:
         """Writes overrides and drop-in (none: removes the file), restarts the service and waits until it is healthy.
 
-        A revision is read back from the running service. Raises RigError.
+        The revision is read back from the running service. Raises RigError.
         """
         text = "".join(f"{name}={value}\n" for name, value in overrides.items())
         file = shlex.quote(self._file)
@@ -214,8 +216,7 @@ class AppConfigurator:
         except RigError as error:
             raise self._start_error(error, hosts, revision) from None
         self._require(hosts, plain({**overrides, **({"code_hash": revision} if revision else {})}))
-        if revision:
-            self._revisions.require_running(hosts, revision)
+        self._revisions.require_running(hosts, revision)
         if not overrides:
             self._learn(hosts, revision)
 

@@ -75,13 +75,16 @@ ls -1t | tail -n "+$((kept + 1))" | xargs -r rm -rf --
 """Arguments: the folder, how many to keep, the revisions in use."""
 
 _FOLDERS = """
+expected=$(readlink -f "$3")
 for worker in $(seq "$1"); do
   pid=$(systemctl show --property MainPID --value "pgcrucible-app@$worker.service")
-  echo "$(runuser -u "$2" -- readlink "/proc/$pid/cwd") $(tr '\\0' ' ' < "/proc/$pid/cmdline")"
+  folder=$(runuser -u "$2" -- readlink "/proc/$pid/cwd")
+  [ "$folder" != "$expected" ] || folder=$3
+  echo "$folder $(tr '\\0' ' ' < "/proc/$pid/cmdline")"
 done
 """
 """Prints for each worker the folder that it runs in, and its command. Arguments: the number of workers; their user, who
-may read it; root in a container may not."""
+may read it; root in a container may not; the expected folder, whose path may have symbolic links."""
 
 _LAST_LINE = """
 for worker in $(seq "$1"); do
@@ -90,6 +93,9 @@ for worker in $(seq "$1"); do
 done
 """
 """Prints the last line that each worker wrote, not systemd about it."""
+
+_IS_LOADED = '[ "$(systemctl show --property NeedDaemonReload --value pgcrucible-app@1.service)" = no ]'
+"""Whether systemd has read the unit's files as they are now."""
 
 
 class AppRevisions:
@@ -140,7 +146,7 @@ class AppRevisions:
     def selection(self, host: str, revision: str) -> str:
         """Returns the shell command that makes systemd select the revision at the service's next start."""
         if not revision:
-            return f"{{ [ ! -e {DROP_IN} ] || {{ rm -f {DROP_IN} && systemctl daemon-reload; }}; }}"
+            return f"rm -f {DROP_IN} && {{ {_IS_LOADED} || systemctl daemon-reload; }}"
         text = shlex.quote(self.drop_in(host, revision))
         return (
             f"mkdir -p {DROP_IN.rpartition('/')[0]} && printf %s {text} > {DROP_IN}.part && mv {DROP_IN}.part {DROP_IN}"
@@ -165,17 +171,22 @@ class AppRevisions:
 
     def require_running(self, hosts: Sequence[Host], revision: str) -> None:
         """Raises RigError unless each worker runs the revision's command, with its packages, in its folder."""
+        for name, reason in self.elsewhere(hosts, revision).items():
+            raise RigError(f"{name}: {reason}", hint=f"./run provision --rig {self._rig.name}")
+
+    def elsewhere(self, hosts: Sequence[Host], revision: str) -> dict[str, str]:
+        """Returns the hosts with a worker whose process does not run the revision, each with what it runs."""
         folder = f"{self._home}/revisions/{revision}/code" if revision else f"{self._home}/code"
-        command = ["sh", "-c", _FOLDERS, "sh", str(self._per_host), str(self._rig.variables["common_user"])]
+        command = ["sh", "-c", _FOLDERS, "sh", str(self._per_host), str(self._rig.variables["common_user"]), folder]
+        reasons = {}
         printed = self._rig.each(hosts, lambda host: host.run(command).stdout.splitlines())
         for name, printed_lines in printed.items():
             lines = [line.rstrip() for line in printed_lines]
             expected = f"{folder} {self._command(name, revision)}"
             if wrong := [line for line in lines if line != expected] or [""][len(lines) == self._per_host :]:
-                raise RigError(
-                    f"{name}: the service runs in {wrong[0].strip() or 'an unknown folder'}, expected {expected}",
-                    hint=f"./run provision --rig {self._rig.name}",
-                )
+                where = wrong[0].strip() or "an unknown folder"
+                reasons[name] = f"the service runs in {where}, expected {expected}"
+        return reasons
 
     def last_log_line(self, hosts: Sequence[Host]) -> str:
         """Returns the last line that the service of these hosts wrote, `; app-1: …`, or empty."""

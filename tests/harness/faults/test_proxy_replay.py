@@ -29,8 +29,9 @@ class Machine:
         self.file.write_text(CONFIG)
         self.log.touch()
         bin_.mkdir()
-        for name, code in (("haproxy", 1 if refuses else 0), ("systemctl", 0)):
-            (bin_ / name).write_text(f'#!/bin/sh\necho "{name} $*" >> {self.log}\nexit {code}\n')
+        self.fails = folder / "fails"
+        for name, code in (("haproxy", f"exit {int(refuses)}"), ("systemctl", f"[ ! -e {self.fails} ]")):
+            (bin_ / name).write_text(f'#!/bin/sh\necho "{name} $*" >> {self.log}\n{code}\n')
             (bin_ / name).chmod(0o755)
         self.env = os.environ | {"PATH": f"{bin_}:{os.environ['PATH']}"}
 
@@ -78,6 +79,29 @@ def test_what_a_killed_bench_left_is_restored(tmp_path: Path, monkeypatch: pytes
     calls = machine.log.read_text()
     assert not proxy(machine, monkeypatch).restore()
     assert machine.log.read_text() == calls
+
+
+@pytest.mark.parametrize("replays", [True, False])
+def test_a_reload_that_fails_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, replays: bool) -> None:
+    """HAProxy went on with the other configuration: nothing but the copy that was gone told of it."""
+    machine = Machine(tmp_path)
+    made = proxy(machine, monkeypatch)
+    if not replays:
+        made.configure(replays=True)
+    machine.fails.touch()
+    with pytest.raises(RigError, match="retries were not changed"):
+        made.configure(replays=replays)
+    machine.fails.unlink()
+    machine.log.write_text("")
+    if replays:
+        made.configure(replays=True)
+        assert "retry-on all-retryable-errors" in machine.file.read_text()
+    else:
+        assert proxy(machine, monkeypatch).restore()
+    assert "systemctl reload haproxy" in machine.log.read_text()
+    assert proxy(machine, monkeypatch).restore() is replays
+    assert machine.file.read_text() == CONFIG
+    assert {each.name for each in tmp_path.iterdir()} == {"haproxy.cfg", "log", "bin"}
 
 
 def test_a_configuration_that_haproxy_refuses_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
+
 from harness.faults import service_revision
 from harness.model import Host
 from harness.provision.revision import DROP_IN
@@ -22,7 +24,9 @@ class Machine:
         self.file, self.log, bin_ = folder / "revision.conf", folder / "log", folder / "bin"
         self.log.touch()
         bin_.mkdir()
-        (bin_ / "systemctl").write_text(f'#!/bin/sh\n[ ! -e {self.file} ] && echo "$*" >> {self.log}\n')
+        self.fails = folder / "fails"
+        stub = f'#!/bin/sh\n[ ! -e {self.fails} ] || exit 1\n[ ! -e {self.file} ] && echo "$*" >> {self.log}\n'
+        (bin_ / "systemctl").write_text(stub)
         (bin_ / "systemctl").chmod(0o755)
         self.env = os.environ | {"PATH": f"{bin_}:{os.environ['PATH']}"}
 
@@ -52,6 +56,20 @@ def test_the_file_is_removed_before_the_service_restarts(tmp_path: Path) -> None
     assert [path.name for path in (tmp_path / "revisions").iterdir()] == ["0123456789ab"]
     assert machine.log.read_text().splitlines() == ["daemon-reload", "restart pgcrucible-app.target"]
     assert remove(machine) == ""
+
+
+def test_a_restart_that_fails_is_tried_again(tmp_path: Path) -> None:
+    """The control went on for the whole next bench: nothing but the file that was removed first told of it."""
+    machine = Machine(tmp_path)
+    machine.file.write_text("# control-early-answer\n")
+    machine.fails.touch()
+    with pytest.raises(subprocess.CalledProcessError):
+        remove(machine)
+    machine.fails.unlink()
+    assert remove(machine) == "control-early-answer"
+    assert machine.log.read_text().splitlines() == ["daemon-reload", "restart pgcrucible-app.target"]
+    assert remove(machine) == ""
+    assert {path.name for path in tmp_path.iterdir()} == {"log", "bin"}
 
 
 def test_a_file_that_names_nothing_is_removed_too(tmp_path: Path) -> None:

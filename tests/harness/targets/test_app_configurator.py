@@ -290,6 +290,20 @@ def test_a_cell_runs_with_its_code_and_restore_brings_the_provisioned_one_back(
     assert rig.overrides == {}
 
 
+def test_restore_restarts_a_control_of_which_no_file_is_left(rig: FakeRig) -> None:
+    """The heal of a killed bench removed the drop-in, and its restart failed: ordinary benches measured the control."""
+    rig.revisions["app-2"] = "control-early-answer"
+    configurator(rig).restore()
+    assert (rig.restarts, rig.revisions["app-2"]) == (["app-2"], "")
+
+
+def test_a_control_that_goes_on_after_a_restart_is_an_error(rig: FakeRig, monkeypatch: pytest.MonkeyPatch) -> None:
+    rig.revisions["app-2"] = "control-early-answer"
+    monkeypatch.setattr(rig, "restart", lambda *_: None)
+    with pytest.raises(RigError, match=r"app-2: the service runs in .*control-early-answer"):
+        configurator(rig).restore()
+
+
 def test_every_revision_is_started_once_before_trials_and_not_again_where_it_runs(
     rig: FakeRig, deployed: AppConfigurator
 ) -> None:

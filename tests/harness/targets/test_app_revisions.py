@@ -208,6 +208,34 @@ def test_a_service_that_runs_elsewhere_is_found(host: Recorded, home: Path, prin
     assert message.format(home=home) in error.value.message
 
 
+def test_a_folder_may_be_reached_by_a_symbolic_link(home: Path, tmp_path: Path) -> None:
+    """The kernel names the folder itself; the inventory may name a link."""
+    (tmp_path / "link").symlink_to(home)
+    (home / "code").mkdir()
+    for name, script in (("systemctl", "echo $$"), ("runuser", f'[ "$1" = -u ] && echo {home}/code')):
+        (tmp_path / name).write_text(f"#!/bin/sh\n{script}\n")
+        (tmp_path / name).chmod(0o755)
+    folder = str(tmp_path / "link/code")
+    command = ["env", f"PATH={tmp_path}:{os.environ['PATH']}", "sh", "-c", app_revisions._FOLDERS, "sh", "1", "u"]
+    assert LocalConnection().run([*command, folder]).stdout.split(" ")[0] == folder
+    assert LocalConnection().run([*command, "/other"]).stdout.split(" ")[0] == f"{home}/code"
+
+
+@pytest.mark.parametrize(
+    ("needed", "reloads"), [("no", False), ("yes", True), ("", True)], ids=["read", "changed", "no answer"]
+)
+def test_systemd_reads_the_units_again_until_it_has(
+    host: Recorded, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, needed: str, *, reloads: bool
+) -> None:
+    """Where the reload failed the drop-in was gone, and no later restart selected the provisioned code."""
+    monkeypatch.setattr(app_revisions, "DROP_IN", str(tmp_path / "revision.conf"))
+    (tmp_path / "systemctl").write_text(f'#!/bin/sh\n[ "$1" = show ] && echo "{needed}" || touch {tmp_path}/reloaded\n')
+    (tmp_path / "systemctl").chmod(0o755)
+    script = revisions(host, home).selection("app-1", "")
+    LocalConnection().run(["env", f"PATH={tmp_path}:{os.environ['PATH']}", "sh", "-c", script])
+    assert (tmp_path / "reloaded").exists() is reloads
+
+
 def test_the_last_line_of_the_log_is_the_reason(host: Recorded, home: Path) -> None:
     apps = revisions(host, home)
     host.answers[app_revisions._LAST_LINE] = "\nImportError: no x\n"
