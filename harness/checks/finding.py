@@ -31,6 +31,25 @@ def judged(findings: Iterable[Finding]) -> list[Finding]:
     return [one for one in findings if one.verdict != "shown"]
 
 
+def losses(findings: Iterable[Finding]) -> int | None:
+    """The lost updates of a cell by its findings that count them; None where it is not known.
+
+    A finding that is unknown, or that fails for another reason than a loss, does not show that nothing is lost. Checks
+    of one cell count the same writes, so the largest number counts. A proven loss counts whatever the others say.
+    """
+    counts = [_lost(one) for one in findings if one.check in names.LOSSES]
+    known = [count for count in counts if count is not None]
+    return max(known) if any(known) or (known and len(known) == len(counts)) else None
+
+
+def _lost(one: Finding) -> int | None:
+    lost = one.numbers.get("lost", 0 if one.verdict == "pass" else None)
+    if not isinstance(lost, int) or isinstance(lost, bool):
+        return None
+    known = one.verdict in ("pass", "shown") or (one.verdict == "fail" and lost > 0)
+    return lost if known else None
+
+
 _SUMS = ("lost", "invented")
 _COUNTS = ("ok", "unknown", "applied", *_SUMS)
 """Figures of the oracle of counters, of which all are sums."""

@@ -78,6 +78,10 @@ NO_FAILED_REQUEST = "no failed request"
 AVAILABILITY = "availability"
 ACCOUNTED = (NOTHING_LOST, NOTHING_DOUBLED, NOTHING_INVENTED, HONEST)
 """The checks that account for every request of a trial with faults."""
+WRITES = (*ORACLE, *ACCOUNTED)
+"""The checks that must pass for a claim that no acknowledged write is lost."""
+LOSSES = (FINAL_VALUE, NOTHING_LOST, NEGATIVE_CONTROL)
+"""The checks that count lost updates, as `lost` of their numbers."""
 
 # scenario long-transactions
 LONG_TRANSACTION = "long transaction"

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from harness.analysis.trial_validity import unreplaced
 from harness.checks import names
-from harness.checks.finding import judged, worst
+from harness.checks.finding import judged, losses, worst
 from harness.model import Cell, Finding
 from harness.plan.scenario import Scenario
 from harness.record import TrialResult
@@ -45,7 +45,7 @@ class CellSummary:
     fail: float | None
     unknown: float | None
     lost: int | None
-    """Lost updates as the oracle counted them. With several trials this is the number of one of them: a lower bound."""
+    """Lost updates by `losses`: None where it is not known whether any is lost. A lower bound with several trials."""
     compared: int | None
     """Acknowledged writes among which the oracle looked for losses, those of the warm-up too."""
     medians: Mapping[str, float]
@@ -116,18 +116,22 @@ def _scenario(
     for row in rows:
         grouped.setdefault(row.cell.name, []).append(row)
     named = labels([group[0].cell for group in grouped.values()], scenario)
-    oracle = {f.cell: f.numbers for f in findings if f.check in (names.FINAL_VALUE, names.NEGATIVE_CONTROL)}
+    counted: dict[str, list[Finding]] = {}
+    for finding in findings:
+        if finding.check in names.LOSSES:
+            counted.setdefault(finding.cell, []).append(finding)
     order = {cell: number for number, cell in enumerate(grouped)}
     return ScenarioSummary(
         name=name,
-        cells=tuple(_cell(group, named, oracle.get(cell, {})) for cell, group in grouped.items()),
+        cells=tuple(_cell(group, named, counted.get(cell, [])) for cell, group in grouped.items()),
         common=named.common,
         findings=tuple(sorted(findings, key=lambda f: order.get(f.cell, -1))),
         labels=named.short,
     )
 
 
-def _cell(rows: Sequence[TrialResult], named: Labels, oracle: Mapping[str, object]) -> CellSummary:
+def _cell(rows: Sequence[TrialResult], named: Labels, counted: Sequence[Finding]) -> CellSummary:
+    lost = losses(counted)
     valid = [row for row in rows if row.valid]
     timed = [row for row in valid if row.times_valid]
     values = {
@@ -145,8 +149,8 @@ def _cell(rows: Sequence[TrialResult], named: Labels, oracle: Mapping[str, objec
         ok=_total(rows, "ok"),
         fail=_total(rows, "fail"),
         unknown=_total(rows, "unknown"),
-        lost=_whole(oracle.get("lost")),
-        compared=_whole(oracle.get("ok")),
+        lost=lost,
+        compared=None if lost is None else _compared(counted),
         medians={name: statistics.median(known) for name, known in values.items()},
         spans={name: (min(known), max(known)) for name, known in values.items()},
         reasons=tuple(dict.fromkeys(row.reason or NO_REASON for row in rows if not row.valid)),
@@ -169,8 +173,10 @@ def _total(rows: Sequence[TrialResult], name: str) -> float | None:
     return sum(known) if known else None
 
 
-def _whole(value: object) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
+def _compared(counted: Sequence[Finding]) -> int | None:
+    """Returns the acknowledged writes of the check that compared most of them."""
+    values = [one.numbers.get(name) for one in counted for name in ("ok", "acknowledged")]
+    return max((value for value in values if isinstance(value, int) and not isinstance(value, bool)), default=None)
 
 
 MOST_DECIDING = 2

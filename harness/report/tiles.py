@@ -64,21 +64,41 @@ def _kept(scenarios: Sequence[ScenarioSummary]) -> Tile:
         return Tile(label=label, value=NOTHING, note="no writes to PostgreSQL were counted", state="not measured")
     judged = [cell for _, cell in counted if cell.lost is not None]
     lost = sum(cell.lost or 0 for cell in judged)
-    unjudged = any(cell.lost is None for _, cell in shown)
+    open_checks = [f for one, cell in counted for f in _about_writes(one, cell) if f.verdict in ("fail", "unknown")]
+    uncounted = any(cell.lost is None for _, cell in shown) or any(
+        cell.lost is None and any(f.check in names.LOSSES for f in _about_writes(one, cell)) for one, cell in counted
+    )
+    failed = next((f.check for f in open_checks if f.verdict == "fail"), "")
     of = f"of {count(sent)} writes" + (f", {max(cell.cell.clients for _, cell in burst):,} at once" if burst else "")
     compared = [cell.compared for cell in judged if cell.compared is not None]
     kept = sum(compared) if compared else sum(cell.ok or 0 for cell in judged)
     loss = f"{lost:,} of {count(kept)} acknowledged in the run are lost" if lost else f"none of {count(kept)} lost"
-    states = (("fail", lost > 0), ("unknown", unjudged), ("pass", ok == sent), ("fail", bool(burst)))
+    if failed and not lost:
+        loss = f"'{failed}' fails"
+    elif uncounted and not lost:
+        loss = "some loss is not judged"
+    elif open_checks and not lost:
+        loss = f"none of {count(kept)} lost, but '{open_checks[0].check}' is unknown"
+    states = (
+        ("fail", lost > 0 or bool(failed)),
+        ("unknown", uncounted or bool(open_checks)),
+        ("pass", ok == sent),
+        ("fail", bool(burst)),
+    )
     state = next((state for state, applies in states if applies), "")
     return Tile(
         label=label,
-        value=f"{count(ok)} / {'?' if unjudged and not lost else f'{lost:,}'}",
-        note=f"{of}; {'some loss is not judged' if unjudged and not lost else loss}",
+        value=f"{count(ok)} / {'?' if uncounted and not lost else f'{lost:,}'}",
+        note=f"{of}; {loss}",
         state=state,
         see=shown[0][0].name,
         cells=tuple(cell.cell.name for _, cell in shown),
     )
+
+
+def _about_writes(scenario: ScenarioSummary, cell: CellSummary) -> list[Finding]:
+    """Returns the findings of a cell that must pass for a claim that it lost nothing."""
+    return [f for f in scenario.findings if f.cell == cell.cell.name and f.check in names.WRITES]
 
 
 def _on_postgres(scenario: ScenarioSummary) -> list[CellSummary]:
@@ -91,7 +111,10 @@ def _on_postgres(scenario: ScenarioSummary) -> list[CellSummary]:
 
 
 def _rate(scenarios: Sequence[ScenarioSummary]) -> Tile:
-    """The highest rate of a closed loop of increments that lost nothing, or the capacity that a search found."""
+    """The highest rate of a closed loop of increments that lost nothing, or the capacity that a search found.
+
+    Where no check counted losses, the tile says so; a cell whose writes fail a check has no rate.
+    """
     label = "Requests/s"
     for one in scenarios:
         found = [f for f in one.findings if f.check == names.CAPACITY and f.verdict == "pass" and f.numbers.get("rate")]
@@ -103,18 +126,22 @@ def _rate(scenarios: Sequence[ScenarioSummary]) -> Tile:
             return Tile(label=label, value=rate, note=note, see=one.name, cells=(most.cell,))
     for name in RATES:
         for one in scenarios:
-            cells = [c for c in _on_postgres(one) if one.name == name and _may_claim(c) and c.cell.mode == "closed"]
+            cells = [
+                c for c in _on_postgres(one) if one.name == name and _may_claim(one, c) and c.cell.mode == "closed"
+            ]
             if cells:
                 best = max(cells, key=lambda cell: cell.medians["rps"])
                 how = "" if best.cell.omits_stalls else "in a burst"
-                note = joined(("fastest: " if len(cells) > 1 else "") + _words(one, best), how)
+                unjudged = "lost updates not judged" if best.lost is None else ""
+                note = joined(("fastest: " if len(cells) > 1 else "") + _words(one, best), how, unjudged)
                 rate = number(best.medians["rps"])
                 return Tile(label=label, value=rate, note=note, see=one.name, cells=(best.cell.name,))
     return Tile(label=label, value=NOTHING, note=_no_rate(scenarios), state="not measured")
 
 
-def _may_claim(cell: CellSummary) -> bool:
-    return "rps" in cell.medians and not cell.times_doubted and not cell.lost
+def _may_claim(scenario: ScenarioSummary, cell: CellSummary) -> bool:
+    wrong = cell.lost or any(one.verdict == "fail" for one in _about_writes(scenario, cell))
+    return "rps" in cell.medians and not cell.times_doubted and not wrong
 
 
 def _no_rate(scenarios: Sequence[ScenarioSummary]) -> str:

@@ -14,7 +14,7 @@ from harness.report.comparable_labels import Named
 from harness.report.comparison_words import METRIC_NAMES
 from harness.report.formatting import NOTHING, number
 from harness.report.page_model import Block, Fold, Picture, Prose, Value, table
-from harness.report.trend_words import TrendSource, letter, lost_of, said, when_of
+from harness.report.trend_words import TrendSource, letter, lost_of, said, when_of, writes_state, writes_verdict
 from harness.text import plural
 
 NEVER_VALID = Prose(paragraphs=("No run has a trial of this cell whose times count.",))
@@ -122,8 +122,19 @@ def lost_card(source: TrendSource) -> Card:
     title = f"No acknowledged write was lost in {plural(len(judged), 'judged run')}"
     if lost:
         title = f"{lost:,} acknowledged writes were lost, first in run {losing[0]}"
+    verdicts = [(run.run_id, writes_verdict(run, source.scenario)) for run in source.runs]
+    failing = [run for run, verdict in verdicts if verdict == "fail"]
+    unclear = [run for run, verdict in verdicts if verdict == "unknown"]
+    notes = []
+    if failing and not lost:
+        notes.append(f"{plural(len(failing), 'run')} failed a check of the writes, first run {failing[0]}")
+    if unclear:
+        notes.append(f"in {plural(len(unclear), 'run')} a check of the writes is unknown, first in run {unclear[0]}")
+    also = "".join(f" {note[0].upper()}{note[1:]}." for note in notes)
+    state = writes_state(source)
     if not judged:
-        return Card(name="Lost updates", anchor="lost", answer="No run of this scenario judged lost updates.")
+        answer = f"No run of this scenario judged lost updates.{also}"
+        return Card(name="Lost updates", anchor="lost", verdict=state, answer=answer)
     missing = len(counts) - len(judged)
     spec = trend_chart(
         [ChartPoint(place=place, value=count, low=count, high=count, state="failed a check" if count else "counted")
@@ -136,8 +147,8 @@ def lost_card(source: TrendSource) -> Card:
     return Card(
         name="Lost updates",
         anchor="lost",
-        verdict="fail" if lost else "pass",
-        answer=f"{title}.",
+        verdict=state,
+        answer=f"{title}.{also}",
         pictures=(picture("lost", spec, "", f"{title}.", prefix="lost-"),),
     )
 

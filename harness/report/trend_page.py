@@ -13,7 +13,7 @@ from harness.report.formatting import NOTHING
 from harness.report.run_summary import Headline
 from harness.report.tiles import Tile
 from harness.report.trend_cards import cell_cards, lost_card, runs_card
-from harness.report.trend_words import TrendSource, claims_of, is_enough, letter, lost_of, said
+from harness.report.trend_words import TrendSource, claims_of, is_enough, letter, lost_of, said, writes_state
 from harness.scenarios import SCENARIOS
 from harness.text import plural
 
@@ -99,7 +99,6 @@ def _tiles(source: TrendSource) -> tuple[Tile, ...]:
     newest = sum(run.environment == 0 for run in source.trend.runs)
     floors = [one.floor for one in source.trend.series if one.floor and one.claimed]
     lost = [count for run in source.runs if (count := lost_of(run, source.scenario)) is not None]
-    judged = "fail" if sum(lost) else "pass"
     changes = len(claims_of(source))
     tested = f"in {plural(source.trend.tested, 'series', 'series')}" if is_enough(source) else ""
     return (
@@ -112,7 +111,7 @@ def _tiles(source: TrendSource) -> tuple[Tile, ...]:
              note="at most, between runs of this rig" if floors else "not measured: ./run bench --aa 5"),
         Tile(label="Lost updates", value=f"{sum(lost):,}" if lost else NOTHING,
              note=f"in {plural(len(lost), 'judged run')}" if lost else "no run judged them",
-             state=judged if lost else ""),
+             state=writes_state(source)),
     )  # fmt: skip
 
 

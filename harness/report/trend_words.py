@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from harness.checks import names
+from harness.checks.finding import losses, worst
 from harness.compare.trend import LEAST_SERIES, Change, Trend, TrendSeries
+from harness.model import Finding, Verdict
 from harness.report.comparison_words import METRIC_NAMES
 from harness.report.formatting import NOTHING
 from harness.store.run_reader import Run
@@ -42,17 +44,40 @@ def said(source: TrendSource, series: TrendSeries, change: Change) -> str:
 
 
 def lost_of(run: Run, scenario: str) -> int | None:
-    """Returns the acknowledged writes that a scenario's oracle missed, over its cells; None where none was judged.
+    """Returns the acknowledged writes that a scenario's oracle missed, over its cells.
 
-    The negative control, which is meant to lose some, has another check.
+    None where it is not known: no cell was judged, or one is open and no loss is proven. The negative control, which
+    is meant to lose some, has another check.
     """
-    counts = [
-        value
-        for finding in run.findings
-        if finding.scenario == scenario and finding.check == names.FINAL_VALUE
-        if isinstance(value := finding.numbers.get("lost", 0 if finding.verdict == "pass" else None), int)
-    ]
-    return sum(counts) if counts else None
+    of_cells: dict[str, list[Finding]] = {}
+    for finding in _about_writes(run, scenario):
+        if finding.check in names.LOSSES:
+            of_cells.setdefault(finding.cell, []).append(finding)
+    counts = [losses(findings) for findings in of_cells.values()]
+    lost = sum(count or 0 for count in counts)
+    return lost if lost or (counts and None not in counts) else None
+
+
+def writes_verdict(run: Run, scenario: str) -> Verdict | None:
+    """Returns the worst verdict of the checks that account for a scenario's writes; None where there was none."""
+    found = _about_writes(run, scenario)
+    if not found:
+        return None
+    verdict = worst(one.verdict for one in found)
+    return "unknown" if verdict == "pass" and lost_of(run, scenario) is None else verdict
+
+
+def writes_state(source: TrendSource) -> str:
+    """Returns the worst verdict about the writes over the runs; empty where no run judged them.
+
+    A run whose losses are not known is not a pass.
+    """
+    verdicts = [verdict for run in source.runs if (verdict := writes_verdict(run, source.scenario))]
+    return worst(verdicts) if verdicts else ""
+
+
+def _about_writes(run: Run, scenario: str) -> list[Finding]:
+    return [one for one in run.findings if one.scenario == scenario and one.check in names.WRITES]
 
 
 def letter(environment: int) -> str:

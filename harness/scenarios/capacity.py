@@ -20,7 +20,7 @@ from harness.analysis.capacity_steps import EFFORTS, Steps, held, keeps_up, samp
 from harness.analysis.slo import Slo
 from harness.checks import names
 from harness.checks.counter_oracle import check_final_value
-from harness.checks.finding import finding
+from harness.checks.finding import finding, losses
 from harness.checks.traffic import check_transactions
 from harness.load.spec import LoadSpec
 from harness.model import Cell, Finding, Trial
@@ -101,7 +101,8 @@ def extract(measured: TrialRecord) -> Mapping[str, float]:
     if names.FINAL_VALUE in measured.evidence.not_applicable or measured.evidence.unread:
         return {}
     found = check_final_value(measured.cell, measured.requests, measured.evidence)
-    return {} if found.verdict == "unknown" else {"lost": float(found.numbers.get("lost", 0))}
+    lost = losses([found])
+    return {} if lost is None or (measured.evidence.missing_hosts and not lost) else {"lost": float(lost)}
 
 
 def judge(trials: Sequence[TrialRecord]) -> Sequence[Finding]:

@@ -185,6 +185,7 @@ def throughput(source: SectionInput) -> Iterator[Chart]:
         for cell in cells
     ]
     sound = [cell for cell in cells if not cell.lost]
+    unjudged = " Lost updates are not judged in every cell." if any(cell.lost is None for cell in cells) else ""
     best = max(sound or cells, key=lambda cell: cell.medians["rps"])
     tail = f"{percentile} {number(best.medians[f'{percentile}_ms'])} ms"
     title = f"{best.label} is fastest: {number(best.medians['rps'])} requests/s, {tail}"
@@ -196,7 +197,7 @@ def throughput(source: SectionInput) -> Iterator[Chart]:
         spec=strategies.strategies(
             rows, percentile=percentile, title=title, subtitle="Right and low is better. Closed loops omit stalls."
         ),
-        caption=f"Medians of valid trials.{few}",
+        caption=f"Medians of valid trials.{few}{unjudged}",
         alt=f"{title}. The table of strategies has the same figures.",
     )
 

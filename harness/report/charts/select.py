@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from statistics import fmean
 
 from harness.checks import names
+from harness.checks.required_evidence import COUNTERS
 from harness.model import BACKEND_NAMES
 from harness.report.charts import correctness, over_time, speed, theme
 from harness.report.charts.drawing import Chart
@@ -34,7 +35,11 @@ def charts(source: SectionInput) -> Iterator[Chart]:
 
 def convergence(source: SectionInput) -> Iterator[Chart]:
     """Returns the keys of the trial that lost most; if none lost any, of PostgreSQL's trial with the fewest keys."""
-    trials = [trial for trial in source.trials if trial.evidence is not None and trial.acknowledged]
+    trials = [
+        trial
+        for trial in source.trials
+        if trial.evidence is not None and COUNTERS not in trial.evidence.unread and trial.acknowledged
+    ]
     if not trials:
         return
     trial = max(trials, key=lambda t: (_lost(t), t.row.cell.backend == "postgres", -len(t.acknowledged)))
@@ -45,6 +50,8 @@ def convergence(source: SectionInput) -> Iterator[Chart]:
         if lost
         else "Every acknowledged write is in the database"
     )
+    if not lost and trial.evidence is not None and trial.evidence.missing_hosts:
+        title = "No loss is seen, but samples of a load host are missing"
     total = f"{sum(trial.acknowledged.values()):,} acknowledged over {plural(len(rows), 'key')}"
     yield Chart(
         name="final-values",

@@ -54,10 +54,15 @@ def fault_blocks(source: SectionInput) -> Iterator[Block]:
 
 
 def fault_headline(summary: ScenarioSummary) -> str:
-    """Returns `0 of 412,000 acknowledged writes lost under 17 faults, at most 5.1 s without a success`."""
-    accounts = [f.numbers for f in summary.findings if f.check == names.NOTHING_LOST and f.numbers.get("faults")]
+    """Returns `0 of 412,000 acknowledged writes lost under 17 faults, at most 5.1 s without a success`.
+
+    Empty where a check fails, or where it is not known of some cell whether a write is lost.
+    """
+    counted = [f for f in summary.findings if f.check == names.NOTHING_LOST]
+    accounts = [f.numbers for f in counted if f.numbers.get("faults")]
     gaps = [f.numbers for f in summary.findings if f.check == names.AVAILABILITY and f.numbers.get("faults")]
-    if not accounts or any(f.verdict == "fail" for f in summary.findings):
+    open_checks = any(f.verdict != "pass" for f in counted) or any(f.verdict == "fail" for f in summary.findings)
+    if not accounts or open_checks:
         return ""
     acknowledged = sum(one["acknowledged"] for one in accounts)
     faults = plural(sum(one["faults"] for one in accounts), "fault")
@@ -114,6 +119,7 @@ def _gap_s(source: SectionInput, trial: TrialData) -> float:
 def _row(source: SectionInput, trial: TrialData) -> Sequence[Value]:
     figures, counted = _figures(source, trial), _finding(source, trial, names.NOTHING_LOST)
     account: Mapping[str, Any] = counted.numbers if counted else {}
+    known = counted is not None and counted.verdict != "unknown"
     effects = figures.get("effects", [])
     evidence = trial.evidence
     seen = "; ".join(fault.seen or f"not seen: {fault.problem}" for fault in evidence.faults) if evidence else ""
@@ -124,7 +130,10 @@ def _row(source: SectionInput, trial: TrialData) -> Sequence[Value]:
         *(Value(count(account.get(name))) for name in ("aborted", "unknown", "unknown_applied")),
         *(Value(number(figures.get(f"p99_{when}_ms"))) for when in ("before", "during", "after")),
         Value(count(account.get("acknowledged"))),
-        *(Value(count(account.get(name)), mark="fail" if account.get(name) else "") for name in WRONG),
+        *(
+            Value(count(account.get(name)) if known else NOTHING, mark="fail" if known and account.get(name) else "")
+            for name in WRONG
+        ),
     )
 
 

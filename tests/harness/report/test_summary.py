@@ -5,8 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from harness.model import Cell
 from harness.plan.variants import parse_vary, varied_keys, with_variant
+from harness.report.formatting import NOTHING
 from harness.report.run_summary import summarise
 from harness.store.manifest import VariantRecord
 from tests.support.builders import Made, concurrent, found, store
@@ -79,3 +82,36 @@ def test_cells_of_variants_are_in_the_order_of_the_variants_with_the_baseline_fi
     assert [(one.cell.params["keys"], one.cell.variant) for one in summary.cells] == [
         (keys, v.name) for keys in ("hot", "1000") for v in variants
     ]
+
+
+@pytest.mark.parametrize(
+    ("check", "verdict", "lost", "text"),
+    [
+        ("final value", "pass", 0, "0"),
+        ("final value", "fail", 3, "3"),
+        ("final value", "fail", 0, NOTHING),
+        ("final value", "unknown", 0, NOTHING),
+        ("negative control", "shown", 211, "211"),
+        ("negative control", "unknown", 0, NOTHING),
+        ("nothing lost", "fail", 2, "2"),
+        ("nothing lost", "unknown", 0, NOTHING),
+    ],
+)
+def test_lost_updates_are_known_only_where_a_check_judged_them(
+    tmp_path: Path, check: str, verdict: str, lost: int, text: str
+) -> None:
+    cell = concurrent()
+    run = store(tmp_path, [Made(cell=cell)], [found(cell, check, verdict, lost=lost, ok=1000)])
+    (one,) = summarise(run).scenarios[0].cells
+    assert one.lost_text == text
+    assert (one.compared is None) == (one.lost is None)
+
+
+def test_a_loss_that_one_check_proves_counts_though_another_is_unknown(tmp_path: Path) -> None:
+    cell = concurrent()
+    findings = [found(cell, "final value", "unknown", lost=0), found(cell, "nothing lost", "fail", lost=4)]
+    (one,) = summarise(store(tmp_path, [Made(cell=cell)], findings)).scenarios[0].cells
+    assert one.lost == 4
+    findings = [found(cell, "final value", "pass", lost=0), found(cell, "nothing lost", "unknown", lost=0)]
+    (one,) = summarise(store(tmp_path / "b", [Made(cell=cell)], findings)).scenarios[0].cells
+    assert one.lost is None

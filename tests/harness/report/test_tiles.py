@@ -162,3 +162,50 @@ def test_names_of_cells_are_labels_in_warnings(tmp_path: Path) -> None:
     made = [Made(cell=CLOSED), Made(cell=replace(CLOSED, params={"keys": "1000"}))]
     (notice,) = page(tmp_path, made, warnings=[f"{CLOSED.name}: not steady"]).notices.limiting
     assert notice.text == "throughput (1 hot key): not steady"
+
+
+@pytest.mark.parametrize(
+    ("findings", "value", "state", "note"),
+    [
+        ([("final value", "unknown", {"lost": 0, "ok": 1000})], "1,000 / ?", "unknown", "some loss is not judged"),
+        ([("final value", "fail", {"lost": 0, "invented": 400})], "1,000 / ?", "fail", "'final value' fails"),
+        ([("final value", "pass", {"lost": 0}), ("ledger", "fail", {})], "1,000 / 0", "fail", "'ledger' fails"),
+        (
+            [("final value", "pass", {"lost": 0, "ok": 1000}), ("value sequence", "unknown", {})],
+            "1,000 / 0",
+            "unknown",
+            "none of 1,000 lost, but 'value sequence' is unknown",
+        ),
+        ([("final value", "fail", {"lost": 2, "ok": 1000})], "1,000 / 2", "fail", "2 of 1,000 acknowledged in the run "
+         "are lost"),
+    ],
+)  # fmt: skip
+def test_only_checks_that_pass_show_that_nothing_is_lost(
+    tmp_path: Path, findings: Sequence[tuple[str, str, Mapping[str, int]]], value: str, state: str, note: str
+) -> None:
+    made = [found(concurrent(), check, verdict, **numbers) for check, verdict, numbers in findings]
+    tile = tiles(page(tmp_path, [Made(cell=concurrent())], made))["Acknowledged / lost"]
+    assert (tile.value, tile.state) == (value, state)
+    assert tile.note.endswith(f"; {note}")
+
+
+@pytest.mark.parametrize(
+    ("verdict", "lost", "value", "state"), [("fail", 3, "1,000 / 3", "fail"), ("unknown", 0, "1,000 / ?", "unknown")]
+)
+def test_a_fault_without_a_final_value_is_judged_by_its_account(
+    tmp_path: Path, verdict: str, lost: int, value: str, state: str
+) -> None:
+    """A trial whose load host is killed has no `final value`."""
+    fault = Cell(scenario="faults", mode="open", rate=90.0, params={"fault": "load-host-kill"})
+    findings = [found(concurrent(), "final value", lost=0), found(fault, "nothing lost", verdict, lost=lost)]
+    tile = tiles(page(tmp_path, [Made(cell=concurrent()), Made(cell=fault)], findings))["Acknowledged / lost"]
+    assert (tile.value, tile.state) == (value, state)
+
+
+def test_a_rate_whose_writes_fail_a_check_is_not_the_fastest_and_an_unjudged_one_says_so(tmp_path: Path) -> None:
+    fast = replace(CLOSED, strategy="for-update")
+    made = [Made(cell=CLOSED, seconds=2.0), Made(cell=fast, seconds=1.0)]
+    findings = [found(CLOSED, "final value", "unknown", lost=0), found(fast, "final value", "fail", invented=9, lost=0)]
+    tile = tiles(page(tmp_path, made, findings))["Requests/s"]
+    assert (tile.value, tile.cells) == ("500", (CLOSED.name,))
+    assert tile.note.endswith("lost updates not judged")

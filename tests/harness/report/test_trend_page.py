@@ -145,3 +145,54 @@ def test_no_cell_id_reaches_a_reader_and_hostile_text_stays_text(tmp_path: Path)
 
 def test_environments_have_letters_and_then_numbers() -> None:
     assert [letter(n) for n in (0, 25, 26)] == ["a", "z", "26"]
+
+
+def about(check: str, verdict: Any, **numbers: int) -> FindingRecord:
+    return FindingRecord(
+        scenario="throughput", cell=BURST.name, check=check, verdict=verdict, detail=check, numbers=numbers
+    )
+
+
+@pytest.mark.parametrize(
+    ("findings", "lost", "verdict", "answer"),
+    [
+        (
+            [about("final value", "unknown", lost=0), about("ledger", "fail")],
+            None,
+            "fail",
+            "No run of this scenario judged lost updates. 1 run failed a check of the writes, first run r03.",
+        ),
+        (
+            [about("final value", "unknown", lost=0)],
+            None,
+            "unknown",
+            "No run of this scenario judged lost updates. In 1 run a check of the writes is unknown, first in run r03.",
+        ),
+        (
+            [about("final value", "pass", lost=0), about("ledger", "fail")],
+            0,
+            "fail",
+            "No acknowledged write was lost in 1 judged run. 1 run failed a check of the writes, first run r03.",
+        ),
+        (
+            [about("nothing lost", "fail", lost=2), about("final value", "unknown", lost=0)],
+            2,
+            "fail",
+            "2 acknowledged writes were lost, first in run r03. In 1 run",
+        ),
+        ([about("ledger", "pass")], None, "unknown", "No run of this scenario judged lost updates."),
+        ([about("final value", "pass", lost=0)], 0, "pass", "No acknowledged write was lost in 1 judged run."),
+    ],
+)
+def test_a_loss_that_is_not_known_is_no_pass(
+    tmp_path: Path, findings: list[FindingRecord], lost: int | None, verdict: str, answer: str
+) -> None:
+    runs = made(tmp_path, *[1.0] * 4)
+    runs[3].manifest.findings = findings
+    assert lost_of(runs[3], "throughput") == lost
+    page = page_of(runs)
+    (card,) = [card for card in page.cards if card.name == "Lost updates"]
+    assert card.verdict == verdict
+    assert card.answer.startswith(answer) or answer.startswith(card.answer)
+    (tile,) = [tile for tile in page.tiles if tile.label == "Lost updates"]
+    assert tile.state == verdict

@@ -267,6 +267,11 @@ def test_a_trial_is_checked_by_the_oracle_and_its_losses_are_extracted() -> None
     assert {f.check: f.verdict for f in SCENARIO.check(lost)}[names.FINAL_VALUE] == "fail"
     unread = replace(record, evidence=replace(record.evidence, unread={"counters": "down"}))
     assert SCENARIO.extract(unread) == {}
+    for doubted in (
+        replace(record, evidence=replace(record.evidence, final={"1000-1": 40})),
+        replace(record, evidence=replace(record.evidence, missing_hosts=("load-2: gone",))),
+    ):
+        assert SCENARIO.extract(doubted) == {}, "not known whether an update is lost"
     assert label(cell) == "PostgreSQL, upsert, closed load of 64 clients"
     assert label(replace(cell, mode="open", rate=1240.0)) == "PostgreSQL, upsert, 1,240 requests/s"
     assert isinstance(label(Cell(scenario="capacity", params={"slo": {}})), str)

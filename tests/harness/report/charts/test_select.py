@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 
+from harness.checks.required_evidence import COUNTERS
 from harness.model import Cell
+from harness.record import Evidence
 from harness.report.charts import drawing, select
 from harness.report.page_model import Picture
-from tests.support.builders import Made, store
+from tests.support.builders import Made, concurrent, store
 from tests.support.pages import blocks_of, page_of
 
 
@@ -54,3 +56,19 @@ def test_timeline_of_a_long_trial_is_drawn_in_steps_that_keep_every_peak(
     assert [(int(row["second"]), row["ok"], row["p95_ms"]) for row in drawn[1]] == [
         (0, 901.0, 16.0), (3, 904.0, 19.0), (6, 906.5, 21.0),
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("evidence", "titles"),
+    [
+        (Evidence(), ["Every acknowledged write is in the database"]),
+        (Evidence(missing_hosts=("load-2: gone",)), ["No loss is seen, but samples of a load host are missing"]),
+        (Evidence(unread={COUNTERS: "the database did not answer"}), []),
+    ],
+)
+def test_final_values_that_are_not_known_are_not_said_to_be_complete(
+    tmp_path: Path, evidence: Evidence, titles: list[str]
+) -> None:
+    page = page_of(store(tmp_path, [Made(cell=concurrent(), ok=20, evidence=evidence)]))
+    pictures = [block for block in blocks_of(page.sections[0]) if isinstance(block, Picture)]
+    assert [one.title for one in pictures if "acknowledged" in one.title or "loss" in one.title] == titles

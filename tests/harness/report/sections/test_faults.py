@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from harness.analysis.fault_timeline import steps
+from harness.checks import names
 from harness.checks.faults import check_faults
 from harness.fault_record import FaultRecord
 from harness.model import Cell, Finding
@@ -15,6 +17,7 @@ from harness.record import Evidence
 from harness.report.charts.drawing import svg
 from harness.report.charts.faults import over_time, story
 from harness.report.fault_views import MOST_STORIES, fault_view
+from harness.report.formatting import NOTHING
 from harness.report.page import render
 from harness.report.page_model import Fold
 from harness.report.run_summary import summarise
@@ -102,6 +105,18 @@ def test_there_is_no_headline_where_something_failed(tmp_path: Path) -> None:
     doctored = trial("db-crash")
     del doctored.ledger[doctored.at(5)]
     assert fault_headline(summarise(run_of(tmp_path, db_crash=doctored)).scenarios[0]) == ""
+
+
+def test_an_account_that_is_unknown_is_no_headline_and_no_zero(tmp_path: Path) -> None:
+    faults = (record("db-crash"),)
+    found = [
+        replace(one, verdict="unknown") if one.check == names.NOTHING_LOST else one
+        for one in findings(cell("db-crash"), trial("db-crash"), faults)
+    ]
+    run = store(tmp_path, [made(cell("db-crash"), faults)], found)
+    assert fault_headline(summarise(run).scenarios[0]) == ""
+    (row,) = rows_of(only_section(run), CAPTION)
+    assert (row["lost"].text, row["doubled"].text) == (NOTHING, NOTHING)
 
 
 def test_wrong_requests_have_stories(tmp_path: Path) -> None:
