@@ -46,7 +46,10 @@ class FaultEffect:
     accepted_success_s: float | None
     """From the instant at which PostgreSQL accepts connections again to the first success; None where not observed."""
     back_s: float | None
-    """From the start of the heal until BACK of the rate before is reached for a second."""
+    """From the start of the heal to a second that has BACK of the rate before twice: so many of those due in it
+    succeed, and so many of those due since the heal complete in it. A backlog has the second alone, a tier that falls
+    behind the first. It begins with a success or later.
+    """
     failed: int
     unknown: int
 
@@ -64,6 +67,8 @@ class Availability:
     gap_s: float
     """Longest time without a success; an outage that does not end counts until the window's end."""
     gap_begin_us: int
+    dead_s: float
+    """From the last success to the window's end; 0 where a request succeeded even later."""
     rate_before: float | None
     """Successes per second before the first injection."""
     effects: tuple[FaultEffect, ...]
@@ -95,14 +100,17 @@ def availability(samples: Samples, faults: Sequence[FaultRecord]) -> Availabilit
     if not len(samples):
         return None
     begin, end = min(samples.due_us), max(samples.due_us)
-    successes = sorted(
-        done for done, outcome in zip(samples.done_us, samples.outcome, strict=True) if outcome == "ok" and done <= end
-    )
+    served = [
+        (done, due)
+        for due, done, outcome in zip(samples.due_us, samples.done_us, samples.outcome, strict=True)
+        if outcome == "ok"
+    ]
+    successes = sorted(done for done, _ in served if done <= end)
     gaps = list(itertools.pairwise([begin, *(at for at in successes if at >= begin), end]))
     longest = max(gaps, key=lambda gap: gap[1] - gap[0])
     injected = [fault.injected_us for fault in faults if fault.injected_us is not None]
     before = _rate_before(successes, begin, min(injected, default=end))
-    view = _View(samples=samples, successes=successes, gaps=gaps, rate_before=before, end=end)
+    view = _View(samples=samples, served=served, successes=successes, gaps=gaps, rate_before=before, end=end)
     effects = tuple(_effect(fault, view) for fault in faults)
     parts = _latencies(samples, min(injected, default=end + 1), effects)
     p99 = [one if one is None else one / 1000 for part in parts for one in percentiles(part, (99.0,))]
@@ -111,6 +119,7 @@ def availability(samples: Samples, faults: Sequence[FaultRecord]) -> Availabilit
         end_us=end,
         gap_s=(longest[1] - longest[0]) / 1e6,
         gap_begin_us=longest[0],
+        dead_s=0.0 if len(successes) < len(served) else (end - gaps[-1][0]) / 1e6,
         rate_before=before,
         effects=effects,
         p99_before_ms=p99[0],
@@ -133,6 +142,8 @@ class _View:
     """A trial's window: its requests, and when they succeeded."""
 
     samples: Samples
+    served: Sequence[tuple[int, int]]
+    """When a request succeeded, also after the window, and when it was due."""
     successes: Sequence[int]
     gaps: Sequence[tuple[int, int]]
     rate_before: float | None
@@ -144,7 +155,7 @@ def _effect(fault: FaultRecord, view: _View) -> FaultEffect:
     injected, healing = fault.injected_us, fault.healing_us
     first, back = _first(successes, healing), None
     if healing is not None:
-        back = _back(successes, healing, view.rate_before, end)
+        back = _back(view.served, healing, view.rate_before, end)
     until = end if healing is None or back is None else healing + round(back * 1e6) + RATE_US
     until = min(until, end)
     since = end if injected is None else injected
@@ -175,13 +186,16 @@ def _first(successes: Sequence[int], since: int | None) -> float | None:
     return (successes[after] - since) / 1e6 if since is not None and after < len(successes) else None
 
 
-def _back(successes: Sequence[int], healing: int, rate_before: float | None, end: int) -> float | None:
+def _back(served: Sequence[tuple[int, int]], healing: int, rate_before: float | None, end: int) -> float | None:
     """Seconds from the heal to the first second with BACK of the rate before; None if the window has none."""
-    if not rate_before:
+    later = [(done, due) for done, due in served if due >= healing]
+    if not rate_before or not later:
         return None
+    dones, dues = sorted(done for done, _ in later), sorted(due for _, due in later)
     wanted = BACK * rate_before * RATE_US / 1e6
-    for start in range(healing, end - RATE_US + 1, STEP_US):
-        if bisect_right(successes, start + RATE_US) - bisect_left(successes, start) >= wanted:
+    for start in range(dones[0], end - RATE_US + 1, STEP_US):
+        counts = [bisect_right(instants, start + RATE_US) - bisect_left(instants, start) for instants in (dones, dues)]
+        if min(counts) >= wanted:
             return (start - healing) / 1e6
     return None
 

@@ -53,7 +53,23 @@ def check_recovery(cell: Cell, evidence: Evidence, seen: Availability | None) ->
     judged = _Judged(failed=list(evidence.misrouted))
     for fault, effect in zip(evidence.faults, seen.effects, strict=True):
         _recovery(judged, fault, effect, seen, alone=not _overlaps(fault, evidence.faults))
+    _relapse(judged, evidence.faults, seen)
     return judged.finding(cell, names.RECOVERS, gap_s=seen.gap_s)
+
+
+def _relapse(judged: _Judged, faults: Sequence[FaultRecord], seen: Availability) -> None:
+    """Adds that requests succeeded after the last heal, but from some instant on none did, whenever it was answered."""
+    healed = [max(fault.healing_us, _accepted_us(fault) or 0) for fault in faults if fault.healing_us is not None]
+    since, died = max(healed, default=0), seen.end_us - seen.dead_s * 1e6
+    if len(healed) < len(faults) or seen.dead_s <= UNNOTICED_S or died < since:
+        return
+    text = f"no request succeeded any more in the last {seen.dead_s:.1f} s of the load"
+    (judged.failed if seen.end_us - since >= WATCHED_S * 1e6 else judged.doubtful).append(text)
+
+
+def _accepted_us(fault: FaultRecord) -> int | None:
+    """When PostgreSQL accepted connections, where the fault is one of PostgreSQL and that was observed."""
+    return fault.observed_us.get("accepts") if KINDS[fault.planned.fault].first_success_s is not None else None
 
 
 def _recovery(judged: _Judged, fault: FaultRecord, effect: FaultEffect, seen: Availability, *, alone: bool) -> None:
@@ -65,7 +81,7 @@ def _recovery(judged: _Judged, fault: FaultRecord, effect: FaultEffect, seen: Av
         judged.doubtful.append(f"{name}: {fault.problem or 'when it was healed is not known'}")
         return
     since, first, event = fault.healing_us, effect.first_success_s, "the heal"
-    accepts = fault.observed_us.get("accepts") if KINDS[fault.planned.fault].first_success_s is not None else None
+    accepts = _accepted_us(fault)
     if accepts is not None and accepts > since:  # no request can succeed before
         since, first, event = accepts, effect.accepted_success_s, "PostgreSQL accepted connections"
     watched_s = max(0.0, (seen.end_us - since) / 1e6)

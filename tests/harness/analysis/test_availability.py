@@ -47,7 +47,7 @@ def test_an_outage_that_ends_is_as_long_as_it_was() -> None:
     assert effect.first_success_s == pytest.approx(0.5, abs=0.02)
     assert (effect.failed, effect.unknown) == (0, 0)
     assert effect.back_s is not None
-    assert 0 <= effect.back_s <= 0.5
+    assert effect.back_s == pytest.approx(0.5, abs=0.02)
 
 
 def test_an_outage_that_does_not_end_counts_until_the_end() -> None:
@@ -72,6 +72,35 @@ def test_a_rate_that_does_not_return_is_no_recovery() -> None:
     assert seen is not None
     assert seen.gap_s < 0.05
     assert seen.effects[0].back_s is None
+
+
+def test_the_rate_is_not_back_with_the_backlog() -> None:
+    """Requests of the outage that complete at its end, among them those due after the heal, are no rate."""
+    columns = load(14, (4.0, 7.0))
+    columns.outcome = [
+        "fail" if due >= 7 * S and number % 4 else outcome
+        for due, number, outcome in zip(columns.due_us, columns.value, columns.outcome, strict=True)
+    ]
+    for healing_s in (5.9, 7.0):
+        seen = availability(columns, [fault(4.0, healing_s)])  # type: ignore[arg-type]
+        assert seen is not None
+        assert seen.effects[0].back_s is None
+
+
+def test_a_slow_service_is_not_back_although_all_its_requests_succeed() -> None:
+    """Half the rate: each request waits longer than the one before."""
+    columns = load(14, None)
+    columns.done_us = [due + MS + max(0, due - 6 * S) for due in columns.due_us]
+    seen = availability(columns, [fault(4.0, 6.0)])  # type: ignore[arg-type]
+    assert seen is not None
+    assert seen.effects[0].back_s is None
+
+
+@pytest.mark.parametrize(("answer", "dead_s"), [("late", 0.0), ("fail", 2.0)])
+def test_the_end_is_dead_where_nothing_succeeds_any_more(answer: str, dead_s: float) -> None:
+    seen = availability(load(10, (8.0, 99.0), answer=answer), [fault(4.0, 5.0)])  # type: ignore[arg-type]
+    assert seen is not None
+    assert seen.dead_s == pytest.approx(dead_s, abs=0.02)
 
 
 def test_percentiles_need_ten_samples_beyond() -> None:

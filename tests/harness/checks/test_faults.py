@@ -138,6 +138,53 @@ def test_a_fault_that_no_request_noticed_needs_no_recovery() -> None:
     assert verdicts(slow, "app-roll")[names.RECOVERS] == "unknown"
 
 
+def _fail_from(doctored: FaultTrial, since_s: float, *, until_s: float = 99.0) -> None:
+    for row, due in enumerate(doctored.samples.due_us):
+        if since_s * S <= due < until_s * S:
+            doctored.set(row, outcome="fail", value=None, status=503)
+
+
+def test_a_relapse_that_lasts_until_the_end_is_no_recovery() -> None:
+    """Good from 7 to 14 s, then dead: shorter than the fault's own outage, so not the longest time without success."""
+    doctored = trial("db-crash", out=(AT_S, HEAL_S))
+    _fail_from(doctored, 14.0)
+    found = findings(doctored, "db-crash")[names.RECOVERS]
+    assert found.verdict == "fail"
+    assert "no request succeeded any more in the last 2.0 s" in found.detail
+
+
+@pytest.mark.parametrize(
+    ("since_s", "until_s", "healing_s", "verdict"),
+    [(14.0, 15.9, HEAL_S, "pass"), (15.5, 99.0, HEAL_S, "pass"), (14.9, 99.0, 14.5, "unknown")],
+)
+def test_a_relapse_that_ends_or_is_short_or_hardly_watched_is_none(
+    since_s: float, until_s: float, healing_s: float, verdict: str
+) -> None:
+    late = {"healing_us": round(healing_s * S), "healed_us": round((healing_s + 0.1) * S), "observed_us": {}}
+    doctored = trial("app-roll", **late)
+    _fail_from(doctored, since_s, until_s=until_s)
+    assert verdicts(doctored, "app-roll")[names.RECOVERS] == verdict
+
+
+def test_requests_that_succeed_after_the_load_end_the_outage() -> None:
+    """A busy machine that answers late is not dead: its answers count, though none came before the last due instant."""
+    doctored = trial("db-crash")
+    for row, due in enumerate(doctored.samples.due_us):
+        if due >= 14 * S:
+            doctored.set(row, done_us=round(17 * S) + row)
+    assert verdicts(doctored, "db-crash")[names.RECOVERS] == "pass"
+
+
+def test_a_backlog_that_is_answered_after_the_heal_is_no_rate() -> None:
+    doctored = trial("db-crash", out=(AT_S, HEAL_S))
+    for row, due in enumerate(doctored.samples.due_us):
+        if due > HEAL_S * S and row % 4:
+            doctored.set(row, outcome="fail", value=None, status=503)
+    found = findings(doctored, "db-crash")[names.RECOVERS]
+    assert found.verdict == "fail"
+    assert "95% of the rate" in found.detail
+
+
 def test_half_the_rate_is_no_recovery() -> None:
     doctored = trial("db-crash")
     for row, due in enumerate(doctored.samples.due_us):
