@@ -20,7 +20,8 @@ class PlannedFault:
     hold_s: float
     """Seconds from the injection to the heal."""
     host: int = 0
-    """Which host of the fault's role it hits, counted from 0; a rig with fewer hosts takes the remainder."""
+    """Which host of the fault's role it hits, counted from 0: of the app hosts one that serves. A role with fewer hosts
+    takes the remainder."""
     idle: bool = False
     """Negative control: the injection does nothing, so it must not be seen to have happened."""
 

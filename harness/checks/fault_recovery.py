@@ -15,6 +15,8 @@ from harness.record import Evidence, Samples
 
 OUT_S, IN_S = 3.0, 5.0
 """Longest time from the injection until a sick app host is out of rotation, and from the heal until it is back."""
+CLOCKS_S = 0.2
+"""Longest time by which the clocks of HAProxy's host and of the controller may differ."""
 HELD_S = OUT_S + 1.0
 """A fault that is present for less does not show whether HAProxy takes its host out."""
 RECOVERY_S = 10.0
@@ -145,14 +147,20 @@ def _rotation(judged: _Judged, fault: FaultRecord, samples: Samples, *, alone: b
         judged.doubtful.append(f"{name}: {fault.problem or 'it was not injected'}")
     elif out is None:
         _never_out(judged, fault, samples, injected, healing, alone=alone)
+    elif out <= injected:
+        judged.doubtful.append(f"{name}: it was out of rotation before the fault")
     elif (out_s := (out - injected) / 1e6) > OUT_S:
         judged.failed.append(f"{name}: out of rotation after {out_s:.1f} s, limit {OUT_S:g} s")
     elif back is None:
         judged.doubtful.append(f"{name}: out of rotation after {out_s:.1f} s, its return was not observed")
-    elif (back_s := max(0.0, (back - healing) / 1e6)) > IN_S:
+    elif (back_s := (back - healing) / 1e6) < -CLOCKS_S and KINDS[fault.planned.fault].lasts:
+        (judged.failed if alone else judged.doubtful).append(
+            f"{name}: back in rotation {-back_s:.1f} s before the heal"
+        )
+    elif back_s > IN_S:
         judged.failed.append(f"{name}: back in rotation {back_s:.1f} s after the heal, limit {IN_S:g} s")
     else:
-        judged.told.append(f"{name}: out of rotation after {out_s:.1f} s, back {back_s:.1f} s after the heal")
+        judged.told.append(f"{name}: out of rotation after {out_s:.1f} s, back {max(0.0, back_s):.1f} s after the heal")
 
 
 def _never_out(

@@ -243,7 +243,7 @@ def _mixed(cell: Cell, seconds: float) -> list[PlannedFault]:
         busy = [KINDS[each.fault].part for each in planned if each.at_s + each.hold_s + RECOVERY_S > at_s]
         name = rng.choice(names)
         held_s = round(hold_s(name, cell.hosts) * rng.uniform(0.5, 1.5), 1)
-        host = rng.randrange(64)
+        host = rng.randrange(64) % cell.hosts
         if len(busy) < 2 and KINDS[name].part not in busy and at_s + held_s <= last_s:
             planned.append(PlannedFault(fault=name, at_s=round(at_s, 1), hold_s=held_s, host=host))
             names = [each for each in names if each != name or not KINDS[each].once]

@@ -215,12 +215,35 @@ def test_app_hosts_that_do_not_serve_again_are_no_recovery() -> None:
 
 @pytest.mark.parametrize(
     ("out_s", "back_s", "verdict"),
-    [(2.9, 4.9, "pass"), (3.2, 1.0, "fail"), (1.0, 5.4, "fail"), (1.0, None, "unknown"), (1.0, -1.0, "pass")],
+    [(2.9, 4.9, "pass"), (3.2, 1.0, "fail"), (1.0, 5.4, "fail"), (1.0, None, "unknown"), (1.0, -1.0, "fail")],
 )
 def test_a_sick_host_leaves_the_rotation_and_returns_in_time(out_s: float, back_s: float | None, verdict: str) -> None:
     observed = {"out-of-rotation": round((AT_S + out_s) * S)}
     observed |= {} if back_s is None else {"in-rotation": round((HEAL_S + back_s) * S)}
     assert verdicts(trial("app-pause", observed_us=observed), "app-pause")[names.OUT_OF_ROTATION] == verdict
+
+
+def _rotated(out_s: float, back_s: float) -> dict[str, int]:
+    return {"out-of-rotation": round((AT_S + out_s) * S), "in-rotation": round((HEAL_S + back_s) * S)}
+
+
+def test_a_host_is_not_back_before_it_is_well() -> None:
+    found = findings(trial("partition-db", observed_us=_rotated(1, -1.5)), "partition-db")[names.OUT_OF_ROTATION]
+    assert (found.verdict, found.detail) == ("fail", "partition-db on app-1: back in rotation 1.5 s before the heal")
+    assert verdicts(trial("app-kill", observed_us=_rotated(1, -1.5)))[names.OUT_OF_ROTATION] == "pass", (
+        "systemd was fast"
+    )
+    measured = trial("partition-db", observed_us=_rotated(1, -0.05))
+    assert verdicts(measured, "partition-db")[names.OUT_OF_ROTATION] == "pass", "two hosts' clocks are compared"
+    beside = trial("partition-db", observed_us=_rotated(1, -1.5))
+    beside.more["faults"] += (record("lb-kill", observed_us={}),)
+    assert verdicts(beside, "partition-db")[names.OUT_OF_ROTATION] == "unknown"
+
+
+def test_a_host_that_was_out_before_the_fault_says_nothing() -> None:
+    found = findings(trial("app-pause", observed_us=_rotated(0, 1)), "app-pause")[names.OUT_OF_ROTATION]
+    assert found.verdict == "unknown"
+    assert "it was out of rotation before the fault" in found.detail
 
 
 def test_a_host_that_haproxy_never_took_out_must_fail_no_request() -> None:

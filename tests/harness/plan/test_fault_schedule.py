@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import pytest
 
@@ -69,6 +70,15 @@ def test_a_mixed_schedule_keeps_its_limits(seed: int) -> None:
         present = [one for one in planned[:number] if one.at_s + one.hold_s + RECOVERY_S > each.at_s]
         assert len(present) <= 1
         assert KINDS[each.fault].part not in {KINDS[one.fault].part for one in present}
+
+
+@pytest.mark.parametrize("hosts", [1, 2, 3, 4])
+def test_a_fault_hits_a_host_that_serves(hosts: int) -> None:
+    """A bench on two of four hosts drains the others: a fault on one of those shows nothing."""
+    hit = {
+        each.host for seed in range(20) for each in schedule(replace(cell("mixed", MIXED_S, seed=seed), hosts=hosts))
+    }
+    assert hit == set(range(hosts))
 
 
 def test_another_seed_gives_another_schedule() -> None:
