@@ -46,6 +46,8 @@ class FaultRecord:
     """What the heal had to do because the rig did not recover by itself, where the fault is over at once: a crash."""
     problem: str = ""
     """Why it was not injected, seen or healed within its deadlines; empty where all went well."""
+    left: str = ""
+    """What may be left of it although it was seen to be healed: it was not removed, or its injection went on."""
     observed_us: Mapping[str, int] = field(default_factory=dict)
     """Instants that criteria need (harness/faults/observations.py): `out-of-rotation`, `in-rotation` (HAProxy's state
     of the host), `accepts` (the database accepts connections again)."""

@@ -94,7 +94,11 @@ def _seen(cell: Cell, faults: Sequence[FaultRecord], planned: Sequence[PlannedFa
 
 def _healed(cell: Cell, faults: Sequence[FaultRecord], planned: Sequence[PlannedFault]) -> Finding:
     """Nothing of any fault is left."""
-    left = [f"{name_of(one)}: {one.problem or 'nothing shows that it was healed'}" for one in faults if not one.healed]
+    left = [
+        f"{name_of(one)}: {one.left or one.problem or 'nothing shows that it was healed'}"
+        for one in faults
+        if one.left or not one.healed
+    ]
     if len(faults) < len(planned):
         left.append(f"{len(planned) - len(faults)} of {plural(len(planned), 'planned fault')} left no record")
     return finding(cell, names.HEALED, not left, "; ".join(left or [f"{name_of(one)}: {one.healed}" for one in faults]))

@@ -159,7 +159,8 @@ class _Injector:
             self._note(number, problem=f"the injection failed: {_reason(error)}")
         healed = self._heal(number, planned, fault, before)
         if not injection.wait(STEP_S):  # what it does from now on is undone by the next `heal`
-            self._note(number, problem=f"the injection did not end within {limit_s + STEP_S:g} s")
+            left = f"the injection did not end within {limit_s + STEP_S:g} s"
+            self._note(number, problem=left, left=left)
         elif healed:
             if type(fault).tidy is Fault.tidy:
                 self._open.remove(opened)
@@ -228,7 +229,8 @@ class _Injector:
             Step("removing what is left", lambda: fault.tidy(self._rig, planned, before)).result(TIDY_S)
             self._open.remove(opened)
         except Exception as error:  # noqa: BLE001  # it stays in the file
-            self._note(number, problem=f"not removed: {_reason(error)}")
+            left = f"not removed: {_reason(error)}"
+            self._note(number, problem=left, left=left)
 
 
 def _reason(error: Exception) -> str:

@@ -92,6 +92,7 @@ def test_nothing_is_proved_by_a_trial_that_acknowledged_nothing() -> None:
     [
         ({"seen": "", "problem": "the pid stayed 812"}, names.FAULT_SEEN),
         ({"healed": "", "problem": "still stopped"}, names.HEALED),
+        ({"left": "not removed: umount: target is busy"}, names.HEALED),
         ({"helped": "started PostgreSQL"}, names.RECOVERS),
     ],
 )
@@ -99,7 +100,7 @@ def test_a_fault_that_was_not_seen_or_healed_fails(values: dict[str, Any], check
     doctored = trial("app-kill", **values)
     found = findings(doctored)
     assert found[check].verdict == "fail"
-    assert (values.get("problem") or values["helped"]) in found[check].detail
+    assert (values.get("problem") or values.get("left") or values["helped"]) in found[check].detail
 
 
 def test_a_planned_fault_without_a_record_fails() -> None:

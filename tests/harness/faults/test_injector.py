@@ -105,6 +105,16 @@ def test_a_step_that_hangs_is_a_problem_and_no_hang(rig: FakeRig, step: str, mon
     assert "did not end within" in record.problem
 
 
+def test_an_injection_that_does_not_end_may_leave_its_fault(rig: FakeRig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It went on after its heal, which was seen before."""
+    monkeypatch.setattr(injector, "STEP_S", 0.3)
+    (record,) = run(rig, [planned()], {"a": FakeFault(hangs=["inject"])})
+    assert record.healed == "answers"
+    assert record.left.startswith("the injection did not end within")
+    assert record.left in record.problem
+    assert path_of(rig.name).exists()
+
+
 def test_what_the_heal_had_to_do_is_recorded(rig: FakeRig) -> None:
     (record,) = run(rig, [planned()], {"a": FakeFault(helped="db-1: started it")})
     assert record.helped == "db-1: started it"
@@ -202,5 +212,5 @@ def test_what_cannot_be_removed_is_a_problem_and_stays_in_the_file(rig: FakeRig)
         while not records[0].healed:
             time.sleep(0.01)
     (record,) = records
-    assert record.problem == "not removed: db-1: it is busy"
+    assert record.problem == record.left == "not removed: db-1: it is busy"
     assert path_of(rig.name).exists()

@@ -80,11 +80,18 @@ def test_the_keys_on_disk_do_not_change() -> None:
                 "healed": "",
                 "problem": "",
                 "helped": "",
+                "left": "",
                 "observed_us": {"accepts": 9},
             }
         ],
         "logs": [{"at_us": 5, "host": "db-1", "unit": "postgresql", "text": "was terminated by signal 9"}],
     }
+
+
+def test_a_fault_of_an_older_run_loads() -> None:
+    stored = json.loads(dump(COMPLETE))
+    del stored["extra"]["faults"][0]["left"]
+    assert parse(json.dumps(stored)) == COMPLETE
 
 
 def test_absent_evidence_is_not_written() -> None:
