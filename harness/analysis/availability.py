@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,6 +45,8 @@ class FaultEffect:
     """From the start of the heal to the first success."""
     accepted_success_s: float | None
     """From the instant at which PostgreSQL accepts connections again to the first success; None where not observed."""
+    accepted_gap_s: float | None
+    """Longest time without a success from then on, where the fault lasts until its heal from that on; None as above."""
     back_s: float | None
     """From the start of the heal to a second that has BACK of the rate before twice: so many of those due in it
     succeed, and so many of those due since the heal complete in it. A backlog has the second alone, a tier that falls
@@ -94,8 +96,10 @@ def outage_ended(figures: Mapping[str, Any]) -> bool:
     return begin_us + gap_s * 1e6 < end_us - 1
 
 
-def availability(samples: Samples, faults: Sequence[FaultRecord]) -> Availability | None:
-    """The availability figures of a trial; None without requests."""
+def availability(
+    samples: Samples, faults: Sequence[FaultRecord], *, lasting: Collection[str] = ()
+) -> Availability | None:
+    """The availability figures of a trial; None without requests. `lasting`: faults that are present until the heal."""
     samples = distinct(samples)
     if not len(samples):
         return None
@@ -110,7 +114,9 @@ def availability(samples: Samples, faults: Sequence[FaultRecord]) -> Availabilit
     longest = max(gaps, key=lambda gap: gap[1] - gap[0])
     injected = [fault.injected_us for fault in faults if fault.injected_us is not None]
     before = _rate_before(successes, begin, min(injected, default=end))
-    view = _View(samples=samples, served=served, successes=successes, gaps=gaps, rate_before=before, end=end)
+    view = _View(
+        samples=samples, served=served, successes=successes, gaps=gaps, rate_before=before, end=end, lasting=lasting
+    )
     effects = tuple(_effect(fault, view) for fault in faults)
     parts = _latencies(samples, min(injected, default=end + 1), effects)
     p99 = [one if one is None else one / 1000 for part in parts for one in percentiles(part, (99.0,))]
@@ -148,6 +154,7 @@ class _View:
     gaps: Sequence[tuple[int, int]]
     rate_before: float | None
     end: int
+    lasting: Collection[str]
 
 
 def _effect(fault: FaultRecord, view: _View) -> FaultEffect:
@@ -159,7 +166,9 @@ def _effect(fault: FaultRecord, view: _View) -> FaultEffect:
     until = end if healing is None or back is None else healing + round(back * 1e6) + RATE_US
     until = min(until, end)
     since = end if injected is None else injected
-    touching = [b - a for a, b in view.gaps if b > since and a < until]
+    touching = [(a, b) for a, b in view.gaps if b > since and a < until]
+    accepts = fault.observed_us.get("accepts")
+    possible = max(accepts or 0, (healing or 0) if fault.planned.fault in view.lasting else 0)
     ended = [
         outcome
         for due, done, outcome in zip(samples.due_us, samples.done_us, samples.outcome, strict=True)
@@ -171,9 +180,10 @@ def _effect(fault: FaultRecord, view: _View) -> FaultEffect:
         injected_us=injected,
         healing_us=healing,
         until_us=until,
-        gap_s=max(touching, default=0) / 1e6,
+        gap_s=max((b - a for a, b in touching), default=0) / 1e6,
         first_success_s=first,
-        accepted_success_s=_first(successes, fault.observed_us.get("accepts")),
+        accepted_success_s=_first(successes, accepts),
+        accepted_gap_s=None if accepts is None else max((b - max(a, possible) for a, b in touching), default=0) / 1e6,
         back_s=back,
         failed=ended.count("fail"),
         unknown=ended.count("unknown"),

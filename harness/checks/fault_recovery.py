@@ -96,27 +96,27 @@ def _recovery(judged: _Judged, fault: FaultRecord, effect: FaultEffect, seen: Av
         rate = f"{BACK:.0%} of the rate before ({seen.rate_before or 0:,.0f}/s)"
         text = f"{name}: {rate} was not reached in {watched_s:.1f} s after {event}"
         (judged.failed if seen.rate_before and watched_s >= WATCHED_S else judged.doubtful).append(text)
-    elif alone and (late := _late(fault, effect)):
-        (judged.failed if "accepts" in fault.observed_us else judged.doubtful).append(f"{name}: {late}")
-    else:
+    elif not (alone and _late(judged, fault, effect)):
         text = f"{name}: {effect.gap_s:.2f} s without a success, the first {first:.2f} s after {event}"
         judged.told.append(text)
 
 
-def _late(fault: FaultRecord, effect: FaultEffect) -> str:
-    """Why the first success did not come in time after PostgreSQL accepted connections; empty if it did.
+def _late(judged: _Judged, fault: FaultRecord, effect: FaultEffect) -> bool:
+    """Judges whether requests succeeded in time after PostgreSQL accepted connections; False where they did.
 
     Without that instant an outage that is shorter than the bound is in time.
     """
-    bound_s, late_s = KINDS[fault.planned.fault].first_success_s, effect.accepted_success_s
+    name, bound_s, gap_s = name_of(fault), KINDS[fault.planned.fault].first_success_s, effect.accepted_gap_s
     if bound_s is None or effect.gap_s <= bound_s:
-        return ""
-    if "accepts" not in fault.observed_us:
-        return f"{effect.gap_s:.1f} s without a success; when PostgreSQL accepted connections was not observed"
-    if late_s is not None and late_s <= bound_s:
-        return ""
-    after = "no success" if late_s is None else f"the first success {late_s:.1f} s"
-    return f"{after} after PostgreSQL accepted connections, limit {bound_s:g} s"
+        return False
+    if gap_s is None or not fault.watched("postgres"):
+        text = f"{effect.gap_s:.1f} s without a success; when PostgreSQL accepted connections was not observed"
+        judged.doubtful.append(f"{name}: {text}" + (f": {fault.problem}" if fault.problem else ""))
+        return True
+    if gap_s > bound_s:
+        text = f"{gap_s:.1f} s without a success after PostgreSQL accepted connections, limit {bound_s:g} s"
+        judged.failed.append(f"{name}: {text}")
+    return gap_s > bound_s
 
 
 def _overlaps(fault: FaultRecord, faults: Sequence[FaultRecord]) -> bool:

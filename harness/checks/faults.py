@@ -12,6 +12,7 @@ from harness.checks.fault_recovery import check_no_failed_request, check_recover
 from harness.checks.finding import finding
 from harness.fault_record import FaultRecord, PlannedFault
 from harness.model import Cell, Finding, Verdict
+from harness.plan.fault_schedule import LASTING
 from harness.record import Evidence, Samples
 from harness.text import plural
 
@@ -36,7 +37,7 @@ def check_faults(
     cell: Cell, samples: Samples, evidence: Evidence, planned: Sequence[PlannedFault], *, dead: Collection[str] = ()
 ) -> list[Finding]:
     """All findings of a trial with faults. `dead`: the load hosts that were killed and left no samples."""
-    accounted, seen = account(samples, evidence, dead=dead), availability(samples, evidence.faults)
+    accounted, seen = account(samples, evidence, dead=dead), availability(samples, evidence.faults, lasting=LASTING)
     with_ids = any(samples.id)
     found = [
         *(_accounting(cell, check, accounted, with_ids=with_ids) for check in _KINDS),

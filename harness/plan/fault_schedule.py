@@ -90,6 +90,7 @@ KINDS: Mapping[str, FaultKind] = {
     "load-host-kill": FaultKind(part="load", help="kill -9 of a load agent"),
 }
 """In the order of tables; the planner shuffles them."""
+LASTING = frozenset(name for name, kind in KINDS.items() if kind.lasts)
 QUICK = ("app-kill", "db-crash", "lb-reload")
 """With --quick: one fault of each part. The criterion of reliability asks for these."""
 MIXED = "mixed"

@@ -74,6 +74,20 @@ def test_a_rate_that_does_not_return_is_no_recovery() -> None:
     assert seen.effects[0].back_s is None
 
 
+@pytest.mark.parametrize(
+    ("accepts_s", "lasting", "gap_s"),
+    [(4.0, (), 5.0), (6.0, (), 3.0), (4.0, ("db-crash",), 2.5), (9.5, (), 0.01), (None, (), None)],
+)
+def test_the_time_without_a_success_counts_from_when_one_is_possible(
+    accepts_s: float | None, lasting: tuple[str, ...], gap_s: float | None
+) -> None:
+    observed = {} if accepts_s is None else {"accepts": round(accepts_s * S)}
+    columns = load(14, (4.0, 9.0))
+    seen = availability(columns, [fault(4.0, 6.5, observed_us=observed)], lasting=lasting)  # type: ignore[arg-type]
+    assert seen is not None
+    assert seen.effects[0].accepted_gap_s == (None if gap_s is None else pytest.approx(gap_s, abs=0.02))
+
+
 def test_the_rate_is_not_back_with_the_backlog() -> None:
     """Requests of the outage that complete at its end, among them those due after the heal, are no rate."""
     columns = load(14, (4.0, 7.0))

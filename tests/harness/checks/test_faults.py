@@ -208,6 +208,40 @@ def test_the_first_success_counts_from_the_instant_at_which_postgresql_accepts(
     assert verdicts(doctored, "db-crash")[names.RECOVERS] == verdict
 
 
+def test_a_database_that_never_refused_has_its_bound_too() -> None:
+    """A success just after the injection is none after the outage, which begins with it."""
+    doctored = trial("db-backend-kill", out=(AT_S + 0.05, AT_S + 9), observed_us={"accepts": round(AT_S * S)})
+    found = findings(doctored, "db-backend-kill")[names.RECOVERS]
+    assert found.verdict == "fail"
+    assert "9.0 s without a success after PostgreSQL accepted connections, limit 5 s" in found.detail
+
+
+def test_a_second_outage_has_its_bound_too() -> None:
+    """The longest outage is the restart itself, which is in time; the one after it is not."""
+    doctored = trial("db-crash", out=(AT_S, AT_S + 6.2), observed_us={"accepts": round((AT_S + 6) * S)})
+    for row, due in enumerate(doctored.samples.due_us):
+        if (AT_S + 6.25) * S <= due < (AT_S + 11.5) * S:
+            doctored.set(row, done_us=round((AT_S + 11.5) * S))
+    assert verdicts(doctored, "db-crash")[names.RECOVERS] == "fail"
+
+
+def test_a_fault_that_lasts_has_its_bound_from_its_heal() -> None:
+    """A full disk: PostgreSQL may accept connections all the time, and no write succeeds before there is space."""
+    held = {"healing_us": round((AT_S + 5) * S), "healed_us": round((AT_S + 5.5) * S)}
+    accepts = {"accepts": round(AT_S * S)}
+    for out_s, verdict in ((AT_S + 6, "pass"), (AT_S + 10.5, "fail")):
+        doctored = trial("db-full", out=(AT_S, out_s), observed_us=accepts, **held)
+        assert verdicts(doctored, "db-full")[names.RECOVERS] == verdict
+
+
+def test_a_late_success_is_unknown_where_postgresql_was_not_watched() -> None:
+    problem = "db-1: postgres was not watched: no line for 10 s"
+    doctored = trial("db-crash", out=(AT_S, AT_S + 9), observed_us={"accepts": round(AT_S * S)}, problem=problem)
+    found = findings(doctored, "db-crash")[names.RECOVERS]
+    assert found.verdict == "unknown"
+    assert "postgres was not watched" in found.detail
+
+
 def test_app_hosts_that_do_not_serve_again_are_no_recovery() -> None:
     doctored = trial("host-down")
     doctored.more["misrouted"] = ("HAProxy served from app-2 after the load, not from app-1, app-2",)
