@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from harness.analysis.trial_validity import unreplaced
 from harness.cli.bench_progress import bench_progress
@@ -20,7 +20,7 @@ from harness.cli.runs import RESULTS, show
 from harness.cli.variants_file import read_variants
 from harness.compare import noise_floor_file
 from harness.compare.gate import FailIf
-from harness.errors import CriterionFailed, InvalidMeasurement, RigError
+from harness.errors import CriterionFailed, CrucibleError, InvalidMeasurement, RigError
 from harness.measure.resume import require_same_environment, require_same_options, require_same_plan, require_unfinished
 from harness.measure.runner import bench
 from harness.plan.blocks import settings_text, too_few_blocks
@@ -31,7 +31,7 @@ from harness.plan.variants import Variant
 from harness.provision.pgadmin import server as pgadmin
 from harness.rig import state
 from harness.scenarios import SCENARIOS, SUITE
-from harness.store.manifest import CodeRecord
+from harness.store.manifest import CodeRecord, GateRecord
 from harness.store.run_reader import Run, find_run, load_run
 from harness.store.run_writer import RunWriter
 from harness.targets.base import Target
@@ -78,6 +78,7 @@ def run_bench(**texts: Any) -> Run | None:
                 show_plan(prepared, as_json=request.json)
                 return None
             run = execute(prepared)
+    decided = _decided(gate, str(texts["fail_if"]), run) if gate else None
     failure: RigError | None = None
     try:
         show(run, as_json=request.json)
@@ -87,11 +88,30 @@ def run_bench(**texts: Any) -> Run | None:
     end_with(run)
     if failure:
         raise failure
-    if gate:
-        from harness.report.run_summary import compared_within
-
-        gate.enforce_within(compared_within(run))
+    if decided:
+        raise decided
     return run
+
+
+def _decided(gate: FailIf, text: str, run: Run) -> CrucibleError | None:
+    """Decides about the variants and stores the outcome in the run; returns the error of a gate that does not open."""
+    from harness.report.run_summary import compared_within
+
+    error: CrucibleError | None = None
+    try:
+        gate.enforce_within(compared_within(run), verdict=run.manifest.verdict)
+    except (CriterionFailed, InvalidMeasurement) as decision:
+        error = decision
+    sentence = error.message if error else f"no variant is slower than the first by {gate.share * 100:g}% or more"
+    code: Literal[0, 1, 4] = 0
+    if error:
+        code = 1 if isinstance(error, CriterionFailed) else 4
+    run.manifest.gate = GateRecord(fail_if=text, code=code, sentence=sentence)
+    try:
+        RunWriter(RESULTS, run.manifest, run.path).save()
+    except RigError as failure:  # the exit code tells it
+        complain(f"warning: the outcome of --fail-if is not stored: {failure.message}")
+    return error
 
 
 @contextlib.contextmanager

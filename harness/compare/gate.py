@@ -61,11 +61,15 @@ class FailIf:
             "give several runs a side, or compare variants within one run (./run bench --vary)",
         )
 
-    def enforce_within(self, comparison: VariantComparison) -> None:
-        """Raises CriterionFailed if a variant is slower than the baseline by `share` or more.
+    def enforce_within(self, comparison: VariantComparison, *, verdict: str = "pass") -> None:
+        """Raises CriterionFailed if the run failed its checks, or a variant is slower than the baseline by `share`.
 
-        Raises InvalidMeasurement if a row has no verdict, or may be slower by `share`.
+        `verdict`: of the run's own checks. Raises InvalidMeasurement if it is not `pass`, if a row has no verdict, or
+        if one may be slower by `share`.
         """
+        if verdict != "pass":
+            kind = CriterionFailed if verdict == "fail" else InvalidMeasurement
+            raise kind(f"the run has the verdict {verdict}: its speed does not count")
         self._require_not_worse(comparison.rows)
         again = f"measure {comparison.needed} blocks: --repeat {comparison.needed}"
         self._require_shown(

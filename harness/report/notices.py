@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from harness.report.run_summary import RunSummary
 from harness.report.tiles import Tile
 from harness.report.warning_groups import CHANGED, DOUBTFUL, Group, Said, brief, causes, grouped, hosts_changed
+from harness.store.manifest import Manifest
 from harness.text import plural
 
 ALWAYS = ("aborted: ",)
@@ -45,7 +46,7 @@ def notices(summary: RunSummary, shown: Sequence[Tile], damage: Sequence[str]) -
     """Returns the warnings of a run. What damaged files cost always limits the page."""
     manifest = summary.run.manifest
     labels = labels_of(summary)
-    limiting, others = [Notice(text=text) for text in damage], list[Notice]()
+    limiting, others = [Notice(text=text) for text in [*_gate(manifest), *damage]], list[Notice]()
     for group in grouped(_said(manifest.warnings, labels, shown)):
         (limiting if any(one.limits for one in group.members) else others).append(_notice(group, labels))
     return Notices(
@@ -53,6 +54,13 @@ def notices(summary: RunSummary, shown: Sequence[Tile], damage: Sequence[str]) -
         others=(*limiting[MOST_SHOWN:], *others),
         skipped=tuple(manifest.skipped.items()),
     )
+
+
+def _gate(manifest: Manifest) -> list[str]:
+    gate = manifest.gate
+    if gate is None or gate.code == 0:
+        return []
+    return [f"bench ended with code {gate.code}: --fail-if {gate.fail_if}: {gate.sentence}"]
 
 
 def brief_warnings(summary: RunSummary) -> list[str]:

@@ -84,6 +84,11 @@ def headline(run: Run, scenarios: Sequence[ScenarioSummary]) -> Headline:
         "unknown": lambda: _against(findings, "unknown"),
         "invalid": lambda: _invalid(run.rows),
     }[manifest.verdict]()
+    if manifest.gate and manifest.gate.code and verdict == "pass":
+        how = "fails" if manifest.gate.code == 1 else "is not decided"
+        sentence = f"but --fail-if {manifest.gate.fail_if} {how}: {manifest.gate.sentence}; {sentence}"
+    elif manifest.gate and verdict == "pass":
+        sentence = f"{sentence}; --fail-if {manifest.gate.fail_if} passes"
     return Headline(verdict=verdict, word=verdict.upper(), sentence=sentence)
 
 

@@ -103,13 +103,21 @@ class VariantRecord(Stored):
     settings: dict[str, str] = Field(default_factory=dict)
 
 
+class GateRecord(Stored):
+    """How `bench --fail-if` decided: the limit as typed, its exit code (0: the variants pass), and why."""
+
+    fail_if: str
+    code: Literal[0, 1, 4]
+    sentence: str
+
+
 class Manifest(Stored):
     """run.yml. `settings` is nested by component; `skipped`: scenario, or a part of one -> reason. `variants`: those
     that are compared, the baseline first; empty in other runs.
 
     `noise_floor` maps `metric cell`, and `metric` for any other cell, to the ratio within which two identical
     measurements on this rig differ (compare/noise_floor.py); `canaries` are `before` and `after`: host -> cpu_ms,
-    fsync_ms, rtt_ms.
+    fsync_ms, rtt_ms. `gate`: of a run with --fail-if.
     """
 
     format: Literal[1] = 1
@@ -125,6 +133,7 @@ class Manifest(Stored):
     settings: dict[str, Any] = Field(default_factory=dict)
     stages: dict[str, float] = Field(default_factory=dict)
     findings: list[FindingRecord] = Field(default_factory=list)
+    gate: GateRecord | None = None
     skipped: dict[str, str] = Field(default_factory=dict)
     warnings: list[str] = Field(default_factory=list)
     noise_floor: dict[str, float] = Field(default_factory=dict)

@@ -34,6 +34,7 @@ def as_data(page: Page, summary: RunSummary) -> Mapping[str, Any]:
             "id": page.run_id,
             "status": page.status,
             "verdict": manifest.verdict,
+            "gate": manifest.gate and manifest.gate.model_dump(mode="json"),
             "started": page.started,
             "finished": page.finished,
             "trials": len(summary.run.rows),

@@ -1,6 +1,7 @@
 """The checks of a run as JUnit XML for continuous integration: `report --junit FILE`. Pure.
 
-A file has a failure or an error exactly where `bench` ends with another code than 0. `fail` is a failure (code 1),
+A file has a failure or an error exactly where `bench` ends with another code than 0, --fail-if included: its outcome
+is a part of the run. Runs that were stored before it was have none. `fail` is a failure (code 1),
 `unknown`, invalid trials and a run that did not finish are errors (code 4): what was not answered never looks like a
 pass. Only what was not measured is skipped. What is `shown` cannot fail, so it is no test case but a line of
 system-out.
@@ -71,6 +72,13 @@ def _of_run(page: Page, summary: RunSummary) -> Iterator[Case]:
     elif head.word == "FAIL":
         verdict_tag = "failure"
     yield Case(name="verdict", tag=verdict_tag, kind=head.word.lower(), message=head.sentence)
+    gate = summary.run.manifest.gate
+    if gate:
+        gate_tags: Mapping[int, Tag] = {0: "", 1: "failure"}
+        kind = {0: "pass", 1: "fail"}.get(gate.code, "unknown")
+        yield Case(
+            name=f"fail-if {gate.fail_if}", tag=gate_tags.get(gate.code, "error"), kind=kind, message=gate.sentence
+        )
     tags: Mapping[str, Tag] = {"pass": "", "fail": "failure", "unknown": "error", "not measured": "skipped"}
     for criterion, answer in zip(CRITERIA, summary.answers, strict=True):
         name = f"criterion {criterion.name}: {answer.title}"

@@ -16,6 +16,7 @@ from harness.cli import bench
 from harness.cli.bench import run_bench
 from harness.cli.runs import show
 from harness.errors import CriterionFailed, CrucibleError, InvalidMeasurement, UsageError
+from harness.model import RunVerdict
 from harness.plan.options import BenchRequest
 from harness.plan.scenario import Site
 from harness.plan.variants import Variant
@@ -118,6 +119,26 @@ def test_fail_if_decides_about_the_variants_after_the_run_is_shown(
     with pytest.raises(error) if error else contextlib.nullcontext():
         run_bench(vary="strategy=for-update,upsert", scenario="throughput", fail_if=limit)
     assert shown == [run]
+    gate = load_run(run.path).manifest.gate
+    assert gate is not None, "the outcome is stored"
+    assert (gate.fail_if, gate.code) == (limit, error.exit_code if error else 0)
+    assert gate.sentence
+
+
+@pytest.mark.parametrize(("verdict", "error"), [("fail", CriterionFailed), ("unknown", InvalidMeasurement)])
+def test_a_gate_does_not_open_for_a_run_that_did_not_pass(
+    verdict: RunVerdict, error: type[CrucibleError], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = stored(tmp_path, 8, slower=0.7)
+    run.manifest.verdict = verdict
+    monkeypatch.setattr(bench, "prepare", lambda request: contextlib.nullcontext(SimpleNamespace(request=request)))
+    monkeypatch.setattr(bench, "execute", lambda _: run)
+    with pytest.raises(error):
+        run_bench(vary="strategy=for-update,upsert", scenario="throughput", fail_if="slower:5%")
+    gate = load_run(run.path).manifest.gate
+    assert gate is not None
+    assert gate.code == error.exit_code
+    assert verdict in gate.sentence
 
 
 @pytest.mark.parametrize("limit", ["slower", "faster:5%", ""])

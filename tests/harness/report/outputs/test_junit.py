@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import pytest
@@ -14,8 +15,10 @@ from harness.checks import names
 from harness.cli.bench import end_with
 from harness.errors import CrucibleError
 from harness.report.outputs.junit import junit
-from harness.report.page import build
+from harness.report.outputs.markdown import markdown
+from harness.report.page import build, render
 from harness.report.run_summary import summarise
+from harness.store.manifest import GateRecord
 from harness.store.run_reader import Run
 from tests.harness.report.test_in_browser import HOSTILE, RUNS
 from tests.support.builders import Made, concurrent, found, passing, quickstart, store
@@ -123,6 +126,19 @@ def test_a_document_is_green_exactly_where_bench_ends_with_0(tmp_path: Path, mad
     tags = set(results(document(run)).values())
     assert bool(tags & {"failure", "error"}) is (code != 0)
     assert ("failure" in tags) is (code == 1)
+
+
+@pytest.mark.parametrize(("code", "tag"), [(0, "pass"), (1, "failure"), (4, "error")])
+def test_the_outcome_of_fail_if_is_a_case_and_a_line_of_every_form(tmp_path: Path, code: Any, tag: str) -> None:
+    run = quickstart(tmp_path)
+    run.manifest.gate = GateRecord(fail_if="slower:5%", code=code, sentence="what the gate says")
+    assert results(document(run))["run", "fail-if slower:5%"] == tag
+    summary = summarise(run)
+    page = build(summary)
+    first = [page.headline.sentence, *(one.text for one in page.notices.limiting)]
+    assert sum("--fail-if slower:5%" in text for text in first) == (2 if code else 1)
+    assert ("what the gate says" in markdown(page, summary)) is (code != 0)
+    assert ("what the gate says" in render(page)) is (code != 0)
 
 
 def test_no_two_cases_have_the_same_name_and_the_versions_are_there(tmp_path: Path) -> None:
