@@ -24,18 +24,41 @@ tables="$1 -w 5" chain=$2
 shift 2
 for hook; do $tables -I "$hook" -j "$chain"; done
 """
-_REMOVE = """
+_CHAINS = """
+failed=0
+chains() {
+    rules=$($1 -w 5 -t $2 -S 2>&1) || {
+        case $rules in *"xtables lock"*) echo "$rules" >&2; failed=1 ;; esac  # else there is no such table
+        return 0
+    }
+    found=$(printf '%s\\n' "$rules" | sed -n "s/^-N \\($3[A-Za-z0-9-]*\\)$/\\1/p")
+}
+"""
+"""`chains PROGRAM TABLE PREFIX` sets `found`; `failed` is 1 where they could not be read."""
+_REMOVE = f"""{_CHAINS}
 for tables in iptables ip6tables; do
     for table in filter nat; do
-        rules=$($tables -w 5 -t $table -S 2> /dev/null) || continue
-        for chain in $(printf '%s\\n' "$rules" | sed -n "s/^-N \\($1[A-Za-z0-9-]*\\)$/\\1/p"); do
+        found=
+        chains $tables $table "$1"
+        for chain in $found; do
             for hook in INPUT OUTPUT; do
                 while $tables -w 5 -t $table -D $hook -j "$chain" 2> /dev/null; do :; done
             done
-            $tables -w 5 -t $table -F "$chain" && $tables -w 5 -t $table -X "$chain" && echo "$chain"
+            $tables -w 5 -t $table -F "$chain" && $tables -w 5 -t $table -X "$chain" && echo "$chain" || failed=1
         done
     done
 done
+exit $failed
+"""
+_LEFT = f"""{_CHAINS}
+for tables in iptables ip6tables; do
+    for table in filter nat; do
+        found=
+        chains $tables $table "$1"
+        for chain in $found; do echo "$chain"; done
+    done
+done
+exit $failed
 """
 _COUNT = """
 set -eu
@@ -68,10 +91,18 @@ def add(
 
 
 def remove(host: HostConnection, chain: str = PREFIX) -> list[str]:
-    """Removes the chains whose names begin with `chain` from all tables; returns the removed ones."""
+    """Removes the chains whose names begin with `chain` from all tables; returns the removed ones.
+
+    Raises RigError where one is left.
+    """
     if not chain.startswith(PREFIX):
         raise ValueError(f"{chain} is not a chain of a fault")
     return host.run(["sh", "-c", _REMOVE, "sh", chain], timeout_s=TIMEOUT_S).stdout.split()
+
+
+def left(host: HostConnection, chain: str = PREFIX) -> list[str]:
+    """Returns the chains whose names begin with `chain`, of all tables. Raises RigError where they cannot be read."""
+    return host.run(["sh", "-c", _LEFT, "sh", chain], timeout_s=TIMEOUT_S).stdout.split()
 
 
 def packets(host: HostConnection, chain: str, address: str) -> int | None:

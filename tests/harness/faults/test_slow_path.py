@@ -11,6 +11,7 @@ from harness.errors import RigError
 from harness.fault_record import PlannedFault
 from harness.faults import packet_rules, slow_path
 from harness.model import Host
+from harness.rig.connection import HostConnection, Result
 from harness.rig.rig import Rig
 
 PLANNED = PlannedFault(fault="slow-network", at_s=0.0, hold_s=1.0, host=0)
@@ -32,6 +33,7 @@ def round_trips(monkeypatch: pytest.MonkeyPatch) -> dict[str, float | None]:
     measured: dict[str, float | None] = {"app-1": 0.4, "app-2": 0.6}
     monkeypatch.setattr(slow_path, "round_trip_ms", lambda _, host: measured[host.name])
     monkeypatch.setattr(packet_rules, "packets", lambda *_: 7)
+    monkeypatch.setattr(slow_path, "left", lambda _: [])
     return measured
 
 
@@ -55,3 +57,35 @@ def test_a_host_without_the_database_is_an_error(round_trips: dict[str, float | 
     round_trips["app-1"] = None
     with pytest.raises(RigError, match="app-1 does not reach the database"):
         slow_path.SlowPath().before(rig(), PLANNED)
+
+
+def test_it_is_not_healed_while_a_rule_or_the_proxy_is_left(
+    round_trips: dict[str, float | None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A round trip without the delay hides the rule that loses 2 % of the packets."""
+    fault = slow_path.SlowPath()
+    healed = "no rule and no proxy is left, round trip to the database 0.6 ms"
+    assert fault.healed(rig(), PLANNED, {}) == healed
+    left = {"app-1": list[str](), "app-2": [slow_path.IN]}
+    monkeypatch.setattr(slow_path, "left", lambda host: left[host.name])
+    assert fault.healed(rig(), PLANNED, {}) == ""
+    left["app-2"].clear()
+    round_trips["app-2"] = 50.0
+    assert fault.healed(rig(), PLANNED, {}) == ""
+
+
+@pytest.mark.parametrize(
+    ("chains", "state", "left"),
+    [
+        ([], "inactive", []),
+        ([slow_path.IN], "inactive", [slow_path.IN]),
+        ([], "active", [f"{slow_path.UNIT} (active)"]),
+        ([], "", [f"{slow_path.UNIT} (unknown)"]),
+    ],
+)
+def test_what_is_left_is_read_from_rules_and_unit(
+    monkeypatch: pytest.MonkeyPatch, chains: list[str], state: str, left: list[str]
+) -> None:
+    monkeypatch.setattr(packet_rules, "left", lambda *_: chains)
+    host = SimpleNamespace(run=lambda *_, **__: Result(stdout=f"{state}\n", stderr="", code=3))
+    assert slow_path.left(cast(HostConnection, host)) == left
