@@ -16,9 +16,10 @@ from harness.analysis.change_points import MAX_P, change_points
 from harness.analysis.run_spread import LEAST_RUNS
 from harness.compare.cells import CellFigures, RunData, by_cell, comparable_name
 from harness.compare.compare import compare
-from harness.compare.environment import Difference, differences
+from harness.compare.environment import Difference, differences, environment
 from harness.compare.noise_floor import Floor, KnownFloors
 from harness.compare.rows import METRICS, Row
+from harness.errors import InvalidMeasurement
 
 TREND_METRICS = ("rps", "p99_ms")
 OF_THE_CALL = ("code.command", "code.seed", "settings.generator.")
@@ -127,18 +128,28 @@ def trend(
 
 
 def _placed(runs: Sequence[RunData]) -> tuple[TrendRun, ...]:
-    """Numbers the environments from the newest run backwards."""
-    first_of: list[RunData] = []
+    """Numbers the environments from the newest run backwards.
+
+    A run is of an environment only if it could be compared with each of its members: that A equals B within the
+    tolerances, and B equals C, does not make A equal to C. `kinds`: the members whose recorded facts differ.
+    """
+    kinds: list[list[RunData]] = []
     placed = []
     for place, run in reversed(list(enumerate(runs))):
-        alike = (n for n, other in enumerate(first_of) if not _forbids(differences(other.manifest, run.manifest)))
-        environment = next(alike, len(first_of))
-        if environment == len(first_of):
-            first_of.append(run)
+        alike = (
+            number
+            for number, members in enumerate(kinds)
+            if not any(_forbids(differences(other.manifest, run.manifest)) for other in members)
+        )
+        number = next(alike, len(kinds))
+        if number == len(kinds):
+            kinds.append([])
+        if all(environment(other.manifest) != environment(run.manifest) for other in kinds[number]):
+            kinds[number].append(run)
         unlike = differences(run.manifest, runs[-1].manifest)
         changed = differences(runs[max(place - 1, 0)].manifest, run.manifest)
         since = tuple(one.fact for one in changed if not one.forbids and not one.fact.startswith(OF_THE_CALL))
-        placed.append(TrendRun(run=run, environment=environment, differences=unlike, since=since))
+        placed.append(TrendRun(run=run, environment=number, differences=unlike, since=since))
     return tuple(reversed(placed))
 
 
@@ -186,8 +197,8 @@ def _counts(point: TrendPoint) -> bool:
 
 def _parts(series: TrendSeries, placed: Sequence[TrendRun]) -> Iterator[list[TrendPoint]]:
     """Returns the points that count of each environment that has enough of them."""
-    for environment in sorted({of.environment for of in placed}):
-        points = [point for point in series.points if _counts(point) and placed[point.index].environment == environment]
+    for number in sorted({of.environment for of in placed}):
+        points = [point for point in series.points if _counts(point) and placed[point.index].environment == number]
         if len(points) >= LEAST_SERIES:
             yield points
 
@@ -209,7 +220,7 @@ def _changes(
 
 
 def _judged(series: TrendSeries, before: Sequence[RunData], after: Sequence[RunData]) -> Row:
-    """Returns how `compare` judges both sides, for this cell and metric alone."""
+    """Returns how `compare` judges both sides, for this cell and metric alone; `invalid` where it refuses them."""
     sides = [
         [
             RunData(
@@ -221,7 +232,13 @@ def _judged(series: TrendSeries, before: Sequence[RunData], after: Sequence[RunD
         ]
         for side in (before, after)
     ]
-    comparison = compare(*sides, metrics={series.metric: METRICS[series.metric]})
+    try:
+        comparison = compare(*sides, metrics={series.metric: METRICS[series.metric]})
+    except InvalidMeasurement as error:
+        return Row(
+            cell=series.cell, metric=series.metric, n_a=len(before), n_b=len(after), verdict="invalid",
+            note=error.message,
+        )  # fmt: skip
     found = [row for row in comparison.rows if row.metric == series.metric]
     return found[0] if found else comparison.rows[0]
 

@@ -14,6 +14,7 @@ from harness.analysis.change_points import MAX_P, change_points
 from harness.compare import trend as module
 from harness.compare.cells import RunData, comparable_name
 from harness.compare.trend import Trend, TrendSeries, trend
+from harness.errors import InvalidMeasurement
 from tests.harness.compare.test_compare import LEVEL, MANIFEST, closed, run, trial
 
 HOST = MANIFEST["rig"]["hosts"][0]
@@ -86,6 +87,32 @@ def test_each_environment_has_its_own_changes() -> None:
     found = trend([*map(elsewhere, made[:10]), *made[10:]])
     assert claimed(found) == [(5, "slower")]
     assert [part for part, _ in series(found).levels] == [tuple(range(10, 14))]
+
+
+def with_memory(of: RunData, memory: float) -> RunData:
+    manifest = copy.deepcopy(dict(of.manifest))
+    manifest["rig"] = {"provider": "podman", "hosts": [HOST | {"memory": memory}]}
+    return RunData(run_id=of.run_id, manifest=manifest, rows=of.rows)
+
+
+def test_a_run_joins_an_environment_only_if_it_is_like_each_member() -> None:
+    """100 and 101.5 are within the tolerance of 2 %, and so are 101.5 and 103; 100 and 103 are not."""
+    made = runs(*[0.7] * 4, *[1.0] * 4, *[0.7] * 4)
+    memories = [103.0] * 4 + [100.0] * 4 + [101.5] * 4
+    found = trend([with_memory(one, memory) for one, memory in zip(made, memories, strict=True)])
+    assert [of.environment for of in found.runs] == [1] * 4 + [0] * 8
+    assert claimed(found) == [(8, "slower")]
+
+
+def test_sides_that_cannot_be_compared_are_a_change_that_is_not_claimed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise InvalidMeasurement("measured in different environments: db.memory")
+
+    monkeypatch.setattr(module, "compare", refuse)
+    found = trend(runs(*[1.0] * 6, *[0.8] * 6))
+    (change,) = series(found).changes
+    assert (change.claimed, change.row.verdict, change.row.n_a, change.row.n_b) == (False, "invalid", 6, 6)
+    assert "db.memory" in change.row.note
 
 
 def test_a_run_that_failed_a_check_does_not_count() -> None:
