@@ -44,8 +44,8 @@ class BlockRatio:
 
     @property
     def incomplete(self) -> bool:
-        """Whether there are too few ratios for an interval only because trials are invalid."""
-        return self.interval is None and self.measured >= INTERVAL_BLOCKS
+        """Whether there is no interval and trials are invalid, so that few ratios would speak for all blocks."""
+        return self.interval is None and (self.measured >= INTERVAL_BLOCKS or len(self.ratios) < self.measured)
 
     def reaches(self, bound: float) -> bool | None:
         """Whether the ratio is at least `bound`; None where the blocks do not show it.
@@ -63,10 +63,8 @@ class BlockRatio:
     def doubt(self) -> str:
         """Why the blocks do not show on which side of a bound the ratio is, where `reaches` returns None."""
         if self.incomplete:
-            return (
-                f"{len(self.ratios)} of {self.measured} blocks have valid trials of both, "
-                f"an interval needs {INTERVAL_BLOCKS}"
-            )
+            needs = f", an interval needs {INTERVAL_BLOCKS}" if self.measured >= INTERVAL_BLOCKS else ""
+            return f"{len(self.ratios)} of {self.measured} blocks have valid trials of both{needs}"
         if self.interval is None:
             return f"the ratios of {plural(len(self.ratios), 'block')} are on both sides of the bound"
         return "the interval includes the bound"

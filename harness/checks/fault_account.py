@@ -193,7 +193,7 @@ class _Balance:
         """Adds what is wrong."""
         name, key, grown = self.name, self.key, self.grown
         if key is None:
-            if grown and not self.open_ended:
+            if grown and (self.with_ledger or not self.open_ended):
                 errors.add("invented", f"'{name}' changed by {grown:,} though no request named it", count=abs(grown))
             return
         applied = max(key.acknowledged, key.rows)

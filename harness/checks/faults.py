@@ -38,9 +38,9 @@ def check_faults(
 ) -> list[Finding]:
     """All findings of a trial with faults. `dead`: the load hosts that were killed and left no samples."""
     accounted, seen = account(samples, evidence, dead=dead), availability(samples, evidence.faults, lasting=LASTING)
-    with_ids = any(samples.id)
+    with_ids, with_ledger = any(samples.id), evidence.ledger is not None
     found = [
-        *(_accounting(cell, check, accounted, with_ids=with_ids) for check in _KINDS),
+        *(_accounting(cell, check, accounted, with_ids=with_ids, with_ledger=with_ledger) for check in _KINDS),
         *check_injected(cell, evidence.faults, planned),
         check_recovery(cell, evidence, seen),
         *check_rotation(cell, samples, evidence.faults),
@@ -62,7 +62,7 @@ def _numbers(accounted: FaultAccount) -> Mapping[str, object]:
     return {name: value for name, value in figures.items() if name not in ("first", "perhaps_sent")}
 
 
-def _accounting(cell: Cell, check: str, accounted: FaultAccount, *, with_ids: bool) -> Finding:
+def _accounting(cell: Cell, check: str, accounted: FaultAccount, *, with_ids: bool, with_ledger: bool) -> Finding:
     numbers = _numbers(accounted)
     wrong = [kind for kind in _KINDS[check] if getattr(accounted, kind)]
     total = f"{accounted.acknowledged:,} acknowledged, {accounted.aborted:,} surely not applied, "
@@ -78,6 +78,8 @@ def _accounting(cell: Cell, check: str, accounted: FaultAccount, *, with_ids: bo
         return finding(cell, check, "fail", f"{counts}: {accounted.first[wrong[0]]}; {total}", **numbers)
     if not accounted.acknowledged:
         return finding(cell, check, "unknown", f"no request was acknowledged: {total}", **numbers)
+    if with_ids and not with_ledger:
+        return finding(cell, check, "unknown", f"the ledger was not read: {total}", **numbers)
     if with_ids:
         return finding(cell, check, "pass", total, **numbers)
     verdict: Verdict = "unknown" if check == names.HONEST else "pass"

@@ -32,7 +32,7 @@ from harness.plan.fault_schedule import (
 from harness.plan.load_share import open_cell
 from harness.plan.options import BenchRequest
 from harness.plan.scenario import Scenario, Site, Skip, backend_name, joined
-from harness.record import TrialRecord
+from harness.record import Evidence, TrialRecord
 from harness.scenarios.increment_workload import check_counters, increment, strategies
 
 CLIENTS = 64
@@ -171,8 +171,7 @@ def check(measured: TrialRecord) -> Sequence[Finding]:
     planned = schedule(cell)
     if not planned:
         return check_counters(replace(measured, evidence=own))
-    hosts = {each.partition(":")[0] for each in measured.evidence.missing_hosts}
-    dead = hosts if any(each.fault == LOAD_HOST_KILL for each in planned) else set()
+    dead = _dead(measured.evidence)
     findings = check_faults(cell, samples, measured.evidence, planned, dead=dead)
     if not dead:
         findings += [
@@ -181,6 +180,13 @@ def check(measured: TrialRecord) -> Sequence[Finding]:
             check_real_time_order(cell, samples, own, clock_shared=measured.clock_shared),
         ]
     return findings
+
+
+def _dead(evidence: Evidence) -> set[str]:
+    """Returns the load hosts without samples; none where one of them was not killed, whose samples nothing replaces."""
+    missing = {each.partition(":")[0] for each in evidence.missing_hosts}
+    killed = {host for one in evidence.faults if one.planned.fault == LOAD_HOST_KILL for host in one.hosts}
+    return missing if missing <= killed else set()
 
 
 def label(cell: Cell) -> str:

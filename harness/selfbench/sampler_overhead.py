@@ -66,15 +66,25 @@ def _blocks(running: Server, sampler: WaitSampler, ratios: list[float], ending: 
 
 @contextlib.contextmanager
 def _switched(running: Server, sampler: WaitSampler, ratios: list[float]) -> Iterator[None]:
-    """Measures the blocks while the context lasts."""
-    ending = threading.Event()
-    thread = threading.Thread(target=_blocks, args=(running, sampler, ratios, ending))
+    """Measures the blocks while the context lasts. Raises RuntimeError where an error ended them."""
+    ending, errors = threading.Event(), list[Exception]()
+
+    def measure_blocks() -> None:
+        try:
+            _blocks(running, sampler, ratios, ending)
+        except Exception as error:  # noqa: BLE001  # raised again outside of the thread
+            errors.append(error)
+
+    thread = threading.Thread(target=measure_blocks)
     thread.start()
     try:
         yield
     finally:
         ending.set()
         thread.join()
+    for error in errors:
+        text = f"only {len(ratios)} of {BLOCKS} blocks: {type(error).__name__}: {error}"
+        raise RuntimeError(text) from error
 
 
 def measure(folder: Path, programs_at: Path) -> list[float]:

@@ -78,6 +78,8 @@ def test_the_interval_covers_the_truth() -> None:
         ((7.1, 7.2, 7.3, 7.1, 7.2, 6.9), None, "the interval includes the bound"),
         ((7.1, 7.2, 7.3, 7.1, 7.2, None), None, "5 of 6 blocks have valid trials of both, an interval needs 6"),
         ((7.1, 7.2, 7.3, 7.1, 7.2, 7.4, None), True, ""),
+        ((7.1, None, None, None, None), None, "1 of 5 blocks have valid trials of both"),
+        ((7.1, 7.2, None), None, "2 of 3 blocks have valid trials of both"),
     ],
 )
 def test_the_side_of_a_bound(ratios: tuple[float | None, ...], reached: bool | None, doubt: str) -> None:

@@ -150,3 +150,13 @@ def test_rows_of_a_killed_load_host_were_perhaps_sent() -> None:
     assert result.perhaps_sent == 1
     assert errors(result) == {"invented": 1}
     assert "load-3-4" in result.first["invented"]
+
+
+def test_a_counter_without_rows_is_invented_beside_a_killed_load_host_too() -> None:
+    """All that the killed host sent has rows in the ledger: what has none was not sent."""
+    doctored = trial("load-host-kill")
+    doctored.final["fault3-77"] = 9
+    assert errors(accounted(doctored, dead=("load-2",))) == {"invented": 9}
+    doctored.samples.id = [""] * len(doctored.samples)
+    doctored.more["ledger"] = None
+    assert errors(accounted(doctored, dead=("load-2",))) == {}, "without ids it may have been sent"

@@ -87,6 +87,14 @@ def test_nothing_is_proved_by_a_trial_that_acknowledged_nothing() -> None:
     assert found[names.RECOVERS] == "fail"
 
 
+def test_the_account_is_unknown_where_requests_have_ids_and_there_is_no_ledger() -> None:
+    doctored = trial("db-crash")
+    doctored.more["ledger"] = None
+    assert {findings(doctored, "db-crash")[name].verdict for name in names.ACCOUNTED} == {"unknown"}
+    doctored.final["fault3-0"] -= 1
+    assert verdicts(doctored, "db-crash")[names.NOTHING_LOST] == "fail", "the counters show it all the same"
+
+
 @pytest.mark.parametrize(
     ("values", "check"),
     [

@@ -20,7 +20,7 @@ from harness.plan.planner import make_plan
 from harness.plan.scenario import RemoteWorkload, Site, Skip
 from harness.record import TrialRecord
 from harness.scenarios import SCENARIOS
-from tests.support.fault_trials import FaultTrial, cell, trial
+from tests.support.fault_trials import FaultTrial, cell, record, trial
 from tests.support.records import measured
 
 SCENARIO = SCENARIOS["faults"]
@@ -168,12 +168,23 @@ def test_a_killed_load_host_is_accounted_for_in_an_invalid_trial() -> None:
     doctored.ledger["run-3-main-load-2-4"] = ("fault3-0", 801)
     doctored.final["fault3-0"] += 1
     doctored.more["missing_hosts"] = ("load-2: the load agent died: killed",)
+    doctored.more["faults"] = (record("load-host-kill", hosts=("load-2",)),)
     assert judged(doctored, "load-host-kill")[names.NOTHING_INVENTED] == "pass"
     del doctored.ledger[doctored.at(9)]
     assert judged(doctored, "load-host-kill")[names.NOTHING_LOST] == "fail"
     row = measured(cell("load-host-kill"), doctored.samples, valid=False).row
     assert unreplaced([row]) == []
     assert unreplaced([measured(cell("db-crash"), doctored.samples, valid=False).row])
+
+
+@pytest.mark.parametrize("killed", [("load-3",), ()])
+def test_samples_of_a_load_host_that_was_not_killed_leave_the_checks_unknown(killed: tuple[str, ...]) -> None:
+    doctored = trial("load-host-kill", hosts=killed)
+    doctored.ledger["run-3-main-load-2-4"] = ("fault3-0", 801)
+    doctored.final["fault3-0"] += 1
+    doctored.more["missing_hosts"] = ("load-3: the load agent died: killed", "load-2: cannot fetch the results")
+    found = judged(doctored, "load-host-kill")
+    assert {verdict for check, verdict in found.items() if check != "availability"} == {"unknown"}
 
 
 def test_samples_that_are_missing_for_another_reason_leave_the_checks_unknown() -> None:

@@ -71,6 +71,22 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(sampler_overhead, name, value)
 
 
+def test_blocks_that_an_error_ended_are_no_measurement(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The blocks before the error gave a figure as if all had been measured."""
+    ratios: list[float] = []
+
+    def blocks(*_: object) -> None:
+        ratios.extend([1.0] * 6)
+        raise ValueError("the connection was lost")
+
+    monkeypatch.setattr(sampler_overhead, "_blocks", blocks)
+    with (
+        pytest.raises(RuntimeError, match="6 of 30 blocks: ValueError: the connection was lost"),
+        sampler_overhead._switched(None, None, ratios),
+    ):
+        pass
+
+
 @pytest.mark.usefixtures("short")
 def test_a_real_load_is_measured_with_and_without_and_leaves_nothing(monkeypatch, scratch: Path) -> None:
     blocks: list[list[float]] = []
