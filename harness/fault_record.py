@@ -8,6 +8,9 @@ from dataclasses import dataclass, field
 NOT_WATCHED = "was not watched"
 """After the name of what was to be watched, in the problem of a record whose instants are not complete."""
 
+PERHAPS = "perhaps: "
+"""How `FaultRecord.helped` begins where it is not known whether the heal had to do something."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedFault:
@@ -43,7 +46,8 @@ class FaultRecord:
     healed: str = ""
     """What showed that the heal worked. Empty: nothing did, see `problem`."""
     helped: str = ""
-    """What the heal had to do because the rig did not recover by itself, where the fault is over at once: a crash."""
+    """What the heal had to do because the rig did not recover by itself, where the fault is over at once: a crash.
+    Begins with PERHAPS where a heal did not answer, and a later one found nothing to do."""
     problem: str = ""
     """Why it was not injected, seen or healed within its deadlines; empty where all went well."""
     left: str = ""

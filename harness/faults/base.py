@@ -48,7 +48,8 @@ class Fault(Protocol):
     def heal(self, rig: Rig, planned: PlannedFault, before: Before) -> str | None:
         """Undoes it. Idempotent; does nothing where it never took effect or healed by itself.
 
-        Returns what it had to do where the rig should have recovered by itself, as from a crash; else nothing.
+        Returns what it had to do where the rig should have recovered by itself, as from a crash, empty if that was
+        nothing; None for a fault that only the heal ends.
         """
         ...
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from harness.errors import CrucibleError
-from harness.fault_record import FaultRecord, PlannedFault
+from harness.fault_record import PERHAPS, FaultRecord, PlannedFault
 from harness.faults.base import Before, Fault
 from harness.faults.deadline import Step
 from harness.faults.observer import Observer
@@ -173,19 +173,20 @@ class _Injector:
         rig, deadline_s = self._rig, time.monotonic() + fault.deadline_s
         self._note(number, healing_us=self._clock.now_us())
         failure = ""
+        helped: str | None = ""
         while True:
             try:
                 helped = Step("the heal", lambda: fault.heal(rig, planned, before)).result(fault.deadline_s)
-                self._note(number, helped=helped or "")
-                failure = ""
                 break
             except Exception as error:  # noqa: BLE001  # tried again until the deadline
-                failure = f": {_reason(error)}"
+                failure = _reason(error)
             if time.monotonic() > deadline_s:
+                self._note(number, problem=f"the heal failed: {failure}")
                 break
             time.sleep(POLL_S)
-        if failure:
-            self._note(number, problem=f"the heal failed{failure}")
+        if helped == "" and failure:  # the attempt may have helped all the same, before its answer was lost
+            helped = f"{PERHAPS}an earlier attempt failed: {failure}"
+        self._note(number, helped=helped or "")
         healed, why = self._poll(lambda: fault.healed(rig, planned, before), deadline_s)
         if healed:
             self._note(number, healed=healed, healed_us=self._clock.now_us())

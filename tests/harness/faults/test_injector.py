@@ -9,7 +9,7 @@ from itertools import pairwise
 import pytest
 
 from harness.errors import RigError
-from harness.fault_record import FaultRecord, PlannedFault
+from harness.fault_record import PERHAPS, FaultRecord, PlannedFault
 from harness.faults import injector
 from harness.faults.base import Before, Fault
 from harness.faults.open_faults import OpenFaults, path_of
@@ -117,6 +117,39 @@ def test_an_injection_that_does_not_end_may_leave_its_fault(rig: FakeRig, monkey
 
 def test_what_the_heal_had_to_do_is_recorded(rig: FakeRig) -> None:
     (record,) = run(rig, [planned()], {"a": FakeFault(helped="db-1: started it")})
+    assert record.helped == "db-1: started it"
+
+
+class LosesAnswers(FakeFault):
+    """Its first heals are done, and their answer is lost."""
+
+    def __init__(self, *, lost: int, nothing: str | None = "") -> None:
+        super().__init__(deadline_s=1.0)
+        self._lost, self._nothing = lost, nothing
+
+    def heal(self, rig: Rig, planned: PlannedFault, before: Before) -> str | None:
+        self._lost -= 1
+        if self._lost >= 0:
+            raise RigError("db-1: the connection was lost")
+        return self._nothing
+
+
+def test_help_whose_answer_was_lost_is_not_forgotten(rig: FakeRig) -> None:
+    """The next heal finds the server up: the first one may have started it."""
+    (record,) = run(rig, [planned()], {"a": LosesAnswers(lost=1)})
+    assert record.helped == f"{PERHAPS}an earlier attempt failed: db-1: the connection was lost"
+    assert record.healed == "answers"
+    (record,) = run(rig, [planned()], {"a": LosesAnswers(lost=99)})
+    assert record.helped == f"{PERHAPS}an earlier attempt failed: db-1: the connection was lost"
+
+
+def test_a_fault_that_ends_only_with_its_heal_is_never_helped(rig: FakeRig) -> None:
+    (record,) = run(rig, [planned()], {"a": LosesAnswers(lost=1, nothing=None)})
+    assert (record.helped, record.healed) == ("", "answers")
+
+
+def test_help_that_a_later_heal_names_is_certain(rig: FakeRig) -> None:
+    (record,) = run(rig, [planned()], {"a": LosesAnswers(lost=1, nothing="db-1: started it")})
     assert record.helped == "db-1: started it"
 
 
