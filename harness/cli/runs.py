@@ -182,7 +182,8 @@ def floors_of(*runs: Run) -> dict[str, dict[str, float]]:
 def failed_cells(run: Run) -> set[str]:
     """Returns the cells whose figures mean nothing, by comparable name."""
     bad = [finding for finding in run.findings if finding.verdict == "fail"]
-    failed = {f.scenario if SCENARIOS[f.scenario].judges_together else f.cell for f in bad}
+    together = {name for name, scenario in SCENARIOS.items() if scenario.judges_together}
+    failed = {f.scenario if f.scenario in together else f.cell for f in bad}
     return {comparable_name(row.cell) for row in run.rows if failed & {row.cell.name, row.cell.scenario}}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -17,7 +18,8 @@ _OTHERS = re.compile(
     r"(?:: end them, or measure when the machine is quiet)?"
 )
 _NUMBER = re.compile(r"(?<![\w.-])\d+(?:,\d{3})*(?:\.\d+)?(?!\.?\d)")
-_CHANGE = re.compile(r"(\S+) ([\d.e+-]+) ms, then ([\d.e+-]+) ms")
+_FIGURE = r"(\d+(?:\.\d+)?(?:e[+-]?\d+)?)"
+_CHANGE = re.compile(rf"(\S+) {_FIGURE} ms, then {_FIGURE} ms")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +55,7 @@ def grouped(texts: Iterable[Said]) -> tuple[Group, ...]:
         if one.text.startswith(CHANGED):
             key: object = CHANGED
         else:
-            key = (True, _NUMBER.sub("#", brief(one.text))) if one.about else (False, one.text)
+            key = tuple(_NUMBER.split(brief(one.text))) if one.about else one.text
         groups.setdefault(key, []).append(one)
     return tuple(Group(members=tuple(members)) for members in groups.values())
 
@@ -69,7 +71,7 @@ def hosts_changed(texts: Sequence[str]) -> str:
     for word in CANARIES.values():
         of_word = [text for text in texts if text.startswith(f"{CHANGED}{word} ")]
         pairs = {host: (float(a), float(b)) for text in of_word for host, a, b in _CHANGE.findall(text)}
-        ratios = [max(pair) / min(pair) for pair in pairs.values() if min(pair) > 0]
+        ratios = [max(pair) / min(pair) for pair in pairs.values() if min(pair) > 0 and max(pair) < math.inf]
         if pairs:
             most = f", by at most {number(max(ratios))}x" if ratios else ""
             parts.append(f"{word} on {plural(len(pairs), 'host')}{most}")

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from harness.model import Cell
 from harness.report.notices import Notices, brief_warnings
 from harness.report.outputs.data import as_data
@@ -119,3 +121,26 @@ def test_no_line_of_the_terminal_begins_with_a_per_cent_sign(tmp_path: Path) -> 
     made = [Made(cell=CELLS[0], valid=False, reason="x" * padding + " used 76 % of it") for padding in range(20, 60)]
     text = list(lines(summarise(store(tmp_path, made)), width=80))
     assert not [line for line in text if line.strip().startswith("%")]
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [
+        ("a # 5", "a 3 #"),
+        ("a # #", "a 3 5"),
+        ("a 3 \0", "a \0 3", "a 4 \0"),
+    ],
+)
+def test_text_of_another_host_is_no_figure(tmp_path: Path, texts: Sequence[str]) -> None:
+    warnings = [f"{cell.name}: {text}" for cell, text in zip(CELLS, texts, strict=False)]
+    shown = notices(tmp_path, warnings)
+    causes = [one.text for one in (*shown.limiting, *shown.others)]
+    assert len(causes) == 2
+
+
+@pytest.mark.parametrize("figures", ["e ms, then - ms", "1.2.3 ms, then 4 ms", "1e999 ms, then 1e999 ms"])
+def test_a_change_of_a_host_whose_figures_are_damaged_is_shown_as_it_is(tmp_path: Path, figures: str) -> None:
+    warnings = [f"hosts changed during the trials: fsync app-{n} {figures}" for n in (1, 2)]
+    shown = notices(tmp_path, warnings)
+    (one,) = (*shown.limiting, *shown.others)
+    assert one.text.startswith("hosts changed during the trials: fsync")

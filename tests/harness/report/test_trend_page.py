@@ -196,3 +196,10 @@ def test_a_loss_that_is_not_known_is_no_pass(
     assert card.answer.startswith(answer) or answer.startswith(card.answer)
     (tile,) = [tile for tile in page.tiles if tile.label == "Lost updates"]
     assert tile.state == verdict
+
+
+def test_a_failed_check_of_a_scenario_that_this_version_does_not_have_excludes_its_cell(tmp_path: Path) -> None:
+    cell = Cell(scenario="of-a-later-version", requests=5)
+    failed = FindingRecord(scenario=cell.scenario, cell=cell.name, check="x", verdict="fail", detail="x")
+    run = light_run(tmp_path, "r", cells=(cell,), findings=[failed])
+    assert failed_cells(run) == {comparable_name(cell)}
