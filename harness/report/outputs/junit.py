@@ -54,7 +54,7 @@ def junit(page: Page, summary: RunSummary) -> str:
         rows = [row for row in summary.run.rows if row.cell.scenario == one.name]
         seconds = sum(row.figure("seconds") or 0.0 for row in rows)
         shown = "\n".join(
-            f"shown: {_name(f, one)}: {printable(f.detail)}" for f in one.findings if f.verdict == "shown"
+            printable(f"shown: {_name(f, one)}: {f.detail}") for f in one.findings if f.verdict == "shown"
         )
         suites.append((one.name, list(_of_scenario(one, summary)), shown, seconds))
     for number, (name, cases, output, seconds) in enumerate(suites):
@@ -119,13 +119,15 @@ def _name(finding: Finding, one: ScenarioSummary) -> str:
 
 def _named(cases: Sequence[Case]) -> list[tuple[str, Case]]:
     """Returns the cases with names of which none occurs twice: servers count equal ones as one."""
-    times: Counter[str] = Counter()
-    named = []
+    named: dict[str, Case] = {}
     for case in cases:
-        name = _token(case.name)
-        times[name] += 1
-        named.append((name if times[name] == 1 else f"{name} ({times[name]})", case))
-    return named
+        first = name = _token(case.name)
+        number = 1
+        while name in named:
+            number += 1
+            name = f"{first} ({number})"
+        named[name] = case
+    return list(named.items())
 
 
 def _suite(

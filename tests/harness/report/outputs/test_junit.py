@@ -150,3 +150,20 @@ def test_no_two_cases_have_the_same_name_and_the_versions_are_there(tmp_path: Pa
     assert properties["version postgresql"] == "15.13"
     assert properties["run"]
     assert properties["pgcrucible"]
+
+
+def test_a_name_with_a_number_of_its_own_stays_apart(tmp_path: Path) -> None:
+    findings = [found(CELL, name, "fail") for name in ("a (2)", "a", "a")]
+    root = document(store(tmp_path, [], findings, verdict="fail"))
+    names_of = [case.get("name") for case in root.iter("testcase") if case.get("classname") == CELL.scenario]
+    assert len(names_of) == len(set(names_of)) == 3
+
+
+@pytest.mark.parametrize("check", [HOSTILE, "\x00", "]]>"])
+def test_hostile_text_that_is_only_shown_is_valid_too(tmp_path: Path, check: str) -> None:
+    cell = replace(CELL, strategy=check)
+    run = store(tmp_path, [Made(cell=cell)], [found(cell, names.SLOWEST, "shown")])
+    run.manifest.findings[0] = run.manifest.findings[0].model_copy(update={"check": check, "detail": check})
+    output = "".join(one.text or "" for one in document(run).iter("system-out"))
+    assert output.count("shown: ") == 1
+    assert output.isprintable()
