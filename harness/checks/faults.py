@@ -18,6 +18,8 @@ from harness.text import plural
 
 ACCOUNTED_FOR = "perhaps_sent"
 """Key of `numbers`: the finding holds although a load host that was killed left no samples."""
+SURVIVED = "survived"
+"""Key of `numbers` of `healed`: the kinds of the faults that were seen to happen and of which nothing is left."""
 _KINDS = {
     names.NOTHING_LOST: ("lost",),
     names.NOTHING_DOUBLED: ("doubled",),
@@ -104,7 +106,9 @@ def _healed(cell: Cell, faults: Sequence[FaultRecord], planned: Sequence[Planned
     ]
     if len(faults) < len(planned):
         left.append(f"{len(planned) - len(faults)} of {plural(len(planned), 'planned fault')} left no record")
-    return finding(cell, names.HEALED, not left, "; ".join(left or [f"{name_of(one)}: {one.healed}" for one in faults]))
+    detail = "; ".join(left or [f"{name_of(one)}: {one.healed}" for one in faults])
+    survived = sorted({one.planned.fault for one in faults if one.seen and one.healed and not one.left})
+    return finding(cell, names.HEALED, not left, detail, **{SURVIVED: survived})
 
 
 def _availability(cell: Cell, seen: Availability, accounted: FaultAccount) -> Finding:

@@ -12,9 +12,10 @@ from typing import Literal
 
 from harness.analysis.trial_validity import unreplaced
 from harness.checks import names
+from harness.checks.faults import SURVIVED
 from harness.checks.finding import judged, worst
 from harness.model import Finding
-from harness.plan.fault_schedule import MIXED, QUICK
+from harness.plan.fault_schedule import QUICK
 from harness.record import TrialResult
 from harness.report.warning_groups import brief
 from harness.scenarios.scaling import WANTED
@@ -87,7 +88,10 @@ def _bounds(run: Run, findings: Sequence[Finding]) -> str:
 
 
 def _no_fault(findings: Sequence[Finding]) -> str:
-    """Why the faults that were seen to happen are not enough: one of each part of the tier is the least."""
+    """Why the faults that were seen to happen are not enough: one of each part of the tier is the least.
+
+    A cell names its fault; those of a mixed schedule are named by the finding that they were healed.
+    """
     seen = {
         finding.cell.split("fault=")[1].split(".")[0]
         for finding in findings
@@ -95,7 +99,9 @@ def _no_fault(findings: Sequence[Finding]) -> str:
     }
     if not seen:
         return "no fault was injected: no process, host or connection was stopped while the load ran"
-    missing = [fault for fault in QUICK if fault not in seen and MIXED not in seen]
+    for survived in (one.numbers.get(SURVIVED) for one in findings if one.check == names.HEALED):
+        seen.update(map(str, survived) if isinstance(survived, list) else ())
+    missing = [fault for fault in QUICK if fault not in seen]
     return f"not injected: {', '.join(missing)}; without them the criterion is not answered" if missing else ""
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from harness.checks import names
 from harness.checks.fault_recovery import check_no_failed_request
-from harness.checks.faults import check_faults
+from harness.checks.faults import SURVIVED, check_faults
 from harness.model import Finding
 from tests.support.fault_trials import AT_S, HEAL_S, FaultTrial, S, cell, planned, record, trial
 
@@ -35,6 +35,13 @@ def test_findings_count_the_faults_that_were_seen() -> None:
     assert {each.numbers["faults"] for each in findings(trial("app-kill")).values()} == {1}
     unseen = trial("app-kill", seen="", problem="the pid stayed 812")
     assert {each.numbers["faults"] for each in findings(unseen).values()} == {0}
+
+
+def test_healed_names_the_faults_that_were_seen_and_are_gone() -> None:
+    """A mixed schedule does not name them in its cell."""
+    assert findings(trial("app-kill"))[names.HEALED].numbers[SURVIVED] == ["app-kill"]
+    for doubt in ({"seen": ""}, {"healed": ""}, {"left": "not removed"}):
+        assert findings(trial("app-kill", **doubt))[names.HEALED].numbers[SURVIVED] == []
 
 
 def _lost(one: FaultTrial) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.checks.faults import SURVIVED
 from harness.model import Cell, Finding, Verdict
 from harness.report.criteria import CRITERIA, Answer, answers
 from harness.store.run_reader import Run
@@ -151,8 +152,40 @@ def test_reliability_is_not_measured_unless_a_fault_was_injected(tmp_path: Path,
 def test_reliability_needs_a_fault_of_each_part(tmp_path: Path) -> None:
     result = answer(RELIABLE, tmp_path, faults("app-kill", "lb-reload", "slow-network"))
     assert (result.state, result.because.split(";")[0]) == ("not measured", "not injected: db-crash")
-    assert answer(RELIABLE, tmp_path / "mixed", faults("mixed")).state == "pass"
-    assert answer(RELIABLE, tmp_path / "reduced", faults("mixed:0+3")).state == "not measured"
+
+
+@pytest.mark.parametrize(
+    ("survived", "state", "missing"),
+    [
+        (["app-kill", "db-crash", "lb-reload", "app-kill"], "pass", ""),
+        (["app-kill", "db-crash"], "not measured", "lb-reload"),
+        (
+            ["app-pause", "db-pause", "partition-db", "connections-gone"],
+            "not measured",
+            "app-kill, db-crash, lb-reload",
+        ),
+        (None, "not measured", "app-kill, db-crash, lb-reload"),
+        (5, "not measured", "app-kill, db-crash, lb-reload"),
+        ([["db-crash"], {}], "not measured", "app-kill, db-crash, lb-reload"),
+    ],
+    ids=["each part", "no load balancer", "nothing was killed", "stored before they were named", "a number", "tables"],
+)
+def test_a_mixed_schedule_counts_for_the_faults_that_it_had(
+    tmp_path: Path, survived: object, state: str, missing: str
+) -> None:
+    mixed = Cell(scenario="faults", mode="open", params={"fault": "mixed", "rate_share": 0.4})
+    numbers = {} if survived is None else {SURVIVED: survived}
+    healed = found(mixed, "healed", "pass", "active", faults=4, **numbers)
+    result = answer(RELIABLE, tmp_path, [*faults("mixed"), healed])
+    assert result.state == state
+    if missing:
+        assert result.because.startswith(f"not injected: {missing}; without them the criterion is not answered")
+
+
+def test_a_mixed_schedule_completes_the_faults_of_other_trials(tmp_path: Path) -> None:
+    mixed = Cell(scenario="faults", mode="open", params={"fault": "mixed:0+3", "rate_share": 0.4})
+    healed = found(mixed, "healed", "pass", "active", faults=2, **{SURVIVED: ["lb-reload", "db-pause"]})
+    assert answer(RELIABLE, tmp_path, [*faults("app-kill", "db-crash", "mixed:0+3"), healed]).state == "pass"
 
 
 def test_faults_that_were_not_seen_do_not_count(tmp_path: Path) -> None:
