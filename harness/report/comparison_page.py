@@ -28,7 +28,7 @@ from harness.text import plural
 
 WORST_FIRST = ("slower", "refused", "not judged", "no difference", "faster")
 MOST_LIMITS = 5
-"""Warnings on the first screen; the others are folded."""
+"""Warnings on the first screen besides those that take away the claims; the others are folded."""
 WORDS = (
     ("▲ ▼ ~ ?", "▲ faster, ▼ slower, ~ no difference is shown (not: there is none), ? not judged"),
     ("B / A", "the median of B over that of A; with several runs a side the geometric mean of the runs' medians"),
@@ -57,13 +57,14 @@ def build(
     cells = (row.cell for runs in sides.values() for run in runs for row in run.rows)
     named = named_cells(cells, scenarios)
     labels = _full_labels(named)
-    limits = list(dict.fromkeys(_limits(compared, labels)))
+    decisive = list(dict.fromkeys(_decisive(compared, labels)))
+    limits = [text for text in dict.fromkeys(_limits(compared, labels)) if text not in decisive]
     return CardsPage(
         title="comparison of " + ", ".join(f"{name} {_ids(runs)}" for name, runs in sides.items()),
         about=plural(len(compared), "comparison"),
         headline=_headline(sides, compared, labels),
         tiles=_tiles(compared),
-        limits=tuple(limits[:MOST_LIMITS]),
+        limits=(*decisive, *limits[:MOST_LIMITS]),
         cards=(
             *(card for one in compared for card in _cards(one, named, several=len(compared) > 1)),
             *within_cards(run for runs in sides.values() for run in runs),
@@ -95,14 +96,22 @@ def _lettered(text: str, name: str) -> str:
     return text if name == "B" else re.sub(r"\bB\b", name, text)
 
 
-def _limits(compared: Sequence[Compared], labels: Mapping[str, str]) -> Iterator[str]:
+def _decisive(compared: Sequence[Compared], labels: Mapping[str, str]) -> Iterator[str]:
+    """Returns what takes away all claims of a comparison: unlike environments, and machines not equally fast."""
     for one in compared:
         if one.comparison is None:
             continue
         if one.comparison.anyway:
             unlike = ", ".join(difference.fact for difference in one.differences if difference.forbids)
             yield f"A and {one.name} were compared although {unlike} differ (--anyway): this proves nothing"
-        for warning in dict.fromkeys([*one.comparison.moved, *one.comparison.warnings]):
+    for one in compared:
+        for moved in one.comparison.moved if one.comparison else ():
+            yield with_labels(_lettered(moved, one.name), labels)
+
+
+def _limits(compared: Sequence[Compared], labels: Mapping[str, str]) -> Iterator[str]:
+    for one in compared:
+        for warning in one.comparison.warnings if one.comparison else ():
             yield with_labels(_lettered(warning, one.name), labels)
 
 

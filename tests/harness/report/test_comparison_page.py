@@ -18,7 +18,7 @@ from harness.model import Cell
 from harness.plan.variants import parse_vary, varied_keys, with_variant
 from harness.report.cards_page import CardsPage, render
 from harness.report.comparison_facts import Compared
-from harness.report.comparison_page import build
+from harness.report.comparison_page import MOST_LIMITS, build
 from harness.report.page_model import Fold, Prose, Table
 from harness.store.manifest import VariantRecord
 from harness.store.run_reader import Run
@@ -109,6 +109,23 @@ def test_machines_that_were_not_equally_fast_are_the_first_limit(tmp_path: Path)
     page = page_of([a], [b])
     assert page.headline.word == "NOT JUDGED"
     assert "the machines were not equally fast" in page.limits[0]
+
+
+def test_what_takes_away_all_claims_of_any_comparison_is_never_folded(tmp_path: Path) -> None:
+    a = light_run(tmp_path, "a", canaries=canaries(4.0))
+    others = []
+    for name in "bcd":
+        run = light_run(tmp_path, name, canaries=canaries(8.0), rig=RIG.model_copy(update={"tls": True}))
+        run.manifest.status = "aborted"
+        run.manifest.findings = []
+        others.append(run)
+    page = page_of([a], *([one] for one in others), anyway=True)
+    proves_nothing = [text for text in page.limits if text.endswith("(--anyway): this proves nothing")]
+    moved = [text for text in page.limits if "the machines were not equally fast" in text]
+    assert [text.split(" were ")[0] for text in proves_nothing] == ["A and B", "A and C", "A and D"]
+    assert page.limits[:15] == (*proves_nothing, *moved)
+    assert {letter for letter in "BCD" for text in moved if f" in {letter}:" in text} == set("BCD")
+    assert 0 < len(page.limits[15:]) <= MOST_LIMITS
 
 
 def test_a_side_that_failed_its_checks_is_said_before_its_speed(tmp_path: Path) -> None:
