@@ -19,6 +19,8 @@ from harness.text import plural
 
 NEVER_VALID = Prose(paragraphs=("No run has a trial of this cell whose times count.",))
 MOST_FACTS = 4
+WORST_FIRST = ("slower", "faster")
+"""Verdicts of the changes that are claimed."""
 UNITS = {"rps": "requests/s", "p99_ms": "p99, ms"}
 
 
@@ -33,7 +35,12 @@ def cell_cards(source: TrendSource, named: Named) -> Iterator[Card]:
             continue
         claims = [(one, change) for one in series for change in one.changes if change.claimed]
         texts = "; ".join(said(source, one, change) for one, change in claims)
-        last: str = max(claims, key=lambda pair: pair[1].index)[1].row.verdict if claims else "no difference"
+        newest = max((change.index for _, change in claims), default=0)
+        last = min(
+            (change.row.verdict for _, change in claims if change.index == newest),
+            key=WORST_FIRST.index,
+            default="no difference",
+        )
         yield Card(
             name=label,
             anchor=f"cell-{place}",

@@ -66,6 +66,23 @@ def build(source: TrendSource, *, command: str, scenarios: Mapping[str, Scenario
 
 
 def _headline(source: TrendSource, named: Named) -> Headline:
+    """Returns what changed; first, where the newest run is no pass, that its figures do not count."""
+    about = _changes(source, named)
+    newest = source.runs[-1].manifest
+    if newest.status != "finished":
+        why, verdict = f"is {newest.status}, so only its finished trials count", "unknown"
+    elif newest.verdict != "pass":
+        why, verdict = f"has the verdict {newest.verdict}, so what failed in it does not count", newest.verdict
+    else:
+        return about
+    return Headline(
+        verdict=verdict,
+        word="FAILED CHECKS" if verdict == "fail" else "CHECKS NOT PASSED",
+        sentence=f"the newest run {source.runs[-1].run_id} {why}; {about.sentence}",
+    )
+
+
+def _changes(source: TrendSource, named: Named) -> Headline:
     claims = claims_of(source)
     most = max((one.judged for one in source.trend.series), default=0)
     if not is_enough(source):

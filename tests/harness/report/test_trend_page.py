@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -101,7 +102,9 @@ def test_a_failed_run_does_not_count_and_its_loss_is_shown(tmp_path: Path) -> No
     )
     runs.append(light_run(tmp_path, "bad", slower=0.2, verdict="fail", findings=[lost], started="2026-11-28T21:00:00Z"))
     page = page_of(runs)
-    assert page.headline.word == "NO CHANGE SHOWN"
+    assert (page.headline.verdict, page.headline.word) == ("fail", "FAILED CHECKS")
+    assert page.headline.sentence.startswith("the newest run bad has the verdict fail, ")
+    assert "no change is shown" in page.headline.sentence
     (card,) = [card for card in page.cards if card.name == "Lost updates"]
     assert (card.verdict, card.answer) == ("fail", "7 acknowledged writes were lost, first in run bad.")
     assert "run bad has the verdict fail" in page.limits
@@ -203,3 +206,34 @@ def test_a_failed_check_of_a_scenario_that_this_version_does_not_have_excludes_i
     failed = FindingRecord(scenario=cell.scenario, cell=cell.name, check="x", verdict="fail", detail="x")
     run = light_run(tmp_path, "r", cells=(cell,), findings=[failed])
     assert failed_cells(run) == {comparable_name(cell)}
+
+
+@pytest.mark.parametrize(
+    ("changed", "verdict"),
+    [({"verdict": "unknown"}, "unknown"), ({"verdict": "invalid"}, "invalid"), ({"status": "aborted"}, "unknown")],
+)
+@pytest.mark.parametrize("number", [2, 6])
+def test_a_newest_run_that_is_no_pass_is_the_headline(
+    tmp_path: Path, changed: dict[str, str], verdict: str, number: int
+) -> None:
+    runs = made(tmp_path, *[1.0] * number)
+    for name, value in changed.items():
+        setattr(runs[-1].manifest, name, value)
+    headline = page_of(runs).headline
+    assert (headline.verdict, headline.word) == (verdict, "CHECKS NOT PASSED")
+    assert headline.sentence.startswith(f"the newest run {runs[-1].run_id} ")
+
+
+def test_a_card_has_the_worst_verdict_of_the_newest_change(tmp_path: Path) -> None:
+    runs = made(tmp_path, *[1.0] * 6, *[1.25] * 6)
+    found = trend(list(map(data_of, runs)))
+    series = [
+        replace(one, changes=tuple(
+            replace(change, row=replace(change.row, verdict="faster")) if one.metric == metric else change
+            for change in one.changes
+        ))
+        for metric in ("rps",) for one in found.series
+    ]  # fmt: skip
+    for ordered in (series, series[::-1]):
+        source = TrendSource(rig="local", scenario="throughput", runs=tuple(runs), trend=replace(found, series=ordered))
+        assert build(source, command="./run report").cards[0].verdict == "slower"
