@@ -21,6 +21,8 @@ from harness.store.run_reader import Run, load_run
 from harness.text import nearest, printable, strict_json
 
 LETTERS = string.ascii_uppercase
+EXAMPLE = "example"
+"""Folder of the run that the checkout brings."""
 MOST_NAMED = 3
 """Runs whose ids are in the name of a page; more have a checksum."""
 
@@ -103,17 +105,29 @@ def run_trend_page(scenario: str, rig: str, *, out: str | None, as_json: bool = 
 
 
 def _stored_runs() -> tuple[list[Run], list[str]]:
-    """Returns the runs in the order of time, and a sentence for each folder that cannot be read."""
-    runs, unreadable = list[Run](), list[str]()
+    """Returns the runs in the order of time, and a sentence for each folder that is not among them.
+
+    A folder that cannot be read is not, nor is a copy: a run is one observation. The example that the checkout brings
+    is of another machine.
+    """
+    runs, unreadable = dict[str, Run](), list[str]()
     for path in sorted(stored.RESULTS.glob("*/run.yml")):
-        if path.parent.is_symlink() or path.parent.name.startswith("."):
+        if path.parent.is_symlink() or path.parent.name.startswith(".") or path.parent == stored.RESULTS / EXAMPLE:
             continue
         try:
-            runs.append(load_run(path.parent))
+            run = load_run(path.parent)
         except UsageError as error:
             reason = error.message.replace(f"{path.parent}/", "")
             unreadable.append(f"run {path.parent.name} could not be read: {printable(reason, 200)}")
-    return sorted(runs, key=lambda run: (run.manifest.started, run.run_id)), unreadable
+            continue
+        other = runs.get(run.run_id)
+        copy = run
+        if other is None or run.path.name == run.run_id:
+            runs[run.run_id], copy = run, other or run
+        if other is not None:
+            text = f"{copy.path.name} is another copy of run {run.run_id} and does not count"
+            unreadable.append(printable(text, 200))
+    return sorted(runs.values(), key=lambda run: (run.manifest.started, run.run_id)), unreadable
 
 
 def _has(run: Run, scenario: str) -> bool:

@@ -16,8 +16,10 @@ import yaml
 
 from harness.__main__ import CommandLine
 from harness.cli import runs
+from harness.cli.report_pages import run_trend_page
 from harness.compare import noise_floor_file
 from harness.compare.cells import comparable_name
+from harness.errors import UsageError
 from harness.model import Cell, Trial
 from harness.record import TrialResult
 from harness.rig import state
@@ -157,6 +159,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     running.write_text(running.read_text().replace("status: finished", "status: started"))
     (root / "future").mkdir()
     (root / "future" / "run.yml").write_text("format: 99\n")
+    shutil.copytree(root / "base", root / "base-copy")
     for name in ("example", "doctored"):
         shutil.copytree(ROOT / "results" / "example", root / name)
     samples = next((root / "doctored" / "samples").glob("001-main.csv"))
@@ -248,8 +251,23 @@ def test_a_trend_marks_other_environments_and_names_what_it_cannot_read(root: Pa
     assert "of environment b (◇) not compared with the newest" in page
     assert "run future could not be read: " in page
     assert "run noisy" not in page, "another rig"
+    assert "base-copy is another copy of run base and does not count" in page
+    placed = json.loads(answers["trend as JSON"].out)["runs"]
+    assert sum(run["run_id"] == "base" for run in placed) == 1, "a copy is no second observation"
     assert "did you mean 'throughput'?" in answers["trend of an unknown scenario"].err
     assert "rigs whose runs have it: local, noisy" in answers["trend of an unknown rig"].err
+
+
+def test_the_example_of_the_checkout_is_in_no_trend(
+    root: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(runs, "RESULTS", tmp_path)
+    shutil.copytree(ROOT / "results" / "example", tmp_path / "example")
+    with pytest.raises(UsageError, match="no stored run of rig 'local'"):
+        run_trend_page("throughput", "local", out=None, as_json=True)
+    shutil.copytree(root / "base", tmp_path / "base")
+    run_trend_page("throughput", "local", out=None, as_json=True)
+    assert [run["run_id"] for run in json.loads(capsys.readouterr().out)["runs"]] == ["base"]
 
 
 def test_a_recheck_prints_changed_verdicts(answers: dict[str, Ended]) -> None:
