@@ -45,6 +45,13 @@ def answers(rig: Rig, hosts: Sequence[Host], path: str = "/live") -> str:
     return f"{', '.join(host.name for host in hosts)}: GET {path} is 200"
 
 
+def mains(rig: Rig) -> Before:
+    """Returns the main processes of the service on all app hosts: `<host> <unit>` -> identity; "" where none runs."""
+    hosts = {host.name: host for host in rig.role("app")}
+    found = rig.each(rig.role("app"), lambda at: read_processes(rig, hosts[at.name], UNITS).mains)
+    return {f"{host} {unit}": identity for host, units in found.items() for unit, identity in units.items()}
+
+
 class AppKill(Fault):
     """kill -9 of all workers of an app host; systemd starts them again."""
 

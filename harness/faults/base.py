@@ -57,6 +57,14 @@ class Fault(Protocol):
         """Returns what shows that nothing of it is left, or an empty string as long as that does not. Polled."""
         ...
 
+    def restarted(self, rig: Rig, planned: PlannedFault, before: Before) -> Mapping[str, str]:
+        """Returns the hosts with a process that should have outlived the fault and did not, each with a sentence.
+
+        Asked once the fault is healed. Empty for a fault that ends processes, or of which that is not required.
+        """
+        del rig, planned, before
+        return {}
+
     def tidy(self, rig: Rig, planned: PlannedFault, before: Before) -> None:
         """Removes, once the load has ended, what is left and could not be removed without disturbing the tier.
 

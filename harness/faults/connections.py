@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from harness.errors import RigError
 from harness.fault_record import PlannedFault
-from harness.faults.app import answers
+from harness.faults.app import answers, mains
 from harness.faults.base import Before, Fault, nth
 from harness.faults.postgres_server import host_of, sql
 from harness.host_scripts import source
@@ -16,6 +16,8 @@ from harness.rig.rig import Rig
 
 HOLDER = "pgcrucible-fault"
 """The application name of the holder's sessions."""
+_SESSIONS = "sessions"
+"""Key of the number of sessions, beside the processes."""
 _COUNT = """
 SELECT count(*) FILTER (WHERE application_name = :'holder'), count(*) FILTER (WHERE usename = :'role')
 FROM pg_stat_activity
@@ -44,8 +46,8 @@ class ConnectionsGone(Fault):
         return [host_of(rig)]
 
     def before(self, rig: Rig, planned: PlannedFault) -> Before:
-        """Returns how many sessions the service has."""
-        return {"sessions": str(_count(rig)[1])}
+        """Returns how many sessions the service has, and its processes."""
+        return {_SESSIONS: str(_count(rig)[1]), **mains(rig)}
 
     def inject(self, rig: Rig, planned: PlannedFault, before: Before) -> None:
         """Starts the holder and waits until it has all connections."""
@@ -75,6 +77,15 @@ class ConnectionsGone(Fault):
     def healed(self, rig: Rig, planned: PlannedFault, before: Before) -> str:
         """Returns that every worker reaches the database, once no session of the holder is left."""
         return "" if _count(rig)[0] else answers(rig, rig.role("app"), "/health")
+
+    def restarted(self, rig: Rig, planned: PlannedFault, before: Before) -> Mapping[str, str]:
+        """Returns the app hosts whose service was started again: it has to recover without."""
+        now, hosts = mains(rig), dict[str, list[str]]()
+        for key, identity in before.items():
+            if key != _SESSIONS and identity and now.get(key) != identity:
+                host, unit = key.split(" ", 1)
+                hosts.setdefault(host, []).append(unit)
+        return {host: f"{host}: {', '.join(units)} restarted" for host, units in hosts.items()}
 
 
 def end_holder(rig: Rig) -> int:

@@ -141,6 +141,7 @@ class _Injector:
     def _inject(self, number: int, planned: PlannedFault, fault: Fault, hosts: Sequence[Host]) -> None:
         rig, limit_s = self._rig, fault.deadline_s
         self._note(number, hosts=tuple(host.name for host in hosts))
+        read_us = self._clock.now_us()
         try:
             before = Step("reading the state before it", lambda: fault.before(rig, planned)).result(STEP_S)
             opened = self._open.add(planned, before)
@@ -158,6 +159,8 @@ class _Injector:
         except Exception as error:  # noqa: BLE001  # it may have taken effect all the same: it is healed
             self._note(number, problem=f"the injection failed: {_reason(error)}")
         healed = self._heal(number, planned, fault, before)
+        if healed and type(fault).restarted is not Fault.restarted:
+            self._note_restarts(number, fault, before, read_us)
         if not injection.wait(STEP_S):  # what it does from now on is undone by the next `heal`
             left = f"the injection did not end within {limit_s + STEP_S:g} s"
             self._note(number, problem=left, left=left)
@@ -193,6 +196,20 @@ class _Injector:
         else:
             self._note(number, problem=f"not healed within {fault.deadline_s:g} s{why}")
         return bool(healed)
+
+    def _note_restarts(self, number: int, fault: Fault, before: Before, read_us: int) -> None:
+        """Adds to `helped` which processes restarted since `before` was read, except where another fault may have."""
+        record = self._records[number]
+        try:
+            look = Step("a look at the host", lambda: fault.restarted(self._rig, record.planned, before))
+            restarted = look.result(STEP_S)
+        except Exception as error:  # noqa: BLE001  # not known
+            self._note(number, helped=record.helped or f"{PERHAPS}whether it restarted was not read: {_reason(error)}")
+            return
+        others = [one for one in self._records if one is not record and one.injected_us is not None]
+        hit = {host for one in others if one.healed_us is None or one.healed_us >= read_us for host in one.hosts}
+        sentences = [sentence for host, sentence in restarted.items() if host not in hit]
+        self._note(number, helped="; ".join(filter(None, (record.helped, *sentences))))
 
     def _poll(
         self, look: Callable[[], str], deadline_s: float, ending: threading.Event | None = None

@@ -153,6 +153,33 @@ def test_help_that_a_later_heal_names_is_certain(rig: FakeRig) -> None:
     assert record.helped == "db-1: started it"
 
 
+class Restarts(FakeFault):
+    """Processes of these hosts do not outlive it."""
+
+    def __init__(self, *hosts: str, fails: Sequence[str] = ()) -> None:
+        super().__init__(fails=fails)
+        self._hosts = hosts
+
+    def restarted(self, rig: Rig, planned: PlannedFault, before: Before) -> Mapping[str, str]:
+        self._step("restarted")
+        return {host: f"{host}: the service restarted" for host in self._hosts}
+
+
+def test_processes_that_should_have_outlived_a_fault_are_help(rig: FakeRig) -> None:
+    (record,) = run(rig, [planned()], {"a": Restarts("app-1", "app-2")})
+    assert record.helped == "app-1: the service restarted; app-2: the service restarted"
+    assert run(rig, [planned()], {"a": Restarts()})[0].helped == ""
+    (record,) = run(rig, [planned()], {"a": Restarts(fails=["restarted"])})
+    assert record.helped.startswith(f"{PERHAPS}whether it restarted was not read: app-1: no answer")
+
+
+def test_a_restart_on_a_host_of_another_fault_is_its_own(rig: FakeRig) -> None:
+    """In a mixed schedule `app-kill` may restart a worker while the connections are gone."""
+    schedule = [planned(hold_s=0.5), planned("kill", at_s=0.1, host=1)]
+    records = run(rig, schedule, {"a": Restarts("app-1", "app-2"), "kill": FakeFault()})
+    assert [record.helped for record in records] == ["app-1: the service restarted", ""]
+
+
 def test_at_most_two_faults_are_active_and_one_on_each_host(rig: FakeRig) -> None:
     fault = FakeFault()
     records = run(rig, [planned(host=n, hold_s=0.1) for n in range(6)], {"a": fault})
