@@ -10,6 +10,7 @@ from harness.checks import names
 from harness.checks.fault_account import FaultAccount, account
 from harness.checks.fault_recovery import check_no_failed_request, check_recovery, check_rotation, name_of
 from harness.checks.finding import finding
+from harness.checks.request_end import check_end
 from harness.fault_record import FaultRecord, PlannedFault
 from harness.model import Cell, Finding, Verdict
 from harness.plan.fault_schedule import LASTING
@@ -36,9 +37,18 @@ _WORDS = {
 
 
 def check_faults(
-    cell: Cell, samples: Samples, evidence: Evidence, planned: Sequence[PlannedFault], *, dead: Collection[str] = ()
+    cell: Cell,
+    samples: Samples,
+    evidence: Evidence,
+    planned: Sequence[PlannedFault],
+    *,
+    timeout_s: float,
+    dead: Collection[str] = (),
 ) -> list[Finding]:
-    """All findings of a trial with faults. `dead`: the load hosts that were killed and left no samples."""
+    """All findings of a trial with faults.
+
+    `timeout_s`: of the clients. `dead`: the load hosts that were killed and left no samples.
+    """
     accounted, seen = account(samples, evidence, dead=dead), availability(samples, evidence.faults, lasting=LASTING)
     with_ids, with_ledger = any(samples.id), evidence.ledger is not None
     found = [
@@ -47,6 +57,7 @@ def check_faults(
         check_recovery(cell, evidence, seen),
         *check_rotation(cell, samples, evidence.faults),
         *check_no_failed_request(cell, samples, planned),
+        check_end(cell, samples, evidence.faults, timeout_s=timeout_s),
         *([_availability(cell, seen, accounted)] if seen else []),
     ]
     common: dict[str, object] = {"faults": sum(bool(fault.seen) for fault in evidence.faults)}

@@ -75,6 +75,7 @@ HEALED = "healed"
 RECOVERS = "recovers by itself"
 OUT_OF_ROTATION = "out of rotation"
 NO_FAILED_REQUEST = "no failed request"
+ENDED = "requests end in time"
 AVAILABILITY = "availability"
 ACCOUNTED = (NOTHING_LOST, NOTHING_DOUBLED, NOTHING_INVENTED, HONEST)
 """The checks that account for every request of a trial with faults."""

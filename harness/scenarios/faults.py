@@ -172,7 +172,7 @@ def check(measured: TrialRecord) -> Sequence[Finding]:
     if not planned:
         return check_counters(replace(measured, evidence=own))
     dead = _dead(measured.evidence)
-    findings = check_faults(cell, samples, measured.evidence, planned, dead=dead)
+    findings = check_faults(cell, samples, measured.evidence, planned, timeout_s=TIMEOUT_S, dead=dead)
     if not dead:
         findings += [
             check_final_value(cell, samples, own),
@@ -207,6 +207,7 @@ SCENARIO = Scenario(
         "requests succeed again by themselves: within 5 s of the instant at which PostgreSQL accepts connections",
         "a sick app host is out of rotation within 3 s, and back within 5 s of the heal",
         "restarting the app hosts one by one, and reloading HAProxy, fails no request",
+        "no request hangs until its client gives up",
         "longest time without a success, time until the rate is back, requests failed, p99 before, during and after "
         "(reported only)",
     ),

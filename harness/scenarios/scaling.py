@@ -207,9 +207,13 @@ def _judge_cpu_bound(trials: Sequence[TrialRecord], speedups: Mapping[int, Speed
     if not judged:
         return "shown", f"not judged: measured with none of {', '.join(map(str, WANTED))} hosts"
     required = ", ".join(f"{WANTED[n]}x with {n} hosts" for n in judged)
-    reached = {n: ratio.reaches(WANTED[n]) for n, ratio in judged.items() if ratio.interval or ratio.incomplete}
-    low = [n for n, enough in reached.items() if enough is False]
-    open_ones = [n for n, enough in reached.items() if enough is None]
+    reached = {
+        n: ratio.reaches(WANTED[n])
+        for n, ratio in judged.items()
+        if ratio.interval or ratio.measured >= INTERVAL_BLOCKS
+    }
+    low = [n for n, reaches in reached.items() if reaches is False]
+    open_ones = [n for n, reaches in reached.items() if reaches is None]
     if low:
         return "fail", f"required: {required}; not reached with {low[0]} hosts"
     if len(reached) < len(judged):

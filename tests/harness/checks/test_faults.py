@@ -14,6 +14,7 @@ from tests.support.fault_trials import AT_S, HEAL_S, FaultTrial, S, cell, planne
 
 
 def findings(doctored: FaultTrial, fault: str = "app-kill", **wanted: Any) -> dict[str, Finding]:
+    wanted = {"timeout_s": 30.0, **wanted}
     found = check_faults(cell(fault), doctored.samples, doctored.evidence, [planned(fault)], **wanted)  # type: ignore[arg-type]
     return {each.check: each for each in found}
 

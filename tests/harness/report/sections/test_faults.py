@@ -35,7 +35,8 @@ def made(of: Cell, faults: tuple[FaultRecord, ...]) -> Made:
 
 def findings(of: Cell, doctored: FaultTrial, faults: tuple[FaultRecord, ...]) -> list[Finding]:
     doctored.more = {"faults": faults}
-    return check_faults(of, doctored.samples, doctored.evidence, [planned(each.planned.fault) for each in faults])  # type: ignore[arg-type]
+    schedule = [planned(each.planned.fault) for each in faults]
+    return check_faults(of, doctored.samples, doctored.evidence, schedule, timeout_s=30.0)  # type: ignore[arg-type]
 
 
 def run_of(root: Path, **doctored: FaultTrial) -> Any:
