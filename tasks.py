@@ -121,6 +121,10 @@ def report(
             outputs.require_alone(option)
     if trend and (compare or run or anyway):
         raise UsageError("--trend is about all runs of a rig", hint="./run report --trend SCENARIO --rig NAME")
+    if json and out:
+        raise UsageError(
+            "--out does not go with --json", hint="--json prints and writes no page: ./run report … > FILE"
+        )
     if trend:
         run_trend_page(trend, rig or "local", out=out, as_json=json)
     elif compare:

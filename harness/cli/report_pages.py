@@ -10,6 +10,7 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from harness.cli import runs as stored
 from harness.cli.console import say
@@ -19,6 +20,9 @@ from harness.errors import InvalidMeasurement, RigError, UsageError
 from harness.store.files import write_atomically
 from harness.store.run_reader import Run, load_run
 from harness.text import nearest, printable, strict_json
+
+if TYPE_CHECKING:
+    from harness.report.comparison_facts import Compared
 
 LETTERS = string.ascii_uppercase
 EXAMPLE = "example"
@@ -58,8 +62,8 @@ def run_comparison_page(
             compared.append(Compared(name=letter, runs=tuple(runs), comparison=comparison, differences=unlike))
     done = [one.comparison for one in compared if one.comparison]
     if as_json:
-        found = [dataclasses.asdict(comparison) for comparison in done]
-        if found:
+        found = list(map(_as_data, compared))
+        if done or len(others) > 1:
             print(strict_json(found[0] if len(others) == 1 else found))
     else:
         for comparison in done:
@@ -71,6 +75,14 @@ def run_comparison_page(
             record_anyway(one.comparison, one.runs)
     if refused:
         raise refused[0]
+
+
+def _as_data(one: Compared) -> dict[str, object]:
+    """Returns a comparison as data; one that was refused with the reason and the differences of the environments."""
+    if one.comparison is not None:
+        return dataclasses.asdict(one.comparison)
+    unlike = [dataclasses.asdict(difference) for difference in one.differences]
+    return {"run_b": _ids(one.runs), "refused": one.refusal, "differences": unlike}
 
 
 def run_trend_page(scenario: str, rig: str, *, out: str | None, as_json: bool = False) -> None:

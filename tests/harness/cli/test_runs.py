@@ -112,6 +112,16 @@ CASES: dict[str, tuple[tuple[str, ...], int, str]] = {
     "trend of an unknown scenario": (
         ("report", "--trend", "througput"), 2, "no stored run of rig 'local' has trials of 'througput'",
     ),
+    "a page of a trend as JSON": (
+        ("report", "--trend", "throughput", "--json", "--out", "F"), 2, "--out does not go with --json",
+    ),
+    "a page of a comparison as JSON": (
+        ("report", "--compare", "base", "--compare", "same", "--json", "--out", "F"), 2, "--out does not go with",
+    ),
+    "three as JSON, one refused": (
+        ("report", "--compare", "base", "--compare", "elsewhere", "--compare", "slower", "--json"), 4,
+        "were measured in different environments",
+    ),
     "trend and compare": (("report", "--trend", "throughput", "--compare", "base"), 2, "--trend is about all runs"),
     "report as JSON": (("report", "--run", "slower", "--compare", "base", "--json"), 0, '"verdict": "slower"'),
     "empty": (("compare", "base", "empty"), 2, "no trials"),
@@ -233,6 +243,15 @@ def test_json_has_the_whole_comparison(answers: dict[str, Ended]) -> None:
     assert [row["metric"] for row in parsed["rows"]] == ["rps", "p50_ms", "p95_ms", "p99_ms"]
     assert parsed["tested"] == 4
     assert json.loads(answers["report as JSON"].out) == parsed
+
+
+def test_a_refused_side_is_in_the_list_with_the_reason(answers: dict[str, Ended]) -> None:
+    refused, done = json.loads(answers["three as JSON, one refused"].out)
+    assert set(refused) == {"run_b", "refused", "differences"}
+    assert refused["run_b"] == "elsewhere"
+    assert "different environments" in refused["refused"]
+    assert [one["fact"] for one in refused["differences"] if one["forbids"]] == ["settings.postgres.fsync"]
+    assert done["run_b"] == "slower"
 
 
 def test_a_page_of_a_comparison_is_beside_the_runs_and_names_a_refusal(root: Path, answers: dict[str, Ended]) -> None:
