@@ -106,9 +106,13 @@ def run_trend_page(scenario: str, rig: str, *, out: str | None, as_json: bool = 
     data = [replace(one, rows=[row for row in one.rows if row.cell.scenario == scenario]) for one in map(data_of, runs)]
     found = trend(data, wrong=wrong, floors=floors_of(*runs))
     if as_json:
-        series = [dataclasses.asdict(one) for one in found.series]
+        series = [
+            dataclasses.asdict(one)
+            | {"changes": [dataclasses.asdict(change) | {"claimed": change.claimed} for change in one.changes]}
+            for one in found.series
+        ]
         placed = [{"run_id": one.run.run_id, "environment": one.environment} for one in found.runs]
-        print(strict_json({"runs": placed, "series": series, "tested": found.tested}))
+        print(strict_json({"runs": placed, "series": series, "tested": found.tested, "unreadable": unreadable}))
         return
     source = TrendSource(rig=rig, scenario=scenario, runs=tuple(runs), trend=found, unreadable=tuple(unreadable))
     command = shlex.join(["./run", "report", "--trend", scenario, "--rig", rig])

@@ -35,11 +35,15 @@ class Notice:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Notices:
-    """`limiting`: what a reader of the first screen must know; `others`: the rest, folded to a count."""
+    """`limiting`: what a reader of the first screen must know; `others`: the rest, folded to a count.
+
+    The first `folded` of `others` limit a claim too; there is no room for them.
+    """
 
     limiting: tuple[Notice, ...] = ()
     others: tuple[Notice, ...] = ()
     skipped: tuple[tuple[str, str], ...] = ()
+    folded: int = 0
 
 
 def notices(summary: RunSummary, shown: Sequence[Tile], damage: Sequence[str]) -> Notices:
@@ -53,6 +57,7 @@ def notices(summary: RunSummary, shown: Sequence[Tile], damage: Sequence[str]) -
         limiting=tuple(limiting[:MOST_SHOWN]),
         others=(*limiting[MOST_SHOWN:], *others),
         skipped=tuple(manifest.skipped.items()),
+        folded=len(limiting[MOST_SHOWN:]),
     )
 
 

@@ -28,6 +28,7 @@ def as_data(page: Page, summary: RunSummary) -> Mapping[str, Any]:
     Numbers that are not finite are left to `text.strict_json`, which makes them null.
     """
     manifest = summary.run.manifest
+    others, folded = page.notices.others, page.notices.folded
     return {
         "schema": SCHEMA,
         "run": {
@@ -60,8 +61,8 @@ def as_data(page: Page, summary: RunSummary) -> Mapping[str, Any]:
             for criterion, answer in zip(CRITERIA, summary.answers, strict=True)
         ],
         "warnings": {
-            "limiting": [text for one in page.notices.limiting for text in one.warnings],
-            "others": [text for one in page.notices.others for text in one.warnings],
+            "limiting": [text for one in (*page.notices.limiting, *others[:folded]) for text in one.warnings],
+            "others": [text for one in others[folded:] for text in one.warnings],
         },
         "skipped": dict(page.notices.skipped),
         "scenarios": [_scenario(section, one) for section, one in zip(page.sections, summary.scenarios, strict=True)],

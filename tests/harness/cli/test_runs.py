@@ -272,9 +272,27 @@ def test_a_trend_marks_other_environments_and_names_what_it_cannot_read(root: Pa
     assert "run noisy" not in page, "another rig"
     assert "base-copy is another copy of run base and does not count" in page
     placed = json.loads(answers["trend as JSON"].out)["runs"]
+    parsed = json.loads(answers["trend as JSON"].out)
+    assert any("run future could not be read: " in text for text in parsed["unreadable"])
+    assert all(change["claimed"] is False or change["row"]["verdict"] in ("faster", "slower")
+               for one in parsed["series"] for change in one["changes"])  # fmt: skip
     assert sum(run["run_id"] == "base" for run in placed) == 1, "a copy is no second observation"
     assert "did you mean 'throughput'?" in answers["trend of an unknown scenario"].err
     assert "rigs whose runs have it: local, noisy" in answers["trend of an unknown rig"].err
+
+
+def test_a_trend_as_json_says_which_changes_are_claimed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(runs, "RESULTS", tmp_path)
+    for number in range(12):
+        slower = 1.0 if number < 6 else 1.25
+        light_run(tmp_path, f"r{number:02}", slower=slower, started=f"2026-11-28T20:{number:02}:00Z")
+    run_trend_page("throughput", "local", out=None, as_json=True)
+    parsed = json.loads(capsys.readouterr().out)
+    changes = {one["metric"]: one["changes"] for one in parsed["series"]}
+    assert [(change["index"], change["claimed"]) for change in changes["rps"]] == [(6, True)]
+    assert parsed["unreadable"] == []
 
 
 def test_the_example_of_the_checkout_is_in_no_trend(

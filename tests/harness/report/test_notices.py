@@ -144,3 +144,14 @@ def test_a_change_of_a_host_whose_figures_are_damaged_is_shown_as_it_is(tmp_path
     shown = notices(tmp_path, warnings)
     (one,) = (*shown.limiting, *shown.others)
     assert one.text.startswith("hosts changed during the trials: fsync")
+
+
+def test_data_has_every_limiting_warning_as_such_though_the_page_folds_some(tmp_path: Path) -> None:
+    texts = [f"{CELLS[0].name}: cause {word}" for word in ("one", "two", "three", "four")]
+    run = store(tmp_path, [Made(cell=cell) for cell in CELLS[:1]], warnings=[*texts, "harmless"])
+    summary = summarise(run)
+    page = build(summary)
+    assert len(page.notices.limiting) == 2
+    warnings = as_data(page, summary)["warnings"]
+    assert [text.rsplit(" ", 1)[1] for text in warnings["limiting"]] == ["one", "two", "three", "four"]
+    assert warnings["others"] == ["harmless"]
