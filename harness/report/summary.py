@@ -51,7 +51,7 @@ class CellSummary:
     medians: Mapping[str, float]
     spans: Mapping[str, tuple[float, float]]
     reasons: tuple[str, ...] = ()
-    """Why trials are invalid."""
+    """Why trials are invalid; not of those that were replaced, which decide nothing."""
     doubted: int = 0
     """Valid trials whose times are doubted: the load generator may have been the limit."""
 
@@ -153,7 +153,7 @@ def _cell(rows: Sequence[TrialResult], named: Labels, counted: Sequence[Finding]
         compared=None if lost is None else _compared(counted),
         medians={name: statistics.median(known) for name, known in values.items()},
         spans={name: (min(known), max(known)) for name, known in values.items()},
-        reasons=tuple(dict.fromkeys(row.reason or NO_REASON for row in rows if not row.valid)),
+        reasons=tuple(dict.fromkeys(row.reason or NO_REASON for row in unreplaced(rows))),
         doubted=len(valid) - len(timed),
     )
 

@@ -8,9 +8,11 @@ from html import escape
 from harness.text import printable
 
 _MARKS = re.compile(r"([\\`*_\[\]|~$])")
-"""What begins Markdown inside a line; `<`, `>` and `&` become entities, and no text begins a line."""
+"""What begins Markdown inside a line; `<`, `>` and `&` become entities. Text that begins a line: `line`."""
 _APART = "\u200b"
 """Zero width. GitHub makes mentions, references and links of finished text, where a backslash is gone."""
+_BEGINNING = re.compile(r"[-+#=\s]|\d+[.)]")
+"""What makes a heading, a list, a rule or code of the line that it begins; the marks inside a line are escaped."""
 _JOINED = re.compile(r"@(?=\w)|#(?=\d)|:(?=//)|\bGH-(?=\d)|\bwww(?=\.)", re.IGNORECASE)
 _ADDRESS = re.compile(r"\b(?:mailto|xmpp):", re.IGNORECASE)
 
@@ -37,6 +39,12 @@ def prose(text: object, *, most: int = 1000) -> str:
         return inline(text, most=most)
     texts = [inline(part, most=most) for part in parts]
     return "".join(f"<code>{one}</code>" if place % 2 else one for place, one in enumerate(texts))
+
+
+def line(text: object, *, most: int = 1000) -> str:
+    """Returns text like `prose` that may begin a line: it is a paragraph, whatever it begins with."""
+    shown = prose(text, most=most)
+    return _APART + shown if _BEGINNING.match(shown) else shown
 
 
 def in_html(text: object, *, most: int = 1000) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from harness.report.formatting import NOTHING, SYMBOLS, count, figure
-from harness.report.outputs.escaping import code_block, in_html, inline, prose
+from harness.report.outputs.escaping import code_block, in_html, inline, line, prose
 from harness.report.page import Page
 from harness.report.page_model import Line, Section
 from harness.report.run_summary import RunSummary
@@ -101,7 +101,7 @@ def _top(page: Page) -> Iterator[str]:
 
 def _end(page: Page) -> Iterator[str]:
     yield "<details><summary>Repeat it</summary>\n"
-    yield from (code_block(line, most=500) for line in page.reproduction[:5])
+    yield from (code_block(command, most=500) for command in page.reproduction[:5])
     yield "\nThe command of this run, as it was typed:\n"
     yield code_block(page.command)
     yield "\n</details>"
@@ -122,15 +122,15 @@ def _fill(cards: Sequence[tuple[_Card, Section, ScenarioSummary]], room: _Room) 
                 else:
                     card.left_out += 1
     for card, section, _ in cards:
-        answer = "\n\n".join(filter(None, (prose(section.answer), inline(section.common, most=400))))
+        answer = "\n\n".join(filter(None, (line(section.answer), line(section.common, most=400))))
         card.answer = _fitting(answer, room)
 
 
 def _against(lines: Iterable[Line], verdict: str) -> Iterator[str]:
-    for line in lines:
-        if line.verdict == verdict:
-            about = f" ({inline(line.about, most=200)})" if line.about else ""
-            yield f"- {_word(verdict)} **{inline(line.check, most=100)}**{about}: {prose(line.detail, most=2000)}"
+    for one in lines:
+        if one.verdict == verdict:
+            about = f" ({inline(one.about, most=200)})" if one.about else ""
+            yield f"- {_word(verdict)} **{inline(one.check, most=100)}**{about}: {prose(one.detail, most=2000)}"
 
 
 def _invalid(one: ScenarioSummary) -> Iterator[str]:
@@ -155,7 +155,7 @@ def _warnings(page: Page, room: _Room) -> str:
     lines = [f"- {SYMBOLS['warning']} {prose(one.text, most=500)}" for one in page.notices.others]
     for name, why in page.notices.skipped:
         lines.append(f"- {NOTHING} {inline(name, most=100)} was skipped: {prose(why, most=500)}")
-    shown = [line for line in lines if room.takes(line)]
+    shown = [one for one in lines if room.takes(one)]
     if not lines:
         return ""
     title = "; ".join(

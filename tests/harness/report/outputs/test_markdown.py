@@ -11,7 +11,7 @@ import pytest
 from markdown_it import MarkdownIt
 
 from harness.model import Finding
-from harness.report.outputs.escaping import code_block, in_html, inline, prose
+from harness.report.outputs.escaping import code_block, in_html, inline, line, prose
 from harness.report.outputs.markdown import MOST_BYTES, markdown
 from harness.report.page import build
 from harness.report.run_summary import summarise
@@ -203,6 +203,30 @@ def test_the_suite_fits_whole(tmp_path: Path) -> None:
 )
 def test_inline(text: str, expected: str) -> None:
     assert inline(text) == expected
+
+
+@pytest.mark.parametrize("text", ["# a", "- a", "+ a", "1. a", "12) a", "---", "===", "    a", "## a `b`"])
+def test_text_that_begins_a_line_stays_a_paragraph(text: str) -> None:
+    assert line(text) == "\u200b" + prose(text)
+    (block,) = MarkdownIt("gfm-like", {"linkify": False}).parse(line(text))[::3]
+    assert block.type == "paragraph_open"
+    assert line("plain 1. # -") == "plain 1. # -"
+
+
+def test_an_answer_that_begins_like_a_heading_is_none(tmp_path: Path) -> None:
+    run = store(tmp_path, [Made(cell=CELL)], [found(CELL, "# loud", "fail", "- x")], verdict="fail")
+    assert not [one for one in written(run).splitlines() if one.startswith("# ")]
+
+
+def test_the_reason_of_a_trial_that_was_replaced_is_not_listed(tmp_path: Path) -> None:
+    made = [
+        Made(cell=CELL, number=1, valid=False, reason="replaced later"),
+        Made(cell=CELL, number=1),
+        Made(cell=CELL, number=2, valid=False, reason="never replaced"),
+    ]
+    text = written(store(tmp_path, made, passing(CELL), verdict="invalid"))
+    assert "never replaced" in text
+    assert "replaced later" not in text
 
 
 def test_code_in_prose_html_and_fences() -> None:
