@@ -5,13 +5,17 @@ pgAdmin pins more than a hundred packages, some of them in other versions than t
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import os
 import platform
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from harness.errors import RigError
@@ -20,7 +24,7 @@ from harness.provision.play_events import Echo
 from harness.rig import machine_lock, state
 
 LOCK = state.ROOT / "requirements-pgadmin.lock"
-PREFIX = "pgadmin-"
+PREFIX, PARTIAL = "pgadmin-", ".partial"
 BUILDER = "setuptools"
 """Builds the packages that have no wheel; it is in the lock as well, and installed first."""
 VENV_S = 120.0
@@ -47,9 +51,9 @@ def install(echo: Echo) -> Path:
     if target.exists():
         return target
     state.CACHE.mkdir(exist_ok=True)
-    with machine_lock.held(f"pgAdmin's packages in {state.CACHE}", timeout_s=PIP_S):
+    with machine_lock.held(_lock(), timeout_s=PIP_S):
         if not target.exists():
-            partial = target.with_name(f"{target.name}.partial")
+            partial = target.with_name(f"{target.name}{PARTIAL}")
             shutil.rmtree(partial, ignore_errors=True)
             try:
                 _make(partial, echo)
@@ -57,6 +61,18 @@ def install(echo: Echo) -> Path:
             finally:
                 shutil.rmtree(partial, ignore_errors=True)
     return target
+
+
+@contextlib.contextmanager
+def unfinished() -> Iterator[set[Path]]:
+    """Yields the installations that another process makes; none begins meanwhile. One that was given up is not."""
+    lock = machine_lock.acquire(_lock())
+    with lock or contextlib.nullcontext():
+        yield set() if lock else set(state.CACHE.glob(f"{PREFIX}*{PARTIAL}"))
+
+
+def _lock() -> str:
+    return f"pgAdmin's packages in {state.CACHE}"
 
 
 def _make(partial: Path, echo: Echo) -> None:
@@ -87,12 +103,15 @@ def _pip(partial: Path, requirements: Path, log: Path, total: int, echo: Echo) -
     ]
     with (
         log.open("w", encoding="utf-8") as output,
-        subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT) as process,
+        subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+        ) as process,
     ):
         try:
             _follow(process, log, total, echo)
         except BaseException:
-            process.kill()
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)  # pip and the builds that it started
             raise
     if process.returncode:
         lines = log.read_text(encoding="utf-8", errors="replace").splitlines()

@@ -109,9 +109,26 @@ def address(name: str) -> str:
 
 
 def packages_in_use() -> set[Path]:
-    """Returns the environment in the cache that a pgAdmin of any rig runs in; empty where none runs."""
-    running = any(play_processes.processes(_folder(name), VARIABLE) for name in state.names())
-    return {packages.environment()} if running else set()
+    """Returns the environments in the cache that pgAdmins run in, which may be of former lock files.
+
+    The environment of the present lock file is among them where one starts, and has no program of it yet.
+    """
+    used = set[Path]()
+    for name in state.names():
+        pids = play_processes.processes(_folder(name), VARIABLE)
+        programs = [path for pid in pids if (path := _environment_of(pid))]
+        used |= set(programs or ([packages.environment()] if pids else []))
+    return used
+
+
+def _environment_of(pid: int) -> Path | None:
+    """Returns the environment whose Python the process runs; None for another program."""
+    try:
+        program = Path(os.fsdecode(Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[0]))
+    except OSError:
+        return None
+    found = program.parent.parent
+    return found if found.parent == state.CACHE and found.name.startswith(packages.PREFIX) else None
 
 
 def _start(rig: Rig, host: Host, installed: Path, *, port: int, tunnel: int, echo: Echo) -> PgAdmin:
@@ -226,9 +243,10 @@ def _folder(name: str) -> Path:
 
 def _stored_port(folder: Path) -> int | None:
     try:
-        return int((folder / "port").read_text(encoding="ascii"))
+        port = int((folder / "port").read_text(encoding="ascii"))
     except (OSError, ValueError):
         return None
+    return port if 0 < port < 2**16 else None
 
 
 def _url(port: int) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 from harness.errors import RigError, UsageError
 from harness.provision import image, qemu
 from harness.provision.inventory_model import Inventory
+from harness.provision.pgadmin import packages
 from harness.provision.pgadmin import server as pgadmin
 from harness.rig import state
 from harness.rig.state import RigState
@@ -59,14 +60,15 @@ def remove_unused_bases() -> None:
 
 def purge_cache(*, without: str = "") -> None:
     """Empties the cache except for the bases and pgAdmin in use; the bases of the rig `without` do not count."""
-    used = bases_in_use(without=without) | pgadmin.packages_in_use()
-    for path in state.CACHE.glob("*"):
-        if path.is_dir() and path not in used:
-            shutil.rmtree(path)
-        elif path.is_file():
-            path.unlink()
-    if state.CACHE.is_dir() and not used:
-        state.CACHE.rmdir()
+    with packages.unfinished() as unfinished:
+        used = bases_in_use(without=without) | pgadmin.packages_in_use() | unfinished
+        for path in state.CACHE.glob("*"):
+            if path.is_dir() and path not in used:
+                shutil.rmtree(path)
+            elif path.is_file():
+                path.unlink()
+        if state.CACHE.is_dir() and not used:
+            state.CACHE.rmdir()
 
 
 def boot_files(rig: RigState, machine: qemu.VirtualMachine) -> dict[str, str]:

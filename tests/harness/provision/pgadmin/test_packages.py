@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from harness.errors import RigError
 from harness.provision.pgadmin import packages
 from harness.rig import state
-from tests.support.pgadmin import quiet
+from tests.support.pgadmin import program, quiet
 
 NAMES = ("nothing", packages.BUILDER)
 
@@ -44,6 +45,33 @@ def test_a_pip_without_an_end_is_given_up(cache: Path, monkeypatch: pytest.Monke
     with pytest.raises(RigError, match=r"pip did not install pgAdmin within -1 s"):
         packages.install(quiet)
     assert list(cache.iterdir()) == []
+
+
+def test_the_builds_of_a_pip_that_is_given_up_end_with_it(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A shell that starts a child stands in for pip."""
+    child = tmp_path / "child"
+    python = program(
+        tmp_path / "python", f"#!/bin/sh\nsleep 1000 & echo $! > {child}.part; mv {child}.part {child}; wait\n"
+    )
+    monkeypatch.setattr(packages.sys, "executable", str(python))
+    requirements, log = tmp_path / "all.lock", tmp_path / "pip.log"
+    requirements.touch()
+
+    def give_up(*_: object) -> None:
+        while not child.exists():
+            time.sleep(0.02)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(packages, "_follow", give_up)
+    with pytest.raises(KeyboardInterrupt):
+        packages._pip(tmp_path, requirements, log, 1, quiet)
+    status = Path(f"/proc/{child.read_text().strip()}/stat")
+    deadline = time.monotonic() + 10
+    while status.exists() and status.read_text().split()[2] != "Z" and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert not status.exists() or status.read_text().split()[2] == "Z"
 
 
 def test_the_lock_pins_pgadmin_with_hashes() -> None:
