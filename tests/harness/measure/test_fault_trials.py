@@ -42,6 +42,7 @@ class FaultTarget(LocalTarget):
     """Injects by calling `hit` and heals by calling `heal`, at the planned instants."""
 
     hit: Callable[[], None] = staticmethod(lambda: None)
+    host = "db-1"
     seen = "seen"
     at_end: Callable[[], None] = staticmethod(lambda: None)
 
@@ -59,7 +60,7 @@ class FaultTarget(LocalTarget):
                 healed_us = round((time.time() - began_s) * 1e6)
                 records.append(
                     FaultRecord(
-                        planned=planned, hosts=("db-1",), injected_us=injected_us, healing_us=healed_us,
+                        planned=planned, hosts=(self.host,), injected_us=injected_us, healing_us=healed_us,
                         healed_us=healed_us, seen=self.seen, healed="healed", observed_us={"accepts": healed_us},
                     )
                 )  # fmt: skip
@@ -228,7 +229,7 @@ def test_a_load_host_that_is_killed_makes_its_trial_invalid_and_not_the_run(
     def kill() -> None:
         target.hosts[1].processes[-1].kill()
 
-    target.hit = kill
+    target.hit, target.host = kill, "load-2"
     run = go(target, tmp_path, cell("load-host-kill"))
     (row,) = run.rows
     assert row.validity == "broken"
