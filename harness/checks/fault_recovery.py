@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from harness.analysis.availability import BACK, Availability, FaultEffect
 from harness.checks import names
 from harness.checks.finding import finding
-from harness.fault_record import FaultRecord, PlannedFault
+from harness.fault_record import PERHAPS, FaultRecord, PlannedFault
 from harness.model import Cell, Finding, verdict_from
 from harness.plan.fault_schedule import KINDS
 from harness.record import Evidence, Samples
@@ -77,7 +77,8 @@ def _accepted_us(fault: FaultRecord) -> int | None:
 def _recovery(judged: _Judged, fault: FaultRecord, effect: FaultEffect, seen: Availability, *, alone: bool) -> None:
     name = name_of(fault)
     if fault.helped:
-        judged.failed.append(f"{name}: it needed help: {fault.helped}")
+        doubtful = fault.helped.startswith(PERHAPS)
+        (judged.doubtful if doubtful else judged.failed).append(f"{name}: it needed help: {fault.helped}")
         return
     if fault.healing_us is None:
         judged.doubtful.append(f"{name}: {fault.problem or 'when it was healed is not known'}")

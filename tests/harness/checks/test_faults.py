@@ -9,6 +9,7 @@ import pytest
 from harness.checks import names
 from harness.checks.fault_recovery import check_no_failed_request
 from harness.checks.faults import SURVIVED, check_faults
+from harness.fault_record import PERHAPS
 from harness.model import Finding
 from tests.support.fault_trials import AT_S, HEAL_S, FaultTrial, S, cell, planned, record, trial
 
@@ -117,6 +118,11 @@ def test_a_fault_that_was_not_seen_or_healed_fails(values: dict[str, Any], check
     found = findings(doctored)
     assert found[check].verdict == "fail"
     assert (values.get("problem") or values.get("left") or values["helped"]) in found[check].detail
+
+
+def test_help_that_is_not_certain_is_unknown() -> None:
+    found = findings(trial("app-kill", helped=f"{PERHAPS}an earlier attempt failed: no answer"))[names.RECOVERS]
+    assert (found.verdict, "an earlier attempt failed" in found.detail) == ("unknown", True)
 
 
 def test_a_planned_fault_without_a_record_fails() -> None:
