@@ -94,7 +94,7 @@ def _because(answer: Answer) -> str:
 def _of_scenario(one: ScenarioSummary, summary: RunSummary) -> Iterator[Case]:
     """Yields one case per check, and one about the validity of the trials."""
     for finding in judged(one.findings):
-        tag: Tag = {"pass": "", "fail": "failure"}.get(finding.verdict, "error")  # type: ignore[assignment]
+        tag: Tag = {"pass": "", "fail": "failure"}.get(finding.verdict, "error")  # type: ignore[assignment]  # a Tag each
         yield Case(
             name=_name(finding, one),
             tag=tag,

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -53,16 +50,6 @@ def test_without_a_server_it_is_not_measured(monkeypatch: pytest.MonkeyPatch) ->
     figure = sampler_overhead.wait_sampler_overhead()
     assert figure["value"] is None
     assert "no PostgreSQL server is installed" in figure["detail"]
-
-
-@pytest.fixture
-def scratch(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A folder for temporary folders that the server's user can read, unlike pytest's."""
-    folder = Path(tempfile.mkdtemp(prefix="pgcrucible-test-"))
-    folder.chmod(0o755)
-    monkeypatch.setattr(tempfile, "tempdir", str(folder))
-    yield folder
-    shutil.rmtree(folder)
 
 
 @pytest.fixture

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -51,16 +48,6 @@ def test_without_a_server_it_is_not_measured(monkeypatch: pytest.MonkeyPatch) ->
     figure = wait_causes.wait_cause_named(1)
     assert figure["value"] is None
     assert "no PostgreSQL server is installed" in figure["detail"]
-
-
-@pytest.fixture
-def scratch(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A folder for temporary folders that the server's user can read, unlike pytest's."""
-    folder = Path(tempfile.mkdtemp(prefix="pgcrucible-test-"))
-    folder.chmod(0o755)
-    monkeypatch.setattr(tempfile, "tempdir", str(folder))
-    yield folder
-    shutil.rmtree(folder)
 
 
 def test_a_real_injection_is_measured_or_gives_a_reason_and_leaves_nothing(monkeypatch, scratch: Path) -> None:
