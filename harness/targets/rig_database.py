@@ -53,7 +53,9 @@ class RigDatabase:
 
     def close(self) -> None:
         """Closes the connection; the next use opens another."""
-        self._connection = None
+        if self._connection is not None:
+            self._connection.close()  # first: psycopg's own `with` leaves it open where its COMMIT fails
+            self._connection = None
         with contextlib.suppress(psycopg.Error, OSError):
             self._stack.close()
 

@@ -78,3 +78,12 @@ def test_a_connection_that_was_lost_is_opened_again_for_a_reading(database: Data
         for _ in range(2):
             other.execute("SELECT pg_terminate_backend(%s, 5000)", [opened.connection.info.backend_pid])
             assert opened.one("SELECT 1") == (1,)
+
+
+def test_a_connection_that_waits_for_a_result_is_closed(database: Database) -> None:
+    """As after the end of its server process: psycopg's own `with` would fail to commit, and leave it open."""
+    opened = RigDatabase(lambda: psycopg.connect(database.dsn, autocommit=True), "db-1")
+    with opened:
+        connection = opened.connection
+        connection.pgconn.send_query(b"SELECT pg_sleep(60)")
+    assert connection.closed

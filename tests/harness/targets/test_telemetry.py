@@ -76,7 +76,8 @@ class LocalRig(Rig):
 
     @contextlib.contextmanager
     def database(self, limit_s: float = 60.0) -> Iterator[psycopg.Connection[Any]]:
-        with psycopg.connect(self.dsn, autocommit=True, application_name="pgcrucible") as connection:
+        connection = psycopg.connect(self.dsn, autocommit=True, application_name="pgcrucible")
+        with contextlib.closing(connection):
             yield connection
 
     def processes(self) -> list[subprocess.Popen[str]]:
