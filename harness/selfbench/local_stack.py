@@ -106,8 +106,8 @@ class _User(TypedDict, total=False):
 
 
 @contextlib.contextmanager
-def server(programs_at: Path, folder: Path) -> Iterator[Server]:
-    """Starts a new cluster in `folder`, with a role and the tables of the service."""
+def server(programs_at: Path, folder: Path, **settings: str) -> Iterator[Server]:
+    """Starts a new cluster in `folder`, with a role and the tables of the service; `settings` are the server's."""
     user = _User(user="postgres", group="postgres", extra_groups=[]) if os.geteuid() == 0 else _User()
     server = Server(port=_free_port(), password=secrets.token_urlsafe(18), bin=programs_at)
     home = folder / "server"
@@ -128,7 +128,7 @@ def server(programs_at: Path, folder: Path) -> Iterator[Server]:
     )  # fmt: skip
     if initdb.returncode:
         raise RigError("initdb failed", output=initdb.stderr[-2000:])
-    options = [f"-c{name}={value}" for name, value in _SETTINGS.items()]
+    options = [f"-c{name}={value}" for name, value in {**_SETTINGS, **settings}.items()]
     command = [str(programs_at / "postgres"), "-D", str(data), "-p", str(server.port), *options]
     with log.open("wb") as stderr:
         # a new session: Ctrl-C reaches this process, which stops the server

@@ -68,7 +68,7 @@ def test_blocks_that_an_error_ended_are_no_measurement(monkeypatch: pytest.Monke
 
     monkeypatch.setattr(sampler_overhead, "_blocks", blocks)
     with (
-        pytest.raises(RuntimeError, match="6 of 30 blocks: ValueError: the connection was lost"),
+        pytest.raises(RuntimeError, match="6 of 100 blocks: ValueError: the connection was lost"),
         sampler_overhead._switched(None, None, ratios),
     ):
         pass
