@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from harness.compare.cells import by_cell, comparable_name
-from tests.harness.compare.test_compare import closed, read, run, trial
+from tests.support.comparisons import closed, read, run, trial
 
 
 @pytest.mark.parametrize(

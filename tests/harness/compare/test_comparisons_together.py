@@ -8,7 +8,7 @@ import pytest
 
 from harness.compare.compare import compare
 from harness.compare.table import text
-from tests.harness.compare.test_compare import run, sides, simulated, verdicts
+from tests.support.comparisons import run, sides, simulated, verdicts
 
 
 def test_p_is_multiplied_by_the_number_of_comparisons() -> None:

@@ -7,8 +7,8 @@ import pytest
 from harness.compare.compare import Comparison, compare
 from harness.compare.gate import FailIf
 from harness.errors import CriterionFailed, InvalidMeasurement, UsageError
-from tests.harness.compare.test_compare import SLOW, closed, compared, offered, run, trial
 from tests.harness.compare.test_variants import blocks, opened, within
+from tests.support.comparisons import SLOW, closed, compared, offered, run, trial
 
 GATE = FailIf(share=0.05)
 FIVE = [trial(n) for n in range(5)]

@@ -15,7 +15,7 @@ from harness.compare import trend as module
 from harness.compare.cells import RunData, comparable_name
 from harness.compare.trend import Trend, TrendSeries, trend
 from harness.errors import InvalidMeasurement
-from tests.harness.compare.test_compare import LEVEL, MANIFEST, closed, run, trial
+from tests.support.comparisons import LEVEL, MANIFEST, closed, run, trial
 
 HOST = MANIFEST["rig"]["hosts"][0]
 

@@ -13,7 +13,7 @@ from harness.compare.rows import Row
 from harness.compare.variants import VariantComparison, blocks_of, compare_within
 from harness.errors import FormatError
 from harness.record import TrialResult
-from tests.harness.compare.test_compare import LEVEL, read, trial
+from tests.support.comparisons import LEVEL, read, trial
 
 
 def blocks(
