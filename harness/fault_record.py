@@ -54,7 +54,8 @@ class FaultRecord:
     """What may be left of it although it was seen to be healed: it was not removed, or its injection went on."""
     observed_us: Mapping[str, int] = field(default_factory=dict)
     """Instants that criteria need (harness/faults/observations.py): `out-of-rotation`, `in-rotation` (HAProxy's state
-    of the host), `accepts` (the database accepts connections again)."""
+    of the host, the second for good), `out-again` (it had been back), `watched-until` (end of that watch), `accepts`
+    (the database accepts connections again)."""
 
     def watched(self, what: str) -> bool:
         """Whether the states of `what`, `haproxy` or `postgres`, are complete, as far as the record has them."""

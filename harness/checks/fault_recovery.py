@@ -14,7 +14,8 @@ from harness.plan.fault_schedule import KINDS
 from harness.record import Evidence, Samples
 
 OUT_S, IN_S = 3.0, 5.0
-"""Longest time from the injection until a sick app host is out of rotation, and from the heal until it is back."""
+"""Longest time from the injection until a sick app host is out of rotation, and from the heal until it is back for
+good: until the load ends or another fault begins."""
 CLOCKS_S = 0.2
 """Longest time by which the clocks of HAProxy's host and of the controller may differ."""
 HELD_S = OUT_S + 1.0
@@ -143,25 +144,47 @@ def check_rotation(cell: Cell, samples: Samples, faults: Sequence[FaultRecord]) 
 
 def _rotation(judged: _Judged, fault: FaultRecord, samples: Samples, *, alone: bool) -> None:
     name, injected, healing = name_of(fault), fault.injected_us, fault.healing_us
-    out, back = fault.observed_us.get("out-of-rotation"), fault.observed_us.get("in-rotation")
+    out, back, again = map(fault.observed_us.get, ("out-of-rotation", "in-rotation", "out-again"))
+    failed = judged.failed if alone else judged.doubtful  # the other fault may be the reason
     if injected is None or healing is None:
         judged.doubtful.append(f"{name}: {fault.problem or 'it was not injected'}")
-    elif out is None:
+        return
+    early_s = (healing - min(filter(None, (back, again)), default=healing)) / 1e6
+    if out is None:
         _never_out(judged, fault, samples, injected, healing, alone=alone)
     elif out <= injected:
         judged.doubtful.append(f"{name}: it was out of rotation before the fault")
     elif (out_s := (out - injected) / 1e6) > OUT_S:
-        judged.failed.append(f"{name}: out of rotation after {out_s:.1f} s, limit {OUT_S:g} s")
+        failed.append(f"{name}: out of rotation after {out_s:.1f} s, limit {OUT_S:g} s")
+    elif early_s > CLOCKS_S and KINDS[fault.planned.fault].lasts:
+        failed.append(f"{name}: back in rotation {early_s:.1f} s before the heal")
     elif back is None:
-        judged.doubtful.append(f"{name}: out of rotation after {out_s:.1f} s, its return was not observed")
-    elif (back_s := (back - healing) / 1e6) < -CLOCKS_S and KINDS[fault.planned.fault].lasts:
-        (judged.failed if alone else judged.doubtful).append(
-            f"{name}: back in rotation {-back_s:.1f} s before the heal"
-        )
-    elif back_s > IN_S:
-        judged.failed.append(f"{name}: back in rotation {back_s:.1f} s after the heal, limit {IN_S:g} s")
+        _not_back(judged, fault, healing, again, alone=alone)
+    elif (back_s := (back - healing) / 1e6) > IN_S:
+        for_good, relapse = ("", "") if again is None else (" for good", _relapsed(again, healing))
+        failed.append(f"{name}: back in rotation{for_good} {back_s:.1f} s after the heal, limit {IN_S:g} s{relapse}")
+    elif not fault.watched("haproxy"):
+        judged.doubtful.append(f"{name}: not seen to stay in rotation: {fault.problem}")
     else:
         judged.told.append(f"{name}: out of rotation after {out_s:.1f} s, back {max(0.0, back_s):.1f} s after the heal")
+
+
+def _not_back(judged: _Judged, fault: FaultRecord, healing: int, again: int | None, *, alone: bool) -> None:
+    """The host did not come back, or left again: no longer watched than the limit, that is not known."""
+    name, until = name_of(fault), fault.observed_us.get("watched-until")
+    if until is None or not fault.watched("haproxy"):
+        judged.doubtful.append(f"{name}: its return to the rotation was not observed")
+        return
+    watched_s, relapse = (until - healing) / 1e6, "" if again is None else _relapsed(again, healing)
+    text = f"{name}: not back in rotation {watched_s:.1f} s after the heal"
+    if watched_s <= IN_S:
+        judged.doubtful.append(f"{text}, and no longer watched{relapse}")
+    else:
+        (judged.failed if alone else judged.doubtful).append(f"{text}, limit {IN_S:g} s{relapse}")
+
+
+def _relapsed(again: int, healing: int) -> str:
+    return f": it was back, and left again {max(0.0, (again - healing) / 1e6):.1f} s after"
 
 
 def _never_out(

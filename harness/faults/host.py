@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import socket
 from collections.abc import Mapping, Sequence
 
+from harness.errors import RigError
 from harness.fault_record import PlannedFault
 from harness.faults.app import answers
 from harness.faults.base import Before, Fault, nth
@@ -42,10 +44,7 @@ class HostDown(Fault):
 
     def before(self, rig: Rig, planned: PlannedFault) -> Before:
         """Returns the host's CPU limit, which a restart would change to the inventory's."""
-        host = rig.at(self.hosts(rig, planned)[0])
-        quota = host.run(["sh", "-c", _LIMIT], timeout_s=ANSWER_S).stdout.split()[:2]
-        limited = len(quota) == 2 and quota[0] not in ("max", "-1")
-        return {_LIMITED: str(int(quota[0]) / int(quota[1])) if limited else ""}
+        return {_LIMITED: _limit(rig, self.hosts(rig, planned)[0])}
 
     def inject(self, rig: Rig, planned: PlannedFault, before: Before) -> None:
         """See Fault."""
@@ -70,11 +69,24 @@ class HostDown(Fault):
         return None
 
     def healed(self, rig: Rig, planned: PlannedFault, before: Before) -> str:
-        """Returns that the host accepts SSH and its service answers."""
-        host = self.hosts(rig, planned)[0]
-        rig.at(host).run(["true"], timeout_s=ANSWER_S)
+        """Returns that the host accepts SSH and its service answers. Raises RigError where its CPU limit changed."""
+        host, now = self.hosts(rig, planned)[0], _limit(rig, self.hosts(rig, planned)[0])
+        limit = before.get(_LIMITED, now)
+        if bool(now) != bool(limit) or (now and not math.isclose(float(now), float(limit), rel_tol=0.01)):
+            raise RigError(f"{host.name}: its CPU limit is {_cores(now)}, before the fault: {_cores(limit)}")
         service = answers(rig, [host])
         return service and f"{host.name} accepts SSH; {service}"
+
+
+def _limit(rig: Rig, host: Host) -> str:
+    """Returns the host's CPU limit in cores; empty where it has none."""
+    quota = rig.at(host).run(["sh", "-c", _LIMIT], timeout_s=ANSWER_S).stdout.split()[:2]
+    limited = len(quota) == 2 and quota[0] not in ("max", "-1")
+    return str(int(quota[0]) / int(quota[1])) if limited else ""
+
+
+def _cores(limit: str) -> str:
+    return f"{float(limit):g} cores" if limit else "none"
 
 
 FAULTS: Mapping[str, Fault] = {"host-down": HostDown()}

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import Self
 
 from harness.fault_record import FaultRecord, PlannedFault
-from harness.faults.observations import accepts, rotation
+from harness.faults.observations import WATCHED, accepts, rotation
 from harness.faults.state_watch import StateWatch
 from harness.faults.trial_clock import TrialClock
 from harness.model import Host
@@ -26,7 +26,7 @@ class Observer:
 
     def __init__(self, rig: Rig, schedule: Sequence[PlannedFault], clock: TrialClock) -> None:
         kinds = [KINDS.get(planned.fault, NONE) for planned in schedule]
-        self._apps = {host.name for host in rig.role("app")}
+        self._clock, self._apps = clock, {host.name for host in rig.role("app")}
         self._rotation = StateWatch(rig, "haproxy", clock) if any(kind.rotation for kind in kinds) else None
         accepting = any(kind.first_success_s is not None for kind in kinds)
         self._accepts = StateWatch(rig, "postgres", clock) if accepting else None
@@ -61,17 +61,18 @@ class Observer:
 
     def observed(self, records: Sequence[FaultRecord]) -> Iterator[tuple[str, dict[str, int]]]:
         """Returns for each record what could not be observed, as a sentence, and the instants that were."""
+        end_us = self._clock.now_us()
         for record in records:
+            until_us = _next_injection(record, records) or end_us
             kind, instants, problems = KINDS.get(record.planned.fault, NONE), dict[str, int](), list[str]()
             if record.injected_us is not None and kind.rotation and self._rotation:
                 problems.append(self._rotation.problem)
                 states = self._rotation.states()
                 for app in (name for name in record.hosts if name in self._apps):
-                    instants |= rotation(states, app, record.injected_us, _next_injection(record, records))
+                    instants |= rotation(states, app, record.injected_us, until_us) | {WATCHED: until_us}
             if record.injected_us is not None and kind.first_success_s is not None and self._accepts:
                 problems.append(self._accepts.problem)
                 states = self._accepts.states()
-                until_us = _next_injection(record, records)
                 instants |= accepts(states, record.injected_us, record.healing_us, until_us)
             yield "; ".join(filter(None, problems)), instants
 

@@ -297,6 +297,54 @@ def test_a_host_is_not_back_before_it_is_well() -> None:
     assert verdicts(beside, "partition-db")[names.OUT_OF_ROTATION] == "unknown"
 
 
+def test_a_host_that_flaps_while_it_is_sick_is_back_too_soon() -> None:
+    observed = _rotated(1, 1) | {"out-again": round((HEAL_S - 1.5) * S)}
+    found = findings(trial("partition-db", observed_us=observed), "partition-db")[names.OUT_OF_ROTATION]
+    assert (found.verdict, found.detail) == ("fail", "partition-db on app-1: back in rotation 1.5 s before the heal")
+    assert verdicts(trial("app-kill", observed_us=observed))[names.OUT_OF_ROTATION] == "pass", "systemd started it"
+
+
+@pytest.mark.parametrize(
+    ("back_s", "again_s", "until_s", "verdict", "detail"),
+    [
+        (4.0, 2.0, 9.0, "pass", "out of rotation after 1.0 s, back 4.0 s after the heal"),
+        (8.2, 7.0, 9.0, "fail", "for good 8.2 s after the heal, limit 5 s: it was back, and left again 7.0 s after"),
+        (None, 7.0, 9.0, "fail", "not back in rotation 9.0 s after the heal, limit 5 s: it was back, and left again"),
+        (None, 2.0, 4.0, "unknown", "not back in rotation 4.0 s after the heal, and no longer watched"),
+        (None, None, 9.0, "fail", "not back in rotation 9.0 s after the heal, limit 5 s"),
+        (None, None, 4.9, "unknown", "not back in rotation 4.9 s after the heal, and no longer watched"),
+    ],
+)
+def test_a_host_is_back_when_it_stays_back(
+    back_s: float | None, again_s: float | None, until_s: float, verdict: str, detail: str
+) -> None:
+    seconds = {"in-rotation": back_s, "out-again": again_s, "watched-until": until_s}
+    observed = {"out-of-rotation": round((AT_S + 1) * S)}
+    observed |= {name: round((HEAL_S + value) * S) for name, value in seconds.items() if value is not None}
+    doctored = trial("app-pause", observed_us=observed)
+    found = findings(doctored, "app-pause")[names.OUT_OF_ROTATION]
+    assert (found.verdict, detail in found.detail) == (verdict, True), found.detail
+    doctored.more["faults"] += (record("db-pause", observed_us={}),)
+    beside = findings(doctored, "app-pause")[names.OUT_OF_ROTATION]
+    assert beside.verdict == ("unknown" if verdict == "fail" else verdict), "the other fault may have caused it"
+
+
+def test_a_host_that_leaves_late_beside_another_fault_is_unknown() -> None:
+    """A database that is stopped takes every app host out of rotation, the killed one too, long after its kill."""
+    late = {"observed_us": _rotated(3.5, 1)}
+    assert verdicts(trial("app-kill", **late))[names.OUT_OF_ROTATION] == "fail"
+    beside = trial("app-kill", **late)
+    beside.more["faults"] += (record("db-pause", observed_us={}),)
+    assert verdicts(beside)[names.OUT_OF_ROTATION] == "unknown"
+
+
+def test_a_host_that_is_back_may_leave_again_when_the_watch_is_lost() -> None:
+    problem = "lb-1: haproxy was not watched: no line for 10 s"
+    found = findings(trial("app-pause", observed_us=_rotated(1, 1), problem=problem), "app-pause")
+    assert found[names.OUT_OF_ROTATION].verdict == "unknown"
+    assert "haproxy was not watched" in found[names.OUT_OF_ROTATION].detail
+
+
 def test_a_host_that_was_out_before_the_fault_says_nothing() -> None:
     found = findings(trial("app-pause", observed_us=_rotated(0, 1)), "app-pause")[names.OUT_OF_ROTATION]
     assert found.verdict == "unknown"

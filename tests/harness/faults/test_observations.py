@@ -28,8 +28,23 @@ UP, DOWN, HALF = (
         ),
         pytest.param(
             [(0, UP), (15, DOWN), (20, UP), (25, DOWN), (40, UP)],
-            {"out-of-rotation": 15, "in-rotation": 40},
+            {"out-of-rotation": 15, "in-rotation": 40, "out-again": 25},
             id="it flaps",
+        ),
+        pytest.param(
+            [(0, UP), (15, DOWN), (20, UP), (25, HALF), (30, UP), (35, DOWN), (40, UP)],
+            {"out-of-rotation": 15, "in-rotation": 40, "out-again": 25},
+            id="it flaps twice, first one worker",
+        ),
+        pytest.param(
+            [(0, UP), (15, DOWN), (20, UP), (25, DOWN)],
+            {"out-of-rotation": 15, "out-again": 25},
+            id="it is back and leaves for good",
+        ),
+        pytest.param(
+            [(0, UP), (15, DOWN), (20, UP), (25, None), (30, UP)],
+            {"out-of-rotation": 15, "in-rotation": 20},
+            id="HAProxy did not answer after it was back",
         ),
         pytest.param([(0, UP), (15, None), (16, UP)], {}, id="HAProxy did not answer"),
         pytest.param([(0, UP), (15, DOWN), (60, UP)], {"out-of-rotation": 15}, id="a later fault begins at 50"),
