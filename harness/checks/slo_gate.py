@@ -32,7 +32,7 @@ class SloGate:
         that omits stalls can break its bound, but a bound that it holds is not judged by it: the open cell at a share
         of its rate does that, or else nothing does.
         """
-        if not row.figures or row.cell.params.get("control"):
+        if row.figure("sent") is None or row.cell.params.get("control"):
             return None
         results = self.slo.results(row.figures)
         usable = [one for one in results if row.valid and (row.times_valid or one.bound.metric == ERRORS)]

@@ -165,7 +165,8 @@ def answers(run: Run) -> tuple[Answer, ...]:
 def answer(criterion: Criterion, run: Run, findings: Sequence[Finding]) -> Answer:
     """Returns the answer of `findings`: the stored ones, or those of a new evaluation of the samples."""
     on_sqlite = {row.cell.name for row in run.rows if row.cell.backend != "postgres"} if criterion.postgres_only else ()
-    covered = tuple(f for f in judged(findings) if criterion.covers(f) and f.cell not in on_sqlite)
+    about = (f for f in judged(findings) if f.check != names.SLO)  # a limit of the user, which no criterion is about
+    covered = tuple(f for f in about if criterion.covers(f) and f.cell not in on_sqlite)
     state, because = next(_states(criterion, run, covered))
     return Answer(title=criterion.title, state=state, because=because, findings=covered)
 

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.analysis.bottleneck import with_bottlenecks
-from harness.checks.evaluate import evaluate
+from harness.measure.judge import judge
 from harness.model import Finding
 from harness.scenarios import SCENARIOS
 from harness.store.run_reader import Run, find_run, load_run
@@ -29,4 +28,4 @@ def run(request: pytest.FixtureRequest) -> Run:
 @pytest.fixture(scope="session")
 def findings(run: Run) -> list[Finding]:
     """The findings that the current checks make of the stored samples and evidence."""
-    return evaluate(SCENARIOS, with_bottlenecks(run.records(), run.telemetry_totals(), run.roles))
+    return judge(run, SCENARIOS)

@@ -18,7 +18,7 @@ from harness.plan.scenario import Scenario
 from harness.record import Evidence, TrialRecord, TrialResult
 
 CELL = Cell(scenario="s", mode="open", rate=100.0)
-FIGURES = {"p99_ms": 40.0, "max_ms": 90.0, "p999_ms": None, "ok": 1000.0, "fail": 0.0, "unknown": 0.0}
+FIGURES = {"sent": 1000.0, "p99_ms": 40.0, "max_ms": 90.0, "p999_ms": None, "ok": 1000.0, "fail": 0.0, "unknown": 0.0}
 SECONDS = [
     {"second": 3.0, "p99_ms": 30.0, "ok": 100.0, "fail": 0.0, "unknown": 0.0},
     {"second": 4.0, "p99_ms": 71.0, "ok": 98.0, "fail": 2.0, "unknown": 0.0},
@@ -103,7 +103,8 @@ def test_the_open_cell_at_a_share_of_the_rate_judges_the_latency_in_place_of_the
 def test_what_is_not_gated() -> None:
     gate = SloGate(slo=Slo.parse("slo", "p99:1ms"), seconds={})
     assert gate.check(row(replace(CELL, params={"control": True}))) is None
-    assert gate.check(TrialResult(trial=row().trial, figures={})) is None
+    for stored in ({}, dict.fromkeys(FIGURES)):  # as measured, and as a table of a run has it
+        assert gate.check(TrialResult(trial=row().trial, figures=stored)) is None, "no request was sent"
 
 
 def test_the_worst_trial_of_a_cell_gates_the_run() -> None:

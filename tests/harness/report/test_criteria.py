@@ -78,6 +78,13 @@ def test_one_cell_that_does_not_pass_is_the_answer(tmp_path: Path, verdict: str)
     assert (result.state, result.because) == (verdict, "concurrent-writes, acknowledged: 999 of 1,000")
 
 
+def test_a_limit_of_the_user_is_no_part_of_an_answer(tmp_path: Path) -> None:
+    """Half of the requests of a deadlock fail on purpose."""
+    cell = Cell(scenario="deadlocks")
+    judged = [found(cell, "one victim per pair"), found(cell, "SLO", "fail", detail="errors 35%, above 0.1%")]
+    assert answer(DEADLOCKS, tmp_path, judged).state == "pass"
+
+
 def test_lost_update_in_any_scenario_fails(tmp_path: Path) -> None:
     bad = found(Cell(scenario="throughput"), "final value", "fail", "1 lost updates", lost=1)
     assert answer(LOST, tmp_path, [*passing(concurrent()), bad]).state == "fail"
