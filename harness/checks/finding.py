@@ -31,6 +31,18 @@ def judged(findings: Iterable[Finding]) -> list[Finding]:
     return [one for one in findings if one.verdict != "shown"]
 
 
+def discredits(one: Finding) -> bool:
+    """Whether the figures of the finding's cell mean nothing: it fails, and not for being slow.
+
+    Else a comparison would leave out the slow ones, which it is made to find.
+    """
+    slow = one.check in names.ABOUT_SPEED or one.check.startswith(_SPEED_RATIOS)
+    return one.verdict == "fail" and not slow
+
+
+_SPEED_RATIOS = tuple(name.split("{")[0] for name in (names.SPEED_UP, names.TIME_RATIO))
+
+
 def losses(findings: Iterable[Finding]) -> int | None:
     """The lost updates of a cell by its findings that count them; None where it is not known.
 

@@ -102,6 +102,9 @@ POOL_LIMIT = "throughput within the pool's limit"
 SPEED_UP = "speed-up {} hosts"
 SPEED_UP_CPU = "cpu-bound speed-up"
 
+ABOUT_SPEED = (SLO, CAPACITY, SPEED_UP_CPU, QUICK_IN_TIME, QUICK_IN_TIME_ALONE)
+"""Checks that fail where the service is slow or refuses too much. Those of SPEED_UP and TIME_RATIO do too."""
+
 # scenario sqlite-vs-postgres
 CLAIM = "claim: "
 """Before the name of the claim."""

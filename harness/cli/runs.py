@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from harness.analysis.trial_validity import unreplaced
 from harness.checks.evaluate import verdict_of
-from harness.checks.finding import judged
+from harness.checks.finding import discredits, judged
 from harness.cli.configured import runs_folder
 from harness.cli.console import complain, say
 from harness.compare import noise_floor_file
@@ -164,7 +164,9 @@ def compare_stored(
     from harness.compare.compare import compare
 
     side_a, side_b = (list(map(data_of, side)) for side in (runs_a, runs_b))
-    return compare(side_a, side_b, anyway=anyway, floors=floors_of(*runs_a, *runs_b), comparisons=comparisons)
+    wrong = {run.run_id: failed_cells(run) for run in (*runs_a, *runs_b)}
+    floors = floors_of(*runs_a, *runs_b)
+    return compare(side_a, side_b, anyway=anyway, floors=floors, wrong=wrong, comparisons=comparisons)
 
 
 def data_of(run: Run) -> RunData:
@@ -180,8 +182,8 @@ def floors_of(*runs: Run) -> dict[str, dict[str, float]]:
 
 
 def failed_cells(run: Run) -> set[str]:
-    """Returns the cells whose figures mean nothing, by comparable name."""
-    bad = [finding for finding in run.findings if finding.verdict == "fail"]
+    """Returns the cells whose figures mean nothing, by comparable name: a check failed, and not for being slow."""
+    bad = list(filter(discredits, run.findings))
     together = {name for name, scenario in SCENARIOS.items() if scenario.judges_together}
     failed = {f.scenario if f.scenario in together else f.cell for f in bad}
     return {comparable_name(row.cell) for row in run.rows if failed & {row.cell.name, row.cell.scenario}}

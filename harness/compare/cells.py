@@ -7,7 +7,7 @@ median of the rest of a damaged file would look like any other.
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from harness.analysis.trial_validity import never_steady
@@ -34,14 +34,15 @@ class CellFigures:
     """The figures by metric of a cell's trials with valid times, and the number of such trials.
 
     `refused`: the share of the requests that were not acknowledged, one value per trial. `unsteady`: there is none
-    left, because no trial was in a steady state. `claimed`: the metrics whose differences can be claimed; `offered`:
-    requests per second that each trial was offered, where the run decided that.
+    left, because no trial was in a steady state; `wrong`: because the cell failed a check. `claimed`: the metrics whose
+    differences can be claimed; `offered`: requests per second that each trial was offered, where the run decided that.
     """
 
     values: Mapping[str, Sequence[float]]
     valid: int
     refused: Sequence[float]
     unsteady: bool = False
+    wrong: bool = False
     claimed: frozenset[str] = frozenset()
     offered: Sequence[float] = ()
 
@@ -55,8 +56,11 @@ def is_claimed(cell: Cell, metric: str) -> bool:
     return cell.mode == "closed" if metric == "rps" else not cell.omits_stalls
 
 
-def by_cell(run: RunData, metrics: Iterable[str]) -> dict[str, CellFigures]:
-    """Returns the cells of a run in the order of their first trial. Raises FormatError for an impossible figure."""
+def by_cell(run: RunData, metrics: Iterable[str], wrong: Collection[str] = ()) -> dict[str, CellFigures]:
+    """Returns the cells of a run in the order of their first trial. Raises FormatError for an impossible figure.
+
+    `wrong`: comparable names of cells that failed a check; none of their trials counts.
+    """
     grouped: dict[str, list[TrialResult]] = {}
     for row in run.rows:
         grouped.setdefault(comparable_name(row.cell), []).append(row)
@@ -64,7 +68,7 @@ def by_cell(run: RunData, metrics: Iterable[str]) -> dict[str, CellFigures]:
     for name, rows in grouped.items():
         timed = [row for row in rows if row.times_valid]
         unsteady = never_steady(timed)
-        valid = [] if unsteady else timed
+        valid = [] if unsteady or name in wrong else timed
         values = {
             metric: [
                 figure
@@ -81,18 +85,24 @@ def by_cell(run: RunData, metrics: Iterable[str]) -> dict[str, CellFigures]:
             valid=len(valid),
             refused=refused,
             unsteady=unsteady,
+            wrong=name in wrong,
             claimed=frozenset(metric for metric in values if is_claimed(rows[0].cell, metric)),
             offered=[row.cell.rate for row in valid if row.cell.rate_share is not None and row.cell.rate],
         )
     return cells
 
 
-def by_run(runs: Sequence[RunData], metrics: Iterable[str]) -> dict[str, CellFigures]:
-    """Returns the cells of several runs, each run one observation: the median of its trials; `valid` counts runs."""
+def by_run(
+    runs: Sequence[RunData], metrics: Iterable[str], wrong: Mapping[str, Collection[str]]
+) -> dict[str, CellFigures]:
+    """Returns the cells of several runs, each run one observation: the median of its trials; `valid` counts runs.
+
+    `wrong`: run id -> cells that failed a check in that run.
+    """
     metrics = tuple(metrics)
     found: dict[str, list[CellFigures]] = {}
     for run in runs:
-        for name, figures in by_cell(run, metrics).items():
+        for name, figures in by_cell(run, metrics, wrong.get(run.run_id, ())).items():
             found.setdefault(name, []).append(figures)
     return {
         name: CellFigures(
@@ -103,6 +113,7 @@ def by_run(runs: Sequence[RunData], metrics: Iterable[str]) -> dict[str, CellFig
             valid=sum(one.valid > 0 for one in of_runs),
             refused=[statistics.median(one.refused) for one in of_runs if one.refused],
             unsteady=all(one.unsteady for one in of_runs),
+            wrong=all(one.wrong for one in of_runs),
             claimed=of_runs[0].claimed,
             offered=[statistics.median(one.offered) for one in of_runs if one.offered],
         )
@@ -111,14 +122,16 @@ def by_run(runs: Sequence[RunData], metrics: Iterable[str]) -> dict[str, CellFig
 
 
 def comparable_name(cell: Cell) -> str:
-    """Returns the name that identifies a measurement in two runs: the cell's name and the size of a trial.
+    """Returns the name that identifies a measurement in two runs: the cell's name, its connections, the trial's size.
 
-    The size is the number of requests, or else the seconds: the latencies of 1,000 simultaneous requests are not those
-    of 100, and a trial of half a second has no checkpoint.
+    The connections of an open load bound the requests in flight, so a stall looks longer with fewer; those of a closed
+    one are in the cell's name. The size is the number of requests, or else the seconds: the latencies of 1,000
+    simultaneous requests are not those of 100, and a trial of half a second has no checkpoint.
     """
+    name = cell.name if cell.mode == "closed" else f"{cell.name}.c{cell.clients}"
     if cell.requests is not None:
-        return f"{cell.name}.n{cell.requests}"
-    return f"{cell.name}.s{cell.seconds:.15g}" if cell.seconds is not None else cell.name
+        return f"{name}.n{cell.requests}"
+    return f"{name}.s{cell.seconds:.15g}" if cell.seconds is not None else name
 
 
 def checked_figure(value: float | None, run_id: str, cell: str, metric: str) -> float | None:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import statistics
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -72,11 +72,13 @@ def compare(
     anyway: bool = False,
     metrics: Mapping[str, Literal["higher", "lower"]] = METRICS,
     floors: Mapping[str, Floor] | None = None,
+    wrong: Mapping[str, Collection[str]] | None = None,
     comparisons: int = 1,
 ) -> Comparison:
     """Compares run `b` with run `a`, the baseline, or several runs with several.
 
-    `floors`: noise floors by source, besides those of the runs; the largest holds. `comparisons`: as many are made
+    `floors`: noise floors by source, besides those of the runs; the largest holds. `wrong`: run id -> cells (by
+    `comparable_name`) that failed a check, whose speed does not count. `comparisons`: as many are made
     together, so that one false claim in all of them is as unlikely as in one (Bonferroni's correction).
 
     Raises UsageError if a run has no trials or is named twice, FormatError if the formats differ or a figure is
@@ -95,7 +97,11 @@ def compare(
             hint="bench both on one rig, or compare them with --anyway, which is recorded as a warning",
         )
     known = KnownFloors(floors=[*((f"run {run.run_id}", _floor(run)) for run in runs), *(floors or {}).items()])
-    cells_a, cells_b = (by_run(side, metrics) if several else by_cell(side[0], metrics) for side in (side_a, side_b))
+    bad = wrong or {}
+    cells_a, cells_b = (
+        by_run(side, metrics, bad) if several else by_cell(side[0], metrics, bad.get(side[0].run_id, ()))
+        for side in (side_a, side_b)
+    )
     rows: list[Row] = []
     for cell in list(dict.fromkeys([*cells_a, *cells_b])):
         if cell not in cells_a or cell not in cells_b:
@@ -151,7 +157,8 @@ def _rows(cell: str, a: CellFigures, b: CellFigures, metrics: Mapping[str, str],
     if not a.valid or not b.valid:
         which = " and ".join(side for side, one in (("A", a), ("B", b)) if not one.valid)
         kind = "trial in a steady state" if (a.valid or a.unsteady) and (b.valid or b.unsteady) else "valid trial"
-        note = f"no {kind} in {which}"
+        failed = " and ".join(side for side, one in (("A", a), ("B", b)) if one.wrong)
+        note = f"{failed} failed a check: its speed does not count" if failed else f"no {kind} in {which}"
         yield Row(cell=cell, metric=ALL_METRICS, n_a=a.valid, n_b=b.valid, verdict="invalid", note=note)
         return
     for metric in a.values:

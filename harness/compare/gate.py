@@ -35,8 +35,9 @@ class FailIf:
     def enforce(self, comparison: Comparison) -> None:
         """Raises CriterionFailed if B failed its own checks or a row is slower by `share` or more.
 
-        Raises InvalidMeasurement if A and B are the same run, if the machines were not equally fast, if the verdict of
-        B is not `pass`, if a row of the baseline has no verdict, or if a row may be slower by `share`.
+        Raises InvalidMeasurement if A and B are the same run, if their environments or the speed of their machines
+        differ, if the verdict of B is not `pass`, if a row of the baseline has no verdict, or if a row may be slower by
+        `share`.
         """
         if comparison.run_a == comparison.run_b:
             raise InvalidMeasurement(
@@ -46,6 +47,12 @@ class FailIf:
         see_b = f"./run report --run {comparison.run_b}"
         if comparison.verdict_b == "fail":
             raise CriterionFailed(f"{about_b}: its speed does not count", hint=see_b)
+        if comparison.anyway:
+            unlike = next(str(one) for one in comparison.differences if one.forbids)
+            raise InvalidMeasurement(
+                f"A and B were measured in different environments ({unlike}), so no row can be judged",
+                hint="compare runs of one environment, or settings within one run: ./run bench --vary",
+            )
         if comparison.moved:
             raise InvalidMeasurement(
                 f"the machines of A and B were not equally fast, so no row can be judged: {comparison.moved[0]}",

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from harness.analysis.trial_validity import unreplaced
-from harness.checks.finding import judged
+from harness.checks.finding import discredits, judged
 from harness.compare.variants import VariantComparison, compare_within
 from harness.errors import FormatError
 from harness.model import Finding
@@ -58,7 +58,7 @@ def summarise(run: Run, scenarios: Mapping[str, Scenario] = SCENARIOS) -> RunSum
 
 def compared_within(run: Run) -> VariantComparison:
     """Returns the comparisons within a run; none where a figure cannot have been measured: `compare` names it."""
-    failed = {finding.cell for finding in run.findings if finding.verdict == "fail"}
+    failed = {finding.cell for finding in run.findings if discredits(finding)}
     try:
         variants = [variant.name for variant in run.manifest.variants]
         return compare_within(run.rows, run_id=run.run_id, variants=variants, failed=failed)

@@ -15,16 +15,22 @@ import pytest
 import yaml
 
 from harness.__main__ import CommandLine
+from harness.checks import names
+from harness.checks.evaluate import verdict_of
 from harness.cli import runs
 from harness.cli.report_pages import run_trend_page
 from harness.compare import noise_floor_file
 from harness.compare.cells import comparable_name
-from harness.errors import UsageError
+from harness.errors import InvalidMeasurement, UsageError
+from harness.measure.judge import judge
 from harness.model import Cell, Trial
 from harness.record import TrialResult
 from harness.rig import state
 from harness.rig.state import ROOT
+from harness.scenarios import SCENARIOS
+from harness.store.manifest import FindingRecord
 from harness.store.run_reader import FORMAT, load_run
+from harness.store.run_writer import RunWriter
 from tests.support.builders import RIG, SETTINGS
 from tests.support.light_runs import light_run
 
@@ -91,6 +97,13 @@ CASES: dict[str, tuple[tuple[str, ...], int, str]] = {
     "elsewhere": (("compare", "base", "elsewhere"), 4, "settings.postgres.fsync: on against off"),
     "report elsewhere": (("report", "--run", "elsewhere", "--compare", "base"), 4, "different environments"),
     "elsewhere anyway": (("compare", "base", "forced", "--anyway"), 0, "--anyway): this proves nothing"),
+    "elsewhere anyway cannot pass": (
+        ("compare", "base", "forced", "--anyway", "--fail-if", "slower:30%"), 4, "in different environments",
+    ),
+    "of a cell that lost updates": (("compare", "base", "lossy"), 0, "invalid (B failed a check: its speed does not"),
+    "of a cell that is too slow": (("compare", "base", "late"), 0, "slower by 11."),
+    "check of a run with --slo": (("check", "--run", "held"), 0, "passed"),
+    "check of a run that breaks its --slo": (("check", "--run", "broken"), 1, "does not meet every criterion"),
     "report elsewhere anyway": (("report", "--run", "again", "--compare", "base", "--anyway"), 0, "proves nothing"),
     "anyway with nothing to compare": (("report", "--run", "base", "--anyway"), 2, "--anyway needs --compare"),
     "as JSON": (("compare", "base", "slower", "--json"), 0, '"verdict": "slower"'),
@@ -142,6 +155,23 @@ CASES: dict[str, tuple[tuple[str, ...], int, str]] = {
 }  # fmt: skip
 
 
+def gated(folder: Path, slo: str) -> None:
+    """Stores the concurrent writes of the example as a bench with --slo does."""
+    shutil.copytree(ROOT / "results" / "example", folder)
+    table = folder / "trials.csv"
+    lines = table.read_text().splitlines(keepends=True)
+    table.write_text("".join(line for line in lines if "isolation" not in line and "deadlocks" not in line))
+    for path in (*folder.glob("evidence/*"), *folder.glob("samples/*")):
+        if path.name[:3] not in ("001", "002"):
+            path.unlink()
+    run = load_run(folder)
+    run.manifest.options["slo"] = slo
+    writer = RunWriter(folder.parent, run.manifest, folder)
+    findings = judge(run, SCENARIOS)
+    writer.findings(findings, verdict_of(findings, invalid_trials=0))
+    writer.save()
+
+
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of results."""
@@ -151,6 +181,9 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     stored(root, "slower", slower=1.12)
     stored(root, "wrong", slower=0.8, verdict="fail")
     stored(root, "slightly", slower=1.02)
+    for name, check, slower in (("lossy", names.FINAL_VALUE, 0.8), ("late", names.SLO, 1.12)):
+        finding = FindingRecord(scenario=CELL.scenario, cell=CELL.name, check=check, verdict="fail", detail="")
+        stored(root, name, slower=slower, verdict="fail", findings=[finding])
     stored(root, "both", other=True)
     stored(root, "noisy", slower=1.12, rig=RIG.model_copy(update={"name": "noisy"}))
     for name in ("slower-2", "slower-3"):
@@ -172,6 +205,8 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copytree(root / "base", root / "base-copy")
     for name in ("example", "doctored"):
         shutil.copytree(ROOT / "results" / "example", root / name)
+    gated(root / "held", "p99:5s")
+    gated(root / "broken", "p99:5ms")
     samples = next((root / "doctored" / "samples").glob("001-main.csv"))
     lines = samples.read_text().splitlines(keepends=True)
     samples.write_text("".join([*lines, lines[-1].replace("-load-1-", "-load-1-0")]))  # another request, by its id
@@ -230,7 +265,8 @@ def test_the_comparison_is_printed_even_if_anyway_cannot_be_recorded(
 ) -> None:
     monkeypatch.setattr(runs, "RESULTS", root)
     before = (root / name / "run.yml").read_bytes()
-    runs.run_compare("base", name, anyway=True, fail_if="slower:5%")
+    with pytest.raises(InvalidMeasurement, match="were measured in different environments"):
+        runs.run_compare("base", name, anyway=True, fail_if="slower:5%")
     output = capsys.readouterr()
     assert "this proves nothing" in output.out
     assert output.err.startswith("warning: --anyway is not recorded in run ")

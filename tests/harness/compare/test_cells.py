@@ -15,14 +15,15 @@ from tests.support.comparisons import closed, read, run, trial
     [
         ({}, "throughput.postgres.upsert.h4.p5.c64"),
         ({"requests": 1000, "params": '{"keys": 100}'}, "throughput.postgres.upsert.h4.p5.c64.keys=100.n1000"),
-        ({"mode": "open", "rate": 2000.0}, "throughput.postgres.upsert.h4.p5.r2000"),
+        ({"mode": "open", "rate": 2000.0}, "throughput.postgres.upsert.h4.p5.r2000.c64"),
+        ({"mode": "open", "rate": 2000.0, "clients": 8, "requests": 5}, "throughput.postgres.upsert.h4.p5.r2000.c8.n5"),
         ({"wanted_seconds": 0.5}, "throughput.postgres.upsert.h4.p5.c64.s0.5"),
         ({"wanted_seconds": "60.0"}, "throughput.postgres.upsert.h4.p5.c64.s60"),
         ({"wanted_seconds": 9, "requests": 5}, "throughput.postgres.upsert.h4.p5.c64.n5"),
         ({"requests": 1_000_001}, "throughput.postgres.upsert.h4.p5.c64.n1000001"),
     ],
 )
-def test_comparable_name_is_the_cells_name_and_the_size_of_a_trial(columns: dict[str, Any], name: str) -> None:
+def test_comparable_name_has_the_connections_and_the_size_of_a_trial(columns: dict[str, Any], name: str) -> None:
     assert comparable_name(read(trial(1, **{"requests": ""} | columns)).cell) == name
 
 

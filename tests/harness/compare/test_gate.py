@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from harness.compare.cells import comparable_name
 from harness.compare.compare import Comparison, compare
 from harness.compare.gate import FailIf
 from harness.errors import CriterionFailed, InvalidMeasurement, UsageError
@@ -114,6 +115,22 @@ def test_run_without_a_verdict_is_inconclusive(verdict: str | None) -> None:
     slow = [trial(n, rps=100.0) for n in range(5)]
     with pytest.raises(CriterionFailed, match="slower by 5% or more"):
         GATE.enforce(compare(run(FIVE), run(slow, "B", verdict=verdict)))
+
+
+def test_runs_of_different_environments_are_inconclusive_even_where_a_row_is_slower() -> None:
+    for slower in (1.0, 1.5):
+        b = run([trial(n, rps=3000 / slower) for n in range(5)], "B", settings={"postgres": {"fsync": "off"}})
+        refused = inconclusive(compare(run(FIVE), b, anyway=True))
+        assert "different environments (settings.postgres.fsync: on against off)" in refused.message
+    failed = run(FIVE, "B", settings={"postgres": {"fsync": "off"}}, verdict="fail")
+    with pytest.raises(CriterionFailed, match="has the verdict fail"):
+        GATE.enforce(compare(run(FIVE), failed, anyway=True))
+
+
+def test_baseline_that_failed_a_check_is_inconclusive() -> None:
+    wrong = {"A": {comparable_name(row.cell) for row in run(FIVE).rows}}
+    refused = inconclusive(compare(run(FIVE, verdict="fail"), run(FIVE, "B"), wrong=wrong))
+    assert "invalid, A failed a check: its speed does not count" in refused.message
 
 
 def test_loss_within_a_large_noise_floor_is_inconclusive() -> None:

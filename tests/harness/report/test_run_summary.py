@@ -61,6 +61,21 @@ def test_headline_names_the_kept_writes_and_the_number_of_scenarios(tmp_path: Pa
     assert summarise(run).headline.sentence.endswith("none lost; all 7 checks pass in 2 scenarios")
 
 
+@pytest.mark.parametrize(("check", "verdict"), [("SLO", "slower"), ("final value", "invalid")])
+def test_a_strategy_that_is_too_slow_is_compared_and_one_that_is_wrong_is_not(
+    tmp_path: Path, check: str, verdict: str
+) -> None:
+    cells = [Cell(scenario="throughput", strategy=name, params={"keys": "hot"}) for name in ("for-update", "upsert")]
+    made = [
+        Made(cell=cell, number=number, figures={"rps": rate + number})
+        for number in range(1, 10)
+        for cell, rate in zip(cells, (3000.0, 2000.0), strict=True)
+    ]
+    run = store(tmp_path, made, [found(cells[1], check, "fail")], verdict="fail")
+    (row,) = [row for row in summarise(run).within.rows if row.verdict != "shown"]
+    assert row.verdict == verdict
+
+
 def test_summary_has_scenarios_and_answers(tmp_path: Path) -> None:
     summary = summarise(quickstart(tmp_path))
     assert [scenario.name for scenario in summary.scenarios] == ["concurrent-writes"]
