@@ -9,11 +9,8 @@ requests in its last second does not drain: nothing would be lost, and restarts 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from math import inf
 from time import monotonic
-
-from app.metrics import Counters
 
 _TICK_SECONDS = 0.1
 _QUIET_SECONDS = 1.0
@@ -29,22 +26,17 @@ _PROBES = ("ready", "live", "health", "metrics", "pool-stats")
 class Drain:
     """Knows when the last request arrived; `seconds` limits the drain."""
 
-    def __init__(self, counters: Counters, seconds: float) -> None:
+    def __init__(self, seconds: float) -> None:
         self.begun = False
-        self._counters = counters
         self._seconds = seconds
-        self._arrived: Callable[[], int] = int
-        self._requests = 0
         self._last_request = -inf
         self._refusals = 0
         self._last_refusal = inf
 
-    async def observe(self, arrived: Callable[[], int]) -> None:
-        """Observes until it is cancelled; `arrived()` is the number of requests, with probes, so far."""
-        self._arrived = arrived
-        while True:
-            self._quiet_seconds()
-            await asyncio.sleep(_TICK_SECONDS)
+    def arrive(self, op: str) -> None:
+        """Notes the arrival of a request. A probe is none, however long its answer takes."""
+        if op not in _PROBES:
+            self._last_request = monotonic()
 
     def refuse(self) -> None:
         """Counts an answer to /ready since the drain began."""
@@ -55,19 +47,10 @@ class Drain:
     async def run(self) -> None:
         """Begins the drain, and returns when the service may close."""
         self.begun = True
-        if self._quiet_seconds() >= _QUIET_SECONDS:
+        if monotonic() - self._last_request >= _QUIET_SECONDS:
             return
         end = monotonic() + self._seconds
         while monotonic() < end:
-            settled = min(self._quiet_seconds(), monotonic() - self._last_refusal)
-            if settled >= _SETTLED_SECONDS:
+            if monotonic() - max(self._last_request, self._last_refusal) >= _SETTLED_SECONDS:
                 return
             await asyncio.sleep(_TICK_SECONDS)
-
-    def _quiet_seconds(self) -> float:
-        probes = sum(sum(self._counters.requests[op].values()) for op in _PROBES)
-        requests = self._arrived() - probes
-        if requests != self._requests:
-            self._requests = requests
-            self._last_request = monotonic()
-        return monotonic() - self._last_request

@@ -91,6 +91,7 @@ class Handlers:
         results = self._counters.requests[op]
 
         async def guarded(request: web.Request) -> web.StreamResponse:
+            self._drain.arrive(op)
             try:
                 response = await handler(request)
             except ServiceError as error:

@@ -30,7 +30,7 @@ def make_app(settings: Settings) -> web.Application:
     app[SETTINGS] = settings
     app[BACKEND] = BACKENDS[settings.backend](settings)
     app[COUNTERS] = Counters()
-    app[DRAIN] = Drain(app[COUNTERS], settings.drain_seconds)
+    app[DRAIN] = Drain(settings.drain_seconds)
     app.add_routes(Handlers(settings, app[BACKEND], app[COUNTERS], app[DRAIN]).routes())
     app.cleanup_ctx.append(_backend)
     return app
@@ -65,7 +65,6 @@ async def serve(app: web.Application) -> None:
         head_seconds=settings.head_seconds,
     )
     listener: asyncio.Server | None = None
-    observer = asyncio.create_task(app[DRAIN].observe(lambda: server.requests_count))
     try:
         listener = await loop.create_server(connection, settings.host, settings.port, backlog=settings.backlog)
         port = listener.sockets[0].getsockname()[1]
@@ -74,7 +73,6 @@ async def serve(app: web.Application) -> None:
         LOG.info("stopping", extra={"facts": {"pool": str(app[BACKEND].pool_stats())}})
         await app[DRAIN].run()
     finally:
-        observer.cancel()
         if listener is not None:
             listener.close()
         await runner.cleanup()
