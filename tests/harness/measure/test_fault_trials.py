@@ -208,8 +208,8 @@ def test_a_service_that_answers_before_its_commit_loses_nothing_without_a_fault(
 
 
 def test_a_service_that_never_gives_connections_back_does_not_recover(control: Control, tmp_path: Path) -> None:
-    with control("pool_leak", POOL_SIZE="5", POOL_MIN="5") as target:
-        run = go(target, tmp_path, replace(cell("db-backend-kill"), seconds=10.0))
+    with control("pool_leak", POOL_SIZE="5", POOL_MIN="5", POOL_WAIT_SECONDS="0.3") as target:
+        run = go(target, tmp_path, replace(cell("db-backend-kill"), seconds=10.0, rate=20.0))
     (recovery,) = [finding for finding in run.findings if finding.check == names.RECOVERS]
     assert recovery.verdict == run.manifest.verdict == "fail"
     assert re.search(r"no request succeeded in \d+\.\d s after", recovery.detail), recovery.detail

@@ -182,7 +182,10 @@ def test_a_setting_that_the_service_does_not_have_is_refused(target: RigTarget) 
     assert target.resolve(()) == ()
 
 
-def test_a_pool_of_a_variant_is_in_the_snapshot_as_the_workers_have_it(rig: FakeRig, target: RigTarget) -> None:
+def test_a_pool_of_a_variant_is_in_the_snapshot_as_the_workers_have_it(
+    rig: FakeRig, target: RigTarget, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(target._layers, "_idle_timeout_s", 0.5)  # one host will not answer
     variants = parse_vary("vary", "app_pool_size=3,4")
     cell = with_variant(CELL, variants[0], varied_keys(variants))
     target.configure(cell)
