@@ -7,7 +7,7 @@ import pytest
 from harness.compare.cells import RunData
 from harness.compare.compare import compare
 from harness.compare.table import text, texts
-from tests.support.comparisons import LEVEL, SLOW, closed, offered, run, trial
+from tests.support.comparisons import LEVEL, SLOW, closed, offered, run, trial, verdicts
 
 
 def test_a_cell_without_a_steady_trial_is_not_compared() -> None:
@@ -19,6 +19,12 @@ def test_a_cell_without_a_steady_trial_is_not_compared() -> None:
     assert row.note == "no trial in a steady state in A and B"
     some = run([trial(n, steady="true" if n == 3 else "false") for n in range(5)], "B")
     assert {row.n_b for row in compare(steady, some).rows} == {5}
+
+
+def test_open_loads_over_other_numbers_of_connections_are_not_the_same_measurement() -> None:
+    few, many = ([offered(n, clients=clients) for n in range(8)] for clients in (10, 1000))
+    assert verdicts(compare(run(few), run(many, "B"))) == {"MISSING"}
+    assert verdicts(compare(run(few), run(few, "B"))) == {"~"}
 
 
 def test_trials_that_began_unsteady_are_counted() -> None:

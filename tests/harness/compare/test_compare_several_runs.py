@@ -7,7 +7,7 @@ import statistics
 
 import pytest
 
-from harness.compare.cells import RunData
+from harness.compare.cells import RunData, comparable_name
 from harness.compare.compare import compare
 from harness.compare.table import text, texts
 from harness.errors import InvalidMeasurement, UsageError
@@ -36,6 +36,17 @@ def test_the_interval_of_few_runs_a_side_is_shown_because_it_decides(number: int
     for row in compare(a, b).rows:
         assert row.ratio is not None
         assert texts(row)[4] == f"{row.ratio.low:.3f} … {row.ratio.high:.3f}"
+
+
+def test_of_several_runs_those_in_which_the_cell_failed_a_check_do_not_count() -> None:
+    side_a, side_b = sides(random.Random(1), 3, slower=1.5)
+    (cell,) = {comparable_name(row.cell) for one in side_a for row in one.rows}
+    some = compare(side_a, side_b, wrong={side_a[0].run_id: {cell}})
+    assert {(row.n_a, row.n_b) for row in some.rows} == {(2, 3)}
+    every = compare(side_a, side_b, wrong={one.run_id: {cell} for one in side_b})
+    assert [(row.verdict, row.note) for row in every.rows] == [
+        ("invalid", "B failed a check: its speed does not count")
+    ]
 
 
 def test_runs_that_differ_by_themselves_are_not_called_different() -> None:
