@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -149,13 +150,8 @@ def page(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 
 def _copied(run: Path, to: Path) -> Path:
-    """The run's folder with its files as links, so that a stored run keeps its own page."""
-    for file in run.rglob("*"):
-        if file.is_file() and file.name != "report.html":
-            link = to / file.relative_to(run)
-            link.parent.mkdir(parents=True, exist_ok=True)
-            link.symlink_to(file)
-    return to
+    """A copy of the run's folder, so that a stored run keeps its own page. The store reads no symbolic link."""
+    return Path(shutil.copytree(run, to, ignore=shutil.ignore_patterns("report.html")))
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
