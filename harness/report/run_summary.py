@@ -12,6 +12,8 @@ from harness.errors import FormatError
 from harness.model import Finding
 from harness.plan.scenario import Scenario
 from harness.record import TrialResult
+from harness.report.comparison_words import sentence as sentence_of
+from harness.report.comparison_words import tally
 from harness.report.criteria import Answer, answers
 from harness.report.scenario_extras import extras_of
 from harness.report.summary import NO_REASON, ScenarioSummary, summarise_scenarios
@@ -46,13 +48,13 @@ class RunSummary:
 
 def summarise(run: Run, scenarios: Mapping[str, Scenario] = SCENARIOS) -> RunSummary:
     """Returns the summary of a run. It reads no file besides those that `run` has already read."""
-    summaries = summarise_scenarios(run, scenarios)
+    summaries, within = summarise_scenarios(run, scenarios), compared_within(run)
     return RunSummary(
         run=run,
         scenarios=summaries,
         answers=answers(run),
-        headline=headline(run, summaries),
-        within=compared_within(run),
+        headline=headline(run, summaries, within),
+        within=within,
     )
 
 
@@ -66,8 +68,11 @@ def compared_within(run: Run) -> VariantComparison:
         return VariantComparison()
 
 
-def headline(run: Run, scenarios: Sequence[ScenarioSummary]) -> Headline:
-    """Returns `PASS` with what was shown, or the verdict with the first reason for it."""
+def headline(run: Run, scenarios: Sequence[ScenarioSummary], within: VariantComparison) -> Headline:
+    """Returns `PASS` with what was shown, or the verdict with the first reason for it.
+
+    What was shown is first how the variants differ, where the run was made to compare them.
+    """
     manifest, findings = run.manifest, run.findings
     verdict: str = manifest.verdict
     if manifest.status == "aborted":
@@ -89,6 +94,8 @@ def headline(run: Run, scenarios: Sequence[ScenarioSummary]) -> Headline:
         sentence = f"but --fail-if {manifest.gate.fail_if} {how}: {manifest.gate.sentence}; {sentence}"
     elif manifest.gate and verdict == "pass":
         sentence = f"{sentence}; --fail-if {manifest.gate.fail_if} passes"
+    elif verdict == "pass" and (differ := _variants(scenarios, within)):
+        sentence = f"{differ}; {sentence}"
     return Headline(verdict=verdict, word=verdict.upper(), sentence=sentence)
 
 
@@ -99,6 +106,13 @@ def _passed(scenarios: Sequence[ScenarioSummary], findings: Sequence[Finding]) -
     if not shown:
         return checks
     return f"{shown}; {checks} in {len(scenarios)} scenarios" if len(scenarios) > 1 else shown
+
+
+def _variants(scenarios: Sequence[ScenarioSummary], within: VariantComparison) -> str:
+    """Returns how the variants differ from their baseline; empty for a run without variants."""
+    rows = [row for pair in within.pairs if pair.by == "variant" for row in pair.rows]
+    labels = {name: label for one in scenarios for name, label in one.labels.items()}
+    return sentence_of(tally(rows), "a variant", labels, "its baseline") if rows else ""
 
 
 def _against(findings: Sequence[Finding], verdict: str) -> str:

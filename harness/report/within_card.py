@@ -1,8 +1,8 @@
-"""The variants that a run measured side by side, as a card: compared within blocks, they need no noise floor. Pure."""
+"""The variants that a run measured side by side: compared within blocks, they need no noise floor. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from harness.compare.rows import METRICS
 from harness.compare.variants import Pair
@@ -27,22 +27,26 @@ def within_cards(runs: Iterable[Run]) -> Iterator[Card]:
             if not pairs:
                 continue
             by_name = {named.cells[key].name: label for key, label in named.labels.items()}
-            rows = [row for pair in pairs for row in pair.rows]
-            of = tally(rows)
-            text = sentence(of, "a variant", by_name, "its baseline")
             anchor = f"within-{place}-{number}"
             yield Card(
                 name=f"{named.scenario}, within {run.run_id}",
                 anchor=anchor,
-                verdict=of.verdict,
-                answer=f"{text[0].upper()}{text[1:]}.",
+                verdict=tally([row for pair in pairs for row in pair.rows]).verdict,
+                answer=within_answer(pairs, by_name),
                 note=named.common,
-                pictures=tuple(_pictures(pairs, by_name, anchor)),
+                pictures=tuple(within_pictures(pairs, by_name, anchor)),
                 blocks=(Fold(title="All pairs", blocks=tuple(page_table(within, named.scenario, by_name))),),
             )
 
 
-def _pictures(pairs: list[Pair], labels: dict[str, str], anchor: str) -> Iterator[Picture]:
+def within_answer(pairs: Sequence[Pair], labels: Mapping[str, str]) -> str:
+    """Returns which variants are faster or slower than their baseline, as a sentence."""
+    text = sentence(tally([row for pair in pairs for row in pair.rows]), "a variant", labels, "its baseline")
+    return f"{text[0].upper()}{text[1:]}."
+
+
+def within_pictures(pairs: Sequence[Pair], labels: Mapping[str, str], anchor: str) -> Iterator[Picture]:
+    """Returns a forest plot for each metric that is compared."""
     for metric in METRICS:
         shown = [(pair, row) for pair in pairs for row in pair.rows if row.metric == metric and row.verdict != "shown"]
         if shown:

@@ -34,10 +34,12 @@ SHOWN_KEYS = 20
 PREVENTED, POSSIBLE = "prevented", "possible"
 FORBIDDEN, UNKNOWN = "occurred although documented as prevented", "not known"
 PANELS = {
-    "standard": ("standard", 27),
-    "documented": ("manual", 27),
-    "observed": ("observed here", 49),
+    "standard": ("standard", 29),
+    "documented": ("manual", 29),
+    "observed": ("observed here", 42),
 }
+PREVENTING = {"waited": "waited", "aborted": "aborted", "snapshot": "older"}
+"""How an anomaly was prevented -> the word in its cell, which has 42 px."""
 ISOLATION_TEXT = 12
 """Size of the text in the matrix of anomalies: 11 px in a card of half the page, 484 px, if it is 528 px wide."""
 _SHORT_CASES = "datum.label === 'non-repeatable-read' ? 'non-repeat.' : datum.label"
@@ -136,8 +138,8 @@ def _isolation_cell(row: Row) -> Point:
     kind = row.get("kind")
     if kind == "occurred":
         observed = ("OCCURS", FORBIDDEN) if row.get("documented") == "prevented" else ("occurs", POSSIBLE)
-    elif kind in ("waited", "aborted", "snapshot"):
-        observed = (str(row.get("code") or kind) if kind == "aborted" else str(kind), PREVENTED)
+    elif kind in PREVENTING:
+        observed = (str(row.get("code") or kind) if kind == "aborted" else PREVENTING[str(kind)], PREVENTED)
     else:
         observed = ("?", UNKNOWN)
     level = str(row.get("level"))

@@ -12,7 +12,7 @@ from typing import Any
 import vl_convert
 
 from harness.report.charts.shrinking import shrunk
-from harness.report.charts.theme import Spec, titles
+from harness.report.charts.theme import NARROW, Spec, titles
 from harness.report.page_model import Picture
 from harness.text import printable
 
@@ -68,9 +68,19 @@ def picture(name: str, spec: Spec, caption: str, alt: str, *, prefix: str) -> Pi
     Title and subtitle become text of the page. Raises Forbidden for a drawing with anything but shapes and text.
     """
     title, subtitle = titles(spec)
-    text = checked(shrunk(svg({name: value for name, value in spec.items() if name != "title"})))
+    text = _widened(checked(shrunk(svg({name: value for name, value in spec.items() if name != "title"}))))
     text = re.sub(r'(<[^>]*\sid=")', rf"\1{prefix}", text).replace("url(#", f"url(#{prefix}")
     return Picture(name=name, title=title, subtitle=subtitle, caption=caption, svg=text, alt=alt)
+
+
+def _widened(drawing: str) -> str:
+    """Returns a narrow drawing with room to its right: the page shows all at one width, and would enlarge its text."""
+    found = re.match(r'<svg[^>]*\swidth="([\d.]+)"', drawing)
+    if not found or float(found[1]) >= NARROW:
+        return drawing
+    head, rest = drawing[: drawing.index(">")], drawing[drawing.index(">") :]
+    head = re.sub(r'(\swidth=")[\d.]+', rf"\g<1>{NARROW}", head)
+    return re.sub(r'(\sviewBox="0 0 )[\d.]+', rf"\g<1>{NARROW}", head) + rest
 
 
 def checked(drawing: str) -> str:

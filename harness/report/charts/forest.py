@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from harness.report.charts.theme import BLUE, INK, PALE, PICTURE, QUIET, RED, Spec, axis, chart, shortened
+from harness.report.charts.theme import BLUE, INK, PALE, PICTURE, QUIET, RED, Spec, axis, chart, inside_cut
 
 WIDTH = PICTURE - 24
 """Width of the plotting area in px: labels are above their rows, inside of it."""
@@ -90,7 +90,7 @@ def _span(top: int) -> Spec:
 
 
 def _text(top: int, text: str, most: int) -> Spec:
-    return {"y": top + LABEL_Y, "text": shortened(text, max(most, LEAST_LABEL))}
+    return {"y": top + LABEL_Y, "text": inside_cut(text, max(most, LEAST_LABEL))}
 
 
 def _mark(row: ForestRow, top: int, reach: float, x: Spec, y: Spec) -> list[Spec]:

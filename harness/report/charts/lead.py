@@ -177,7 +177,7 @@ def throughput(source: SectionInput) -> Iterator[Chart]:
     rows = [
         {
             "strategy": cell.cell.strategy,
-            "keys": without(cell.label, cell.cell.strategy) or source.summary.common,
+            "keys": without(cell.label, cell.cell.strategy) or "no lost update found",
             "rps": cell.medians["rps"],
             "ms": cell.medians[f"{percentile}_ms"],
             "lost": cell.lost or 0,
@@ -188,7 +188,7 @@ def throughput(source: SectionInput) -> Iterator[Chart]:
     unjudged = " Lost updates are not judged in every cell." if any(cell.lost is None for cell in cells) else ""
     best = max(sound or cells, key=lambda cell: cell.medians["rps"])
     tail = f"{percentile} {number(best.medians[f'{percentile}_ms'])} ms"
-    title = f"{best.label} is fastest: {number(best.medians['rps'])} requests/s, {tail}"
+    title = f"Most requests/s: {number(best.medians['rps'])} with {best.label}, {tail}"
     if not sound:
         title = "Every strategy lost updates"
     few = "" if percentile == "p99" else f" Some cells have too few requests for a percentile above {percentile}."

@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 from itertools import pairwise
 
-from harness.report.charts.theme import Point, Spec, lines
+from harness.report.charts.theme import Point, Spec, lines, short_words
 
 LINE_PX = 14
 """Height of a line of a label in px."""
@@ -31,7 +31,8 @@ def domain(points: Sequence[Point], name: str, *, log: bool, zero: bool = False)
 def ends(
     points: Sequence[Point], *, series: str, x: str, y: str, ends_at: tuple[float, float], height: float, log: bool
 ) -> list[Point]:
-    """Returns the last point of each series with `label_y`: where its label is, in the unit of the axis.
+    """Returns the last point of each series, once for each line of its label, with `label` and `label_y`: where that
+    line is, in the unit of the axis. The lines of a label are around its place.
 
     `ends_at`: the ends of the y axis, `height` its length in px.
     """
@@ -43,13 +44,15 @@ def ends(
     place = {
         key: height * ((math.log(point[y]) if log else point[y]) - low) / (high - low) for key, point in last.items()
     }
-    texts = {key: lines(str(key), WRAP) for key in last}
+    texts = {key: lines(short_words(str(key), WRAP), WRAP) for key in last}
     moved = _apart(place, {key: LINE_PX * len(text) for key, text in texts.items()}, height)
-    values = {key: low + (high - low) * px / height for key, px in moved.items()}
-    return [
-        point | {"label_y": math.exp(values[key]) if log else values[key], "label": texts[key]}
-        for key, point in last.items()
-    ]
+    placed = []
+    for key, point in last.items():
+        for number, text in enumerate(texts[key]):
+            px = moved[key] + LINE_PX * ((len(texts[key]) - 1) / 2 - number)
+            value = low + (high - low) * px / height
+            placed.append(point | {"label_y": math.exp(value) if log else value, "label": text})
+    return placed
 
 
 def labels(rows: Sequence[Point], *, x: str, x_scale: Spec, y_scale: Spec, colour: Spec) -> Spec:

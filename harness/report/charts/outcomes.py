@@ -20,6 +20,7 @@ from harness.report.charts.theme import (
     lines,
     nothing,
     numbers,
+    short_words,
 )
 
 KINDS = {
@@ -68,7 +69,7 @@ def outcomes(rows: Rows, *, title: str, subtitle: str = "", because: str = "no r
 
 def wrapped(label: str) -> str:
     """Returns a label in lines that fit beside the bars."""
-    return "\n".join(lines(label, 22))
+    return "\n".join(lines(short_words(label, 22), 22))
 
 
 def _sent(row: Point) -> float:

@@ -25,7 +25,7 @@ from harness.report.charts.theme import (
 PANEL = 66
 COLUMNS = 20
 """Pairs in a row of the grid."""
-VICTIM, COMMIT, RETRIED, ODD = "one victim, one commit", "both commit", "both commit after a retry", "anything else"
+VICTIM, COMMIT, RETRIED, ODD = "one victim, one commit", "both commit", "both commit after a retry", "another outcome"
 PAIRS = {VICTIM: (ORANGE, "x"), RETRIED: (BLUE, "r"), COMMIT: (GREEN, "="), ODD: (RED, "?")}
 
 

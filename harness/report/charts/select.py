@@ -83,7 +83,7 @@ def _keys(trial: TrialData) -> Iterator[theme.Row]:
 ISOLATION_NOTE = (
     "RU, RC, RR, SER: the isolation levels, READ UNCOMMITTED to SERIALIZABLE. may, no: whether SQL-92 or the manual "
     "allows the anomaly (*: SQL-92 is silent; according to Berenson and Adya). Prevented by waiting, by an abort (its "
-    "error code) or by an older snapshot."
+    "error code) or by a snapshot (older: an older version was read)."
 )
 
 

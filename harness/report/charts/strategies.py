@@ -65,16 +65,27 @@ def _any_lost(points: list[Point]) -> bool:
 
 
 def _placed(points: list[Point], x_most: float, y_most: float) -> list[Point]:
-    """Returns the points with `label_y`: labels move up where they would be over the label of another point."""
-    placed: list[tuple[float, float, float]] = []
-    moved = []
-    for row in sorted(points, key=lambda row: row["ms"]):
+    """Returns the points with `label_y`: labels move up where they would be over the label of another point,
+    then down where that is above the drawing."""
+    boxes: list[list[float]] = []
+    rows = sorted(points, key=lambda row: row["ms"])
+    for row in rows:
         left, width = WIDTH * row["rps"] / x_most, 7.0 * len(row["text"]) + 12
         y = HEIGHT * row["ms"] / y_most
-        for other_left, other_width, other_y in sorted(placed, key=lambda place: place[2]):
-            apart = left > other_left + other_width or other_left > left + width
-            if not apart and abs(y - other_y) < LINE_PX:
-                y = other_y + LINE_PX
-        placed.append((left, width, y))
-        moved.append(row | {"label_y": y_most * min(y, HEIGHT - 6) / HEIGHT})
-    return moved
+        for other in sorted(boxes, key=lambda box: box[2]):
+            if _over([left, left + width, y], other):
+                y = other[2] + LINE_PX
+        boxes.append([left, left + width, y])
+    placed: list[list[float]] = []
+    for box in sorted(boxes, key=lambda box: -box[2]):
+        box[2] = min(box[2], HEIGHT - 6)
+        for other in placed:
+            if _over(box, other):
+                box[2] = other[2] - LINE_PX
+        placed.append(box)
+    return [row | {"label_y": y_most * box[2] / HEIGHT} for row, box in zip(rows, boxes, strict=True)]
+
+
+def _over(one: list[float], other: list[float]) -> bool:
+    """Whether two labels, each its left and right end and its height in px, are over each other."""
+    return one[0] <= other[1] and other[0] <= one[1] and abs(one[2] - other[2]) < LINE_PX

@@ -43,6 +43,10 @@ WIDTH = 430
 """Width of the plotting area in px; with axis and labels the picture has at most `PICTURE`."""
 PICTURE = 520
 """Width of a picture in px."""
+NARROW = 400
+"""Least width of a picture in px: the page shows it at up to 640 px, and its text of 12 px at 19."""
+LEAST_NAME = 5
+"""Characters that are left of the name of a setting."""
 
 CONFIG: Spec = {
     "background": "transparent",
@@ -58,6 +62,7 @@ CONFIG: Spec = {
         "labelFlush": False, "tickCount": 6,
     },
     "axisQuantitative": {"labelLimit": 0},
+    "axisDiscrete": {"labelPadding": 5},
     "legend": {
         "orient": "bottom", "labelFontSize": 12, "title": None, "symbolStrokeWidth": 2.5, "labelLimit": 230,
         "columns": 2, "symbolSize": 90, "labelColor": INK,
@@ -136,6 +141,23 @@ def room(rows: Iterable[Point], name: str) -> float:
 def shortened(text: str, most: int) -> str:
     """Returns the text with its end left out where it is longer than `most` characters."""
     return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
+def inside_cut(text: str, most: int) -> str:
+    """Returns the text with its middle left out where it is longer than `most` characters: settings begin alike and
+    differ in their values, at the end."""
+    tail = (most - 1) // 2
+    return text if len(text) <= most else f"{text[: most - 1 - tail]}…{text[len(text) - tail :]}"
+
+
+def short_words(text: str, most: int) -> str:
+    """Returns the text with words of at most `most` characters. Of `name=value` the name is cut, inside."""
+    short = []
+    for word in text.split():
+        name, equals, value = word.partition("=")
+        room = most - len(equals + value)
+        short.append(f"{inside_cut(name, room)}{equals}{value}" if room >= LEAST_NAME else inside_cut(word, most))
+    return " ".join(short)
 
 
 def lines(text: str, width: int) -> list[str]:

@@ -31,6 +31,7 @@ from harness.report.sections.bottleneck import (
 )
 from harness.report.sections.sqlite_vs_postgres import sqlite_fold
 from harness.report.summary import CellSummary, ScenarioSummary, deciding
+from harness.report.within_card import within_answer, within_pictures
 from harness.text import plural
 
 LATENCIES = (("mean_ms", "mean"), ("p50_ms", "p50"), ("p95_ms", "p95"), ("p99_ms", "p99"), ("max_ms", "max"))
@@ -56,7 +57,11 @@ def section(source: SectionInput) -> Section:
     """Returns the card of a scenario."""
     summary, scenario, extras = source.summary, source.scenario, extras_of(source.summary.name)
     groups = _grouped(one for one in summary.findings if not is_about_slowest(one))
-    pictures = drawn(summary.name, [*extras.charts(source), *charts(source)])
+    variants = [pair for pair in source.within.pairs if pair.by == "variant" and pair.a.scenario == summary.name]
+    pictures = [
+        *within_pictures(variants, summary.labels, f"within-{anchor_of(summary.name)}"),
+        *drawn(summary.name, [*extras.charts(source), *charts(source)]),
+    ]
     figures = [
         *extras.blocks(source),
         *_cells(source),
@@ -75,7 +80,12 @@ def section(source: SectionInput) -> Section:
         name=summary.name,
         anchor=anchor_of(summary.name),
         question=scenario.question if scenario else "This version of pgcrucible has no scenario of this name.",
-        answer=(extras.answer(source) if verdict in ("pass", "not held") else "") or deciding(summary),
+        answer=" ".join(
+            [
+                *([within_answer(variants, summary.labels)] if variants else []),
+                (extras.answer(source) if verdict in ("pass", "not held") else "") or deciding(summary),
+            ]
+        ),
         verdict=verdict,
         common=summary.common if summary.has_load else "",
         picture=lead[0] if lead else None,

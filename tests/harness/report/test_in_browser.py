@@ -15,9 +15,10 @@ from harness.cli.report_pages import run_comparison_page, run_trend_page
 from harness.compare.cells import comparable_name
 from harness.errors import InvalidMeasurement
 from harness.model import Cell
+from harness.plan.variants import parse_vary, varied_keys, with_variant
 from harness.report.page import write_report
 from harness.report.run_summary import summarise
-from harness.store.manifest import CodeRecord
+from harness.store.manifest import CodeRecord, VariantRecord
 from harness.store.run_reader import Run, load_run
 from tests.support.browser import Browser, browser
 from tests.support.builders import RIG, SETTINGS, Made, concurrent, found, quickstart, store
@@ -56,10 +57,28 @@ def aborted(root: Path) -> Run:
     return store(root, [Made(cell=concurrent())], status="aborted", warnings=["aborted: no space left on app-1"])
 
 
+def varied(root: Path) -> Run:
+    """Variants with long names of settings, whose names differ at the end only."""
+    made = parse_vary("vary", "postgres.log_autovacuum_min_duration=1000,250;app_idempotency_retention_seconds=9,99")
+    load = {"hosts": 4, "clients": 64, "seconds": 8.0, "params": {"keys": "hot"}}
+    cells = [
+        with_variant(Cell(scenario="throughput", strategy="upsert", **load, **model), variant, varied_keys(made))
+        for model in ({}, {"mode": "open", "rate": 500.0})
+        for variant in made
+    ]
+    return store(
+        root,
+        [Made(cell=cell, number=number, timeline_s=8) for cell in cells for number in (1, 2)],
+        [found(cell, "final value", lost=0) for cell in cells],
+        variants=[VariantRecord(name=one.name, settings=dict(one.settings)) for one in made],
+    )
+
+
 RUNS: dict[str, Callable[[Path], Run]] = {
     "suite": suite,
     "one scenario": quickstart,
     "failed": failed,
+    "varied": varied,
     "hostile": hostile,
     "aborted": aborted,
     "empty": store,
@@ -190,6 +209,47 @@ def test_every_picture_is_present_and_inside_its_card(chromium: Browser, page: P
         )
         assert all(all(one) for one in drawn)
     assert len(drawn) == page.read_text(encoding="utf-8").count("<svg")
+
+
+TEXTS = """
+[...document.querySelectorAll('.chart')].flatMap(chart => {
+  const svg = chart.querySelector('svg'), frame = svg.getBoundingClientRect(), scale = svg.getScreenCTM().a;
+  const parts = [...svg.querySelectorAll('text')].flatMap(
+    text => { const lines = [...text.querySelectorAll('tspan')]; return lines.length ? lines : [text]; });
+  const boxes = parts.filter(part => part.textContent.trim()).map(part => {
+    const range = document.createRange();
+    range.selectNodeContents(part);
+    const box = range.getBoundingClientRect(), size = parseFloat(getComputedStyle(part).fontSize) * scale;
+    return {text: part.textContent, left: box.left, top: box.top, right: box.right, bottom: box.bottom, size};
+  });
+  const bad = [];
+  boxes.forEach((one, place) => {
+    if (one.size > 20) bad.push(`large: ${one.text}`);
+    if (one.left < frame.left - 1 || one.right > frame.right + 1) bad.push(`cut: ${one.text}`);
+    for (const other of boxes.slice(place + 1)) {
+      const wide = Math.min(one.right, other.right) - Math.max(one.left, other.left);
+      const high = Math.min(one.bottom, other.bottom) - Math.max(one.top, other.top);
+      if (wide > 1 && high > 4 * scale) bad.push(`over each other: ${one.text} | ${other.text}`);
+    }
+  });
+  return bad;
+})
+"""
+
+
+def test_the_text_of_drawings_can_be_read(chromium: Browser, page: Path) -> None:
+    """No text is over another one, outside of its drawing, or larger than a heading."""
+    chromium.open(page, width=1280)
+    chromium.evaluate("document.querySelectorAll('details').forEach(one => one.open = true)")
+    assert chromium.evaluate(TEXTS) == []
+
+
+def test_a_drawing_whose_text_cannot_be_read_is_noticed(chromium: Browser, tmp_path: Path) -> None:
+    words = "<text x='5' y='9'>one</text><text x='9' y='9'>two</text><text x='380' y='40'>three</text>"
+    file = tmp_path / "bad.html"
+    file.write_text(f"<div class=chart><svg width=400 viewBox='0 0 400 99'>{words}</svg></div>", encoding="utf-8")
+    chromium.open(file)
+    assert [text.split(":")[0] for text in chromium.evaluate(TEXTS)] == ["over each other", "cut"]
 
 
 @pytest.mark.parametrize("name", PAGES)

@@ -104,6 +104,26 @@ def test_variants_are_compared_with_the_first_of_the_manifest(tmp_path: Path) ->
 
 
 @pytest.mark.usefixtures("block_seeds")
+def test_headline_and_card_of_variants_answer_which_is_faster_and_how_sure(tmp_path: Path) -> None:
+    page = build(summarise(variants_of(tmp_path)))
+    answer = "a variant is faster than its baseline in 1 of 1 row, most in requests/s of off: 25.0%"
+    assert page.headline.sentence.startswith(answer)
+    (card,) = page.sections
+    assert card.answer.lower().startswith(answer)
+    assert "Most requests/s" not in card.answer
+    assert card.picture
+    assert card.picture.title == "Requests/s: the variant is faster in 1 of 1 row"
+    assert "1.250 [1.250 … 1.250]" in card.picture.svg
+
+
+@pytest.mark.usefixtures("block_seeds")
+def test_variants_that_were_not_compared_are_not_called_fastest(tmp_path: Path) -> None:
+    page = build(summarise(variants_of(tmp_path, valid=False)))
+    assert "could not be judged" in page.headline.sentence
+    assert "Most requests/s" not in page.sections[0].answer
+
+
+@pytest.mark.usefixtures("block_seeds")
 def test_variants_without_a_valid_block_are_mentioned(tmp_path: Path) -> None:
     text = " ".join(" ".join(printed(variants_of(tmp_path, valid=False))).split())
     assert "no block in which both trials are valid" in text

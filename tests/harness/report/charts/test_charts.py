@@ -297,7 +297,7 @@ def test_convergence_shows_the_worst_keys_first_and_the_number_of_keys() -> None
         ("occurred", "prevented", "OCCURS", correctness.FORBIDDEN),
         ("occurred", "possible", "occurs", correctness.POSSIBLE),
         ("aborted", "possible", "40001", correctness.PREVENTED),
-        ("snapshot", "prevented", "snapshot", correctness.PREVENTED),
+        ("snapshot", "prevented", "older", correctness.PREVENTED),
         ("unknown", "prevented", "?", correctness.UNKNOWN),
         (None, "prevented", "?", correctness.UNKNOWN),
     ],
@@ -373,6 +373,45 @@ def test_labels_of_line_ends_do_not_overlap() -> None:
     places = sorted(200 * row["label_y"] / 20 for row in rows)
     assert min(after - before for before, after in itertools.pairwise(places)) >= line_ends.LINE_PX - 0.01
     assert places[-1] <= 200
+
+
+def test_lines_of_a_label_have_places_of_their_own_around_that_of_the_label() -> None:
+    points = [{"line": "500 requests/s, on another row", "x": 1.0, "y": 10.0}]
+    rows = line_ends.ends(points, series="line", x="x", y="y", ends_at=(0, 20), height=200, log=False)
+    assert [row["label"] for row in rows] == ["500 requests/s, on", "another row"]
+    assert [200 * row["label_y"] / 20 for row in rows] == pytest.approx([107, 93])
+
+
+@pytest.mark.parametrize(
+    ("text", "most", "short"),
+    [
+        ("upsert, 8 hosts", 20, "upsert, 8 hosts"),
+        ("log_autovacuum_min_duration=1000", 20, "log_aut…uration=1000"),
+        ("log_autovacuum_min_duration=250", 20, "log_auto…uration=250"),
+        ("500 requests/s, idle_session_timeout=10 retention_seconds=200", 20,
+         "500 requests/s, idle_ses…_timeout=10 retentio…seconds=200"),
+        ("code=0123456789abcdef0123456789abcdef", 20, "code=01234…789abcdef"),
+        ("x" * 30 + "y", 11, "xxxxx…xxxxy"),
+    ],
+)  # fmt: skip
+def test_a_long_setting_is_cut_where_it_is_least_needed(text: str, most: int, short: str) -> None:
+    assert theme.short_words(text, most) == short
+    assert all(len(word) <= most for word in short.split())
+
+
+def test_labels_of_strategies_are_moved_apart_at_the_top_too() -> None:
+    rows = [{"strategy": f"s{n}", "keys": "hot", "rps": 1000, "ms": 100 + n / 100, "lost": 0} for n in range(6)]
+    labels = strategies.strategies(rows, title="t")["layer"][1]["data"]["values"]
+    most = strategies.strategies(rows, title="t")["layer"][0]["encoding"]["y"]["scale"]["domain"][1]
+    places = sorted(strategies.HEIGHT * row["label_y"] / most for row in labels)
+    assert min(after - before for before, after in itertools.pairwise(places)) >= line_ends.LINE_PX - 0.01
+    assert places[-1] <= strategies.HEIGHT
+
+
+def test_a_narrow_drawing_gets_room_instead_of_being_enlarged() -> None:
+    rows = [{"cell": "direct", "pair": 0, "kind": requests.VICTIM}]
+    drawn = drawing.picture("pairs", requests.pairs(rows, title="t"), "", "t", prefix="p-").svg
+    assert re.match(rf'<svg[^>]* width="{theme.NARROW}" height="\d+" viewBox="0 0 {theme.NARROW} \d+"', drawn)
 
 
 def test_a_bar_of_outcomes_has_the_width_of_all_requests() -> None:
