@@ -1,19 +1,26 @@
-"""Starts the service in this process, on a loopback port, any number of times per test."""
+"""Starts the service on a loopback port, any number of times per test: in this process, or as a process."""
 
 from __future__ import annotations
 
 import asyncio
+import json
+import os
+import sys
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 import uvloop
 from aiohttp import ClientSession, ClientTimeout, TCPConnector, web
 
 from app.service import make_app
 from app.settings import Settings
+from tests.support.faulty_link import FaultyLink, faulty_link
 
 
 def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
@@ -98,3 +105,110 @@ async def until(condition: Callable[[], Awaitable[bool]], seconds: float = 20) -
 def eventually() -> Callable[..., Awaitable[None]]:
     """`await eventually(condition)`."""
     return until
+
+
+Eventually = Callable[..., Awaitable[None]]
+SAFE = ("upsert", "for-update", "coalesce", "optimistic", "serializable")
+WAITING = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+
+
+@pytest.fixture
+async def admin(database) -> AsyncIterator[psycopg.AsyncConnection]:  # type: ignore[no-untyped-def]
+    connection = await psycopg.AsyncConnection.connect(database.dsn, autocommit=True)
+    yield connection
+    await connection.close()
+
+
+async def scalar(connection: psycopg.AsyncConnection, sql: str) -> int:
+    row = await (await connection.execute(sql)).fetchone()  # type: ignore[arg-type]
+    assert row is not None
+    return int(row[0])
+
+
+async def one_waits(database) -> bool:  # type: ignore[no-untyped-def]
+    """Returns whether a session waits for a lock; on a separate connection, outside any transaction's snapshot."""
+    async with await psycopg.AsyncConnection.connect(database.dsn, autocommit=True) as connection:
+        return await scalar(connection, WAITING) == 1
+
+
+def statuses(answers: list[Answer]) -> dict[int, int]:
+    return dict(Counter(answer.status for answer in answers))
+
+
+async def crossed(service: Service, *, retry: bool) -> list[Answer]:
+    def transaction(*keys: str) -> Awaitable[Answer]:
+        return service.post("/api/transaction", {"keys": keys, "hold_ms": 300, "retry": retry})
+
+    return list(await asyncio.gather(transaction("a", "b"), transaction("b", "a")))
+
+
+BOUND = 20.0
+"""A request that takes longer hangs: far above any limit that these tests set."""
+
+
+@pytest.fixture
+async def link(server) -> AsyncIterator[FaultyLink]:  # type: ignore[no-untyped-def]
+    async with faulty_link(server.port) as opened:
+        yield opened
+
+
+def through(database, link: FaultyLink) -> dict[str, str]:  # type: ignore[no-untyped-def]
+    return {**database.environ, "POSTGRES_PORT": str(link.port), "POSTGRES_SSLMODE": "disable"}
+
+
+async def ready(service: Service) -> bool:
+    return (await service.get("/ready")).status == 200
+
+
+def outcome(answer: Answer) -> tuple[int, str, str]:
+    return answer.status, answer.body["code"], answer.body["outcome"]
+
+
+async def unready(service: Service) -> bool:
+    answer = await service.get("/ready")
+    assert answer.status in (200, 503)
+    return answer.status == 503 and outcome(answer) == (503, "DATABASE_LOST", "aborted")
+
+
+ROOT = Path(__file__).parents[2]
+Launch = Callable[..., "asyncio.Future[tuple[asyncio.subprocess.Process, str]]"]
+
+
+@pytest.fixture
+async def launch(tmp_path: Path) -> AsyncIterator[Launch]:
+    """Starts a process, waits until it listens, returns it and its URL; its log is tmp_path/log."""
+    processes: list[asyncio.subprocess.Process] = []
+
+    async def begin(**environ: str) -> tuple[asyncio.subprocess.Process, str]:
+        log = tmp_path / "log"
+        with log.open("wb") as stderr:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", "app", cwd=ROOT, stderr=stderr,
+                env={"PATH": os.environ["PATH"], "HOST": "127.0.0.1", "PORT": "0", **environ},
+            )  # fmt: skip
+        processes.append(process)
+        for _ in range(600):
+            if log.read_text().endswith("\n"):
+                break
+            assert process.returncode is None, log.read_text()
+            await asyncio.sleep(0.05)
+        first = json.loads(log.read_text().splitlines()[0])
+        assert first["event"] == "listening", first
+        return process, f"http://127.0.0.1:{first['port']}"
+
+    yield begin  # type: ignore[misc]
+    for process in processes:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+
+
+BACKENDS = ("postgres", "sqlite-naive", "sqlite-tuned")
+
+
+@pytest.fixture(params=BACKENDS)
+async def service(request: pytest.FixtureRequest, start: Start, tmp_path: Path) -> Service:
+    environ = {"BACKEND": request.param, "SQLITE_PATH": str(tmp_path / "crucible.sqlite")}
+    if request.param == "postgres":
+        environ |= request.getfixturevalue("database").environ
+    return await start(environ)

@@ -19,7 +19,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from tests.conftest import fresh_database, running_server
+from tests.support.postgres_server import fresh_database, running_server
 
 ROOT = Path(__file__).parents[2]
 CLIENTS = 32

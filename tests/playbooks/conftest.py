@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 import yaml
 
@@ -91,3 +94,74 @@ def render_in(
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return {name: (folder / Path(name).name).read_text(encoding="utf-8") for name in templates}
+
+
+SQL, VERIFY = "postgres/templates/database.sql.j2", "postgres/templates/verify.sql.j2"
+HBA, REMOVE = "postgres/templates/pg_hba.conf.j2", "postgres/templates/remove.sql.j2"
+PASSWORDS = {"appuser": 'pass"word', "crucible_harness": "harness-password"}
+TIMEOUTS = ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout")
+SETTINGS = {"max_connections": 100, "shared_buffers": "65536kB", "password_encryption": "scram-sha-256", "fsync": "off"}
+
+Psql = Callable[[str, str], "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture(scope="module")
+def fresh(server: Any) -> Iterator[Any]:
+    """A separate server: these tests change roles, which all databases of a server share."""
+    folder = Path(tempfile.mkdtemp(prefix="pgcrucible-pg-"))
+    try:
+        running = type(server)(folder)
+        running.start()
+        try:
+            yield running
+        finally:
+            running.stop("immediate")
+    finally:
+        shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="module")
+def rendered(render_once: Render) -> dict[str, str]:
+    """The role's SQL and access rules."""
+    return render_once("db-1", [SQL, VERIFY, HBA, REMOVE], postgres_settings=SETTINGS)
+
+
+@pytest.fixture
+def psql(fresh: Any) -> Psql:
+    """`psql(database, script)` as the superuser, as the role calls it."""
+
+    def call(database: str, script: str) -> subprocess.CompletedProcess[str]:
+        command = [str(fresh._bin / "psql"), "--no-psqlrc", "--quiet", "--tuples-only", "--no-align"]
+        command += ["--set=ON_ERROR_STOP=on", "--file=-", f"--dbname={fresh.dsn(database)}"]
+        return subprocess.run(
+            command, input=script, capture_output=True, text=True, timeout=60, env=os.environ, check=False
+        )
+
+    return call
+
+
+@pytest.fixture
+def texts(rendered: dict[str, str], fresh: Any, psql: Psql) -> Iterator[dict[str, str]]:
+    """The role's SQL, applied once; access rules in force; everything gone afterwards."""
+    done = psql("postgres", rendered[SQL])
+    assert done.returncode == 0, done.stderr
+    rules = Path(fresh._data) / "pg_hba.conf"
+    before = rules.read_text(encoding="utf-8")
+    us = "host all postgres 127.0.0.1/32 scram-sha-256\nhost crucible appuser 127.0.0.1/32 scram-sha-256\n"
+    rules.write_text(us + rendered[HBA], encoding="utf-8")
+    psql("postgres", "SELECT pg_reload_conf();")
+    yield rendered
+    rules.write_text(before, encoding="utf-8")
+    psql("postgres", "SELECT pg_reload_conf();")
+    done = psql("postgres", rendered[REMOVE])
+    assert (done.returncode, done.stdout) == (0, "removed\n"), done.stderr
+
+
+def login(fresh: Any, user: str) -> psycopg.Connection[Any]:
+    where = f"host=127.0.0.1 port={fresh.port} dbname=crucible sslmode=disable"
+    return psycopg.connect(where, user=user, password=PASSWORDS[user], autocommit=True)
+
+
+def states(done: subprocess.CompletedProcess[str]) -> set[str]:
+    assert done.returncode == 0, done.stderr
+    return {line for line in done.stdout.splitlines() if line.startswith("state ")}

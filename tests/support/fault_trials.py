@@ -6,8 +6,9 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from harness.checks.faults import check_faults
 from harness.fault_record import FaultRecord, PlannedFault
-from harness.model import Cell
+from harness.model import Cell, Finding
 from harness.record import Evidence
 from tests.support.histories import Columns, history
 
@@ -87,3 +88,13 @@ def trial(fault: str, *, out: tuple[float, float] | None = None, per_s: int = 10
         ident: (key, value or 0) for ident, key, value in zip(samples.id, samples.key, samples.value, strict=True)
     }
     return FaultTrial(samples, ledger, dict(counts), {"faults": (record(fault, **record_values),)})
+
+
+def findings(doctored: FaultTrial, fault: str = "app-kill", **wanted: Any) -> dict[str, Finding]:
+    wanted = {"timeout_s": 30.0, **wanted}
+    found = check_faults(cell(fault), doctored.samples, doctored.evidence, [planned(fault)], **wanted)  # type: ignore[arg-type]
+    return {each.check: each for each in found}
+
+
+def verdicts(doctored: FaultTrial, fault: str = "app-kill", **wanted: Any) -> dict[str, str]:
+    return {name: each.verdict for name, each in findings(doctored, fault, **wanted).items()}

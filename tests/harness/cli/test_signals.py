@@ -14,8 +14,8 @@ import pytest
 import yaml
 
 from harness.rig.state import ROOT
-from tests.conftest import Database
 from tests.support.local_target import serving
+from tests.support.postgres_server import Database
 
 WAIT_S = 60.0
 OURS = "SELECT count(*) FROM pg_namespace WHERE nspname LIKE 'pgcrucible%'"

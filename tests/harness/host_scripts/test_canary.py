@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from harness.host_scripts import canary, facts
-from tests.conftest import free_port
+from tests.support.postgres_server import free_port
 
 
 def run(script: str | None, *arguments: str) -> dict[str, object]:

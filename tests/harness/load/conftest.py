@@ -223,3 +223,16 @@ async def agent() -> AsyncIterator[Callable[[dict[str, Any] | str], Awaitable[Ag
         if started.process.returncode is None:
             started.process.kill()
         await started.process.communicate()
+
+
+Serve = Callable[[Handler], Awaitable[LoopbackServer]]
+BODY = b'{"success": true, "value": 7, "container": "app-1"}'
+
+
+def chunked(*parts: bytes, end: bytes = b"0\r\n\r\n") -> bytes:
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+    return head + b"".join(b"%x\r\n%b\r\n" % (len(part), part) for part in parts) + end
+
+
+def until_close(body: bytes) -> bytes:
+    return b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n" + body

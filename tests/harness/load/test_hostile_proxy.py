@@ -22,8 +22,8 @@ from harness.checks import ledger as ledger_check
 from harness.load.results.samples import read_samples
 from harness.model import Cell, Finding
 from harness.record import Evidence, Samples
-from tests.conftest import Database
 from tests.support.local_target import serving
+from tests.support.postgres_server import Database
 
 from .conftest import AgentProcess, Handler, LoopbackServer, Request, counted, http, job_dict
 

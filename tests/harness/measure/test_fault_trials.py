@@ -24,8 +24,8 @@ from harness.scenarios import SCENARIOS
 from harness.store.manifest import CodeRecord, RigRecord
 from harness.store.run_reader import Run, load_run
 from harness.store.run_writer import RunWriter
-from tests.conftest import Database
 from tests.support.local_target import LocalTarget, exit_codes, serving
+from tests.support.postgres_server import Database
 
 SECONDS = 5.0
 Control = Callable[..., contextlib.AbstractContextManager["FaultTarget"]]

@@ -21,43 +21,14 @@ import pytest
 from harness.errors import RigError
 from harness.load.job import Endpoint
 from harness.load.results.samples import read_samples
-from harness.load.spec import Keys, LoadSpec, Operation, Warmup
+from harness.load.spec import Keys, Warmup
 from harness.measure import load_agent
-from harness.measure.load_controller import LEAD_US, LoadController, LoadResults, _release
+from harness.measure.load_controller import LEAD_US, _release
 from harness.rig.connection import RemoteProcess
-from harness.targets.url import locate
-from tests.conftest import Database, free_port
-from tests.support.local_target import LoadHost, LocalTarget, exit_codes, remaining_folders, serving
+from tests.support.local_target import LoadHost, exit_codes, remaining_folders
+from tests.support.postgres_server import Database, free_port
 
-TAG = f"controller-test-{os.getpid()}"
-INCREMENT = Operation(name="increment", path="/api/increment", body={"key": "{key}"}, value="value")
-FINITE = LoadSpec(mode="closed", clients=10, requests=101, operations=(INCREMENT,))
-STEADY = replace(FINITE, requests=None, seconds=30.0)
-
-
-class Run:
-    """`go(lanes)` runs the lanes from both load hosts against the real service."""
-
-    def __init__(self, url: str, scratch: Path) -> None:
-        self.hosts = [LoadHost("load-1"), LoadHost("load-2")]
-        self.address, self.scratch = locate(url), scratch
-        self.command = LocalTarget.command(None, "harness.load.agent")  # type: ignore[arg-type]
-
-    def go(
-        self, lanes: dict[str, LoadSpec], progress: Callable[..., None] = lambda *_: None, **more: Any
-    ) -> LoadResults:
-        endpoint = Endpoint(host=self.address.host, port=self.address.port)
-        with LoadController(self.hosts, **{"endpoint": endpoint, "command": self.command} | more) as controller:
-            return controller.run(lanes, scratch=self.scratch, progress=progress, tag=TAG, seed=1, began_s=0.0)
-
-
-@pytest.fixture
-def run(database: Database, tmp_path: Path) -> Iterator[Run]:
-    with serving(database.environ, tmp_path / "log") as url:
-        made = Run(url, tmp_path)
-        yield made
-        exit_codes(made.hosts)
-        assert remaining_folders(TAG) == []
+from .conftest import FINITE, STEADY, TAG, Run
 
 
 def value_of(database: Database, key: str) -> int:
@@ -288,52 +259,3 @@ def test_the_error_of_an_agent_that_cannot_start_is_reported(run: Run) -> None:
     with pytest.raises(RigError, match="the load agent did not start: no python here"):
         run.go({"main": FINITE}, command=["sh", "-c", "read line; echo 'no python here' >&2; exit 127"])
     exit_codes(run.hosts)
-
-
-ECHO = [sys.executable, "-c", "print(input())"]
-ENDPOINT = Endpoint(host="127.0.0.1", port=1)
-
-
-def answer(process: RemoteProcess) -> list[str]:
-    process.send("job")
-    process.close()
-    return list(process.lines())
-
-
-def test_a_prestarted_agent_is_used_once() -> None:
-    host = LoadHost("load-1")
-    with LoadController([host], command=ECHO, endpoint=ENDPOINT) as controller:
-        controller.prestart()
-        controller.prestart()
-        assert len(host.processes) == 1, "a second call starts none"
-        first = controller._start_agent(host)
-        assert len(host.processes) == 1
-        second = controller._start_agent(host)
-        assert len(host.processes) == 2
-        assert [answer(first), answer(second)] == [["job"], ["job"]]
-
-
-def test_a_prestarted_agent_that_died_is_replaced() -> None:
-    host = LoadHost("load-1")
-    with LoadController([host], command=ECHO, endpoint=ENDPOINT) as controller:
-        controller.prestart()
-        host.processes[0].kill()
-        host.processes[0].wait()
-        assert answer(controller._start_agent(host)) == ["job"]
-    assert len(host.processes) == 2
-
-
-def test_the_end_of_the_context_ends_prestarted_agents() -> None:
-    host = LoadHost("load-1")
-    with LoadController([host], command=ECHO, endpoint=ENDPOINT) as controller:
-        controller.prestart()
-    assert host.processes[0].poll() is not None
-
-
-def test_a_run_uses_the_prestarted_agents(run: Run) -> None:
-    endpoint = Endpoint(host=run.address.host, port=run.address.port)
-    with LoadController(run.hosts, command=run.command, endpoint=endpoint) as controller:
-        controller.prestart()
-        results = controller.run({"main": FINITE}, scratch=run.scratch, tag=TAG, seed=1, began_s=0.0)
-    assert results.summaries["main"].measure.ok == 101
-    assert [len(host.processes) for host in run.hosts] == [1, 1]

@@ -8,7 +8,7 @@ import psycopg
 import pytest
 
 from harness.rig.database_connection import DeadlineConnection, options
-from tests.conftest import Database
+from tests.support.postgres_server import Database
 
 
 def test_a_server_that_gives_no_response_is_given_up_and_the_connection_is_closed(database: Database) -> None:

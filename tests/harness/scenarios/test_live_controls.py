@@ -16,8 +16,8 @@ from harness.plan.planner import Plan
 from harness.scenarios import SCENARIOS
 from harness.store.manifest import CodeRecord, RigRecord
 from harness.store.run_writer import RunWriter
-from tests.conftest import Database
 from tests.support.local_target import LocalTarget, serving
+from tests.support.postgres_server import Database
 from tests.support.records import cell
 
 

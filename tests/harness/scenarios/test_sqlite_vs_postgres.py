@@ -1,4 +1,4 @@
-"""The five claims, each with values that hold and that do not; and a damaged SQLite file."""
+"""The five claims, each with values that hold and that do not."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from harness.scenarios import SCENARIOS
 from harness.scenarios.increment_workload import UNSTEADY
 from harness.scenarios.sqlite_vs_postgres import ALL_ANSWERS, CLAIMS
 from tests.support.histories import history
-from tests.support.records import cell, cells, check, increments, judge, measured, sqlite_evidence, wrong
+from tests.support.records import cell, cells, judge, measured, wrong
 
 NAME = "sqlite-vs-postgres"
 NAIVE = {"ok": 250.0, "mean_ms": 20.0, "acknowledged_ms": 600.0, "rps": 50.0, "served": 1}
@@ -209,19 +209,6 @@ def test_every_claim_is_unknown_without_one_database() -> None:
         assert len(judge(made)) == len(CLAIMS)
 
 
-def test_no_acknowledged_write_is_lost_and_the_file_is_intact() -> None:
-    burst = replace(cell(NAME, backend="sqlite-naive", load="burst"), hosts=1)
-    whole = {"sqlite": sqlite_evidence("sqlite-naive")}
-    assert wrong(check(increments(burst, 9, **whole))) == {}
-    assert wrong(check(increments(burst, 9, **whole, final={"hot-0": 8})))["final value"] == "fail"
-    lines = ("*** in database main ***", "Page 3 is never used")
-    broken = replace(sqlite_evidence("sqlite-naive"), integrity_check=lines)
-    findings = check(increments(burst, 9, sqlite=broken))
-    assert wrong(findings) == {"integrity": "fail"}
-    assert "Page 3 is never used" in findings["integrity"].detail
-    assert wrong(check(increments(burst, 9))) == {"integrity": "unknown", "pragmas": "unknown"}
-
-
 def test_a_load_counts_as_free_of_errors_only_if_no_trial_refused_a_request() -> None:
     """The most clients that were served without errors are those of which no trial refused a request."""
     refusing: Backends = {"postgres": SERVER | {"served": 10}}
@@ -234,32 +221,6 @@ def test_a_load_counts_as_free_of_errors_only_if_no_trial_refused_a_request() ->
     findings = judge(few)
     assert findings["claim: concurrent connections"].numbers["postgres"] == 100.0
     assert findings["claim: success rate"].numbers["postgres"] == 90.0
-
-
-@pytest.mark.parametrize(
-    ("changes", "verdict"),
-    [
-        ({}, "pass"),
-        ({"synchronous_commit": "remote_apply"}, "pass"),
-        ({"fsync": "off"}, "fail"),
-        ({"full_page_writes": "off"}, "fail"),
-        ({"synchronous_commit": "off"}, "fail"),
-        ({"synchronous_commit of crucible": "off"}, "fail"),
-    ],
-)
-def test_postgresqls_durability_is_judged_as_sqlites_pragmas_are(changes: dict[str, str], verdict: str) -> None:
-    burst = replace(cell(NAME, backend="postgres", load="burst"), hosts=1)
-    settings = dict.fromkeys(("fsync", "full_page_writes", "synchronous_commit"), "on")
-    finding = check(increments(burst, 9, durability=settings | changes))["durability"]
-    assert finding.verdict == verdict
-    assert all(f"{name} {value}" in finding.detail for name, value in changes.items())
-
-
-def test_durability_that_was_not_read_is_unknown() -> None:
-    burst = replace(cell(NAME, backend="postgres", load="burst"), hosts=1)
-    assert check(increments(burst, 9, durability={"fsync": "on"}))["durability"].verdict == "unknown"
-    unread = check(increments(burst, 9, unread={"durability": "db: no route"}))["durability"]
-    assert (unread.verdict, unread.detail) == ("unknown", "not measured: db: no route")
 
 
 def repeated(*servers: Mapping[str, float], speeds: Sequence[float] = ()) -> dict[str, Finding]:

@@ -18,8 +18,8 @@ from harness.errors import RigError, UsageError
 from harness.targets import counter_source
 from harness.targets.counter_source import ApiCounters, DatabaseCounters
 from harness.targets.url import Address
-from tests.conftest import Database, Server
 from tests.support.pooler import Pooler
+from tests.support.postgres_server import Database, Server
 
 RESPONSES = {
     "hot-0": (200, {"value": 7}),

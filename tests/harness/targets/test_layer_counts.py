@@ -21,8 +21,8 @@ from harness.targets.haproxy import HAProxy
 from harness.targets.layer_counts import COUNT_LOGGED, LayerCounters
 from harness.targets.rig_database import RigDatabase
 from harness.targets.snapshot import Snapshot, difference
-from tests.conftest import Database
 from tests.support.fake_rig import SHARED, FakeRig
+from tests.support.postgres_server import Database
 
 CELL = Cell(scenario="s", hosts=2)
 

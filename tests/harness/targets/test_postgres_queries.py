@@ -6,7 +6,7 @@ import psycopg
 
 from harness.record import BulkRows
 from harness.targets.postgres_queries import bulk_rows, durability
-from tests.conftest import Database
+from tests.support.postgres_server import Database
 
 
 def test_bulk_rows_are_ranges_of_ids_and_rows_per_request(database: Database) -> None:

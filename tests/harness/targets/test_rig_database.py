@@ -12,7 +12,7 @@ import pytest
 
 from harness.errors import RigError
 from harness.targets.rig_database import RigDatabase
-from tests.conftest import Database
+from tests.support.postgres_server import Database
 
 
 @pytest.fixture

@@ -20,8 +20,8 @@ from harness.store.manifest import HostRecord
 from harness.targets.app_workers import AppWorkers
 from harness.targets.rig_database import RigDatabase
 from harness.targets.rig_facts import RigFacts
-from tests.conftest import Database
 from tests.support.fake_rig import FACTS, FakeRig
+from tests.support.postgres_server import Database
 
 
 @pytest.fixture

@@ -19,8 +19,8 @@ from harness.targets.rig_target import RigTarget
 from harness.targets.server_settings import ServerSettings
 from harness.targets.snapshot import difference
 from harness.targets.variant_settings import in_force
-from tests.conftest import Database
 from tests.support.fake_rig import SHARED, FakeRig
+from tests.support.postgres_server import Database
 
 CELL = Cell(scenario="s", hosts=2)
 DAMAGED = {"integrity": ["malformed"], "counters": {}}

@@ -15,8 +15,8 @@ from harness.plan.variants import parse_vary
 from harness.rig.connection import Result
 from harness.targets.rig_database import RigDatabase
 from harness.targets.server_settings import FILE, ServerSettings
-from tests.conftest import Server, running_server
 from tests.support.fake_rig import FakeHost, FakeRig
+from tests.support.postgres_server import Server, running_server
 
 
 class ServerHost(FakeHost):

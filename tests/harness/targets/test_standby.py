@@ -17,8 +17,8 @@ from harness.errors import UsageError
 from harness.targets.counter_source import DatabaseCounters
 from harness.targets.url import locate
 from harness.targets.url_target import UrlTarget
-from tests.conftest import PASSWORD, Database, Server, free_port
 from tests.support.local_target import serving
+from tests.support.postgres_server import PASSWORD, Database, Server, free_port
 
 
 class Standby:

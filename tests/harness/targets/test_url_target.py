@@ -1,197 +1,29 @@
-"""Benches of an external service: its defects are found, its data does not change, other addresses get no load."""
+"""What a bench of an external service refuses, reads and stores: consent, addresses, secrets, keys."""
 
 from __future__ import annotations
 
-import json
-import os
-import socket
-import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
 from harness.cli.bench import run_bench
-from harness.errors import CriterionFailed, InvalidMeasurement, RigError, UsageError
+from harness.errors import RigError, UsageError
 from harness.load.job import Endpoint
 from harness.load.spec import Keys, LoadSpec, Operation
-from harness.model import Cell, Finding
+from harness.model import Cell
 from harness.plan.variants import parse_vary
-from harness.rig import state
-from harness.store.run_reader import Run, load_run
 from harness.targets.url import locate, permit
 from harness.targets.url_target import ONLY_THE_LOAD_HOST, UrlTarget
-from tests.support.odd_service import EARLY_HINTS, OddService
 from tests.support.pooler import Pooler
 
-SERVICE = Path(__file__).parents[3] / "tests/support/external_service.py"
-Start = Callable[..., str]
+from .conftest import Start, bench
+
 OTHER_IP = "192.0.2.7"  # TEST-NET-1
-
-
-@contextmanager
-def process(command: list[str], environ: Mapping[str, str]) -> Iterator[str]:
-    """Runs a process that prints a line once it listens; yields the line."""
-    with subprocess.Popen(
-        command, cwd=state.ROOT, env={"PATH": os.environ["PATH"], **environ}, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-    ) as running:  # fmt: skip
-        assert running.stdout is not None
-        try:
-            yield running.stdout.readline().strip()
-        finally:
-            running.terminate()
-            try:
-                running.communicate(timeout=20)
-            except subprocess.TimeoutExpired:
-                running.kill()
-
-
-@pytest.fixture
-def external(postgres: str, server: Any) -> Iterator[Start]:
-    """`external(database, fault)` starts the external service on a new database and returns its URL."""
-    with ExitStack() as stack:
-
-        def drop(name: str) -> None:
-            with psycopg.connect(postgres, autocommit=True) as connection:
-                connection.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
-
-        def start(name: str, fault: str = "") -> str:
-            with psycopg.connect(postgres, autocommit=True) as connection:
-                connection.execute(f"CREATE DATABASE {name}".encode())
-            stack.callback(drop, name)
-            command = [sys.executable, str(SERVICE), server.dsn(name), "20", "node-1", *filter(None, [fault])]
-            port = stack.enter_context(process(command, {}))
-            assert port.isdigit(), port
-            return f"http://127.0.0.1:{port}"
-
-        yield start
-
-
-@pytest.fixture
-def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where runs of this test are stored."""
-    monkeypatch.setattr("harness.cli.bench.RESULTS", tmp_path / "results")
-    return tmp_path / "results"
-
-
-def bench(results: Path, **options: Any) -> tuple[Run, Exception | None]:
-    """Returns the stored run, and the error that the bench ended with."""
-    error: Exception | None = None
-    try:
-        run_bench(**{"rig": "no-such-rig", "repeat": "1"} | options)
-    except (CriterionFailed, InvalidMeasurement) as caught:
-        error = caught
-    return load_run((results / "latest").resolve()), error
-
-
-def by_check(run: Run, cell_part: str) -> dict[str, Finding]:
-    return {f.check: f for f in run.findings if cell_part in f.cell}
-
-
-def test_the_external_services_first_writes_fail(
-    external: Start, server: Any, results: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    url, dsn = external("page"), server.dsn("page")
-    with psycopg.connect(dsn, autocommit=True) as connection:
-        connection.execute("INSERT INTO counters (key, value) VALUES ('hot-0', 41)")  # a row of the user
-    run, error = bench(results, base_url=url, dsn=dsn, scenario="concurrent-writes", requests="200")
-    assert isinstance(error, CriterionFailed)
-    assert error.exit_code == 1
-    assert f"load goes to {url}: 2 trials, 400 requests, at most 200 connections at once" in capsys.readouterr().out
-    hot = by_check(run, "keys=hot")
-    assert hot["acknowledged"].verdict == "fail"
-    assert "23505" in hot["acknowledged"].detail
-    assert hot["final value"].numbers["unknown"] == sum(hot["acknowledged"].numbers["errors"].values())
-    assert hot["final value"].verdict == hot["value sequence"].verdict == hot["real-time order"].verdict == "pass"
-    assert not {"counts agree", "spread"} & hot.keys()
-    assert any("'counts agree' is not judged" in text for text in run.manifest.warnings)
-    assert run.manifest.rig.provider == "url"
-    assert [host.name for host in run.manifest.rig.hosts] == ["controller"]
-    assert run.manifest.settings["service"]["oracle"] == "the database"
-    with psycopg.connect(dsn) as connection:
-        rows = dict(connection.execute("SELECT key, value FROM counters").fetchall())
-    assert rows.pop("hot-0") == 41
-    tag = next(key for key in rows if key.startswith("proof-")).removeprefix("proof-")
-    assert all(tag in key for key in rows)
-    assert len({key.split("-")[2] for key in rows if not key.startswith("proof-")}) == 2  # one number per trial
-    assert (run.path / "report.html").exists()
-
-
-def test_the_external_service_passes_where_the_keys_exist(
-    external: Start, server: Any, results: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    url, dsn = external("written"), server.dsn("written")
-    real = UrlTarget.__init__
-    monkeypatch.setattr(UrlTarget, "__init__", lambda self, *a, **k: real(self, *a, **k | {"tag": "known"}))
-    with psycopg.connect(dsn, autocommit=True) as connection:
-        for number in (1, 2):
-            connection.execute("INSERT INTO counters (key, value) VALUES (%s, 7)", [f"hot-known-{number}-0"])
-            keys = [(f"spread-known-{number}-{i}",) for i in range(100)]
-            connection.cursor().executemany("INSERT INTO counters (key, value) VALUES (%s, 3)", keys)
-    run, error = bench(results, base_url=url, dsn=dsn, scenario="concurrent-writes", requests="200")
-    assert error is None
-    assert run.manifest.verdict == "pass"
-    assert "final - initial = 200" in by_check(run, "keys=hot")["final value"].detail
-    assert by_check(run, "keys=hot")["acknowledged"].numbers["ok"] == 200
-
-
-def test_without_a_dsn_the_counters_are_read_from_the_service_with_a_warning(external: Start, results: Path) -> None:
-    run, error = bench(results, base_url=external("asked"), scenario="concurrent-writes", requests="200", hosts="1")
-    assert isinstance(error, CriterionFailed)
-    hot = by_check(run, "keys=hot")
-    assert "23505" in hot["acknowledged"].detail
-    assert hot["final value"].verdict == "pass"
-    assert hot["spread"].verdict == "pass"  # possible because of --hosts 1
-    assert any("the oracle is weaker" in text for text in run.manifest.warnings)
-    assert run.manifest.settings["service"]["oracle"] == "the service's own answers"
-
-
-def test_a_lost_update_is_found_through_the_services_api_too(external: Start, results: Path) -> None:
-    run, error = bench(results, base_url=external("loses", "forgetful"), scenario="concurrent-writes", requests="200")
-    assert isinstance(error, CriterionFailed)
-    assert by_check(run, "keys=hot")["final value"].numbers["lost"] > 0
-
-
-def test_spread_is_not_checked_where_the_service_does_not_report_its_container(external: Start, results: Path) -> None:
-    url = external("nameless", "nameless")
-    run, _ = bench(results, base_url=url, scenario="concurrent-writes", requests="50", hosts="1")
-    assert "spread" not in by_check(run, "keys=hot")
-    assert any("'spread' is not judged: the service does not report" in text for text in run.manifest.warnings)
-
-
-@pytest.mark.slow
-def test_our_service_passes_every_scenario_that_works_by_url(database: Any, results: Path) -> None:
-    environ = {**database.environ, "HOST": "127.0.0.1", "PORT": "0", "CONTAINER_ID": "ours"}
-    with process([sys.executable, "-m", "app"], environ) as line:
-        url = f"http://localhost:{json.loads(line)['port']}"
-        run, error = bench(
-            results, base_url=url, dsn=database.dsn, requests="60", quick=True, hosts="1",
-            scenario="concurrent-writes,bulk-insert,long-transactions,pool-sweep,sqlite-vs-postgres,scaling",
-        )  # fmt: skip
-        assert error is None, error
-        crossed, error = bench(results, base_url=url, dsn=database.dsn, quick=True, hosts="1", scenario="deadlocks")
-        assert error is None, error
-        without_dsn, _ = bench(results, base_url=url, requests="60", scenario="concurrent-writes,isolation,bulk-insert")
-    assert run.manifest.verdict == "pass"
-    spread = by_check(run, "keys=spread")
-    assert spread["ledger"].verdict == "pass"
-    assert "60 rows for 60 acknowledged" in spread["ledger"].detail
-    assert {f.scenario for f in run.findings} == {"concurrent-writes", "bulk-insert"}
-    assert {f.scenario for f in crossed.findings} == {"deadlocks"}
-    assert run.manifest.skipped.keys() == {"long-transactions", "pool-sweep", "sqlite-vs-postgres", "scaling"}
-    assert without_dsn.manifest.skipped.keys() == {"isolation", "bulk-insert"}
-    assert all("--dsn" in why for why in without_dsn.manifest.skipped.values())
-    with psycopg.connect(database.dsn) as connection:
-        schemas = connection.execute("SELECT nspname FROM pg_namespace WHERE nspname LIKE 'pgcrucible%'").fetchall()
-    assert schemas == []
 
 
 def test_a_dsn_of_another_database_is_refused_before_any_load(external: Start, server: Any, results: Path) -> None:
@@ -316,23 +148,6 @@ def test_checks_that_need_the_servers_log_or_vacuum_are_not_applicable(read: str
     service = UrlTarget(locate("http://127.0.0.1:1"), tag="t")
     always = service._not_applicable(())
     assert service._not_applicable({read}).keys() - always.keys() == ({check} if check else set())
-
-
-@pytest.mark.parametrize(
-    "habits",
-    [
-        {"gzip_unless_identity": True, "interim": EARLY_HINTS},
-        {"announce_close": True},
-        {"per_connection": 100, "framing": "chunked"},
-        {"family": socket.AF_INET6, "needs_brackets": True},
-    ],
-    ids=["gzip and Early Hints", "closes", "100 requests a connection", "IPv6"],
-)
-def test_a_service_with_unusual_but_valid_http_passes_a_bench(results: Path, habits: dict[str, Any]) -> None:
-    with OddService(**habits) as odd:
-        run, error = bench(results, base_url=odd.url, scenario="concurrent-writes", requests="150", quick=True)
-    assert error is None
-    assert run.manifest.verdict == "pass"
 
 
 def test_deadlocks_behind_a_pooler_are_refused_without_a_failed_check(

@@ -23,9 +23,10 @@ import pytest
 from harness.provision.pgadmin import packages, server
 from harness.provision.pgadmin.files import LOGIN
 from harness.provision.pgadmin.server import PgAdmin
-from tests.conftest import APP_USER, NUMBERS, PASSWORD, Server, fresh_database
+from tests.conftest import NUMBERS
 from tests.support.browser import Browser, browser
 from tests.support.pgadmin import SSH, paper_rig, quiet
+from tests.support.postgres_server import APP_USER, PASSWORD, Server, fresh_database
 
 pytestmark = pytest.mark.slow
 SHOWN_S = 60.0

@@ -1,4 +1,4 @@
-"""The life of a pgAdmin: start, again, killed, ended, destroyed. A small program stands in for pgAdmin and for ssh."""
+"""The life of a pgAdmin: start, again, killed, ended, destroyed. Small programs replace pgAdmin and ssh."""
 
 from __future__ import annotations
 
@@ -6,97 +6,17 @@ import os
 import signal
 import socket
 import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from harness.cli import pgadmin as cli
-from harness.errors import RigError, UsageError
-from harness.provision import play_processes, provisioner
-from harness.provision.pgadmin import connection, packages, server
-from harness.provision.providers import vm_base
-from harness.provision.status import RigStatus
-from harness.rig import machine_lock, state
-from tests.support.builders import rig_state
-from tests.support.pgadmin import DB, SSH, paper_rig, program, quiet
+from harness.errors import RigError
+from harness.provision import provisioner
+from harness.provision.pgadmin import server
+from harness.rig import state
+from tests.support.pgadmin import quiet
 
-SETUP = """
-import os, pathlib, sys
-import config_local
-data = pathlib.Path(config_local.DATA_DIR)
-data.mkdir(exist_ok=True)
-(data / "environ").write_text(repr(dict(os.environ)))
-with (data / "calls").open("a") as calls:
-    print(*sys.argv[1:], file=calls)
-print("Added 0 Server Group(s) and 1 Server(s).")
-"""
-SERVER = """
-import http.server, os, pathlib, signal
-import config_local
-
-class Ping(http.server.BaseHTTPRequestHandler):
-    def do_GET(self):
-        self.send_response(200)
-        self.send_header("Content-Length", "4")
-        self.end_headers()
-        self.wfile.write(b"PING")
-
-http.server.HTTPServer((config_local.DEFAULT_SERVER, config_local.DEFAULT_SERVER_PORT), Ping).serve_forever()
-"""
-WAIT_S = 20.0
-
-
-@pytest.fixture
-def code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder of the programs that stand in for pgAdmin's."""
-    installed = tmp_path / "cache" / f"{packages.PREFIX}x"
-    (installed / "bin").mkdir(parents=True)
-    (installed / "bin/python").symlink_to(sys.executable)
-    for name, text in (("setup.py", SETUP), ("pgAdmin4.py", SERVER)):
-        program(packages.code(installed) / name, text)
-    monkeypatch.setattr(packages, "install", lambda echo: installed)
-    monkeypatch.setattr(packages, "environment", lambda: installed)
-    monkeypatch.setattr(server, "SYSTEM_SETTINGS", tmp_path / "none")
-    return packages.code(installed)
-
-
-@pytest.fixture
-def rig(tmp_path: Path, code: Path) -> Iterator[tuple[str, Path]]:
-    """The name and the folder of a rig; its ssh waits."""
-    with paper_rig(tmp_path, "#!/bin/sh\nexec sleep 1000\n") as made:
-        yield made
-
-
-@pytest.fixture
-def reachable(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection, "problem", lambda options, log: "")
-
-
-def running(name: str) -> list[int]:
-    return play_processes.processes(state.folder(name) / "pgadmin", server.VARIABLE)
-
-
-def listens(url: str) -> bool:
-    with socket.socket() as client:
-        return client.connect_ex(("127.0.0.1", int(url.rstrip("/").rpartition(":")[2]))) == 0
-
-
-def pid_of(name: str, word: str) -> int:
-    """The one process of the rig's pgAdmin whose command line ends with that word."""
-    (pid,) = [
-        pid for pid in running(name) if Path(f"/proc/{pid}/cmdline").read_bytes().rstrip(b"\0").endswith(word.encode())
-    ]
-    return pid
-
-
-def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + WAIT_S
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+from .conftest import SERVER, SETUP, WAIT_S, listens, pid_of, pid_of_ssh, running, until
 
 
 @pytest.mark.usefixtures("reachable")
@@ -186,10 +106,6 @@ def test_killed_processes_are_noticed_and_started_again(rig: tuple[str, Path], v
         assert server.start(name, port=None, echo=quiet).ran_before
 
 
-def pid_of_ssh(name: str) -> int:
-    return pid_of(name, "sleep\x001000")
-
-
 @pytest.mark.usefixtures("reachable")
 def test_a_process_of_another_program_is_never_ended(rig: tuple[str, Path]) -> None:
     """Also where the file of the port names a port that something else listens on."""
@@ -246,78 +162,6 @@ def test_an_interrupted_start_leaves_no_process(rig: tuple[str, Path], monkeypat
 
 
 @pytest.mark.usefixtures("reachable")
-def test_the_port_is_that_of_the_option(rig: tuple[str, Path]) -> None:
-    name, _ = rig
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-        with pytest.raises(UsageError, match=rf"--port {port}: Address already in use"):
-            server.start(name, port=port, echo=quiet)
-    assert server.start(name, port=port, echo=quiet).url == f"http://127.0.0.1:{port}/"
-    with pytest.raises(UsageError, match=rf"--port {port + 1}: pgAdmin runs on port {port}"):
-        server.start(name, port=port + 1, echo=quiet)
-
-
-def test_a_database_that_cannot_be_reached_is_a_warning_with_the_message_of_ssh(
-    rig: tuple[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    name, _ = rig
-    program(tmp_path / "bin/ssh", "#!/bin/sh\necho 'ssh: connect to host db-1: No route to host' >&2\nexit 255\n")
-    cli.run_pgadmin(name, port=None, stop=False)
-    printed = capsys.readouterr()
-    assert f"pgAdmin of rig '{name}' runs: http://127.0.0.1:" in printed.out
-    assert "warning: pgAdmin cannot reach the rig's database yet: ssh: connect to host db-1: No route" in printed.err
-    cli.run_pgadmin(name, port=None, stop=True)
-    assert "has ended" in capsys.readouterr().out
-
-
-def test_a_database_that_is_down_on_a_host_that_is_up_is_named(rig: tuple[str, Path], tmp_path: Path) -> None:
-    program(tmp_path / "bin/ssh", SSH.format(python=sys.executable))
-    with socket.socket() as closed:
-        closed.bind(("127.0.0.1", 0))
-        state.save(rig_state((DB,), name=rig[0], variables={"postgres_port": closed.getsockname()[1]}))
-        started = server.start(rig[0], port=None, echo=quiet)
-    assert started.problem == "ssh reaches the host, but PostgreSQL does not listen on its port there"
-
-
-@pytest.mark.usefixtures("reachable")
-def test_the_password_is_printed_on_a_terminal_only(
-    rig: tuple[str, Path], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    name, folder = rig
-    cli.run_pgadmin(name, port=None, stop=False)
-    password = (folder / "pgadmin/password").read_text().strip()
-    assert password not in capsys.readouterr().out
-    server.stop(name)
-    (folder / "pgadmin/password").unlink()
-    monkeypatch.setattr(cli.sys.stdout, "isatty", lambda: True)
-    monkeypatch.setenv("TERM", "dumb")
-    cli.run_pgadmin(name, port=None, stop=False)
-    assert (folder / "pgadmin/password").read_text().strip() in capsys.readouterr().out
-    cli.run_pgadmin(name, port=None, stop=False)
-    assert (folder / "pgadmin/password").read_text().strip() not in capsys.readouterr().out
-
-
-def test_settings_of_the_machine_and_a_rig_without_database_are_refused(
-    rig: tuple[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    name, _ = rig
-    state.save(rig_state((), name=name))
-    with pytest.raises(RigError, match="has no database yet"):
-        server.start(name, port=None, echo=quiet)
-    monkeypatch.setattr(server, "SYSTEM_SETTINGS", tmp_path)
-    with pytest.raises(UsageError, match="would override"):
-        server.start(name, port=None, echo=quiet)
-
-
-def test_a_rig_that_does_not_exist_is_named(rig: tuple[str, Path]) -> None:
-    for stop in (False, True):
-        with pytest.raises(RigError, match="there is no rig 'nope'"):
-            cli.run_pgadmin("nope", port=None, stop=stop)
-    with pytest.raises(UsageError, match="--stop takes no --port"):
-        cli.run_pgadmin(rig[0], port="5050", stop=True)
-
-
-@pytest.mark.usefixtures("reachable")
 @pytest.mark.parametrize("killed", [False, True], ids=["running", "killed"])
 def test_destroy_ends_it_and_removes_its_files(
     rig: tuple[str, Path], monkeypatch: pytest.MonkeyPatch, *, killed: bool
@@ -331,62 +175,3 @@ def test_destroy_ends_it_and_removes_its_files(
     assert running(name) == []
     assert not folder.exists()
     assert not listens(started.url)
-
-
-@pytest.mark.usefixtures("reachable")
-def test_a_purge_keeps_the_packages_of_a_pgadmin_that_runs(
-    rig: tuple[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(state, "CACHE", tmp_path / "cache")
-    (tmp_path / "cache/wheels-x.tar.gz").touch()
-    server.start(rig[0], port=None, echo=quiet)
-    vm_base.purge_cache()
-    assert [path.name for path in (tmp_path / "cache").iterdir()] == [f"{packages.PREFIX}x"]
-    server.stop(rig[0])
-    vm_base.purge_cache()
-    assert not (tmp_path / "cache").exists()
-
-
-@pytest.mark.usefixtures("reachable")
-def test_a_purge_keeps_the_packages_of_a_former_lock_file_that_still_run(
-    rig: tuple[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(state, "CACHE", tmp_path / "cache")
-    server.start(rig[0], port=None, echo=quiet)
-    newer = tmp_path / "cache" / f"{packages.PREFIX}newer"
-    newer.mkdir()
-    monkeypatch.setattr(packages, "environment", lambda: newer)
-    assert server.packages_in_use() == {tmp_path / "cache" / f"{packages.PREFIX}x"}
-    vm_base.purge_cache()
-    assert [path.name for path in (tmp_path / "cache").iterdir()] == [f"{packages.PREFIX}x"]
-
-
-def test_a_purge_keeps_what_another_process_installs_and_removes_what_was_given_up(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(state, "CACHE", tmp_path / "cache")
-    monkeypatch.setattr(state, "RIGS", tmp_path / "rigs")
-    partial = tmp_path / "cache" / f"{packages.PREFIX}x.partial"
-    partial.mkdir(parents=True)
-    with machine_lock.held(f"pgAdmin's packages in {state.CACHE}"):
-        vm_base.purge_cache()
-        assert partial.is_dir()
-    vm_base.purge_cache()
-    assert not (tmp_path / "cache").exists()
-
-
-@pytest.mark.usefixtures("reachable")
-@pytest.mark.parametrize("text", ["99999", "0", "-5", "x"])
-def test_a_damaged_port_is_none(rig: tuple[str, Path], text: str) -> None:
-    name, folder = rig
-    server.start(name, port=None, echo=quiet)
-    (folder / "pgadmin/port").write_text(text)
-    assert server.address(name) == "starts"
-    assert not server.start(name, port=None, echo=quiet).ran_before
-
-
-def test_the_status_has_its_address() -> None:
-    status = RigStatus(rig=rig_state(), pgadmin="http://127.0.0.1:5050/")
-    assert status.lines()[-1] == "pgAdmin: http://127.0.0.1:5050/"
-    assert status.as_json()["pgadmin"] == "http://127.0.0.1:5050/"
-    assert "pgAdmin" not in "".join(RigStatus(rig=rig_state()).lines())

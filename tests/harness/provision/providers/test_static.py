@@ -1,17 +1,12 @@
-"""Existing machines: each belongs to one rig of one checkout, and a rig whose machines are gone can be removed.
-
-The machines are folders of this one: commands run here, with the settings directory below the machine's folder.
-"""
+"""Existing machines: each belongs to one rig of one checkout, and a rig whose machines are gone can be removed."""
 
 from __future__ import annotations
 
 import os
 import secrets
-import subprocess
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
@@ -19,64 +14,13 @@ import yaml
 from harness.errors import RigError
 from harness.model import Host
 from harness.provision import provisioner
-from harness.provision.ansible import PlayResult
 from harness.provision.bundle import Bundle
 from harness.provision.inventory import read_inventory
 from harness.provision.inventory_model import Inventory
-from harness.provision.play_events import Task
 from harness.provision.providers import static
 from harness.provision.providers.base import Platform
 from harness.rig import state
-from harness.rig.connection import Result
-
-SETTINGS = "/etc/pgcrucible"
-HOSTS = {"db": ["db-1"], "app": ["app-1", "app-2"], "lb": ["lb-1"], "load": ["load-1"]}
-
-
-@dataclass
-class Machines:
-    """Existing machines by name, each a folder; `gone` ones do not answer, `broken` ones keep a file."""
-
-    root: Path
-    gone: set[str] = field(default_factory=set)
-    broken: set[str] = field(default_factory=set)
-    plays: list[tuple[str, tuple[str, ...]]] = field(default_factory=list)
-
-    def connect(self, host: Host, *_: Any) -> Machine:
-        return Machine(self, host.name)
-
-    def run_playbooks(self, rig: str, playbooks: list[str], *, only: Sequence[str] = (), **_: Any) -> PlayResult:
-        self.plays.append((playbooks[0], tuple(only)))
-        changed = tuple(name for name in only if (self.root / name / "owner").exists())
-        for name in only:
-            if name not in self.broken:
-                (self.root / name / "owner").unlink(missing_ok=True)
-        task = Task(play="x", name="x", seconds=0, changed=changed)
-        return PlayResult(ok=1, changed=1, seconds=0, plays=(), tasks=(task,))
-
-    def owners(self) -> set[str]:
-        return {path.parent.name for path in self.root.glob("*/owner")}
-
-
-@dataclass
-class Machine:
-    machines: Machines
-    name: str
-
-    def run(self, command: Sequence[str], **_: Any) -> Result:
-        if self.name in self.machines.gone:
-            raise RigError(f"{self.name} (10.0.0.1:22) cannot be reached over SSH: timed out")
-        if "systemctl" in command[2]:
-            printed = "/etc/pgcrucible\n" if self.name in self.machines.broken else ""
-            return Result(stdout=printed, stderr="", code=0)
-        place = str(self.machines.root / self.name)
-        done = subprocess.run(
-            [part.replace(SETTINGS, place) for part in command], capture_output=True, text=True, check=True
-        )
-        return Result(stdout=done.stdout, stderr=done.stderr, code=0)
-
-    def close(self) -> None:
-        """Nothing is open."""
+from tests.support.static_machines import ALL, HOSTS, Checkout, Machines
 
 
 @pytest.fixture
@@ -110,22 +54,6 @@ def machines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: Inventory)
     return fleet
 
 
-@dataclass
-class Checkout:
-    """A checkout with its own states; `use` makes it the one that the code under test runs in."""
-
-    folder: Path
-    monkeypatch: pytest.MonkeyPatch
-
-    def use(self) -> None:
-        self.monkeypatch.setattr(state, "OWNER", str(self.folder))
-        self.monkeypatch.setattr(state, "RIGS", self.folder / ".rigs")
-
-    def provision(self, name: str, hosts: int | None = None) -> provisioner.ProvisionReport:
-        self.use()
-        return provisioner.provision(name, echo=print, inventory=self.folder / "machines.yml", hosts=hosts)
-
-
 @pytest.fixture
 def checkouts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Checkout, Checkout]]:
     pair = Checkout(tmp_path / "a checkout", monkeypatch), Checkout(tmp_path / "another", monkeypatch)
@@ -133,9 +61,6 @@ def checkouts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple
         checkout.folder.mkdir()
     pair[0].use()
     return pair
-
-
-ALL = {host for names in HOSTS.values() for host in names}
 
 
 def test_a_directory_that_no_rig_has_made_is_not_taken(

@@ -16,8 +16,8 @@ from harness.report.page import build
 from harness.report.run_summary import summarise
 from harness.store.run_reader import Run
 from harness.text import strict_json
-from tests.harness.report.test_in_browser import RUNS
 from tests.support.builders import Made, concurrent, found, quickstart, store
+from tests.support.report_pages import RUNS
 from tests.support.suite import suite
 
 ROOT = Path(__file__).parents[4]

@@ -20,8 +20,8 @@ from harness.report.page import build, render
 from harness.report.run_summary import summarise
 from harness.store.manifest import GateRecord
 from harness.store.run_reader import Run
-from tests.harness.report.test_in_browser import HOSTILE, RUNS
 from tests.support.builders import Made, concurrent, found, passing, quickstart, store
+from tests.support.report_pages import HOSTILE, RUNS
 
 SCHEMA = xmlschema.XMLSchema(Path(__file__).parents[3] / "data" / "junit.xsd")
 CELL = concurrent()

@@ -17,8 +17,8 @@ from harness.report.page import build
 from harness.report.run_summary import summarise
 from harness.store.manifest import CodeRecord
 from harness.store.run_reader import Run
-from tests.harness.report.test_in_browser import RUNS
 from tests.support.builders import Made, concurrent, found, passing, quickstart, store
+from tests.support.report_pages import RUNS
 from tests.support.suite import suite
 
 HOSTILE = (

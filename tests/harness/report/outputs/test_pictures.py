@@ -12,10 +12,10 @@ import pytest
 from harness.report.charts.theme import DARK, PAPER
 from harness.report.outputs.pictures import pictures, standalone
 from harness.report.page_model import Picture
-from tests.harness.report.test_in_browser import HOSTILE, RUNS
 from tests.support.browser import Browser, browser
 from tests.support.builders import quickstart
 from tests.support.pages import page_of
+from tests.support.report_pages import HOSTILE, RUNS
 from tests.support.suite import suite
 
 SVG = "{http://www.w3.org/2000/svg}"
