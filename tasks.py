@@ -121,6 +121,10 @@ def report(
             outputs.require_alone(option)
     if trend and (compare or run or anyway):
         raise UsageError("--trend is about all runs of a rig", hint="./run report --trend SCENARIO --rig NAME")
+    if rig and not trend:
+        raise UsageError(
+            "--rig needs --trend", hint="a run is named by --run RUN, and ./run ls has all; --trend SCENARIO --rig NAME"
+        )
     if json and out:
         raise UsageError(
             "--out does not go with --json", hint="--json prints and writes no page: ./run report … > FILE"

@@ -24,6 +24,8 @@ from harness.errors import INTERRUPTED
 USAGE = 2
 SEVERAL = "--compare"
 """The option of `report` that is followed by several values."""
+VALUE_OF = {"report": "--run", "check": "--run", "bench": "--scenario"}
+"""Task -> the option whose value one types without it."""
 LEAST_COLUMN = 24
 """Columns for the help lines; with fewer they are printed below the names."""
 
@@ -113,6 +115,8 @@ class CommandLine(Program):
         task = error.context.name if error.context else None
         usage = f"./run {task} --help" if task else "./run --help"
         text = str(error)
+        if lacking := re.fullmatch(r"'[\w-]+' did not receive required positional arguments: (.*)", text):
+            return f"{task} needs {lacking[1].replace(chr(39), '').upper()}", usage
         if missing := re.fullmatch(r"Flag <Argument: ([\w-]+).*> needed value and was not given one!", text):
             return f"--{missing[1]} needs a value", usage
         unknown = re.fullmatch(r"No idea what (['\"])(.*)\1 is!", text, re.DOTALL)
@@ -123,7 +127,19 @@ class CommandLine(Program):
             known = [*error.context.flags, "--help"] if error.context else []
             where = f"{task} has" if task else "there is"
             return f"{where} no option '{word}'", f"{nearest(word, known)} ({usage})"
-        return f"there is no task '{word}'", nearest(word, self.collection.task_names)
+        return f"there is no task '{word}'", self._meant(word) or nearest(word, self.collection.task_names)
+
+    def _meant(self, word: str) -> str:
+        """Returns a hint for a word that is an option, or the value of an option of the task before it; else empty."""
+        if word in ("help", "list", "version"):
+            return f"did you mean './run --{word}'?"
+        words = self.argv[1:]
+        before = words[words.index(word) - 1] if word in words[1:] else ""
+        if before not in self.collection.task_names:
+            return ""
+        if option := VALUE_OF.get(before):
+            return f"did you mean './run {before} {option} {word}'? (./run {before} --help)"
+        return f"values follow their options: ./run {before} --help"
 
 
 def repeated(words: Sequence[str]) -> list[str]:

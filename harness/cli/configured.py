@@ -64,6 +64,8 @@ def configured(task: str, given: Mapping[str, Any], known: Collection[str]) -> d
     excluded = {other for pair in EXCLUSIVE if task == "bench" and typed & set(pair) for other in pair}
     if task == "bench" and "resume" in typed:  # the run's own options
         excluded = set(known)
+    if task == "report" and "trend" not in typed:  # the only page of a rig
+        known = [name for name in known if name != "rig"]
     for name, value in settings.items():
         if name in known and name not in typed | excluded and value not in (None, False):
             filled[name] = value

@@ -17,6 +17,7 @@ from harness.cli.console import say
 from harness.cli.runs import compare_stored, data_of, failed_cells, floors_of, load_side, record_anyway
 from harness.compare.comparable import environment_differences
 from harness.errors import InvalidMeasurement, RigError, UsageError
+from harness.scenarios import SCENARIOS
 from harness.store.files import write_atomically
 from harness.store.run_reader import Run, load_run
 from harness.text import nearest, printable, strict_json
@@ -156,7 +157,9 @@ def _nearest(runs: Sequence[Run], scenario: str, rig: str) -> str:
     if rigs:
         return f"rigs whose runs have it: {printable(', '.join(rigs), 200)} (--rig)"
     here = {row.cell.scenario for run in runs if run.manifest.rig.name == rig for row in run.rows}
-    return nearest(scenario, here) if here else "measure it: ./run bench --scenario NAME"
+    if scenario not in {*here, *SCENARIOS}:
+        return nearest(scenario, here or SCENARIOS)
+    return f"measure it: ./run bench --rig {printable(rig, 80)} --scenario {scenario}"
 
 
 def write_page(text: str, out: str | None, name: str) -> None:

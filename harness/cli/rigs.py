@@ -103,7 +103,7 @@ def run_destroy(rig: str, *, yes: bool, purge: bool, take_over: bool, forget: bo
     report = destroy(rig, purge=purge, take_over=take_over, forget=forget, echo=say)
     for line in report.remaining:
         say(f"warning: {line}")
-    say(f"rig '{rig}' is destroyed")
+    say(f"rig '{rig}' is destroyed" if report.removed else f"there is no rig '{rig}': nothing was removed")
 
 
 def run_heal(rig: str) -> None:

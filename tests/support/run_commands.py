@@ -100,6 +100,11 @@ CASES: dict[str, tuple[tuple[str, ...], int, str]] = {
     "trend": (("report", "--trend", "throughput"), 0, "trend-local-throughput.html"),
     "trend as JSON": (("report", "--trend", "throughput", "--json"), 0, '{"runs": [{"run_id": "'),
     "trend of an unknown rig": (("report", "--trend", "throughput", "--rig", "nosy"), 2, "no stored run of rig 'nosy'"),
+    "rig without a trend": (("report", "--run", "base", "--rig", "local"), 2, "--rig needs --trend"),
+    "rig with --compare": (("report", "--compare", "base", "same", "--rig", "local"), 2, "--rig needs --trend"),
+    "trend of a scenario without runs": (
+        ("report", "--trend", "bank", "--rig", "nosy"), 2, "no stored run of rig 'nosy' has trials of 'bank'",
+    ),
     "trend of an unknown scenario": (
         ("report", "--trend", "througput"), 2, "no stored run of rig 'local' has trials of 'througput'",
     ),

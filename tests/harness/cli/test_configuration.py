@@ -72,6 +72,15 @@ def test_without_a_file_and_variables_the_tasks_have_their_defaults(write: Write
     assert configured.configured("status", {"rig": None}, ["rig"]) == {"rig": None}
 
 
+def test_the_rig_is_filled_in_for_a_trend_alone(write: Write) -> None:
+    """`report --rig` without --trend is refused, and a rig that is only configured must not be."""
+    write("rig: mine\n")
+    given = {"rig": None, "trend": None}
+    assert configured.configured("report", given, list(given)) == given
+    assert configured.configured("report", given | {"trend": "bank"}, list(given)) == {"rig": "mine", "trend": "bank"}
+    assert configured.configured("report", given | {"rig": "typed"}, list(given)) == given | {"rig": "typed"}
+
+
 def test_a_task_gets_only_what_is_its_own(write: Write) -> None:
     write("rig: mine\nprovision: {hosts: 3, provider: podman}\nbench: {hosts: 2, clients: 5}\n")
     known = ["rig", "hosts", "provider"]

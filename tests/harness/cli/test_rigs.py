@@ -8,6 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from harness.cli import rigs
+from harness.provision import provisioner
 from harness.rig.state import ROOT
 from harness.scenarios import SCENARIOS
 
@@ -28,7 +30,15 @@ CASES: dict[tuple[str, ...], tuple[int, str, str]] = {
     ("bench", "--hostz", "3"): (2, "bench has no option '--hostz'", "did you mean '--hosts'? (./run bench --help)"),
     ("bench", "--xyzzy"): (2, "bench has no option '--xyzzy'", "known: --aa, --aa-between, --backend"),
     ("bench", "--hosts"): (2, "--hosts needs a value", "./run bench --help"),
-    ("selfbench",): (2, "did not receive required positional arguments: 'what'", "./run selfbench --help"),
+    ("selfbench",): (2, "selfbench needs WHAT", "./run selfbench --help"),
+    ("compare",): (2, "compare needs A, B", "./run compare --help"),
+    ("compare", "one"): (2, "compare needs B", "./run compare --help"),
+    ("help",): (2, "there is no task 'help'", "did you mean './run --help'?"),
+    ("list",): (2, "there is no task 'list'", "did you mean './run --list'?"),
+    ("report", "results/example"): (2, "no task 'results/example'", "'./run report --run results/example'?"),
+    ("bench", "throughput"): (2, "there is no task 'throughput'", "did you mean './run bench --scenario throughput'?"),
+    ("ls", "extra"): (2, "there is no task 'extra'", "values follow their options: ./run ls --help"),
+    ("ls", "benchh"): (2, "there is no task 'benchh'", "values follow their options: ./run ls --help"),
     ("selfbench", "lode"): (2, "there is no selfbench 'lode'", "did you mean 'load'?"),
     ("selfbench", "load", "--cold"): (2, "selfbench load has no option --cold", "./run selfbench provision --cold"),
     ("selfbench", "provision", "--json", f"{ABSENT}/x"): (2, "does not exist", "create it first"),
@@ -106,6 +116,17 @@ def test_the_scenarios_are_listed_with_their_criteria() -> None:
     for name, scenario in SCENARIOS.items():
         assert name in done.stdout
         assert all(criterion in done.stdout for criterion in scenario.criteria)
+
+
+@pytest.mark.parametrize(
+    ("removed", "line"), [(("state",), "rig 'paper' is destroyed"), ((), "no rig 'paper': nothing was removed")]
+)
+def test_destroy_of_a_rig_that_is_not_there_does_not_say_destroyed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], removed: tuple[str, ...], line: str
+) -> None:
+    monkeypatch.setattr(provisioner, "destroy", lambda name, **_: provisioner.DestroyReport(rig=name, removed=removed))
+    rigs.run_destroy("paper", yes=True, purge=False, take_over=False, forget=False)
+    assert line in capsys.readouterr().out
 
 
 def test_help_lists_and_the_version_are_no_errors() -> None:

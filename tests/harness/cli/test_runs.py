@@ -208,6 +208,24 @@ def test_a_trend_as_json_says_which_changes_are_claimed(
     assert parsed["unreadable"] == []
 
 
+@pytest.mark.parametrize(
+    ("scenario", "hint"),
+    [
+        ("bank", "measure it: ./run bench --rig nosy --scenario bank"),
+        ("througputt", "did you mean 'throughput'?"),
+        ("throughput", "rigs whose runs have it: local (--rig)"),
+    ],
+)
+def test_a_trend_without_runs_says_what_to_do(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, scenario: str, hint: str
+) -> None:
+    monkeypatch.setattr(runs, "RESULTS", tmp_path)
+    light_run(tmp_path, "one")
+    with pytest.raises(UsageError, match="no stored run") as raised:
+        run_trend_page(scenario, "nosy", out=None)
+    assert raised.value.hint == hint
+
+
 def test_the_example_of_the_checkout_is_in_no_trend(
     root: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -97,6 +97,15 @@ def test_a_trial_without_evidence_is_reported(tmp_path: Path) -> None:
         list(load_run(recorder.path).records())
 
 
+def test_without_a_newest_run_the_hint_is_to_measure_or_to_name_one(tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    recorded(results).path.rename(results / "example")
+    for which in (None, "latest"):
+        with pytest.raises(UsageError, match="no run in") as raised:
+            find_run(which, results)
+        assert raised.value.hint == "measure one: ./run bench, or name one of: example"
+
+
 def test_find_run_returns_the_newest_run_or_one_by_id_or_path(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no run in"):
         find_run(None, tmp_path / "results")
