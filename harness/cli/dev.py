@@ -13,6 +13,7 @@ from pathlib import Path
 
 from harness.cli.console import say
 from harness.cli.runs import ROOT
+from harness.cli.suite import parts, run_parts
 from harness.errors import CriterionFailed, UsageError
 from harness.plan.option_values import whole
 from harness.text import nearest
@@ -54,20 +55,20 @@ def run_lint(*, fix: bool = False) -> None:
 
 
 def run_tests(select: str | None, *, fast: bool) -> None:
-    """Runs all linters, then pytest."""
-    failed = ""
+    """Runs all linters, then the tests."""
+    failed = []
     try:
         run_lint()
     except CriterionFailed as error:
-        failed = error.message
-    command = [sys.executable, "-m", "pytest", "-q", "--durations=20", f"--run={ROOT / 'results/example'}", "tests"]
+        failed.append(error.message)
+    options = ["--durations=5", "--durations-min=5", f"--run={ROOT / 'results/example'}"]
     if fast:
-        command += ["-m", "not rig and not vm"]
+        options += ["-m", "not rig and not vm"]
     if select:
-        command += ["-k", select]
-    done = subprocess.run(command, cwd=ROOT, check=False)
-    if failed or done.returncode:
-        raise CriterionFailed(failed or f"pytest ended with exit code {done.returncode}", hint="see above")
+        options += ["-k", select]
+    failed += [f"pytest {name}" for name in run_parts(parts(ROOT / "tests", fast=fast), options, cwd=ROOT)]
+    if failed:
+        raise CriterionFailed(", ".join(failed), hint="see above")
 
 
 def run_docs() -> None:

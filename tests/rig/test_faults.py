@@ -15,9 +15,9 @@ from tests.conftest import ROOT, Tool
 
 
 def bench_with_fault(tool: Tool, fault: Callable[[], object], *options: str) -> tuple[subprocess.Popen[str], str, Run]:
-    """Runs two trials on one app host; the fault comes while the first is measured."""
+    """Runs trials on one app host; the fault comes while the first is measured."""
     command = [sys.executable, "-m", "harness", "bench", "--rig", tool.rig, "--scenario", "throughput"]
-    command += ["--hosts", "1", "--repeat", "2", "--backend", "postgres", "--strategy", "upsert", *options]
+    command += ["--hosts", "1", "--repeat", "1", "--backend", "postgres", "--strategy", "upsert", *options]
     pipe = subprocess.PIPE
     with subprocess.Popen(command, cwd=ROOT, env=tool.env, stdout=pipe, stderr=subprocess.STDOUT, text=True) as process:
         try:
@@ -46,7 +46,7 @@ def test_a_drained_host_that_is_put_back_in_a_trial_makes_it_invalid_and_the_nex
     def put_back() -> None:
         lb.run(["socat", "stdio", "/run/haproxy/admin.sock"], stdin="set server app/app-2 state ready\n")
 
-    process, output, run = bench_with_fault(tool, put_back, "--seconds", "6")
+    process, output, run = bench_with_fault(tool, put_back, "--seconds", "4", "--rate", "200")
     assert process.returncode == 4, output
     first, *rest = run.rows
     assert not first.valid

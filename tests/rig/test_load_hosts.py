@@ -89,7 +89,7 @@ def test_two_real_runs_are_compared_until_the_rig_has_changed(
 def test_a_load_host_that_is_killed_midway_makes_the_trial_invalid(tool: Tool, hosts: Rig) -> None:
     command = [sys.executable, "-m", "harness", "bench", "--rig", tool.rig, "--scenario", "throughput"]
     process = subprocess.Popen(
-        [*command, "--strategy", "upsert", "--seconds", "1.5", "--repeat", "1"],
+        [*command, "--strategy", "upsert", "--rate", "200", "--seconds", "2", "--repeat", "1"],
         cwd=Path(ROOT), env=tool.env, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
     with process:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import shutil
 import socket
 import subprocess
@@ -31,12 +32,17 @@ ROLES = f"""
 """
 
 
+PORTS = range(20_000, 32_000)
+"""Below those that Linux gives to outgoing connections: one of them may take a port between its choice and its use."""
+
+
 def free_port() -> int:
     """Returns a free TCP port of the loopback."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    for port in secrets.SystemRandom().sample(PORTS, 100):  # not `random`, which every session may seed alike
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise RuntimeError(f"100 ports of {PORTS} are in use")
 
 
 class Server:
