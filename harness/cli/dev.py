@@ -13,7 +13,7 @@ from pathlib import Path
 
 from harness.cli.console import say
 from harness.cli.runs import ROOT
-from harness.cli.suite import parts, run_parts
+from harness.cli.suite import parts, pytest_of, run_together
 from harness.errors import CriterionFailed, UsageError
 from harness.plan.option_values import whole
 from harness.text import nearest
@@ -35,40 +35,45 @@ def _call(name: str, command: list[str], env: Mapping[str, str] | None = None) -
     return subprocess.run(command, cwd=ROOT, check=False, env={**os.environ, **(env or {})}).returncode == 0
 
 
-def run_lint(*, fix: bool = False) -> None:
-    """Runs every linter, then names those that failed; `fix`: ruff first corrects what it can."""
+def _linters() -> dict[str, list[str]]:
     bin_ = str(Path(sys.executable).parent)
-    if fix:
-        _call("ruff check --fix", [f"{bin_}/ruff", "check", "--fix-only", "."])
-        _call("ruff format", [f"{bin_}/ruff", "format", "."])
-    steps = {
+    return {
         "ruff format --check": [f"{bin_}/ruff", "format", "--check", "."],
         "ruff check": [f"{bin_}/ruff", "check", "."],
         "mypy": [f"{bin_}/mypy"],
         "ansible-lint": [f"{bin_}/ansible-lint", "--offline", "-q"],
         "yamllint": [f"{bin_}/yamllint", "-s", "."],
     }
-    env = {"ANSIBLE_CONFIG": str(ROOT / "playbooks/ansible.cfg")}
-    bad = [name for name, command in steps.items() if not _call(name, command, env)]
+
+
+ANSIBLE = {"ANSIBLE_CONFIG": str(ROOT / "playbooks/ansible.cfg")}
+"""For ansible-lint."""
+
+
+def run_lint(*, fix: bool = False) -> None:
+    """Runs every linter, then names those that failed; `fix`: ruff first corrects what it can."""
+    if fix:
+        ruff = str(Path(sys.executable).with_name("ruff"))
+        _call("ruff check --fix", [ruff, "check", "--fix-only", "."])
+        _call("ruff format", [ruff, "format", "."])
+    bad = [name for name, command in _linters().items() if not _call(name, command, ANSIBLE)]
     if bad:
         raise CriterionFailed(f"lint: {', '.join(bad)}", hint="./run lint --fix corrects most of it")
 
 
 def run_tests(select: str | None, *, fast: bool) -> None:
-    """Runs all linters, then the tests."""
-    failed = []
-    try:
-        run_lint()
-    except CriterionFailed as error:
-        failed.append(error.message)
+    """Runs all linters and the tests."""
     options = ["--durations=5", "--durations-min=5", f"--run={ROOT / 'results/example'}"]
     if fast:
         options += ["-m", "not rig and not vm"]
     if select:
         options += ["-k", select]
-    failed += [f"pytest {name}" for name in run_parts(parts(ROOT / "tests", fast=fast), options, cwd=ROOT)]
+    tests = {f"pytest {name}": pytest_of(paths, options) for name, paths in parts(ROOT / "tests", fast=fast).items()}
+    failed = run_together(_linters() | tests, cwd=ROOT, env=ANSIBLE)
     if failed:
-        raise CriterionFailed(", ".join(failed), hint="see above")
+        raise CriterionFailed(
+            f"failed: {', '.join(failed)}", hint="see above; ./run lint --fix corrects format and lint"
+        )
 
 
 def run_docs() -> None:

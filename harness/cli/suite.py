@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -19,7 +21,7 @@ RIG = "rig"
 RIGS = 2
 NO_TESTS = 5
 """Exit code of pytest where it selects no test."""
-_COUNT = re.compile(r"(\d+) (passed|failed|errors?|skipped|deselected|xfailed|xpassed)")
+_COUNT = re.compile(r"(\d+) (passed|failed|errors?|skipped|xfailed|xpassed)")
 
 
 def parts(tests: Path, *, fast: bool) -> dict[str, list[Path]]:
@@ -44,35 +46,53 @@ def _files(path: Path) -> list[Path]:
     return [path] if path.match(pattern) else []
 
 
-def run_parts(parts: Mapping[str, Sequence[Path]], options: Sequence[str], *, cwd: Path) -> list[str]:
-    """Runs pytest once for each part, as many at once as this machine bears; returns the parts that failed.
+def pytest_of(paths: Sequence[Path], options: Sequence[str]) -> list[str]:
+    """Returns the command that runs the tests of these files and folders."""
+    return [sys.executable, "-m", "pytest", "-q", *options, *map(str, paths)]
 
-    Prints the output of each part when it ends, and the sum at the end. Where no part has a test that `options`
-    select, all have failed, as pytest itself would end.
+
+def run_together(commands: Mapping[str, Sequence[str]], *, cwd: Path, env: Mapping[str, str]) -> list[str]:
+    """Runs named commands, as many at once as this machine bears; returns the names of those that failed.
+
+    Prints the output of each when it ends, and at the end the sum of the tests. A pytest without a test fails only
+    where all of them have none, as one pytest for all would. After a signal no further command starts, and those that
+    run get Ctrl-C once: tests of a rig then destroy it.
     """
     started, counts, codes = time.monotonic(), Counter[str](), dict[str, int]()
+    processes: list[subprocess.Popen[bytes]] = []
+
+    def run(command: Sequence[str]) -> tuple[int, str]:
+        with tempfile.TemporaryFile() as file:  # not a pipe: a process that outlives its test would keep it open
+            process = subprocess.Popen(
+                command, cwd=cwd, env={**os.environ, **env}, stdin=subprocess.DEVNULL, stdout=file,
+                stderr=subprocess.STDOUT, process_group=0,
+            )  # fmt: skip
+            processes.append(process)
+            code = process.wait()
+            file.seek(0)
+            return code, file.read().decode(errors="replace")
+
     workers = ThreadPoolExecutor((os.cpu_count() or 1) + 2)
     try:
-        running = {workers.submit(_run, [*options, *map(str, paths)], cwd): name for name, paths in parts.items()}
+        running = {workers.submit(run, command): name for name, command in commands.items()}
         for done in as_completed(running):
             name, (code, output) = running[done], done.result()
             codes[name] = code
             if code != NO_TESTS:
-                say(f"== pytest: {name}")
+                say(f"== {name}")
                 say(output.rstrip())
-            counts.update({what: int(number) for number, what in _COUNT.findall(output.rstrip().rpartition("\n")[2])})
+            if "pytest" in commands[name]:
+                last = output.rstrip().rpartition("\n")[2]
+                counts.update({what: int(number) for number, what in _COUNT.findall(last)})
+    except BaseException:
+        workers.shutdown(wait=False, cancel_futures=True)
+        for process in processes:
+            process.send_signal(signal.SIGINT)
+        raise
     finally:
-        workers.shutdown(cancel_futures=True)  # after Ctrl-C, which the children get too, no further part starts
+        workers.shutdown()
     total = ", ".join(f"{number:,} {what}" for what, number in counts.items())
-    say(f"== pytest: {total or 'no test'} in {time.monotonic() - started:.0f} s, {len(codes)} parts")
+    say(f"== {total or 'no test'} in {time.monotonic() - started:.0f} s")
+    empty = [name for name, code in codes.items() if code == NO_TESTS]
     failed = [name for name, code in codes.items() if code not in (0, NO_TESTS)]
-    return list(codes) if set(codes.values()) == {NO_TESTS} else failed
-
-
-def _run(arguments: Sequence[str], cwd: Path) -> tuple[int, str]:
-    command = [sys.executable, "-m", "pytest", "-q", *arguments]
-    done = subprocess.run(
-        command, cwd=cwd, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        errors="replace", check=False,
-    )  # fmt: skip
-    return done.returncode, done.stdout
+    return failed + (empty if not total else [])

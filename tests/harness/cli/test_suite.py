@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
+import time
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from harness.cli import suite
-from harness.cli.suite import parts, run_parts
+from harness.cli.suite import parts, pytest_of, run_together
 from harness.rig.state import ROOT
 
 PASSES, FAILS = "def test_one(): pass", "def test_two(): assert False"
@@ -39,8 +44,8 @@ def written(folder: Path, **texts: str) -> dict[str, list[Path]]:
         (f"{PASSES}\n{PASSES.replace('one', 'more')}", [], ([], ["3 passed"])),
         (FAILS, [], (["b"], ["1 passed", "1 failed"])),
         ("import nowhere", [], (["b"], ["1 passed", "1 error"])),
-        (FAILS, ["-k", "one"], ([], ["1 passed", "1 deselected"])),
-        (FAILS, ["-k", "none"], (["a", "b"], ["2 deselected"])),
+        (FAILS, ["-k", "one"], ([], ["1 passed"])),
+        (FAILS, ["-k", "none"], (["a", "b"], ["no test"])),
     ],
 )
 def test_a_part_that_fails_is_named_and_the_counts_are_added(
@@ -49,6 +54,44 @@ def test_a_part_that_fails_is_named_and_the_counts_are_added(
     failed, counts = ends
     lines: list[str] = []
     monkeypatch.setattr(suite, "say", lines.append)
-    assert sorted(run_parts(written(tmp_path, a=PASSES, b=second), options, cwd=tmp_path)) == failed
+    files = written(tmp_path, a=PASSES, b=second)
+    commands = {name: pytest_of(paths, options) for name, paths in files.items()}
+    assert sorted(run_together(commands, cwd=tmp_path, env={})) == failed
     assert [count for count in counts if count not in lines[-1]] == []
     assert ("assert False" in "".join(lines)) == (failed == ["b"] and second == FAILS)
+
+
+def test_a_linter_that_fails_is_named_and_its_output_printed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    lines: list[str] = []
+    monkeypatch.setattr(suite, "say", lines.append)
+    commands = {"lint": ["sh", "-c", "echo $WORD; exit 3"], "a": pytest_of(written(tmp_path, a=PASSES)["a"], [])}
+    assert run_together(commands, cwd=tmp_path, env={"WORD": "wrong"}) == ["lint"]
+    assert "wrong" in lines
+
+
+def test_a_signal_ends_what_runs_once_and_starts_nothing_more(tmp_path: Path) -> None:
+    """Each command takes half a second to clean up; a second Ctrl-C would cut that short."""
+    slow = (
+        """trap 'sleep 0.5; echo cleaned > $0.cleaned; exit 1' INT; trap 'exit 1' TERM; : > $0.runs; sleep 60 & wait"""
+    )
+    code = f"""
+import pathlib, harness.cli.suite as suite
+suite.os.cpu_count = lambda: 1  # three at a time
+suite.run_together({{n: ["sh", "-c", {slow!r}, n] for n in "abcd"}}, cwd=pathlib.Path({str(tmp_path)!r}), env={{}})
+"""
+    with subprocess.Popen(
+        [sys.executable, "-c", code], cwd=ROOT, stderr=subprocess.PIPE, start_new_session=True
+    ) as one:
+        try:
+            deadline = time.monotonic() + 60
+            while len(list(tmp_path.glob("*.runs"))) < 3:
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+            os.killpg(one.pid, signal.SIGINT)
+            _, error = one.communicate(timeout=60)
+        finally:
+            one.kill()
+    assert b"KeyboardInterrupt" in error
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        f"{n}.{what}" for n in "abc" for what in ("cleaned", "runs")
+    ]
