@@ -242,14 +242,10 @@ def find_run(which: str | None, root: Path = RESULTS) -> Path:
                 return candidate.resolve()
     with contextlib.suppress(OSError, ValueError):
         known = sorted(p.parent.name for p in root.glob("*/run.yml") if p.parent.name != "latest")
-    runs = printable(", ".join(known[-5:]))
+    hint = "measure one: ./run bench" + (f", or name one: {printable(', '.join(known[-5:]))}" if known else "")
     if which in (None, "latest"):
-        others = f", or name one of: {runs}" if known else ""
-        raise UsageError(f"no run in {printable(root)}/ yet", hint=f"measure one: ./run bench{others}")
-    raise UsageError(
-        f"no run at '{printable(which, 200)}'",
-        hint=(closest(Path(which).name, known) or f"the newest runs: {runs}") if known else "measure one: ./run bench",
-    )
+        raise UsageError(f"no run in {printable(root)}/ yet", hint=hint)
+    raise UsageError(f"no run at '{printable(which, 200)}'", hint=closest(Path(which).name, known) or hint)
 
 
 def load_run(path: Path) -> Run:

@@ -103,7 +103,7 @@ def test_without_a_newest_run_the_hint_is_to_measure_or_to_name_one(tmp_path: Pa
     for which in (None, "latest"):
         with pytest.raises(UsageError, match="no run in") as raised:
             find_run(which, results)
-        assert raised.value.hint == "measure one: ./run bench, or name one of: example"
+        assert raised.value.hint == "measure one: ./run bench, or name one: example"
 
 
 def test_find_run_returns_the_newest_run_or_one_by_id_or_path(tmp_path: Path) -> None:
