@@ -116,9 +116,7 @@ class Run:
             try:
                 summaries[lane] = LaneSummary.from_json(json.loads(read_text(path, MAX_SUMMARY_BYTES)))
             except (ValueError, RecursionError) as error:
-                raise FormatError(
-                    f"{path}: {printable(str(error), 200)}", hint="the summary file is damaged"
-                ) from error
+                raise FormatError(f"{path}: {printable(error, 200)}", hint="the summary file is damaged") from error
         return summaries
 
     def outcome_counts(self, order: int) -> dict[str, OutcomeCounts]:
@@ -158,10 +156,7 @@ class Run:
             raise FormatError(f"{path}: {printable(error, 200)}", hint="the evidence file is damaged") from error
 
     def records(self) -> Iterator[TrialRecord]:
-        """The trials one by one with all that is stored of them; only one trial's samples are in memory.
-
-        Raises FormatError.
-        """
+        """The trials one by one with all that is stored; one trial's samples are in memory. Raises FormatError."""
         for row in self.rows:
             order = row.trial.order
             self.require_results_of(row)
