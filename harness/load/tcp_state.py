@@ -19,9 +19,15 @@ _CLOSE_NOTIFY_BYTES = 32
 
 
 def has_ended(transport: asyncio.BaseTransport) -> bool:
-    """Whether the peer has closed or reset the connection. Costs 2 µs."""
+    """Whether the connection has ended, by the peer or here, also before its owner is told. Costs 2 µs.
+
+    TLS tells the owner one round of the event loop after the socket is gone.
+    """
+    own = transport.get_extra_info("socket")
+    if own is None or own.fileno() < 0:
+        return True
     poll = select.poll()
-    poll.register(transport.get_extra_info("socket").fileno(), select.POLLRDHUP)
+    poll.register(own.fileno(), select.POLLRDHUP)
     return any(events & _ENDED for _, events in poll.poll(0))
 
 

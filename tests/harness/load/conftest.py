@@ -22,9 +22,12 @@ from harness.load.worker import work
 from harness.record import Samples
 
 
+BOTH = ("test_connector", "test_idle_connections", "test_tcp_state")
+
+
 def pytest_asyncio_loop_factories(item: pytest.Item) -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
     """Runs the tests of TLS and of how a connection ends with asyncio and uvloop, which implement both separately."""
-    both = {"uvloop": uvloop.new_event_loop} if item.path.stem in ("test_connector", "test_idle_connections") else {}
+    both = {"uvloop": uvloop.new_event_loop} if item.path.stem in BOTH else {}
     return {"asyncio": asyncio.new_event_loop, **both}
 
 
