@@ -113,7 +113,7 @@ def availability(
     gaps = list(itertools.pairwise([begin, *(at for at in successes if at >= begin), end]))
     longest = max(gaps, key=lambda gap: gap[1] - gap[0])
     injected = [fault.injected_us for fault in faults if fault.injected_us is not None]
-    before = _rate_before(successes, begin, min(injected, default=end))
+    before = _rate_before(served, begin, min(injected, default=end))
     view = _View(
         samples=samples, served=served, successes=successes, gaps=gaps, rate_before=before, end=end, lasting=lasting
     )
@@ -134,13 +134,15 @@ def availability(
     )
 
 
-def _rate_before(successes: Sequence[int], begin: int, until: int) -> float | None:
+def _rate_before(served: Sequence[tuple[int, int]], begin: int, until: int) -> float | None:
+    """Successes per second before `until`; at most as many as were due: a backlog of the begin is no rate."""
     since = begin + SETTLED_US
     if until - since < RATE_US:
         since = begin
     if until - since < RATE_US // 2:
         return None
-    return (bisect_left(successes, until) - bisect_left(successes, since)) / ((until - since) / 1e6)
+    counts = [sum(since <= instant < until for instant in instants) for instants in zip(*served, strict=True)]
+    return min(counts, default=0) / ((until - since) / 1e6)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -50,6 +50,15 @@ def test_an_outage_that_ends_is_as_long_as_it_was() -> None:
     assert effect.back_s == pytest.approx(0.5, abs=0.02)
 
 
+def test_a_backlog_before_the_fault_is_no_rate_that_has_to_come_back() -> None:
+    """What was due in the first second was answered after it: a third more than was offered later."""
+    seen = availability(load(12, (0.0, 1.1)), [fault(4.0, 6.0)])  # type: ignore[arg-type]
+    assert seen is not None
+    assert seen.rate_before == pytest.approx(100, rel=0.02)
+    (effect,) = seen.effects
+    assert effect.back_s is not None
+
+
 def test_an_outage_that_does_not_end_counts_until_the_end() -> None:
     seen = availability(load(10, (4.0, 99.0), answer="unknown"), [fault(4.0, 6.0)])  # type: ignore[arg-type]
     assert seen is not None
