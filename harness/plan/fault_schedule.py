@@ -95,7 +95,7 @@ QUICK = ("app-kill", "db-crash", "lb-reload")
 """With --quick: one fault of each part. The criterion of reliability asks for these."""
 MIXED = "mixed"
 """A seeded schedule of several faults, at most two at a time. `mixed:0+3` is what is left of it: faults 0 and 3."""
-LOAD_HOST_KILL = "load-host-kill"
+APP_ROLL, LOAD_HOST_KILL = "app-roll", "load-host-kill"
 FORGETS_DRAINED = ("lb-reload", "lb-kill")
 """HAProxy serves from drained hosts again after them."""
 

@@ -17,6 +17,7 @@ from harness.errors import UsageError
 from harness.load.spec import KeyKind, Keys, LoadSpec
 from harness.model import Cell, Finding, Trial
 from harness.plan.fault_schedule import (
+    APP_ROLL,
     CONTROLS,
     FORGETS_DRAINED,
     KINDS,
@@ -48,13 +49,14 @@ TIMEOUT_S = 30.0
 def cells(options: BenchRequest, site: Site) -> list[Cell]:
     """Plans the closed cell, then one for each fault. Raises Skip, and UsageError for a fault that cannot be had."""
     _require_fitting(options)
-    names = chosen(options, site)
+    hosts = site.serving(options.hosts, site.hosts)
+    names = chosen(options, site, hosts)
     found = []
     for strategy in strategies(options, site, "postgres", ("upsert",)):
         glance = Cell(
             scenario="faults",
             strategy=strategy,
-            hosts=site.serving(options.hosts, site.hosts),
+            hosts=hosts,
             clients=options.clients or CLIENTS,
             seconds=QUICK_GLANCE_S if options.quick else GLANCE_S,
             params=_control(options),
@@ -82,15 +84,17 @@ def _control(options: BenchRequest) -> dict[str, object]:
     return {"control": options.control, **CONTROLS[options.control].params}
 
 
-def chosen(options: BenchRequest, site: Site) -> Sequence[str]:
-    """The faults to inject. Raises Skip where the site allows none, UsageError for one that was asked for in vain."""
-    missing = without(options, site)
+def chosen(options: BenchRequest, site: Site, hosts: int) -> Sequence[str]:
+    """The faults to inject where so many app hosts serve.
+
+    Raises Skip where none is possible, UsageError for one that was asked for and is not possible.
+    """
+    missing = without(site, hosts)
     asked = options.faults or ((CONTROLS[options.control].fault,) if options.control else ())
     for name in asked:
         if name in missing:
-            raise UsageError(
-                f"--fault {name}: {missing[name]}", hint="./run bench --scenario faults injects the others"
-            )
+            others = "" if set(KINDS) <= set(missing) else "./run bench --scenario faults injects the others"
+            raise UsageError(f"--fault {name}: {missing[name]}", hint=others or "docs/faults.md says what faults need")
     names = asked or [name for name in (QUICK if options.quick else KINDS) if name not in missing]
     if not names or set(KINDS) <= set(missing):
         raise Skip(next(iter(missing.values()), "no fault can be injected here"))
@@ -101,19 +105,34 @@ def left_out(options: BenchRequest, site: Site) -> dict[str, str]:
     """Returns the faults that are not injected, unless the request names what it wants."""
     if options.faults or options.control:
         return {}
-    wanted = QUICK if options.quick else KINDS
-    return {f"{name} of faults": why for name, why in without(options, site).items() if name in wanted}
+    wanted, missing = QUICK if options.quick else KINDS, without(site, site.serving(options.hosts, site.hosts))
+    return {f"{name} of faults": why for name, why in missing.items() if name in wanted}
 
 
-def without(options: BenchRequest, site: Site) -> Mapping[str, str]:
-    """Returns the faults that cannot be injected, each with the reason."""
+def without(site: Site, hosts: int) -> Mapping[str, str]:
+    """Returns the faults that cannot be injected where so many app hosts serve, each with the reason."""
     missing = {name: site.faults.get(name, _NOT_HERE) for name in KINDS if site.faults.get(name, _NOT_HERE)}
     if site.load_hosts < 2:
         missing.setdefault(LOAD_HOST_KILL, "the rig has one load host, which would leave no load")
-    if site.serving(options.hosts, site.hosts) < site.hosts:
+    if hosts < 2:
+        missing.setdefault(APP_ROLL, "a rolling restart needs two app hosts that serve")
+    if hosts < site.hosts:
         text = f"HAProxy serves from drained hosts again after it: use all {site.hosts} app hosts"
         missing |= {name: text for name in FORGETS_DRAINED if name not in missing}
     return missing
+
+
+def mixed_params(options: BenchRequest, site: Site, hosts: int) -> dict[str, object]:
+    """Returns what a mixed schedule is made from, besides its name: params of its cell."""
+    missing = [name for name in without(site, hosts) if name != LOAD_HOST_KILL]
+    return {"seed": options.seed} | ({"without": "+".join(missing)} if missing else {})
+
+
+def require_schedule(cell: Cell) -> None:
+    """Raises UsageError where the cell's load is too short for a fault, or its reduced schedule has no such faults."""
+    if not schedule(cell):
+        text = f"--fault {cell.params['fault']} --seconds {cell.seconds:g}: the load is too short for a fault"
+        raise UsageError(text, hint="give 30 s or more")
 
 
 _NOT_HERE = "faults are injected into the hosts of a rig, and only where its inventory allows them"
@@ -123,8 +142,7 @@ def _cell(name: str, glance: Cell, options: BenchRequest, site: Site) -> Cell:
     params: dict[str, object] = {"fault": name}
     if is_mixed(name):
         seconds = options.seconds or (QUICK_MIXED_S if options.quick else MIXED_S)
-        missing = [each for each in without(options, site) if each != LOAD_HOST_KILL]
-        params |= {"seed": options.seed} | ({"without": "+".join(missing)} if missing else {})
+        params |= mixed_params(options, site, glance.hosts)
     else:
         whole_s = load_s(name, glance.hosts) + (CONTROLS[options.control].more_s if options.control else 0.0)
         seconds = options.seconds or (QUICK_S if options.quick else whole_s)
@@ -135,10 +153,7 @@ def _cell(name: str, glance: Cell, options: BenchRequest, site: Site) -> Cell:
     if options.rate is not None:
         kept = {key: value for key, value in cell.params.items() if key != "rate_share"}
         cell = replace(cell, rate=options.rate, params=kept)
-    if is_mixed(name) and not schedule(cell):
-        raise UsageError(
-            f"--fault {name} --seconds {seconds:g}: the load is too short for a fault", hint="give 30 s or more"
-        )
+    require_schedule(cell)
     return cell
 
 

@@ -16,7 +16,7 @@ from harness.plan.fault_schedule import MIXED_S, is_mixed, load_s, schedule
 from harness.plan.options import BenchRequest
 from harness.plan.scenario import Scenario, Site, Skip
 from harness.record import TrialRecord
-from harness.scenarios.faults import chosen
+from harness.scenarios.faults import chosen, mixed_params, require_schedule
 from harness.text import plural
 
 HOSTS, CLIENTS = 4, 12
@@ -50,13 +50,16 @@ def cells(options: BenchRequest, site: Site) -> list[Cell]:
         return planned
     if options.requests is not None:
         raise Skip(f"--requests {options.requests:,}: a fault needs a load of a fixed time: use --seconds")
-    return [_with_fault(cell, fault, options) for fault in chosen(options, site) for cell in planned]
+    names = chosen(options, site, planned[0].hosts)
+    return [_with_fault(cell, name, options, site) for name in names for cell in planned]
 
 
-def _with_fault(cell: Cell, fault: str, options: BenchRequest) -> Cell:
-    seed = {"seed": options.seed} if is_mixed(fault) else {}
+def _with_fault(cell: Cell, fault: str, options: BenchRequest, site: Site) -> Cell:
+    params = mixed_params(options, site, cell.hosts) if is_mixed(fault) else {}
     seconds = options.seconds or (MIXED_S if is_mixed(fault) else load_s(fault, cell.hosts))
-    return replace(cell, requests=None, seconds=seconds, params={**cell.params, "fault": fault, **seed})
+    cell = replace(cell, requests=None, seconds=seconds, params={**cell.params, "fault": fault, **params})
+    require_schedule(cell)
+    return cell
 
 
 def level_cells(name: str, levels: Mapping[str, tuple[str, int]], options: BenchRequest, site: Site) -> list[Cell]:

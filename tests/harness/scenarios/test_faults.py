@@ -77,6 +77,20 @@ def test_drained_hosts_exclude_what_makes_haproxy_forget_them() -> None:
     assert set(KINDS) - set(faults(cells(hosts="2"))) == {"lb-reload", "lb-kill"}
 
 
+def test_a_rolling_restart_needs_two_hosts_that_serve() -> None:
+    assert set(KINDS) - set(faults(cells(hosts="1"))) == {"lb-reload", "lb-kill", "app-roll"}
+    with pytest.raises(UsageError, match="--fault app-roll: a rolling restart needs two app hosts that serve"):
+        cells(hosts="1", fault="app-roll")
+
+
+def test_the_hint_offers_other_faults_only_where_there_are_some() -> None:
+    one, none = {**SITE.faults, "db-full": "no small file system"}, dict.fromkeys(KINDS, "not allowed")
+    for refused, offered in ((one, True), (none, False)):
+        with pytest.raises(UsageError) as raised:
+            cells(replace(SITE, faults=refused), fault="db-full")
+        assert ("injects the others" in raised.value.hint) == offered
+
+
 def test_a_fault_that_was_asked_for_and_cannot_be_had_is_a_usage_error() -> None:
     site = replace(SITE, faults={**SITE.faults, "db-full": "no small file system"})
     with pytest.raises(UsageError, match="--fault db-full: no small file system"):

@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
+from harness.errors import UsageError
 from harness.load.spec import LoadSpec
 from harness.load.transactions import OPENING_BALANCE
 from harness.model import Finding, Trial
-from harness.plan.fault_schedule import load_s
+from harness.plan.fault_schedule import KINDS, load_s, schedule
 from harness.plan.scenario import RemoteWorkload, Site, Skip
 from harness.record import TrialRecord
 from harness.scenarios import SCENARIOS, SUITE, bank, list_append
@@ -69,6 +70,19 @@ def test_cells_are_the_levels() -> None:
     assert {c.clients for c in cells("list-append", clients="5")} == {5}
     assert {c.hosts for c in cells("list-append", hosts="2")} == {2}
     assert [c.params["level"] for c in cells("bank")] == ["read-committed", "repeatable-read", "serializable"]
+
+
+def test_a_mixed_schedule_among_transactions_lacks_what_the_rig_cannot_have() -> None:
+    site = Site(hosts=8, faults={**dict.fromkeys(KINDS, ""), "host-down": "existing machines"})
+    planned = cells("list-append", site, fault="mixed", seed="7")
+    unfit = {"host-down", "lb-reload", "lb-kill"}  # four of eight hosts serve
+    assert {each.params["seed"] for each in planned} == {7}
+    assert {str(each.params["without"]) for each in planned} == {"+".join(name for name in KINDS if name in unfit)}
+    assert not unfit & {one.fault for each in planned for one in schedule(each)}
+    with pytest.raises(UsageError, match="too short"):
+        cells("list-append", site, fault="mixed", seconds="9")
+    with pytest.raises(UsageError, match="counted from 0"):
+        cells("list-append", site, fault="mixed:99")
 
 
 @pytest.mark.parametrize("name", ["list-append", "bank"])
