@@ -8,7 +8,7 @@ import signal
 import ssl
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -98,15 +98,16 @@ HOSTS = 2
 
 
 class Tool:
-    """Runs `./run TASK …` in a separate process, with results in a folder of the test."""
+    """Runs `./run TASK …` in a separate process, with results in a folder of the test, perhaps with other limits."""
 
-    def __init__(self, rig: str, results: Path) -> None:
+    def __init__(self, rig: str, results: Path, limits: Sequence[str] = ()) -> None:
         self.rig, self.results = rig, results
+        self._program = ["-m", "tests.support.other_limits", *limits] if limits else ["-m", "harness"]
         self.env = {**os.environ, "PGCRUCIBLE_RESULTS": str(results), "COLUMNS": "100"}
 
     def __call__(self, task: str, *options: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, "-m", "harness", task, *options],
+            [sys.executable, *self._program, task, *options],
             cwd=ROOT, env=self.env, text=True, capture_output=True, timeout=600, check=False, stdin=subprocess.DEVNULL,
         )  # fmt: skip
 

@@ -40,7 +40,7 @@ def test_a_bench_against_an_endless_service_ends(
     tmp_path: Path, habits: dict[str, Any], codes: tuple[int, ...]
 ) -> None:
     with OddService(**habits) as service:
-        command = [sys.executable, "-m", "tests.support.short_waits", "harness.measure.trial_runner:ANSWER_S=2"]
+        command = [sys.executable, "-m", "tests.support.other_limits", "harness.measure.trial_runner:ANSWER_S=2"]
         command += ["bench", "--base-url", service.url]
         command += ["--scenario", "concurrent-writes", "--requests", "40", "--repeat", "1"]
         done = subprocess.run(
