@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 from harness.cli.console import say
+from harness.cli.runs import ROOT
 
 RIG = "rig"
 """The folder of tests that share a rig. They mostly wait, so two rigs at once take half the time."""
@@ -47,8 +48,11 @@ def _files(path: Path) -> list[Path]:
 
 
 def pytest_of(paths: Sequence[Path], options: Sequence[str]) -> list[str]:
-    """Returns the command that runs the tests of these files and folders."""
-    return [sys.executable, "-m", "pytest", "-q", *options, *map(str, paths)]
+    """Returns the command that runs the tests of these files and folders, with the settings of the project.
+
+    Without `-c` those of tests/acceptance would be the ones that `./run check` uses.
+    """
+    return [sys.executable, "-m", "pytest", "-q", "-c", str(ROOT / "pyproject.toml"), *options, *map(str, paths)]
 
 
 def run_together(commands: Mapping[str, Sequence[str]], *, cwd: Path, env: Mapping[str, str]) -> list[str]:

@@ -32,6 +32,13 @@ def test_each_test_file_is_in_one_part(*, fast: bool) -> None:
     assert set(files) == {file for file in tests.rglob("test_*.py") if not fast or file.parent != tests / "rig"}
 
 
+def test_each_part_has_the_option_for_the_run_under_test() -> None:
+    """The folder of `./run check` has pytest settings of its own, with which that option is unknown."""
+    command = pytest_of([ROOT / "tests/acceptance"], [f"--run={ROOT / 'results/example'}", "--collect-only"])
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 def written(folder: Path, **texts: str) -> dict[str, list[Path]]:
     for name, text in texts.items():
         (folder / f"test_{name}.py").write_text(text)
