@@ -21,7 +21,6 @@ from harness.load.results.summary import LaneSummary
 from harness.load.worker import work
 from harness.record import Samples
 
-
 BOTH = ("test_connector", "test_idle_connections", "test_tcp_state")
 
 
