@@ -73,7 +73,8 @@ def test_a_lock_wait_and_the_session_that_holds_the_lock_are_sampled(psql: list[
             at for at, pid, wait in trials.rows[7] if (pid, wait) == (waiter.info.backend_pid, "Lock:transactionid")
         ]
         assert len(times) >= 5
-        assert began_us <= min(times) < max(times) <= ended_us  # on the clock of the run
+        late_us = 1_000_000  # the clocks are compared by one answer, which comes late on a loaded machine
+        assert began_us <= min(times) < max(times) <= ended_us + late_us, "on the clock of the run"
 
 
 def test_each_trial_has_its_own_samples(psql: list[str]) -> None:
