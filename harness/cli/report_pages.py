@@ -16,7 +16,7 @@ from harness.cli import runs as stored
 from harness.cli.console import say
 from harness.cli.runs import compare_stored, data_of, failed_cells, floors_of, load_side, record_anyway
 from harness.compare.comparable import environment_differences
-from harness.errors import InvalidMeasurement, RigError, UsageError
+from harness.errors import FormatError, InvalidMeasurement, RigError, UsageError
 from harness.scenarios import SCENARIOS
 from harness.store.files import write_atomically
 from harness.store.run_reader import Run, load_run
@@ -98,6 +98,9 @@ def run_trend_page(scenario: str, rig: str, *, out: str | None, as_json: bool = 
 
     known, unreadable = _stored_runs()
     runs = [run for run in known if run.manifest.rig.name == rig and _has(run, scenario)]
+    edited = {run.run_id: reason for run in runs if (reason := _edited(run, scenario))}
+    runs = [run for run in runs if run.run_id not in edited]
+    unreadable += [f"run {run_id} does not count: {reason}" for run_id, reason in edited.items()]
     if not runs:
         raise UsageError(
             f"no stored run of rig '{printable(rig, 80)}' has trials of '{printable(scenario, 80)}'",
@@ -145,6 +148,17 @@ def _stored_runs() -> tuple[list[Run], list[str]]:
             text = f"{copy.path.name} is another copy of run {run.run_id} and does not count"
             unreadable.append(printable(text, 200))
     return sorted(runs.values(), key=lambda run: (run.manifest.started, run.run_id)), unreadable
+
+
+def _edited(run: Run, scenario: str) -> str:
+    """Returns why the run's trials of the scenario do not have the figures of their samples; empty if they do."""
+    try:
+        for row in run.rows:
+            if row.cell.scenario == scenario:
+                run.require_results_of(row)
+    except FormatError as error:
+        return printable(error.message.replace(f"{run.path}/", ""), 200)
+    return ""
 
 
 def _has(run: Run, scenario: str) -> bool:

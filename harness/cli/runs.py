@@ -153,8 +153,15 @@ def run_compare(a: str, b: str, *, anyway: bool, fail_if: str | None, as_json: b
 
 
 def load_side(names: str) -> list[Run]:
-    """Returns the runs of a side, `RUN` or `RUN,RUN,RUN`. Raises UsageError for an unknown run, with the nearest."""
-    return [load_run(find_run(which, RESULTS)) for which in _names(names)]
+    """Returns the runs of a side, `RUN` or `RUN,RUN,RUN`.
+
+    Raises UsageError for an unknown run, with the nearest, and FormatError where a row of trials.csv was edited.
+    """
+    runs = [load_run(find_run(which, RESULTS)) for which in _names(names)]
+    for run in runs:
+        for row in run.rows:
+            run.require_results_of(row)
+    return runs
 
 
 def compare_stored(

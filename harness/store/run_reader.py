@@ -21,10 +21,9 @@ from __future__ import annotations
 import contextlib
 import csv
 import json
-import math
 import re
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -33,7 +32,6 @@ from typing import Literal
 import yaml
 from pydantic import ValidationError
 
-from harness.analysis.figures import figures
 from harness.analysis.telemetry_totals import TelemetryReading, TelemetryTotals, aggregate, readings
 from harness.errors import FormatError, UsageError
 from harness.load.results import histogram, outcome_counts
@@ -43,7 +41,6 @@ from harness.model import Finding, OutcomeCounts
 from harness.record import Evidence, Samples, TrialRecord, TrialResult
 from harness.store import evidence_file, waits_file
 from harness.store.csv_rows import (
-    COUNTS,
     LATER_COLUMNS,
     MAX_TRIALS,
     TELEMETRY_COLUMNS,
@@ -66,13 +63,12 @@ from harness.store.files import (
 )
 from harness.store.manifest import Manifest
 from harness.store.rig_cores import has_own_cores
+from harness.store.row_figures import has_figures_of
 from harness.text import closest, plural, printable
 
 FORMAT = 1
 _FOREIGN = "this file was not written by pgcrucible"
 RESULTS = Path("results")
-_BINDING = ("sent", "ok", "fail", "unknown", "mean_ms", "max_ms")
-"""The figures that bind a row of trials.csv to the samples of its trial."""
 _RUN_ID = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{0,80}")
 _LANE = re.compile(r"(\d{3,6})-([a-z0-9-]{1,40})\.csv(\.gz)?")
 
@@ -174,20 +170,12 @@ class Run:
             )
 
     def require_results_of(self, row: TrialResult, summaries: Mapping[str, LaneSummary] | None = None) -> None:
-        """Raises FormatError if the summaries of the trial's lanes together do not have the figures of its row.
+        """Raises FormatError if the summaries of the trial's lanes do not have the figures of its row.
 
-        The row then belongs to other samples: its `order` was changed, for example by sorting the table. The rows of
-        older runs have the figures of one lane. `summaries`: those of the trial, where they are already read.
+        `summaries`: those of the trial, where they are already read.
         """
-        stored = {name: value for name in _BINDING if (value := row.figure(name)) is not None}
         read = self.summaries(row.trial.order) if summaries is None else summaries
-        lanes = [figures(summary) for summary in read.values()]
-        measured: list[Mapping[str, float | None]] = [*lanes, _over_lanes(lanes)] if lanes else []
-        same = any(
-            all(math.isclose(value, of[name] or 0.0, rel_tol=1e-6, abs_tol=1e-6) for name, value in stored.items())
-            for of in measured
-        )
-        if measured and row.valid and not (stored and same):
+        if read and row.valid and not has_figures_of(row, list(read.values())):
             where = f"{self.path / 'trials.csv'}: the figures of trial {row.trial.order}"
             hint = "the table was changed; judge an unchanged copy of the run"
             raise FormatError(f"{where} are not those of its samples", hint=hint)
@@ -217,15 +205,6 @@ class Run:
     def timeline(self) -> list[dict[str, str]]:
         """The rows of timeline.csv, as text. Raises FormatError."""
         return read_table(self.path / "timeline.csv", TIMELINE_COLUMNS)
-
-
-def _over_lanes(lanes: Sequence[Mapping[str, float | None]]) -> dict[str, float | None]:
-    """The binding figures of all lanes together: sums of counts, the mean and the maximum of all requests."""
-    together: dict[str, float] = {name: sum(lane[name] or 0.0 for lane in lanes) for name in COUNTS}
-    total_ms = sum((lane["sent"] or 0.0) * (lane["mean_ms"] or 0.0) for lane in lanes)
-    together["mean_ms"] = total_ms / together["sent"] if together["sent"] else 0.0
-    together["max_ms"] = max(lane["max_ms"] or 0.0 for lane in lanes)
-    return dict(together)
 
 
 def find_run(which: str | None, root: Path = RESULTS) -> Path:

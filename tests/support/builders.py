@@ -19,7 +19,7 @@ from harness.store.csv_rows import as_columns
 from harness.store.manifest import CodeRecord, HostRecord, RigRecord, Status
 from harness.store.run_reader import Run, load_run
 from harness.store.run_writer import RunWriter
-from tests.support.summaries import histogram_of, lane_summary, phase, process
+from tests.support.summaries import histogram_of, lane_summary, phase, process, window
 
 CODE = CodeRecord(
     commit="3f2a9c1d5e7b8a6f4c2d1e0f9a8b7c6d5e4f3a2b",
@@ -177,6 +177,7 @@ def _summary(made: Made, rows: Sequence[samples.Sample]) -> LaneSummary:
     summary = lane_summary(
         mode=made.cell.mode,
         measure=phase(made.ok, fail=made.fail, unknown=made.unknown, errors=dict(made.errors)),
+        window=window(made.ok, fail=made.fail, unknown=made.unknown),
         measure_to_us=round(made.seconds * 1e6),
         busy_us=None,
         stalls=((0, 34_000),),

@@ -78,6 +78,9 @@ CASES: dict[str, tuple[tuple[str, ...], int, str]] = {
     "elsewhere anyway cannot pass": (
         ("compare", "base", "forced", "--anyway", "--fail-if", "slower:30%"), 4, "in different environments",
     ),
+    "with a rate that was changed by hand": (
+        ("compare", "base", "edited"), 2, "the figures of trial 1 are not those of its samples",
+    ),
     "of a cell that lost updates": (("compare", "base", "lossy"), 0, "invalid (B failed a check: its speed does not"),
     "of a cell that is too slow": (("compare", "base", "late"), 0, "slower by 11."),
     "check of a run with --slo": (("check", "--run", "held"), 0, "passed"),

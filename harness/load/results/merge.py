@@ -82,13 +82,20 @@ def merge(
 
 
 def over_lanes(folders: Sequence[Path], summaries: Sequence[LaneSummary]) -> LaneSummary:
-    """Returns one summary of a trial's merged lanes, whose window is from the first begin to the last end.
+    """Returns one summary of a trial's merged lanes, with the percentiles of all their requests.
 
-    The figures of a trial are those of all its requests, whichever lane sent them. Lanes are released together: without
-    a common clock their times count from there.
+    The figures of a trial are those of all its requests, whichever lane sent them.
     """
     if len(summaries) == 1:
         return summaries[0]
+    return window_over_lanes(summaries).with_percentiles(_merge_histograms(folders))
+
+
+def window_over_lanes(summaries: Sequence[LaneSummary]) -> LaneSummary:
+    """Returns one summary of merged lanes without percentiles, whose window is from the first begin to the last end.
+
+    Lanes are released together: without a common clock their times count from there.
+    """
     clocks = [summary.clock for summary in summaries]
     shifts = time_shifts(clocks) if is_shared([clock.boot_id for clock in clocks]) else [0] * len(summaries)
     ends = [
@@ -96,8 +103,7 @@ def over_lanes(folders: Sequence[Path], summaries: Sequence[LaneSummary]) -> Lan
         for summary, shift in zip(summaries, shifts, strict=True)
         if summary.measure_to_us is not None
     ]
-    merged = replace(LaneSummary.merged(summaries, shifts), measure_to_us=max(ends, default=None))
-    return merged.with_percentiles(_merge_histograms(folders))
+    return replace(LaneSummary.merged(summaries, shifts), measure_to_us=max(ends, default=None))
 
 
 def _merge_histograms(folders: Sequence[Path]) -> dict[str, histogram.Counts]:

@@ -83,6 +83,9 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("example", "doctored"):
         shutil.copytree(ROOT / "results" / "example", root / name)
     gated(root / "held", "p99:5s")
+    shutil.copytree(root / "held", root / "edited")
+    table = root / "edited" / "trials.csv"
+    table.write_text(table.read_text().replace(",1348.988798,", ",2348.988798,"))
     gated(root / "broken", "p99:5ms")
     samples = next((root / "doctored" / "samples").glob("001-main.csv"))
     lines = samples.read_text().splitlines(keepends=True)

@@ -6,14 +6,18 @@ import csv
 import re
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from harness.analysis.figures import figures
 from harness.errors import FormatError
+from harness.load.results.merge import window_over_lanes
 from harness.report.trial_data import read_trials
 from harness.store.csv_rows import LATER_COLUMNS, TELEMETRY_COLUMNS, TIMELINE_COLUMNS, TRIAL_COLUMNS
 from harness.store.files import append_rows
+from harness.store.row_figures import has_figures_of
 from harness.store.run_reader import Run, load_run
 from harness.store.run_writer import RunWriter
 from tests.support.stored_runs import rejected
@@ -145,6 +149,29 @@ def test_a_row_is_not_judged_by_the_samples_of_another_trial(run: Path) -> None:
     rejected(lambda: list(load_run(run).records()), "the figures of trial 1 are not those of its samples")
     assert "the figures of trial 1 are not those of its samples" in " ".join(read_trials(load_run(run)).damage)
     assert read_trials(load_run(EXAMPLE)).damage == ()
+
+
+@pytest.mark.parametrize("name", ["seconds", "rps", "p50_ms", "p99_ms", "service_p95_ms", "transactions", "ok"])
+def test_a_figure_that_was_changed_by_hand_is_refused(run: Path, name: str) -> None:
+    def doubled(rows: Table) -> Table:
+        at = rows[0].index(name)
+        rows[1][at] = str(2 * float(rows[1][at]))
+        return rows
+
+    rewrite(run / "trials.csv", doubled)
+    rejected(lambda: list(load_run(run).records()), "the figures of trial 1 are not those of its samples")
+
+
+def test_the_rate_of_several_lanes_that_was_changed_by_hand_is_refused(tmp_path: Path) -> None:
+    """The row has the figures of all lanes, or of one, as in older runs."""
+    read = load_run(EXAMPLE)
+    lanes = list(read.summaries(4).values())
+    assert len(lanes) == 2
+    (row,) = [row for row in read.rows if row.trial.order == 4]
+    together = figures(window_over_lanes(lanes)) | {"mean_ms": None, "max_ms": None}
+    for of in (row.figures, figures(lanes[1]), together):
+        assert has_figures_of(replace(row, figures=of), lanes)
+        assert not has_figures_of(replace(row, figures={**of, "rps": 2 * (of["rps"] or 0.0)}), lanes)
 
 
 @pytest.mark.parametrize("dropped", [1, 4, -1])
