@@ -14,8 +14,15 @@ def unreplaced(rows: Iterable[TrialResult]) -> list[TrialResult]:
     A trial whose load host is killed on purpose is invalid as it should be.
     """
     rows = [row for row in rows if row.cell.params.get("fault") != "load-host-kill"]
+    again = replaced(rows)
+    return [row for row in rows if not row.valid and row.trial.order not in again]
+
+
+def replaced(rows: Iterable[TrialResult]) -> set[int]:
+    """The invalid trials, by order, of whose cell and number there is a valid one."""
+    rows = list(rows)
     valid = {(row.cell.name, row.trial.number) for row in rows if row.valid}
-    return [row for row in rows if not row.valid and (row.cell.name, row.trial.number) not in valid]
+    return {row.trial.order for row in rows if not row.valid and (row.cell.name, row.trial.number) in valid}
 
 
 WARMUP_S = "warmup_s"

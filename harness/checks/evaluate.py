@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from harness.analysis.slowest import split_slowest
@@ -14,7 +14,7 @@ from harness.checks.required_evidence import ABOUT_DATA, NEEDS
 from harness.checks.slo_gate import SloGate
 from harness.model import Finding, RunVerdict
 from harness.plan.scenario import Scenario
-from harness.record import Evidence, TrialRecord
+from harness.record import Evidence, TrialRecord, TrialResult
 
 
 def judge_trial(scenario: Scenario, measured: TrialRecord) -> list[Finding]:
@@ -23,7 +23,7 @@ def judge_trial(scenario: Scenario, measured: TrialRecord) -> list[Finding]:
         return [finding(measured.cell, names.CHECKS_COMPLETED, "unknown", f"nothing to check: {measured.row.reason}")]
     try:
         findings = [each for each in scenario.check(measured) if each.check not in measured.evidence.not_applicable]
-        findings = [_judged(each, measured.evidence) for each in findings]
+        findings = [_of_valid_times(_judged(each, measured.evidence), measured.row) for each in findings]
         missing = measured.evidence.missing_hosts
         return [_without_samples(each, missing[0]) for each in findings] if missing else findings
     except Exception as error:  # noqa: BLE001  # the record may be damaged in any way: that is a finding
@@ -44,6 +44,13 @@ def _judged(found: Finding, evidence: Evidence) -> Finding:
     return found
 
 
+def _of_valid_times(found: Finding, row: TrialResult) -> Finding:
+    """The finding; unknown where it fails because of times that the load generator or other programs may have made."""
+    if found.verdict != "fail" or found.check not in names.NEED_A_GENERATOR or row.times_valid:
+        return found
+    return replace(found, verdict="unknown", detail=f"its times are doubtful ({row.reason}): {found.detail}")
+
+
 def _without_samples(found: Finding, reason: str) -> Finding:
     """The finding where some load host's samples are missing: unknown, except for acknowledged updates that are lost.
 
@@ -60,11 +67,17 @@ def _crashed(measured: TrialRecord, check: str, error: Exception) -> Finding:
 
 
 def evaluate(
-    scenarios: Mapping[str, Scenario], trials: Iterable[TrialRecord], *, gate: SloGate | None = None
+    scenarios: Mapping[str, Scenario],
+    trials: Iterable[TrialRecord],
+    *,
+    gate: SloGate | None = None,
+    replaced: Collection[int] = (),
 ) -> list[Finding]:
     """All findings of a run: per trial and merged per cell, then per scenario over its trials, each variant apart.
 
     `gate`: of a run with --slo. Trials of a search and trials with faults are not gated: they try what does not hold.
+    `replaced`: the invalid trials, by order, that a valid one has replaced. What they show about data counts, and
+    nothing about times.
     """
     by_variant: dict[str, dict[str, list[TrialRecord]]] = defaultdict(lambda: defaultdict(list))
     single: dict[str, list[Finding]] = defaultdict(list)
@@ -74,8 +87,12 @@ def evaluate(
             text = f"this version has no scenario '{name}'"
             single[name].append(finding(measured.cell, names.CHECKS_COMPLETED, "unknown", text))
             continue
-        single[name] += [*judge_trial(scenarios[name], measured), *slowest_requests(measured)]
-        gate_applies = scenarios[name].next_cells is None and not scenarios[name].faults(measured.cell)
+        again = measured.row.trial.order in replaced
+        own = [
+            one for one in judge_trial(scenarios[name], measured) if not (again and one.check in names.NEED_A_GENERATOR)
+        ]
+        single[name] += [*own, *slowest_requests(measured)]
+        gate_applies = scenarios[name].next_cells is None and not scenarios[name].faults(measured.cell) and not again
         if gate and gate_applies and (gated := gate.check(measured.row)):
             single[name].append(gated)
         # the comparison of trials reads rows and evidence only, so the samples are dropped here

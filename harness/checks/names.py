@@ -105,6 +105,9 @@ SPEED_UP_CPU = "cpu-bound speed-up"
 ABOUT_SPEED = (SLO, CAPACITY, SPEED_UP_CPU, QUICK_IN_TIME, QUICK_IN_TIME_ALONE)
 """Checks that fail where the service is slow or refuses too much. Those of SPEED_UP and TIME_RATIO do too."""
 
+NEED_A_GENERATOR = (CONCURRENT_REQUESTS, QUICK_IN_TIME, QUICK_IN_TIME_ALONE, EFFECTIVE_POOL_SIZE)
+"""Checks that a slow load generator, or a machine that others use, can make fail."""
+
 # scenario sqlite-vs-postgres
 CLAIM = "claim: "
 """Before the name of the claim."""

@@ -153,9 +153,7 @@ def _stored_runs() -> tuple[list[Run], list[str]]:
 def _edited(run: Run, scenario: str) -> str:
     """Returns why the run's trials of the scenario do not have the figures of their samples; empty if they do."""
     try:
-        for row in run.rows:
-            if row.cell.scenario == scenario:
-                run.require_results_of(row)
+        run.require_measured(scenario)
     except FormatError as error:
         return printable(error.message.replace(f"{run.path}/", ""), 200)
     return ""

@@ -159,8 +159,7 @@ def load_side(names: str) -> list[Run]:
     """
     runs = [load_run(find_run(which, RESULTS)) for which in _names(names)]
     for run in runs:
-        for row in run.rows:
-            run.require_results_of(row)
+        run.require_measured()
     return runs
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from harness.analysis.bottleneck import with_bottlenecks
 from harness.analysis.slo import Slo
+from harness.analysis.trial_validity import replaced
 from harness.checks.evaluate import evaluate
 from harness.checks.slo_gate import Second, SloGate
 from harness.model import Finding
@@ -18,7 +19,7 @@ from harness.store.run_reader import Run
 def judge(run: Run, scenarios: Mapping[str, Scenario]) -> list[Finding]:
     """All findings of the run's stored trials. Raises FormatError for a damaged file."""
     records = with_bottlenecks(run.records(), run.telemetry_totals(), run.roles)
-    return evaluate(scenarios, records, gate=_gate(run, scenarios))
+    return evaluate(scenarios, records, gate=_gate(run, scenarios), replaced=replaced(run.rows))
 
 
 def _gate(run: Run, scenarios: Mapping[str, Scenario]) -> SloGate | None:

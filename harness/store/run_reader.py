@@ -169,6 +169,16 @@ class Run:
                 waits=waits_file.read(waits_file.path_of(self.path, order)),
             )
 
+    def require_measured(self, scenario: str | None = None) -> None:
+        """Raises FormatError if a row of the scenario, or of all, was edited or added: a claim would rest on it."""
+        measured = _measured(self.path)
+        for row in self.rows:
+            if scenario in (None, row.cell.scenario):
+                self.require_results_of(row)
+                if measured and row.trial.order not in measured:
+                    where = f"{self.path / 'trials.csv'}: trial {row.trial.order} has no evidence"
+                    raise FormatError(where, hint="the table was changed, or the run folder is incomplete")
+
     def require_results_of(self, row: TrialResult, summaries: Mapping[str, LaneSummary] | None = None) -> None:
         """Raises FormatError if the summaries of the trial's lanes do not have the figures of its row.
 
@@ -205,6 +215,11 @@ class Run:
     def timeline(self) -> list[dict[str, str]]:
         """The rows of timeline.csv, as text. Raises FormatError."""
         return read_table(self.path / "timeline.csv", TIMELINE_COLUMNS)
+
+
+def _measured(path: Path) -> set[int]:
+    """The trials that have evidence."""
+    return {int(name.stem) for name in (path / "evidence").glob("*.json") if name.stem.isdecimal()}
 
 
 def find_run(which: str | None, root: Path = RESULTS) -> Path:
@@ -257,7 +272,7 @@ def load_run(path: Path) -> Run:
     orders = [row.trial.order for row in rows]
     if len(set(orders)) < len(orders) or min(orders, default=1) < 1:
         raise FormatError(f"{table}: the trials are not numbered 1, 2, 3 … without repetition", hint="it is damaged")
-    measured = {int(name.stem) for name in (path / "evidence").glob("*.json") if name.stem.isdecimal()}
+    measured = _measured(path)
     if rows and manifest.status == "finished" and (lost := measured - set(orders)):
         raise FormatError(f"{table}: no row of trial {min(lost)}, which was measured", hint="the table was changed")
     return Run(path=path, manifest=manifest, rows=rows)

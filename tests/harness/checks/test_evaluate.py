@@ -103,6 +103,19 @@ def test_a_check_that_raises_is_unknown_with_the_reason() -> None:
     assert found.detail == "the check raised an error: KeyError: 'main'"
 
 
+@pytest.mark.parametrize("check", names.NEED_A_GENERATOR)
+def test_a_doubted_trial_does_not_fail_a_check_of_times(check: str) -> None:
+    """Other programs used the machine, so the quick transactions were late."""
+    checks = {"s": scenario(lambda m: [finding(m.cell, check, m.row.trial.number > 1, "late")])}
+    doubted = replace(trial(1), row=replace(trial(1).row, validity="generator_bound", reasons=("used 40% of the CPU",)))
+    (found,) = evaluate(checks, [doubted])
+    assert (found.verdict, found.detail) == ("unknown", "its times are doubtful (used 40% of the CPU): late")
+    assert [one.verdict for one in evaluate(checks, [trial(1)])] == ["fail"]
+    assert [one.verdict for one in evaluate(checks, [doubted, trial(2)], replaced={1})] == ["pass"]
+    lost = {"s": scenario(lambda m: [finding(m.cell, names.FINAL_VALUE, m.row.trial.number > 1, "lost")])}
+    assert [one.verdict for one in evaluate(lost, [doubted, trial(2)], replaced={1})] == ["fail"], "data is data"
+
+
 def test_findings_before_an_error_are_dropped() -> None:
     def half(measured: TrialRecord) -> Any:
         yield finding(measured.cell, "c", True, "fine")

@@ -119,5 +119,10 @@ def test_the_worst_trial_of_a_cell_gates_the_run() -> None:
     assert found.verdict == "fail"
     assert found.detail == "1 of 2 trials fail: trial 2: p99 61ms, above 50ms, first in second 4 (p99 71ms)"
     assert evaluate({"s": scenario}, records) == []
+    doubted = TrialRecord(row=row(number=1, validity="generator_bound"), lanes={}, evidence=Evidence())
+    (found,) = evaluate({"s": scenario}, [doubted, records[0]], gate=gate)
+    assert found.verdict == "unknown"
+    (found,) = evaluate({"s": scenario}, [doubted, replace(records[0], row=row(number=2))], gate=gate, replaced={1})
+    assert found.verdict == "pass", "the trial that was measured once more counts"
     with_faults = replace(scenario, faults=lambda _: [PlannedFault(fault="db-pause", at_s=4.0, hold_s=3.0)])
     assert evaluate({"s": with_faults}, records, gate=gate) == [], "an outage on purpose breaks every limit"

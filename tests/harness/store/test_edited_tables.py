@@ -174,6 +174,14 @@ def test_the_rate_of_several_lanes_that_was_changed_by_hand_is_refused(tmp_path:
         assert not has_figures_of(replace(row, figures={**of, "rps": 2 * (of["rps"] or 0.0)}), lanes)
 
 
+def test_a_row_that_was_copied_is_refused(run: Path) -> None:
+    """As one more trial it would make a claim from fewer measurements than there seem to be."""
+    rewrite(run / "trials.csv", lambda rows: [*rows, ["7", *rows[1][1:]]])
+    rejected(load_run(run).require_measured, "trial 7 has no evidence")
+    load_run(run).require_measured("isolation")
+    load_run(EXAMPLE).require_measured()
+
+
 @pytest.mark.parametrize("dropped", [1, 4, -1])
 def test_a_row_that_is_gone_is_noticed(run: Path, dropped: int) -> None:
     """Without it a cell would be judged by its other trials."""
