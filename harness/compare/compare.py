@@ -282,5 +282,8 @@ def _ids(side: Sequence[RunData]) -> str:
 
 
 def _worst_verdict(side: Sequence[RunData]) -> str:
+    """Returns the worst verdict; a run that did not finish may fail in the trials that it lacks, so it never passes."""
     found = [str(run.manifest.get("verdict")) for run in side]
+    unfinished = [run.manifest.get("status") not in (None, "finished") for run in side]
+    found = ["unknown" if less and one == "pass" else one for one, less in zip(found, unfinished, strict=True)]
     return next((verdict for verdict in ("fail", *found) if verdict in found and verdict != "pass"), "pass")

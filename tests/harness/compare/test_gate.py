@@ -133,6 +133,14 @@ def test_baseline_that_failed_a_check_is_inconclusive() -> None:
     assert "invalid, A failed a check: its speed does not count" in refused.message
 
 
+@pytest.mark.parametrize("status", ["aborted", "started", "sampled"])
+def test_run_that_did_not_finish_is_inconclusive(status: str) -> None:
+    """Its verdict is that of the trials it has; the others may lose updates."""
+    assert "has the verdict unknown" in inconclusive(compare(run(FIVE), run(FIVE, "B", status=status))).message
+    with pytest.raises(CriterionFailed, match="has the verdict fail"):
+        GATE.enforce(compare(run(FIVE), run(FIVE, "B", status=status, verdict="fail")))
+
+
 def test_loss_within_a_large_noise_floor_is_inconclusive() -> None:
     """The rate fell by 15 % for sure, or sessions differ by as much: the gate cannot tell."""
     slow = [trial(n, rps=3000 * 0.85 + n) for n in range(8)]
