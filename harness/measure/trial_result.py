@@ -18,6 +18,7 @@ from harness.load import generator_checks
 from harness.measure.load_controller import LoadResults
 from harness.model import Trial
 from harness.plan.blocks import block_of, left_to_measure, once_more
+from harness.plan.load_share import as_planned, is_closed_cell_of
 from harness.plan.planner import Plan
 from harness.record import Captures, Evidence, TrialResult, Validity
 
@@ -134,11 +135,18 @@ def trials_to_remeasure(rows: Collection[TrialResult], plan: Plan) -> list[Trial
 
     Counters of the machines and of the load generator decide that, never the measured figures, so results are not
     selected; the invalid row stays. With variants the whole block is measured once more, because its figures are
-    compared. A trial of a resumed run that was measured once more before is not measured a third time.
+    compared. An open trial whose rate such a closed one set follows it. A trial of a resumed run that was measured once
+    more before is not measured a third time.
     """
     planned = {trial.order for trial in plan.trials}
     doubted = [row for row in rows if row.trial.order in planned and row.validity == "generator_bound"]
     disturbed = [row.trial for row in doubted if (row.figure("foreign_cpu") or 0.0) > foreign_load.LIMIT]
+    disturbed += [
+        row.trial
+        for row in doubted
+        if row.trial not in disturbed
+        and any(one.number == row.trial.number and is_closed_cell_of(row.cell, one.cell) for one in disturbed)
+    ]
     limited = [row.trial for row in doubted if row.trial not in disturbed]
     if len(limited) > max(1, round(REMEASURED_SHARE * len(planned))):
         limited = []
@@ -147,4 +155,5 @@ def trials_to_remeasure(rows: Collection[TrialResult], plan: Plan) -> list[Trial
     if plan.variants:
         return once_more({block_of(trial) for trial in missing}, plan.trials, [row.trial for row in rows])
     after = max([*planned, *(row.trial.order for row in rows)], default=0)
-    return [replace(trial, order=after + n) for n, trial in enumerate(missing, 1)]
+    closed_first = sorted(map(as_planned, missing), key=lambda trial: trial.cell.rate_share is not None)
+    return [replace(trial, order=after + n) for n, trial in enumerate(closed_first, 1)]

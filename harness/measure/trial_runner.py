@@ -27,7 +27,7 @@ from harness.measure.trial_result import (
 )
 from harness.model import Cell, Trial
 from harness.plan.fault_schedule import LOAD_HOST_KILL
-from harness.plan.load_share import with_rate
+from harness.plan.load_share import closed_trial_of, with_doubt_of, with_rate
 from harness.plan.planner import Plan
 from harness.plan.scenario import RemoteWorkload, Scenario
 from harness.record import NO_EVIDENCE, Evidence, TrialResult
@@ -83,8 +83,8 @@ class TrialRunner:
         return done
 
     def _run(self, trial: Trial, total: int) -> TrialResult:
-        variants = self._plan.variants
-        trial = with_rate(trial, self._results, baseline=variants[0].name if variants else "")
+        baseline = self._plan.variants[0].name if self._plan.variants else ""
+        trial = with_rate(trial, self._results, baseline=baseline)
         cell = trial.cell
         most = "at most " if self._plan.later else ""
         self._echo(f"[{trial.order}/{most}{total}] {cell.name}" + self._repetition(trial))
@@ -102,7 +102,8 @@ class TrialRunner:
             self.rehearse(trial, lanes)
         with tempfile.TemporaryDirectory(prefix="pgcrucible-") as scratch:
             results, evidence = self.measure_load(trial, lanes, Path(scratch))
-        return self.record(self.result(trial, lanes, results, evidence), evidence)
+        closed = closed_trial_of(trial, self._results, baseline=baseline)
+        return self.record(with_doubt_of(self.result(trial, lanes, results, evidence), closed), evidence)
 
     def _repetition(self, trial: Trial) -> str:
         """Returns ` trial 2`, or ` block 2` of a plan with variants; empty for an only or first trial."""

@@ -66,12 +66,30 @@ def with_rate(trial: Trial, results: Iterable[TrialResult], *, baseline: str = "
     share = trial.cell.rate_share
     if share is None or trial.cell.rate is not None:
         return trial
-    rates = [
-        row.figure("rps") or 0.0
+    closed = closed_trial_of(trial, results, baseline=baseline)
+    rate = (closed.figure("rps") or 0.0) if closed else 0.0
+    return replace(trial, cell=replace(trial.cell, rate=round(share * rate, 1)))
+
+
+def closed_trial_of(trial: Trial, results: Iterable[TrialResult], *, baseline: str = "") -> TrialResult | None:
+    """Returns the latest closed trial whose rate sets that of the open one; None without one, and for other trials."""
+    found = [
+        row
         for row in results
         if row.trial.number == trial.number and row.cell.variant == baseline and is_closed_cell_of(trial.cell, row.cell)
     ]
-    return replace(trial, cell=replace(trial.cell, rate=round(share * rates[-1], 1) if rates else 0.0))
+    return found[-1] if found else None
+
+
+def with_doubt_of(result: TrialResult, closed: TrialResult | None) -> TrialResult:
+    """Returns the result of an open trial; its times do not count where the closed trial that set its rate is invalid.
+
+    Other programs may have halved that rate, and at half the load any latency looks good.
+    """
+    if closed is None or closed.valid or not result.times_valid:
+        return result
+    reason = f"its rate is a share of what trial {closed.trial.order} reached, which does not count: {closed.reason}"
+    return replace(result, validity="generator_bound", reasons=(reason,))
 
 
 def as_planned(trial: Trial) -> Trial:

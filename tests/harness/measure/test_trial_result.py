@@ -138,6 +138,27 @@ def test_all_trials_that_other_programs_disturbed_are_measured_once_more() -> No
     assert [(trial.number, trial.order) for trial in again] == [(n, 10 + n) for n in range(1, 7)]
 
 
+def test_an_open_trial_follows_the_closed_one_that_is_measured_once_more_at_its_new_rate() -> None:
+    """However many they are, and though nothing disturbed the open one itself."""
+    cells = [SHORT, open_cell(SHORT, 1.0)]
+    trials = [
+        Trial(cell=cell, number=n, order=2 * n - 1 + at, seed=n) for n in range(1, 7) for at, cell in enumerate(cells)
+    ]
+    rows = [
+        TrialResult(
+            trial=replace(trial, cell=replace(trial.cell, rate=trial.cell.rate_share and 350.0)),
+            validity="generator_bound",
+            figures={"foreign_cpu": 0.0 if trial.cell.rate_share else 0.5},
+        )
+        for trial in trials
+    ]
+    again = trials_to_remeasure(rows, Plan(trials=tuple(trials)))
+    assert [(trial.number, trial.cell.mode, trial.cell.rate) for trial in again] == [
+        *((n, "closed", None) for n in range(1, 7)),
+        *((n, "open", None) for n in range(1, 7)),
+    ]
+
+
 def result(number: int, validity: Validity = "generator_bound", *, order: int = 0) -> TrialResult:
     trial = replace(FORTY_TRIALS.trials[number - 1], order=order or number)
     return TrialResult(trial=trial, validity=validity, reasons=("why",), figures={})

@@ -8,12 +8,20 @@ from pathlib import Path
 import pytest
 
 from harness.model import Cell, Trial
-from harness.plan.load_share import after_closed, as_planned, is_closed_cell_of, open_cell, with_rate
+from harness.plan.load_share import (
+    after_closed,
+    as_planned,
+    closed_trial_of,
+    is_closed_cell_of,
+    open_cell,
+    with_doubt_of,
+    with_rate,
+)
 from harness.plan.options import BenchRequest
 from harness.plan.planner import make_plan
 from harness.plan.scenario import Site
 from harness.plan.variants import parse_vary, varied_keys, with_variant
-from harness.record import TrialResult
+from harness.record import TrialResult, Validity
 from harness.scenarios import SCENARIOS
 from tests.support.stored_runs import row, store_and_load
 
@@ -57,6 +65,31 @@ def test_the_rate_is_a_share_of_the_closed_one_of_the_same_block(results: list[T
     assert (resolved.cell.rate, resolved.cell.name) == (rate, OPEN.name)
     assert with_rate(resolved, []) == resolved
     assert as_planned(resolved) == trial
+
+
+@pytest.mark.parametrize(
+    ("closed", "own", "expected"),
+    [
+        ("valid", "valid", "valid"),
+        ("timing_doubtful", "valid", "valid"),
+        ("generator_bound", "valid", "generator_bound"),
+        ("broken", "valid", "generator_bound"),
+        ("generator_bound", "broken", "broken"),
+    ],
+)
+def test_a_latency_at_a_share_of_a_rate_that_does_not_count_is_doubted(
+    closed: Validity, own: Validity, expected: Validity
+) -> None:
+    before = replace(result(HOT, 1000.0), validity=closed, reasons=("other programs used 60%",))
+    trial = with_rate(Trial(cell=OPEN, number=1, order=2, seed=1), [before])
+    assert closed_trial_of(trial, [before]) == before
+    row = with_doubt_of(TrialResult(trial=trial, validity=own, figures={}), before)
+    assert row.validity == expected
+    if (own, expected) == ("valid", "generator_bound"):
+        assert row.reason == (
+            "its rate is a share of what trial 1 reached, which does not count: other programs used 60%"
+        )
+    assert closed_trial_of(before.trial, [before]) is None
 
 
 def test_other_trials_keep_their_rate() -> None:
