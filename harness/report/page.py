@@ -8,6 +8,7 @@ the layout.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from harness.analysis.bottleneck import MEANING
 from harness.checks.finding import judged
 from harness.plan.scenario import Scenario
 from harness.report.cell_labels import reading_order
+from harness.report.charts.converter import converters
 from harness.report.charts.drawing import checked
 from harness.report.charts.rig import rig_drawing, rig_words
 from harness.report.criteria import Answer
@@ -37,6 +39,8 @@ from harness.store.manifest import RigRecord
 from harness.store.rig_cores import created_hosts, shares_cores
 from harness.text import plural
 
+LARGE = 30
+"""Trials from which the charts are drawn by processes of their own: their start takes half a second."""
 WORK = "Most requests add 1 to a counter in the database, over HTTP."
 
 
@@ -112,12 +116,20 @@ def build(summary: RunSummary, scenarios: Mapping[str, Scenario] = SCENARIOS) ->
         tiles=shown,
         answers=summary.answers,
         notices=notices(summary, shown, data.damage),
-        sections=_in_rows([section(one) for one in inputs]),
+        sections=_in_rows(_sections(inputs, trials=len(run.rows))),
         validity=tuple(validity_tables(manifest, data.trials, summary.scenarios)),
         environment=tuple(environment_blocks(manifest)),
         reproduction=reproduction(manifest),
         created_hosts=created_hosts(manifest.rig),
     )
+
+
+def _sections(inputs: Sequence[SectionInput], *, trials: int) -> list[Section]:
+    """Returns the sections; those of a large run beside each other, because drawing takes most of the time."""
+    if trials < LARGE:
+        return [section(one) for one in inputs]
+    with converters() as number, ThreadPoolExecutor(max_workers=max(number, 1)) as threads:
+        return list(threads.map(section, inputs))
 
 
 def _in_rows(sections: Sequence[Section]) -> tuple[Section, ...]:

@@ -9,15 +9,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import vl_convert
-
+from harness.report.charts.converter import convert
 from harness.report.charts.shrinking import shrunk
 from harness.report.charts.theme import NARROW, Spec, titles
 from harness.report.page_model import Picture
 from harness.text import printable
 
-VEGA_LITE = "5.20"
-"""The version of Vega-Lite that draws the charts."""
 _TAGS = frozenset({"svg", "g", "path", "rect", "line", "text", "tspan", "defs", "clipPath", "title", "desc"})
 
 
@@ -40,14 +37,12 @@ def svg(spec: Spec) -> str:
 
     Control characters become question marks: the renderer ends the whole process at one that XML does not allow.
     """
-    text = json.dumps(_printable(spec), allow_nan=False)
-    picture: str = vl_convert.vegalite_to_svg(text, vl_version=VEGA_LITE)
-    return picture
+    return convert(json.dumps(_printable(spec), allow_nan=False))
 
 
 def _printable(value: Any) -> Any:
     if isinstance(value, str):
-        return "\n".join(printable(line) for line in value.split("\n"))
+        return value if value.isprintable() else "\n".join(printable(line) for line in value.split("\n"))
     if isinstance(value, Mapping):
         return {_printable(key): _printable(item) for key, item in value.items()}
     return [_printable(item) for item in value] if isinstance(value, list | tuple) else value

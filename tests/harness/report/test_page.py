@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from harness.model import Cell
-from harness.report.page import render, write_report
+from harness.report import page
+from harness.report.page import build, render, write_report
 from harness.report.page_model import Table
 from harness.report.run_summary import summarise
 from harness.store.manifest import CodeRecord
@@ -93,6 +94,15 @@ def test_page_of_a_passing_run(tmp_path: Path) -> None:
     assert "git checkout 3f2a9c1" in page.text
     assert "./run bench --hosts 4 --scenario concurrent-writes --seed 1" in page.text
     assert "share the cores" in page.text
+
+
+def test_the_page_of_a_large_run_is_drawn_by_other_processes_and_is_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    summary = summarise(quickstart(tmp_path))
+    here = render(build(summary))
+    monkeypatch.setattr(page, "LARGE", 1)
+    assert render(build(summary)) == here
 
 
 def test_tables_and_pictures_have_text_alternatives(tmp_path: Path) -> None:

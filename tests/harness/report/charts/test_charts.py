@@ -10,8 +10,8 @@ import pytest
 import vl_convert
 
 from harness.report.charts import (
+    converter,
     correctness,
-    drawing,
     outcomes,
     speed,
     speed_up,
@@ -38,13 +38,13 @@ def test_every_chart_draws_with_its_title_and_fits_the_page(name: str) -> None:
 def test_no_chart_makes_vega_lite_warn(name: str, capfd: pytest.CaptureFixture[str]) -> None:
     make, rows, more = CHARTS[name]
     spec = json.dumps(make(rows, title="t", **more))
-    vl_convert.vegalite_to_vega(spec, vl_version=drawing.VEGA_LITE, show_warnings=True)
+    vl_convert.vegalite_to_vega(spec, vl_version=converter.VEGA_LITE, show_warnings=True)
     assert "WARN" not in "".join(capfd.readouterr())
 
 
 def test_check_for_warnings_notices_one(capfd: pytest.CaptureFixture[str]) -> None:
     spec = {"mark": "point", "encoding": {"x": {"value": 1}, "text": {"value": "a"}}, "data": {"values": [{}]}}
-    vl_convert.vegalite_to_vega(json.dumps(spec), vl_version=drawing.VEGA_LITE, show_warnings=True)
+    vl_convert.vegalite_to_vega(json.dumps(spec), vl_version=converter.VEGA_LITE, show_warnings=True)
     assert "WARN" in "".join(capfd.readouterr())
 
 
