@@ -84,7 +84,8 @@ def run_together(commands: Mapping[str, Sequence[str]], *, cwd: Path, env: Mappi
             codes[name] = code
             if code != NO_TESTS:
                 say(f"== {name}")
-                say(output.rstrip())
+                for line in output.rstrip().splitlines():
+                    say(line)
             if "pytest" in commands[name]:
                 last = output.rstrip().rpartition("\n")[2]
                 counts.update({what: int(number) for number, what in _COUNT.findall(last)})

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 
-from harness.cli import suite
 from harness.cli.suite import parts, pytest_of, run_together
 from harness.rig.state import ROOT
 
@@ -56,24 +55,30 @@ def written(folder: Path, **texts: str) -> dict[str, list[Path]]:
     ],
 )
 def test_a_part_that_fails_is_named_and_the_counts_are_added(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, second: str, options: list[str], ends: tuple[list[str], list[str]]
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    second: str,
+    options: list[str],
+    ends: tuple[list[str], list[str]],
 ) -> None:
     failed, counts = ends
-    lines: list[str] = []
-    monkeypatch.setattr(suite, "say", lines.append)
     files = written(tmp_path, a=PASSES, b=second)
     commands = {name: pytest_of(paths, options) for name, paths in files.items()}
     assert sorted(run_together(commands, cwd=tmp_path, env={})) == failed
+    lines = capsys.readouterr().out.splitlines()
     assert [count for count in counts if count not in lines[-1]] == []
-    assert ("assert False" in "".join(lines)) == (failed == ["b"] and second == FAILS)
+    assert (f">   {FAILS}" in lines) == (failed == ["b"] and second == FAILS)
 
 
-def test_a_linter_that_fails_is_named_and_its_output_printed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    lines: list[str] = []
-    monkeypatch.setattr(suite, "say", lines.append)
-    commands = {"lint": ["sh", "-c", "echo $WORD; exit 3"], "a": pytest_of(written(tmp_path, a=PASSES)["a"], [])}
+def test_a_linter_that_fails_is_named_and_its_output_printed(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    commands = {
+        "lint": ["sh", "-c", "echo one; echo $WORD; exit 3"],
+        "a": pytest_of(written(tmp_path, a=PASSES)["a"], []),
+    }
     assert run_together(commands, cwd=tmp_path, env={"WORD": "wrong"}) == ["lint"]
-    assert "wrong" in lines
+    assert "wrong" in capsys.readouterr().out.splitlines()
 
 
 def test_a_signal_ends_what_runs_once_and_starts_nothing_more(tmp_path: Path) -> None:
