@@ -91,7 +91,7 @@ def check(_: Context, run: str | None = None, recheck: str | None = None) -> Non
     rig="with --trend: name of the rig (default: local)",
     out="with --compare or --trend: file of the page (default: in results/)",
     format="text (default), md (for a pull request) or json (the page as data); md and json leave the page alone",
-    svg="folder to write each picture of the page to, as a file of its own",
+    svg="folder to write each picture of the page to, each in a separate file",
     junit="file to write the checks to, as JUnit XML",
     open="open the page in the browser",
 )

@@ -12,7 +12,7 @@ from harness.record import Evidence, Samples, distinct
 
 STEP_S = 0.25
 BEFORE_S, AFTER_S = 0.5, 1.0
-"""Of a request's story: how long before its send and after its end others' events are told."""
+"""A request's story includes events of others from BEFORE_S before its send until AFTER_S after its end."""
 MOST_LINES = 8
 """Log lines in a story; the nearest to the request are kept."""
 
@@ -96,15 +96,15 @@ def bands(samples: Samples, evidence: Evidence) -> list[Band]:
 
 
 def story(samples: Samples, evidence: Evidence, ident: str) -> list[Event]:
-    """What clients, faults and logs tell of the requests with this Idempotency-Key, in order.
+    """The events of the requests with this Idempotency-Key, from samples, faults and logs, in order.
 
-    Without a request of this id (it was never sent, or its load host was killed) the ledger alone tells of it.
+    Without a request of this id (it was never sent, or its load host was killed) only the ledger has it.
     """
     rows = [row for row, name in enumerate(samples.id) if name == ident]
-    told: list[tuple[int, str, str]] = []
+    entries: list[tuple[int, str, str]] = []
     for row in rows:
-        told.append((samples.sent_us[row], "client", f"sent to '{samples.key[row]}'"))
-        told.append((samples.done_us[row], "client", _answer(samples, row)))
+        entries.append((samples.sent_us[row], "client", f"sent to '{samples.key[row]}'"))
+        entries.append((samples.done_us[row], "client", _answer(samples, row)))
     begin = min((samples.sent_us[row] for row in rows), default=0)
     if rows:
         since = begin - round(BEFORE_S * 1e6)
@@ -112,15 +112,15 @@ def story(samples: Samples, evidence: Evidence, ident: str) -> list[Event]:
         for fault in evidence.faults:
             hosts = ", ".join(fault.hosts)
             if fault.injected_us is not None:
-                told.append(
+                entries.append(
                     (fault.injected_us, "fault", f"{fault.planned.fault} on {hosts}: {fault.seen or 'not seen'}")
                 )
             if fault.healing_us is not None:
-                told.append((fault.healing_us, "fault", f"{fault.planned.fault}: heal"))
+                entries.append((fault.healing_us, "fault", f"{fault.planned.fault}: heal"))
         lines = [line for line in evidence.logs if since <= line.at_us <= until or ident in line.text]
         lines.sort(key=lambda line: (ident not in line.text, abs(line.at_us - begin)))
-        told += [(line.at_us, f"{line.unit} on {line.host}", line.text) for line in lines[:MOST_LINES]]
-    events = [Event(at_ms=(at - begin) / 1000, where=where, what=what) for at, where, what in sorted(told)]
+        entries += [(line.at_us, f"{line.unit} on {line.host}", line.text) for line in lines[:MOST_LINES]]
+    events = [Event(at_ms=(at - begin) / 1000, where=where, what=what) for at, where, what in sorted(entries)]
     return [*events, _in_database(evidence, ident, events)]
 
 

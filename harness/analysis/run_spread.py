@@ -33,8 +33,8 @@ def prediction_factor(runs: int, figures: int) -> float:
 
     The chance that one of `figures` figures, judged together, differs by more is ALPHA, in two halves. One is for a
     session far from all others, with tails as heavy as Student's t with 2 degrees of freedom: it moves all figures at
-    once, so it counts once. The other is for what each figure has of its own, which is about normal because a run is
-    the median of its trials: Student's t with Bonferroni's correction. Figures that are outliers independently of each
+    once, so it counts once. The other is for the independent part of each figure, about normal because a run is the
+    median of its trials: Student's t with Bonferroni's correction. Figures that are outliers independently of each
     other are beyond it more often. Raises ValueError for fewer runs than the table has.
     """
     if runs < min(HEAVY_TAILED):

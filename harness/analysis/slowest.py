@@ -69,7 +69,7 @@ class SlowestSplit:
 class _Request:
     """The parts of one request's latency in µs, and the time in which it held the session `pid`.
 
-    `answered`: whether a response told the service's own duration; if not, `outside_us` is its whole service time.
+    `answered`: whether a response reported the service's duration; if not, `outside_us` is its whole service time.
     """
 
     queue_us: float

@@ -22,11 +22,11 @@ MOST_IDS = 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FaultAccount:
-    """The requests of a trial by what became of them.
+    """The requests of a trial by outcome, compared with the ledger and the counters.
 
     `lost`: acknowledged, and neither ledger nor counter has them all. `doubled`: the counter grew by more than the
     ledger has rows, or without ids by more than was sent. `invented`: applied though no request had the id.
-    `false_aborted`: said to be surely not applied, but applied. `other_value`: acknowledged with another value than
+    `false_aborted`: reported as surely not applied, but applied. `other_value`: acknowledged with another value than
     the ledger has. `perhaps_sent`: applied, of load hosts without samples. `foreign`: rows of an earlier trial that
     were applied after it, which are not counted here.
     """
@@ -61,7 +61,7 @@ class FaultAccount:
 def own_evidence(samples: Samples, evidence: Evidence) -> tuple[Evidence, int]:
     """The evidence without what an earlier trial left, and the number of its rows and counters that were left out.
 
-    A request whose client gave up may be applied after its trial. Each trial has keys with a prefix of its own.
+    A request whose client gave up may be applied after its trial. The keys of each trial have another prefix.
     """
     if not len(samples):
         return evidence, 0

@@ -34,11 +34,11 @@ class _Judged:
 
     failed: list[str] = field(default_factory=list)
     doubtful: list[str] = field(default_factory=list)
-    told: list[str] = field(default_factory=list)
+    seen: list[str] = field(default_factory=list)
 
     def finding(self, cell: Cell, check: str, **numbers: object) -> Finding:
         verdict = verdict_from(failed=bool(self.failed), passed=not self.doubtful)
-        return finding(cell, check, verdict, "; ".join(self.failed or self.doubtful or self.told), **numbers)
+        return finding(cell, check, verdict, "; ".join(self.failed or self.doubtful or self.seen), **numbers)
 
 
 def name_of(fault: FaultRecord) -> str:
@@ -90,7 +90,7 @@ def _recovery(judged: _Judged, fault: FaultRecord, effect: FaultEffect, seen: Av
         since, first, event = accepts, effect.accepted_success_s, "PostgreSQL accepted connections"
     watched_s = max(0.0, (seen.end_us - since) / 1e6)
     if watched_s < WATCHED_S and effect.gap_s <= UNNOTICED_S and not effect.failed + effect.unknown:
-        judged.told.append(f"{name}: no request failed, and none had to wait for its end")
+        judged.seen.append(f"{name}: no request failed, and none had to wait for its end")
     elif first is None or first > RECOVERY_S:
         text = f"{name}: no request succeeded in {min(watched_s, RECOVERY_S):.1f} s after {event}"
         (judged.failed if watched_s >= WATCHED_S else judged.doubtful).append(text)
@@ -100,7 +100,7 @@ def _recovery(judged: _Judged, fault: FaultRecord, effect: FaultEffect, seen: Av
         (judged.failed if seen.rate_before and watched_s >= WATCHED_S else judged.doubtful).append(text)
     elif not (alone and _late(judged, fault, effect)):
         text = f"{name}: {effect.gap_s:.2f} s without a success, the first {first:.2f} s after {event}"
-        judged.told.append(text)
+        judged.seen.append(text)
 
 
 def _late(judged: _Judged, fault: FaultRecord, effect: FaultEffect) -> bool:
@@ -166,7 +166,7 @@ def _rotation(judged: _Judged, fault: FaultRecord, samples: Samples, *, alone: b
     elif not fault.watched("haproxy"):
         judged.doubtful.append(f"{name}: not seen to stay in rotation: {fault.problem}")
     else:
-        judged.told.append(f"{name}: out of rotation after {out_s:.1f} s, back {max(0.0, back_s):.1f} s after the heal")
+        judged.seen.append(f"{name}: out of rotation after {out_s:.1f} s, back {max(0.0, back_s):.1f} s after the heal")
 
 
 def _not_back(judged: _Judged, fault: FaultRecord, healing: int, again: int | None, *, alone: bool) -> None:
@@ -223,7 +223,7 @@ def _well_again(judged: _Judged, name: str, samples: Samples, injected: int, hea
         judged.failed.append(text)
     else:
         text = f"{name}: well before HAProxy took it out; {len(outcomes):,} requests after {OUT_S:g} s succeeded"
-        judged.told.append(text)
+        judged.seen.append(text)
 
 
 def check_no_failed_request(cell: Cell, samples: Samples, planned: Sequence[PlannedFault]) -> list[Finding]:

@@ -15,7 +15,7 @@ from harness.record import Samples
 MARGIN_S = 1.0
 """A request that ends so long before its time-out, or later, counts as given up."""
 SILENT = ("lb-kill", "host-down")
-"""Faults that end a host or HAProxy without a word to those who wait for it."""
+"""Faults that end a host or HAProxy without closing its connections: clients wait until they time out."""
 
 
 def check_end(cell: Cell, samples: Samples, faults: Sequence[FaultRecord], *, timeout_s: float) -> Finding:
@@ -45,8 +45,8 @@ def check_end(cell: Cell, samples: Samples, faults: Sequence[FaultRecord], *, ti
         return finding(cell, names.ENDED, "fail", text, **numbers)
     text = f"the longest of {len(lasted):,} requests took {longest_s:.1f} s, clients wait for {timeout_s:g} s"
     excused = Counter(excuses.values())
-    told = [f"; {count:,} while {faults} was present" for faults, count in excused.items()]
-    return finding(cell, names.ENDED, "pass", text + "".join(told), **numbers)
+    notes = [f"; {count:,} while {faults} was present" for faults, count in excused.items()]
+    return finding(cell, names.ENDED, "pass", text + "".join(notes), **numbers)
 
 
 def _excuse(sent_us: int, done_us: int, faults: Sequence[FaultRecord]) -> str:

@@ -42,4 +42,4 @@ ABOUT_DATA = (
     names.UPDATES_APPLIED, names.COUNTS_AGREE, names.NO_FORBIDDEN_ANOMALY, names.TOTAL, names.NO_OVERDRAFT,
     *names.ACCOUNTED,
 )  # fmt: skip
-"""Checks that hold whichever hosts serve. The others judge what the hosts of the cell can do."""
+"""Checks that do not depend on which hosts serve. The others judge what the hosts of the cell can do."""

@@ -61,7 +61,7 @@ def run_completion(shell: str) -> None:
 
 
 def candidates(line: str, contexts: Mapping[str, ParserContext], core: ParserContext) -> list[str]:
-    """Returns what may stand at the end of `line`, a command line up to the cursor; empty where files may."""
+    """Returns the possible last words of `line`, a command line up to the cursor; empty for a file name."""
     words = _split(line)
     current = "" if not words or line[-1:].isspace() else words.pop()
     words = words[1:]  # the program

@@ -22,7 +22,7 @@ REFRESH_PER_S = 4.0
 
 
 def live_console() -> Console | None:
-    """Returns the console for changing lines, or None where lines are to be printed one after the other."""
+    """Returns the console for changing lines, or None where lines are printed one after the other."""
     if lines.is_quiet() or os.environ.get("CI"):
         return None
     console = Console(file=lines.progress_file(), highlight=False)
@@ -45,7 +45,7 @@ def bottom_lines(console: Console, render: Callable[[int], list[str]]) -> Iterat
 def live_lines(title: str, clock: Callable[[], float] = time.monotonic) -> Iterator[Callable[[str], None]]:
     """Yields a function that takes lines of progress.
 
-    On a terminal the newest `task …` line stands at the bottom with `title` and the elapsed time, and other lines stay
+    On a terminal the newest `task …` line is at the bottom with `title` and the elapsed time, and other lines stay
     above it; elsewhere each is printed after the elapsed time.
     """
     began = clock()

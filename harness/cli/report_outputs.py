@@ -101,7 +101,7 @@ def _require_file(path: Path) -> None:
 
 
 def _write_pictures(page: Page, folder: Path) -> int:
-    """Writes each picture as a file of its own; returns their number."""
+    """Writes each picture to a separate file; returns their number."""
     from harness.report.outputs.pictures import pictures, standalone
 
     named = pictures(page)

@@ -63,7 +63,7 @@ def _guard(body: Callable[..., None], known: Collection[str]) -> Callable[..., N
 
 
 def _without_rig(parameter: Parameter) -> Parameter:
-    """Returns `rig` without its default, which the configuration fills: one that was typed is told from it."""
+    """Returns `rig` without its default, which the configuration fills; a typed value differs from None."""
     return parameter.replace(default=None) if parameter.name == "rig" else parameter
 
 

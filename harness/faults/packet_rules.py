@@ -1,4 +1,4 @@
-"""Packet rules of faults on a host: iptables chains of their own, so that what is not ours is left alone."""
+"""Packet rules of faults on a host, in separate iptables chains: rules of others are never touched."""
 
 from __future__ import annotations
 
@@ -74,8 +74,8 @@ def problem(host: HostConnection) -> str:
     result = host.run(["iptables", "-w", "5", "-S"], timeout_s=TIMEOUT_S, check=False)
     if result.code == 0:
         return ""
-    said = (result.stderr.strip().splitlines() or ["no output"])[-1]
-    return f"iptables does not work on {host.name}: {said} (a container needs `faults_allowed: true` in its inventory)"
+    error = (result.stderr.strip().splitlines() or ["no output"])[-1]
+    return f"iptables does not work on {host.name}: {error} (a container needs `faults_allowed: true` in its inventory)"
 
 
 def add(

@@ -84,7 +84,7 @@ class SlowPath(Fault):
             if ms >= 2 * DELAY_MS:
                 raise RigError(
                     f"{name}: a round trip to the database takes {ms:.0f} ms without the fault: a delay of "
-                    f"{2 * DELAY_MS:.0f} ms could not be told from it"
+                    f"{2 * DELAY_MS:.0f} ms could not be distinguished from it"
                 )
         return {name: f"{ms:.1f}" for name, ms in known.items()}
 

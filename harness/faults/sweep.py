@@ -1,9 +1,8 @@
 """Finds and undoes what faults left on a host, without a record of them. Idempotent.
 
-What is found: our firewall chains and our proxy, which have names of their own; a write-ahead log on a filesystem of
-ours; processes of the rig's units that are stopped; units that have failed or ended; sessions that hold connections;
-servers that HAProxy drains; what a negative control changed: another
-revision of the service than the provisioned one, and HAProxy's retries.
+It finds firewall chains and proxies by their names, a write-ahead log on a filesystem of a fault, stopped processes of
+the rig's units, units that have failed or ended, sessions that hold connections, and servers that HAProxy drains. Of a
+negative control it finds another revision of the service than the provisioned one, and HAProxy's retries.
 """
 
 from __future__ import annotations

@@ -121,7 +121,7 @@ def _reads(
 
 
 def _wrong_list(txn: Txn, key: str, value: tuple[int, ...], each: Versions) -> Anomaly:
-    """What is wrong with a list whoever appended its elements."""
+    """What is wrong with a list, regardless of which transactions appended its elements."""
     read = f"{txn} read {key} as {list_text(value)}"
     if invented := [element for element in value if element not in each.appended]:
         return Anomaly(kind=INVENTED, detail=f"{read}; no transaction appended {invented[0]}", txns=(txn,))

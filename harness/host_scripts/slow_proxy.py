@@ -1,7 +1,7 @@
-"""Forwards TCP connections late: run on an app host as a unit of its own. Standard library only.
+"""Forwards TCP connections late: run on an app host as a separate unit. Standard library only.
 
 Arguments: port to listen on (loopback), address and port to forward to, and the milliseconds by which each direction
-is delayed. Bytes keep their order. Where one side ends, the other is told after the same delay.
+is delayed. Bytes keep their order. The end of one side reaches the other after the same delay.
 """
 
 from __future__ import annotations

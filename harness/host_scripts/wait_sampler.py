@@ -24,7 +24,7 @@ import time
 
 END = "--end--"
 ANSWER_S = 5.0
-"""Longest wait for one tick; a database that stands still for longer is not sampled for the rest of the trial."""
+"""Longest wait for one tick; a database that does not answer for longer is not sampled for the rest of the trial."""
 PREPARE = """
 SET application_name = 'pgcrucible'; SET statement_timeout = '4s'; SET jit = off;
 PREPARE tick AS

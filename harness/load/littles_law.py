@@ -36,7 +36,7 @@ def reasons(summary: LaneSummary) -> list[str]:
 
 
 def is_judged(summary: LaneSummary) -> bool:
-    """Whether responses told the time inside the service, without which a closed load has no second side."""
+    """Whether responses reported the time inside the service; without it a closed load has no second source."""
     return summary.inside is not None and summary.inside.told > 0
 
 
@@ -52,7 +52,7 @@ def _order(summary: LaneSummary) -> list[str]:
     if inside is None or not inside.impossible:
         return []
     return [
-        f"{inside.impossible:,} of {inside.told:,} responses tell more time inside the service than passed for the "
+        f"{inside.impossible:,} of {inside.told:,} responses report more time inside the service than passed for the "
         f"client (by up to {inside.most_us / 1000:.3f} ms): the client's clock or the service's `duration` is wrong"
     ]
 

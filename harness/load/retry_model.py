@@ -1,8 +1,8 @@
-"""The open model with retries: what ended `unknown` or with 503 is sent again, with the same Idempotency-Key.
+"""The open model with retries: a request that ended `unknown` or with 503 is sent again, with the same Idempotency-Key.
 
-A careful client does the same: it waits longer each time and by chance, so that clients do not come back together. Each
-time is a sample of its own with the due instant of the first, so the latency of the acknowledged one has all waits in
-it. The increment must be applied once, however often the request was.
+It waits longer before each attempt, with random jitter, so clients do not return at the same instant. Each attempt is a
+separate sample with the due instant of the first, so the latency of the acknowledged attempt includes all waits. The
+increment must be applied once, however often the request was sent.
 """
 
 from __future__ import annotations

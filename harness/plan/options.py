@@ -242,7 +242,7 @@ class BenchRequest:
 
     @property
     def compares_nothing(self) -> bool:
-        """Whether --quick measures each cell once: no time of one cell can be told from that of another."""
+        """Whether --quick measures each cell once: no time of one cell can be distinguished from that of another."""
         return self.quick and self.repeat in (None, 1) and not self.vary and self.variants is None
 
     @property

@@ -15,7 +15,7 @@ from harness.text import printable
 
 FILE = "provision.log"
 KEEP_BYTES = 4 * 2**20
-"""A log that is larger begins anew: a rig may be provisioned a thousand times."""
+"""A larger log is emptied first: a rig may be provisioned a thousand times."""
 
 
 class PlayLog:

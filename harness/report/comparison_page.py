@@ -1,6 +1,6 @@
 """Builds the page of a comparison: stored runs against a baseline, with the verdicts of harness/compare. Pure.
 
-It shows what `./run compare` prints. It computes nothing of its own, so both always agree.
+It shows what `./run compare` prints. It computes nothing itself, so both always agree.
 """
 
 from __future__ import annotations
@@ -219,7 +219,7 @@ def _pictures(b: str, named: Named, rows: Sequence[Row], anchor: str) -> Iterato
 
 
 def _whole_cells(named: Named, rows: Sequence[Row]) -> Iterator[Block]:
-    """Returns what is said about whole cells: missing in a side, or without a valid trial."""
+    """Returns the notes about whole cells: missing in a side, or without a valid trial."""
     points = [f"{comparison_table.verdict(row)}: {named.labels[row.cell]}" for row in rows if row.metric == ALL_METRICS]
     if points:
         yield Prose(title="Not compared", points=tuple(points))

@@ -22,7 +22,7 @@ MOST_HOSTS = 2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Notice:
-    """A sentence, and the warnings that it stands for; without `details` it is the warning itself."""
+    """A sentence, and the warnings that it summarises; without `details` it is the warning itself."""
 
     text: str
     details: tuple[str, ...] = ()

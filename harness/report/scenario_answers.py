@@ -165,8 +165,8 @@ def connections(source: SectionInput) -> str:
 
 def faults(source: SectionInput) -> str:
     """Returns what was lost, under how many faults, and the longest time without a success."""
-    said = fault_headline(source.summary)
-    return f"{said}." if said else ""
+    headline = fault_headline(source.summary)
+    return f"{headline}." if headline else ""
 
 
 def pool_sweep(source: SectionInput) -> str:

@@ -14,7 +14,7 @@ from harness.report.comparable_labels import Named
 from harness.report.comparison_words import METRIC_NAMES
 from harness.report.formatting import NOTHING, number
 from harness.report.page_model import Block, Fold, Picture, Prose, Value, table
-from harness.report.trend_words import TrendSource, letter, lost_of, said, when_of, writes_state, writes_verdict
+from harness.report.trend_words import TrendSource, change_text, letter, lost_of, when_of, writes_state, writes_verdict
 from harness.text import plural
 
 NEVER_VALID = Prose(paragraphs=("No run has a trial of this cell whose times count.",))
@@ -34,7 +34,7 @@ def cell_cards(source: TrendSource, named: Named) -> Iterator[Card]:
             unjudged.append(Fold(title=label, blocks=pictures or (NEVER_VALID,)))
             continue
         claims = [(one, change) for one in series for change in one.changes if change.claimed]
-        texts = "; ".join(said(source, one, change) for one, change in claims)
+        texts = "; ".join(change_text(source, one, change) for one, change in claims)
         newest = max((change.index for _, change in claims), default=0)
         last = min(
             (change.row.verdict for _, change in claims if change.index == newest),
@@ -71,7 +71,7 @@ def _picture(source: TrendSource, series: TrendSeries, label: str, prefix: str) 
     elif series.judged < LEAST_SERIES:
         finding = f"{plural(series.judged, 'run')} that can be compared, too few to judge"
     elif claims:
-        finding = said(source, series, claims[-1]).removeprefix(f"{name} ")
+        finding = change_text(source, series, claims[-1]).removeprefix(f"{name} ")
     else:
         finding = f"no change is shown in {plural(series.judged, 'run')}"
     how = "Median, smallest and largest trial of each run"

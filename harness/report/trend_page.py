@@ -13,7 +13,7 @@ from harness.report.formatting import NOTHING
 from harness.report.run_summary import Headline
 from harness.report.tiles import Tile
 from harness.report.trend_cards import cell_cards, lost_card, runs_card
-from harness.report.trend_words import TrendSource, claims_of, is_enough, letter, lost_of, said, writes_state
+from harness.report.trend_words import TrendSource, change_text, claims_of, is_enough, letter, lost_of, writes_state
 from harness.scenarios import SCENARIOS
 from harness.text import plural
 
@@ -107,7 +107,7 @@ def _changes(source: TrendSource, named: Named) -> Headline:
     return Headline(
         verdict="changed",
         word="CHANGED",
-        sentence=f"newest change: {said(source, series, change)}, {named.labels[series.cell]}{more}",
+        sentence=f"newest change: {change_text(source, series, change)}, {named.labels[series.cell]}{more}",
     )
 
 

@@ -36,7 +36,7 @@ def is_enough(source: TrendSource) -> bool:
     return any(one.claimed and one.judged >= LEAST_SERIES for one in source.trend.series)
 
 
-def said(source: TrendSource, series: TrendSeries, change: Change) -> str:
+def change_text(source: TrendSource, series: TrendSeries, change: Change) -> str:
     """Returns `requests/s fell by 12.3% with run X`."""
     verb = "rose" if change.row.ratio and change.row.ratio.value > 1 else "fell"
     run = source.runs[change.index].run_id

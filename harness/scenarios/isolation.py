@@ -50,7 +50,7 @@ SCENARIO = Scenario(
     "database: the program must prevent it, with a lock (SELECT … FOR UPDATE), with one statement instead "
     "of a read and a write, or with a higher level and a retry after 40001. A check fails only if an "
     "anomaly occurs that the manual excludes. SQLite has one level, the strictest. It enforces it by "
-    "rejecting (SQLITE_BUSY) or delaying transactions, whichever rows they use.",
+    "rejecting (SQLITE_BUSY) or delaying transactions, regardless of the rows they use.",
     cells=cells,
     workload=workload,
     check=check,

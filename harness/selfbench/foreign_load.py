@@ -53,8 +53,8 @@ class Verdicts:
 
 def foreign_load_caught() -> Entry:
     """The share of trials beside busy programs that were doubted."""
-    told = f"{BUSY} busy processes beside {SECONDS:g} s of load"
-    return _entry(_verdicts().busy, ">= 0.9", told)
+    measured = f"{BUSY} busy processes beside {SECONDS:g} s of load"
+    return _entry(_verdicts().busy, ">= 0.9", measured)
 
 
 def foreign_load_false() -> Entry:

@@ -1,9 +1,9 @@
 """Simulated runs whose true difference is known, for `./run selfbench trust`.
 
-Every trial has a slowness that all its figures share, from the noise of its `World`, and a smaller part that each
-figure has of its own: the percentiles of a trial move with its rate, and p99 scatters more than p50. The rows are those
-that `compare` and `report` read, and the order of trials within a block is the planner's own. A closed cell has the
-throughput and an open one, at a share of its rate, the latencies: only these are compared.
+Every trial has a slowness that all its figures share, from the noise of its `World`, and a smaller part that is
+independent for each figure: the percentiles of a trial move with its rate, and p99 scatters more than p50. The rows
+are those that `compare` and `report` read, and the order of trials within a block is the planner's. A closed cell has
+the throughput and an open one, at a share of its rate, the latencies: only these are compared.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Whether the hosts of a stored rig have processors of their own. Pure."""
+"""Whether the hosts of a stored rig share no processors. Pure."""
 
 from __future__ import annotations
 

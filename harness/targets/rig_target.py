@@ -270,7 +270,7 @@ class RigTarget(Target):
         return self._telemetry.foreign_load()
 
     def restore(self) -> None:
-        """See the same. Each comes also if another fails; a reload of HAProxy comes before it is told who serves."""
+        """See Target.restore. Each step runs even if another fails; HAProxy is reloaded before servers are set."""
         with contextlib.ExitStack() as stack:
             stack.callback(self._apps.restore)
             stack.callback(self._proxy.restore)

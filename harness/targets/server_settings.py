@@ -239,5 +239,5 @@ def _quoted(value: str) -> str:
 def _reason(stderr: str) -> str:
     """Returns what PostgreSQL reports, without the prefix of its log."""
     lines = [match[2] for line in stderr.splitlines() if (match := re.search(r"(LOG|FATAL|HINT): +(.*)", line))]
-    told = [line for line in lines if "contains errors" not in line]
-    return printable("; ".join(told[:2]) or " ".join(stderr.split()) or "no reason was printed", 300)
+    reasons = [line for line in lines if "contains errors" not in line]
+    return printable("; ".join(reasons[:2]) or " ".join(stderr.split()) or "no reason was printed", 300)

@@ -12,17 +12,17 @@ _CLOCKS = 1.01
 _RESOLUTION_US = 10.0
 """Of both clocks, and of a duration in thousandths of a millisecond."""
 _WHOLE_MS_US = 1000.0
-"""A service that counts in whole milliseconds may tell one too many."""
+"""A service that counts in whole milliseconds may report one too many."""
 _MOST_MS = 3_600_000.0
 """More counts as an hour, so that sums stay numbers that files can hold."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceTimes:
-    """What the responses to the requests of the measured window tell of the time inside the service.
+    """The time inside the service that the responses to the requests of the measured window report.
 
-    `told`: how many tell it. `busy_us`: that time within the window, summed. `impossible`: how many tell more than
-    passed between the send and the response. `most_us`: by how much, at most.
+    `told`: number of responses that report it. `busy_us`: that time within the window, summed. `impossible`: number
+    that report more than passed between the send and the response. `most_us`: the largest excess.
     """
 
     told: int = 0
@@ -48,7 +48,7 @@ def sum_up(
 ) -> ServiceTimes:
     """Sums up completed requests, of which only those count that were in flight between `begin_us` and `until_us`.
 
-    A duration is NaN where the response told none; a negative one counts as none. A request that crosses an edge of
+    A duration is NaN where the response reports none; a negative one counts as none. A request that crosses an edge of
     the window counts with the share of its duration that it has of its time in flight.
     """
     told = impossible = 0

@@ -121,7 +121,7 @@ def _outcome_row(cell: CellSummary) -> dict[str, object]:
 def scaling(source: SectionInput) -> Iterator[Chart]:
     """Returns the speed-up by hosts of both bounds, with intervals where there are enough repetitions."""
     rows: list[dict[str, object]] = []
-    said = []
+    findings = []
     for bound, name in BOUNDS.items():
         cells = [c for c in source.summary.cells if c.cell.params.get("bound") == bound and c.cell.rate_share is None]
         for strategy in dict.fromkeys((cell.cell.strategy, cell.cell.variant) for cell in cells):
@@ -147,10 +147,10 @@ def scaling(source: SectionInput) -> Iterator[Chart]:
                 most = max(ups)
                 within = ups[most].ratio.interval
                 between = f" [{within.low:.2f}, {within.high:.2f}]" if within else ""
-                said.append(f"{ups[most].value:.2f}x with {plural(most, 'host')}{between}, {line}")
-    if not said:
+                findings.append(f"{ups[most].value:.2f}x with {plural(most, 'host')}{between}, {line}")
+    if not findings:
         return
-    title = "; ".join(said)
+    title = "; ".join(findings)
     yield Chart(
         name="speed-up",
         spec=speed_up.speed_up(

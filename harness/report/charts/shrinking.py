@@ -1,6 +1,6 @@
 """Makes drawings small without a visible change: equal marks become one path, lines have relative coordinates. Pure.
 
-The page has some fifty charts, and a renderer writes each tick, grid line and point as an element of its own.
+The page has some fifty charts, and a renderer writes each tick, grid line and point as a separate element.
 """
 
 from __future__ import annotations

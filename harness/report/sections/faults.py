@@ -30,7 +30,7 @@ NOTE = (
     "the load did. First success and rate back (95 % of the rate before) count from the heal. Failed: surely not "
     "applied; unknown: applied or not, which the ledger tells afterwards. Latencies count from the instant at which a "
     "request was due. Lost: acknowledged, and neither in ledger nor counter; doubled: applied more than once; "
-    "invented: applied though never sent; falsely refused: said to be surely not applied, and applied."
+    "invented: applied though never sent; falsely refused: reported as surely not applied, but applied."
 )
 
 
@@ -145,8 +145,8 @@ def _latest(effects: Sequence[Mapping[str, Any]], name: str) -> str:
 
 def _stories(source: SectionInput) -> Iterator[Fold]:
     """Returns the pictures of the first wrong requests, hidden behind what is wrong with them."""
-    told = [(trial, story) for trial in source.trials for story in trial.faults.stories][:MOST_STORIES]
-    for number_, (trial, story) in enumerate(told, 1):
+    shown = [(trial, story) for trial in source.trials for story in trial.faults.stories][:MOST_STORIES]
+    for number_, (trial, story) in enumerate(shown, 1):
         label = source.summary.labels[trial.row.cell.name]
         title = f"A request that was {story.kind}"
         spec = charts.story([asdict(event) for event in story.events], title=title, subtitle=f"{story.ident}, {label}")

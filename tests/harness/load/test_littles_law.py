@@ -60,7 +60,7 @@ def test_more_requests_in_the_service_than_in_flight_are_impossible(model: dict[
 @pytest.mark.parametrize("model", [CLOSED, {}])
 def test_a_single_response_with_more_time_than_passed_is_named(model: dict[str, Any]) -> None:
     assert reasons(lane_summary(**model, inside=told(180_000_000, impossible=1, most_us=1234.5))) == [
-        "1 of 20,000 responses tell more time inside the service than passed for the client (by up to 1.234 ms): the "
+        "1 of 20,000 responses report more time inside the service than passed for the client (by up to 1.234 ms): the "
         "client's clock or the service's `duration` is wrong"
     ]
 
@@ -162,7 +162,7 @@ async def test_a_service_that_tells_too_little_contradicts_nothing(
 
 async def test_a_service_that_tells_too_much_is_found(serve: Serve, tmp_path: Path) -> None:
     found = reasons((await load(serve, tmp_path, answering(lambda ms: ms + 1000))).summary)
-    assert found[0].startswith("400 of 400 responses tell more time inside the service than passed for the client")
+    assert found[0].startswith("400 of 400 responses report more time inside the service than passed for the client")
 
 
 @pytest.mark.parametrize("model", [{}, {"mode": "open", "rate": 800.0}])
@@ -172,7 +172,7 @@ async def test_a_client_that_stamps_responses_too_early_is_found(
     """The closed model's own law held here: each request is sent when the last one is done, by the same clock."""
     monkeypatch.setattr(connection, "monotonic_ns", lambda: monotonic_ns() - 4_000_000)
     found = reasons((await load(serve, tmp_path, answering(lambda ms: ms), **model)).summary)
-    assert "responses tell more time inside the service than passed for the client" in found[0]
+    assert "responses report more time inside the service than passed for the client" in found[0]
 
 
 async def test_a_client_whose_clock_runs_slowly_is_found(
@@ -182,7 +182,7 @@ async def test_a_client_whose_clock_runs_slowly_is_found(
     for module in (connection, engine, closed_model):
         monkeypatch.setattr(module, "monotonic_ns", lambda: began + 10**9 + (monotonic_ns() - began) // 2)
     found = reasons((await load(serve, tmp_path, answering(lambda ms: ms))).summary)
-    assert "responses tell more time inside the service than passed for the client" in found[0]
+    assert "responses report more time inside the service than passed for the client" in found[0]
 
 
 async def test_responses_without_a_duration_are_not_judged(serve: Serve, tmp_path: Path) -> None:
