@@ -1,4 +1,4 @@
-"""Runs the tests in parts beside each other: most of them wait for processes, servers and deadlines."""
+"""Runs the tests in parallel parts: most of them wait for processes, servers and deadlines."""
 
 from __future__ import annotations
 

@@ -217,7 +217,7 @@ def _verdicts_of_runs(rows: Sequence[Row], metrics: Mapping[str, str], compariso
 def _verdicts(
     rows: Sequence[Row], needed: int, known: KnownFloors, metrics: Mapping[str, str], comparisons: int
 ) -> list[Row]:
-    """Corrects p over all rows with enough trials for so many tests, and sets the verdicts.
+    """Corrects p over all rows with enough trials for that number of tests, and sets the verdicts.
 
     The choice of rows depends on the numbers of trials and rows, never on their values, so it cannot favour a result.
     Other rows claim nothing and do not count in the correction.

@@ -227,7 +227,7 @@ def _shares(rows: Iterable[TrialResult]) -> CellFigures:
 
 
 def _judged(measured: Sequence[_Measured], metrics: Mapping[str, str]) -> VariantComparison:
-    """Corrects p over all pairs with enough blocks for so many, and sets the verdicts.
+    """Corrects p over all pairs with enough blocks for that number of pairs, and sets the verdicts.
 
     The choice of pairs depends on the numbers of blocks and pairs, never on the figures.
     """

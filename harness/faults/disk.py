@@ -63,7 +63,7 @@ kept=$(dirname "$wal")/pgcrucible-wal
 if mounted; then echo "$wal is still on the small filesystem" >&2; exit 1; fi
 if [ -d "$kept" ]; then
     rm -f "$kept/pgcrucible-ballast"
-    # What lies below is from before: what was preallocated there has names of segments that were written since.
+    # Files below the mount point are older: segments preallocated there have names that were written since.
     find "$wal" -maxdepth 1 -type f -delete
     cp -a "$kept/." "$wal/" && sync && rm -rf "$kept"
 fi

@@ -30,7 +30,7 @@ done
 
 
 class LoadHostKill(Fault):
-    """kill -9 of the load agent on a load host, with the processes that it started. Nothing brings it back."""
+    """kill -9 of the load agent on a load host, with the processes that it started. Nothing starts it again."""
 
     deadline_s = 15.0
 

@@ -68,7 +68,7 @@ def instant_us(moment: str, milliseconds: str, zone: str) -> int:
 
 
 def chosen(lines: list[Line], most: int) -> list[Line]:
-    """At most so many lines in their order: errors first, then the earliest of the others."""
+    """At most `most` lines in their order: errors first, then the earliest of the others."""
     if len(lines) <= most:
         return lines
     ranked = sorted(lines, key=lambda line: (ERROR.search(line[2]) is None, line[0]))

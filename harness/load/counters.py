@@ -17,7 +17,7 @@ from harness.load.results import histogram, stalls
 
 TABLE_LIMIT = 1000
 MOST_NAMES = 64
-"""Names of a second: there are at most so many app hosts."""
+"""Most names counted in a second; a rig has at most this many app hosts."""
 OTHERS = "(others)"
 NEVER_US = 1 << 62
 """Sentinel "never" timestamp; an int, because comparing ints is faster than comparing with float infinity."""

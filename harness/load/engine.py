@@ -33,7 +33,7 @@ Services with an idle time-out of 0.5 s exist. In less time a busy connection co
 _WAIT_US = 1_000_000
 """A connection that was closed while idle ends within a round trip, but the release of many delays its reading."""
 _CONNECT_TRIES = 3
-"""A service may close a connection before its first request is written; after so many the request is not sent."""
+"""A service may close a connection before its first request is written; after this many tries it is not sent."""
 _GRACE_S = 2.0
 """Time for requests in flight to complete after an interruption."""
 

@@ -41,7 +41,7 @@ def is_judged(summary: LaneSummary) -> bool:
 
 
 def mean_in_service(summary: LaneSummary) -> float | None:
-    """The mean number of requests inside the service, as its responses tell it; None where they do not."""
+    """The mean number of requests inside the service, as its responses report it; None where they do not."""
     if summary.inside is None or not summary.inside.told or not summary.seconds:
         return None
     return summary.inside.busy_us / 1e6 / summary.seconds
@@ -63,7 +63,7 @@ def _in_service(summary: LaneSummary) -> list[str]:
         return []
     return [
         f"Little's law does not hold: {observed:.1f} requests were in flight on average, by the durations that the "
-        f"responses tell {inside:.1f} were inside the service (tolerance {tolerance:.1f})"
+        f"responses report {inside:.1f} were inside the service (tolerance {tolerance:.1f})"
     ]
 
 

@@ -25,7 +25,7 @@ P95_TOLERANCE = 0.20
 P95_GRAIN_MS = 0.2
 """Smaller differences of p95 come from timers and the scheduler, not from the server."""
 _ERRORS = 2.0
-"""A difference of up to so many standard errors is taken for chance."""
+"""A difference of up to this many standard errors counts as chance."""
 _RATE_ERROR = 1.0
 """Relative standard error of a count of n, times √n: independent arrivals (Poisson). A closed loop has less."""
 _P95_ERROR = math.sqrt(0.05 * 0.95) / 0.05 / math.log(20)

@@ -190,7 +190,7 @@ def reduced(kept: Sequence[int]) -> str:
 
 
 def hold_s(fault: str, hosts: int) -> float:
-    """Seconds from the injection of a fault to its heal, with so many app hosts."""
+    """Seconds from the injection of a fault to its heal, on a rig with `hosts` app hosts."""
     return KINDS[fault].hold_s + hosts * KINDS[fault].per_host_s
 
 

@@ -15,7 +15,7 @@ from harness.report.tiles import Tile
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Card:
-    """A part of the page. `verdict`: one of formatting.SYMBOLS, or empty; `pictures` are beside each other."""
+    """A part of the page. `verdict`: one of formatting.SYMBOLS, or empty; `pictures` are side by side."""
 
     name: str
     anchor: str

@@ -125,7 +125,7 @@ def build(summary: RunSummary, scenarios: Mapping[str, Scenario] = SCENARIOS) ->
 
 
 def _sections(inputs: Sequence[SectionInput], *, trials: int) -> list[Section]:
-    """Returns the sections; those of a large run beside each other, because drawing takes most of the time."""
+    """Returns the sections; those of a large run in parallel, because drawing takes most of the time."""
     if trials < LARGE:
         return [section(one) for one in inputs]
     with converters() as number, ThreadPoolExecutor(max_workers=max(number, 1)) as threads:

@@ -75,7 +75,7 @@ def nothing(stack: Stack) -> Iterator[int]:
 
 @contextlib.contextmanager
 def _repeated(stack: Stack, sql: Sequence[str], sessions: int = 1) -> Iterator[int]:
-    """Runs the statements again and again, in so many sessions."""
+    """Runs the statements repeatedly, in `sessions` sessions."""
     ending = threading.Event()
 
     def work() -> None:

@@ -37,7 +37,7 @@ TIMEOUT_S = 30.0
 POLL_S = 0.2
 
 LimitCpus = Callable[[Mapping[str, float]], None]
-"""Caps hosts by name to so many cores; has no effect where the provider cannot."""
+"""Caps hosts by name to a number of cores; has no effect where the provider cannot."""
 
 
 class AppConfigurator:
@@ -146,7 +146,7 @@ class AppConfigurator:
         self._restart([host for host in self._hosts if runs_with(states[host.name], "BACKEND", backend)], {})
 
     def cap(self, cpus: float | None = None) -> None:
-        """Caps every app host to so many cores; None: to the inventory's cap, else to all cores of the machine."""
+        """Caps every app host to `cpus` cores; None: to the inventory's cap, else to all cores of the machine."""
         caps = self._rig.state.cpus
         self._limit({host.name: cpus or caps.get(host.name, all_cores()) for host in self._hosts})
 

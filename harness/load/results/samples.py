@@ -53,7 +53,7 @@ _ID_CHARACTERS = 40
 
 
 def memory_bytes(requests: float, captures: int) -> float:
-    """Returns about how much memory `read_samples` takes for so many requests with so many captured fields."""
+    """Returns the estimated memory of `read_samples` in bytes, for `requests` with `captures` fields each."""
     return requests * (_ROW_BYTES + 8 * captures + _TEXT_BYTES + _ID_CHARACTERS)
 
 

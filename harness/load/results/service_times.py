@@ -1,4 +1,4 @@
-"""The time that requests spent inside the service, as its responses tell it, beside the client's own times. Pure."""
+"""The time that requests spent inside the service, as its responses report it, and the client's times. Pure."""
 
 from __future__ import annotations
 

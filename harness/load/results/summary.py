@@ -115,7 +115,7 @@ class LaneSummary:
     busy_us: int | None = None
     """Time that requests spent in flight inside the window, summed over all of them; None in older runs."""
     inside: ServiceTimes | None = None
-    """The same as the responses tell it; None in older runs."""
+    """The same as reported by the responses; None in older runs."""
     warmup: PhaseTotals
     measure: PhaseTotals
     captured: Mapping[str, CapturedTotal] = field(default_factory=dict)

@@ -23,7 +23,7 @@ from harness.report.charts.theme import (
 )  # fmt: skip
 
 BAND = theme.YELLOW
-"""Drawn pale; the band has its name above it, so colour is not what tells."""
+"""Drawn pale; the name is above the band, so no information is in the colour alone."""
 PANEL = 105
 LATENCIES = {"p50_ms": "median", "max_ms": "longest"}
 SHADES = {"median": PURPLE, "longest": INK}

@@ -1,4 +1,4 @@
-"""Little's law between the client's number in flight and the time inside the service that responses tell."""
+"""Little's law between the client's number in flight and the time inside the service that responses report."""
 
 from __future__ import annotations
 
@@ -52,8 +52,8 @@ def test_requests_that_wait_outside_of_the_service_contradict_nothing(
 def test_more_requests_in_the_service_than_in_flight_are_impossible(model: dict[str, Any]) -> None:
     """20 were in flight for 10 s; the durations add up to 250 s: a quarter of the responses were counted twice."""
     assert reasons(lane_summary(**model, inside=told(250_000_000))) == [
-        "Little's law does not hold: 20.0 requests were in flight on average, by the durations that the responses tell "
-        "25.0 were inside the service (tolerance 2.0)"
+        "Little's law does not hold: 20.0 requests were in flight on average, by the durations that the responses "
+        "report 25.0 were inside the service (tolerance 2.0)"
     ]
 
 
@@ -114,7 +114,7 @@ def test_without_durations_nothing_is_judged() -> None:
 
 def test_the_law_is_among_the_reasons_of_the_generator() -> None:
     (problem,) = generator_checks.reasons(lane_summary(**CLOSED, inside=told(250_000_000)))
-    assert "by the durations that the responses tell" in problem
+    assert "by the durations that the responses report" in problem
 
 
 # -- a real load

@@ -1,4 +1,4 @@
-"""What the responses tell of the time inside the service, beside the client's times."""
+"""The time inside the service that responses report, and the client's times."""
 
 from __future__ import annotations
 
