@@ -26,12 +26,18 @@ def as_html(template: str, **content: object) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["pieces"] = _pieces
     style = (TEMPLATES / "page.css").read_text(encoding="utf-8") + _dark_drawings()
     digest = b64encode(hashlib.sha256(style.encode()).digest()).decode()
     text = environment.get_template(template).render(
         style=style, style_hash=f"sha256-{digest}", symbols=SYMBOLS, **content
     )
     return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def _pieces(text: str) -> list[str]:
+    """Returns the parts between which a line may be broken in names of settings, which have no blanks."""
+    return re.split(r"(?<=[_=])(?=\w)", text)
 
 
 def _unbroken(text: str) -> str:

@@ -6,7 +6,7 @@ A scenario without a function here is answered by the findings that decide it (`
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from harness.checks import names
 from harness.model import BACKEND_NAMES, Finding
@@ -39,7 +39,7 @@ def concurrent_writes(source: SectionInput) -> str:
 
 
 def sqlite_vs_postgres(source: SectionInput) -> str:
-    """Returns the shares of the burst by backend, and how many of the published claims hold."""
+    """Returns the shares of the burst by backend, why SQLite refused, and how many of the published claims hold."""
     burst = [cell for cell in source.summary.cells if cell.cell.requests and cell.sent]
     shares = [f"{BACKEND_NAMES[cell.cell.backend]} {percent((cell.ok or 0) / (cell.sent or 1))}" for cell in burst]
     claims = {
@@ -49,10 +49,20 @@ def sqlite_vs_postgres(source: SectionInput) -> str:
     }
     others = [name for name, held in claims.items() if not held]
     parts = [f"Of {count(burst[0].sent)} writes at once were acknowledged: {', '.join(shares)}." if burst else ""]
+    refused = ((cell, source.errors.get(cell.cell.name, {})) for cell in burst if "sqlite" in cell.cell.backend)
+    if why := next(((cell, errors) for cell, errors in refused if errors), None):
+        parts.append(f"{_sentence(BACKEND_NAMES[why[0].cell.backend])} failed with {commonest_error(why[1])}.")
     if claims:
         missing = f"; not held: {', '.join(others)}" if others else ""
         parts.append(f"{sum(claims.values())} of {plural(len(claims), 'published claim')} hold{missing}.")
     return " ".join(filter(None, parts))
+
+
+def commonest_error(errors: Mapping[str, int]) -> str:
+    """Returns `900 x SQLITE_BUSY: one writer locks the file`; `errors` is not empty: error name -> requests."""
+    error, times = max(errors.items(), key=lambda item: item[1])
+    locked = ": one writer locks the file" if "BUSY" in error else ""
+    return f"{times:,} x {error or 'an error without a name'}{locked}"
 
 
 def scaling(source: SectionInput) -> str:

@@ -15,6 +15,7 @@ from harness.model import BACKEND_NAMES, Finding
 from harness.plan.scenario import joined
 from harness.report.formatting import NOTHING, count, number, percent
 from harness.report.run_summary import RunSummary
+from harness.report.scenario_answers import commonest_error
 from harness.report.section_input import SectionInput
 from harness.report.summary import CellSummary, ScenarioSummary
 
@@ -254,9 +255,7 @@ def _cause(errors: Mapping[str, int], cell: CellSummary) -> str:
         return f"acknowledged of {count(cell.sent)} at once" + (
             "" if cell.ok == cell.sent else ", the errors have no name"
         )
-    error, times = max(errors.items(), key=lambda item: item[1])
-    locked = ": one writer locks the file" if "BUSY" in error else ""
-    return f"acknowledged of {count(cell.sent)} at once; {times:,} x {error or 'an error without a name'}{locked}"
+    return f"acknowledged of {count(cell.sent)} at once; {commonest_error(errors)}"
 
 
 def _share(cell: CellSummary) -> float | None:

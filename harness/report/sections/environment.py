@@ -24,20 +24,29 @@ def environment_blocks(manifest: Manifest) -> Iterator[Table | Fold]:
         )
         if text
     )
+    facts = {
+        "kernel": [host.kernel or NOTHING for host in rig.hosts],
+        "CPU model": [host.cpu_model or NOTHING for host in rig.hosts],
+        "versions": [
+            ", ".join(f"{name} {version}" for name, version in h.versions.items()) or NOTHING for h in rig.hosts
+        ],
+    }
+    alike = [name for name, values in facts.items() if len(values) > 1 and len(set(values)) == 1]
+    if alike:
+        note = f"Each host: {'; '.join(f'{name} {facts[name][0]}' for name in alike)}. Rig: {note}"
+    others = [name for name in facts if name not in alike]
     yield table(
         "Hosts",
-        ("host", "role", "CPU cap, cores", "memory", "kernel", "CPU model", "versions"),
+        ("host", "role", "CPU cap, cores", "memory", *others),
         [
             [
                 host.name,
                 host.role,
                 f"{host.cpus:g}" if host.cpus else NOTHING,
                 size(host.memory),
-                host.kernel or NOTHING,
-                host.cpu_model or NOTHING,
-                ", ".join(f"{name} {version}" for name, version in host.versions.items()) or NOTHING,
+                *(facts[name][place] for name in others),
             ]
-            for host in rig.hosts
+            for place, host in enumerate(rig.hosts)
         ],
         note=note,
     )

@@ -23,13 +23,14 @@ def test_a_claim_that_does_not_hold_is_never_beside_a_green_tick(tmp_path: Path)
         for name, held in (("success rate", True), ("throughput", False))
     ]
     findings = [found(BURST, "final value", lost=0), *claims]
-    run = store(tmp_path, [Made(cell=BURST), Made(cell=NAIVE, ok=80, fail=920)], findings)
+    run = store(tmp_path, [Made(cell=BURST), Made(cell=NAIVE, ok=80, fail=920, errors={"SQLITE_BUSY": 920})], findings)
     section = only_section(run)
     assert (section.verdict, section.checks_open) == ("not held", True)
     assert section.checks == "1 check passes, 1 claim does not hold, 2 figures reported"
     assert [line.verdict for line in section.findings] == ["not held", "pass", "shown"]
     assert section.answer == (
         "Of 1,000 writes at once were acknowledged: PostgreSQL 100 %, naive SQLite 8.00 %. "
+        "Naive SQLite failed with 920 x SQLITE_BUSY: one writer locks the file. "
         "1 of 2 published claims hold; not held: throughput."
     )
     assert 'not-held"><span aria-hidden="true">≠</span>' in render(page_of(run))
