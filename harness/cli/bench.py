@@ -60,7 +60,8 @@ def run_bench(**texts: Any) -> Run | None:
     Raises CriterionFailed or InvalidMeasurement where the verdict is not `pass`, or where --fail-if does not let the
     variants pass; the run is stored before.
     """
-    gate = None if texts.get("fail_if") is None else FailIf.parse(str(texts["fail_if"]))
+    if texts.get("fail_if") is not None:
+        FailIf.parse(str(texts["fail_if"]))  # before anything is measured
     request = BenchRequest.parse(texts, known_scenarios=SCENARIOS, suite=SUITE)
     with progress(quiet=request.quiet and not request.dry_run, as_json=request.json):
         if applied:
@@ -77,8 +78,8 @@ def run_bench(**texts: Any) -> Run | None:
             if prepared.request.dry_run:
                 show_plan(prepared, as_json=request.json)
                 return None
-            run = execute(prepared)
-    decided = _decided(gate, str(texts["fail_if"]), run) if gate else None
+            run, fail_if = execute(prepared), prepared.request.fail_if
+    decided = _decided(FailIf.parse(fail_if), fail_if, run) if fail_if else None
     failure: RigError | None = None
     try:
         show(run, as_json=request.json)
@@ -203,10 +204,18 @@ def about_pgadmin(rig: str) -> list[str]:
 
 
 def _resumed(request: BenchRequest, run: Run) -> BenchRequest:
-    """The request that `run` was started with. Raises UsageError where `request` contradicts it."""
+    """The request that `run` was started with. Raises UsageError where `request` contradicts it.
+
+    The gate is kept too, or a resumed run would pass one that it was started with; one may be added.
+    """
     require_unfinished(run)
-    require_same_options(run, {**request.texts, "rig": request.rig})
-    texts = {**run.manifest.options, "rig": run.manifest.rig.name, "dry_run": request.dry_run}
+    options = run.manifest.options
+    fail_if = options.get("fail_if") or request.fail_if
+    given = {**request.texts, "rig": request.rig}
+    if not options.get("fail_if"):
+        del given["fail_if"]
+    require_same_options(run, given)
+    texts = {**options, "rig": run.manifest.rig.name, "dry_run": request.dry_run, "fail_if": fail_if}
     return BenchRequest.parse(texts, known_scenarios=SCENARIOS, suite=SUITE)
 
 

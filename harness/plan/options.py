@@ -133,8 +133,7 @@ class BenchRequest:
     )  # fmt: skip
     variants: str | None = _option("variants", "FILE", "compare the variants of a YAML file: name: {KEY: value}")
     fail_if: str | None = _option(
-        "fail-if", "slower:P%", "with --vary or --variants: exit with 1 if a variant is slower than the first by this",
-        stored=False,
+        "fail-if", "slower:P%", "with --vary or --variants: exit with 1 if a variant is slower than the first by this"
     )  # fmt: skip
     resume: str | None = _option("resume", "RUN", "measure what an interrupted run still lacks", stored=False)
     faults: tuple[str, ...] = _option(

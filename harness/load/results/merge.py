@@ -103,7 +103,8 @@ def window_over_lanes(summaries: Sequence[LaneSummary]) -> LaneSummary:
         for summary, shift in zip(summaries, shifts, strict=True)
         if summary.measure_to_us is not None
     ]
-    return replace(LaneSummary.merged(summaries, shifts), measure_to_us=max(ends, default=None))
+    merged = replace(LaneSummary.merged(summaries, shifts), measure_to_us=max(ends, default=None))
+    return merged.with_percentiles({name: {} for name in HISTOGRAMS})
 
 
 def _merge_histograms(folders: Sequence[Path]) -> dict[str, histogram.Counts]:

@@ -21,6 +21,7 @@ from harness.plan.options import BenchRequest
 from harness.plan.scenario import Site
 from harness.plan.variants import Variant
 from harness.rig import state
+from harness.scenarios import SCENARIOS
 from harness.store.run_reader import Run, load_run
 from tests.harness.report.test_pairs import stored
 
@@ -139,6 +140,24 @@ def test_a_gate_does_not_open_for_a_run_that_did_not_pass(
     assert gate is not None
     assert gate.code == error.exit_code
     assert verdict in gate.sentence
+
+
+def test_a_resumed_run_keeps_its_gate(tmp_path: Path) -> None:
+    run = stored(tmp_path, 8, slower=1.3)
+    run.manifest.status = "aborted"
+
+    def resumed(**typed: str) -> str | None:
+        return bench._resumed(BenchRequest.parse({"resume": "RUN", **typed}, known_scenarios=SCENARIOS), run).fail_if
+
+    run.manifest.options = {"vary": "strategy=for-update,upsert", "scenario": "throughput"}
+    assert resumed() is None
+    assert resumed(fail_if="slower:9%") == "slower:9%", "one may be added"
+    run.manifest.options = dict(BenchRequest.parse(
+        run.manifest.options | {"fail_if": "slower:5%"}, known_scenarios=SCENARIOS
+    ).texts)  # fmt: skip
+    assert resumed() == resumed(fail_if="slower:5%") == "slower:5%"
+    with pytest.raises(UsageError, match="was started with 'slower:5%'"):
+        resumed(fail_if="slower:50%")
 
 
 @pytest.mark.parametrize("limit", ["slower", "faster:5%", ""])

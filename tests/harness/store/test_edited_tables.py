@@ -169,6 +169,7 @@ def test_the_rate_of_several_lanes_that_was_changed_by_hand_is_refused(tmp_path:
     assert len(lanes) == 2
     (row,) = [row for row in read.rows if row.trial.order == 4]
     together = figures(window_over_lanes(lanes)) | {"mean_ms": None, "max_ms": None}
+    assert together["p50_ms"] is None, "percentiles over lanes need their histograms"
     for of in (row.figures, figures(lanes[1]), together):
         assert has_figures_of(replace(row, figures=of), lanes)
         assert not has_figures_of(replace(row, figures={**of, "rps": 2 * (of["rps"] or 0.0)}), lanes)
