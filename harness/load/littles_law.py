@@ -1,7 +1,7 @@
 """Little's law (1961): the mean number of requests in a system = their rate x their mean time in it. Pure.
 
 The client's number in flight and the client's times are one source: in the closed model both sides are the number of
-clients, whatever its clock shows. So the second side is the time inside the service, which the responses tell by the
+clients, whatever its clock shows. So the second side is the time inside the service, which the responses report by the
 service's clock. A request is in flight for the client as long as it is in the service, and before and after that:
 
 - no response tells more time than passed between the send and its arrival: else `sent` was read too late or `done` too

@@ -66,9 +66,9 @@ def _generator(trials: Sequence[TrialData], labels: Mapping[str, str]) -> Table:
         "time at which a request was due to the time at which it was sent; latency includes it, service time does "
         "not. In flight: open requests as the generator counted them, beside the number that follows from their "
         "service times by Little's law; in an open load, if the two are far apart, one is wrong (in a closed load both "
-        "are the number of clients). In the service: the same from the durations that the responses tell, by the "
+        "are the number of clients). In the service: the same from the durations that the responses report, by the "
         "service's clock; it cannot be more than were in flight, and the others waited outside of the service. "
-        "Without a value the responses tell none, and Little's law is not judged. Achieved: planned duration of "
+        "Without a value the responses report none, and Little's law is not judged. Achieved: planned duration of "
         "the schedule divided by the time that sending it took. Steady: throughput and p95 no longer changed when "
         "measuring began.",
     )
