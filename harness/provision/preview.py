@@ -14,7 +14,7 @@ from harness.model import Host
 from harness.provision import bundle, doctor, image
 from harness.provision.inventory_model import Inventory
 from harness.provision.providers import PROVIDERS
-from harness.provision.provisioner import foreign_rig, read_source
+from harness.provision.source import wanted_rig
 from harness.provision.topology import cpu_limits, require_distinct
 from harness.rig import network, state
 from harness.rig.state import RigState, Variables
@@ -84,12 +84,8 @@ def preview(
 ) -> Preview:
     """Returns what `provision` with these arguments would change. Raises what it would raise for them."""
     before = state.load(name)
-    source = read_source(before, inventory, provider)
+    source, hosts = wanted_rig(name, before, inventory, provider, hosts)
     maker = PROVIDERS[source.provider]
-    if owner := maker.foreign_owner(name):
-        raise foreign_rig(name, owner)
-    if hosts is None and inventory is None and before is not None:
-        hosts = sum(host.role == "app" for host in before.hosts)
     others = state.readable(without=name)
     subnet = before.network if before else ""
     if not subnet and maker.MAKES_HOSTS:

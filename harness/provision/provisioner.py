@@ -18,10 +18,9 @@ import yaml
 
 from harness.errors import RigError, UsageError
 from harness.model import MAX_HOSTS, Host
-from harness.provision import doctor, image, play_log, play_processes, podman_cli, providers
+from harness.provision import doctor, image, play_log, play_processes, podman_cli
 from harness.provision.ansible import PlayResult, run_playbooks
 from harness.provision.bundle import Bundle, build_bundle
-from harness.provision.inventory import read_inventory
 from harness.provision.inventory_model import Inventory
 from harness.provision.path_quoting import check_path
 from harness.provision.pgadmin import server as pgadmin
@@ -29,6 +28,7 @@ from harness.provision.play_events import Echo, Play
 from harness.provision.providers import PROVIDERS, provider_of
 from harness.provision.providers.base import Platform, Provider
 from harness.provision.reconfigure import secret_variables
+from harness.provision.source import foreign_rig, wanted_rig
 from harness.provision.topology import ansible_inventory, cpu_limits, require_distinct
 from harness.rig import network, state
 from harness.rig.state import RigState, Variables
@@ -106,12 +106,8 @@ def provision(
         if venv_s := os.environ.get("PGCRUCIBLE_VENV_S"):
             stages.add("venv", float(venv_s))
         before = state.load(name)
-        source = read_source(before, inventory, provider)
+        source, hosts = wanted_rig(name, before, inventory, provider, hosts)
         maker = PROVIDERS[source.provider]
-        if owner := maker.foreign_owner(name):
-            raise foreign_rig(name, owner)
-        if hosts is None and inventory is None and before is not None:
-            hosts = sum(host.role == "app" for host in before.hosts)
         with stages.timed("doctor"):
             ready = maker.prepare(name, source, hosts, echo)
         uncleaned = _release(name, before, source, hosts, echo)
@@ -144,39 +140,6 @@ def provision(
                 *(f"{check.name}: {check.detail}" for check in ready.checks if check.status == "warn"),
             ),
         )
-
-
-def read_source(before: RigState | None, inventory: Path | None, provider: str | None) -> Inventory:
-    """Returns the inventory asked for, else the one that the rig remembers, else the provider's own."""
-    if inventory is None:
-        if provider is None and before is not None:
-            inventory = Path(before.inventory)
-        else:
-            chosen = PROVIDERS.get(provider or providers.DEFAULT)
-            if chosen is None or not chosen.INVENTORY:
-                raise UsageError(
-                    f"--provider {provider}: this provider has no default inventory",
-                    hint=f"give --inventory FILE, or --provider {providers.DEFAULT}",
-                )
-            inventory = state.ROOT / chosen.INVENTORY
-    source = read_inventory(inventory, state.ROLES_DIR)
-    if provider is not None and provider != source.provider:
-        raise UsageError(f"{inventory}: its provider is {source.provider}, not {provider}")
-    if before is not None and before.provider != source.provider:
-        raise UsageError(
-            f"rig {before.name} was created by provider {before.provider}; {inventory} has provider {source.provider}",
-            hint=f"./run destroy --rig {before.name}, or choose another --rig",
-        )
-    return source
-
-
-def foreign_rig(name: str, owner: str) -> RigError:
-    """Returns the error for a rig whose hosts belong to another checkout."""
-    return RigError(
-        f"rig '{name}' belongs to the checkout in {owner}",
-        hint=f"choose another --rig; or destroy it there; or here, if you own both: ./run destroy --rig {name} "
-        "--take-over",
-    )
 
 
 def _place(name: str, before: RigState | None, source: Inventory, app_hosts: int | None, held: ExitStack) -> RigState:
