@@ -27,16 +27,19 @@ wal=$(readlink -f "$6/pg_wal")
 service=postgresql@$version-main.service
 mounted() { grep -q " $wal tmpfs " /proc/mounts; }
 sql() { runuser -u "$owner" -- psql -p "$port" -d postgres -XAtqc "$1"; }
+# The log goes on in the small filesystem, and recovery no longer needs what it hides.
+move_on() {
+    mkdir -p "$wal/archive_status" "$wal/summaries"
+    chown -R "$owner:" "$wal" && chmod 700 "$wal"
+    sql "SELECT pg_logical_emit_message(true, 'pgcrucible', '')" > /dev/null
+    sql "SELECT pg_switch_wal()" > /dev/null
+    sql CHECKPOINT
+}
 """
 _READ = f"{_CLUSTER} mounted && echo mounted || echo free; echo $wal; stat -c %s $log"
 _FILL = f"""{_CLUSTER}
 mounted || {{ echo "$wal is not on the small filesystem" >&2; exit 1; }}
-mkdir -p "$wal/archive_status" "$wal/summaries"
-chown -R "$owner:" "$wal" && chmod 700 "$wal"
-# The log goes on in the small filesystem, and recovery no longer needs what it hides.
-sql "SELECT pg_logical_emit_message(true, 'pgcrucible', '')" > /dev/null
-sql "SELECT pg_switch_wal()" > /dev/null
-sql CHECKPOINT
+move_on
 free=$(df --output=avail -k "$wal" | tail -n 1)
 ballast="$wal/pgcrucible-ballast"
 fallocate -l "$free"K "$ballast" || dd if=/dev/zero of="$ballast" bs=64k 2> /dev/null || true
@@ -52,6 +55,8 @@ _ACCEPTS = f"""{_CLUSTER} [ ! -e "$wal/pgcrucible-ballast" ] && sql 'SELECT txid
 _STOP = f"""{_CLUSTER}
 kept=$(dirname "$wal")/pgcrucible-wal
 mounted || [ -d "$kept" ] || exit 0
+# A controller that was killed after the mount left the server on both: a segment of each, with a part of the log.
+if mounted; then rm -f "$wal/pgcrucible-ballast"; move_on || true; fi
 systemctl stop "$service"
 if mounted; then
     rm -rf "$kept.part" "$kept" && cp -a "$wal" "$kept.part" && sync && mv "$kept.part" "$kept"
@@ -63,8 +68,7 @@ kept=$(dirname "$wal")/pgcrucible-wal
 if mounted; then echo "$wal is still on the small filesystem" >&2; exit 1; fi
 if [ -d "$kept" ]; then
     rm -f "$kept/pgcrucible-ballast"
-    # Files below the mount point are older: segments preallocated there have names that were written since.
-    find "$wal" -maxdepth 1 -type f -delete
+    # What lies below stays: the server may not have gone on in the small filesystem, and removes what it does not need.
     cp -a "$kept/." "$wal/" && sync && rm -rf "$kept"
 fi
 systemctl reset-failed "$service" 2> /dev/null || true
