@@ -62,8 +62,11 @@ class Psql:
         """Raises OSError with psql's message where it ends, or TimeoutError."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        self._process.stdin.write(f"{sql}\n\\echo {END}\n".encode())
-        self._process.stdin.flush()
+        try:
+            self._process.stdin.write(f"{sql}\n\\echo {END}\n".encode())
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            raise OSError(self._message()) from None
         end, deadline = f"{END}\n".encode(), time.monotonic() + ANSWER_S
         while not self._text.endswith(end):
             wait = deadline - time.monotonic()
@@ -71,15 +74,16 @@ class Psql:
                 raise TimeoutError(f"the database did not answer within {ANSWER_S:g} s")
             part = os.read(self._process.stdout.fileno(), 1 << 16)
             if not part:
-                raise OSError(self._last_words())
+                raise OSError(self._message())
             self._text += part
         text, self._text = self._text[: -len(end)], b""
         return text.decode("utf-8", "replace")
 
-    def _last_words(self) -> str:
+    def _message(self) -> str:
+        """What psql printed as errors, in one line: the cause comes first."""
         assert self._process.stderr is not None
-        lines = self._process.stderr.read().decode("utf-8", "replace").strip().splitlines()
-        return lines[-1][:200] if lines else "psql ended"
+        words = self._process.stderr.read().decode("utf-8", "replace").split()
+        return " ".join(words)[:200] or "psql ended"
 
     def close(self) -> None:
         self._process.kill()
