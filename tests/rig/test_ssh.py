@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import subprocess
@@ -105,7 +106,8 @@ def changed_host_key(shared_rig: str) -> Iterator[None]:
     )
     yield
     inside(f"mv /run/sshd.conf {SSHD}; rm /etc/ssh/other*; {restart}")
-    record.write_text(before)  # the refused provision has marked the rig as not ready
+    record.write_text(before)  # the refused provision has marked the rig as not ready,
+    podman_cli.set_cpus(shared_rig, json.loads(before)["cpus"])  # and lifted the limits of its hosts before that
 
 
 @pytest.mark.usefixtures("changed_host_key")
