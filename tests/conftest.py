@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -21,6 +22,7 @@ from harness.provision import certificates
 from harness.provision.provisioner import destroy, provision
 from harness.rig import state
 from harness.rig.rig import Rig, open_rig
+from tests.support import parallel
 from tests.support.postgres_server import Database, Server, fresh_database, running_server
 
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -31,6 +33,17 @@ ROOT = Path(__file__).parents[1]
 def pytest_configure() -> None:
     """Undoes nohup: the processes that tests start would ignore SIGHUP as this one does."""
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Puts the tests of rigs first: they take longest, and other tests run meanwhile (see parallel.py)."""
+    items.sort(key=lambda item: item.path.parent != parallel.RIG)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Divides the tests between processes (`pytest -n`)."""
+    return parallel.scheduler(config, log)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -56,7 +56,7 @@ def lint(_: Context, fix: bool = False) -> None:
     fast="leave out the tests that build a rig or boot a virtual machine",
 )
 def test(_: Context, select: str | None = None, fast: bool = False) -> None:
-    """Run the linters and the unit, integration and acceptance tests in parallel."""
+    """Run the linters and the unit, integration and acceptance tests."""
     from harness.cli.dev import run_tests
 
     run_tests(select, fast=fast)

@@ -20,6 +20,7 @@ DISTRIBUTIONS = {
     "psycopg_pool": "psycopg",
     "pydantic_settings": "pydantic-settings",
     "vl_convert": "vl-convert-python",
+    "xdist": "pytest-xdist",
     "yaml": "pyyaml",
 }
 """Import name -> name on PyPI, where they differ."""
