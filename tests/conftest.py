@@ -22,7 +22,7 @@ from harness.provision import certificates
 from harness.provision.provisioner import destroy, provision
 from harness.rig import state
 from harness.rig.rig import Rig, open_rig
-from tests.support import parallel
+from tests.support import debian, parallel
 from tests.support.postgres_server import Database, Server, fresh_database, running_server
 
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -33,6 +33,12 @@ ROOT = Path(__file__).parents[1]
 def pytest_configure() -> None:
     """Undoes nohup: the processes that tests start would ignore SIGHUP as this one does."""
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Installs what the tests of several processes would install at the same time, which apt refuses."""
+    if session.config.getoption("numprocesses", None):
+        debian.install(debian.missing(rigs="not rig" not in session.config.getoption("markexpr")))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -6,7 +6,6 @@ import asyncio
 import base64
 import contextlib
 import json
-import os
 import shutil
 import subprocess
 import tempfile
@@ -17,6 +16,8 @@ from types import TracebackType
 from typing import Any
 
 import aiohttp
+
+from tests.support.debian import install
 
 START_S, CALL_S = 60.0, 60.0
 KEYS = {"Tab": 9, "Enter": 13}
@@ -29,13 +30,7 @@ def chromium() -> str:
     """
     if found := shutil.which("chromium"):
         return found
-    apt = ["apt-get"] if os.geteuid() == 0 else ["sudo", "-n", "apt-get"]
-    for arguments in (["update", "-q"], ["install", "-q", "-y", "--no-install-recommends", "chromium"]):
-        with contextlib.suppress(OSError):
-            subprocess.run(
-                [*apt, *arguments], env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"}, check=False,
-                stdout=subprocess.DEVNULL, timeout=600,
-            )  # fmt: skip
+    install(["chromium"])
     if found := shutil.which("chromium"):
         return found
     raise RuntimeError("the tests of pages need a browser: apt-get install chromium")
