@@ -64,7 +64,7 @@ def test_a_folder_that_cannot_be_written_is_one_line_and_leaves_nothing(tmp_path
     assert sorted(tmp_path.rglob("*")) == before
 
 
-@pytest.mark.parametrize("way", set(WAYS) - {"latest is a folder"})
+@pytest.mark.parametrize("way", sorted(set(WAYS) - {"latest is a folder"}))
 def test_a_folder_that_cannot_be_read_has_no_run(tmp_path: Path, way: str) -> None:
     root = WAYS[way](tmp_path)
     for which in (None, "20250101-000000", "x" * 5000, "a\0b"):

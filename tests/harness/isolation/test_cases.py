@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import permutations
+from operator import attrgetter
 from pathlib import Path
 
 import pytest
@@ -46,7 +47,7 @@ def test_silent_where_sql_92_does_not_name_the_anomaly() -> None:
 
 
 @pytest.mark.parametrize("level", LEVELS)
-@pytest.mark.parametrize("case", [case for case in CASES.values() if case.name != "PMP-write"], ids=str)
+@pytest.mark.parametrize("case", [case for case in CASES.values() if case.name != "PMP-write"], ids=attrgetter("name"))
 def test_an_engine_without_isolation_shows_each_anomaly(case: Case, level: Level, no_isolation) -> None:
     transcript = run_schedule(no_isolation, script(case, level, no_isolation))
     observed = observe(case, level, transcript)
@@ -63,7 +64,7 @@ def test_a_session_that_begins_late_begins_right_before_its_first_step(no_isolat
     assert len(statements) == len(CASES["read-only"].steps) + 2 * 3
 
 
-@pytest.mark.parametrize("case", CASES.values(), ids=str)
+@pytest.mark.parametrize("case", CASES.values(), ids=attrgetter("name"))
 def test_a_serial_order_shows_no_anomaly(case: Case, tmp_path: Path) -> None:
     for order in permutations(case.sessions):
         with Sqlite(tmp_path / "serial.db", "naive") as driver:
