@@ -7,6 +7,8 @@ kernel releases it when the last process that holds its descriptor has ended.
 from __future__ import annotations
 
 import contextlib
+import errno
+import hashlib
 import socket
 import struct
 import time
@@ -15,6 +17,8 @@ from pathlib import Path
 
 from harness.errors import RigError
 
+MAX_ADDRESS = 108
+"""Longest address in bytes: the size of sun_path (unix(7))."""
 POLL_S = 0.1
 START_S = 1.0
 """A lock that was released counts as held for so long at most: a child that another thread is starting has the
@@ -23,13 +27,15 @@ _held: dict[str, socket.socket] = {}
 
 
 def acquire(name: str) -> socket.socket | None:
-    """Returns the lock of that name, or None if it is held; closing the socket releases it."""
+    """Returns the lock of that name, or None if it is held; closing the socket releases it. Raises RigError."""
     lock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         lock.bind(_address(name))
         lock.listen()  # a process that connects can then read the holder's process id from the kernel
-    except OSError:
+    except OSError as error:
         lock.close()
+        if error.errno != errno.EADDRINUSE:
+            raise RigError(f"{name}: cannot be locked: {error.strerror or error}") from error
         return None
     return lock
 
@@ -75,5 +81,10 @@ def holder(name: str) -> str:
         return f" (process {pid})"
 
 
-def _address(name: str) -> str:
-    return f"\0pgcrucible {name}"
+def _address(name: str) -> bytes:
+    """Returns the address of a lock; of a long name (a path, for instance) the end is replaced by its digest."""
+    address = f"\0pgcrucible {name}".encode()
+    if len(address) <= MAX_ADDRESS:
+        return address
+    digest = hashlib.sha256(address).hexdigest()[:32].encode()
+    return address[: MAX_ADDRESS - len(digest)] + digest

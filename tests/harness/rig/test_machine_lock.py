@@ -109,6 +109,20 @@ def test_a_wait_for_a_lock_has_a_deadline(name: str) -> None:
         assert time.monotonic() - began >= 0.3
 
 
+def test_names_of_any_length_are_locked_and_told_apart(name: str) -> None:
+    """A lock of a folder whose path is long counted as held for ever."""
+    path = f"{name} in /{'folder/' * 40}"
+    with machine_lock.held(f"{path}one"), machine_lock.held(f"{path}two"), machine_lock.held(path[:95]):
+        assert machine_lock.acquire(f"{path}one") is None
+        assert str(os.getpid()) in machine_lock.holder(f"{path}one")
+
+
+def test_a_lock_that_cannot_be_taken_is_not_one_that_is_held(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine_lock, "_address", lambda _: b"\0" + b"x" * 200)
+    with pytest.raises(RigError, match="cannot be locked"):
+        machine_lock.acquire(name)
+
+
 def test_a_network_is_reserved_for_one_provision_of_the_machine() -> None:
     """Two checkouts see neither each other's states nor a network that is not created yet."""
     with ExitStack() as first, ExitStack() as second:
