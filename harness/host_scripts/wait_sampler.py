@@ -54,8 +54,8 @@ class Psql:
     def __init__(self, command: list[str]) -> None:
         options = ["-X", "-q", "-A", "-t", "-F", "\t", "-v", "ON_ERROR_STOP=1"]
         self._process = subprocess.Popen(
-            [*command, *options], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-        )
+            [*command, *options], cwd="/", stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )  # the user `postgres` may not enter root's folder, of which psql would warn first
         self._text = b""
 
     def ask(self, sql: str) -> str:
