@@ -70,7 +70,8 @@ class HostDown(Fault):
 
     def healed(self, rig: Rig, planned: PlannedFault, before: Before) -> str:
         """Returns that the host accepts SSH and its service answers. Raises RigError where its CPU limit changed."""
-        host, now = self.hosts(rig, planned)[0], _limit(rig, self.hosts(rig, planned)[0])
+        host = self.hosts(rig, planned)[0]
+        now = _limit(rig, host)
         limit = before.get(_LIMITED, now)
         if bool(now) != bool(limit) or (now and not math.isclose(float(now), float(limit), rel_tol=0.01)):
             raise RigError(f"{host.name}: its CPU limit is {_cores(now)}, before the fault: {_cores(limit)}")

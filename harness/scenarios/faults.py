@@ -85,7 +85,7 @@ def _control(options: BenchRequest) -> dict[str, object]:
 
 
 def chosen(options: BenchRequest, site: Site, hosts: int) -> Sequence[str]:
-    """The faults to inject where so many app hosts serve.
+    """The faults to inject where `hosts` app hosts serve.
 
     Raises Skip where none is possible, UsageError for one that was asked for and is not possible.
     """
@@ -110,7 +110,7 @@ def left_out(options: BenchRequest, site: Site) -> dict[str, str]:
 
 
 def without(site: Site, hosts: int) -> Mapping[str, str]:
-    """Returns the faults that cannot be injected where so many app hosts serve, each with the reason."""
+    """Returns the faults that cannot be injected where `hosts` app hosts serve, each with the reason."""
     missing = {name: site.faults.get(name, _NOT_HERE) for name in KINDS if site.faults.get(name, _NOT_HERE)}
     if site.load_hosts < 2:
         missing.setdefault(LOAD_HOST_KILL, "the rig has one load host, which would leave no load")

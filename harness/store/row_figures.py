@@ -32,11 +32,10 @@ def has_figures_of(row: TrialResult, summaries: Sequence[LaneSummary]) -> bool:
 
 
 def _same(row: TrialResult, measured: Figures) -> bool:
-    pairs = [(row.figure(name), value) for name, value in measured.items()]
     return all(
         math.isclose(stored, value or 0.0, rel_tol=1e-6, abs_tol=1e-6)
-        for (stored, value), name in zip(pairs, measured, strict=True)
-        if stored is not None and (value is not None or name in BINDING)
+        for name, value in measured.items()
+        if (stored := row.figure(name)) is not None and (value is not None or name in BINDING)
     )
 
 

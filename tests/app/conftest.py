@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import sys
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from aiohttp import ClientSession, ClientTimeout, TCPConnector, web
 from app.service import make_app
 from app.settings import Settings
 from tests.support.faulty_link import FaultyLink, faulty_link
+from tests.support.postgres_server import Database
 
 
 def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
@@ -109,11 +111,12 @@ def eventually() -> Callable[..., Awaitable[None]]:
 
 Eventually = Callable[..., Awaitable[None]]
 SAFE = ("upsert", "for-update", "coalesce", "optimistic", "serializable")
+CLIENTS = 20
 WAITING = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
 
 
 @pytest.fixture
-async def admin(database) -> AsyncIterator[psycopg.AsyncConnection]:  # type: ignore[no-untyped-def]
+async def admin(database: Database) -> AsyncIterator[psycopg.AsyncConnection]:
     connection = await psycopg.AsyncConnection.connect(database.dsn, autocommit=True)
     yield connection
     await connection.close()
@@ -125,10 +128,28 @@ async def scalar(connection: psycopg.AsyncConnection, sql: str) -> int:
     return int(row[0])
 
 
-async def one_waits(database) -> bool:  # type: ignore[no-untyped-def]
+async def one_waits(database: Database) -> bool:
     """Returns whether a session waits for a lock; on a separate connection, outside any transaction's snapshot."""
     async with await psycopg.AsyncConnection.connect(database.dsn, autocommit=True) as connection:
         return await scalar(connection, WAITING) == 1
+
+
+@contextlib.asynccontextmanager
+async def load_on(services: Sequence[Service]) -> AsyncIterator[list[Answer]]:
+    """Increments one counter of the services with every safe strategy while the context lasts; yields the answers."""
+    answers: list[Answer] = []
+    going = True
+
+    async def client(number: int) -> None:
+        while going:
+            answers.append(await services[number % len(services)].increment("hot", SAFE[number % len(SAFE)]))
+
+    tasks = [asyncio.create_task(client(number)) for number in range(CLIENTS)]
+    try:
+        yield answers
+    finally:
+        going = False
+        await asyncio.gather(*tasks)
 
 
 def statuses(answers: list[Answer]) -> dict[int, int]:

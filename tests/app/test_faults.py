@@ -13,7 +13,7 @@ import pytest
 
 from tests.support.faulty_link import FaultyLink
 
-from .conftest import BOUND, SAFE, Answer, Eventually, Service, Start, outcome, ready, through, unready
+from .conftest import BOUND, SAFE, Eventually, Start, load_on, outcome, ready, scalar, through, unready
 
 
 async def test_a_server_that_hangs_is_lost_and_its_requests_end(
@@ -137,34 +137,24 @@ async def test_a_crash_of_one_session_restarts_the_server_and_loses_nothing(
 ) -> None:
     """kill -9 of a session: PostgreSQL ends all the others and recovers."""
     services = [await start(database.environ) for _ in range(2)]
-    answers: list[Answer] = []
-    going = True
+    async with load_on(services) as answers:
 
-    async def load(service: Service, strategy: str) -> None:
-        while going:
-            answers.append(await service.increment("hot", strategy))
+        async def loaded() -> bool:
+            return len(answers) >= 100
 
-    async def loaded() -> bool:
-        return len(answers) >= 100
+        async def failed() -> bool:
+            return any(answer.status == 503 for answer in answers)
 
-    tasks = [asyncio.create_task(load(services[n % 2], SAFE[n % len(SAFE)])) for n in range(20)]
-    await eventually(loaded)
-    row = await (await admin.execute("SELECT pid FROM pg_stat_activity WHERE usename = 'appuser' LIMIT 1")).fetchone()
-    assert row
-    ok_before = sum(answer.status == 200 for answer in answers)
-    signal.pidfd_send_signal(pidfd := os.pidfd_open(row[0]), signal.SIGKILL)
-    os.close(pidfd)
+        async def served_again() -> bool:
+            return answers[-1].status == 200 and (await services[0].increment("probe")).status == 200
 
-    async def failed() -> bool:
-        return any(answer.status == 503 for answer in answers)
-
-    async def served_again() -> bool:
-        return answers[-1].status == 200 and (await services[0].increment("probe")).status == 200
-
-    await eventually(failed)
-    await eventually(served_again)
-    going = False
-    await asyncio.gather(*tasks)
+        await eventually(loaded)
+        pid = await scalar(admin, "SELECT pid FROM pg_stat_activity WHERE usename = 'appuser' LIMIT 1")
+        ok_before = sum(answer.status == 200 for answer in answers)
+        signal.pidfd_send_signal(pidfd := os.pidfd_open(pid), signal.SIGKILL)
+        os.close(pidfd)
+        await eventually(failed)
+        await eventually(served_again)
     assert {answer.status for answer in answers} <= {200, 409, 503}
     # out of retries, which happens beside 19 others on a busy machine
     assert {answer.body["outcome"] for answer in answers if answer.status == 409} <= {"aborted"}

@@ -10,7 +10,7 @@ from time import perf_counter
 import psycopg
 import pytest
 
-from .conftest import SAFE, WAITING, Answer, Eventually, Service, Start, scalar, statuses
+from .conftest import WAITING, Eventually, Start, load_on, scalar, statuses
 
 
 async def test_terminated_idle_sessions_are_replaced_without_an_error(database, start: Start, admin) -> None:
@@ -166,34 +166,25 @@ async def test_the_server_goes_away_under_load_and_comes_back(
 ) -> None:
     """ok <= final <= ok + unknown; an aborted request was not applied."""
     services = [await start(database.environ) for _ in range(2)]
-    answers: list[Answer] = []
-    going = True
-
-    async def load(service: Service, strategy: str) -> None:
-        while going:
-            answers.append(await service.increment("hot", strategy))
-
-    tasks = [asyncio.create_task(load(services[n % 2], SAFE[n % len(SAFE)])) for n in range(20)]
-    await asyncio.sleep(0.3)
-    await asyncio.to_thread(server.stop, mode)
-    try:
-        await asyncio.sleep(0.2)
-        away = await services[0].increment("hot")
-        assert (away.status, away.body["outcome"]) == (503, "aborted")
-        health = await services[0].get("/health")
-        assert (health.status, health.body["status"]) == (503, "unhealthy")
-        assert (await services[0].get("/live")).status == 200
-        assert (await services[0].get("/metrics")).status == 503
-        assert (await services[0].get("/metrics?database=0")).status == 200
-    finally:
-        await asyncio.to_thread(server.start)
 
     async def back() -> bool:
         return (await services[0].get("/health")).status == 200
 
-    await eventually(back)
-    going = False
-    await asyncio.gather(*tasks)
+    async with load_on(services) as answers:
+        await asyncio.sleep(0.3)
+        await asyncio.to_thread(server.stop, mode)
+        try:
+            await asyncio.sleep(0.2)
+            away = await services[0].increment("hot")
+            assert (away.status, away.body["outcome"]) == (503, "aborted")
+            health = await services[0].get("/health")
+            assert (health.status, health.body["status"]) == (503, "unhealthy")
+            assert (await services[0].get("/live")).status == 200
+            assert (await services[0].get("/metrics")).status == 503
+            assert (await services[0].get("/metrics?database=0")).status == 200
+        finally:
+            await asyncio.to_thread(server.start)
+        await eventually(back)
     assert {answer.status for answer in answers} <= {200, 409, 503}
     lost = {(answer.body["code"], answer.body["outcome"]) for answer in answers if answer.status == 409}
     assert lost <= {("40001", "aborted"), ("LOST_RACE", "aborted")}, "a transaction may run out of retries"

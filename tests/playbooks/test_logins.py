@@ -1,4 +1,4 @@
-"""What the service and the harness can do on a real PostgreSQL, how long it may take, and who is refused."""
+"""Rights, limits of time and refused logins of the service and the harness, on a real PostgreSQL."""
 
 from __future__ import annotations
 

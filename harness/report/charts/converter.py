@@ -12,7 +12,6 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from queue import SimpleQueue
 
 import vl_convert
@@ -63,12 +62,12 @@ def processes() -> int:
 def _started() -> subprocess.Popen[str]:
     """Starts a process, apart from the terminal's signals: it ends with this one."""
     # -I: without it, the folder of this file would be searched for modules, and has one called select
-    command = [sys.executable, "-I", __file__]
+    command = [sys.executable, "-I", "-X", "utf8", __file__]
     pipe = subprocess.PIPE
     return subprocess.Popen(command, stdin=pipe, stdout=pipe, encoding="utf-8", start_new_session=True)
 
 
-@contextmanager
+@contextlib.contextmanager
 def converters() -> Iterator[int]:
     """Starts the processes and gives their number; `convert` uses them, from several threads, while this lasts."""
     global _idle  # noqa: PLW0603  # one renderer per process, as that of vl_convert
@@ -111,5 +110,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.stdin.reconfigure(encoding="utf-8")  # type: ignore[union-attr]
     main()

@@ -149,7 +149,7 @@ def test_a_cell_without_valid_trials_counts_with_what_could_be_claimed_of_it() -
 def test_a_latency_that_favours_the_side_with_less_load_is_no_result(
     rate_b: float, slower: str, faster: str, equal: str
 ) -> None:
-    """At 70 % of its own lower rate a slower service waits less."""
+    """A slower service gets 70 % of a lower rate, at which requests wait less."""
     a = run([offered(n, 2000.0 + n) for n in range(5)])
     for factor, verdict in ((2.0, slower), (0.5, faster), (1.0, equal)):
         figures = {name: level * factor for name, level in LEVEL.items()}

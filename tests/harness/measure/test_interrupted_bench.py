@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -18,6 +19,16 @@ from harness.store.run_writer import RunWriter
 from harness.targets.snapshot import Snapshot
 from tests.support.local_bench import LONG, SCENARIO, SCENARIOS, SHORT, Bench, doubled, plan, verdicts
 from tests.support.local_target import exit_codes
+
+
+def ctrl_c_at(begin: str) -> Callable[[str], None]:
+    """Returns a function for lines of progress that raises KeyboardInterrupt at one that begins so."""
+
+    def interrupt(line: str) -> None:
+        if line.startswith(begin):
+            raise KeyboardInterrupt
+
+    return interrupt
 
 
 def test_ctrl_c_keeps_finished_trials_and_resume_runs_only_the_rest(benches: Bench) -> None:
@@ -82,13 +93,9 @@ def test_a_trial_that_the_generator_limited_before_an_interruption_is_measured_o
     doubts = iter([["the load generator was held up"]])
     monkeypatch.setattr(generator_checks, "reasons", lambda *_: next(doubts, []))
 
-    def interrupt(line: str) -> None:
-        if line.startswith("[2/"):
-            raise KeyboardInterrupt
-
     wanted = plan(SHORT, SHORT)
     with pytest.raises(KeyboardInterrupt):
-        benches.go(wanted, interrupt)
+        benches.go(wanted, ctrl_c_at("[2/"))
     monkeypatch.setattr(benches.target, "canaries", lambda: {"load-1": {"cpu_ms": 7.0}})
     run = benches.go(wanted, earlier=benches.stored())
     assert [(row.trial.order, row.valid) for row in run.rows] == [(1, False), (2, True), (3, True)]
@@ -107,12 +114,8 @@ def test_a_trial_that_was_broken_before_an_interruption_stays_invalid(
     unasked = iter([["3 answers came unasked"]])
     monkeypatch.setattr(generator_checks, "broken", lambda *_: next(unasked, []))
 
-    def interrupt(line: str) -> None:
-        if line.startswith("[2/"):
-            raise KeyboardInterrupt
-
     with pytest.raises(KeyboardInterrupt):
-        benches.go(plan(SHORT, SHORT), interrupt)
+        benches.go(plan(SHORT, SHORT), ctrl_c_at("[2/"))
     run = benches.go(plan(SHORT, SHORT), earlier=benches.stored())
     assert [(row.trial.order, row.valid) for row in run.rows] == [(1, False), (2, True)]
 
@@ -197,12 +200,8 @@ def test_a_search_measures_what_its_results_ask_and_goes_on_after_an_interruptio
     monkeypatch.setitem(SCENARIOS, "counting", replace(SCENARIO, next_cells=doubled))
     wanted = replace(plan(SHORT), later={"counting": 5})
 
-    def interrupt(line: str) -> None:
-        if line.startswith("[3/at most 6]"):
-            raise KeyboardInterrupt
-
     with pytest.raises(KeyboardInterrupt):
-        benches.go(wanted, interrupt)
+        benches.go(wanted, ctrl_c_at("[3/at most 6]"))
     cut = benches.stored()
     assert [row.figure("sent") for row in cut.rows] == [40, 80]
     run = benches.go(wanted, earlier=cut)
